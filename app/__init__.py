@@ -1,0 +1,1 @@
+"""Laneway: a distributed task platform on Celery."""

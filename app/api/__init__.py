@@ -1,0 +1,1 @@
+"""The HTTP edge: routers parse, services do, one handler answers errors."""

@@ -1,0 +1,52 @@
+"""Reports: ask for one, list them, fetch one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict
+
+from app.api.deps import ServicesDep
+from app.api.errors import problems
+from app.core import catalog
+from app.schemas.job import ReportPeriod
+from app.schemas.report import ReportAnswer, ReportList
+from app.schemas.task import TaskHandle
+
+router = APIRouter(prefix="/analytics", tags=["analytics"])
+
+SPECS = {"conversations": catalog.ANALYTICS_REPORT, "performance": catalog.PERFORMANCE_REPORT}
+
+
+class ReportRequest(ReportPeriod):
+    """Which report, over which period."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "conversations", "hours": 24}]})
+
+    kind: Literal["conversations", "performance"]
+
+
+@router.post("/reports", status_code=202, responses=problems(429))
+def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
+    """Have a report computed; its id is the task's id."""
+    period = ReportPeriod(start=body.start, end=body.end, hours=body.hours)
+    return services.tasks.submit(SPECS[body.kind], period)
+
+
+@router.get("/reports", responses=problems())
+def list_reports(
+    services: ServicesDep,
+    kind: Annotated[str | None, Query(max_length=48, pattern=r"^[a-z_]+$")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> ReportList:
+    """The kept reports, newest first."""
+    return ReportList(reports=list(services.analytics.reports(kind=kind, limit=limit)))
+
+
+@router.get("/reports/{report_id}", responses=problems(404))
+def get_report(
+    services: ServicesDep, report_id: Annotated[str, Path(min_length=1, max_length=155, examples=["0b7c"])]
+) -> ReportAnswer:
+    """One report."""
+    return services.analytics.report(report_id)

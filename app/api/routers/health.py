@@ -1,0 +1,52 @@
+"""Whether this process lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+
+from app.api.deps import ServicesDep
+from app.api.errors import problems
+from app.core.errors import PlatformError
+from app.schemas.task import Answer
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Liveness(Answer):
+    """This process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Answer):
+    """What this process needs, and whether it is there."""
+
+    status: Literal["ready", "not ready"]
+    broker: str
+    database: str
+    live_workers: int
+
+
+@router.get("/live", responses=problems())
+def live() -> Liveness:
+    """This process answers."""
+    return Liveness()
+
+
+@router.get("/ready", responses={**problems(), 503: {"model": Readiness, "description": "Something is away"}})
+def ready(services: ServicesDep, response: Response) -> Readiness:
+    """Whether the broker and the database answer; 503 when one does not."""
+    broker, database, workers = "ok", "ok", 0
+    try:
+        services.broker.ping()
+    except PlatformError as error:
+        broker = str(error)
+    try:
+        workers = services.tasks.live_workers()
+    except PlatformError as error:
+        database = str(error)
+    fine = broker == database == "ok"
+    response.status_code = 200 if fine else 503
+    return Readiness(status="ready" if fine else "not ready", broker=broker, database=database, live_workers=workers)

@@ -1,0 +1,81 @@
+"""Inbound webhooks. The raw bytes are verified before anything is parsed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import PlainTextResponse
+
+from app.api.deps import ServicesDep
+from app.api.errors import problems
+from app.schemas.webhook_receipt import WebhookReceipt
+from app.services.webhooks import Receipt
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+
+SIGNATURE = "sha256= and the HMAC-SHA256 of the raw body, in hexadecimal"
+
+
+def _body(example: dict[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+FACEBOOK_EXAMPLE = {
+    "object": "page",
+    "entry": [{"id": "1001", "time": 1_700_000_000_000, "messaging": [{
+        "sender": {"id": "2002"}, "recipient": {"id": "1001"}, "timestamp": 1_700_000_000_000,
+        "message": {"mid": "m_1", "text": "Do you repair e-bikes?"}}]}],
+}  # fmt: skip
+GOOGLE_EXAMPLE = {
+    "google_key": "…", "lead_id": "lead-1", "form_id": 7, "campaign_id": 8, "is_test": False,
+    "user_column_data": [{"column_id": "FULL_NAME", "column_name": "Full name", "string_value": "Ada Lovelace"}],
+}  # fmt: skip
+GENERIC_EXAMPLE = {"id": "evt-1", "type": "message", "text": "Is my order on its way?", "customer": {"name": "Ada"}}
+
+
+@router.get("/facebook", response_class=PlainTextResponse, responses=problems(401))
+def verify_facebook(
+    services: ServicesDep,
+    mode: Annotated[str | None, Query(alias="hub.mode", max_length=100)] = None,
+    token: Annotated[str | None, Query(alias="hub.verify_token", max_length=1000)] = None,
+    challenge: Annotated[str | None, Query(alias="hub.challenge", max_length=1000)] = None,
+) -> str:
+    """Facebook's check of a subscription: echoes `hub.challenge` when `hub.verify_token` is ours."""
+    return services.webhooks.verify_subscription(mode=mode, token=token, challenge=challenge)
+
+
+@router.post("/facebook", responses=problems(401, 429), openapi_extra=_body(FACEBOOK_EXAMPLE))
+async def post_facebook(
+    request: Request,
+    services: ServicesDep,
+    x_hub_signature_256: Annotated[str | None, Header(description=SIGNATURE)] = None,
+) -> WebhookReceipt:
+    """Facebook page events: verified, stored and queued when this answers 200."""
+    body = await request.body()
+    return _receipt(await run_sync(lambda: services.webhooks.accept_facebook(body, signature=x_hub_signature_256)))
+
+
+@router.post("/google", responses=problems(401, 429), openapi_extra=_body(GOOGLE_EXAMPLE))
+async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
+    """A Google Ads lead form: its `google_key` is checked and taken out before anything is stored."""
+    body = await request.body()
+    return _receipt(await run_sync(services.webhooks.accept_google, body))
+
+
+@router.post("/{source}", responses=problems(401, 429), openapi_extra=_body(GENERIC_EXAMPLE))
+async def post_generic(
+    request: Request,
+    services: ServicesDep,
+    source: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")],
+) -> WebhookReceipt:
+    """Any other source in WEBHOOK_SECRETS; signed in `X-Signature-256`, or in the header that its entry names."""
+    body = await request.body()
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return _receipt(await run_sync(lambda: services.webhooks.accept_generic(source, body, headers=headers)))
+
+
+def _receipt(receipt: Receipt) -> WebhookReceipt:
+    return WebhookReceipt(delivery_id=receipt.delivery_id, task_id=receipt.task_id, duplicate=receipt.duplicate)

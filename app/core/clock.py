@@ -1,0 +1,8 @@
+"""The one clock: always UTC, always aware."""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)

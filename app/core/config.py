@@ -1,0 +1,254 @@
+"""Settings from the environment and `.env`, in groups, frozen, and checked before anything starts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder; relative paths in settings start here, and `.env` is read from here."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Group(BaseSettings):
+    """One group of settings; each field is read from the environment variable in its alias."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
+
+
+class RedisSettings(Group):
+    """Where the broker and the result store are."""
+
+    host: str = Field("127.0.0.1", alias="REDIS_HOST")
+    port: Port = Field(6379, alias="REDIS_PORT")
+    db_broker: int = Field(0, alias="REDIS_DB_BROKER", ge=0)
+    db_backend: int = Field(1, alias="REDIS_DB_BACKEND", ge=0)
+    url: SecretStr | None = Field(None, alias="REDIS_URL")
+    celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
+    celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
+
+    @model_validator(mode="after")
+    def _two_databases(self) -> RedisSettings:
+        if self.db_broker == self.db_backend:
+            raise ValueError("REDIS_DB_BROKER and REDIS_DB_BACKEND must differ: results would mix with queues")
+        return self
+
+    @property
+    def broker_url(self) -> str:
+        """`CELERY_BROKER_URL`, or `REDIS_URL` (or host and port) with the broker's database."""
+        return self.celery_broker_url.get_secret_value() if self.celery_broker_url else self._at(self.db_broker)
+
+    @property
+    def result_url(self) -> str:
+        """`CELERY_RESULT_BACKEND`, or `REDIS_URL` (or host and port) with the result database."""
+        given = self.celery_result_backend
+        return given.get_secret_value() if given else self._at(self.db_backend)
+
+    @property
+    def external(self) -> bool:
+        """Whether a server was named, so that none of our own is started."""
+        return bool(self.url or self.celery_broker_url)
+
+    def _at(self, database: int) -> str:
+        base = self.url.get_secret_value() if self.url else f"redis://{self.host}:{self.port}"
+        parts = urlsplit(base)
+        if parts.scheme == "unix":
+            return base
+        return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
+
+
+class TaskSettings(Group):
+    """How tasks run, are retried and are remembered."""
+
+    task_serializer: Literal["json"] = Field("json", alias="CELERY_TASK_SERIALIZER")
+    result_serializer: Literal["json"] = Field("json", alias="CELERY_RESULT_SERIALIZER")
+    soft_time_limit: int = Field(300, alias="TASK_SOFT_TIME_LIMIT", ge=1)
+    time_limit: int = Field(600, alias="TASK_TIME_LIMIT", ge=1)
+    max_retries: int = Field(3, alias="TASK_MAX_RETRIES", ge=0, le=100)
+    retry_delay: float = Field(60, alias="TASK_RETRY_DELAY", ge=0, le=86_400)
+    retry_delay_max: float = Field(3600, alias="TASK_RETRY_DELAY_MAX", ge=0, le=86_400)
+    max_queue_size: int = Field(10_000, alias="MAX_QUEUE_SIZE", ge=1)
+    status_expiry_hours: int = Field(24, alias="TASK_STATUS_EXPIRY_HOURS", ge=1)
+    lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> TaskSettings:
+        if self.soft_time_limit >= self.time_limit:
+            raise ValueError("TASK_SOFT_TIME_LIMIT must be smaller than TASK_TIME_LIMIT")
+        if self.retry_delay > self.retry_delay_max:
+            raise ValueError("TASK_RETRY_DELAY must not be larger than TASK_RETRY_DELAY_MAX")
+        return self
+
+
+class StorageSettings(Group):
+    """Where data is kept, and for how long (in days)."""
+
+    data_dir: Path = Field(Path("data"), alias="DATA_DIR")
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    keep_tasks: int = Field(30, alias="RETENTION_DAYS_TASKS", ge=1)
+    keep_conversations: int = Field(365, alias="RETENTION_DAYS_CONVERSATIONS", ge=1)
+    keep_webhooks: int = Field(30, alias="RETENTION_DAYS_WEBHOOKS", ge=1)
+    keep_reports: int = Field(180, alias="RETENTION_DAYS_REPORTS", ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """`DATA_DIR`, absolute."""
+        return (ROOT / self.data_dir.expanduser()).resolve()
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy address: `DATABASE_URL`, or a SQLite file in `DATA_DIR`."""
+        if self.database_url is None:
+            return f"sqlite:///{self.folder / 'laneway.db'}"
+        return _with_driver(self.database_url.get_secret_value())
+
+    @model_validator(mode="after")
+    def _known_database(self) -> StorageSettings:
+        if self.url.partition(":")[0] not in {"sqlite", "postgresql+psycopg"}:
+            raise ValueError("DATABASE_URL must start with sqlite:/// or postgresql://")
+        return self
+
+
+class ApiSettings(Group):
+    """The API and Flower."""
+
+    host: str = Field("127.0.0.1", alias="API_HOST")
+    port: Port = Field(8000, alias="API_PORT")
+    max_body_bytes: int = Field(1_048_576, alias="MAX_BODY_BYTES", ge=1024)
+    reply_timeout: float = Field(10, alias="REPLY_TIMEOUT_SECONDS", gt=0, le=120)
+    flower_host: str = Field("127.0.0.1", alias="FLOWER_HOST")
+    flower_port: Port = Field(5555, alias="FLOWER_PORT")
+    flower_user: str = Field("laneway", alias="FLOWER_USER", pattern=r"^[^:\s]+$")
+    flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> ApiSettings:
+        if self.port == self.flower_port:
+            raise ValueError("API_PORT and FLOWER_PORT must differ")
+        return self
+
+
+class SourceSecret(BaseModel):
+    """How one generic webhook source signs: its secret, and the header that carries the signature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    secret: SecretStr = Field(min_length=1)
+    header: str = Field("X-Signature-256", pattern=r"^[A-Za-z0-9-]+$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return {"secret": value} if isinstance(value, str) else value
+
+
+class WebhookSettings(Group):
+    """Secrets of the platforms that call us, and the receiver that we call."""
+
+    facebook_app_secret: SecretStr | None = Field(None, alias="FACEBOOK_APP_SECRET")
+    facebook_verify_token: SecretStr | None = Field(None, alias="FACEBOOK_VERIFY_TOKEN")
+    google_lead_key: SecretStr | None = Field(None, alias="GOOGLE_LEAD_KEY")
+    secrets: Annotated[Json[dict[str, SourceSecret]], NoDecode] = Field(
+        {}, alias="WEBHOOK_SECRETS", validate_default=False
+    )
+    outbound_url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
+    outbound_secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")
+    outbound_timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
+    outbound_allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
+
+    @model_validator(mode="after")
+    def _signed(self) -> WebhookSettings:
+        if self.outbound_url and not self.outbound_secret:
+            raise ValueError("OUTBOUND_WEBHOOK_URL needs OUTBOUND_WEBHOOK_SECRET: outbound webhooks are always signed")
+        return self
+
+
+class ResponderSettings(Group):
+    """Who writes the replies: the offline responder, or an OpenAI-compatible endpoint."""
+
+    base_url: str | None = Field(None, alias="OPENAI_BASE_URL", pattern=r"^https?://")
+    api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
+    model: str | None = Field(None, alias="OPENAI_MODEL")
+    timeout: float = Field(30, alias="OPENAI_TIMEOUT_SECONDS", gt=0, le=300)
+    follow_up_hours: float = Field(24, alias="FOLLOW_UP_AFTER_HOURS", gt=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> ResponderSettings:
+        if self.base_url and not self.model:
+            raise ValueError("OPENAI_BASE_URL needs OPENAI_MODEL")
+        return self
+
+
+class OperationSettings(Group):
+    """Logs and alerts."""
+
+    environment: Literal["development", "production"] = Field("development", alias="ENVIRONMENT")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
+    log_format: Literal["auto", "json", "console"] = Field("auto", alias="LOG_FORMAT")
+    alert_backlog: int = Field(1000, alias="ALERT_BACKLOG", ge=1)
+    alert_failures: int = Field(10, alias="ALERT_FAILURES_PER_HOUR", ge=1)
+    worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
+
+
+class Settings(BaseModel):
+    """All groups. Build it with `load_settings`, which turns every problem into one readable error."""
+
+    model_config = ConfigDict(frozen=True)
+
+    redis: RedisSettings
+    tasks: TaskSettings
+    storage: StorageSettings
+    api: ApiSettings
+    webhooks: WebhookSettings
+    responder: ResponderSettings
+    operation: OperationSettings
+
+
+def load_settings() -> Settings:
+    """Read and check every group. Raises ConfigError with one line per problem, naming the variables."""
+    groups: dict[str, Group] = {}
+    problems: list[str] = []
+    for name, field in Settings.model_fields.items():
+        kind: type[Group] = field.annotation  # pyright: ignore[reportAssignmentType]
+        try:
+            groups[name] = kind()
+        except ValidationError as error:
+            problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
+    if problems:
+        raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return Settings(**groups)  # pyright: ignore[reportArgumentType]
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
+
+
+def _problem(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _with_driver(url: str) -> str:
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    return url

@@ -1,0 +1,246 @@
+"""The platform's error tree: each class knows its HTTP status and whether a retry can help.
+
+`str(error)` is fit for a user. Errors cross process borders pickled, so each one hands its own
+arguments to `super().__init__` and builds its sentence in `__str__`.
+"""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """Something went wrong that the platform can name."""
+
+    status = 500
+    retryable = False
+    title = "Internal error"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which another try makes sense, when the error knows."""
+        return None
+
+
+class PermanentError(PlatformError):
+    """Doing the same again would fail the same way."""
+
+    status, title = 422, "The work cannot be done"
+
+
+class RetryableError(PlatformError):
+    """Doing the same again later may work."""
+
+    status, retryable, title = 503, True, "Temporarily unavailable"
+
+
+class ConfigError(PlatformError):
+    """The settings are missing something or contradict each other."""
+
+    title = "Configuration error"
+
+
+class NotConfigured(PlatformError):
+    """A feature was asked for whose setting is empty."""
+
+    status, title = 503, "Not configured"
+
+    def __init__(self, feature: str, setting: str) -> None:
+        super().__init__(feature, setting)
+        self.feature, self.setting = feature, setting
+
+    def __str__(self) -> str:
+        return f"{self.feature} is not configured: set {self.setting}."
+
+
+class InvalidPayload(PermanentError):
+    """A task's payload does not fit its type."""
+
+    title = "Invalid payload"
+
+    def __init__(self, task: str, problems: list[str]) -> None:
+        super().__init__(task, problems)
+        self.task, self.problems = task, problems
+
+    def __str__(self) -> str:
+        return f"The payload of {self.task} is not valid: " + "; ".join(self.problems)
+
+
+class UnknownTask(PlatformError):
+    """No task has this id, or no task type has this name."""
+
+    status, title = 404, "Unknown task"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"No task {self.id!r} is known here."
+
+
+class TaskExpired(PlatformError):
+    """The task finished so long ago that its status is no longer kept for callers."""
+
+    status, title = 410, "Task status expired"
+
+    def __init__(self, id: str, hours: int) -> None:
+        super().__init__(id, hours)
+        self.id, self.hours = id, hours
+
+    def __str__(self) -> str:
+        return f"Task {self.id!r} finished more than {self.hours} hours ago; its status has expired."
+
+
+class WrongState(PlatformError):
+    """The task is in a state in which this cannot be done to it."""
+
+    status, title = 409, "Not possible in this state"
+
+    def __init__(self, id: str, state: str, action: str) -> None:
+        super().__init__(id, state, action)
+        self.id, self.state, self.action = id, state, action
+
+    def __str__(self) -> str:
+        return f"Task {self.id!r} is {self.state}; it cannot be {self.action}."
+
+
+class Conflict(PlatformError):
+    """The same id was used before for something else."""
+
+    status, title = 409, "Conflict"
+
+
+class NotFound(PlatformError):
+    """Nothing has this id."""
+
+    status, title = 404, "Not found"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind, self.id = kind, id
+
+    def __str__(self) -> str:
+        return f"No {self.kind} {self.id!r} is known here."
+
+
+class QueueFull(RetryableError):
+    """The queue holds as many waiting tasks as it may."""
+
+    status, title = 429, "Queue full"
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(queue, limit)
+        self.queue, self.limit = queue, limit
+
+    def __str__(self) -> str:
+        return f"The queue {self.queue!r} is full ({self.limit} tasks waiting, see MAX_QUEUE_SIZE)."
+
+    @property
+    def retry_after(self) -> float:
+        return 10.0
+
+
+class BrokerUnavailable(RetryableError):
+    """The broker did not take the message."""
+
+    title = "Broker unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The broker cannot be reached, nothing was queued: {self.reason}"
+
+    @property
+    def retry_after(self) -> float:
+        return 5.0
+
+
+class DatabaseUnavailable(RetryableError):
+    """The database did not answer."""
+
+    title = "Database unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The database cannot be reached: {self.reason}"
+
+    @property
+    def retry_after(self) -> float:
+        return 5.0
+
+
+class UpstreamError(RetryableError):
+    """A service that we called failed in a way that may pass."""
+
+    status, title = 502, "Upstream failed"
+
+    def __init__(self, service: str, reason: str, after: float | None = None) -> None:
+        super().__init__(service, reason, after)
+        self.service, self.reason, self.after = service, reason, after
+
+    def __str__(self) -> str:
+        return f"{self.service} failed: {self.reason}"
+
+    @property
+    def retry_after(self) -> float | None:
+        return self.after
+
+
+class UpstreamRefused(PermanentError):
+    """A service that we called refused for good."""
+
+    title = "Upstream refused"
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(service, reason)
+        self.service, self.reason = service, reason
+
+    def __str__(self) -> str:
+        return f"{self.service} refused: {self.reason}"
+
+
+class BadSignature(PlatformError):
+    """The request is not signed by whom it says it is from."""
+
+    status, title = 401, "Bad signature"
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    def __str__(self) -> str:
+        return f"The {self.source} request was refused: {self.reason}"
+
+
+class TimeLimitExceeded(RetryableError):
+    """The task ran longer than it may."""
+
+    title = "Time limit exceeded"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"The task ran longer than its limit of {self.seconds:g} s."
+
+
+class WorkerLost(RetryableError):
+    """The worker died, or lost its lease, while it ran the task."""
+
+    title = "Worker lost"
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(worker)
+        self.worker = worker
+
+    def __str__(self) -> str:
+        return f"The worker {self.worker} died or stalled while it ran the task."
+
+
+class TaskCancelled(BaseException):
+    """Raised inside a task that was asked to stop; not an Exception, so that task code does not catch it."""

@@ -1,0 +1,98 @@
+"""Structured logs: one line an event, with the ids it belongs to; JSON in production, readable in a terminal."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.core.config import OperationSettings
+
+SECRET_NAMES = re.compile(r"secret|password|token$|api_key|google_key|authorization|signature", re.IGNORECASE)
+URL_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def configure_logging(settings: OperationSettings, *, json: bool | None = None) -> None:
+    """Send every log line of this process, ours and the libraries', through one formatter to standard error."""
+    as_json = json if json is not None else wants_json(settings)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_renderers(as_json)))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    for noisy in ("uvicorn.access", "httpx", "httpx2", "httpcore", "openai", "redbeat", "celery.redirected", "amqp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.worker"):
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+
+
+def wants_json(settings: OperationSettings) -> bool:
+    """Whether lines are JSON: as `LOG_FORMAT` says, or in production."""
+    if settings.log_format == "auto":
+        return settings.environment == "production"
+    return settings.log_format == "json"
+
+
+def quiet(settings: OperationSettings) -> OperationSettings:
+    """The same, for a command that talks to a person: only warnings are logged."""
+    return settings.model_copy(update={"log_level": "WARNING"})
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blank whatever is named like a secret, and logins inside addresses."""
+    for name, value in event.items():
+        if SECRET_NAMES.search(name):
+            event[name] = "[redacted]"
+        elif isinstance(value, str) and "://" in value:
+            event[name] = URL_LOGIN.sub("", value)
+    return event
+
+
+def bind(**ids: str | None) -> None:
+    """Add ids (task_id, conversation_id, request_id) to every later line of this context; None takes one away."""
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
+    structlog.contextvars.unbind_contextvars(*(name for name, value in ids.items() if value is None))
+
+
+def unbind_all() -> None:
+    """Forget every bound id."""
+    structlog.contextvars.clear_contextvars()
+
+
+def logger(name: str) -> Any:
+    """A structured logger: `log.info("event", key=value)`."""
+    return structlog.stdlib.get_logger(name)
+
+
+def _renderers(as_json: bool) -> list[Processor]:
+    if as_json:
+        return [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32),
+    ]

@@ -1,0 +1,1 @@
+"""The database: sessions, models, migrations, and every query."""

@@ -1,0 +1,67 @@
+"""The full-text index over `passages.text`, in each database's own way; the migration makes it.
+
+SQLite: an FTS5 table that keeps no text of its own, kept in step by triggers. PostgreSQL: a generated column,
+so that ranking does not parse every passage again, with a GIN index. Both stem English: "refunds" finds "refund".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+FTS_TABLE: Final = "passages_fts"
+"""SQLite's index; it has the passage's id as its rowid."""
+SEARCH_COLUMN: Final = "search"
+"""PostgreSQL's column in `passages`, of type tsvector."""
+SEARCH_INDEX: Final = "ix_passages_search"
+
+_TO_INDEX = f"INSERT INTO {FTS_TABLE}(rowid, text) VALUES (new.id, new.text);"  # noqa: S608 - constants only
+_FROM_INDEX = f"INSERT INTO {FTS_TABLE}({FTS_TABLE}, rowid, text) VALUES ('delete', old.id, old.text);"  # noqa: S608
+
+_TRIGGERS: Final = {
+    f"{FTS_TABLE}_insert": f"AFTER INSERT ON passages BEGIN {_TO_INDEX} END",
+    f"{FTS_TABLE}_delete": f"AFTER DELETE ON passages BEGIN {_FROM_INDEX} END",
+    f"{FTS_TABLE}_update": f"AFTER UPDATE OF id, text ON passages BEGIN {_FROM_INDEX} {_TO_INDEX} END",
+}
+
+_SQLITE_CREATE: Final = (
+    f"CREATE VIRTUAL TABLE {FTS_TABLE} USING fts5(text, content='passages', content_rowid='id', "
+    "tokenize='porter unicode61 remove_diacritics 2')",
+    *(f"CREATE TRIGGER {name} {body}" for name, body in _TRIGGERS.items()),
+    f"INSERT INTO {FTS_TABLE}({FTS_TABLE}) VALUES ('rebuild')",  # noqa: S608
+)
+_SQLITE_DROP: Final = (*(f"DROP TRIGGER IF EXISTS {name}" for name in _TRIGGERS), f"DROP TABLE IF EXISTS {FTS_TABLE}")
+
+_POSTGRESQL_CREATE: Final = (
+    f"ALTER TABLE passages ADD COLUMN {SEARCH_COLUMN} tsvector "
+    "GENERATED ALWAYS AS (to_tsvector('english', text)) STORED",
+    f"CREATE INDEX {SEARCH_INDEX} ON passages USING gin ({SEARCH_COLUMN})",
+)
+_POSTGRESQL_DROP: Final = (
+    f"DROP INDEX IF EXISTS {SEARCH_INDEX}",
+    f"ALTER TABLE passages DROP COLUMN IF EXISTS {SEARCH_COLUMN}",
+)
+
+
+def create_index(connection: Connection) -> None:
+    """Make the index and fill it from the passages that are there."""
+    _run(connection, sqlite=_SQLITE_CREATE, postgresql=_POSTGRESQL_CREATE)
+
+
+def drop_index(connection: Connection) -> None:
+    """Take the index away; the passages stay."""
+    _run(connection, sqlite=_SQLITE_DROP, postgresql=_POSTGRESQL_DROP)
+
+
+def is_index_object(name: str | None) -> bool:
+    """Whether a table, column or index belongs to the full-text index and so is not in the models.
+
+    For Alembic's `include_name`, when it compares the database with the models.
+    """
+    return name is not None and (name in {SEARCH_COLUMN, SEARCH_INDEX} or name.startswith(FTS_TABLE))
+
+
+def _run(connection: Connection, *, sqlite: tuple[str, ...], postgresql: tuple[str, ...]) -> None:
+    for statement in sqlite if connection.dialect.name == "sqlite" else postgresql:
+        connection.exec_driver_sql(statement)

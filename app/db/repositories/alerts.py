@@ -1,0 +1,41 @@
+"""Queries over alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db.models import Alert
+
+
+def open_alert(session: Session, kind: str, *, subject: str, message: str, now: datetime) -> bool:
+    """Open an alert, or refresh the open one; True when it is new."""
+    try:
+        with session.begin_nested():
+            session.add(Alert(kind=kind, subject=subject, message=message, opened_at=now))
+    except IntegrityError:
+        session.execute(
+            update(Alert)
+            .where(Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
+            .values(message=message)
+        )
+        return False
+    return True
+
+
+def close_others(session: Session, still: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
+    """Close the open alerts whose (kind, subject) is no longer true; gives back the closed ones."""
+    over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in still]
+    for alert in over:
+        alert.closed_at = now
+    return over
+
+
+def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequence[Alert]:
+    """Open alerts (or closed ones too), newest first."""
+    statement = select(Alert).order_by(Alert.id.desc()).limit(limit)
+    return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()

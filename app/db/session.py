@@ -1,0 +1,87 @@
+"""One database, SQLite or PostgreSQL, behind two kinds of session: reading and transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from sqlalchemy.orm import Session
+
+from app.core.errors import DatabaseUnavailable
+
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another to finish."""
+
+
+class Database:
+    """The engine of one process; create it after a fork, never before."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+
+    @contextmanager
+    def transaction(self) -> Generator[Session]:
+        """A session that writes: committed at the end of the block, rolled back on an error.
+
+        On SQLite it takes the write lock at once, so that it cannot fail half-way because of another writer.
+        """
+        with self._session(writes=True) as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Generator[Session]:
+        """A session that only reads; it waits for nobody."""
+        with self._session(writes=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _session(self, *, writes: bool) -> Generator[Session]:
+        try:
+            with (
+                self.engine.connect().execution_options(laneway_writes=writes) as connection,
+                connection.begin(),
+                Session(bind=connection, expire_on_commit=False) as session,
+            ):
+                yield session
+                session.flush()
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(str(error.orig)) from error
+        except NoFreeConnection as error:
+            raise DatabaseUnavailable("no free connection") from error
+
+
+def _postgresql(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=40, connect_args={"connect_timeout": 5})
+
+
+def _sqlite(url: str) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=40)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("laneway_writes", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")

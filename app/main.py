@@ -1,0 +1,60 @@
+"""The API: `uvicorn app.main:app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api import errors
+from app.api.middleware import BodyLimit, RequestContext
+from app.api.routers import analytics, conversations, health, webhooks
+from app.core.celery_app import celery_app
+from app.core.config import Settings, settings
+from app.core.logging import configure_logging
+from app.db.migrate import upgrade
+from app.schemas.problem import Problem
+from app.services.container import Services
+
+DESCRIPTION = "Background work that is accepted once, done once, and never out of sight. Errors are RFC 9457 problems."
+
+
+def create_app(config: Settings) -> FastAPI:
+    """The application on these settings; it brings the database's schema up to date when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        configure_logging(config.operation)
+        upgrade(config.storage.url)
+        yield
+        app.state.services.close()
+
+    app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app.state.services = Services(config, celery_app)
+    errors.install(app)
+    app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
+    app.add_middleware(RequestContext)
+    for domain in (conversations, webhooks, analytics, health):
+        app.include_router(domain.router)
+    _list_problems(app)
+    return app
+
+
+def _list_problems(app: FastAPI) -> None:
+    """Put the one form of errors into the OpenAPI document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(schema.pop("$defs", {}))
+        schemas["Problem"] = schema
+        return document
+
+    app.openapi = openapi
+
+
+app = create_app(settings())

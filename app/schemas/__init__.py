@@ -1,0 +1,1 @@
+"""Payloads and answers as Pydantic models, one file a domain."""

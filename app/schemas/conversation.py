@@ -1,0 +1,164 @@
+"""Conversations: what the tasks are called with, what the API takes and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from app.schemas.task import Answer, Identifier, Payload, State
+
+Channel = Literal["api", "facebook", "google", "webhook"]
+PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
+
+
+def _no_null_bytes(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain null bytes")
+    return value
+
+
+CleanStr = Annotated[str, AfterValidator(_no_null_bytes)]
+"""Text that every database can store."""
+MessageText = Annotated[CleanStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+
+
+class Customer(Payload):
+    """Who is on the other side, as far as known."""
+
+    id: CleanStr | None = Field(default=None, max_length=155)
+    name: CleanStr | None = Field(default=None, max_length=200)
+    email: CleanStr | None = Field(default=None, max_length=254)
+    phone: CleanStr | None = Field(default=None, max_length=40)
+
+
+class ConversationMessage(Payload):
+    """Payload of `process_conversation_message_task`."""
+
+    conversation_id: Identifier
+    text: MessageText
+    message_id: Identifier | None = None
+    channel: Channel = "api"
+    customer: Customer | None = None
+
+
+class Interaction(Payload):
+    """Payload of `process_manipulator_interaction_task`: what happened on a platform, and to whom."""
+
+    conversation_id: Identifier
+    kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
+    channel: Channel
+    event_id: CleanStr = Field(min_length=1, max_length=300)
+    text: CleanStr | None = Field(default=None, max_length=8000)
+    customer: Customer = Customer()
+    is_test: bool = False
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Continuation(Payload):
+    """Payload of `continue_conversation_async_task`."""
+
+    conversation_id: Identifier
+    reason: Literal["no_reply", "operator"]
+    text: MessageText | None = None
+    """An operator's own words; without them the responder writes."""
+
+
+class MessageRequest(Payload):
+    """A customer's message, sent to the API."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"conversation_id": "conv-42", "text": "How long do I have to return a bicycle?"}],
+        }
+    )
+
+    conversation_id: Identifier
+    text: MessageText
+    message_id: Identifier | None = Field(None, description="The caller's id: the same id is answered once")
+    customer: Customer | None = None
+    priority: PriorityName = "NORMAL"
+    async_processing: bool = Field(True, description="False: wait for the reply up to REPLY_TIMEOUT_SECONDS")
+
+
+class InteractionRequest(Payload):
+    """A platform interaction, sent to the API by a system of our own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "conversation_id": "conv-43",
+                    "kind": "ad_click",
+                    "event_id": "click-1",
+                    "channel": "google",
+                    "customer": {"name": "Ada"},
+                    "text": "Do you repair electric bikes?",
+                }
+            ],
+        }
+    )
+
+    conversation_id: Identifier
+    kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
+    event_id: Identifier = Field(description="Unique per interaction: the same id is processed once")
+    channel: Channel = "webhook"
+    text: CleanStr | None = Field(default=None, max_length=8000)
+    customer: Customer = Customer()
+    is_test: bool = False
+
+
+class Source(Answer):
+    """A passage that a reply cites."""
+
+    document_id: str
+    title: str
+    position: int
+    quote: str | None = None
+
+
+class MessageAccepted(Answer):
+    """The message is stored and queued; with `async_processing: false` and time enough, already answered."""
+
+    conversation_id: str
+    task_id: str
+    status: State
+    reply: str | None = None
+    sources: list[Source] | None = None
+    error: str | None = None
+
+
+class InteractionAccepted(Answer):
+    """The interaction is queued."""
+
+    conversation_id: str
+    task_id: str
+    status: State
+
+
+class MessageView(Answer):
+    """One turn of the history."""
+
+    id: int = Field(description="Counts up; pass the smallest as `before` to see earlier turns")
+    role: str
+    text: str
+    created_at: datetime
+    sources: list[Source] = Field(default_factory=list[Source])
+    responder: str | None = None
+    duration_ms: int | None = None
+    task_id: str | None = None
+
+
+class ConversationView(Answer):
+    """A conversation and its newest turns, oldest first."""
+
+    conversation_id: str
+    channel: str
+    status: str
+    customer: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    messages: list[MessageView]
+    total_messages: int
+    unanswered: int = Field(description="Accepted turns that are still being worked on")

@@ -1,0 +1,234 @@
+"""Webhooks: the shapes in which the platforms send them, and the events that we make of them.
+
+The shapes follow Meta's Messenger Platform and Lead Ads webhook references and Google's lead form webhook schema. Both
+platforms add fields without notice, so unknown ones are ignored; known ones are held to their type and a length.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from app.schemas.conversation import Interaction
+
+Kind = Literal["ad_click", "lead_form", "page_message", "postback", "other"]
+"""The kinds of `Interaction`; `other` is everything that is only recorded."""
+
+EARLIEST_YEAR, LATEST_YEAR = 1971, 2200
+MILLISECONDS_FROM = 100_000_000_000
+"""A number from here on counts milliseconds since 1970, a smaller one seconds (this many seconds is the year 5138)."""
+
+
+def _text_of_number(value: object) -> object:
+    # Ids come as strings from some endpoints and as 64-bit numbers from others.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        moment = _read_moment(value)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError("is not a time") from None
+    if not EARLIEST_YEAR <= moment.year < LATEST_YEAR:
+        raise ValueError("is not a time of these days")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _read_moment(value: object) -> datetime:
+    if isinstance(value, str) and not value.strip().isdecimal():
+        return datetime.fromisoformat(value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("is not a time")  # noqa: TRY004 - Pydantic turns only a ValueError into a problem
+    number = float(value)
+    return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS_FROM else number, UTC)
+
+
+PlatformId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(min_length=1, max_length=155)]
+EventId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(min_length=1, max_length=300)]
+Short = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(max_length=2000)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+"""Seconds or milliseconds since 1970, as a number or in digits, or ISO 8601 (UTC, unless it says otherwise)."""
+
+
+class Shape(BaseModel):
+    """A part of somebody else's payload."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Party(Shape):
+    """A sender or recipient; someone who is not logged in has only a `user_ref`."""
+
+    id: PlatformId | None = None
+    user_ref: PlatformId | None = None
+
+
+class AdContext(Shape):
+    """The ad that somebody came from."""
+
+    ad_title: Short | None = None
+    post_id: Short | None = None
+    product_id: Short | None = None
+
+
+class Referral(Shape):
+    """How somebody came into the thread: by an ad (`source` is ADS) or a link."""
+
+    ref: Short | None = None
+    source: Short | None = None
+    type: Short | None = None
+    ad_id: PlatformId | None = None
+    referer_uri: Short | None = None
+    ads_context_data: AdContext | None = None
+
+
+class Attachment(Shape):
+    """A picture, file, sticker, template …; only its type and address are of use."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    payload: dict[str, Any] | None = None
+
+
+class QuickReply(Shape):
+    """The button that a message came from."""
+
+    payload: Short | None = None
+
+
+class PageMessage(Shape):
+    """What somebody wrote to a page."""
+
+    mid: EventId
+    text: Words | None = None
+    attachments: list[Attachment] = Field(default=[], max_length=100)
+    quick_reply: QuickReply | None = None
+    referral: Referral | None = None
+
+
+class PagePostback(Shape):
+    """A pressed button; older API versions send no `mid`."""
+
+    mid: EventId | None = None
+    title: Words | None = None
+    payload: Short | None = None
+    referral: Referral | None = None
+
+
+class Messaging(Shape):
+    """One item of an entry's `messaging`."""
+
+    sender: Party
+    recipient: Party | None = None
+    timestamp: Moment = None
+    message: PageMessage | None = None
+    postback: PagePostback | None = None
+    referral: Referral | None = None
+
+
+class LeadgenChange(Shape):
+    """The value of a `leadgen` change: ids only, the answers are fetched from the Graph API."""
+
+    leadgen_id: EventId
+    page_id: PlatformId | None = None
+    form_id: PlatformId | None = None
+    ad_id: PlatformId | None = None
+    adgroup_id: PlatformId | None = None
+    created_time: Moment = None
+
+
+class LeadColumn(Shape):
+    """One answered field of a Google lead form."""
+
+    column_id: Annotated[str, StringConstraints(max_length=200)] | None = None
+    column_name: Annotated[str, StringConstraints(max_length=500)] | None = None
+    string_value: Short
+
+
+class GoogleLead(Shape):
+    """A submitted Google lead form, without the key that vouches for it."""
+
+    lead_id: EventId
+    user_column_data: list[Any] = Field(default=[], max_length=200)
+    api_version: Short | None = None
+    form_id: PlatformId | None = None
+    campaign_id: PlatformId | None = None
+    adgroup_id: PlatformId | None = None
+    creative_id: PlatformId | None = None
+    asset_group_id: PlatformId | None = None
+    gcl_id: Short | None = None
+    lead_submit_time: Moment = None
+    is_test: bool = False
+
+
+class GenericCustomer(Shape):
+    """Who a generic event is about."""
+
+    id: PlatformId | None = None
+    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    email: Annotated[str, StringConstraints(max_length=254)] | None = None
+    phone: Annotated[str, BeforeValidator(_text_of_number), StringConstraints(max_length=40)] | None = None
+
+
+class GenericText(Shape):
+    """A message given as an object."""
+
+    text: Words | None = None
+
+
+class GenericEvent(Shape):
+    """What a generic source may send; every field is optional."""
+
+    id: EventId | None = Field(default=None, validation_alias=AliasChoices("event_id", "id"))
+    type: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, validation_alias=AliasChoices("type", "event")
+    )
+    text: Words | None = None
+    message: Words | GenericText | None = None
+    customer: GenericCustomer = GenericCustomer()
+    conversation_id: PlatformId | None = None
+    is_test: bool = Field(default=False, validation_alias=AliasChoices("is_test", "test"))
+    occurred_at: Moment = Field(default=None, validation_alias=AliasChoices("occurred_at", "timestamp", "created_at"))
+
+
+class ParsedEvent(BaseModel):
+    """One event out of a delivery."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event_id: str = Field(min_length=1, max_length=300)
+    """Unique within its source; the same when the platform sends the event again."""
+    kind: Kind
+    occurred_at: datetime | None = None
+    is_test: bool = False
+    data: dict[str, Any] = Field(default_factory=dict)
+    """What is worth keeping of it, without secrets."""
+    interaction: Interaction | None = None
+    """The follow-up task's payload; None when the event is only recorded."""
+
+
+class ParsedDelivery(BaseModel):
+    """What one request contained: its events, and sentences about the parts that were not understood."""
+
+    model_config = ConfigDict(frozen=True)
+
+    events: list[ParsedEvent] = []
+    problems: list[str] = []
+
+
+class Receipt(BaseModel):
+    """A delivered outbound webhook."""
+
+    model_config = ConfigDict(frozen=True)
+
+    delivery_id: str
+    event: str
+    status: int
+    duration_ms: int
+    url: str
+    """Without user, query and fragment: they may hold secrets."""
+    attempt: int

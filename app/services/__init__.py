@@ -1,0 +1,1 @@
+"""The business; knows neither HTTP nor Celery tasks."""

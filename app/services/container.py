@@ -1,0 +1,93 @@
+"""The services of one process, each made when it is first asked for, all from the same settings."""
+
+# The untyped edge of Celery and kombu.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+
+from celery import Celery, current_app
+
+from app.core.config import Settings, settings
+from app.db.session import Database
+from app.services.alerts import Alerts
+from app.services.analytics import Analytics
+from app.services.broker import Broker
+from app.services.callbacks import Callbacks
+from app.services.conversations import Conversations
+from app.services.executions import Executions
+from app.services.heart import Heart
+from app.services.knowledge import Knowledge
+from app.services.responders import make_responder
+from app.services.retention import Retention
+from app.services.task_manager import TaskManager
+from app.services.webhooks import Webhooks
+
+
+class Services:
+    """What the API, the tasks and the command line work with."""
+
+    def __init__(self, config: Settings, app: Celery) -> None:
+        self.settings, self._app = config, app
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.storage.url)
+
+    @cached_property
+    def broker(self) -> Broker:
+        return Broker(self._app)
+
+    @cached_property
+    def tasks(self) -> TaskManager:
+        return TaskManager(self.database, self.broker, self.settings.tasks)
+
+    @cached_property
+    def executions(self) -> Executions:
+        return Executions(self.database, self.tasks, self.settings.tasks)
+
+    @cached_property
+    def heart(self) -> Heart:
+        return Heart(self.executions, lease_seconds=self.settings.tasks.lease_seconds)
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        return Knowledge(self.database)
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations(self.database, self.knowledge, make_responder(self.settings.responder), self.tasks,
+                             self.settings)  # fmt: skip
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.database, self.tasks, self.settings.webhooks)
+
+    @cached_property
+    def callbacks(self) -> Callbacks:
+        return Callbacks(self.settings.webhooks)
+
+    @cached_property
+    def analytics(self) -> Analytics:
+        return Analytics(self.database)
+
+    @cached_property
+    def retention(self) -> Retention:
+        return Retention(self.database, self.settings.storage, self.settings.tasks)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self.database, self.tasks, self.settings.operation)
+
+    def close(self) -> None:
+        """Give back the connections of this process."""
+        if "database" in self.__dict__:
+            self.database.close()
+
+
+@cache
+def services() -> Services:
+    """The services of this process, on its settings and the current Celery app."""
+    return Services(settings(), current_app._get_current_object())  # pyright: ignore

@@ -1,0 +1,304 @@
+"""The one way in: submit, status, cancel, retry, queue figures.
+
+A task is accepted when it is in the ledger (the database) and handed to the broker. The ledger row comes
+first: a crash between the two leaves a row that the steward sends, never a message that nobody knows of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.core import clock
+from app.core.catalog import CATALOG, TaskSpec
+from app.core.config import TaskSettings
+from app.core.errors import (
+    BrokerUnavailable,
+    Conflict,
+    InvalidPayload,
+    QueueFull,
+    TaskExpired,
+    UnknownTask,
+    WrongState,
+)
+from app.core.logging import logger
+from app.core.queues import QUEUES, Priority
+from app.db.models import TaskRun
+from app.db.repositories import task_runs, workers
+from app.db.session import Database
+from app.schemas.task import FINISHED, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
+from app.services.broker import Broker
+
+log = logger(__name__)
+
+KEY_LIMIT = 200
+"""Characters of an ordering key that the ledger keeps."""
+
+
+class TaskManager:
+    """Accepts work and answers for it."""
+
+    def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
+        self._database, self._broker, self._settings = database, broker, settings
+
+    def submit(
+        self,
+        task: TaskSpec | str,
+        payload: Payload | dict[str, Any],
+        *,
+        id: str | None = None,
+        priority: Priority | None = None,
+        delay: float = 0,
+    ) -> TaskHandle:
+        """Accept one task; `delay` (seconds) keeps it back.
+
+        The id is the idempotency key: the same id with the same payload gives back the first handle.
+        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull, BrokerUnavailable;
+        after any of them nothing is queued.
+        """
+        spec = _spec(task)
+        checked = _validated(spec, payload)
+        values = _ledger_row(
+            spec, checked.model_dump(mode="json", exclude_none=True), id or str(uuid4()), self._settings,
+            key=getattr(checked, spec.key) if spec.key else None, priority=priority, delay=delay,
+        )  # fmt: skip
+        with self._database.transaction() as session:
+            run = self._accept(session, spec, values)
+        if isinstance(run, TaskHandle):
+            return run
+        if run.state == State.PENDING:
+            self._publish_or_withdraw(run)
+        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
+        return TaskHandle(task_id=run.id, state=State(run.state), created=True)
+
+    def status(self, id: str) -> TaskStatus:
+        """What is known of a task. Raises UnknownTask, or TaskExpired when it ended too long ago."""
+        with self._database.reading() as session:
+            run = _found(session, id)
+            if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
+                raise TaskExpired(id, self._settings.status_expiry_hours)
+            return describe(run, waiting_for=_waiting_for(session, run))
+
+    def cancel(self, id: str) -> CancelAnswer:
+        """Stop a task: a waiting one never runs; a running one is asked to stop at its next step.
+
+        Raises UnknownTask, or WrongState when it is over already.
+        """
+        with self._database.transaction() as session:
+            run = _found(session, id)
+            if task_runs.cancel_waiting(session, id, now=clock.now()):
+                state = State.CANCELLED
+            elif task_runs.request_cancel(session, id):
+                state = State.PROCESSING
+            else:
+                raise WrongState(id, run.state, "cancelled")
+        log.info("cancel requested", task_id=id, state=state)
+        if state is State.CANCELLED:
+            self.release(run.key)
+        return CancelAnswer(task_id=id, status=state, cancelled=state is State.CANCELLED)
+
+    def retry(self, id: str) -> TaskHandle:
+        """Run a finished task again, under its own id. Raises UnknownTask, WrongState, BrokerUnavailable."""
+        with self._database.transaction() as session:
+            run = _found(session, id)
+            if run.state not in FINISHED:
+                raise WrongState(id, run.state, "retried")
+            task_runs.reopen(session, id, now=clock.now())
+            session.refresh(run)
+        self._broker_or_later(run)
+        log.info("task retried by hand", task_id=id, task=run.name)
+        return TaskHandle(task_id=id, state=State.PENDING, created=True)
+
+    def release(self, key: str | None) -> None:
+        """Send the next held task of an ordering key, if its turn has come."""
+        if key is None:
+            return
+        with self._database.transaction() as session:
+            ready = [
+                run
+                for run in task_runs.released(session, key=key, limit=1)
+                if task_runs.publish_again(session, run, now=clock.now())
+            ]
+        for run in ready:
+            self._broker_or_later(run)
+
+    def send(self, run: TaskRun) -> bool:
+        """Hand a waiting task to the broker (again), unless somebody else just did. Raises BrokerUnavailable."""
+        with self._database.transaction() as session:
+            mine = task_runs.publish_again(session, run, now=clock.now())
+        if mine:
+            self._broker.publish(run)
+        return mine
+
+    def queues(self) -> dict[str, QueueFigures]:
+        """Per queue: active, pending, scheduled, dead, and live workers."""
+        with self._database.reading() as session:
+            counts = task_runs.count_by_queue(session)
+            serving = workers.serving(session, now=clock.now())
+        names = [*QUEUES, *sorted({queue for queue, _ in counts} - set(QUEUES))]
+        return {name: _figures(name, counts, serving) for name in names}
+
+    def live_workers(self) -> int:
+        """How many workers reported lately."""
+        with self._database.reading() as session:
+            return len(workers.alive(session, now=clock.now()))
+
+    def active(self, limit: int = 100) -> list[TaskStatus]:
+        """What is being worked on now, newest first."""
+        return self._listed([State.PROCESSING], limit=limit)
+
+    def dead(self, *, states: Sequence[State] = (State.DEAD_LETTER,), limit: int = 100) -> list[TaskStatus]:
+        """Dead letters, newest first."""
+        return self._listed(states, limit=limit)
+
+    def details(self, id: str) -> TaskRun:
+        """The whole ledger row, payload and traceback included. Raises UnknownTask."""
+        with self._database.reading() as session:
+            return _found(session, id)
+
+    def runs(self, ids: Sequence[str]) -> list[TaskStatus]:
+        """Those of these tasks that are known, in the order of submission."""
+        with self._database.reading() as session:
+            return [describe(run) for run in task_runs.recent(session, ids)]
+
+    def _listed(self, states: Sequence[State], *, limit: int) -> list[TaskStatus]:
+        with self._database.reading() as session:
+            return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
+
+    def _accept(self, session: Session, spec: TaskSpec, values: dict[str, Any]) -> TaskRun | TaskHandle:
+        known = task_runs.find(session, values["id"])
+        if known is None:
+            limit = self._settings.max_queue_size
+            if task_runs.count_waiting(session, spec.queue, at_most=limit) >= limit:
+                raise QueueFull(spec.queue, limit)
+            added = task_runs.add(session, **values)
+            if added is not None:
+                return added
+            known = _found(session, values["id"])
+        if known.fingerprint != values["fingerprint"]:
+            raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
+        return TaskHandle(task_id=known.id, state=State(known.state), created=False)
+
+    def _publish_or_withdraw(self, run: TaskRun) -> None:
+        try:
+            self._broker.publish(run)
+        except BrokerUnavailable:
+            with self._database.transaction() as session:
+                withdrawn = task_runs.withdraw(session, run.id)
+            if withdrawn:
+                raise
+
+    def _broker_or_later(self, run: TaskRun) -> None:
+        try:
+            self._broker.publish(run)
+        except BrokerUnavailable as error:
+            log.warning("broker away, the steward will send it", task_id=run.id, error=str(error))
+
+
+def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
+    """A ledger row as callers see it."""
+    return TaskStatus(
+        task_id=run.id, name=run.name, status=State(run.state), progress=run.progress, message=run.progress_message,
+        result=run.result, error=run.error, error_type=run.error_type, attempts=run.attempts,
+        max_retries=run.max_retries, queue=run.queue, priority=run.priority, key=run.key, waiting_for=waiting_for,
+        worker=run.worker, cancel_requested=run.cancel_requested, accepted_at=run.accepted_at, due_at=run.due_at,
+        started_at=run.started_at, finished_at=run.finished_at,
+    )  # fmt: skip
+
+
+def adopted_row(spec: TaskSpec, payload: dict[str, Any], id: str, settings: TaskSettings) -> dict[str, Any]:
+    """The ledger row of a task that came past the task manager; its payload may be anything, and is checked later."""
+    return _ledger_row(spec, payload, id, settings, key=payload.get(spec.key) if spec.key else None)
+
+
+def _ledger_row(
+    spec: TaskSpec,
+    data: dict[str, Any],
+    id: str,
+    settings: TaskSettings,
+    *,
+    key: Any,
+    priority: Priority | None = None,
+    delay: float = 0,
+) -> dict[str, Any]:
+    now = clock.now()
+    return {
+        "id": id, "name": spec.name, "queue": spec.queue,
+        "priority": int(spec.priority if priority is None else priority),
+        "key": f"{spec.key}:{key}"[:KEY_LIMIT] if isinstance(key, str) else None,
+        "payload": data, "fingerprint": _fingerprint(spec, data),
+        "state": State.SCHEDULED if delay > 0 else State.PENDING,
+        "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
+        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+        "accepted_at": now,
+        "due_at": now + timedelta(seconds=delay) if delay > 0 else None,
+        "published_at": None if delay > 0 else now,
+    }  # fmt: skip
+
+
+def _spec(task: TaskSpec | str) -> TaskSpec:
+    if isinstance(task, TaskSpec):
+        return task
+    if task not in CATALOG:
+        raise UnknownTask(task)
+    return CATALOG[task]
+
+
+def validated(spec: TaskSpec, payload: dict[str, Any]) -> Payload:
+    """The payload as its type. Raises InvalidPayload, naming each field and problem, never the values."""
+    try:
+        return spec.payload.model_validate(payload)
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=False)
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
+        raise InvalidPayload(spec.name, problems) from None
+
+
+def _validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
+    return payload if isinstance(payload, spec.payload) else validated(spec, dict(payload))
+
+
+def _fingerprint(spec: TaskSpec, data: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{spec.name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()
+
+
+def _found(session: Session, id: str) -> TaskRun:
+    run = task_runs.find(session, id)
+    if run is None:
+        raise UnknownTask(id)
+    return run
+
+
+def _waiting_for(session: Session, run: TaskRun) -> str | None:
+    if run.state == State.SCHEDULED:
+        return "its due time"
+    if run.state == State.HELD:
+        return f"an earlier task of {run.key}"
+    if run.state == State.PENDING:
+        busy = workers.serving(session, now=clock.now()).get(run.queue, 0)
+        return "a free worker" if busy else f"a worker: none serves the queue {run.queue!r}"
+    return None
+
+
+def _figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
+    def count(*states: State) -> int:
+        return sum(counts.get((name, state), 0) for state in states)
+
+    return QueueFigures(
+        lane=QUEUES.get(name, "low"), active=count(State.PROCESSING),
+        pending=count(State.PENDING, State.HELD), scheduled=count(State.SCHEDULED),
+        dead=count(State.DEAD_LETTER), workers=serving.get(name, 0),
+    )  # fmt: skip
+
+
+def age(moment: datetime) -> float:
+    """Seconds since then."""
+    return (clock.now() - moment).total_seconds()

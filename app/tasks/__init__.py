@@ -1,0 +1,1 @@
+"""The tasks: thin sentences over services."""

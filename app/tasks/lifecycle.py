@@ -1,0 +1,80 @@
+"""What a worker does when it starts, forks, stops, and loses a child."""
+
+# The untyped edge of Celery and kombu.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
+
+from __future__ import annotations
+
+from typing import Any
+
+from billiard.exceptions import TimeLimitExceeded as HardTimeLimitExceeded
+from billiard.exceptions import WorkerLostError
+from celery.signals import task_failure, task_revoked, worker_process_init, worker_ready, worker_shutdown
+
+from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
+from app.core.logging import logger
+from app.services.container import services
+from app.services.steward import Steward
+
+log = logger(__name__)
+
+_stewards: list[Steward] = []
+
+
+@worker_ready.connect
+def start_steward(sender: Any, **_: Any) -> None:
+    """Begin to look after the ledger."""
+    own = services()
+    queues = [queue.name for queue in sender.task_consumer.queues]
+    steward = Steward(own.database, own.broker, own.tasks, own.executions, name=str(sender.hostname), queues=queues)
+    _stewards.append(steward)
+    steward.start()
+
+
+@worker_shutdown.connect
+def stop_steward(**_: Any) -> None:
+    """End the steward, and sign the worker off."""
+    while _stewards:
+        _stewards.pop().stop()
+
+
+@worker_process_init.connect
+def forget_parents_connections(**_: Any) -> None:
+    """A forked child makes its own services: connections must not be shared between processes."""
+    inherited = services()
+    if "database" in inherited.__dict__:
+        inherited.database.engine.dispose(close=False)
+    services.cache_clear()
+
+
+@task_failure.connect
+def settle_lost_process(
+    sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any
+) -> None:
+    """In the main process: a child died or was killed at the hard time limit, and cannot settle its task itself."""
+    if isinstance(exception, HardTimeLimitExceeded):
+        error: PlatformError = TimeLimitExceeded(services().settings.tasks.time_limit)
+    elif isinstance(exception, WorkerLostError):
+        error = WorkerLost(_hostname(sender))
+    else:
+        return
+    try:
+        services().executions.settle_lost(task_id, error, worker=_hostname(sender))
+    except PlatformError as problem:
+        log.warning("not settled now; its lease will run out", task_id=task_id, error=str(problem))
+
+
+@task_revoked.connect
+def settle_revoked(request: Any = None, *, expired: bool = False, **_: Any) -> None:
+    """Somebody revoked or killed the task with Celery's own means."""
+    if expired or request is None:
+        return
+    try:
+        services().executions.settle_terminated(str(request.id), worker=str(request.hostname))
+    except PlatformError as problem:
+        log.warning("not settled now; its lease will run out", task_id=str(request.id), error=str(problem))
+
+
+def _hostname(sender: Any) -> str:
+    return _stewards[0].worker if _stewards else str(sender.request.hostname)

@@ -1,0 +1,4 @@
+"""Fixtures for every suite: real servers, started once a session."""
+
+from tests.fixtures.databases import *  # noqa: F403
+from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.dev import lock
+from app.dev.errors import AlreadyRunning
+
+HOLD = """
+import pathlib, signal, sys
+from app.dev import lock
+with lock.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    signal.pause()
+"""
+
+
+def holder_of(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    process.send_signal(number)
+    process.wait(10)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
+    first = holder_of(tmp_path)
+
+    with pytest.raises(AlreadyRunning, match=f"process {first.pid}") as refused, lock.held(tmp_path):
+        pass
+    end(first, signal.SIGTERM)
+
+    assert str(tmp_path) in str(refused.value)
+    assert "laneway down" in str(refused.value)
+
+
+def test_a_holder_killed_with_9_leaves_the_lock_free(tmp_path: Path) -> None:
+    first = holder_of(tmp_path)
+    assert lock.is_held(tmp_path)
+
+    end(first, signal.SIGKILL)
+
+    assert not lock.is_held(tmp_path)
+    with lock.held(tmp_path):
+        assert lock.holder(tmp_path) == os.getpid()
+
+
+def test_the_lock_is_free_after_its_block_and_names_nobody(tmp_path: Path) -> None:
+    with lock.held(tmp_path / "data"):
+        assert lock.is_held(tmp_path / "data")
+
+    assert not lock.is_held(tmp_path / "data")
+    assert lock.holder(tmp_path / "data", wait_seconds=0) is None
+
+
+def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
+    with lock.held(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], close_fds=False)
+    try:
+        with lock.held(tmp_path):
+            assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
