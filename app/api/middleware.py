@@ -45,7 +45,8 @@ class RequestContext:
         try:
             await self._app(scope, receive, answer)
         finally:
-            log.info("request", method=scope["method"], path=scope["path"][:200], status=status,
+            said = log.debug if scope["path"].startswith("/health/") else log.info
+            said("request", method=scope["method"], path=scope["path"][:200], status=status,
                      ms=round((monotonic() - started) * 1000, 1))  # fmt: skip
         return None
 

@@ -13,6 +13,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from app.core.config import OperationSettings
 
 SECRET_NAMES = re.compile(r"secret|password|token$|api_key|google_key|authorization|signature", re.IGNORECASE)
+NOISY = (
+    "alembic", "amqp", "celery.app.trace", "celery.redirected", "celery.worker.strategy", "httpcore", "httpx", "httpx2",
+    "openai", "redbeat", "uvicorn.access",
+)  # fmt: skip
+"""Loggers of which only warnings are wanted; Celery's lines about each task repeat ours, with what customers wrote."""
 URL_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 
@@ -40,7 +45,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    for noisy in ("uvicorn.access", "httpx", "httpx2", "httpcore", "openai", "redbeat", "celery.redirected", "amqp"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.worker"):
         library = logging.getLogger(name)
@@ -61,6 +66,7 @@ def quiet(settings: OperationSettings) -> OperationSettings:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank whatever is named like a secret, and logins inside addresses."""
+    event.pop("color_message", None)  # uvicorn's second copy of its message
     for name, value in event.items():
         if SECRET_NAMES.search(name):
             event[name] = "[redacted]"
@@ -94,5 +100,8 @@ def _renderers(as_json: bool) -> list[Processor]:
         ]
     return [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32),
+        # Without values of variables: they may be secrets.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
+        ),
     ]

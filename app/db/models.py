@@ -142,11 +142,11 @@ class Message(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
-    message_id: Mapped[str] = mapped_column(String(340), unique=True)
+    message_id: Mapped[str] = mapped_column(String(450), unique=True)
     """Unique per turn: a repeat of the same work stores nothing twice."""
     role: Mapped[str] = mapped_column(String(16))
     text: Mapped[str]
-    in_reply_to: Mapped[str | None] = mapped_column(String(340))
+    in_reply_to: Mapped[str | None] = mapped_column(String(450))
     sources: Mapped[list[Any]] = mapped_column(default=list)
     responder: Mapped[str | None] = mapped_column(String(64))
     duration_ms: Mapped[int | None]

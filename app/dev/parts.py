@@ -15,7 +15,9 @@ from app.dev import flower_login
 from app.dev.probes import Probe, address, beat_holds_lock, broker_answers, http_answers, worker_reports
 from app.dev.valkey import embedded_argv
 
-CELERY = ("celery", "-A", "app.core.celery_app:celery_app")
+CELERY = ("celery", "-q", "-A", "app.core.celery_app:celery_app")
+"""Quietly: without the banners, which would bury what is said here."""
+
 WORKER_QUEUES = "conversations,webhooks,crm,documents,workflows"
 BULK_QUEUES = "analytics,maintenance"
 

@@ -108,8 +108,8 @@ async def _read_lines(reader: asyncio.StreamReader, show: Callable[[str], None])
     rest = b""
     while chunk := await reader.read(65_536):
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            show(_text(line))
+        for line in filter(None, map(_text, lines)):  # empty lines would only stretch the screen
+            show(line)
         if len(rest) > LONGEST_LINE:
             show(_text(rest))
             rest = b""

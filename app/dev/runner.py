@@ -1,72 +1,22 @@
-"""`laneway up`: the whole platform in one terminal, started in order, kept alive, stopped in order.
+"""Runs parts in stages: started in order, kept alive, and stopped in order.
 
-1. Refuses what cannot work, before anything is started: settings, a second `up`, taken ports, servers out of reach.
-2. Starts the broker, brings the database up to date, then starts the other parts.
-3. Starts a part again that dies, each time a little later.
-4. On Ctrl-C or SIGTERM stops the parts in the order of their ranks, the broker last, so that nothing accepted is lost.
+1. Starts a stage's parts together, and does the stage's work when all are ready; then the next stage.
+2. Each part has a supervisor, which starts it again when it dies.
+3. On Ctrl-C or SIGTERM stops the parts in the order of their ranks, the broker last, so that nothing accepted is lost.
+   The signal again: workers do not finish their tasks, which go back to their queues.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from itertools import groupby
 
-from app.core.config import Settings
-from app.core.errors import ConfigError, PlatformError
-from app.dev import flower_login, lock
-from app.dev.checks import check_ports
-from app.dev.parts import Part, broker, parts
-from app.dev.prepare import prepare, wait_for_broker, wait_for_database
+from app.dev.parts import Part
 from app.dev.supervisor import Supervisor
 from app.dev.terminal import Terminal
-
-REACH_SECONDS = 5
-"""How long `up` waits for a server that the settings name."""
-
-DOWN_SECONDS = 180
-"""How long `down` waits; more than all parts may take together."""
-
-
-def up(settings: Settings) -> int:
-    """Run the platform until Ctrl-C; the exit code: 0 stopped as asked, 1 could not start, 2 wrong settings."""
-    terminal = Terminal()
-    try:
-        with lock.held(settings.storage.folder):
-            stages = _checked_stages(settings, terminal)
-            return asyncio.run(Runner(stages, terminal).run())
-    except PlatformError as error:
-        terminal.fail(str(error))
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:  # before the first part was started
-        return 0
-
-
-def down(settings: Settings) -> int:
-    """Stop the `up` that runs on the same data folder, and wait for its end; the exit code."""
-    folder, terminal = settings.storage.folder, Terminal()
-    if not lock.is_held(folder):
-        terminal.say(f"nothing runs on {folder}")
-        return 0
-    pid = lock.holder(folder)
-    if pid is None:
-        terminal.fail(f"{folder / lock.FILE} is held by a process that did not write its id: stop it by hand.")
-        return 1
-    terminal.say(f"stopping process {pid}; workers finish their running tasks first")
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + DOWN_SECONDS
-    while lock.is_held(folder):
-        if time.monotonic() > deadline:
-            terminal.fail(f"Process {pid} still runs after {DOWN_SECONDS} s.")
-            return 1
-        time.sleep(0.1)
-    terminal.say("stopped")
-    return 0
 
 
 class Stage:
@@ -104,6 +54,8 @@ class Runner:
             if stage.then:
                 await asyncio.to_thread(stage.then)
         self._terminal.say(f"everything runs, after {time.monotonic() - begun:.1f} s; Ctrl-C stops it")
+        for part in (one.part for one in self._running if one.part.address):
+            self._terminal.say(f"  {part.name}: {part.address}")
 
     async def _unless_stopped(self, work: Coroutine[object, object, None]) -> None:
         task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
@@ -134,19 +86,3 @@ class Runner:
 
 def _rank(one: Supervisor) -> int:
     return one.part.stopping.rank
-
-
-def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
-    """The platform's stages, if nothing known stands in the way."""
-    flower_login.login(settings)  # made now, so that what is shown can be found
-    server = broker(settings)
-    check_ports(settings)
-    if server is None:
-        wait_for_broker(settings, wait_seconds=REACH_SECONDS)
-    wait_for_database(settings, wait_seconds=REACH_SECONDS)
-
-    def ready_tables() -> None:
-        prepare(settings, wait_seconds=REACH_SECONDS)
-        terminal.say("database is ready")
-
-    return [Stage([server] if server else [], ready_tables), Stage(parts(settings))]

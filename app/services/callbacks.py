@@ -14,13 +14,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from app.core import clock
 from app.core.config import WebhookSettings
 from app.core.errors import InvalidPayload, NotConfigured, PermanentError, RetryableError, UpstreamError
-from app.core.retry import LONGEST_WAIT, RetryPolicy
+from app.core.retry import RetryPolicy
 from app.schemas.webhook import Receipt
 from app.services import egress
 from app.services.signing import outbound_key, sign_outbound
@@ -40,7 +39,6 @@ OUTBOUND_POLICY: Final = RetryPolicy(
 GONE: Final = 410
 THROTTLED: Final = (429, 503)
 _DELIVERY_ID = re.compile(r"[!-~]{1,200}")
-_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class EndpointGone(PermanentError):
@@ -106,19 +104,6 @@ def outbound_delay(attempt: int, *, random: Callable[[], float]) -> float | None
     return OUTBOUND_POLICY.next_delay(RetryableError(), attempts=attempt, random=random)
 
 
-def retry_after(value: str | None, *, at: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for, from 0 to a day (RFC 9110, 10.2.3: seconds or an HTTP date)."""
-    text = (value or "").strip()
-    if _SECONDS.fullmatch(text):
-        return min(float(text), LONGEST_WAIT)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - at).total_seconds(), 0.0), LONGEST_WAIT)
-
-
 def _body(event: str, data: Mapping[str, Any], *, occurred_at: datetime) -> str:
     stamp = occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = {"type": event, "timestamp": stamp, "data": data}
@@ -133,7 +118,7 @@ def _judge(answer: egress.HttpAnswer, url: str, *, attempt: int, at: datetime) -
         return
     if answer.status == GONE:
         raise EndpointGone(url)
-    asked = retry_after(answer.headers.get("retry-after"), at=at) if answer.status in THROTTLED else None
+    asked = egress.retry_after(answer.headers.get("retry-after"), at=at) if answer.status in THROTTLED else None
     raise UpstreamError(url, f"it answered {answer.status}", _no_sooner(asked, attempt))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -67,7 +67,7 @@ class Conversations:
         """Open or continue a conversation after an interaction, and write the outbound message."""
         if payload.is_test:
             return {"conversation_id": payload.conversation_id, "skipped": "a test interaction"}
-        message_id = f"{payload.channel}/{payload.event_id}"
+        message_id = f"{payload.conversation_id}/{payload.event_id}"
         text = payload.text or _as_words(payload)
         self._store_customer(payload.conversation_id, channel=payload.channel, text=payload.text, task_id=task_id,
                              message_id=message_id, customer=_known(payload))  # fmt: skip
@@ -157,7 +157,7 @@ class Conversations:
         with self._database.transaction() as session:
             repository.add_message(
                 session, conversation_id=said.conversation_id, message_id=said.message_id, role=said.role,
-                text=reply.text, in_reply_to=said.in_reply_to, sources=[asdict(source) for source in reply.sources],
+                text=reply.text, in_reply_to=said.in_reply_to, sources=[source.model_dump() for source in reply.sources],
                 responder=reply.responder, duration_ms=said.duration_ms, prompt_tokens=reply.prompt_tokens,
                 completion_tokens=reply.completion_tokens, task_id=said.task_id, created_at=now,
             )  # fmt: skip

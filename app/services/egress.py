@@ -12,12 +12,15 @@ Built on httpcore2, the transport under httpx2, because only there can the conne
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -25,6 +28,7 @@ import httpcore2
 import httpx2
 
 from app.core.errors import PermanentError, UpstreamError
+from app.core.retry import LONGEST_WAIT
 
 MAX_ANSWER = 65_536
 """Bytes of an answer's body that are kept; the rest is not even read."""
@@ -57,6 +61,7 @@ SPECIAL: Final = _networks(
 )  # fmt: skip
 """Special purposes (IANA registries) that Python releases know about in different degrees."""
 
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
@@ -141,6 +146,19 @@ def refusal(address: Address, *, allow_private: bool = False) -> str | None:
         if unfit:
             return f"it is a {name} address"
     return None
+
+
+def retry_after(value: str | None, *, at: datetime) -> float | None:
+    """The seconds that a Retry-After header asks for, from 0 to a day (RFC 9110, 10.2.3: seconds or an HTTP date)."""
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((moment - at).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def addresses_of(host: str, port: int) -> list[str]:

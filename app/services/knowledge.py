@@ -98,7 +98,7 @@ class IngestResult:
 
     document_id: str
     title: str
-    passages: int
+    passage_count: int
     changed: bool
     """False: the very same text was there already, and nothing was done."""
 
@@ -109,7 +109,7 @@ class KnownDocument:
 
     document_id: str
     title: str
-    passages: int
+    passage_count: int
     updated_at: datetime
 
 

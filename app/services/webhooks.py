@@ -8,49 +8,27 @@ delivery; the same event id is the same event.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
 from app.core import catalog, clock
 from app.core.catalog import TaskSpec
 from app.core.config import WebhookSettings
-from app.core.errors import NotConfigured, NotFound, PermanentError
+from app.core.errors import InvalidPayload, NotConfigured, NotFound
 from app.core.logging import logger
 from app.db.models import WebhookDelivery, WebhookEvent
 from app.db.repositories import webhooks as repository
 from app.db.session import Database
-from app.schemas.conversation import Interaction
 from app.schemas.task import TaskHandle
+from app.schemas.webhook import ParsedDelivery, ParsedEvent
 from app.services import signing
 from app.services.task_manager import TaskManager
-from app.services.webhook_parsing import (
-    ParsedDelivery,
-    ParsedEvent,
-    parse_facebook,
-    parse_generic,
-    parse_google,
-    without_secret,
-)
+from app.services.webhook_parsing import decode_body, parse_facebook, parse_generic, parse_google, without_secret
 
 log = logger(__name__)
 
 FACEBOOK, GOOGLE = "facebook", "google"
 SPECS: Final[dict[str, TaskSpec]] = {FACEBOOK: catalog.FACEBOOK_WEBHOOK, GOOGLE: catalog.GOOGLE_WEBHOOK}
-CHANNELS: Final = {FACEBOOK: "facebook", GOOGLE: "google"}
-
-
-class MalformedWebhook(PermanentError):
-    """The request is from whom it should be, but its body cannot be read."""
-
-    title = "Malformed webhook"
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(source, reason)
-        self.source, self.reason = source, reason
-
-    def __str__(self) -> str:
-        return f"The {self.source} request cannot be read: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +53,7 @@ class Webhooks:
             raise NotConfigured("The Facebook webhook", "FACEBOOK_VERIFY_TOKEN")
         signing.verify_token(token if mode == "subscribe" else None, secret, source=FACEBOOK)
         if not challenge:
-            raise MalformedWebhook(FACEBOOK, "hub.challenge is missing")
+            raise InvalidPayload("the Facebook verification", ["hub.challenge is missing"])
         return challenge
 
     def accept_facebook(self, body: bytes, *, signature: str | None) -> Receipt:
@@ -84,14 +62,14 @@ class Webhooks:
         if secret is None:
             raise NotConfigured("The Facebook webhook", "FACEBOOK_APP_SECRET")
         signing.verify_hub_signature(body, signature, secret, source=FACEBOOK)
-        return self._accept(FACEBOOK, _object(FACEBOOK, body), digest=body)
+        return self._accept(FACEBOOK, decode_body(body, source=FACEBOOK), digest=body)
 
     def accept_google(self, body: bytes) -> Receipt:
         """Verify the key in the body, take it out, then store and queue."""
         secret = self._settings.google_lead_key
         if secret is None:
             raise NotConfigured("The Google lead form", "GOOGLE_LEAD_KEY")
-        content = _object(GOOGLE, body)
+        content = decode_body(body, source=GOOGLE)
         given = content.get("google_key")
         signing.verify_token(given if isinstance(given, str) else None, secret, source=GOOGLE)
         return self._accept(GOOGLE, without_secret(content), digest=body)
@@ -102,7 +80,7 @@ class Webhooks:
         if key is None:
             raise NotConfigured(f"The webhook source {source!r}", f"WEBHOOK_SECRETS (an entry for {source!r})")
         signing.verify_hub_signature(body, headers.get(key.header.lower()), key.secret, source=source)
-        return self._accept(source, _object(source, body), digest=body)
+        return self._accept(source, decode_body(body, source=source), digest=body)
 
     def process(self, delivery_id: str) -> dict[str, Any]:
         """Turn a stored delivery into events, each once, and each event into its follow-up task."""
@@ -110,14 +88,17 @@ class Webhooks:
             delivery = repository.find(session, delivery_id)
         if delivery is None:
             raise NotFound("webhook delivery", delivery_id)
-        parsed = _parse(delivery)
+        try:
+            parsed = _parse(delivery)
+        except InvalidPayload:
+            self._mark_processed(delivery_id)
+            raise
         tasks = [task for event in parsed.events if (task := self._follow_up(delivery, event))]
-        with self._database.transaction() as session:
-            repository.mark_processed(session, delivery_id, now=clock.now())
+        self._mark_processed(delivery_id)
         for problem in parsed.problems:
             log.warning("part of a webhook could not be read", source=delivery.source, problem=problem)
         if parsed.problems and not parsed.events:
-            raise MalformedWebhook(delivery.source, "; ".join(parsed.problems[:5]))
+            raise InvalidPayload(f"the {delivery.source} webhook", parsed.problems[:5])
         return {"source": delivery.source, "events": len(parsed.events), "tasks": tasks,
                 "problems": parsed.problems[:20]}  # fmt: skip
 
@@ -129,6 +110,10 @@ class Webhooks:
         log.info("webhook accepted", source=source, delivery=delivery_id, duplicate=state != repository.STORED)
         return Receipt(delivery_id, handle.task_id, duplicate=not handle.created)
 
+    def _mark_processed(self, delivery_id: str) -> None:
+        with self._database.transaction() as session:
+            repository.mark_processed(session, delivery_id, now=clock.now())
+
     def _follow_up(self, delivery: WebhookDelivery, event: ParsedEvent) -> str | None:
         """Queue the event's task; None for one that has none or has had it."""
         with self._database.transaction() as session:
@@ -136,10 +121,9 @@ class Webhooks:
                 session, source=delivery.source, event_id=event.event_id, kind=event.kind, delivery_id=delivery.id,
                 data=event.data, created_at=clock.now(),
             )  # fmt: skip
-        if stored.task_id or event.is_test:
+        if stored.task_id or event.is_test or event.interaction is None:
             return None
-        handle = self._tasks.submit(catalog.PROCESS_INTERACTION, _interaction(delivery.source, event),
-                                    id=_event_task_id(stored))  # fmt: skip
+        handle = self._tasks.submit(catalog.PROCESS_INTERACTION, event.interaction, id=_event_task_id(stored))
         with self._database.transaction() as session:
             repository.set_task(session, stored.id, task_id=handle.task_id)
         return handle.task_id if handle.created else None
@@ -153,30 +137,12 @@ def queue_delivery(database: Database, tasks: TaskManager, id: str, *, source: s
     return handle
 
 
-def _object(source: str, body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedWebhook(source, "the body is not JSON") from None
-    if not isinstance(content, dict):
-        raise MalformedWebhook(source, "the body is not a JSON object")
-    return content
-
-
 def _parse(delivery: WebhookDelivery) -> ParsedDelivery:
     if delivery.source == FACEBOOK:
         return parse_facebook(delivery.body)
     if delivery.source == GOOGLE:
         return parse_google(delivery.body)
     return parse_generic(delivery.source, delivery.body)
-
-
-def _interaction(source: str, event: ParsedEvent) -> Interaction:
-    return Interaction.model_validate({
-        "conversation_id": event.conversation_id, "kind": event.kind, "channel": CHANNELS.get(source, "webhook"),
-        "event_id": event.event_id if source in CHANNELS else f"{source}:{event.event_id}"[:300],
-        "text": event.text, "customer": event.customer, "details": event.data,
-    })  # fmt: skip
 
 
 def _event_task_id(event: WebhookEvent) -> str:

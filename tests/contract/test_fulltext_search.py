@@ -158,7 +158,7 @@ def test_any_text_may_be_asked(knowledge: Knowledge, question: str) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(lambda s: s.strip()))
 def test_any_text_may_be_stored(knowledge: Knowledge, content: str) -> None:
-    assert knowledge.ingest(document_id="any", title="Any", text=content + " marker").passages == 1
+    assert knowledge.ingest(document_id="any", title="Any", text=content + " marker").passage_count == 1
     assert [found.document_id for found in knowledge.search("marker")] in (["any"], [])
 
 
@@ -182,7 +182,7 @@ def test_what_was_changed_or_forgotten_is_no_longer_found(knowledge: Knowledge) 
 
 def test_a_document_among_two_thousand_passages_is_found(knowledge: Knowledge) -> None:
     filler = "\n\n".join(f"Paragraph {n}: gears, frames and wheels. " + "Nothing more. " * 45 for n in range(2000))
-    assert knowledge.ingest(document_id="large", title="Large", text=filler).passages >= 2000
+    assert knowledge.ingest(document_id="large", title="Large", text=filler).passage_count >= 2000
     knowledge.ingest(document_id="needle", title="Needle", text="The bottom bracket of the tandem creaks.")
 
     begun = time.monotonic()
@@ -217,7 +217,7 @@ def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowl
         assert any(pool.map(ingest, texts))
 
     (document,) = knowledge.documents()
-    assert document.passages == 40
+    assert document.passage_count == 40
     assert sorted([len(knowledge.search("chain", limit=50)), len(knowledge.search("belt", limit=50))]) == [0, 40]
 
 

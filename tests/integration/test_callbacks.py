@@ -24,9 +24,8 @@ from app.services.callbacks import (
     Callbacks,
     EndpointGone,
     outbound_delay,
-    retry_after,
 )
-from app.services.egress import ForbiddenAddress
+from app.services.egress import ForbiddenAddress, retry_after
 from tests.fixtures.http_peer import HttpPeer, Says
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"

@@ -27,8 +27,8 @@ def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(knowl
     (before,) = knowledge.documents()
     again = knowledge.ingest(document_id="a", title="A", text="One.\r\n")
 
-    assert first == IngestResult("a", "A", passages=1, changed=True)
-    assert again == IngestResult("a", "A", passages=1, changed=False)
+    assert first == IngestResult("a", "A", passage_count=1, changed=True)
+    assert again == IngestResult("a", "A", passage_count=1, changed=False)
     assert knowledge.documents() == [before]
 
 
@@ -38,7 +38,7 @@ def test_a_new_text_or_title_takes_the_place_of_the_old(knowledge: Knowledge) ->
     assert knowledge.ingest(document_id="a", title="B", text="One.").changed
     assert knowledge.ingest(document_id="a", title="B", text="Two.").changed
     (document,) = knowledge.documents()
-    assert (document.title, document.passages) == ("B", 1)
+    assert (document.title, document.passage_count) == ("B", 1)
 
 
 def test_documents_come_in_pages_by_id(knowledge: Knowledge) -> None:
@@ -64,7 +64,7 @@ def test_an_example_document_is_taken_in_under_its_name_and_heading(knowledge: K
 
     assert result.document_id == name
     assert result.title == name.removesuffix(".md").replace("-", " ").capitalize()
-    assert result.passages >= 5
+    assert result.passage_count >= 5
 
 
 def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledge, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_refused_replacement_leaves_the_document_as_it_was(knowledge: Knowledg
 def test_a_large_document_is_taken_in(knowledge: Knowledge) -> None:
     text = "A sentence about bicycles and their wheels. " * 23_000
 
-    assert 1_000 < knowledge.ingest(document_id="a", title="A", text=text).passages < 2_000
+    assert 1_000 < knowledge.ingest(document_id="a", title="A", text=text).passage_count < 2_000
 
 
 def test_a_passage_ends_at_a_heading_and_begins_with_it() -> None:

@@ -199,7 +199,7 @@ def count_published_before(session: Session, moment: datetime) -> dict[str, int]
         .where(TaskRun.state == State.PENDING, TaskRun.published_at < moment)
         .group_by(TaskRun.queue)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def by_state(
@@ -233,7 +233,7 @@ def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
         .where(TaskRun.finished_at >= since, TaskRun.state.in_((State.FAILED, State.DEAD_LETTER)))
         .group_by(TaskRun.name)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def _first_of_its_key() -> ColumnElement[bool]:

@@ -1,3 +1,6 @@
+# redis-py types its commands in part only.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import sqlite3

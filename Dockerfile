@@ -1,0 +1,33 @@
+# One image for every part; docker-compose.yml says which command each container runs.
+FROM python:3.13-slim
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+RUN useradd --system --uid 10001 --home-dir /srv/laneway laneway \
+    && mkdir -p /srv/laneway /data \
+    && chown laneway:laneway /data \
+    && python -m venv /opt/venv
+
+WORKDIR /srv/laneway
+
+# The dependencies first: they change less often than the code.
+COPY requirements/run.txt requirements/
+RUN pip install --quiet --require-hashes -r requirements/run.txt
+
+COPY . .
+RUN pip install --quiet --no-deps --no-build-isolation -e . \
+    && python -m compileall -q app beat_schedule.py
+
+ENV DATA_DIR=/data \
+    API_HOST=0.0.0.0 \
+    FLOWER_HOST=0.0.0.0
+USER laneway
+VOLUME /data
+EXPOSE 8000 5555
+STOPSIGNAL SIGTERM
+
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=4 CMD ["python", "-m", "app.dev.health", "api"]
+CMD ["sh", "-c", "laneway prepare && exec uvicorn app.main:app --host 0.0.0.0 --port 8000 --timeout-graceful-shutdown 10 --no-access-log"]

@@ -1,0 +1,73 @@
+# Laneway: `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev up down demo test test-fast check fix lock clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.run ## Install what the platform needs into .venv
+install-dev: $(VENV)/.dev ## Install what its tests and checks need, too
+
+up: install ## Start everything: broker, database, workers, Beat, API, Flower (Ctrl-C stops it)
+	@exec $(BIN)/laneway up
+
+down: install ## Stop what `make up` started
+	@exec $(BIN)/laneway down
+
+demo: install ## Send real work through the platform and show what became of it
+	@exec $(BIN)/laneway demo
+
+test: install-dev ## Run every test
+	@$(BIN)/python -m pytest
+
+test-fast: install-dev ## Run the tests that need no whole platform
+	@$(BIN)/python -m pytest tests/unit tests/contract
+
+check: install-dev ## Look over the code: style, types, layers, requirements
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	@if grep -nE '://|--(extra-)?index-url|--find-links|@ *file' requirements/*.txt; then \
+		echo 'requirements/ must not name addresses: make lock' >&2; exit 1; fi
+
+fix: install-dev ## Mend what can be mended by itself: style, imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install-dev ## Compile requirements/ anew from pyproject.toml
+	$(COMPILE) --output-file requirements/run.txt
+	$(COMPILE) --extra dev --output-file requirements/dev.txt
+
+clean: ## Delete caches and build results (.venv and data stay)
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report build dist .coverage
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# pip comes last into a new environment: one that was left half-made is made again.
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo '$(PYTHON) was not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Laneway needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V): make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/pip
+	@echo 'installing into $(VENV) (a minute or two, the first time)'
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo 'installing what tests and checks need'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@

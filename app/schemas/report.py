@@ -1,0 +1,119 @@
+"""Reports: what is computed from stored conversations and from the ledger of tasks, and how it is answered.
+
+Percentiles are by nearest rank: of n values in order, the p-th percentile is the one at place ceil(n * p / 100).
+Figures for which there was nothing to measure are null.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from app.schemas.task import Answer
+
+
+class ReportKind(StrEnum):
+    """What a report is about."""
+
+    CONVERSATION_ANALYSIS = "conversation_analysis"
+    CONVERSATION_ANALYTICS = "conversation_analytics"
+    PERFORMANCE = "performance"
+
+
+class Durations(Answer):
+    """How long something took, in seconds, over `count` times that it was measured."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p95: float | None
+
+
+class ConversationAnalysisSummary(Answer):
+    """Many conversations analysed, in sum (`conversation_analysis`)."""
+
+    conversations: int
+    unknown: int = Field(description="ids that were asked for and do not exist")
+    mean_sentiment: float | None = Field(description="-1 to 1: the mean of the conversations' means")
+    sentiment_labels: dict[str, int] = Field(description="positive, neutral and negative conversations")
+    resolved: int
+    resolved_share: float | None
+    mean_response_seconds: float | None = Field(description="over all answered customer messages")
+    key_phrases: list[str] = Field(description="the phrases that most conversations share, most common first")
+
+
+class DayFigures(Answer):
+    """One day, in UTC."""
+
+    day: str = Field(examples=["2026-01-31"])
+    conversations_opened: int
+    customer_messages: int
+    replies: int
+
+
+class ConversationAnalytics(Answer):
+    """What happened in conversations in a period (`conversation_analytics`)."""
+
+    conversations_opened: int
+    conversations_by_channel: dict[str, int] = Field(description="opened in the period")
+    messages_by_role: dict[str, int]
+    replies: int = Field(description="messages by the assistant or an operator")
+    replies_with_sources: int
+    sources_share: float | None = Field(description="replies that cite a document, of all replies")
+    response_seconds: Durations = Field(description="from a customer message of the period to the next reply")
+    unanswered: int = Field(description="customer messages of the period that no reply follows")
+    prompt_tokens: int
+    completion_tokens: int
+    days: list[DayFigures] = Field(description="days on which something happened")
+
+
+class TaskFigures(Answer):
+    """The tasks of one name, one queue or all that were accepted in a period, by what has become of them."""
+
+    name: str
+    accepted: int
+    completed: int
+    failed: int
+    dead: int
+    cancelled: int
+    unfinished: int
+    retried: int = Field(description="started more than once")
+    success_rate: float | None = Field(description="completed, of completed, failed and dead")
+    waiting_seconds: Durations = Field(
+        description="accepted to started, of tasks started once: the ledger keeps only the last start"
+    )
+    processing_seconds: Durations = Field(description="last start to end")
+    completed_per_hour: float
+
+
+class PerformanceReport(Answer):
+    """How tasks fared in a period (`performance`)."""
+
+    total: TaskFigures
+    tasks: list[TaskFigures]
+    queues: list[TaskFigures]
+
+
+class ReportHead(Answer):
+    """A report without its figures."""
+
+    id: str
+    kind: str
+    period_start: datetime | None
+    period_end: datetime | None
+    created_at: datetime
+
+
+class ReportAnswer(ReportHead):
+    """A report; `data` has the shape that its kind names."""
+
+    data: dict[str, Any]
+
+
+class ReportList(Answer):
+    """Reports, newest first."""
+
+    reports: list[ReportHead]

@@ -1,0 +1,81 @@
+"""Words and sentences of English text: what a question is about, and which sentence says it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, cast
+
+import snowballstemmer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+from stop_words import get_stop_words
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_BULLET = re.compile(r"^\s*(?:[-*•>]+\s+)+")
+
+MEANT: Final = frozenset({
+    "amount", "available", "bill", "bills", "buy", "call", "cases", "close", "computer", "copy", "date", "fire",
+    "fix", "free", "front", "group", "help", "home", "website", "hour", "hours", "keys", "length", "lower",
+    "member", "members", "name", "number", "numbers", "open", "opened", "opening", "opens", "order", "ordered",
+    "ordering", "orders", "page", "pages", "parts", "problem", "problems", "room", "rooms", "second", "seconds",
+    "site", "sites", "stop", "system", "test", "text", "tip", "value", "width", "weight", "work", "works",
+    "working",
+})  # fmt: skip
+"""Words of the stop word list that customers do ask about; the list was made for indexing the web."""
+
+ABBREVIATIONS: Final = frozenset({
+    "approx", "ca", "cf", "co", "corp", "dept", "dr", "e.g", "eg", "etc", "fig", "i.e", "ie", "inc", "jr", "ltd",
+    "max", "min", "mr", "mrs", "ms", "no", "nr", "p.m", "a.m", "prof", "sr", "st", "tel", "vs",
+})  # fmt: skip
+"""After these a full stop ends no sentence."""
+
+
+def content_words(text: str) -> dict[str, str]:
+    """What a text is about: each stem, with the first word that it came from, in order."""
+    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    words = [word.removesuffix("'s") for word in _WORD.findall(plain)]
+    kept = [word for word in words if word not in _stop_words() and (len(word) > 1 or word.isdigit())]
+    found: dict[str, str] = {}
+    for word, stem in zip(kept, _stems(kept), strict=True):
+        found.setdefault(stem, word)
+    return found
+
+
+def all_words(text: str) -> list[str]:
+    """Every word, in lower case."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def sentences(text: str) -> Iterator[tuple[str, str]]:
+    """The sentences of a text, each with the (Markdown) heading that it stands under, or an empty one.
+
+    A line that ends without a full stop, such as a list item, is a sentence too.
+    """
+    heading = ""
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            heading = line.strip("# \t")
+            continue
+        for sentence in _splitter().tokenize(_BULLET.sub("", line)):
+            plain = " ".join(sentence.split())
+            if plain:
+                yield heading, plain
+
+
+def _stems(words: list[str]) -> list[str]:
+    stemmer: Any = snowballstemmer.stemmer("english")  # pyright: ignore[reportUnknownMemberType]
+    return cast("list[str]", stemmer.stemWords(words))  # a new one each time: it is not safe to share among threads
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return frozenset(word for word in get_stop_words("en") if not word.isdigit()) - MEANT
+
+
+@cache
+def _splitter() -> Any:
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(ABBREVIATIONS)
+    return PunktSentenceTokenizer(parameters)

@@ -1,0 +1,83 @@
+"""What is kept for how long: everything older is deleted, in small transactions, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, Protocol
+
+from sqlalchemy.orm import Session
+
+from app.core.config import StorageSettings, TaskSettings
+from app.db.repositories import retention as repository
+from app.db.session import Database
+
+Progress = Callable[[float, str], None]
+"""Told how far the sweep is (0 to 100) and what it does; what it raises stops the sweep between two batches."""
+
+KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
+KEEP_SILENT_WORKERS: Final = timedelta(days=1)
+BATCH: Final = 500
+"""Rows a transaction: few enough for other writers to get their turn on SQLite."""
+
+
+class Take(Protocol):
+    """Takes one batch and says how many rows it was."""
+
+    def __call__(self, session: Session, *, before: datetime, limit: int) -> int: ...
+
+
+class Step(NamedTuple):
+    """One kind of data: its name in the counts, how a batch is taken, and from what age on."""
+
+    kind: str
+    take: Take
+    before: datetime
+
+
+class Retention:
+    """Deletes what is older than its retention. Interrupted anywhere, the next sweep goes on where this one ended."""
+
+    def __init__(self, database: Database, storage: StorageSettings, tasks: TaskSettings) -> None:
+        self._database, self._storage, self._tasks = database, storage, tasks
+
+    def sweep(self, *, now: datetime, batch: int = BATCH, progress: Progress | None = None) -> dict[str, int]:
+        """Delete everything that is too old at `now`, `batch` rows a transaction; gives back the counts by kind.
+
+        Unfinished tasks, open alerts and webhooks still to be processed stay, however old they are.
+        """
+        steps = self._steps(now)
+        counts = {step.kind: 0 for step in steps}
+        for number, step in enumerate(steps):
+            for taken in self._batches(step, batch):
+                counts[step.kind] += taken
+                if progress:
+                    progress(100 * number / len(steps), f"{step.kind}: {counts[step.kind]}")
+        return counts
+
+    def _steps(self, now: datetime) -> list[Step]:
+        """In this order: messages before their conversations, events before the deliveries that they came in."""
+        tasks, conversations, webhooks, reports = (
+            now - timedelta(days=days)
+            for days in (self._storage.keep_tasks, self._storage.keep_conversations, self._storage.keep_webhooks,
+                         self._storage.keep_reports)
+        )  # fmt: skip
+        return [
+            Step("tasks", repository.delete_tasks, tasks),
+            Step("task_contents", repository.blank_tasks, now - timedelta(hours=self._tasks.status_expiry_hours)),
+            Step("messages", repository.delete_messages, conversations),
+            Step("conversations", repository.delete_conversations, conversations),
+            Step("webhook_events", repository.delete_events, webhooks),
+            Step("webhook_deliveries", repository.delete_deliveries, webhooks),
+            Step("reports", repository.delete_reports, reports),
+            Step("alerts", repository.delete_alerts, now - KEEP_CLOSED_ALERTS),
+            Step("workers", repository.delete_workers, now - KEEP_SILENT_WORKERS),
+        ]
+
+    def _batches(self, step: Step, size: int) -> Iterator[int]:
+        """How many rows each batch took, until one is not full; every batch is committed before the next."""
+        taken = size
+        while taken == size:
+            with self._database.transaction() as session:
+                taken = step.take(session, before=step.before, limit=size)
+            yield taken
