@@ -21,7 +21,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: tasks that failed for good, kept to be looked at.")
 cli.add_typer(dead, name="dead")
 
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 120)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Id = Annotated[str, typer.Argument(help="The task's id.")]
 

@@ -1,4 +1,12 @@
 """Fixtures for every suite: real servers, started once a session."""
 
 from tests.fixtures.databases import *  # noqa: F403
+from tests.fixtures.platform import (  # noqa: F401
+    environment,
+    movable_clock,
+    platform,
+    platform_app,
+    platform_settings,
+    services,
+)
 from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401

@@ -36,6 +36,8 @@ def check_port(host: str, port: int, *, setting: str) -> None:
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
             )  # as the servers do: old connections don't count
             probe.bind(address)
+    except UnicodeError as error:
+        raise PortRefused(host, port, setting, "that is no host name") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port, setting, REDIS_HINT if setting == "REDIS_PORT" else "") from error

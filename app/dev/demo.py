@@ -175,12 +175,15 @@ class Demo:
                                   title_align="left", border_style=style))  # fmt: skip
 
     def _table(self) -> Table:
-        table = Table("what", "task", "queue", "state", "attempts", "waited s", "ran s", box=None, header_style="bold")
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("task", "queue", "state", "tries", "waited s", "ran s"):
+            table.add_column(
+                column, no_wrap=True, justify="right" if column in ("tries", "waited s", "ran s") else "left"
+            )
         for asked in self._seen:
             status = asked.status
             waited, ran = _between(status, "accepted_at", "started_at"), _between(status, "started_at", "finished_at")
-            table.add_row(asked.label, status["name"], status["queue"], status["status"], str(status["attempts"]),
-                          waited, ran)  # fmt: skip
+            table.add_row(status["name"], status["queue"], status["status"], str(status["attempts"]), waited, ran)
         return table
 
     def _step(self, title: str) -> None:

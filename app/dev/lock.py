@@ -73,4 +73,6 @@ def _take(file: int) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # a file system without locks
+        raise FolderUnusable(FILE, error.strerror or type(error).__name__) from error
     return True

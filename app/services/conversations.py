@@ -154,10 +154,11 @@ class Conversations:
 
     def _say(self, said: Said) -> dict[str, Any]:
         now, reply = clock.now(), said.reply
+        sources = [source.model_dump() for source in reply.sources]
         with self._database.transaction() as session:
             repository.add_message(
                 session, conversation_id=said.conversation_id, message_id=said.message_id, role=said.role,
-                text=reply.text, in_reply_to=said.in_reply_to, sources=[source.model_dump() for source in reply.sources],
+                text=reply.text, in_reply_to=said.in_reply_to, sources=sources,
                 responder=reply.responder, duration_ms=said.duration_ms, prompt_tokens=reply.prompt_tokens,
                 completion_tokens=reply.completion_tokens, task_id=said.task_id, created_at=now,
             )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import ceil
@@ -57,6 +55,14 @@ def conversation(
                     **columns,
                 )
             )  # fmt: skip
+
+
+def ask(seconds: float) -> list[tuple[str, str, float]]:
+    return [("customer", "q", seconds)]
+
+
+def reply(seconds: float) -> list[tuple[str, str, float]]:
+    return [("assistant", "x", seconds)]
 
 
 def run(database: Database, *runs: dict[str, Any]) -> None:
@@ -134,22 +140,16 @@ def test_an_unknown_conversation_cannot_be_analysed(analytics: Analytics) -> Non
         analytics.analyse_conversation("nobody")
 
 
-def test_every_customer_message_waits_for_the_next_reply_of_its_own_conversation(
+def test_every_customer_message_waits_for_the_next_reply_of_its_conversation(
     database: Database, analytics: Analytics
 ) -> None:
-    conversation(
-        database, "a", ("customer", "one", 0), ("customer", "two", 4), ("assistant", "both", 10), ("customer", "?", 20)
-    )
-    conversation(database, "b", ("customer", "other", 1), ("assistant", "answer", 2), ("assistant", "more", 300))
+    conversation(database, "a", *ask(0), *ask(4), *reply(10), *ask(20))
+    conversation(database, "b", *ask(1), *reply(2), *reply(300))
+    conversation(database, "early", *ask(5), *reply(4.9))  # two machines, two clocks
 
-    assert analytics.analyse_conversation("a").mean_response_seconds == 8.0
-    assert analytics.analyse_conversation("b").mean_response_seconds == 1.0
+    means = [analytics.analyse_conversation(id).mean_response_seconds for id in ("a", "b", "early")]
 
-
-def test_a_reply_stamped_before_its_question_counts_as_immediate(database: Database, analytics: Analytics) -> None:
-    conversation(database, "a", ("customer", "one", 5), ("assistant", "answer", 4.9))
-
-    assert analytics.analyse_conversation("a").mean_response_seconds == 0.0
+    assert means == [8.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_rule_of_resolution(status: str, answered: bool, supported: bool, mo
         ([("customer", "Hours?", 0), ("assistant", "9 to 5.", 1, {"sources": SOURCE})], True),
         ([("customer", "Hours?", 0), ("operator", "9 to 5.", 1)], True),
         ([("customer", "Hours?", 0), ("operator", "9 to 5.", 1), ("customer", "And Sunday?", 2)], False),
-        ([("customer", "Hours?", 0), ("operator", "9 to 5.", 1), ("customer", "I hate it", 2), ("operator", "!", 3)], False),
+        ([("customer", "Hours?", 0), ("operator", "9.", 1), ("customer", "I hate it", 2), ("operator", "!", 3)], False),
         ([("assistant", "Hello, can we help?", 0, {"sources": SOURCE})], False),
     ],
 )  # fmt: skip
@@ -213,10 +213,8 @@ def test_many_conversations_are_analysed_in_chunks_with_progress(database: Datab
 def test_the_mean_response_weighs_every_answer_and_not_every_conversation(
     database: Database, analytics: Analytics
 ) -> None:
-    conversation(database, "a", ("customer", "one", 0), ("assistant", "x", 9))
-    conversation(
-        database, "b", *[turn for n in range(3) for turn in (("customer", "q", n * 10), ("assistant", "x", n * 10 + 1))]
-    )
+    conversation(database, "a", *ask(0), *reply(9))
+    conversation(database, "b", *ask(0), *reply(1), *ask(10), *reply(11), *ask(20), *reply(21))
 
     assert analytics.analyse(None, report_id="r").mean_response_seconds == 3.0
 
@@ -299,28 +297,14 @@ def test_the_conversation_report_counts_a_period(database: Database, analytics: 
         ("assistant", "x", 1, {"sources": SOURCE, "prompt_tokens": 10, "completion_tokens": 4}),
         ("customer", "q", 60), ("assistant", "x", 63, {"prompt_tokens": 5, "completion_tokens": 1}),
     )  # fmt: skip
-    conversation(
-        database,
-        "b",
-        ("customer", "q", day),
-        ("operator", "x", day + 5),
-        ("customer", "q", day + 9),
-        channel="facebook",
-    )
-    conversation(
-        database, "late reply", ("customer", "q", 2 * day - 1), ("assistant", "x", 2 * day + 6, {"sources": SOURCE})
-    )
-    conversation(database, "before", ("customer", "q", -1), ("assistant", "x", 1))
-    conversation(database, "after", ("customer", "q", 2 * day))
+    conversation(database, "b", *ask(day), ("operator", "x", day + 5), *ask(day + 9), channel="facebook")
+    conversation(database, "late reply", *ask(2 * day - 1), *reply(2 * day + 6))
+    conversation(database, "before", *ask(-1), *reply(1))
+    conversation(database, "after", *ask(2 * day))
 
     report = analytics.conversation_report("r", start=START, end=END)
 
-    assert (report.id, report.kind, report.period_start, report.period_end) == (
-        "r",
-        "conversation_analytics",
-        START,
-        END,
-    )
+    assert (report.kind, report.period_start, report.period_end) == ("conversation_analytics", START, END)
     data = ConversationAnalytics.model_validate(report.data)
     assert data.conversations_by_channel == {"api": 2, "facebook": 1}
     assert data.conversations_opened == 3
@@ -393,12 +377,9 @@ def test_percentiles_are_by_nearest_rank_to_the_microsecond(
     data = PerformanceReport.model_validate(analytics.performance_report("p", start=START, end=END).data)
 
     worked = data.total.processing_seconds
-    assert (worked.count, worked.p50, worked.p95) == (len(micros), nearest_rank(micros, 50), nearest_rank(micros, 95))
+    p50, p95 = (sorted(micros)[ceil(len(micros) * percent / 100) - 1] / 1_000_000 for percent in (50, 95))
+    assert (worked.count, worked.p50, worked.p95) == (len(micros), p50, p95)
     assert worked.mean == pytest.approx(sum(micros) / len(micros) / 1_000_000, abs=2e-6)
-
-
-def nearest_rank(micros: Sequence[int], percent: int) -> float:
-    return sorted(micros)[ceil(len(micros) * percent / 100) - 1] / 1_000_000
 
 
 def test_reports_are_listed_newest_first_by_kind_and_page(database: Database, analytics: Analytics) -> None:
@@ -416,9 +397,3 @@ def test_reports_are_listed_newest_first_by_kind_and_page(database: Database, an
 def test_an_unknown_report_is_an_error_that_names_it(analytics: Analytics) -> None:
     with pytest.raises(NotFound, match="report 'r'"):
         analytics.report("r")
-
-
-def test_a_report_survives_json(analytics: Analytics) -> None:
-    report = analytics.performance_report("p", start=START, end=END)
-
-    assert type(report).model_validate(json.loads(report.model_dump_json())) == report

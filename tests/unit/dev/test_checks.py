@@ -57,6 +57,11 @@ def test_an_address_of_another_machine_is_refused_with_the_reason() -> None:
         check_port("192.0.2.1", free_port(), setting="API_PORT")
 
 
+def test_what_is_no_host_name_is_refused() -> None:
+    with pytest.raises(PortRefused, match="API_PORT cannot be used"):
+        check_port("a" * 300, free_port(), setting="API_PORT")
+
+
 def test_a_file_in_the_place_of_the_data_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
 
