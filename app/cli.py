@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from app import cli_views as views
 from app.core.config import Settings, load_settings
-from app.core.errors import ConfigError, PlatformError
+from app.core.errors import ConfigError, PermanentError, PlatformError, WrongState
 from app.schemas.task import State
 from app.services.container import Services
 
@@ -21,9 +22,11 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: tasks that failed for good, kept to be looked at.")
 cli.add_typer(dead, name="dead")
 
-out = Console(width=None if sys.stdout.isatty() else 120)
+out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+"""Ids, errors and names of files are shown as they are: none of them is markup."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Id = Annotated[str, typer.Argument(help="The task's id.")]
+DEAD = (State.DEAD_LETTER, State.FAILED)
 
 
 @cli.command()
@@ -69,10 +72,17 @@ def demo() -> None:
 @cli.command()
 def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text files, or folders of them.")]) -> None:
     """Add documents that replies may cite; one that is known already is replaced."""
-    services = _services()
+    services, refused = _services(), 0
     for path in views.documents_in(paths):
-        found = services.knowledge.ingest_file(path)
+        try:
+            found = services.knowledge.ingest_file(path)
+        except PermanentError as error:
+            refused += 1
+            typer.echo(str(error), err=True)
+            continue
         out.print(f"{found.document_id}: {found.passage_count} passages" + ("" if found.changed else " (unchanged)"))
+    if refused:
+        raise typer.Exit(1)
 
 
 @cli.command()
@@ -85,7 +95,7 @@ def stats(as_json: Json = False) -> None:
                             "alerts": [alert.message for alert in alerts]})  # fmt: skip
     out.print(views.queue_table(queues))
     for alert in alerts:
-        out.print(f"[bold red]alert[/] {alert.message} (since {views.moment(alert.opened_at)})")
+        out.print(views.alert_line(alert.message, since=alert.opened_at))
     return None
 
 
@@ -137,7 +147,7 @@ def dead_list(
     as_json: Json = False,
 ) -> None:
     """The dead letters, newest first."""
-    states = [State.DEAD_LETTER, State.FAILED] if failed else [State.DEAD_LETTER]
+    states = DEAD if failed else (State.DEAD_LETTER,)
     _print_tasks(_services().tasks.dead(states=states, limit=limit), as_json=as_json)
 
 
@@ -157,10 +167,14 @@ def dead_requeue(
     everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
 ) -> None:
     """Send dead letters round again."""
+    if everything == bool(ids):
+        raise typer.BadParameter("name the task ids, or say --all")
     tasks = _services().tasks
     chosen = [task.task_id for task in tasks.dead(limit=10_000)] if everything else ids or []
-    if not chosen and not everything:
-        raise typer.BadParameter("name the task ids, or say --all")
+    for id in chosen:
+        state = tasks.details(id).state
+        if state not in DEAD:
+            raise WrongState(id, state, "requeued: it is no dead letter")
     for id in chosen:
         tasks.retry(id)
         out.print(f"Queued again: {id}")
@@ -177,6 +191,11 @@ def main() -> None:
         sys.exit(_fail(str(error), 1))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        first = str(error).strip().partition("\n")[0]
+        sys.exit(_fail(f"{type(error).__name__}: {first} (LOG_LEVEL=DEBUG shows where)", 1))
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -189,15 +208,14 @@ def _settings() -> Settings:
 
 
 def _services() -> Services:
+    config = _settings()  # before anything that reads settings when it is imported
     from app.core.celery_app import celery_app
-    from app.core.config import settings
     from app.core.logging import configure_logging, quiet
     from app.db.migrate import upgrade
 
-    config = _settings()
     configure_logging(quiet(config.operation))
     upgrade(config.storage.url)
-    return Services(settings(), celery_app)
+    return Services(config, celery_app)
 
 
 def _print_tasks(tasks: list[Any], *, as_json: bool) -> None:

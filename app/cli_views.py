@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.pretty import Pretty
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.db.models import TaskRun
@@ -35,7 +35,9 @@ def queue_table(queues: dict[str, QueueFigures]) -> Table:
 
 def task_table(tasks: Sequence[TaskStatus]) -> Table:
     """Tasks, one a line."""
-    table = Table("task id", "name", "state", "attempts", "accepted", "seconds", "error", box=None, header_style="bold")
+    whole_id = Column("task id", overflow="fold", min_width=36)  # it is there to be copied
+    table = Table(whole_id, "name", "state", "attempts", "accepted", "seconds", "error", box=None,
+                  header_style="bold")  # fmt: skip
     for task in tasks:
         table.add_row(task.task_id, task.name, state(task.status), str(task.attempts), moment(task.accepted_at),
                       seconds(task), (task.error or "")[:80])  # fmt: skip
@@ -94,6 +96,11 @@ def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(file for file in path.rglob("*") if file.suffix in READABLE and file.is_file())
         else:
             yield path
+
+
+def alert_line(message: str, *, since: datetime) -> Text:
+    """One open alert."""
+    return Text.assemble(("alert", "bold red"), f" {message} (since {moment(since)})")
 
 
 def _count(number: int, style: str) -> Text:

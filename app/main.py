@@ -31,7 +31,8 @@ def create_app(config: Settings) -> FastAPI:
         yield
         app.state.services.close()
 
-    app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan,
+                  redirect_slashes=False)  # fmt: skip
     app.state.services = Services(config, celery_app)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)

@@ -6,6 +6,8 @@ from tests.fixtures.platform import (  # noqa: F401
     movable_clock,
     platform,
     platform_app,
+    platform_database,
+    platform_postgresql,
     platform_settings,
     services,
 )

@@ -16,4 +16,7 @@ def _services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 ConversationId = Annotated[Identifier, Path(examples=["conv-42"])]
-TaskId = Annotated[str, Path(min_length=1, max_length=155, examples=["message:5f0c"])]
+NO_NULL = r"^[^\x00]+$"
+"""What PostgreSQL can compare ids with."""
+TaskId = Annotated[str, Path(min_length=1, max_length=155, pattern=NO_NULL, examples=["message:5f0c"])]
+ReportId = Annotated[str, Path(min_length=1, max_length=155, pattern=NO_NULL, examples=["0b7c"])]

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 from time import monotonic
+from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import problem_response
+from app.api.errors import BodyTooLarge, http_problem, unexpected
 from app.core.logging import bind, logger, unbind_all
 
 log = logger(__name__)
 
+LONGEST_LENGTH = 19
+"""Digits of a Content-Length; Python refuses to read numbers of thousands of digits."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestContext:
-    """Takes the caller's `X-Request-ID` or makes one, binds it to every log line, gives it back."""
+    """Takes the caller's `X-Request-ID` or makes one, binds it to every log line, gives it back.
+
+    Errors that nobody foresaw are answered here, so that their answers carry the id, too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +36,7 @@ class RequestContext:
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         unbind_all()
         bind(request_id=request_id)
-        started, status = monotonic(), 500
+        began, status = monotonic(), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -44,11 +49,21 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, answer)
+        except Exception as error:
+            refusal = unexpected(scope["path"], error)
+            if status:  # half of an answer is out already; the server can only hang up
+                raise
+            await refusal(scope, receive, answer)
         finally:
             said = log.debug if scope["path"].startswith("/health/") else log.info
-            said("request", method=scope["method"], path=scope["path"][:200], status=status,
-                     ms=round((monotonic() - started) * 1000, 1))  # fmt: skip
+            said("request", method=scope["method"], path=_printable(scope), status=status,
+                 ms=round((monotonic() - began) * 1000, 1))  # fmt: skip
         return None
+
+
+def _printable(scope: Scope) -> str:
+    """The path as it came, percent-encoded: a log must not take control characters from strangers."""
+    return quote(scope["path"], errors="replace")[:200]
 
 
 class BodyLimit:
@@ -61,10 +76,8 @@ class BodyLimit:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._limit:
-            refusal = problem_response(scope["path"], status=413, title="Body too large", detail=self._sentence(),
-                                       kind="body-too-large", headers={"Connection": "close"})  # fmt: skip
-            return await refusal(scope, receive, send)
+        if declared.isdecimal() and (len(declared) > LONGEST_LENGTH or int(declared) > self._limit):
+            return await http_problem(scope["path"], BodyTooLarge(self._limit))(scope, receive, send)
         received = 0
 
         async def counted() -> Message:
@@ -72,10 +85,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise HTTPException(413, self._sentence())
+                raise BodyTooLarge(self._limit)
             return message
 
         return await self._app(scope, counted, send)
-
-    def _sentence(self) -> str:
-        return f"The body is larger than {self._limit} bytes (MAX_BODY_BYTES)."

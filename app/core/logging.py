@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.core.config import OperationSettings
 
-SECRET_NAMES = re.compile(r"secret|password|token$|api_key|google_key|authorization|signature", re.IGNORECASE)
+SECRET_NAMES = re.compile(r"secret|password|token$|api[-_]?key|google_key|authorization|signature", re.IGNORECASE)
 NOISY = (
     "alembic", "amqp", "celery.app.trace", "celery.redirected", "celery.worker.strategy", "httpcore", "httpx", "httpx2",
     "openai", "redbeat", "uvicorn.access",
@@ -67,12 +67,18 @@ def quiet(settings: OperationSettings) -> OperationSettings:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank whatever is named like a secret, and logins inside addresses."""
     event.pop("color_message", None)  # uvicorn's second copy of its message
-    for name, value in event.items():
-        if SECRET_NAMES.search(name):
-            event[name] = "[redacted]"
-        elif isinstance(value, str) and "://" in value:
-            event[name] = URL_LOGIN.sub("", value)
-    return event
+    return _redacted(event)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return URL_LOGIN.sub("", value)
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {name: "[redacted]" if SECRET_NAMES.search(str(name)) else _redacted(item) for name, item in items}
+    if isinstance(value, list):
+        return [_redacted(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def bind(**ids: str | None) -> None:
@@ -96,6 +102,7 @@ def _renderers(as_json: bool) -> list[Processor]:
         return [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            redact,  # once more: now the traceback is text
             structlog.processors.JSONRenderer(),
         ]
     return [
@@ -104,4 +111,5 @@ def _renderers(as_json: bool) -> list[Processor]:
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
         ),
+        lambda _logger, _method, line: URL_LOGIN.sub("", str(line)),
     ]

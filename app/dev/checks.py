@@ -32,9 +32,8 @@ def check_port(host: str, port: int, *, setting: str) -> None:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the servers do: old connections don't count
+            # As the servers do: connections that wait for their end do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except UnicodeError as error:
         raise PortRefused(host, port, setting, "that is no host name") from error

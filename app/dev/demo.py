@@ -222,7 +222,7 @@ def _is_ready(client: httpx2.Client) -> bool:
         answer = client.get("/conversations/tasks/queues/status")
     except httpx2.HTTPError:
         return False
-    queues = answer.json().get("queues", {}) if answer.status_code == 200 else {}
+    queues: dict[str, dict[str, int]] = answer.json().get("queues", {}) if answer.status_code == 200 else {}
     return all(queues.get(name, {}).get("workers") for name in ("conversations", "webhooks", "analytics"))
 
 

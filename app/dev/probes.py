@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-import httpx
+import httpx2
 from celery.utils.nodenames import host_format  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -46,9 +46,9 @@ def http_answers(host: str, port: int, path: str) -> Probe:
 
     async def probe(_since: datetime) -> bool:
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+            async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
                 return (await client.get(url)).status_code == 200
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
 
     return probe

@@ -67,7 +67,7 @@ class Runner:
             task.cancel()
 
     async def _stop_all(self) -> None:
-        for _, same_rank in groupby(self._running, key=_rank):
+        for _, same_rank in groupby(sorted(self._running, key=_rank), key=_rank):
             await asyncio.gather(*(one.stop() for one in same_rank))
 
     def _listen(self) -> None:

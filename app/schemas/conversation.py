@@ -79,7 +79,9 @@ class MessageRequest(Payload):
     message_id: Identifier | None = Field(None, description="The caller's id: the same id is answered once")
     customer: Customer | None = None
     priority: PriorityName = "NORMAL"
-    async_processing: bool = Field(True, description="False: wait for the reply up to REPLY_TIMEOUT_SECONDS")
+    async_processing: bool = Field(
+        True, strict=True, description="False: wait for the reply up to REPLY_TIMEOUT_SECONDS"
+    )
 
 
 class InteractionRequest(Payload):
@@ -106,7 +108,7 @@ class InteractionRequest(Payload):
     channel: Channel = "webhook"
     text: CleanStr | None = Field(default=None, max_length=8000)
     customer: Customer = Customer()
-    is_test: bool = False
+    is_test: bool = Field(False, strict=True)
 
 
 class Source(Answer):

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from app.schemas.task import Identifier, Payload
+
+EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Times further away are mistakes, and their neighbours may be out of Python's reach."""
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")  # noqa: TRY004  Pydantic wants it so
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A time with its zone; not a number, of which nobody can tell seconds from milliseconds."""
 
 
 class StoredDelivery(Payload):
@@ -34,15 +47,15 @@ class BatchAnalysis(Payload):
 class ReportPeriod(Payload):
     """Payload of the report tasks: a period, by its ends or by the hours up to now."""
 
-    start: datetime | None = None
-    end: datetime | None = None
-    hours: int = Field(24, ge=1, le=24 * 366)
+    start: Moment | None = None
+    end: Moment | None = None
+    hours: int = Field(24, ge=1, le=24 * 366, strict=True)
 
     @model_validator(mode="after")
     def _in_order(self) -> ReportPeriod:
         for moment in (self.start, self.end):
-            if moment and moment.tzinfo is None:
-                raise ValueError("start and end need a time zone, such as 2026-01-31T00:00:00Z")
+            if moment and not EARLIEST <= moment < LATEST:
+                raise ValueError(f"start and end must be between {EARLIEST:%Y} and {LATEST:%Y}")
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start must be before end")
         return self

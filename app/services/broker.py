@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,9 @@ from app.db.models import TaskRun
 
 LEDGER_HEADER = "laneway-ledger"
 """Marks messages whose task is in the ledger: one that is no longer there was withdrawn, and is not run."""
+
+PAGE = 500
+"""Messages that are read at once when a queue is looked into."""
 
 
 class Broker:
@@ -57,7 +60,7 @@ class Broker:
                 return None
             channel: Any = connection.default_channel
             names = [channel._q_for_pri(queue, step) for step in channel.priority_steps]
-            return {id for name in names for raw in channel.client.lrange(name, 0, -1) if (id := _task_id(raw))}
+            return {id for name in names for raw in _all(channel.client, name) if (id := _task_id(raw))}
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
@@ -71,6 +74,14 @@ class Broker:
     def _priority(self, priority: int) -> int:
         """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, in AMQP 9."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
+
+
+def _all(client: Any, name: str) -> Iterator[bytes]:
+    """A list page by page; it grows at the head and shrinks at the tail, so that reading from the head misses none."""
+    start = 0
+    while page := client.lrange(name, start, start + PAGE - 1):
+        yield from page
+        start += PAGE
 
 
 def _task_id(raw: bytes) -> str | None:

@@ -12,29 +12,20 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.core import clock
 from app.core.config import WebhookSettings
-from app.core.errors import InvalidPayload, NotConfigured, PermanentError, RetryableError, UpstreamError
-from app.core.retry import RetryPolicy
+from app.core.errors import InvalidPayload, NotConfigured, PermanentError, UpstreamError
 from app.schemas.webhook import Receipt
 from app.services import egress
 from app.services.signing import outbound_key, sign_outbound
 
 OUTBOUND_SCHEDULE: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0)
 """Seconds before the second to eighth attempt (5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h), as the specification
-suggests; about 31 hours in all."""
-
-OUTBOUND_POLICY: Final = RetryPolicy(
-    max_retries=len(OUTBOUND_SCHEDULE),
-    delay=OUTBOUND_SCHEDULE[0],
-    delay_max=OUTBOUND_SCHEDULE[-1],
-    schedule=OUTBOUND_SCHEDULE,
-)
-"""How `send_webhook_response_task` is retried."""
+suggests; about 31 hours in all. `RetryPolicy` adds the jitter."""
 
 GONE: Final = 410
 THROTTLED: Final = (429, 503)
@@ -94,14 +85,6 @@ class Callbacks:
             url=egress.shown(url),
             attempt=attempt,
         )
-
-
-def outbound_delay(attempt: int, *, random: Callable[[], float]) -> float | None:
-    """Seconds to wait after the `attempt`-th failed attempt (from 1), or None to give up; at most a tenth is jitter.
-
-    `random` gives a number in [0, 1).
-    """
-    return OUTBOUND_POLICY.next_delay(RetryableError(), attempts=attempt, random=random)
 
 
 def _body(event: str, data: Mapping[str, Any], *, occurred_at: datetime) -> str:

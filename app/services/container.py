@@ -20,7 +20,7 @@ from app.services.conversations import Conversations
 from app.services.executions import Executions
 from app.services.heart import Heart
 from app.services.knowledge import Knowledge
-from app.services.responders import make_responder
+from app.services.responders import Responder, make_responder
 from app.services.retention import Retention
 from app.services.task_manager import TaskManager
 from app.services.webhooks import Webhooks
@@ -57,8 +57,12 @@ class Services:
         return Knowledge(self.database)
 
     @cached_property
+    def responder(self) -> Responder:
+        return make_responder(self.settings.responder)
+
+    @cached_property
     def conversations(self) -> Conversations:
-        return Conversations(self.database, self.knowledge, make_responder(self.settings.responder), self.tasks,
+        return Conversations(self.database, self.knowledge, self.responder, self.tasks,
                              self.settings)  # fmt: skip
 
     @cached_property
@@ -83,6 +87,8 @@ class Services:
 
     def close(self) -> None:
         """Give back the connections of this process."""
+        if "responder" in self.__dict__:
+            self.responder.close()
         if "database" in self.__dict__:
             self.database.close()
 

@@ -68,11 +68,10 @@ class Conversations:
         if payload.is_test:
             return {"conversation_id": payload.conversation_id, "skipped": "a test interaction"}
         message_id = f"{payload.conversation_id}/{payload.event_id}"
-        text = payload.text or _as_words(payload)
         self._store_customer(payload.conversation_id, channel=payload.channel, text=payload.text, task_id=task_id,
                              message_id=message_id, customer=_known(payload))  # fmt: skip
         lead = payload.kind == "lead_form" and self._store_lead(payload)
-        answer = self._answer(payload.conversation_id, text, message_id, task_id=task_id, progress=progress)
+        answer = self._answer(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
         return {**answer, "lead_created": lead}
 
     def continue_(self, payload: Continuation, *, task_id: str, progress: Progress) -> dict[str, Any]:
@@ -130,7 +129,9 @@ class Conversations:
             return repository.add_lead(session, source=payload.channel, source_id=payload.event_id, fields=fields,
                                        conversation_id=payload.conversation_id, created_at=clock.now())  # fmt: skip
 
-    def _answer(self, id: str, text: str, message_id: str, *, task_id: str, progress: Progress) -> dict[str, Any]:
+    def _answer(
+        self, id: str, text: str | None, message_id: str, *, task_id: str, progress: Progress
+    ) -> dict[str, Any]:
         reply_id = f"{message_id}/reply"
         with self._database.reading() as session:
             done = repository.message(session, reply_id)
@@ -138,12 +139,17 @@ class Conversations:
             turns = repository.newest(session, id, limit=HISTORY_TURNS, before_id=asked.id if asked else None)
         if done:
             return _result(done)
-        progress(20, "searching the documents")
         started = monotonic()
+        reply = self._reply(text, _turns(turns), progress)
+        return self._say(Said(id, reply_id, "assistant", task_id, reply, _since(started), in_reply_to=message_id))
+
+    def _reply(self, text: str | None, history: list[Turn], progress: Progress) -> Reply:
+        if text is None:  # a form or a click without words: open the conversation
+            return self._responder.follow_up(history=history, passages=[], reason="operator")
+        progress(20, "searching the documents")
         passages = self._passages(text)
         progress(50, f"writing the reply from {len(passages)} passages")
-        reply = self._responder.reply(text, history=_turns(turns), passages=passages)
-        return self._say(Said(id, reply_id, "assistant", task_id, reply, _since(started), in_reply_to=message_id))
+        return self._responder.reply(text, history=history, passages=passages)
 
     def _next_turn(self, payload: Continuation, turns: list[Message]) -> tuple[Reply, str]:
         if payload.text:
@@ -200,12 +206,6 @@ def _stored(session: Session, message_id: str) -> Message:
 
 def _known(payload: ConversationMessage | Interaction) -> dict[str, Any]:
     return payload.customer.model_dump(exclude_none=True) if payload.customer else {}
-
-
-def _as_words(payload: Interaction) -> str:
-    """What a customer who wrote nothing has shown interest in, as far as the form or the ad says."""
-    words = [str(value) for value in payload.details.values() if isinstance(value, str)]
-    return " ".join(words)[:2000]
 
 
 def _turns(messages: list[Message]) -> list[Turn]:

@@ -10,15 +10,17 @@ A crash after any step leaves a ledger row from which the steward goes on.
 
 from __future__ import annotations
 
+import json
 import random
 import traceback as tracebacks
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.core import clock
 from app.core.config import TaskSettings
-from app.core.errors import InvalidPayload
+from app.core.errors import InvalidPayload, PlatformError
 from app.core.logging import logger
 from app.core.retry import RetryPolicy
 from app.db.models import TaskRun
@@ -96,24 +98,33 @@ class Executions:
     def progress(self, run: TaskRun, *, percent: int, message: str | None) -> bool | None:
         """Store progress (0-100); True when the task was asked to stop, None when this attempt no longer owns it."""
         with self._database.transaction() as session:
-            return task_runs.report_progress(session, run.id, attempt=run.attempts, percent=percent, message=message)
+            return task_runs.report_progress(session, run, percent=percent, message=message)
 
-    def renew(self, owned: list[tuple[str, int]]) -> dict[str, bool]:
-        """Extend the leases of (id, attempt) pairs; id → stop requested, for those still owned."""
+    def renew(self, owned: Sequence[TaskRun]) -> dict[task_runs.Attempt, bool]:
+        """Extend the leases of attempts; attempt → stop requested, for those that still own their task."""
         with self._database.transaction() as session:
             return task_runs.renew(session, owned, lease_until=self._lease())
 
-    def settle(self, run: TaskRun, outcome: Outcome, *, policy: RetryPolicy) -> State | None:
-        """Write down what became of an attempt; None when it no longer owns the task, and changed nothing."""
-        values = self._verdict(run, outcome, policy)
+    def settle(
+        self, run: TaskRun, outcome: Outcome, *, policy: RetryPolicy, lapsed_at: datetime | None = None
+    ) -> State | None:
+        """Write down what became of an attempt; None when it no longer owns the task, and changed nothing.
+
+        `lapsed_at` is for whoever takes over: nothing is changed when the lease holds beyond that moment after all.
+        """
+        outcome = _storable(outcome)
         with self._database.transaction() as session:
-            mine = task_runs.settle(session, run.id, attempt=run.attempts, **values)
+            if isinstance(outcome, Raised):  # it may have been asked to stop without having noticed
+                known = task_runs.find(session, run.id, lock=True)
+                run.cancel_requested = run.cancel_requested or (known is not None and known.cancel_requested)
+            values = self._verdict(run, outcome, policy)
+            mine = task_runs.settle(session, run, lapsed_at=lapsed_at, **values)
         if not mine:
             log.warning("outcome refused: the attempt lost its lease", task_id=run.id, attempt=run.attempts)
             return None
         state = State(values["state"])
         if state is not State.SCHEDULED:
-            self._tasks.release(run.key)
+            self._release(run.key)
         return state
 
     def settle_lost(self, id: str, error: BaseException, *, worker: str) -> None:
@@ -132,7 +143,7 @@ class Executions:
             run = task_runs.find(session, id)
             waiting = run is not None and task_runs.cancel_waiting(session, id, now=clock.now())
         if run is None or waiting:
-            return self._tasks.release(run.key if run else None)
+            return self._release(run.key if run else None)
         if run.state == State.PROCESSING and run.worker == worker:
             self.settle(run, Stopped(), policy=self.policy(max_retries=0))
         return None
@@ -143,6 +154,13 @@ class Executions:
             max_retries=max_retries, delay=self._settings.retry_delay, delay_max=self._settings.retry_delay_max,
             schedule=schedule,
         )  # fmt: skip
+
+    def _release(self, key: str | None) -> None:
+        """Send the next of the key; what has been settled stays settled if that fails, and the steward does it."""
+        try:
+            self._tasks.release(key)
+        except PlatformError as error:
+            log.warning("not released now, the steward will", key=key, error=str(error))
 
     def _try_claim(self, id: str, *, worker: str) -> TaskRun | None:
         with self._database.transaction() as session:
@@ -169,6 +187,16 @@ class Executions:
         exhausted = RetryPolicy(run.attempts, 0, 0).next_delay(error, attempts=run.attempts, random=random.random)
         state = State.FAILED if exhausted is None else State.DEAD_LETTER
         return {"state": state, "finished_at": now, **told}
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """The same, or what is wrong with its result: one that is not JSON would leave the task unsettled."""
+    if isinstance(outcome, Completed):
+        try:
+            json.dumps(outcome.result, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            return Raised(TypeError(f"the task's result is not JSON: {error}"))
+    return outcome
 
 
 def _traceback(error: BaseException) -> str | None:

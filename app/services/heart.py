@@ -11,7 +11,8 @@ import ctypes
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Condition, Thread, get_ident
+from threading import Event, Lock, Thread, get_ident
+from time import sleep
 
 from app.core.errors import PlatformError, TaskCancelled
 from app.core.logging import logger
@@ -21,12 +22,14 @@ from app.services.executions import Executions
 log = logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Held:
     """One running attempt and the thread that runs it."""
 
     run: TaskRun
     thread: int
+    interrupting: bool = False
+    """The heart is about to interrupt it, or to find that it is over."""
     interrupted: bool = False
 
 
@@ -36,72 +39,76 @@ class Heart:
     def __init__(self, executions: Executions, *, lease_seconds: float) -> None:
         self._executions = executions
         self._every = min(lease_seconds / 5, 2.0)
-        self._held: dict[str, _Held] = {}
-        self._changed = Condition()
+        self._held: set[_Held] = set()
+        self._lock, self._busy = Lock(), Event()
         self._thread: Thread | None = None
 
     @contextmanager
     def holding(self, run: TaskRun) -> Generator[None]:
         """Keep the lease of a running task while the block lasts; TaskCancelled may be raised in it, not after it."""
-        self._begin(run)
+        held = _Held(run, get_ident())
         try:
-            yield
+            try:
+                self._begin(held)
+                yield
+            finally:
+                self._end(held)
         finally:
-            self._end_surely(run)
+            self._end(held)  # again, in case the first one was interrupted; there is one interruption at most
 
-    def _begin(self, run: TaskRun) -> None:
-        with self._changed:
-            self._held[run.id] = _Held(run, get_ident())
+    def _begin(self, held: _Held) -> None:
+        with self._lock:  # it is not held yet, and cannot be interrupted
             if self._thread is None or not self._thread.is_alive():
                 self._thread = Thread(target=self._beat, name="laneway-heart", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._busy.set()
+            self._held.add(held)
 
-    def _end_surely(self, run: TaskRun) -> None:
-        """End the holding also when the interruption arrives just now; there is one at most."""
-        try:
-            self._end(run)
-        except TaskCancelled:
-            self._end(run)
-
-    def _end(self, run: TaskRun) -> None:
-        with self._changed:
-            held = self._held.pop(run.id, None)
-            if held and held.interrupted:
-                _raise_in(held.thread, None)  # one that was not delivered yet must not hit what comes next
+    def _end(self, held: _Held) -> None:
+        """No lock here: an interruption between taking and releasing one would leave it taken for ever."""
+        self._held.discard(held)
+        while held.interrupting:
+            sleep(0)
+        if held.interrupted:
+            _raise_in(held.thread, None)  # one that was not delivered yet must not hit what comes next
 
     def _beat(self) -> None:
         while True:
-            with self._changed:
-                while not self._held:
-                    self._changed.wait()
-                self._changed.wait(self._every)
-                owned = [(held.run.id, held.run.attempts) for held in self._held.values()]
+            self._busy.wait()
+            sleep(self._every)
+            with self._lock:
+                owned = list(self._held)
+                if not owned:
+                    self._busy.clear()
             if owned:
                 self._renew(owned)
 
-    def _renew(self, owned: list[tuple[str, int]]) -> None:
+    def _renew(self, owned: list[_Held]) -> None:
         try:
-            answers = self._executions.renew(owned)
+            answers = self._executions.renew([held.run for held in owned])
         except PlatformError as error:
             log.warning("leases not renewed, will try again", error=str(error))
             return
-        for id, attempt in owned:
-            asked_to_stop = answers.get(id)
+        except Exception:
+            log.exception("leases not renewed, will try again")
+            return
+        for held in owned:
+            asked_to_stop = answers.get((held.run.id, held.run.started_at))
             if asked_to_stop is None:
-                self._interrupt(id, attempt, "its lease was lost")
+                self._interrupt(held, "its lease was lost")
             elif asked_to_stop:
-                self._interrupt(id, attempt, "it was cancelled")
+                self._interrupt(held, "it was cancelled")
 
-    def _interrupt(self, id: str, attempt: int, why: str) -> None:
-        with self._changed:
-            held = self._held.get(id)
-            if held is None or held.run.attempts != attempt or held.interrupted:
+    def _interrupt(self, held: _Held, why: str) -> None:
+        held.interrupting = True  # from here on its end waits for us; if it has begun already, it is not held
+        try:
+            if held.interrupted or held not in self._held:
                 return
-            held.interrupted = True
-            held.run.cancel_requested = True
+            held.interrupted = held.run.cancel_requested = True
             _raise_in(held.thread, TaskCancelled)
-        log.info("task interrupted", task_id=id, why=why)
+        finally:
+            held.interrupting = False
+        log.info("task interrupted", task_id=held.run.id, why=why)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

@@ -33,8 +33,8 @@ log = logger(__name__)
 
 TICK = 1.0
 """Seconds between looks for what is due."""
-REPORT_EVERY, RECOVER_EVERY, SEARCH_EVERY = 5.0, 5.0, 15.0
-LOST_AFTER = timedelta(seconds=20)
+REPORT_EVERY, RECOVER_EVERY, SEARCH_EVERY = 5.0, 5.0, 5.0
+LOST_AFTER = timedelta(seconds=10)
 """A task that was sent this long ago and is in no queue was lost; a worker starts what it takes at once."""
 
 
@@ -98,15 +98,16 @@ class Steward(Thread):
 
     def take_over(self) -> int:
         """Settle attempts whose lease ran out as lost with their worker: retried at once, or dead after too many."""
+        now = clock.now()
         with self._database.reading() as session:
-            runs = task_runs.overdue(session, now=clock.now())
-        return sum(self._take_over(run) for run in runs)
+            runs = task_runs.overdue(session, now=now)
+        return sum(self._take_over(run, lapsed_at=now) for run in runs)
 
     def send_lost(self) -> int:
         """Send again what was sent, has not started, and is in no queue."""
         before = clock.now() - LOST_AFTER
         with self._database.reading() as session:
-            counts = task_runs.count_published_before(session, before)
+            counts = task_runs.count_sent(session, oldest_before=before)
         return sum(
             self._send_lost(queue, before) for queue, count in counts.items() if self._broker.size(queue) < count
         )
@@ -121,9 +122,10 @@ class Steward(Thread):
         webhook_service.queue_delivery(self._database, self._tasks, id, source=source)
         return 1
 
-    def _take_over(self, run: TaskRun) -> int:
+    def _take_over(self, run: TaskRun, *, lapsed_at: datetime) -> int:
         policy = self._executions.policy(max_retries=run.max_retries, schedule=(0.0,))
-        state = self._executions.settle(run, Raised(WorkerLost(run.worker or "?")), policy=policy)
+        lost = Raised(WorkerLost(run.worker or "?"))
+        state = self._executions.settle(run, lost, policy=policy, lapsed_at=lapsed_at)
         if state is None:
             return 0
         log.warning(

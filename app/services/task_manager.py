@@ -93,7 +93,7 @@ class TaskManager:
         Raises UnknownTask, or WrongState when it is over already.
         """
         with self._database.transaction() as session:
-            run = _found(session, id)
+            run = _found(session, id, lock=True)
             if task_runs.cancel_waiting(session, id, now=clock.now()):
                 state = State.CANCELLED
             elif task_runs.request_cancel(session, id):
@@ -108,7 +108,7 @@ class TaskManager:
     def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, under its own id. Raises UnknownTask, WrongState, BrokerUnavailable."""
         with self._database.transaction() as session:
-            run = _found(session, id)
+            run = _found(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "retried")
             task_runs.reopen(session, id, now=clock.now())
@@ -185,6 +185,7 @@ class TaskManager:
             known = _found(session, values["id"])
         if known.fingerprint != values["fingerprint"]:
             raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
+        task_runs.count_on(session, known.id, now=clock.now())
         return TaskHandle(task_id=known.id, state=State(known.state), created=False)
 
     def _publish_or_withdraw(self, run: TaskRun) -> None:
@@ -192,7 +193,7 @@ class TaskManager:
             self._broker.publish(run)
         except BrokerUnavailable:
             with self._database.transaction() as session:
-                withdrawn = task_runs.withdraw(session, run.id)
+                withdrawn = task_runs.withdraw(session, run)
             if withdrawn:
                 raise
 
@@ -270,8 +271,8 @@ def _fingerprint(spec: TaskSpec, data: dict[str, Any]) -> str:
     return hashlib.sha256(f"{spec.name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()
 
 
-def _found(session: Session, id: str) -> TaskRun:
-    run = task_runs.find(session, id)
+def _found(session: Session, id: str, *, lock: bool = False) -> TaskRun:
+    run = task_runs.find(session, id, lock=lock)
     if run is None:
         raise UnknownTask(id)
     return run

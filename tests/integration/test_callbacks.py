@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
+from app.core import catalog
 from app.core.config import WebhookSettings
 from app.core.errors import ConfigError, InvalidPayload, NotConfigured, UpstreamError
+from app.core.retry import RetryPolicy
 from app.schemas.webhook import Receipt
 from app.services.callbacks import (
     OUTBOUND_SCHEDULE,
     Callbacks,
     EndpointGone,
-    outbound_delay,
 )
 from app.services.egress import ForbiddenAddress, retry_after
 from tests.fixtures.http_peer import HttpPeer, Says
@@ -177,9 +178,14 @@ def test_an_error_holds_neither_the_secret_nor_the_signature_nor_the_query(http_
     assert not any(word in said for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))
 
 
+RETRIES = catalog.SEND_WEBHOOK.max_retries or 0
+POLICY = RetryPolicy(max_retries=RETRIES, delay=1, delay_max=1, schedule=OUTBOUND_SCHEDULE)
+FAILURE = UpstreamError("hook", "it answered 500")
+
+
 @given(attempt=st.integers(1, 7), drawn=st.floats(0, 1, exclude_max=True))
 def test_a_delay_is_the_schedules_plus_at_most_a_tenth(attempt: int, drawn: float) -> None:
-    delay = outbound_delay(attempt, random=lambda: drawn)
+    delay = POLICY.next_delay(FAILURE, attempts=attempt, random=lambda: drawn)
 
     assert delay is not None
     assert OUTBOUND_SCHEDULE[attempt - 1] <= delay <= OUTBOUND_SCHEDULE[attempt - 1] * 1.1
@@ -187,7 +193,7 @@ def test_a_delay_is_the_schedules_plus_at_most_a_tenth(attempt: int, drawn: floa
 
 @given(attempt=st.integers(8, 1000))
 def test_after_the_schedule_comes_no_further_attempt(attempt: int) -> None:
-    assert outbound_delay(attempt, random=lambda: 0.5) is None
+    assert POLICY.next_delay(FAILURE, attempts=attempt, random=lambda: 0.5) is None
 
 
 @given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))

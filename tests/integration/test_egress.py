@@ -119,10 +119,11 @@ def test_proxies_of_the_environment_are_not_used(http_peer: HttpPeer, monkeypatc
     assert len(http_peer.asked) == 1
 
 
-def test_a_huge_answer_is_cut(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {}, b"x" * 20_000_000))
+def test_a_huge_answer_is_cut_and_its_rest_is_not_waited_for(http_peer: HttpPeer) -> None:
+    http_peer.will(Says(200, {}, b"x" * 20_000_000), Says(200, {}, b"x" * 20_000_000, stall_after=MAX_ANSWER))
 
     assert post(http_peer.url).body == b"x" * MAX_ANSWER
+    assert post(http_peer.url, timeout=2).body == b"x" * MAX_ANSWER
 
 
 def test_a_compressed_answer_is_left_as_it_is(http_peer: HttpPeer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import socket
 import time
@@ -100,6 +99,15 @@ def test_token_counts_are_recorded_when_the_server_gives_them(http_peer: HttpPee
     assert (counted.prompt_tokens, counted.completion_tokens) == (120, 8)
     assert (uncounted.prompt_tokens, uncounted.completion_tokens) == (None, None)
     assert counted.responder == "openai:local"
+
+
+def test_an_answer_can_always_be_stored(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer("nul: \x00"), answer("x" * 1_000_000), answer("half a pair: \ud800"))
+
+    assert ask().text == "nul: \ufffd"
+    assert len(ask().text) == 20_000
+    with pytest.raises(UpstreamError):
+        ask()
 
 
 def test_a_local_server_needs_no_key(http_peer: HttpPeer, ask: Any) -> None:
@@ -216,15 +224,16 @@ def test_a_broken_answer_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, bro
     assert "its answer is" in str(failed(ask, UpstreamError))
 
 
-def test_the_key_is_in_no_error_and_no_traceback(http_peer: HttpPeer, ask: Any) -> None:
+@pytest.mark.parametrize("key", [KEY, "letters_only"])
+def test_the_key_is_in_no_error_and_no_traceback(http_peer: HttpPeer, ask: Any, key: str) -> None:
     def echo(asked: Asked) -> Says:
-        said = {"error": {"message": f"bad key {asked.headers['authorization']}", "code": KEY, "type": KEY}}
-        return Says(401, QUICK, json.dumps(said))
+        said = {"error": {"message": f"bad key {asked.headers['authorization']}", "code": key, "type": key}}
+        return Says(401, QUICK, said)
 
     http_peer.always = echo
-    error = failed(ask, UpstreamRefused)
+    error = failed(ask, UpstreamRefused, api_key=SecretStr(key))
 
-    assert KEY not in "".join(traceback.format_exception(error))
-    assert KEY not in repr(error)
+    assert key not in "".join(traceback.format_exception(error))
+    assert key not in repr(error)
     assert str(error) == "The model endpoint refused: it answered 401: check OPENAI_API_KEY"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301

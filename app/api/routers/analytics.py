@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 
-from app.api.deps import ServicesDep
+from app.api.deps import ReportId, ServicesDep
 from app.api.errors import problems
 from app.core import catalog
 from app.schemas.job import ReportPeriod
-from app.schemas.report import ReportAnswer, ReportList
+from app.schemas.report import ReportAnswer, ReportKind, ReportList
 from app.schemas.task import TaskHandle
 
 router = APIRouter(prefix="/analytics", tags=["analytics"])
@@ -37,7 +37,7 @@ def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
 @router.get("/reports", responses=problems())
 def list_reports(
     services: ServicesDep,
-    kind: Annotated[str | None, Query(max_length=48, pattern=r"^[a-z_]+$")] = None,
+    kind: Annotated[ReportKind | None, Query(description="Only reports of this kind")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> ReportList:
     """The kept reports, newest first."""
@@ -45,8 +45,6 @@ def list_reports(
 
 
 @router.get("/reports/{report_id}", responses=problems(404))
-def get_report(
-    services: ServicesDep, report_id: Annotated[str, Path(min_length=1, max_length=155, examples=["0b7c"])]
-) -> ReportAnswer:
+def get_report(services: ServicesDep, report_id: ReportId) -> ReportAnswer:
     """One report."""
     return services.analytics.report(report_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Annotated, Any
 
 import anyio
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Query, Response
 from app.api.deps import ConversationId, ServicesDep, TaskId
 from app.api.errors import problems
 from app.core import catalog, clock
+from app.core.errors import DatabaseUnavailable
 from app.core.queues import Priority
 from app.schemas.conversation import (
     ConversationMessage,
@@ -32,7 +34,7 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.25
 """Seconds between looks at a task that a caller waits for."""
 
 
-@router.post("/message", status_code=202, responses={200: ANSWERED, **problems(409, 429)})
+@router.post("/message", status_code=202, responses={200: ANSWERED, **problems(409, 410, 429)})
 async def post_message(body: MessageRequest, services: ServicesDep, response: Response) -> MessageAccepted:
     """Accept a customer's message; it is answered by a task.
 
@@ -103,9 +105,9 @@ def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
 
 
 async def _wait(services: Services, task_id: str) -> TaskStatus | None:
-    """The task once it is over, or as it is when the time is up."""
+    """The task once it is over, or as it is when the time is up, or nobody can say: it is accepted all the same."""
     task, pause = None, FIRST_LOOK
-    with anyio.move_on_after(services.settings.api.reply_timeout):
+    with anyio.move_on_after(services.settings.api.reply_timeout), suppress(DatabaseUnavailable):
         while task is None or task.status not in FINISHED:
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_LOOK)

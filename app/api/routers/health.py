@@ -9,7 +9,10 @@ from fastapi import APIRouter, Response
 from app.api.deps import ServicesDep
 from app.api.errors import problems
 from app.core.errors import PlatformError
+from app.core.logging import logger
 from app.schemas.task import Answer
+
+log = logger(__name__)
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -42,11 +45,17 @@ def ready(services: ServicesDep, response: Response) -> Readiness:
     try:
         services.broker.ping()
     except PlatformError as error:
-        broker = str(error)
+        broker = _said(error)
     try:
         workers = services.tasks.live_workers()
     except PlatformError as error:
-        database = str(error)
+        database = _said(error)
     fine = broker == database == "ok"
     response.status_code = 200 if fine else 503
     return Readiness(status="ready" if fine else "not ready", broker=broker, database=database, live_workers=workers)
+
+
+def _said(error: PlatformError) -> str:
+    """What is away, for everybody; why, for the logs."""
+    log.warning("not ready", error=str(error), kind=type(error).__name__)
+    return error.title

@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -14,6 +27,9 @@ from app.db.models import TaskRun
 from app.schemas.task import FINISHED, UNFINISHED, WAITING, State
 
 PAGE = 200
+
+Attempt = tuple[str, datetime | None]
+"""One attempt at a task: its id, and when it was started."""
 
 
 def add(session: Session, **values: Any) -> TaskRun | None:
@@ -26,15 +42,28 @@ def add(session: Session, **values: Any) -> TaskRun | None:
     return find(session, values["id"])
 
 
-def find(session: Session, id: str) -> TaskRun | None:
-    """The task with this id."""
-    return session.scalars(select(TaskRun).where(TaskRun.id == id)).one_or_none()
+def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:
+    """The task with this id; locked, it cannot change before the transaction ends."""
+    if "\x00" in id:
+        return None  # PostgreSQL refuses even to compare it
+    statement = select(TaskRun).where(TaskRun.id == id)
+    return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 
-def withdraw(session: Session, id: str) -> bool:
-    """Strike out a task that was never handed to the broker; False when somebody works on it already."""
+def withdraw(session: Session, run: TaskRun) -> bool:
+    """Strike out a task that was never handed to the broker; False when somebody works on it or counts on it."""
+    untouched = and_(TaskRun.id == run.id, TaskRun.published_at == run.published_at)
     return _changed(
-        session.execute(delete(TaskRun).where(TaskRun.id == id, TaskRun.state == State.PENDING, TaskRun.attempts == 0))
+        session.execute(delete(TaskRun).where(untouched, TaskRun.state == State.PENDING, TaskRun.attempts == 0))
+    )
+
+
+def count_on(session: Session, id: str, *, now: datetime) -> None:
+    """Note that a second submitter was told that this task is accepted: its first one may no longer withdraw it."""
+    session.execute(
+        update(TaskRun)
+        .where(TaskRun.id == id, TaskRun.state == State.PENDING, TaskRun.published_at == TaskRun.accepted_at)
+        .values(published_at=now)
     )
 
 
@@ -78,27 +107,31 @@ def hold(session: Session, id: str) -> bool:
     return _move(session, id, State.PENDING, state=State.HELD)
 
 
-def settle(session: Session, id: str, *, attempt: int, **values: Any) -> bool:
-    """Write down what became of one attempt; False when this attempt no longer owns the task."""
-    owns = and_(TaskRun.id == id, TaskRun.state == State.PROCESSING, TaskRun.attempts == attempt)
-    return _changed(session.execute(update(TaskRun).where(owns).values(lease_until=None, **values)))
+def settle(session: Session, run: TaskRun, *, lapsed_at: datetime | None = None, **values: Any) -> bool:
+    """Write down what became of one attempt; False when this attempt no longer owns the task.
+
+    With `lapsed_at`, also False when its lease has been renewed and holds beyond that moment.
+    """
+    lapsed = TaskRun.lease_until < lapsed_at if lapsed_at else true()
+    return _changed(session.execute(update(TaskRun).where(_owns(run), lapsed).values(lease_until=None, **values)))
 
 
-def renew(session: Session, owned: Sequence[tuple[str, int]], *, lease_until: datetime) -> dict[str, bool]:
-    """Extend the leases of (id, attempt) pairs; gives back id → cancel requested for those still owned."""
-    mine = or_(*(and_(TaskRun.id == id, TaskRun.attempts == attempt) for id, attempt in owned))
+def renew(session: Session, owned: Sequence[TaskRun], *, lease_until: datetime) -> dict[Attempt, bool]:
+    """Extend the leases of attempts; gives back attempt → cancel requested for those that still own their task."""
     statement = (
-        update(TaskRun).where(mine, TaskRun.state == State.PROCESSING).values(lease_until=lease_until)
-        .returning(TaskRun.id, TaskRun.cancel_requested)
-    )  # fmt: skip
-    return dict(session.execute(statement).all())
+        update(TaskRun)
+        .where(or_(*(_owns(run) for run in owned)))
+        .values(lease_until=lease_until)
+        .returning(TaskRun.id, TaskRun.started_at, TaskRun.cancel_requested)
+    )
+    return {(row[0], row[1]): row[2] for row in session.execute(statement)}
 
 
-def report_progress(session: Session, id: str, *, attempt: int, percent: int, message: str | None) -> bool | None:
+def report_progress(session: Session, run: TaskRun, *, percent: int, message: str | None) -> bool | None:
     """Store progress; gives back whether a cancel was requested, None when the attempt no longer owns the task."""
     statement = (
         update(TaskRun)
-        .where(TaskRun.id == id, TaskRun.attempts == attempt, TaskRun.state == State.PROCESSING)
+        .where(_owns(run))
         .values(progress=percent, progress_message=message)
         .returning(TaskRun.cancel_requested)
     )
@@ -192,14 +225,15 @@ def published_before(
     )
 
 
-def count_published_before(session: Session, moment: datetime) -> dict[str, int]:
-    """Per queue, how many tasks were sent before `moment` and have not been started since."""
+def count_sent(session: Session, *, oldest_before: datetime) -> dict[str, int]:
+    """Per queue, how many tasks were sent and have not been started; only queues with one sent before that moment."""
     rows = session.execute(
         select(TaskRun.queue, func.count())
-        .where(TaskRun.state == State.PENDING, TaskRun.published_at < moment)
+        .where(TaskRun.state == State.PENDING)
         .group_by(TaskRun.queue)
+        .having(func.min(TaskRun.published_at) < oldest_before)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def by_state(
@@ -233,7 +267,17 @@ def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
         .where(TaskRun.finished_at >= since, TaskRun.state.in_((State.FAILED, State.DEAD_LETTER)))
         .group_by(TaskRun.name)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
+
+
+def _owns(run: TaskRun) -> ColumnElement[bool]:
+    """Whether the task is still run by this very attempt: the number alone starts anew when a task is reopened."""
+    return and_(
+        TaskRun.id == run.id,
+        TaskRun.state == State.PROCESSING,
+        TaskRun.attempts == run.attempts,
+        TaskRun.started_at == run.started_at,
+    )
 
 
 def _first_of_its_key() -> ColumnElement[bool]:

@@ -116,7 +116,7 @@ class OfflineResponder:
             sources.setdefault(passage.document_id, _source(candidate))
             parts.append(f"{candidate.text} [{list(sources).index(passage.document_id) + 1}]")
         titles = "; ".join(f"[{number}] {_title(source)}" for number, source in enumerate(sources.values(), 1))
-        partial = False and answer.unknown
+        partial = answer.coverage < FULL_COVERAGE and answer.unknown
         rest = f"\nI found nothing about: {_named(answer.unknown)}." if partial else ""
         return Reply(f"{opening}{' '.join(parts)}{rest}\n\nSources: {titles}", tuple(sources.values()), self.name)
 

@@ -105,7 +105,8 @@ class OpenAIResponder:
 
     def _ask(self, request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
         completion = self._complete(_messages(request, history, passages))
-        text, cited = renumbered(completion.choices[0].message.content[:MAX_REPLY], count=len(passages))
+        content = completion.choices[0].message.content[:MAX_REPLY].replace("\x00", "\ufffd")  # no database keeps it
+        text, cited = renumbered(content, count=len(passages))
         if not text:
             raise UpstreamError(SERVICE, "its answer is empty")
         usage = completion.usage or _Usage()

@@ -31,9 +31,8 @@ def without_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 def parse_google(body: object) -> ParsedDelivery:
     """The lead. Raises InvalidPayload when there is none; a malformed column is a problem and not a lost lead."""
-    cleaned = without_secret(storable(body, source=SOURCE))
     try:
-        lead = GoogleLead.model_validate(cleaned)
+        lead = GoogleLead.model_validate(storable(body, source=SOURCE))
     except ValidationError as error:
         raise invalid(SOURCE, sentences(error)) from None
     columns, problems = _columns(lead.user_column_data)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,36 +22,35 @@ with lock.held(pathlib.Path(sys.argv[1])):
 """
 
 
-def holder_of(folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def holder_of(folder: Path) -> Generator[subprocess.Popen[str]]:
+    """Another process that holds the lock; killed in the end."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    process.send_signal(number)
-    process.wait(10)
-    assert process.stdout is not None
-    process.stdout.close()
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
-    first = holder_of(tmp_path)
-
-    with pytest.raises(AlreadyRunning, match=f"process {first.pid}") as refused, lock.held(tmp_path):
+    with (
+        holder_of(tmp_path) as first,
+        pytest.raises(AlreadyRunning, match=f"process {first.pid}") as refused,
+        lock.held(tmp_path),
+    ):
         pass
-    end(first, signal.SIGTERM)
 
     assert str(tmp_path) in str(refused.value)
     assert "laneway down" in str(refused.value)
 
 
 def test_a_holder_killed_with_9_leaves_the_lock_free(tmp_path: Path) -> None:
-    first = holder_of(tmp_path)
-    assert lock.is_held(tmp_path)
-
-    end(first, signal.SIGKILL)
+    with holder_of(tmp_path) as first:
+        assert lock.is_held(tmp_path)
+        first.send_signal(signal.SIGKILL)
 
     assert not lock.is_held(tmp_path)
     with lock.held(tmp_path):

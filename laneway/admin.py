@@ -1,0 +1,189 @@
+"""The operations of an operator: look, cancel, limit, pause, purge, and deal with dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laneway.answers import Burial, Cancelled, QueueStats, Settled, State
+from laneway.envelope import Stored, decode, pack_id, unpack_id
+from laneway.errors import UnknownMessage
+from laneway.keys import prefix
+from laneway.runner import Runner
+
+PURGE_BATCH = 500
+MAX_IDS = 1_000
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """A message in a queue. `at`: due time, end of lease or burial in ms; None when ready or held."""
+
+    stored: Stored
+    state: State
+    deliveries: int
+    at: int | None
+    burial: Burial | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a task's newest message is. `position` in ready from 0; `owner` of the lease; `behind`: head of its key."""
+
+    stored: Stored
+    state: State
+    deliveries: int
+    at: int | None
+    position: int | None
+    owner: str | None
+    cancelled: bool
+    behind: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A queue's limits; None is no limit, or the default.
+
+    `rate`: deliveries per second, `burst` of them at once; `max_size`: waiting messages;
+    `max_deliveries` (default 5) of messages that do not say; `dead_max` (10,000) and `dead_age_ms`
+    (30 days) of dead letters; `expires_ms`: the queue vanishes when unused for so long.
+    """
+
+    max_size: int | None = None
+    max_in_flight: int | None = None
+    rate: float | None = None
+    burst: int = 1
+    max_deliveries: int | None = None
+    dead_max: int | None = None
+    dead_age_ms: int | None = None
+    expires_ms: int | None = None
+
+    def fields(self) -> dict[str, int | None]:
+        """As the scripts keep them: the rate is an interval in microseconds, with a fresh bucket."""
+        return {
+            "max_size": self.max_size,
+            "max_in_flight": self.max_in_flight,
+            "interval": None if self.rate is None else max(1, round(_MICROSECONDS / self.rate)),
+            "burst": None if self.rate is None else max(1, self.burst),
+            "tat": None,
+            "max_deliveries": self.max_deliveries,
+            "dead_max": self.dead_max,
+            "dead_age": self.dead_age_ms,
+            "expires": self.expires_ms,
+        }
+
+
+class Admin:
+    """What an operator does to queues, over the same scripts and wires."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def cancel(self, queue: str, task_id: str) -> Cancelled:
+        """Take the task's waiting messages away; a leased one is marked, which renew and ack report to its holder."""
+        return Cancelled(*self._run("cancel", queue, pack_id(task_id)))
+
+    def requeue(self, queue: str, ids: Sequence[str]) -> list[Settled]:
+        """Send dead letters round again as new messages: DONE, UNKNOWN, DUPLICATE (its uniqueness key is taken)."""
+        return self._each("requeue", queue, ids)
+
+    def discard(self, queue: str, ids: Sequence[str]) -> list[Settled]:
+        """Throw dead letters away: DONE or UNKNOWN."""
+        return self._each("discard", queue, ids)
+
+    def pause(self, queue: str) -> None:
+        """Hand out nothing of this queue until `resume`; what runs goes on."""
+        self._run("limit", queue, "paused", "1")
+
+    def resume(self, queue: str) -> None:
+        """Hand out again."""
+        self._run("limit", queue, "paused", "")
+
+    def limit(self, queue: str, limits: Limits) -> None:
+        """Set all limits of the queue; what `limits` leaves out is lifted. A pause stays."""
+        fields: list[str | int] = []
+        for name, value in limits.fields().items():
+            fields += [name, "" if value is None else value]
+        self._run("limit", queue, *fields)
+
+    def find(self, queue: str, task_id: str) -> Found:
+        """Where the task's newest message is, and why it waits. Raises UnknownMessage."""
+        reply = self._run("find", queue, pack_id(task_id))
+        if not reply:
+            raise UnknownMessage(queue, task_id)
+        raw_id, state, record, deliveries, at, position, token, marked, behind = reply
+        return Found(
+            stored=decode(raw_id, record),
+            state=State(state.decode()),
+            deliveries=deliveries,
+            at=None if at < 0 else at,
+            position=None if position < 0 else position,
+            owner=token.decode().rsplit("/", 2)[0] or None,
+            cancelled=bool(marked),
+            behind=unpack_id(behind) if behind else None,
+        )
+
+    def peek(self, queue: str, state: State, *, offset: int = 0, limit: int = 50) -> list[Peeked]:
+        """One page of the messages in a state, in the order in which they will go on; the oldest dead letter first."""
+        reply = self._run("peek", queue, state.value, offset, limit)
+        return [_peeked(state, *reply[at : at + 5]) for at in range(0, len(reply), 5)]
+
+    def stats(self, queues: Sequence[str]) -> list[QueueStats]:
+        """Sizes, limits and totals, all read at one moment."""
+        reply = self.runner.run("stats", [prefix(queue) for queue in queues])
+        return [_stats(queue, reply[at * 8 : at * 8 + 8]) for at, queue in enumerate(queues)]
+
+    def purge(self, queue: str) -> int:
+        """Throw away what waits, a batch at a time; returns how many. Leased messages and dead letters stay."""
+        removed = 0
+        while True:
+            gone: int = self._run("purge", queue, PURGE_BATCH)
+            removed += gone
+            if gone < PURGE_BATCH:
+                return removed
+
+    def delete(self, queue: str) -> int:
+        """Delete the queue with everything in it, limits and totals too; returns how many messages went with it."""
+        return self._run("delete", queue)
+
+    def _run(self, name: str, queue: str, *args: bytes | str | int) -> Any:
+        return self.runner.run(name, (prefix(queue),), args)
+
+    def _each(self, name: str, queue: str, ids: Sequence[str]) -> list[Settled]:
+        codes: list[Settled] = []
+        for start in range(0, len(ids), MAX_IDS):
+            packed = [pack_id(id) for id in ids[start : start + MAX_IDS]]
+            codes += [Settled(code) for code in self._run(name, queue, *packed)]
+        return codes
+
+
+def _peeked(state: State, raw_id: bytes, record: bytes, deliveries: int, at: int, burial: bytes) -> Peeked:
+    buried = None
+    if burial:
+        deliveries = int.from_bytes(burial[:2], "big")
+        end = 3 + burial[2]
+        buried = Burial(burial[3:end].decode(errors="replace"), burial[end:].decode(errors="replace"), at)
+    return Peeked(decode(raw_id, record), state, deliveries, None if at < 0 else at, buried)
+
+
+def _stats(queue: str, parts: Sequence[Any]) -> QueueStats:
+    ready, scheduled, held, leased, dead, score, limits, counters = parts
+    totals, set_limits = _pairs(counters), _pairs(limits)
+    return QueueStats(
+        queue=queue,
+        ready=ready,
+        scheduled=scheduled,
+        held=held,
+        leased=leased,
+        dead=dead,
+        oldest_at=None if score < 0 else Stored.time_of(score),
+        paused=bool(set_limits.pop("paused", 0)),
+        limits=set_limits,
+        counters=totals,
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, int]:
+    return {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}

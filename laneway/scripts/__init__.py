@@ -1,0 +1,1 @@
+"""The Lua scripts, one operation each; `laneway.loader` puts them together."""

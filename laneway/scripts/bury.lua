@@ -1,0 +1,11 @@
+-- Makes dead letters of leased messages.
+-- KEYS   1: the queue
+-- ARGV   1: reason  2: error  then id, token, id, token, ...
+-- Returns one code (answers.Settled) per id
+-- uses: base clock record moves
+local q = names(KEYS[1])
+local now = math.floor(clock() / 1000)
+return settle(q, 3, function(id, times)
+  bury(q, load(q, id), times, ARGV[1], ARGV[2], now)
+  return DONE
+end)

@@ -1,0 +1,13 @@
+-- Sets or removes limits of a queue, and pauses or resumes it.
+-- KEYS   1: the queue
+-- ARGV   name, value, name, value, ...: '' removes
+-- Returns nothing
+-- uses: base
+local q = names(KEYS[1])
+for at = 1, #ARGV, 2 do
+  if ARGV[at + 1] == '' then call('HDEL', q.limits, ARGV[at])
+  else call('HSET', q.limits, ARGV[at], ARGV[at + 1]) end
+end
+local expires = call('HGET', q.limits, 'expires')
+if expires then touch(q, expires) end
+ring(q)

@@ -1,0 +1,46 @@
+"""Fixtures of the acceptance tests: one installation for each module, and each test's processes killed at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.site import FIGURES, Site, report, running_site
+
+Report = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One installation (broker, SQLite) for the module."""
+    with running_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Iterator[Site]:
+    """The module's installation; what the test starts is killed at its end."""
+    if not shared_site.valkey.running:
+        shared_site.valkey.start()
+    yield shared_site
+    shared_site.end_nodes()
+
+
+@pytest.fixture
+def figure(pytestconfig: pytest.Config) -> Report:
+    """Print a figure, measured by the test, at the end of the run."""
+    return lambda name, value: report(pytestconfig, name, value)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the figures that the tests measured."""
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The suite for pytest-celery is only for runs with that plugin, which replaces Celery's own fixtures."""
+    needs_plugin = collection_path.name == "pytest_celery_suite"
+    return True if needs_plugin and not config.pluginmanager.hasplugin("celery") else None

@@ -1,0 +1,242 @@
+"""Processes are killed, stopped and cut off while they work: nothing accepted is lost, nothing is done twice."""
+
+# redis-py is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+from psycopg import sql
+from sqlalchemy import func, select
+
+from app.core import clock
+from app.db.models import Message, TaskRun
+from app.schemas.task import State
+from tests.fixtures.databases import PostgresServer
+from tests.fixtures.site import LEASE, Node, Site, running_site, seconds_between
+from tests.fixtures.tasks_for_tests import FAILING, GATED, GATED_QUIETLY
+from tests.fixtures.waiting import wait_until
+
+Report = Callable[[str, object], None]
+
+RECOVERY = LEASE + 15
+"""Seconds within which the work of a dead worker is done by another."""
+
+
+def ended(site: Site, id: str) -> int:
+    """How often a task for tests came to its end."""
+    return sum(event == "ended" for event, *_ in site.events(id))
+
+
+def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_dead_letter(
+    site: Site, figure: Report
+) -> None:
+    worker = site.worker()
+    poison = site.submit(FAILING, {"times": 99, "how": "kill"})
+    gate = site.gate()
+    id = site.submit(GATED, {"gate": str(gate)})
+    began = time.monotonic()
+
+    psutil_kill(site, id)
+    site.until_event("began", id, attempt=2)
+    figure("killed child: task running again after", f"{time.monotonic() - began:.1f} s")
+    gate.open()
+
+    run = site.until(id)
+    assert (run.state, run.attempts, ended(site, id)) == (State.COMPLETED, 2, 1)
+    assert run.error is None
+    dead = site.until(poison)
+    assert (dead.state, dead.attempts, dead.error_type) == (State.DEAD_LETTER, 4, "WorkerLost")
+    assert len(site.events(poison)) == 4
+    assert not worker.ended
+    assert site.until(site.message("after-poison")).state == State.COMPLETED
+
+
+def psutil_kill(site: Site, id: str) -> None:
+    """kill -9 of the pool process that runs a task, and of nothing else."""
+    pid = site.until_event("began", id)
+    worker = next(node for node in site.nodes if pid in {child.pid for child in node.children()})
+    next(child for child in worker.children() if child.pid == pid).kill()
+
+
+def test_what_a_killed_worker_ran_held_and_had_waiting_is_done_by_another(site: Site, figure: Report) -> None:
+    first = site.worker("first")
+    gate = site.gate()
+    running = [site.submit(GATED, {"gate": str(gate)}) for _ in range(2)]
+    for id in running:
+        site.until_event("began", id)
+    waiting = [site.message(f"killed-{number}") for number in range(30)]
+    second = site.worker("second", "--prefetch-multiplier", "4")  # takes more than it can start, and dies with it
+    site.until_all_over(waiting[:10])
+    stuck = [site.submit(GATED_QUIETLY, {"gate": str(gate)}) for _ in range(10)]
+    site.until(stuck[1], State.PROCESSING)
+
+    begun = clock.now()
+    first.kill()
+    second.kill()
+    gate.open()
+    site.worker("third")
+
+    runs = site.until_all_over([*running, *waiting, *stuck], seconds=60)
+    figure("killed workers: all done after", f"{max(map(finish, runs)) - begun.timestamp():.1f} s of the kill")
+    assert {run.state for run in runs} == {State.COMPLETED}
+    assert [ended(site, id) for id in [*running, *stuck]] == [1] * 12
+    assert [run.attempts for run in site.rows(running)] == [2, 2]
+    assert all([turn.role for turn in site.turns(f"killed-{number}")] == ["customer", "assistant"]
+               for number in range(30))  # fmt: skip
+    assert max(map(finish, runs)) - begun.timestamp() < RECOVERY
+
+
+def finish(run: TaskRun) -> float:
+    assert run.finished_at is not None
+    return run.finished_at.timestamp()
+
+
+def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> None:
+    stopped = site.worker("stopped", concurrency=1)
+    gate = site.gate()
+    id = site.submit(GATED_QUIETLY, {"gate": str(gate)})
+    site.until_event("began", id)
+
+    stopped.signal(signal.SIGSTOP, family=True)
+    site.worker("other")
+    site.until_event("began", id, attempt=2)
+    gate.open()
+    run = site.until(id)
+    stopped.signal(signal.SIGCONT, family=True)
+
+    stopped.until_said("outcome refused")
+    assert (run.state, run.attempts) == (State.COMPLETED, 2)
+    after = site.row(id)
+    assert (after.state, after.attempts, after.finished_at) == (State.COMPLETED, 2, run.finished_at)
+    assert str(run.worker).startswith("other@")
+    wait_until(lambda: site.services.tasks.queues()["conversations"].active == 0, seconds=5)
+    assert site.until(site.message("after-stop")).state == State.COMPLETED
+
+
+class Poster:
+    """Posts messages as fast as it can until it is told to stop, and remembers which were accepted."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.accepted: list[tuple[str, str, str]] = []
+        """(conversation, message, task)"""
+        self.refused: Counter[str] = Counter()
+        self._site, self._name, self._stop, self._numbers = site, name, Event(), count()
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._site.http.base_url, timeout=20, trust_env=False) as client:
+            while not self._stop.is_set():
+                number = next(self._numbers)
+                body = {"conversation_id": f"{self._name}-{number % 20}", "text": "How long is the warranty?",
+                        "message_id": f"m{number}"}  # fmt: skip
+                try:
+                    answer = client.post("/conversations/message", json=body)
+                except httpx.HTTPError as error:
+                    self.refused[type(error).__name__] += 1
+                    self._stop.wait(0.05)
+                    continue
+                if answer.status_code < 300:
+                    self.accepted.append((body["conversation_id"], body["message_id"], answer.json()["task_id"]))
+                else:
+                    self.refused[str(answer.status_code)] += 1
+
+    def stop(self) -> None:
+        self._stop.set()
+
+
+@contextmanager
+def posting(site: Site, name: str, *, threads: int = 4) -> Iterator[Poster]:
+    """Messages are posted while the block lasts."""
+    poster = Poster(site, name)
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(poster.run) for _ in range(threads)]
+        try:
+            yield poster
+        finally:
+            poster.stop()
+    for one in running:
+        one.result()
+
+
+def check_every_accepted_message_was_answered_once(site: Site, poster: Poster) -> None:
+    """Each accepted message: one completed task, one stored question, one stored reply; and nothing half done."""
+    runs = site.until_all_over([task for *_, task in poster.accepted], seconds=90)
+    assert len(runs) == len(poster.accepted)
+    assert Counter(run.state for run in runs) == {State.COMPLETED: len(runs)}
+    with site.services.database.reading() as session:
+        roles: dict[str, Counter[str]] = {"customer": Counter(), "assistant": Counter()}
+        for role, task in session.execute(select(Message.role, Message.task_id)):
+            roles[role][task] += 1
+        known = session.scalar(select(func.count()).select_from(TaskRun).where(TaskRun.state == State.COMPLETED))
+    for task in (task for *_, task in poster.accepted):
+        assert (roles["customer"][task], roles["assistant"][task]) == (1, 1)
+    assert len(roles["customer"]) == len(roles["assistant"])
+    assert known is not None
+    assert known >= len(runs)
+
+
+def test_a_broker_that_is_killed_under_load_loses_nothing(site: Site, figure: Report) -> None:
+    site.api()
+    site.worker()
+    with posting(site, "broker") as poster:
+        wait_until(lambda: len(poster.accepted) > 100, seconds=30)
+        site.valkey.kill()
+        wait_until(lambda: poster.refused["503"] > 3, seconds=30)
+        site.valkey.start()
+        back, before = time.monotonic(), len(poster.accepted)
+        refused = poster.refused["503"]
+        wait_until(lambda: len(poster.accepted) > before + 20, seconds=30)
+        figure("broker killed: 20 messages accepted after", f"{time.monotonic() - back:.1f} s of its return")
+        figure("broker killed: refused after its return", poster.refused["503"] - refused)
+
+    check_every_accepted_message_was_answered_once(site, poster)
+    figure("broker killed: accepted and answered once", len(poster.accepted))
+    figure("broker killed: all over after", f"{time.monotonic() - back:.1f} s of its return")
+    assert set(poster.refused) == {"503"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_everything_killed_under_load_answers_every_accepted_message_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
+) -> None:
+    url = empty_database(request.getfixturevalue("postgresql_server")) if kind == "postgresql" else ""
+    with running_site(tmp_path, database_url=url, TASK_LEASE_SECONDS=str(LEASE)) as site:
+        site.valkey.stop()  # this one starts its own
+        first = up(site)
+        with posting(site, kind) as poster:
+            wait_until(lambda: len(poster.accepted) > 150, seconds=60)
+            first.kill()
+            wait_until(lambda: sum(poster.refused.values()) > 3, seconds=30)
+        accepted = len(poster.accepted)
+        before = site.states([task for *_, task in poster.accepted])
+        begun = time.monotonic()
+        up(site)
+        figure(f"{kind}, all killed: ready again after", f"{time.monotonic() - begun:.1f} s")
+
+        check_every_accepted_message_was_answered_once(site, poster)
+        figure(f"{kind}, all killed: {accepted} accepted ({before} at the kill), all over after",
+               f"{time.monotonic() - begun:.1f} s of the restart")  # fmt: skip
+
+
+def empty_database(server: PostgresServer) -> str:
+    """A PostgreSQL database without tables: the platform makes them."""
+    server.run(sql.SQL("CREATE DATABASE killed"))
+    return server.url("killed")
+
+
+def up(site: Site) -> Node:
+    """`laneway up`, ready."""
+    node = site.start("up", "laneway", "up")
+    node.until_said("everything runs", seconds=90)
+    return node

@@ -1,0 +1,263 @@
+"""Real workers, started by hand: the documented commands, limits, cancelling, stopping, priorities, a long queue."""
+
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import httpx
+import psutil
+import redis
+
+from app.core.catalog import ANALYTICS_REPORT, CLEANUP, HEALTH_SWEEP
+from app.core.queues import Priority
+from app.db.models import TaskRun
+from app.schemas.task import State
+from tests.fixtures.platform import redis_lists
+from tests.fixtures.site import APP, START_SECONDS, Site
+from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY
+from tests.fixtures.waiting import wait_until
+
+Report = Callable[[str, object], None]
+
+CELERY = ("celery", "-A", "app.core.celery_app:celery_app")
+SOON = 5
+"""Seconds within which a running task stops after it was cancelled."""
+
+
+def test_the_documented_commands_work_as_written(site: Site) -> None:
+    worker = site.start("by-hand", *CELERY, "worker", "-Q", "conversations,webhooks,analytics")
+    beat = site.start("by-hand-beat", *CELERY, "beat")
+    flower = site.start("by-hand-flower", *CELERY, "flower")
+    api = site.start("by-hand-api", "uvicorn", "app.main:app", UVICORN_PORT=str(site.api_port))
+    wait_until(site.api_answers, seconds=START_SECONDS)
+
+    accepted = site.post("/conversations/message", {"conversation_id": "by-hand", "text": "Hello"})
+    run = site.until(accepted["task_id"])
+
+    assert run.state == State.COMPLETED, run.error
+    beat.until_said("beat: Starting")
+    wait_until(lambda: flower_status(site) == 401, seconds=START_SECONDS)
+    assert [turn["role"] for turn in site.get("/conversations/by-hand")["messages"]] == ["customer", "assistant"]
+    for node in (api, beat, flower, worker):
+        assert "Traceback" not in node.said()
+        assert node.stop() in (0, -signal.SIGTERM)
+    assert "Traceback" not in worker.said() + beat.said() + flower.said() + api.said()
+
+
+def flower_status(site: Site) -> int:
+    try:
+        return httpx.get(f"http://127.0.0.1:{site.flower_port}/workers", trust_env=False).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_others(site: Site) -> None:
+    stopping = site.worker("stopping")
+    gate, never = site.gate(), site.gate()
+    running = [site.submit(GATED, {"gate": str(gate)}) for _ in range(2)]
+    for id in running:
+        site.until_event("began", id)
+    waiting = [site.message(f"stopping-{number}") for number in range(5)]
+
+    stopping.signal(signal.SIGTERM)
+    stopping.until_said("Warm shutdown")
+    site.worker("successor")
+    runs = site.until_all_over(waiting, seconds=30)
+    assert {str(run.worker).partition("@")[0] for run in runs} == {"successor"}
+    assert not stopping.ended
+    gate.open()
+
+    assert stopping.process.wait(20) == 0
+    runs = site.until_all_over(running)
+    assert [(run.state, run.attempts) for run in runs] == [(State.COMPLETED, 1)] * 2
+    assert {str(run.worker).partition("@")[0] for run in runs} == {"stopping"}
+    assert [site.states([id]) for id in waiting] == [{State.COMPLETED: 1}] * 5
+    assert not never.path.exists()
+
+
+def test_time_limits_are_kept_and_a_deaf_process_is_replaced(site: Site, figure: Report) -> None:
+    worker = site.worker("limits", TASK_SOFT_TIME_LIMIT="1", TASK_TIME_LIMIT="2")
+    gate = site.gate()
+    slow = site.submit(GATED_QUIETLY, {"gate": str(gate)})
+    site.until_event("began", slow, attempt=2)
+    assert site.row(slow).error_type == "TimeLimitExceeded"
+    gate.open()
+    deaf = site.submit(DEAF, {})
+    numb = site.submit(DEAF, {"in_c": True})
+
+    ended = site.until(slow)
+    assert (ended.state, ended.error) == (State.COMPLETED, None)
+    first, second = (site.until_event("began", deaf, attempt=attempt) for attempt in (1, 2))
+    assert first != second
+    assert not psutil.pid_exists(first)
+    assert ("asked", deaf, 1, first) in site.events(deaf)
+    dead = site.until_all_over([deaf, numb], seconds=60)
+    assert [(run.state, run.attempts, run.error_type) for run in dead] == [
+        (State.DEAD_LETTER, 4, "TimeLimitExceeded")
+    ] * 2
+    assert "2 s" in str(dead[0].error)
+    assert not [event for event in site.events(numb) if event[0] == "asked"]
+    for id in (deaf, numb):
+        began = [event for event in site.events(id) if event[0] == "began"]
+        assert [event[2] for event in began] == [1, 2, 3, 4]
+    assert site.until(site.message("after-limits")).state == State.COMPLETED
+    assert not worker.ended
+
+
+def test_a_running_task_is_cancelled_within_seconds_in_every_pool(site: Site, figure: Report) -> None:
+    site.api()
+    pools = ("prefork", "threads", "solo")
+    workers = [site.begin_worker(pool, pool=pool, concurrency=1) for pool in pools]
+    for worker in workers:
+        site.until_reported(worker)
+    never = site.gate()
+    ids = [site.submit(GATED_QUIETLY, {"gate": str(never)}) for _ in pools]
+    for id in ids:
+        site.until_event("began", id)
+    assert {str(run.worker).partition("@")[0] for run in site.rows(ids)} == set(pools)
+
+    begun = time.monotonic()
+    for id in ids:
+        answer = site.post(f"/conversations/tasks/{id}/cancel")
+        assert answer == {"task_id": id, "status": State.PROCESSING, "cancelled": False}
+    runs = site.until_all_over(ids, seconds=SOON)
+
+    figure("cancelled while running, in three pools, after", f"{time.monotonic() - begun:.1f} s")
+    assert [run.state for run in runs] == [State.CANCELLED] * 3
+    assert site.get(f"/conversations/tasks/{ids[0]}/status")["status"] == "cancelled"
+    after = [site.message(f"after-cancel-{number}") for number in range(6)]
+    assert {run.state for run in site.until_all_over(after)} == {State.COMPLETED}
+    assert not [worker.name for worker in workers if worker.ended]
+
+
+def test_celerys_own_terminate_and_revoke_end_as_cancelled_in_the_ledger(site: Site) -> None:
+    worker = site.worker("revoking", concurrency=1)
+    never = site.gate()
+    running = site.submit(GATED_QUIETLY, {"gate": str(never)})
+    site.until_event("began", running)
+    waiting = site.message("revoked")
+
+    site.app.control.revoke(waiting)
+    site.app.control.revoke(running, terminate=True)
+
+    runs = site.until_all_over([running, waiting], seconds=15)
+    assert [(run.state, run.attempts) for run in runs] == [(State.CANCELLED, 1), (State.CANCELLED, 0)]
+    assert site.turns("revoked") == []
+    assert site.until(site.message("after-revoke")).state == State.COMPLETED
+    assert not worker.ended
+
+
+def test_urgent_tasks_of_a_full_queue_go_first(site: Site) -> None:
+    site.worker("priorities", concurrency=1)
+    gate = site.gate()
+    site.until_event("began", site.submit(GATED, {"gate": str(gate)}))
+    ids = {
+        priority: [site.message(f"{priority.name}-{number}", priority=priority) for number in range(8)]
+        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.CRITICAL)
+    }
+
+    gate.open()
+
+    started: dict[Priority, list[float]] = {
+        priority: [moment(run.started_at) for run in site.until_all_over(some)] for priority, some in ids.items()
+    }
+    order = [Priority.CRITICAL, Priority.HIGH, Priority.NORMAL, Priority.LOW]
+    assert all(max(started[first]) < min(started[then]) for first, then in pairwise(order))
+
+
+def moment(time: object) -> float:
+    assert time is not None
+    return time.timestamp()  # type: ignore[attr-defined]
+
+
+def test_a_message_that_the_broker_lost_is_found_behind_a_backlog(site: Site, figure: Report) -> None:
+    site.worker("finder", concurrency=1)
+    gate = site.gate()
+    site.until_event("began", site.submit(GATED, {"gate": str(gate)}))
+    lost = [site.message(f"lost-{number}") for number in range(3)]
+    with redis.Redis.from_url(site.valkey.url(0)) as client:
+        for name in redis_lists("conversations"):
+            client.delete(name)
+    begun = time.monotonic()
+    behind = [site.message(f"behind-{number}") for number in range(10)]
+
+    def sent_again() -> bool:
+        return all(run.published_at != run.accepted_at for run in site.rows(lost))
+
+    wait_until(sent_again, seconds=30)
+    figure("lost by the broker: sent again after", f"{time.monotonic() - begun:.1f} s")
+    gate.open()
+    assert {run.state for run in site.until_all_over([*lost, *behind])} == {State.COMPLETED}
+
+
+def test_two_thousand_waiting_messages_are_no_burden(site: Site, figure: Report) -> None:
+    gate = site.gate()
+    before = site.services.tasks.queues()
+    begun = time.monotonic()
+    ids = [site.message(f"many-{number % 500}", id=f"many-{number}") for number in range(2000)]
+    figure("accepted, one by one, with nobody working", f"{2000 / (time.monotonic() - begun):.0f}/s")
+    later = site.submit(CLEANUP, {}, delay=3600)
+    worker = site.worker("many", concurrency=1)
+    figures = site.services.tasks.queues()
+    assert figures["conversations"].pending + figures["conversations"].active >= 1900
+    assert figures["maintenance"].scheduled == before["maintenance"].scheduled + 1
+    assert (figures["conversations"].workers, figures["crm"].workers) == (1, 0)
+
+    urgent = site.submit(GATED, {"gate": str(gate)}, priority=Priority.CRITICAL)
+    site.until_event("began", urgent, seconds=20)
+    assert site.services.tasks.queues()["conversations"].active == 1
+    memory = sum(process.memory_info().rss for process in [worker.process, *worker.children()]) / 2**20
+    figure("worker with 2,000 waiting: resident memory of both processes", f"{memory:.0f} MiB")
+    assert memory < 600
+    worker.kill()
+    for id in ids[200:]:  # the rest would only take time
+        site.services.tasks.cancel(id) if site.row(id).state in (State.PENDING, State.HELD) else None
+    gate.open()
+    begun = time.monotonic()
+    site.worker("many-again")
+    runs = site.until_all_over([urgent, *ids[:200]], seconds=60)
+    figure("200 of them done after a kill, in", f"{time.monotonic() - begun:.1f} s")
+    assert {run.state for run in runs} == {State.COMPLETED}
+    assert site.row(later).state == State.SCHEDULED
+    wait_until(lambda: site.services.tasks.queues()["conversations"].pending == 0, seconds=20)
+
+
+def test_failures_are_retried_or_not_by_their_kind(site: Site) -> None:
+    site.worker("failing")
+    flaky = site.submit(FAILING, {"times": 2})
+    hopeless = site.submit(FAILING, {"times": 99})
+    permanent = site.submit(FAILING, {"times": 99, "how": "permanent"})
+    bug = site.submit(FAILING, {"times": 99, "how": "bug"})
+
+    runs = site.until_all_over([flaky, hopeless, permanent, bug])
+
+    assert [(run.state, run.attempts, run.error_type) for run in runs] == [
+        (State.COMPLETED, 3, None),
+        (State.DEAD_LETTER, 4, "UpstreamError"),
+        (State.FAILED, 1, "UpstreamRefused"),
+        (State.FAILED, 1, "ValueError"),
+    ]
+
+
+def test_a_task_sent_past_the_platform_is_entered_and_expires_if_nobody_takes_it(site: Site) -> None:
+    stale = site.app.send_task(HEALTH_SWEEP.name, queue="analytics", expires=1).id
+    sent = time.monotonic()
+    wait_until(lambda: time.monotonic() - sent > 1.5, seconds=5)
+    site.worker("adopting", app=APP)
+    fresh = site.app.send_task(ANALYTICS_REPORT.name, kwargs={"hours": 1}, queue="analytics", expires=60).id
+    wrong = site.app.send_task(ANALYTICS_REPORT.name, kwargs={"hours": -1}, queue="analytics").id
+
+    wait_until(lambda: known(site, fresh) and known(site, wrong), seconds=20)
+    runs: list[TaskRun] = site.until_all_over([fresh, wrong])
+    assert [run.state for run in runs] == [State.COMPLETED, State.FAILED]
+    assert not known(site, stale)
+
+
+def known(site: Site, id: str) -> bool:
+    return site.services.executions.known(id)
