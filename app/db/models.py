@@ -46,6 +46,7 @@ class TaskRun(Base):
     __table_args__ = (
         Index("ix_task_runs_queue_state", "queue", "state"),
         Index("ix_task_runs_state_due", "state", "due_at"),
+        Index("ix_task_runs_accepted", "accepted_at"),
         Index("ix_task_runs_finished", "finished_at"),
         Index("ix_task_runs_key", "key", "seq"),
         # The database itself keeps two tasks of one ordering key from running at once.
@@ -130,7 +131,7 @@ class Conversation(Base):
     customer: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(String(24))
     follow_ups: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(index=True)
     updated_at: Mapped[datetime] = mapped_column(index=True)
 
 

@@ -43,6 +43,11 @@ def check_port(host: str, port: int, *, setting: str) -> None:
         raise PortRefused(host, port, setting, error.strerror or type(error).__name__) from error
 
 
+def reachable(host: str) -> str:
+    """The address at which this machine itself finds a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder that only we can read, if it is not there. Raises FolderUnusable when it cannot be written."""
     try:

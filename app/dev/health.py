@@ -1,31 +1,71 @@
-"""`python -m app.dev.health PART`: is this container's part well? The same probes as in `up`; exit code 0 or 1."""
+"""`python -m app.dev.health PART`: is this container's part well? The probes of `up`; exit code 0 or 1.
+
+It runs again and again in every container, so it imports only what the part's probe needs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import sys
 from datetime import timedelta
 
 from app.core.clock import now
-from app.core.config import load_settings
-from app.dev.parts import parts
+from app.core.config import Settings, load_settings
+from app.core.errors import PlatformError
+from app.dev.checks import reachable
 
 RECENT = timedelta(seconds=60)
 """A worker that has not reported for so long is not well."""
 
+TIMEOUT = 10
+"""Seconds for a page to come."""
+
+PARTS = ("worker", "bulk", "beat", "api", "flower")
+
 
 def main() -> None:
     """Ask the part named on the command line."""
-    wanted = {part.name: part for part in parts(load_settings())}
-    part = wanted.get(sys.argv[1]) if len(sys.argv) == 2 else None
-    if part is None:
-        sys.exit("usage: python -m app.dev.health " + "|".join(wanted))
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    if name not in PARTS:
+        sys.exit("usage: python -m app.dev.health " + "|".join(PARTS))
+    try:
+        settings = load_settings()
+    except PlatformError as error:
+        sys.exit(str(error))
+    if not well(name, settings):
+        sys.exit(f"{name} is not well")
+
+
+def well(name: str, settings: Settings) -> bool:
+    """Whether a part works now."""
+    if name == "api":
+        return _answers(settings.api.host, settings.api.port, "/health/ready")
+    if name == "flower":
+        return _answers(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
+    return _probed(name, settings)
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _probed(name: str, settings: Settings) -> bool:
+    from app.dev.parts import parts
+
+    part = next(part for part in parts(settings) if part.name == name)
 
     async def ask() -> bool:
         return await part.ready(now() - RECENT)
 
-    if not asyncio.run(ask()):
-        sys.exit(f"{part.name} is not well")
+    return asyncio.run(ask())
 
 
 if __name__ == "__main__":

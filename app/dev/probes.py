@@ -19,6 +19,7 @@ from app.core.config import Settings
 from app.core.errors import DatabaseUnavailable
 from app.db.models import Worker
 from app.db.session import Database
+from app.dev.checks import reachable
 from app.dev.valkey import answers, embedded_host
 
 Probe = Callable[[datetime], Awaitable[bool]]
@@ -101,5 +102,5 @@ def beat_holds_lock(settings: Settings) -> Probe:
 
 def address(host: str, port: int) -> str:
     """The web address of a server that listens there, as seen from this machine."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    name = reachable(host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

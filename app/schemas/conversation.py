@@ -19,18 +19,23 @@ def _no_null_bytes(value: str) -> str:
     return value
 
 
-CleanStr = Annotated[str, AfterValidator(_no_null_bytes)]
-"""Text that every database can store."""
-MessageText = Annotated[CleanStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+Storable = AfterValidator(_no_null_bytes)
+"""Text that every database can keep. It comes after the limits: those before it would only see unstripped text."""
+Clean = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+SomeText = Annotated[str, StringConstraints(max_length=8000), Storable, Clean]
+MessageText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000), Storable,
+    Field(json_schema_extra={"pattern": r"^[^\x00]*\S[^\x00]*$"}),
+]  # fmt: skip
 
 
 class Customer(Payload):
     """Who is on the other side, as far as known."""
 
-    id: CleanStr | None = Field(default=None, max_length=155)
-    name: CleanStr | None = Field(default=None, max_length=200)
-    email: CleanStr | None = Field(default=None, max_length=254)
-    phone: CleanStr | None = Field(default=None, max_length=40)
+    id: Annotated[str, StringConstraints(max_length=155), Storable, Clean] | None = None
+    name: Annotated[str, StringConstraints(max_length=200), Storable, Clean] | None = None
+    email: Annotated[str, StringConstraints(max_length=254), Storable, Clean] | None = None
+    phone: Annotated[str, StringConstraints(max_length=40), Storable, Clean] | None = None
 
 
 class ConversationMessage(Payload):
@@ -49,8 +54,8 @@ class Interaction(Payload):
     conversation_id: Identifier
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     channel: Channel
-    event_id: CleanStr = Field(min_length=1, max_length=300)
-    text: CleanStr | None = Field(default=None, max_length=8000)
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=300), Storable, Clean]
+    text: SomeText | None = None
     customer: Customer = Customer()
     is_test: bool = False
     details: dict[str, Any] = Field(default_factory=dict)
@@ -106,7 +111,7 @@ class InteractionRequest(Payload):
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     event_id: Identifier = Field(description="Unique per interaction: the same id is processed once")
     channel: Channel = "webhook"
-    text: CleanStr | None = Field(default=None, max_length=8000)
+    text: SomeText | None = None
     customer: Customer = Customer()
     is_test: bool = Field(False, strict=True)
 

@@ -18,7 +18,7 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import PlatformError, WorkerLost
+from app.core.errors import Conflict, PlatformError, WorkerLost
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
@@ -119,7 +119,11 @@ class Steward(Thread):
         return sum(self._queue_delivery(id, source) for id, source in left)
 
     def _queue_delivery(self, id: str, source: str) -> int:
-        webhook_service.queue_delivery(self._database, self._tasks, id, source=source)
+        try:
+            webhook_service.queue_delivery(self._database, self._tasks, id, source=source)
+        except Conflict as error:  # it will never work, but must not keep the others from being queued
+            log.error("webhook delivery not queued", delivery=id, error=str(error))
+            return 0
         return 1
 
     def _take_over(self, run: TaskRun, *, lapsed_at: datetime) -> int:

@@ -111,6 +111,7 @@ class TaskManager:
             run = _found(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "retried")
+            _still_valid(run)
             task_runs.reopen(session, id, now=clock.now())
             session.refresh(run)
         self._broker_or_later(run)
@@ -265,6 +266,14 @@ def validated(spec: TaskSpec, payload: dict[str, Any]) -> Payload:
 
 def _validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
     return payload if isinstance(payload, spec.payload) else validated(spec, dict(payload))
+
+
+def _still_valid(run: TaskRun) -> None:
+    """Refuse a row whose payload has been blanked since, or that the task of today would not take."""
+    try:
+        validated(_spec(run.name), run.payload)
+    except InvalidPayload as error:
+        raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error
 
 
 def _fingerprint(spec: TaskSpec, data: dict[str, Any]) -> str:

@@ -56,15 +56,17 @@ end
 local function allowance(q, at)
   local paused, in_flight, interval, burst, tat, expires =
     unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires'))
-  queues[at].interval, queues[at].tat = tonumber(interval), tonumber(tat or 0)
+  queues[at].interval, queues[at].tat, queues[at].burst = tonumber(interval), tonumber(tat or 0), tonumber(burst)
   if expires then touch(q, expires) end
-  if paused == '1' then return 0 end
+  if paused == '1' then
+    queues[at].interval = nil
+    return 0
+  end
   local allowed = math.huge
   if in_flight then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
   if interval then
     local spare = us + tonumber(burst) * interval - math.max(queues[at].tat, us)
     local tokens = math.floor(spare / interval)
-    if tokens < 1 then queues[at].token_at = math.ceil((queues[at].tat - (burst - 1) * interval) / 1000) end
     allowed = math.min(allowed, tokens)
   end
   return math.max(allowed, 0)
@@ -126,7 +128,10 @@ local function pass_on(q, at)
   else call('DEL', q.bell) end
   sooner(due)
   sooner(first(q.leased))
-  if waiting > 0 then sooner(queues[at].token_at) end
+  if waiting > 0 and queues[at].interval then
+    local token_at = queues[at].tat - (queues[at].burst - 1) * queues[at].interval
+    if token_at > us then sooner(math.ceil(token_at / 1000)) end
+  end
 end
 
 for at = 1, #KEYS do
@@ -147,8 +152,8 @@ for at = 1, #KEYS do
     for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
     items[at] = lease(q, at, ids)
     if queues[at].interval then
-      local tat = math.max(queues[at].tat, us) + taken[at] * queues[at].interval
-      call('HSET', q.limits, 'tat', string.format('%.0f', tat))
+      queues[at].tat = math.max(queues[at].tat, us) + taken[at] * queues[at].interval
+      call('HSET', q.limits, 'tat', string.format('%.0f', queues[at].tat))
     end
   end
   pass_on(q, at)

@@ -36,7 +36,7 @@ def figure(pytestconfig: pytest.Config) -> Report:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the figures that the tests measured."""
-    for line in config.stash.get(FIGURES, []):
+    for line in config.stash.get(FIGURES, list[str]()):
         terminalreporter.write_line(line)
 
 

@@ -190,7 +190,16 @@ def test_an_error_of_the_task_passes_through(platform: Platform) -> None:
         raise LookupError("its own")
 
 
-def test_cancelling_at_any_moment_never_interrupts_what_comes_after(platform: Platform) -> None:
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns every few instructions, so that one stops the other at every possible place."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_cancelling_at_any_moment_never_interrupts_what_comes_after(platform: Platform, hasty_threads: None) -> None:
     """The real ledger, and a cancel that comes before, in, or just after the block."""
     heart, interrupted, late, rounds = beating(platform, every=0.0005), 0, 0, 40
     for _ in range(rounds):
@@ -211,15 +220,6 @@ def test_cancelling_at_any_moment_never_interrupts_what_comes_after(platform: Pl
 
     assert late == 0
     assert interrupted > 0, "the test did not meet what it is about"
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads take turns every few instructions, so that one stops the other at every possible place."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_an_interruption_at_any_instruction_leaves_the_heart_beating(hasty_threads: None) -> None:

@@ -83,8 +83,7 @@ def conversation(id: str, updated: datetime, *, messages: int = 1) -> list[Base]
 
 
 def webhook(id: str, state: str, received: datetime) -> list[Base]:
-    done = received if state == "processed" else None
-    delivery = WebhookDelivery(id=id, source="s", body={}, state=state, received_at=received, processed_at=done)
+    delivery = WebhookDelivery(id=id, source="s", body={}, state=state, received_at=received, processed_at=received)
     return [delivery, WebhookEvent(source="s", event_id=id, kind="k", delivery_id=id, data={}, created_at=received)]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 from app.api.deps import ReportId, ServicesDep
 from app.api.errors import problems
-from app.core import catalog
+from app.core import catalog, clock
 from app.schemas.job import ReportPeriod
 from app.schemas.report import ReportAnswer, ReportKind, ReportList
 from app.schemas.task import TaskHandle
@@ -25,6 +25,12 @@ class ReportRequest(ReportPeriod):
     model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "conversations", "hours": 24}]})
 
     kind: Literal["conversations", "performance"]
+
+    @model_validator(mode="after")
+    def _begun(self) -> ReportRequest:
+        if self.start and not self.end and self.start >= clock.now():
+            raise ValueError("a period without an end lasts until now: start must be in the past")
+        return self
 
 
 @router.post("/reports", status_code=202, responses=problems(429))

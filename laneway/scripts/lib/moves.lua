@@ -1,6 +1,6 @@
 -- How messages move between states: every script that moves one goes through these.
 
--- held: ordering key, '\0' for a continuation of the head's task or '\1', sequence, id
+-- held: ordering key, '\0' for a continuation of the head's task or '\1', sequence, id; tasks: task id, '\1', ...
 local function lane(key) return string.char(#key) .. key end
 
 local function held_member(m, front)
@@ -18,9 +18,9 @@ local function siblings(q, m)
   local found = {}
   if m.task ~= m.id and call('HEXISTS', q.messages, m.task) == 1 then found[1] = m.task end
   if call('EXISTS', q.tasks) == 1 then
-    local prefix = task_lane(m.task) .. '\1'
+    local prefix = task_lane(m.task)
     for _, member in ipairs(within(prefix, q.tasks, BATCH)) do
-      local id = string.sub(member, #prefix + 9)
+      local id = string.sub(member, #prefix + 10)
       if id ~= m.id then found[#found + 1] = id end
     end
   end
@@ -108,11 +108,11 @@ local function free(q, m)
   call('ZREM', q.unique_until, m.unique)
 end
 
--- The message is done with: its uniqueness ends, unless another live message of its task carries it on.
+-- The message is done with: its uniqueness ends, unless another live message of its task carries the same key on.
 local function free_if_last(q, m)
   if not m.unique or m.mode == FOR_TIME then return end
   for _, id in ipairs(siblings(q, m)) do
-    if not call('ZSCORE', q.dead, id) then return end
+    if not call('ZSCORE', q.dead, id) and load(q, id).unique == m.unique then return end
   end
   free(q, m)
 end

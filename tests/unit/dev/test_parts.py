@@ -93,7 +93,7 @@ def test_the_containers_broker_keeps_what_ours_keeps() -> None:
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert given == {
         "--appendonly": "yes", "--appendfsync": "everysec", "--save": "", "--databases": "16",
-        "--maxmemory-policy": "noeviction",
+        "--maxmemory-policy": "noeviction", "--protected-mode": "no",
     }  # fmt: skip
 
 

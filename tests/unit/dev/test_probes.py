@@ -20,9 +20,12 @@ from app.core.config import Settings
 from app.db.migrate import upgrade
 from app.db.models import Worker
 from app.db.session import Database
+from app.dev import health
 from app.dev.probes import BEAT_LOCK, Probe, beat_holds_lock, broker_answers, http_answers, worker_reports
 from tests.fixtures.valkey import RedisUrls, free_port
 from tests.unit.dev.conftest import MakeSettings
+
+ALL_ADDRESSES = ".".join("0000")
 
 
 def asked(probe: Probe, *, ago: float = 0) -> bool:
@@ -35,10 +38,12 @@ def asked(probe: Probe, *, ago: float = 0) -> bool:
 
 
 class Half(BaseHTTPRequestHandler):
-    """Answers 200 at /well, and 503 elsewhere."""
+    """Answers 200 at one path, and 503 elsewhere."""
+
+    well = "/well"
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/well" else 503)
+        self.send_response(200 if self.path == self.well else 503)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -50,6 +55,7 @@ def web() -> Generator[int]:
     with HTTPServer(("127.0.0.1", 0), Half) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        Half.well = "/well"
         yield server.server_port
         server.shutdown()
         thread.join()
@@ -66,6 +72,20 @@ def test_only_200_is_ready(web: int) -> None:
     assert asked(http_answers("127.0.0.1", web, "/well"))
     assert not asked(http_answers("127.0.0.1", web, "/ill"))
     assert not asked(http_answers("127.0.0.1", free_port(), "/well"))
+
+
+def test_a_containers_health_is_asked_of_the_right_part(
+    settings: Settings, web: int, make_settings: MakeSettings
+) -> None:
+    served = make_settings(API_HOST=ALL_ADDRESSES, API_PORT=str(web))
+    Half.well = "/health/ready"
+    assert health.well("api", served)
+    Half.well = "/healthcheck"
+    assert not health.well("api", served)
+    assert health.well("flower", make_settings(API_PORT=str(free_port()), FLOWER_PORT=str(web)))
+    assert not health.well("flower", make_settings(FLOWER_PORT=str(free_port())))
+    assert not health.well("worker", settings)
+    assert not health.well("beat", settings)
 
 
 def test_a_broker_is_ready_when_it_answers(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:

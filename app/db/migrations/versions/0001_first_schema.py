@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index(op.f("ix_conversations_created_at"), "conversations", ["created_at"], unique=False)
     op.create_index(op.f("ix_conversations_updated_at"), "conversations", ["updated_at"], unique=False)
     op.create_table(
         "documents",
@@ -104,6 +105,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
     )
+    op.create_index("ix_task_runs_accepted", "task_runs", ["accepted_at"], unique=False)
     op.create_index("ix_task_runs_finished", "task_runs", ["finished_at"], unique=False)
     op.create_index("ix_task_runs_key", "task_runs", ["key", "seq"], unique=False)
     op.create_index("ix_task_runs_queue_state", "task_runs", ["queue", "state"], unique=False)
@@ -225,6 +227,7 @@ def downgrade() -> None:
     op.drop_index("ix_task_runs_state_due", table_name="task_runs")
     op.drop_index("ix_task_runs_queue_state", table_name="task_runs")
     op.drop_index("ix_task_runs_key", table_name="task_runs")
+    op.drop_index("ix_task_runs_accepted", table_name="task_runs")
     op.drop_index("ix_task_runs_finished", table_name="task_runs")
     op.drop_table("task_runs")
     op.drop_index("ix_reports_kind", table_name="reports")
@@ -232,6 +235,7 @@ def downgrade() -> None:
     op.drop_index("uq_leads_source", table_name="leads")
     op.drop_table("leads")
     op.drop_table("documents")
+    op.drop_index(op.f("ix_conversations_created_at"), table_name="conversations")
     op.drop_index(op.f("ix_conversations_updated_at"), table_name="conversations")
     op.drop_table("conversations")
     op.drop_index(

@@ -1,0 +1,92 @@
+"""Beat: two of them tick once, and one takes over from the other."""
+
+# Celery and redis-py are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+import redis
+
+from app.core.celery_app import celery_app
+from app.core.queues import QUEUES
+from beat_schedule import SCHEDULE
+from tests.fixtures.platform import redis_lists
+from tests.fixtures.site import APP, START_SECONDS, Node, Site
+from tests.fixtures.waiting import wait_until
+
+Report = Callable[[str, object], None]
+
+TAKE_OVER = 15
+FAST_APP = "tests.fixtures.fast_beat:celery_app"
+TICKS = re.compile(r"Sending due task tick")
+
+
+def ticks(*beats: Node) -> int:
+    """How often these Beats sent the tick."""
+    return sum(len(TICKS.findall(beat.said())) for beat in beats)
+
+
+def sent(site: Site) -> list[dict[str, str]]:
+    """The ticks in the queue: the headers of each message."""
+    with redis.Redis.from_url(site.valkey.url(0)) as client:
+        raw = [message for name in redis_lists("maintenance") for message in client.lrange(name, 0, -1)]
+    return [json.loads(message)["headers"] for message in raw]
+
+
+def beat(site: Site, name: str) -> Node:
+    return site.start(name, "celery", "-A", FAST_APP, "beat", "-l", "INFO")
+
+
+def test_two_beats_tick_once_and_the_second_takes_over_when_the_first_is_killed(site: Site, figure: Report) -> None:
+    first = beat(site, "beat-1")
+    wait_until(lambda: ticks(first) >= 1, seconds=START_SECONDS)
+    second = beat(site, "beat-2")
+    begun, before = time.monotonic(), ticks(first)
+    second.until_said("beat: Starting")
+    wait_until(lambda: ticks(first) >= before + 4, seconds=START_SECONDS)
+    passed, ticked = time.monotonic() - begun, ticks(first) - before
+    assert ticks(second) == 0
+    assert ticked <= passed + 1
+    figure("ticks of a one-second schedule with two Beats", f"{ticked} in {passed:.1f} s")
+
+    first.kill()
+    killed = time.monotonic()
+    wait_until(lambda: ticks(second) >= 1, seconds=TAKE_OVER + 5)
+    figure("Beat killed: first tick of the other after", f"{time.monotonic() - killed:.1f} s")
+    assert time.monotonic() - killed < TAKE_OVER
+
+    wait_until(lambda: ticks(second) >= 3, seconds=10)
+    messages = sent(site)
+    assert len(messages) == len({message["id"] for message in messages})
+    assert abs(len(messages) - ticks(first, second)) <= 1
+    assert all(message["expires"] for message in messages)
+    second.stop()
+
+    third = beat(site, "beat-3")
+    stopped = time.monotonic()
+    wait_until(lambda: ticks(third) >= 1, seconds=START_SECONDS)
+    figure("Beat stopped: first tick of the next after", f"{time.monotonic() - stopped:.1f} s")
+
+
+def test_every_schedule_names_a_task_and_a_queue_that_exist_and_expires() -> None:
+    celery_app.loader.import_default_modules()
+    for entry in SCHEDULE:
+        assert entry.task in celery_app.tasks
+        assert entry.queue in QUEUES
+        assert entry.expires > 0
+
+
+def test_the_schedule_of_the_platform_is_the_one_in_redis(site: Site) -> None:
+    node = site.start("beat", "celery", "-A", APP, "beat")
+    with redis.Redis.from_url(site.valkey.url(0), decode_responses=True) as client:
+        keys = {f"redbeat:{entry.key}" for entry in SCHEDULE}
+
+        wait_until(lambda: keys <= set(client.keys("redbeat:*")), seconds=START_SECONDS)
+
+        assert {"redbeat:tick"} & set(client.keys("redbeat:*")) == set()
+    assert node.stop() == 0

@@ -1,0 +1,60 @@
+"""`laneway demo`, as a person runs it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fixtures.site import Node, Site, running_site
+
+Report = Callable[[str, object], None]
+
+TASKS = 9
+
+
+def finished(site: Site, figure: Report, name: str) -> str:
+    """Run the demo to its end, which must be a good one; what it printed."""
+    begun = time.monotonic()
+    demo: Node = site.start(name, "laneway", "demo", COLUMNS="120")
+    code = demo.process.wait(150)
+    figure(name, f"{time.monotonic() - begun:.1f} s")
+    assert code == 0, demo.said()
+    return demo.said()
+
+
+def check(said: str) -> None:
+    """Replies with their sources, both webhooks, a report, and all tasks completed."""
+    done = re.search(r"(\d+) of (\d+) tasks completed", said)
+    assert done is not None, said
+    assert done[1] == done[2]
+    assert int(done[1]) >= TASKS
+    assert said.count("source: ") >= 3
+    for words in ("Facebook page message", "Google lead form", "turn 4", "conversation analytics"):
+        assert words in said
+    assert "Traceback" not in said
+
+
+def test_the_demo_starts_a_platform_if_none_runs_and_two_in_a_row_work_on_one_that_does(
+    tmp_path: Path, figure: Report
+) -> None:
+    with running_site(tmp_path) as site:
+        site.valkey.stop()  # `laneway up` starts its own
+
+        said = finished(site, figure, "demo without a platform")
+        check(said)
+        assert "No platform runs here" in said
+        assert "Stopping the platform" in said
+        assert not site.api_answers()
+
+        platform = site.start("up", "laneway", "up")
+        platform.until_said("everything runs", seconds=90)
+        for number in (1, 2):
+            said = finished(site, figure, f"demo {number} on a running platform")
+            check(said)
+            assert "No platform runs here" not in said
+            assert "(known already)" in said
+        assert site.api_answers()
+        assert "Traceback" not in platform.said()
+        assert platform.stop(seconds=60) == 0

@@ -1,0 +1,96 @@
+"""One conversation's messages are answered in order, one at a time, whatever happens to the workers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+
+from app.db.models import TaskRun
+from app.schemas.task import State
+from tests.fixtures.site import Site, seconds_between
+from tests.fixtures.tasks_for_tests import FAILING, GATED
+
+Report = Callable[[str, object], None]
+
+CONVERSATIONS, MESSAGES = 10, 20
+
+
+def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site: Site, figure: Report) -> None:
+    workers = [site.begin_worker(f"order-{number}") for number in range(3)]
+    for worker in workers:
+        site.until_reported(worker)
+    ids: list[str] = []
+    for number in range(MESSAGES):
+        for conversation in range(CONVERSATIONS):
+            if (number, conversation) == (5, 3):  # one that fails twice keeps its conversation waiting, and no other
+                ids.append(site.submit(FAILING, {"times": 2, "conversation_id": "order-3"}, id="flaky"))
+            if (number, conversation) == (5, 4):  # and one kills its process
+                ids.append(site.submit(FAILING, {"times": 1, "how": "kill", "conversation_id": "order-4"}, id="deadly"))
+            ids.append(site.message(f"order-{conversation}", f"question {number}"))
+
+    runs = site.until_all_over(ids, seconds=90)
+
+    assert {run.state for run in runs} == {State.COMPLETED}
+    begun, finished = runs[0].accepted_at, max(run.finished_at for run in runs if run.finished_at)
+    figure(f"{len(ids)} messages of {CONVERSATIONS} conversations by 3 workers",
+           f"{seconds_between(begun, finished):.1f} s")  # fmt: skip
+    assert len({run.worker for run in runs}) == 3
+    for conversation in range(CONVERSATIONS):
+        turns = site.turns(f"order-{conversation}")
+        assert [turn.role for turn in turns] == ["customer", "assistant"] * MESSAGES
+        assert [turn.text for turn in turns[::2]] == [f"question {number}" for number in range(MESSAGES)]
+    intervals = by_key(runs)
+    assert sorted(map(len, intervals.values())) == [MESSAGES] * (CONVERSATIONS - 2) + [MESSAGES + 1] * 2
+    for some in intervals.values():
+        assert all(first.finished_at <= then.started_at for first, then in pairwise(some)
+                   if first.finished_at and then.started_at)  # fmt: skip
+    assert (site.row("flaky").attempts, site.row("deadly").attempts) == (3, 2)
+
+
+def by_key(runs: list[TaskRun]) -> dict[str | None, list[TaskRun]]:
+    """Ordering key → its runs, in the order of submission."""
+    found: dict[str | None, list[TaskRun]] = defaultdict(list)
+    for run in runs:
+        found[run.key].append(run)
+    return found
+
+
+def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
+    site.worker("retried", TASK_RETRY_DELAY="1")
+    gate = site.gate()
+    first = site.submit(FAILING, {"times": 2, "conversation_id": "k"})
+    second = site.submit(GATED, {"gate": str(gate), "conversation_id": "k"})
+    third = site.submit(FAILING, {"times": 0, "conversation_id": "k"})
+    other = site.submit(FAILING, {"times": 0, "conversation_id": "another"})
+
+    assert site.until(other).state == State.COMPLETED
+    site.until_event("began", second)
+    assert site.row(first).state == State.COMPLETED
+    assert site.services.tasks.status(third).waiting_for == "an earlier task of conversation_id:k"
+    gate.open()
+
+    assert {run.state for run in site.until_all_over([first, second, third])} == {State.COMPLETED}
+    of_key = [(event, id) for event, id, *_ in site.events() if id in (first, second, third)]
+    assert of_key == [("began", first)] * 3 + [("ended", first), ("began", second), ("ended", second),
+                                               ("began", third), ("ended", third)]  # fmt: skip
+
+
+def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None:
+    gate = site.gate()
+    worker = site.worker("dying")
+    first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})
+    site.until_event("began", first)
+    second = site.submit(FAILING, {"times": 0, "conversation_id": "d"})
+    site.until(second, State.HELD)
+
+    worker.kill()
+    site.worker("heir")
+    site.until_event("began", first, attempt=2)
+    assert site.row(second).state in (State.HELD, State.PENDING)
+    gate.open()
+
+    assert {run.state for run in site.until_all_over([first, second])} == {State.COMPLETED}
+    assert [(event, attempt) for event, id, attempt, _ in site.events() if id in (first, second)] == [
+        ("began", 1), ("began", 2), ("ended", 2), ("began", 1), ("ended", 1),
+    ]  # fmt: skip

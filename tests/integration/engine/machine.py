@@ -1,0 +1,199 @@
+"""Drives the model and a real server with the same calls and compares everything after each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from redis.connection import ConnectionPool
+
+from laneway import Delivery, Engine, Lanes, Limits, Message, PutCode, Settled, State, Unique, UniqueMode, UnknownMessage
+from tests.integration.engine.clock import CLOCK_LUA, set_clock
+from tests.integration.engine.dump import assert_same
+from tests.integration.engine.model import Model
+
+QUEUES = ("a", "b")
+START_US = 1_790_000_000_000_000
+LEASE_MS = 1_000
+UUIDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
+
+queues = st.sampled_from(QUEUES)
+tasks = st.sampled_from(UUIDS)
+uniques = st.builds(
+    Unique,
+    key=st.sampled_from(("u1", "u2")),
+    mode=st.sampled_from(UniqueMode),
+    ttl_ms=st.sampled_from((0, 700, 3_000)),
+).map(lambda unique: replace(unique, ttl_ms=unique.ttl_ms or 700) if unique.mode is UniqueMode.FOR_TIME else unique)
+messages = st.builds(
+    Message,
+    task_id=tasks | st.uuids().map(str),
+    name=st.sampled_from(("", "app.work")),
+    body=st.binary(max_size=4),
+    id=st.none() | st.none() | st.sampled_from(("m1", "m2")),
+    priority=st.sampled_from((0, 0, 4, 9)),
+    key=st.none() | st.sampled_from(("k1", "k2")),
+    unique=st.none() | st.none() | uniques,
+    max_deliveries=st.none() | st.sampled_from((1, 2)),
+)
+delays = st.none() | st.none() | st.sampled_from((-500, 0, 400, 1_500))
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """One engine, two queues, a clock that stands still unless moved."""
+
+    pool: ConnectionPool
+
+    @initialize()
+    def start(self) -> None:
+        self.engine = Engine(self.pool, clock=CLOCK_LUA)
+        self.engine.runner.on_wire(lambda wire, _: wire.call("FLUSHDB"))
+        self.model = Model()
+        self.lanes = Lanes({"a": 2, "b": 1}), Lanes({"a": 2, "b": 1})
+        self.leases: list[tuple[Delivery, int]] = []
+        self._move_to(START_US)
+
+    def teardown(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.close()
+
+    def _move_to(self, us: int) -> None:
+        self.model.us = us
+        set_clock(self.engine, us)
+
+    @rule(ms=st.sampled_from((1, 50, 400, 1_000, 2_500)))
+    def time_passes(self, ms: int) -> None:
+        self._move_to(self.model.us + ms * 1000 + 7)
+
+    @rule(queue=queues, batch=st.lists(st.tuples(messages, delays), min_size=1, max_size=4))
+    def put(self, queue: str, batch: list[tuple[Message, int | None]]) -> None:
+        now = self.model.now
+        ready = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
+        outcomes = self.engine.put_many(queue, ready)
+        answers = [
+            (put.code, {PutCode.DUPLICATE: put.existing, PutCode.FULL: str(put.size)}.get(put.code, put.id))
+            for put in outcomes
+        ]
+        assert answers == self.model.put(queue, ready)
+
+    @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
+    def fetch(self, n: int, lease_ms: int) -> None:
+        batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)
+        expected = self.model.fetch(self.lanes[1], n, lease_ms)
+        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [item[:3] for item in expected]
+        assert self.lanes[0].place == self.lanes[1].place
+        assert batch.again_at == self.model.again_at(self.lanes[1])
+        self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
+
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.ack(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.ack([d for d, _ in chosen]) == expected
+
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.renew(d.queue, d.id, fence, 500) for d, fence in chosen]
+        assert self.engine.renew([d for d, _ in chosen], lease_ms=500) == expected
+
+    @rule(data=st.data(), delay_ms=st.sampled_from((0, 0, 600)), counted=st.booleans())
+    def release(self, data: st.DataObject, delay_ms: int, counted: bool) -> None:
+        chosen = self._some(data)
+        expected = [
+            self.model.release(d.queue, d.id, fence, delay_ms=delay_ms, counted=counted) for d, fence in chosen
+        ]
+        assert self.engine.release([d for d, _ in chosen], delay_ms=delay_ms, counted=counted) == expected
+
+    @rule(data=st.data())
+    def bury(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.bury(d.queue, d.id, fence, "bad", "error é") for d, fence in chosen]
+        assert self.engine.bury([d for d, _ in chosen], reason="bad", error="error é") == expected
+
+    @rule(queue=queues, task=tasks)
+    def cancel(self, queue: str, task: str) -> None:
+        cancelled = self.engine.cancel(queue, task)
+        assert (cancelled.removed, cancelled.marked, cancelled.dead) == self.model.cancel(queue, task)
+
+    @rule(queue=queues, data=st.data(), discard=st.booleans())
+    def deal_with_the_dead(self, queue: str, data: st.DataObject, discard: bool) -> None:
+        dead = [item.id for item in self.model.queue(queue).having(State.DEAD)]
+        ids = data.draw(st.lists(st.sampled_from([*dead, "nobody"]), max_size=3))
+        if discard:
+            assert self.engine.discard(queue, ids) == self.model.discard(queue, ids)
+        else:
+            assert self.engine.requeue(queue, ids) == self.model.requeue(queue, ids)
+
+    @rule(queue=queues, paused=st.booleans())
+    def pause(self, queue: str, paused: bool) -> None:
+        (self.engine.pause if paused else self.engine.resume)(queue)
+        limits = self.model.queue(queue).limits
+        limits.pop("paused", None)
+        if paused:
+            limits["paused"] = 1
+
+    @rule(
+        queue=queues,
+        limits=st.builds(
+            Limits,
+            max_size=st.none() | st.just(6),
+            max_in_flight=st.none() | st.just(3),
+            rate=st.none() | st.sampled_from((0.7, 3.0)),
+            burst=st.sampled_from((1, 2)),
+            max_deliveries=st.none() | st.just(2),
+            dead_max=st.none() | st.just(2),
+            dead_age_ms=st.none() | st.just(2_000),
+        ),
+    )
+    def limit(self, queue: str, limits: Limits) -> None:
+        self.engine.limit(queue, limits)
+        known = self.model.queue(queue).limits
+        paused = known.get("paused")
+        known.clear()
+        known.update({name: value for name, value in limits.fields().items() if value is not None})
+        if paused:
+            known["paused"] = paused
+
+    @rule(queue=queues)
+    def purge(self, queue: str) -> None:
+        assert self.engine.purge(queue) == self.model.purge(queue)
+
+    @rule(queue=queues, task=tasks)
+    def find(self, queue: str, task: str) -> None:
+        items = self.model.queue(queue).of_task(task)
+        try:
+            found = self.engine.find(queue, task)
+        except UnknownMessage:
+            assert not items
+            return
+        item = max(items, key=lambda item: item.sequence)
+        assert (found.stored.id, found.state, found.at or 0, found.cancelled) == (
+            item.id,
+            item.state,
+            item.at,
+            item.cancelled,
+        )
+        head = self.model.queue(queue).head(item.message.key) if item.message.key else None
+        assert found.behind == (head.id if head and item.state is State.HELD else None)
+
+    @invariant()
+    def all_is_the_same(self) -> None:
+        if hasattr(self, "engine"):
+            for queue in QUEUES:
+                assert_same(self.engine, queue, self.model.queue(queue))
+
+    def _some(self, data: st.DataObject) -> list[tuple[Delivery, int]]:
+        """Some leases, new and old, of which some may have been lost long ago; no message twice."""
+        if not self.leases:
+            return []
+        recent = self.leases[-12:]
+        chosen = data.draw(st.lists(st.sampled_from(range(len(recent))), unique=True, max_size=4))
+        picked: dict[tuple[str, str], tuple[Delivery, int]] = {}
+        for index in chosen:
+            delivery, fence = recent[index]
+            picked.setdefault((delivery.queue, delivery.id), (delivery, fence))
+        ordered = sorted(picked.values(), key=lambda lease: lease[0].queue)  # the engine groups by queue
+        assert all(isinstance(code, Settled) for code in Settled)
+        return ordered
