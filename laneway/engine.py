@@ -24,7 +24,7 @@ from redis.connection import ConnectionPool
 from laneway.admin import MAX_IDS, Admin
 from laneway.answers import Put, PutCode, Settled
 from laneway.durability import Durability, confirm
-from laneway.envelope import Message, Stored, decode, encode, unpack_id
+from laneway.envelope import HAS_KEY, Message, Stored, decode, encode, unpack_id
 from laneway.keys import prefix
 from laneway.lanes import Lanes
 from laneway.runner import Runner
@@ -52,6 +52,11 @@ class Delivery:
     def id(self) -> str:
         """The message's id."""
         return unpack_id(self.raw_id)
+
+    @property
+    def has_key(self) -> bool:
+        """True when others may be waiting behind its ordering key."""
+        return bool(self.record[8] & HAS_KEY)
 
     @property
     def stored(self) -> Stored:
@@ -135,10 +140,12 @@ class Engine(Admin):
         """
         token = f"{self._identity}/{next(self._fetches)}".encode()
         args = (n, token, lease_ms, lanes.place, lanes.cycle, horizon_ms)
-        reply = self.runner.run("fetch", lanes.prefixes, args, repeatable=False)
-        now, again, lanes.place = reply[:3]
+        reply: list[Any] = self.runner.run("fetch", lanes.prefixes, args, repeatable=False)
+        now: int = reply[0]
+        again: int = reply[1]
+        lanes.place = reply[2]
         deliveries = [
-            Delivery(lanes.queues[reply[at] - 1], reply[at + 1], reply[at + 2], reply[at + 3], token)
+            Delivery(lanes.queue_at(reply[at]), reply[at + 1], reply[at + 2], reply[at + 3], token)
             for at in range(3, len(reply), 4)
         ]
         return Batch(deliveries, now, None if again < 0 else again)
@@ -222,7 +229,8 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[Any]) -> list[Put]:
     outcomes = [Put(queue, PutCode.ACCEPTED, unpack_id(id[1:])) for id, _ in chunk]
     for at in range(0, len(answers), 3):
-        index, code, detail = answers[at] - 1, PutCode(answers[at + 1]), answers[at + 2]
+        index: int = answers[at] - 1
+        code, detail = PutCode(answers[at + 1]), answers[at + 2]
         if code is PutCode.FULL:
             outcomes[index] = Put(queue, code, outcomes[index].id, size=detail)
         elif code is PutCode.DUPLICATE:

@@ -36,7 +36,7 @@ SPAN = 900_000_000_000_000
 PRIORITIES = 10
 MAX_TEXT = 255
 
-_TASK, _KEY, _UNIQUE, _LIMIT, _ETA = 1, 2, 4, 8, 16
+_TASK, HAS_KEY, _UNIQUE, _LIMIT, _ETA = 1, 2, 4, 8, 16
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
 
@@ -143,7 +143,7 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
     if flags:
         if flags & _TASK:
             task, at = _take(record, at)
-        if flags & _KEY:
+        if flags & HAS_KEY:
             raw, at = _take(record, at)
             key = raw.decode()
         if flags & _UNIQUE:
@@ -173,7 +173,7 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
 def _optional(message: Message) -> tuple[int, bytes]:
     flags, fields = 0, b""
     if message.key is not None:
-        flags, fields = _KEY, _text(message.key.encode())
+        flags, fields = HAS_KEY, _text(message.key.encode())
     if message.unique:
         flags |= _UNIQUE
         unique = message.unique

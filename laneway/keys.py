@@ -46,6 +46,16 @@ def bell(queue: str) -> bytes:
     return prefix(queue) + b":bell"
 
 
+def bindings(exchange: str) -> bytes:
+    """Set of [routing key, pattern, queue] in JSON: what is bound to an exchange that is not a fanout."""
+    return f"{ROOT}:bindings:{exchange}".encode()
+
+
+def fanout(exchange: str) -> bytes:
+    """The Pub/Sub channel of a fanout exchange."""
+    return f"{ROOT}:fanout:{exchange}".encode()
+
+
 def queue_of(key: bytes) -> str:
     """The queue to which a key belongs."""
     return key[len(ROOT) + 2 : key.rindex(b"}")].decode()

@@ -27,6 +27,10 @@ class Lanes:
         self.cycle = cycle(tuple(weights.values()))
         self.place = 0
 
+    def queue_at(self, index: int) -> str:
+        """The queue with this index in the cycle."""
+        return self.queues[index - 1]
+
 
 def cycle(weights: Sequence[int]) -> bytes:
     """One round of turns: each byte is the index (from 1) of the queue whose turn it is."""

@@ -1,7 +1,8 @@
 """Puts each script together from its file and the parts of `scripts/lib` that its header names.
 
-A script says `-- uses: base clock record moves`; those files go before it, and the key names of
-`keys.py` before them. Production scripts know one clock, the server's. A test that needs to move time
+Where a script says `-- uses: base clock record moves` those files are put in; a script may do so twice,
+so that its quick way out does not pay for what only the slow way needs. The key names of `keys.py` go
+before everything. Production scripts know one clock, the server's. A test that needs to move time
 hands in another text for `clock.lua`; nothing in the scripts themselves is there for tests.
 """
 
@@ -57,7 +58,11 @@ def load_scripts(*, clock: str | None = None) -> dict[str, Script]:
 
 
 def _assemble(name: str, body: str, parts: dict[str, str]) -> Script:
-    uses = next(line.removeprefix(_USES).split() for line in body.splitlines() if line.startswith(_USES))
     names = ", ".join(f"'{name}'" for name in NAMES)
-    text = "\n".join([f"local NAMES = {{ {names} }}", *(parts[part] for part in uses), body])
+    lines = [f"local NAMES = {{ {names} }}"]
+    for line in body.splitlines():
+        lines.append(line)
+        if line.strip().startswith(_USES):
+            lines += [parts[part] for part in line.strip().removeprefix(_USES).split()]
+    text = "\n".join(lines)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())

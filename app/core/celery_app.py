@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
-from app.core.config import Settings, settings
+from app.core.config import ROOT, Settings, settings
 from app.core.errors import ConfigError
 from app.core.logging import configure_logging
 from app.core.queues import PRIORITY_STEPS, QUEUES
@@ -110,4 +111,6 @@ def _load() -> Celery:
         sys.exit(str(error))  # one readable text for whoever started the command, not a traceback
 
 
+# Flower started from another folder would not find its configuration, and so would have no login.
+os.environ.setdefault("FLOWER_CONF", str(ROOT / "flowerconfig.py"))
 celery_app = _load()

@@ -5,7 +5,9 @@
 -- uses: base clock record moves
 local q = names(KEYS[1])
 local now = math.floor(clock() / 1000)
-return settle(q, 3, function(id, times)
+local codes = settle(q, 3, function(id, times)
   bury(q, load(q, id), times, ARGV[1], ARGV[2], now)
   return DONE
 end)
+keep(q)
+return codes

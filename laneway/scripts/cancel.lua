@@ -22,4 +22,5 @@ for index = #ids, 1, -1 do
   end
 end
 count(q, 'cancelled', removed)
+keep(q)
 return { removed, marked, dead }

@@ -56,8 +56,8 @@ end
 local function allowance(q, at)
   local paused, in_flight, interval, burst, tat, expires =
     unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires'))
+  queues[at].expires = expires
   queues[at].interval, queues[at].tat, queues[at].burst = tonumber(interval), tonumber(tat or 0), tonumber(burst)
-  if expires then touch(q, expires) end
   if paused == '1' then
     queues[at].interval = nil
     return 0
@@ -132,6 +132,7 @@ local function pass_on(q, at)
     local token_at = queues[at].tat - (queues[at].burst - 1) * queues[at].interval
     if token_at > us then sooner(math.ceil(token_at / 1000)) end
   end
+  if queues[at].expires then touch(q, queues[at].expires) end
 end
 
 for at = 1, #KEYS do

@@ -8,6 +8,5 @@ for at = 1, #ARGV, 2 do
   if ARGV[at + 1] == '' then call('HDEL', q.limits, ARGV[at])
   else call('HSET', q.limits, ARGV[at], ARGV[at + 1]) end
 end
-local expires = call('HGET', q.limits, 'expires')
-if expires then touch(q, expires) end
 ring(q)
+keep(q)

@@ -4,7 +4,7 @@
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
 -- Returns the refused and the renamed ones: index from 1, code (answers.PutCode), detail (id, holder's task or size)
 --        ..., nothing for what was accepted under the id it came with.
--- uses: base clock record moves
+-- uses: base clock
 local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED = 0, 1, 2, 3, 4
 local q = names(KEYS[1])
 local slot = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
@@ -24,7 +24,6 @@ local now = math.floor(us / 1000)
 local limits = call('HMGET', q.limits, 'max_size', 'expires')
 local max_size = tonumber(limits[1])
 local sequence = tonumber(call('HGET', q.counters, 'sequence') or 0)
-local ticks = math.floor((us - EPOCH) / 10)
 local tasks_known = call('EXISTS', q.tasks) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
 local answers, accepted, rung = {}, 0, false
@@ -35,75 +34,86 @@ local function refuse(index, code, detail)
   answers[#answers + 1] = detail
 end
 
--- A plain message: no key, no uniqueness, no delay, nothing else of its task in the queue.
-local function put_plain(id, record, priority)
-  local score = (9 - priority) * SPAN + sequence + 1
+-- A plain message: no key, no uniqueness, no delay, nothing else of its task in the queue, and room for it.
+local function put_plain(at)
+  local record = ARGV[at + 1]
+  local flags, priority = string.byte(record, 1, 2)
+  if flags ~= 0 or tasks_known or (max_size and size >= max_size) then return false end
+  local id, score = string.sub(ARGV[at], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
-  sequence = sequence + 1
   call('ZADD', q.ready, score, id)
-  rung = rung or ring(q) or true
+  if not rung then rung = ring(q) or true end
+  sequence, accepted, size = sequence + 1, accepted + 1, size and size + 1
   return true
 end
 
-local function cancelled(others)
-  for _, id in ipairs(others) do
-    if call('HEXISTS', q.cancelled, id) == 1 then return true end
-  end
-  return false
-end
+sequence = math.max(sequence, math.floor((us - EPOCH) / 10))
+local at = 4
+while at <= #ARGV and put_plain(at) do at = at + 2 end
 
-local function store(m, record)
-  sequence = sequence + 1
-  m.score = (9 - m.priority) * SPAN + sequence
-  call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
-  if m.task ~= m.id then call('ZADD', q.tasks, 0, task_member(m)) end
-end
-
--- Any message. A continuation (another message of its task is here) is never refused for want of room or uniqueness.
-local function put_any(index, named, id, record)
-  local m = parse(id, record, 1)
-  if call('HEXISTS', q.messages, id) == 1 then
-    if named then return refuse(index, EXISTS, id) end
-    m.id = string.format('%.0f', sequence + 1)
-    record = struct.pack('>BBBc0', m.flags + HAS_TASK, m.priority, #m.task, m.task) .. string.sub(record, 3)
-    m.flags = m.flags + HAS_TASK
-  end
-  local others = siblings(q, m)
-  local continues = #others > 0
-  if continues then
-    if cancelled(others) then return refuse(index, STOPPED, m.id) end
-  elseif max_size and size >= max_size then
-    return refuse(index, FULL, size)
-  end
-  if m.unique then
-    sweep(q, now)
-    local by = holder(q, m.unique, now)
-    if by and by ~= m.task and not continues then
-      count(q, 'duplicates', 1)
-      return refuse(index, TAKEN, by)
+if at <= #ARGV then
+  -- uses: record moves
+  local function cancelled(others)
+    for _, id in ipairs(others) do
+      if call('HEXISTS', q.cancelled, id) == 1 then return true end
     end
-    if not by then hold(q, m, now) end
+    return false
   end
-  store(m, record)
-  tasks_known = tasks_known or m.task ~= m.id
-  file(q, m, now, continues)
-  accepted, size = accepted + 1, size and size + 1
-  if m.id ~= id then refuse(index, ACCEPTED, m.id) end
-end
 
-sequence = math.max(sequence, ticks)
-for at = 4, #ARGV, 2 do
-  local id, record = string.sub(ARGV[at], 2), ARGV[at + 1]
-  local flags, priority = string.byte(record, 1, 2)
-  if flags == 0 and not tasks_known and not (max_size and size >= max_size) and put_plain(id, record, priority) then
+  local function store(m, record)
+    sequence = sequence + 1
+    m.score = (9 - m.priority) * SPAN + sequence
+    call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
+    if m.task ~= m.id then
+      call('ZADD', q.tasks, 0, task_member(m))
+      tasks_known = true
+    end
+  end
+
+  -- A message whose id is taken gets another; its task id, until then its id, goes into the record.
+  local function rename(m, record)
+    m.id, m.flags = string.format('%.0f', sequence + 1), m.flags + HAS_TASK
+    return struct.pack('>BBBc0', m.flags, m.priority, #m.task, m.task) .. string.sub(record, 3)
+  end
+
+  -- Any message. A continuation (another of its task is here) is never refused for want of room or uniqueness.
+  local function put_any(index, named, id, record)
+    local m = parse(id, record, 1)
+    if call('HEXISTS', q.messages, id) == 1 then
+      if named then return refuse(index, EXISTS, id) end
+      record = rename(m, record)
+    end
+    local others = siblings(q, m)
+    local continues = #others > 0
+    if continues then
+      if cancelled(others) then return refuse(index, STOPPED, id) end
+    elseif max_size and size >= max_size then
+      return refuse(index, FULL, size)
+    end
+    if m.unique then
+      sweep(q, now)
+      local by = holder(q, m.unique, now)
+      if by and by ~= m.task and not continues then
+        count(q, 'duplicates', 1)
+        return refuse(index, TAKEN, by)
+      end
+      if not by then hold(q, m, now) end
+    end
+    store(m, record)
+    file(q, m, now, continues)
     accepted, size = accepted + 1, size and size + 1
-  else
-    put_any((at - 2) / 2, string.byte(ARGV[at]) == 61, id, record)
+    if m.id ~= id then refuse(index, ACCEPTED, m.id) end
+  end
+
+  for from = at, #ARGV, 2 do
+    if not put_plain(from) then
+      put_any((from - 2) / 2, string.byte(ARGV[from]) == 61, string.sub(ARGV[from], 2), ARGV[from + 1])
+    end
   end
 end
 
 if accepted > 0 then
-  local put = call('HINCRBY', q.counters, 'put', accepted)
+  call('HINCRBY', q.counters, 'put', accepted)
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence))
 end
 if limits[2] then touch(q, limits[2]) end

@@ -32,4 +32,5 @@ end)
 
 count(q, 'released', released)
 count(q, 'cancelled', dropped)
+keep(q)
 return codes

@@ -15,6 +15,5 @@ local codes = settle(q, 2, function(id)
 end)
 
 if #leased > 0 then call('ZADD', q.leased, unpack(leased)) end
-local expires = call('HGET', q.limits, 'expires')
-if expires then touch(q, expires) end
+keep(q)
 return codes

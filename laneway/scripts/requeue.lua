@@ -34,5 +34,6 @@ for index, id in ipairs(ARGV) do codes[index] = requeue(id) end
 if requeued > 0 then
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence))
   count(q, 'requeued', requeued)
+  keep(q)
 end
 return codes

@@ -24,9 +24,11 @@ from app.core.errors import (
 )
 from app.core.logging import bind, unbind_all
 from app.core.queues import QUEUES, Priority
+from app.db.models import TaskRun
 from app.db.repositories import workers
 from app.db.session import Database
 from app.schemas.task import FINISHED, State, TaskHandle
+from app.services.broker import Broker
 from app.services.executions import Completed, Raised
 from app.services.task_manager import TaskManager
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
@@ -230,6 +232,26 @@ def test_a_withdrawn_task_whose_message_got_through_all_the_same_is_not_run(plat
         platform.chore(id="ghost")
 
     assert platform.refusal("ghost") == "it is not in the ledger"
+
+
+def test_what_a_second_submitter_was_promised_is_not_withdrawn(
+    platform: Platform, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its repeat came while the first submitter still tried to reach the broker, in vain."""
+    promised: list[TaskHandle] = []
+
+    def in_vain(_broker: Broker, _run: TaskRun) -> None:
+        promised.append(platform.webhook(id="same"))
+        raise BrokerUnavailable("timed out")
+
+    with monkeypatch.context() as away:
+        away.setattr(Broker, "publish", in_vain)
+        assert platform.webhook(id="same").created
+
+    assert promised == [TaskHandle(task_id="same", state=State.PENDING, created=False)]
+    movable_clock.forward(60)
+    assert platform.steward().send_lost() == 1
+    assert platform.sent("webhooks") == ["same"]
 
 
 def test_a_delayed_task_is_scheduled_and_not_sent(platform: Platform) -> None:

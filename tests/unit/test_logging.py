@@ -38,6 +38,12 @@ class Written:
     def __init__(self, stream: StringIO) -> None:
         self._stream = stream
 
+    def configure(self, given: OperationSettings, *, json: bool) -> None:
+        """Configure logging while standard error is ours: pytest takes it away between set-up and test."""
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sys, "stderr", self._stream)
+            configure_logging(given, json=json)
+
     @property
     def text(self) -> str:
         return self._stream.getvalue()
@@ -48,17 +54,15 @@ class Written:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Written:
-    """Standard error, caught by ourselves: pytest exchanges it between a test's set-up and the test."""
-    stream = StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return Written(stream)
+def written() -> Written:
+    """Standard error, caught by ourselves."""
+    return Written(StringIO())
 
 
 @pytest.fixture
-def lines(written: Written, monkeypatch: pytest.MonkeyPatch) -> Written:
+def lines(written: Written) -> Written:
     """JSON logging; call it for the lines."""
-    configure_logging(settings(), json=True)
+    written.configure(settings(), json=True)
     return written
 
 
@@ -153,7 +157,7 @@ def test_logins_are_taken_out_of_addresses_wherever_they_are(lines: Written) -> 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_logins_are_taken_out_of_tracebacks(written: Written, as_json: bool) -> None:
-    configure_logging(settings(), json=as_json)
+    written.configure(settings(), json=as_json)
     address = "redis://user:" + "2retnuh"[::-1] + "@db"
     try:
         raise OSError(f"cannot reach {address}")
@@ -172,7 +176,7 @@ def test_an_address_without_a_login_is_left_alone(lines: Written) -> None:
 
 
 def test_in_a_terminal_a_line_is_readable_text(written: Written) -> None:
-    configure_logging(settings(), json=False)
+    written.configure(settings(), json=False)
     fresh().warning("task ended", state="completed", secret="hunter2")
 
     assert "task ended" in written.text
@@ -192,7 +196,7 @@ def test_the_form_of_lines_follows_the_settings(given: dict[str, str], expected:
 
 
 def test_lines_below_the_level_are_not_written(lines: Written) -> None:
-    configure_logging(quiet(settings()), json=True)  # standard error may be pytest's again: look where it goes
+    lines.configure(quiet(settings()), json=True)
     fresh().info("too quiet")
     fresh().warning("loud enough")
     logging.getLogger("httpx").info("noise")
@@ -203,7 +207,7 @@ def test_lines_below_the_level_are_not_written(lines: Written) -> None:
 def test_celerys_and_uvicorns_own_handlers_are_taken_over(lines: Written) -> None:
     for name in ("uvicorn.error", "celery.worker"):
         logging.getLogger(name).addHandler(logging.StreamHandler())
-    configure_logging(settings(), json=True)
+    lines.configure(settings(), json=True)
 
     logging.getLogger("uvicorn.error").warning("started")
 

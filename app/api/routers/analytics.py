@@ -33,7 +33,8 @@ class ReportRequest(ReportPeriod):
         return self
 
 
-@router.post("/reports", status_code=202, responses=problems(429))
+@router.post("/reports", status_code=202, response_description="Accepted: a task computes it",
+             responses=problems(429))  # fmt: skip
 def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
     """Have a report computed; its id is the task's id."""
     period = ReportPeriod(start=body.start, end=body.end, hours=body.hours)

@@ -34,7 +34,8 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.25
 """Seconds between looks at a task that a caller waits for."""
 
 
-@router.post("/message", status_code=202, responses={200: ANSWERED, **problems(409, 410, 429)})
+@router.post("/message", status_code=202, response_description="Accepted: a task answers it",
+             responses={200: ANSWERED, **problems(409, 410, 429)})  # fmt: skip
 async def post_message(body: MessageRequest, services: ServicesDep, response: Response) -> MessageAccepted:
     """Accept a customer's message; it is answered by a task.
 
@@ -52,7 +53,8 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
                            reply=result.get("reply"), sources=result.get("sources"), error=task.error)  # fmt: skip
 
 
-@router.post("/webhook-interaction", status_code=202, responses=problems(409, 429))
+@router.post("/webhook-interaction", status_code=202, response_description="Accepted: a task works on it",
+             responses=problems(409, 429))  # fmt: skip
 def post_interaction(body: InteractionRequest, services: ServicesDep) -> InteractionAccepted:
     """Accept a platform interaction (an ad click, a lead form, a page message) from a system of your own."""
     payload = Interaction.model_validate(body.model_dump())

@@ -32,7 +32,7 @@ class Readiness(Answer):
     live_workers: int
 
 
-@router.get("/live", responses=problems())
+@router.get("/live", responses={status: problems()[status] for status in (413, 500)})
 def live() -> Liveness:
     """This process answers."""
     return Liveness()

@@ -15,6 +15,7 @@ from app.services.webhooks import Receipt
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
+STORED = "Verified, stored and queued"
 SIGNATURE = "sha256= and the HMAC-SHA256 of the raw body, in hexadecimal"
 
 
@@ -36,7 +37,8 @@ GOOGLE_EXAMPLE = {
 GENERIC_EXAMPLE = {"id": "evt-1", "type": "message", "text": "Is my order on its way?", "customer": {"name": "Ada"}}
 
 
-@router.get("/facebook", response_class=PlainTextResponse, responses=problems(401))
+@router.get("/facebook", response_class=PlainTextResponse, response_description="The challenge",
+            responses=problems(401))  # fmt: skip
 def verify_facebook(
     services: ServicesDep,
     mode: Annotated[str | None, Query(alias="hub.mode", max_length=100)] = None,
@@ -47,7 +49,8 @@ def verify_facebook(
     return services.webhooks.verify_subscription(mode=mode, token=token, challenge=challenge)
 
 
-@router.post("/facebook", responses=problems(401, 429), openapi_extra=_body(FACEBOOK_EXAMPLE))
+@router.post("/facebook", response_description=STORED, responses=problems(401, 429),
+             openapi_extra=_body(FACEBOOK_EXAMPLE))  # fmt: skip
 async def post_facebook(
     request: Request,
     services: ServicesDep,
@@ -58,18 +61,20 @@ async def post_facebook(
     return _receipt(await run_sync(lambda: services.webhooks.accept_facebook(body, signature=x_hub_signature_256)))
 
 
-@router.post("/google", responses=problems(401, 429), openapi_extra=_body(GOOGLE_EXAMPLE))
+@router.post("/google", response_description=STORED, responses=problems(401, 429),
+             openapi_extra=_body(GOOGLE_EXAMPLE))  # fmt: skip
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
     """A Google Ads lead form: its `google_key` is checked and taken out before anything is stored."""
     body = await request.body()
     return _receipt(await run_sync(services.webhooks.accept_google, body))
 
 
-@router.post("/{source}", responses=problems(401, 429), openapi_extra=_body(GENERIC_EXAMPLE))
+@router.post("/{source}", response_description=STORED, responses=problems(401, 429),
+             openapi_extra=_body(GENERIC_EXAMPLE))  # fmt: skip
 async def post_generic(
     request: Request,
     services: ServicesDep,
-    source: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")],
+    source: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", examples=["shop"])],
 ) -> WebhookReceipt:
     """Any other source in WEBHOOK_SECRETS; signed in `X-Signature-256`, or in the header that its entry names."""
     body = await request.body()

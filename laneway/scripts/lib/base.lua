@@ -21,6 +21,12 @@ local function touch(q, expires)
   for _, name in ipairs(NAMES) do call('PEXPIRE', q[name], expires) end
 end
 
+-- To be called last: keys made by this very call must expire too.
+local function keep(q)
+  local expires = call('HGET', q.limits, 'expires')
+  if expires then touch(q, expires) end
+end
+
 local function count(q, name, n)
   if n > 0 then call('HINCRBY', q.counters, name, n) end
 end

@@ -25,9 +25,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
     """Read every key of the queue and put it in readable form."""
     names = [part for part in NAMES if part != "bell"]
     commands = [
-        (_READS[part], key(name, part))
-        if part in _READS
-        else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
+        (_READS[part], key(name, part)) if part in _READS else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
         for part in names
     ]
     replies: list[list[bytes]] = engine.runner.on_wire(lambda wire, _: wire.pipeline(commands))
@@ -90,13 +88,17 @@ def assert_same(engine: Engine, name: str, q: Queue) -> None:
     real, expected = server_dump(engine, name), model_dump(q)
     for id, stored in real["messages"].items():
         real["messages"][id] = (_without_id(stored.message, id), stored.score)
-    expected["messages"] = {id: (_without_id(message, id), score) for id, (message, score) in expected["messages"].items()}
+    expected["messages"] = {
+        id: (_without_id(message, id), score) for id, (message, score) in expected["messages"].items()
+    }
     for part, value in expected.items():
         assert real[part] == value, f"{name}.{part}: server {real[part]} is not {value}"
     places = [id for id, _ in (*real["scheduled"], *real["leased"], *real["dead"])] + real["ready"] + real["held"]
     assert sorted(places) == sorted(real["messages"]), "each message is in exactly one place"
     gone = sum(real["counters"].get(end, 0) for end in ("acked", "cancelled", "purged", "discarded", "forgotten"))
-    assert real["counters"].get("put", 0) == len(real["messages"]) + gone, "each accepted message is here or accounted for"
+    assert real["counters"].get("put", 0) == len(real["messages"]) + gone, (
+        "each accepted message is here or accounted for"
+    )
     assert len(q.having(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
 
 

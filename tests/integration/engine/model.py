@@ -120,7 +120,7 @@ class Model:
         others = q.of_task(message.task_id)
         if others:
             if any(other.cancelled for other in others):
-                return PutCode.CANCELLED, id
+                return PutCode.CANCELLED, message.id or message.task_id
         elif (limit := q.limits.get("max_size")) is not None and (size := len(q.having(*WAITING))) >= limit:
             return PutCode.FULL, str(size)
         if message.unique:

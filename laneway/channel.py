@@ -1,0 +1,271 @@
+"""The kombu channel: exchanges and queues on top, the engine below."""
+
+# kombu is untyped.
+# pyright: reportMissingTypeArgument=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportMissingParameterType=false
+# pyright: reportUntypedBaseClass=false, reportIncompatibleMethodOverride=false, reportPrivateUsage=false
+# pyright: reportIncompatibleVariableOverride=false
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+import time
+import uuid
+from collections import deque
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import virtual
+
+from laneway.codec import from_delivery, to_message
+from laneway.engine import Delivery
+from laneway.errors import EngineError, TaskCancelled
+from laneway.keys import bindings, fanout, key
+from laneway.lanes import Lanes
+
+if TYPE_CHECKING:
+    from laneway.transport import Transport
+
+logger = logging.getLogger(__name__)
+MAX_FETCH = 256
+_tags = itertools.count(1)
+
+
+class QoS(virtual.QoS):
+    """What the channel has handed out and is not settled; the leases behind it are the connection's."""
+
+    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
+        super().__init__(channel, prefetch_count)
+        self.held: dict[str, Delivery] = {}
+
+    def room(self) -> int:
+        """How many more messages the channel may hold."""
+        if not self.can_consume():
+            return 0
+        if "can_consume" in self.__dict__:  # Celery's worker_disable_prefetch asks before each message
+            return 1
+        estimate = self.can_consume_max_estimate()
+        return MAX_FETCH if estimate is None else min(estimate, MAX_FETCH)
+
+    def ack(self, delivery_tag: str) -> None:
+        """End the message."""
+        delivery = self.held.pop(delivery_tag, None)
+        if delivery is not None:
+            self.channel.connection.leases.ack(delivery)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give it back to its old place, counted; or keep it as a dead letter."""
+        delivery = self.held.pop(delivery_tag, None)
+        if delivery is not None:
+            transport: Transport = self.channel.connection
+            transport.leases.drop(delivery)
+            if requeue:
+                transport.engine.release([delivery])
+            else:
+                transport.engine.bury([delivery], reason="rejected")
+        super().ack(delivery_tag)
+
+    def restore_unacked(self) -> list[Any]:
+        """Give everything back: what never started uncounted, what was running counted."""
+        self._flush()
+        self._delivered.clear()
+        held, self.held = list(self.held.values()), {}
+        transport: Transport | None = self.channel.connection
+        if transport is not None:
+            self.channel.give_back(held)
+        return []
+
+
+class Channel(virtual.Channel):
+    """Exchanges and bindings as kombu's virtual channels have them; queues are the engine's."""
+
+    QoS = QoS
+    supports_fanout = True
+    body_encoding = None
+    connection: Transport
+
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.pending: deque[tuple[Delivery, str]] = deque()
+        self.look_at = 0.0
+        self.lanes: Lanes | None = None
+        self._no_ack: set[str] = set()
+        self._expiring: set[str] = set()
+        self.auto_delete: set[str] = set()
+
+    # --- producing
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        try:
+            self.connection.engine.put(queue, to_message(message, new_id=str(uuid.uuid4())))
+        except TaskCancelled as error:
+            logger.info("%s", error)
+
+    def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
+        del routing_key
+        payload = json.dumps(message)
+        self.connection.command("PUBLISH", fanout(exchange), payload)
+
+    # --- queues and bindings
+
+    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
+        expires = (kwargs.get("arguments") or {}).get("x-expires")
+        if auto_delete:
+            self.auto_delete.add(queue)
+        if expires and queue not in self._expiring:
+            self._expiring.add(queue)
+            self.connection.engine.expire(queue, int(expires))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        if self.typeof(exchange).type == "fanout":
+            self.connection.fanouts[queue] = exchange
+            return
+        self.connection.command("SADD", bindings(exchange), json.dumps([routing_key or "", pattern or "", queue]))
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        """Who is bound to the exchange, by everyone's declarations."""
+        members: list[bytes] = self.connection.command("SMEMBERS", bindings(exchange))
+        return [tuple(json.loads(member)) for member in members]
+
+    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
+        member = json.dumps([routing_key or "", pattern or "", queue])
+        self.connection.command("SREM", bindings(exchange), member)
+        self.connection.engine.delete(queue)
+
+    def _has_queue(self, queue: str, **_: Any) -> bool:
+        names = [key(queue, name) for name in ("messages", "limits", "counters")]
+        return self.connection.command("EXISTS", *names) > 0
+
+    def _size(self, queue: str) -> int:
+        return self.connection.engine.stats([queue])[0].waiting
+
+    def _purge(self, queue: str) -> int:
+        return self.connection.engine.purge(queue)
+
+    # --- consuming
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
+        """Begin to hand out this queue's messages."""
+        if no_ack:
+            self._no_ack.add(queue)
+        super().basic_consume(queue, no_ack, *args, **kwargs)
+        if queue in self.connection.fanouts:
+            self.connection.poller.subscribe(self.connection.fanouts[queue], queue)
+        self._relane()
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Hand out no more of it; what was fetched and not yet handed out goes back."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if queue is None or self.connection is None:
+            return
+        if queue in self.connection.fanouts:
+            self.connection.poller.unsubscribe(self.connection.fanouts[queue])
+        self._no_ack.discard(queue)
+        self.give_back([delivery for delivery, _ in self.pending if delivery.queue == queue])
+        self.pending = deque(entry for entry in self.pending if entry[0].queue != queue)
+        self._relane()
+
+    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
+        """One message, or None."""
+        try:
+            raw = self._get(queue, no_ack=no_ack)
+        except Empty:
+            return None
+        message = self.Message(raw, channel=self)
+        if not no_ack:
+            self.qos.append(message, message.delivery_tag)
+        return message
+
+    def _get(self, queue: str, timeout: float | None = None, *, no_ack: bool = False) -> dict[str, Any]:
+        del timeout
+        transport = self.connection
+        deliveries = transport.engine.fetch(Lanes({queue: 1}), 1, lease_ms=transport.lease_ms).deliveries
+        if not deliveries:
+            raise Empty
+        return self._hand_out(deliveries[0], no_ack=no_ack)
+
+    def fetch(self) -> bool:
+        """Fetch what there is room for into `pending`; True if there was anything."""
+        room = self.qos.room() - len(self.pending)
+        if not self.lanes or room <= 0:
+            return False
+        transport = self.connection
+        transport.leases.flush()
+        batch = transport.engine.fetch(
+            self.lanes, room, lease_ms=transport.lease_ms, horizon_ms=int(transport.horizon * 1000)
+        )
+        wait = transport.horizon if batch.wait is None else min(batch.wait, transport.horizon)
+        self.look_at = time.monotonic() + wait
+        for delivery in batch.deliveries:
+            transport.leases.hold(delivery)
+            self.pending.append((delivery, delivery.queue))
+        return bool(batch.deliveries)
+
+    def deliver_pending(self) -> bool:
+        """Hand the fetched messages to their consumers."""
+        delivered = False
+        while self.pending:
+            delivery, queue = self.pending.popleft()
+            try:
+                raw = self._hand_out(delivery, no_ack=queue in self._no_ack)
+            except ValueError as error:
+                self._bury_unreadable(delivery, error)
+                continue
+            delivered = True
+            self.connection._deliver(raw, queue)
+        return delivered
+
+    def close(self) -> None:
+        """Stop consuming and give back what is held."""
+        if not self.closed and self.connection is not None:
+            self.give_back([delivery for delivery, _ in self.pending])
+            self.pending.clear()
+            self.connection.poller.forget(self)
+        super().close()
+
+    def give_back(self, deliveries: list[Delivery]) -> None:
+        """Release: uncounted what never started. If the server is away the leases run out by themselves."""
+        running = _running_task_ids()
+        transport = self.connection
+        for delivery in deliveries:
+            transport.leases.drop(delivery)
+        started = [d for d in deliveries if d.stored.message.task_id in running]
+        fresh = [d for d in deliveries if d.stored.message.task_id not in running]
+        try:
+            transport.engine.release(started, counted=True)
+            transport.engine.release(fresh, counted=False)
+        except EngineError as error:
+            logger.warning("%d messages were not given back, their leases will run out: %s", len(deliveries), error)
+
+    def _hand_out(self, delivery: Delivery, *, no_ack: bool) -> dict[str, Any]:
+        tag = f"{next(_tags)}"
+        raw = from_delivery(delivery, tag)
+        if no_ack:
+            self.connection.leases.ack(delivery)
+        else:
+            self.connection.leases.hold(delivery)
+            self.qos.held[tag] = delivery
+        return raw
+
+    def _bury_unreadable(self, delivery: Delivery, error: ValueError) -> None:
+        logger.error("Message %s cannot be read and becomes a dead letter: %s", delivery.id, error)
+        self.connection.leases.drop(delivery)
+        self.connection.engine.bury([delivery], reason="malformed", error=str(error))
+
+    def _relane(self) -> None:
+        transport = self.connection
+        queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in transport.fanouts]
+        self.lanes = Lanes({queue: transport.weights.get(queue, 1) for queue in queues}) if queues else None
+        self.look_at = 0.0
+        transport.poller.changed(self)
+
+
+def _running_task_ids() -> set[str]:
+    """Tasks that this process, if it is a Celery worker, has started."""
+    state = sys.modules.get("celery.worker.state")
+    return {request.id for request in state.active_requests} if state else set()

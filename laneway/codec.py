@@ -1,0 +1,151 @@
+"""A kombu message in the engine's envelope, and back.
+
+What equals its default, or follows from the task id and name, is left out when a task message is stored
+and put back at delivery: a worker sees the complete protocol 2. The stored body is a line of JSON with
+what is left of headers and properties (or nothing), a NUL, and the message's own body.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from laneway.engine import Delivery
+from laneway.envelope import MAX_TEXT, PRIORITIES, Message, Unique, UniqueMode
+
+HEADER_KEY = "laneway-key"
+HEADER_UNIQUE = "laneway-unique"
+HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
+
+_TASK_DEFAULTS: dict[str, Any] = {
+    "lang": "py",
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "parent_id": None,
+    "argsrepr": "()",
+    "kwargsrepr": "{}",
+    "ignore_result": False,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+_FROM_ID = ("id", "root_id")
+_missing = object()
+
+
+def message_options(
+    *, key: str | None = None, unique: Unique | None = None, max_deliveries: int | None = None
+) -> dict[str, Any]:
+    """Headers for `apply_async(headers=…)`: ordering key, uniqueness and the most deliveries of one message."""
+    headers: dict[str, Any] = {}
+    if key is not None:
+        headers[HEADER_KEY] = key
+    if unique is not None:
+        headers[HEADER_UNIQUE] = [unique.key, int(unique.mode), unique.ttl_ms]
+    if max_deliveries is not None:
+        headers[HEADER_MAX_DELIVERIES] = max_deliveries
+    return headers
+
+
+def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
+    """The envelope of a kombu message. `new_id` names it when it is no task message."""
+    headers, properties = dict(raw["headers"]), dict(raw["properties"])
+    task_id, name = str(headers.get("id") or new_id), str(headers.get("task") or "")
+    unique = headers.pop(HEADER_UNIQUE, None)
+    key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
+    return Message(
+        task_id=task_id,
+        name=name[:MAX_TEXT],
+        body=_pack(raw, headers, properties, task_id, name),
+        priority=_priority(properties),
+        key=key,
+        eta_ms=_eta(headers.get("eta")),
+        unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
+        max_deliveries=limit,
+    )
+
+
+def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
+    """The kombu message that was stored; raises ValueError when it cannot be read."""
+    stored = delivery.stored
+    message = stored.message
+    meta_raw, _, body = message.body.partition(b"\0")
+    meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+    headers: dict[str, Any] = meta.get("h", {})
+    properties: dict[str, Any] = meta.get("p", {})
+    if not meta.get("n"):
+        headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_FROM_ID, message.task_id), **headers}
+        properties = {"correlation_id": message.task_id, **properties}
+    headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
+    routing = meta.get("r") or ["", delivery.queue]
+    info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": delivery.deliveries > 1}
+    properties |= {"delivery_tag": tag, "delivery_info": info, "priority": message.priority, "body_encoding": None}
+    properties.setdefault("delivery_mode", 2)
+    return {
+        "body": _unpack_body(body, meta),
+        "content-type": meta.get("t", "application/json"),
+        "content-encoding": meta.get("e", "utf-8"),
+        "headers": headers,
+        "properties": properties,
+    }
+
+
+def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:
+    meta: dict[str, Any] = {}
+    info = properties.pop("delivery_info", {})
+    for derived in ("delivery_tag", "body_encoding", "priority"):
+        properties.pop(derived, None)
+    if properties.get("delivery_mode") == 2:
+        del properties["delivery_mode"]
+    if "id" in headers and "task" in headers and set(_TASK_DEFAULTS) <= headers.keys():
+        derived = {**_TASK_DEFAULTS, "task": name, **dict.fromkeys(_FROM_ID, task_id)}
+        headers = {key: value for key, value in headers.items() if derived.get(key, _missing) != value}
+        if properties.get("correlation_id") == task_id:
+            del properties["correlation_id"]
+    else:
+        meta["n"] = 1
+    if info.get("exchange"):
+        meta["r"] = [info["exchange"], info.get("routing_key", "")]
+    meta |= {key: value for key, value in (("h", headers), ("p", properties)) if value}
+    for key, field, default in (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8")):
+        if raw[field] != default:
+            meta[key] = raw[field]
+    body = raw["body"]
+    if isinstance(body, bytes):
+        meta["b"] = 1
+    else:
+        body = body.encode()
+    if body.endswith(_EMBED):
+        meta["c"] = 1
+        body = body[: -len(_EMBED)]
+    return (json.dumps(meta, separators=(",", ":")).encode() if meta else b"") + b"\0" + body
+
+
+def _unpack_body(body: bytes, meta: dict[str, Any]) -> str | bytes:
+    if meta.get("c"):
+        body += _EMBED
+    return body if meta.get("b") else body.decode()
+
+
+def _priority(properties: dict[str, Any]) -> int:
+    try:
+        return min(max(int(properties.get("priority") or 0), 0), PRIORITIES - 1)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _eta(eta: object) -> int | None:
+    if not isinstance(eta, str):
+        return None
+    try:
+        due = datetime.fromisoformat(eta)
+    except ValueError:
+        return None
+    return int((due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,164 @@
+"""The kombu transport: `broker_transport = "laneway:Transport"`, while the broker's URL stays what it is.
+
+Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `horizon` seconds
+between two looks without a bell (1) · any of redis-py's connection settings in `connection`.
+"""
+
+# kombu is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUntypedBaseClass=false
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+from typing import Any
+
+import redis
+from kombu.transport import virtual
+from redis.exceptions import RedisError, ResponseError
+
+from laneway.channel import Channel
+from laneway.engine import Delivery, Engine
+from laneway.errors import EngineError, ServerLost
+from laneway.leases import Leases
+from laneway.poller import Poller
+
+logger = logging.getLogger(__name__)
+LEASE_SECONDS = 30.0
+HORIZON_SECONDS = 1.0
+
+
+class Transport(virtual.Transport):
+    """One connection of kombu's: an engine, its leases, and the channels on it."""
+
+    Channel = Channel
+    can_parse_url = True
+    default_port = 6379
+    driver_type = "redis"  # Celery makes its event exchange a fanout for this type
+    driver_name = "laneway"
+    connection_errors = (ServerLost, OSError)
+    channel_errors = (*virtual.Transport.channel_errors, ResponseError, RedisError)
+    recoverable_connection_errors = (ServerLost, OSError)
+    recoverable_channel_errors = ()
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"])
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        options: dict[str, Any] = client.transport_options
+        self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
+        self.horizon = float(options.get("horizon", HORIZON_SECONDS))
+        self.weights: dict[str, int] = options.get("weights", {})
+        self.fanouts: dict[str, str] = {}
+        self.engine = Engine.from_url(_url(client), **_settings(client, options))
+        self.leases = Leases(self.engine, lease_ms=self.lease_ms, on_cancelled=_revoke)
+        self.poller = Poller(self)
+        self._loop: Any = None
+
+    def command(self, *parts: bytes | str | int) -> Any:
+        """A command outside the scripts: bindings, broadcasts, the bell."""
+        return self.engine.runner.on_wire(lambda wire, _: wire.call(*parts))
+
+    def establish_connection(self) -> Any:
+        """Check the server, and be ready."""
+        self.engine.check()
+        return super().establish_connection()
+
+    def close_connection(self, connection: Any) -> None:
+        """Give back what is held, send what is left of the acks, close."""
+        super().close_connection(connection)
+        try:
+            self.leases.stop()
+        except EngineError as error:
+            logger.warning("Some acks could not be sent, those messages will run again: %s", error)
+        self.poller.close()
+        self.engine.close()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver something, waiting up to `timeout` seconds for it; raises socket.timeout when nothing comes."""
+        del connection
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if self.poller.step():
+                return
+            left = self.horizon if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.poller.wait(self.poller.until_due(min(left, self.horizon))):
+                return
+            self.poller.check()
+            if deadline is not None and time.monotonic() >= deadline:
+                if self.poller.step():
+                    return
+                raise socket.timeout
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Let Celery's event loop do the waiting."""
+        del connection
+        self._loop = loop
+        timer: list[Any] = []
+
+        def on_tick() -> None:
+            self.leases.flush()
+            self.poller.step()
+            for descriptor in self.poller.wires():
+                loop.add_reader(descriptor, on_readable, descriptor)
+            if timer:
+                timer.pop().cancel()
+            timer.append(loop.call_later(max(0.001, self.poller.until_due(self.horizon)), _nothing))
+
+        def on_readable(descriptor: int) -> None:
+            if descriptor not in self.poller.wires():
+                loop.remove_reader(descriptor)
+                return
+            self.poller.readable(descriptor)
+            self.poller.step()
+
+        loop.on_tick.add(on_tick)
+        loop.call_repeatedly(10, self.poller.check)
+
+    def on_hang_up(self, descriptor: int) -> None:
+        """A wire is about to be closed: the event loop must not watch it any more."""
+        if self._loop is not None:
+            self._loop.remove_reader(descriptor)
+
+    def driver_version(self) -> str:
+        """redis-py's, which connects."""
+        return redis.__version__
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """kombu's own way of hiding passwords."""
+        raise NotImplementedError
+
+
+def _nothing() -> None:
+    """The timer only ends the loop's wait; the next tick looks."""
+
+
+def _url(client: Any) -> str:
+    host = client.hostname or "localhost"
+    if "://" in host:
+        return str(host)
+    credentials = f"{client.userid or ''}:{client.password}@" if client.password else ""
+    return f"redis://{credentials}{host}:{client.port or 6379}/{client.virtual_host or 0}"
+
+
+def _settings(client: Any, options: dict[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30, **options.get("connection", {})}
+    if client.connect_timeout:
+        settings.setdefault("socket_connect_timeout", client.connect_timeout)
+    if isinstance(client.ssl, dict):
+        settings |= client.ssl
+    return settings
+
+
+def _revoke(delivery: Delivery) -> None:
+    """A held task was cancelled: if it has not started in this worker it never will."""
+    state = sys.modules.get("celery.worker.state")
+    task_id = delivery.stored.message.task_id
+    logger.info("Task %s was cancelled while it was held here", task_id)
+    if state:
+        state.revoked.add(task_id)

@@ -1,0 +1,239 @@
+"""The command line as a person or a script meets it: the real program, its exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.core import clock
+from app.core.config import ROOT
+from app.db.models import Alert, TaskRun
+from app.schemas.task import State
+from tests.fixtures.site import BIN, Site, running_site
+
+QUEUES = ["conversations", "webhooks", "crm", "documents", "workflows", "analytics", "maintenance"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Types `laneway …` in an installation."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __call__(self, *words: str, **environment: str) -> Ran:
+        done = subprocess.run(
+            [BIN / "laneway", *words], env=self.site.environment | environment, cwd=ROOT, capture_output=True,
+            text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def end(self, state: State, *, text: str = "Hello", **values: Any) -> str:
+        """A task that ended in this state; its id."""
+        id = self.site.message("cli", text)
+        with self.site.services.database.transaction() as session:
+            changed = {"state": state, "finished_at": clock.now(), **values}
+            session.execute(update(TaskRun).where(TaskRun.id == id).values(**changed))
+        return id
+
+    def state(self, id: str) -> str:
+        """A task's state."""
+        return self.site.row(id).state
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A broker and a database, nothing else."""
+    with running_site(tmp_path_factory.mktemp("cli")) as site:
+        yield site
+
+
+@pytest.fixture
+def laneway(installed: Site) -> Shell:
+    """The command in an installation without tasks."""
+    with installed.services.database.transaction() as session:
+        for table in (TaskRun, Alert):
+            session.query(table).delete()
+    return Shell(installed)
+
+
+def test_the_help_names_every_command(laneway: Shell) -> None:
+    ran = laneway("--help")
+
+    assert (ran.code, ran.err) == (0, "")
+    for command in ("up", "down", "demo", "ingest", "stats", "status", "active", "cancel", "retry", "cleanup", "dead"):
+        assert f" {command} " in ran.out
+
+
+def test_figures_are_shown_to_people_and_to_scripts(laneway: Shell) -> None:
+    laneway.site.message("c-1")
+    laneway.end(State.DEAD_LETTER)
+    with laneway.site.services.database.transaction() as session:
+        session.add(Alert(kind="failures", subject="x", message="[/red] :boom: 12 failures", opened_at=clock.now()))
+    shown, told = laneway("stats"), laneway("stats", "--json")
+
+    assert (shown.code, told.code) == (0, 0)
+    assert [line.split()[0] for line in shown.out.splitlines()[1:8]] == QUEUES
+    assert "alert [/red] :boom: 12 failures (since " in shown.out
+    assert list(told.json()["queues"]) == QUEUES
+    assert (told.json()["queues"]["conversations"]["pending"], told.json()["queues"]["conversations"]["dead"]) == (1, 1)
+    assert told.json()["alerts"] == ["[/red] :boom: 12 failures"]
+
+
+def test_the_status_of_a_task_is_shown_to_people_and_to_scripts(laneway: Shell) -> None:
+    id = laneway.end(State.FAILED, error="[/bold] no such model :smile:", error_type="UpstreamRefused")
+    shown, told = laneway("status", id), laneway("status", id, "--json")
+
+    assert (shown.code, told.code) == (0, 0)
+    assert id in shown.out and "[/bold] no such model :smile:" in shown.out
+    assert (told.json()["task_id"], told.json()["status"]) == (id, "failed")
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("cancel",), ("retry",), ("dead", "show"),
+                                   ("dead", "requeue")])  # fmt: skip
+def test_an_unknown_id_is_one_sentence_and_exit_code_1(laneway: Shell, words: tuple[str, ...]) -> None:
+    ran = laneway(*words, "[/nobody]")
+
+    assert (ran.code, ran.out, ran.err) == (1, "", "No task '[/nobody]' is known here.\n")
+
+
+def test_what_runs_is_listed(laneway: Shell) -> None:
+    assert laneway("active").out == "None.\n"
+    assert laneway("active", "--json").json() == []
+    id = laneway.end(State.PROCESSING, finished_at=None, started_at=clock.now(), worker="w@here")
+
+    assert id in laneway("active").out
+    assert [task["task_id"] for task in laneway("active", "--json").json()] == [id]
+
+
+def test_a_waiting_task_is_cancelled_once(laneway: Shell) -> None:
+    id = laneway.site.message("c-1")
+    first, second = laneway("cancel", id), laneway("cancel", id)
+
+    assert (first.code, first.out) == (0, "Cancelled; it will not run.\n")
+    assert (second.code, second.err) == (1, f"Task '{id}' is cancelled; it cannot be cancelled.\n")
+    assert laneway.state(id) == State.CANCELLED
+
+
+def test_a_finished_task_is_retried_and_a_waiting_one_is_not(laneway: Shell) -> None:
+    id = laneway.end(State.FAILED)
+    first, second = laneway("retry", id), laneway("retry", id)
+
+    assert (first.code, first.out) == (0, f"Queued again: {id}\n")
+    assert (second.code, second.err) == (1, f"Task '{id}' is pending; it cannot be retried.\n")
+
+
+def test_dead_letters_are_listed_and_shown_whole(laneway: Shell) -> None:
+    assert laneway("dead", "list").out == "None.\n"
+    dead = laneway.end(State.DEAD_LETTER, error="[/x] gave up", traceback="Trace of [/x] it")
+    failed = laneway.end(State.FAILED)
+
+    assert dead in laneway("dead", "list").out, "an id is never cut short"
+    assert [task["task_id"] for task in laneway("dead", "list", "--json").json()] == [dead]
+    assert [task["task_id"] for task in laneway("dead", "list", "--failed", "--json").json()] == [failed, dead]
+    shown, told = laneway("dead", "show", dead), laneway("dead", "show", dead, "--json").json()
+    assert "Trace of [/x] it" in shown.out and "'text': 'Hello'" in shown.out
+    assert (told["payload"]["text"], told["traceback"]) == ("Hello", "Trace of [/x] it")
+
+
+def test_a_set_of_dead_letters_is_queued_again(laneway: Shell) -> None:
+    dead = [laneway.end(State.DEAD_LETTER) for _ in range(3)]
+    ran = laneway("dead", "requeue", *dead[:2])
+
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "2 dead letters queued again.")
+    assert [laneway.state(id) for id in dead] == ["pending", "pending", "dead_letter"]
+    assert laneway("dead", "requeue", "--all").out.splitlines()[-1] == "1 dead letters queued again."
+    assert laneway.state(dead[2]) == "pending"
+
+
+def test_only_dead_letters_are_queued_again_and_none_when_one_is_not(laneway: Shell) -> None:
+    dead, done = laneway.end(State.DEAD_LETTER), laneway.end(State.COMPLETED)
+    ran = laneway("dead", "requeue", dead, done)
+
+    assert (ran.code, ran.err) == (1, f"Task '{done}' is completed; it cannot be requeued: it is no dead letter.\n")
+    assert [laneway.state(dead), laneway.state(done)] == ["dead_letter", "completed"]
+
+
+@pytest.mark.parametrize("words", [("dead", "requeue"), ("dead", "requeue", "--all", "x"), ("frobnicate",), ("status",),
+                                   ("stats", "--bogus"), ("dead", "list", "--limit", "0"), ("ingest",)])  # fmt: skip
+def test_a_command_that_makes_no_sense_is_explained_with_exit_code_2(laneway: Shell, words: tuple[str, ...]) -> None:
+    ran = laneway(*words)
+
+    assert ran.code == 2
+    assert "Usage: laneway" in ran.err
+
+
+def test_documents_are_taken_in_and_those_that_cannot_be_are_named(laneway: Shell) -> None:
+    folder = laneway.site.folder / "[/docs]"
+    folder.mkdir()
+    (folder / "a.md").write_text("# Returns\n\nA bicycle may be returned within 30 days.")
+    (folder / "b.md").write_bytes(b"\xff\xfe")
+    (folder / "c [/x] :smile:.md").write_text("# Shipping\n\nWe ship on Mondays.")
+    (folder / "ignored.bin").write_bytes(b"\x00")
+    first, again = laneway("ingest", str(folder)), laneway("ingest", str(folder / "a.md"))
+
+    assert first.code == 1
+    assert first.out.splitlines() == ["a.md: 1 passages", "c [/x] :smile:.md: 1 passages"]
+    assert first.err == "Document 'b.md': its content is not text in UTF-8.\n"
+    assert (again.code, again.out) == (0, "a.md: 1 passages (unchanged)\n")
+    assert laneway("ingest", "/nowhere/x.md").code == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"API_PORT": "many"}, "API_PORT"),
+        ({"TASK_TIME_LIMIT": "1"}, "TASK_SOFT_TIME_LIMIT"),
+        ({"DATABASE_URL": "mysql://user:pw-4721@localhost/x"}, "DATABASE_URL"),
+        ({"WEBHOOK_SECRETS": '{"shop": "pw-4721"'}, "WEBHOOK_SECRETS"),
+        ({"OPENAI_BASE_URL": "http://localhost"}, "OPENAI_MODEL"),
+    ],
+)
+@pytest.mark.parametrize("command", ["stats", "up"])
+def test_settings_that_cannot_be_are_named_with_exit_code_2(
+    laneway: Shell, command: str, environment: dict[str, str], named: str
+) -> None:
+    ran = laneway(command, **environment)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("The settings are not valid:\n") and named in ran.err
+    assert "pw-4721" not in ran.err
+
+
+@pytest.mark.parametrize("url", ["postgresql://user:pw-4721@127.0.0.1:1/x", "postgresql://user:pw-4721@127.0.0.1:port/x",
+                                 "sqlite:////proc/nowhere/x.db", "sqlite:////etc/hostname"])  # fmt: skip
+def test_a_database_that_cannot_be_used_is_one_sentence_and_exit_code_1(laneway: Shell, url: str) -> None:
+    ran = laneway("stats", DATABASE_URL=url)
+
+    assert ran.code in (1, 2)
+    assert ran.out == "" and ran.err.strip()
+    assert "pw-4721" not in ran.err
+
+
+def test_reading_and_cancelling_need_no_broker(laneway: Shell) -> None:
+    id = laneway.site.message("c-1")
+    laneway.site.valkey.stop()
+    try:
+        assert laneway("stats").code == laneway("status", id).code == laneway("cancel", id).code == 0
+        retried = laneway("retry", id)
+    finally:
+        laneway.site.valkey.start()
+    assert (retried.code, laneway.state(id)) == (0, "pending"), "the steward will send it"

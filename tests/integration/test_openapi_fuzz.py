@@ -1,0 +1,71 @@
+"""The running API against its own OpenAPI document: Schemathesis sends what fits and what does not, to every route.
+
+`FUZZ_EXAMPLES=500 pytest tests/integration/test_openapi_fuzz.py` looks longer than `make test` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from tests.fixtures.databases import PostgresServer
+from tests.fixtures.site import Site, running_site
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+SECONDS_PER_EXAMPLE = 20
+SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+CONFIGURATION = """
+[checks]
+# 503 is documented: a webhook source that nobody configured is closed. Every other 5xx is a bug.
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
+# A conversation may be called "message": GET works on that path, too, as the answer says.
+allow_header_conformance.enabled = false
+
+[[operations]]
+# That a period ends after its start is beyond JSON Schema.
+include-name = "POST /analytics/reports"
+checks.positive_data_acceptance.enabled = false
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """The API as a process, without workers: on SQLite and on PostgreSQL."""
+    url = ""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgresql_server")
+        server.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("fuzz")))
+        url = server.url("fuzz")
+    secrets = {
+        "FACEBOOK_APP_SECRET": "app", "FACEBOOK_VERIFY_TOKEN": "token", "GOOGLE_LEAD_KEY": "…",
+        "WEBHOOK_SECRETS": json.dumps({"shop": "shop"}),
+    }  # fmt: skip
+    with running_site(tmp_path, database_url=url, REPLY_TIMEOUT_SECONDS="0.05", **secrets) as site:
+        yield site
+
+
+@pytest.mark.timeout(60 + SECONDS_PER_EXAMPLE * EXAMPLES)
+def test_every_route_keeps_to_its_document_whatever_it_is_sent(site: Site, tmp_path: Path) -> None:
+    api = site.api()
+    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
+    ran = subprocess.run(
+        [SCHEMATHESIS, "run", f"http://127.0.0.1:{site.api_port}/openapi.json", "--max-examples", str(EXAMPLES),
+         "--continue-on-failure", "--no-color", *_seed()],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2_000:]
+    assert "unexpected error" not in api.said()
+    assert "Traceback" not in api.said()
+
+
+def _seed() -> list[str]:
+    """The same examples in every ordinary run; others in a longer one."""
+    return [] if "FUZZ_EXAMPLES" in os.environ else ["--seed", "1"]
