@@ -58,6 +58,7 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
     """The envelope of a kombu message. `new_id` names it when it is no task message."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id), str(headers.get("task") or "")
+    eta_ms = _eta(headers.get("eta"))
     unique = headers.pop(HEADER_UNIQUE, None)
     key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
     return Message(
@@ -66,7 +67,7 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
         body=_pack(raw, headers, properties, task_id, name),
         priority=_priority(properties),
         key=key,
-        eta_ms=_eta(headers.get("eta")),
+        eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
         max_deliveries=limit,
     )
@@ -83,6 +84,8 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
     if not meta.get("n"):
         headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_FROM_ID, message.task_id), **headers}
         properties = {"correlation_id": message.task_id, **properties}
+    if message.eta_ms is not None:  # it is due: a worker that saw the time would hold it in memory again
+        headers["eta"] = None
     headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
     routing = meta.get("r") or ["", delivery.queue]
     info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": delivery.deliveries > 1}
@@ -100,6 +103,8 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
 def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:
     meta: dict[str, Any] = {}
     info = properties.pop("delivery_info", {})
+    if _eta(headers.get("eta")) is not None:
+        headers["eta"] = None
     for derived in ("delivery_tag", "body_encoding", "priority"):
         properties.pop(derived, None)
     if properties.get("delivery_mode") == 2:

@@ -11,10 +11,13 @@ between two looks without a bell (1) · any of redis-py's connection settings in
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
 import sys
 import time
+import weakref
 from typing import Any
 
 import redis
@@ -30,6 +33,48 @@ from laneway.poller import Poller
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 HORIZON_SECONDS = 1.0
+
+
+class Alarm:
+    """Ends the event loop's wait in time for the next tick.
+
+    The loop decides how long to wait before it calls `on_tick`, so a timer set there is seen a round
+    late; a byte in a pipe makes that round begin at once.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._at = 0.0
+        self._read, self._write = os.pipe()
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
+        weakref.finalize(self, _close, self._read, self._write)
+        loop.add_reader(self._read, self._rung)
+
+    def set(self, seconds: float) -> None:
+        """Make the loop tick again in at most so many seconds."""
+        now = time.monotonic()
+        if now < self._at <= now + seconds + 0.001:
+            return
+        self._at = now + seconds
+        self._loop.add_reader(self._read, self._rung)  # the worker's reset of its loop forgets readers
+        if seconds > 0:
+            self._loop.call_later(seconds, _nothing)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"!")
+
+    def _rung(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
+
+
+def _nothing() -> None:
+    """The timer only ends the loop's wait; the next tick looks."""
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Transport(virtual.Transport):
@@ -99,23 +144,20 @@ class Transport(virtual.Transport):
         """Let Celery's event loop do the waiting."""
         del connection
         self._loop = loop
-        timer: list[Any] = []
+        alarm = Alarm(loop)
 
         def on_tick() -> None:
             self.leases.flush()
             self.poller.step()
             for descriptor in self.poller.wires():
                 loop.add_reader(descriptor, on_readable, descriptor)
-            if timer:
-                timer.pop().cancel()
-            timer.append(loop.call_later(max(0.001, self.poller.until_due(self.horizon)), _nothing))
+            alarm.set(self.poller.until_due(self.horizon))
 
         def on_readable(descriptor: int) -> None:
             if descriptor not in self.poller.wires():
                 loop.remove_reader(descriptor)
                 return
             self.poller.readable(descriptor)
-            self.poller.step()
 
         loop.on_tick.add(on_tick)
         loop.call_repeatedly(10, self.poller.check)
@@ -132,10 +174,6 @@ class Transport(virtual.Transport):
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """kombu's own way of hiding passwords."""
         raise NotImplementedError
-
-
-def _nothing() -> None:
-    """The timer only ends the loop's wait; the next tick looks."""
 
 
 def _url(client: Any) -> str:

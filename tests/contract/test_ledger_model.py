@@ -385,6 +385,7 @@ def platforms(
             databases.pop().close()
 
 
+@pytest.mark.timeout(600)  # a failure is made smaller before it is shown, which takes minutes
 def test_the_ledger_does_what_its_model_does(platforms: Callable[[], Platform]) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(platforms()),  # pyright: ignore[reportArgumentType]  any factory will do

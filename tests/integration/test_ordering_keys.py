@@ -129,6 +129,7 @@ def test_a_task_that_is_retried_by_hand_takes_its_old_place(platform: Platform) 
     assert platform.refusal(first) == "an earlier task of its key is not finished"
     assert platform.refusal(third) == "an earlier task of its key is not finished"
     platform.lose("conversations")
+    assert platform.steward().send_released() == 0, "the second still runs"
     platform.end(run)
     assert platform.sent() == [first]
     platform.end(platform.start(first))

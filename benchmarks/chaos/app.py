@@ -1,0 +1,42 @@
+"""The Celery app under test: one task, which writes into the ledger when its body begins and when it has ended."""
+
+# The untyped edge of Celery.
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+from celery import Celery
+
+from benchmarks.chaos.ledger import BEGAN, ENDED, Ledger
+from benchmarks.chaos.plan import WORKER, from_environment
+from benchmarks.chaos.profiles import QUEUE, celery_settings
+
+plan = from_environment()
+app = Celery("chaos")
+app.conf.update(
+    celery_settings(plan),
+    task_default_queue=QUEUE,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    result_expires=600,
+    worker_hijack_root_logger=False,
+)
+ledger = Ledger(plan.executed_log)
+worker = os.environ.get(WORKER, "")
+_numbers = itertools.count()
+
+
+@app.task(name="chaos.work")
+def work(mark: str, seconds: float) -> float:
+    """Take this long; what matters is in the ledger."""
+    # A forked child counts on from its parent's number, and has a pid of its own.
+    run = (worker, os.getpid(), str(next(_numbers)))
+    ledger.write(BEGAN, mark, *run)
+    time.sleep(seconds)
+    return ledger.write(ENDED, mark, *run)

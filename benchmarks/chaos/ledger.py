@@ -1,0 +1,152 @@
+"""The independent ledger: append-only files to which producers and tasks write what they did, by themselves.
+
+It goes by no broker, no result and no lock. A record is one line of 256 bytes written with one O_APPEND
+call; 256 divides the page size, so that not even a SIGKILL in the middle of the call leaves half a record.
+Times are CLOCK_MONOTONIC, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+RECORD = 256
+OFFERED, ACCEPTED, REFUSED = "offered", "accepted", "refused"
+BEGAN, ENDED = "began", "ended"
+
+
+class Paths(Protocol):
+    """Where a ledger lies."""
+
+    @property
+    def accepted_log(self) -> Path:
+        """The producers' side."""
+        ...
+
+    @property
+    def executed_log(self) -> Path:
+        """The tasks' side."""
+        ...
+
+
+class Ledger:
+    """One side of the ledger, to write. May be used after a fork and by many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(self, event: str, mark: str, *rest: str | float | None) -> float:
+        """Write one record; returns its time."""
+        now = time.monotonic()
+        line = json.dumps([event, mark, round(now, 6), *rest], separators=(",", ":")).encode()
+        if len(line) >= RECORD:
+            raise ValueError(f"a record of {len(line)} bytes is too long for the ledger")
+        os.write(self._file, line.ljust(RECORD - 1) + b"\n")
+        return now
+
+
+@dataclass(slots=True)
+class Offer:
+    """A task that a producer wanted to send. `accepted_at` is None when publish did not return."""
+
+    mark: str
+    at: float
+    task_id: str
+    kind: str
+    key: str | None
+    place: int
+    countdown: float
+    accepted_at: float | None = None
+    refused: str = ""
+
+    @property
+    def due(self) -> float:
+        """When it may start."""
+        return self.at + self.countdown
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of a task's body, by one process of one worker incarnation."""
+
+    mark: str
+    worker: str
+    pid: int
+    began: float
+    ended: float | None = None
+
+
+@dataclass(slots=True)
+class Books:
+    """Both sides read so far, by mark (the ledger's own name of a task)."""
+
+    offers: dict[str, Offer] = field(default_factory=dict[str, Offer])
+    runs: dict[str, list[Run]] = field(default_factory=dict[str, list[Run]])
+    running: dict[tuple[str, int, str], Run] = field(default_factory=dict[tuple[str, int, str], Run])
+    """(worker, pid, nonce) -> begun and not ended, or not yet."""
+    accepted: int = 0
+    ended: set[str] = field(default_factory=set[str])
+    last_began: dict[str, float] = field(default_factory=dict[str, float])
+
+    def waiting(self) -> int:
+        """How many accepted tasks have not been executed to the end."""
+        return self.accepted - sum(self.offers[mark].accepted_at is not None for mark in self.ended)
+
+    def add_offer(self, record: list[Any]) -> None:
+        """Take in one record of the producers' side."""
+        event, mark, at, *rest = record
+        if event == OFFERED:
+            self.offers[mark] = Offer(mark, at, *rest)
+        elif event == ACCEPTED:
+            self.offers[mark].accepted_at = at
+            self.accepted += 1
+        else:
+            self.offers[mark].refused = rest[0]
+
+    def add_run(self, record: list[Any]) -> None:
+        """Take in one record of the tasks' side."""
+        event, mark, at, worker, pid, nonce = record
+        if event == BEGAN:
+            run = self.running[worker, pid, nonce] = Run(mark, worker, pid, at)
+            self.runs.setdefault(mark, []).append(run)
+            self.last_began[worker] = at
+        else:
+            self.running.pop((worker, pid, nonce)).ended = at
+            self.ended.add(mark)
+
+
+class Follower:
+    """Reads the ledger as it grows."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.books = Books()
+        self._accepted, self._executed = _Tail(paths.accepted_log), _Tail(paths.executed_log)
+
+    def refresh(self) -> Books:
+        """The books with everything written so far."""
+        # The tasks' side first: whatever has run was offered before.
+        executed = list(self._executed.records())
+        for record in self._accepted.records():
+            self.books.add_offer(record)
+        for record in executed:
+            self.books.add_run(record)
+        return self.books
+
+
+class _Tail:
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def records(self) -> Iterator[list[Any]]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while len(line := file.read(RECORD)) == RECORD:
+                self._offset += RECORD
+                yield json.loads(line)

@@ -1,0 +1,69 @@
+"""What one run is asked to do; handed to the processes it starts through one environment variable."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = "CHAOS_PLAN"
+WORKER = "CHAOS_WORKER"
+"""The environment variable in which a worker finds the name of its incarnation."""
+POOLS = {"prefork": 2, "threads": 4, "solo": 1}
+"""Pool -> concurrency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run. Times are seconds; `rate` is tasks per second of all producers together."""
+
+    transport: str = "laneway"
+    seed: int = 1
+    kills: int = 100
+    seconds: float = 600.0
+    lease: float = 10.0
+    visibility: float = 10.0
+    margin: float = 5.0
+    pools: tuple[str, ...] = ("prefork", "prefork", "solo", "threads")
+    producers: int = 2
+    rate: float = 24.0
+    most_waiting: int = 150
+    fsync: str = "always"
+    port: int = 0
+    folder: Path = ROOT / "data" / "chaos"
+
+    @property
+    def patience(self) -> float:
+        """After how long the transport hands out again what a dead worker held."""
+        return self.lease if self.transport == "laneway" else self.visibility
+
+    @property
+    def accepted_log(self) -> Path:
+        """The producers' side of the ledger."""
+        return self.folder / "accepted.log"
+
+    @property
+    def executed_log(self) -> Path:
+        """The tasks' side of the ledger."""
+        return self.folder / "executed.log"
+
+    @property
+    def hold(self) -> Path:
+        """While this file is there, producers wait: enough is queued."""
+        return self.folder / "hold"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the processes that work on this plan."""
+        return {**os.environ, VARIABLE: json.dumps(asdict(self), default=str)}
+
+    def under(self, name: str, *, port: int) -> Plan:
+        """The same in a folder of its own, with the server's port."""
+        return replace(self, folder=self.folder / name, port=port)
+
+
+def from_environment() -> Plan:
+    """The plan of the run that started this process."""
+    given = json.loads(os.environ[VARIABLE])
+    return Plan(**{**given, "folder": Path(given["folder"]), "pools": tuple(given["pools"])})

@@ -1,0 +1,92 @@
+"""The transports under test: what Celery is told, and how their server shows that nothing is left."""
+
+# Celery, kombu and redis-py are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+
+from benchmarks.chaos.plan import Plan
+
+QUEUE = "chaos"
+SEPARATOR = "\x06\x16"
+"""kombu's, between a queue's name and a priority."""
+
+
+def celery_settings(plan: Plan) -> dict[str, Any]:
+    """The broker's and the result backend's settings."""
+    base = f"redis://127.0.0.1:{plan.port}"
+    if plan.transport == "kombu":
+        options: dict[str, Any] = {"visibility_timeout": plan.visibility}
+        return {"broker_url": f"{base}/0", "result_backend": f"{base}/1", "broker_transport_options": options}
+    own = hasattr(importlib.import_module("laneway"), "ResultBackend")
+    return {
+        "broker_url": f"{base}/0",
+        "broker_transport": "laneway:Transport",
+        "broker_transport_options": {"lease": plan.lease},
+        "result_backend": f"laneway:ResultBackend+{base}/1" if own else f"{base}/1",
+    }
+
+
+def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
+    """Message options: the ordering key, and deliveries without end (here tasks kill no worker, the director does)."""
+    if plan.transport == "kombu":
+        return {}
+    from laneway.codec import message_options
+
+    return message_options(key=key, max_deliveries=1000)
+
+
+def left(plan: Plan) -> int:
+    """How many messages the server still holds, in whatever state. Raises RedisError or ServerLost."""
+    if plan.transport == "laneway":
+        from laneway import Engine
+
+        engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=5)
+        try:
+            stats = engine.stats([QUEUE])[0]
+        finally:
+            engine.close()
+        return stats.waiting + stats.leased + stats.dead
+    with redis.Redis(port=plan.port, socket_timeout=5) as client:
+        queues = [QUEUE, *(f"{QUEUE}{SEPARATOR}{step}" for step in (3, 6, 9))]
+        return sum(_number(client.llen(name)) for name in queues) + _number(client.hlen("unacked"))
+
+
+def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
+    """Which of these task ids occur in the broker's database, and under which key: they are stuck there, not gone."""
+    found: dict[str, str] = {}
+    with redis.Redis(port=plan.port, socket_timeout=10) as client:
+        contents = [(name, item) for name in client.scan_iter(count=1000) for item in _items(client, name)]
+    for task_id in task_ids:
+        forms = (task_id.encode(), uuid.UUID(task_id).bytes)
+        names = {name.decode("utf-8", "replace") for name, item in contents if any(form in item for form in forms)}
+        if names:
+            found[task_id] = ", ".join(sorted(names))
+    return found
+
+
+def _items(client: redis.Redis, name: bytes) -> Iterator[bytes]:
+    raw: Any = client
+    match client.type(name):
+        case b"list":
+            yield from raw.lrange(name, 0, -1)
+        case b"hash":
+            for field, value in raw.hgetall(name).items():
+                yield field + value
+        case b"zset":
+            yield from raw.zrange(name, 0, -1)
+        case b"set":
+            yield from raw.smembers(name)
+        case _:
+            return
+
+
+def _number(reply: Any) -> int:
+    return int(reply)

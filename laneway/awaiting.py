@@ -1,0 +1,280 @@
+"""Waiting for results: one connection a process, however many threads wait.
+
+It speaks RESP3, so that one connection can both subscribe to results and read them: for what a thread
+begins to wait for, `SUBSCRIBE` and `MGET` go out together, and a result that was stored before comes back
+as the answer of the second. Nothing is sent when a task is published or a result object is thrown away;
+changes gather until somebody waits.
+
+One of the waiting threads reads and hands out what comes for all of them; when its own result is there
+it wakes another one to read on.
+"""
+
+# Celery is untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+from celery import states
+from celery.backends.asynchronous import BaseResultConsumer, Drainer, detect_environment
+from redis.exceptions import ResponseError
+
+from laneway.errors import ServerLost
+from laneway.wire import Wire
+
+if TYPE_CHECKING:
+    from laneway.backend import ResultBackend
+
+logger = logging.getLogger(__name__)
+KEYS_A_COMMAND = 1000
+LOOK_SECONDS = 1.0
+"""The longest a thread waits without looking up, as for `on_interval`."""
+GRACE_SECONDS = 5.0
+"""How much longer than asked a wait may take because the server has not yet said what is stored."""
+UNSENT = 1000
+MAX_FAILURES = 20
+
+
+class ResultConsumer(BaseResultConsumer):
+    """Which results are waited for, and the connection on which they come. Thread-safe, usable after a fork."""
+
+    def __init__(self, backend: ResultBackend, *args: Any) -> None:
+        super().__init__(backend, *args)
+        self.backend: ResultBackend = backend
+        if detect_environment() == "default":
+            self.drainer = Turns(self)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._wire: Wire | None = None
+        self._writing, self._reading = threading.RLock(), threading.Lock()
+        self._wanted: set[str] = set()
+        self._changed: deque[str] = deque()
+        self._subscribed: set[str] = set()
+        self._lookups: deque[int] = deque()  # one entry for each MGET that was not answered yet
+        self._asked = self._answered = 0
+        self._followers: dict[threading.Event, Any] = {}
+        self._failures = 0
+
+    def on_after_fork(self) -> None:
+        """A child begins anew; the connection is its parent's."""
+        self._reset()
+
+    def start(self, initial_task_id: str, **_: Any) -> None:
+        """As `consume_from`."""
+        self.consume_from(initial_task_id)
+
+    def stop(self) -> None:
+        """Close the connection; it comes back when somebody waits."""
+        with self._writing:
+            self._lost()
+
+    def consume_from(self, task_id: str) -> None:
+        """Listen for this task's states from the next wait on."""
+        self._own()
+        self._wanted.add(task_id)
+        self._changed.append(task_id)
+
+    def cancel_for(self, task_id: str) -> None:
+        """Listen no longer. Touches no lock and no socket: the garbage collector calls it anywhere."""
+        if task_id in self._wanted:
+            self._wanted.discard(task_id)
+            self._changed.append(task_id)
+
+    def on_wait_for_pending(self, result: Any, **_: Any) -> None:
+        """Before a wait: subscribe to what is new in it, and ask for what is stored."""
+        del result
+        self._try(self.send_changes)
+
+    @property
+    def lookups(self) -> tuple[int, int]:
+        """How often the server was asked for stored results, and how often it has answered."""
+        return self._asked, self._answered
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Take in what comes within `timeout` seconds."""
+        self.wait(None, LOOK_SECONDS if timeout is None else timeout)
+
+    def wait(self, done: Any, seconds: float) -> None:
+        """Until something came, `done.ready`, or the time is over: by reading, or while another thread reads."""
+        self._own()
+        if self._reading.acquire(blocking=False):
+            self._take_turn(seconds)
+            return
+        event = threading.Event()
+        self._followers[event] = done
+        try:
+            if self._reading.acquire(blocking=False):  # the reader left while we queued up
+                self._take_turn(seconds)
+            else:
+                event.wait(seconds)
+        finally:
+            self._followers.pop(event, None)
+
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
+        """Give a state to whoever waits for it. What nobody waits for is not kept: it can be read again."""
+        del message
+        if self.on_message:
+            self.on_message(meta)
+        if meta["status"] not in states.READY_STATES:
+            return
+        task_id: str = meta["task_id"]
+        for waiting in self._pending_results:
+            for result in list(waiting.get(task_id, {}).values()):
+                result._maybe_set_cache(meta)
+                bucket = self.buckets.pop(result, None)
+                if bucket is not None:
+                    bucket.append(result)
+        self.cancel_for(task_id)
+
+    def send_changes(self) -> None:
+        """Send the subscriptions that changed since the last time. Raises ServerLost."""
+        self._own()
+        with self._writing:
+            wire = self._wire or self._connect()
+            changed: set[str] = set()
+            while self._changed:
+                changed.add(self._changed.popleft())
+            joined = [id for id in changed if id in self._wanted]
+            left = [id for id in changed if id in self._subscribed and id not in self._wanted]
+            try:
+                self._announce(wire, joined, left)
+            except ServerLost:
+                self._lost()
+                raise
+
+    def _announce(self, wire: Wire, joined: list[str], left: list[str]) -> None:
+        key = self.backend.get_key_for_task
+        for start in range(0, len(left), KEYS_A_COMMAND):
+            part = left[start : start + KEYS_A_COMMAND]
+            wire.send((b"UNSUBSCRIBE", *map(key, part)))
+            self._subscribed.difference_update(part)
+        for start in range(0, len(joined), KEYS_A_COMMAND):
+            part = joined[start : start + KEYS_A_COMMAND]
+            keys = [key(id) for id in part]
+            self._asked += 1
+            wire.send((b"SUBSCRIBE", *keys))
+            wire.send((b"MGET", *keys))
+            self._subscribed.update(part)
+
+    def _connect(self) -> Wire:
+        self.backend.results.flush()
+        wire = self.backend.results.connect()
+        wire.call("HELLO", 3)
+        self._asked = self._answered = 0
+        self._subscribed.clear()
+        self._changed.extend(self._wanted.copy())
+        self._wire = wire
+        return wire
+
+    def _lost(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire:
+            wire.close()
+
+    def _take_turn(self, seconds: float) -> None:
+        try:
+            self._try(self._read, seconds)
+        finally:
+            self._reading.release()
+            for follower in list(self._followers):
+                follower.set()
+                break
+
+    def _read(self, seconds: float) -> None:
+        if self._wire is None or len(self._changed) > UNSENT:
+            self.send_changes()
+        wire = self._wire
+        if wire is None or wire.closed:
+            raise ServerLost("closed")
+        if not wire.buffered and not _readable(wire.fileno(), seconds):
+            return
+        self._dispatch(wire.receive())
+        while wire.buffered:
+            self._dispatch(wire.receive())
+        self._failures = 0
+        for follower, done in list(self._followers.items()):
+            if done is not None and done.ready:
+                follower.set()
+
+    def _dispatch(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.PushNotification):
+            kind, *rest = reply
+            if kind == b"message":
+                self._hand_out(rest[1])
+            return
+        self._answered += 1
+        if isinstance(reply, ResponseError):
+            raise reply
+        for payload in reply:
+            if payload is not None:
+                self._hand_out(payload)
+
+    def _hand_out(self, payload: bytes) -> None:
+        try:
+            meta = self.backend.decode_result(payload)
+        except Exception:
+            logger.exception("A result cannot be read")
+            return
+        self.on_state_change(meta, None)
+
+    def _try(self, act: Any, *args: Any) -> None:
+        """Do it; when the server is away, try again later, but not for ever."""
+        try:
+            act(*args)
+        except ServerLost as error:
+            with self._writing:
+                self._lost()
+            self._failures += 1
+            if self._failures > MAX_FAILURES:
+                self._failures = 0
+                raise
+            logger.warning("The connection for results broke (%s); trying again", error.reason)
+            time.sleep(min(1.0, 0.05 * self._failures))
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+
+
+class Turns(Drainer):
+    """Waits in the waiting thread itself, to the moment when its time is over."""
+
+    result_consumer: ResultConsumer
+
+    def drain_events_until(
+        self, p: Any, timeout: float | None = None, interval: float = 1, on_interval: Any = None, wait: Any = None
+    ) -> Iterator[None]:
+        """Until `p.ready`; raises socket.timeout, but not before the server has said what was stored already."""
+        del interval, wait
+        consumer = self.result_consumer
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = consumer.lookups[0]
+        while not p.ready:
+            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                if consumer.lookups[1] >= asked or left < -GRACE_SECONDS:
+                    raise socket.timeout
+                left = 0.05
+            yield consumer.wait(p, left)
+            if on_interval:
+                on_interval()
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()  # looked up each time: gevent puts its own in place
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))

@@ -1,0 +1,226 @@
+"""The results of tasks on the server, and their group commit with the acks.
+
+A result is one string under Celery's own key and in Celery's own form, so that stock clients and Flower
+read it; its key is also the channel on which every new state is published. Storing is one script that
+looks at what is there, so that a late message from a lost worker changes nothing.
+
+Group commit. A task may be acked only after its result is stored, but results need not be sent one by
+one. Whoever sends a worker's acks calls `gather` once in its process; from then on final states wait in
+memory, and it must call `flush_results` before each group of acks, and within some milliseconds after
+`wake` was called:
+
+    gather(wake)        # once, in the process that acks; a fork's child starts without
+    flush_results()     # results first; raises ServerLost: send no acks then, and call it again later
+    engine.ack(group)   # then the acks
+
+Everything else happens by itself: whoever reads a result, counts a chord's part or stores a state that
+is not final sends what waits first. A process that does not call `gather` stores each result at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TypeVar
+from weakref import WeakSet
+
+from redis.connection import ConnectionPool
+from redis.exceptions import ResponseError
+
+from laneway.errors import EngineError
+from laneway.loader import Script
+from laneway.runner import Runner
+from laneway.wire import Argument, Command, Reply, Wire
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+GROUP = 64
+"""Results in one script call; as many waiting results are sent without waiting for an ack."""
+SWAPS = 8
+_PASSING = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
+
+
+class ResultUnsettled(EngineError):
+    """Others kept changing the result while it was to be stored."""
+
+    retryable = True
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"The result {self.key!r} changed each time it was read, so it was not stored."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished."""
+
+    key: bytes
+    payload: bytes
+    seconds: int
+    final: bool
+
+
+class ResultStore:
+    """The results under one URL. Thread-safe, and usable after a fork."""
+
+    def __init__(self, pool: ConnectionPool, *, status_of: Callable[[bytes], str]) -> None:
+        """`status_of` reads the state of a stored payload that does not begin with it, as compressed ones."""
+        self._runner = Runner(pool)
+        self._status_of = status_of
+        self._waiting: deque[Record] = deque()
+        self._flushing = threading.Lock()
+        self._pid = os.getpid()
+        _stores.add(self)
+
+    def store(self, record: Record) -> None:
+        """Store it, or let it wait for the next group if it is final and somebody gathers."""
+        wake = _gathering()
+        if wake is None or not record.final:
+            self.flush()
+            self._send([record])
+            return
+        self._own()
+        self._waiting.append(record)
+        if len(self._waiting) >= GROUP:
+            self.flush()
+        else:
+            wake()
+
+    def flush(self) -> None:
+        """Send what waits; it keeps waiting if that fails. Raises ServerLost, or what the server answers."""
+        if not self._waiting:
+            return
+        self._own()
+        with self._flushing:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                try:
+                    self._send_group(group)
+                except BaseException:
+                    self._waiting.extendleft(reversed(group))
+                    raise
+
+    def get(self, key: bytes) -> bytes | None:
+        """What is stored there."""
+        return self.call("GET", key)
+
+    def call(self, *command: Argument) -> Reply:
+        """One command, after what waits."""
+        self.flush()
+        return self._runner.on_wire(lambda wire, _: wire.call(*command))
+
+    def pipeline(self, *commands: Command) -> list[Reply]:
+        """Several commands in one round trip, after what waits; raises the first error reply."""
+        self.flush()
+        replies = self._runner.on_wire(lambda wire, _: wire.pipeline(commands))
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    def evaluate(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Reply:
+        """A script that may run twice without harm, after what waits."""
+        self.flush()
+        command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
+        return self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
+
+    def connect(self) -> Wire:
+        """A connection of its own, for waiting."""
+        return Wire(self._runner.pool)
+
+    def _send(self, group: list[Record]) -> None:
+        args: list[Argument] = []
+        for record in group:
+            args += (record.payload, record.seconds, int(record.final))
+        script = _STORE
+        command = (b"EVALSHA", script.sha, len(group), *(record.key for record in group), *args)
+        codes: list[int] = self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
+        if -1 in codes:
+            for record, code in zip(group, codes, strict=True):
+                if code < 0:
+                    self._swap(record)
+
+    def _send_group(self, group: list[Record]) -> None:
+        try:
+            self._send(group)
+        except ResponseError as error:
+            if str(error).startswith(_PASSING):
+                raise
+            for record in group:
+                self._send_or_drop(record)
+
+    def _send_or_drop(self, record: Record) -> None:
+        try:
+            self._send([record])
+        except ResponseError as error:
+            if str(error).startswith(_PASSING):
+                raise
+            logger.error("The result %r cannot be stored: %s", record.key, error)
+
+    def _swap(self, record: Record) -> None:
+        for _ in range(SWAPS):
+            before = self._runner.on_wire(lambda wire, _: wire.call("GET", record.key))
+            if before is None:
+                self._send([record])
+                return
+            status = self._status_of(before)
+            if status == "SUCCESS" or (not record.final and status in ("FAILURE", "REVOKED")):
+                return
+            command = (b"EVALSHA", _SWAP.sha, 1, record.key, before, record.payload, record.seconds)
+            if self._runner.on_wire(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
+                return
+        raise ResultUnsettled(record.key.decode(errors="replace"))
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():  # what the parent gathered is the parent's to send
+            self._pid, self._waiting, self._flushing = os.getpid(), deque(), threading.Lock()
+
+
+def load_script(name: str) -> Script:
+    """A script that stands alone, from `laneway/scripts`."""
+    text = resources.files("laneway").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+    return make_script(name, text)
+
+
+def make_script(name: str, text: str) -> Script:
+    """A script of this text."""
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
+
+
+def gather(wake: Callable[[], None]) -> None:
+    """From now on final states wait in this process for `flush_results`; `wake` is called when one begins to wait."""
+    global _gatherer  # noqa: PLW0603 - acks and results of a process meet here, and nowhere else
+    _gatherer = (os.getpid(), wake)
+
+
+def stop_gathering() -> None:
+    """Send what waits; results are stored at once again."""
+    global _gatherer  # noqa: PLW0603
+    _gatherer = None
+    flush_results()
+
+
+def flush_results() -> None:
+    """Send the results that wait in this process."""
+    for store in list(_stores):
+        store.flush()
+
+
+def _gathering() -> Callable[[], None] | None:
+    if _gatherer is None or _gatherer[0] != os.getpid():
+        return None
+    return _gatherer[1]
+
+
+_STORE, _SWAP = load_script("store_results"), load_script("swap_result")
+_gatherer: tuple[int, Callable[[], None]] | None = None
+_stores: WeakSet[ResultStore] = WeakSet()

@@ -1,0 +1,14 @@
+-- Stores a state of a task if its result has not changed since it was read.
+-- KEYS     the result's key
+-- ARGV     what was read, payload, seconds to keep it (0: for ever)
+-- returns  1 stored; 0 somebody else was quicker
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+if ARGV[3] == '0' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[2])
+return 1
