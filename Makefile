@@ -26,6 +26,7 @@ demo: install ## Send real work through the platform and show what became of it
 	@exec $(BIN)/laneway demo
 
 test: install-dev ## Run every test
+	@$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
 	@$(BIN)/python -m pytest
 
 test-fast: install-dev ## Run the tests that need no whole platform

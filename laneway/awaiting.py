@@ -19,16 +19,16 @@ from __future__ import annotations
 import logging
 import os
 import select
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hiredis
 from celery import states
 from celery.backends.asynchronous import BaseResultConsumer, Drainer, detect_environment
+from celery.exceptions import TimeoutError as CeleryTimeout
 from redis.exceptions import ResponseError
 
 from laneway.errors import ServerLost
@@ -64,9 +64,10 @@ class ResultConsumer(BaseResultConsumer):
         self._wanted: set[str] = set()
         self._changed: deque[str] = deque()
         self._subscribed: set[str] = set()
-        self._lookups: deque[int] = deque()  # one entry for each MGET that was not answered yet
         self._asked = self._answered = 0
         self._followers: dict[threading.Event, Any] = {}
+        self._listeners: dict[object, tuple[set[str], Callable[[dict[str, Any]], None]]] = {}
+        self._collectors: dict[int, list[deque[Any]]] = {}
         self._failures = 0
 
     def on_after_fork(self) -> None:
@@ -99,6 +100,33 @@ class ResultConsumer(BaseResultConsumer):
         del result
         self._try(self.send_changes)
 
+    def collect(self, result: Any, bucket: deque[Any]) -> None:
+        """Put this result object into the bucket when it is ready; perhaps twice."""
+        self._collectors.setdefault(id(result), []).append(bucket)
+        if result._cache:
+            bucket.append(result)
+
+    def collect_no_more(self, results: Sequence[Any], bucket: deque[Any]) -> None:
+        """The end of `collect` for these objects and this bucket."""
+        for result in results:
+            others = [other for other in self._collectors.pop(id(result), ()) if other is not bucket]
+            if others:
+                self._collectors[id(result)] = others
+
+    def _wait_for_pending(
+        self, result: Any, timeout: float | None = None, on_interval: Any = None, on_message: Any = None, **_: Any
+    ) -> Iterator[None]:
+        self.on_wait_for_pending(result)
+        ticket = object()
+        if on_message:
+            self._listeners[ticket] = (set(_ids(result)), on_message)
+        try:
+            yield from self.drain_events_until(result.on_ready, timeout=timeout, on_interval=on_interval)
+        except TimeoutError as error:
+            raise CeleryTimeout("The operation timed out.") from error
+        finally:
+            self._listeners.pop(ticket, None)
+
     @property
     def lookups(self) -> tuple[int, int]:
         """How often the server was asked for stored results, and how often it has answered."""
@@ -127,18 +155,17 @@ class ResultConsumer(BaseResultConsumer):
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Give a state to whoever waits for it. What nobody waits for is not kept: it can be read again."""
         del message
-        if self.on_message:
-            self.on_message(meta)
+        task_id: str = meta["task_id"]
+        for ids, listener in list(self._listeners.values()):
+            if task_id in ids:
+                listener(meta)
         if meta["status"] not in states.READY_STATES:
             return
-        task_id: str = meta["task_id"]
-        for waiting in self._pending_results:
-            for result in list(waiting.get(task_id, {}).values()):
-                result._maybe_set_cache(meta)
-                bucket = self.buckets.pop(result, None)
-                if bucket is not None:
-                    bucket.append(result)
-        self.cancel_for(task_id)
+        for result in self.backend.waiting_for(task_id):
+            result._maybe_set_cache(meta)
+            for bucket in self._collectors.get(id(result), ()):
+                bucket.append(result)
+        self.backend.stop_waiting(task_id)
 
     def send_changes(self) -> None:
         """Send the subscriptions that changed since the last time. Raises ServerLost."""
@@ -174,7 +201,7 @@ class ResultConsumer(BaseResultConsumer):
         self.backend.results.flush()
         wire = self.backend.results.connect()
         wire.call("HELLO", 3)
-        self._asked = self._answered = 0
+        self._answered = self._asked  # what the old connection was asked is asked again
         self._subscribed.clear()
         self._changed.extend(self._wanted.copy())
         self._wire = wire
@@ -190,9 +217,9 @@ class ResultConsumer(BaseResultConsumer):
             self._try(self._read, seconds)
         finally:
             self._reading.release()
-            for follower in list(self._followers):
-                follower.set()
-                break
+            successor = next(iter(list(self._followers)), None)
+            if successor:
+                successor.set()
 
     def _read(self, seconds: float) -> None:
         if self._wire is None or len(self._changed) > UNSENT:
@@ -225,7 +252,7 @@ class ResultConsumer(BaseResultConsumer):
 
     def _hand_out(self, payload: bytes) -> None:
         try:
-            meta = self.backend.decode_result(payload)
+            meta: Any = self.backend.decode_result(payload)
         except Exception:
             logger.exception("A result cannot be read")
             return
@@ -258,7 +285,7 @@ class Turns(Drainer):
     def drain_events_until(
         self, p: Any, timeout: float | None = None, interval: float = 1, on_interval: Any = None, wait: Any = None
     ) -> Iterator[None]:
-        """Until `p.ready`; raises socket.timeout, but not before the server has said what was stored already."""
+        """Until `p.ready`; raises TimeoutError, but not before the server has said what was stored already."""
         del interval, wait
         consumer = self.result_consumer
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -267,7 +294,7 @@ class Turns(Drainer):
             left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 if consumer.lookups[1] >= asked or left < -GRACE_SECONDS:
-                    raise socket.timeout
+                    raise TimeoutError
                 left = 0.05
             yield consumer.wait(p, left)
             if on_interval:
@@ -278,3 +305,12 @@ def _readable(descriptor: int, seconds: float) -> bool:
     poll = select.poll()  # looked up each time: gevent puts its own in place
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
+def _ids(result: Any) -> Iterator[str]:
+    members = getattr(result, "results", None)
+    if members is None:
+        yield result.id
+    else:
+        for member in members:
+            yield from _ids(member)

@@ -21,7 +21,9 @@ URLs: redis, rediss, socket, sentinel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -48,6 +50,7 @@ class ResultBackend(RedisBackend):
     """Results on Redis or Valkey ≥ 6.2."""
 
     ResultConsumer = ResultConsumer
+    result_consumer: Any
 
     def __new__(cls, *_: Any, url: str | None = None, **__: Any) -> ResultBackend:
         """For a Sentinel URL the class that asks Sentinel."""
@@ -57,6 +60,8 @@ class ResultBackend(RedisBackend):
         super().__init__(*args, **kwargs)
         self.thread_safe = True
         self.connection_errors = (*self.connection_errors, ServerLost, ResultUnsettled)
+        self._pending_lock = threading.RLock()
+        self._gets: dict[int, int] = {}
         self._extended = bool(self.app.conf.find_value_for_key("extended", "result"))
 
     @cached_property
@@ -114,7 +119,8 @@ class ResultBackend(RedisBackend):
 
     def _status_of(self, payload: bytes) -> str:
         try:
-            return self.decode(payload)["status"]
+            meta: Any = self.decode(payload)
+            return str(meta["status"])
         except Exception:  # noqa: BLE001 - what nobody can read may be overwritten
             return states.PENDING
 
@@ -132,7 +138,8 @@ class ResultBackend(RedisBackend):
 
     def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """What is stored there, in order."""
-        return self.ensure(self.results.call, ("MGET", *keys)) if keys else []
+        values: Any = self.ensure(self.results.call, ("MGET", *keys)) if keys else []
+        return values
 
     def set(self, key: bytes, value: Any, expires: int | None = None, **retry_policy: Any) -> None:
         """Store and publish whatever was there before; kept for `expires` seconds, 0 for ever, None as configured."""
@@ -151,7 +158,7 @@ class ResultBackend(RedisBackend):
 
     def expire(self, key: bytes, value: int) -> int:
         """Keep it for so many seconds from now."""
-        return self.ensure(self.results.call, ("EXPIRE", key, value))
+        return int(self.ensure(self.results.call, ("EXPIRE", key, value)) or 0)
 
     # --- chords
 
@@ -186,16 +193,67 @@ class ResultBackend(RedisBackend):
     def _chord_claim_extend_script(self) -> WireScript:
         return WireScript(self.results, make_script("chord_claim", CHORD_CLAIM_EXTEND_LUA))
 
-    # --- waiting
+    # --- waiting: several threads, several result objects for one id
+
+    def add_pending_result(self, result: Any, weak: bool | None = None, start_drainer: bool = True) -> Any:
+        """Begin to wait. `get` calls it without `weak`, `then` with it: only what `then` asked for outlasts a wait."""
+        if weak is None and all(other is not result for other in self.waiting_for(result.id)):
+            self._gets.setdefault(id(result), 0)
+        return super().add_pending_result(result, weak=bool(weak), start_drainer=start_drainer)
 
     def wait_for_pending(self, result: Any, callback: Any = None, propagate: bool = True, **kwargs: Any) -> Any:
         """Wait for it; a wait that ran out of time leaves nothing behind."""
+        key = id(result)
+        with self._pending_lock:
+            if key in self._gets:
+                self._gets[key] += 1
         try:
             return super().wait_for_pending(result, callback=callback, propagate=propagate, **kwargs)
-        except self.TimeoutError:
-            if not result.on_ready.ready and id(result) in self._pending_results.concrete.get(result.id, {}):
+        finally:
+            with self._pending_lock:
+                self._gets[key] = self._gets.get(key, 0) - 1
+                last = self._gets[key] == 0
+                if self._gets[key] <= 0:
+                    del self._gets[key]
+            if last and not result.on_ready.ready:
                 self.remove_pending_result(result)
-            raise
+
+    def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Iterator[tuple[str, Any]]:
+        """The members of a group as they become ready: (id, meta), or (id, members) of a group in it."""
+        self._ensure_not_eager()
+        bucket: deque[Any] = deque()
+        nodes = [node for node in result.results if hasattr(node, "_cache")]
+        bucket.extend(node for node in result.results if not hasattr(node, "_cache"))
+        given: set[int] = set()
+        try:
+            for node in nodes:
+                self.result_consumer.collect(node, bucket)
+            yield from _take(bucket, given)
+            for _ in self._wait_for_pending(result, no_ack=no_ack, **kwargs):
+                yield from _take(bucket, given)
+            yield from _take(bucket, given)
+        finally:
+            self.result_consumer.collect_no_more(nodes, bucket)
+
+    def waiting_for(self, task_id: str) -> list[Any]:
+        """The result objects that wait for this task."""
+        with self._pending_lock:
+            return [result for waiting in self._pending_results for result in waiting.get(task_id, {}).values()]
+
+    def stop_waiting(self, task_id: str) -> None:
+        """Listen no longer, unless somebody has begun to wait meanwhile."""
+        with self._pending_lock:
+            if not self.waiting_for(task_id):
+                self.result_consumer.cancel_for(task_id)
+
+    def _add_pending_result(self, task_id: str, result: Any, weak: bool = False) -> None:
+        with self._pending_lock:
+            super()._add_pending_result(task_id, result, weak=weak)
+
+    def remove_pending_result(self, result: Any) -> Any:
+        """This object waits no longer. Also called by the garbage collector."""
+        with self._pending_lock:
+            return super().remove_pending_result(result)
 
 
 class SentinelResultBackend(ResultBackend, SentinelBackend):
@@ -212,3 +270,11 @@ class WireScript:
         """Run it; `client` is what Celery would have run it with."""
         del client
         return self._results.evaluate(self._script, keys, args)
+
+
+def _take(bucket: deque[Any], given: set[int]) -> Iterator[tuple[str, Any]]:
+    while bucket:
+        node = bucket.popleft()
+        if id(node) not in given:
+            given.add(id(node))
+            yield node.id, node._cache if hasattr(node, "_cache") else node.children

@@ -89,11 +89,10 @@ class ResultStore:
             self._send([record])
             return
         self._own()
-        self._waiting.append(record)
         if len(self._waiting) >= GROUP:
             self.flush()
-        else:
-            wake()
+        self._waiting.append(record)
+        wake()
 
     def flush(self) -> None:
         """Send what waits; it keeps waiting if that fails. Raises ServerLost, or what the server answers."""

@@ -54,7 +54,7 @@ class Alarm:
     def set(self, seconds: float) -> None:
         """Make the loop tick again in at most so many seconds."""
         now = time.monotonic()
-        if now < self._at <= now + seconds + 0.001:
+        if seconds and now < self._at <= now + seconds + 0.001:
             return
         self._at = now + seconds
         self._loop.add_reader(self._read, self._rung)  # the worker's reset of its loop forgets readers
@@ -148,10 +148,11 @@ class Transport(virtual.Transport):
 
         def on_tick() -> None:
             self.leases.flush()
-            self.poller.step()
+            delivered = self.poller.step()
             for descriptor in self.poller.wires():
                 loop.add_reader(descriptor, on_readable, descriptor)
-            alarm.set(self.poller.until_due(self.horizon))
+            # what was delivered may have called call_soon (acks do), which waits for the next round
+            alarm.set(0 if delivered else self.poller.until_due(self.horizon))
 
         def on_readable(descriptor: int) -> None:
             if descriptor not in self.poller.wires():

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from app.core.config import ROOT, Settings
 from app.core.errors import PlatformError
@@ -87,7 +88,7 @@ class Demo:
         self._step("The tasks that ran")
         self._out.print(self._table())
         failed = [asked for asked in self._seen if asked.status["status"] != "completed"]
-        self._out.print(f"[bold]{len(self._seen) - len(failed)} of {len(self._seen)} tasks completed.[/]")
+        self._out.print(f"{len(self._seen) - len(failed)} of {len(self._seen)} tasks completed.", style="bold")
         return 1 if failed else 0
 
     def _ingest(self) -> None:
@@ -168,11 +169,11 @@ class Demo:
 
     def _show(self, conversation: str) -> None:
         for turn in self._get(f"/conversations/{conversation}")["messages"]:
-            cited = "\n".join(f"[dim]source: {source['title']}, passage {source['position'] + 1}[/]"
-                              for source in turn["sources"])  # fmt: skip
+            said = Text(turn["text"])
+            for number, source in enumerate(turn["sources"], 1):
+                said.append(f"\n[{number}] {source['document_id']}, passage {source['position'] + 1}", style="dim")
             style = "white" if turn["role"] == "customer" else "green"
-            self._out.print(Panel(turn["text"] + (f"\n\n{cited}" if cited else ""), title=turn["role"],
-                                  title_align="left", border_style=style))  # fmt: skip
+            self._out.print(Panel(said, title=turn["role"], title_align="left", border_style=style))
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
@@ -188,7 +189,7 @@ class Demo:
 
     def _step(self, title: str) -> None:
         self._out.print()
-        self._out.rule(f"[bold]{title}", align="left")
+        self._out.rule(Text(title, style="bold"), align="left")
 
     def _post(self, path: str, **request: Any) -> dict[str, Any]:
         return _answered(self._client.post(path, **request))

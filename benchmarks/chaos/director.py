@@ -64,9 +64,8 @@ class Director:
         if self._schedule and time.monotonic() - self._began >= self._schedule[-1][0]:
             kind = self._schedule.pop()[1]
             if not self._do(kind, books):
-                self._schedule.append((0.0, kind))
                 # Another may find its victim meanwhile.
-                self._random.shuffle(self._schedule[-3:])
+                self._schedule.insert(max(0, len(self._schedule) - 2), (0.0, kind))
 
     def _do(self, kind: Kind, books: Books) -> bool:
         if not self._server.answers():
@@ -124,7 +123,8 @@ class Director:
         victim = self._random.choice(some)
         running = [run.mark for (_, pid, _), run in books.running.items() if pid == victim]
         self._note(Kind.CHILD, worker=pids[victim].name, pid=victim, running=running)
-        return _kill_pid(victim, pids[victim])
+        pids[victim].kill_child(victim)
+        return True
 
     def _on_worker(self, kind: Kind, books: Books) -> bool:
         # One that has not executed anything yet is still starting.
@@ -163,9 +163,7 @@ class Director:
         one.note = "did not end in 30 s" if victim.alive else f"took {one.until - one.at:.1f} s"
         self._crew.start_worker(place)
 
-    def _note(
-        self, kind: Kind, *, worker: str = "", pid: int = 0, running: list[str] | None = None
-    ) -> Disturbance:
+    def _note(self, kind: Kind, *, worker: str = "", pid: int = 0, running: list[str] | None = None) -> Disturbance:
         one = Disturbance(len(self.disturbances) + 1, kind, time.monotonic(), worker, pid, running=running or [])
         self.disturbances.append(one)
         self._say(f"{one}{f', running {len(one.running)}' if one.running else ''}")
@@ -173,15 +171,3 @@ class Director:
 
     def _in(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._tie), action))
-
-
-def _kill_pid(pid: int, worker: Process) -> bool:
-    import psutil
-
-    try:
-        child = psutil.Process(pid)
-        if child.ppid() == worker.pid:
-            child.kill()
-    except psutil.NoSuchProcess:
-        pass
-    return True

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "CHAOS_PLAN"
@@ -65,5 +66,6 @@ class Plan:
 
 def from_environment() -> Plan:
     """The plan of the run that started this process."""
-    given = json.loads(os.environ[VARIABLE])
-    return Plan(**{**given, "folder": Path(given["folder"]), "pools": tuple(given["pools"])})
+    given: dict[str, Any] = json.loads(os.environ[VARIABLE])
+    given |= {"folder": Path(given["folder"]), "pools": tuple(given["pools"])}
+    return Plan(**given)

@@ -63,6 +63,13 @@ class Process:
         except psutil.NoSuchProcess:
             return []
 
+    def kill_child(self, pid: int) -> None:
+        """SIGKILL to one of its pool processes, if it still is one."""
+        with suppress(psutil.NoSuchProcess):
+            child = psutil.Process(pid)
+            if child.ppid() == self.pid:
+                child.kill()
+
     def kill(self) -> None:
         """SIGKILL to the process itself; Celery's children ask the kernel to follow."""
         self.expected = True

@@ -51,7 +51,7 @@ class Producer:
         self._places: Counter[str] = Counter()
         self._ledger = Ledger(plan.accepted_log)
         self._stop = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGTERM, self._on_signal)
 
     def run(self) -> None:
         """Send until SIGTERM, or until the harness is gone."""
@@ -62,6 +62,9 @@ class Producer:
             while plan.hold.exists() and not self._stop.wait(0.05):
                 pass
             self._send(self._make(number))
+
+    def _on_signal(self, *_: object) -> None:
+        self._stop.set()
 
     def _make(self, number: int) -> Work:
         draw = self._random
@@ -83,7 +86,7 @@ class Producer:
     def _send(self, one: Work) -> None:
         self._ledger.write(OFFERED, one.mark, one.task_id, one.kind, one.key, one.place, one.countdown)
         try:
-            work.apply_async(
+            app.signature("chaos.work").apply_async(
                 (one.mark, one.seconds),
                 task_id=one.task_id,
                 countdown=one.countdown or None,

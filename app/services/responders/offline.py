@@ -19,7 +19,7 @@ from typing import Final
 
 from app.schemas.conversation import Source
 from app.services.responders.base import CUSTOMER, Reason, Reply, SourcePassage, Turn, last_question, without_citations
-from app.services.responders.words import all_words, content_words, sentences
+from app.services.responders.words import all_words, asks_for_number, content_words, has_number, sentences
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 20
@@ -31,6 +31,8 @@ FULL_COVERAGE = 0.65
 WORTH_ADDING = 0.5
 """A further sentence must gain at least this share of what the first one did."""
 TITLE_WEIGHT = 0.5
+NUMBER_FACTOR = 1.5
+"""How much better a sentence with a number answers "how long" or "how many"."""
 
 GREETINGS: Final = frozenset({
     "hi", "hello", "hey", "hallo", "good", "morning", "afternoon", "evening", "day", "there", "greetings",
@@ -125,14 +127,15 @@ def find_answer(question: str, passages: Iterable[SourcePassage], *, known: str 
     """Choose the sentences that cover the question; those that `known` already holds are left out."""
     asked = content_words(question)
     candidates = [item for item in _candidates(passages) if not known or item.text not in known]
+    wants_number = asks_for_number(question)
     weights = _weights(asked, candidates)
     seen = frozenset[str]().union(*(item.stems | item.title for item in candidates))
     unsaid, covered = set(asked), set[str]()
     chosen: list[Candidate] = []
     first_gain = 0.0
     while candidates and len(chosen) < MAX_SENTENCES:
-        best = max(candidates, key=lambda item: _gain(item, unsaid, weights))
-        gain = _gain(best, unsaid, weights)
+        best = max(candidates, key=lambda item: _gain(item, unsaid, weights, wants_number=wants_number))
+        gain = _gain(best, unsaid, weights, wants_number=wants_number)
         if gain <= first_gain * WORTH_ADDING:
             break
         first_gain = first_gain or gain
@@ -161,11 +164,12 @@ def _weights(asked: Iterable[str], candidates: list[Candidate]) -> dict[str, flo
     return {stem: 1 + math.log((1 + len(candidates)) / (1 + counts[stem])) for stem in asked}
 
 
-def _gain(item: Candidate, unsaid: set[str], weights: dict[str, float]) -> float:
+def _gain(item: Candidate, unsaid: set[str], weights: dict[str, float], *, wants_number: bool) -> float:
     own = sum(weights[stem] for stem in unsaid & item.stems)
     by_title = sum(weights[stem] for stem in (unsaid & item.title) - item.stems)
+    fitting = NUMBER_FACTOR if wants_number and has_number(item.text) else 1
     # A sentence of a hundred words covers much by chance, so it has to cover more.
-    return (own + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
+    return fitting * (own + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
 
 
 def _courtesy(text: str) -> str | None:

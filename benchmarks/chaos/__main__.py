@@ -1,0 +1,84 @@
+"""`python -m benchmarks.chaos`: kill at random, count, report. Exit code 0 only when every promise held."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.chaos.plan import POOLS, Plan
+from benchmarks.chaos.report import show, write
+from benchmarks.chaos.run import Chaos, NotStarted, Outcome
+from benchmarks.chaos.server import NoServer
+
+TRANSPORTS = ("laneway", "kombu")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; what is not given is the plan's default."""
+    given, default = argparse.ArgumentParser(prog="benchmarks.chaos", description=__doc__), Plan()
+    add = given.add_argument
+    add("--transport", choices=TRANSPORTS, default=default.transport)
+    add("--all", action="store_true", help="both transports one after the other, side by side in the report")
+    add("--seed", type=int, default=default.seed, help="the same seed plans the same kills and the same work")
+    add("--kills", type=int, default=default.kills, help="SIGKILLs of pool processes and workers; others come besides")
+    add("--seconds", type=float, default=default.seconds, help="over how long they are spread")
+    add("--lease", type=float, default=default.lease, help="laneway's lease in seconds")
+    add("--visibility", type=float, default=default.visibility, help="kombu's visibility timeout in seconds")
+    add("--margin", type=float, default=default.margin, help="seconds that recovery may take besides")
+    add("--pools", type=_pools, default=default.pools, help=f"workers, e.g. prefork,solo; of {', '.join(POOLS)}")
+    add("--producers", type=int, default=default.producers)
+    add("--rate", type=float, default=default.rate, help="tasks per second, all producers together")
+    add("--most-waiting", type=int, default=default.most_waiting, help="producers wait while more is unexecuted")
+    add("--fsync", choices=("always", "everysec"), default=default.fsync, help="the server's appendfsync")
+    add("--folder", type=Path, default=default.folder, help="where ledger, logs and report go")
+    add("--expect-clean", action=argparse.BooleanOptionalAction, default=None,
+        help="whether a broken promise is a failure (default: only laneway's)")  # fmt: skip
+    return given
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, report; the exit code: 0 when all is as expected, 1 when not, 2 when nothing could be run."""
+    options: dict[str, Any] = vars(parser().parse_args(argv))
+    out = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    both, expected = options.pop("all"), options.pop("expect_clean")
+    names = TRANSPORTS if both else (options["transport"],)
+    plans = [Plan(**{**_known(options), "transport": name}) for name in names]
+    try:
+        outcomes = [Chaos(plan, say=lambda line: out.print(line, markup=False)).run() for plan in plans]
+    except (NotStarted, NoServer) as error:
+        out.print(f"{error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    show(outcomes, out)
+    path = plans[0].folder / "report.json"
+    write(outcomes, path)
+    out.print(f"\nThe whole report: {path}")
+    return 0 if all(one.clean or not _matters(one, expected) for one in outcomes) else 1
+
+
+def _matters(one: Outcome, expected: bool | None) -> bool:
+    return one.plan.transport == "laneway" if expected is None else expected
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(Plan)}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _pools(text: str) -> tuple[str, ...]:
+    pools = tuple(text.split(","))
+    if unknown := set(pools) - POOLS.keys():
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return pools
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""One run: start everything, disturb it, let the rest be worked off, judge."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from benchmarks.chaos import profiles
+from benchmarks.chaos.crew import Crash, Crew
+from benchmarks.chaos.director import Director
+from benchmarks.chaos.disturbance import Disturbance, Kind
+from benchmarks.chaos.ledger import Books, Follower
+from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.server import Server, free_port
+from benchmarks.chaos.verdict import Promise, Terms, Verdict, judge, promises
+
+TICK_SECONDS = 0.05
+SAY_SECONDS = 5.0
+START_SECONDS = 60.0
+DRAIN_SECONDS = 20.0
+"""Besides the lease: how long the rest may take, with all workers up and nobody disturbing them."""
+
+
+class NotStarted(Exception):
+    """The workers did not begin to work, so there was nothing to disturb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A judged run."""
+
+    plan: Plan
+    server: str
+    verdict: Verdict
+    promises: list[Promise]
+    disturbances: list[Disturbance]
+    crashes: list[Crash]
+    would_not_stop: list[str]
+    drained: float | None
+    """Seconds until the last accepted task had ended and the server was empty; None: not by the deadline."""
+    took: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether all promises held."""
+        return all(promise.held for promise in self.promises)
+
+
+class Chaos:
+    """Builds up one transport's run in a folder of its own, which is emptied first."""
+
+    def __init__(self, plan: Plan, *, say: Callable[[str], None]) -> None:
+        self._plan = plan.under(plan.transport, port=free_port())
+        shutil.rmtree(self._plan.folder, ignore_errors=True)
+        self._plan.folder.mkdir(parents=True)
+        self._began, self._say_line = time.monotonic(), say
+        self._said = 0.0
+        self._server = Server(self._plan.folder / "server", port=self._plan.port, fsync=plan.fsync)
+        self._crew = Crew(self._plan)
+        self._follower = Follower(self._plan)
+
+    def run(self) -> Outcome:
+        """The whole of it; every process is gone afterwards."""
+        try:
+            self._server.start()
+            self._crew.start()
+            self._wait_for_work()
+            director = Director(self._plan, crew=self._crew, server=self._server, say=self._say)
+            self._disturb(director)
+            drained = self._drain()
+            return self._judge(director, drained)
+        finally:
+            self._crew.end()
+            self._server.kill()
+
+    def _wait_for_work(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        names = {one.name for one in self._crew.workers.values()}
+        while not names <= self._follower.refresh().last_began.keys():
+            if time.monotonic() > deadline or self._crew.crashes:
+                idle = ", ".join(sorted(names - self._follower.books.last_began.keys()))
+                raise NotStarted(f"nothing was executed by {idle}; see {self._plan.folder / 'logs'}")
+            self._crew.look()
+            time.sleep(TICK_SECONDS)
+        self._say("all workers work")
+
+    def _disturb(self, director: Director) -> None:
+        while not director.done:
+            books = self._follower.refresh()
+            self._hold(books)
+            director.step(books)
+            self._crew.look()
+            self._progress(books, director)
+            time.sleep(TICK_SECONDS)
+
+    def _hold(self, books: Books) -> None:
+        if books.waiting() > self._plan.most_waiting:
+            self._plan.hold.touch()
+        else:
+            self._plan.hold.unlink(missing_ok=True)
+
+    def _drain(self) -> float | None:
+        """Until everything accepted has ended, and the server holds nothing that could run again."""
+        began = time.monotonic()
+        self._crew.end_producers()
+        self._say("producers ended, the rest is worked off")
+        while (now := time.monotonic()) < began + self._plan.patience + DRAIN_SECONDS:
+            books = self._follower.refresh()
+            if not books.waiting() and not self._left():
+                return now - began
+            self._crew.look()
+            self._progress(books, None)
+            time.sleep(0.2)
+        return None
+
+    def _left(self) -> int:
+        try:
+            return profiles.left(self._plan)
+        except (RedisError, OSError):
+            return 1
+
+    def _judge(self, director: Director, drained: float | None) -> Outcome:
+        books = self._follower.refresh()
+        missing = [o.task_id for o in books.offers.values() if o.accepted_at and o.mark not in books.ended]
+        held = profiles.held(self._plan, missing) if missing else {}
+        version = self._server.version()
+        lives = self._crew.lives()
+        would_not_stop = self._crew.end_workers()
+        terms = Terms(patience=self._plan.patience, margin=self._plan.margin, held=held)
+        verdict = judge(self._follower.refresh(), director.disturbances, terms=terms, lives=lives)
+        return Outcome(
+            plan=self._plan,
+            server=version,
+            verdict=verdict,
+            promises=promises(verdict, terms=terms, ordered=self._plan.transport == "laneway"),
+            disturbances=director.disturbances,
+            crashes=self._crew.crashes,
+            would_not_stop=would_not_stop,
+            drained=drained,
+            took=time.monotonic() - self._began,
+        )
+
+    def _progress(self, books: Books, director: Director | None) -> None:
+        if time.monotonic() - self._said < SAY_SECONDS:
+            return
+        self._said = time.monotonic()
+        counts: dict[Kind, int] = director.counts() if director else {}
+        done = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+        self._say(f"accepted {books.accepted}, ended {len(books.ended)}, waiting {books.waiting()}; {done}")
+
+    def _say(self, line: str) -> None:
+        self._say_line(f"[{self._plan.transport} {time.monotonic() - self._began:6.1f} s] {line}")

@@ -1,0 +1,182 @@
+"""Real Celery workers on the transport."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laneway import Engine, Message, State, message_options
+from tests.fixtures.valkey import RedisUrls
+
+ROOT = Path(__file__).parents[3]
+APP = "tests.integration.engine.celery_app"
+
+
+class Worker:
+    """A worker in a process of its own."""
+
+    def __init__(self, pool: str, log: Path, *options: str) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO", "-P", pool, *options]
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_until_ready(self) -> Worker:
+        wait_for(lambda: " ready." in self.log.read_text())
+        return self
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, 9)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(30)
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def app(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
+    monkeypatch.setenv("BROKER", redis_urls.broker)
+    monkeypatch.setenv("BACKEND", redis_urls.backend)
+    module = importlib.reload(importlib.import_module(APP))
+    yield module
+    module.app.close()
+
+
+@pytest.fixture
+def start(app: Any, tmp_path: Path) -> Generator[Start]:
+    workers: list[Worker] = []
+
+    def start_one(pool: str, *options: str) -> Worker:
+        name = f"w{len(workers)}"
+        workers.append(Worker(pool, tmp_path / f"{name}.log", "-n", f"{name}@test", *options))
+        return workers[-1]
+
+    yield start_one
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+@pytest.fixture
+def broker(redis_urls: RedisUrls) -> Generator[Engine]:
+    engine = Engine.from_url(redis_urls.broker)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_canvas_countdown_retry_and_control_work(app: Any, start: Start, broker: Engine, pool: str) -> None:
+    worker = start(pool, "-c", "2").wait_until_ready()
+    from celery import chain, chord
+
+    assert app.add.delay(1, 2).get(timeout=20) == 3
+    assert chain(app.add.s(1, 2), app.add.s(4))().get(timeout=20) == 7
+    assert chord([app.add.s(n, n) for n in range(4)], app.total.s())().get(timeout=20) == 12
+    assert app.flaky.delay().get(timeout=20) == 2
+    began = time.monotonic()
+    assert app.add.apply_async((1, 1), countdown=0.6).get(timeout=20) == 2
+    assert 0.55 < time.monotonic() - began < 2
+    assert app.app.control.ping(timeout=2) == [{"w0@test": {"ok": "pong"}}]
+    assert "tests.integration.engine.celery_app.add" in app.app.control.inspect(timeout=2).registered()["w0@test"]
+    assert worker.stop() == 0
+    stats = broker.stats(["celery"])[0]
+    assert (stats.waiting, stats.leased, stats.dead) == (0, 0, 0)
+
+
+def test_a_countdown_waits_in_the_broker_and_not_in_the_worker(app: Any, start: Start, broker: Engine) -> None:
+    start("solo").wait_until_ready()
+    app.add.apply_async((1, 1), countdown=60)
+    wait_for(lambda: broker.stats(["celery"])[0].scheduled == 1)
+    assert app.app.control.inspect(timeout=2).scheduled() == {"w0@test": []}
+
+
+def test_a_killed_worker_s_task_runs_again_elsewhere_and_a_long_one_runs_once(
+    app: Any, start: Start, tmp_path: Path
+) -> None:
+    first = start("prefork", "-c", "1").wait_until_ready()
+    app.note.delay(str(tmp_path), "lost", 60)
+    wait_for((tmp_path / "lost").exists)
+    first.kill()
+    (tmp_path / "lost").write_text("")
+    start("threads", "-c", "2").wait_until_ready()
+    wait_for(lambda: "start" in (tmp_path / "lost").read_text())
+    app.note.delay(str(tmp_path), "long", 6).get(timeout=30)
+    assert (tmp_path / "long").read_text().count("start") == 1, "three leases long, renewed all the while"
+
+
+def test_a_warm_shutdown_finishes_what_runs_and_gives_the_rest_back_uncounted(
+    app: Any, start: Start, broker: Engine, tmp_path: Path
+) -> None:
+    worker = start("prefork", "-c", "1").wait_until_ready()
+    for number in range(6):
+        app.note.delay(str(tmp_path), f"n{number}", 0.7)
+    wait_for((tmp_path / "n0").exists)
+    assert worker.stop() == 0
+
+    finished = sum("end" in file.read_text() for file in tmp_path.glob("n?"))
+    started = len(list(tmp_path.glob("n?")))
+    left = broker.peek("celery", State.READY)
+    assert finished == started
+    assert len(left) == 6 - finished
+    assert {peeked.deliveries for peeked in left} == {0}
+    assert broker.stats(["celery"])[0].leased == 0
+
+
+def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Start, tmp_path: Path) -> None:
+    start("threads", "-c", "6").wait_until_ready()
+    headers = message_options(key="customer-1")
+    results = [app.note.apply_async((str(tmp_path), f"k{n}", 0.1), headers=headers) for n in range(5)]
+    for result in results:
+        result.get(timeout=20)
+    spans = [[float(line.split()[1]) for line in (tmp_path / f"k{n}").read_text().splitlines()] for n in range(5)]
+    assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:], strict=False)), spans
+
+
+def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:
+    start("solo").wait_until_ready()
+    app.refuse.delay()
+    app.app.send_task("nobody.knows.this")
+    broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
+    wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
+    reasons = sorted(peeked.burial.reason for peeked in broker.peek("celery", State.DEAD) if peeked.burial)
+    assert reasons == ["malformed", "rejected", "rejected"]
+    assert app.add.delay(2, 2).get(timeout=20) == 4
+
+
+def test_workers_go_on_after_the_broker_was_restarted(app: Any, start: Start, redis_urls: RedisUrls) -> None:
+    start("prefork", "-c", "1").wait_until_ready()
+    assert app.add.delay(1, 1).get(timeout=20) == 2
+    redis_urls.valkey.restart()
+    wait_for(lambda: app.add.apply_async((2, 3), retry=True).get(timeout=5) == 5, seconds=40)
+
+
+def wait_for(check: Callable[[], bool], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if check():
+                return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, f"did not happen in {seconds} s"
+        time.sleep(0.05)
