@@ -35,6 +35,7 @@ _TASK_DEFAULTS: dict[str, Any] = {
     "stamped_headers": None,
     "stamps": {},
 }
+_CONTENT = (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8"))
 _EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 _FROM_ID = ("id", "root_id")
 _missing = object()
@@ -118,11 +119,17 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
         meta["n"] = 1
     if info.get("exchange"):
         meta["r"] = [info["exchange"], info.get("routing_key", "")]
-    meta |= {key: value for key, value in (("h", headers), ("p", properties)) if value}
-    for key, field, default in (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8")):
-        if raw[field] != default:
-            meta[key] = raw[field]
-    body = raw["body"]
+    kept = (
+        ("h", headers, {}),
+        ("p", properties, {}),
+        *((key, raw[field], default) for key, field, default in _CONTENT),
+    )
+    meta |= {key: value for key, value, default in kept if value != default}
+    body = _pack_body(raw["body"], meta)
+    return (json.dumps(meta, separators=(",", ":")).encode() if meta else b"") + b"\0" + body
+
+
+def _pack_body(body: str | bytes, meta: dict[str, Any]) -> bytes:
     if isinstance(body, bytes):
         meta["b"] = 1
     else:
@@ -130,7 +137,7 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
     if body.endswith(_EMBED):
         meta["c"] = 1
         body = body[: -len(_EMBED)]
-    return (json.dumps(meta, separators=(",", ":")).encode() if meta else b"") + b"\0" + body
+    return body
 
 
 def _unpack_body(body: bytes, meta: dict[str, Any]) -> str | bytes:

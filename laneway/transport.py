@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import sys
 import time
 import weakref
@@ -125,7 +124,7 @@ class Transport(virtual.Transport):
         self.engine.close()
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver something, waiting up to `timeout` seconds for it; raises socket.timeout when nothing comes."""
+        """Deliver something, waiting up to `timeout` seconds for it; raises TimeoutError when nothing comes."""
         del connection
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -138,7 +137,7 @@ class Transport(virtual.Transport):
             if deadline is not None and time.monotonic() >= deadline:
                 if self.poller.step():
                     return
-                raise socket.timeout
+                raise TimeoutError
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let Celery's event loop do the waiting."""

@@ -122,6 +122,8 @@ class StorageSettings(Group):
     def _known_database(self) -> StorageSettings:
         if self.url.partition(":")[0] not in {"sqlite", "postgresql+psycopg"}:
             raise ValueError("DATABASE_URL must start with sqlite:/// or postgresql://")
+        if not _has_valid_port(self.url):
+            raise ValueError("DATABASE_URL must have a number from 1 to 65535 for its port, or none")
         return self
 
 
@@ -245,6 +247,13 @@ def _problem(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _with_driver(url: str) -> str:

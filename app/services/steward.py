@@ -107,10 +107,8 @@ class Steward(Thread):
         """Send again what was sent, has not started, and is in no queue."""
         before = clock.now() - LOST_AFTER
         with self._database.reading() as session:
-            counts = task_runs.count_sent(session, oldest_before=before)
-        return sum(
-            self._send_lost(queue, before) for queue, count in counts.items() if self._broker.size(queue) < count
-        )
+            queues = task_runs.queues_published_before(session, before)
+        return sum(self._send_lost(queue, before) for queue in queues)
 
     def queue_deliveries(self) -> int:
         """Queue the stored webhook deliveries whose queueing failed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run, report; the exit code: 0 when all is as expected, 1 when not, 2 when nothing could be run."""
     options: dict[str, Any] = vars(parser().parse_args(argv))
     out = Console(highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    signal.signal(signal.SIGTERM, _on_signal)
     both, expected = options.pop("all"), options.pop("expect_clean")
     names = TRANSPORTS if both else (options["transport"],)
-    plans = [Plan(**{**_known(options), "transport": name}) for name in names]
+    plans = [replace(Plan(**options), transport=name) for name in names]
     try:
         outcomes = [Chaos(plan, say=lambda line: out.print(line, markup=False)).run() for plan in plans]
     except (NotStarted, NoServer) as error:
@@ -68,9 +68,8 @@ def _matters(one: Outcome, expected: bool | None) -> bool:
     return one.plan.transport == "laneway" if expected is None else expected
 
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(Plan)}
-    return {name: value for name, value in options.items() if name in names}
+def _on_signal(*_: object) -> None:
+    sys.exit(130)
 
 
 def _pools(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from random import Random
 from uuid import UUID
 
-from benchmarks.chaos.app import app, plan, work
+from benchmarks.chaos.app import app, plan
 from benchmarks.chaos.ledger import ACCEPTED, OFFERED, REFUSED, Ledger
 from benchmarks.chaos.profiles import headers
 

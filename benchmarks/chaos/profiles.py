@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -25,12 +24,11 @@ def celery_settings(plan: Plan) -> dict[str, Any]:
     if plan.transport == "kombu":
         options: dict[str, Any] = {"visibility_timeout": plan.visibility}
         return {"broker_url": f"{base}/0", "result_backend": f"{base}/1", "broker_transport_options": options}
-    own = hasattr(importlib.import_module("laneway"), "ResultBackend")
     return {
         "broker_url": f"{base}/0",
         "broker_transport": "laneway:Transport",
         "broker_transport_options": {"lease": plan.lease},
-        "result_backend": f"laneway:ResultBackend+{base}/1" if own else f"{base}/1",
+        "result_backend": f"laneway.backend:ResultBackend+{base}/1",
     }
 
 

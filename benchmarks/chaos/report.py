@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.chaos.run import Outcome
-from benchmarks.chaos.verdict import Finding, quantiles, summary
+from benchmarks.chaos.verdict import STUCK, Finding, quantiles, summary
 
 SHOWN = 5
 """Findings of each kind on the terminal; the JSON file has them all."""
@@ -51,7 +51,7 @@ def _rows(one: Outcome) -> dict[str, str]:
     verdict = one.verdict
     kinds = Counter(str(disturbance.kind) for disturbance in one.disturbances)
     reasons = ", ".join(f"{kind} {count}" for kind, count in sorted(verdict.explained_by.items()))
-    stuck = sum("still in" in finding.what for finding in verdict.lost)
+    stuck = sum(STUCK in finding.what for finding in verdict.lost)
     return {
         "redelivery after (lease, visibility timeout)": f"{one.plan.patience:g} s",
         "disturbances": ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),

@@ -130,7 +130,7 @@ class Chaos:
         version = self._server.version()
         lives = self._crew.lives()
         would_not_stop = self._crew.end_workers()
-        terms = Terms(patience=self._plan.patience, margin=self._plan.margin, held=held)
+        terms = Terms(patience=self._plan.patience, margin=self._plan.margin, origin=self._began, held=held)
         verdict = judge(self._follower.refresh(), director.disturbances, terms=terms, lives=lives)
         return Outcome(
             plan=self._plan,

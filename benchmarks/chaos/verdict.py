@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,10 @@ STALL_SECONDS, STALL_TASKS = 20.0, 200
 """A worker that begins nothing for so long, while others begin so many, has stopped consuming."""
 EARLY_SECONDS = 0.01
 """Below that a delayed task that began early is the clocks' doing."""
+
+
+STUCK = "still in"
+"""How a lost task's finding says that the server has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """By what a run is judged. `held`: task ids that the server still had at the end, and where."""
+    """By what a run is judged. `origin`: the time at which histories begin to count.
+
+    `held`: task ids that the server still had at the end, and where.
+    """
 
     patience: float
     margin: float
+    origin: float = 0.0
     held: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -89,20 +97,7 @@ class Terms:
 
 def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> Verdict:
     """All figures from the ledger and the director's notes."""
-    verdict = Verdict(
-        offered=len(books.offers),
-        accepted=books.accepted,
-        refused=sum(bool(offer.refused) for offer in books.offers.values()),
-        executed=len(books.ended),
-        runs=sum(map(len, books.runs.values())),
-    )
-    for offer in books.offers.values():
-        _judge_task(verdict, offer, books.runs.get(offer.mark, []), disturbances, terms)
-    verdict.explained_by = dict(Counter(by.split()[1] for one in verdict.duplicated for by in one.explained_by))
-    _judge_recovery(verdict, books, disturbances, terms)
-    _judge_order(verdict, books, disturbances)
-    verdict.stalled = _stalls(books, lives, disturbances)
-    return verdict
+    return _Judge(books, disturbances, terms=terms).judge(lives)
 
 
 def promises(verdict: Verdict, *, terms: Terms, ordered: bool) -> list[Promise]:
@@ -129,91 +124,148 @@ def promises(verdict: Verdict, *, terms: Terms, ordered: bool) -> list[Promise]:
     return held
 
 
-def _judge_task(
-    verdict: Verdict, offer: Offer, runs: Sequence[Run], disturbances: Sequence[Disturbance], terms: Terms
-) -> None:
-    ended = sum(run.ended is not None for run in runs)
-    if offer.accepted_at is not None and not ended:
-        verdict.lost.append(_lost(offer, runs, disturbances, terms))
-    hits = [one for one in disturbances if any(one.hit(run) for run in runs)]
-    verdict.at_risk += sum(one.hit(run) for one in hits for run in runs)
-    # Each repetition needs an execution before it that was hit.
-    broken = sum(any(one.hit(run) for one in hits) for run in runs)
-    enough = broken >= len(runs) - 1
-    history = _history(offer, runs)
-    if ended > 1:
-        by = tuple(map(str, hits)) if enough else ()
-        verdict.duplicated.append(_finding(offer, f"ended {ended} times", by, history))
-    elif len(runs) > 1 and not enough:
-        what = f"begun {len(runs)} times, {broken} of them hit"
-        verdict.reruns_unexplained.append(_finding(offer, what, (), history))
-    if runs:
-        waited = runs[0].began - offer.due
+class _Judge:
+    def __init__(self, books: Books, disturbances: Sequence[Disturbance], *, terms: Terms) -> None:
+        self._books, self._disturbances, self._terms = books, disturbances, terms
+        self._verdict = Verdict(
+            offered=len(books.offers),
+            accepted=books.accepted,
+            refused=sum(bool(offer.refused) for offer in books.offers.values()),
+            executed=len(books.ended),
+            runs=sum(map(len, books.runs.values())),
+        )
+
+    def judge(self, lives: Sequence[Life]) -> Verdict:
+        verdict = self._verdict
+        for offer in self._books.offers.values():
+            runs = self._books.runs.get(offer.mark, [])
+            self._count(offer, runs)
+            if runs:
+                self._time(offer, runs)
+        reasons = Counter(by.split()[1] for one in verdict.duplicated for by in one.explained_by)
+        verdict.explained_by = dict(reasons)
+        for mark, runs in self._books.runs.items():
+            self._recovery(self._books.offers[mark], runs)
+        self._resumption()
+        self._order()
+        verdict.stalled = _stalls(self._books, lives, self._disturbances)
+        return verdict
+
+    def _count(self, offer: Offer, runs: Sequence[Run]) -> None:
+        verdict = self._verdict
+        ended = sum(run.ended is not None for run in runs)
+        if offer.accepted_at is not None and not ended:
+            verdict.lost.append(self._lost(offer, runs))
+        hits = [one for one in self._disturbances if any(one.hit(run) for run in runs)]
+        verdict.at_risk += sum(one.hit(run) for one in hits for run in runs)
+        # Each repetition needs an execution before it that was hit.
+        broken = sum(any(one.hit(run) for one in hits) for run in runs)
+        enough = broken >= len(runs) - 1
+        if ended > 1:
+            what = f"ended {ended} times, {broken} of {len(runs)} executions hit"
+            by = tuple(map(str, hits)) if enough else ()
+            verdict.duplicated.append(self._finding(offer, runs, what, by=by))
+        elif len(runs) > 1 and not enough:
+            what = f"begun {len(runs)} times, {broken} of them hit"
+            verdict.reruns_unexplained.append(self._finding(offer, runs, what))
+
+    def _time(self, offer: Offer, runs: Sequence[Run]) -> None:
+        verdict, waited = self._verdict, runs[0].began - offer.due
         verdict.waited.append(max(0.0, waited))
-        if waited > terms.limit:
-            verdict.late.append(_finding(offer, f"began {waited:.1f} s after it was due", (), history))
+        if waited > self._terms.limit:
+            verdict.late.append(self._finding(offer, runs, f"began {waited:.1f} s after it was due"))
         if offer.countdown and waited < -EARLY_SECONDS:
-            verdict.early.append(_finding(offer, f"began {-waited:.3f} s early", (), history))
+            verdict.early.append(self._finding(offer, runs, f"began {-waited:.3f} s early"))
 
+    def _lost(self, offer: Offer, runs: Sequence[Run]) -> Finding:
+        where = self._terms.held.get(offer.task_id)
+        state = f"{STUCK} {where}" if where else "gone from the server"
+        last = runs[-1].began if runs else offer.due
+        hits = tuple(str(one) for one in self._disturbances if any(one.hit(run) for run in runs))
+        others = [one for one in self._disturbances if one.kind is not Kind.PRODUCER]
+        near = min(others, key=lambda one: abs(one.at - last), default=None)
+        by = hits or ((f"near {near} ({near.at - last:+.2f} s)",) if near else ())
+        what = f"begun {len(runs)} times, never ended" if runs else "never begun"
+        return self._finding(offer, runs, f"{what}; {state}", by=by)
 
-def _lost(offer: Offer, runs: Sequence[Run], disturbances: Sequence[Disturbance], terms: Terms) -> Finding:
-    where = terms.held.get(offer.task_id)
-    state = f"still in {where}" if where else "gone from the server"
-    last = runs[-1].began if runs else offer.due
-    hits = tuple(str(one) for one in disturbances if any(one.hit(run) for run in runs))
-    near = min((one for one in disturbances if one.kind is not Kind.PRODUCER), key=lambda one: abs(one.at - last),
-               default=None)  # fmt: skip
-    by = hits or ((f"near {near} ({near.at - last:+.2f} s)",) if near else ())
-    what = f"begun {len(runs)} times, never ended" if runs else "never begun"
-    return _finding(offer, f"{what}; {state}", by, _history(offer, runs))
-
-
-def _judge_recovery(verdict: Verdict, books: Books, disturbances: Sequence[Disturbance], terms: Terms) -> None:
-    away = [one for one in disturbances if one.kind is Kind.SERVER]
-    for mark, runs in books.runs.items():
-        for one in (d for d in disturbances if d.kind in (*KILLS, Kind.STOP)):
-            again = next((run.began for run in runs if run.began > one.at), None)
-            if again is None or not any(one.interrupted(run) for run in runs):
+    def _recovery(self, offer: Offer, runs: Sequence[Run]) -> None:
+        for one in self._disturbances:
+            if one.kind not in (*KILLS, Kind.STOP) or not any(one.interrupted(run) for run in runs):
                 continue
-            verdict.recovery.append(again - one.at)
-            pauses = sum(max(0.0, min(gap.until, again) - max(gap.at, one.at)) for gap in away)
-            if again - one.at > terms.limit + pauses:
-                what = f"began again {again - one.at:.1f} s after {one}"
-                offer = books.offers[mark]
-                verdict.over_limit.append(_finding(offer, what, (str(one),), _history(offer, runs)))
-    begun = sorted((books.offers[mark].at, runs[0].began) for mark, runs in books.runs.items())
-    for one in away:
-        first = min((began for at, began in begun if at > one.until), default=None)
-        if first is not None:
-            verdict.resumed.append(first - one.at)
+            again = next((run.began for run in runs if run.began > one.at), None)
+            if again is None:
+                continue  # it is lost, or the worker was killed between the task's end and the ledger
+            took, limit = again - one.at, self._terms.limit + self._away(one.at, again)
+            self._verdict.recovery.append(took)
+            if took > limit:
+                found = self._finding(offer, runs, f"began again {took:.1f} s after {one}", by=(str(one),))
+                self._verdict.over_limit.append(found)
 
+    def _away(self, since: float, until: float) -> float:
+        """For how long there was no server between the two."""
+        gaps = [(one.at, one.until) for one in self._disturbances if one.kind is Kind.SERVER]
+        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps)
 
-def _judge_order(verdict: Verdict, books: Books, disturbances: Sequence[Disturbance]) -> None:
-    keys: dict[str, list[tuple[Offer, Run]]] = {}
-    for mark, runs in books.runs.items():
-        offer = books.offers[mark]
-        if offer.key:
-            keys.setdefault(offer.key, []).extend((offer, run) for run in runs)
-    for entries in keys.values():
-        entries.sort(key=lambda entry: entry[1].began)
-        verdict.keyed += len(entries)
+    def _resumption(self) -> None:
+        books = self._books
+        begun = [(books.offers[mark].at, runs[0].began) for mark, runs in books.runs.items()]
+        for one in self._disturbances:
+            after = [began for offered, began in begun if offered > one.until]
+            if one.kind is Kind.SERVER and after:
+                self._verdict.resumed.append(min(after) - one.at)
+
+    def _order(self) -> None:
+        keys: dict[str, list[tuple[Offer, Run]]] = {}
+        for mark, runs in self._books.runs.items():
+            offer = self._books.offers[mark]
+            if offer.key:
+                keys.setdefault(offer.key, []).extend((offer, run) for run in runs)
+        for entries in keys.values():
+            entries.sort(key=lambda entry: entry[1].began)
+            self._verdict.keyed += len(entries)
+            self._order_of_key(entries)
+
+    def _order_of_key(self, entries: Sequence[tuple[Offer, Run]]) -> None:
         furthest = entries[0][0]
         for (_, before), (offer, run) in pairwise(entries):
+            what = ""
             if offer.place < furthest.place:
                 what = f"place {offer.place} of {offer.key} began after place {furthest.place}"
-                verdict.order.append(_finding(offer, what, (), (*_history(offer, [run]), *_history(furthest, []))))
-            elif offer.mark != before.mark and _effective_end(before, disturbances) > run.began:
+            elif offer.mark != before.mark and self._over(before) > run.began:
                 what = f"place {offer.place} of {offer.key} began while {before.mark} was executed"
-                verdict.order.append(_finding(offer, what, (), _history(offer, [before, run])))
+            if what:
+                runs = (*self._books.runs[furthest.mark], *self._books.runs[offer.mark])
+                self._verdict.order.append(self._finding(offer, runs, what))
             furthest = max(furthest, offer, key=lambda one: one.place)
 
+    def _over(self, run: Run) -> float:
+        """When the run was over as far as others are concerned: its process's death, or its stop past the lease."""
+        cuts = [one.at for one in self._disturbances if one.interrupted(run)]
+        if run.ended is None:
+            return min(cuts, default=run.began)
+        return min([run.ended, *cuts])
 
-def _effective_end(run: Run, disturbances: Iterable[Disturbance]) -> float:
-    """When the run was over as far as others are concerned: with its process's death, or its stop past the lease."""
-    cuts = [one.at for one in disturbances if one.interrupted(run)]
-    if run.ended is None:
-        return min(cuts, default=run.began)
-    return min([run.ended, *cuts])
+    def _finding(self, offer: Offer, runs: Sequence[Run], what: str, *, by: tuple[str, ...] = ()) -> Finding:
+        return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._history(offer, runs)))
+
+    def _history(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
+        """The task's life, and what was done meanwhile to those who had it: seconds of the run."""
+        zero = self._terms.origin
+        accepted = "never accepted" if offer.accepted_at is None else f"accepted {offer.accepted_at - zero:.3f}"
+        yield f"{offer.mark} offered {offer.at - zero:.3f}, {accepted}, due {offer.due - zero:.3f}"
+        lines: list[tuple[float, str]] = []
+        for run in runs:
+            end = "never ended" if run.ended is None else f"ended {run.ended - zero:.3f}"
+            line = f"{run.mark} on {run.worker} pid {run.pid}: began {run.began - zero:.3f}, {end}"
+            lines.append((run.began, line))
+        last = max((run.ended or run.began for run in runs), default=offer.due)
+        workers = {run.worker for run in runs}
+        for one in self._disturbances:
+            concerned = one.worker in workers or one.kind in (Kind.SERVER, Kind.CUT)
+            if concerned and offer.at <= one.at <= last + 1:
+                until = f" until {one.until - zero:.3f}" if one.until else ""
+                lines.append((one.at, f"{one} at {one.at - zero:.3f}{until}"))
+        yield from (line for _, line in sorted(lines))
 
 
 def _stalls(books: Books, lives: Sequence[Life], disturbances: Sequence[Disturbance]) -> list[str]:
@@ -231,26 +283,13 @@ def _stalls(books: Books, lives: Sequence[Life], disturbances: Sequence[Disturba
     return found
 
 
-def _finding(offer: Offer, what: str, by: tuple[str, ...], history: tuple[str, ...]) -> Finding:
-    return Finding(offer.mark, offer.task_id, offer.kind, what, by, history)
-
-
-def _history(offer: Offer, runs: Sequence[Run]) -> tuple[str, ...]:
-    def line(run: Run) -> str:
-        end = "never ended" if run.ended is None else f"ended {run.ended:.3f}"
-        return f"{run.mark} on {run.worker} pid {run.pid}: began {run.began:.3f}, {end}"
-
-    accepted = "not accepted" if offer.accepted_at is None else f"accepted {offer.accepted_at:.3f}"
-    return (f"{offer.mark} offered {offer.at:.3f}, {accepted}, due {offer.due:.3f}", *map(line, runs))
-
-
 def summary(verdict: Verdict) -> dict[str, Any]:
     """The figures to compare, as plain values."""
     return {
         "accepted": verdict.accepted,
         "executed": verdict.executed,
         "lost": len(verdict.lost),
-        "lost_still_in_server": sum("still in" in one.what for one in verdict.lost),
+        "lost_still_in_server": sum(STUCK in one.what for one in verdict.lost),
         "duplicated": len(verdict.duplicated),
         "duplicated_unexplained": len(verdict.unexplained),
         "duplicated_explained_by": verdict.explained_by,

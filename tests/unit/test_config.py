@@ -206,3 +206,14 @@ def test_groups_can_be_built_in_code_with_their_field_names() -> None:
     webhooks = config.WebhookSettings.model_validate({"facebook_app_secret": SecretStr("s")})
 
     assert webhooks.facebook_app_secret == SecretStr("s")
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "99999"])
+def test_a_database_url_with_an_impossible_port_is_refused(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://user:hidden@127.0.0.1:{port}/laneway")
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert "DATABASE_URL" in str(refused.value)
+    assert "hidden" not in str(refused.value)

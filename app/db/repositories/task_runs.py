@@ -225,15 +225,10 @@ def published_before(
     )
 
 
-def count_sent(session: Session, *, oldest_before: datetime) -> dict[str, int]:
-    """Per queue, how many tasks were sent and have not been started; only queues with one sent before that moment."""
-    rows = session.execute(
-        select(TaskRun.queue, func.count())
-        .where(TaskRun.state == State.PENDING)
-        .group_by(TaskRun.queue)
-        .having(func.min(TaskRun.published_at) < oldest_before)
-    )
-    return {row[0]: row[1] for row in rows}
+def queues_published_before(session: Session, moment: datetime) -> Sequence[str]:
+    """The queues with a task that was sent before `moment` and has not been started since."""
+    waiting = select(TaskRun.queue).where(TaskRun.state == State.PENDING, TaskRun.published_at < moment)
+    return session.scalars(waiting.distinct()).all()
 
 
 def by_state(

@@ -112,7 +112,8 @@ end
 local function free_if_last(q, m)
   if not m.unique or m.mode == FOR_TIME then return end
   for _, id in ipairs(siblings(q, m)) do
-    if not call('ZSCORE', q.dead, id) and load(q, id).unique == m.unique then return end
+    local other = load(q, id)
+    if other.unique == m.unique and other.mode ~= FOR_TIME and not call('ZSCORE', q.dead, id) then return end
   end
   free(q, m)
 end

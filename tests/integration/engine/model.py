@@ -379,7 +379,8 @@ class Model:
         if not unique or unique.mode is UniqueMode.FOR_TIME:
             return
         for other in q.of_task(item.message.task_id, but=item.id):
-            carried = other.message.unique and other.message.unique.key == unique.key
+            theirs = other.message.unique
+            carried = theirs and theirs.key == unique.key and theirs.mode is not UniqueMode.FOR_TIME
             if carried and other.state is not State.DEAD:
                 return
         self._free(q, item)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Star
     for result in results:
         result.get(timeout=20)
     spans = [[float(line.split()[1]) for line in (tmp_path / f"k{n}").read_text().splitlines()] for n in range(5)]
-    assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:], strict=False)), spans
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans)), spans
 
 
 def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:

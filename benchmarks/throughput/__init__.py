@@ -1,0 +1,1 @@
+"""How fast jobs go in and out, side by side with stock Celery: `python -m benchmarks.throughput`."""

@@ -1,0 +1,135 @@
+"""The server of the benchmark, and its own books."""
+
+# redis-py types its commands in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+from app.dev.valkey import answers, find_binary
+from benchmarks.throughput.contestants import BROKER_DB, RESULT_DB
+
+START_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the server has done since it started. Commands count those inside scripts, too."""
+
+    commands: int
+    reads: int
+    bytes_in: int
+    bytes_out: int
+    cpu: float
+    """Seconds of its main thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The server's share in one job. A read is what one client sent in one go: about a round trip."""
+
+    commands: float
+    reads: float
+    cpu_us: float
+    bytes_in: float
+    bytes_out: float
+
+
+class Server:
+    """A server at `url` (without a database) that belongs to the benchmark alone."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._broker = redis.Redis.from_url(f"{url}/{BROKER_DB}")
+        self._results = redis.Redis.from_url(f"{url}/{RESULT_DB}")
+        self._own_calls = 0
+
+    def empty(self) -> None:
+        """Throw everything away."""
+        self._own_calls += 1
+        self._broker.flushall()
+
+    def results(self) -> int:
+        """How many results there are: a neutral count of the jobs that are done."""
+        self._own_calls += 1
+        return cast("int", self._results.dbsize())
+
+    def memory(self) -> int:
+        """Bytes in use."""
+        return int(self.info()["used_memory"])
+
+    def info(self) -> dict[str, Any]:
+        """All of INFO."""
+        self._own_calls += 1
+        return cast("dict[str, Any]", self._broker.info())
+
+    def books(self) -> Books:
+        """The books as they are now, without what the benchmark itself asked."""
+        info = self.info()
+        cpu = info.get("used_cpu_user_main_thread", info["used_cpu_user"])
+        cpu += info.get("used_cpu_sys_main_thread", info["used_cpu_sys"])
+        return Books(
+            commands=int(info["total_commands_processed"]) - self._own_calls,
+            reads=int(info["total_reads_processed"]) - self._own_calls,
+            bytes_in=int(info["total_net_input_bytes"]),
+            bytes_out=int(info["total_net_output_bytes"]),
+            cpu=float(cpu),
+        )
+
+    def cost(self, before: Books, jobs: int) -> Cost:
+        """What one of these jobs cost since `before`."""
+        after = self.books()
+        return Cost(
+            commands=(after.commands - before.commands) / jobs,
+            reads=(after.reads - before.reads) / jobs,
+            cpu_us=(after.cpu - before.cpu) / jobs * 1e6,
+            bytes_in=(after.bytes_in - before.bytes_in) / jobs,
+            bytes_out=(after.bytes_out - before.bytes_out) / jobs,
+        )
+
+    def close(self) -> None:
+        """Close the benchmark's own connections."""
+        self._broker.close()
+        self._results.close()
+
+
+@contextmanager
+def own_server(*, append_only: bool) -> Generator[Server]:
+    """A Valkey or Redis on a free port of the loopback, without persistence unless asked for; gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="laneway-bench-"))
+    port = _free_port()
+    options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": "", "databases": "2"}
+    options |= {"appendonly": "yes", "appendfsync": "everysec"} if append_only else {"appendonly": "no"}
+    argv = [str(find_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)  # noqa: S603 - the program is find_binary's
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers("127.0.0.1", port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("The benchmark's server did not start.")
+            time.sleep(0.02)
+        server = Server(f"redis://127.0.0.1:{port}")
+        yield server
+        server.close()
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,129 @@
+"""Real worker processes: the same pool and the same number of processes for every contestant."""
+
+# Celery is untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+
+from benchmarks.throughput.contestants import QUEUE, WARM_QUEUE
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS, STOP_SECONDS = 60, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`processes` workers with this pool, each with this concurrency."""
+
+    name: str
+    processes: int
+    concurrency: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.processes}x{self.concurrency}"
+
+
+POOLS = {pool.name: pool for pool in (Pool("solo", 2, 1), Pool("prefork", 1, 2), Pool("threads", 1, 8))}
+
+
+class Workers:
+    """Running workers, which at first consume the warm-up queue only."""
+
+    def __init__(self, app: Celery, processes: list[subprocess.Popen[bytes]]) -> None:
+        self._app, self._processes = app, processes
+
+    def wait_until_ready(self) -> None:
+        """Until each answers; SystemExit when one ends or stays silent."""
+        deadline = time.monotonic() + START_SECONDS
+        while len(self._ask("ping")) < len(self._processes):
+            if any(process.poll() is not None for process in self._processes):
+                raise SystemExit("A worker ended at its start: run again with --verbose.")
+            if time.monotonic() > deadline:
+                raise SystemExit("The workers did not answer in time.")
+
+    def consume(self, queue: str) -> None:
+        """Let all of them consume this queue as well; returns when they do."""
+        answers = self._ask("add_consumer", queue=queue)
+        if len(answers) < len(self._processes):
+            raise SystemExit(f"Not every worker consumes {queue!r}: {answers}")
+
+    def consume_no_more(self, queue: str) -> None:
+        """The opposite of `consume`."""
+        self._ask("cancel_consumer", queue=queue)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all processes and their children until now."""
+        total = 0.0
+        for process in self._processes:
+            root = psutil.Process(process.pid)
+            for member in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    times = member.cpu_times()
+                    total += times.user + times.system
+        return total
+
+    def _ask(self, command: str, **arguments: Any) -> list[Any]:
+        return self._app.control.broadcast(
+            command, arguments=arguments, reply=True, timeout=10 if arguments else 2, limit=len(self._processes)
+        )
+
+
+@contextmanager
+def running(name: str, pool: Pool, app: Celery, url: str, *, prefetch: int, verbose: bool) -> Generator[Workers]:
+    """Workers of this contestant, stopped at the end."""
+    environment = os.environ | {
+        "LANEWAY_BENCH_NAME": name,
+        "LANEWAY_BENCH_URL": url,
+        "LANEWAY_BENCH_PREFETCH": str(prefetch),
+        "PYTHONPATH": str(ROOT),
+    }
+    output = None if verbose else subprocess.DEVNULL
+    processes = [
+        subprocess.Popen(_argv(pool, index), cwd=ROOT, env=environment, stdout=output, stderr=output)  # noqa: S603
+        for index in range(pool.processes)
+    ]
+    try:
+        workers = Workers(app, processes)
+        workers.wait_until_ready()
+        yield workers
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            _wait(process)
+
+
+def _argv(pool: Pool, index: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "benchmarks.throughput.contestants:app", "worker"),
+        *("--pool", pool.name, "--concurrency", str(pool.concurrency), "--hostname", f"bench{index}@localhost"),
+        *("--queues", WARM_QUEUE, "--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+        "--without-heartbeat",
+    ]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+__all__ = ["POOLS", "QUEUE", "Pool", "Workers", "running"]

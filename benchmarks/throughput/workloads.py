@@ -1,0 +1,155 @@
+"""The work that is measured.
+
+W1   one producer enqueues no-op jobs one by one
+W1b  the same through the bulk call: kombu's `Producer.batch`, or the engine's `put_many` with messages
+     that are made from one template
+W2   a full queue is drained, results stored, acks late; the rate between 10 % and 95 % done
+W3   warm and idle workers: enqueue one, wait for its result, again and again
+W5   bytes of the server's memory for each queued no-op job
+"""
+
+# Celery and kombu are untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu.transport.virtual import Channel
+
+from benchmarks.throughput.contestants import CONTESTANTS, NOOP, QUEUE, WARM_QUEUE
+from benchmarks.throughput.server import Cost, Server
+from benchmarks.throughput.workers import Workers
+from laneway import Engine, Message
+from laneway.codec import to_message
+
+BATCH = 500
+POLL_SECONDS = 0.02
+STALL_SECONDS = 60
+FROM, TO = 0.10, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement: `value` is jobs/s, or ms for W3, or bytes for W5."""
+
+    value: float
+    cost: Cost | None = None
+    more: dict[str, float] = field(default_factory=dict)
+
+
+def enqueue(app: Celery, server: Server, jobs: int) -> tuple[Figure, Figure]:
+    """W1 and W5."""
+    task = app.tasks[NOOP]
+    for _ in range(max(10, jobs // 50)):  # connections, declarations, caches
+        task.apply_async(queue=WARM_QUEUE)
+    task.apply_async()
+    memory = server.memory()
+    figure = _timed(server, jobs, lambda: [task.apply_async() for _ in range(jobs)] and None)
+    return figure, Figure((server.memory() - memory) / jobs)
+
+
+def enqueue_in_bulk(app: Celery, name: str, server: Server, jobs: int) -> Figure:
+    """W1b."""
+    put = _engine_bulk(app, server) if CONTESTANTS[name].transport else _stock_bulk(app)
+    put(max(10, jobs // 50))
+    return _timed(server, jobs, lambda: put(jobs))
+
+
+def fill(app: Celery, name: str, server: Server, jobs: int) -> None:
+    """A full queue, in the quickest way."""
+    (_engine_bulk(app, server) if CONTESTANTS[name].transport else _stock_bulk(app))(jobs)
+
+
+def drain(server: Server, workers: Workers, jobs: int) -> Figure:
+    """W2: the queue is full, the workers wait for `consume`; every job must leave a result."""
+    stored, books, cpu = server.results(), server.books(), workers.cpu_seconds()
+    samples = [(time.perf_counter(), 0)]
+    workers.consume(QUEUE)
+    while samples[-1][1] < jobs:
+        time.sleep(POLL_SECONDS)
+        samples.append((time.perf_counter(), server.results() - stored))
+        stalled_since = next(at for at, done in samples if done == samples[-1][1])
+        if samples[-1][0] - stalled_since > STALL_SECONDS:
+            raise SystemExit(f"The workers stand still after {samples[-1][1]} of {jobs} jobs.")
+    begin, end = _crossing(samples, FROM * jobs), _crossing(samples, TO * jobs)
+    cost = server.cost(books, jobs)
+    worker_us = (workers.cpu_seconds() - cpu) / jobs * 1e6
+    return Figure((TO - FROM) * jobs / (end - begin), cost, {"worker_cpu_us": worker_us})
+
+
+def round_trip(app: Celery, server: Server, times: int) -> Figure:
+    """W3: p50 in ms; p95 beside it."""
+    task = app.tasks[NOOP]
+    for _ in range(max(5, times // 10)):
+        task.apply_async(queue=WARM_QUEUE).get(timeout=30)
+    books, took = server.books(), list[float]()
+    for _ in range(times):
+        start = time.perf_counter()
+        task.apply_async(queue=WARM_QUEUE).get(timeout=30)
+        took.append((time.perf_counter() - start) * 1000)
+    took.sort()
+    p95 = took[min(len(took) - 1, int(len(took) * 0.95))]
+    return Figure(statistics.median(took), server.cost(books, times), {"p95_ms": p95})
+
+
+def _timed(server: Server, jobs: int, run: Callable[[], None]) -> Figure:
+    gc.collect()
+    books, cpu, start = server.books(), time.process_time(), time.perf_counter()
+    run()
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return Figure(jobs / took, server.cost(books, jobs), {"producer_cpu_us": cpu / jobs * 1e6})
+
+
+def _crossing(samples: list[tuple[float, int]], level: float) -> float:
+    """When the count passed the level, on a straight line between the two samples around it."""
+    for (before, low), (after, high) in zip(samples, samples[1:], strict=False):
+        if high >= level:
+            return before + (after - before) * (level - low) / (high - low)
+    raise AssertionError  # the last sample is all of them
+
+
+def _stock_bulk(app: Celery) -> Callable[[int], None]:
+    task = app.tasks[NOOP]
+
+    def put(jobs: int) -> None:
+        with app.producer_or_acquire() as producer, producer.batch(max_size=BATCH):
+            for _ in range(jobs):
+                task.apply_async(producer=producer)
+
+    return put
+
+
+def _engine_bulk(app: Celery, server: Server) -> Callable[[int], None]:
+    engine = Engine.from_url(str(app.conf.broker_url))
+    template = _template(app)
+
+    def put(jobs: int) -> None:
+        name, body = template.name, template.body
+        engine.put_many(QUEUE, [Message(task_id=str(uuid4()), name=name, body=body) for _ in range(jobs)])
+
+    del server
+    return put
+
+
+def _template(app: Celery) -> Message:
+    """What `apply_async` would have put, but for the id."""
+    amqp: Any = app.amqp
+    task_id = str(uuid4())
+    made = amqp.as_task_v2(task_id, NOOP, (), {}, reply_to=app.thread_oid)
+    with app.producer_or_acquire() as producer:
+        channel: Channel = producer.channel
+        raw = channel.prepare_message(
+            json.dumps(made.body), 0, "application/json", "utf-8", made.headers, dict(made.properties)
+        )
+    raw["properties"]["delivery_info"] = {"exchange": "", "routing_key": QUEUE}
+    return to_message(raw, new_id=task_id)
