@@ -47,6 +47,13 @@ class RedisSettings(Group):
     def _two_databases(self) -> RedisSettings:
         if self.db_broker == self.db_backend:
             raise ValueError("REDIS_DB_BROKER and REDIS_DB_BACKEND must differ: results would mix with queues")
+        if self.url and not self.url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError(
+                "REDIS_URL must start with redis:// or rediss://; "
+                "for another transport set CELERY_BROKER_URL and CELERY_RESULT_BACKEND"
+            )
+        if self.broker_url == self.result_url:
+            raise ValueError("CELERY_BROKER_URL and CELERY_RESULT_BACKEND must differ: results would mix with queues")
         return self
 
     @property
@@ -68,8 +75,6 @@ class RedisSettings(Group):
     def _at(self, database: int) -> str:
         base = self.url.get_secret_value() if self.url else f"redis://{self.host}:{self.port}"
         parts = urlsplit(base)
-        if parts.scheme == "unix":
-            return base
         return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
 
 

@@ -39,6 +39,8 @@ from app.services.broker import Broker
 
 log = logger(__name__)
 
+CROWD = 100
+"""Submitters that may be at work at the same time, at the most."""
 KEY_LIMIT = 200
 """Characters of an ordering key that the ledger keeps."""
 
@@ -177,9 +179,7 @@ class TaskManager:
     def _accept(self, session: Session, spec: TaskSpec, values: dict[str, Any]) -> TaskRun | TaskHandle:
         known = task_runs.find(session, values["id"])
         if known is None:
-            limit = self._settings.max_queue_size
-            if task_runs.count_waiting(session, spec.queue, at_most=limit) >= limit:
-                raise QueueFull(spec.queue, limit)
+            self._check_room(session, spec.queue)
             added = task_runs.add(session, **values)
             if added is not None:
                 return added
@@ -188,6 +188,16 @@ class TaskManager:
             raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
         task_runs.count_on(session, known.id, now=clock.now())
         return TaskHandle(task_id=known.id, state=State(known.state), created=False)
+
+    def _check_room(self, session: Session, queue: str) -> None:
+        """Raise QueueFull at the limit; close to it, submitters take turns, so that together they do not pass it."""
+        limit = self._settings.max_queue_size
+        waiting = task_runs.count_waiting(session, queue, at_most=limit)
+        if limit - CROWD <= waiting < limit:
+            task_runs.lock_queue(session, queue)
+            waiting = task_runs.count_waiting(session, queue, at_most=limit)
+        if waiting >= limit:
+            raise QueueFull(queue, limit)
 
     def _publish_or_withdraw(self, run: TaskRun) -> None:
         try:

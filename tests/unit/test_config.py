@@ -128,7 +128,7 @@ def test_an_impossible_combination_is_refused_with_both_names(
     [
         ("REDIS_PORT", "none"), ("REDIS_PORT", "70000"), ("REDIS_DB_BROKER", "-1"), ("TASK_MAX_RETRIES", "-1"),
         ("CELERY_TASK_SERIALIZER", "pickle"), ("CELERY_RESULT_SERIALIZER", "pickle"), ("MAX_QUEUE_SIZE", "0"),
-        ("DATABASE_URL", "mysql://db/x"), ("WEBHOOK_SECRETS", "not json"), ("WEBHOOK_SECRETS", '{"shop": ""}'),
+        ("DATABASE_URL", "mysql://db/x"), ("REDIS_URL", "unix:///run/redis"), ("WEBHOOK_SECRETS", "not json"), ("WEBHOOK_SECRETS", '{"shop": ""}'),
         ("WEBHOOK_SECRETS", '["shop"]'), ("OPENAI_BASE_URL", "ftp://x"), ("LOG_LEVEL", "LOUD"),
         ("TASK_LEASE_SECONDS", "1"), ("TASK_RETRY_DELAY", "nan"), ("FLOWER_USER", "a:b"),
     ],
@@ -217,3 +217,9 @@ def test_a_database_url_with_an_impossible_port_is_refused(port: str, monkeypatc
 
     assert "DATABASE_URL" in str(refused.value)
     assert "hidden" not in str(refused.value)
+
+
+def test_one_address_for_broker_and_results_is_refused(environment: Environment) -> None:
+    one = "redis://127.0.0.1:6379/3"
+
+    assert "CELERY_RESULT_BACKEND" in refusal(environment, CELERY_BROKER_URL=one, CELERY_RESULT_BACKEND=one)

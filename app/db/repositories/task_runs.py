@@ -83,6 +83,12 @@ def count_unfinished(session: Session, key: str) -> int:
     )
 
 
+def lock_queue(session: Session, queue: str) -> None:
+    """Let no other submitter of this queue past this point until the transaction ends; SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"laneway:{queue}"))))
+
+
 def claim(session: Session, id: str, *, worker: str, now: datetime, lease_until: datetime) -> TaskRun | None:
     """Start a waiting task whose turn it is; None when it is not waiting, or an earlier one of its key is unfinished.
 
