@@ -128,7 +128,8 @@ def test_an_impossible_combination_is_refused_with_both_names(
     [
         ("REDIS_PORT", "none"), ("REDIS_PORT", "70000"), ("REDIS_DB_BROKER", "-1"), ("TASK_MAX_RETRIES", "-1"),
         ("CELERY_TASK_SERIALIZER", "pickle"), ("CELERY_RESULT_SERIALIZER", "pickle"), ("MAX_QUEUE_SIZE", "0"),
-        ("DATABASE_URL", "mysql://db/x"), ("REDIS_URL", "unix:///run/redis"), ("WEBHOOK_SECRETS", "not json"), ("WEBHOOK_SECRETS", '{"shop": ""}'),
+        ("DATABASE_URL", "mysql://db/x"), ("REDIS_URL", "unix:///run/redis"),
+        ("WEBHOOK_SECRETS", "not json"), ("WEBHOOK_SECRETS", '{"shop": ""}'),
         ("WEBHOOK_SECRETS", '["shop"]'), ("OPENAI_BASE_URL", "ftp://x"), ("LOG_LEVEL", "LOUD"),
         ("TASK_LEASE_SECONDS", "1"), ("TASK_RETRY_DELAY", "nan"), ("FLOWER_USER", "a:b"),
     ],
