@@ -231,6 +231,18 @@ def test_a_lost_message_is_found_while_newer_ones_keep_the_queue_long(
     assert platform.sent("maintenance") == [*newer, lost]
 
 
+def test_a_lost_message_is_found_while_messages_of_cancelled_tasks_still_lie_about(
+    platform: Platform, soon_lost: None
+) -> None:
+    lost = platform.chore()
+    platform.lose("maintenance")
+    for _ in range(3):
+        platform.tasks.cancel(platform.chore())
+
+    assert platform.steward().send_lost() == 1
+    assert platform.sent("maintenance")[-1] == lost
+
+
 def test_lost_messages_are_sent_again_once_by_several_stewards(platform: Platform, movable_clock: MovableClock) -> None:
     ids = [platform.chore() for _ in range(10)]
     platform.lose("maintenance")

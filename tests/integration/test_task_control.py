@@ -1,0 +1,157 @@
+"""Cancel and retry by hand, in every state a task can be in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from app.core.errors import (
+    UnknownTask,
+    WrongState,
+)
+from app.schemas.task import FINISHED, State, TaskHandle
+from app.services.executions import Completed, Raised
+from tests.fixtures.platform import MovableClock, Platform
+
+# --- cancel -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.HELD])
+def test_a_waiting_task_that_is_cancelled_never_runs(platform: Platform, state: State) -> None:
+    id = platform.brought_to(state)
+
+    answer = platform.tasks.cancel(id)
+
+    assert (answer.status, answer.cancelled) == (State.CANCELLED, True)
+    row = platform.row(id)
+    assert row.finished_at is not None
+    assert row.due_at is None
+    assert platform.refusal(id) == "it is cancelled"
+
+
+def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -> None:
+    run = platform.start(platform.message())
+
+    answer = platform.tasks.cancel(run.id)
+
+    assert (answer.status, answer.cancelled) == (State.PROCESSING, False)
+    assert platform.tasks.status(run.id).cancel_requested
+    assert platform.executions.progress(run, percent=40, message="half") is True
+
+
+def test_a_task_that_was_asked_to_stop_and_fails_is_cancelled_and_not_tried_again(platform: Platform) -> None:
+    id = platform.message()
+    run = platform.start(id)
+    platform.tasks.cancel(id)
+
+    assert platform.end(platform.row(id), Raised(OSError("gone"))) is State.CANCELLED
+    assert run.attempts == 1
+
+
+def test_a_task_that_was_asked_to_stop_too_late_is_completed(platform: Platform) -> None:
+    run = platform.start(platform.message())
+    platform.tasks.cancel(run.id)
+
+    assert platform.end(run, Completed(None)) is State.COMPLETED
+
+
+@pytest.mark.parametrize("state", FINISHED)
+def test_a_task_that_is_over_cannot_be_cancelled(platform: Platform, state: State) -> None:
+    id = platform.brought_to(state)
+
+    with pytest.raises(WrongState, match=f"is {state}; it cannot be cancelled"):
+        platform.tasks.cancel(id)
+
+    assert platform.state(id) == state
+
+
+def test_cancelling_an_unknown_task_says_so(platform: Platform) -> None:
+    with pytest.raises(UnknownTask):
+        platform.tasks.cancel("nobody")
+
+
+def test_cancelling_while_a_worker_claims_ends_one_way_or_the_other(platform: Platform) -> None:
+    for round in range(20):
+        id = platform.chore()
+        together = Barrier(2)
+
+        def cancel(id: str = id, together: Barrier = together) -> bool:
+            together.wait(10)
+            return platform.tasks.cancel(id).cancelled
+
+        with ThreadPoolExecutor(1) as pool:
+            cancelled = pool.submit(cancel)
+            together.wait(10)
+            claimed = platform.executions.claim(id, worker="w")
+            ended = cancelled.result(10)
+
+        assert platform.state(id) == (State.CANCELLED if ended else State.PROCESSING), f"round {round}"
+        assert (getattr(claimed, "reason", None) is None) is not ended
+
+
+# --- retry by hand ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", FINISHED)
+def test_a_task_that_is_over_can_be_run_again_under_its_id(platform: Platform, state: State) -> None:
+    id = platform.brought_to(state)
+    platform.lose("conversations")
+
+    handle = platform.tasks.retry(id)
+
+    row = platform.row(id)
+    assert handle == TaskHandle(task_id=id, state=State.PENDING, created=True)
+    assert (row.state, row.attempts, row.progress, row.cancel_requested) == ("pending", 0, 0, False)
+    assert (row.error, row.error_type, row.traceback, row.result, row.finished_at, row.worker) == (None,) * 6
+    assert platform.sent() == [id]
+    assert platform.end(platform.start(id)) is State.COMPLETED
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.HELD, State.PROCESSING])
+def test_a_task_that_is_not_over_cannot_be_retried(platform: Platform, state: State) -> None:
+    id = platform.brought_to(state)
+
+    with pytest.raises(WrongState, match=f"is {state}; it cannot be retried"):
+        platform.tasks.retry(id)
+
+    assert platform.state(id) == state
+
+
+def test_retrying_an_unknown_task_says_so(platform: Platform) -> None:
+    with pytest.raises(UnknownTask):
+        platform.tasks.retry("nobody")
+
+
+def test_of_several_who_retry_one_task_at_once_one_does(platform: Platform) -> None:
+    id = platform.brought_to(State.DEAD_LETTER)
+    platform.lose("conversations")
+    together = Barrier(6)
+
+    def retry(_: int) -> bool:
+        together.wait(10)
+        try:
+            return platform.tasks.retry(id).created
+        except WrongState:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(retry, range(6)))
+
+    assert sum(done) == 1
+    assert platform.sent() == [id]
+
+
+def test_a_retry_while_the_broker_is_away_is_accepted_and_sent_later(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    id = platform.brought_to(State.FAILED)
+    platform.valkey.stop()
+
+    assert platform.tasks.retry(id).created
+    platform.valkey.start()
+    platform.lose("conversations")
+    movable_clock.forward(60)
+    platform.steward().send_lost()
+    assert platform.sent() == [id]

@@ -1,0 +1,124 @@
+"""What is told of tasks and queues."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core import clock
+from app.core.errors import (
+    TaskExpired,
+    UnknownTask,
+)
+from app.core.queues import QUEUES, Priority
+from app.db.repositories import workers
+from app.schemas.task import State
+from app.services.executions import Completed
+from tests.fixtures.platform import MovableClock, Platform
+
+# --- status -------------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_an_unknown_task_is_a_404(platform: Platform) -> None:
+    with pytest.raises(UnknownTask) as unknown:
+        platform.tasks.status("nobody")
+
+    assert unknown.value.status == 404
+
+
+@pytest.mark.parametrize("id", ["null\x00byte", "x" * 10_000, "ü ☃", ""])
+def test_an_id_that_no_database_would_store_is_unknown_too(platform: Platform, id: str) -> None:
+    for ask in (platform.tasks.status, platform.tasks.cancel, platform.tasks.retry, platform.tasks.details):
+        with pytest.raises(UnknownTask):
+            ask(id)
+
+
+def test_the_status_of_an_expired_task_is_a_410(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.brought_to(State.COMPLETED)
+    hours = platform.settings.tasks.status_expiry_hours
+    movable_clock.forward(hours * 3600 - 60)
+    assert platform.tasks.status(id).status == State.COMPLETED
+    movable_clock.forward(120)
+
+    with pytest.raises(TaskExpired, match=f"{hours} hours") as expired:
+        platform.tasks.status(id)
+
+    assert expired.value.status == 410
+
+
+def test_a_task_that_is_not_over_never_expires(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.message()
+    movable_clock.forward(365 * 86_400)
+
+    assert platform.tasks.status(id).status == State.PENDING
+
+
+def test_a_status_tells_everything(platform: Platform) -> None:
+    id = platform.message(priority=Priority.HIGH)
+    run = platform.start(id, worker="worker-7")
+    platform.executions.progress(run, percent=40, message="thinking")
+
+    status = platform.tasks.status(id)
+
+    assert (status.status, status.progress, status.message) == (State.PROCESSING, 40, "thinking")
+    assert (status.attempts, status.queue, status.priority, status.worker) == (1, "conversations", 2, "worker-7")
+    assert status.accepted_at <= (status.started_at or status.accepted_at) <= clock.now()
+    assert status.waiting_for is None
+    platform.end(run, Completed({"reply": "hi"}))
+    done = platform.tasks.status(id)
+    assert (done.status, done.progress, done.result, done.error) == (State.COMPLETED, 100, {"reply": "hi"}, None)
+    assert done.finished_at is not None
+
+
+def test_a_status_says_what_the_task_waits_for(platform: Platform) -> None:
+    first, second, later = platform.message(), platform.message(), platform.message("c-2", delay=60)
+    assert platform.tasks.status(first).waiting_for == "a worker: none serves the queue 'conversations'"
+    with platform.database.transaction() as session:
+        workers.report(session, "w1", queues=["conversations"], now=clock.now())
+    assert platform.tasks.status(first).waiting_for == "a free worker"
+    run = platform.start(first)
+    platform.refusal(second)
+
+    assert platform.tasks.status(first).waiting_for is None
+    assert platform.tasks.status(second).waiting_for == "an earlier task of conversation_id:c-1"
+    assert platform.tasks.status(later).waiting_for == "its due time"
+    platform.end(run)
+    assert platform.tasks.status(first).waiting_for is None
+
+
+# --- queue figures and lists --------------------------------------------------------------------------------
+
+
+def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> None:
+    for state in State:
+        platform.brought_to(state, conversation=f"c-{state}")
+    with platform.database.transaction() as session:
+        workers.report(session, "w1", queues=["conversations", "webhooks"], now=clock.now())
+
+    figures = platform.tasks.queues()
+
+    busy = figures["conversations"]
+    # The held task waits behind a running one of its key: two run.
+    assert (busy.active, busy.pending, busy.scheduled, busy.dead, busy.workers) == (2, 2, 1, 1, 1)
+    assert busy.lane == "high"
+    assert set(figures) == set(QUEUES)
+    assert (figures["webhooks"].workers, figures["analytics"].workers) == (1, 0)
+
+
+def test_a_worker_that_is_silent_is_not_counted(platform: Platform, movable_clock: MovableClock) -> None:
+    with platform.database.transaction() as session:
+        workers.report(session, "w1", queues=["webhooks"], now=clock.now())
+    assert platform.tasks.live_workers() == 1
+    movable_clock.forward(21)
+
+    assert platform.tasks.live_workers() == 0
+    assert platform.tasks.queues()["webhooks"].workers == 0
+
+
+def test_active_and_dead_tasks_are_listed_newest_first(platform: Platform) -> None:
+    running = [platform.brought_to(State.PROCESSING, conversation=f"c-{number}") for number in range(3)]
+    dead = [platform.brought_to(State.DEAD_LETTER, conversation=f"d-{number}") for number in range(2)]
+
+    assert [task.task_id for task in platform.tasks.active()] == running[::-1]
+    assert [task.task_id for task in platform.tasks.active(limit=1)] == running[-1:]
+    assert [task.task_id for task in platform.tasks.dead()] == dead[::-1]
+    assert [task.task_id for task in platform.tasks.runs([dead[1], "nobody", running[0]])] == [running[0], dead[1]]
