@@ -30,7 +30,7 @@ def check(said: str) -> None:
     assert done is not None, said
     assert done[1] == done[2]
     assert int(done[1]) >= TASKS
-    assert said.count("source: ") >= 3
+    assert said.count(", passage ") >= 3
     for words in ("Facebook page message", "Google lead form", "turn 4", "conversation analytics"):
         assert words in said
     assert "Traceback" not in said

@@ -93,7 +93,7 @@ class Platform:
 
     def part(self, name: str) -> psutil.Process:
         """The process of a part, found by its place in the command line."""
-        return next(child for child in self.process.children() if name in " ".join(child.cmdline()))
+        return next(child for child in self.process.children() if name in _command(child))
 
     def stopped(self) -> list[str]:
         return re.findall(r"^laneway \| (\w+) stopped$", self.said(), re.MULTILINE)
@@ -331,3 +331,10 @@ def read_until(terminal: int, text: str | None) -> str:
             break
         seen += chunk
     return seen.decode("utf-8", "replace")
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it ended between being listed and being asked
+        return ""

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, insert, select
 
@@ -367,6 +367,7 @@ def test_the_performance_report_counts_by_task_and_queue(database: Database, ana
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(micros=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
+@example(micros=[124_999_500])  # less than a millisecond before a full second
 def test_percentiles_are_by_nearest_rank_to_the_microsecond(
     database: Database, analytics: Analytics, micros: list[int]
 ) -> None:

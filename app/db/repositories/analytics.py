@@ -122,7 +122,9 @@ def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(Microseconds, "sqlite")
 def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
     moment = compiler.process(element.clauses, **options)  # "2026-01-31 12:00:00.000000", always six places
-    return f"(CAST(strftime('%s', {moment}) AS INTEGER) * 1000000 + CAST(substr({moment}, 21) AS INTEGER))"
+    # Whole seconds alone: strftime rounds 59.9995 up to the next second.
+    seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
+    return f"({seconds} * 1000000 + CAST(substr({moment}, 21) AS INTEGER))"
 
 
 @compiles(UtcDay, "postgresql")

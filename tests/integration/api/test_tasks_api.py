@@ -74,6 +74,7 @@ def test_a_finished_task_cannot_be_cancelled(api: Api, state: State) -> None:
 
 
 def test_a_running_task_is_seen_and_interrupted(live: Site) -> None:
+    wait_until(lambda: live.get("/conversations/tasks/active")["count"] == 0, seconds=120)  # what other tests left
     gate = live.gate()
     task = live.submit(GATED_QUIETLY, {"gate": str(gate)})
     live.until(task, State.PROCESSING)
