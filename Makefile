@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench chaos lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ check: install-dev ## Look over the code: style, types, layers, requirements
 fix: install-dev ## Mend what can be mended by itself: style, imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: install-dev ## Measure the delivery engine against stock Celery, side by side (options: BENCH="--help")
+	@$(BIN)/python -m benchmarks.throughput $(BENCH)
+
+chaos: install-dev ## Kill workers and server under load, and count what was lost or done twice (options: CHAOS="--help")
+	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
 lock: install-dev ## Compile requirements/ anew from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt

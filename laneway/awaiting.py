@@ -23,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 from celery import states
@@ -37,14 +37,29 @@ from laneway.wire import Wire
 if TYPE_CHECKING:
     from laneway.backend import ResultBackend
 
+_pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
 logger = logging.getLogger(__name__)
 KEYS_A_COMMAND = 1000
 LOOK_SECONDS = 1.0
 """The longest a thread waits without looking up, as for `on_interval`."""
 GRACE_SECONDS = 5.0
 """How much longer than asked a wait may take because the server has not yet said what is stored."""
+PING_SECONDS = 15.0
+"""After so long a silence the server is asked whether it is still there."""
+ANSWER_SECONDS = 10.0
+"""A connection on which an answer takes longer is replaced: the other end is gone, and nobody said so."""
 UNSENT = 1000
+STALE = 100
+"""Subscriptions to tasks that have ended are given up in groups of more than this many."""
 MAX_FAILURES = 20
+
+
+class Subscription(Wire):
+    """A connection on which commands are sent without waiting, and replies and messages come mixed."""
+
+    def send_all(self, commands: Sequence[tuple[bytes, ...]]) -> None:
+        """In one go."""
+        self._write(b"".join(_pack(command) for command in commands))
 
 
 class ResultConsumer(BaseResultConsumer):
@@ -59,12 +74,13 @@ class ResultConsumer(BaseResultConsumer):
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._wire: Wire | None = None
+        self._wire: Subscription | None = None
         self._writing, self._reading = threading.RLock(), threading.Lock()
         self._wanted: set[str] = set()
         self._changed: deque[str] = deque()
         self._subscribed: set[str] = set()
         self._asked = self._answered = 0
+        self._heard_at = self._asked_at = 0.0  # monotonic seconds
         self._followers: dict[threading.Event, Any] = {}
         self._listeners: dict[object, tuple[set[str], Callable[[dict[str, Any]], None]]] = {}
         self._collectors: dict[int, list[deque[Any]]] = {}
@@ -176,30 +192,33 @@ class ResultConsumer(BaseResultConsumer):
             while self._changed:
                 changed.add(self._changed.popleft())
             joined = [id for id in changed if id in self._wanted]
-            left = [id for id in changed if id in self._subscribed and id not in self._wanted]
+            left: list[str] = []
+            if len(self._subscribed) - len(self._wanted) > STALE:  # an ended task publishes nothing: no hurry
+                left = list(self._subscribed - self._wanted)
             try:
                 self._announce(wire, joined, left)
             except ServerLost:
                 self._lost()
                 raise
 
-    def _announce(self, wire: Wire, joined: list[str], left: list[str]) -> None:
+    def _announce(self, wire: Subscription, joined: list[str], left: list[str]) -> None:
         key = self.backend.get_key_for_task
-        for start in range(0, len(left), KEYS_A_COMMAND):
-            part = left[start : start + KEYS_A_COMMAND]
-            wire.send((b"UNSUBSCRIBE", *map(key, part)))
+        commands: list[tuple[bytes, ...]] = []
+        for part in _parts(left):
+            commands.append((b"UNSUBSCRIBE", *map(key, part)))
             self._subscribed.difference_update(part)
-        for start in range(0, len(joined), KEYS_A_COMMAND):
-            part = joined[start : start + KEYS_A_COMMAND]
+        for part in _parts(joined):
             keys = [key(id) for id in part]
+            commands += [(b"SUBSCRIBE", *keys), (b"MGET", *keys)]
             self._asked += 1
-            wire.send((b"SUBSCRIBE", *keys))
-            wire.send((b"MGET", *keys))
             self._subscribed.update(part)
+        if commands:
+            self._asked_at = time.monotonic()
+            wire.send_all(commands)
 
-    def _connect(self) -> Wire:
+    def _connect(self) -> Subscription:
         self.backend.results.flush()
-        wire = self.backend.results.connect()
+        wire = Subscription(self.backend.results.pool)
         wire.call("HELLO", 3)
         self._answered = self._asked  # what the old connection was asked is asked again
         self._subscribed.clear()
@@ -228,14 +247,25 @@ class ResultConsumer(BaseResultConsumer):
         if wire is None or wire.closed:
             raise ServerLost("closed")
         if not wire.buffered and not _readable(wire.fileno(), seconds):
+            self._check(wire)
             return
         self._dispatch(wire.receive())
         while wire.buffered:
             self._dispatch(wire.receive())
-        self._failures = 0
+        self._failures, self._heard_at = 0, time.monotonic()
         for follower, done in list(self._followers.items()):
             if done is not None and done.ready:
                 follower.set()
+
+    def _check(self, wire: Subscription) -> None:
+        now = time.monotonic()
+        if self._asked > self._answered:
+            if now - max(self._asked_at, self._heard_at) > ANSWER_SECONDS:
+                raise ServerLost("no answer")
+        elif now - max(self._asked_at, self._heard_at) > PING_SECONDS:
+            with self._writing:
+                self._asked, self._asked_at = self._asked + 1, now
+                wire.send((b"PING",))
 
     def _dispatch(self, reply: Any) -> None:
         if isinstance(reply, hiredis.PushNotification):
@@ -246,7 +276,9 @@ class ResultConsumer(BaseResultConsumer):
         self._answered += 1
         if isinstance(reply, ResponseError):
             raise reply
-        for payload in reply:
+        if not isinstance(reply, list):  # to PING
+            return
+        for payload in cast("list[bytes | None]", reply):
             if payload is not None:
                 self._hand_out(payload)
 
@@ -299,6 +331,11 @@ class Turns(Drainer):
             yield consumer.wait(p, left)
             if on_interval:
                 on_interval()
+
+
+def _parts(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), KEYS_A_COMMAND):
+        yield ids[start : start + KEYS_A_COMMAND]
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

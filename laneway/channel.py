@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import deque
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kombu.transport import virtual
 
@@ -72,7 +72,8 @@ class QoS(virtual.QoS):
     def restore_unacked(self) -> list[Any]:
         """Give everything back: what never started uncounted, what was running counted."""
         self._flush()
-        self._delivered.clear()
+        if self._delivered is not None:
+            self._delivered.clear()
         held, self.held = list(self.held.values()), {}
         transport: Transport | None = self.channel.connection
         if transport is not None:
@@ -86,7 +87,7 @@ class Channel(virtual.Channel):
     QoS = QoS
     supports_fanout = True
     body_encoding = None
-    connection: Transport
+    connection: Any  # a Transport; None once kombu has closed the channel
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -96,6 +97,14 @@ class Channel(virtual.Channel):
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
         self.auto_delete: set[str] = set()
+
+    @property
+    def qos(self) -> QoS:
+        """What is handed out and not settled."""
+        made = cast("QoS | None", self._qos)
+        if made is None:
+            made = self._qos = self.QoS(self)
+        return made
 
     # --- producing
 

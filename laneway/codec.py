@@ -59,14 +59,14 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
     """The envelope of a kombu message. `new_id` names it when it is no task message."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id), str(headers.get("task") or "")
-    eta_ms = _eta(headers.get("eta"))
+    eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
     unique = headers.pop(HEADER_UNIQUE, None)
     key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
     return Message(
         task_id=task_id,
         name=name[:MAX_TEXT],
         body=_pack(raw, headers, properties, task_id, name),
-        priority=_priority(properties),
+        priority=priority,
         key=key,
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
@@ -119,11 +119,8 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
         meta["n"] = 1
     if info.get("exchange"):
         meta["r"] = [info["exchange"], info.get("routing_key", "")]
-    kept = (
-        ("h", headers, {}),
-        ("p", properties, {}),
-        *((key, raw[field], default) for key, field, default in _CONTENT),
-    )
+    kept: list[tuple[str, Any, Any]] = [("h", headers, {}), ("p", properties, {})]
+    kept += [(key, raw[field], default) for key, field, default in _CONTENT]
     meta |= {key: value for key, value, default in kept if value != default}
     body = _pack_body(raw["body"], meta)
     return (json.dumps(meta, separators=(",", ":")).encode() if meta else b"") + b"\0" + body

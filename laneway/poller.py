@@ -101,7 +101,7 @@ class Poller:
     def step(self) -> bool:
         """Fetch and deliver whatever may be had now, and listen for more; True if anything was delivered."""
         delivered = False
-        for channel in list(self._transport.channels):
+        for channel in list(self._transport.channels or ()):
             if channel.pending:
                 delivered |= channel.deliver_pending()
             if not channel.lanes:
@@ -121,7 +121,9 @@ class Poller:
 
     def until_due(self, limit: float) -> float:
         """Seconds until the clock says that a fetch may bring something; at most `limit`."""
-        looks = [channel.look_at for channel in self._transport.channels if channel.lanes and channel.qos.room() > 0]
+        looks = [
+            channel.look_at for channel in self._transport.channels or () if channel.lanes and channel.qos.room() > 0
+        ]
         return max(0.0, min([limit, *(look - time.monotonic() for look in looks)]))
 
     def wait(self, timeout: float) -> bool:

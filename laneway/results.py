@@ -36,7 +36,7 @@ from redis.exceptions import ResponseError
 from laneway.errors import EngineError
 from laneway.loader import Script
 from laneway.runner import Runner
-from laneway.wire import Argument, Command, Reply, Wire
+from laneway.wire import Argument, Command, Reply
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -132,9 +132,10 @@ class ResultStore:
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
         return self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
 
-    def connect(self) -> Wire:
-        """A connection of its own, for waiting."""
-        return Wire(self._runner.pool)
+    @property
+    def pool(self) -> ConnectionPool:
+        """How to connect."""
+        return self._runner.pool
 
     def _send(self, group: list[Record]) -> None:
         args: list[Argument] = []

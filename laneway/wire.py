@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
@@ -48,6 +49,8 @@ class Wire:
         except (RedisError, OSError) as error:
             raise ServerLost(str(error)) from error
         self._socket = cast("socket.socket", self._connection._sock)
+        # kombu drops the connection it lost without closing it
+        weakref.finalize(self, self._socket.close).atexit = False
         self._reader = hiredis.Reader(replyError=ResponseError)
         self.producer = secrets.token_hex(6)
         self.calls_made = 0

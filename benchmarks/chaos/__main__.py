@@ -17,6 +17,8 @@ from benchmarks.chaos.run import Chaos, NotStarted, Outcome
 from benchmarks.chaos.server import NoServer
 
 TRANSPORTS = ("laneway", "kombu")
+WIDTH = 120
+"""Of the table in a file or a CI log."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run, report; the exit code: 0 when all is as expected, 1 when not, 2 when nothing could be run."""
     options: dict[str, Any] = vars(parser().parse_args(argv))
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     signal.signal(signal.SIGTERM, _on_signal)
     both, expected = options.pop("all"), options.pop("expect_clean")
     names = TRANSPORTS if both else (options["transport"],)

@@ -11,9 +11,10 @@ from random import Random
 
 from redis.exceptions import RedisError
 
+from benchmarks.chaos import profiles
 from benchmarks.chaos.crew import Crew
 from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
-from benchmarks.chaos.ledger import Books
+from benchmarks.chaos.ledger import Books, Run
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.process import Process
 from benchmarks.chaos.server import Server
@@ -22,6 +23,8 @@ BESIDES = {Kind.SERVER: 8, Kind.CUT: 6, Kind.STOP: 12, Kind.PRODUCER: 10, Kind.R
 """One of these for so many kills, and at least one."""
 BUSY_SHARE = 0.8
 """How often a victim is chosen among those that are executing a task."""
+START_SECONDS = 15.0
+"""After which a worker counts as started although it has executed nothing."""
 PATIENCE = 1.3
 """By how much of its time a schedule may run late before the rest of it is dropped."""
 
@@ -45,6 +48,8 @@ class Director:
         self._schedule = schedule(plan, self._random)[::-1]
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._tie = itertools.count()
+        self._dead: set[tuple[str, int]] = set()
+        """Pool processes that were killed, by worker and pid."""
         self.disturbances: list[Disturbance] = []
 
     @property
@@ -83,8 +88,7 @@ class Director:
                 return self._on_worker(kind, books)
 
     def _kill_server(self, books: Books) -> bool:
-        running = [run.mark for run in books.running.values()]
-        one = self._note(Kind.SERVER, running=running)
+        one = self._note(Kind.SERVER, running=[run.mark for run in self._running(books)])
         self._server.kill()
 
         def back() -> None:
@@ -115,32 +119,38 @@ class Director:
         return True
 
     def _kill_child(self, books: Books) -> bool:
-        pids = {pid: one for _, one in self._crew.able() for pid in one.children() if one.name.startswith("prefork")}
-        busy = sorted(pid for _, pid, _ in books.running if pid in pids)
+        able = [one for _, one in self._able(books) if one.name.startswith("prefork")]
+        pids = {pid: one for one in able for pid in one.children()}
+        busy = sorted({run.pid for run in self._running(books)} & pids.keys())
         some = busy if busy and self._random.random() < BUSY_SHARE else sorted(pids)
         if not some:
             return False
         victim = self._random.choice(some)
-        running = [run.mark for (_, pid, _), run in books.running.items() if pid == victim]
+        running = [run.mark for run in self._running(books) if run.pid == victim]
         self._note(Kind.CHILD, worker=pids[victim].name, pid=victim, running=running)
         pids[victim].kill_child(victim)
+        self._dead.add((pids[victim].name, victim))
         return True
 
     def _on_worker(self, kind: Kind, books: Books) -> bool:
-        # One that has not executed anything yet is still starting.
-        able = [(place, one) for place, one in self._crew.able() if one.name in books.last_began and not one.expected]
-        busy = {worker for worker, _, _ in books.running}
+        able = [(place, one) for place, one in self._able(books) if not one.expected]
+        busy = {run.worker for run in self._running(books)}
         some = [entry for entry in able if entry[1].name in busy] if self._random.random() < BUSY_SHARE else able
-        if not (some or able) or (kind is Kind.STOP and any(one.stopped for one in self._crew.workers.values())):
+        stopped = any(one.stopped for one in self._crew.workers.values())
+        if len(able) < 2 or (kind is Kind.STOP and stopped):  # somebody must be left who can take over
             return False
         place, victim = self._random.choice(some or able)
-        running = [run.mark for (worker, _, _), run in books.running.items() if worker == victim.name]
+        running = [run.mark for run in self._running(books) if run.worker == victim.name]
         one = self._note(kind, worker=victim.name, pid=victim.pid, running=running)
-        if kind is Kind.STOP:
-            self._stop(one, victim)
-        elif kind is Kind.RESTART:
+        if kind is Kind.RESTART:
             victim.terminate()
             self._restart(one, place, victim)
+            return True
+        victim.stop()  # so that what it holds can be read
+        held = profiles.leased_by(self._plan, victim.pid)
+        one.held = [books.marks[id] for id in held if id in books.marks]
+        if kind is Kind.STOP:
+            self._stop(one, victim)
         else:
             victim.kill()
             self._in(self._random.uniform(0.0, 1.0), lambda: self._crew.start_worker(place))
@@ -152,7 +162,6 @@ class Director:
             victim.resume()
 
         one.until = float("inf")
-        victim.stop()
         self._in(self._plan.patience + self._random.uniform(1, 4), resume)
 
     def _restart(self, one: Disturbance, place: str, victim: Process, waited: float = 0.0) -> None:
@@ -162,6 +171,18 @@ class Director:
         one.until = time.monotonic()
         one.note = "did not end in 30 s" if victim.alive else f"took {one.until - one.at:.1f} s"
         self._crew.start_worker(place)
+
+    def _able(self, books: Books) -> list[tuple[str, Process]]:
+        """The workers that have started. One that is killed before teaches little: Celery itself then gives up."""
+        since = time.monotonic() - START_SECONDS
+        return [entry for entry in self._crew.able()
+                if entry[1].name in books.last_began or entry[1].started < since]  # fmt: skip
+
+    def _running(self, books: Books) -> list[Run]:
+        """What living processes are executing."""
+        living = {one.name for one in self._crew.workers.values() if one.alive}
+        return [one for one in books.running.values()
+                if one.worker in living and (one.worker, one.pid) not in self._dead]  # fmt: skip
 
     def _note(self, kind: Kind, *, worker: str = "", pid: int = 0, running: list[str] | None = None) -> Disturbance:
         one = Disturbance(len(self.disturbances) + 1, kind, time.monotonic(), worker, pid, running=running or [])

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from benchmarks.chaos.ledger import Run
 
-ACK_SECONDS = 1.0
+ACK_SECONDS = 0.5
 """How long after the end of its body a task's ack may still be on its way, on a busy machine."""
 HAND_OVER_SECONDS = 0.1
 """How long a task may be between worker and pool process, begun on neither side."""
@@ -41,6 +41,8 @@ class Disturbance:
     until: float = 0.0
     running: list[str] = field(default_factory=list[str])
     """The marks of the tasks that the ledger knew as running on the victim."""
+    held: list[str] = field(default_factory=list[str])
+    """The marks of the tasks that the server said the victim held, begun or not."""
     note: str = ""
 
     def __str__(self) -> str:
@@ -51,7 +53,7 @@ class Disturbance:
 
         Cut connections, warm shutdowns and killed producers excuse nothing: the worker lives on and can still ack.
         """
-        acked = float("inf") if run.ended is None else run.ended + ACK_SECONDS
+        acked = _until(run)
         match self.kind:
             case Kind.CHILD:
                 return run.pid == self.pid and run.worker == self.worker and acked >= self.at
@@ -69,3 +71,10 @@ class Disturbance:
         if self.kind not in (*KILLS, Kind.STOP) or not self.hit(run):
             return False
         return run.began <= self.at and (run.ended is None or run.ended > self.at)
+
+
+def _until(run: Run) -> float:
+    """Until when the worker may not have acked it; nothing strikes it afterwards."""
+    if run.ended is not None:
+        return run.ended + ACK_SECONDS
+    return float("inf") if run.died is None else run.died

@@ -70,15 +70,19 @@ class Offer:
         return self.at + self.countdown
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
-    """One execution of a task's body, by one process of one worker incarnation."""
+    """One execution of a task's body, by one process of one worker incarnation.
+
+    `died`: when its process was killed before it ended, as the judge finds out.
+    """
 
     mark: str
     worker: str
     pid: int
     began: float
     ended: float | None = None
+    died: float | None = None
 
 
 @dataclass(slots=True)
@@ -86,25 +90,37 @@ class Books:
     """Both sides read so far, by mark (the ledger's own name of a task)."""
 
     offers: dict[str, Offer] = field(default_factory=dict[str, Offer])
+    marks: dict[str, str] = field(default_factory=dict[str, str])
+    """By task id."""
     runs: dict[str, list[Run]] = field(default_factory=dict[str, list[Run]])
     running: dict[tuple[str, int, str], Run] = field(default_factory=dict[tuple[str, int, str], Run])
     """(worker, pid, nonce) -> begun and not ended, or not yet."""
     accepted: int = 0
+    open: dict[str, Offer] = field(default_factory=dict[str, Offer])
+    """Accepted and not executed to the end."""
     ended: set[str] = field(default_factory=set[str])
     last_began: dict[str, float] = field(default_factory=dict[str, float])
 
     def waiting(self) -> int:
         """How many accepted tasks have not been executed to the end."""
-        return self.accepted - sum(self.offers[mark].accepted_at is not None for mark in self.ended)
+        return len(self.open)
+
+    def waiting_since(self, due: float) -> int:
+        """How many of these were due only after this time."""
+        return sum(offer.due > due for offer in self.open.values())
 
     def add_offer(self, record: list[Any]) -> None:
         """Take in one record of the producers' side."""
         event, mark, at, *rest = record
         if event == OFFERED:
-            self.offers[mark] = Offer(mark, at, *rest)
+            offer = self.offers[mark] = Offer(mark, at, *rest)
+            self.marks[offer.task_id] = mark
         elif event == ACCEPTED:
-            self.offers[mark].accepted_at = at
+            offer = self.offers[mark]
+            offer.accepted_at = at
             self.accepted += 1
+            if mark not in self.ended:
+                self.open[mark] = offer
         else:
             self.offers[mark].refused = rest[0]
 
@@ -118,6 +134,7 @@ class Books:
         else:
             self.running.pop((worker, pid, nonce)).ended = at
             self.ended.add(mark)
+            self.open.pop(mark, None)
 
 
 class Follower:

@@ -57,6 +57,24 @@ def left(plan: Plan) -> int:
         return sum(_number(client.llen(name)) for name in queues) + _number(client.hlen("unacked"))
 
 
+def leased_by(plan: Plan, pid: int) -> list[str]:
+    """The task ids that a worker process holds, begun or not. Empty with stock kombu, which does not write it down."""
+    if plan.transport == "kombu":
+        return []
+    from laneway import Engine, State
+    from laneway.errors import EngineError
+
+    engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=2)
+    try:
+        ids = [one.stored.message.task_id for one in engine.peek(QUEUE, State.LEASED, limit=500)]
+        found = [engine.find(QUEUE, id) for id in ids]
+    except EngineError:
+        return []
+    finally:
+        engine.close()
+    return [id for id, one in zip(ids, found, strict=True) if one and (one.owner or "").endswith(f":{pid}")]
+
+
 def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
     """Which of these task ids occur in the broker's database, and under which key: they are stuck there, not gone."""
     found: dict[str, str] = {}

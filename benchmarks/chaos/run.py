@@ -98,7 +98,9 @@ class Chaos:
             time.sleep(TICK_SECONDS)
 
     def _hold(self, books: Books) -> None:
-        if books.waiting() > self._plan.most_waiting:
+        # What is stuck, or lost, must not keep the producers waiting for ever.
+        since = time.monotonic() - self._plan.patience - 2 * self._plan.margin
+        if books.waiting_since(since) > self._plan.most_waiting:
             self._plan.hold.touch()
         else:
             self._plan.hold.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from benchmarks.chaos.crew import Life
@@ -57,6 +57,7 @@ class Verdict:
     reruns_unexplained: list[Finding] = field(default_factory=list[Finding])
     """Begun again without reason, though ended at most once."""
     explained_by: dict[str, int] = field(default_factory=dict[str, int])
+    """Explained duplicates by the kind of the first disturbance that struck them."""
     at_risk: int = 0
     """Runs that were in a victim's hands at a SIGKILL or a stop."""
     recovery: list[float] = field(default_factory=list[float])
@@ -137,12 +138,17 @@ class _Judge:
 
     def judge(self, lives: Sequence[Life]) -> Verdict:
         verdict = self._verdict
+        for run in (run for runs in self._books.runs.values() for run in runs):
+            if run.ended is None:
+                run.died = min(
+                    (one.at for one in self._disturbances if one.kind in KILLS and one.hit(run)), default=None
+                )
         for offer in self._books.offers.values():
             runs = self._books.runs.get(offer.mark, [])
             self._count(offer, runs)
             if runs:
                 self._time(offer, runs)
-        reasons = Counter(by.split()[1] for one in verdict.duplicated for by in one.explained_by)
+        reasons = Counter(one.explained_by[0].split()[1] for one in verdict.duplicated if one.explained_by)
         verdict.explained_by = dict(reasons)
         for mark, runs in self._books.runs.items():
             self._recovery(self._books.offers[mark], runs)
@@ -189,17 +195,28 @@ class _Judge:
         return self._finding(offer, runs, f"{what}; {state}", by=by)
 
     def _recovery(self, offer: Offer, runs: Sequence[Run]) -> None:
-        for one in self._disturbances:
-            if one.kind not in (*KILLS, Kind.STOP) or not any(one.interrupted(run) for run in runs):
-                continue
+        """From each blow that struck the task, begun or only held, until it began again.
+
+        Between two blows without a beginning the task had changed hands unseen; only the last of them counts.
+        """
+        blows = [
+            one for one in self._disturbances if one.kind in (*KILLS, Kind.STOP) and self._struck(one, offer, runs)
+        ]
+        for one, following in zip_longest(blows, blows[1:]):
             again = next((run.began for run in runs if run.began > one.at), None)
-            if again is None:
-                continue  # it is lost, or the worker was killed between the task's end and the ledger
+            if again is None or (following and following.at < again):
+                continue
             took, limit = again - one.at, self._terms.limit + self._away(one.at, again)
             self._verdict.recovery.append(took)
             if took > limit:
                 found = self._finding(offer, runs, f"began again {took:.1f} s after {one}", by=(str(one),))
                 self._verdict.over_limit.append(found)
+
+    def _struck(self, one: Disturbance, offer: Offer, runs: Sequence[Run]) -> bool:
+        """Whether it took the task from somebody who had not ended it."""
+        if any(one.interrupted(run) for run in runs):  # only by a kill or a stop
+            return True
+        return offer.mark in one.held and not any(run.ended is not None and run.ended <= one.at for run in runs)
 
     def _away(self, since: float, until: float) -> float:
         """For how long there was no server between the two."""
@@ -226,16 +243,18 @@ class _Judge:
             self._order_of_key(entries)
 
     def _order_of_key(self, entries: Sequence[tuple[Offer, Run]]) -> None:
-        furthest = entries[0][0]
-        for (_, before), (offer, run) in pairwise(entries):
+        furthest, over = entries[0][0], {run: self._over(run) for _, run in entries}
+        for index, (offer, run) in enumerate(entries):
+            others = (before for _, before in entries[:index] if before.mark != run.mark)
+            open_ = next((before for before in others if over[before] > run.began), None)
             what = ""
             if offer.place < furthest.place:
                 what = f"place {offer.place} of {offer.key} began after place {furthest.place}"
-            elif offer.mark != before.mark and self._over(before) > run.began:
-                what = f"place {offer.place} of {offer.key} began while {before.mark} was executed"
+            elif open_:
+                what = f"place {offer.place} of {offer.key} began while {open_.mark} was executed"
             if what:
-                runs = (*self._books.runs[furthest.mark], *self._books.runs[offer.mark])
-                self._verdict.order.append(self._finding(offer, runs, what))
+                concerned = (*self._books.runs[open_.mark if open_ else furthest.mark], *self._books.runs[offer.mark])
+                self._verdict.order.append(self._finding(offer, concerned, what))
             furthest = max(furthest, offer, key=lambda one: one.place)
 
     def _over(self, run: Run) -> float:
@@ -261,10 +280,11 @@ class _Judge:
         last = max((run.ended or run.began for run in runs), default=offer.due)
         workers = {run.worker for run in runs}
         for one in self._disturbances:
-            concerned = one.worker in workers or one.kind in (Kind.SERVER, Kind.CUT)
+            concerned = one.worker in workers or offer.mark in one.held or one.kind in (Kind.SERVER, Kind.CUT)
             if concerned and offer.at <= one.at <= last + 1:
                 until = f" until {one.until - zero:.3f}" if one.until else ""
-                lines.append((one.at, f"{one} at {one.at - zero:.3f}{until}"))
+                held = ", held it" if offer.mark in one.held else ""
+                lines.append((one.at, f"{one} at {one.at - zero:.3f}{until}{held}"))
         yield from (line for _, line in sorted(lines))
 
 

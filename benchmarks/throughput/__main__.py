@@ -78,7 +78,9 @@ def _work(server: Server, name: str, pool: Pool, options: argparse.Namespace, re
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.throughput", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--rounds", type=int, default=3, help="interleaved; the table shows medians (3)")
     parser.add_argument("--jobs", type=int, default=10_000, help="for W1, W1b, W2 and W5 (10000)")
     parser.add_argument("--times", type=int, default=300, help="for W3 (300)")

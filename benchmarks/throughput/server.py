@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import redis
 
@@ -64,7 +64,7 @@ class Server:
     def results(self) -> int:
         """How many results there are: a neutral count of the jobs that are done."""
         self._own_calls += 1
-        return cast("int", self._results.dbsize())
+        return self._results.dbsize()
 
     def memory(self) -> int:
         """Bytes in use."""
@@ -73,7 +73,7 @@ class Server:
     def info(self) -> dict[str, Any]:
         """All of INFO."""
         self._own_calls += 1
-        return cast("dict[str, Any]", self._broker.info())
+        return self._broker.info()
 
     def books(self) -> Books:
         """The books as they are now, without what the benchmark itself asked."""

@@ -45,26 +45,27 @@ class Workers:
     """Running workers, which at first consume the warm-up queue only."""
 
     def __init__(self, app: Celery, processes: list[subprocess.Popen[bytes]]) -> None:
-        self._app, self._processes = app, processes
+        self._control: Any = app.control
+        self._processes = processes
 
     def wait_until_ready(self) -> None:
         """Until each answers; SystemExit when one ends or stays silent."""
         deadline = time.monotonic() + START_SECONDS
-        while len(self._ask("ping")) < len(self._processes):
+        while len(self._control.ping(timeout=2, limit=len(self._processes)) or ()) < len(self._processes):
             if any(process.poll() is not None for process in self._processes):
                 raise SystemExit("A worker ended at its start: run again with --verbose.")
             if time.monotonic() > deadline:
                 raise SystemExit("The workers did not answer in time.")
 
     def consume(self, queue: str) -> None:
-        """Let all of them consume this queue as well; returns when they do."""
-        answers = self._ask("add_consumer", queue=queue)
-        if len(answers) < len(self._processes):
-            raise SystemExit(f"Not every worker consumes {queue!r}: {answers}")
+        """Let all of them consume this queue as well; does not wait until they do."""
+        self._control.broadcast("add_consumer", arguments={"queue": queue})
 
-    def consume_no_more(self, queue: str) -> None:
-        """The opposite of `consume`."""
-        self._ask("cancel_consumer", queue=queue)
+    def check(self, queue: str) -> None:
+        """SystemExit unless every worker consumes this queue."""
+        answers: dict[str, Any] = self._control.inspect(timeout=10, limit=len(self._processes)).active_queues() or {}
+        if sum(queue in str(queues) for queues in answers.values()) < len(self._processes):
+            raise SystemExit(f"Not every worker consumed {queue!r}: {answers}")
 
     def cpu_seconds(self) -> float:
         """CPU time of all processes and their children until now."""
@@ -76,11 +77,6 @@ class Workers:
                     times = member.cpu_times()
                     total += times.user + times.system
         return total
-
-    def _ask(self, command: str, **arguments: Any) -> list[Any]:
-        return self._app.control.broadcast(
-            command, arguments=arguments, reply=True, timeout=10 if arguments else 2, limit=len(self._processes)
-        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ W5   bytes of the server's memory for each queued no-op job
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import statistics
 import time
@@ -54,7 +55,12 @@ def enqueue(app: Celery, server: Server, jobs: int) -> tuple[Figure, Figure]:
         task.apply_async(queue=WARM_QUEUE)
     task.apply_async()
     memory = server.memory()
-    figure = _timed(server, jobs, lambda: [task.apply_async() for _ in range(jobs)] and None)
+
+    def put() -> None:
+        for _ in range(jobs):
+            task.apply_async()
+
+    figure = _timed(server, jobs, put)
     return figure, Figure((server.memory() - memory) / jobs)
 
 
@@ -81,6 +87,7 @@ def drain(server: Server, workers: Workers, jobs: int) -> Figure:
         stalled_since = next(at for at, done in samples if done == samples[-1][1])
         if samples[-1][0] - stalled_since > STALL_SECONDS:
             raise SystemExit(f"The workers stand still after {samples[-1][1]} of {jobs} jobs.")
+    workers.check(QUEUE)
     begin, end = _crossing(samples, FROM * jobs), _crossing(samples, TO * jobs)
     cost = server.cost(books, jobs)
     worker_us = (workers.cpu_seconds() - cpu) / jobs * 1e6
@@ -112,7 +119,7 @@ def _timed(server: Server, jobs: int, run: Callable[[], None]) -> Figure:
 
 def _crossing(samples: list[tuple[float, int]], level: float) -> float:
     """When the count passed the level, on a straight line between the two samples around it."""
-    for (before, low), (after, high) in zip(samples, samples[1:], strict=False):
+    for (before, low), (after, high) in itertools.pairwise(samples):
         if high >= level:
             return before + (after - before) * (level - low) / (high - low)
     raise AssertionError  # the last sample is all of them
@@ -148,7 +155,7 @@ def _template(app: Celery) -> Message:
     made = amqp.as_task_v2(task_id, NOOP, (), {}, reply_to=app.thread_oid)
     with app.producer_or_acquire() as producer:
         channel: Channel = producer.channel
-        raw = channel.prepare_message(
+        raw: Any = channel.prepare_message(
             json.dumps(made.body), 0, "application/json", "utf-8", made.headers, dict(made.properties)
         )
     raw["properties"]["delivery_info"] = {"exchange": "", "routing_key": QUEUE}

@@ -1,0 +1,40 @@
+"""The benchmark runs, for stock Celery and the engine, and writes what it measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.valkey import RunningValkey
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.timeout(300)
+def test_a_small_run_measures_everybody_at_everything(valkey: RunningValkey, tmp_path: Path) -> None:
+    """`valkey` is not used, but where it cannot run the benchmark cannot either."""
+    file = tmp_path / "figures.json"
+    argv = [sys.executable, "-m", "benchmarks.throughput", "--smoke", "--pools", "solo"]
+    argv += ["--contestants", "stock,engine", "--json", str(file)]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "W2 solo 2x1" in run.stdout
+
+    written = json.loads(file.read_text())
+    assert written["about"]["celery"].startswith("5.7")
+    works = {"W1", "W1b", "W5", "W2 solo 2x1", "W3 solo 2x1"}
+    assert written["figures"].keys() == works
+    for by_name in written["figures"].values():
+        assert by_name.keys() == {"stock", "engine"}
+        assert all(figure["value"] > 0 for figures in by_name.values() for figure in figures)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    argv = [sys.executable, "-m", "benchmarks.throughput", "--contestants", "stock,nobody"]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "takes names of" in run.stderr
