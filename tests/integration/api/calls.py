@@ -16,6 +16,7 @@ from app.db.models import Base
 from app.db.session import Database
 from app.services.container import Services
 from app.services.signing import sign_hub
+from tests.fixtures.site import Site
 
 APP_SECRET, VERIFY_TOKEN, GOOGLE_KEY = "fb-app-secret-4711", "fb-verify-token-4712", "google-key-4713"
 SHOP_SECRET, BANK_SECRET = "shop-secret-4714", "bank-secret-4715"
@@ -104,3 +105,9 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
         word for word in (*SECRETS, "Traceback", 'File "', "127.0.0.1", "sqlite", "psycopg") if word in answer.text
     ]
     return found
+
+
+def unfinished(live: Site) -> int:
+    """How many tasks of a live installation are not over."""
+    figures = live.get("/conversations/tasks/queues/status")["queues"].values()
+    return sum(queue["active"] + queue["pending"] + queue["scheduled"] for queue in figures)

@@ -15,7 +15,7 @@ from app.schemas.task import State
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
-from tests.integration.api.calls import Api, problem
+from tests.integration.api.calls import Api, problem, unfinished
 
 
 def test_the_status_of_a_waiting_task_says_all_that_is_known(api: Api) -> None:
@@ -74,7 +74,7 @@ def test_a_finished_task_cannot_be_cancelled(api: Api, state: State) -> None:
 
 
 def test_a_running_task_is_seen_and_interrupted(live: Site) -> None:
-    wait_until(lambda: live.get("/conversations/tasks/active")["count"] == 0, seconds=120)  # what other tests left
+    wait_until(lambda: unfinished(live) == 0, seconds=120)  # what other tests left
     gate = live.gate()
     task = live.submit(GATED_QUIETLY, {"gate": str(gate)})
     live.until(task, State.PROCESSING)

@@ -34,6 +34,7 @@ from tests.integration.api.calls import (
     page_message,
     problem,
     signed,
+    unfinished,
 )
 from tests.integration.api.conftest import MakeApi
 
@@ -348,12 +349,7 @@ def test_how_long_a_webhook_takes(live: Site, capsys: pytest.CaptureFixture[str]
     with capsys.disabled():
         kind = "SQLite" if live.services.database.is_sqlite else "PostgreSQL"
         print(f"\n200 webhooks on {kind}, one by one: median {median(taken):.1f} ms, slowest {max(taken):.1f} ms")
-    wait_until(lambda: _unfinished(live) == 0, seconds=120)
-
-
-def _unfinished(live: Site) -> int:
-    figures = live.get("/conversations/tasks/queues/status")["queues"].values()
-    return sum(queue["active"] + queue["pending"] + queue["scheduled"] for queue in figures)
+    wait_until(lambda: unfinished(live) == 0, seconds=120)
 
 
 def _process(live: Site, source: str, body: bytes, headers: dict[str, str] | None = None) -> list[str]:
