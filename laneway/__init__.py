@@ -24,7 +24,7 @@ from laneway.errors import (
 )
 from laneway.lanes import Lanes
 
-_LAZY = {"Transport": "laneway.transport"}
+_LAZY = {"ResultBackend": "laneway.backend", "Transport": "laneway.transport"}
 
 
 def __getattr__(name: str) -> object:
