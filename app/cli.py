@@ -89,6 +89,7 @@ def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text fi
 def stats(as_json: Json = False) -> None:
     """What waits, runs and is dead, per queue; and what is wrong."""
     services = _services()
+    services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
     queues, alerts = services.tasks.queues(), services.alerts.listing()
     if as_json:
         return _print_json({"queues": {name: figures.model_dump() for name, figures in queues.items()},
