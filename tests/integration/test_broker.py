@@ -100,8 +100,11 @@ def test_every_question_to_a_broker_that_is_away_fails_quickly(platform: Platfor
 def test_a_password_in_the_address_is_not_told(
     environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
 ) -> None:
-    url = redis_urls.broker.replace("redis://", "redis://user:hunter2@")
-    settings = settings_for(environment, platform_database, RedisUrls(url, url, redis_urls.valkey), folder=tmp_path)
+    broker, backend = (
+        url.replace("redis://", "redis://user:hunter2@") for url in (redis_urls.broker, redis_urls.backend)
+    )
+    urls = RedisUrls(broker, backend, redis_urls.valkey)
+    settings = settings_for(environment, platform_database, urls, folder=tmp_path)
     with celery_on(settings) as app, pytest.raises(BrokerUnavailable) as refused:
         Broker(app).ping()
 
