@@ -22,11 +22,12 @@ from kombu.transport import virtual
 
 from laneway.codec import from_delivery, to_message
 from laneway.engine import Delivery
-from laneway.errors import EngineError, TaskCancelled
+from laneway.errors import TaskCancelled
 from laneway.keys import bindings, fanout, key
 from laneway.lanes import Lanes
 
 if TYPE_CHECKING:
+    from laneway.leases import Leases
     from laneway.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -35,11 +36,12 @@ _tags = itertools.count(1)
 
 
 class QoS(virtual.QoS):
-    """What the channel has handed out and is not settled; the leases behind it are the connection's."""
+    """What the channel has handed out and is not settled; it can be settled when the channel is closed, too."""
 
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
         self.held: dict[str, Delivery] = {}
+        self._leases: Leases = channel.connection.leases
 
     def room(self) -> int:
         """How many more messages the channel may hold."""
@@ -53,38 +55,86 @@ class QoS(virtual.QoS):
     def ack(self, delivery_tag: str) -> None:
         """End the message."""
         delivery = self.held.pop(delivery_tag, None)
-        if delivery is not None:
-            self.channel.connection.leases.ack(delivery)
         super().ack(delivery_tag)
+        if delivery is not None:
+            self._leases.ack(delivery)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Give it back to its old place, counted; or keep it as a dead letter."""
         delivery = self.held.pop(delivery_tag, None)
-        if delivery is not None:
-            transport: Transport = self.channel.connection
-            transport.leases.drop(delivery)
-            if requeue:
-                transport.engine.release([delivery])
-            else:
-                transport.engine.bury([delivery], reason="rejected")
         super().ack(delivery_tag)
+        if delivery is None:
+            return
+        if requeue:
+            self._leases.release([delivery], counted=True)
+        else:
+            self._leases.bury(delivery, reason="rejected")
+
+    def bury(self, delivery_tag: str, error: str) -> None:
+        """Keep what nobody can read as a dead letter."""
+        delivery = self.held.pop(delivery_tag, None)
+        super().ack(delivery_tag)
+        if delivery is not None:
+            self._leases.bury(delivery, reason="malformed", error=error)
+
+    def lost(self, delivery_tag: str) -> bool:
+        """True if the message must not be started, because its lease is over; it is forgotten then."""
+        delivery = self.held.get(delivery_tag)
+        if delivery is None or self._leases.valid(delivery):
+            return False
+        self.held.pop(delivery_tag, None)
+        super().ack(delivery_tag)
+        logger.warning("The lease on message %s was over before it started: it is not run", delivery.id)
+        self._leases.release([delivery], counted=False)
+        return True
 
     def restore_unacked(self) -> list[Any]:
-        """Give everything back: what never started uncounted, what was running counted."""
+        """Give everything back; or, if a worker's connection broke, what its pool lets go of."""
         self._flush()
+        messages = dict(self._delivered or {})
         if self._delivered is not None:
             self._delivered.clear()
-        held, self.held = list(self.held.values()), {}
         transport: Transport | None = self.channel.connection
-        if transport is not None:
-            self.channel.give_back(held)
+        if transport is None:
+            return []
+        if transport.is_cut:
+            running = _running_task_ids()
+            for tag, delivery in list(self.held.items()):
+                if tag in messages:
+                    started = delivery.stored.message.task_id in running
+                    self._leases.keep(delivery, messages[tag], started=started)
+            return []
+        held, self.held = list(self.held.values()), {}
+        self.channel.give_back(held)
         return []
+
+
+class ReadMessage(virtual.Message):
+    """A message that remembers whether it could be read: Celery acknowledges those that cannot."""
+
+    unreadable = ""
+
+    def _decode(self) -> Any:
+        try:
+            return super()._decode()
+        except Exception as error:
+            self.unreadable = str(error) or type(error).__name__
+            raise
+
+    def ack(self, multiple: bool = False) -> None:
+        """End the message; keep it as a dead letter if it was not readable."""
+        if not self.acknowledged and (self.unreadable or self.errors):
+            cast("Channel", self.channel).qos.bury(str(self.delivery_tag), self.unreadable or str(self.errors))
+            self._state = "REJECTED"
+        else:
+            super().ack(multiple)
 
 
 class Channel(virtual.Channel):
     """Exchanges and bindings as kombu's virtual channels have them; queues are the engine's."""
 
     QoS = QoS
+    Message = ReadMessage
     supports_fanout = True
     body_encoding = None
     connection: Any  # a Transport; None once kombu has closed the channel
@@ -142,6 +192,7 @@ class Channel(virtual.Channel):
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
         member = json.dumps([routing_key or "", pattern or "", queue])
+        self.connection.leases.flush()  # after it they would find nothing, as if they came too late
         self.connection.command("SREM", bindings(exchange), member)
         self.connection.engine.delete(queue)
 
@@ -192,10 +243,11 @@ class Channel(virtual.Channel):
 
     def _get(self, queue: str, timeout: float | None = None, *, no_ack: bool = False) -> dict[str, Any]:
         del timeout
-        transport = self.connection
+        transport, asked = self.connection, time.monotonic()
         deliveries = transport.engine.fetch(Lanes({queue: 1}), 1, lease_ms=transport.lease_ms).deliveries
         if not deliveries:
             raise Empty
+        transport.leases.hold(deliveries[0], since=asked)
         return self._hand_out(deliveries[0], no_ack=no_ack)
 
     def fetch(self) -> bool:
@@ -205,29 +257,33 @@ class Channel(virtual.Channel):
             return False
         transport = self.connection
         transport.leases.flush()
+        asked = time.monotonic()
         batch = transport.engine.fetch(
             self.lanes, room, lease_ms=transport.lease_ms, horizon_ms=int(transport.horizon * 1000)
         )
         wait = transport.horizon if batch.wait is None else min(batch.wait, transport.horizon)
         self.look_at = time.monotonic() + wait
         for delivery in batch.deliveries:
-            transport.leases.hold(delivery)
+            transport.leases.hold(delivery, since=asked)
             self.pending.append((delivery, delivery.queue))
         return bool(batch.deliveries)
 
     def deliver_pending(self) -> bool:
-        """Hand the fetched messages to their consumers."""
-        delivered = False
+        """Hand one fetched message to its consumer: what it acknowledges goes out before the next; True if any was."""
         while self.pending:
             delivery, queue = self.pending.popleft()
+            if not self.connection.leases.valid(delivery):
+                logger.warning("The lease on message %s was over before it was handed out", delivery.id)
+                self.connection.leases.release([delivery], counted=False)
+                continue
             try:
                 raw = self._hand_out(delivery, no_ack=queue in self._no_ack)
             except ValueError as error:
                 self._bury_unreadable(delivery, error)
                 continue
-            delivered = True
             self.connection._deliver(raw, queue)
-        return delivered
+            return True
+        return False
 
     def close(self) -> None:
         """Stop consuming and give back what is held."""
@@ -238,18 +294,11 @@ class Channel(virtual.Channel):
         super().close()
 
     def give_back(self, deliveries: list[Delivery]) -> None:
-        """Release: uncounted what never started. If the server is away the leases run out by themselves."""
+        """Release: uncounted what never started. If the server is away that is done when it is back."""
         running = _running_task_ids()
-        transport = self.connection
-        for delivery in deliveries:
-            transport.leases.drop(delivery)
-        started = [d for d in deliveries if d.stored.message.task_id in running]
-        fresh = [d for d in deliveries if d.stored.message.task_id not in running]
-        try:
-            transport.engine.release(started, counted=True)
-            transport.engine.release(fresh, counted=False)
-        except EngineError as error:
-            logger.warning("%d messages were not given back, their leases will run out: %s", len(deliveries), error)
+        for counted in (True, False):
+            part = [d for d in deliveries if (d.stored.message.task_id in running) is counted]
+            self.connection.leases.release(part, counted=counted)
 
     def _hand_out(self, delivery: Delivery, *, no_ack: bool) -> dict[str, Any]:
         tag = f"{next(_tags)}"
@@ -257,14 +306,12 @@ class Channel(virtual.Channel):
         if no_ack:
             self.connection.leases.ack(delivery)
         else:
-            self.connection.leases.hold(delivery)
             self.qos.held[tag] = delivery
         return raw
 
     def _bury_unreadable(self, delivery: Delivery, error: ValueError) -> None:
         logger.error("Message %s cannot be read and becomes a dead letter: %s", delivery.id, error)
-        self.connection.leases.drop(delivery)
-        self.connection.engine.bury([delivery], reason="malformed", error=str(error))
+        self.connection.leases.bury(delivery, reason="malformed", error=str(error))
 
     def _relane(self) -> None:
         transport = self.connection

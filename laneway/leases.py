@@ -1,61 +1,93 @@
-"""Keeps the leases of what a connection holds, and commits its acks in groups.
+"""Keeps the leases of what this process holds, and commits its acks in groups.
 
-One daemon thread a connection: it renews every third of a lease, so also while a task holds the main
-thread, and it sends the acks that nobody else has sent within a few milliseconds.
+Leases belong to the process and the broker, not to a connection: when Celery loses its connection and
+makes a new one, its pool goes on with what it has, so that stays leased and renewed, and a late ack
+goes out. One daemon thread renews every third of a lease, so also while a task holds the main thread;
+it sends the acks that nobody else has sent within a few milliseconds, and what could not be sent.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+
+from redis.exceptions import RedisError, ResponseError
 
 from laneway.answers import Settled
 from laneway.engine import Delivery, Engine
-from laneway.errors import EngineError
+from laneway.errors import EngineError, ServerLost
 
 logger = logging.getLogger(__name__)
 GROUP = 64
 GATHER_SECONDS = 0.005
 RETRY_SECONDS = 0.5
+_LOST = (Settled.STALE, Settled.UNKNOWN)
 
 
 class Leases:
-    """What one connection holds. `on_cancelled` hears of held messages whose task was cancelled, once each."""
+    """What is held here. `on_cancelled` hears of held messages whose task was cancelled, once each."""
 
     def __init__(self, engine: Engine, *, lease_ms: int, on_cancelled: Callable[[Delivery], None]) -> None:
-        self._engine, self._lease_ms, self._on_cancelled = engine, lease_ms, on_cancelled
+        self.engine, self._lease_ms, self._on_cancelled = engine, lease_ms, on_cancelled
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self._held: dict[int, Delivery] = {}
+        self._ends: dict[int, float] = {}
+        self._kept: dict[int, tuple[Delivery, bool]] = {}
         self._told: set[int] = set()
         self._acks: deque[Delivery] = deque()
-        self._flushing = threading.Lock()
-        self._wake, self._stopped = threading.Event(), threading.Event()
+        self._later: deque[Callable[[], object]] = deque()
+        self._flushing, self._sending = threading.Lock(), threading.Lock()
+        self._wake = threading.Event()
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
-    def hold(self, delivery: Delivery) -> None:
-        """Renew this lease from now on."""
+    def hold(self, delivery: Delivery, *, since: float) -> None:
+        """Renew this lease from now on; `since`: the monotonic time before it was asked for."""
+        self._ends[id(delivery)] = since + self._lease_ms / 1000
         self._held[id(delivery)] = delivery
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(os.getpid(),), name="laneway-leases", daemon=True)
-            self._thread.start()
+        self._attend()
+
+    def valid(self, delivery: Delivery) -> bool:
+        """True while nobody else can have the message: by this process's own clock the lease is not over."""
+        return time.monotonic() < self._ends.get(id(delivery), 0.0)
 
     def drop(self, delivery: Delivery) -> bool:
         """Renew it no longer; False when it was lost before."""
         self._told.discard(id(delivery))
+        self._kept.pop(id(delivery), None)
+        self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
+
+    def keep(self, delivery: Delivery, owner: object, *, started: bool) -> None:
+        """The connection broke: hold it as long as `owner` lives, who may settle it, and release it after that."""
+        self._kept[id(delivery)] = (delivery, started)
+        # only notes it: collection may happen in any thread, at any point
+        weakref.finalize(owner, self._abandoned, delivery).atexit = False
 
     def ack(self, delivery: Delivery) -> None:
         """End it, together with others; at once if somebody waits behind its ordering key."""
         if not self.drop(delivery):
             logger.warning("Message %s was acknowledged after its lease was lost", delivery.id)
         self._acks.append(delivery)
+        self._attend()
         if len(self._acks) >= GROUP or delivery.has_key:
             self.flush()
         else:
             self._wake.set()
+
+    def release(self, deliveries: Sequence[Delivery], *, counted: bool) -> None:
+        """Give them back, now or as soon as the server is there again."""
+        self._settle(deliveries, lambda: self.engine.release(deliveries, counted=counted))
+
+    def bury(self, delivery: Delivery, *, reason: str, error: str = "") -> None:
+        """Make a dead letter of it, now or as soon as the server is there again."""
+        self._settle([delivery], lambda: self.engine.bury([delivery], reason=reason, error=error))
 
     def flush(self) -> None:
         """Send the acks that have gathered. May raise ServerLost; they are sent again then."""
@@ -66,53 +98,135 @@ class Leases:
             if not group:
                 return
             try:
-                codes = self._engine.ack(group)
+                codes = self.engine.ack(group)
             except BaseException:
                 self._acks.extendleft(reversed(group))
                 raise
         for delivery, code in zip(group, codes, strict=True):
-            if code in (Settled.STALE, Settled.UNKNOWN):
+            if code in _LOST:
                 logger.warning("The ack of message %s came too late (%s): it may run again", delivery.id, code.name)
 
-    def take_all(self) -> list[Delivery]:
-        """Everything that is held, which is held no longer."""
-        held = list(self._held.values())
-        self._held.clear()
-        return held
+    def leave(self, user: object) -> None:
+        """A connection is closed: send its acks; without connections and anything held the thread ends."""
+        self.users.discard(user)
+        try:
+            self.flush()
+            self._send_later()
+        finally:
+            thread = self._thread
+            self._wake.set()
+            if self._idle:
+                if thread and thread is not threading.current_thread():
+                    thread.join(5)
+                self.engine.close()
 
-    def stop(self) -> None:
-        """Send what is left of the acks and end the thread."""
-        self._stopped.set()
-        self._wake.set()
-        self.flush()
-        if self._thread and self._thread is not threading.current_thread():
-            self._thread.join(5)
+    def finish(self) -> None:
+        """The process ends: give back what is still kept."""
+        kept = list(self._kept.values())
+        try:
+            for counted in (False, True):
+                self.release([delivery for delivery, started in kept if started is counted], counted=counted)
+            self.flush()
+            self._send_later()
+        except (EngineError, RedisError) as error:
+            logger.warning("Some messages were not given back, their leases will run out: %s", error)
+        self.engine.close()
 
     def renew(self) -> None:
         """Prolong everything held; what was lost is dropped, what was cancelled is told once."""
         held = list(self._held.values())
         if not held:
             return
-        for delivery, code in zip(held, self._engine.renew(held, lease_ms=self._lease_ms), strict=True):
-            if code in (Settled.STALE, Settled.UNKNOWN) and self.drop(delivery):
-                logger.warning("The lease on message %s was lost (%s): it may run again", delivery.id, code.name)
-            elif code is Settled.CANCELLED and id(delivery) not in self._told:
+        end = time.monotonic() + self._lease_ms / 1000
+        for delivery, code in zip(held, self.engine.renew(held, lease_ms=self._lease_ms), strict=True):
+            if code in _LOST:
+                if self.drop(delivery):
+                    logger.warning("The lease on message %s was lost (%s): it may run again", delivery.id, code.name)
+                continue
+            if id(delivery) in self._held:
+                self._ends[id(delivery)] = end
+            if code is Settled.CANCELLED and id(delivery) not in self._told:
                 self._told.add(id(delivery))
                 self._on_cancelled(delivery)
 
-    def _run(self, pid: int) -> None:
+    @property
+    def _idle(self) -> bool:
+        return not (self.users or self._held or self._acks or self._later)
+
+    def _settle(self, deliveries: Sequence[Delivery], send: Callable[[], object]) -> None:
+        for delivery in deliveries:
+            self.drop(delivery)
+        if not deliveries:
+            return
+        try:
+            send()
+        except ServerLost as error:
+            logger.warning("%d messages are given back when the server is there again: %s", len(deliveries), error)
+            self._later.append(send)
+            self._attend()
+
+    def _abandoned(self, delivery: Delivery) -> None:
+        entry = self._kept.get(id(delivery))
+        if entry is None or os.getpid() != self._pid:
+            return
+        self.drop(delivery)
+        self._later.append(lambda: self.engine.release([delivery], counted=entry[1]))
+        self._wake.set()
+
+    def _send_later(self) -> None:
+        with self._sending:
+            while self._later:
+                try:
+                    self._later[0]()
+                except ResponseError as error:
+                    logger.error("The server refuses to take messages back, their leases will run out: %s", error)
+                self._later.popleft()
+
+    def _attend(self) -> None:
+        if self._thread is None and os.getpid() == self._pid:
+            self._thread = threading.Thread(target=self._run, name="laneway-leases", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
         period = self._lease_ms / 3000
         due = time.monotonic() + period
-        while not self._stopped.is_set() and os.getpid() == pid:
+        while os.getpid() == self._pid:
             if self._wake.wait(max(0.0, due - time.monotonic())):
                 self._wake.clear()
-                self._stopped.wait(GATHER_SECONDS)
+                time.sleep(GATHER_SECONDS)
             try:
                 self.flush()
                 if time.monotonic() >= due:
-                    due = time.monotonic() + period
                     self.renew()
-            except EngineError as error:
+                    due = time.monotonic() + period
+                self._send_later()
+            except (EngineError, RedisError) as error:
                 logger.warning("Leases could not be renewed, trying again: %s", error)
-                due = time.monotonic() + RETRY_SECONDS
-                self._stopped.wait(RETRY_SECONDS)
+                time.sleep(RETRY_SECONDS)
+                due = time.monotonic()
+            if self._idle:
+                self._thread = None
+                if not self._idle:  # something came in between, and saw a thread
+                    self._attend()
+                return
+
+
+_shared: dict[Hashable, Leases] = {}
+_sharing = threading.Lock()
+
+
+def shared_leases(key: Hashable, make: Callable[[], Leases]) -> Leases:
+    """This process's leases on one broker."""
+    with _sharing:
+        if key not in _shared:
+            _shared[key] = make()
+        return _shared[key]
+
+
+def _finish_all() -> None:
+    for leases in list(_shared.values()):
+        leases.finish()
+
+
+atexit.register(_finish_all)
+os.register_at_fork(after_in_child=_shared.clear)

@@ -65,6 +65,7 @@ class Poller:
         self._bells: dict[Channel, Bell] = {}
         self._listener: Wire | None = None
         self._exchanges: dict[str, str] = {}
+        self._turn = 0
 
     def subscribe(self, exchange: str, queue: str) -> None:
         """Hear broadcasts to this exchange on behalf of this queue."""
@@ -99,18 +100,21 @@ class Poller:
             self._listener = None
 
     def step(self) -> bool:
-        """Fetch and deliver whatever may be had now, and listen for more; True if anything was delivered."""
-        delivered = False
-        for channel in list(self._transport.channels or ()):
-            if channel.pending:
-                delivered |= channel.deliver_pending()
+        """Deliver one message that may be had now, or listen for more; True if one was delivered."""
+        channels = list(self._transport.channels or ())
+        turn = self._turn % len(channels) if channels else 0
+        for offset, channel in enumerate(channels[turn:] + channels[:turn], 1):
+            if channel.deliver_pending():
+                self._turn = turn + offset
+                return True
             if not channel.lanes:
                 continue
-            if time.monotonic() >= channel.look_at and channel.fetch():
-                delivered |= channel.deliver_pending()
+            if time.monotonic() >= channel.look_at and channel.fetch() and channel.deliver_pending():
+                self._turn = turn + offset
+                return True
             if channel.lanes and channel.qos.room() > 0 and time.monotonic() < channel.look_at:
                 self._bell(channel).listen(channel.lanes)
-        return delivered
+        return False
 
     def wires(self) -> dict[int, Bell | Wire]:
         """What to wait for, by file descriptor."""

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -26,8 +27,9 @@ from redis.exceptions import RedisError, ResponseError
 from laneway.channel import Channel
 from laneway.engine import Delivery, Engine
 from laneway.errors import EngineError, ServerLost
-from laneway.leases import Leases
+from laneway.leases import Leases, shared_leases
 from laneway.poller import Poller
+from laneway.starting import check_leases_before_start
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
@@ -61,6 +63,10 @@ class Alarm:
             self._loop.call_later(seconds, _nothing)
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
+
+    def stop(self) -> None:
+        """The loop must not watch it any more."""
+        self._loop.remove_reader(self._read)
 
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -100,9 +106,24 @@ class Transport(virtual.Transport):
         self.weights: dict[str, int] = options.get("weights", {})
         self.fanouts: dict[str, str] = {}
         self.engine = Engine.from_url(_url(client), **_settings(client, options))
-        self.leases = Leases(self.engine, lease_ms=self.lease_ms, on_cancelled=_revoke)
+        self.leases = self._leases(_url(client), _settings(client, options))
         self.poller = Poller(self)
         self._loop: Any = None
+        self._forget_loop: Callable[[], None] | None = None
+
+    def _leases(self, url: str, settings: dict[str, Any]) -> Leases:
+        def make() -> Leases:
+            return Leases(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=_revoke)
+
+        return shared_leases((url, repr(settings), self.lease_ms), make)
+
+    @property
+    def is_cut(self) -> bool:
+        """True for the consuming connection of a Celery worker that does not stop: what it closes, it makes anew."""
+        state = sys.modules.get("celery.worker.state")
+        if state is None or not (self._loop is not None or state.reserved_requests):
+            return False
+        return all(flag is None or flag is False for flag in (state.should_stop, state.should_terminate))
 
     def command(self, *parts: bytes | str | int) -> Any:
         """A command outside the scripts: bindings, broadcasts, the bell."""
@@ -111,15 +132,19 @@ class Transport(virtual.Transport):
     def establish_connection(self) -> Any:
         """Check the server, and be ready."""
         self.engine.check()
+        self.leases.users.add(self)
+        check_leases_before_start()
         return super().establish_connection()
 
     def close_connection(self, connection: Any) -> None:
         """Give back what is held, send what is left of the acks, close."""
         super().close_connection(connection)
+        if self._forget_loop:
+            self._forget_loop()
         try:
-            self.leases.stop()
+            self.leases.leave(self)
         except EngineError as error:
-            logger.warning("Some acks could not be sent, those messages will run again: %s", error)
+            logger.warning("Some acks could not be sent, they are sent when the server is there again: %s", error)
         self.poller.close()
         self.engine.close()
 
@@ -146,7 +171,8 @@ class Transport(virtual.Transport):
         alarm = Alarm(loop)
 
         def on_tick() -> None:
-            self.leases.flush()
+            if not any(channel.pending for channel in self.channels or ()):
+                self.leases.flush()  # otherwise the thread sends them, more at a time
             delivered = self.poller.step()
             for descriptor in self.poller.wires():
                 loop.add_reader(descriptor, on_readable, descriptor)
@@ -159,6 +185,11 @@ class Transport(virtual.Transport):
                 return
             self.poller.readable(descriptor)
 
+        def forget() -> None:
+            loop.on_tick.discard(on_tick)
+            alarm.stop()
+
+        self._forget_loop = forget
         loop.on_tick.add(on_tick)
         loop.call_repeatedly(10, self.poller.check)
 

@@ -252,7 +252,6 @@ def test_the_engine_loses_nothing_under_a_few_kills_of_everything(small_run: Sma
     assert small_run.report["drained_after"] is not None, small_run.output
 
 
-@pytest.mark.xfail(reason="the transport gives back what runs when its connection breaks, so that it runs twice")
 def test_the_engine_keeps_every_promise_under_a_few_kills_of_everything(small_run: SmallRun) -> None:
     assert small_run.code == 0, small_run.output
     assert small_run.report["clean"]
