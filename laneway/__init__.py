@@ -9,6 +9,7 @@ from laneway.durability import Durability
 from laneway.engine import Batch, Delivery, Engine
 from laneway.envelope import Message, Stored, Unique, UniqueMode
 from laneway.errors import (
+    BadAddress,
     DuplicateTask,
     DurabilityUnavailable,
     EngineError,
@@ -35,6 +36,7 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "BadAddress",
     "Batch",
     "Burial",
     "Cancelled",

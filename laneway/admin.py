@@ -30,7 +30,10 @@ class Peeked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a task's newest message is. `position` in ready from 0; `owner` of the lease; `behind`: head of its key."""
+    """Where a task's newest message is.
+
+    `position` in ready from 0; `owner` of the lease; `behind`: the head of its key; `burial` of a dead letter.
+    """
 
     stored: Stored
     state: State
@@ -40,6 +43,7 @@ class Found:
     owner: str | None
     cancelled: bool
     behind: str | None
+    burial: Burial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,26 +112,27 @@ class Admin:
             fields += [name, "" if value is None else value]
         self._run("limit", queue, *fields)
 
+    def bound(self, queue: str, max_size: int | None) -> None:
+        """Refuse further messages when so many wait (`Limits.max_size`); None: never. Other limits stay."""
+        self._run("limit", queue, "max_size", "" if max_size is None else max_size)
+
     def expire(self, queue: str, expires_ms: int | None) -> None:
         """Let the queue vanish when it is unused for so long (x-expires); None: never. Other limits stay."""
         self._run("limit", queue, "expires", "" if expires_ms is None else expires_ms)
 
     def find(self, queue: str, task_id: str) -> Found:
         """Where the task's newest message is, and why it waits. Raises UnknownMessage."""
-        reply = self._run("find", queue, pack_id(task_id))
-        if not reply:
+        found = self.find_many(queue, [task_id])[0]
+        if found is None:
             raise UnknownMessage(queue, task_id)
-        raw_id, state, record, deliveries, at, position, token, marked, behind = reply
-        return Found(
-            stored=decode(raw_id, record),
-            state=State(state.decode()),
-            deliveries=deliveries,
-            at=None if at < 0 else at,
-            position=None if position < 0 else position,
-            owner=token.decode().rsplit("/", 2)[0] or None,
-            cancelled=bool(marked),
-            behind=unpack_id(behind) if behind else None,
-        )
+        return found
+
+    def find_many(self, queue: str, task_ids: Sequence[str]) -> list[Found | None]:
+        """The same for many, in one round trip; None for what the queue does not know."""
+        script = self.runner.scripts["find"]
+        commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
+        replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
+        return [_found(*reply) if reply else None for reply in replies]
 
     def peek(self, queue: str, state: State, *, offset: int = 0, limit: int = 50) -> list[Peeked]:
         """One page of the messages in a state, in the order in which they will go on; the oldest dead letter first."""
@@ -164,12 +169,34 @@ class Admin:
 
 
 def _peeked(state: State, raw_id: bytes, record: bytes, deliveries: int, at: int, burial: bytes) -> Peeked:
-    buried = None
-    if burial:
-        deliveries = int.from_bytes(burial[:2], "big")
-        end = 3 + burial[2]
-        buried = Burial(burial[3:end].decode(errors="replace"), burial[end:].decode(errors="replace"), at)
+    deliveries, buried = _burial(burial, deliveries, at)
     return Peeked(decode(raw_id, record), state, deliveries, None if at < 0 else at, buried)
+
+
+def _burial(raw: bytes, deliveries: int, at: int) -> tuple[int, Burial | None]:
+    if not raw:
+        return deliveries, None
+    end = 3 + raw[2]
+    buried = Burial(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
+    return int.from_bytes(raw[:2], "big"), buried
+
+
+def _found(
+    raw_id: bytes, state: bytes, record: bytes, deliveries: int, at: int, position: int, token: bytes, marked: int,
+    behind: bytes, burial: bytes,
+) -> Found:  # fmt: skip
+    deliveries, buried = _burial(burial, deliveries, at)
+    return Found(
+        stored=decode(raw_id, record),
+        state=State(state.decode()),
+        deliveries=deliveries,
+        at=None if at < 0 else at,
+        position=None if position < 0 else position,
+        owner=token.decode().rsplit("/", 2)[0] or None,
+        cancelled=bool(marked),
+        behind=unpack_id(behind) if behind else None,
+        burial=buried,
+    )
 
 
 def _stats(queue: str, parts: Sequence[Any]) -> QueueStats:

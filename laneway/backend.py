@@ -45,6 +45,8 @@ from laneway.errors import ServerLost
 from laneway.loader import Script
 from laneway.results import Record, ResultStore, ResultUnsettled, make_script
 
+_FOLLOWERS = ("chain", "chord", "callbacks", "errbacks")
+
 
 class ResultBackend(RedisBackend):
     """Results on Redis or Valkey ≥ 6.2."""
@@ -110,7 +112,13 @@ class ResultBackend(RedisBackend):
         payload = self._checked(self.encode(meta), task_id=task_id, state=state)
         seconds = self.failure_expires if state == states.FAILURE else None
         seconds = self.expires if seconds is None else seconds
-        record = Record(self.get_key_for_task(task_id), payload, int(seconds or 0), state in self.READY_STATES)
+        record = Record(
+            key=self.get_key_for_task(task_id),
+            payload=payload,
+            seconds=int(seconds or 0),
+            final=state in self.READY_STATES,
+            at_once=_is_followed(request),
+        )
         try:
             self.results.store(record)
         except (ServerLost, ResultUnsettled):
@@ -258,6 +266,11 @@ class ResultBackend(RedisBackend):
 
 class SentinelResultBackend(ResultBackend, SentinelBackend):
     """The same behind Redis Sentinel; `ResultBackend` chooses it for a URL of `sentinel://`."""
+
+
+def _is_followed(request: Any) -> bool:
+    """True if other tasks come after this one: they, and who waits for them, expect its result to be there."""
+    return request is not None and any(getattr(request, name, None) for name in _FOLLOWERS)
 
 
 class WireScript:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kombu.transport import virtual
 
-from laneway.codec import from_delivery, to_message
+from laneway.codec import durability_of, from_delivery, to_message
 from laneway.engine import Delivery
 from laneway.errors import TaskCancelled
 from laneway.keys import bindings, fanout, key
@@ -160,7 +160,8 @@ class Channel(virtual.Channel):
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
-            self.connection.engine.put(queue, to_message(message, new_id=str(uuid.uuid4())))
+            made = to_message(message, new_id=str(uuid.uuid4()))
+            self.connection.engine.put(queue, made, durability=durability_of(message))
         except TaskCancelled as error:
             logger.info("%s", error)
 

@@ -11,12 +11,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from laneway.durability import Durability
 from laneway.engine import Delivery
 from laneway.envelope import MAX_TEXT, PRIORITIES, Message, Unique, UniqueMode
 
 HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
 HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
+HEADER_DURABILITY = "laneway-durability"
 
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
@@ -42,9 +44,17 @@ _missing = object()
 
 
 def message_options(
-    *, key: str | None = None, unique: Unique | None = None, max_deliveries: int | None = None
+    *,
+    key: str | None = None,
+    unique: Unique | None = None,
+    max_deliveries: int | None = None,
+    durability: Durability = Durability.MEMORY,
 ) -> dict[str, Any]:
-    """Headers for `apply_async(headers=…)`: ordering key, uniqueness and the most deliveries of one message."""
+    """Headers for `apply_async(headers=…)`: ordering key, uniqueness, most deliveries of one message, durability.
+
+    With a durability, `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed,
+    and a repeat with the same task id is queued once.
+    """
     headers: dict[str, Any] = {}
     if key is not None:
         headers[HEADER_KEY] = key
@@ -52,7 +62,15 @@ def message_options(
         headers[HEADER_UNIQUE] = [unique.key, int(unique.mode), unique.ttl_ms]
     if max_deliveries is not None:
         headers[HEADER_MAX_DELIVERIES] = max_deliveries
+    if durability is not Durability.MEMORY:
+        headers[HEADER_DURABILITY] = durability.value
     return headers
+
+
+def durability_of(raw: dict[str, Any]) -> Durability:
+    """What a kombu message asks for."""
+    asked = raw["headers"].get(HEADER_DURABILITY)
+    return Durability(asked) if asked else Durability.MEMORY
 
 
 def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
@@ -62,9 +80,12 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
     unique = headers.pop(HEADER_UNIQUE, None)
     key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
+    # a retry is a further message of its task; a repeat of what may be there already is not
+    once = bool(headers.pop(HEADER_DURABILITY, None)) and not headers.get("retries")
     return Message(
         task_id=task_id,
         name=name[:MAX_TEXT],
+        id=task_id if once else None,
         body=_pack(raw, headers, properties, task_id, name),
         priority=priority,
         key=key,

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from redis.connection import ConnectionPool
 
+from laneway.address import close_sentinels, make_pool
 from laneway.admin import MAX_IDS, Admin
 from laneway.answers import Put, PutCode, Settled
 from laneway.durability import Durability, confirm
@@ -90,8 +91,8 @@ class Engine(Admin):
 
     @classmethod
     def from_url(cls, url: str, *, owner: str | None = None, **settings: Any) -> Engine:
-        """An engine on `redis://`, `rediss://` or `unix://`; `settings` as of redis-py's connections."""
-        return cls(ConnectionPool.from_url(url, **settings), owner=owner)  # pyright: ignore[reportUnknownMemberType]
+        """An engine on any address that `make_pool` knows; `settings` as of redis-py's connections."""
+        return cls(make_pool(url, **settings), owner=owner)
 
     def check(self) -> None:
         """Connect and check the server: raises ServerLost or ServerTooOld, warns with NoEviction."""
@@ -172,6 +173,7 @@ class Engine(Admin):
     def close(self) -> None:
         """Close idle connections; the engine stays usable."""
         self.runner.wires.close()
+        close_sentinels(self.runner.pool)
 
     def _put(
         self, queue: str, chunk: Sequence[tuple[bytes, bytes]], durability: Durability, timeout: float

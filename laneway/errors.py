@@ -77,6 +77,17 @@ class InvalidMessage(EngineError):
         return f"The message's {self.field} {self.problem}."
 
 
+class BadAddress(EngineError):
+    """The server's address cannot be understood, or something that it needs is missing."""
+
+    def __init__(self, scheme: str, problem: str) -> None:
+        super().__init__(scheme, problem)
+        self.scheme, self.problem = scheme, problem
+
+    def __str__(self) -> str:
+        return f"The broker's address: {self.scheme}:// {self.problem}."
+
+
 class ServerTooOld(EngineError):
     """The server lacks commands that the engine needs."""
 

@@ -1,9 +1,9 @@
-"""Keeps the leases of what this process holds, and commits its acks in groups.
+"""Keeps the leases of what this process holds, until it is settled.
 
 Leases belong to the process and the broker, not to a connection: when Celery loses its connection and
 makes a new one, its pool goes on with what it has, so that stays leased and renewed, and a late ack
-goes out. One daemon thread renews every third of a lease, so also while a task holds the main thread;
-it sends the acks that nobody else has sent within a few milliseconds, and what could not be sent.
+goes out. One daemon thread renews every third of a lease, so also while a task holds the main thread,
+and gives back what could not be given back before. Acks go out in groups (`commits.py`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from collections.abc import Callable, Hashable, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from laneway.answers import Settled
+from laneway.commits import LOST, RETRY_SECONDS, Commits
 from laneway.engine import Delivery, Engine
 from laneway.errors import EngineError, ServerLost
+from laneway.results import flush_results
 
 logger = logging.getLogger(__name__)
-GROUP = 64
-GATHER_SECONDS = 0.005
-RETRY_SECONDS = 0.5
-_LOST = (Settled.STALE, Settled.UNKNOWN)
 
 
 class Leases:
@@ -40,9 +38,9 @@ class Leases:
         self._ends: dict[int, float] = {}
         self._kept: dict[int, tuple[Delivery, bool]] = {}
         self._told: set[int] = set()
-        self._acks: deque[Delivery] = deque()
+        self._commits = Commits(engine, is_idle=lambda: not self._held)
         self._later: deque[Callable[[], object]] = deque()
-        self._flushing, self._sending = threading.Lock(), threading.Lock()
+        self._sending = threading.Lock()
         self._wake = threading.Event()
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
@@ -71,15 +69,11 @@ class Leases:
         weakref.finalize(owner, self._abandoned, delivery).atexit = False
 
     def ack(self, delivery: Delivery) -> None:
-        """End it, together with others; at once if somebody waits behind its ordering key."""
+        """End it, together with others, after its result is stored; may raise ServerLost, and is sent later then."""
         if not self.drop(delivery):
             logger.warning("Message %s was acknowledged after its lease was lost", delivery.id)
-        self._acks.append(delivery)
         self._attend()
-        if len(self._acks) >= GROUP or delivery.has_key:
-            self.flush()
-        else:
-            self._wake.set()
+        self._commits.add(delivery)
 
     def release(self, deliveries: Sequence[Delivery], *, counted: bool) -> None:
         """Give them back, now or as soon as the server is there again."""
@@ -91,26 +85,13 @@ class Leases:
 
     def flush(self) -> None:
         """Send the acks that have gathered. May raise ServerLost; they are sent again then."""
-        with self._flushing:
-            group: list[Delivery] = []
-            while self._acks:
-                group.append(self._acks.popleft())
-            if not group:
-                return
-            try:
-                codes = self.engine.ack(group)
-            except BaseException:
-                self._acks.extendleft(reversed(group))
-                raise
-        for delivery, code in zip(group, codes, strict=True):
-            if code in _LOST:
-                logger.warning("The ack of message %s came too late (%s): it may run again", delivery.id, code.name)
+        self._commits.flush()
 
     def leave(self, user: object) -> None:
         """A connection is closed: send its acks; without connections and anything held the thread ends."""
         self.users.discard(user)
         try:
-            self.flush()
+            self._commits.flush(insist=True)
             self._send_later()
         finally:
             thread = self._thread
@@ -118,6 +99,7 @@ class Leases:
             if self._idle:
                 if thread and thread is not threading.current_thread():
                     thread.join(5)
+                self._commits.stop()
                 self.engine.close()
 
     def finish(self) -> None:
@@ -126,7 +108,7 @@ class Leases:
         try:
             for counted in (False, True):
                 self.release([delivery for delivery, started in kept if started is counted], counted=counted)
-            self.flush()
+            self._commits.flush(insist=True)
             self._send_later()
         except (EngineError, RedisError) as error:
             logger.warning("Some messages were not given back, their leases will run out: %s", error)
@@ -134,12 +116,12 @@ class Leases:
 
     def renew(self) -> None:
         """Prolong everything held; what was lost is dropped, what was cancelled is told once."""
-        held = list(self._held.values())
+        held = [*self._held.values(), *self._commits.unconfirmed]
         if not held:
             return
         end = time.monotonic() + self._lease_ms / 1000
         for delivery, code in zip(held, self.engine.renew(held, lease_ms=self._lease_ms), strict=True):
-            if code in _LOST:
+            if code in LOST:
                 if self.drop(delivery):
                     logger.warning("The lease on message %s was lost (%s): it may run again", delivery.id, code.name)
                 continue
@@ -151,13 +133,17 @@ class Leases:
 
     @property
     def _idle(self) -> bool:
-        return not (self.users or self._held or self._acks or self._later)
+        return not (self.users or self._held or self._commits.unconfirmed or self._later)
 
     def _settle(self, deliveries: Sequence[Delivery], send: Callable[[], object]) -> None:
         for delivery in deliveries:
             self.drop(delivery)
         if not deliveries:
             return
+        try:
+            flush_results()
+        except (EngineError, RedisError) as error:
+            logger.warning("Results cannot be stored now: %s", error)
         try:
             send()
         except ServerLost as error:
@@ -183,6 +169,7 @@ class Leases:
                 self._later.popleft()
 
     def _attend(self) -> None:
+        self._commits.start()
         if self._thread is None and os.getpid() == self._pid:
             self._thread = threading.Thread(target=self._run, name="laneway-leases", daemon=True)
             self._thread.start()
@@ -191,11 +178,9 @@ class Leases:
         period = self._lease_ms / 3000
         due = time.monotonic() + period
         while os.getpid() == self._pid:
-            if self._wake.wait(max(0.0, due - time.monotonic())):
-                self._wake.clear()
-                time.sleep(GATHER_SECONDS)
+            self._wake.wait(max(0.0, due - time.monotonic()))
+            self._wake.clear()
             try:
-                self.flush()
                 if time.monotonic() >= due:
                     self.renew()
                     due = time.monotonic() + period
@@ -206,6 +191,7 @@ class Leases:
                 due = time.monotonic()
             if self._idle:
                 self._thread = None
+                self._commits.stop()
                 if not self._idle:  # something came in between, and saw a thread
                     self._attend()
                 return

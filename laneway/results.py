@@ -61,12 +61,16 @@ class ResultUnsettled(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished."""
+    """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished.
+
+    `at_once`: it does not wait for others.
+    """
 
     key: bytes
     payload: bytes
     seconds: int
     final: bool
+    at_once: bool = False
 
 
 class ResultStore:
@@ -84,7 +88,7 @@ class ResultStore:
     def store(self, record: Record) -> None:
         """Store it, or let it wait for the next group if it is final and somebody gathers."""
         wake = _gathering()
-        if wake is None or not record.final:
+        if wake is None or record.at_once or not record.final:
             self.flush()
             self._send([record])
             return
@@ -95,10 +99,13 @@ class ResultStore:
         wake()
 
     def flush(self) -> None:
-        """Send what waits; it keeps waiting if that fails. Raises ServerLost, or what the server answers."""
-        if not self._waiting:
-            return
+        """Send what waits; it keeps waiting if that fails. Raises ServerLost, or what the server answers.
+
+        When it returns, what waited is stored, also what another thread was sending.
+        """
         self._own()
+        if not self._waiting and not self._flushing.locked():
+            return
         with self._flushing:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
@@ -202,10 +209,11 @@ def gather(wake: Callable[[], None]) -> None:
     _gatherer = (os.getpid(), wake)
 
 
-def stop_gathering() -> None:
-    """Send what waits; results are stored at once again."""
+def stop_gathering(wake: Callable[[], None] | None = None) -> None:
+    """Send what waits; results are stored at once again, unless others than `wake` gather."""
     global _gatherer  # noqa: PLW0603
-    _gatherer = None
+    if wake is None or (_gatherer is not None and _gatherer[1] == wake):
+        _gatherer = None
     flush_results()
 
 

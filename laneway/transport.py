@@ -1,7 +1,8 @@
 """The kombu transport: `broker_transport = "laneway:Transport"`, while the broker's URL stays what it is.
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `horizon` seconds
-between two looks without a bell (1) · any of redis-py's connection settings in `connection`.
+between two looks without a bell (1) · `master_name` for `sentinel://` · any of redis-py's connection settings
+in `connection`.
 """
 
 # kombu is untyped.
@@ -25,6 +26,7 @@ from kombu.transport import virtual
 from redis.exceptions import RedisError, ResponseError
 
 from laneway.channel import Channel
+from laneway.connecting import address_of, keep_transport, settings_of
 from laneway.engine import Delivery, Engine
 from laneway.errors import EngineError, ServerLost
 from laneway.leases import Leases, shared_leases
@@ -105,8 +107,10 @@ class Transport(virtual.Transport):
         self.horizon = float(options.get("horizon", HORIZON_SECONDS))
         self.weights: dict[str, int] = options.get("weights", {})
         self.fanouts: dict[str, str] = {}
-        self.engine = Engine.from_url(_url(client), **_settings(client, options))
-        self.leases = self._leases(_url(client), _settings(client, options))
+        keep_transport(client)
+        url, settings = address_of(client), settings_of(client)
+        self.engine = Engine.from_url(url, **settings)
+        self.leases = self._leases(url, settings)
         self.poller = Poller(self)
         self._loop: Any = None
         self._forget_loop: Callable[[], None] | None = None
@@ -205,23 +209,6 @@ class Transport(virtual.Transport):
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """kombu's own way of hiding passwords."""
         raise NotImplementedError
-
-
-def _url(client: Any) -> str:
-    host = client.hostname or "localhost"
-    if "://" in host:
-        return str(host)
-    credentials = f"{client.userid or ''}:{client.password}@" if client.password else ""
-    return f"redis://{credentials}{host}:{client.port or 6379}/{client.virtual_host or 0}"
-
-
-def _settings(client: Any, options: dict[str, Any]) -> dict[str, Any]:
-    settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30, **options.get("connection", {})}
-    if client.connect_timeout:
-        settings.setdefault("socket_connect_timeout", client.connect_timeout)
-    if isinstance(client.ssl, dict):
-        settings |= client.ssl
-    return settings
 
 
 def _revoke(delivery: Delivery) -> None:

@@ -17,7 +17,7 @@ from kombu.entity import Exchange, Queue
 from app.core.config import ROOT, Settings, settings
 from app.core.errors import ConfigError
 from app.core.logging import configure_logging
-from app.core.queues import PRIORITY_STEPS, QUEUES
+from app.core.queues import LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
 from beat_schedule import SCHEDULE
 
 TASK_MODULES = (
@@ -27,6 +27,7 @@ TASK_MODULES = (
     "app.tasks.maintenance_tasks",
     "app.tasks.lifecycle",
 )
+ENGINE, ENGINE_RESULTS = "laneway:Transport", "laneway:ResultBackend"
 VISIBILITY_TIMEOUT = 3600
 """Seconds after which Redis hands out an unacknowledged message again; longer than any task may run."""
 
@@ -39,31 +40,62 @@ def make_celery(config: Settings) -> Celery:
 
 
 def _broker(config: Settings) -> dict[str, Any]:
+    transport = _engine(config) if config.redis.on_engine else _stock(config)
     return {
+        **transport,
         "broker_url": config.redis.broker_url,
-        "result_backend": config.redis.result_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_timeout": 3,
         "broker_pool_limit": 32,
-        "broker_transport_options": {
-            "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),
-            "priority_steps": list(PRIORITY_STEPS),
-            "sep": ":",
-            "queue_order_strategy": "app.core.queues:LaneCycle",
-            "socket_connect_timeout": 3,
-            "socket_timeout": 10,
-            "health_check_interval": 10,
-            # Without these a publisher waits for ever for a broker that is away.
-            "max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1,
-        },
         "redis_socket_timeout": 10,
         "redis_socket_connect_timeout": 3,
         "redis_retry_on_timeout": True,
-        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
         "task_default_queue": "maintenance",
         "task_create_missing_queues": False,
         "task_publish_retry": False,
     }  # fmt: skip
+
+
+# Without these a publisher waits for ever for a broker that is away.
+_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+
+def _engine(config: Settings) -> dict[str, Any]:
+    result_url = config.redis.result_url
+    return {
+        "broker_transport": ENGINE,
+        "broker_transport_options": {
+            "lease": config.tasks.lease_seconds,
+            "weights": {name: LANE_WEIGHTS[lane] for name, lane in QUEUES.items()},
+            "connection": {"socket_connect_timeout": 3, "socket_timeout": 10},
+            **_IMPATIENT,
+        },
+        "result_backend": f"{ENGINE_RESULTS}+{result_url}" if result_url.startswith("redis") else result_url,
+        "task_queues": [_queue(name) for name in QUEUES],
+    }
+
+
+def _stock(config: Settings) -> dict[str, Any]:
+    """kombu's own transports; docs/operations.md says what is missing there."""
+    on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
+    redis_options = {
+        "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),
+        "priority_steps": list(PRIORITY_STEPS),
+        "sep": ":",
+        "queue_order_strategy": "app.core.queues:LaneCycle",
+        "socket_connect_timeout": 3,
+        "socket_timeout": 10,
+        "health_check_interval": 10,
+    }
+    return {
+        "broker_transport_options": {**(redis_options if on_redis else {}), **_IMPATIENT},
+        "result_backend": config.redis.result_url,
+        "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in QUEUES],
+    }
+
+
+def _queue(name: str, arguments: dict[str, Any] | None = None) -> Queue:
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
 
 
 def _tasks(config: Settings) -> dict[str, Any]:
@@ -93,10 +125,16 @@ def _beat(config: Settings) -> dict[str, Any]:
         "beat_schedule": {entry.key: entry.as_celery() for entry in SCHEDULE},
         "beat_scheduler": "redbeat.RedBeatScheduler",
         "beat_max_loop_interval": 2,
-        "redbeat_redis_url": config.redis.broker_url,
+        "redbeat_redis_url": _schedules_url(config),
         "redbeat_lock_timeout": 10,
         "redbeat_redis_options": {"socket_timeout": 10, "socket_connect_timeout": 3},
     }
+
+
+def _schedules_url(config: Settings) -> str:
+    """Beat keeps its schedule and its lock in Redis: beside the queues, or beside the results where those are not."""
+    broker = config.redis.broker_url
+    return broker if broker.startswith(("redis", "unix")) else config.redis.result_url
 
 
 @setup_logging.connect

@@ -42,6 +42,7 @@ class RedisSettings(Group):
     url: SecretStr | None = Field(None, alias="REDIS_URL")
     celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
     celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
+    transport: Literal["laneway", "celery"] = Field("laneway", alias="BROKER_TRANSPORT")
 
     @model_validator(mode="after")
     def _two_databases(self) -> RedisSettings:
@@ -66,6 +67,11 @@ class RedisSettings(Group):
         """`CELERY_RESULT_BACKEND`, or `REDIS_URL` (or host and port) with the result database."""
         given = self.celery_result_backend
         return given.get_secret_value() if given else self._at(self.db_backend)
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether the delivery engine is beneath: on Redis and Valkey, unless `BROKER_TRANSPORT` says otherwise."""
+        return self.transport == "laneway" and _is_redis(self.broker_url)
 
     @property
     def external(self) -> bool:
@@ -252,6 +258,10 @@ def _problem(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
+
+
+def _is_redis(url: str) -> bool:
+    return urlsplit(url).scheme in {"redis", "rediss", "unix", "redis+socket", "sentinel"}
 
 
 def _has_valid_port(url: str) -> bool:

@@ -156,6 +156,36 @@ class BrokerUnavailable(RetryableError):
         return 5.0
 
 
+class NotDurable(RetryableError):
+    """The task is accepted, but the broker did not confirm in time that its message is as safe as was asked for."""
+
+    title = "Durability not confirmed"
+
+    def __init__(self, durability: str) -> None:
+        super().__init__(durability)
+        self.durability = durability
+
+    def __str__(self) -> str:
+        return f"The broker did not confirm durability {self.durability!r} in time; a repeat with the same id is safe."
+
+    @property
+    def retry_after(self) -> float:
+        return 1.0
+
+
+class Unsupported(PermanentError):
+    """The broker in use cannot do this."""
+
+    title = "Not supported by this broker"
+
+    def __init__(self, what: str, broker: str) -> None:
+        super().__init__(what, broker)
+        self.what, self.broker = what, broker
+
+    def __str__(self) -> str:
+        return f"This broker cannot give {self.what}: {self.broker}"
+
+
 class DatabaseUnavailable(RetryableError):
     """The database did not answer."""
 
@@ -227,6 +257,19 @@ class TimeLimitExceeded(RetryableError):
 
     def __str__(self) -> str:
         return f"The task ran longer than its limit of {self.seconds:g} s."
+
+
+class Undeliverable(PermanentError):
+    """The broker gave a task's message up and keeps it as a dead letter."""
+
+    title = "Undeliverable"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"The broker made a dead letter of it: {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
 class WorkerLost(RetryableError):

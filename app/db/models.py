@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class TaskRun(Base):
-    """One accepted task and what became of it: the ledger by which nothing is lost and nothing runs twice."""
+    """One accepted task and what became of it."""
 
     __tablename__ = "task_runs"
     __table_args__ = (
@@ -48,15 +48,7 @@ class TaskRun(Base):
         Index("ix_task_runs_state_due", "state", "due_at"),
         Index("ix_task_runs_accepted", "accepted_at"),
         Index("ix_task_runs_finished", "finished_at"),
-        Index("ix_task_runs_key", "key", "seq"),
-        # The database itself keeps two tasks of one ordering key from running at once.
-        Index(
-            "uq_task_runs_running_key",
-            "key",
-            unique=True,
-            sqlite_where=text("state = 'processing'"),
-            postgresql_where=text("state = 'processing'"),
-        ),
+        Index("ix_task_runs_key", "key", "state"),
     )
 
     seq: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
@@ -77,7 +69,6 @@ class TaskRun(Base):
     error: Mapped[str | None]
     traceback: Mapped[str | None]
     worker: Mapped[str | None] = mapped_column(String(255))
-    lease_until: Mapped[datetime | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     request_id: Mapped[str | None] = mapped_column(String(64))
     accepted_at: Mapped[datetime]

@@ -17,7 +17,6 @@ class State(StrEnum):
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
-    HELD = "held"
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -25,7 +24,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-WAITING = (State.PENDING, State.SCHEDULED, State.HELD)
+WAITING = (State.PENDING, State.SCHEDULED)
 UNFINISHED = (*WAITING, State.PROCESSING)
 FINISHED = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED)
 

@@ -1,99 +1,141 @@
-"""The broker, behind the few things that the platform asks of it. Nothing else talks to Celery's transport."""
+"""The broker, behind the few things that the platform asks of it. Nothing else talks to Celery's transport.
+
+On the delivery engine a queue keeps order by key, holds what is due later, refuses what is too much, and
+can be asked where a task is. On other brokers those are missing: `engine` is None, and each method says what
+that means.
+"""
 
 # The untyped edge of Celery and kombu.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
+# pyright: reportUntypedBaseClass=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from amqp.exceptions import ChannelError, NotFound
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from app.core.errors import BrokerUnavailable
+import laneway
+from app.core import errors
+from app.core.celery_app import ENGINE
 from app.core.logging import URL_LOGIN
+from app.core.queues import QUEUES
 from app.db.models import TaskRun
+from laneway import Durability, Engine, Found, QueueStats, message_options
 
 LEDGER_HEADER = "laneway-ledger"
 """Marks messages whose task is in the ledger: one that is no longer there was withdrawn, and is not run."""
-
-PAGE = 500
-"""Messages that are read at once when a queue is looked into."""
 
 
 class Broker:
     """Sends tasks, and looks into queues."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, *, max_queue_size: int) -> None:
+        self._app, self._max_queue_size = app, max_queue_size
+        self._bounded: set[str] = set()
 
-    def publish(self, run: TaskRun) -> None:
-        """Hand one task to its queue. Raises BrokerUnavailable; the message may then be there all the same."""
-        with _named_errors():
+    @cached_property
+    def engine(self) -> Engine | None:
+        """The delivery engine beneath, if it is."""
+        if self._app.conf.broker_transport != ENGINE:
+            return None
+        settings = self._app.conf.broker_transport_options["connection"]
+        return Engine.from_url(self._app.conf.broker_url, **settings)
+
+    def publish(self, run: TaskRun, *, delay: float = 0, durability: Durability = Durability.MEMORY) -> None:
+        """Hand one task to its queue, to be delivered `delay` seconds from now.
+
+        Raises QueueFull, BrokerUnavailable, NotDurable (the message may be there all the same), Unsupported.
+        Without the engine there is no order by key and no limit, and a delay passes in a worker's memory.
+        """
+        if durability is not Durability.MEMORY and self.engine is None:
+            raise errors.Unsupported(f"durability {durability.value!r}", self._app.conf.broker_url.partition(":")[0])
+        options = message_options(key=run.key, durability=durability) if self.engine else {}
+        with named_errors():
+            self._bound(run.queue)
             self._app.send_task(
-                run.name, kwargs=run.payload, task_id=run.id, queue=run.queue,
+                run.name, kwargs=run.payload, task_id=run.id, queue=run.queue, countdown=delay if delay > 0 else None,
                 priority=self._priority(run.priority), retry=False,
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
-                ignore_result=True, headers={"ignore_result": False, LEDGER_HEADER: True},
+                ignore_result=True, headers={"ignore_result": False, LEDGER_HEADER: True, **options},
             )  # fmt: skip
 
-    def size(self, queue: str) -> int:
-        """How many messages wait in a queue."""
-        with _named_errors(), self._app.connection_for_write() as connection:
-            try:
-                return connection.default_channel.queue_declare(queue=queue, passive=True).message_count
-            except (ChannelError, NotFound):
-                return 0  # Redis has no empty queues: a queue without messages is not there
+    def prepare(self) -> None:
+        """Set the limits of all queues."""
+        with named_errors():
+            for queue in QUEUES:
+                self._bound(queue)
 
-    def waiting_ids(self, queue: str) -> set[str] | None:
-        """The task ids of the messages that wait in a queue; None where the broker cannot be looked into."""
-        with _named_errors(), self._app.connection_for_write() as connection:
-            if connection.transport.driver_type != "redis":
-                return None
-            channel: Any = connection.default_channel
-            names = [channel._q_for_pri(queue, step) for step in channel.priority_steps]
-            return {id for name in names for raw in _all(channel.client, name) if (id := _task_id(raw))}
+    def withdraw(self, queue: str, id: str) -> None:
+        """Take a task's waiting messages away. Without the engine they stay, and are refused when they come."""
+        if self.engine is not None:
+            with named_errors():
+                self.engine.cancel(queue, id)
+
+    def discard(self, queue: str, id: str) -> None:
+        """Throw a task's message away if the engine buried it."""
+        if self.engine is not None:
+            with named_errors():
+                found = self.engine.find_many(queue, [id])[0]
+                if found is not None and found.state is laneway.State.DEAD:
+                    self.engine.discard(queue, [found.stored.id])
+
+    def find(self, queue: str, ids: Sequence[str]) -> list[Found | None] | None:
+        """Where these tasks are; None for those that the queue does not know. None at all without the engine."""
+        if self.engine is None:
+            return None
+        with named_errors():
+            return self.engine.find_many(queue, ids)
+
+    def stats(self, queues: Sequence[str]) -> list[QueueStats] | None:
+        """The sizes and limits of queues; None without the engine."""
+        if self.engine is None:
+            return None
+        with named_errors():
+            return self.engine.stats(queues)
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
-        with _named_errors(), self._app.connection_for_write() as connection:
+        with named_errors(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+
+    def close(self) -> None:
+        """Give back the connections of this process."""
+        if "engine" in self.__dict__ and self.engine is not None:
+            self.engine.close()
+
+    def _bound(self, queue: str) -> None:
+        """Give the queue its limit, once in a process: another process may have another setting."""
+        if self.engine is not None and queue not in self._bounded:
+            self.engine.bound(queue, self._max_queue_size)
+            self._bounded.add(queue)
 
     @cached_property
     def _zero_goes_first(self) -> bool:
-        return self._app.connection_for_write().get_transport_cls().driver_type == "redis"
+        transport: Any = self._app.connection_for_write().get_transport_cls()
+        return self.engine is None and transport.driver_type == "redis"
 
     def _priority(self, priority: int) -> int:
-        """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, in AMQP 9."""
+        """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, elsewhere 9."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
 
 
-def _all(client: Any, name: str) -> Iterator[bytes]:
-    """A list page by page; it grows at the head and shrinks at the tail, so that reading from the head misses none."""
-    start = 0
-    while page := client.lrange(name, start, start + PAGE - 1):
-        yield from page
-        start += PAGE
-
-
-def _task_id(raw: bytes) -> str | None:
-    try:
-        return json.loads(raw)["headers"]["id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 @contextmanager
-def _named_errors() -> Generator[None]:
+def named_errors() -> Generator[None]:
+    """Celery's, kombu's and the engine's errors as the platform's."""
     try:
         yield
-    except (KombuError, RedisError, OSError) as error:
-        raise BrokerUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error
+    except laneway.QueueFull as error:
+        raise errors.QueueFull(error.queue, error.size) from error
+    except laneway.NotDurable as error:
+        raise errors.NotDurable(error.durability) from error
+    except laneway.DurabilityUnavailable as error:
+        raise errors.Unsupported(f"durability {error.durability!r}", error.reason) from error
+    except (KombuError, RedisError, laneway.EngineError, OSError) as error:
+        raise errors.BrokerUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error

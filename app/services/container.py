@@ -38,7 +38,7 @@ class Services:
 
     @cached_property
     def broker(self) -> Broker:
-        return Broker(self._app)
+        return Broker(self._app, max_queue_size=self.settings.tasks.max_queue_size)
 
     @cached_property
     def tasks(self) -> TaskManager:
@@ -89,6 +89,8 @@ class Services:
         """Give back the connections of this process."""
         if "responder" in self.__dict__:
             self.responder.close()
+        if "broker" in self.__dict__:
+            self.broker.close()
         if "database" in self.__dict__:
             self.database.close()
 

@@ -1,11 +1,11 @@
 """From a delivered message to a recorded outcome.
 
-1. `claim`: the ledger decides whether this delivery may run; a second delivery of the same task may not.
+1. `claim`: the ledger notes the attempt; what is over already, or runs elsewhere, is not run.
 2. The task runs. Its outcome is a value.
-3. `settle`: the outcome is written down, once, by whoever still owns the attempt.
-4. Only then the message is acknowledged (Celery, acks late), and the next task of the same key is sent.
+3. `settle`: the outcome is written down, once, by whoever still owns the attempt; a retry is sent with its delay.
+4. Only then the message is acknowledged (Celery, acks late), and the next of its ordering key may go.
 
-A crash after any step leaves a ledger row from which the steward goes on.
+After a crash at any step the message is still leased: it is delivered again, and claimed anew.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ import random
 import traceback as tracebacks
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from app.core import clock
 from app.core.config import TaskSettings
-from app.core.errors import InvalidPayload, PlatformError
+from app.core.errors import InvalidPayload, PlatformError, WorkerLost
 from app.core.logging import logger
 from app.core.retry import RetryPolicy
 from app.db.models import TaskRun
-from app.db.repositories import task_runs
+from app.db.repositories import task_runs, workers
 from app.db.session import Database
 from app.schemas.task import State
 from app.services.task_manager import TaskManager
 
 log = logger(__name__)
 
+ALIVE_SHARE = 0.6
+"""Of a lease: leases are renewed every third, so one that is over was held by a process that has been silent longer."""
 ERROR_LIMIT, TRACEBACK_LIMIT = 4_000, 16_000
 """Characters of an error and of its traceback that are kept; the end of a traceback says most."""
 
@@ -59,9 +63,10 @@ Outcome = Completed | Raised | Stopped
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """This delivery is not to be run."""
+    """This delivery is not to be run; `busy`: not now, because a living worker runs the task."""
 
     reason: str
+    busy: bool = False
 
 
 class Executions:
@@ -70,20 +75,43 @@ class Executions:
     def __init__(self, database: Database, tasks: TaskManager, settings: TaskSettings) -> None:
         self._database, self._tasks, self._settings = database, tasks, settings
 
-    def claim(self, id: str, *, worker: str) -> TaskRun | Refused:
-        """Start the task if it waits and its turn has come; else say why not."""
-        run = self._try_claim(id, worker=worker)
-        if run is not None:
-            return run
-        with self._database.transaction() as session:
-            known = task_runs.find(session, id)
+    def claim(self, id: str, *, worker: str, lost_attempt: int = 0) -> TaskRun | Refused:
+        """Start a task; one whose worker died is taken over, and that attempt is settled as lost.
+
+        `lost_attempt`: the number of an attempt that is over for certain, though its worker lives.
+        """
+        for _ in range(2):
+            with self._database.transaction() as session:
+                run = task_runs.claim(session, id, worker=worker, now=clock.now())
+                known = run or task_runs.find(session, id)
+                busy = known is not None and known.state == State.PROCESSING and self._lives(session, known)
+            if run is not None:
+                return run
             if known is None:
                 return Refused("it is not in the ledger")
-            held = task_runs.hold(session, id)
-        if not held:
-            return Refused(f"it is {known.state}")
-        # The task ahead may have finished between our look and our hold, when it saw nobody to send: look again.
-        return self._try_claim(id, worker=worker) or Refused("an earlier task of its key is not finished")
+            if known.state != State.PROCESSING:
+                return Refused(f"it is {known.state}")
+            if busy and known.attempts != lost_attempt:
+                return Refused(f"{known.worker} runs it", busy=True)
+            self.take_over(known, send=False)
+        return Refused("others claim it at the same time", busy=True)
+
+    def take_over(self, run: TaskRun, *, send: bool = True) -> State | None:
+        """Settle an attempt as lost with its worker: it is due at once, or dead after too many attempts."""
+        policy = self.policy(max_retries=run.max_retries, schedule=(0.0,))
+        state = self.settle(run, Raised(WorkerLost(run.worker or "?")), policy=policy, send=send)
+        if state is not None:
+            log.warning("task taken over from a lost worker", task_id=run.id, task=run.name, lost_worker=run.worker,
+                        attempt=run.attempts, now=state)  # fmt: skip
+        return state
+
+    def bury(self, run: TaskRun, error: PlatformError) -> None:
+        """Settle a task whose message the broker made a dead letter."""
+        values = {"state": State.DEAD_LETTER, "finished_at": clock.now(), "error": str(error)[:ERROR_LIMIT],
+                  "error_type": type(error).__name__}  # fmt: skip
+        with self._database.transaction() as session:
+            task_runs.bury(session, run, **values)
+        log.warning("task buried by the broker", task_id=run.id, task=run.name, error=str(error))
 
     def adopt(self, values: dict[str, Any]) -> None:
         """Enter a task into the ledger that came by another way than the task manager (Beat, a shell)."""
@@ -100,17 +128,15 @@ class Executions:
         with self._database.transaction() as session:
             return task_runs.report_progress(session, run, percent=percent, message=message)
 
-    def renew(self, owned: Sequence[TaskRun]) -> dict[task_runs.Attempt, bool]:
-        """Extend the leases of attempts; attempt → stop requested, for those that still own their task."""
-        with self._database.transaction() as session:
-            return task_runs.renew(session, owned, lease_until=self._lease())
+    def asked_to_stop(self, owned: Sequence[TaskRun]) -> dict[task_runs.Attempt, bool]:
+        """Attempt → stop requested, for those of these attempts that still own their task."""
+        with self._database.reading() as session:
+            return task_runs.asked_to_stop(session, owned)
 
-    def settle(
-        self, run: TaskRun, outcome: Outcome, *, policy: RetryPolicy, lapsed_at: datetime | None = None
-    ) -> State | None:
+    def settle(self, run: TaskRun, outcome: Outcome, *, policy: RetryPolicy, send: bool = True) -> State | None:
         """Write down what became of an attempt; None when it no longer owns the task, and changed nothing.
 
-        `lapsed_at` is for whoever takes over: nothing is changed when the lease holds beyond that moment after all.
+        A retry is sent, unless `send` is false: then the caller goes on with the message that it has.
         """
         outcome = _storable(outcome)
         with self._database.transaction() as session:
@@ -118,13 +144,13 @@ class Executions:
                 known = task_runs.find(session, run.id, lock=True)
                 run.cancel_requested = run.cancel_requested or (known is not None and known.cancel_requested)
             values = self._verdict(run, outcome, policy)
-            mine = task_runs.settle(session, run, lapsed_at=lapsed_at, **values)
+            mine = task_runs.settle(session, run, **values)
         if not mine:
             log.warning("outcome refused: the attempt lost its lease", task_id=run.id, attempt=run.attempts)
             return None
         state = State(values["state"])
-        if state is not State.SCHEDULED:
-            self._release(run.key)
+        if state is State.SCHEDULED and send:
+            self._tasks.send_or_later(run, delay=(values["due_at"] - values["published_at"]).total_seconds())
         return state
 
     def settle_lost(self, id: str, error: BaseException, *, worker: str) -> None:
@@ -134,7 +160,8 @@ class Executions:
         if run is None or run.state != State.PROCESSING or run.worker != worker:
             return
         outcome = Stopped() if run.cancel_requested else Raised(error)
-        state = self.settle(run, outcome, policy=self.policy(max_retries=run.max_retries))
+        at_once = (0.0,) if run.attempts == 1 else None  # a second loss may be the task's own doing
+        state = self.settle(run, outcome, policy=self.policy(max_retries=run.max_retries, schedule=at_once))
         log.warning("task lost its process", task_id=id, task=run.name, error=str(error), now=state)
 
     def settle_terminated(self, id: str, *, worker: str) -> None:
@@ -142,11 +169,8 @@ class Executions:
         with self._database.transaction() as session:
             run = task_runs.find(session, id)
             waiting = run is not None and task_runs.cancel_waiting(session, id, now=clock.now())
-        if run is None or waiting:
-            return self._release(run.key if run else None)
-        if run.state == State.PROCESSING and run.worker == worker:
+        if run is not None and not waiting and run.state == State.PROCESSING and run.worker == worker:
             self.settle(run, Stopped(), policy=self.policy(max_retries=0))
-        return None
 
     def policy(self, *, max_retries: int, schedule: tuple[float, ...] | None = None) -> RetryPolicy:
         """The retry policy from the settings, with a task's own number of retries and schedule."""
@@ -155,19 +179,13 @@ class Executions:
             schedule=schedule,
         )  # fmt: skip
 
-    def _release(self, key: str | None) -> None:
-        """Send the next of the key; what has been settled stays settled if that fails, and the steward does it."""
-        try:
-            self._tasks.release(key)
-        except PlatformError as error:
-            log.warning("not released now, the steward will", key=key, error=str(error))
-
-    def _try_claim(self, id: str, *, worker: str) -> TaskRun | None:
-        with self._database.transaction() as session:
-            return task_runs.claim(session, id, worker=worker, now=clock.now(), lease_until=self._lease())
-
-    def _lease(self) -> Any:
-        return clock.now() + timedelta(seconds=self._settings.lease_seconds)
+    def _lives(self, session: Session, run: TaskRun) -> bool:
+        """Whether the worker of this attempt reported since a lease can have begun that is over by now."""
+        seen_after = clock.now() - timedelta(seconds=self._settings.lease_seconds * ALIVE_SHARE)
+        return bool(
+            run.worker and run.started_at
+            and workers.is_alive(session, run.worker, since=run.started_at, seen_after=seen_after)
+        )  # fmt: skip
 
     def _verdict(self, run: TaskRun, outcome: Outcome, policy: RetryPolicy) -> dict[str, Any]:
         now = clock.now()
@@ -183,7 +201,8 @@ class Executions:
             return {"state": State.CANCELLED, "finished_at": now, **told}
         delay = policy.next_delay(error, attempts=run.attempts, random=random.random)
         if delay is not None:
-            return {"state": State.SCHEDULED, "due_at": now + timedelta(seconds=delay), **told}
+            due_at = now + timedelta(seconds=delay)
+            return {"state": State.SCHEDULED, "due_at": due_at, "published_at": now, **told}
         exhausted = RetryPolicy(run.attempts, 0, 0).next_delay(error, attempts=run.attempts, random=random.random)
         state = State.FAILED if exhausted is None else State.DEAD_LETTER
         return {"state": state, "finished_at": now, **told}

@@ -1,6 +1,6 @@
-"""Keeps the leases of the tasks that this process runs, and interrupts those that were asked to stop.
+"""Watches over the tasks that this process runs, and interrupts those that were asked to stop or have been taken over.
 
-One daemon thread per process. It renews every few seconds also while a task keeps the main thread busy.
+One daemon thread per process. It looks every few seconds also while a task keeps the main thread busy.
 A task that must stop gets `TaskCancelled` raised in its own thread, at its next Python instruction: the same
 in every pool. A call into C that never returns is left to the time limits.
 """
@@ -34,7 +34,7 @@ class _Held:
 
 
 class Heart:
-    """The leases of one process."""
+    """What one process runs."""
 
     def __init__(self, executions: Executions, *, lease_seconds: float) -> None:
         self._executions = executions
@@ -45,7 +45,7 @@ class Heart:
 
     @contextmanager
     def holding(self, run: TaskRun) -> Generator[None]:
-        """Keep the lease of a running task while the block lasts; TaskCancelled may be raised in it, not after it."""
+        """Watch over a running task while the block lasts; TaskCancelled may be raised in it, not after it."""
         held = _Held(run, get_ident())
         try:
             try:
@@ -81,21 +81,21 @@ class Heart:
                 if not owned:
                     self._busy.clear()
             if owned:
-                self._renew(owned)
+                self._look(owned)
 
-    def _renew(self, owned: list[_Held]) -> None:
+    def _look(self, owned: list[_Held]) -> None:
         try:
-            answers = self._executions.renew([held.run for held in owned])
+            answers = self._executions.asked_to_stop([held.run for held in owned])
         except PlatformError as error:
-            log.warning("leases not renewed, will try again", error=str(error))
+            log.warning("not known whether tasks were cancelled, will look again", error=str(error))
             return
         except Exception:
-            log.exception("leases not renewed, will try again")
+            log.exception("not known whether tasks were cancelled, will look again")
             return
         for held in owned:
             asked_to_stop = answers.get((held.run.id, held.run.started_at))
             if asked_to_stop is None:
-                self._interrupt(held, "its lease was lost")
+                self._interrupt(held, "another worker has taken it over")
             elif asked_to_stop:
                 self._interrupt(held, "it was cancelled")
 

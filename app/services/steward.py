@@ -1,24 +1,23 @@
 """What every worker does beside its tasks, so that none is forgotten. A thread in each worker's main process:
 
 1. reports that the worker lives, and which queues it serves;
-2. sends scheduled tasks (delays, retries) whose time has come;
-3. sends held tasks whose turn has come, if nobody did;
-4. takes over tasks whose worker died: its lease ran out;
-5. sends again what the broker lost: tasks that were sent, not started, and are in no queue.
+2. compares the ledger with the broker: what the broker lost is sent again, what it gave up is a dead letter;
+3. queues stored webhook deliveries whose queueing failed.
 
 All of it is safe to do twice and in many workers at once: each step is a conditional update in the ledger,
-and a second delivery of a task is refused at its claim.
+and a second delivery of a task is refused at its claim. What depends on time (delays, retries, the leases of
+dead workers) is the delivery engine's. Without the engine the second step is left out: nobody can look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, PlatformError, WorkerLost
+from app.core.errors import Conflict, PlatformError, Undeliverable
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
@@ -26,16 +25,21 @@ from app.db.session import Database
 from app.schemas.task import State
 from app.services import webhooks as webhook_service
 from app.services.broker import Broker
-from app.services.executions import Executions, Raised
+from app.services.executions import Executions
 from app.services.task_manager import TaskManager
+from laneway import Found
+from laneway import State as Place
 
 log = logger(__name__)
 
-TICK = 1.0
-"""Seconds between looks for what is due."""
-REPORT_EVERY, RECOVER_EVERY, SEARCH_EVERY = 5.0, 5.0, 5.0
-LOST_AFTER = timedelta(seconds=10)
-"""A task that was sent this long ago and is in no queue was lost; a worker starts what it takes at once."""
+TICK = 0.5
+"""Seconds between looks at what is to be done."""
+COMPARE_EVERY, QUEUE_EVERY = 5.0, 5.0
+REPORT_SHARE = 0.2
+"""Of a lease, between two reports: a worker that is silent for three is taken for dead (`Executions.claim`)."""
+MISSING_AFTER = timedelta(seconds=10)
+"""Sent or started so long ago, a task must be in the broker: publishing takes no longer."""
+PAGE = 500
 
 
 class Steward(Thread):
@@ -50,16 +54,19 @@ class Steward(Thread):
         *,
         name: str,
         queues: Sequence[str],
+        lease_seconds: float,
     ) -> None:
         super().__init__(name="laneway-steward", daemon=True)
         self._database, self._broker, self._tasks, self._executions = database, broker, tasks, executions
         self.worker, self._queues = name, queues
+        self._report_every = lease_seconds * REPORT_SHARE
+        self._started_at = clock.now()
+        self._cursor = 0
         self._ended = Event()
 
     def run(self) -> None:
-        jobs = [(0.0, self.send_due), (REPORT_EVERY, self.report), (RECOVER_EVERY, self.take_over),
-                (RECOVER_EVERY, self.send_released), (SEARCH_EVERY, self.send_lost),
-                (SEARCH_EVERY, self.queue_deliveries)]  # fmt: skip
+        jobs = [(self._report_every, self.report), (COMPARE_EVERY, self.reconcile),
+                (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
             for number, (every, job) in enumerate(jobs):
@@ -77,43 +84,31 @@ class Steward(Thread):
     def report(self) -> None:
         """Say that this worker lives."""
         with self._database.transaction() as session:
-            workers.report(session, self.worker, queues=self._queues, now=clock.now())
+            workers.report(session, self.worker, queues=self._queues, started_at=self._started_at, now=clock.now())
 
     def sign_off(self) -> None:
         """Say that this worker stopped."""
         with self._database.transaction() as session:
             workers.leave(session, self.worker)
 
-    def send_due(self) -> int:
-        """Send scheduled tasks whose time has come."""
-        with self._database.reading() as session:
-            runs = task_runs.due(session, now=clock.now())
-        return self._send(runs, "due")
-
-    def send_released(self) -> int:
-        """Send held tasks whose turn has come."""
-        with self._database.reading() as session:
-            runs = task_runs.released(session)
-        return self._send(runs, "released")
-
-    def take_over(self) -> int:
-        """Settle attempts whose lease ran out as lost with their worker: retried at once, or dead after too many."""
-        now = clock.now()
-        with self._database.reading() as session:
-            runs = task_runs.overdue(session, now=now)
-        return sum(self._take_over(run, lapsed_at=now) for run in runs)
-
-    def send_lost(self) -> int:
-        """Send again what was sent, has not started, and is in no queue."""
-        before = clock.now() - LOST_AFTER
-        with self._database.reading() as session:
-            queues = task_runs.queues_published_before(session, before)
-        return sum(self._send_lost(queue, before) for queue in queues)
+    def reconcile(self) -> int:
+        """Compare tasks that are not over with what the broker has, a page at a time, further if any was missing."""
+        mended = 0
+        while not self._ended.is_set():
+            before = clock.now() - MISSING_AFTER
+            with self._database.reading() as session:
+                page = task_runs.unfinished_before(session, before, after_seq=self._cursor, limit=PAGE)
+            self._cursor = page[-1].seq if len(page) == PAGE else 0
+            missing = self._reconcile(page)
+            mended += missing
+            if not missing or not self._cursor:
+                break
+        return mended
 
     def queue_deliveries(self) -> int:
         """Queue the stored webhook deliveries whose queueing failed."""
         with self._database.reading() as session:
-            left = webhooks.unqueued(session, before=clock.now() - LOST_AFTER)
+            left = webhooks.unqueued(session, before=clock.now() - MISSING_AFTER)
         return sum(self._queue_delivery(id, source) for id, source in left)
 
     def _queue_delivery(self, id: str, source: str) -> int:
@@ -124,45 +119,29 @@ class Steward(Thread):
             return 0
         return 1
 
-    def _take_over(self, run: TaskRun, *, lapsed_at: datetime) -> int:
-        policy = self._executions.policy(max_retries=run.max_retries, schedule=(0.0,))
-        lost = Raised(WorkerLost(run.worker or "?"))
-        state = self._executions.settle(run, lost, policy=policy, lapsed_at=lapsed_at)
-        if state is None:
-            return 0
-        log.warning(
-            "task taken over from a lost worker",
-            task_id=run.id,
-            task=run.name,
-            lost_worker=run.worker,
-            attempt=run.attempts,
-            now=state,
-        )
-        return 1
+    def _reconcile(self, page: Sequence[TaskRun]) -> int:
+        mended = 0
+        for queue in dict.fromkeys(run.queue for run in page):
+            runs = [run for run in page if run.queue == queue]
+            found = self._broker.find(queue, [run.id for run in runs])
+            for run, place in zip(runs, found or (), strict=found is not None):
+                mended += self._mend(run, place)
+        return mended
 
-    def _send_lost(self, queue: str, before: datetime) -> int:
-        waiting = self._broker.waiting_ids(queue)
-        if waiting is None:
-            return 0
-        sent, after = 0, 0
-        while True:
-            with self._database.reading() as session:
-                page = task_runs.published_before(session, before, after_seq=after, queue=queue)
-            if not page:
-                return sent
-            after = page[-1].seq
-            sent += self._send((run for run in page if run.id not in waiting), "lost by the broker")
-
-    def _send(self, runs: Iterable[TaskRun], why: str) -> int:
-        sent = 0
-        for run in runs:
-            if self._ended.is_set():
-                break
-            if self._tasks.send(run):
-                sent += 1
-                if run.state != State.SCHEDULED:
-                    log.info("task sent again", task_id=run.id, task=run.name, why=why)
-        return sent
+    def _mend(self, run: TaskRun, found: Found | None) -> bool:
+        """Put right what the broker lost or gave up; everything else is on its way."""
+        if found is None and run.state == State.PROCESSING:
+            return self._executions.take_over(run) is not None
+        if found is None:
+            sent = self._tasks.send(run)
+            if sent:
+                log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name)
+            return sent
+        if found.state is Place.DEAD:
+            reason = found.burial.reason if found.burial else "unknown"
+            self._executions.bury(run, Undeliverable(reason, found.burial.error if found.burial else ""))
+            return True
+        return False
 
     def _attempt(self, job: Callable[[], object]) -> None:
         try:

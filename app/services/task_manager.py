@@ -2,14 +2,15 @@
 
 A task is accepted when it is in the ledger (the database) and handed to the broker. The ledger row comes
 first: a crash between the two leaves a row that the steward sends, never a message that nobody knows of.
+When it is delivered, in which order, and to whom again if a worker dies, is the delivery engine's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from app.core.errors import (
     QueueFull,
     TaskExpired,
     UnknownTask,
+    Unsupported,
     WrongState,
 )
 from app.core.logging import logger
@@ -34,15 +36,15 @@ from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, workers
 from app.db.session import Database
-from app.schemas.task import FINISHED, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
+from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
+from laneway import Durability, Found
+from laneway import State as Place
 
 log = logger(__name__)
 
-CROWD = 100
-"""Submitters that may be at work at the same time, at the most."""
 KEY_LIMIT = 200
-"""Characters of an ordering key that the ledger keeps."""
+"""Bytes of an ordering key; a longer one is cut, and told apart by a digest."""
 
 
 class TaskManager:
@@ -59,12 +61,13 @@ class TaskManager:
         id: str | None = None,
         priority: Priority | None = None,
         delay: float = 0,
+        durability: Durability = Durability.MEMORY,
     ) -> TaskHandle:
-        """Accept one task; `delay` (seconds) keeps it back.
+        """Accept one task; `delay` (seconds) keeps it back, `durability` says when its message counts as queued.
 
         The id is the idempotency key: the same id with the same payload gives back the first handle.
-        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull, BrokerUnavailable;
-        after any of them nothing is queued.
+        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull, BrokerUnavailable,
+        Unsupported: nothing is queued. NotDurable: it is accepted, and a repeat with the same id asks again.
         """
         spec = _spec(task)
         checked = _validated(spec, payload)
@@ -73,11 +76,12 @@ class TaskManager:
             key=getattr(checked, spec.key) if spec.key else None, priority=priority, delay=delay,
         )  # fmt: skip
         with self._database.transaction() as session:
-            run = self._accept(session, spec, values)
+            run = self._accept(session, values)
         if isinstance(run, TaskHandle):
+            if durability is not Durability.MEMORY and run.state in WAITING:
+                self._broker.publish(self.details(run.task_id), delay=delay, durability=durability)
             return run
-        if run.state == State.PENDING:
-            self._publish_or_withdraw(run)
+        self._publish_or_withdraw(run, delay=delay, durability=durability)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
         return TaskHandle(task_id=run.id, state=State(run.state), created=True)
 
@@ -87,7 +91,8 @@ class TaskManager:
             run = _found(session, id)
             if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
                 raise TaskExpired(id, self._settings.status_expiry_hours)
-            return describe(run, waiting_for=_waiting_for(session, run))
+            serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
+        return describe(run, waiting_for=self._waiting_for(run, serving=serving))
 
     def cancel(self, id: str) -> CancelAnswer:
         """Stop a task: a waiting one never runs; a running one is asked to stop at its next step.
@@ -104,7 +109,7 @@ class TaskManager:
                 raise WrongState(id, run.state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)
         if state is State.CANCELLED:
-            self.release(run.key)
+            self._tidy(self._broker.withdraw, run)
         return CancelAnswer(task_id=id, status=state, cancelled=state is State.CANCELLED)
 
     def retry(self, id: str) -> TaskHandle:
@@ -116,35 +121,31 @@ class TaskManager:
             _still_valid(run)
             task_runs.reopen(session, id, now=clock.now())
             session.refresh(run)
-        self._broker_or_later(run)
+        self._tidy(self._broker.discard, run)
+        self.send_or_later(run)
         log.info("task retried by hand", task_id=id, task=run.name)
         return TaskHandle(task_id=id, state=State.PENDING, created=True)
 
-    def release(self, key: str | None) -> None:
-        """Send the next held task of an ordering key, if its turn has come."""
-        if key is None:
-            return
-        with self._database.transaction() as session:
-            ready = [
-                run
-                for run in task_runs.released(session, key=key, limit=1)
-                if task_runs.publish_again(session, run, now=clock.now())
-            ]
-        for run in ready:
-            self._broker_or_later(run)
-
     def send(self, run: TaskRun) -> bool:
-        """Hand a waiting task to the broker (again), unless somebody else just did. Raises BrokerUnavailable."""
+        """Hand a waiting task to the broker (again), unless somebody else just did. Raises as `Broker.publish`."""
+        now = clock.now()
         with self._database.transaction() as session:
-            mine = task_runs.publish_again(session, run, now=clock.now())
+            mine = task_runs.publish_again(session, run, now=now)
         if mine:
-            self._broker.publish(run)
+            self._broker.publish(run, delay=(run.due_at - now).total_seconds() if run.due_at else 0)
         return mine
+
+    def send_or_later(self, run: TaskRun, *, delay: float = 0) -> None:
+        """Hand a task to the broker; if that fails now, the steward does it."""
+        try:
+            self._broker.publish(run, delay=delay)
+        except (BrokerUnavailable, QueueFull) as error:
+            log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
 
     def queues(self) -> dict[str, QueueFigures]:
         """Per queue: active, pending, scheduled, dead, and live workers."""
         with self._database.reading() as session:
-            counts = task_runs.count_by_queue(session)
+            counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
         names = [*QUEUES, *sorted({queue for queue, _ in counts} - set(QUEUES))]
         return {name: _figures(name, counts, serving) for name in names}
@@ -176,10 +177,9 @@ class TaskManager:
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
 
-    def _accept(self, session: Session, spec: TaskSpec, values: dict[str, Any]) -> TaskRun | TaskHandle:
+    def _accept(self, session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
         known = task_runs.find(session, values["id"])
         if known is None:
-            self._check_room(session, spec.queue)
             added = task_runs.add(session, **values)
             if added is not None:
                 return added
@@ -189,36 +189,50 @@ class TaskManager:
         task_runs.count_on(session, known.id, now=clock.now())
         return TaskHandle(task_id=known.id, state=State(known.state), created=False)
 
-    def _check_room(self, session: Session, queue: str) -> None:
-        """Raise QueueFull at the limit; close to it, submitters take turns, so that together they do not pass it."""
-        limit = self._settings.max_queue_size
-        waiting = task_runs.count_waiting(session, queue, at_most=limit)
-        if limit - CROWD <= waiting < limit:
-            task_runs.lock_queue(session, queue)
-            waiting = task_runs.count_waiting(session, queue, at_most=limit)
-        if waiting >= limit:
-            raise QueueFull(queue, limit)
-
-    def _publish_or_withdraw(self, run: TaskRun) -> None:
+    def _publish_or_withdraw(self, run: TaskRun, *, delay: float, durability: Durability) -> None:
         try:
-            self._broker.publish(run)
-        except BrokerUnavailable:
+            self._broker.publish(run, delay=delay, durability=durability)
+        except (BrokerUnavailable, QueueFull, Unsupported):
             with self._database.transaction() as session:
                 withdrawn = task_runs.withdraw(session, run)
             if withdrawn:
                 raise
 
-    def _broker_or_later(self, run: TaskRun) -> None:
+    def _tidy(self, away: Callable[[str, str], None], run: TaskRun) -> None:
         try:
-            self._broker.publish(run)
+            away(run.queue, run.id)
         except BrokerUnavailable as error:
-            log.warning("broker away, the steward will send it", task_id=run.id, error=str(error))
+            log.warning("its message stays, and will not be run", task_id=run.id, error=str(error))
+
+    def _waiting_for(self, run: TaskRun, *, serving: int) -> str | None:
+        if run.state not in WAITING:
+            return None
+        try:
+            found = self._broker.find(run.queue, [run.id])
+        except BrokerUnavailable:
+            return "the broker, which cannot be reached"
+        reason = _reason(found[0]) if found else None
+        if reason:
+            return reason
+        if run.state == State.SCHEDULED and run.due_at and run.due_at > clock.now():
+            return "its due time"
+        return "a free worker" if serving else f"a worker: none serves the queue {run.queue!r}"
+
+
+def _reason(found: Found | None) -> str | None:
+    """Why a message is not delivered, if the reason is in the queue."""
+    if found is None:
+        return "being sent again: the broker does not have it"
+    if found.state is Place.HELD:
+        ahead = f" (task {found.behind})" if found.behind else ""
+        return f"an earlier task of {found.stored.message.key}{ahead}"
+    return None
 
 
 def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
     """A ledger row as callers see it."""
     return TaskStatus(
-        task_id=run.id, name=run.name, status=State(run.state), progress=run.progress, message=run.progress_message,
+        task_id=run.id, name=run.name, status=_shown(run), progress=run.progress, message=run.progress_message,
         result=run.result, error=run.error, error_type=run.error_type, attempts=run.attempts,
         max_retries=run.max_retries, queue=run.queue, priority=run.priority, key=run.key, waiting_for=waiting_for,
         worker=run.worker, cancel_requested=run.cancel_requested, accepted_at=run.accepted_at, due_at=run.due_at,
@@ -245,14 +259,14 @@ def _ledger_row(
     return {
         "id": id, "name": spec.name, "queue": spec.queue,
         "priority": int(spec.priority if priority is None else priority),
-        "key": f"{spec.key}:{key}"[:KEY_LIMIT] if isinstance(key, str) else None,
+        "key": _ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
         "payload": data, "fingerprint": _fingerprint(spec, data),
         "state": State.SCHEDULED if delay > 0 else State.PENDING,
         "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "accepted_at": now,
         "due_at": now + timedelta(seconds=delay) if delay > 0 else None,
-        "published_at": None if delay > 0 else now,
+        "published_at": now,
     }  # fmt: skip
 
 
@@ -297,15 +311,18 @@ def _found(session: Session, id: str, *, lock: bool = False) -> TaskRun:
     return run
 
 
-def _waiting_for(session: Session, run: TaskRun) -> str | None:
-    if run.state == State.SCHEDULED:
-        return "its due time"
-    if run.state == State.HELD:
-        return f"an earlier task of {run.key}"
-    if run.state == State.PENDING:
-        busy = workers.serving(session, now=clock.now()).get(run.queue, 0)
-        return "a free worker" if busy else f"a worker: none serves the queue {run.queue!r}"
-    return None
+def _shown(run: TaskRun) -> State:
+    """What is due waits like any other."""
+    if run.state == State.SCHEDULED and run.due_at and run.due_at <= clock.now():
+        return State.PENDING
+    return State(run.state)
+
+
+def _ordering_key(key: str) -> str:
+    raw = key.encode("utf-8", "replace")
+    if len(raw) <= KEY_LIMIT:
+        return key
+    return f"{raw[: KEY_LIMIT - 33].decode('utf-8', 'ignore')}:{hashlib.sha256(raw).hexdigest()[:32]}"
 
 
 def _figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
@@ -314,11 +331,6 @@ def _figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, i
 
     return QueueFigures(
         lane=QUEUES.get(name, "low"), active=count(State.PROCESSING),
-        pending=count(State.PENDING, State.HELD), scheduled=count(State.SCHEDULED),
+        pending=count(State.PENDING), scheduled=count(State.SCHEDULED),
         dead=count(State.DEAD_LETTER), workers=serving.get(name, 0),
     )  # fmt: skip
-
-
-def age(moment: datetime) -> float:
-    """Seconds since then."""
-    return (clock.now() - moment).total_seconds()

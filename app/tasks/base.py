@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from app.core.catalog import TaskSpec
 from app.core.celery_app import celery_app
-from app.core.errors import InvalidPayload, PermanentError, TaskCancelled, TimeLimitExceeded
+from app.core.errors import InvalidPayload, PermanentError, PlatformError, TaskCancelled, TimeLimitExceeded
 from app.core.logging import bind, logger, unbind_all
 from app.db.models import TaskRun
 from app.schemas.task import State
@@ -33,6 +33,9 @@ from app.services.task_manager import adopted_row, validated
 
 log = logger(__name__)
 
+LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
+AGAIN_AFTER = 5.0
+"""Seconds until a message is delivered again that cannot be dealt with now: the ledger is away, or the task runs."""
 PROGRESS_EVERY = 0.25
 """Seconds between stored progress reports; the first and the last are always stored."""
 
@@ -85,20 +88,39 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Celery's entry: claim, run, settle, answer."""
-        self._enter(args, kwargs)
-        worker = str(self.request.hostname)
-        claimed = self.services.executions.claim(self.id, worker=worker)
+        try:
+            self._enter(args, kwargs)
+            claimed = self._claim()
+        except PlatformError as error:
+            self._later(str(error))
         if isinstance(claimed, Refused):
+            if claimed.busy:
+                self._later(claimed.reason)
             log.info("delivery dropped", task=self.name, reason=claimed.reason)
             raise Ignore
         self.request.laneway_run = claimed
         started = monotonic()
         outcome = self._outcome(claimed)
         policy = self.services.executions.policy(max_retries=claimed.max_retries, schedule=self.schedule)
-        state = self.services.executions.settle(claimed, outcome, policy=policy)
+        try:
+            state = self.services.executions.settle(claimed, outcome, policy=policy)
+        except PlatformError as error:
+            self._later(str(error), lost_attempt=claimed.attempts)
         log.info("task ended", task=self.name, state=state or "lost its lease", attempt=claimed.attempts,
                  seconds=round(monotonic() - started, 3), error=_told(outcome))  # fmt: skip
         return self._answer(state, outcome)
+
+    def _claim(self) -> TaskRun | Refused:
+        lost: object = (self.request.headers or {}).get(LOST_ATTEMPT_HEADER)
+        return self.services.executions.claim(
+            self.id, worker=str(self.request.hostname), lost_attempt=lost if isinstance(lost, int) else 0
+        )
+
+    def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
+        """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
+        log.warning("delivered again later", task=self.name, seconds=AGAIN_AFTER, reason=why)
+        headers = {**(self.request.headers or {}), LOST_ATTEMPT_HEADER: lost_attempt}
+        raise self.retry(countdown=AGAIN_AFTER, max_retries=None, headers=headers)
 
     @property
     def _running(self) -> TaskRun:

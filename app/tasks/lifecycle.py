@@ -14,7 +14,7 @@ from celery.signals import task_failure, task_revoked, worker_process_init, work
 
 from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from app.core.logging import logger
-from app.services.container import services
+from app.services.container import Services, services
 from app.services.steward import Steward
 
 log = logger(__name__)
@@ -26,10 +26,24 @@ _stewards: list[Steward] = []
 def start_steward(sender: Any, **_: Any) -> None:
     """Begin to look after the ledger."""
     own = services()
+    _prepare(own)
     queues = [queue.name for queue in sender.task_consumer.queues]
-    steward = Steward(own.database, own.broker, own.tasks, own.executions, name=str(sender.hostname), queues=queues)
+    steward = Steward(
+        own.database, own.broker, own.tasks, own.executions, name=str(sender.hostname), queues=queues,
+        lease_seconds=own.settings.tasks.lease_seconds,
+    )  # fmt: skip
     _stewards.append(steward)
     steward.start()
+
+
+def _prepare(own: Services) -> None:
+    if own.broker.engine is None:
+        log.warning("without the delivery engine: no order by key, no queue limits, delays in memory",
+                    broker=own.settings.redis.broker_url.partition(":")[0])  # fmt: skip
+    try:
+        own.broker.prepare()
+    except PlatformError as error:
+        log.warning("queue limits not set now", error=str(error))
 
 
 @worker_shutdown.connect
@@ -44,7 +58,7 @@ def forget_parents_connections(**_: Any) -> None:
     """A forked child makes its own services: connections must not be shared between processes."""
     inherited = services()
     if "database" in inherited.__dict__:
-        inherited.database.engine.dispose(close=False)
+        inherited.database.engine.dispose(close=False)  # the broker's engine knows of forks itself
     services.cache_clear()
 
 

@@ -11,17 +11,16 @@ from sqlalchemy import (
     CursorResult,
     Select,
     and_,
+    case,
     delete,
-    exists,
     func,
     insert,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.db.models import TaskRun
 from app.schemas.task import FINISHED, UNFINISHED, WAITING, State
@@ -54,7 +53,7 @@ def withdraw(session: Session, run: TaskRun) -> bool:
     """Strike out a task that was never handed to the broker; False when somebody works on it or counts on it."""
     untouched = and_(TaskRun.id == run.id, TaskRun.published_at == run.published_at)
     return _changed(
-        session.execute(delete(TaskRun).where(untouched, TaskRun.state == State.PENDING, TaskRun.attempts == 0))
+        session.execute(delete(TaskRun).where(untouched, TaskRun.state.in_(WAITING), TaskRun.attempts == 0))
     )
 
 
@@ -62,15 +61,9 @@ def count_on(session: Session, id: str, *, now: datetime) -> None:
     """Note that a second submitter was told that this task is accepted: its first one may no longer withdraw it."""
     session.execute(
         update(TaskRun)
-        .where(TaskRun.id == id, TaskRun.state == State.PENDING, TaskRun.published_at == TaskRun.accepted_at)
+        .where(TaskRun.id == id, TaskRun.state.in_(WAITING), TaskRun.published_at == TaskRun.accepted_at)
         .values(published_at=now)
     )
-
-
-def count_waiting(session: Session, queue: str, *, at_most: int) -> int:
-    """How many tasks of a queue wait, counted no further than `at_most`."""
-    some = select(TaskRun.seq).where(TaskRun.queue == queue, TaskRun.state.in_(WAITING)).limit(at_most).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def count_unfinished(session: Session, key: str) -> int:
@@ -83,52 +76,30 @@ def count_unfinished(session: Session, key: str) -> int:
     )
 
 
-def lock_queue(session: Session, queue: str) -> None:
-    """Let no other submitter of this queue past this point until the transaction ends; SQLite has one writer anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"laneway:{queue}"))))
-
-
-def claim(session: Session, id: str, *, worker: str, now: datetime, lease_until: datetime) -> TaskRun | None:
-    """Start a waiting task whose turn it is; None when it is not waiting, or an earlier one of its key is unfinished.
-
-    Two claims of one key at the same moment: the unique index over running keys lets one through.
-    """
-    statement = (
-        update(TaskRun)
-        .where(TaskRun.id == id, TaskRun.state.in_((State.PENDING, State.HELD)), _first_of_its_key())
-        .values(state=State.PROCESSING, attempts=TaskRun.attempts + 1, worker=worker, started_at=now,
-                lease_until=lease_until, due_at=None, progress=0, progress_message=None, finished_at=None)
+def claim(session: Session, id: str, *, worker: str, now: datetime) -> TaskRun | None:
+    """Start a waiting task; None when it is not waiting."""
+    changed = _move(
+        session, id, *WAITING, state=State.PROCESSING, attempts=TaskRun.attempts + 1, worker=worker, started_at=now,
+        due_at=None, progress=0, progress_message=None, finished_at=None,
     )  # fmt: skip
-    try:
-        with session.begin_nested():
-            changed = _changed(session.execute(statement))
-    except IntegrityError:
-        return None
     return find(session, id) if changed else None
 
 
-def hold(session: Session, id: str) -> bool:
-    """Put a task aside until the earlier ones of its key are finished."""
-    return _move(session, id, State.PENDING, state=State.HELD)
+def settle(session: Session, run: TaskRun, **values: Any) -> bool:
+    """Write down what became of one attempt; False when this attempt no longer owns the task."""
+    return _changed(session.execute(update(TaskRun).where(_owns(run)).values(**values)))
 
 
-def settle(session: Session, run: TaskRun, *, lapsed_at: datetime | None = None, **values: Any) -> bool:
-    """Write down what became of one attempt; False when this attempt no longer owns the task.
-
-    With `lapsed_at`, also False when its lease has been renewed and holds beyond that moment.
-    """
-    lapsed = TaskRun.lease_until < lapsed_at if lapsed_at else true()
-    return _changed(session.execute(update(TaskRun).where(_owns(run), lapsed).values(lease_until=None, **values)))
+def bury(session: Session, run: TaskRun, **values: Any) -> bool:
+    """Write down that the broker gave a task up; False when it has moved on since `run` was read."""
+    unchanged = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts)
+    return _changed(session.execute(update(TaskRun).where(unchanged, TaskRun.state.in_(UNFINISHED)).values(**values)))
 
 
-def renew(session: Session, owned: Sequence[TaskRun], *, lease_until: datetime) -> dict[Attempt, bool]:
-    """Extend the leases of attempts; gives back attempt → cancel requested for those that still own their task."""
-    statement = (
-        update(TaskRun)
-        .where(or_(*(_owns(run) for run in owned)))
-        .values(lease_until=lease_until)
-        .returning(TaskRun.id, TaskRun.started_at, TaskRun.cancel_requested)
+def asked_to_stop(session: Session, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
+    """Attempt → cancel requested, for those of these attempts that still own their task."""
+    statement = select(TaskRun.id, TaskRun.started_at, TaskRun.cancel_requested).where(
+        or_(*(_owns(run) for run in owned))
     )
     return {(row[0], row[1]): row[2] for row in session.execute(statement)}
 
@@ -178,63 +149,21 @@ def reopen(session: Session, id: str, *, now: datetime) -> bool:
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """Make a waiting task ready to be sent; False when somebody else did so since `run` was read."""
+    """Note that a waiting task is sent (again); False when somebody else did so since `run` was read."""
     unchanged = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
     return _changed(
         session.execute(
-            update(TaskRun)
-            .where(
-                TaskRun.id == run.id,
-                TaskRun.state == run.state,
-                unchanged,
-            )
-            .values(state=State.PENDING, published_at=now, due_at=None)
+            update(TaskRun).where(TaskRun.id == run.id, TaskRun.state == run.state, unchanged).values(published_at=now)
         )
     )
 
 
-def due(session: Session, *, now: datetime, limit: int = PAGE) -> Sequence[TaskRun]:
-    """Scheduled tasks whose time has come."""
-    return _page(
-        session,
-        select(TaskRun).where(TaskRun.state == State.SCHEDULED, TaskRun.due_at <= now).order_by(TaskRun.due_at),
-        limit,
-    )
-
-
-def released(session: Session, *, key: str | None = None, limit: int = PAGE) -> Sequence[TaskRun]:
-    """Held tasks whose turn has come, of one key or of all."""
-    statement = select(TaskRun).where(TaskRun.state == State.HELD, _first_of_its_key()).order_by(TaskRun.seq)
-    return _page(session, statement.where(TaskRun.key == key) if key else statement, limit)
-
-
-def overdue(session: Session, *, now: datetime, limit: int = PAGE) -> Sequence[TaskRun]:
-    """Running tasks whose lease ran out: their worker is gone."""
-    return _page(session, select(TaskRun).where(TaskRun.state == State.PROCESSING, TaskRun.lease_until < now), limit)
-
-
-def published_before(
-    session: Session, moment: datetime, *, queue: str, after_seq: int = 0, limit: int = PAGE
-) -> Sequence[TaskRun]:
-    """Tasks of a queue that were sent before `moment` and have not been started since."""
-    return _page(
-        session,
-        select(TaskRun)
-        .where(
-            TaskRun.queue == queue,
-            TaskRun.state == State.PENDING,
-            TaskRun.published_at < moment,
-            TaskRun.seq > after_seq,
-        )
-        .order_by(TaskRun.seq),
-        limit,
-    )
-
-
-def queues_published_before(session: Session, moment: datetime) -> Sequence[str]:
-    """The queues with a task that was sent before `moment` and has not been started since."""
-    waiting = select(TaskRun.queue).where(TaskRun.state == State.PENDING, TaskRun.published_at < moment)
-    return session.scalars(waiting.distinct()).all()
+def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
+    """Tasks that were last sent or started before `moment` and are not over, in the order of submission."""
+    waiting = and_(TaskRun.state.in_(WAITING), TaskRun.published_at < moment)
+    running = and_(TaskRun.state == State.PROCESSING, TaskRun.started_at < moment)
+    statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
+    return _page(session, statement, limit)
 
 
 def by_state(
@@ -250,13 +179,13 @@ def recent(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
     return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq)).all()
 
 
-def count_by_queue(session: Session) -> dict[tuple[str, str], int]:
-    """(queue, state) → number, for states that are not over, and dead letters."""
+def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], int]:
+    """(queue, state) → number, for states that are not over, and dead letters; what is due waits, and is pending."""
     states = (*UNFINISHED, State.DEAD_LETTER)
+    due = and_(TaskRun.state == State.SCHEDULED, TaskRun.due_at <= now)
+    state = case((due, State.PENDING), else_=TaskRun.state)
     rows = session.execute(
-        select(TaskRun.queue, TaskRun.state, func.count())
-        .where(TaskRun.state.in_(states))
-        .group_by(TaskRun.queue, TaskRun.state)
+        select(TaskRun.queue, state, func.count()).where(TaskRun.state.in_(states)).group_by(TaskRun.queue, state)
     )
     return {(queue, state): count for queue, state, count in rows}
 
@@ -279,17 +208,6 @@ def _owns(run: TaskRun) -> ColumnElement[bool]:
         TaskRun.attempts == run.attempts,
         TaskRun.started_at == run.started_at,
     )
-
-
-def _first_of_its_key() -> ColumnElement[bool]:
-    earlier = aliased(TaskRun)
-    blocked = exists().where(
-        earlier.key == TaskRun.key,
-        earlier.state.in_(UNFINISHED),
-        or_(earlier.seq < TaskRun.seq, earlier.state == State.PROCESSING),
-        earlier.seq != TaskRun.seq,
-    )
-    return or_(TaskRun.key.is_(None), ~blocked)
 
 
 def _move(session: Session, id: str, *states: State, **values: Any) -> bool:

@@ -15,11 +15,12 @@ ALIVE = timedelta(seconds=20)
 """A worker that reported within this time is alive."""
 
 
-def report(session: Session, name: str, *, queues: Sequence[str], now: datetime) -> None:
-    """Say that a worker lives, and which queues it serves."""
-    seen = session.execute(update(Worker).where(Worker.name == name).values(queues=list(queues), seen_at=now))
+def report(session: Session, name: str, *, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
+    """Say that a worker lives, since when, and which queues it serves."""
+    values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
+    seen = session.execute(update(Worker).where(Worker.name == name).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        session.add(Worker(name=name, queues=list(queues), started_at=now, seen_at=now))
+        session.add(Worker(name=name, **values))
 
 
 def leave(session: Session, name: str) -> None:
@@ -30,6 +31,12 @@ def leave(session: Session, name: str) -> None:
 def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
     """The workers that reported lately."""
     return session.scalars(select(Worker).where(Worker.seen_at > now - ALIVE).order_by(Worker.name)).all()
+
+
+def is_alive(session: Session, name: str, *, since: datetime, seen_after: datetime) -> bool:
+    """Whether the worker that had this name at `since` has reported after `seen_after`."""
+    statement = select(Worker.name).where(Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after)
+    return session.scalar(statement) is not None
 
 
 def serving(session: Session, *, now: datetime) -> dict[str, int]:
