@@ -3,7 +3,7 @@
 import importlib
 
 from laneway.admin import Found, Limits, Peeked
-from laneway.answers import Burial, Cancelled, Put, PutCode, QueueStats, Settled, State
+from laneway.answers import Burial, Cancelled, Put, PutCode, QueueStats, Settled, State, Verdict
 from laneway.codec import message_options
 from laneway.durability import Durability
 from laneway.engine import Batch, Delivery, Engine
@@ -14,6 +14,7 @@ from laneway.errors import (
     DurabilityUnavailable,
     EngineError,
     InvalidMessage,
+    JournalFull,
     NoEviction,
     NotDurable,
     QueueFull,
@@ -23,7 +24,9 @@ from laneway.errors import (
     TaskCancelled,
     UnknownMessage,
 )
+from laneway.journal import Event, Kind
 from laneway.lanes import Lanes
+from laneway.lease import Lease
 
 _LAZY = {"ResultBackend": "laneway.backend", "Transport": "laneway.transport"}
 
@@ -46,9 +49,13 @@ __all__ = [
     "DurabilityUnavailable",
     "Engine",
     "EngineError",
+    "Event",
     "Found",
     "InvalidMessage",
+    "JournalFull",
+    "Kind",
     "Lanes",
+    "Lease",
     "Limits",
     "Message",
     "NoEviction",
@@ -68,5 +75,6 @@ __all__ = [
     "Unique",
     "UniqueMode",
     "UnknownMessage",
+    "Verdict",
     "message_options",
 ]

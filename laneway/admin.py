@@ -9,7 +9,9 @@ from typing import Any
 from laneway.answers import Burial, Cancelled, QueueStats, Settled, State
 from laneway.envelope import Stored, decode, pack_id, unpack_id
 from laneway.errors import UnknownMessage
-from laneway.keys import prefix
+from laneway.journal import Event, read_event
+from laneway.keys import key, prefix
+from laneway.lease import Lease
 from laneway.runner import Runner
 
 PURGE_BATCH = 500
@@ -44,6 +46,8 @@ class Found:
     cancelled: bool
     behind: str | None
     burial: Burial | None = None
+    attempts: int = 0
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ class Admin:
         self._run("limit", queue, "paused", "")
 
     def limit(self, queue: str, limits: Limits) -> None:
-        """Set all limits of the queue; what `limits` leaves out is lifted. A pause stays."""
+        """Set all limits of the queue; what `limits` leaves out is lifted. A pause and the journal stay."""
         fields: list[str | int] = []
         for name, value in limits.fields().items():
             fields += [name, "" if value is None else value]
@@ -115,6 +119,25 @@ class Admin:
     def bound(self, queue: str, max_size: int | None) -> None:
         """Refuse further messages when so many wait (`Limits.max_size`); None: never. Other limits stay."""
         self._run("limit", queue, "max_size", "" if max_size is None else max_size)
+
+    def journal(self, queue: str, bound: int | None) -> None:
+        """Note what happens in the queue's journal, at most `bound` unread events; None: do not. Other limits stay."""
+        self._run("limit", queue, "journal", "" if bound is None else bound)
+
+    def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
+        """The oldest events of the journal after that place."""
+        call = ("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
+        return [read_event(entry, fields) for entry, fields in self._call(*call)]
+
+    def forget_events(self, queue: str, *, until: str) -> None:
+        """Delete the events up to and including that place: they are recorded."""
+        milliseconds, _, number = until.partition("-")
+        self._call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
+
+    def unread(self, queues: Sequence[str]) -> list[int]:
+        """How many events wait in the journals."""
+        commands = [("XLEN", key(queue, "journal")) for queue in queues]
+        return self.runner.on_wire(lambda wire, _: wire.pipeline(commands))
 
     def expire(self, queue: str, expires_ms: int | None) -> None:
         """Let the queue vanish when it is unused for so long (x-expires); None: never. Other limits stay."""
@@ -132,7 +155,7 @@ class Admin:
         script = self.runner.scripts["find"]
         commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
         replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
-        return [_found(*reply) if reply else None for reply in replies]
+        return [_found(queue, *reply) if reply else None for reply in replies]
 
     def peek(self, queue: str, state: State, *, offset: int = 0, limit: int = 50) -> list[Peeked]:
         """One page of the messages in a state, in the order in which they will go on; the oldest dead letter first."""
@@ -154,11 +177,14 @@ class Admin:
                 return removed
 
     def delete(self, queue: str) -> int:
-        """Delete the queue with everything in it, limits and totals too; returns how many messages went with it."""
+        """Delete the queue with everything in it, limits, totals and journal too; returns how many messages went."""
         return self._run("delete", queue)
 
     def _run(self, name: str, queue: str, *args: bytes | str | int) -> Any:
         return self.runner.run(name, (prefix(queue),), args)
+
+    def _call(self, *command: bytes | str | int) -> Any:
+        return self.runner.on_wire(lambda wire, _: wire.call(*command))
 
     def _each(self, name: str, queue: str, ids: Sequence[str]) -> list[Settled]:
         codes: list[Settled] = []
@@ -182,8 +208,8 @@ def _burial(raw: bytes, deliveries: int, at: int) -> tuple[int, Burial | None]:
 
 
 def _found(
-    raw_id: bytes, state: bytes, record: bytes, deliveries: int, at: int, position: int, token: bytes, marked: int,
-    behind: bytes, burial: bytes,
+    queue: str, raw_id: bytes, state: bytes, record: bytes, deliveries: int, at: int, position: int, token: bytes,
+    marked: int, behind: bytes, burial: bytes, attempts: int,
 ) -> Found:  # fmt: skip
     deliveries, buried = _burial(burial, deliveries, at)
     return Found(
@@ -196,6 +222,8 @@ def _found(
         cancelled=bool(marked),
         behind=unpack_id(behind) if behind else None,
         burial=buried,
+        attempts=attempts,
+        lease=Lease(queue, raw_id, token) if token else None,
     )
 
 

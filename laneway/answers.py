@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from laneway.errors import DuplicateTask, EngineError, QueueFull, TaskCancelled
+from laneway.errors import DuplicateTask, EngineError, JournalFull, QueueFull, TaskCancelled
 
 
 class State(StrEnum):
@@ -26,6 +26,18 @@ class PutCode(IntEnum):
     DUPLICATE = 2
     FULL = 3
     CANCELLED = 4
+    BEHIND = 5
+
+
+class Verdict(IntEnum):
+    """What becomes of a message when an attempt at it is over: the numbers are those of `record.lua`.
+
+    `SNOOZE` is `AGAIN`, but the attempt does not count.
+    """
+
+    DONE_WITH = 1
+    AGAIN = 2
+    SNOOZE = 3
 
 
 class Settled(IntEnum):
@@ -61,6 +73,8 @@ class Put:
                 return DuplicateTask(self.existing)
             case PutCode.FULL:
                 return QueueFull(self.queue, self.size)
+            case PutCode.BEHIND:
+                return JournalFull(self.queue, self.size)
             case PutCode.CANCELLED:
                 return TaskCancelled(self.id)
             case _:

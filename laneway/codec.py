@@ -18,6 +18,9 @@ from laneway.envelope import MAX_TEXT, PRIORITIES, Message, Unique, UniqueMode
 HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
 HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
+HEADER_LEASE = "laneway-lease"
+"""Put on at delivery: what a task needs to begin and conclude attempts (`Lease.parse`)."""
+HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 
 _TASK_DEFAULTS: dict[str, Any] = {
@@ -49,11 +52,12 @@ def message_options(
     unique: Unique | None = None,
     max_deliveries: int | None = None,
     durability: Durability = Durability.MEMORY,
+    once: bool = False,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`: ordering key, uniqueness, most deliveries of one message, durability.
 
-    With a durability, `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed,
-    and a repeat with the same task id is queued once.
+    `once`: while a message with this task id is in the queue, a repeat is not queued; so too with a durability, with
+    which `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -64,6 +68,8 @@ def message_options(
         headers[HEADER_MAX_DELIVERIES] = max_deliveries
     if durability is not Durability.MEMORY:
         headers[HEADER_DURABILITY] = durability.value
+    if once:
+        headers[HEADER_ONCE] = True
     return headers
 
 
@@ -80,8 +86,10 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
     unique = headers.pop(HEADER_UNIQUE, None)
     key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
+    headers.pop(HEADER_LEASE, None)
     # a retry is a further message of its task; a repeat of what may be there already is not
-    once = bool(headers.pop(HEADER_DURABILITY, None)) and not headers.get("retries")
+    asked = [headers.pop(name, None) for name in (HEADER_DURABILITY, HEADER_ONCE)]
+    once = any(asked) and not headers.get("retries")
     return Message(
         task_id=task_id,
         name=name[:MAX_TEXT],
@@ -93,6 +101,18 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
         max_deliveries=limit,
     )
+
+
+def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a task message as it is stored; raises ValueError when they cannot be read."""
+    meta_raw, _, body = message.body.partition(b"\0")
+    meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+    called: Any = json.loads(_unpack_body(body, meta))
+    try:
+        args, kwargs, _embed = called
+        return list(args), dict(kwargs)
+    except TypeError as error:
+        raise ValueError("not the arguments of a task") from error
 
 
 def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
@@ -108,6 +128,7 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
         properties = {"correlation_id": message.task_id, **properties}
     if message.eta_ms is not None:  # it is due: a worker that saw the time would hold it in memory again
         headers["eta"] = None
+    headers[HEADER_LEASE] = str(delivery.lease)
     headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
     routing = meta.get("r") or ["", delivery.queue]
     info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": delivery.deliveries > 1}

@@ -23,11 +23,13 @@ from redis.connection import ConnectionPool
 
 from laneway.address import close_sentinels, make_pool
 from laneway.admin import MAX_IDS, Admin
-from laneway.answers import Put, PutCode, Settled
+from laneway.answers import Put, PutCode, Settled, Verdict
 from laneway.durability import Durability, confirm
-from laneway.envelope import HAS_KEY, Message, Stored, decode, encode, unpack_id
+from laneway.envelope import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
+from laneway.journal import Kind
 from laneway.keys import prefix
 from laneway.lanes import Lanes
+from laneway.lease import Lease
 from laneway.runner import Runner
 from laneway.server import check_server
 from laneway.wire import Argument, Command, Reply, Wire
@@ -58,6 +60,11 @@ class Delivery:
     def has_key(self) -> bool:
         """True when others may be waiting behind its ordering key."""
         return bool(self.record[8] & HAS_KEY)
+
+    @property
+    def lease(self) -> Lease:
+        """The lease alone."""
+        return Lease(self.queue, self.raw_id, self.token)
 
     @property
     def stored(self) -> Stored:
@@ -155,6 +162,32 @@ class Engine(Admin):
         """End them: DONE; CANCELLED (done, though it was cancelled); STALE or UNKNOWN: the lease was lost before."""
         return self._settle("ack", (), deliveries)
 
+    def begin(self, lease: Lease, *, worker: str) -> tuple[Settled, int]:
+        """Begin an attempt: its number from 1. DONE; CANCELLED: not to be run; STALE or UNKNOWN: the lease was lost.
+
+        STALE also when the attempt under this lease was concluded: the verdict stands.
+        """
+        call = secrets.token_bytes(6)
+        reply = self._run("begin", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
+        return Settled(reply[0]), reply[1]
+
+    def conclude(self, lease: Lease, verdict: Verdict, *, outcome: str = "", delay_ms: int = 0) -> Settled:
+        """End the attempt: the message's ack does what the verdict says, also if the worker dies before it.
+
+        `outcome` goes into the journal as it is. DONE, also if there is a verdict, which stands; STALE or UNKNOWN: the
+        lease was lost, nothing was changed.
+        """
+        args = (int(verdict), delay_ms, outcome, lease.raw_id, lease.token)
+        return Settled(self._run("conclude", lease.queue, *args))
+
+    def report(self, lease: Lease, kind: Kind, said: str) -> Settled:
+        """Note what a running attempt says. DONE; CANCELLED: go on, but the task was cancelled; STALE or UNKNOWN."""
+        return Settled(self._run("report", lease.queue, kind.value, said, lease.raw_id, lease.token))
+
+    def look(self, leases: Sequence[Lease]) -> list[Settled]:
+        """Whether they still hold: DONE; CANCELLED (held, but the task was cancelled); STALE or UNKNOWN: lost."""
+        return self._settle("look", (), leases)
+
     def renew(self, deliveries: Sequence[Delivery], *, lease_ms: int = LEASE_MS) -> list[Settled]:
         """Prolong their leases: DONE; CANCELLED (prolonged, but the task was cancelled); STALE or UNKNOWN: lost."""
         return self._settle("renew", (lease_ms,), deliveries)
@@ -194,7 +227,7 @@ class Engine(Admin):
 
         return self.runner.on_wire(use)
 
-    def _settle(self, name: str, first: tuple[Argument, ...], deliveries: Sequence[Delivery]) -> list[Settled]:
+    def _settle(self, name: str, first: tuple[Argument, ...], deliveries: Sequence[Delivery | Lease]) -> list[Settled]:
         by_queue: dict[str, list[int]] = {}
         for index, delivery in enumerate(deliveries):
             by_queue.setdefault(delivery.queue, []).append(index)
@@ -213,7 +246,7 @@ class Engine(Admin):
         return codes
 
 
-def _leases(deliveries: Sequence[Delivery], indexes: Sequence[int]) -> Iterator[bytes]:
+def _leases(deliveries: Sequence[Delivery | Lease], indexes: Sequence[int]) -> Iterator[bytes]:
     for index in indexes:
         yield deliveries[index].raw_id
         yield deliveries[index].token
@@ -233,7 +266,7 @@ def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[An
     for at in range(0, len(answers), 3):
         index: int = answers[at] - 1
         code, detail = PutCode(answers[at + 1]), answers[at + 2]
-        if code is PutCode.FULL:
+        if code in (PutCode.FULL, PutCode.BEHIND):
             outcomes[index] = Put(queue, code, outcomes[index].id, size=detail)
         elif code is PutCode.DUPLICATE:
             outcomes[index] = Put(queue, code, outcomes[index].id, existing=unpack_id(detail))

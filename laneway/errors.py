@@ -33,6 +33,19 @@ class QueueFull(EngineError):
         return f"The queue {self.queue!r} is full: {self.size} messages wait."
 
 
+class JournalFull(EngineError):
+    """The journal is not read fast enough: nothing is accepted that could not be accounted for."""
+
+    retryable = True
+
+    def __init__(self, queue: str, unread: int) -> None:
+        super().__init__(queue, unread)
+        self.queue, self.unread = queue, unread
+
+    def __str__(self) -> str:
+        return f"The history of the queue {self.queue!r} is behind: {self.unread} events wait to be recorded."
+
+
 class TaskCancelled(EngineError):
     """The message continues a task that was cancelled while it ran, so it was not queued."""
 

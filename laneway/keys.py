@@ -21,7 +21,10 @@ NAMES = (
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), where there is an end
-    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (the bucket), max_deliveries, dead_max, ...
+    "attempts",  # hash: id -> attempts begun, and whether the last one runs
+    "verdicts",  # hash: id of a leased message whose attempt is over -> what its ack does with it
+    "journal",  # stream: what happened, for whoever keeps the history
+    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (the bucket), max_deliveries, journal, ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
     "bell",  # zset: one member wakes one consumer blocked in BZPOPMIN
 )

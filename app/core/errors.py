@@ -139,6 +139,23 @@ class QueueFull(RetryableError):
         return 10.0
 
 
+class HistoryBehind(RetryableError):
+    """So much waits to be recorded that nothing more is accepted: it could not be accounted for."""
+
+    title = "History behind"
+
+    def __init__(self, queue: str, unread: int) -> None:
+        super().__init__(queue, unread)
+        self.queue, self.unread = queue, unread
+
+    def __str__(self) -> str:
+        return f"{self.unread} events of the queue {self.queue!r} wait to be recorded: is the database there?"
+
+    @property
+    def retry_after(self) -> float:
+        return 10.0
+
+
 class BrokerUnavailable(RetryableError):
     """The broker did not take the message."""
 
@@ -257,6 +274,45 @@ class TimeLimitExceeded(RetryableError):
 
     def __str__(self) -> str:
         return f"The task ran longer than its limit of {self.seconds:g} s."
+
+
+class ResultTooLarge(PermanentError):
+    """A task returned more than is kept."""
+
+    title = "Result too large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size, self.limit = size, limit
+
+    def __str__(self) -> str:
+        return f"The result has {self.size} characters of JSON, more than {self.limit}: store it elsewhere."
+
+
+class StepTooLarge(PermanentError):
+    """A step returned more than is kept."""
+
+    title = "Step too large"
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        super().__init__(name, size, limit)
+        self.name, self.size, self.limit = name, size, limit
+
+    def __str__(self) -> str:
+        return f"The result of step {self.name!r} has {self.size} characters of JSON, more than {self.limit}."
+
+
+class TaskSnoozed(PlatformError):
+    """A task wants to go on later; no failure."""
+
+    title = "Snoozed"
+
+    def __init__(self, delay: float, reason: str = "") -> None:
+        super().__init__(delay, reason)
+        self.delay, self.reason = delay, reason
+
+    def __str__(self) -> str:
+        return self.reason or f"to go on in {self.delay:g} s"
 
 
 class Undeliverable(PermanentError):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import structlog
@@ -33,6 +36,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         redact,
+        _hand_on,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -79,6 +83,43 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, list):
         return [_redacted(item) for item in cast("list[Any]", value)]
     return value
+
+
+_capturing: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar("capturing", default=None)
+
+
+@contextmanager
+def capture(tell: Callable[[dict[str, Any]], None], *, lines: int) -> Generator[None]:
+    """Hand the first `lines` log lines of this context, from INFO on, to `tell` as well, redacted."""
+    left = lines
+
+    def once(line: dict[str, Any]) -> None:
+        nonlocal left
+        if left > 0:
+            left -= 1
+            tell(line)
+
+    token = _capturing.set(once)
+    try:
+        yield
+    finally:
+        _capturing.reset(token)
+
+
+def _hand_on(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    tell = _capturing.get()
+    if tell is not None and method != "debug":
+        _capturing.set(None)  # what the telling logs is not told
+        try:
+            tell({"level": method, "text": str(event.get("event"))[:2000],
+                  "data": {name: str(value)[:500] for name, value in event.items()
+                           if name not in _NOT_TOLD}})  # fmt: skip
+        finally:
+            _capturing.set(tell)
+    return event
+
+
+_NOT_TOLD = {"event", "level", "logger", "timestamp", "task_id", "_record", "_from_structlog", "exc_info"}
 
 
 def bind(**ids: str | None) -> None:

@@ -22,11 +22,12 @@ class State(StrEnum):
     FAILED = "failed"
     DEAD_LETTER = "dead_letter"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 WAITING = (State.PENDING, State.SCHEDULED)
 UNFINISHED = (*WAITING, State.PROCESSING)
-FINISHED = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED)
+FINISHED = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED, State.EXPIRED)
 
 
 class Payload(BaseModel):

@@ -28,15 +28,17 @@ from app.core.queues import QUEUES
 from app.db.models import TaskRun
 from laneway import Durability, Engine, Found, QueueStats, message_options
 
-LEDGER_HEADER = "laneway-ledger"
-"""Marks messages whose task is in the ledger: one that is no longer there was withdrawn, and is not run."""
+REQUEST_HEADER = "laneway-request"
+"""The id of the request that a task came from, for its log lines."""
 
 
 class Broker:
     """Sends tasks, and looks into queues."""
 
-    def __init__(self, app: Celery, *, max_queue_size: int) -> None:
-        self._app, self._max_queue_size = app, max_queue_size
+    queues = tuple(QUEUES)
+
+    def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int) -> None:
+        self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
         self._bounded: set[str] = set()
 
     @cached_property
@@ -55,7 +57,7 @@ class Broker:
         """
         if durability is not Durability.MEMORY and self.engine is None:
             raise errors.Unsupported(f"durability {durability.value!r}", self._app.conf.broker_url.partition(":")[0])
-        options = message_options(key=run.key, durability=durability) if self.engine else {}
+        options = message_options(key=run.key, durability=durability, once=True) if self.engine else {}
         with named_errors():
             self._bound(run.queue)
             self._app.send_task(
@@ -63,7 +65,7 @@ class Broker:
                 priority=self._priority(run.priority), retry=False,
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
-                ignore_result=True, headers={"ignore_result": False, LEDGER_HEADER: True, **options},
+                ignore_result=True, headers={"ignore_result": False, REQUEST_HEADER: run.request_id, **options},
             )  # fmt: skip
 
     def prepare(self) -> None:
@@ -72,11 +74,13 @@ class Broker:
             for queue in QUEUES:
                 self._bound(queue)
 
-    def withdraw(self, queue: str, id: str) -> None:
-        """Take a task's waiting messages away. Without the engine they stay, and are refused when they come."""
-        if self.engine is not None:
-            with named_errors():
-                self.engine.cancel(queue, id)
+    def cancel(self, queue: str, id: str) -> bool:
+        """Take a waiting message away, mark one that is out. False when there is none, or no engine to ask."""
+        if self.engine is None:
+            return False
+        with named_errors():
+            cancelled = self.engine.cancel(queue, id)
+        return bool(cancelled.removed or cancelled.marked)
 
     def discard(self, queue: str, id: str) -> None:
         """Throw a task's message away if the engine buried it."""
@@ -111,9 +115,10 @@ class Broker:
             self.engine.close()
 
     def _bound(self, queue: str) -> None:
-        """Give the queue its limit, once in a process: another process may have another setting."""
+        """Give the queue its limits, once in a process: another process may have other settings."""
         if self.engine is not None and queue not in self._bounded:
             self.engine.bound(queue, self._max_queue_size)
+            self.engine.journal(queue, self._max_unread)
             self._bounded.add(queue)
 
     @cached_property
@@ -133,6 +138,8 @@ def named_errors() -> Generator[None]:
         yield
     except laneway.QueueFull as error:
         raise errors.QueueFull(error.queue, error.size) from error
+    except laneway.JournalFull as error:
+        raise errors.HistoryBehind(error.queue, error.unread) from error
     except laneway.NotDurable as error:
         raise errors.NotDurable(error.durability) from error
     except laneway.DurabilityUnavailable as error:

@@ -17,11 +17,14 @@ from app.services.analytics import Analytics
 from app.services.broker import Broker
 from app.services.callbacks import Callbacks
 from app.services.conversations import Conversations
-from app.services.executions import Executions
+from app.services.executions import EngineExecutions, Executions
 from app.services.heart import Heart
+from app.services.history import History
 from app.services.knowledge import Knowledge
 from app.services.responders import Responder, make_responder
 from app.services.retention import Retention
+from app.services.steps import Steps
+from app.services.stock_executions import StockExecutions
 from app.services.task_manager import TaskManager
 from app.services.webhooks import Webhooks
 
@@ -38,19 +41,32 @@ class Services:
 
     @cached_property
     def broker(self) -> Broker:
-        return Broker(self._app, max_queue_size=self.settings.tasks.max_queue_size)
+        limits = self.settings.tasks
+        return Broker(self._app, max_queue_size=limits.max_queue_size, max_unread=limits.max_unread_events)
 
     @cached_property
     def tasks(self) -> TaskManager:
-        return TaskManager(self.database, self.broker, self.settings.tasks)
+        return TaskManager(self.database, self.broker, self.history, self.settings.tasks)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self.database, self.broker)
 
     @cached_property
     def executions(self) -> Executions:
-        return Executions(self.database, self.tasks, self.settings.tasks)
+        engine = self.broker.engine
+        if engine is not None:
+            return EngineExecutions(engine, self.settings.tasks)
+        return StockExecutions(self.database, self.tasks, self.settings.tasks)
+
+    @cached_property
+    def steps(self) -> Steps:
+        return Steps(self.database, self.history)
 
     @cached_property
     def heart(self) -> Heart:
-        return Heart(self.executions, lease_seconds=self.settings.tasks.lease_seconds)
+        limits = self.settings.tasks
+        return Heart(self.executions, every=min(limits.lease_seconds / 5, 1.0), grace=limits.cancel_grace)
 
     @cached_property
     def knowledge(self) -> Knowledge:

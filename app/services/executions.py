@@ -1,228 +1,185 @@
-"""From a delivered message to a recorded outcome.
+"""Attempts on the delivery engine: begun and concluded there, atomically with the message that they are about.
 
-1. `claim`: the ledger notes the attempt; what is over already, or runs elsewhere, is not run.
-2. The task runs. Its outcome is a value.
-3. `settle`: the outcome is written down, once, by whoever still owns the attempt; a retry is sent with its delay.
-4. Only then the message is acknowledged (Celery, acks late), and the next of its ordering key may go.
+1. `begin`: the engine numbers the attempt, if the lease is still held and the task was not cancelled.
+2. The task runs. Its outcome is a value; `outcomes.Rule` decides what comes of it.
+3. `conclude`: the ruling is tied to the message and noted in the journal, in one step. The first one stands.
+4. The acknowledgement (Celery, acks late) carries it out. A worker that dies before it has lost nothing: the end of its
+   lease carries it out as well.
 
-After a crash at any step the message is still leased: it is delivered again, and claimed anew.
+A crash before the conclusion: the message is delivered again, and the attempt is noted as lost. The database is not
+needed for any of it; the recorder (`history.py`) follows.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import traceback as tracebacks
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
-
-from sqlalchemy.orm import Session
+from time import monotonic, sleep
+from typing import Any, Protocol, TypeVar
 
 from app.core import clock
+from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import InvalidPayload, PlatformError, WorkerLost
+from app.core.errors import BrokerUnavailable, WorkerLost
 from app.core.logging import logger
-from app.core.retry import RetryPolicy
-from app.db.models import TaskRun
-from app.db.repositories import task_runs, workers
-from app.db.session import Database
 from app.schemas.task import State
-from app.services.task_manager import TaskManager
+from app.services.broker import REQUEST_HEADER, named_errors
+from app.services.outcomes import Attempt, Raised, Refused, Rule, Ruling
+from laneway import Engine, Found, Kind, Lease, Settled, Verdict
+from laneway.codec import HEADER_LEASE
 
 log = logger(__name__)
+T = TypeVar("T")
 
-ALIVE_SHARE = 0.6
-"""Of a lease: leases are renewed every third, so one that is over was held by a process that has been silent longer."""
-ERROR_LIMIT, TRACEBACK_LIMIT = 4_000, 16_000
-"""Characters of an error and of its traceback that are kept; the end of a traceback says most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The task returned."""
-
-    result: dict[str, Any] | None
+HELD = (Settled.DONE, Settled.CANCELLED)
+PAUSE = 0.25
+"""Seconds between two tries to reach a broker that is away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
-    """The task raised; the policy decides whether it is tried again."""
+class Delivered:
+    """A message as a worker has it."""
 
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The task stopped because it was asked to."""
-
-
-Outcome = Completed | Raised | Stopped
+    task_id: str
+    spec: TaskSpec
+    queue: str
+    payload: dict[str, Any]
+    headers: dict[str, Any]
+    worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """This delivery is not to be run; `busy`: not now, because a living worker runs the task."""
+class Executions(Protocol):
+    """Begins and concludes attempts."""
 
-    reason: str
-    busy: bool = False
+    rule: Rule
 
+    def begin(self, delivered: Delivered) -> Attempt | Refused:
+        """Begin an attempt, or say why this delivery is not to be run. Raises Broker- or DatabaseUnavailable."""
+        ...
 
-class Executions:
-    """Claims and settles attempts."""
+    def conclude(self, attempt: Attempt, ruling: Ruling) -> bool:
+        """Persist what was ruled; False when the attempt lost its say, and nothing was changed."""
+        ...
 
-    def __init__(self, database: Database, tasks: TaskManager, settings: TaskSettings) -> None:
-        self._database, self._tasks, self._settings = database, tasks, settings
+    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
+        """Note progress or a log line; True when the task was asked to stop, None when the attempt lost its say."""
+        ...
 
-    def claim(self, id: str, *, worker: str, lost_attempt: int = 0) -> TaskRun | Refused:
-        """Start a task; one whose worker died is taken over, and that attempt is settled as lost.
+    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
+        """For each: True when the task was asked to stop, None when the attempt lost its say."""
+        ...
 
-        `lost_attempt`: the number of an attempt that is over for certain, though its worker lives.
-        """
-        for _ in range(2):
-            with self._database.transaction() as session:
-                run = task_runs.claim(session, id, worker=worker, now=clock.now())
-                known = run or task_runs.find(session, id)
-                busy = known is not None and known.state == State.PROCESSING and self._lives(session, known)
-            if run is not None:
-                return run
-            if known is None:
-                return Refused("it is not in the ledger")
-            if known.state != State.PROCESSING:
-                return Refused(f"it is {known.state}")
-            if busy and known.attempts != lost_attempt:
-                return Refused(f"{known.worker} runs it", busy=True)
-            self.take_over(known, send=False)
-        return Refused("others claim it at the same time", busy=True)
-
-    def take_over(self, run: TaskRun, *, send: bool = True) -> State | None:
-        """Settle an attempt as lost with its worker: it is due at once, or dead after too many attempts."""
-        policy = self.policy(max_retries=run.max_retries, schedule=(0.0,))
-        state = self.settle(run, Raised(WorkerLost(run.worker or "?")), policy=policy, send=send)
-        if state is not None:
-            log.warning("task taken over from a lost worker", task_id=run.id, task=run.name, lost_worker=run.worker,
-                        attempt=run.attempts, now=state)  # fmt: skip
-        return state
-
-    def bury(self, run: TaskRun, error: PlatformError) -> None:
-        """Settle a task whose message the broker made a dead letter."""
-        values = {"state": State.DEAD_LETTER, "finished_at": clock.now(), "error": str(error)[:ERROR_LIMIT],
-                  "error_type": type(error).__name__}  # fmt: skip
-        with self._database.transaction() as session:
-            task_runs.bury(session, run, **values)
-        log.warning("task buried by the broker", task_id=run.id, task=run.name, error=str(error))
-
-    def adopt(self, values: dict[str, Any]) -> None:
-        """Enter a task into the ledger that came by another way than the task manager (Beat, a shell)."""
-        with self._database.transaction() as session:
-            task_runs.add(session, **values)
-
-    def known(self, id: str) -> bool:
-        """Whether the ledger has this task."""
-        with self._database.reading() as session:
-            return task_runs.find(session, id) is not None
-
-    def progress(self, run: TaskRun, *, percent: int, message: str | None) -> bool | None:
-        """Store progress (0-100); True when the task was asked to stop, None when this attempt no longer owns it."""
-        with self._database.transaction() as session:
-            return task_runs.report_progress(session, run, percent=percent, message=message)
-
-    def asked_to_stop(self, owned: Sequence[TaskRun]) -> dict[task_runs.Attempt, bool]:
-        """Attempt → stop requested, for those of these attempts that still own their task."""
-        with self._database.reading() as session:
-            return task_runs.asked_to_stop(session, owned)
-
-    def settle(self, run: TaskRun, outcome: Outcome, *, policy: RetryPolicy, send: bool = True) -> State | None:
-        """Write down what became of an attempt; None when it no longer owns the task, and changed nothing.
-
-        A retry is sent, unless `send` is false: then the caller goes on with the message that it has.
-        """
-        outcome = _storable(outcome)
-        with self._database.transaction() as session:
-            if isinstance(outcome, Raised):  # it may have been asked to stop without having noticed
-                known = task_runs.find(session, run.id, lock=True)
-                run.cancel_requested = run.cancel_requested or (known is not None and known.cancel_requested)
-            values = self._verdict(run, outcome, policy)
-            mine = task_runs.settle(session, run, **values)
-        if not mine:
-            log.warning("outcome refused: the attempt lost its lease", task_id=run.id, attempt=run.attempts)
-            return None
-        state = State(values["state"])
-        if state is State.SCHEDULED and send:
-            self._tasks.send_or_later(run, delay=(values["due_at"] - values["published_at"]).total_seconds())
-        return state
-
-    def settle_lost(self, id: str, error: BaseException, *, worker: str) -> None:
-        """Settle a task whose process died under it or was killed at the hard time limit, as its worker saw it."""
-        with self._database.reading() as session:
-            run = task_runs.find(session, id)
-        if run is None or run.state != State.PROCESSING or run.worker != worker:
-            return
-        outcome = Stopped() if run.cancel_requested else Raised(error)
-        at_once = (0.0,) if run.attempts == 1 else None  # a second loss may be the task's own doing
-        state = self.settle(run, outcome, policy=self.policy(max_retries=run.max_retries, schedule=at_once))
-        log.warning("task lost its process", task_id=id, task=run.name, error=str(error), now=state)
-
-    def settle_terminated(self, id: str, *, worker: str) -> None:
-        """Settle a task that an operator killed or revoked past the platform (Flower, `celery control`)."""
-        with self._database.transaction() as session:
-            run = task_runs.find(session, id)
-            waiting = run is not None and task_runs.cancel_waiting(session, id, now=clock.now())
-        if run is not None and not waiting and run.state == State.PROCESSING and run.worker == worker:
-            self.settle(run, Stopped(), policy=self.policy(max_retries=0))
-
-    def policy(self, *, max_retries: int, schedule: tuple[float, ...] | None = None) -> RetryPolicy:
-        """The retry policy from the settings, with a task's own number of retries and schedule."""
-        return RetryPolicy(
-            max_retries=max_retries, delay=self._settings.retry_delay, delay_max=self._settings.retry_delay_max,
-            schedule=schedule,
-        )  # fmt: skip
-
-    def _lives(self, session: Session, run: TaskRun) -> bool:
-        """Whether the worker of this attempt reported since a lease can have begun that is over by now."""
-        seen_after = clock.now() - timedelta(seconds=self._settings.lease_seconds * ALIVE_SHARE)
-        return bool(
-            run.worker and run.started_at
-            and workers.is_alive(session, run.worker, since=run.started_at, seen_after=seen_after)
-        )  # fmt: skip
-
-    def _verdict(self, run: TaskRun, outcome: Outcome, policy: RetryPolicy) -> dict[str, Any]:
-        now = clock.now()
-        if isinstance(outcome, Completed):
-            return {"state": State.COMPLETED, "result": outcome.result, "progress": 100, "finished_at": now,
-                    "error": None, "error_type": None, "traceback": None}  # fmt: skip
-        if isinstance(outcome, Stopped):
-            return {"state": State.CANCELLED, "finished_at": now}
-        error = outcome.error
-        told = {"error": _text(error)[:ERROR_LIMIT], "error_type": type(error).__name__,
-                "traceback": _traceback(error)}  # fmt: skip
-        if run.cancel_requested:
-            return {"state": State.CANCELLED, "finished_at": now, **told}
-        delay = policy.next_delay(error, attempts=run.attempts, random=random.random)
-        if delay is not None:
-            due_at = now + timedelta(seconds=delay)
-            return {"state": State.SCHEDULED, "due_at": due_at, "published_at": now, **told}
-        exhausted = RetryPolicy(run.attempts, 0, 0).next_delay(error, attempts=run.attempts, random=random.random)
-        state = State.FAILED if exhausted is None else State.DEAD_LETTER
-        return {"state": state, "finished_at": now, **told}
+    def conclude_for(
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
+    ) -> None:
+        """From outside, for a process that cannot: its task's outcome, or None when it was stopped (`how`)."""
+        ...
 
 
-def _storable(outcome: Outcome) -> Outcome:
-    """The same, or what is wrong with its result: one that is not JSON would leave the task unsettled."""
-    if isinstance(outcome, Completed):
+class EngineExecutions:
+    """On the delivery engine."""
+
+    def __init__(self, engine: Engine, settings: TaskSettings) -> None:
+        self._engine, self._settings, self.rule = engine, settings, Rule(settings)
+
+    def begin(self, delivered: Delivered) -> Attempt | Refused:
+        """Begin; a task that lost its worker too often is a dead letter instead."""
         try:
-            json.dumps(outcome.result, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            return Raised(TypeError(f"the task's result is not JSON: {error}"))
-    return outcome
+            lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
+        except ValueError:
+            return Refused("it was not delivered by the engine")
+        code, number = self._patiently(lambda: self._engine.begin(lease, worker=delivered.worker))
+        if code is Settled.CANCELLED:
+            return Refused("it was cancelled")
+        if code not in HELD:
+            return Refused("its lease was over")
+        attempt = Attempt(
+            task_id=delivered.task_id, name=delivered.spec.name, queue=lease.queue, number=number, lease=lease,
+            max_retries=self._retries(delivered.spec), payload=delivered.payload, worker=delivered.worker,
+            started_at=clock.now(), request_id=_text(delivered.headers.get(REQUEST_HEADER)),
+        )  # fmt: skip
+        if number > attempt.max_retries + 1:
+            lost = Raised(WorkerLost("each of its workers"))
+            self.conclude(attempt, self.rule.decide(attempt, lost))
+            return Refused("it lost its worker too often")
+        return attempt
+
+    def conclude(self, attempt: Attempt, ruling: Ruling) -> bool:
+        """Tie the ruling to the message."""
+        lease = attempt.lease
+        if lease is None:
+            return False
+        verdict = Verdict.DONE_WITH
+        if ruling.state is State.SCHEDULED:
+            verdict = Verdict.AGAIN if ruling.counted else Verdict.SNOOZE
+        outcome, delay = ruling.to_json(), round(ruling.delay * 1000)
+        code = self._patiently(lambda: self._engine.conclude(lease, verdict, outcome=outcome, delay_ms=delay))
+        if code not in HELD:
+            log.warning("outcome refused: the attempt lost its lease", task_id=attempt.task_id, attempt=attempt.number)
+        return code in HELD
+
+    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
+        """Note it in the journal."""
+        lease = attempt.lease
+        if lease is None:
+            return None
+        with named_errors():
+            return _stop(self._engine.report(lease, kind, json.dumps(said, default=str)))
+
+    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
+        """One look at all leases."""
+        leases = [attempt.lease for attempt in attempts if attempt.lease]
+        with named_errors():
+            codes = iter(self._engine.look(leases))
+        return [_stop(next(codes)) if attempt.lease else None for attempt in attempts]
+
+    def conclude_for(
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
+    ) -> None:
+        """By the lease that the engine knows; nothing is done when the attempt has been concluded."""
+        with named_errors():
+            found = self._engine.find_many(queue, [task_id])[0]
+        if found is None or found.lease is None:
+            return
+        attempt = _attempt_of(found, queue, max_retries=self._retries(spec) if spec else 0)
+        ruling = Ruling(State.CANCELLED, how=how)
+        if how == "expired":
+            ruling = Ruling(State.EXPIRED, error="It was not started in time.")
+        elif outcome is not None:
+            schedule = (0.0,) if attempt.number <= 1 and isinstance(outcome.error, WorkerLost) else None
+            ruling = self.rule.decide(attempt, outcome, schedule=schedule)
+        if self.conclude(attempt, ruling):
+            log.warning("task settled for its process", task_id=task_id, task=attempt.name, now=ruling.state,
+                        error=ruling.error)  # fmt: skip
+
+    def _retries(self, spec: TaskSpec) -> int:
+        return self._settings.max_retries if spec.max_retries is None else spec.max_retries
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Try for as long as the lease can last: what was done would be done again."""
+        until = monotonic() + self._settings.lease_seconds
+        while True:
+            try:
+                with named_errors():
+                    return call()
+            except BrokerUnavailable:
+                if monotonic() >= until:
+                    raise
+                sleep(PAUSE)
 
 
-def _traceback(error: BaseException) -> str | None:
-    if isinstance(error, InvalidPayload) or error.__traceback__ is None:
-        return None
-    return "".join(tracebacks.format_exception(error))[-TRACEBACK_LIMIT:].replace("\x00", "")
+def _attempt_of(found: Found, queue: str, *, max_retries: int) -> Attempt:
+    return Attempt(
+        task_id=found.stored.message.task_id, name=found.stored.message.name, queue=queue, number=found.attempts,
+        max_retries=max_retries, payload={}, worker=found.owner or "?", started_at=clock.now(), lease=found.lease,
+        cancel_requested=found.cancelled,
+    )  # fmt: skip
 
 
-def _text(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).replace("\x00", "")  # PostgreSQL stores no null bytes
+def _stop(code: Settled) -> bool | None:
+    return {Settled.DONE: False, Settled.CANCELLED: True}.get(code)
+
+
+def _text(value: object) -> str | None:
+    return value[:64] if isinstance(value, str) else None

@@ -1,8 +1,9 @@
 """Watches over the tasks that this process runs, and interrupts those that were asked to stop or have been taken over.
 
 One daemon thread per process. It looks every few seconds also while a task keeps the main thread busy.
-A task that must stop gets `TaskCancelled` raised in its own thread, at its next Python instruction: the same
-in every pool. A call into C that never returns is left to the time limits.
+A task that was cancelled finds out when it reports progress, asks (`raise_if_cancelled`), or begins a step. After a
+time of grace it gets `TaskCancelled` raised in its own thread, at its next Python instruction, in every pool alike.
+One that was taken over gets it at once. A call into C that never returns is left to the time limits.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock, Thread, get_ident
-from time import sleep
+from time import monotonic, sleep
 
 from app.core.errors import PlatformError, TaskCancelled
 from app.core.logging import logger
-from app.db.models import TaskRun
 from app.services.executions import Executions
+from app.services.outcomes import Attempt
 
 log = logger(__name__)
 
@@ -26,27 +27,28 @@ log = logger(__name__)
 class _Held:
     """One running attempt and the thread that runs it."""
 
-    run: TaskRun
+    attempt: Attempt
     thread: int
     interrupting: bool = False
     """The heart is about to interrupt it, or to find that it is over."""
     interrupted: bool = False
+    asked_at: float = 0.0
 
 
 class Heart:
     """What one process runs."""
 
-    def __init__(self, executions: Executions, *, lease_seconds: float) -> None:
-        self._executions = executions
-        self._every = min(lease_seconds / 5, 2.0)
+    def __init__(self, executions: Executions, *, every: float, grace: float) -> None:
+        """`every`, `grace`: seconds between two looks, and from the first sign of a cancel to the interruption."""
+        self._executions, self._every, self._grace = executions, every, grace
         self._held: set[_Held] = set()
         self._lock, self._busy = Lock(), Event()
         self._thread: Thread | None = None
 
     @contextmanager
-    def holding(self, run: TaskRun) -> Generator[None]:
+    def holding(self, attempt: Attempt) -> Generator[None]:
         """Watch over a running task while the block lasts; TaskCancelled may be raised in it, not after it."""
-        held = _Held(run, get_ident())
+        held = _Held(attempt, get_ident())
         try:
             try:
                 self._begin(held)
@@ -85,30 +87,32 @@ class Heart:
 
     def _look(self, owned: list[_Held]) -> None:
         try:
-            answers = self._executions.asked_to_stop([held.run for held in owned])
+            answers = self._executions.asked_to_stop([held.attempt for held in owned])
         except PlatformError as error:
             log.warning("not known whether tasks were cancelled, will look again", error=str(error))
             return
         except Exception:
             log.exception("not known whether tasks were cancelled, will look again")
             return
-        for held in owned:
-            asked_to_stop = answers.get((held.run.id, held.run.started_at))
+        for held, asked_to_stop in zip(owned, answers, strict=True):
             if asked_to_stop is None:
                 self._interrupt(held, "another worker has taken it over")
             elif asked_to_stop:
-                self._interrupt(held, "it was cancelled")
+                held.attempt.cancel_requested = True
+                held.asked_at = held.asked_at or monotonic()
+                if monotonic() - held.asked_at >= self._grace:
+                    self._interrupt(held, "it was cancelled")
 
     def _interrupt(self, held: _Held, why: str) -> None:
         held.interrupting = True  # from here on its end waits for us; if it has begun already, it is not held
         try:
             if held.interrupted or held not in self._held:
                 return
-            held.interrupted = held.run.cancel_requested = True
+            held.interrupted = held.attempt.interrupted = held.attempt.cancel_requested = True
             _raise_in(held.thread, TaskCancelled)
         finally:
             held.interrupting = False
-        log.info("task interrupted", task_id=held.run.id, why=why)
+        log.info("task interrupted", task_id=held.attempt.task_id, why=why)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

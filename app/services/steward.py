@@ -1,12 +1,13 @@
 """What every worker does beside its tasks, so that none is forgotten. A thread in each worker's main process:
 
 1. reports that the worker lives, and which queues it serves;
-2. compares the ledger with the broker: what the broker lost is sent again, what it gave up is a dead letter;
-3. queues stored webhook deliveries whose queueing failed.
+2. records what the engine's journals say (`history.py`);
+3. compares the ledger with the broker: what the broker lost is sent again;
+4. queues stored webhook deliveries whose queueing failed.
 
 All of it is safe to do twice and in many workers at once: each step is a conditional update in the ledger,
 and a second delivery of a task is refused at its claim. What depends on time (delays, retries, the leases of
-dead workers) is the delivery engine's. Without the engine the second step is left out: nobody can look.
+dead workers) is the delivery engine's. Without the engine two and three are left out: nobody can look.
 """
 
 from __future__ import annotations
@@ -17,18 +18,15 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, PlatformError, Undeliverable
+from app.core.errors import Conflict, PlatformError
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
 from app.db.session import Database
-from app.schemas.task import State
 from app.services import webhooks as webhook_service
 from app.services.broker import Broker
-from app.services.executions import Executions
+from app.services.history import History
 from app.services.task_manager import TaskManager
-from laneway import Found
-from laneway import State as Place
 
 log = logger(__name__)
 
@@ -50,14 +48,14 @@ class Steward(Thread):
         database: Database,
         broker: Broker,
         tasks: TaskManager,
-        executions: Executions,
+        history: History,
         *,
         name: str,
         queues: Sequence[str],
         lease_seconds: float,
     ) -> None:
         super().__init__(name="laneway-steward", daemon=True)
-        self._database, self._broker, self._tasks, self._executions = database, broker, tasks, executions
+        self._database, self._broker, self._tasks, self._history = database, broker, tasks, history
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
@@ -65,7 +63,7 @@ class Steward(Thread):
         self._ended = Event()
 
     def run(self) -> None:
-        jobs = [(self._report_every, self.report), (COMPARE_EVERY, self.reconcile),
+        jobs = [(self._report_every, self.report), (0.0, self.record), (COMPARE_EVERY, self.reconcile),
                 (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
@@ -105,6 +103,10 @@ class Steward(Thread):
                 break
         return mended
 
+    def record(self) -> int:
+        """Bring the history up to date."""
+        return self._history.catch_up()
+
     def queue_deliveries(self) -> int:
         """Queue the stored webhook deliveries whose queueing failed."""
         with self._database.reading() as session:
@@ -120,28 +122,20 @@ class Steward(Thread):
         return 1
 
     def _reconcile(self, page: Sequence[TaskRun]) -> int:
-        mended = 0
+        missing: list[TaskRun] = []
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
             found = self._broker.find(queue, [run.id for run in runs])
-            for run, place in zip(runs, found or (), strict=found is not None):
-                mended += self._mend(run, place)
-        return mended
+            missing += [run for run, place in zip(runs, found or (), strict=found is not None) if place is None]
+        if missing:
+            self._history.catch_up()  # what ended before we looked is over by now
+        return sum(self._send_again(run) for run in missing)
 
-    def _mend(self, run: TaskRun, found: Found | None) -> bool:
-        """Put right what the broker lost or gave up; everything else is on its way."""
-        if found is None and run.state == State.PROCESSING:
-            return self._executions.take_over(run) is not None
-        if found is None:
-            sent = self._tasks.send(run)
-            if sent:
-                log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name)
-            return sent
-        if found.state is Place.DEAD:
-            reason = found.burial.reason if found.burial else "unknown"
-            self._executions.bury(run, Undeliverable(reason, found.burial.error if found.burial else ""))
-            return True
-        return False
+    def _send_again(self, run: TaskRun) -> bool:
+        sent = self._tasks.send(run)
+        if sent:
+            log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name, was=run.state)
+        return sent
 
     def _attempt(self, job: Callable[[], object]) -> None:
         try:

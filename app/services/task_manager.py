@@ -8,7 +8,6 @@ When it is delivered, in which order, and to whom again if a worker dies, is the
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -34,10 +33,13 @@ from app.core.errors import (
 from app.core.logging import logger
 from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
+from app.db.repositories import history as stories
 from app.db.repositories import task_runs, workers
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
+from app.services.history import History
+from app.services.messages import fingerprint
 from laneway import Durability, Found
 from laneway import State as Place
 
@@ -50,8 +52,8 @@ KEY_LIMIT = 200
 class TaskManager:
     """Accepts work and answers for it."""
 
-    def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
-        self._database, self._broker, self._settings = database, broker, settings
+    def __init__(self, database: Database, broker: Broker, history: History, settings: TaskSettings) -> None:
+        self._database, self._broker, self._history, self._settings = database, broker, history, settings
 
     def submit(
         self,
@@ -86,41 +88,55 @@ class TaskManager:
         return TaskHandle(task_id=run.id, state=State(run.state), created=True)
 
     def status(self, id: str) -> TaskStatus:
-        """What is known of a task. Raises UnknownTask, or TaskExpired when it ended too long ago."""
+        """What is known of a task, as of now. Raises UnknownTask, or TaskExpired when it ended too long ago."""
+        run = self.current(id)
+        if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
+            raise TaskExpired(id, self._settings.status_expiry_hours)
         with self._database.reading() as session:
-            run = _found(session, id)
-            if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
-                raise TaskExpired(id, self._settings.status_expiry_hours)
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
         return describe(run, waiting_for=self._waiting_for(run, serving=serving))
 
-    def cancel(self, id: str) -> CancelAnswer:
-        """Stop a task: a waiting one never runs; a running one is asked to stop at its next step.
+    def current(self, id: str) -> TaskRun:
+        """The row of a task, brought up to date if it is not over. Raises UnknownTask."""
+        with self._database.reading() as session:
+            run = task_runs.find(session, id)
+        if run is not None and run.state in FINISHED:
+            return run
+        self._history.catch_up_quietly()
+        with self._database.reading() as session:
+            return _found(session, id)
 
-        Raises UnknownTask, or WrongState when it is over already.
+    def cancel(self, id: str) -> CancelAnswer:
+        """Stop a task: a waiting one never runs; a running one is asked to stop, and interrupted after a time of grace.
+
+        Raises UnknownTask, WrongState when it is over already, BrokerUnavailable.
         """
-        with self._database.transaction() as session:
-            run = _found(session, id, lock=True)
-            if task_runs.cancel_waiting(session, id, now=clock.now()):
-                state = State.CANCELLED
-            elif task_runs.request_cancel(session, id):
-                state = State.PROCESSING
-            else:
-                raise WrongState(id, run.state, "cancelled")
+        run = self.current(id)
+        if run.state in FINISHED:
+            raise WrongState(id, run.state, "cancelled")
+        self._note(id, "cancel requested")
+        found = self._broker.cancel(run.queue, id)
+        if not found:  # not in the engine: the row alone says that it waits or runs
+            with self._database.transaction() as session:
+                gone = task_runs.end_waiting(session, id, state=State.CANCELLED, now=clock.now())
+                if not gone:
+                    task_runs.request_cancel(session, id)
+        state = State(self.current(id).state)
+        if state in FINISHED and state is not State.CANCELLED:
+            raise WrongState(id, state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)
-        if state is State.CANCELLED:
-            self._tidy(self._broker.withdraw, run)
         return CancelAnswer(task_id=id, status=state, cancelled=state is State.CANCELLED)
 
     def retry(self, id: str) -> TaskHandle:
-        """Run a finished task again, under its own id. Raises UnknownTask, WrongState, BrokerUnavailable."""
+        """Run a finished task again, as a new attempt of the same record. Raises UnknownTask, WrongState."""
+        self.current(id)
         with self._database.transaction() as session:
             run = _found(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "retried")
             _still_valid(run)
-            task_runs.reopen(session, id, now=clock.now())
-            session.refresh(run)
+            stories.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
+            task_runs.restart(run, now=clock.now())
         self._tidy(self._broker.discard, run)
         self.send_or_later(run)
         log.info("task retried by hand", task_id=id, task=run.name)
@@ -142,8 +158,13 @@ class TaskManager:
         except (BrokerUnavailable, QueueFull) as error:
             log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
 
+    def _note(self, id: str, kind: str, **data: Any) -> None:
+        with self._database.transaction() as session:
+            stories.add_event(session, id, kind, at=clock.now(), **data)
+
     def queues(self) -> dict[str, QueueFigures]:
         """Per queue: active, pending, scheduled, dead, and live workers."""
+        self._history.catch_up_quietly()
         with self._database.reading() as session:
             counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
@@ -165,15 +186,16 @@ class TaskManager:
 
     def details(self, id: str) -> TaskRun:
         """The whole ledger row, payload and traceback included. Raises UnknownTask."""
-        with self._database.reading() as session:
-            return _found(session, id)
+        return self.current(id)
 
     def runs(self, ids: Sequence[str]) -> list[TaskStatus]:
         """Those of these tasks that are known, in the order of submission."""
+        self._history.catch_up_quietly()
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.recent(session, ids)]
 
     def _listed(self, states: Sequence[State], *, limit: int) -> list[TaskStatus]:
+        self._history.catch_up_quietly()
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
 
@@ -233,16 +255,11 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
     """A ledger row as callers see it."""
     return TaskStatus(
         task_id=run.id, name=run.name, status=_shown(run), progress=run.progress, message=run.progress_message,
-        result=run.result, error=run.error, error_type=run.error_type, attempts=run.attempts,
+        result=run.result, error=run.error, error_type=run.error_type, attempts=run.attempts_before + run.attempts,
         max_retries=run.max_retries, queue=run.queue, priority=run.priority, key=run.key, waiting_for=waiting_for,
         worker=run.worker, cancel_requested=run.cancel_requested, accepted_at=run.accepted_at, due_at=run.due_at,
         started_at=run.started_at, finished_at=run.finished_at,
     )  # fmt: skip
-
-
-def adopted_row(spec: TaskSpec, payload: dict[str, Any], id: str, settings: TaskSettings) -> dict[str, Any]:
-    """The ledger row of a task that came past the task manager; its payload may be anything, and is checked later."""
-    return _ledger_row(spec, payload, id, settings, key=payload.get(spec.key) if spec.key else None)
 
 
 def _ledger_row(
@@ -260,7 +277,7 @@ def _ledger_row(
         "id": id, "name": spec.name, "queue": spec.queue,
         "priority": int(spec.priority if priority is None else priority),
         "key": _ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
-        "payload": data, "fingerprint": _fingerprint(spec, data),
+        "payload": data, "fingerprint": fingerprint(spec.name, data),
         "state": State.SCHEDULED if delay > 0 else State.PENDING,
         "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -298,10 +315,6 @@ def _still_valid(run: TaskRun) -> None:
         validated(_spec(run.name), run.payload)
     except InvalidPayload as error:
         raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error
-
-
-def _fingerprint(spec: TaskSpec, data: dict[str, Any]) -> str:
-    return hashlib.sha256(f"{spec.name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()
 
 
 def _found(session: Session, id: str, *, lock: bool = False) -> TaskRun:

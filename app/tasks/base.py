@@ -1,8 +1,8 @@
 """PlatformTask: what happens around each task, in one place.
 
-    message ─► claim ─► run (lease kept, interruptible) ─► outcome, a value ─► settled in the ledger ─► told to Celery
+    message ─► begin ─► run (watched, interruptible) ─► outcome, a value ─► ruling ─► concluded ─► told to Celery
 
-Celery keeps the broker's side (acknowledge, results, events); the ledger decides what runs and what comes next.
+Celery keeps the broker's side (acknowledge, results, events); `app/services/executions.py` the attempts.
 """
 
 # The untyped edge of Celery and kombu.
@@ -11,10 +11,11 @@ Celery keeps the broker's side (acknowledge, results, events); the ledger decide
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from time import monotonic
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
@@ -23,21 +24,34 @@ from pydantic import BaseModel
 
 from app.core.catalog import TaskSpec
 from app.core.celery_app import celery_app
-from app.core.errors import InvalidPayload, PermanentError, PlatformError, TaskCancelled, TimeLimitExceeded
-from app.core.logging import bind, logger, unbind_all
-from app.db.models import TaskRun
+from app.core.errors import (
+    InvalidPayload,
+    PermanentError,
+    PlatformError,
+    TaskCancelled,
+    TaskSnoozed,
+    TimeLimitExceeded,
+)
+from app.core.logging import bind, capture, logger, unbind_all
 from app.schemas.task import State
 from app.services.container import Services, services
-from app.services.executions import Completed, Outcome, Raised, Refused, Stopped
-from app.services.task_manager import adopted_row, validated
+from app.services.executions import Delivered
+from app.services.messages import called_with
+from app.services.outcomes import Attempt, Completed, Outcome, Raised, Refused, Ruling, Snoozed, Stopped
+from app.services.stock_executions import LOST_ATTEMPT_HEADER
+from app.services.task_manager import validated
+from app.tasks.shutdown import shutting_down
+from laneway import Kind
 
 log = logger(__name__)
+Item = TypeVar("Item")
 
-LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
 AGAIN_AFTER = 5.0
 """Seconds until a message is delivered again that cannot be dealt with now: the ledger is away, or the task runs."""
 PROGRESS_EVERY = 0.25
 """Seconds between stored progress reports; the first and the last are always stored."""
+LOG_LINES = 200
+"""Log lines of one attempt that go into its story."""
 
 
 class TaskFailed(PermanentError):
@@ -73,48 +87,83 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     @property
     def attempt(self) -> int:
         """How often the running task has been started, this time included."""
-        return self._running.attempts
+        return self._running.number
 
-    def progress(self, percent: float, message: str | None = None) -> None:
-        """Say how far the task is (0-100) and what it does; raises TaskCancelled when it was asked to stop."""
+    def progress(self, percent: float, message: str | None = None, **counters: float) -> None:
+        """Say how far the task is (0-100), what it does, and count; raises TaskCancelled when it was asked to stop."""
         last, at = getattr(self.request, "laneway_progress", (0, -PROGRESS_EVERY))
         share = max(last, min(100, int(percent)))
         if share < 100 and monotonic() - at < PROGRESS_EVERY:
             return
         self.request.laneway_progress = (share, monotonic())
-        asked_to_stop = self.services.executions.progress(self._running, percent=share, message=message)
-        if asked_to_stop is not False:
+        said = {"percent": share, "message": message, **({"counters": counters} if counters else {})}
+        if self.services.executions.report(self._running, Kind.PROGRESS, said) is not False:
             raise TaskCancelled
 
+    def raise_if_cancelled(self) -> None:
+        """Raise TaskCancelled when the task was asked to stop, or has been taken over."""
+        if self._running.cancel_requested or self.services.executions.asked_to_stop([self._running])[0] is not False:
+            raise TaskCancelled
+
+    def snooze(self, seconds: float, reason: str = "") -> NoReturn:
+        """Go on later, from the beginning; that is no failure, and the attempt does not count."""
+        raise TaskSnoozed(seconds, reason)
+
+    def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do `work` once: its result (JSON) is kept, and a later attempt gets that instead of doing it again."""
+        self.raise_if_cancelled()
+        return self.services.steps.once(self._running, name, lambda: work(*args, **kwargs))
+
+    def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:
+        """The items that no earlier attempt has done; the place is kept behind each.
+
+        When the worker shuts down the loop stops at the next item, and the task goes on elsewhere, uncounted.
+        """
+        place = self.services.steps.place(self._running, name)
+        for number in range(place, len(items)):
+            self.raise_if_cancelled()
+            if shutting_down():
+                raise TaskSnoozed(0, "the worker shuts down")
+            yield items[number]
+            self.services.steps.advance(self._running, name, number + 1)
+
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Celery's entry: claim, run, settle, answer."""
+        """Celery's entry: begin, run, rule, conclude, answer."""
+        unbind_all()
+        bind(task_id=self.id, conversation_id=_text(kwargs.get("conversation_id")))
+        attempt = self._begin(args, kwargs)
+        self.request.laneway_attempt = attempt
+        bind(request_id=attempt.request_id)
+        outcome = self._outcome(attempt)
+        ruling = self.services.executions.rule.decide(attempt, outcome, schedule=self.schedule)
         try:
-            self._enter(args, kwargs)
-            claimed = self._claim()
+            mine = self.services.executions.conclude(attempt, ruling)
+        except PlatformError as error:
+            self._later(str(error), lost_attempt=attempt.number)
+        log.info("task ended", task=self.name, state=ruling.state if mine else "lost its lease", attempt=attempt.number,
+                 seconds=round(monotonic() - self.request.laneway_began, 3), error=_told(outcome))  # fmt: skip
+        return self._answer(ruling if mine else None, outcome)
+
+    @property
+    def _running(self) -> Attempt:
+        return self.request.laneway_attempt
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
+        self.request.laneway_began = monotonic()
+        delivered = Delivered(
+            task_id=self.id, spec=self.spec, queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
+            payload=called_with(args, kwargs), headers=self.request.headers or {}, worker=str(self.request.hostname),
+        )  # fmt: skip
+        try:
+            begun = self.services.executions.begin(delivered)
         except PlatformError as error:
             self._later(str(error))
-        if isinstance(claimed, Refused):
-            if claimed.busy:
-                self._later(claimed.reason)
-            log.info("delivery dropped", task=self.name, reason=claimed.reason)
+        if isinstance(begun, Refused):
+            if begun.busy:
+                self._later(begun.reason)
+            log.info("delivery dropped", task=self.name, reason=begun.reason)
             raise Ignore
-        self.request.laneway_run = claimed
-        started = monotonic()
-        outcome = self._outcome(claimed)
-        policy = self.services.executions.policy(max_retries=claimed.max_retries, schedule=self.schedule)
-        try:
-            state = self.services.executions.settle(claimed, outcome, policy=policy)
-        except PlatformError as error:
-            self._later(str(error), lost_attempt=claimed.attempts)
-        log.info("task ended", task=self.name, state=state or "lost its lease", attempt=claimed.attempts,
-                 seconds=round(monotonic() - started, 3), error=_told(outcome))  # fmt: skip
-        return self._answer(state, outcome)
-
-    def _claim(self) -> TaskRun | Refused:
-        lost: object = (self.request.headers or {}).get(LOST_ATTEMPT_HEADER)
-        return self.services.executions.claim(
-            self.id, worker=str(self.request.hostname), lost_attempt=lost if isinstance(lost, int) else 0
-        )
+        return begun
 
     def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
         """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
@@ -122,42 +171,40 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
         headers = {**(self.request.headers or {}), LOST_ATTEMPT_HEADER: lost_attempt}
         raise self.retry(countdown=AGAIN_AFTER, max_retries=None, headers=headers)
 
-    @property
-    def _running(self) -> TaskRun:
-        return self.request.laneway_run
-
-    def _enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        unbind_all()
-        bind(task_id=self.id, conversation_id=_text(kwargs.get("conversation_id")))
-        from_manager = (self.request.headers or {}).get("laneway-ledger")
-        if not from_manager and not self.services.executions.known(self.id):
-            payload = kwargs if not args else {"positional arguments": len(args)}
-            self.services.executions.adopt(adopted_row(self.spec, payload, self.id, self.services.settings.tasks))
-
-    def _outcome(self, run: TaskRun) -> Outcome:
-        bind(request_id=run.request_id)
+    def _outcome(self, attempt: Attempt) -> Outcome:
         try:
-            with self.services.heart.holding(run):
-                payload = validated(self.spec, run.payload)
+            with self.services.heart.holding(attempt), capture(self._tell(attempt), lines=LOG_LINES):
+                payload = validated(self.spec, attempt.payload)
                 return Completed(_plain(self.work(self, payload)))
         except TaskCancelled:
-            return Stopped()
+            return Stopped("interrupted" if attempt.interrupted else "cooperative")
+        except TaskSnoozed as snooze:
+            return Snoozed(snooze.delay, snooze.reason)
         except SoftTimeLimitExceeded:
             return Raised(TimeLimitExceeded(self.services.settings.tasks.soft_time_limit))
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
             return Raised(error)
 
-    def _answer(self, state: State | None, outcome: Outcome) -> dict[str, Any] | None:
-        if isinstance(outcome, Completed) and state is not None:
+    def _tell(self, attempt: Attempt) -> Callable[[dict[str, Any]], None]:
+        """Puts log lines of the running task into its story."""
+
+        def tell(line: dict[str, Any]) -> None:
+            with suppress(PlatformError):  # it is in the log all the same
+                self.services.executions.report(attempt, Kind.LOG, line)
+
+        return tell
+
+    def _answer(self, ruling: Ruling | None, outcome: Outcome) -> dict[str, Any] | None:
+        if isinstance(outcome, Completed) and ruling is not None and ruling.state is State.COMPLETED:
             return outcome.result
-        error = outcome.error if isinstance(outcome, Raised) else None
-        told = TaskFailed(type(error).__name__, str(error)) if error else TaskFailed("Cancelled", "stopped on request")
-        if state in (State.FAILED, State.DEAD_LETTER):
+        state = ruling.state if ruling else None
+        told = TaskFailed(ruling.error_type or "Cancelled", ruling.error or "stopped on request") if ruling else None
+        if told and state in (State.FAILED, State.DEAD_LETTER):
             raise told from None
-        if state is State.SCHEDULED:
+        if told and state is State.SCHEDULED:
             self.update_state(state="RETRY", meta=_celery_meta(told))
             self.send_event("task-retried", exception=repr(told), traceback="")
-        if state is State.CANCELLED:
+        if told and state is State.CANCELLED:
             self.update_state(state="REVOKED", meta=_celery_meta(told))
             self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise Ignore

@@ -7,15 +7,26 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 from billiard.exceptions import TimeLimitExceeded as HardTimeLimitExceeded
 from billiard.exceptions import WorkerLostError
-from celery.signals import task_failure, task_revoked, worker_process_init, worker_ready, worker_shutdown
+from celery.signals import (
+    task_failure,
+    task_received,
+    task_revoked,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from app.core.logging import logger
 from app.services.container import Services, services
+from app.services.outcomes import Raised
 from app.services.steward import Steward
+from app.tasks.shutdown import announce_shutdown
 
 log = logger(__name__)
 
@@ -29,7 +40,7 @@ def start_steward(sender: Any, **_: Any) -> None:
     _prepare(own)
     queues = [queue.name for queue in sender.task_consumer.queues]
     steward = Steward(
-        own.database, own.broker, own.tasks, own.executions, name=str(sender.hostname), queues=queues,
+        own.database, own.broker, own.tasks, own.history, name=str(sender.hostname), queues=queues,
         lease_seconds=own.settings.tasks.lease_seconds,
     )  # fmt: skip
     _stewards.append(steward)
@@ -44,6 +55,12 @@ def _prepare(own: Services) -> None:
         own.broker.prepare()
     except PlatformError as error:
         log.warning("queue limits not set now", error=str(error))
+
+
+@worker_shutting_down.connect
+def stop_loops(**_: Any) -> None:
+    """Loops of running tasks end at their next item, and go on elsewhere."""
+    announce_shutdown()
 
 
 @worker_shutdown.connect
@@ -62,6 +79,16 @@ def forget_parents_connections(**_: Any) -> None:
     services.cache_clear()
 
 
+_received: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""Requests of this worker by task id: for signals that name only the task."""
+
+
+@task_received.connect
+def remember(request: Any = None, **_: Any) -> None:
+    """A request came in."""
+    _received[str(request.id)] = request
+
+
 @task_failure.connect
 def settle_lost_process(
     sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any
@@ -70,25 +97,28 @@ def settle_lost_process(
     if isinstance(exception, HardTimeLimitExceeded):
         error: PlatformError = TimeLimitExceeded(services().settings.tasks.time_limit)
     elif isinstance(exception, WorkerLostError):
-        error = WorkerLost(_hostname(sender))
+        error = WorkerLost(_stewards[0].worker if _stewards else "?")
     else:
         return
-    try:
-        services().executions.settle_lost(task_id, error, worker=_hostname(sender))
-    except PlatformError as problem:
-        log.warning("not settled now; its lease will run out", task_id=task_id, error=str(problem))
+    _conclude(task_id, sender, Raised(error), how="lost")
 
 
 @task_revoked.connect
-def settle_revoked(request: Any = None, *, expired: bool = False, **_: Any) -> None:
-    """Somebody revoked or killed the task with Celery's own means."""
-    if expired or request is None:
-        return
+def settle_revoked(
+    sender: Any = None, request: Any = None, *, expired: bool = False, terminated: bool = False, **_: Any
+) -> None:
+    """Somebody revoked or killed the task with Celery's own means, or it was not started in time."""
+    if request is not None:
+        _received[str(request.id)] = request
+        _conclude(str(request.id), sender, None, how="expired" if expired else "killed" if terminated else "revoked")
+
+
+def _conclude(task_id: str, task: Any, outcome: Raised | None, *, how: str) -> None:
+    request = _received.get(task_id)
+    queue = (request.delivery_info or {}).get("routing_key") if request is not None else None
+    spec = getattr(task, "spec", None)
+    queue = queue or (spec.queue if spec else "")
     try:
-        services().executions.settle_terminated(str(request.id), worker=str(request.hostname))
+        services().executions.conclude_for(task_id, str(queue), outcome, spec=spec, how=how)
     except PlatformError as problem:
-        log.warning("not settled now; its lease will run out", task_id=str(request.id), error=str(problem))
-
-
-def _hostname(sender: Any) -> str:
-    return _stewards[0].worker if _stewards else str(sender.request.hostname)
+        log.warning("not settled now; its lease will run out", task_id=task_id, error=str(problem))

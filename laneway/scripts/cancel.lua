@@ -12,11 +12,12 @@ for index = #ids, 1, -1 do
   local id = ids[index]
   if call('ZSCORE', q.dead, id) then dead = dead + 1
   elseif call('ZSCORE', q.leased, id) then
-    call('HSET', q.cancelled, id, now)
+    if call('HSET', q.cancelled, id, now) == 1 then note(q, 'mark', ARGV[1], 'm', id) end
     marked = marked + 1
   else
     call('ZREM', q.ready, id)
     call('ZREM', q.scheduled, id)
+    note(q, 'cancel', ARGV[1], 'm', id)
     forget(q, load(q, id), now)
     removed = removed + 1
   end

@@ -1,4 +1,4 @@
--- Deletes a queue with everything in it.
+-- Deletes a queue with everything in it, its journal too, read or not.
 -- KEYS   1: the queue
 -- ARGV   none
 -- Returns how many messages went with it

@@ -38,9 +38,8 @@ local function take_back(q)
   for _, id in ipairs(ids) do
     local times, flags, score = unpack_delivery(call('HGET', q.deliveries, id))
     local m = load(q, id)
-    if call('HEXISTS', q.cancelled, id) == 1 then
-      finish(q, m, now)
-      count(q, 'cancelled', 1)
+    break_off(q, m, 'lease')
+    if wind_up(q, m, now) then -- settled
     elseif times >= most_deliveries(q, m) then
       bury(q, m, times, 'poison', 'its lease expired at delivery ' .. times, now)
     else

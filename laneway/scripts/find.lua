@@ -3,7 +3,7 @@
 -- ARGV   1: the task id
 -- Returns nothing when unknown, else: id, state, record, deliveries, at (due, lease's end or burial, ms; -1),
 --        position in ready from 0 (-1), token of its lease, 1 if cancelled, id of the head it is held behind,
---        burial (lib/moves.lua) when dead
+--        burial (lib/moves.lua) when dead, attempts begun
 -- uses: base record moves
 local q = names(KEYS[1])
 local id, record, m
@@ -19,12 +19,13 @@ if value then
   local _flags, _score
   times, _flags, _score, token = unpack_delivery(value)
 end
+local begun = attempts_of(q, id)
 local marked = call('HEXISTS', q.cancelled, id)
 for _, state in ipairs({ 'scheduled', 'leased', 'dead' }) do
   local at = call('ZSCORE', q[state], id)
   local burial = at and state == 'dead' and call('HGET', q.burials, id) or ''
-  if at then return { id, state, record, times, tonumber(at), -1, token, marked, '', burial } end
+  if at then return { id, state, record, times, tonumber(at), -1, token, marked, '', burial, begun } end
 end
 local position = call('ZRANK', q.ready, id)
-if position then return { id, 'ready', record, times, -1, position, token, marked, '', '' } end
-return { id, 'held', record, times, -1, -1, token, marked, call('HGET', q.heads, m.key) or '', '' }
+if position then return { id, 'ready', record, times, -1, position, token, marked, '', '', begun } end
+return { id, 'held', record, times, -1, -1, token, marked, call('HGET', q.heads, m.key) or '', '', begun }

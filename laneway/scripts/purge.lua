@@ -11,10 +11,12 @@ for _, state in ipairs({ 'held', 'scheduled', 'ready' }) do
   for _, member in ipairs(members) do
     local id = state == 'held' and string.sub(member, string.byte(member) + 11) or member
     local m = load(q, id)
+    note(q, 'purge', m.task, 'm', id)
     call('ZREM', q[state], member)
     forget(q, m, now)
     removed = removed + 1
   end
 end
 count(q, 'purged', removed)
+keep(q)
 return removed

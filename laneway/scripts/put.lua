@@ -5,7 +5,7 @@
 -- Returns the refused and the renamed ones: index from 1, code (answers.PutCode), detail (id, holder's task or size)
 --        ..., nothing for what was accepted under the id it came with.
 -- uses: base clock
-local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED = 0, 1, 2, 3, 4
+local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED, BEHIND = 0, 1, 2, 3, 4, 5
 local q = names(KEYS[1])
 local slot = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if ARGV[3] == '1' and slot then
@@ -21,12 +21,16 @@ end
 
 local us = clock()
 local now = math.floor(us / 1000)
-local limits = call('HMGET', q.limits, 'max_size', 'expires')
+local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
+noted[q.journal] = tonumber(limits[3]) or false
 local max_size = tonumber(limits[1])
 local sequence = tonumber(call('HGET', q.counters, 'sequence') or 0)
 local tasks_known = call('EXISTS', q.tasks) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
 local answers, accepted, rung = {}, 0, false
+local unread = noting(q) and call('XLEN', q.journal)
+
+local function behind() return unread and unread >= noting(q) end
 
 local function refuse(index, code, detail)
   answers[#answers + 1] = index
@@ -38,11 +42,15 @@ end
 local function put_plain(at)
   local record = ARGV[at + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if flags ~= 0 or tasks_known or (max_size and size >= max_size) then return false end
+  if flags ~= 0 or tasks_known or (max_size and size >= max_size) or behind() then return false end
   local id, score = string.sub(ARGV[at], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
   call('ZADD', q.ready, score, id)
   if not rung then rung = ring(q) or true end
+  if unread then
+    note(q, 'put', id, 'm', id, 'r', struct.pack('>d', score) .. record)
+    unread = unread + 1
+  end
   sequence, accepted, size = sequence + 1, accepted + 1, size and size + 1
   return true
 end
@@ -89,6 +97,8 @@ if at <= #ARGV then
       if cancelled(others) then return refuse(index, STOPPED, id) end
     elseif max_size and size >= max_size then
       return refuse(index, FULL, size)
+    elseif behind() then
+      return refuse(index, BEHIND, unread)
     end
     if m.unique then
       sweep(q, now)
@@ -100,6 +110,10 @@ if at <= #ARGV then
       if not by then hold(q, m, now) end
     end
     store(m, record)
+    if unread then
+      note(q, 'put', m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. record)
+      unread = unread + 1
+    end
     file(q, m, now, continues)
     accepted, size = accepted + 1, size and size + 1
     if m.id ~= id then refuse(index, ACCEPTED, m.id) end

@@ -25,6 +25,7 @@ local function requeue(id)
   m.score = (9 - m.priority) * SPAN + sequence
   call('HSET', q.messages, id, struct.pack('>d', m.score) .. string.sub(record, 9))
   if m.task ~= id then call('ZADD', q.tasks, 0, task_member(m)) end
+  note(q, 'requeue', m.task, 'm', id)
   file(q, m, now, false)
   requeued = requeued + 1
   return DONE

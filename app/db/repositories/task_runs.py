@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     CursorResult,
     Select,
     and_,
@@ -23,12 +22,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskRun
-from app.schemas.task import FINISHED, UNFINISHED, WAITING, State
+from app.schemas.task import UNFINISHED, WAITING, State
 
 PAGE = 200
-
-Attempt = tuple[str, datetime | None]
-"""One attempt at a task: its id, and when it was started."""
 
 
 def add(session: Session, **values: Any) -> TaskRun | None:
@@ -76,45 +72,6 @@ def count_unfinished(session: Session, key: str) -> int:
     )
 
 
-def claim(session: Session, id: str, *, worker: str, now: datetime) -> TaskRun | None:
-    """Start a waiting task; None when it is not waiting."""
-    changed = _move(
-        session, id, *WAITING, state=State.PROCESSING, attempts=TaskRun.attempts + 1, worker=worker, started_at=now,
-        due_at=None, progress=0, progress_message=None, finished_at=None,
-    )  # fmt: skip
-    return find(session, id) if changed else None
-
-
-def settle(session: Session, run: TaskRun, **values: Any) -> bool:
-    """Write down what became of one attempt; False when this attempt no longer owns the task."""
-    return _changed(session.execute(update(TaskRun).where(_owns(run)).values(**values)))
-
-
-def bury(session: Session, run: TaskRun, **values: Any) -> bool:
-    """Write down that the broker gave a task up; False when it has moved on since `run` was read."""
-    unchanged = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts)
-    return _changed(session.execute(update(TaskRun).where(unchanged, TaskRun.state.in_(UNFINISHED)).values(**values)))
-
-
-def asked_to_stop(session: Session, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
-    """Attempt → cancel requested, for those of these attempts that still own their task."""
-    statement = select(TaskRun.id, TaskRun.started_at, TaskRun.cancel_requested).where(
-        or_(*(_owns(run) for run in owned))
-    )
-    return {(row[0], row[1]): row[2] for row in session.execute(statement)}
-
-
-def report_progress(session: Session, run: TaskRun, *, percent: int, message: str | None) -> bool | None:
-    """Store progress; gives back whether a cancel was requested, None when the attempt no longer owns the task."""
-    statement = (
-        update(TaskRun)
-        .where(_owns(run))
-        .values(progress=percent, progress_message=message)
-        .returning(TaskRun.cancel_requested)
-    )
-    return session.scalar(statement)
-
-
 def cancel_waiting(session: Session, id: str, *, now: datetime) -> bool:
     """Cancel a task that has not started."""
     return _move(session, id, *WAITING, state=State.CANCELLED, finished_at=now, due_at=None)
@@ -125,37 +82,29 @@ def request_cancel(session: Session, id: str) -> bool:
     return _move(session, id, State.PROCESSING, cancel_requested=True)
 
 
-def reopen(session: Session, id: str, *, now: datetime) -> bool:
-    """Put a finished task back at the start, attempts uncounted, its history of errors cleared."""
-    return _move(
-        session,
-        id,
-        *FINISHED,
-        state=State.PENDING,
-        attempts=0,
-        progress=0,
-        progress_message=None,
-        result=None,
-        error=None,
-        error_type=None,
-        traceback=None,
-        worker=None,
-        cancel_requested=False,
-        started_at=None,
-        finished_at=None,
-        due_at=None,
-        published_at=now,
-    )
+def restart(run: TaskRun, *, now: datetime) -> None:
+    """Put a finished task back at the start: its attempts are numbered on, and count anew."""
+    run.attempts_before, run.attempts = run.attempts_before + run.attempts, 0
+    run.state, run.cancel_requested, run.published_at = State.PENDING, False, now
+    run.progress, run.progress_message, run.result, run.raw = 0, None, None, None
+    run.error = run.error_type = run.error_group = run.traceback = run.worker = None
+    run.started_at = run.finished_at = run.due_at = run.trashed_at = None
+
+
+def end_waiting(session: Session, id: str, *, state: State, now: datetime) -> bool:
+    """End a task that has not started."""
+    return _move(session, id, *WAITING, state=state, finished_at=now, due_at=None)
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """Note that a waiting task is sent (again); False when somebody else did so since `run` was read."""
+    """Note that a task is sent (again); False when somebody else did so, or it moved on, since `run` was read.
+
+    One that ran is waiting from now on: its message, and with it its worker's say, is gone.
+    """
     unchanged = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
-    return _changed(
-        session.execute(
-            update(TaskRun).where(TaskRun.id == run.id, TaskRun.state == run.state, unchanged).values(published_at=now)
-        )
-    )
+    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, unchanged)
+    state = State.PENDING if run.state == State.PROCESSING else run.state
+    return _changed(session.execute(update(TaskRun).where(same).values(published_at=now, state=state)))
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
@@ -198,16 +147,6 @@ def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
         .group_by(TaskRun.name)
     )
     return {row[0]: row[1] for row in rows}
-
-
-def _owns(run: TaskRun) -> ColumnElement[bool]:
-    """Whether the task is still run by this very attempt: the number alone starts anew when a task is reopened."""
-    return and_(
-        TaskRun.id == run.id,
-        TaskRun.state == State.PROCESSING,
-        TaskRun.attempts == run.attempts,
-        TaskRun.started_at == run.started_at,
-    )
 
 
 def _move(session: Session, id: str, *states: State, **values: Any) -> bool:

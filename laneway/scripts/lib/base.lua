@@ -12,6 +12,22 @@ local function names(prefix)
   end })
 end
 
+-- Notes what happened to a message, for whoever keeps the history, if anyone does (limit `journal`). In the same script
+-- as the change itself: neither is there without the other. Fields: see journal.py.
+local noted = {}
+local function noting(q)
+  local on = noted[q.journal]
+  if on == nil then
+    on = tonumber(call('HGET', q.limits, 'journal')) or false
+    noted[q.journal] = on
+  end
+  return on
+end
+
+local function note(q, kind, task, ...)
+  if noting(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
+end
+
 local function ring(q)
   call('ZADD', q.bell, 0, '1')
 end

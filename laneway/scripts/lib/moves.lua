@@ -118,18 +118,26 @@ local function free_if_last(q, m)
   free(q, m)
 end
 
+local function forget_attempts(q, ...)
+  if not attempted(q) then return end
+  call('HDEL', q.attempts, ...)
+  call('HDEL', q.verdicts, ...)
+end
+
 -- Everything about the message is forgotten; it must have left ready, scheduled, leased and dead.
 local function forget(q, m, now)
   call('HDEL', q.messages, m.id)
   call('HDEL', q.deliveries, m.id)
+  forget_attempts(q, m.id)
   if m.task ~= m.id then call('ZREM', q.tasks, task_member(m)) end
   leave_key(q, m, now)
   free_if_last(q, m)
 end
 
 -- A dead letter is forgotten; when it died it left its key and its uniqueness.
-local function forget_dead(q, id)
+local function forget_dead(q, id, kind)
   local m = load(q, id)
+  if m then note(q, kind, m.task, 'm', id) end
   if m and m.task ~= id then call('ZREM', q.tasks, task_member(m)) end
   call('HDEL', q.messages, id)
   call('HDEL', q.burials, id)
@@ -146,12 +154,17 @@ local function trim(q, now)
     local limit = now - (tonumber(age) or 2592000000)
     gone = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. string.format('%.0f', limit), 'LIMIT', 0, BATCH)
   end
-  for _, id in ipairs(gone) do forget_dead(q, id) end
+  for _, id in ipairs(gone) do forget_dead(q, id, 'forget') end
   count(q, 'forgotten', #gone)
 end
 
 -- A leased message becomes a dead letter.
 local function bury(q, m, times, reason, error, now)
+  if noting(q) then
+    local begun, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
+    note(q, 'bury', m.task, 'm', m.id, 'n', begun, 'x', reason, 'y', error, 'r', record)
+  end
+  forget_attempts(q, m.id)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.cancelled, m.id)
@@ -164,12 +177,55 @@ local function bury(q, m, times, reason, error, now)
   ring(q)
 end
 
+-- The attempt at a message that leaves its worker did not come to a verdict: it is over all the same.
+local function break_off(q, m, why)
+  local begun, running, by = attempts_of(q, m.id)
+  if not running then return end
+  set_attempts(q, m.id, begun, false, by)
+  note(q, 'lost', m.task, 'm', m.id, 'n', begun, 'x', why)
+end
+
 -- A leased message that was cancelled, or was acked, is gone for good.
 local function finish(q, m, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.cancelled, m.id)
   forget(q, m, now)
   ring(q)
+end
+
+-- A leased message whose task was cancelled is not handed out again.
+local function drop(q, m, now)
+  note(q, 'cancel', m.task, 'm', m.id)
+  finish(q, m, now)
+  count(q, 'cancelled', 1)
+end
+
+-- A leased message whose attempt came to the verdict to be tried again: back to its old place, at once or later.
+-- Its deliveries are counted anew: they came to something.
+local function try_again(q, m, delay, now)
+  call('ZREM', q.leased, m.id)
+  call('HDEL', q.deliveries, m.id)
+  call('HDEL', q.verdicts, m.id)
+  place(q, m, delay > 0 and now + delay, now)
+  count(q, 'retried', 1)
+end
+
+-- What becomes of a message that leaves its worker without an ack, if that is settled already: by the verdict that its
+-- attempt came to, or by the end of its task. Returns the code then, else nothing.
+local function wind_up(q, m, now)
+  local verdict, delay = verdict_of(q, m.id)
+  if verdict == DONE_WITH then
+    finish(q, m, now)
+    count(q, 'acked', 1)
+    return DONE
+  end
+  if call('HEXISTS', q.cancelled, m.id) == 1 then
+    drop(q, m, now)
+    return CANCELLED
+  end
+  if not verdict then return end
+  try_again(q, m, delay, now)
+  return DONE
 end
 
 local function most_deliveries(q, m)
@@ -188,7 +244,7 @@ local function settle(q, from, each)
     if not value or seen[id] then codes[index] = UNKNOWN
     else
       local times, flags, score, token = unpack_delivery(value)
-      if token ~= ARGV[from + index * 2 - 1] then codes[index] = STALE
+      if token == '' or token ~= ARGV[from + index * 2 - 1] then codes[index] = STALE
       else
         seen[id] = true
         codes[index] = each(id, times, flags, score)

@@ -28,6 +28,33 @@ local function pack_delivery(times, flags, score, token)
   return struct.pack('>HBd', math.min(times, 65535), flags, score) .. token
 end
 
+-- Whether attempts are kept of any message here, asked once a call; a message with a verdict has them, too.
+local attempted_ = {}
+local function attempted(q)
+  if attempted_[q.attempts] == nil then attempted_[q.attempts] = call('EXISTS', q.attempts) == 1 end
+  return attempted_[q.attempts]
+end
+
+-- attempts: how many were begun, whether the last one runs, and the call that began it
+local function set_attempts(q, id, begun, running, by)
+  call('HSET', q.attempts, id, struct.pack('>HB', math.min(begun, 65535), running and 1 or 0) .. by)
+  attempted_[q.attempts] = true
+end
+
+local function attempts_of(q, id)
+  local value = attempted(q) and call('HGET', q.attempts, id)
+  if not value then return 0, false, '' end
+  local begun, running = struct.unpack('>HB', value)
+  return begun, running == 1, string.sub(value, 4)
+end
+
+-- verdicts: DONE_WITH, AGAIN or SNOOZE, and the delay in ms
+local DONE_WITH, AGAIN, SNOOZE = 1, 2, 3
+local function verdict_of(q, id)
+  local value = attempted(q) and call('HGET', q.verdicts, id)
+  if value then return struct.unpack('>Bd', value) end
+end
+
 local function unpack_delivery(value)
   local times, flags, score = struct.unpack('>HBd', value)
   return times, flags, score, string.sub(value, 12)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import replace
 from typing import Any
 
-from laneway import Engine, State
+from laneway import Engine, Event, State
 from laneway.envelope import decode, unpack_id
 from laneway.keys import NAMES, key
-from tests.integration.engine.model import WAITING, Queue
+from tests.integration.engine.books import WAITING, Noted, Queue
 
+NO_KEY, NO_TIME = -2, -1  # answers of PTTL
 _READS = {
     "messages": "HGETALL",
     "heads": "HGETALL",
@@ -18,18 +21,21 @@ _READS = {
     "unique": "HGETALL",
     "limits": "HGETALL",
     "counters": "HGETALL",
+    "attempts": "HGETALL",
+    "verdicts": "HGETALL",
 }
 
 
 def server_dump(engine: Engine, name: str) -> dict[str, Any]:
     """Read every key of the queue and put it in readable form."""
-    names = [part for part in NAMES if part != "bell"]
+    names = [part for part in NAMES if part not in ("bell", "journal")]
     commands = [
         (_READS[part], key(name, part)) if part in _READS else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
         for part in names
     ]
     replies: list[list[bytes]] = engine.runner.on_wire(lambda wire, _: wire.pipeline(commands))
     raw = {part: list(zip(reply[::2], reply[1::2], strict=True)) for part, reply in zip(names, replies, strict=True)}
+    events = engine.events(name, limit=10_000)
     until = {unique: float(at) for unique, at in raw["unique_until"]}
     counters = {field.decode(): int(value) for field, value in raw["counters"]}
     return {
@@ -49,6 +55,10 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "sequence": counters.pop("sequence", 0),
         "counters": counters,
         "limits": {field.decode(): int(value) for field, value in raw["limits"]},
+        "attempts": {unpack_id(id): struct.unpack(">HB", value[:3]) for id, value in raw["attempts"]},
+        "verdicts": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["verdicts"]},
+        "journal": [_noted(event) for event in events],
+        "events": events,
     }
 
 
@@ -80,11 +90,20 @@ def model_dump(q: Queue) -> dict[str, Any]:
         "sequence": q.sequence,
         "counters": q.counters,
         "limits": q.limits,
+        "attempts": {item.id: (item.attempt.begun, item.attempt.running) for item in items if item.attempt},
+        "verdicts": {item.id: item.verdict for item in items if item.verdict},
+        "journal": [
+            replace(noted, stored=(_without_id(noted.stored[0], noted.id), noted.stored[1]) if noted.stored else None)
+            for noted in q.journal
+        ],
     }
 
 
-def assert_same(engine: Engine, name: str, q: Queue) -> None:
-    """Compare the two, and check on the server alone that every message is in one place and accounted for."""
+def assert_same(engine: Engine, name: str, q: Queue) -> dict[str, Any]:
+    """Compare the two, and check on the server alone that every message is in one place and accounted for.
+
+    Returns what the server has.
+    """
     real, expected = server_dump(engine, name), model_dump(q)
     for id, stored in real["messages"].items():
         real["messages"][id] = (_without_id(stored.message, id), stored.score)
@@ -100,6 +119,34 @@ def assert_same(engine: Engine, name: str, q: Queue) -> None:
         "each accepted message is here or accounted for"
     )
     assert len(q.having(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
+    return real
+
+
+def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
+    """Every key of a queue that expires has its time, and no other has."""
+    left: list[int] = engine.runner.on_wire(
+        lambda wire, _: wire.pipeline([("PTTL", key(name, part)) for part in NAMES])
+    )
+    there = {part: ms for part, ms in zip(NAMES, left, strict=True) if ms != NO_KEY}
+    odd = {part for part, ms in there.items() if (ms != NO_TIME) is not expires}
+    assert not odd, f"{name}: {sorted(odd)} {'live on' if expires else 'vanish'} while the rest does not"
+
+
+def _noted(event: Event) -> Noted:
+    stored = event.stored
+    return Noted(
+        kind=event.kind,
+        task=event.task_id,
+        id=event.message_id,
+        attempt=event.attempt,
+        worker=event.worker,
+        verdict=event.verdict,
+        delay_ms=event.delay_ms,
+        outcome=event.outcome,
+        reason=event.reason,
+        detail=event.detail,
+        stored=(_without_id(stored.message, event.message_id), stored.score) if stored else None,
+    )
 
 
 def _without_id(message: Any, id: str) -> tuple[Any, ...]:

@@ -8,9 +8,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis.connection import ConnectionPool
 
-from laneway import Delivery, Engine, Lanes, Limits, Message, PutCode, State, Unique, UniqueMode, UnknownMessage
+from laneway import (
+    Delivery,
+    Engine,
+    Kind,
+    Lanes,
+    Lease,
+    Limits,
+    Message,
+    Put,
+    PutCode,
+    State,
+    Unique,
+    UniqueMode,
+    UnknownMessage,
+    Verdict,
+)
+from laneway.keys import prefix
 from tests.integration.engine.clock import CLOCK_LUA, set_clock
-from tests.integration.engine.dump import assert_same
+from tests.integration.engine.dump import assert_expiring, assert_same, server_dump
+from tests.integration.engine.ledger import Ledger
 from tests.integration.engine.model import Model
 
 QUEUES = ("a", "b")
@@ -38,6 +55,20 @@ messages = st.builds(
     max_deliveries=st.none() | st.sampled_from((1, 2)),
 )
 delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
+bounds = st.sampled_from((None, 0, 8, 40, 40, 40))
+
+
+verdicts = st.sampled_from(Verdict)
+
+
+def _detail(put: Put) -> str | None:
+    match put.code:
+        case PutCode.DUPLICATE:
+            return put.existing
+        case PutCode.FULL | PutCode.BEHIND:
+            return str(put.size)
+        case _:
+            return put.id
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -45,14 +76,18 @@ class EngineMachine(RuleBasedStateMachine):
 
     pool: ConnectionPool
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(bound_a=bounds, bound_b=bounds)
+    def start(self, bound_a: int | None, bound_b: int | None) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
         self.engine.runner.on_wire(lambda wire, _: wire.call("FLUSHDB"))
         self.model = Model()
         self.lanes = Lanes({"a": 2, "b": 1}), Lanes({"a": 2, "b": 1})
         self.leases: list[tuple[Delivery, int]] = []
+        self.calls: dict[Lease, bytes] = {}
+        self.ledgers: dict[str, Ledger] = {}
         self._move_to(START_US)
+        self.journal("a", bound_a)
+        self.journal("b", bound_b)
 
     def teardown(self) -> None:
         if hasattr(self, "engine"):
@@ -71,10 +106,7 @@ class EngineMachine(RuleBasedStateMachine):
         now = self.model.now
         ready = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
         outcomes = self.engine.put_many(queue, ready)
-        answers = [
-            (put.code, {PutCode.DUPLICATE: put.existing, PutCode.FULL: str(put.size)}.get(put.code, put.id))
-            for put in outcomes
-        ]
+        answers = [(put.code, _detail(put)) for put in outcomes]
         assert answers == self.model.put(queue, ready)
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
@@ -113,6 +145,77 @@ class EngineMachine(RuleBasedStateMachine):
         chosen = self._some(data)
         expected = [self.model.bury(d.queue, d.id, fence, "bad", "error é") for d, fence in chosen]
         assert self.engine.bury([d for d, _ in chosen], reason="bad", error="error é") == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), repeated=st.sampled_from((False, False, True)))
+    def begin(self, data: st.DataObject, repeated: bool) -> None:
+        self._begin(*data.draw(st.sampled_from(self.leases[-6:])), repeated=repeated)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), verdict=verdicts, delay_ms=st.sampled_from((0, 0, 600)))
+    def conclude(self, data: st.DataObject, verdict: Verdict, delay_ms: int) -> None:
+        self._conclude(*data.draw(st.sampled_from(self.leases[-6:])), verdict, delay_ms)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), verdict=verdicts, delay_ms=st.sampled_from((0, 0, 600)), cancelled=st.booleans())
+    def run(self, data: st.DataObject, verdict: Verdict, delay_ms: int, cancelled: bool) -> None:
+        """A whole attempt, and a cancel in it; what comes of the verdict is for other rules."""
+        delivery, fence = data.draw(st.sampled_from(self.leases[-3:]))
+        self._begin(delivery, fence, repeated=False)
+        if cancelled:
+            self.cancel(delivery.queue, delivery.stored.message.task_id)
+        self._conclude(delivery, fence, verdict, delay_ms)
+        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "go on"))):
+            case "ack":
+                assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
+            case "release":
+                expected = self.model.release(delivery.queue, delivery.id, fence, delay_ms=0, counted=True)
+                assert self.engine.release([delivery]) == [expected]
+            case "bury":
+                expected = self.model.bury(delivery.queue, delivery.id, fence, "bad", "")
+                assert self.engine.bury([delivery], reason="bad") == [expected]
+            case "expire":
+                self.time_passes(LEASE_MS)
+                self.fetch(5, LEASE_MS)
+            case _:
+                self._begin(delivery, fence, repeated=False)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.look(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.look([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), kind=st.sampled_from((Kind.PROGRESS, Kind.LOG)))
+    def report(self, data: st.DataObject, kind: Kind) -> None:
+        delivery, fence = data.draw(st.sampled_from(self.leases[-6:]))
+        expected = self.model.report(delivery.queue, delivery.id, fence, kind, "half ½")
+        assert self.engine.report(delivery.lease, kind, "half ½") == expected
+
+    @rule(queue=queues, bound=bounds)
+    def journal(self, queue: str, bound: int | None) -> None:
+        self.engine.journal(queue, bound)
+        limits = self.model.queue(queue).limits
+        limits.pop("journal", None)
+        if bound is None:
+            self.ledgers.pop(queue, None)
+            return
+        limits["journal"] = bound
+        if queue not in self.ledgers:
+            opening = server_dump(self.engine, queue)
+            self.ledgers[queue] = Ledger(opening)
+            self.ledgers[queue].skip(opening["events"])
+
+    @rule(queue=queues, share=st.sampled_from((0.5, 1.0, 1.0)))
+    def forget_events(self, queue: str, share: float) -> None:
+        q = self.model.queue(queue)
+        read = self.engine.events(queue, limit=max(1, int(len(q.journal) * share)))
+        if read:
+            self.engine.forget_events(queue, until=read[-1].place)
+            del q.journal[: len(read)]
+        assert self.engine.unread([queue]) == [len(q.journal)]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), message=messages)
@@ -160,16 +263,15 @@ class EngineMachine(RuleBasedStateMachine):
             max_deliveries=st.none() | st.just(2),
             dead_max=st.none() | st.just(2),
             dead_age_ms=st.none() | st.just(2_000),
+            expires_ms=st.none() | st.just(3_600_000),
         ),
     )
     def limit(self, queue: str, limits: Limits) -> None:
         self.engine.limit(queue, limits)
         known = self.model.queue(queue).limits
-        paused = known.get("paused")
+        stay = {name: known[name] for name in ("paused", "journal") if name in known}
         known.clear()
-        known.update({name: value for name, value in limits.fields().items() if value is not None})
-        if paused:
-            known["paused"] = paused
+        known.update({name: value for name, value in limits.fields().items() if value is not None} | stay)
 
     @rule(queue=queues)
     def purge(self, queue: str) -> None:
@@ -197,7 +299,24 @@ class EngineMachine(RuleBasedStateMachine):
     def all_is_the_same(self) -> None:
         if hasattr(self, "engine"):
             for queue in QUEUES:
-                assert_same(self.engine, queue, self.model.queue(queue))
+                real = assert_same(self.engine, queue, self.model.queue(queue))
+                assert_expiring(self.engine, queue, expires="expires" in real["limits"])
+                if ledger := self.ledgers.get(queue):
+                    ledger.read(real["events"])
+                    ledger.agree(real)
+
+    def _begin(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
+        """Under a call that the machine knows: `Engine.begin` repeats a call only when its answer was lost."""
+        last = self.calls.get(delivery.lease)
+        call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
+        self.calls[delivery.lease] = call
+        expected = self.model.begin(delivery.queue, delivery.id, fence, worker="w1", call=call)
+        args = ("w1", call, delivery.raw_id, delivery.token)
+        assert self.engine.runner.run("begin", (prefix(delivery.queue),), args) == list(expected)
+
+    def _conclude(self, delivery: Delivery, fence: int, verdict: Verdict, delay_ms: int) -> None:
+        expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
+        assert self.engine.conclude(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
 
     def _some(self, data: st.DataObject) -> list[tuple[Delivery, int]]:
         """Some leases, new and old, of which some may have been lost long ago; no message twice."""

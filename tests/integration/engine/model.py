@@ -6,79 +6,13 @@ order is found by sorting. Time is a number that the test moves, in microseconds
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil, floor, inf
 
+from laneway import Kind, Verdict
 from laneway.answers import PutCode, Settled, State
-from laneway.envelope import EPOCH_MS, SPAN, Message, UniqueMode, pack_id
+from laneway.envelope import EPOCH_MS, Message, UniqueMode
 from laneway.lanes import Lanes
-
-DEFAULT_DELIVERIES, DEAD_MAX, DEAD_AGE = 5, 10_000, 30 * 86_400_000
-WAITING = (State.HELD, State.SCHEDULED, State.READY)
-
-
-@dataclass
-class Item:
-    """One message in one queue."""
-
-    id: str
-    message: Message
-    sequence: int
-    state: State = State.READY
-    at: int = 0  # due, end of lease, or burial
-    front: bool = False
-    times: int = 0
-    fence: int = 0
-    cancelled: bool = False
-    burial: tuple[int, str, str] | None = None
-
-    @property
-    def score(self) -> int:
-        return (9 - self.message.priority) * SPAN + self.sequence
-
-
-@dataclass
-class Queue:
-    """One queue's items and books."""
-
-    items: dict[str, Item] = field(default_factory=dict)
-    unique: dict[str, tuple[str, float]] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
-    counters: dict[str, int] = field(default_factory=dict)
-    sequence: int = 0
-
-    def count(self, name: str, n: int = 1) -> None:
-        if n:
-            self.counters[name] = self.counters.get(name, 0) + n
-
-    def having(self, *states: State) -> list[Item]:
-        """Items in these states, in the order of each state."""
-        return sorted((item for item in self.items.values() if item.state in states), key=_order)
-
-    def of_task(self, task: str, *, but: str = "") -> list[Item]:
-        return [item for item in self.items.values() if item.message.task_id == task and item.id != but]
-
-    def head(self, key: str) -> Item | None:
-        """The one message of a key that is neither held nor dead."""
-        heads = [
-            item
-            for item in self.items.values()
-            if item.message.key == key and item.state not in (State.HELD, State.DEAD)
-        ]
-        assert len(heads) <= 1, f"two messages of key {key} at once"
-        return heads[0] if heads else None
-
-
-def _order(item: Item) -> tuple[object, ...]:
-    raw = pack_id(item.id)
-    match item.state:
-        case State.READY:
-            return (item.score, raw)
-        case State.HELD:
-            key = (item.message.key or "").encode()
-            return (len(key), key, not item.front, item.sequence, raw)
-        case _:
-            return (item.at, raw)
+from tests.integration.engine.books import DEAD_AGE, DEAD_MAX, DEFAULT_DELIVERIES, WAITING, Attempt, Item, Queue
 
 
 class Model:
@@ -123,15 +57,18 @@ class Model:
                 return PutCode.CANCELLED, message.id or message.task_id
         elif (limit := q.limits.get("max_size")) is not None and (size := len(q.having(*WAITING))) >= limit:
             return PutCode.FULL, str(size)
+        elif (bound := q.limits.get("journal")) is not None and len(q.journal) >= bound:
+            return PutCode.BEHIND, str(len(q.journal))
         if message.unique:
-            self._sweep(q)
-            by = self._holder(q, message.unique.key)
+            q.sweep(self.now)
+            by = q.holder(message.unique.key, self.now)
             if by and by != message.task_id and not others:
                 q.count("duplicates")
                 return PutCode.DUPLICATE, by
             if not by:
-                self._hold(q, message)
+                q.hold(message, self.now)
         item = Item(id, message, sequence)
+        q.note(Kind.PUT, item, stored=(message, item.score))
         self._file(q, item, continues=bool(others))
         return PutCode.ACCEPTED, id
 
@@ -161,8 +98,54 @@ class Model:
         item = self.settle(name, id, fence)
         if isinstance(item, Settled):
             return item
-        self._forget(self.queue(name), item)
-        self.queue(name).count("acked")
+        q, code = self.queue(name), Settled.CANCELLED if item.cancelled else Settled.DONE
+        if item.verdict and item.verdict[0] is not Verdict.DONE_WITH:
+            self._wind_up(q, item)
+            return code
+        if not item.verdict:
+            q.note(Kind.ACK, item, attempt=item.begun)
+        self._forget(q, item)
+        q.count("acked")
+        return code
+
+    def begin(self, name: str, id: str, fence: int, *, worker: str, call: bytes) -> tuple[Settled, int]:
+        item = self.settle(name, id, fence)
+        if isinstance(item, Settled):
+            return item, 0
+        if item.cancelled:
+            return Settled.CANCELLED, 0
+        if item.verdict:
+            return Settled.STALE, item.begun
+        if item.attempt is None or not item.running or item.attempt.by != call:
+            self._break_off(self.queue(name), item, "begun again")
+            item.attempt = Attempt(item.begun + 1, running=True, by=call)
+            self.queue(name).note(Kind.BEGIN, item, attempt=item.begun, worker=worker)
+        return Settled.DONE, item.begun
+
+    def conclude(self, name: str, id: str, fence: int, verdict: Verdict, *, outcome: str, delay_ms: int) -> Settled:
+        item = self.settle(name, id, fence)
+        if isinstance(item, Settled):
+            return item
+        if not item.verdict:
+            fields = {"attempt": item.begun, "verdict": verdict, "delay_ms": delay_ms, "outcome": outcome}
+            self.queue(name).note(Kind.END, item, **fields)
+            counts = verdict is not Verdict.SNOOZE or not item.running
+            item.attempt = Attempt(item.begun if counts else item.begun - 1)
+            item.verdict = verdict, delay_ms
+        return Settled.DONE
+
+    def look(self, name: str, id: str, fence: int) -> Settled:
+        item = self.settle(name, id, fence)
+        if isinstance(item, Settled):
+            return item
+        return Settled.CANCELLED if item.cancelled else Settled.DONE
+
+    def report(self, name: str, id: str, fence: int, kind: Kind, said: str) -> Settled:
+        q, item = self.queue(name), self.settle(name, id, fence)
+        if isinstance(item, Settled):
+            return item
+        if len(q.journal) < q.limits.get("journal", 0):
+            q.note(kind, item, attempt=item.begun, outcome=said)
         return Settled.CANCELLED if item.cancelled else Settled.DONE
 
     def renew(self, name: str, id: str, fence: int, lease_ms: int) -> Settled:
@@ -176,15 +159,14 @@ class Model:
         q, item = self.queue(name), self.settle(name, id, fence)
         if isinstance(item, Settled):
             return item
-        if item.cancelled:
-            self._forget(q, item)
-            q.count("cancelled")
-            return Settled.CANCELLED
+        self._break_off(q, item, "released")
+        if (code := self._wind_up(q, item)) is not None:
+            return code
         if counted and item.times >= self._most(q, item):
             self._bury(q, item, "poison", f"given back at delivery {item.times}")
             return Settled.BURIED
         item.times -= 0 if counted else 1
-        item.state, item.at = (State.SCHEDULED, self.now + delay_ms) if delay_ms else (State.READY, 0)
+        self._put_back(item, delay_ms)
         q.count("released")
         return Settled.DONE
 
@@ -192,19 +174,24 @@ class Model:
         item = self.settle(name, id, fence)
         if isinstance(item, Settled):
             return item
+        if item.verdict and (code := self._wind_up(self.queue(name), item)) is not None:
+            return code
         self._bury(self.queue(name), item, reason, error)
         return Settled.DONE
 
     def cancel(self, name: str, task: str) -> tuple[int, int, int]:
         q = self.queue(name)
-        mine = q.of_task(task)
+        mine = sorted(q.of_task(task), key=lambda item: (item.id == task, -item.sequence))  # the newest first
         marked = [item for item in mine if item.state is State.LEASED]
         dead = [item for item in mine if item.state is State.DEAD]
         waiting = [item for item in mine if item.state in WAITING]
-        for item in marked:
-            item.cancelled = True
-        for item in waiting:
-            self._forget(q, item)
+        for item in mine:
+            if item in waiting:
+                q.note(Kind.CANCEL, item)
+                self._forget(q, item)
+            elif item in marked and not item.cancelled:
+                q.note(Kind.MARK, item)
+                item.cancelled = True
         q.count("cancelled", len(waiting))
         return len(waiting), len(marked), len(dead)
 
@@ -218,13 +205,14 @@ class Model:
                 continue
             unique = item.message.unique
             if unique and unique.mode is not UniqueMode.FOR_TIME:
-                by = self._holder(q, unique.key)
+                by = q.holder(unique.key, self.now)
                 if by and by != item.message.task_id:
                     codes.append(Settled.DUPLICATE)
                     continue
                 if not by:
-                    self._hold(q, item.message)
+                    q.hold(item.message, self.now)
             sequence += 1
+            q.note(Kind.REQUEUE, item)
             del q.items[id]
             self._file(q, Item(id, item.message, sequence), continues=False)
             q.sequence = sequence
@@ -237,10 +225,12 @@ class Model:
         q, codes = self.queue(name), list[Settled]()
         for id in ids:
             item = q.items.get(id)
-            dead = item is not None and item.state is State.DEAD
-            codes.append(Settled.DONE if dead else Settled.UNKNOWN)
-            if dead:
-                del q.items[id]
+            if item is None or item.state is not State.DEAD:
+                codes.append(Settled.UNKNOWN)
+                continue
+            q.note(Kind.DISCARD, item)
+            del q.items[id]
+            codes.append(Settled.DONE)
         q.count("discarded", codes.count(Settled.DONE))
         return codes
 
@@ -248,6 +238,7 @@ class Model:
         q, removed = self.queue(name), 0
         for state in WAITING:
             for item in q.having(state):
+                q.note(Kind.PURGE, item)
                 self._forget(q, item)
                 removed += 1
         q.count("purged", removed)
@@ -261,10 +252,10 @@ class Model:
     def _take_back(self, q: Queue) -> None:
         over = [item for item in q.having(State.LEASED) if item.at <= self.now]
         for item in over:
-            if item.cancelled:
-                self._forget(q, item)
-                q.count("cancelled")
-            elif item.times >= self._most(q, item):
+            self._break_off(q, item, "lease")
+            if self._wind_up(q, item) is not None:
+                continue
+            if item.times >= self._most(q, item):
                 self._bury(q, item, "poison", f"its lease expired at delivery {item.times}")
             else:
                 item.state, item.at = State.READY, 0
@@ -297,13 +288,40 @@ class Model:
                 order.append(name)
         return order
 
+    def _break_off(self, q: Queue, item: Item, why: str) -> None:
+        if item.attempt and item.running:
+            item.attempt.running = False
+            q.note(Kind.LOST, item, attempt=item.begun, reason=why)
+
+    def _wind_up(self, q: Queue, item: Item) -> Settled | None:
+        """The verdict, or the end of its task, decides what becomes of a message that leaves its worker."""
+        verdict, delay_ms = item.verdict or (None, 0)
+        if verdict is Verdict.DONE_WITH:
+            self._forget(q, item)
+            q.count("acked")
+            return Settled.DONE
+        if item.cancelled:
+            q.note(Kind.CANCEL, item)
+            self._forget(q, item)
+            q.count("cancelled")
+            return Settled.CANCELLED
+        if verdict is None:
+            return None
+        item.verdict, item.times = None, 0
+        self._put_back(item, delay_ms)
+        q.count("retried")
+        return Settled.DONE
+
+    def _put_back(self, item: Item, delay_ms: int) -> None:
+        item.state, item.at = (State.SCHEDULED, self.now + delay_ms) if delay_ms else (State.READY, 0)
+
     def _lease(self, q: Queue, n: int, lease_ms: int) -> list[tuple[str, int, int]]:
         handed: list[tuple[str, int, int]] = []
         for item in q.having(State.READY)[:n]:
             item.state, item.at, item.fence, item.times = State.LEASED, self.now + lease_ms, self.fence, item.times + 1
             unique = item.message.unique
             if unique and unique.mode is UniqueMode.UNTIL_START:
-                self._free(q, item)
+                q.free(item)
             handed.append((item.id, item.times, item.fence))
         q.count("delivered", n)
         if n and "interval" in q.limits:
@@ -339,51 +357,27 @@ class Model:
         was_head = item.state is not State.HELD
         del q.items[item.id]
         self._leave_key(q, item, was_head=was_head)
-        self._free_if_last(q, item)
+        q.free_if_last(item)
 
     def _bury(self, q: Queue, item: Item, reason: str, error: str) -> None:
+        fields = {"attempt": item.begun, "reason": reason, "detail": error, "stored": (item.message, item.score)}
+        q.note(Kind.BURY, item, **fields)
         item.state, item.at, item.burial, item.cancelled = State.DEAD, self.now, (item.times, reason, error), False
+        item.attempt = None
         self._leave_key(q, item, was_head=True)
-        self._free_if_last(q, item)
+        q.free_if_last(item)
         q.count("buried")
         dead = q.having(State.DEAD)
         over = len(dead) - q.limits.get("dead_max", DEAD_MAX)
         oldest = self.now - q.limits.get("dead_age", DEAD_AGE)
         gone = dead[:over] if over > 0 else [item for item in dead if item.at < oldest]
         for item in gone:
+            q.note(Kind.FORGET, item)
             del q.items[item.id]
         q.count("forgotten", len(gone))
 
     def _most(self, q: Queue, item: Item) -> int:
         return item.message.max_deliveries or q.limits.get("max_deliveries", DEFAULT_DELIVERIES)
-
-    def _holder(self, q: Queue, key: str) -> str | None:
-        task, until = q.unique.get(key, (None, 0))
-        return task if until > self.now else None
-
-    def _sweep(self, q: Queue) -> None:
-        q.unique = {key: held for key, held in q.unique.items() if held[1] > self.now}
-
-    def _hold(self, q: Queue, message: Message) -> None:
-        unique = message.unique
-        assert unique
-        q.unique[unique.key] = (message.task_id, self.now + unique.ttl_ms if unique.ttl_ms else inf)
-
-    def _free(self, q: Queue, item: Item) -> None:
-        unique = item.message.unique
-        if unique and q.unique.get(unique.key, ("", 0))[0] == item.message.task_id:
-            del q.unique[unique.key]
-
-    def _free_if_last(self, q: Queue, item: Item) -> None:
-        unique = item.message.unique
-        if not unique or unique.mode is UniqueMode.FOR_TIME:
-            return
-        for other in q.of_task(item.message.task_id, but=item.id):
-            theirs = other.message.unique
-            carried = theirs and theirs.key == unique.key and theirs.mode is not UniqueMode.FOR_TIME
-            if carried and other.state is not State.DEAD:
-                return
-        self._free(q, item)
 
     def again_at(self, lanes: Lanes) -> int | None:
         """When a fetch may bring something without anyone doing anything; after the fetch."""

@@ -91,6 +91,7 @@ def test_every_error_survives_pickling() -> None:
     samples: list[EngineError] = [
         DuplicateTask("a"),
         QueueFull("q", 3),
+        error_module.JournalFull("q", 3),
         error_module.TaskCancelled("a"),
         error_module.StaleLease("a"),
         error_module.UnknownMessage("q", "a"),

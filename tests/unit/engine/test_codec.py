@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from laneway.codec import from_delivery, message_options, to_message
+from laneway.codec import HEADER_LEASE, from_delivery, message_options, to_message
 from laneway.engine import Delivery
 from laneway.envelope import Message, Unique, UniqueMode, encode, pack_id
+from laneway.lease import Lease
 
 ID = "0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11"
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -60,7 +61,7 @@ def celery_message(args: list[Any], **headers: Any) -> dict[str, Any]:
 def through(raw: dict[str, Any], *, deliveries: int = 1) -> tuple[Message, dict[str, Any]]:
     message = to_message(raw, new_id="new")
     _, record = encode(message)
-    delivery = Delivery("work", pack_id(message.task_id), deliveries, struct.pack(">d", 1.0) + record, b"")
+    delivery = Delivery("work", pack_id(message.task_id), deliveries, struct.pack(">d", 1.0) + record, b"token")
     return message, from_delivery(delivery, "7")
 
 
@@ -68,12 +69,20 @@ def through(raw: dict[str, Any], *, deliveries: int = 1) -> tuple[Message, dict[
 def test_a_task_message_arrives_as_it_was_sent(headers: dict[str, Any]) -> None:
     raw = celery_message([1, "é\0"], **headers)
     _, arrived = through(raw)
-    assert arrived["headers"] == raw["headers"]
+    assert arrived["headers"] == raw["headers"] | {HEADER_LEASE: str(Lease("work", pack_id(ID), b"token"))}
     assert json.loads(arrived["body"]) == json.loads(raw["body"])
     assert arrived["properties"] == raw["properties"] | {
         "delivery_tag": "7",
         "delivery_info": {"exchange": "", "routing_key": "work", "redelivered": False},
     }
+
+
+def test_the_lease_of_one_delivery_does_not_go_with_what_its_task_sends() -> None:
+    raw = celery_message([1])
+    _, arrived = through(raw)
+    message, again = through(celery_message([1], **{HEADER_LEASE: arrived["headers"][HEADER_LEASE] + "-old"}))
+    assert b"lease" not in message.body
+    assert again["headers"] == arrived["headers"]
 
 
 def test_a_no_op_costs_few_bytes() -> None:
@@ -105,6 +114,7 @@ def test_a_binary_body_of_another_program_arrives_as_it_was_sent() -> None:
     }
     message, arrived = through(raw)
     assert message.task_id == "new"
-    assert (arrived["body"], arrived["headers"]) == (raw["body"], raw["headers"])
+    lease = str(Lease("work", b"new", b"token"))
+    assert (arrived["body"], arrived["headers"]) == (raw["body"], raw["headers"] | {HEADER_LEASE: lease})
     assert arrived["content-type"] == raw["content-type"]
     assert arrived["properties"]["delivery_info"]["exchange"] == "ex"

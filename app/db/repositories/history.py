@@ -1,0 +1,96 @@
+"""Queries over the history of tasks: attempts, events, steps, and how far the journals are recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db.models import JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep
+
+START = "0-0"
+
+
+def lock_place(session: Session, queue: str) -> str:
+    """How far the journal of a queue is recorded; nobody else records it until the transaction ends."""
+    statement = select(JournalPlace).where(JournalPlace.queue == queue).with_for_update()
+    found = session.scalars(statement).one_or_none()
+    if found is None:
+        try:
+            with session.begin_nested():
+                session.execute(insert(JournalPlace).values(queue=queue, place=START))
+        except IntegrityError:
+            pass  # somebody else did at the same moment; now it is there to be locked
+        found = session.scalars(statement).one()
+    return found.place
+
+
+def set_place(session: Session, queue: str, place: str) -> None:
+    """Everything up to here is recorded."""
+    session.execute(update(JournalPlace).where(JournalPlace.queue == queue).values(place=place))
+
+
+def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
+    """The tasks with these ids."""
+    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()).all()
+
+
+def open_attempts(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:
+    """The attempts of these tasks that have no outcome yet."""
+    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id.in_(ids), TaskAttempt.outcome.is_(None))).all()
+
+
+def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:
+    """All attempts of a task."""
+    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id == task_id).order_by(TaskAttempt.number)).all()
+
+
+def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Add to the stories of tasks."""
+    if rows:
+        session.execute(insert(TaskEvent), list(rows))
+
+
+def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data: Any) -> None:
+    """One thing that somebody did to a task."""
+    add_events(session, [{"task_id": task_id, "at": at, "kind": kind, "attempt": None, "data": data}])
+
+
+def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) -> Sequence[TaskEvent]:
+    """The story of a task after that event."""
+    statement = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.seq > after)
+    return session.scalars(statement.order_by(TaskEvent.seq).limit(limit)).all()
+
+
+def step(session: Session, task_id: str, name: str) -> TaskStep | None:
+    """What is kept of a step."""
+    return session.get(TaskStep, (task_id, name))
+
+
+def keep_step(session: Session, task_id: str, name: str, *, result: Any, attempt: int, at: datetime) -> None:
+    """Keep the result of a step, or how far a loop is."""
+    found = session.get(TaskStep, (task_id, name))
+    if found is None:
+        session.add(TaskStep(task_id=task_id, name=name, result=result, attempt=attempt, at=at))
+    else:
+        found.result, found.attempt, found.at = result, attempt, at
+
+
+def readable(text: str) -> dict[str, Any]:
+    """JSON from the journal; what is not an object of JSON is shown as it is."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {"text": text}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"text": text}
+
+
+def group_of(*parts: str) -> str:
+    """The fingerprint of what failed in the same way."""
+    return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]

@@ -1,0 +1,225 @@
+"""How an event of the journal changes the history: the only writer of what became of tasks.
+
+`Recording` applies a batch to the rows of its tasks, in order, inside the caller's transaction. An event that was
+recorded before changes nothing: attempts have numbers, and a state is only left in the direction of the life cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import WorkerLost
+from app.core.logging import logger
+from app.db.models import TaskAttempt, TaskRun
+from app.db.repositories import history as repository
+from app.db.repositories import task_runs
+from app.schemas.task import FINISHED, State
+from app.services.messages import adopted
+from app.services.outcomes import Ruling
+from laneway import Event, Kind, Verdict
+
+log = logger(__name__)
+
+QUIET = {Kind.PROGRESS, Kind.LOG}
+"""Kinds that are part of the story, and change no state but the progress."""
+
+
+class Recording:
+    """One batch of events of one queue."""
+
+    def __init__(self, session: Session, queue: str) -> None:
+        self._session, self._queue = session, queue
+        self._runs: dict[str, TaskRun] = {}
+        self._attempts: dict[tuple[str, int], TaskAttempt] = {}
+        self._story: list[dict[str, Any]] = []
+
+    def apply(self, events: Sequence[Event]) -> None:
+        """Record them all."""
+        ids = list(dict.fromkeys(event.task_id for event in events))
+        self._runs = {run.id: run for run in repository.runs(self._session, ids)}
+        self._attempts = {(one.task_id, one.number): one for one in repository.open_attempts(self._session, ids)}
+        for event in events:
+            run = self._runs.get(event.task_id) or self._adopt(event)
+            if run is not None:
+                self._record(run, event)
+        self._session.flush()
+        repository.add_events(self._session, self._story)
+
+    def _adopt(self, event: Event) -> TaskRun | None:
+        """A task that came past the task manager: its first event carries its message."""
+        if event.stored is None:
+            log.warning("event of a task that nobody knows", task_id=event.task_id, kind=event.kind)
+            return None
+        run = adopted(event.stored, queue=self._queue, at=moment(event.at))
+        self._session.add(run)
+        self._session.flush()
+        self._runs[run.id] = run
+        return run
+
+    def _record(self, run: TaskRun, event: Event) -> None:
+        data = _APPLY[event.kind](self, run, event)
+        if data is None:
+            return
+        number = run.attempts_before + event.attempt if event.attempt else None
+        self._story.append({"task_id": run.id, "at": moment(event.at), "kind": event.kind.value, "attempt": number,
+                            "data": data})  # fmt: skip
+
+    # --- one method a kind; each gives back what the story tells of it, or None when it is no news
+
+    def put(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if event.stored is None or run.state in FINISHED or run.attempts:
+            return None
+        due = event.stored.message.eta_ms
+        run.due_at = moment(due) if due else run.due_at
+        return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
+
+    def begin(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        at, number = moment(event.at), run.attempts_before + event.attempt
+        if run.state in FINISHED or self._attempt(run, number) is not None:
+            return None
+        run.state, run.attempts, run.worker, run.started_at = State.PROCESSING, event.attempt, event.worker, at
+        run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None
+        attempt = TaskAttempt(task_id=run.id, number=number, worker=event.worker, started_at=at)
+        self._attempts[run.id, number] = attempt
+        self._session.add(attempt)
+        return {"worker": event.worker}
+
+    def end(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        ruling, at = _ruling(event), moment(event.at)
+        outcome = ruling.state.value
+        if ruling.state is State.SCHEDULED:
+            outcome = "snoozed" if event.verdict is Verdict.SNOOZE else "retry"
+            run.due_at = run.published_at = at
+            run.due_at = at + timedelta(milliseconds=event.delay_ms)
+            run.attempts -= 0 if ruling.counted else 1
+        else:
+            run.finished_at, run.due_at = at, None
+        self._end_attempt(run, event, outcome=outcome, ruling=ruling)
+        run.state, run.result = ruling.state, ruling.result
+        run.error, run.error_type = ruling.error, ruling.error_type
+        run.traceback, run.error_group = ruling.traceback, ruling.error_group
+        if ruling.state is State.COMPLETED:
+            run.progress = 100
+        told = {"state": ruling.state.value, "outcome": outcome, "error": ruling.error, "error_type": ruling.error_type,
+                "delay": ruling.delay or None, "how": ruling.how}  # fmt: skip
+        return {name: value for name, value in told.items() if value is not None}
+
+    def lost(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        attempt = self._attempt(run, run.attempts_before + event.attempt)
+        if run.state in FINISHED or attempt is None or attempt.outcome is not None:
+            return None
+        error = WorkerLost(run.worker or "?")
+        ruling = Ruling(State.PENDING, error=str(error), error_type=type(error).__name__)
+        self._end_attempt(run, event, outcome="lost", ruling=ruling)
+        run.state, run.error, run.error_type, run.traceback = State.PENDING, str(error), ruling.error_type, None
+        run.published_at = moment(event.at)
+        return {"worker": run.worker, "reason": event.reason}
+
+    def ack(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """The message is gone, and nobody said what became of the task."""
+        if run.state in FINISHED:
+            return None
+        cancelled = run.cancel_requested
+        state = State.CANCELLED if cancelled else State.FAILED
+        error = None if cancelled else "The message was acknowledged without a recorded outcome."
+        ruling = Ruling(state, error=error, error_type=None if cancelled else "Unrecorded")
+        self._end_attempt(run, event, outcome=state.value, ruling=ruling)
+        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
+        return {"state": state.value, "error": error}
+
+    def bury(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        error = f"{event.reason}: {event.detail}" if event.detail else event.reason
+        ruling = Ruling(State.DEAD_LETTER, error=error, error_type="Undeliverable")
+        self._end_attempt(run, event, outcome=State.DEAD_LETTER.value, ruling=ruling)
+        run.state, run.finished_at, run.error, run.error_type = (
+            State.DEAD_LETTER, moment(event.at), error, "Undeliverable",
+        )  # fmt: skip
+        run.error_group, run.raw = repository.group_of("Undeliverable", event.reason), _raw(event)
+        return {"state": run.state, "reason": event.reason, "detail": event.detail}
+
+    def cancel(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        self._end_attempt(run, event, outcome=State.CANCELLED.value, ruling=Ruling(State.CANCELLED))
+        run.state, run.finished_at, run.due_at = State.CANCELLED, moment(event.at), None
+        return {"state": run.state}
+
+    def mark(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        del event
+        if run.state in FINISHED or run.cancel_requested:
+            return None
+        run.cancel_requested = True
+        return {}
+
+    def purge(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        told = self.cancel(run, event)
+        if told is not None:
+            run.error = "The queue was purged."
+        return told
+
+    def requeue(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """The engine delivers a dead letter of its own again."""
+        if run.state not in FINISHED:
+            return None
+        task_runs.restart(run, now=moment(event.at))
+        return {}
+
+    def told(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """Progress and log lines: the outcome is what the caller gave, as JSON."""
+        data = repository.readable(event.outcome)
+        if event.kind is Kind.PROGRESS and run.state == State.PROCESSING and event.attempt == run.attempts:
+            run.progress = max(0, min(100, int(data.get("percent") or 0)))
+            run.progress_message = data.get("message")
+        return data
+
+    def nothing(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        del run, event
+        return {}
+
+    # --- attempts
+
+    def _attempt(self, run: TaskRun, number: int) -> TaskAttempt | None:
+        known = self._attempts.get((run.id, number))
+        return known or self._session.get(TaskAttempt, (run.id, number))
+
+    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, ruling: Ruling) -> None:
+        attempt = self._attempt(run, run.attempts_before + event.attempt)
+        if attempt is None or attempt.outcome is not None:
+            return
+        attempt.ended_at, attempt.outcome = moment(event.at), outcome
+        attempt.error, attempt.error_type, attempt.traceback = ruling.error, ruling.error_type, ruling.traceback
+        attempt.delay = ruling.delay if ruling.state is State.SCHEDULED else None
+
+
+_APPLY: dict[Kind, Callable[[Recording, TaskRun, Event], dict[str, Any] | None]] = {
+    Kind.PUT: Recording.put, Kind.BEGIN: Recording.begin, Kind.END: Recording.end, Kind.LOST: Recording.lost,
+    Kind.ACK: Recording.ack, Kind.BURY: Recording.bury, Kind.CANCEL: Recording.cancel, Kind.MARK: Recording.mark,
+    Kind.PURGE: Recording.purge, Kind.REQUEUE: Recording.requeue, Kind.DISCARD: Recording.nothing,
+    Kind.FORGET: Recording.nothing, Kind.PROGRESS: Recording.told, Kind.LOG: Recording.told,
+}  # fmt: skip
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of the server's."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _ruling(event: Event) -> Ruling:
+    """What the worker decided; one that cannot be read is a failure that says so."""
+    try:
+        return Ruling.from_json(event.outcome)
+    except (ValueError, KeyError, TypeError) as error:
+        text = f"The recorded outcome cannot be read: {error}"
+        return Ruling(State.FAILED, error=text, error_type="Unreadable")
+
+
+def _raw(event: Event) -> bytes | None:
+    return event.stored.message.body if event.stored else None

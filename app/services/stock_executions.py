@@ -1,0 +1,150 @@
+"""Attempts on a broker without the delivery engine: the rows themselves say who runs what.
+
+The same events are recorded as on the engine, at once instead of through a journal. What a broker redelivers while its
+worker lives is put off; what a dead worker left is taken over, when the broker gives it out again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core import clock
+from app.core.catalog import TaskSpec
+from app.core.config import TaskSettings
+from app.core.errors import WorkerLost
+from app.core.logging import logger
+from app.db.models import TaskRun
+from app.db.repositories import task_runs, workers
+from app.db.session import Database
+from app.schemas.task import FINISHED, State
+from app.services.executions import Delivered
+from app.services.messages import adopted_row
+from app.services.outcomes import Attempt, Raised, Refused, Rule, Ruling
+from app.services.recording import Recording
+from app.services.task_manager import TaskManager
+from laneway import Event, Kind, Verdict
+
+log = logger(__name__)
+
+LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
+"""Names an attempt that is over for certain, though its worker lives: its outcome could not be recorded."""
+ALIVE_SHARE = 0.6
+"""Of a lease: a worker that has been silent for so long is taken for dead."""
+
+
+class StockExecutions:
+    """In the ledger."""
+
+    def __init__(self, database: Database, tasks: TaskManager, settings: TaskSettings) -> None:
+        self._database, self._tasks, self._settings, self.rule = database, tasks, settings, Rule(settings)
+
+    def begin(self, delivered: Delivered) -> Attempt | Refused:
+        """Begin, unless the task is over or a living worker runs it."""
+        with self._database.transaction() as session:
+            run = task_runs.find(session, delivered.task_id, lock=True) or self._adopt(session, delivered)
+            if run.state in FINISHED:
+                return Refused(f"it is {run.state}")
+            if run.state == State.PROCESSING:
+                if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._lives(session, run):
+                    return Refused(f"{run.worker} runs it", busy=True)
+                _record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
+            number = run.attempts + 1
+            if number > run.max_retries + 1:
+                ruling = self.rule.decide(_attempt(run, number), Raised(WorkerLost("each of its workers")))
+                _record(
+                    session, run, Kind.END, attempt=run.attempts, verdict=Verdict.DONE_WITH, outcome=ruling.to_json()
+                )
+                return Refused("it lost its worker too often")
+            _record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
+            return _attempt(run, number)
+
+    def conclude(self, attempt: Attempt, ruling: Ruling) -> bool:
+        """Record the ruling, and send a retry."""
+        verdict = Verdict.DONE_WITH
+        if ruling.state is State.SCHEDULED:
+            verdict = Verdict.AGAIN if ruling.counted else Verdict.SNOOZE
+        with self._database.transaction() as session:
+            run = self._owned(session, attempt)
+            if run is None:
+                log.warning("outcome refused: the attempt was taken over", task_id=attempt.task_id)
+                return False
+            _record(session, run, Kind.END, attempt=attempt.number, verdict=verdict, outcome=ruling.to_json(),
+                    delay_ms=round(ruling.delay * 1000))  # fmt: skip
+        if ruling.state is State.SCHEDULED:
+            self._tasks.send_or_later(run, delay=ruling.delay)
+        return True
+
+    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
+        """Record it."""
+        with self._database.transaction() as session:
+            run = self._owned(session, attempt)
+            if run is None:
+                return None
+            _record(session, run, kind, attempt=attempt.number, outcome=json.dumps(said, default=str))
+            return run.cancel_requested
+
+    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
+        """One query for all."""
+        with self._database.reading() as session:
+            runs = {run.id: run for run in task_runs.recent(session, [attempt.task_id for attempt in attempts])}
+        return [_stop(runs.get(attempt.task_id), attempt) for attempt in attempts]
+
+    def conclude_for(
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
+    ) -> None:
+        """For the attempt that the row names."""
+        del queue, spec
+        with self._database.reading() as session:
+            run = task_runs.find(session, task_id)
+        if run is None or run.state in FINISHED:
+            return
+        attempt = _attempt(run, run.attempts)
+        attempt.cancel_requested = run.cancel_requested
+        ruling = Ruling(State.EXPIRED if how == "expired" else State.CANCELLED, how=how)
+        if outcome is not None:
+            ruling = self.rule.decide(attempt, outcome)
+        if run.state == State.PROCESSING:
+            self.conclude(attempt, ruling)
+        else:
+            with self._database.transaction() as session:
+                task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now())
+
+    def _adopt(self, session: Session, delivered: Delivered) -> TaskRun:
+        run = adopted_row(delivered.task_id, delivered.spec.name, delivered.payload, queue=delivered.queue,
+                          at=clock.now(), priority=int(delivered.spec.priority))  # fmt: skip
+        session.add(run)
+        session.flush()
+        return run
+
+    def _owned(self, session: Session, attempt: Attempt) -> TaskRun | None:
+        run = task_runs.find(session, attempt.task_id, lock=True)
+        return run if run is not None and _stop(run, attempt) is not None else None
+
+    def _lives(self, session: Session, run: TaskRun) -> bool:
+        seen_after = clock.now() - timedelta(seconds=self._settings.lease_seconds * ALIVE_SHARE)
+        return bool(
+            run.worker and run.started_at
+            and workers.is_alive(session, run.worker, since=run.started_at, seen_after=seen_after)
+        )  # fmt: skip
+
+
+def _record(session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
+    place = f"{round(clock.now().timestamp() * 1000)}-0"
+    Recording(session, run.queue).apply([Event(place=place, kind=kind, task_id=run.id, message_id=run.id, **more)])
+
+
+def _attempt(run: TaskRun, number: int) -> Attempt:
+    return Attempt(
+        task_id=run.id, name=run.name, queue=run.queue, number=number, max_retries=run.max_retries, payload=run.payload,
+        worker=run.worker or "?", started_at=run.started_at or clock.now(), request_id=run.request_id,
+    )  # fmt: skip
+
+
+def _stop(run: TaskRun | None, attempt: Attempt) -> bool | None:
+    mine = run is not None and run.state == State.PROCESSING and run.attempts == attempt.number
+    return run.cancel_requested if run is not None and mine and run.worker == attempt.worker else None

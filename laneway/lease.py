@@ -1,0 +1,27 @@
+"""The right to act on a leased message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What it takes to act on a leased message from another process than the one that fetched it."""
+
+    queue: str
+    raw_id: bytes
+    token: bytes
+
+    def __str__(self) -> str:
+        """As text, for a header."""
+        return f"{self.raw_id.hex()} {self.token.hex()} {self.queue}"
+
+    @classmethod
+    def parse(cls, text: str) -> Lease:
+        """The lease of that text; raises ValueError."""
+        raw_id, token, queue = text.split(" ", 2)
+        lease = cls(queue, bytes.fromhex(raw_id), bytes.fromhex(token))
+        if not (lease.raw_id and lease.token and queue) or str(lease) != text:
+            raise ValueError("not the text of a lease")
+        return lease
