@@ -162,12 +162,13 @@ class Engine(Admin):
         """End them: DONE; CANCELLED (done, though it was cancelled); STALE or UNKNOWN: the lease was lost before."""
         return self._settle("ack", (), deliveries)
 
-    def begin(self, lease: Lease, *, worker: str) -> tuple[Settled, int]:
+    def begin(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[Settled, int]:
         """Begin an attempt: its number from 1. DONE; CANCELLED: not to be run; STALE or UNKNOWN: the lease was lost.
 
-        STALE also when the attempt under this lease was concluded: the verdict stands.
+        STALE also when the attempt under this lease was concluded: the verdict stands. A caller that tries again after
+        ServerLost names the `call`: repeated, it begins nothing new.
         """
-        call = secrets.token_bytes(6)
+        call = call or secrets.token_bytes(6)
         reply = self._run("begin", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
         return Settled(reply[0]), reply[1]
 

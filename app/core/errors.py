@@ -122,6 +122,19 @@ class NotFound(PlatformError):
         return f"No {self.kind} {self.id!r} is known here."
 
 
+class DuplicateTask(PlatformError):
+    """Another task holds the uniqueness key."""
+
+    status, title = 409, "Duplicate task"
+
+    def __init__(self, existing: str) -> None:
+        super().__init__(existing)
+        self.existing = existing
+
+    def __str__(self) -> str:
+        return f"The same work is already queued or running as task {self.existing!r}."
+
+
 class QueueFull(RetryableError):
     """The queue holds as many waiting tasks as it may."""
 

@@ -69,6 +69,8 @@ class TaskRun(Base):
     """Attempts of earlier runs: a retry by hand counts its own anew, and goes on in the numbering."""
     max_retries: Mapped[int]
     tags: Mapped[list[Any]] = mapped_column(default=list)
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What its message needs when it is sent again: uniqueness."""
     result: Mapped[dict[str, Any] | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]

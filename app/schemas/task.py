@@ -72,8 +72,43 @@ class TaskStatus(Answer):
     cancel_requested: bool
     accepted_at: datetime
     due_at: datetime | None
+    expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    tags: list[str] = Field(description="What it can be found by")
+
+
+class AttemptView(Answer):
+    """One attempt at a task."""
+
+    number: int
+    worker: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None = Field(
+        description="completed, retry, snoozed, failed, dead_letter, cancelled, expired, lost; none while it runs"
+    )
+    error: str | None
+    error_type: str | None
+    delay: float | None = Field(description="seconds until the next attempt")
+    traceback: str | None
+
+
+class EventView(Answer):
+    """Something that happened to a task."""
+
+    id: int
+    at: datetime
+    kind: str
+    attempt: int | None
+    data: dict[str, Any]
+
+
+class TaskPage(Answer):
+    """Some tasks, newest first."""
+
+    tasks: list[TaskStatus]
+    next: int | None = Field(description="`before` of the next page; none on the last")
 
 
 class QueueFigures(Answer):

@@ -26,6 +26,7 @@ from app.core.celery_app import ENGINE
 from app.core.logging import URL_LOGIN
 from app.core.queues import QUEUES
 from app.db.models import TaskRun
+from app.services.submission import unique_of
 from laneway import Durability, Engine, Found, QueueStats, message_options
 
 REQUEST_HEADER = "laneway-request"
@@ -55,18 +56,24 @@ class Broker:
         Raises QueueFull, BrokerUnavailable, NotDurable (the message may be there all the same), Unsupported.
         Without the engine there is no order by key and no limit, and a delay passes in a worker's memory.
         """
+        if self.engine is None and unique_of(run):
+            raise errors.Unsupported("uniqueness", self._app.conf.broker_url.partition(":")[0])
         if durability is not Durability.MEMORY and self.engine is None:
             raise errors.Unsupported(f"durability {durability.value!r}", self._app.conf.broker_url.partition(":")[0])
-        options = message_options(key=run.key, durability=durability, once=True) if self.engine else {}
+        options = self._options(run, durability) if self.engine else {}
         with named_errors():
             self._bound(run.queue)
             self._app.send_task(
                 run.name, kwargs=run.payload, task_id=run.id, queue=run.queue, countdown=delay if delay > 0 else None,
+                expires=run.expires_at,
                 priority=self._priority(run.priority), retry=False,
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
                 ignore_result=True, headers={"ignore_result": False, REQUEST_HEADER: run.request_id, **options},
             )  # fmt: skip
+
+    def _options(self, run: TaskRun, durability: Durability) -> dict[str, Any]:
+        return message_options(key=run.key, unique=unique_of(run), durability=durability, once=True)
 
     def prepare(self) -> None:
         """Set the limits of all queues."""
@@ -89,6 +96,16 @@ class Broker:
                 found = self.engine.find_many(queue, [id])[0]
                 if found is not None and found.state is laneway.State.DEAD:
                     self.engine.discard(queue, [found.stored.id])
+
+    def requeue(self, queue: str, id: str) -> bool:
+        """Deliver a message again that the engine buried; False when it is not there any more."""
+        if self.engine is None:
+            return False
+        with named_errors():
+            found = self.engine.find_many(queue, [id])[0]
+            if found is None or found.state is not laneway.State.DEAD:
+                return False
+            return self.engine.requeue(queue, [found.stored.id]) == [laneway.Settled.DONE]
 
     def find(self, queue: str, ids: Sequence[str]) -> list[Found | None] | None:
         """Where these tasks are; None for those that the queue does not know. None at all without the engine."""
@@ -138,6 +155,8 @@ def named_errors() -> Generator[None]:
         yield
     except laneway.QueueFull as error:
         raise errors.QueueFull(error.queue, error.size) from error
+    except laneway.DuplicateTask as error:
+        raise errors.DuplicateTask(error.existing) from error
     except laneway.JournalFull as error:
         raise errors.HistoryBehind(error.queue, error.unread) from error
     except laneway.NotDurable as error:

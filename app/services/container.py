@@ -14,9 +14,11 @@ from app.core.config import Settings, settings
 from app.db.session import Database
 from app.services.alerts import Alerts
 from app.services.analytics import Analytics
+from app.services.audit import Audit
 from app.services.broker import Broker
 from app.services.callbacks import Callbacks
 from app.services.conversations import Conversations
+from app.services.dead_letters import DeadLetters
 from app.services.executions import EngineExecutions, Executions
 from app.services.heart import Heart
 from app.services.history import History
@@ -25,6 +27,7 @@ from app.services.responders import Responder, make_responder
 from app.services.retention import Retention
 from app.services.steps import Steps
 from app.services.stock_executions import StockExecutions
+from app.services.stories import Stories
 from app.services.task_manager import TaskManager
 from app.services.webhooks import Webhooks
 
@@ -62,6 +65,18 @@ class Services:
     @cached_property
     def steps(self) -> Steps:
         return Steps(self.database, self.history)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.database, self.broker, self.history, self.tasks)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.database, self.broker, self.history, self.tasks)
+
+    @cached_property
+    def stories(self) -> Stories:
+        return Stories(self.database, self.history, self.tasks)
 
     @cached_property
     def heart(self) -> Heart:

@@ -34,8 +34,8 @@ def adopted_row(
     return TaskRun(
         id=id[:155], name=name[:155], queue=queue[:64], priority=priority, key=key, payload=payload,
         fingerprint=fingerprint(name, payload), state=State.PENDING, progress=0, attempts=0, attempts_before=0,
-        max_retries=spec.max_retries if spec and spec.max_retries is not None else 0, tags=[], cancel_requested=False,
-        accepted_at=at, published_at=at,
+        max_retries=spec.max_retries if spec and spec.max_retries is not None else 0, tags=[], options={},
+        cancel_requested=False, accepted_at=at, published_at=at,
     )  # fmt: skip
 
 

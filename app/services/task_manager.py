@@ -7,22 +7,20 @@ When it is delivered, in which order, and to whom again if a worker dies, is the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
-import structlog
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.core import clock
-from app.core.catalog import CATALOG, TaskSpec
+from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
 from app.core.errors import (
     BrokerUnavailable,
     Conflict,
+    DuplicateTask,
+    HistoryBehind,
     InvalidPayload,
     QueueFull,
     TaskExpired,
@@ -38,15 +36,12 @@ from app.db.repositories import task_runs, workers
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
+from app.services.describing import describe, figures, reason
 from app.services.history import History
-from app.services.messages import fingerprint
-from laneway import Durability, Found
-from laneway import State as Place
+from app.services.submission import Wish, row_of, spec_of, validated
+from laneway import Durability
 
 log = logger(__name__)
-
-KEY_LIMIT = 200
-"""Bytes of an ordering key; a longer one is cut, and told apart by a digest."""
 
 
 class TaskManager:
@@ -60,30 +55,25 @@ class TaskManager:
         task: TaskSpec | str,
         payload: Payload | dict[str, Any],
         *,
+        wish: Wish | None = None,
         id: str | None = None,
         priority: Priority | None = None,
         delay: float = 0,
-        durability: Durability = Durability.MEMORY,
     ) -> TaskHandle:
-        """Accept one task; `delay` (seconds) keeps it back, `durability` says when its message counts as queued.
+        """Accept one task, as `wish` says; the other arguments are short for the most common wishes.
 
-        The id is the idempotency key: the same id with the same payload gives back the first handle.
-        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull, BrokerUnavailable,
-        Unsupported: nothing is queued. NotDurable: it is accepted, and a repeat with the same id asks again.
+        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), DuplicateTask, QueueFull, HistoryBehind,
+        BrokerUnavailable, Unsupported: nothing is queued. NotDurable: it is accepted, a repeat with its id asks again.
         """
-        spec = _spec(task)
-        checked = _validated(spec, payload)
-        values = _ledger_row(
-            spec, checked.model_dump(mode="json", exclude_none=True), id or str(uuid4()), self._settings,
-            key=getattr(checked, spec.key) if spec.key else None, priority=priority, delay=delay,
-        )  # fmt: skip
+        spec, wish = spec_of(task), wish or Wish(id=id, priority=priority, delay=delay)
+        values = row_of(spec, validated(spec, payload), wish, self._settings)
         with self._database.transaction() as session:
             run = self._accept(session, values)
         if isinstance(run, TaskHandle):
-            if durability is not Durability.MEMORY and run.state in WAITING:
-                self._broker.publish(self.details(run.task_id), delay=delay, durability=durability)
+            if wish.durability is not Durability.MEMORY and run.state in WAITING:
+                self._broker.publish(self.details(run.task_id), delay=wish.delay, durability=wish.durability)
             return run
-        self._publish_or_withdraw(run, delay=delay, durability=durability)
+        self._publish_or_withdraw(run, delay=wish.delay, durability=wish.durability)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
         return TaskHandle(task_id=run.id, state=State(run.state), created=True)
 
@@ -134,7 +124,7 @@ class TaskManager:
             run = _found(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "retried")
-            _still_valid(run)
+            still_valid(run)
             stories.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
             task_runs.restart(run, now=clock.now())
         self._tidy(self._broker.discard, run)
@@ -155,7 +145,7 @@ class TaskManager:
         """Hand a task to the broker; if that fails now, the steward does it."""
         try:
             self._broker.publish(run, delay=delay)
-        except (BrokerUnavailable, QueueFull) as error:
+        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask) as error:
             log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
 
     def _note(self, id: str, kind: str, **data: Any) -> None:
@@ -169,7 +159,7 @@ class TaskManager:
             counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
         names = [*QUEUES, *sorted({queue for queue, _ in counts} - set(QUEUES))]
-        return {name: _figures(name, counts, serving) for name in names}
+        return {name: figures(name, counts, serving) for name in names}
 
     def live_workers(self) -> int:
         """How many workers reported lately."""
@@ -204,6 +194,9 @@ class TaskManager:
         if known is None:
             added = task_runs.add(session, **values)
             if added is not None:
+                stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
+                                  priority=added.priority, request_id=added.request_id)  # fmt: skip
+                stories.add_tags(session, added.id, added.tags)
                 return added
             known = _found(session, values["id"])
         if known.fingerprint != values["fingerprint"]:
@@ -214,7 +207,7 @@ class TaskManager:
     def _publish_or_withdraw(self, run: TaskRun, *, delay: float, durability: Durability) -> None:
         try:
             self._broker.publish(run, delay=delay, durability=durability)
-        except (BrokerUnavailable, QueueFull, Unsupported):
+        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask, Unsupported):
             with self._database.transaction() as session:
                 withdrawn = task_runs.withdraw(session, run)
             if withdrawn:
@@ -233,87 +226,19 @@ class TaskManager:
             found = self._broker.find(run.queue, [run.id])
         except BrokerUnavailable:
             return "the broker, which cannot be reached"
-        reason = _reason(found[0]) if found else None
-        if reason:
-            return reason
+        why = reason(found[0]) if found else None
+        if why:
+            return why
         if run.state == State.SCHEDULED and run.due_at and run.due_at > clock.now():
             return "its due time"
         return "a free worker" if serving else f"a worker: none serves the queue {run.queue!r}"
 
 
-def _reason(found: Found | None) -> str | None:
-    """Why a message is not delivered, if the reason is in the queue."""
-    if found is None:
-        return "being sent again: the broker does not have it"
-    if found.state is Place.HELD:
-        ahead = f" (task {found.behind})" if found.behind else ""
-        return f"an earlier task of {found.stored.message.key}{ahead}"
-    return None
-
-
-def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
-    """A ledger row as callers see it."""
-    return TaskStatus(
-        task_id=run.id, name=run.name, status=_shown(run), progress=run.progress, message=run.progress_message,
-        result=run.result, error=run.error, error_type=run.error_type, attempts=run.attempts_before + run.attempts,
-        max_retries=run.max_retries, queue=run.queue, priority=run.priority, key=run.key, waiting_for=waiting_for,
-        worker=run.worker, cancel_requested=run.cancel_requested, accepted_at=run.accepted_at, due_at=run.due_at,
-        started_at=run.started_at, finished_at=run.finished_at,
-    )  # fmt: skip
-
-
-def _ledger_row(
-    spec: TaskSpec,
-    data: dict[str, Any],
-    id: str,
-    settings: TaskSettings,
-    *,
-    key: Any,
-    priority: Priority | None = None,
-    delay: float = 0,
-) -> dict[str, Any]:
-    now = clock.now()
-    return {
-        "id": id, "name": spec.name, "queue": spec.queue,
-        "priority": int(spec.priority if priority is None else priority),
-        "key": _ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
-        "payload": data, "fingerprint": fingerprint(spec.name, data),
-        "state": State.SCHEDULED if delay > 0 else State.PENDING,
-        "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
-        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
-        "accepted_at": now,
-        "due_at": now + timedelta(seconds=delay) if delay > 0 else None,
-        "published_at": now,
-    }  # fmt: skip
-
-
-def _spec(task: TaskSpec | str) -> TaskSpec:
-    if isinstance(task, TaskSpec):
-        return task
-    if task not in CATALOG:
-        raise UnknownTask(task)
-    return CATALOG[task]
-
-
-def validated(spec: TaskSpec, payload: dict[str, Any]) -> Payload:
-    """The payload as its type. Raises InvalidPayload, naming each field and problem, never the values."""
-    try:
-        return spec.payload.model_validate(payload)
-    except ValidationError as error:
-        details = error.errors(include_input=False, include_url=False, include_context=False)
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
-        raise InvalidPayload(spec.name, problems) from None
-
-
-def _validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
-    return payload if isinstance(payload, spec.payload) else validated(spec, dict(payload))
-
-
-def _still_valid(run: TaskRun) -> None:
+def still_valid(run: TaskRun) -> None:
     """Refuse a row whose payload has been blanked since, or that the task of today would not take."""
     try:
-        validated(_spec(run.name), run.payload)
-    except InvalidPayload as error:
+        validated(spec_of(run.name), run.payload)
+    except (InvalidPayload, UnknownTask) as error:
         raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error
 
 
@@ -322,28 +247,3 @@ def _found(session: Session, id: str, *, lock: bool = False) -> TaskRun:
     if run is None:
         raise UnknownTask(id)
     return run
-
-
-def _shown(run: TaskRun) -> State:
-    """What is due waits like any other."""
-    if run.state == State.SCHEDULED and run.due_at and run.due_at <= clock.now():
-        return State.PENDING
-    return State(run.state)
-
-
-def _ordering_key(key: str) -> str:
-    raw = key.encode("utf-8", "replace")
-    if len(raw) <= KEY_LIMIT:
-        return key
-    return f"{raw[: KEY_LIMIT - 33].decode('utf-8', 'ignore')}:{hashlib.sha256(raw).hexdigest()[:32]}"
-
-
-def _figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
-    def count(*states: State) -> int:
-        return sum(counts.get((name, state), 0) for state in states)
-
-    return QueueFigures(
-        lane=QUEUES.get(name, "low"), active=count(State.PROCESSING),
-        pending=count(State.PENDING), scheduled=count(State.SCHEDULED),
-        dead=count(State.DEAD_LETTER), workers=serving.get(name, 0),
-    )  # fmt: skip

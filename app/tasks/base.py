@@ -39,7 +39,7 @@ from app.services.executions import Delivered
 from app.services.messages import called_with
 from app.services.outcomes import Attempt, Completed, Outcome, Raised, Refused, Ruling, Snoozed, Stopped
 from app.services.stock_executions import LOST_ATTEMPT_HEADER
-from app.services.task_manager import validated
+from app.services.submission import validated
 from app.tasks.shutdown import shutting_down
 from laneway import Kind
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep
+from app.db.models import JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
 
 START = "0-0"
 
@@ -62,6 +62,12 @@ def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data
     add_events(session, [{"task_id": task_id, "at": at, "kind": kind, "attempt": None, "data": data}])
 
 
+def add_tags(session: Session, task_id: str, tags: Sequence[str]) -> None:
+    """Let a task be found by these."""
+    if tags:
+        session.execute(insert(TaskTag), [{"task_id": task_id, "tag": tag} for tag in tags])
+
+
 def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) -> Sequence[TaskEvent]:
     """The story of a task after that event."""
     statement = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.seq > after)
@@ -94,3 +100,14 @@ def readable(text: str) -> dict[str, Any]:
 def group_of(*parts: str) -> str:
     """The fingerprint of what failed in the same way."""
     return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]
+
+
+def newest_event(session: Session) -> int:
+    """The id of the newest event of all."""
+    return session.scalar(select(func.max(TaskEvent.seq))) or 0
+
+
+def tasks_with_news(session: Session, ids: Sequence[str], *, after: int) -> list[str]:
+    """Those of these tasks that have events behind that one."""
+    statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.seq > after).distinct()
+    return list(session.scalars(statement))

@@ -24,7 +24,6 @@ from laneway import (
     UnknownMessage,
     Verdict,
 )
-from laneway.keys import prefix
 from tests.integration.engine.clock import CLOCK_LUA, set_clock
 from tests.integration.engine.dump import assert_expiring, assert_same, server_dump
 from tests.integration.engine.ledger import Ledger
@@ -306,13 +305,11 @@ class EngineMachine(RuleBasedStateMachine):
                     ledger.agree(real)
 
     def _begin(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
-        """Under a call that the machine knows: `Engine.begin` repeats a call only when its answer was lost."""
         last = self.calls.get(delivery.lease)
         call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
         self.calls[delivery.lease] = call
         expected = self.model.begin(delivery.queue, delivery.id, fence, worker="w1", call=call)
-        args = ("w1", call, delivery.raw_id, delivery.token)
-        assert self.engine.runner.run("begin", (prefix(delivery.queue),), args) == list(expected)
+        assert self.engine.begin(delivery.lease, worker="w1", call=call) == expected
 
     def _conclude(self, delivery: Delivery, fence: int, verdict: Verdict, delay_ms: int) -> None:
         expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)

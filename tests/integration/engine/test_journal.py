@@ -211,6 +211,14 @@ def test_an_attempt_begun_twice_because_the_answer_was_lost_counts_once(
     assert story(still) == ["put a", "begin a 1"]
 
 
+def test_a_caller_that_tries_again_names_its_call(still: Engine) -> None:
+    still.put(QUEUE, Message(task_id="a"))
+    (delivery,) = fetch(still)
+    for _ in range(2):
+        assert still.begin(delivery.lease, worker="w", call=b"mine") == (Settled.DONE, 1)
+    assert story(still) == ["put a", "begin a 1"]
+
+
 def test_an_attempt_begun_anew_under_one_lease_is_another_one(still: Engine) -> None:
     delivery = begun(still)
     assert still.begin(delivery.lease, worker="w2") == (Settled.DONE, 2)

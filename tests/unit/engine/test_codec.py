@@ -105,7 +105,7 @@ def test_options_travel_in_headers_and_stay_there() -> None:
 
 
 def test_a_binary_body_of_another_program_arrives_as_it_was_sent() -> None:
-    raw = {
+    raw: dict[str, Any] = {
         "body": b"\x00\x80\xff",
         "content-type": "application/x-python-serialize",
         "content-encoding": "binary",

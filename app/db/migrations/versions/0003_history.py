@@ -13,6 +13,7 @@ def upgrade() -> None:
     """Apply."""
     op.add_column("task_runs", sa.Column("attempts_before", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("task_runs", sa.Column("tags", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("task_runs", sa.Column("options", sa.JSON(), nullable=False, server_default="{}"))
     op.add_column("task_runs", sa.Column("error_group", sa.String(16), nullable=True))
     op.add_column("task_runs", sa.Column("raw", sa.LargeBinary(), nullable=True))
     op.add_column("task_runs", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
@@ -68,5 +69,5 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index("ix_task_runs_error_group", table_name="task_runs")
     op.drop_index("ix_task_runs_name_state", table_name="task_runs")
-    for column in ("trashed_at", "expires_at", "raw", "error_group", "tags", "attempts_before"):
+    for column in ("trashed_at", "expires_at", "raw", "error_group", "options", "tags", "attempts_before"):
         op.drop_column("task_runs", column)

@@ -1,0 +1,138 @@
+"""The count of everything that was ever accepted: history, engine and results side by side.
+
+    accepted = completed + failed + dead letters + cancelled + expired + waiting + running
+
+holds in the history by its very form; what matters is that each task that is not over is somewhere it can go on from,
+and that the engine holds nothing that the history does not know. What is in neither place is unaccounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.core import clock
+from app.db.models import TaskRun
+from app.db.repositories import search, task_runs
+from app.db.repositories.search import Filter
+from app.db.session import Database
+from app.schemas.task import FINISHED, State
+from app.services.broker import Broker
+from app.services.history import History
+from app.services.task_manager import TaskManager
+from laneway import Found, QueueStats
+from laneway import State as Place
+
+PAGE = 500
+GRACE = timedelta(seconds=2)
+"""What was sent a moment ago may be between the two places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A task that is not over and that the engine does not have, or whose message the engine gave up."""
+
+    task_id: str
+    name: str
+    queue: str
+    state: State
+    why: str
+
+
+@dataclass(slots=True)
+class Count:
+    """The result of an audit."""
+
+    accepted: int = 0
+    by_state: dict[State, int] = field(default_factory=dict)
+    engine: dict[str, QueueStats] = field(default_factory=dict)
+    unread: int = 0
+    """Events that wait to be recorded, after all that could be recorded was."""
+    unaccounted: list[Missing] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Tasks in the engine that the history does not know."""
+    repaired: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the states add up, and nothing is missing on either side."""
+        return self.accepted == sum(self.by_state.values()) and not (self.unaccounted or self.unknown or self.unread)
+
+
+class Audit:
+    """Counts, names what is missing, and puts it back."""
+
+    def __init__(self, database: Database, broker: Broker, history: History, tasks: TaskManager) -> None:
+        self._database, self._broker, self._history, self._tasks = database, broker, history, tasks
+
+    def count(self, *, repair: bool = False) -> Count:
+        """Look at everything once. Raises BrokerUnavailable, DatabaseUnavailable."""
+        self._history.catch_up()
+        found = Count()
+        for run, why in self._missing():
+            found.unaccounted.append(Missing(run.id, run.name, run.queue, State(run.state), why))
+            if repair and self._tasks.send(run):
+                found.repaired += 1
+        found.unknown = list(self._unknown())
+        with self._database.reading() as session:
+            found.accepted = search.count(session, Filter())
+            found.by_state = search.counts_by_state(session, Filter())
+        found.engine = {stats.queue: stats for stats in self._broker.stats(self._broker.queues) or ()}
+        found.unread = sum(self._history.unread().values())
+        return found
+
+    def _missing(self) -> Iterator[tuple[TaskRun, str]]:
+        after = 0
+        while True:
+            with self._database.reading() as session:
+                page = task_runs.unfinished_before(session, clock.now() - GRACE, after_seq=after, limit=PAGE)
+            yield from self._missing_of(page)
+            if len(page) < PAGE:
+                return
+            after = page[-1].seq
+
+    def _missing_of(self, page: Sequence[TaskRun]) -> Iterator[tuple[TaskRun, str]]:
+        suspects: list[tuple[TaskRun, str]] = []
+        for queue in dict.fromkeys(run.queue for run in page):
+            runs = [run for run in page if run.queue == queue]
+            places = self._broker.find(queue, [run.id for run in runs])
+            for run, place in zip(runs, places or (), strict=places is not None):
+                why = _suspicion(place)
+                if why:
+                    suspects.append((run, why))
+        if suspects:
+            self._history.catch_up()  # what ended while we looked is over by now
+        for run, why in suspects:
+            now = self._tasks.current(run.id)
+            if now.state not in FINISHED and now.published_at == run.published_at:
+                yield now, why
+
+    def _unknown(self) -> Iterator[str]:
+        engine = self._broker.engine
+        for queue in self._broker.queues if engine is not None else ():
+            for place in (Place.READY, Place.SCHEDULED, Place.HELD, Place.LEASED):
+                yield from self._unknown_in(queue, place)
+
+    def _unknown_in(self, queue: str, place: Place) -> Iterator[str]:
+        engine, offset = self._broker.engine, 0
+        while engine is not None:
+            page = engine.peek(queue, place, offset=offset, limit=PAGE)
+            ids = [peeked.stored.message.task_id for peeked in page]
+            with self._database.reading() as session:
+                known = {run.id for run in task_runs.recent(session, ids)}
+            absent = [id for id in ids if id not in known]
+            if absent:
+                self._history.catch_up()
+                with self._database.reading() as session:
+                    known = {run.id for run in task_runs.recent(session, absent)}
+                yield from (id for id in absent if id not in known)
+            if len(page) < PAGE:
+                return
+            offset += PAGE
+
+
+def _suspicion(found: Found | None) -> str | None:
+    if found is None:
+        return "the engine does not have it"
+    return "the engine gave it up" if found.state is Place.DEAD else None

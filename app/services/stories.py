@@ -1,0 +1,125 @@
+"""The story of a task: its attempts and events, and who follows them live.
+
+Many may follow many tasks: one thread in the process looks for what is new, once for all of them, and hands it out.
+An event's id is its place in the story, so that who was cut off goes on behind the last one that it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event as Signal
+from threading import Lock, Thread
+from time import monotonic
+
+from app.core.errors import PlatformError
+from app.core.logging import logger
+from app.db.models import TaskAttempt, TaskEvent
+from app.db.repositories import history as repository
+from app.db.session import Database
+from app.schemas.task import FINISHED
+from app.services.history import History
+from app.services.task_manager import TaskManager
+
+log = logger(__name__)
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks for what is new, while anybody follows."""
+BATCH = 500
+
+
+class Stories:
+    """Attempts and events of tasks."""
+
+    def __init__(self, database: Database, history: History, tasks: TaskManager) -> None:
+        self._database, self._history, self._tasks = database, history, tasks
+        self._followers: dict[str, set[SimpleQueue[None]]] = {}
+        self._lock, self._wanted = Lock(), Signal()
+        self._thread: Thread | None = None
+
+    def attempts(self, id: str) -> Sequence[TaskAttempt]:
+        """All attempts of a task. Raises UnknownTask."""
+        self._tasks.current(id)
+        with self._database.reading() as session:
+            return repository.attempts(session, id)
+
+    def events(self, id: str, *, after: int = 0, limit: int = BATCH) -> Sequence[TaskEvent]:
+        """The story of a task behind that event. Raises UnknownTask."""
+        self._tasks.current(id)
+        return self._events(id, after=after, limit=limit)
+
+    def follow(self, id: str, *, after: int = 0, silence: float = 15.0) -> Iterator[TaskEvent | None]:
+        """The story as it goes on, until the task is over; None after each `silence` seconds without news.
+
+        Raises UnknownTask at once.
+        """
+        over = self._tasks.current(id).state in FINISHED
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._add(id, bell)
+        try:
+            while True:
+                page = self._events(id, after=after)
+                yield from page
+                after = page[-1].seq if page else after
+                if over and len(page) < BATCH:
+                    return
+                if not page:
+                    yield from self._wait(bell, silence)
+                over = self._tasks.current(id).state in FINISHED
+        finally:
+            self._remove(id, bell)
+
+    def _wait(self, bell: SimpleQueue[None], seconds: float) -> Iterator[None]:
+        try:
+            bell.get(timeout=seconds)
+        except Empty:
+            yield None
+
+    def _events(self, id: str, *, after: int, limit: int = BATCH) -> Sequence[TaskEvent]:
+        with self._database.reading() as session:
+            return repository.events(session, id, after=after, limit=limit)
+
+    def _add(self, id: str, bell: SimpleQueue[None]) -> None:
+        with self._lock:
+            self._followers.setdefault(id, set()).add(bell)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._look, name="laneway-stories", daemon=True)
+                self._thread.start()
+            self._wanted.set()
+
+    def _remove(self, id: str, bell: SimpleQueue[None]) -> None:
+        with self._lock:
+            bells = self._followers.get(id, set())
+            bells.discard(bell)
+            if not bells:
+                self._followers.pop(id, None)
+            if not self._followers:
+                self._wanted.clear()
+
+    def _look(self) -> None:
+        last = 0
+        while True:
+            self._wanted.wait()
+            began = monotonic()
+            try:
+                last = self._ring(last)
+            except PlatformError as error:
+                log.warning("stories stand still", error=str(error))
+            Signal().wait(max(0.0, LOOK_EVERY - (monotonic() - began)))
+
+    def _ring(self, last: int) -> int:
+        """Wake those whose tasks have news behind `last`; gives back the newest event."""
+        self._history.catch_up()
+        with self._lock:
+            ids = list(self._followers)
+        with self._database.reading() as session:
+            newest = repository.newest_event(session)
+            if newest == last:
+                return last
+            # some way back: transactions do not become visible in the order of their events' ids
+            ids = repository.tasks_with_news(session, ids, after=max(0, last - BATCH))
+        with self._lock:
+            for id in ids:
+                for bell in self._followers.get(id, ()):
+                    bell.put(None)
+        return newest

@@ -1,0 +1,119 @@
+"""What a submission may ask for, and the row and the message options that come of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import structlog
+from pydantic import ValidationError
+
+from app.core import clock
+from app.core.catalog import CATALOG, TaskSpec
+from app.core.config import TaskSettings
+from app.core.errors import InvalidPayload, UnknownTask
+from app.core.queues import Priority
+from app.db.models import TaskRun
+from app.schemas.task import Payload, State
+from app.services.messages import fingerprint
+from laneway import Durability, Unique, UniqueMode
+
+KEY_LIMIT = 200
+"""Bytes of an ordering key; a longer one is cut, and told apart by a digest."""
+IDEMPOTENCY = UUID("7d0d6f0e-3f4b-4f86-9c35-6b6f0c2f5d11")
+"""The namespace of ids made from idempotency keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a task is to be accepted. Times in seconds.
+
+    `id` or `idempotency_key`: the same one again, with the same payload, gives back the first handle.
+    `expires`: not started after so long, it never is. `unique`: one task with this key at a time, `unique_mode`
+    long; another is refused with DuplicateTask. `durability`: when the message counts as queued.
+    """
+
+    id: str | None = None
+    idempotency_key: str | None = None
+    priority: Priority | None = None
+    delay: float = 0
+    expires: float | None = None
+    unique: str | None = None
+    unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
+    unique_seconds: float = 0
+    tags: tuple[str, ...] = field(default=())
+    queue: str | None = None
+    durability: Durability = Durability.MEMORY
+
+    def task_id(self) -> str:
+        """The caller's id, one made from the idempotency key, or a new one."""
+        if self.id is not None:
+            return self.id
+        return str(uuid5(IDEMPOTENCY, self.idempotency_key) if self.idempotency_key is not None else uuid4())
+
+
+def spec_of(task: TaskSpec | str) -> TaskSpec:
+    """The catalog's entry. Raises UnknownTask."""
+    if isinstance(task, TaskSpec):
+        return task
+    if task not in CATALOG:
+        raise UnknownTask(task)
+    return CATALOG[task]
+
+
+def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
+    """The payload as its type. Raises InvalidPayload, naming each field and problem, never the values."""
+    if isinstance(payload, spec.payload):
+        return payload
+    try:
+        return spec.payload.model_validate(dict(payload))
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=False)
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
+        raise InvalidPayload(spec.name, problems) from None
+
+
+def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings) -> dict[str, Any]:
+    """The row of a submission."""
+    now, data = clock.now(), payload.model_dump(mode="json", exclude_none=True)
+    key = getattr(payload, spec.key) if spec.key else None
+    return {
+        "id": wish.task_id(), "name": spec.name, "queue": wish.queue or spec.queue,
+        "priority": int(spec.priority if wish.priority is None else wish.priority),
+        "key": ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
+        "payload": data, "fingerprint": fingerprint(spec.name, data),
+        "state": State.SCHEDULED if wish.delay > 0 else State.PENDING,
+        "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
+        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+        "tags": sorted(set(wish.tags)), "options": _options(wish),
+        "accepted_at": now, "published_at": now,
+        "due_at": _in(now, wish.delay) if wish.delay > 0 else None,
+        "expires_at": _in(now, wish.expires),
+    }  # fmt: skip
+
+
+def unique_of(run: TaskRun) -> Unique | None:
+    """The uniqueness that a row was submitted with."""
+    kept = run.options.get("unique")
+    return Unique(kept[0], UniqueMode(kept[1]), kept[2]) if kept else None
+
+
+def ordering_key(key: str) -> str:
+    """At most `KEY_LIMIT` bytes; different keys stay different."""
+    raw = key.encode("utf-8", "replace")
+    if len(raw) <= KEY_LIMIT:
+        return key
+    return f"{raw[: KEY_LIMIT - 33].decode('utf-8', 'ignore')}:{hashlib.sha256(raw).hexdigest()[:32]}"
+
+
+def _options(wish: Wish) -> dict[str, Any]:
+    if wish.unique is None:
+        return {}
+    return {"unique": [wish.unique, int(wish.unique_mode), round(wish.unique_seconds * 1000)]}
+
+
+def _in(now: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else now + timedelta(seconds=seconds)
