@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from app import cli_operate as operate
 from app import cli_views as views
-from app.core.config import Settings, load_settings
-from app.core.errors import ConfigError, PermanentError, PlatformError, WrongState
-from app.schemas.task import State
-from app.services.container import Services
+from app.cli_base import Id, Json, make_services, out, print_json, print_tasks, read_settings
+from app.cli_dead import dead
+from app.core.errors import ConfigError, PermanentError, PlatformError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Laneway: a distributed task platform on Celery.")  # fmt: skip
-dead = typer.Typer(no_args_is_help=True, help="Dead letters: tasks that failed for good, kept to be looked at.")
 cli.add_typer(dead, name="dead")
-
-out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
-"""Ids, errors and names of files are shown as they are: none of them is markup."""
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Id = Annotated[str, typer.Argument(help="The task's id.")]
-DEAD = (State.DEAD_LETTER, State.FAILED)
 
 
 @cli.command()
@@ -34,7 +25,7 @@ def up() -> None:
     """Start the whole platform: broker, migrations, workers, Beat, API, Flower. Ctrl-C stops it in good order."""
     from app.dev.up import up as start
 
-    raise typer.Exit(start(_settings()))
+    raise typer.Exit(start(read_settings()))
 
 
 @cli.command()
@@ -42,7 +33,7 @@ def down() -> None:
     """Stop the platform that `laneway up` started here."""
     from app.dev.up import down as stop
 
-    raise typer.Exit(stop(_settings()))
+    raise typer.Exit(stop(read_settings()))
 
 
 @cli.command()
@@ -50,7 +41,7 @@ def broker() -> None:
     """Run the embedded Valkey in the foreground (for Procfile)."""
     from app.dev.valkey import exec_broker
 
-    exec_broker(_settings())
+    exec_broker(read_settings())
 
 
 @cli.command()
@@ -58,7 +49,7 @@ def prepare(wait: Annotated[float, typer.Option(help="Seconds to wait for broker
     """Wait for broker and database, and bring the database's schema up to date."""
     from app.dev.prepare import prepare as get_ready
 
-    get_ready(_settings(), wait_seconds=wait)
+    get_ready(read_settings(), wait_seconds=wait)
 
 
 @cli.command()
@@ -66,13 +57,13 @@ def demo() -> None:
     """Send real work through the running platform (or start one for it), and show what became of it."""
     from app.dev.demo import run
 
-    raise typer.Exit(run(_settings(), out))
+    raise typer.Exit(run(read_settings(), out))
 
 
 @cli.command()
 def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text files, or folders of them.")]) -> None:
     """Add documents that replies may cite; one that is known already is replaced."""
-    services, refused = _services(), 0
+    services, refused = make_services(), 0
     for path in views.documents_in(paths):
         try:
             found = services.knowledge.ingest_file(path)
@@ -88,11 +79,11 @@ def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text fi
 @cli.command()
 def stats(as_json: Json = False) -> None:
     """What waits, runs and is dead, per queue; and what is wrong."""
-    services = _services()
+    services = make_services()
     services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
     queues, alerts = services.tasks.queues(), services.alerts.listing()
     if as_json:
-        return _print_json({"queues": {name: figures.model_dump() for name, figures in queues.items()},
+        return print_json({"queues": {name: figures.model_dump() for name, figures in queues.items()},
                             "alerts": [alert.message for alert in alerts]})  # fmt: skip
     out.print(views.queue_table(queues))
     for alert in alerts:
@@ -103,9 +94,9 @@ def stats(as_json: Json = False) -> None:
 @cli.command()
 def status(id: Id, as_json: Json = False) -> None:
     """One task: state, progress, result or error, and why it waits."""
-    found = _services().tasks.status(id)
+    found = make_services().tasks.status(id)
     if as_json:
-        return _print_json(found.model_dump(mode="json"))
+        return print_json(found.model_dump(mode="json"))
     out.print(views.task_details(found))
     return None
 
@@ -113,73 +104,47 @@ def status(id: Id, as_json: Json = False) -> None:
 @cli.command()
 def active(as_json: Json = False) -> None:
     """What is being worked on now."""
-    _print_tasks(_services().tasks.active(), as_json=as_json)
+    print_tasks(make_services().tasks.active(), as_json=as_json)
 
 
 @cli.command()
-def cancel(id: Id) -> None:
-    """Stop a task: a waiting one never runs, a running one is interrupted within seconds."""
-    answer = _services().tasks.cancel(id)
-    out.print("Cancelled; it will not run." if answer.cancelled else "It is running and was asked to stop.")
-
-
-@cli.command()
-def retry(id: Id) -> None:
-    """Run a finished task again, under its own id."""
-    _services().tasks.retry(id)
-    out.print(f"Queued again: {id}")
-
-
-@cli.command()
-def cleanup() -> None:
-    """Delete what is older than its retention, now."""
-    from app.core import clock
-
-    for kind, count in _services().retention.sweep(now=clock.now()).items():
-        out.print(f"{kind}: {count}")
-
-
-@dead.command("list")
-def dead_list(
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Permanent failures too, not only exhausted retries.")
-    ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
-    as_json: Json = False,
-) -> None:
-    """The dead letters, newest first."""
-    states = DEAD if failed else (State.DEAD_LETTER,)
-    _print_tasks(_services().tasks.dead(states=states, limit=limit), as_json=as_json)
-
-
-@dead.command("show")
-def dead_show(id: Id, as_json: Json = False) -> None:
-    """One dead letter with its payload, error and traceback."""
-    run = _services().tasks.details(id)
+def cancel(id: Id, as_json: Json = False) -> None:
+    """Stop a task: a waiting one never runs, a running one is asked to stop, and interrupted after a time of grace."""
+    answer = make_services().tasks.cancel(id)
     if as_json:
-        return _print_json(views.raw(run))
-    out.print(views.dead_details(run))
+        return print_json(answer.model_dump(mode="json"))
+    out.print("Cancelled; it will not run." if answer.cancelled else "It is running and was asked to stop.")
     return None
 
 
-@dead.command("requeue")
-def dead_requeue(
-    ids: Annotated[list[str] | None, typer.Argument(help="Task ids.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+@cli.command()
+def retry(id: Id, as_json: Json = False) -> None:
+    """Run a finished task again, as a new attempt of the same record."""
+    handle = make_services().tasks.retry(id)
+    if as_json:
+        return print_json(handle.model_dump(mode="json"))
+    out.print(f"Queued again: {id}")
+    return None
+
+
+@cli.command()
+def cleanup(
+    hours: Annotated[float | None, typer.Option(min=0, help="Tasks that ended longer ago; else as configured.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Send dead letters round again."""
-    if everything == bool(ids):
-        raise typer.BadParameter("name the task ids, or say --all")
-    tasks = _services().tasks
-    chosen = [task.task_id for task in tasks.dead(limit=10_000)] if everything else ids or []
-    for id in chosen:
-        state = tasks.details(id).state
-        if state not in DEAD:
-            raise WrongState(id, state, "requeued: it is no dead letter")
-    for id in chosen:
-        tasks.retry(id)
-        out.print(f"Queued again: {id}")
-    out.print(f"{len(chosen)} dead letters queued again.")
+    """Delete what is older than its retention, now."""
+    from app.core import clock
+
+    counts = make_services().retention.sweep(now=clock.now(), task_hours=hours)
+    if as_json:
+        return print_json(counts)
+    for kind, count in counts.items():
+        out.print(f"{kind}: {count}")
+    return None
+
+
+for command in (operate.search, operate.attempts, operate.watch, operate.audit, operate.flush, operate.worker):
+    cli.command()(command)
 
 
 def main() -> None:
@@ -202,29 +167,3 @@ def main() -> None:
 def _fail(sentence: str, code: int) -> int:
     typer.echo(sentence, err=True)
     return code
-
-
-def _settings() -> Settings:
-    return load_settings()
-
-
-def _services() -> Services:
-    config = _settings()  # before anything that reads settings when it is imported
-    from app.core.celery_app import celery_app
-    from app.core.logging import configure_logging, quiet
-    from app.db.migrate import upgrade
-
-    configure_logging(quiet(config.operation))
-    upgrade(config.storage.url)
-    return Services(config, celery_app)
-
-
-def _print_tasks(tasks: list[Any], *, as_json: bool) -> None:
-    if as_json:
-        return _print_json([task.model_dump(mode="json") for task in tasks])
-    out.print(views.task_table(tasks) if tasks else "None.")
-    return None
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))

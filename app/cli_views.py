@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group as Lines
+from rich.console import RenderableType
 from rich.pretty import Pretty
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.db.models import TaskRun
-from app.schemas.task import QueueFigures, State, TaskStatus
+from app.db.models import TaskEvent, TaskRun
+from app.db.repositories.search import Group
+from app.schemas.task import AttemptView, QueueFigures, State, TaskStatus
+from app.services.audit import Count
 
 COLOURS = {
     State.COMPLETED: "green", State.FAILED: "red", State.DEAD_LETTER: "bold red", State.CANCELLED: "yellow",
@@ -63,7 +67,7 @@ def dead_details(run: TaskRun) -> RenderableType:
     for name, value in raw(run).items():
         if name != "traceback" and value is not None:
             table.add_row(name, Pretty(value))
-    return Group(table, Text(run.traceback or "no traceback was kept"))
+    return Lines(table, Text(run.traceback or "no traceback was kept"))
 
 
 def raw(run: TaskRun) -> dict[str, Any]:
@@ -105,3 +109,61 @@ def alert_line(message: str, *, since: datetime) -> Text:
 
 def _count(number: int, style: str) -> Text:
     return Text(str(number), style=style if number else "")
+
+
+def group_table(groups: Sequence[Group]) -> Table:
+    """Groups of dead letters."""
+    table = Table("group", "task", "error", Column("count", justify="right"), "last", box=None, header_style="bold")
+    for group in groups:
+        table.add_row(group.group, group.name, f"{group.error_type}: {group.error}"[:80], str(group.count),
+                      moment(group.last_at) if group.last_at else "")  # fmt: skip
+    return table
+
+
+def attempt_table(attempts: Sequence[AttemptView]) -> Table:
+    """The attempts of a task."""
+    table = Table("attempt", "worker", "started", "seconds", "outcome", "error", box=None, header_style="bold")
+    for one in attempts:
+        took = f"{(one.ended_at - one.started_at).total_seconds():.2f}" if one.ended_at else ""
+        table.add_row(str(one.number), one.worker or "", moment(one.started_at), took, one.outcome or "running",
+                      f"{one.error_type}: {one.error}"[:80] if one.error else "")  # fmt: skip
+    return table
+
+
+def headline(event: TaskEvent) -> str:
+    """An event in a few words."""
+    data = event.data
+    said = data.get("worker") or data.get("outcome") or data.get("reason") or data.get("text") or ""
+    return f"{event.kind} {said}"[:60]
+
+
+def audit_table(found: Count) -> Table:
+    """Every state with its number, then what is missing."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("accepted", str(found.accepted))
+    for one in State:
+        table.add_row(f"  {one.value}", str(found.by_state.get(one, 0)))
+    waiting, leased = (sum(getattr(stats, name) for stats in found.engine.values()) for name in ("waiting", "leased"))
+    table.add_row("in the engine", f"{waiting} waiting, {leased} taken by workers")
+    table.add_row("events not recorded", str(found.unread))
+    for missing in found.unaccounted:
+        table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
+    for id in found.unknown:
+        table.add_row("unknown to the history", id)
+    return table
+
+
+def audit_data(found: Count) -> dict[str, Any]:
+    """The same for scripts."""
+    return {
+        "accepted": found.accepted, "by_state": {one.value: found.by_state.get(one, 0) for one in State},
+        "engine": {name: {"waiting": stats.waiting, "leased": stats.leased, "dead": stats.dead}
+                   for name, stats in found.engine.items()},
+        "unread_events": found.unread, "unaccounted": [plain(missing) for missing in found.unaccounted],
+        "unknown": found.unknown, "repaired": found.repaired, "balanced": found.balanced,
+    }  # fmt: skip
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as plain data."""
+    return {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.api import errors
 from app.api.middleware import BodyLimit, RequestContext
-from app.api.routers import analytics, conversations, health, webhooks
+from app.api.routers import analytics, conversations, dead_letters, health, tasks, webhooks
 from app.core.celery_app import celery_app
 from app.core.config import Settings, settings
 from app.core.logging import configure_logging
@@ -37,7 +37,7 @@ def create_app(config: Settings) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
     app.add_middleware(RequestContext)
-    for domain in (conversations, webhooks, analytics, health):
+    for domain in (conversations, webhooks, analytics, tasks, dead_letters, health):
         app.include_router(domain.router)
     _list_problems(app)
     return app

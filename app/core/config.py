@@ -95,6 +95,7 @@ class TaskSettings(Group):
     retry_delay: float = Field(60, alias="TASK_RETRY_DELAY", ge=0, le=86_400)
     retry_delay_max: float = Field(3600, alias="TASK_RETRY_DELAY_MAX", ge=0, le=86_400)
     max_queue_size: int = Field(10_000, alias="MAX_QUEUE_SIZE", ge=1)
+    max_dead_letters: int = Field(10_000, alias="MAX_DEAD_LETTERS", ge=1)
     max_unread_events: int = Field(100_000, alias="MAX_UNREAD_EVENTS", ge=100)
     cancel_grace: float = Field(2, alias="TASK_CANCEL_GRACE_SECONDS", ge=0, le=600)
     status_expiry_hours: int = Field(24, alias="TASK_STATUS_EXPIRY_HOURS", ge=1)

@@ -75,6 +75,13 @@ class Broker:
     def _options(self, run: TaskRun, durability: Durability) -> dict[str, Any]:
         return message_options(key=run.key, unique=unique_of(run), durability=durability, once=True)
 
+    def purge(self, queue: str) -> int:
+        """Throw away what waits in a queue; gives back how many. Raises Unsupported without the engine."""
+        if self.engine is None:
+            raise errors.Unsupported("an emptied queue", self._app.conf.broker_url.partition(":")[0])
+        with named_errors():
+            return self.engine.purge(queue)
+
     def prepare(self) -> None:
         """Set the limits of all queues."""
         with named_errors():

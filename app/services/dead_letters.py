@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from app.core import clock
@@ -27,7 +26,6 @@ from app.services.task_manager import TaskManager, still_valid
 log = logger(__name__)
 
 DEAD: Final = (State.DEAD_LETTER, State.FAILED)
-TRASH_KEPT: Final = timedelta(days=1)
 SAMPLES = 5
 PAGE = 200
 

@@ -10,11 +10,15 @@ from sqlalchemy.orm import Session
 
 from app.core.config import StorageSettings, TaskSettings
 from app.db.repositories import retention as repository
+from app.db.repositories import search
+from app.db.repositories.search import Filter
 from app.db.session import Database
+from app.schemas.task import State
 
 Progress = Callable[[float, str], None]
 """Told how far the sweep is (0 to 100) and what it does; what it raises stops the sweep between two batches."""
 
+TRASH_KEPT: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
 BATCH: Final = 500
@@ -41,12 +45,16 @@ class Retention:
     def __init__(self, database: Database, storage: StorageSettings, tasks: TaskSettings) -> None:
         self._database, self._storage, self._tasks = database, storage, tasks
 
-    def sweep(self, *, now: datetime, batch: int = BATCH, progress: Progress | None = None) -> dict[str, int]:
+    def sweep(
+        self, *, now: datetime, batch: int = BATCH, progress: Progress | None = None, task_hours: float | None = None
+    ) -> dict[str, int]:
         """Delete everything that is too old at `now`, `batch` rows a transaction; gives back the counts by kind.
+
+        `task_hours`: tasks that ended longer ago go, instead of what is configured.
 
         Unfinished tasks, open alerts and webhooks still to be processed stay, however old they are.
         """
-        steps = self._steps(now)
+        steps = self._steps(now, task_hours)
         counts = {step.kind: 0 for step in steps}
         for number, step in enumerate(steps):
             for taken in self._batches(step, batch):
@@ -55,15 +63,19 @@ class Retention:
                     progress(100 * number / len(steps), f"{step.kind}: {counts[step.kind]}")
         return counts
 
-    def _steps(self, now: datetime) -> list[Step]:
+    def _steps(self, now: datetime, task_hours: float | None) -> list[Step]:
         """In this order: messages before their conversations, events before the deliveries that they came in."""
         tasks, conversations, webhooks, reports = (
             now - timedelta(days=days)
             for days in (self._storage.keep_tasks, self._storage.keep_conversations, self._storage.keep_webhooks,
                          self._storage.keep_reports)
         )  # fmt: skip
+        if task_hours is not None:
+            tasks = now - timedelta(hours=task_hours)
         return [
             Step("tasks", repository.delete_tasks, tasks),
+            Step("trashed", search.delete_trashed, now - TRASH_KEPT),
+            Step("dead_letters", self._beyond_the_cap, now),
             Step("task_contents", repository.blank_tasks, now - timedelta(hours=self._tasks.status_expiry_hours)),
             Step("messages", repository.delete_messages, conversations),
             Step("conversations", repository.delete_conversations, conversations),
@@ -73,6 +85,11 @@ class Retention:
             Step("alerts", repository.delete_alerts, now - KEEP_CLOSED_ALERTS),
             Step("workers", repository.delete_workers, now - KEEP_SILENT_WORKERS),
         ]
+
+    def _beyond_the_cap(self, session: Session, *, before: datetime, limit: int) -> int:
+        del before
+        dead = Filter(states=(State.DEAD_LETTER,))
+        return search.delete_beyond(session, dead, most=self._tasks.max_dead_letters, limit=limit)
 
     def _batches(self, step: Step, size: int) -> Iterator[int]:
         """How many rows each batch took, until one is not full; every batch is committed before the next."""

@@ -6,8 +6,8 @@ An event's id is its place in the story, so that who was cut off goes on behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from threading import Event as Signal
 from threading import Lock, Thread
 from time import monotonic
@@ -23,6 +23,8 @@ from app.services.task_manager import TaskManager
 
 log = logger(__name__)
 
+Ring = Callable[[], object]
+
 LOOK_EVERY = 0.25
 """Seconds between two looks for what is new, while anybody follows."""
 BATCH = 500
@@ -33,7 +35,7 @@ class Stories:
 
     def __init__(self, database: Database, history: History, tasks: TaskManager) -> None:
         self._database, self._history, self._tasks = database, history, tasks
-        self._followers: dict[str, set[SimpleQueue[None]]] = {}
+        self._followers: dict[str, list[Ring]] = {}
         self._lock, self._wanted = Lock(), Signal()
         self._thread: Thread | None = None
 
@@ -48,53 +50,34 @@ class Stories:
         self._tasks.current(id)
         return self._events(id, after=after, limit=limit)
 
-    def follow(self, id: str, *, after: int = 0, silence: float = 15.0) -> Iterator[TaskEvent | None]:
-        """The story as it goes on, until the task is over; None after each `silence` seconds without news.
+    def news(self, id: str, *, after: int) -> tuple[Sequence[TaskEvent], bool]:
+        """What came behind that event, and whether that is all there will be. Raises UnknownTask."""
+        over = self._tasks.current(id).state in FINISHED  # asked first: what ends it is then among the events
+        page = self._events(id, after=after)
+        return page, over and len(page) < BATCH
 
-        Raises UnknownTask at once.
-        """
-        over = self._tasks.current(id).state in FINISHED
-        bell: SimpleQueue[None] = SimpleQueue()
-        self._add(id, bell)
-        try:
-            while True:
-                page = self._events(id, after=after)
-                yield from page
-                after = page[-1].seq if page else after
-                if over and len(page) < BATCH:
-                    return
-                if not page:
-                    yield from self._wait(bell, silence)
-                over = self._tasks.current(id).state in FINISHED
-        finally:
-            self._remove(id, bell)
-
-    def _wait(self, bell: SimpleQueue[None], seconds: float) -> Iterator[None]:
-        try:
-            bell.get(timeout=seconds)
-        except Empty:
-            yield None
-
-    def _events(self, id: str, *, after: int, limit: int = BATCH) -> Sequence[TaskEvent]:
-        with self._database.reading() as session:
-            return repository.events(session, id, after=after, limit=limit)
-
-    def _add(self, id: str, bell: SimpleQueue[None]) -> None:
+    @contextmanager
+    def listening(self, id: str, ring: Ring) -> Generator[None]:
+        """Have `ring` called from another thread whenever there is news of a task, while the block lasts."""
         with self._lock:
-            self._followers.setdefault(id, set()).add(bell)
+            self._followers.setdefault(id, []).append(ring)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = Thread(target=self._look, name="laneway-stories", daemon=True)
                 self._thread.start()
             self._wanted.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followers[id].remove(ring)
+                if not self._followers[id]:
+                    del self._followers[id]
+                if not self._followers:
+                    self._wanted.clear()
 
-    def _remove(self, id: str, bell: SimpleQueue[None]) -> None:
-        with self._lock:
-            bells = self._followers.get(id, set())
-            bells.discard(bell)
-            if not bells:
-                self._followers.pop(id, None)
-            if not self._followers:
-                self._wanted.clear()
+    def _events(self, id: str, *, after: int, limit: int = BATCH) -> Sequence[TaskEvent]:
+        with self._database.reading() as session:
+            return repository.events(session, id, after=after, limit=limit)
 
     def _look(self) -> None:
         last = 0
@@ -119,7 +102,6 @@ class Stories:
             # some way back: transactions do not become visible in the order of their events' ids
             ids = repository.tasks_with_news(session, ids, after=max(0, last - BATCH))
         with self._lock:
-            for id in ids:
-                for bell in self._followers.get(id, ()):
-                    bell.put(None)
+            for ring in [ring for id in ids for ring in self._followers.get(id, ())]:
+                ring()
         return newest

@@ -32,7 +32,8 @@ from app.core.logging import logger
 from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
 from app.db.repositories import history as stories
-from app.db.repositories import task_runs, workers
+from app.db.repositories import search, task_runs, workers
+from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
@@ -177,6 +178,39 @@ class TaskManager:
     def details(self, id: str) -> TaskRun:
         """The whole ledger row, payload and traceback included. Raises UnknownTask."""
         return self.current(id)
+
+    def search(
+        self, which: Filter, *, before: int | None = None, limit: int = 50
+    ) -> tuple[list[TaskStatus], int | None]:
+        """Tasks, newest first, and where the next page begins."""
+        self._history.catch_up_quietly()
+        with self._database.reading() as session:
+            page = search.page(session, which, before=before, limit=limit)
+        return [describe(run) for run in page], page[-1].seq if len(page) == limit else None
+
+    def counts(self) -> dict[State, int]:
+        """State → how many tasks, in the whole history."""
+        with self._database.reading() as session:
+            return search.counts_by_state(session, Filter())
+
+    def delete(self, id: str) -> None:
+        """Forget a task that is over; a waiting one is cancelled first. Raises UnknownTask, WrongState."""
+        run = self.current(id)
+        if run.state in WAITING:
+            self.cancel(id)
+        with self._database.transaction() as session:
+            run = _found(session, id, lock=True)
+            if run.state not in FINISHED:
+                raise WrongState(id, run.state, "deleted before it is over")
+            session.delete(run)
+        self._tidy(self._broker.discard, run)
+
+    def flush(self, queue: str) -> int:
+        """Cancel everything that waits in a queue; gives back how many. Without the engine: Unsupported."""
+        number = self._broker.purge(queue)
+        self._history.catch_up_quietly()
+        log.warning("queue flushed", queue=queue, tasks=number)
+        return number
 
     def runs(self, ids: Sequence[str]) -> list[TaskStatus]:
         """Those of these tasks that are known, in the order of submission."""

@@ -24,6 +24,7 @@ from laneway import (
     UnknownMessage,
     Verdict,
 )
+from tests.integration.engine.books import Item
 from tests.integration.engine.clock import CLOCK_LUA, set_clock
 from tests.integration.engine.dump import assert_expiring, assert_same, server_dump
 from tests.integration.engine.ledger import Ledger
@@ -155,15 +156,25 @@ class EngineMachine(RuleBasedStateMachine):
     def conclude(self, data: st.DataObject, verdict: Verdict, delay_ms: int) -> None:
         self._conclude(*data.draw(st.sampled_from(self.leases[-6:])), verdict, delay_ms)
 
-    @precondition(lambda self: self.leases)
-    @rule(data=st.data(), verdict=verdicts, delay_ms=st.sampled_from((0, 0, 600)), cancelled=st.booleans())
-    def run(self, data: st.DataObject, verdict: Verdict, delay_ms: int, cancelled: bool) -> None:
-        """A whole attempt, and a cancel in it; what comes of the verdict is for other rules."""
-        delivery, fence = data.draw(st.sampled_from(self.leases[-3:]))
-        self._begin(delivery, fence, repeated=False)
-        if cancelled:
-            self.cancel(delivery.queue, delivery.stored.message.task_id)
-        self._conclude(delivery, fence, verdict, delay_ms)
+    @precondition(lambda self: self._held())
+    @rule(
+        data=st.data(),
+        verdict=st.none() | verdicts,
+        delay_ms=st.sampled_from((0, 0, 600)),
+        cancelled=st.sampled_from(("", "", "", "before", "within")),
+    )
+    def run(self, data: st.DataObject, verdict: Verdict | None, delay_ms: int, cancelled: str) -> None:
+        """An attempt, perhaps a cancel in it, and how it ends: chance alone finds these in one piece too rarely."""
+        delivery, fence = data.draw(st.sampled_from(self._held()))
+        task = delivery.stored.message.task_id
+        if cancelled == "before":
+            self.cancel(delivery.queue, task)
+        for repeated in (False, True):
+            self._begin(delivery, fence, repeated=repeated)
+        if cancelled == "within":
+            self.cancel(delivery.queue, task)
+        if verdict:
+            self._conclude(delivery, fence, verdict, delay_ms)
         match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "go on"))):
             case "ack":
                 assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
@@ -314,6 +325,13 @@ class EngineMachine(RuleBasedStateMachine):
     def _conclude(self, delivery: Delivery, fence: int, verdict: Verdict, delay_ms: int) -> None:
         expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
         assert self.engine.conclude(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
+
+    def _held(self) -> list[tuple[Delivery, int]]:
+        return [
+            (delivery, fence)
+            for delivery, fence in self.leases[-12:]
+            if isinstance(self.model.settle(delivery.queue, delivery.id, fence), Item)
+        ]
 
     def _some(self, data: st.DataObject) -> list[tuple[Delivery, int]]:
         """Some leases, new and old, of which some may have been lost long ago; no message twice."""

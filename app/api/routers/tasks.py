@@ -1,0 +1,155 @@
+"""Tasks of any type: submit, search, follow, stop, repeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.deps import ServicesDep, TaskId
+from app.api.errors import problems
+from app.core import clock
+from app.core.queues import Priority
+from app.db.repositories.search import Filter
+from app.schemas.history import Stats, TaskRequest, UniqueFor
+from app.schemas.task import AttemptView, CancelAnswer, State, TaskHandle, TaskPage, TaskStatus
+from app.services.container import Services
+from app.services.describing import describe_attempt, describe_event
+from app.services.submission import Wish
+from laneway import Durability, UniqueMode
+
+router = APIRouter(tags=["tasks"])
+
+MODES = {UniqueFor.START: UniqueMode.UNTIL_START, UniqueFor.DONE: UniqueMode.UNTIL_DONE,
+         UniqueFor.TIME: UniqueMode.FOR_TIME}  # fmt: skip
+LONGEST_SILENCE = 5.0
+"""Seconds after which a follower looks by itself."""
+Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+
+
+@router.post("/tasks", status_code=202, response_description="Accepted",
+             responses={200: {"model": TaskHandle, "description": "It had been accepted before"},
+                        **problems(404, 409, 429)})  # fmt: skip
+def submit(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
+    """Accept a task of any type."""
+    handle = services.tasks.submit(body.name, body.payload, wish=_wish(body))
+    response.status_code = 202 if handle.created else 200
+    return handle
+
+
+@router.get("/tasks", responses=problems())
+def search(
+    services: ServicesDep,
+    state: Annotated[list[State] | None, Query()] = None,
+    type: Annotated[Short, Query(description="The task's name")] = None,
+    queue: Short = None,
+    key: Short = None,
+    tag: Short = None,
+    error: Annotated[Short, Query(description="Part of the error's text")] = None,
+    since: Annotated[datetime | None, Query(description="Accepted at or after")] = None,
+    until: Annotated[datetime | None, Query(description="Accepted before")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> TaskPage:
+    """Tasks, newest first."""
+    which = Filter(states=tuple(state or ()), name=type, queue=queue, key=key, tag=tag, error=error,
+                   since=clock.aware(since), until=clock.aware(until))  # fmt: skip
+    tasks, following = services.tasks.search(which, before=before, limit=limit)
+    return TaskPage(tasks=tasks, next=following)
+
+
+@router.get("/tasks/{task_id}", responses=problems(404, 410))
+def one(task_id: TaskId, services: ServicesDep) -> TaskStatus:
+    """One task: state, progress, result or error, attempts, queue, times, and why it waits."""
+    return services.tasks.status(task_id)
+
+
+@router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
+def delete(task_id: TaskId, services: ServicesDep) -> None:
+    """Forget a task that is over, with its history; a waiting one is cancelled first. A running one: 409, cancel it."""
+    services.tasks.delete(task_id)
+
+
+@router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
+def cancel(task_id: TaskId, services: ServicesDep) -> CancelAnswer:
+    """Stop a task: a waiting one never runs; a running one is asked to stop, and interrupted after a time of grace."""
+    return services.tasks.cancel(task_id)
+
+
+@router.post("/tasks/{task_id}/retry", status_code=202, responses=problems(404, 409))
+def retry(task_id: TaskId, services: ServicesDep) -> TaskHandle:
+    """Run a task again that is over, as a new attempt of the same record."""
+    return services.tasks.retry(task_id)
+
+
+@router.get("/tasks/{task_id}/attempts", responses=problems(404))
+def attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
+    """Each attempt: worker, times, outcome, error."""
+    return [describe_attempt(attempt) for attempt in services.stories.attempts(task_id)]
+
+
+def _known(task_id: TaskId, services: ServicesDep) -> None:
+    services.tasks.current(task_id)
+
+
+@router.get("/tasks/{task_id}/events", response_class=EventSourceResponse, dependencies=[Depends(_known)],
+            responses=problems(404))  # fmt: skip
+async def events(
+    task_id: TaskId, services: ServicesDep, last_event_id: Annotated[str | None, Header(max_length=20)] = None
+) -> AsyncIterator[ServerSentEvent]:
+    """The task's story as it goes on (server-sent events): progress, its log lines, attempts, the outcome.
+
+    Ends when the task is over. `Last-Event-ID` goes on behind that event.
+    """
+    after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+    loop, bell = asyncio.get_running_loop(), asyncio.Event()
+    with services.stories.listening(task_id, partial(loop.call_soon_threadsafe, bell.set)):
+        while True:
+            bell.clear()
+            page, over = await run_sync(partial(services.stories.news, task_id, after=after))
+            for event in page:
+                after = event.seq
+                view = describe_event(event)
+                yield ServerSentEvent(id=str(view.id), event=view.kind, data=view.model_dump(mode="json"))
+            if over:
+                return
+            await _rung(bell)
+
+
+@router.get("/stats", responses=problems())
+def stats(services: ServicesDep) -> Stats:
+    """Queues, states, workers, and how far the history is behind."""
+    return gather_stats(services)
+
+
+def gather_stats(services: Services) -> Stats:
+    """Everything at one moment."""
+    queues = services.tasks.queues()
+    return Stats(
+        queues=queues, tasks={state.value: number for state, number in services.tasks.counts().items()},
+        unread_events=sum(services.history.unread().values()), unread_limit=services.settings.tasks.max_unread_events,
+        workers=services.tasks.live_workers(), timestamp=clock.now(),
+    )  # fmt: skip
+
+
+async def _rung(bell: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(bell.wait(), LONGEST_SILENCE)
+    except TimeoutError:
+        return
+
+
+def _wish(body: TaskRequest) -> Wish:
+    unique = body.unique
+    return Wish(
+        id=body.id, idempotency_key=body.idempotency_key, delay=body.delay, expires=body.expires,
+        priority=Priority[body.priority.name] if body.priority else None, tags=tuple(body.tags),
+        unique=unique.key if unique else None, unique_seconds=unique.seconds if unique else 0,
+        unique_mode=MODES[unique.until if unique else UniqueFor.DONE], durability=Durability(body.durability.value),
+    )  # fmt: skip

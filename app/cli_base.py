@@ -1,0 +1,49 @@
+"""What the commands share: the console, the services, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from app import cli_views as views
+from app.core.config import Settings, load_settings
+from app.services.container import Services
+
+out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+"""Ids, errors and names of files are shown as they are: none of them is markup."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Id = Annotated[str, typer.Argument(help="The task's id.")]
+
+
+def read_settings() -> Settings:
+    """The settings, or one readable error."""
+    return load_settings()
+
+
+def make_services() -> Services:
+    """The services, on a database that is up to date."""
+    config = read_settings()  # before anything that reads settings when it is imported
+    from app.core.celery_app import celery_app
+    from app.core.logging import configure_logging, quiet
+    from app.db.migrate import upgrade
+
+    configure_logging(quiet(config.operation))
+    upgrade(config.storage.url)
+    return Services(config, celery_app)
+
+
+def print_tasks(tasks: list[Any], *, as_json: bool) -> None:
+    """A table of tasks."""
+    if as_json:
+        return print_json([task.model_dump(mode="json") for task in tasks])
+    out.print(views.task_table(tasks) if tasks else "None.")
+    return None
+
+
+def print_json(data: Any) -> None:
+    """For scripts."""
+    typer.echo(json.dumps(data, indent=2))

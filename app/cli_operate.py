@@ -1,0 +1,147 @@
+"""Commands of an operator: watch, search, audit, flush, worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app import cli_views as views
+from app.cli_base import Id, Json, make_services, out, print_json, print_tasks
+from app.core import clock
+from app.core.queues import QUEUES
+from app.db.models import TaskEvent
+from app.db.repositories.search import Filter
+from app.schemas.task import State
+from app.services.describing import describe_attempt, describe_event
+
+GOOD = (State.COMPLETED,)
+
+
+def search(
+    state: Annotated[list[State] | None, typer.Option(help="May be given several times.")] = None,
+    name: Annotated[str | None, typer.Option()] = None,
+    queue: Annotated[str | None, typer.Option()] = None,
+    key: Annotated[str | None, typer.Option(help="Ordering key, for example conversation_id:c-1.")] = None,
+    tag: Annotated[str | None, typer.Option()] = None,
+    error: Annotated[str | None, typer.Option(help="Part of the error's text.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Accepted before (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    as_json: Json = False,
+) -> None:
+    """Find tasks, newest first."""
+    which = Filter(states=tuple(state or ()), name=name, queue=queue, key=key, tag=tag, error=error,
+                   since=clock.aware(since), until=clock.aware(until))  # fmt: skip
+    print_tasks(make_services().tasks.search(which, limit=limit)[0], as_json=as_json)
+
+
+def attempts(id: Id, as_json: Json = False) -> None:
+    """Each attempt at a task: worker, times, outcome, error."""
+    found = [describe_attempt(attempt) for attempt in make_services().stories.attempts(id)]
+    if as_json:
+        return print_json([attempt.model_dump(mode="json") for attempt in found])
+    out.print(views.attempt_table(found) if found else "It has not been started.")
+    return None
+
+
+def watch(id: Id, as_json: Json = False) -> None:
+    """Follow a task until it is over: a bar, its log lines and its outcome. Exit code 0: completed, 1: not."""
+    services = make_services()
+    bell, after, over = Event(), 0, False
+    columns = (
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=out, disable=as_json) as bar, services.stories.listening(id, bell.set):
+        shown = bar.add_task("waiting", total=100)
+        while not over:
+            bell.clear()
+            page, over = services.stories.news(id, after=after)
+            for event in page:
+                after = event.seq
+                if as_json:
+                    print_json(describe_event(event).model_dump(mode="json"))
+                else:
+                    _show(bar, shown, event)
+            if not over:
+                bell.wait(2)
+    status = services.tasks.status(id)
+    if not as_json:
+        out.print(views.task_details(status))
+    raise typer.Exit(0 if status.status in GOOD else 1)
+
+
+def audit(
+    repair: Annotated[bool, typer.Option("--repair", help="Send again what the broker does not have.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count every task that was ever accepted, compare history and engine, and name what is missing.
+
+    Exit code 0: everything is accounted for (or was repaired), 1: not.
+    """
+    found = make_services().audit.count(repair=repair)
+    left = len(found.unaccounted) - found.repaired + len(found.unknown)
+    if as_json:
+        print_json(views.audit_data(found))
+    else:
+        out.print(views.audit_table(found))
+        out.print(f"unaccounted: {left}" + (f" ({found.repaired} repaired)" if found.repaired else ""))
+    raise typer.Exit(1 if left else 0)
+
+
+def flush(
+    queue: Annotated[str, typer.Argument(help="The queue to empty.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel everything that waits in a queue; what runs goes on. The history says what was cancelled."""
+    if queue not in QUEUES:
+        raise typer.BadParameter(f"no such queue; there are {', '.join(QUEUES)}")
+    if not yes:
+        typer.confirm(f"Cancel everything that waits in {queue!r}?", abort=True)
+    number = make_services().tasks.flush(queue)
+    if as_json:
+        return print_json({"queue": queue, "cancelled": number})
+    out.print(f"{number} tasks cancelled.")
+    return None
+
+
+def worker(
+    queues: Annotated[str, typer.Option("--queues", "-Q", help="Comma-separated.")] = ",".join(QUEUES),
+    name: Annotated[str, typer.Option("--name", "-n")] = "worker",
+    pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads, solo or gevent.")] = "prefork",
+    concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1)] = None,
+) -> None:
+    """Start one worker in the foreground; Ctrl-C stops it in good order."""
+    unknown = [queue for queue in queues.split(",") if queue not in QUEUES]
+    if unknown:
+        raise typer.BadParameter(f"no such queue: {', '.join(unknown)}; there are {', '.join(QUEUES)}")
+    argv = [sys.executable, "-m", "celery", "-A", "app.core.celery_app:celery_app", "worker", "-Q", queues,
+            "-n", f"{name}@%h", "-P", pool]  # fmt: skip
+    if concurrency is not None:
+        argv += ["-c", str(concurrency)]
+    os.execv(sys.executable, argv)  # noqa: S606  the worker takes this process's place, and its signals
+
+
+def _show(bar: Progress, shown: Any, event: TaskEvent) -> None:
+    data = event.data
+    if event.kind == "progress":
+        bar.update(shown, completed=data.get("percent", 0), description=data.get("message") or "")
+        return
+    bar.update(shown, description=views.headline(event))
+    if event.kind == "log":
+        bar.console.print(f"{event.at:%H:%M:%S} {data.get('level', '')}: {data.get('text', '')}")
+    elif event.kind == "end":
+        if data.get("state") == State.COMPLETED:
+            bar.update(shown, completed=100)
+        bar.console.print(
+            f"{event.at:%H:%M:%S} attempt {event.attempt}: {data.get('outcome')} {data.get('error') or ''}"
+        )
