@@ -22,14 +22,16 @@ from redis.exceptions import RedisError
 
 import laneway
 from app.core import errors
-from app.core.celery_app import ENGINE
 from app.core.logging import URL_LOGIN
-from app.core.queues import QUEUES
+from app.core.queues import ENGINE, QUEUES
 from app.db.models import TaskRun
 from laneway import Durability, Engine, Found, QueueStats, message_options
 
 LEDGER_HEADER = "laneway-ledger"
 """Marks messages whose task is in the ledger: one that is no longer there was withdrawn, and is not run."""
+
+CONFIRM_SECONDS = 5
+"""How long RabbitMQ may take to say that it has a message; other brokers say so at once."""
 
 
 class Broker:
@@ -64,6 +66,7 @@ class Broker:
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
                 ignore_result=True, headers={"ignore_result": False, LEDGER_HEADER: True, **options},
+                **self._confirming,
             )  # fmt: skip
 
     def prepare(self) -> None:
@@ -115,6 +118,11 @@ class Broker:
         if self.engine is not None and queue not in self._bounded:
             self.engine.bound(queue, self._max_queue_size)
             self._bounded.add(queue)
+
+    @cached_property
+    def _confirming(self) -> dict[str, Any]:
+        asked: Any = self._app.conf.broker_transport_options.get("confirm_publish")
+        return {"confirm_timeout": CONFIRM_SECONDS} if asked else {}
 
     @cached_property
     def _zero_goes_first(self) -> bool:

@@ -28,7 +28,7 @@ from app.core.retry import RetryPolicy
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, workers
 from app.db.session import Database
-from app.schemas.task import State
+from app.schemas.task import WAITING, State
 from app.services.task_manager import TaskManager
 
 log = logger(__name__)
@@ -80,7 +80,7 @@ class Executions:
 
         `lost_attempt`: the number of an attempt that is over for certain, though its worker lives.
         """
-        for _ in range(2):
+        for _ in range(3):
             with self._database.transaction() as session:
                 run = task_runs.claim(session, id, worker=worker, now=clock.now())
                 known = run or task_runs.find(session, id)
@@ -89,6 +89,8 @@ class Executions:
                 return run
             if known is None:
                 return Refused("it is not in the ledger")
+            if known.state in WAITING:
+                continue  # it was taken over, or settled for a retry, between the two looks
             if known.state != State.PROCESSING:
                 return Refused(f"it is {known.state}")
             if busy and known.attempts != lost_attempt:
@@ -105,13 +107,15 @@ class Executions:
                         attempt=run.attempts, now=state)  # fmt: skip
         return state
 
-    def bury(self, run: TaskRun, error: PlatformError) -> None:
-        """Settle a task whose message the broker made a dead letter."""
+    def bury(self, run: TaskRun, error: PlatformError) -> bool:
+        """Settle a task whose message the broker made a dead letter; False when it has moved on since."""
         values = {"state": State.DEAD_LETTER, "finished_at": clock.now(), "error": str(error)[:ERROR_LIMIT],
                   "error_type": type(error).__name__}  # fmt: skip
         with self._database.transaction() as session:
-            task_runs.bury(session, run, **values)
-        log.warning("task buried by the broker", task_id=run.id, task=run.name, error=str(error))
+            buried = task_runs.bury(session, run, **values)
+        if buried:
+            log.warning("task buried by the broker", task_id=run.id, task=run.name, error=str(error))
+        return buried
 
     def adopt(self, values: dict[str, Any]) -> None:
         """Enter a task into the ledger that came by another way than the task manager (Beat, a shell)."""

@@ -17,12 +17,12 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, PlatformError, Undeliverable
+from app.core.errors import Conflict, PlatformError, QueueFull, Undeliverable
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
 from app.db.session import Database
-from app.schemas.task import State
+from app.schemas.task import WAITING, State
 from app.services import webhooks as webhook_service
 from app.services.broker import Broker
 from app.services.executions import Executions
@@ -124,12 +124,18 @@ class Steward(Thread):
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
             found = self._broker.find(queue, [run.id for run in runs])
-            for run, place in zip(runs, found or (), strict=found is not None):
-                mended += self._mend(run, place)
+            try:
+                for run, place in zip(runs, found or (), strict=found is not None):
+                    mended += self._mend(run, place)
+            except QueueFull as error:  # what is left of it waits for room; other queues do not
+                log.warning("lost tasks not sent now", queue=queue, error=str(error))
         return mended
 
     def _mend(self, run: TaskRun, found: Found | None) -> bool:
         """Put right what the broker lost or gave up; everything else is on its way."""
+        if found is not None and found.state is Place.DEAD and run.state in WAITING and run.published_at is None:
+            self._broker.discard(run.queue, run.id)  # buried before the task was reopened, and not sent since
+            found = None
         if found is None and run.state == State.PROCESSING:
             return self._executions.take_over(run) is not None
         if found is None:
@@ -139,8 +145,7 @@ class Steward(Thread):
             return sent
         if found.state is Place.DEAD:
             reason = found.burial.reason if found.burial else "unknown"
-            self._executions.bury(run, Undeliverable(reason, found.burial.error if found.burial else ""))
-            return True
+            return self._executions.bury(run, Undeliverable(reason, found.burial.error if found.burial else ""))
         return False
 
     def _attempt(self, job: Callable[[], object]) -> None:

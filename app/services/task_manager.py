@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -78,8 +78,8 @@ class TaskManager:
         with self._database.transaction() as session:
             run = self._accept(session, values)
         if isinstance(run, TaskHandle):
-            if durability is not Durability.MEMORY and run.state in WAITING:
-                self._broker.publish(self.details(run.task_id), delay=delay, durability=durability)
+            if durability is not Durability.MEMORY:
+                self._confirm(run.task_id, durability)
             return run
         self._publish_or_withdraw(run, delay=delay, durability=durability)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
@@ -109,7 +109,7 @@ class TaskManager:
                 raise WrongState(id, run.state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)
         if state is State.CANCELLED:
-            self._tidy(self._broker.withdraw, run)
+            self._withdraw(run)
         return CancelAnswer(task_id=id, status=state, cancelled=state is State.CANCELLED)
 
     def retry(self, id: str) -> TaskHandle:
@@ -119,10 +119,9 @@ class TaskManager:
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "retried")
             _still_valid(run)
-            task_runs.reopen(session, id, now=clock.now())
+            task_runs.reopen(session, id)
             session.refresh(run)
-        self._tidy(self._broker.discard, run)
-        self.send_or_later(run)
+        self._send_anew(run)
         log.info("task retried by hand", task_id=id, task=run.name)
         return TaskHandle(task_id=id, state=State.PENDING, created=True)
 
@@ -132,7 +131,7 @@ class TaskManager:
         with self._database.transaction() as session:
             mine = task_runs.publish_again(session, run, now=now)
         if mine:
-            self._broker.publish(run, delay=(run.due_at - now).total_seconds() if run.due_at else 0)
+            self._broker.publish(run, delay=_time_left(run))
         return mine
 
     def send_or_later(self, run: TaskRun, *, delay: float = 0) -> None:
@@ -192,15 +191,31 @@ class TaskManager:
     def _publish_or_withdraw(self, run: TaskRun, *, delay: float, durability: Durability) -> None:
         try:
             self._broker.publish(run, delay=delay, durability=durability)
-        except (BrokerUnavailable, QueueFull, Unsupported):
+        except (BrokerUnavailable, QueueFull, Unsupported) as error:
             with self._database.transaction() as session:
                 withdrawn = task_runs.withdraw(session, run)
             if withdrawn:
+                if isinstance(error, Unsupported):  # found out when the message was there already
+                    self._withdraw(run)
                 raise
 
-    def _tidy(self, away: Callable[[str, str], None], run: TaskRun) -> None:
+    def _confirm(self, id: str, durability: Durability) -> None:
+        """Ask the broker again for what it did not confirm; it knows the message. A started task has had it."""
+        run = self.details(id)
+        if run.state in WAITING and not run.attempts:
+            self._broker.publish(run, delay=_time_left(run), durability=durability)
+
+    def _send_anew(self, run: TaskRun) -> None:
+        """Send a reopened task, once its buried message is gone; if that fails now, the steward does it."""
         try:
-            away(run.queue, run.id)
+            self._broker.discard(run.queue, run.id)
+            self.send(run)
+        except (BrokerUnavailable, QueueFull) as error:
+            log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
+
+    def _withdraw(self, run: TaskRun) -> None:
+        try:
+            self._broker.withdraw(run.queue, run.id)
         except BrokerUnavailable as error:
             log.warning("its message stays, and will not be run", task_id=run.id, error=str(error))
 
@@ -316,6 +331,11 @@ def _shown(run: TaskRun) -> State:
     if run.state == State.SCHEDULED and run.due_at and run.due_at <= clock.now():
         return State.PENDING
     return State(run.state)
+
+
+def _time_left(run: TaskRun) -> float:
+    """Seconds until it is due."""
+    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
 def _ordering_key(key: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
 
 from app.core.catalog import TaskSpec
@@ -56,6 +56,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
 
     abstract = True
     typing = False
+    max_retries = None  # Celery's own count, of deliveries that were put off
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
     schedule: tuple[float, ...] | None = None
@@ -111,16 +112,24 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
         return self._answer(state, outcome)
 
     def _claim(self) -> TaskRun | Refused:
-        lost: object = (self.request.headers or {}).get(LOST_ATTEMPT_HEADER)
         return self.services.executions.claim(
-            self.id, worker=str(self.request.hostname), lost_attempt=lost if isinstance(lost, int) else 0
+            self.id, worker=str(self.request.hostname), lost_attempt=self._lost_attempt
         )
+
+    @property
+    def _lost_attempt(self) -> int:
+        """The attempt that an earlier delivery of this message could not settle, or 0."""
+        lost: object = (self.request.headers or {}).get(LOST_ATTEMPT_HEADER)
+        return lost if isinstance(lost, int) else 0
 
     def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
         """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
         log.warning("delivered again later", task=self.name, seconds=AGAIN_AFTER, reason=why)
-        headers = {**(self.request.headers or {}), LOST_ATTEMPT_HEADER: lost_attempt}
-        raise self.retry(countdown=AGAIN_AFTER, max_retries=None, headers=headers)
+        headers = {**(self.request.headers or {}), LOST_ATTEMPT_HEADER: lost_attempt or self._lost_attempt}
+        try:
+            raise self.retry(countdown=AGAIN_AFTER, headers=headers)
+        except Reject as error:  # the broker is away, too; as Celery has it, the message would be buried
+            raise Reject(error.reason, requeue=True) from error
 
     @property
     def _running(self) -> TaskRun:

@@ -92,8 +92,8 @@ def settle(session: Session, run: TaskRun, **values: Any) -> bool:
 
 def bury(session: Session, run: TaskRun, **values: Any) -> bool:
     """Write down that the broker gave a task up; False when it has moved on since `run` was read."""
-    unchanged = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts)
-    return _changed(session.execute(update(TaskRun).where(unchanged, TaskRun.state.in_(UNFINISHED)).values(**values)))
+    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, _as_sent(run))
+    return _changed(session.execute(update(TaskRun).where(same, TaskRun.state.in_(UNFINISHED)).values(**values)))
 
 
 def asked_to_stop(session: Session, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
@@ -125,8 +125,8 @@ def request_cancel(session: Session, id: str) -> bool:
     return _move(session, id, State.PROCESSING, cancel_requested=True)
 
 
-def reopen(session: Session, id: str, *, now: datetime) -> bool:
-    """Put a finished task back at the start, attempts uncounted, its history of errors cleared."""
+def reopen(session: Session, id: str) -> bool:
+    """Put a finished task back at the start, not sent yet, attempts uncounted, its history of errors cleared."""
     return _move(
         session,
         id,
@@ -144,23 +144,20 @@ def reopen(session: Session, id: str, *, now: datetime) -> bool:
         started_at=None,
         finished_at=None,
         due_at=None,
-        published_at=now,
+        published_at=None,
     )
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
     """Note that a waiting task is sent (again); False when somebody else did so since `run` was read."""
-    unchanged = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
-    return _changed(
-        session.execute(
-            update(TaskRun).where(TaskRun.id == run.id, TaskRun.state == run.state, unchanged).values(published_at=now)
-        )
-    )
+    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, _as_sent(run))
+    return _changed(session.execute(update(TaskRun).where(same).values(published_at=now)))
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
-    """Tasks that were last sent or started before `moment` and are not over, in the order of submission."""
-    waiting = and_(TaskRun.state.in_(WAITING), TaskRun.published_at < moment)
+    """Tasks that were last sent (or never) or started before `moment` and are not over, in order of submission."""
+    sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
+    waiting = and_(TaskRun.state.in_(WAITING), sent)
     running = and_(TaskRun.state == State.PROCESSING, TaskRun.started_at < moment)
     statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
     return _page(session, statement, limit)
@@ -208,6 +205,11 @@ def _owns(run: TaskRun) -> ColumnElement[bool]:
         TaskRun.attempts == run.attempts,
         TaskRun.started_at == run.started_at,
     )
+
+
+def _as_sent(run: TaskRun) -> ColumnElement[bool]:
+    """Whether it has not been sent, nor reopened, since `run` was read."""
+    return TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
 
 
 def _move(session: Session, id: str, *states: State, **values: Any) -> bool:
