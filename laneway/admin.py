@@ -34,7 +34,7 @@ class Peeked:
 class Found:
     """Where a task's newest message is.
 
-    `position` in ready from 0; `owner` of the lease; `behind`: the head of its key; `burial` of a dead letter.
+    `position` in ready from 0; `owner` of the lease; `behind`: the task at its key's head; `burial` of a dead letter.
     """
 
     stored: Stored

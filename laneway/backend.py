@@ -141,12 +141,12 @@ class ResultBackend(RedisBackend):
     # --- keys and values, as Celery's backends have them
 
     def get(self, key: bytes) -> bytes | None:
-        """What is stored there."""
-        return self.ensure(self.results.get, (key,))
+        """What is stored there. Not tried again for long: Celery does that where it wants to wait."""
+        return self.results.get(key)
 
     def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """What is stored there, in order."""
-        values: Any = self.ensure(self.results.call, ("MGET", *keys)) if keys else []
+        values: Any = self.results.call("MGET", *keys) if keys else []
         return values
 
     def set(self, key: bytes, value: Any, expires: int | None = None, **retry_policy: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import sys
 import time
 import uuid
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_FETCH = 256
+FETCH_SECONDS = 0.05
+"""The longest a fetch is put off while less than half of what a channel may hold is free and tasks wait here."""
 _tags = itertools.count(1)
 
 
@@ -45,12 +48,18 @@ class QoS(virtual.QoS):
 
     def room(self) -> int:
         """How many more messages the channel may hold."""
-        if not self.can_consume():
+        if not self.can_consume() or self._leases.congested:
             return 0
         if "can_consume" in self.__dict__:  # Celery's worker_disable_prefetch asks before each message
             return 1
         estimate = self.can_consume_max_estimate()
-        return MAX_FETCH if estimate is None else min(estimate, MAX_FETCH)
+        room = MAX_FETCH if estimate is None else min(estimate, MAX_FETCH)
+        kept, prefetch = self._leases.kept, self.prefetch_count or 0
+        if kept and self._leases.prefetch and prefetch:
+            room = max(0, min(room, self._leases.prefetch - kept - len(self.held)))
+        elif prefetch and not kept:
+            self._leases.prefetch = prefetch  # Celery has another one for a while after a cut
+        return room
 
     def ack(self, delivery_tag: str) -> None:
         """End the message."""
@@ -142,7 +151,7 @@ class Channel(virtual.Channel):
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self.pending: deque[tuple[Delivery, str]] = deque()
-        self.look_at = 0.0
+        self.look_at = self._fetched_at = 0.0
         self.lanes: Lanes | None = None
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
@@ -251,6 +260,19 @@ class Channel(virtual.Channel):
         transport.leases.hold(deliveries[0], since=asked)
         return self._hand_out(deliveries[0], no_ack=no_ack)
 
+    def fetch_at(self) -> float:
+        """When to fetch next (monotonic seconds; infinite: not before there is room).
+
+        At once when half is free or fewer tasks wait here than run; else a little later, and more at a time.
+        """
+        free, held = self.qos.room(), len(self.qos.held)
+        room = free - len(self.pending)
+        if not self.lanes or room <= 0:
+            return math.inf
+        if 2 * room >= free + held or held + len(self.pending) <= 2 * _running_tasks():
+            return self.look_at
+        return max(self.look_at, self._fetched_at + FETCH_SECONDS)
+
     def fetch(self) -> bool:
         """Fetch what there is room for into `pending`; True if there was anything."""
         room = self.qos.room() - len(self.pending)
@@ -258,7 +280,7 @@ class Channel(virtual.Channel):
             return False
         transport = self.connection
         transport.leases.flush()
-        asked = time.monotonic()
+        asked = self._fetched_at = time.monotonic()
         batch = transport.engine.fetch(
             self.lanes, room, lease_ms=transport.lease_ms, horizon_ms=int(transport.horizon * 1000)
         )
@@ -320,6 +342,11 @@ class Channel(virtual.Channel):
         self.lanes = Lanes({queue: transport.weights.get(queue, 1) for queue in queues}) if queues else None
         self.look_at = 0.0
         transport.poller.changed(self)
+
+
+def _running_tasks() -> int:
+    state = sys.modules.get("celery.worker.state")
+    return len(state.active_requests) if state else 0
 
 
 def _running_task_ids() -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from laneway.durability import Durability
 from laneway.engine import Delivery
-from laneway.envelope import MAX_TEXT, PRIORITIES, Message, Unique, UniqueMode
+from laneway.envelope import MAX_TEXT, PRIORITIES, Message, Stored, Unique, UniqueMode
 
 HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
@@ -117,7 +117,13 @@ def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
 
 def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
     """The kombu message that was stored; raises ValueError when it cannot be read."""
-    stored = delivery.stored
+    raw = from_stored(delivery.stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
+    raw["headers"][HEADER_LEASE] = str(delivery.lease)
+    return raw
+
+
+def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
+    """The same of a message that was only looked at."""
     message = stored.message
     meta_raw, _, body = message.body.partition(b"\0")
     meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
@@ -126,12 +132,9 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
     if not meta.get("n"):
         headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_FROM_ID, message.task_id), **headers}
         properties = {"correlation_id": message.task_id, **properties}
-    if message.eta_ms is not None:  # it is due: a worker that saw the time would hold it in memory again
-        headers["eta"] = None
-    headers[HEADER_LEASE] = str(delivery.lease)
     headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
-    routing = meta.get("r") or ["", delivery.queue]
-    info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": delivery.deliveries > 1}
+    routing = meta.get("r") or ["", queue]
+    info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": deliveries > 1}
     properties |= {"delivery_tag": tag, "delivery_info": info, "priority": message.priority, "body_encoding": None}
     properties.setdefault("delivery_mode", 2)
     return {
@@ -146,8 +149,6 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
 def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:
     meta: dict[str, Any] = {}
     info = properties.pop("delivery_info", {})
-    if _eta(headers.get("eta")) is not None:
-        headers["eta"] = None
     for derived in ("delivery_tag", "body_encoding", "priority"):
         properties.pop(derived, None)
     if properties.get("delivery_mode") == 2:

@@ -53,6 +53,9 @@ class Commits:
         """What was acked here and not yet there."""
         return list(self._unconfirmed.values())
 
+    def __len__(self) -> int:
+        return len(self._unconfirmed)
+
     def start(self) -> None:
         """From now on results of this process wait for the acks."""
         if (self._thread is not None and not self._ending) or os.getpid() != self._pid:

@@ -30,7 +30,7 @@ def confirm(wire: Wire, durability: Durability, timeout: float) -> None:
     wire.send(command)
     reply = wire.receive(timeout=timeout + 5)
     if isinstance(reply, ResponseError):
-        raise DurabilityUnavailable(durability, str(reply)) from reply
+        raise DurabilityUnavailable(durability.value, str(reply)) from reply
     confirmed: int = reply[0] if durability is Durability.DISK else reply
     if not confirmed:
-        raise NotDurable(durability, timeout)
+        raise NotDurable(durability.value, timeout)

@@ -26,6 +26,7 @@ from laneway.errors import EngineError, ServerLost
 from laneway.results import flush_results
 
 logger = logging.getLogger(__name__)
+MAX_UNCONFIRMED = 1024
 
 
 class Leases:
@@ -37,6 +38,7 @@ class Leases:
         self._held: dict[int, Delivery] = {}
         self._ends: dict[int, float] = {}
         self._kept: dict[int, tuple[Delivery, bool]] = {}
+        self.prefetch = 0  # of the worker's consumer, as it was when nothing was kept of a lost connection
         self._told: set[int] = set()
         self._commits = Commits(engine, is_idle=lambda: not self._held)
         self._later: deque[Callable[[], object]] = deque()
@@ -50,6 +52,11 @@ class Leases:
         self._ends[id(delivery)] = since + self._lease_ms / 1000
         self._held[id(delivery)] = delivery
         self._attend()
+
+    @property
+    def congested(self) -> bool:
+        """True when so much waits to be acked that no more should be begun: a server must be away."""
+        return len(self._commits) >= MAX_UNCONFIRMED
 
     def valid(self, delivery: Delivery) -> bool:
         """True while nobody else can have the message: by this process's own clock the lease is not over."""
@@ -67,6 +74,16 @@ class Leases:
         self._kept[id(delivery)] = (delivery, started)
         # only notes it: collection may happen in any thread, at any point
         weakref.finalize(owner, self._abandoned, delivery).atexit = False
+
+    @property
+    def kept(self) -> int:
+        """How many messages of lost connections somebody here still has."""
+        return len(self._kept)
+
+    @property
+    def holds(self) -> bool:
+        """True while anything is held here."""
+        return bool(self._held)
 
     def ack(self, delivery: Delivery) -> None:
         """End it, together with others, after its result is stored; may raise ServerLost, and is sent later then."""
@@ -133,7 +150,7 @@ class Leases:
 
     @property
     def _idle(self) -> bool:
-        return not (self.users or self._held or self._commits.unconfirmed or self._later)
+        return not (self.users or self._held or len(self._commits) or self._later)
 
     def _settle(self, deliveries: Sequence[Delivery], send: Callable[[], object]) -> None:
         for delivery in deliveries:

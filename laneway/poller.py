@@ -109,7 +109,7 @@ class Poller:
                 return True
             if not channel.lanes:
                 continue
-            if time.monotonic() >= channel.look_at and channel.fetch() and channel.deliver_pending():
+            if time.monotonic() >= channel.fetch_at() and channel.fetch() and channel.deliver_pending():
                 self._turn = turn + offset
                 return True
             if channel.lanes and channel.qos.room() > 0 and time.monotonic() < channel.look_at:
@@ -125,10 +125,8 @@ class Poller:
 
     def until_due(self, limit: float) -> float:
         """Seconds until the clock says that a fetch may bring something; at most `limit`."""
-        looks = [
-            channel.look_at for channel in self._transport.channels or () if channel.lanes and channel.qos.room() > 0
-        ]
-        return max(0.0, min([limit, *(look - time.monotonic() for look in looks)]))
+        now = time.monotonic()
+        return max(0.0, min([limit, *(channel.fetch_at() - now for channel in self._transport.channels or ())]))
 
     def wait(self, timeout: float) -> bool:
         """Wait for a ring or a broadcast; True if a broadcast was delivered."""

@@ -6,19 +6,34 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
+
+from celery.exceptions import TaskRevokedError
 from celery.worker import request
 
+from laneway.channel import ReadMessage
 from laneway.starting import drop_if_lost, stop_if_lost
 
 
 class Request(request.Request):
-    """Celery's, which does not start a message whose lease is over."""
+    """Celery's, which does not start a message whose lease is over, nor wait for what is due.
+
+    The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait by its own clock.
+    """
+
+    @property
+    def eta(self) -> datetime | None:
+        """None for a message of the engine: it is handed out when it is due."""
+        return None if isinstance(self.message, ReadMessage) else super().eta
 
     def revoked(self) -> bool:
         """True if it must be skipped; asked when it comes and when the pool takes it."""
         return drop_if_lost(self) or bool(super().revoked())
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A pool in this process runs it next; one of other processes has begun it."""
+        """A pool in this process runs it next, if nobody revoked it meanwhile; one of other processes has begun it."""
         stop_if_lost(self, pid)
+        if pid == os.getpid() and super().revoked():
+            raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)

@@ -24,7 +24,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import TypeVar
@@ -33,7 +34,7 @@ from weakref import WeakSet
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
-from laneway.errors import EngineError
+from laneway.errors import EngineError, ServerLost
 from laneway.loader import Script
 from laneway.runner import Runner
 from laneway.wire import Argument, Command, Reply
@@ -42,6 +43,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 GROUP = 64
 """Results in one script call; as many waiting results are sent without waiting for an ack."""
+MAX_HANDED_OVER = 16_384
+"""Bytes of a result that goes through the pipe to a parent process; a larger one is stored where it was made."""
 SWAPS = 8
 _PASSING = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
 
@@ -85,8 +88,27 @@ class ResultStore:
         self._pid = os.getpid()
         _stores.add(self)
 
+    def add(self, record: Record) -> None:
+        """Let it wait for the next group, however many wait; never raises for a server that is away."""
+        self._own()
+        self._waiting.append(record)
+        wake = _gathering()
+        if wake is not None:
+            wake()
+            return
+        try:
+            self.flush()
+        except ServerLost as error:
+            logger.warning("A result waits until the server is there again: %s", error)
+
+    def send(self, record: Record) -> None:
+        """Store it now."""
+        self._send_group([record])
+
     def store(self, record: Record) -> None:
         """Store it, or let it wait for the next group if it is final and somebody gathers."""
+        if _held_back is not None and _held_back.takes(self, record):
+            return
         wake = _gathering()
         if wake is None or record.at_once or not record.final:
             self.flush()
@@ -104,6 +126,8 @@ class ResultStore:
         When it returns, what waited is stored, also what another thread was sending.
         """
         self._own()
+        if _held_back is not None:
+            _held_back.send()
         if not self._waiting and not self._flushing.locked():
             return
         with self._flushing:
@@ -203,6 +227,47 @@ def make_script(name: str, text: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
 
 
+class _HeldBack:
+    """The last word on one task, for somebody else to store."""
+
+    def __init__(self, task_id: str) -> None:
+        self._end, self._pid = task_id.encode(), os.getpid()
+        self._store: ResultStore | None = None
+        self.records: list[Record] = []
+
+    def takes(self, store: ResultStore, record: Record) -> bool:
+        """Keep it, if it is that."""
+        fits = record.final and not record.at_once and len(record.payload) <= MAX_HANDED_OVER
+        if not fits or not record.key.endswith(self._end) or self._pid != os.getpid():
+            return False
+        self._store = store
+        self.records.append(record)
+        return True
+
+    def send(self) -> None:
+        """Store it here after all."""
+        while self._store and self.records:
+            self._store.send(self.records[0])
+            del self.records[0]
+
+
+@contextmanager
+def hold_back(task_id: str) -> Generator[_HeldBack]:
+    """Within, the final state of this task is not stored but put into `records`: somebody else will store it.
+
+    For a process that runs one task at a time. It is stored here if it is read here, or an exception leaves.
+    """
+    global _held_back  # noqa: PLW0603 - one task at a time
+    held = _held_back = _HeldBack(task_id)
+    try:
+        yield held
+    except BaseException:
+        held.send()
+        raise
+    finally:
+        _held_back = None
+
+
 def gather(wake: Callable[[], None]) -> None:
     """From now on final states wait in this process for `flush_results`; `wake` is called when one begins to wait."""
     global _gatherer  # noqa: PLW0603 - acks and results of a process meet here, and nowhere else
@@ -231,4 +296,5 @@ def _gathering() -> Callable[[], None] | None:
 
 _STORE, _SWAP = load_script("store_results"), load_script("swap_result")
 _gatherer: tuple[int, Callable[[], None]] | None = None
+_held_back: _HeldBack | None = None
 _stores: WeakSet[ResultStore] = WeakSet()

@@ -15,8 +15,12 @@ import os
 import sys
 from typing import Any
 
+from laneway.watch import watch_pools
+
 CELERYS_OWN = "celery.worker.request:Request"
 CHECKING = "laneway.requests:Request"
+CELERYS_STRATEGY = "celery.worker.strategy:default"
+HANDING_OVER = "laneway.strategy:default"
 
 
 def check_leases_before_start() -> None:
@@ -25,8 +29,11 @@ def check_leases_before_start() -> None:
         return
     from celery.app.task import Task
 
+    watch_pools()
     if Task.Request == CELERYS_OWN:
         Task.Request = CHECKING
+    if Task.Strategy == CELERYS_STRATEGY:
+        Task.Strategy = HANDING_OVER
 
 
 def drop_if_lost(request: Any) -> bool:

@@ -1,7 +1,8 @@
 """The kombu transport: `broker_transport = "laneway:Transport"`, while the broker's URL stays what it is.
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `horizon` seconds
-between two looks without a bell (1) · `master_name` for `sentinel://` · any of redis-py's connection settings
+between two looks without a bell (1) · `cancel_signal`, which ends a running task that was cancelled (none: it
+goes on) · `master_name` for `sentinel://` · any of redis-py's connection settings
 in `connection`.
 """
 
@@ -13,22 +14,26 @@ in `connection`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import redis
 from kombu.transport import virtual
 from redis.exceptions import RedisError, ResponseError
 
+from laneway.cancelling import on_cancelled, remember_consumers
 from laneway.channel import Channel
 from laneway.connecting import address_of, keep_transport, settings_of
-from laneway.engine import Delivery, Engine
+from laneway.engine import Engine
 from laneway.errors import EngineError, ServerLost
+from laneway.inspecting import extend_inspect
 from laneway.leases import Leases, shared_leases
 from laneway.poller import Poller
 from laneway.starting import check_leases_before_start
@@ -36,6 +41,8 @@ from laneway.starting import check_leases_before_start
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 HORIZON_SECONDS = 1.0
+TURN = 32
+"""Messages handed out in one turn of the event loop, which has pipes of the pool to serve as well."""
 
 
 class Alarm:
@@ -47,7 +54,7 @@ class Alarm:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._at = 0.0
+        self._at, self._ringing = 0.0, False
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
@@ -55,14 +62,22 @@ class Alarm:
         loop.add_reader(self._read, self._rung)
 
     def set(self, seconds: float) -> None:
-        """Make the loop tick again in at most so many seconds."""
-        now = time.monotonic()
-        if seconds and now < self._at <= now + seconds + 0.001:
+        """Make the loop tick again in at most so many seconds; with 0 again and again, until it is set anew."""
+        if self._read not in self._loop.readers:  # the worker's reset of its loop forgets them
+            self._loop.add_reader(self._read, self._rung)
+        now, rang, self._ringing = time.monotonic(), self._ringing, seconds <= 0
+        if not seconds:
+            if not rang:
+                self._ring()
             return
-        self._at = now + seconds
-        self._loop.add_reader(self._read, self._rung)  # the worker's reset of its loop forgets readers
-        if seconds > 0:
+        if not now < self._at <= now + seconds + 0.001:
+            self._at = now + seconds
             self._loop.call_later(seconds, _nothing)
+            self._ring()
+        elif rang:
+            self._rung()
+
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
 
@@ -71,6 +86,8 @@ class Alarm:
         self._loop.remove_reader(self._read)
 
     def _rung(self) -> None:
+        if self._ringing:
+            return
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
 
@@ -110,16 +127,17 @@ class Transport(virtual.Transport):
         keep_transport(client)
         url, settings = address_of(client), settings_of(client)
         self.engine = Engine.from_url(url, **settings)
-        self.leases = self._leases(url, settings)
+        self.leases = self._leases(url, settings, options.get("cancel_signal"))
         self.poller = Poller(self)
         self._loop: Any = None
         self._forget_loop: Callable[[], None] | None = None
 
-    def _leases(self, url: str, settings: dict[str, Any]) -> Leases:
+    def _leases(self, url: str, settings: dict[str, Any], signal: str | None) -> Leases:
         def make() -> Leases:
-            return Leases(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=_revoke)
+            told = partial(on_cancelled, signal=signal)
+            return Leases(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=told)
 
-        return shared_leases((url, repr(settings), self.lease_ms), make)
+        return shared_leases((url, repr(settings), self.lease_ms, signal), make)
 
     @property
     def is_cut(self) -> bool:
@@ -137,7 +155,8 @@ class Transport(virtual.Transport):
         """Check the server, and be ready."""
         self.engine.check()
         self.leases.users.add(self)
-        check_leases_before_start()
+        for prepare in (check_leases_before_start, remember_consumers, extend_inspect):  # if it is a worker
+            prepare()
         return super().establish_connection()
 
     def close_connection(self, connection: Any) -> None:
@@ -172,16 +191,16 @@ class Transport(virtual.Transport):
         """Let Celery's event loop do the waiting."""
         del connection
         self._loop = loop
+        if self.leases.holds:  # over a connection that was lost: what the worker let go of goes back now
+            gc.collect()
         alarm = Alarm(loop)
 
         def on_tick() -> None:
-            if not any(channel.pending for channel in self.channels or ()):
-                self.leases.flush()  # otherwise the thread sends them, more at a time
-            delivered = self.poller.step()
+            more = self._take_turn(loop)
             for descriptor in self.poller.wires():
-                loop.add_reader(descriptor, on_readable, descriptor)
-            # what was delivered may have called call_soon (acks do), which waits for the next round
-            alarm.set(0 if delivered else self.poller.until_due(self.horizon))
+                if descriptor not in loop.readers:
+                    loop.add_reader(descriptor, on_readable, descriptor)
+            alarm.set(0 if more else self.poller.until_due(self.horizon))
 
         def on_readable(descriptor: int) -> None:
             if descriptor not in self.poller.wires():
@@ -197,6 +216,20 @@ class Transport(virtual.Transport):
         loop.on_tick.add(on_tick)
         loop.call_repeatedly(10, self.poller.check)
 
+    def _take_turn(self, loop: Any) -> bool:
+        """Hand out messages until one has used `call_soon`, as acks do, for that waits for the next turn.
+
+        So what a pool that blocks acknowledges goes out before its next task; others get many in one turn.
+        True if the loop must go round at once: for what is left, or because the pool heard of new work too late
+        in this round to write to its processes.
+        """
+        for handed_out in range(TURN):
+            if not self.poller.step():
+                return handed_out > 0
+            if loop._ready:
+                break
+        return True
+
     def on_hang_up(self, descriptor: int) -> None:
         """A wire is about to be closed: the event loop must not watch it any more."""
         if self._loop is not None:
@@ -209,12 +242,3 @@ class Transport(virtual.Transport):
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """kombu's own way of hiding passwords."""
         raise NotImplementedError
-
-
-def _revoke(delivery: Delivery) -> None:
-    """A held task was cancelled: if it has not started in this worker it never will."""
-    state = sys.modules.get("celery.worker.state")
-    task_id = delivery.stored.message.task_id
-    logger.info("Task %s was cancelled while it was held here", task_id)
-    if state:
-        state.revoked.add(task_id)

@@ -11,4 +11,5 @@ from tests.fixtures.platform import (  # noqa: F401
     platform_settings,
     services,
 )
+from tests.fixtures.rabbitmq import rabbitmq  # noqa: F401
 from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401

@@ -17,7 +17,7 @@ from kombu.entity import Exchange, Queue
 from app.core.config import ROOT, Settings, settings
 from app.core.errors import ConfigError
 from app.core.logging import configure_logging
-from app.core.queues import LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
+from app.core.queues import ENGINE, ENGINE_RESULTS, LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
 from beat_schedule import SCHEDULE
 
 TASK_MODULES = (
@@ -27,7 +27,6 @@ TASK_MODULES = (
     "app.tasks.maintenance_tasks",
     "app.tasks.lifecycle",
 )
-ENGINE, ENGINE_RESULTS = "laneway:Transport", "laneway:ResultBackend"
 VISIBILITY_TIMEOUT = 3600
 """Seconds after which Redis hands out an unacknowledged message again; longer than any task may run."""
 
@@ -35,7 +34,9 @@ VISIBILITY_TIMEOUT = 3600
 def make_celery(config: Settings) -> Celery:
     """A Celery app configured from the settings."""
     app = Celery("laneway", include=list(TASK_MODULES))
-    app.conf.update(_broker(config), **_tasks(config), **_beat(config))
+    broker = _broker(config)
+    app.conf.update(broker, **_tasks(config), **_beat(config))
+    app.backend_cls = broker["result_backend"]  # before the setting, Celery reads CELERY_RESULT_BACKEND itself
     return app
 
 
@@ -75,6 +76,11 @@ def _engine(config: Settings) -> dict[str, Any]:
     }
 
 
+# RabbitMQ is silent about a message that it did not take, unless it is asked to confirm each; and without the
+# timeouts (seconds) even closing a connection waits for ever for a broker that does not answer.
+_AMQP = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+
+
 def _stock(config: Settings) -> dict[str, Any]:
     """kombu's own transports; docs/operations.md says what is missing there."""
     on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
@@ -88,7 +94,7 @@ def _stock(config: Settings) -> dict[str, Any]:
         "health_check_interval": 10,
     }
     return {
-        "broker_transport_options": {**(redis_options if on_redis else {}), **_IMPATIENT},
+        "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_IMPATIENT},
         "result_backend": config.redis.result_url,
         "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in QUEUES],
     }
@@ -125,16 +131,10 @@ def _beat(config: Settings) -> dict[str, Any]:
         "beat_schedule": {entry.key: entry.as_celery() for entry in SCHEDULE},
         "beat_scheduler": "redbeat.RedBeatScheduler",
         "beat_max_loop_interval": 2,
-        "redbeat_redis_url": _schedules_url(config),
+        "redbeat_redis_url": config.redis.schedules_url,
         "redbeat_lock_timeout": 10,
         "redbeat_redis_options": {"socket_timeout": 10, "socket_connect_timeout": 3},
     }
-
-
-def _schedules_url(config: Settings) -> str:
-    """Beat keeps its schedule and its lock in Redis: beside the queues, or beside the results where those are not."""
-    broker = config.redis.broker_url
-    return broker if broker.startswith(("redis", "unix")) else config.redis.result_url
 
 
 @setup_logging.connect

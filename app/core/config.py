@@ -69,6 +69,11 @@ class RedisSettings(Group):
         return given.get_secret_value() if given else self._at(self.db_backend)
 
     @property
+    def schedules_url(self) -> str:
+        """Where Beat keeps its schedule and its lock: beside the queues, or beside the results where those are not."""
+        return self.broker_url if self.broker_url.startswith(("redis", "unix")) else self.result_url
+
+    @property
     def on_engine(self) -> bool:
         """Whether the delivery engine is beneath: on Redis and Valkey, unless `BROKER_TRANSPORT` says otherwise."""
         return self.transport == "laneway" and _is_redis(self.broker_url)
@@ -264,7 +269,7 @@ def _problem(item: Any) -> str:
 
 
 def _is_redis(url: str) -> bool:
-    return urlsplit(url).scheme in {"redis", "rediss", "unix", "redis+socket", "sentinel"}
+    return urlsplit(url).scheme in {"redis", "rediss", "unix", "socket", "sentinel"}
 
 
 def _has_valid_port(url: str) -> bool:

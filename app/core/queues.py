@@ -35,6 +35,9 @@ QUEUES: Final[dict[str, Lane]] = {
     "maintenance": Lane.LOW,
 }
 
+ENGINE, ENGINE_RESULTS = "laneway:Transport", "laneway:ResultBackend"
+"""What Celery's settings call the delivery engine."""
+
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 """The steps in kombu's Redis transport, where 0 goes first."""
 

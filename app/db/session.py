@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,21 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.orm import Session
 
 from app.core.errors import DatabaseUnavailable
+from app.core.forking import gate
 
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another to finish."""
 
 
 class Database:
-    """The engine of one process; create it after a fork, never before."""
+    """The engine of one process; a forked child makes its own. A SQLite file is never open while the process forks."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        if self.is_sqlite:
+            gate.before(self.close)
 
     @contextmanager
     def transaction(self) -> Generator[Session]:
@@ -50,6 +53,7 @@ class Database:
     def _session(self, *, writes: bool) -> Generator[Session]:
         try:
             with (
+                gate.held_off() if self.is_sqlite else nullcontext(),
                 self.engine.connect().execution_options(laneway_writes=writes) as connection,
                 connection.begin(),
                 Session(bind=connection, expire_on_commit=False) as session,

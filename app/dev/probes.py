@@ -83,7 +83,7 @@ def beat_holds_lock(settings: Settings) -> Probe:
 
     def holder() -> bytes | None:
         client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            settings.redis.broker_url, socket_timeout=2, retry=Retry(NoBackoff(), 0)
+            settings.redis.schedules_url, socket_timeout=2, retry=Retry(NoBackoff(), 0)
         )
         try:
             return client.get(BEAT_LOCK)  # pyright: ignore[reportReturnType]

@@ -22,15 +22,17 @@ from redis.exceptions import RedisError
 
 import laneway
 from app.core import errors
-from app.core.celery_app import ENGINE
 from app.core.logging import URL_LOGIN
-from app.core.queues import QUEUES
+from app.core.queues import ENGINE, QUEUES
 from app.db.models import TaskRun
 from app.services.submission import unique_of
 from laneway import Durability, Engine, Found, QueueStats, message_options
 
 REQUEST_HEADER = "laneway-request"
 """The id of the request that a task came from, for its log lines."""
+
+CONFIRM_SECONDS = 5
+"""How long RabbitMQ may take to say that it has a message; other brokers say so at once."""
 
 
 class Broker:
@@ -70,6 +72,7 @@ class Broker:
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
                 ignore_result=True, headers={"ignore_result": False, REQUEST_HEADER: run.request_id, **options},
+                **self._confirming,
             )  # fmt: skip
 
     def _options(self, run: TaskRun, durability: Durability) -> dict[str, Any]:
@@ -83,9 +86,12 @@ class Broker:
             return self.engine.purge(queue)
 
     def prepare(self) -> None:
-        """Set the limits of all queues."""
+        """Set the limits of all queues where they are missing: a broker that lost its data has lost them, too."""
+        for stats in self.stats(self.queues) or ():
+            if "journal" not in stats.limits or "max_size" not in stats.limits:
+                self._bounded.discard(stats.queue)
         with named_errors():
-            for queue in QUEUES:
+            for queue in self.queues:
                 self._bound(queue)
 
     def cancel(self, queue: str, id: str) -> bool:
@@ -144,6 +150,11 @@ class Broker:
             self.engine.bound(queue, self._max_queue_size)
             self.engine.journal(queue, self._max_unread)
             self._bounded.add(queue)
+
+    @cached_property
+    def _confirming(self) -> dict[str, Any]:
+        asked: Any = self._app.conf.broker_transport_options.get("confirm_publish")
+        return {"confirm_timeout": CONFIRM_SECONDS} if asked else {}
 
     @cached_property
     def _zero_goes_first(self) -> bool:

@@ -169,7 +169,7 @@ class Recording:
         """The engine delivers a dead letter of its own again."""
         if run.state not in FINISHED:
             return None
-        task_runs.restart(run, now=moment(event.at))
+        task_runs.restart(run, sent_at=moment(event.at))
         return {}
 
     def told(self, run: TaskRun, event: Event) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, PlatformError
+from app.core.errors import Conflict, PlatformError, QueueFull
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
@@ -27,12 +27,14 @@ from app.services import webhooks as webhook_service
 from app.services.broker import Broker
 from app.services.history import History
 from app.services.task_manager import TaskManager
+from laneway import Found
+from laneway import State as Place
 
 log = logger(__name__)
 
 TICK = 0.5
 """Seconds between looks at what is to be done."""
-COMPARE_EVERY, QUEUE_EVERY = 5.0, 5.0
+COMPARE_EVERY, QUEUE_EVERY, PREPARE_EVERY = 5.0, 5.0, 5.0
 REPORT_SHARE = 0.2
 """Of a lease, between two reports: a worker that is silent for three is taken for dead (`Executions.claim`)."""
 MISSING_AFTER = timedelta(seconds=10)
@@ -63,7 +65,7 @@ class Steward(Thread):
         self._ended = Event()
 
     def run(self) -> None:
-        jobs = [(self._report_every, self.report), (0.0, self.record), (COMPARE_EVERY, self.reconcile),
+        jobs = [(self._report_every, self.report), (0.0, self.record), (PREPARE_EVERY, self._broker.prepare), (COMPARE_EVERY, self.reconcile),
                 (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
@@ -126,13 +128,30 @@ class Steward(Thread):
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
             found = self._broker.find(queue, [run.id for run in runs])
-            missing += [run for run, place in zip(runs, found or (), strict=found is not None) if place is None]
+            missing += [
+                run for run, place in zip(runs, found or (), strict=found is not None) if self._gone(run, place)
+            ]
         if missing:
             self._history.catch_up()  # what ended before we looked is over by now
-        return sum(self._send_again(run) for run in missing)
+        full: set[str] = set()
+        return sum(self._send_again(run, full) for run in missing)
 
-    def _send_again(self, run: TaskRun) -> bool:
-        sent = self._tasks.send(run)
+    def _gone(self, run: TaskRun, found: Found | None) -> bool:
+        """Whether the broker does not have a task, or only a dead letter from before it was sent anew by hand."""
+        if found is not None and found.state is Place.DEAD and run.published_at is None:
+            self._broker.discard(run.queue, run.id)
+            return True
+        return found is None
+
+    def _send_again(self, run: TaskRun, full: set[str]) -> bool:
+        if run.queue in full:
+            return False
+        try:
+            sent = self._tasks.send(run)
+        except QueueFull as error:  # what is left of it waits for room; other queues do not
+            full.add(run.queue)
+            log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
+            return False
         if sent:
             log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name, was=run.state)
         return sent

@@ -7,7 +7,7 @@ When it is delivered, in which order, and to whom again if a worker dies, is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -71,8 +71,8 @@ class TaskManager:
         with self._database.transaction() as session:
             run = self._accept(session, values)
         if isinstance(run, TaskHandle):
-            if wish.durability is not Durability.MEMORY and run.state in WAITING:
-                self._broker.publish(self.details(run.task_id), delay=wish.delay, durability=wish.durability)
+            if wish.durability is not Durability.MEMORY:
+                self._confirm(run.task_id, wish.durability)
             return run
         self._publish_or_withdraw(run, delay=wish.delay, durability=wish.durability)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
@@ -127,9 +127,8 @@ class TaskManager:
                 raise WrongState(id, run.state, "retried")
             still_valid(run)
             stories.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
-            task_runs.restart(run, now=clock.now())
-        self._tidy(self._broker.discard, run)
-        self.send_or_later(run)
+            task_runs.restart(run, sent_at=None)
+        self._send_anew(run)
         log.info("task retried by hand", task_id=id, task=run.name)
         return TaskHandle(task_id=id, state=State.PENDING, created=True)
 
@@ -139,7 +138,7 @@ class TaskManager:
         with self._database.transaction() as session:
             mine = task_runs.publish_again(session, run, now=now)
         if mine:
-            self._broker.publish(run, delay=(run.due_at - now).total_seconds() if run.due_at else 0)
+            self._broker.publish(run, delay=_time_left(run))
         return mine
 
     def send_or_later(self, run: TaskRun, *, delay: float = 0) -> None:
@@ -203,7 +202,7 @@ class TaskManager:
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "deleted before it is over")
             session.delete(run)
-        self._tidy(self._broker.discard, run)
+        self._broker.discard(run.queue, run.id)
 
     def flush(self, queue: str) -> int:
         """Cancel everything that waits in a queue; gives back how many. Without the engine: Unsupported."""
@@ -241,17 +240,27 @@ class TaskManager:
     def _publish_or_withdraw(self, run: TaskRun, *, delay: float, durability: Durability) -> None:
         try:
             self._broker.publish(run, delay=delay, durability=durability)
-        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask, Unsupported):
+        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask, Unsupported) as error:
             with self._database.transaction() as session:
                 withdrawn = task_runs.withdraw(session, run)
             if withdrawn:
+                if isinstance(error, Unsupported):  # found out when the message was there already
+                    self._broker.cancel(run.queue, run.id)
                 raise
 
-    def _tidy(self, away: Callable[[str, str], None], run: TaskRun) -> None:
+    def _confirm(self, id: str, durability: Durability) -> None:
+        """Ask the broker again for what it did not confirm; it knows the message. A started task has had it."""
+        run = self.current(id)
+        if run.state in WAITING and not run.attempts:
+            self._broker.publish(run, delay=_time_left(run), durability=durability)
+
+    def _send_anew(self, run: TaskRun) -> None:
+        """Send a restarted task, once its buried message is gone; if that fails now, the steward does it."""
         try:
-            away(run.queue, run.id)
-        except BrokerUnavailable as error:
-            log.warning("its message stays, and will not be run", task_id=run.id, error=str(error))
+            self._broker.discard(run.queue, run.id)
+            self.send(run)
+        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask) as error:
+            log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
 
     def _waiting_for(self, run: TaskRun, *, serving: int) -> str | None:
         if run.state not in WAITING:
@@ -266,6 +275,11 @@ class TaskManager:
         if run.state == State.SCHEDULED and run.due_at and run.due_at > clock.now():
             return "its due time"
         return "a free worker" if serving else f"a worker: none serves the queue {run.queue!r}"
+
+
+def _time_left(run: TaskRun) -> float:
+    """Seconds until it is due."""
+    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
 def still_valid(run: TaskRun) -> None:

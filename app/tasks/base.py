@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
 
 from app.core.catalog import TaskSpec
@@ -70,6 +70,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
 
     abstract = True
     typing = False
+    max_retries = None  # Celery's own count, of deliveries that were put off
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
     schedule: tuple[float, ...] | None = None
@@ -168,8 +169,12 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
         """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
         log.warning("delivered again later", task=self.name, seconds=AGAIN_AFTER, reason=why)
-        headers = {**(self.request.headers or {}), LOST_ATTEMPT_HEADER: lost_attempt}
-        raise self.retry(countdown=AGAIN_AFTER, max_retries=None, headers=headers)
+        given = self.request.headers or {}
+        headers = {**given, LOST_ATTEMPT_HEADER: lost_attempt or given.get(LOST_ATTEMPT_HEADER, 0)}
+        try:
+            raise self.retry(countdown=AGAIN_AFTER, headers=headers)
+        except Reject as error:  # the broker is away, too; as Celery has it, the message would be buried
+            raise Reject(error.reason, requeue=True) from error
 
     def _outcome(self, attempt: Attempt) -> Outcome:
         try:

@@ -27,6 +27,7 @@ class Contestant:
     name: str
     transport: str | None
     backend_prefix: str
+    amqp: str | None = None
 
 
 CONTESTANTS = {
@@ -34,7 +35,7 @@ CONTESTANTS = {
     for contestant in (
         Contestant("stock", None, ""),
         Contestant("backend", None, "laneway.backend:ResultBackend+"),  # the result backend alone, on kombu's broker
-        Contestant("engine", "laneway:Transport", "laneway.backend:ResultBackend+"),
+        Contestant("engine", "laneway:Transport", "laneway.backend:ResultBackend+", "laneway.amqp:AMQP"),
     )
 }
 
@@ -42,7 +43,7 @@ CONTESTANTS = {
 def make_app(name: str, url: str, *, prefetch: int) -> Celery:
     """The app of one contestant on the server at `url` (without a database); late acks, results on."""
     contestant = CONTESTANTS[name]
-    app = Celery(f"bench-{name}", set_as_current=False)
+    app = Celery(f"bench-{name}", set_as_current=False, amqp=contestant.amqp)
     settings: dict[str, Any] = {
         "broker_url": f"{url}/{BROKER_DB}",
         "result_backend": f"{contestant.backend_prefix}{url}/{RESULT_DB}",

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the task id
 -- Returns nothing when unknown, else: id, state, record, deliveries, at (due, lease's end or burial, ms; -1),
---        position in ready from 0 (-1), token of its lease, 1 if cancelled, id of the head it is held behind,
+--        position in ready from 0 (-1), token of its lease, 1 if cancelled, task of the head it is held behind,
 --        burial (lib/moves.lua) when dead, attempts begun
 -- uses: base record moves
 local q = names(KEYS[1])
@@ -28,4 +28,5 @@ for _, state in ipairs({ 'scheduled', 'leased', 'dead' }) do
 end
 local position = call('ZRANK', q.ready, id)
 if position then return { id, 'ready', record, times, -1, position, token, marked, '', '', begun } end
-return { id, 'held', record, times, -1, -1, token, marked, call('HGET', q.heads, m.key) or '', '', begun }
+local head = load(q, call('HGET', q.heads, m.key) or '')
+return { id, 'held', record, times, -1, -1, token, marked, head and head.task or '', '', begun }

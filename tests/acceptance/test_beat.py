@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
 
 import redis
+from kombu.entity import Queue
 
 from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
 from beat_schedule import SCHEDULE
-from tests.fixtures.platform import redis_lists
 from tests.fixtures.site import APP, START_SECONDS, Node, Site
 from tests.fixtures.waiting import wait_until
 
@@ -32,10 +31,13 @@ def ticks(*beats: Node) -> int:
 
 
 def sent(site: Site) -> list[dict[str, str]]:
-    """The ticks in the queue: the headers of each message."""
-    with redis.Redis.from_url(site.valkey.url(0)) as client:
-        raw = [message for name in redis_lists("maintenance") for message in client.lrange(name, 0, -1)]
-    return [json.loads(message)["headers"] for message in raw]
+    """Take the ticks out of the queue; the headers of each message."""
+    headers: list[dict[str, str]] = []
+    with site.app.connection_for_write() as connection:
+        queue = Queue("maintenance")(connection.default_channel)
+        while message := queue.get(no_ack=True):
+            headers.append(message.headers)
+    return headers
 
 
 def beat(site: Site, name: str) -> Node:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from app.core.catalog import PERFORMANCE_REPORT
+from app.core.queues import Priority
 from app.schemas.task import State
-from tests.fixtures.site import APP, START_SECONDS, Site
+from tests.fixtures.site import APP, START_SECONDS, Site, running_site
 from tests.fixtures.tasks_for_tests import GATED
 from tests.fixtures.waiting import wait_until
 
@@ -55,6 +59,81 @@ def test_a_task_that_failed_is_a_failure_in_flower_and_one_that_was_cancelled_is
     wait_until(lambda: task_state(site, stopped, login) == "REVOKED", seconds=20)
     assert site.row(wrong).state == State.FAILED
     assert site.row(stopped).state == State.CANCELLED
+
+
+def test_the_queue_page_shows_what_waits_in_the_engine_and_what_runs(site: Site) -> None:
+    site.start("flower", "celery", "-A", APP, "flower")
+    login = until_there(site)
+    for conversation in ("one", "two", "two", "two"):
+        site.message(conversation)
+    site.message("three", delay=3600)
+
+    queues = queue_lengths(site, login)
+
+    assert queues["conversations"] == {
+        "name": "conversations", "messages": 5, "messages_ready": 2, "messages_scheduled": 1, "messages_held": 2,
+        "messages_unacknowledged": 0, "messages_dead": 0, "consumers": 0, "paused": False,
+    }  # fmt: skip
+    assert shown(site, login, "conversations") == ["conversations", "5", "0", "2", "0", "—"]
+    assert shown(site, login, "crm") == ["crm", "0", "0", "0", "0", "—"]
+
+    gate = site.gate()
+    running = site.submit(GATED, {"gate": str(gate)}, priority=Priority.CRITICAL)
+    site.worker("busy", concurrency=1)
+    site.until_event("began", running)
+    wait_until(lambda: shown(site, login, "conversations")[4] == "1", seconds=20)
+    taken = queue_lengths(site, login)["conversations"]
+    assert taken["messages"] + taken["messages_unacknowledged"] == 6
+    assert taken["messages_unacknowledged"] >= 1
+    gate.open()
+    wait_until(lambda: queue_lengths(site, login)["conversations"]["messages"] == 1, seconds=20)
+
+
+def test_the_queue_page_says_that_the_broker_is_away_and_shows_it_again_when_it_is_back(site: Site) -> None:
+    site.start("flower", "celery", "-A", APP, "flower")
+    login = until_there(site)
+
+    site.valkey.stop()
+    assert status(site, "/api/queues/length", login) == 503
+    assert "No queue data is available" in page(site, "/broker", login)
+
+    site.valkey.start()
+    wait_until(lambda: status(site, "/api/queues/length", login) == 200, seconds=20)
+
+
+def test_on_a_stock_transport_flower_measures_the_queues_itself(tmp_path: Path) -> None:
+    with running_site(tmp_path, BROKER_TRANSPORT="celery") as site:
+        site.start("flower", "celery", "-A", APP, "flower")
+        login = until_there(site)
+        for number in range(3):
+            site.message(f"stock-{number}")
+
+        assert queue_lengths(site, login)["conversations"] == {"name": "conversations", "messages": 3}
+        assert shown(site, login, "conversations")[:2] == ["conversations", "3"]
+
+
+def until_there(site: Site) -> tuple[str, str]:
+    """Wait for Flower; its login."""
+    wait_until(lambda: status(site, "/workers", None) == 401, seconds=START_SECONDS)
+    return "laneway", (site.folder / "data" / "flower-password").read_text().strip()
+
+
+def queue_lengths(site: Site, login: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    """Queue → what Flower's API says of it."""
+    return {queue["name"]: queue for queue in ask(site, "/api/queues/length", login).json()["active_queues"]}
+
+
+def shown(site: Site, login: tuple[str, str], queue: str) -> list[str]:
+    """A queue's row of the page: queue, messages, unacked, ready, consumers, idle since."""
+    return row_of(page(site, "/broker", login), queue)
+
+
+def row_of(html: str, queue: str) -> list[str]:
+    """The cells of a queue's row, as a person reads them."""
+    found = re.search(rf'<tr id="{queue}">(.*?)</tr>', html, re.DOTALL)
+    assert found, html
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", found[1], re.DOTALL)
+    return [unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells]
 
 
 def status(site: Site, path: str, login: tuple[str, str] | None, *, method: str = "GET") -> int:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from app.db.models import TaskRun
 from app.schemas.task import State
+from laneway import State as Place
 from tests.fixtures.site import Site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 
@@ -67,7 +68,7 @@ def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
     assert site.until(other).state == State.COMPLETED
     site.until_event("began", second)
     assert site.row(first).state == State.COMPLETED
-    assert site.services.tasks.status(third).waiting_for == "an earlier task of conversation_id:k"
+    assert site.services.tasks.status(third).waiting_for == f"an earlier task of conversation_id:k (task {second})"
     gate.open()
 
     assert {run.state for run in site.until_all_over([first, second, third])} == {State.COMPLETED}
@@ -82,12 +83,12 @@ def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None
     first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})
     site.until_event("began", first)
     second = site.submit(FAILING, {"times": 0, "conversation_id": "d"})
-    site.until(second, State.HELD)
+    assert site.place(second) is Place.HELD
 
     worker.kill()
     site.worker("heir")
     site.until_event("began", first, attempt=2)
-    assert site.row(second).state in (State.HELD, State.PENDING)
+    assert (site.row(second).state, site.place(second)) == (State.PENDING, Place.HELD)
     gate.open()
 
     assert {run.state for run in site.until_all_over([first, second])} == {State.COMPLETED}

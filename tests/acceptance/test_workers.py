@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -14,13 +13,12 @@ from itertools import pairwise
 
 import httpx
 import psutil
-import redis
 
 from app.core.catalog import ANALYTICS_REPORT, CLEANUP, HEALTH_SWEEP
 from app.core.queues import Priority
 from app.db.models import TaskRun
 from app.schemas.task import State
-from tests.fixtures.platform import redis_lists
+from laneway import State as Place
 from tests.fixtures.site import APP, START_SECONDS, Site
 from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
@@ -256,7 +254,9 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
 
 def lose_oldest(site: Site, number: int) -> list[str]:
     """Take the oldest messages out of the broker, as if it had lost them; their tasks."""
-    with redis.Redis.from_url(site.valkey.url(0)) as client:
-        name = next(name for name in redis_lists("conversations") if client.llen(name))
-        raw = [client.rpop(name) for _ in range(number)]
-    return [json.loads(str(message, "utf-8"))["headers"]["id"] for message in raw if isinstance(message, bytes)]
+    engine = site.services.broker.engine
+    assert engine is not None
+    oldest = [found.stored.message.task_id for found in engine.peek("conversations", Place.READY, limit=number)]
+    for id in oldest:
+        assert engine.cancel("conversations", id).removed == 1
+    return oldest

@@ -1,4 +1,4 @@
-"""The broker, as the platform sees it, over a real Valkey."""
+"""The broker, as the platform sees it: the delivery engine on a real Valkey, and kombu's own transport on the same."""
 
 # redis-py is typed in part only; the scale of priorities is the broker's own affair.
 # pyright: reportUnknownMemberType=false, reportPrivateUsage=false
@@ -6,19 +6,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
 
 from app.core import catalog
 from app.core.config import load_settings
-from app.core.errors import BrokerUnavailable
-from app.core.queues import Priority
+from app.core.errors import BrokerUnavailable, Unsupported
+from app.core.queues import QUEUES, Priority
 from app.db.session import Database
+from app.schemas.task import State
 from app.services.broker import Broker
-from tests.fixtures.platform import Environment, Platform, celery_on, settings_for
+from laneway import Durability
+from laneway import State as Place
+from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 
 
@@ -26,6 +31,19 @@ from tests.fixtures.valkey import RedisUrls
 def platform_database(sqlite_database: Database) -> Database:
     """One database is enough here."""
     return sqlite_database
+
+
+@pytest.fixture
+def stock(
+    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
+) -> Iterator[Platform]:
+    """The platform on kombu's own transport, on the same server."""
+    settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
+    with celery_on(settings) as app:
+        yield make_platform(settings, app, platform_database, valkey=redis_urls.valkey)
+
+
+# --- on the engine ------------------------------------------------------------------------------------------
 
 
 def test_the_more_urgent_task_is_delivered_first(platform: Platform) -> None:
@@ -37,14 +55,11 @@ def test_the_more_urgent_task_is_delivered_first(platform: Platform) -> None:
     assert platform.take("maintenance") is None
 
 
-def test_priorities_lie_in_lists_of_their_own(platform: Platform) -> None:
+def test_priorities_are_spread_over_the_engines_ten(platform: Platform) -> None:
     for priority in Priority:
         platform.chore(priority=priority)
 
-    with redis.Redis.from_url(platform.settings.redis.broker_url) as client:
-        lengths = {name: client.llen(name) for name in ("maintenance", *(f"maintenance:{step}" for step in (3, 6, 9)))}
-    assert lengths == {"maintenance": 1, "maintenance:3": 1, "maintenance:6": 1, "maintenance:9": 1}
-    assert platform.broker.size("maintenance") == 4
+    assert [found.stored.message.priority for found in platform.messages("maintenance")] == [9, 6, 3, 0]
 
 
 def test_tasks_of_one_priority_are_delivered_in_the_order_of_submission(platform: Platform) -> None:
@@ -53,24 +68,76 @@ def test_tasks_of_one_priority_are_delivered_in_the_order_of_submission(platform
     assert [platform.take("maintenance") for _ in ids] == ids
 
 
-def test_size_and_ids_count_what_waits(platform: Platform) -> None:
-    assert platform.broker.size("webhooks") == 0
-    assert platform.broker.waiting_ids("webhooks") == set()
-    urgent, later = platform.chore(priority=Priority.CRITICAL), platform.chore(priority=Priority.LOW)
+def test_the_ordering_key_and_the_delay_go_with_the_message(platform: Platform) -> None:
+    before = int(time.time() * 1000)
+    first, second, later = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
 
-    assert platform.broker.size("maintenance") == 2
-    assert platform.broker.waiting_ids("maintenance") == {urgent, later}
-    platform.take("maintenance")
-    assert platform.broker.size("maintenance") == 1
-    assert platform.broker.waiting_ids("maintenance") == {later}
+    (ready,) = platform.messages(place=Place.READY)
+    (held,) = platform.messages(place=Place.HELD)
+    (scheduled,) = platform.messages(place=Place.SCHEDULED)
+    assert [found.stored.message.task_id for found in (ready, held, scheduled)] == [first, second, later]
+    assert [found.stored.message.key for found in (ready, held, scheduled)] == [
+        "conversation_id:c-1", "conversation_id:c-1", "conversation_id:c-2",
+    ]  # fmt: skip
+    assert scheduled.at is not None
+    assert 59_000 < scheduled.at - before < 65_000
 
 
-def test_a_message_that_nobody_can_read_does_not_hide_the_others(platform: Platform) -> None:
+def test_a_task_without_a_key_waits_for_nobody(platform: Platform) -> None:
+    ids = [platform.chore(), platform.chore()]
+
+    assert platform.sent("maintenance") == ids
+    assert [found.stored.message.key for found in platform.messages("maintenance")] == [None, None]
+
+
+def test_stats_and_find_tell_where_tasks_are(platform: Platform) -> None:
+    first, held, later = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
+
+    found = platform.broker.find("conversations", [first, "nobody", held, later])
+    stats = platform.broker.stats(["conversations", "webhooks"])
+
+    assert found is not None and stats is not None
+    assert [one.state if one else None for one in found] == [Place.READY, None, Place.HELD, Place.SCHEDULED]
+    assert found[2] is not None and found[2].behind == first
+    assert [(one.queue, one.ready, one.held, one.scheduled, one.waiting) for one in stats] == [
+        ("conversations", 1, 1, 1, 3), ("webhooks", 0, 0, 0, 0),
+    ]  # fmt: skip
+    platform.take()
+    assert platform.broker.find("conversations", [first]) == [None]
+
+
+def test_every_queue_has_its_limit_before_anything_is_sent(platform: Platform) -> None:
+    platform.broker.prepare()
+
+    stats = platform.broker.stats(list(QUEUES))
+    assert stats is not None
+    assert {one.queue: one.limits["max_size"] for one in stats} == dict.fromkeys(QUEUES, 10_000)
+
+
+def test_a_withdrawn_task_has_no_message_any_more(platform: Platform) -> None:
+    first, second = platform.message("c-1"), platform.message("c-1")
+
+    platform.broker.withdraw("conversations", first)
+    platform.broker.withdraw("conversations", "nobody")
+
+    assert platform.sent() == [second]
+    assert platform.messages(place=Place.HELD) == []
+
+
+def test_only_a_dead_message_is_discarded(platform: Platform) -> None:
     id = platform.chore()
-    with redis.Redis.from_url(platform.settings.redis.broker_url) as client:
-        client.lpush("maintenance:6", b"not json", b'{"headers": null}', b"[]", b"\xff")
+    platform.broker.discard("maintenance", id)
+    assert platform.sent("maintenance") == [id]
 
-    assert platform.broker.waiting_ids("maintenance") == {id}
+    bury(platform, "maintenance")
+    assert [found.stored.message.task_id for found in platform.messages("maintenance", Place.DEAD)] == [id]
+    platform.broker.discard("maintenance", id)
+    assert platform.messages("maintenance", Place.DEAD) == []
+
+
+def bury(platform: Platform, queue: str) -> None:
+    """Take the next message as a worker does, and make a dead letter of it."""
+    platform.engine.bury([platform.fetched(queue)], reason="poison", error="killed its worker")
 
 
 def test_ping_says_whether_the_broker_answers(platform: Platform) -> None:
@@ -86,27 +153,39 @@ def test_ping_says_whether_the_broker_answers(platform: Platform) -> None:
     platform.broker.ping()
 
 
-@pytest.mark.parametrize("call", ["size", "waiting_ids", "ping"])
+QUESTIONS: dict[str, Callable[[Broker], object]] = {
+    "stats": lambda broker: broker.stats(["webhooks"]),
+    "find": lambda broker: broker.find("webhooks", ["x"]),
+    "withdraw": lambda broker: broker.withdraw("webhooks", "x"),
+    "discard": lambda broker: broker.discard("webhooks", "x"),
+    "prepare": Broker.prepare,
+    "ping": Broker.ping,
+}
+
+
+@pytest.mark.parametrize("call", QUESTIONS)
 def test_every_question_to_a_broker_that_is_away_fails_quickly(platform: Platform, call: str) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
     with pytest.raises(BrokerUnavailable):
-        getattr(platform.broker, call)(*([] if call == "ping" else ["webhooks"]))
+        QUESTIONS[call](platform.broker)
 
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(("transport", "call"), [("laneway", "ping"), ("laneway", "stats"), ("celery", "ping")])
 def test_a_password_in_the_address_is_not_told(
-    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
-) -> None:
+    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path, transport: str,
+    call: str,
+) -> None:  # fmt: skip
     broker, backend = (
         url.replace("redis://", "redis://user:hunter2@") for url in (redis_urls.broker, redis_urls.backend)
     )
     urls = RedisUrls(broker, backend, redis_urls.valkey)
-    settings = settings_for(environment, platform_database, urls, folder=tmp_path)
+    settings = settings_for(environment, platform_database, urls, folder=tmp_path, BROKER_TRANSPORT=transport)
     with celery_on(settings) as app, pytest.raises(BrokerUnavailable) as refused:
-        Broker(app).ping()
+        QUESTIONS[call](Broker(app, max_queue_size=10))
 
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(refused.value)
@@ -117,9 +196,9 @@ def test_publishing_does_not_subscribe_to_results(platform: Platform) -> None:
         client.config_resetstat()
         for _ in range(5):
             platform.chore()
-        commands = client.info("commandstats")
+        commands = cast("dict[str, object]", client.info("commandstats"))
 
-    assert "cmdstat_lpush" in commands
+    assert "cmdstat_evalsha" in commands
     assert not [name for name in commands if "subscribe" in name]
 
 
@@ -130,14 +209,85 @@ def test_many_threads_publish_at_once(platform: Platform) -> None:
     assert sorted(platform.sent("maintenance")) == sorted(ids)
 
 
-def test_the_priority_scale_is_turned_for_amqp(environment: Environment) -> None:
-    """In AMQP 9 goes first; nothing is sent here, the scale is looked at."""
-    environment(CELERY_BROKER_URL="amqp://127.0.0.1//")
-    with celery_on(load_settings()) as app:
-        assert [Broker(app)._priority(priority) for priority in Priority] == [0, 3, 6, 9]
-
-
 def test_a_task_reaches_the_queue_that_the_catalog_says(platform: Platform) -> None:
     id = platform.tasks.submit(catalog.ANALYTICS_REPORT, {"hours": 2}).task_id
 
     assert platform.sent("analytics") == [id]
+
+
+# --- on kombu's own transports ------------------------------------------------------------------------------
+
+
+def test_on_the_stock_transport_tasks_are_sent_and_taken_in_the_order_of_their_priority(stock: Platform) -> None:
+    ids = {priority: stock.chore(priority=priority) for priority in sorted(Priority)}
+
+    with redis.Redis.from_url(stock.settings.redis.broker_url) as client:
+        lengths = {name: client.llen(name) for name in ("maintenance", *(f"maintenance:{step}" for step in (3, 6, 9)))}
+        assert client.keys("laneway:*") == []
+    assert lengths == {"maintenance": 1, "maintenance:3": 1, "maintenance:6": 1, "maintenance:9": 1}
+    assert [stock.take("maintenance") for _ in Priority] == [ids[priority] for priority in sorted(Priority)[::-1]]
+
+
+def test_on_the_stock_transport_nobody_can_look_into_queues(stock: Platform) -> None:
+    id = stock.message()
+
+    assert stock.broker.engine is None
+    assert stock.broker.find("conversations", [id]) is None
+    assert stock.broker.stats(["conversations"]) is None
+    stock.broker.prepare()
+    stock.broker.withdraw("conversations", id)
+    stock.broker.discard("conversations", id)
+    stock.broker.ping()
+    stock.broker.close()
+    assert stock.tasks.status(id).waiting_for == "a worker: none serves the queue 'conversations'"
+    assert stock.take() == id, "it stays, and is refused when it comes"
+
+
+def test_on_the_stock_transport_a_steward_has_nothing_to_compare(stock: Platform) -> None:
+    stock.message()
+
+    assert stock.steward().reconcile() == 0
+
+
+@pytest.mark.parametrize("durability", [Durability.DISK, Durability.REPLICA])
+def test_on_the_stock_transport_durability_is_refused_with_one_clear_error(
+    stock: Platform, durability: Durability
+) -> None:
+    with pytest.raises(Unsupported) as refused:
+        stock.tasks.submit(catalog.CLEANUP, {}, durability=durability)
+
+    assert str(refused.value) == f"This broker cannot give durability {durability.value!r}: redis"
+    assert refused.value.status == 422
+    assert stock.rows() == []
+    assert stock.take("maintenance") is None
+
+
+def test_on_the_stock_transport_a_delayed_task_waits_at_its_worker(stock: Platform) -> None:
+    """It is sent at once; the time until it is due passes in the memory of the worker that takes it."""
+    id = stock.chore(delay=60)
+
+    assert stock.state(id) == State.SCHEDULED
+    assert stock.tasks.status(id).waiting_for == "its due time"
+    assert stock.take("maintenance") == id
+
+
+def test_on_the_stock_transport_a_queue_has_no_limit(
+    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
+) -> None:
+    settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery",
+                            MAX_QUEUE_SIZE="1")  # fmt: skip
+    with celery_on(settings) as app:
+        small = make_platform(settings, app, platform_database, valkey=redis_urls.valkey)
+        assert len({small.chore() for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("transport", ["laneway", "celery"])
+def test_an_amqp_address_is_always_kombus_own_and_its_priorities_are_not_turned(
+    environment: Environment, transport: str
+) -> None:
+    """In AMQP 9 goes first; nothing is sent here, the scale is looked at."""
+    environment(CELERY_BROKER_URL="amqp://127.0.0.1//", BROKER_TRANSPORT=transport)
+    with celery_on(load_settings()) as app:
+        broker = Broker(app, max_queue_size=10)
+        assert broker.engine is None
+        assert [broker._priority(priority) for priority in Priority] == [0, 3, 6, 9]

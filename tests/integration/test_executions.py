@@ -1,10 +1,7 @@
-"""Claims and outcomes: who may run a task, and who may say what became of it."""
+"""Outcomes: what becomes of a task, and who may say so."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -13,7 +10,6 @@ from typing import Any
 import pytest
 
 from app.core import catalog, clock
-from app.core.config import ROOT
 from app.core.errors import (
     InvalidPayload,
     PermanentError,
@@ -25,68 +21,16 @@ from app.core.errors import (
 from app.core.retry import RetryPolicy
 from app.db.models import TaskRun
 from app.schemas.task import State
-from app.services.executions import ERROR_LIMIT, TRACEBACK_LIMIT, Completed, Outcome, Raised, Stopped
-from tests.fixtures.platform import MovableClock, Platform
-
-
-def test_a_claimed_task_is_processing_and_leased_to_its_worker(platform: Platform) -> None:
-    before = clock.now()
-    run = platform.start(platform.message(), worker="worker-7")
-
-    row = platform.row(run.id)
-    assert (row.state, row.attempts, row.worker) == ("processing", 1, "worker-7")
-    assert row.lease_until is not None
-    lease = timedelta(seconds=platform.settings.tasks.lease_seconds)
-    assert before + lease <= row.lease_until <= clock.now() + lease
-    assert row.started_at is not None
-    assert row.started_at >= before
-
-
-def test_a_second_delivery_of_a_running_task_is_refused(platform: Platform) -> None:
-    id = platform.message()
-    platform.start(id)
-
-    assert platform.refusal(id) == "it is processing"
-    assert platform.row(id).attempts == 1
-
-
-def test_a_second_delivery_of_a_finished_task_is_refused(platform: Platform) -> None:
-    id = platform.message()
-    platform.end(platform.start(id))
-
-    assert platform.refusal(id) == "it is completed"
-
-
-def test_a_message_without_a_ledger_row_is_refused(platform: Platform) -> None:
-    assert platform.refusal("nobody") == "it is not in the ledger"
-
-
-def test_of_many_threads_that_claim_one_task_one_wins(platform: Platform) -> None:
-    for _ in range(10):
-        id, together = platform.chore(), Barrier(6)
-
-        def claim(worker: str, id: str = id, together: Barrier = together) -> TaskRun | None:
-            together.wait(10)
-            claimed = platform.executions.claim(id, worker=worker)
-            return claimed if isinstance(claimed, TaskRun) else None
-
-        with ThreadPoolExecutor(6) as pool:
-            won = [run for run in pool.map(claim, "abcdef") if run]
-
-        assert len(won) == 1
-        assert platform.row(id).worker == won[0].worker
-        assert platform.row(id).attempts == 1
-
-
-def test_of_many_processes_that_claim_the_same_tasks_each_task_has_one_winner(platform: Platform) -> None:
-    chores = [platform.chore() for _ in range(30)]
-    keyed = [platform.message("c-1", text=str(number)) for number in range(5)]
-
-    won = claims_of_processes(platform, [*chores, *keyed], processes=2)
-
-    got = sorted(id for ids in won.values() for id in ids)
-    assert got == sorted([*chores, keyed[0]]), "each chore once, and of one key only the first"
-    assert all(platform.row(id).worker == worker for worker, ids in won.items() for id in ids)
+from app.services.executions import (
+    ERROR_LIMIT,
+    TRACEBACK_LIMIT,
+    Completed,
+    Outcome,
+    Raised,
+    Stopped,
+)
+from laneway import State as Place
+from tests.fixtures.platform import Platform
 
 
 @pytest.mark.parametrize(
@@ -113,7 +57,6 @@ def test_each_outcome_has_its_state(platform: Platform, outcome: Outcome, state:
 
     row = platform.row(run.id)
     assert row.state == state
-    assert row.lease_until is None
     assert (row.finished_at is None) is (state is State.SCHEDULED)
     assert (row.due_at is not None) is (state is State.SCHEDULED)
 
@@ -166,34 +109,54 @@ def test_a_result_may_hold_any_text(platform: Platform, text: str) -> None:
 
 
 def test_retries_are_counted_and_end_as_a_dead_letter(platform: Platform) -> None:
-    id, states = platform.chore(), list[State | None]()
+    id, states = platform.chore(), list[State]()
     now = RetryPolicy(max_retries=3, delay=0, delay_max=0)
     for _ in range(4):
-        states.append(platform.end(platform.start(id), Raised(OSError("away")), policy=now))
-        platform.steward().send_due()
+        assert platform.work("maintenance", Raised(OSError("away")), policy=now) == id
+        states.append(platform.state(id))
 
     assert states == [State.SCHEDULED] * 3 + [State.DEAD_LETTER]
+    assert platform.places("maintenance") == {}
     row = platform.row(id)
     assert (row.attempts, row.error, row.finished_at is not None) == (4, "away", True)
 
 
-def test_a_retry_is_due_after_the_policys_delay(platform: Platform) -> None:
-    run = platform.start(platform.chore())
-    before = clock.now()
+def test_a_retry_is_sent_with_the_policys_delay(platform: Platform) -> None:
+    id, before = platform.chore(), clock.now()
+    platform.work("maintenance", Raised(QueueFull("crm", 5)))
 
-    platform.end(run, Raised(QueueFull("crm", 5)))
-
-    due = platform.row(run.id).due_at
+    due = platform.row(id).due_at
     assert due is not None
     assert 9.9 < (due - before).total_seconds() < 15, "QueueFull asks for ten seconds"
+    (message,) = platform.messages("maintenance", Place.SCHEDULED)
+    assert message.stored.message.task_id == id
+    assert message.at is not None
+    assert abs(message.at / 1000 - due.timestamp()) < 1
+
+
+@pytest.mark.parametrize("outcome", [Completed({}), Stopped(), Raised(ValueError("wrong"))])
+def test_nothing_is_sent_for_a_task_that_is_over(platform: Platform, outcome: Outcome) -> None:
+    platform.chore()
+    platform.work("maintenance", outcome)
+
+    assert platform.places("maintenance") == {}
+
+
+def test_a_retry_goes_ahead_without_a_further_message_if_the_caller_has_one(platform: Platform) -> None:
+    run = platform.start(platform.chore())
+
+    state = platform.executions.settle(run, Raised(OSError("away")), policy=RetryPolicy(3, 0, 0), send=False)
+
+    assert state is State.SCHEDULED
+    assert platform.sent("maintenance") == [run.id]
 
 
 def test_success_after_a_failure_clears_the_error(platform: Platform) -> None:
     id = platform.chore()
-    platform.end(platform.start(id), Raised(caught(OSError("away"))), policy=RetryPolicy(3, 0, 0))
-    platform.steward().send_due()
+    platform.work("maintenance", Raised(caught(OSError("away"))), policy=RetryPolicy(3, 0, 0))
+    assert platform.row(id).error == "away"
 
-    platform.end(platform.start(id))
+    platform.work("maintenance")
 
     row = platform.row(id)
     assert (row.error, row.error_type, row.traceback, row.attempts) == (None, None, None, 2)
@@ -202,35 +165,33 @@ def test_success_after_a_failure_clears_the_error(platform: Platform) -> None:
 # --- fencing ------------------------------------------------------------------------------------------------
 
 
-def test_an_attempt_that_lost_its_lease_changes_nothing(platform: Platform, movable_clock: MovableClock) -> None:
-    id = platform.chore()
-    old = platform.start(id, worker="stalled")
-    overrun(platform, movable_clock)
-    new = platform.start(id, worker="fresh")
-    before = vars_of(platform.row(id))
+def test_an_attempt_that_was_taken_over_changes_nothing(platform: Platform) -> None:
+    old = platform.start(platform.chore(), worker="stalled")
+    new = platform.start(old.id, worker="fresh")
+    before = vars_of(platform.row(old.id))
 
     assert platform.end(old, Completed({"from": "the old attempt"})) is None
     assert platform.end(old, Raised(ValueError("old"))) is None
+    assert platform.end(old, Raised(OSError("old"))) is None
     assert platform.executions.progress(old, percent=99, message="old") is None
-    assert platform.executions.renew([old]) == {}
-    assert vars_of(platform.row(id)) == before
+    assert platform.executions.asked_to_stop([old]) == {}
+    assert platform.executions.take_over(old) is None
+    assert vars_of(platform.row(old.id)) == before
+    assert platform.sent("maintenance") == [old.id], "nothing was sent in its name either"
     assert platform.end(new, Completed({"from": "the new attempt"})) is State.COMPLETED
-    assert platform.row(id).result == {"from": "the new attempt"}
+    assert platform.row(old.id).result == {"from": "the new attempt"}
 
 
-def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(
-    platform: Platform, movable_clock: MovableClock
-) -> None:
+def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(platform: Platform) -> None:
     """Reopening counts attempts from one again: the number alone must not let the old one in."""
     id = platform.tasks.submit(catalog.HEALTH_SWEEP, {}).task_id
     old = platform.start(id, worker="stalled")
-    overrun(platform, movable_clock)
-    assert platform.state(id) == State.DEAD_LETTER
+    assert platform.refusal(id, worker="fresh") == "it is dead_letter"
     platform.tasks.retry(id)
     new = platform.start(id, worker="fresh")
     assert (old.attempts, new.attempts) == (1, 1)
 
-    assert platform.executions.renew([old]) == {}
+    assert platform.executions.asked_to_stop([old]) == {}
     assert platform.executions.progress(old, percent=99, message="old") is None
     assert platform.end(old, Completed({"from": "the old attempt"})) is None
     assert platform.state(id) == State.PROCESSING
@@ -261,7 +222,7 @@ def test_of_two_who_settle_an_attempt_at_once_one_does(platform: Platform) -> No
         assert platform.state(run.id) in states
 
 
-# --- progress, leases, cancel -------------------------------------------------------------------------------
+# --- progress, cancel ---------------------------------------------------------------------------------------
 
 
 def test_progress_is_stored_and_says_whether_to_stop(platform: Platform) -> None:
@@ -273,19 +234,14 @@ def test_progress_is_stored_and_says_whether_to_stop(platform: Platform) -> None
     assert (platform.row(run.id).progress, platform.row(run.id).progress_message) == (60, "writing")
 
 
-def test_leases_are_renewed_for_those_who_own_them(platform: Platform, movable_clock: MovableClock) -> None:
-    mine, stopping, lost = (platform.start(platform.chore()) for _ in range(3))
+def test_who_is_asked_to_stop_is_told_to_those_who_own_their_task(platform: Platform) -> None:
+    mine, stopping, over = (platform.start(platform.chore()) for _ in range(3))
     platform.tasks.cancel(stopping.id)
-    platform.end(lost)
-    movable_clock.forward(10)
+    platform.end(over)
 
-    answers = platform.executions.renew([mine, stopping, lost])
+    answers = platform.executions.asked_to_stop([mine, stopping, over])
 
     assert answers == {(mine.id, mine.started_at): False, (stopping.id, stopping.started_at): True}
-    until = platform.row(mine.id).lease_until
-    assert until is not None
-    assert until > clock.now() + timedelta(seconds=platform.settings.tasks.lease_seconds - 1)
-    assert platform.row(lost.id).lease_until is None
 
 
 def test_a_failure_before_the_stop_was_noticed_is_not_tried_again(platform: Platform) -> None:
@@ -293,13 +249,6 @@ def test_a_failure_before_the_stop_was_noticed_is_not_tried_again(platform: Plat
     platform.tasks.cancel(run.id)
 
     assert platform.end(run, Raised(OSError("gone"))) is State.CANCELLED
-
-
-def overrun(platform: Platform, movable_clock: MovableClock) -> None:
-    """Let every lease run out, be taken over, and be sent again."""
-    movable_clock.forward(platform.settings.tasks.lease_seconds + 1)
-    assert platform.steward().take_over() == 1
-    platform.steward().send_due()
 
 
 def caught(error: Exception) -> Exception:
@@ -312,28 +261,3 @@ def caught(error: Exception) -> Exception:
 
 def vars_of(row: TaskRun) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if not name.startswith("_")}
-
-
-def claims_of_processes(platform: Platform, ids: list[str], *, processes: int) -> dict[str, list[str]]:
-    """Let several processes claim all ids at the same moment; worker → what it got."""
-    url = platform.settings.storage.url
-    started = {
-        worker: subprocess.Popen(
-            [sys.executable, "-m", "tests.fixtures.claiming", url, worker, *ids],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for worker in (f"worker-{number}" for number in range(processes))
-    }  # fmt: skip
-    try:
-        for process in started.values():
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in started.values():
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        return {worker: json.loads(process.communicate(timeout=60)[0]) for worker, process in started.items()}
-    finally:
-        for process in started.values():
-            process.kill()
-            process.communicate()

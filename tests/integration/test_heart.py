@@ -1,4 +1,4 @@
-"""Leases that are kept, and tasks that are interrupted where they are, never afterwards."""
+"""Tasks that are interrupted where they are when they have to stop, never afterwards."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from threading import Thread
 
 import pytest
 
 from app.core import clock
-from app.core.errors import TaskCancelled
+from app.core.errors import DatabaseUnavailable, TaskCancelled
 from app.db.models import TaskRun
 from app.db.repositories.task_runs import Attempt
 from app.schemas.task import State
 from app.services.executions import Executions, Stopped
 from app.services.heart import Heart
-from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 
 SOON = 5.0
@@ -28,43 +27,37 @@ BEAT = 0.05
 """Seconds between beats in these tests; the platform's own is at most two seconds."""
 
 
-def test_a_lease_is_renewed_while_the_task_runs(platform: Platform) -> None:
-    run = platform.start(platform.chore())
-    first = run.lease_until
-    assert first is not None
-    with beating(platform).holding(run):
-        later = wait_until(lambda: newer_lease(platform, run, than=first), seconds=SOON)
+def test_the_heart_looks_after_what_runs_and_after_nothing_else(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = looks_of(monkeypatch)
+    first, second = (platform.start(platform.chore()) for _ in range(2))
+    heart = beating(platform)
+    with heart.holding(first):
+        wait_until(lambda: [first.id] in looks, seconds=SOON)
+        with heart.holding(second):
+            wait_until(lambda: {first.id, second.id} == set(looks[-1]), seconds=SOON)
+    with heart.holding(second):
+        wait_until(lambda: looks[-1] == [second.id], seconds=SOON)
 
-    assert later
-    assert platform.row(run.id).state == "processing"
+    assert platform.end(first) is State.COMPLETED
 
 
-def test_a_lease_is_renewed_while_the_task_keeps_its_thread_busy(platform: Platform) -> None:
-    run = platform.start(platform.chore())
-    first = run.lease_until
-    assert first is not None
+def test_the_heart_looks_while_the_task_keeps_its_thread_busy(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, run = looks_of(monkeypatch), platform.start(platform.chore())
     with beating(platform).holding(run):
         busy_for(0.5)
 
-    assert newer_lease(platform, run, than=first)
+    assert looks.count([run.id]) >= 2
 
 
-def test_nothing_is_renewed_after_the_task(platform: Platform, movable_clock: MovableClock) -> None:
-    run = platform.start(platform.chore())
-    heart = beating(platform)
-    with heart.holding(run):
-        pass
-    movable_clock.forward(3600)
-
-    other = platform.start(platform.chore())
-    first = other.lease_until
-    assert first is not None
-    with heart.holding(other):
-        wait_until(lambda: newer_lease(platform, other, than=first), seconds=SOON)
-
-    lease = platform.row(run.id).lease_until
-    assert lease is not None
-    assert lease < clock.now() - timedelta(seconds=3000)
+@pytest.mark.parametrize(("lease", "every"), [(5.0, 1.0), (30.0, 2.0), (3.0, 0.6)])
+def test_the_heart_looks_every_two_seconds_and_with_short_leases_more_often(
+    platform: Platform, lease: float, every: float
+) -> None:
+    assert Heart(platform.executions, lease_seconds=lease)._every == every  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_cancelled_task_is_interrupted_in_the_midst_of_its_work(platform: Platform) -> None:
@@ -90,16 +83,15 @@ def test_a_task_that_catches_every_exception_is_interrupted_all_the_same(platfor
             pytest.fail("TaskCancelled must not be an Exception")
 
 
-def test_a_task_whose_lease_was_lost_is_interrupted(platform: Platform, movable_clock: MovableClock) -> None:
-    run = platform.start(platform.chore())
-    movable_clock.forward(platform.settings.tasks.lease_seconds + 1)
-    assert platform.steward().take_over() == 1
+def test_a_task_that_was_taken_over_is_interrupted(platform: Platform) -> None:
+    run = platform.start(platform.chore(), worker="stalled")
+    new = platform.start(run.id, worker="fresh")
 
     with pytest.raises(TaskCancelled), beating(platform).holding(run):
         busy_for(SOON)
 
     assert platform.end(run, Stopped()) is None
-    assert platform.state(run.id) == State.SCHEDULED
+    assert platform.end(new) is State.COMPLETED
 
 
 def test_an_interruption_meets_only_the_thread_of_its_task(platform: Platform) -> None:
@@ -131,17 +123,12 @@ def test_an_interruption_meets_only_the_thread_of_its_task(platform: Platform) -
 
 
 def test_two_attempts_of_one_task_in_one_process_are_told_apart(
-    platform: Platform, movable_clock: MovableClock
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process lost the lease of the first while the database was away, and was given the second."""
-    id, heart = platform.chore(), beating(platform)
-    old = platform.start(id)
-    movable_clock.forward(platform.settings.tasks.lease_seconds + 1)
-    platform.steward().take_over()
-    platform.steward().send_due()
-    new = platform.start(id)
-    first = new.lease_until
-    assert first is not None
+    """The broker delivered the message anew while the process was stopped, and the process was given that, too."""
+    looks, heart = looks_of(monkeypatch), beating(platform)
+    old = platform.start(platform.chore())
+    new = platform.start(old.id)
     old_ended = threading.Event()
 
     def stale() -> None:
@@ -156,31 +143,44 @@ def test_two_attempts_of_one_task_in_one_process_are_told_apart(
         thread.start()
         wait_until(old_ended.is_set, seconds=SOON)
         thread.join(SOON)
-        now = clock.now()
-        wait_until(lambda: newer_lease(platform, new, than=now + timedelta(seconds=1)), seconds=SOON)
-        since = platform.row(id).lease_until
-        assert since is not None
-        wait_until(lambda: newer_lease(platform, new, than=since), seconds=SOON)
+        seen = len(looks)
+        wait_until(lambda: looks[seen:].count([new.id]) >= 2, seconds=SOON)
 
     assert platform.end(new) is State.COMPLETED
 
 
-def test_the_heart_beats_on_after_the_database_was_away(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [RuntimeError("something that nobody thought of"), DatabaseUnavailable("away")])
+def test_the_heart_beats_on_after_it_could_not_look(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
     run, failures = platform.start(platform.chore()), list[int]()
-    first, renew = run.lease_until, Executions.renew
-    assert first is not None
+    asked_to_stop = Executions.asked_to_stop
 
     def failing(self: Executions, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
         if len(failures) < 3:
             failures.append(1)
-            raise RuntimeError("something that nobody thought of")
-        return renew(self, owned)
+            raise failure
+        return asked_to_stop(self, owned)
 
-    monkeypatch.setattr(Executions, "renew", failing)
+    monkeypatch.setattr(Executions, "asked_to_stop", failing)
+    platform.tasks.cancel(run.id)
 
-    with beating(platform).holding(run):
-        wait_until(lambda: newer_lease(platform, run, than=first), seconds=SOON)
+    with pytest.raises(TaskCancelled), beating(platform).holding(run):
+        busy_for(SOON)
     assert len(failures) == 3
+
+
+def test_a_task_is_not_interrupted_because_the_database_is_away(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, run = looks_of(monkeypatch), platform.start(platform.chore())
+    with beating(platform).holding(run):
+        with platform.without_database():
+            seen = len(looks)
+            wait_until(lambda: len(looks) > seen + 2, seconds=SOON)
+        busy_for(3 * BEAT)
+
+    assert platform.end(run) is State.COMPLETED
 
 
 def test_an_error_of_the_task_passes_through(platform: Platform) -> None:
@@ -223,7 +223,7 @@ def test_cancelling_at_any_moment_never_interrupts_what_comes_after(platform: Pl
 
 
 def test_an_interruption_at_any_instruction_leaves_the_heart_beating(hasty_threads: None) -> None:
-    """Thousands of blocks that end just when they are interrupted; the answer to `renew` comes without a database."""
+    """Thousands of blocks that end just when they are interrupted; the answers come without a database."""
     executions = StopEverybody()
     heart = Heart(executions, lease_seconds=0.0001)
     interrupted = late = 0
@@ -250,7 +250,7 @@ def test_an_interruption_at_any_instruction_leaves_the_heart_beating(hasty_threa
     assert executions.asked > before, "the heart still beats"
     asked = executions.asked
     busy_for(0.05)
-    assert executions.asked <= asked + 1, "nothing is left behind that it renews"
+    assert executions.asked <= asked + 1, "nothing is left behind that it asks for"
 
 
 class StopEverybody(Executions):
@@ -259,7 +259,7 @@ class StopEverybody(Executions):
     def __init__(self) -> None:
         self.asked = 0
 
-    def renew(self, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
+    def asked_to_stop(self, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
         self.asked += 1
         return {(run.id, run.started_at): True for run in owned}
 
@@ -268,9 +268,18 @@ def beating(platform: Platform, *, every: float = BEAT) -> Heart:
     return Heart(platform.executions, lease_seconds=every * 5)
 
 
-def newer_lease(platform: Platform, run: TaskRun, *, than: datetime) -> datetime | None:
-    lease = platform.row(run.id).lease_until
-    return lease if lease is not None and lease > than else None
+def looks_of(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Grows by the ids that the heart asks for, at each of its looks."""
+    looks, asked_to_stop = list[list[str]](), Executions.asked_to_stop
+
+    def noted(self: Executions, owned: Sequence[TaskRun]) -> dict[Attempt, bool]:
+        try:
+            return asked_to_stop(self, owned)
+        finally:
+            looks.append([run.id for run in owned])
+
+    monkeypatch.setattr(Executions, "asked_to_stop", noted)
+    return looks
 
 
 def busy_for(seconds: float) -> None:

@@ -7,25 +7,45 @@ from typing import Any
 import pytest
 
 from app.core import catalog
-from app.core.errors import (
-    BrokerUnavailable,
-    WorkerLost,
-)
+from app.core.errors import BrokerUnavailable, TimeLimitExceeded, WorkerLost
 from app.db.models import TaskRun
 from app.schemas.task import State
+from app.services.executions import Raised
 from app.services.task_manager import adopted_row
+from laneway import State as Place
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- processes that died, kills from outside, tasks from outside ---------------------------------------------
 
 
-def test_a_lost_process_is_settled_by_its_worker(platform: Platform) -> None:
-    run = platform.start(platform.chore(), worker="worker-1")
+def test_a_lost_process_is_settled_by_its_worker_and_its_task_is_sent_at_once(platform: Platform) -> None:
+    id = platform.message()
+    delivery = platform.fetched()
+    platform.start(id, worker="worker-1")
 
-    platform.executions.settle_lost(run.id, WorkerLost("worker-1"), worker="worker-1")
+    platform.executions.settle_lost(id, WorkerLost("worker-1"), worker="worker-1")
 
-    row = platform.row(run.id)
+    row = platform.row(id)
     assert (row.state, row.error_type) == ("scheduled", "WorkerLost")
+    platform.engine.ack([delivery])
+    assert platform.places() == {id: Place.READY}
+
+
+def test_a_process_that_is_lost_a_second_time_is_waited_for(platform: Platform) -> None:
+    """It may be the task's own doing."""
+    id = platform.tasks.submit(catalog.SEND_WEBHOOK, {"url": "https://example.com/", "event": "e", "data": {}}).task_id
+    delays = list[float]()
+    for _ in range(2):
+        delivery = platform.fetched("webhooks")
+        platform.start(id, worker="worker-1")
+        platform.executions.settle_lost(id, TimeLimitExceeded(9), worker="worker-1")
+        platform.engine.ack([delivery])
+        row = platform.row(id)
+        assert row.due_at is not None
+        assert row.published_at is not None
+        delays.append((row.due_at - row.published_at).total_seconds())
+
+    assert delays[0] == 0 < delays[1]
 
 
 @pytest.mark.parametrize("case", ["another worker", "finished", "unknown"])
@@ -52,25 +72,31 @@ def test_a_lost_process_of_a_cancelled_task_is_a_cancelled_task(platform: Platfo
 
 def test_a_task_killed_from_outside_is_cancelled_and_its_key_goes_on(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
+    delivery = platform.fetched()
     platform.start(first, worker="worker-1")
-    platform.refusal(second)
-    platform.lose("conversations")
 
     platform.executions.settle_terminated(first, worker="worker-1")
 
     assert platform.state(first) == State.CANCELLED
-    assert platform.sent() == [second]
+    platform.engine.ack([delivery])  # as Celery does with what was revoked
+    assert platform.places() == {second: Place.READY}
 
 
-def test_a_waiting_task_revoked_from_outside_is_cancelled_and_its_key_goes_on(platform: Platform) -> None:
+def test_a_task_killed_from_outside_at_another_worker_runs_on(platform: Platform) -> None:
+    run = platform.start(platform.message(), worker="worker-1")
+
+    platform.executions.settle_terminated(run.id, worker="worker-2")
+
+    assert platform.end(run) is State.COMPLETED
+
+
+def test_a_waiting_task_revoked_from_outside_is_cancelled_and_not_run(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    platform.refusal(second)
-    platform.lose("conversations")
 
     platform.executions.settle_terminated(first, worker="worker-1")
 
     assert platform.state(first) == State.CANCELLED
-    assert platform.sent() == [second]
+    assert [platform.work(), platform.work()] == [None, second]
 
 
 def test_a_task_from_another_door_is_adopted_once(platform: Platform) -> None:
@@ -86,20 +112,19 @@ def test_a_task_from_another_door_is_adopted_once(platform: Platform) -> None:
 
 
 def test_an_outcome_stands_even_if_the_broker_is_away(platform: Platform, movable_clock: MovableClock) -> None:
-    first, second = platform.message(), platform.message()
-    run = platform.start(first)
-    platform.refusal(second)
-    platform.lose("conversations")
+    done, failed = (platform.start(platform.message(f"c-{number}")) for number in range(2))
     platform.valkey.stop()
-
-    assert platform.end(run) is State.COMPLETED
     with pytest.raises(BrokerUnavailable):
         platform.broker.ping()
 
+    assert platform.end(done) is State.COMPLETED
+    assert platform.end(failed, Raised(OSError("away"))) is State.SCHEDULED
+
     platform.valkey.start()
+    platform.lose("conversations")
     movable_clock.forward(60)
-    platform.steward().send_lost()
-    assert platform.sent() == [second]
+    assert platform.steward().reconcile() == 1
+    assert list(platform.places()) == [failed.id]
 
 
 def vars_of(row: TaskRun) -> dict[str, Any]:

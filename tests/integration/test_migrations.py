@@ -5,18 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import Column, Insert, MetaData, Table, insert, inspect, text
 
+from app.core.catalog import PROCESS_MESSAGE
 from app.db.fulltext import is_index_object
 from app.db.migrate import alembic_config, upgrade
-from app.db.models import Base
+from app.db.models import Base, UtcDateTime
 from app.db.session import Database
+from app.schemas.task import State
+from laneway import State as Place
+from tests.fixtures.platform import Environment, celery_on, make_platform, settings_for
+from tests.fixtures.valkey import RedisUrls
 
 
 def test_the_migrations_make_exactly_the_models(database: Database) -> None:
@@ -34,7 +40,7 @@ def test_a_second_upgrade_changes_nothing(database: Database) -> None:
     upgrade(database.url.render_as_string(hide_password=False))
 
     with database.reading() as session:
-        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -51,13 +57,117 @@ def test_many_upgrades_at_once_make_one_schema(kind: str, tmp_path: Path, reques
     database.close()
 
 
-def test_a_downgrade_takes_everything_away(sqlite_database: Database) -> None:
-    with sqlite_database.transaction() as session:
+def test_a_downgrade_takes_everything_away(database: Database) -> None:
+    _bring(database, "base")
+
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+# --- 0002: order, delays and leases move into the delivery engine --------------------------------------------
+
+RUNNING_INDEX, LEASE = "uq_task_runs_running_key", "lease_until"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def first_version(database: Database) -> Database:
+    """A database as the first version left it: every state, with a held task and a lease."""
+    _bring(database, "0001")
+    with database.transaction() as session:
+        for id, state, more in (
+            ("done", "completed", {"finished_at": LONG_AGO}),
+            ("runs", "processing", {"attempts": 1, "worker": "w@old", "started_at": LONG_AGO, LEASE: LONG_AGO}),
+            ("waits", "held", {}),
+            ("next", "held", {"published_at": None}),
+            ("later", "scheduled", {"due_at": LONG_AGO + timedelta(days=9999), "published_at": None}),
+        ):
+            session.execute(_insert(id, state, **more))
+    return database
+
+
+def test_a_database_of_the_first_version_is_upgraded_and_its_tasks_go_on(
+    first_version: Database, environment: Environment, redis_urls: RedisUrls, tmp_path: Path
+) -> None:
+    assert RUNNING_INDEX in _indexes(first_version)
+    upgrade(first_version.url.render_as_string(hide_password=False))
+
+    assert RUNNING_INDEX not in _indexes(first_version)
+    assert LEASE not in _columns(first_version)
+    assert _states(first_version) == {
+        "done": "completed", "runs": "processing", "waits": "pending", "next": "pending", "later": "scheduled",
+    }  # fmt: skip
+    settings = settings_for(environment, first_version, redis_urls, folder=tmp_path)
+    with celery_on(settings) as app:
+        platform = make_platform(settings, app, first_version, valkey=redis_urls.valkey)
+        assert platform.steward().reconcile() == 4
+        assert platform.state("runs") == State.SCHEDULED, "its worker is gone"
+        assert platform.places() == {"runs": Place.READY, "waits": Place.HELD, "next": Place.HELD,
+                                     "later": Place.HELD}  # fmt: skip
+        assert [platform.work() for _ in range(4)] == ["runs", "waits", "next", None]
+        assert platform.places() == {"later": Place.SCHEDULED}
+
+
+def test_a_downgrade_gives_back_leases_and_one_running_task_a_key(first_version: Database) -> None:
+    """What runs gets a lease that is over: the first version takes over what has one, and nothing that has none."""
+    upgrade(first_version.url.render_as_string(hide_password=False))
+    with first_version.transaction() as session:
+        session.execute(text("UPDATE task_runs SET state = 'processing', started_at = accepted_at WHERE id = 'waits'"))
+
+    _bring(first_version, "0001")
+
+    assert RUNNING_INDEX in _indexes(first_version)
+    assert _states(first_version) == {
+        "done": "completed", "runs": "processing", "waits": "pending", "next": "pending", "later": "scheduled",
+    }  # fmt: skip
+    with first_version.reading() as session:
+        leased = session.execute(text("SELECT id FROM task_runs WHERE lease_until IS NOT NULL")).scalars().all()
+        unsent = session.execute(text("SELECT id FROM task_runs WHERE published_at IS NULL")).scalars().all()
+    assert (leased, unsent) == (["runs"], ["later"])
+    upgrade(first_version.url.render_as_string(hide_password=False))
+    assert LEASE not in _columns(first_version)
+
+
+def _bring(database: Database, revision: str) -> None:
+    """Down to a revision."""
+    with database.transaction() as session:
         config = alembic_config()
         config.attributes["connection"] = session.connection()
-        command.downgrade(config, "base")
+        command.downgrade(config, revision)
 
-    assert inspect(sqlite_database.engine).get_table_names() == ["alembic_version"]
+
+def _insert(id: str, state: str, **more: object) -> Insert:
+    """A row as the first version wrote it."""
+    values = {
+        "id": id, "name": PROCESS_MESSAGE.name, "queue": PROCESS_MESSAGE.queue, "priority": 1,
+        "key": "conversation_id:c", "payload": {"conversation_id": "c", "text": id}, "fingerprint": "", "state": state,
+        "progress": 0, "attempts": 0, "max_retries": 3, "cancel_requested": False, "accepted_at": LONG_AGO,
+        "published_at": LONG_AGO, **more,
+    }  # fmt: skip
+    return insert(_FIRST_VERSION).values(**values)
+
+
+_FIRST_VERSION = Table(
+    "task_runs",
+    MetaData(),
+    *(Column(name, Base.metadata.tables["task_runs"].c[name].type) for name in (
+        "id", "name", "queue", "priority", "key", "payload", "fingerprint", "state", "progress", "attempts",
+        "max_retries", "cancel_requested", "accepted_at", "published_at", "started_at", "finished_at", "due_at",
+        "worker")),
+    Column(LEASE, UtcDateTime()),
+)  # fmt: skip
+
+
+def _states(database: Database) -> dict[str, str]:
+    with database.reading() as session:
+        return {row[0]: row[1] for row in session.execute(text("SELECT id, state FROM task_runs"))}
+
+
+def _indexes(database: Database) -> set[str | None]:
+    return {index["name"] for index in inspect(database.engine).get_indexes("task_runs")}
+
+
+def _columns(database: Database) -> set[str]:
+    return {column["name"] for column in inspect(database.engine).get_columns("task_runs")}
 
 
 def upgrade_alone(url: str) -> None:

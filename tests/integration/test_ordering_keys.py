@@ -1,269 +1,312 @@
-"""Tasks of one ordering key: one at a time, in the order of submission, and never stuck."""
-
-# The moments between the steps of a claim are what is tested here.
-# pyright: reportPrivateUsage=false
+"""Tasks of one ordering key: one at a time, in the order in which they were put, and never stuck. On the engine."""
 
 from __future__ import annotations
 
+import itertools
+import random
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from datetime import datetime
+from threading import Event
 
 import pytest
-from sqlalchemy import true
 
+from app.core import catalog
+from app.core.catalog import TaskSpec
+from app.core.errors import WorkerLost
 from app.core.queues import Priority
 from app.core.retry import RetryPolicy
 from app.db.models import TaskRun
-from app.db.repositories import task_runs
-from app.schemas.task import State
-from app.services.executions import Completed, Executions, Outcome, Raised, Stopped
-from tests.fixtures.platform import MovableClock, Platform
+from app.schemas.task import Payload, State
+from app.services.executions import Completed, Outcome, Raised, Stopped
+from laneway import Delivery
+from laneway import State as Place
+from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until
 
 AT_ONCE = RetryPolicy(max_retries=3, delay=0, delay_max=0)
 NEVER = RetryPolicy(max_retries=0, delay=0, delay_max=0)
+SOON, LATE = RetryPolicy(3, 0, 0, schedule=(0.3,)), RetryPolicy(3, 0, 0, schedule=(600,))
+AWAY = Raised(OSError("away"))
 
 
-def test_a_task_waits_for_the_one_before_and_is_held(platform: Platform) -> None:
-    first, second = platform.message(), platform.message()
-    platform.start(first)
+def test_a_task_is_held_while_the_one_before_runs(platform: Platform) -> None:
+    first, second, third = (platform.message() for _ in range(3))
+    delivery = platform.fetched()
+    run = platform.start(first)
 
-    assert platform.refusal(second) == "an earlier task of its key is not finished"
-    assert platform.state(second) == State.HELD
+    assert platform.places() == {first: Place.LEASED, second: Place.HELD, third: Place.HELD}
+    assert platform.fetch() is None
+    assert platform.tasks.status(third).waiting_for == f"an earlier task of conversation_id:c-1 (task {first})"
+
+    platform.end(run)
+    platform.engine.ack([delivery])
+    assert platform.places() == {second: Place.READY, third: Place.HELD}
 
 
 def test_a_task_waits_also_for_one_that_has_not_started(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
 
-    platform.refusal(second)
+    assert platform.places() == {first: Place.READY, second: Place.HELD}
 
-    assert platform.state(second) == State.HELD
-    assert platform.end(platform.start(first)) is State.COMPLETED
+
+def test_a_task_waits_also_for_one_that_is_due_later(platform: Platform) -> None:
+    first, second = platform.message(delay=0.3), platform.message()
+
+    assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
+    assert wait_until(platform.work, seconds=5) == first
+    assert platform.work() == second
 
 
 def test_tasks_of_different_keys_do_not_wait_for_each_other(platform: Platform) -> None:
     ids = [platform.message(f"c-{number}") for number in range(3)]
 
-    assert [platform.start(id).state for id in ids] == ["processing"] * 3
+    assert [task_id_of(platform.fetched()) for _ in ids] == ids
 
 
 def test_tasks_without_a_key_do_not_wait_for_each_other(platform: Platform) -> None:
-    assert [platform.start(platform.chore()).state for _ in range(3)] == ["processing"] * 3
+    ids = [platform.chore() for _ in range(3)]
+
+    assert [task_id_of(platform.fetched("maintenance")) for _ in ids] == ids
 
 
 @pytest.mark.parametrize(
-    "outcome", [Completed({}), Raised(ValueError("wrong")), Raised(OSError("away")), Stopped()],
+    "outcome", [Completed({}), Raised(ValueError("wrong")), AWAY, Stopped()],
     ids=["completed", "failed", "dead letter", "cancelled"],
 )  # fmt: skip
-def test_the_next_one_is_sent_when_the_head_is_over(platform: Platform, outcome: Outcome) -> None:
+def test_the_next_one_goes_when_the_head_is_over(platform: Platform, outcome: Outcome) -> None:
     first, second, third = (platform.message() for _ in range(3))
-    run = platform.start(first)
-    platform.refusal(second)
-    platform.refusal(third)
-    platform.lose("conversations")
 
-    platform.end(run, outcome, policy=NEVER)
+    assert platform.work(outcome=outcome, policy=NEVER) == first
 
-    assert platform.sent() == [second]
-    assert (platform.state(second), platform.state(third)) == (State.PENDING, State.HELD)
-    assert platform.start(second).attempts == 1
+    assert platform.places() == {second: Place.READY, third: Place.HELD}
+    assert [platform.work(), platform.work(), platform.work()] == [second, third, None]
 
 
-@pytest.mark.parametrize("head", [State.PENDING, State.SCHEDULED, State.HELD])
-def test_the_next_one_is_sent_when_a_waiting_head_is_cancelled(platform: Platform, head: State) -> None:
-    running = platform.start(platform.message()) if head is State.HELD else None
-    first = platform.message(delay=60 if head is State.SCHEDULED else 0)
+@pytest.mark.parametrize("head", [Place.READY, Place.SCHEDULED, Place.HELD])
+def test_the_next_one_goes_when_a_waiting_one_before_it_is_cancelled(platform: Platform, head: Place) -> None:
+    before = platform.message() if head is Place.HELD else None
+    first = platform.message(delay=60 if head is Place.SCHEDULED else 0)
     second = platform.message()
-    if head is State.HELD:
-        platform.refusal(first)
-    platform.refusal(second)
-    platform.lose("conversations")
+    assert platform.places()[first] is head
 
     platform.tasks.cancel(first)
 
-    if running is None:
-        assert platform.sent() == [second]
-    else:
-        assert platform.sent() == [], "one of the key still runs"
-        platform.end(running)
-        assert platform.sent() == [second]
+    assert first not in platform.places()
+    assert platform.work() == (before or second)
+    assert platform.work() == (second if before else None)
 
 
-def test_the_next_one_waits_while_the_head_is_scheduled_for_a_retry(
-    platform: Platform, movable_clock: MovableClock
-) -> None:
+def test_the_others_are_held_while_the_head_waits_for_its_retry(platform: Platform) -> None:
+    first, second, third = (platform.message() for _ in range(3))
+
+    assert platform.work(outcome=AWAY, policy=LATE) == first
+
+    assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD, third: Place.HELD}
+    (retry,) = platform.messages(place=Place.SCHEDULED)
+    assert retry.stored.message.key == "conversation_id:c-1"
+    assert platform.work() is None
+    assert platform.tasks.status(second).waiting_for == f"an earlier task of conversation_id:c-1 (task {first})"
+
+
+def test_a_retry_runs_when_it_is_due_and_before_those_behind_it(platform: Platform) -> None:
+    ids = [platform.message() for _ in range(3)]
+    platform.work(outcome=AWAY, policy=SOON)
+    assert platform.work() is None, "it is not due"
+
+    assert wait_until(platform.work, seconds=5) == ids[0]
+
+    assert [platform.work(), platform.work()] == ids[1:]
+    assert [platform.row(id).attempts for id in ids] == [2, 1, 1]
+
+
+def test_the_retry_is_at_the_head_already_while_its_first_message_is_still_unacknowledged(platform: Platform) -> None:
+    """A crash between the settlement and the acknowledgement must not let the next one by."""
     first, second = platform.message(), platform.message()
-    run = platform.start(first)
-    platform.refusal(second)
-    platform.lose("conversations")
+    delivery = platform.fetched()
 
-    assert platform.end(run, Raised(OSError("away"))) is State.SCHEDULED
-    steward = platform.steward()
+    platform.end(platform.start(first), AWAY, policy=LATE)
 
-    assert steward.send_released() == 0
-    assert platform.sent() == []
-    assert platform.state(second) == State.HELD
-    movable_clock.forward(120)
-    assert steward.send_due() == 1
-    assert platform.sent() == [first]
-    platform.end(platform.start(first))
-    assert platform.sent() == [first, second]
+    assert [found.stored.message.task_id for found in platform.messages(place=Place.HELD)] == [first, second]
+    platform.engine.ack([delivery])
+    assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
 
 
-def test_the_order_of_submission_outranks_priority_within_a_key(platform: Platform) -> None:
+def test_a_cancelled_retry_lets_the_next_one_go(platform: Platform) -> None:
+    first, second = platform.message(), platform.message()
+    platform.work(outcome=AWAY, policy=LATE)
+
+    platform.tasks.cancel(first)
+
+    assert platform.work() == second
+
+
+def test_the_order_outranks_priority_within_a_key(platform: Platform) -> None:
     first = platform.message(priority=Priority.LOW)
     urgent = platform.message(priority=Priority.CRITICAL)
+    other = platform.message("c-2", priority=Priority.HIGH)
 
-    assert platform.take() == urgent
-    platform.refusal(urgent)
-    assert platform.end(platform.start(first)) is State.COMPLETED
-    assert platform.end(platform.start(urgent)) is State.COMPLETED
+    assert [platform.work() for _ in range(3)] == [other, first, urgent]
 
 
-def test_a_task_that_is_retried_by_hand_takes_its_old_place(platform: Platform) -> None:
+def test_a_task_that_is_retried_by_hand_goes_to_the_end_of_its_key(platform: Platform) -> None:
     first, second, third = (platform.message() for _ in range(3))
-    platform.end(platform.start(first), Raised(ValueError("wrong")))
-    run = platform.start(second)
+    platform.work(outcome=Raised(ValueError("wrong")))
     platform.tasks.retry(first)
 
-    assert platform.refusal(first) == "an earlier task of its key is not finished"
-    assert platform.refusal(third) == "an earlier task of its key is not finished"
-    platform.lose("conversations")
-    assert platform.steward().send_released() == 0, "the second still runs"
+    assert [platform.work() for _ in range(3)] == [second, third, first]
+
+
+def test_the_message_of_a_dead_worker_is_delivered_again_before_those_behind_it(platform: Platform) -> None:
+    ids = [platform.message() for _ in range(3)]
+    platform.fetched(lease=0.1)
+    platform.start(ids[0], worker="dead")
+    assert platform.fetch() is None
+
+    again = wait_until(platform.fetch, seconds=5)
+
+    assert again is not None
+    assert (task_id_of(again), again.deliveries) == (ids[0], 2)
+    run = platform.start(ids[0], worker="heir")
+    assert (run.attempts, platform.fetch()) == (2, None)
     platform.end(run)
-    assert platform.sent() == [first]
-    platform.end(platform.start(first))
-    assert platform.sent() == [first, third]
+    platform.engine.ack([again])
+    assert [platform.work(), platform.work()] == ids[1:]
 
 
-def test_the_head_finishes_between_the_refusal_and_the_hold(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It saw nobody to release, because nobody was held yet: the second look finds that the turn has come."""
+def test_a_task_that_lost_its_process_is_run_again_before_those_behind_it(platform: Platform) -> None:
+    """The worker's main process settles it, and acknowledges the message."""
+    ids = [platform.message() for _ in range(3)]
+    delivery = platform.fetched()
+    platform.start(ids[0], worker="worker-1")
+
+    platform.executions.settle_lost(ids[0], WorkerLost("worker-1"), worker="worker-1")
+    platform.engine.ack([delivery])
+
+    assert [platform.work() for _ in range(3)] == ids
+
+
+def test_a_key_goes_on_when_its_heads_workers_died_for_good(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    head, look, looks = platform.start(first), Executions._try_claim, list[bool]()
+    for number in range(platform.settings.tasks.max_retries + 1):
+        platform.start(first, worker=f"victim-{number}")
 
-    def try_claim(self: Executions, id: str, *, worker: str) -> TaskRun | None:
-        claimed = look(self, id, worker=worker)
-        looks.append(claimed is not None)
-        if len(looks) == 1:
-            assert platform.end(head) is State.COMPLETED
-            assert platform.state(second) == State.PENDING, "nothing was held, nothing was released"
-        return claimed
+    assert platform.work(worker="survivor") is None, "too many were lost: it is not run again"
 
-    monkeypatch.setattr(Executions, "_try_claim", try_claim)
-
-    assert platform.start(second).attempts == 1
-    assert looks == [False, True]
+    assert platform.state(first) == State.DEAD_LETTER
+    assert platform.work(worker="survivor") == second
 
 
-def test_the_head_finishes_between_the_hold_and_the_second_look(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It releases the held task, which the second look may claim all the same; the extra message is refused."""
-    first, second = platform.message(), platform.message()
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("\u65e5" * 120 + "1", "\u65e5" * 120 + "2"),
+        ("\u65e5" * 61 + "k", "\u65e5" * 62),
+        ("\u00e9" * 150 + "1", "\u00e9" * 150 + "2"),
+        ("\U0001f600" * 90, "\U0001f600" * 91),
+        ("k" * 154 + "1", "k" * 154 + "2"),
+        ("\u65e5\u672c", "\u65e5\u6728"),
+        ("e\u0301", "\u00e9"),
+        ("a:b", "a:c"),
+    ],
+)
+def test_long_and_foreign_keys_are_told_apart(platform: Platform, keys: tuple[str, str]) -> None:
+    """The platform's own tasks have short keys; a task of a project's own may have any."""
+    one, other, behind = (about(platform, key) for key in (*keys, keys[0]))
+
+    assert platform.places() == {one: Place.READY, other: Place.READY, behind: Place.HELD}
+    assert all(len((platform.row(id).key or "").encode()) <= 200 for id in (one, other))
+    assert [platform.work() for _ in range(3)] == [one, other, behind]
+
+
+def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform, movable_clock: MovableClock) -> None:
+    ids = [about(platform, "\u65e5" * 150) for _ in range(2)]
+    platform.work(outcome=AWAY, policy=LATE)
+    assert platform.places() == {ids[0]: Place.SCHEDULED, ids[1]: Place.HELD}
+
     platform.lose("conversations")
-    head, hold = platform.start(first), task_runs.hold
-    held = Event()
+    movable_clock.forward(60)
+    platform.steward().reconcile()
 
-    def hold_then_wait(session: object, id: str) -> bool:
-        answer = hold(session, id)  # pyright: ignore[reportArgumentType]
-        held.set()
-        return answer
-
-    monkeypatch.setattr(task_runs, "hold", hold_then_wait)
-    look = Executions._try_claim
-
-    def try_claim(self: Executions, id: str, *, worker: str) -> TaskRun | None:
-        if held.is_set():
-            assert platform.end(head) is State.COMPLETED
-            assert platform.sent() == [second]
-        return look(self, id, worker=worker)
-
-    monkeypatch.setattr(Executions, "_try_claim", try_claim)
-
-    assert platform.start(second).attempts == 1
-    monkeypatch.undo()
-    assert platform.take() == second
-    assert platform.refusal(second) == "it is processing"
+    assert platform.places() == {ids[0]: Place.SCHEDULED, ids[1]: Place.HELD}
 
 
-def test_settle_and_claim_at_the_same_moment_never_strand_the_next_task(platform: Platform) -> None:
-    for round in range(25):
-        first, second = platform.message(f"c-{round}"), platform.message(f"c-{round}")
-        head = platform.start(first)
-        platform.lose("conversations")
-        together = Barrier(2)
+class Subject(Payload):
+    """A payload whose key may be any text."""
 
-        def settle(head: TaskRun = head, together: Barrier = together) -> State | None:
-            together.wait(10)
-            return platform.end(head)
-
-        with ThreadPoolExecutor(1) as pool:
-            ended = pool.submit(settle)
-            together.wait(10)
-            claimed = platform.executions.claim(second, worker="w")
-            assert ended.result(10) is State.COMPLETED
-
-        if not isinstance(claimed, TaskRun):
-            assert platform.sent() == [second], f"round {round}: refused, so it must have been released"
-            platform.start(second)
-        assert platform.state(second) == State.PROCESSING
+    subject: str
 
 
-def test_two_tasks_of_one_key_claimed_at_the_same_moment_do_not_both_run(platform: Platform) -> None:
-    for round in range(15):
-        ids, together = [platform.message(f"c-{round}", text=str(n)) for n in range(4)], Barrier(4)
-
-        def claim(id: str, together: Barrier = together) -> bool:
-            together.wait(10)
-            return isinstance(platform.executions.claim(id, worker="w"), TaskRun)
-
-        with ThreadPoolExecutor(4) as pool:
-            won = list(pool.map(claim, ids))
-
-        assert won == [True, False, False, False]
+def about(platform: Platform, subject: str) -> str:
+    """Submit a task with that key; its id."""
+    spec = TaskSpec("process_conversation_message_task", "conversations", Subject, key="subject")
+    return platform.tasks.submit(spec, {"subject": subject}).task_id
 
 
-def test_the_database_itself_refuses_two_running_tasks_of_one_key(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A claim whose look at the others is out of date meets the unique index, and is refused, not an error."""
-    first, second = platform.message(), platform.message()
-    platform.start(first)
-    monkeypatch.setattr(task_runs, "_first_of_its_key", true)
+def test_a_conversation_and_another_kind_of_task_of_it_share_one_key(platform: Platform) -> None:
+    first = platform.message("c-1")
+    second = platform.tasks.submit(
+        catalog.CONTINUE_CONVERSATION, {"conversation_id": "c-1", "reason": "no_reply"}
+    ).task_id
 
-    assert platform.refusal(second) == "an earlier task of its key is not finished"
-    assert platform.state(second) == State.HELD
+    assert platform.places() == {first: Place.READY, second: Place.HELD}
 
 
-def test_many_workers_keep_the_order_of_every_key(platform: Platform) -> None:
-    """Real deliveries: workers take messages, claim, record, settle, until nothing is left."""
-    workers, keys, each = 4, 5, 6
-    submitted = {key: [platform.message(f"c-{key}", text=str(n)) for n in range(each)] for key in range(keys)}
-    ran: list[str] = []
-    running: set[str] = set()
+def test_many_workers_keep_the_order_of_every_key_through_failures_and_losses(platform: Platform) -> None:
+    """Workers fail at random, or die: then their lease runs out, and the task is taken over from them."""
+    conversations, each = [f"c-{number}" for number in range(5)], 8
+    put = [(name, platform.message(name, text=str(number))) for number in range(each) for name in conversations]
+    left = {id for _, id in put}
+    workers = [RandomWorker(platform, f"w{number}", left) for number in range(4)]
 
-    def work(number: int) -> None:
-        while len(ran) < keys * each:
-            id = platform.take()
-            claimed = platform.executions.claim(id, worker=f"w{number}") if id else None
-            if not isinstance(claimed, TaskRun):
-                continue
-            key = claimed.key or ""
-            assert key not in running
-            running.add(key)
-            ran.append(claimed.id)
-            running.discard(key)
-            assert platform.end(claimed) is State.COMPLETED
-
-    with ThreadPoolExecutor(workers) as pool:
-        done = [pool.submit(work, number) for number in range(workers)]
-        wait_until(lambda: all(future.done() for future in done), seconds=60)
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(worker.work) for worker in workers]
+        wait_until(lambda: all(future.done() for future in done), seconds=90)
         for future in done:
             future.result()
 
-    assert len(ran) == len(set(ran)) == keys * each
-    for ids in submitted.values():
-        assert [id for id in ran if id in ids] == ids
     assert {row.state for row in platform.rows()} == {"completed"}
+    began = sorted(itertools.chain.from_iterable(worker.began for worker in workers))
+    assert sum(worker.deaths for worker in workers) > 3, "the test did not meet what it is about"
+    assert len(began) > len(put) + 10, "nor this"
+    for name in conversations:
+        ids = [id for _, key, id in began if key == f"conversation_id:{name}"]
+        turns = [id for id, _ in itertools.groupby(ids)]
+        assert turns == [id for conversation, id in put if conversation == name], "each ran to its end in its turn"
+
+
+class RandomWorker:
+    """Takes messages until none is `left`; `began` is when it started which attempt, of which key."""
+
+    def __init__(self, platform: Platform, name: str, left: set[str]) -> None:
+        self.platform, self.name, self.left = platform, name, left
+        self.began: list[tuple[datetime, str | None, str]] = []
+        self.deaths = 0
+        self.dice, self.pause = random.Random(name), Event()
+
+    def work(self) -> None:
+        self.platform.alive(self.name)
+        while self.left:
+            dies = self.deaths < 3 and self.dice.random() < 0.2
+            delivery = self.platform.fetch(lease=0.2 if dies else 30)
+            if delivery is None:
+                self.pause.wait(0.01)
+                continue
+            run = self.platform.executions.claim(task_id_of(delivery), worker=self.name)
+            if isinstance(run, TaskRun):
+                self.ran(run, delivery, dies=dies)
+            elif run.busy:
+                self.platform.engine.release([delivery], delay_ms=20, counted=False)
+            else:
+                self.platform.engine.ack([delivery])
+
+    def ran(self, run: TaskRun, delivery: Delivery, *, dies: bool) -> None:
+        assert run.started_at is not None
+        self.began.append((run.started_at, run.key, run.id))
+        if dies and run.attempts <= 2:
+            self.deaths += 1
+            self.platform.alive(self.name)  # its supervisor starts it anew, under its name
+            return
+        fails = run.attempts <= 2 and self.dice.random() < 0.3
+        if self.platform.end(run, AWAY if fails else None, policy=RetryPolicy(9, 0, 0)) is State.COMPLETED:
+            self.left.discard(run.id)
+        self.platform.engine.ack([delivery])

@@ -13,14 +13,18 @@ from app.core.errors import (
 )
 from app.schemas.task import FINISHED, State, TaskHandle
 from app.services.executions import Completed, Raised
+from laneway import Settled
+from laneway import State as Place
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- cancel -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.HELD])
-def test_a_waiting_task_that_is_cancelled_never_runs(platform: Platform, state: State) -> None:
-    id = platform.brought_to(state)
+@pytest.mark.parametrize("place", [Place.READY, Place.SCHEDULED, Place.HELD])
+def test_a_waiting_task_that_is_cancelled_never_runs_and_its_message_is_gone(platform: Platform, place: Place) -> None:
+    first = platform.message() if place is Place.HELD else None
+    id = platform.message(delay=60 if place is Place.SCHEDULED else 0)
+    assert platform.places()[id] is place
 
     answer = platform.tasks.cancel(id)
 
@@ -29,6 +33,67 @@ def test_a_waiting_task_that_is_cancelled_never_runs(platform: Platform, state: 
     assert row.finished_at is not None
     assert row.due_at is None
     assert platform.refusal(id) == "it is cancelled"
+    assert platform.places() == ({first: Place.READY} if first else {})
+
+
+@pytest.mark.parametrize("delay", [0, 60], ids=["ready", "delayed"])
+def test_when_the_first_of_a_key_is_cancelled_the_next_moves_up_at_once(platform: Platform, delay: float) -> None:
+    first, second, third = platform.message(delay=delay), platform.message(), platform.message()
+    assert platform.places() == {first: Place.SCHEDULED if delay else Place.READY, second: Place.HELD,
+                                 third: Place.HELD}  # fmt: skip
+
+    platform.tasks.cancel(first)
+    assert platform.places() == {second: Place.READY, third: Place.HELD}
+    platform.tasks.cancel(second)
+    assert platform.work() == third
+    assert platform.places() == {}
+
+
+def test_a_cancel_of_a_task_that_waits_for_its_retry_takes_its_message_away(platform: Platform) -> None:
+    first, second = platform.message(), platform.message()
+    policy = platform.executions.policy(max_retries=3, schedule=(60.0,))
+    assert platform.work(outcome=Raised(OSError("away")), policy=policy) == first
+    assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
+
+    assert platform.tasks.cancel(first).cancelled
+
+    assert platform.places() == {second: Place.READY}
+
+
+def test_a_cancel_of_a_running_task_leaves_its_message_to_the_worker(platform: Platform) -> None:
+    id, behind = platform.message(), platform.message()
+    delivery = platform.fetched()
+    run = platform.start(id)
+
+    assert not platform.tasks.cancel(id).cancelled
+
+    assert platform.places() == {id: Place.LEASED, behind: Place.HELD}
+    assert platform.end(run, Completed({})) is State.COMPLETED
+    assert platform.engine.ack([delivery]) == [Settled.DONE]
+
+
+def test_a_cancel_between_delivery_and_start_is_kept(platform: Platform) -> None:
+    """A worker has the message, but has not claimed the task."""
+    id, behind = platform.message(), platform.message()
+    delivery = platform.fetched()
+
+    assert platform.tasks.cancel(id).cancelled
+
+    assert platform.refusal(id) == "it is cancelled"
+    platform.engine.ack([delivery])
+    assert platform.places() == {behind: Place.READY}
+
+
+def test_a_cancel_while_the_broker_is_away_is_kept_and_its_message_refused_later(platform: Platform) -> None:
+    id = platform.message()
+    platform.valkey.stop()
+
+    assert platform.tasks.cancel(id).cancelled
+
+    platform.valkey.start()
+    assert platform.sent() == [id]
+    assert platform.work() is None
+    assert (platform.state(id), platform.sent()) == (State.CANCELLED, [])
 
 
 def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -> None:
@@ -109,7 +174,7 @@ def test_a_task_that_is_over_can_be_run_again_under_its_id(platform: Platform, s
     assert platform.end(platform.start(id)) is State.COMPLETED
 
 
-@pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.HELD, State.PROCESSING])
+@pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.PROCESSING])
 def test_a_task_that_is_not_over_cannot_be_retried(platform: Platform, state: State) -> None:
     id = platform.brought_to(state)
 
@@ -153,5 +218,44 @@ def test_a_retry_while_the_broker_is_away_is_accepted_and_sent_later(
     platform.valkey.start()
     platform.lose("conversations")
     movable_clock.forward(60)
-    platform.steward().send_lost()
+    assert platform.steward().reconcile() == 1
     assert platform.sent() == [id]
+
+
+def test_a_task_whose_message_the_broker_buried_can_be_run_again(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    id, behind = platform.message(), platform.message()
+    platform.engine.bury([platform.fetched()], reason="poison", error="killed its worker")
+    assert platform.state(id) == State.PENDING
+    movable_clock.forward(60)
+    assert platform.steward().reconcile() == 1
+    row = platform.row(id)
+    assert (row.state, row.error_type) == (State.DEAD_LETTER, "Undeliverable")
+    assert "poison" in str(row.error)
+    assert "killed its worker" in str(row.error)
+
+    assert platform.tasks.retry(id).created
+
+    assert platform.places() == {behind: Place.READY, id: Place.HELD}, "a dead one has left its place in the order"
+    assert [platform.work() for _ in range(3)] == [behind, id, None]
+    assert platform.row(id).error is None
+
+
+def test_a_retry_of_a_buried_task_while_the_broker_is_away_is_sent_later(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    id = platform.chore()
+    platform.engine.bury([platform.fetched("maintenance")], reason="poison")
+    movable_clock.forward(60)
+    platform.steward().reconcile()
+    platform.valkey.stop()
+    assert platform.tasks.retry(id).created
+    platform.valkey.start()
+    assert platform.places("maintenance") == {id: Place.DEAD}, "what is buried is still there"
+
+    movable_clock.forward(60)
+    platform.steward().reconcile()
+
+    assert platform.state(id) == State.PENDING
+    assert platform.work("maintenance") == id

@@ -1,5 +1,8 @@
 """The one way in, on real databases and a real broker."""
 
+# kombu is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import time
@@ -7,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from celery import Celery
+from kombu.entity import Queue
 
 from app.core import catalog, clock
 from app.core.catalog import TaskSpec
@@ -17,17 +22,17 @@ from app.core.errors import (
     BrokerUnavailable,
     Conflict,
     InvalidPayload,
-    QueueFull,
     UnknownTask,
 )
 from app.core.logging import bind, unbind_all
 from app.db.models import TaskRun
 from app.db.session import Database
 from app.schemas.task import State, TaskHandle
-from app.services.broker import Broker
-from app.services.task_manager import TaskManager
+from app.services.broker import LEDGER_HEADER, Broker
+from laneway import State as Place
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.waiting import wait_until
 
 BROKER_ANSWERS_WITHIN = 10.0
 """Seconds within which a submission to a broker that is away must have failed."""
@@ -47,12 +52,21 @@ def test_a_submitted_task_is_in_the_ledger_and_at_the_broker(platform: Platform)
 def test_the_message_carries_the_payload_and_names_the_ledger(platform: Platform) -> None:
     id = platform.message(text="Grüße")
 
-    (message,) = platform.messages()
-    assert message["headers"]["task"] == "process_conversation_message_task"
-    assert message["headers"]["id"] == id
-    assert message["headers"]["laneway-ledger"] is True
-    assert message["headers"]["ignore_result"] is False
-    assert message["content-type"] == "application/json"
+    message = taken(platform)
+    assert message.headers["task"] == "process_conversation_message_task"
+    assert message.headers["id"] == id
+    assert message.headers[LEDGER_HEADER] is True
+    assert message.headers["ignore_result"] is False
+    assert message.content_type == "application/json"
+    assert message.decode()[1] == {"conversation_id": "c-1", "text": "Grüße", "channel": "api"}
+
+
+def taken(platform: Platform, queue: str = "conversations") -> Any:
+    """The next message, as a worker gets it."""
+    with platform.app.connection_for_write() as connection:
+        message: Any = Queue(queue)(connection.default_channel).get(no_ack=True)
+    assert message is not None
+    return message
 
 
 def test_the_same_id_and_payload_twice_is_one_row_one_message_and_the_first_handle(platform: Platform) -> None:
@@ -128,72 +142,6 @@ def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(pl
     assert platform.sent() == []
 
 
-def test_a_full_queue_refuses_and_stores_nothing(platform: Platform) -> None:
-    small = manager(platform, max_queue_size=3)
-    for _ in range(3):
-        small.submit(catalog.CLEANUP, {})
-
-    with pytest.raises(QueueFull, match="'maintenance'") as refused:
-        small.submit(catalog.CLEANUP, {}, id="too-many")
-
-    assert refused.value.retry_after
-    assert len(platform.rows()) == len(platform.sent("maintenance")) == 3
-    assert small.submit(catalog.SEND_WEBHOOK, webhook_payload()).created, "another queue has room"
-
-
-def test_a_full_queue_still_answers_for_what_it_has(platform: Platform) -> None:
-    small = manager(platform, max_queue_size=1)
-    small.submit(catalog.CLEANUP, {}, id="first")
-
-    assert small.submit(catalog.CLEANUP, {}, id="first").created is False
-
-
-@pytest.mark.parametrize("state", [State.SCHEDULED, State.HELD])
-def test_scheduled_and_held_tasks_count_as_waiting(platform: Platform, state: State) -> None:
-    small = manager(platform, max_queue_size=2)
-    for number in range(2):
-        delay = 60 if state is State.SCHEDULED else 0
-        small.submit(catalog.PROCESS_MESSAGE, {"conversation_id": "c-1", "text": str(number)}, id=f"m{number}",
-                     delay=delay)  # fmt: skip
-    if state is State.HELD:
-        platform.refusal("m1")
-    assert platform.state("m1") == state
-
-    with pytest.raises(QueueFull):
-        small.submit(catalog.PROCESS_MESSAGE, {"conversation_id": "c-2", "text": "no room"})
-
-
-def test_what_runs_or_is_over_does_not_count_as_waiting(platform: Platform) -> None:
-    small = manager(platform, max_queue_size=1)
-    platform.end(platform.start(small.submit(catalog.CLEANUP, {}).task_id))
-    platform.start(small.submit(catalog.CLEANUP, {}).task_id)
-
-    assert small.submit(catalog.CLEANUP, {}).created
-
-
-def test_concurrent_submitters_do_not_pass_the_limit(platform: Platform) -> None:
-    limit, submitters = 5, 12
-    small, together = manager(platform, max_queue_size=limit), Barrier(12)
-
-    def submit(_: int) -> bool:
-        together.wait(10)
-        try:
-            return small.submit(catalog.CLEANUP, {}).created
-        except QueueFull:
-            return False
-
-    for _ in range(limit - 1):
-        small.submit(catalog.CLEANUP, {})
-    with ThreadPoolExecutor(submitters) as pool:
-        accepted = sum(pool.map(submit, range(submitters)))
-
-    stored = len(platform.rows())
-    assert stored == len(platform.sent("maintenance")) == limit - 1 + accepted
-    assert stored == limit
-    with pytest.raises(QueueFull):
-        small.submit(catalog.CLEANUP, {})
-
-
 def test_a_broker_that_is_away_refuses_quickly_and_nothing_is_stored(platform: Platform) -> None:
     platform.valkey.stop()
     began = time.monotonic()
@@ -233,7 +181,7 @@ def test_what_a_second_submitter_was_promised_is_not_withdrawn(
     """Its repeat came while the first submitter still tried to reach the broker, in vain."""
     promised: list[TaskHandle] = []
 
-    def in_vain(_broker: Broker, _run: TaskRun) -> None:
+    def in_vain(_broker: Broker, _run: TaskRun, **_options: object) -> None:
         promised.append(platform.webhook(id="same"))
         raise BrokerUnavailable("timed out")
 
@@ -242,12 +190,13 @@ def test_what_a_second_submitter_was_promised_is_not_withdrawn(
         assert platform.webhook(id="same").created
 
     assert promised == [TaskHandle(task_id="same", state=State.PENDING, created=False)]
+    assert platform.sent("webhooks") == []
     movable_clock.forward(60)
-    assert platform.steward().send_lost() == 1
+    assert platform.steward().reconcile() == 1
     assert platform.sent("webhooks") == ["same"]
 
 
-def test_a_delayed_task_is_scheduled_and_not_sent(platform: Platform) -> None:
+def test_a_delayed_task_waits_in_the_broker_until_it_is_due(platform: Platform) -> None:
     before = clock.now()
     handle = platform.tasks.submit(catalog.CLEANUP, {}, delay=90)
 
@@ -255,15 +204,28 @@ def test_a_delayed_task_is_scheduled_and_not_sent(platform: Platform) -> None:
     assert handle.state == State.SCHEDULED
     assert row.due_at is not None
     assert 89 < (row.due_at - before).total_seconds() < 95
-    assert row.published_at is None
-    assert platform.sent("maintenance") == []
-    assert platform.refusal(row.id) == "it is scheduled"
+    (message,) = platform.messages("maintenance", Place.SCHEDULED)
+    assert message.stored.message.task_id == row.id
+    assert message.at is not None
+    assert abs(message.at / 1000 - row.due_at.timestamp()) < 1
+    assert platform.fetch("maintenance") is None
 
 
-def test_a_delayed_task_is_accepted_while_the_broker_is_away(platform: Platform) -> None:
+def test_a_delayed_task_is_delivered_when_it_is_due(platform: Platform) -> None:
+    id = platform.chore(delay=0.3)
+    assert platform.fetch("maintenance") is None
+
+    assert wait_until(lambda: platform.work("maintenance"), seconds=10) == id
+    assert platform.row(id).state == State.COMPLETED
+
+
+def test_a_delayed_task_is_refused_as_well_while_the_broker_is_away(platform: Platform) -> None:
     platform.valkey.stop()
 
-    assert platform.tasks.submit(catalog.CLEANUP, {}, delay=90).created
+    with pytest.raises(BrokerUnavailable):
+        platform.chore(delay=90)
+
+    assert platform.rows() == []
 
 
 def test_the_request_id_of_the_caller_is_kept(platform: Platform) -> None:
@@ -284,7 +246,7 @@ def test_a_payload_of_a_megabyte_goes_through(platform: Platform) -> None:
     id = platform.tasks.submit(catalog.SEND_WEBHOOK, {**webhook_payload(), "data": data}).task_id
 
     assert platform.row(id).payload["data"] == data
-    assert platform.sent("webhooks") == [id]
+    assert taken(platform, "webhooks").decode()[1]["data"] == data
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -299,7 +261,7 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
     id = platform.tasks.submit(catalog.SEND_WEBHOOK, {**webhook_payload(), "data": {"text": text}}).task_id
 
     assert platform.row(id).payload["data"] == {"text": text}
-    assert platform.take("webhooks") == id
+    assert taken(platform, "webhooks").decode()[1]["data"] == {"text": text}
 
 
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
@@ -308,6 +270,7 @@ def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platf
     id = platform.tasks.submit(spec, {"conversation_id": "c", "text": "x" * 1000}).task_id
 
     assert len(platform.row(id).key or "") == 200
+    assert platform.messages()[0].stored.message.key == platform.row(id).key
 
 
 def test_submissions_survive_everything_but_their_own_database(
@@ -321,11 +284,6 @@ def test_submissions_survive_everything_but_their_own_database(
         other = make_platform(settings, app, second, valkey=redis_urls.valkey)
         assert other.sent() == [id]
         assert other.end(other.start(id)) is State.COMPLETED
-
-
-def manager(platform: Platform, **changes: int) -> TaskManager:
-    """A task manager with other settings on the same servers."""
-    return TaskManager(platform.database, platform.broker, platform.settings.tasks.model_copy(update=changes))
 
 
 def webhook_payload() -> dict[str, object]:

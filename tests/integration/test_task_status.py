@@ -12,7 +12,7 @@ from app.core.errors import (
 from app.core.queues import QUEUES, Priority
 from app.db.repositories import workers
 from app.schemas.task import State
-from app.services.executions import Completed
+from app.services.executions import Completed, Raised
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- status -------------------------------------------------------------------------------------------------
@@ -71,18 +71,71 @@ def test_a_status_tells_everything(platform: Platform) -> None:
 
 def test_a_status_says_what_the_task_waits_for(platform: Platform) -> None:
     first, second, later = platform.message(), platform.message(), platform.message("c-2", delay=60)
-    assert platform.tasks.status(first).waiting_for == "a worker: none serves the queue 'conversations'"
-    with platform.database.transaction() as session:
-        workers.report(session, "w1", queues=["conversations"], now=clock.now())
-    assert platform.tasks.status(first).waiting_for == "a free worker"
-    run = platform.start(first)
-    platform.refusal(second)
+    behind = platform.message("c-2")
+    assert waiting_for(platform, first) == "a worker: none serves the queue 'conversations'"
+    serve(platform, "conversations")
 
-    assert platform.tasks.status(first).waiting_for is None
-    assert platform.tasks.status(second).waiting_for == "an earlier task of conversation_id:c-1"
-    assert platform.tasks.status(later).waiting_for == "its due time"
+    assert waiting_for(platform, first) == "a free worker"
+    assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
+    assert waiting_for(platform, later) == "its due time"
+    assert waiting_for(platform, behind) == f"an earlier task of conversation_id:c-2 (task {later})"
+    delivery, run = platform.fetched(), platform.start(first)
+    assert waiting_for(platform, first) is None
+    assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
     platform.end(run)
-    assert platform.tasks.status(first).waiting_for is None
+    platform.engine.ack([delivery])
+    assert waiting_for(platform, first) is None
+    assert waiting_for(platform, second) == "a free worker"
+
+
+def test_a_task_in_front_that_waits_for_its_retry_is_named(platform: Platform) -> None:
+    first, second = platform.message(), platform.message()
+    policy = platform.executions.policy(max_retries=3, schedule=(60.0,))
+    assert platform.work(outcome=Raised(OSError("away")), policy=policy) == first
+
+    assert waiting_for(platform, first) == "its due time"
+    assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
+
+
+def test_a_status_says_that_the_broker_lost_a_task_or_is_away(platform: Platform) -> None:
+    id = platform.message()
+    serve(platform, "conversations")
+    platform.lose("conversations")
+    assert waiting_for(platform, id) == "being sent again: the broker does not have it"
+
+    platform.valkey.stop()
+
+    assert waiting_for(platform, id) == "the broker, which cannot be reached"
+
+
+def test_what_is_due_is_shown_as_waiting(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.message(delay=60)
+    assert platform.tasks.status(id).status == State.SCHEDULED
+    assert platform.tasks.queues()["conversations"].scheduled == 1
+
+    movable_clock.forward(61)
+
+    assert platform.tasks.status(id).status == State.PENDING
+    figures = platform.tasks.queues()["conversations"]
+    assert (figures.pending, figures.scheduled) == (1, 0)
+
+
+def test_a_status_of_a_task_that_no_longer_waits_does_not_need_the_broker(platform: Platform) -> None:
+    id = platform.brought_to(State.COMPLETED)
+    platform.valkey.stop()
+
+    assert platform.tasks.status(id).status == State.COMPLETED
+    assert platform.tasks.queues()["conversations"].pending == 0
+
+
+def waiting_for(platform: Platform, id: str) -> str | None:
+    return platform.tasks.status(id).waiting_for
+
+
+def serve(platform: Platform, *queues: str) -> None:
+    now = clock.now()
+    with platform.database.transaction() as session:
+        workers.report(session, "w1", queues=queues, started_at=now, now=now)
 
 
 # --- queue figures and lists --------------------------------------------------------------------------------
@@ -91,22 +144,19 @@ def test_a_status_says_what_the_task_waits_for(platform: Platform) -> None:
 def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> None:
     for state in State:
         platform.brought_to(state, conversation=f"c-{state}")
-    with platform.database.transaction() as session:
-        workers.report(session, "w1", queues=["conversations", "webhooks"], now=clock.now())
+    serve(platform, "conversations", "webhooks")
 
     figures = platform.tasks.queues()
 
     busy = figures["conversations"]
-    # The held task waits behind a running one of its key: two run.
-    assert (busy.active, busy.pending, busy.scheduled, busy.dead, busy.workers) == (2, 2, 1, 1, 1)
+    assert (busy.active, busy.pending, busy.scheduled, busy.dead, busy.workers) == (1, 1, 1, 1, 1)
     assert busy.lane == "high"
     assert set(figures) == set(QUEUES)
     assert (figures["webhooks"].workers, figures["analytics"].workers) == (1, 0)
 
 
 def test_a_worker_that_is_silent_is_not_counted(platform: Platform, movable_clock: MovableClock) -> None:
-    with platform.database.transaction() as session:
-        workers.report(session, "w1", queues=["webhooks"], now=clock.now())
+    serve(platform, "webhooks")
     assert platform.tasks.live_workers() == 1
     movable_clock.forward(21)
 

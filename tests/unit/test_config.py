@@ -73,6 +73,26 @@ def test_where_the_broker_and_the_results_are(
 
 
 @pytest.mark.parametrize(
+    ("given", "on_engine"),
+    [
+        ({}, True),
+        ({"REDIS_URL": "rediss://db"}, True),
+        ({"CELERY_BROKER_URL": "unix:///run/valkey.sock"}, True),
+        ({"CELERY_BROKER_URL": "sentinel://db:26379/0"}, True),
+        ({"CELERY_BROKER_URL": "amqp://mq//"}, False),
+        ({"BROKER_TRANSPORT": "celery"}, False),
+        ({"BROKER_TRANSPORT": "laneway", "CELERY_BROKER_URL": "amqp://mq//"}, False),
+    ],
+)  # fmt: skip
+def test_the_delivery_engine_is_used_where_it_can_be_unless_told_otherwise(
+    environment: Environment, given: dict[str, str], on_engine: bool
+) -> None:
+    environment(**given)
+
+    assert load_settings().redis.on_engine is on_engine
+
+
+@pytest.mark.parametrize(
     ("given", "url"),
     [
         ("postgresql://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
@@ -128,6 +148,7 @@ def test_an_impossible_combination_is_refused_with_both_names(
     [
         ("REDIS_PORT", "none"), ("REDIS_PORT", "70000"), ("REDIS_DB_BROKER", "-1"), ("TASK_MAX_RETRIES", "-1"),
         ("CELERY_TASK_SERIALIZER", "pickle"), ("CELERY_RESULT_SERIALIZER", "pickle"), ("MAX_QUEUE_SIZE", "0"),
+        ("BROKER_TRANSPORT", "kombu"),
         ("DATABASE_URL", "mysql://db/x"), ("REDIS_URL", "unix:///run/redis"),
         ("WEBHOOK_SECRETS", "not json"), ("WEBHOOK_SECRETS", '{"shop": ""}'),
         ("WEBHOOK_SECRETS", '["shop"]'), ("OPENAI_BASE_URL", "ftp://x"), ("LOG_LEVEL", "LOUD"),

@@ -1,5 +1,8 @@
 """Queues, lanes, priorities, and the order in which a worker asks."""
 
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections import Counter
@@ -9,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.catalog import CATALOG
-from app.core.queues import LANE_WEIGHTS, PRIORITY_STEPS, QUEUES, Lane, LaneCycle, Priority
+from app.core.celery_app import make_celery
+from app.core.config import load_settings
+from app.core.queues import (
+    ENGINE,
+    ENGINE_RESULTS,
+    LANE_WEIGHTS,
+    PRIORITY_STEPS,
+    QUEUES,
+    Lane,
+    LaneCycle,
+    Priority,
+)
+from laneway import Lanes
+from tests.fixtures.platform import Environment
 
 HIGH, MEDIUM, LOW = "conversations", "webhooks", "analytics"
 DRAWS = 20_000
@@ -29,8 +45,39 @@ def test_the_three_main_queues_are_in_their_lanes() -> None:
 
 
 def test_there_is_a_step_for_each_priority() -> None:
+    """Of the stock Redis transport; the engine has ten priorities of its own."""
     assert len(PRIORITY_STEPS) == len(Priority)
     assert {9 - 3 * priority for priority in Priority} == set(PRIORITY_STEPS)
+
+
+def test_the_engine_serves_every_queue_by_the_weight_of_its_lane(environment: Environment) -> None:
+    environment()
+    options = make_celery(load_settings()).conf.broker_transport_options
+
+    assert options["weights"] == {name: LANE_WEIGHTS[lane] for name, lane in QUEUES.items()}
+    turns = Counter(Lanes({name: options["weights"][name] for name in (HIGH, MEDIUM, LOW)}).cycle)
+    assert sorted(turns.values(), reverse=True) == [6, 3, 1]
+
+
+def test_the_engine_keeps_the_leases_that_the_settings_say(environment: Environment) -> None:
+    environment(TASK_LEASE_SECONDS="7")
+    conf = make_celery(load_settings()).conf
+
+    assert conf.broker_transport == ENGINE
+    assert conf.broker_transport_options["lease"] == 7
+    assert conf.result_backend == f"{ENGINE_RESULTS}+redis://127.0.0.1:6379/1"
+
+
+def test_the_stock_transport_gets_its_lanes_steps_and_a_timeout_longer_than_any_task(environment: Environment) -> None:
+    environment(BROKER_TRANSPORT="celery", TASK_TIME_LIMIT="7200")
+    conf = make_celery(load_settings()).conf
+    options = conf.broker_transport_options
+
+    assert not conf.broker_transport
+    assert conf.result_backend == "redis://127.0.0.1:6379/1"
+    assert options["priority_steps"] == list(PRIORITY_STEPS)
+    assert options["queue_order_strategy"] == "app.core.queues:LaneCycle"
+    assert options["visibility_timeout"] == 2 * 7200
 
 
 def test_lanes_are_asked_first_in_proportion_to_their_weights() -> None:

@@ -82,10 +82,10 @@ def request_cancel(session: Session, id: str) -> bool:
     return _move(session, id, State.PROCESSING, cancel_requested=True)
 
 
-def restart(run: TaskRun, *, now: datetime) -> None:
+def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
     """Put a finished task back at the start: its attempts are numbered on, and count anew."""
     run.attempts_before, run.attempts = run.attempts_before + run.attempts, 0
-    run.state, run.cancel_requested, run.published_at = State.PENDING, False, now
+    run.state, run.cancel_requested, run.published_at = State.PENDING, False, sent_at
     run.progress, run.progress_message, run.result, run.raw = 0, None, None, None
     run.error = run.error_type = run.error_group = run.traceback = run.worker = None
     run.started_at = run.finished_at = run.due_at = run.trashed_at = None
@@ -101,15 +101,16 @@ def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
 
     One that ran is waiting from now on: its message, and with it its worker's say, is gone.
     """
-    unchanged = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
-    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, unchanged)
+    sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
+    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)
     state = State.PENDING if run.state == State.PROCESSING else run.state
     return _changed(session.execute(update(TaskRun).where(same).values(published_at=now, state=state)))
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
-    """Tasks that were last sent or started before `moment` and are not over, in the order of submission."""
-    waiting = and_(TaskRun.state.in_(WAITING), TaskRun.published_at < moment)
+    """Tasks that were last sent (or never) or started before `moment` and are not over, in order of submission."""
+    sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
+    waiting = and_(TaskRun.state.in_(WAITING), sent)
     running = and_(TaskRun.state == State.PROCESSING, TaskRun.started_at < moment)
     statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
     return _page(session, statement, limit)

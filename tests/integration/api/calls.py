@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import Select, func, select
 from starlette.testclient import TestClient
 
+from app.core.queues import QUEUES
 from app.db.models import Base
 from app.db.session import Database
 from app.services.container import Services
@@ -51,7 +52,8 @@ class Api:
 
     def queued(self) -> int:
         """How many messages wait at the broker."""
-        return sum(self.services.broker.size(queue) for queue in self.services.tasks.queues())
+        stats = self.services.broker.stats(list(QUEUES))
+        return sum(one.waiting for one in stats or ())
 
     def _number(self, statement: Select[int]) -> int:
         with self.database.reading() as session:

@@ -30,6 +30,21 @@ def test_the_status_of_a_waiting_task_says_all_that_is_known(api: Api) -> None:
     assert status["accepted_at"]
 
 
+def test_the_status_of_a_task_behind_another_names_the_other(api: Api) -> None:
+    first, second = (api.say("conv-7").json()["task_id"] for _ in range(2))
+    later = api.say("conv-8").json()["task_id"]
+
+    status = api.http.get(f"/conversations/tasks/{second}/status").json()
+    assert (status["status"], status["waiting_for"]) == (
+        "pending", f"an earlier task of conversation_id:conv-7 (task {first})",
+    )  # fmt: skip
+    assert api.http.post(f"/conversations/tasks/{first}/cancel").json()["cancelled"]
+    free = "a worker: none serves the queue 'conversations'"
+    assert [api.http.get(f"/conversations/tasks/{id}/status").json()["waiting_for"] for id in (second, later)] == [
+        free
+    ] * 2
+
+
 @pytest.mark.parametrize("id", ["nobody", "a%2Fb", "a%0Ab", "%ff", "%F0%9F%9A%B2", "'%20OR%201=1", "x" * 155, "%25"])
 def test_a_task_that_nobody_submitted_is_unknown(api: Api, id: str) -> None:
     for answer in (

@@ -13,6 +13,9 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject
 
+from laneway import watch
+
+watch.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", watch.LOOK_SECONDS))
 app = Celery("engine-tests", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     broker_transport="laneway:Transport",
@@ -55,3 +58,10 @@ def flaky(self: Any) -> int:
 @app.task(acks_late=True)
 def refuse() -> None:
     raise Reject("no", requeue=False)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def mark(folder: str, name: str) -> None:
+    """Write down that it ran; again, if its process was killed before it was done."""
+    time.sleep(0.01)
+    (Path(folder) / name).touch()

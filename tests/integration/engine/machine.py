@@ -303,7 +303,7 @@ class EngineMachine(RuleBasedStateMachine):
             item.cancelled,
         )
         head = self.model.queue(queue).head(item.message.key) if item.message.key else None
-        assert found.behind == (head.id if head and item.state is State.HELD else None)
+        assert found.behind == (head.message.task_id if head and item.state is State.HELD else None)
 
     @invariant()
     def all_is_the_same(self) -> None:

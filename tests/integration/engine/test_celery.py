@@ -6,90 +6,18 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import itertools
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu import pools
 
 from laneway import Engine, Message, State, message_options
 from tests.fixtures.valkey import RedisUrls
+from tests.integration.engine.workers import Start, Worker, app, broker, start, wait_for
 
-# A reconnecting Celery client leaves a socket to the collector (not yet traced to its owner).
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-ROOT = Path(__file__).parents[3]
-APP = "tests.integration.engine.celery_app"
-
-
-class Worker:
-    """A worker in a process of its own."""
-
-    def __init__(self, pool: str, log: Path, *options: str) -> None:
-        self.log = log
-        command = [sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO", "-P", pool, *options]
-        with log.open("a") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-
-    def wait_until_ready(self) -> Worker:
-        wait_for(lambda: " ready." in self.log.read_text())
-        return self
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, 9)
-        self.process.wait(10)
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.process.wait(30)
-
-
-Start = Callable[..., Worker]
-
-
-@pytest.fixture
-def app(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
-    monkeypatch.setenv("BROKER", redis_urls.broker)
-    monkeypatch.setenv("BACKEND", redis_urls.backend)
-    module = importlib.reload(importlib.import_module(APP))
-    yield module
-    gc.collect()  # results unsubscribe when they are collected: before the backend is closed, not after
-    module.app.backend.result_consumer.stop()
-    module.app.backend.client.connection_pool.disconnect()
-    module.app.close()
-    pools.reset()
-
-
-@pytest.fixture
-def start(app: Any, tmp_path: Path) -> Generator[Start]:
-    workers: list[Worker] = []
-
-    def start_one(pool: str, *options: str) -> Worker:
-        name = f"w{len(workers)}"
-        workers.append(Worker(pool, tmp_path / f"{name}.log", "-n", f"{name}@test", *options))
-        return workers[-1]
-
-    yield start_one
-    for worker in workers:
-        if worker.process.poll() is None:
-            worker.kill()
-
-
-@pytest.fixture
-def broker(redis_urls: RedisUrls) -> Generator[Engine]:
-    engine = Engine.from_url(redis_urls.broker)
-    yield engine
-    engine.close()
+__all__ = ["Start", "Worker", "app", "broker", "start", "wait_for"]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -116,7 +44,8 @@ def test_a_countdown_waits_in_the_broker_and_not_in_the_worker(app: Any, start: 
     start("solo").wait_until_ready()
     app.add.apply_async((1, 1), countdown=60)
     wait_for(lambda: broker.stats(["celery"])[0].scheduled == 1)
-    assert app.app.control.inspect(timeout=2).scheduled() == {"w0@test": []}
+    stats = app.app.control.inspect(timeout=2).stats()["w0@test"]
+    assert (stats["total"], broker.stats(["celery"])[0].leased) == ({}, 0)
 
 
 def test_priorities_decide_what_runs_first(app: Any, start: Start, tmp_path: Path) -> None:
@@ -186,16 +115,3 @@ def test_workers_go_on_after_the_broker_was_restarted(app: Any, start: Start, re
     assert app.add.delay(1, 1).get(timeout=20) == 2
     redis_urls.valkey.restart()
     wait_for(lambda: app.add.apply_async((2, 3), retry=True).get(timeout=5) == 5, seconds=40)
-
-
-def wait_for(check: Callable[[], bool], *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if check():
-                return
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline, f"did not happen in {seconds} s"
-        time.sleep(0.05)

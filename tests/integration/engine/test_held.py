@@ -21,10 +21,9 @@ from kombu.messaging import Consumer, Producer
 
 from laneway import Engine, Message, State
 from tests.fixtures.valkey import RedisUrls
-from tests.integration.engine.test_celery import Start, app, broker, start, wait_for
+from tests.integration.engine.workers import Start, app, broker, start, wait_for
 
 __all__ = ["app", "broker", "start"]
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from celery import Celery
 
 from laneway import ServerLost
 from laneway.backend import ResultBackend
-from laneway.results import flush_results, gather, stop_gathering
-from tests.fixtures.result_server import calls
+from laneway.results import flush_results, gather, hold_back, stop_gathering
+from tests.fixtures.result_server import calls, request
 from tests.fixtures.valkey import RunningValkey
 
 
@@ -102,3 +102,44 @@ def test_a_forked_child_does_not_send_what_its_parent_gathered(
             os._exit(0)
     os.waitpid(child, 0)
     assert server.keys() == [b"celery-task-meta-child"]
+
+
+def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
+    backend: ResultBackend, server: redis.Redis
+) -> None:
+    with hold_back("t") as held:
+        backend.store_result("t", None, "STARTED")
+        backend.store_result("other", 1, "SUCCESS")
+        backend.store_result("t", 1, "SUCCESS")
+        assert server.dbsize() == 2
+        assert [record.key for record in held.records] == [b"celery-task-meta-t"]
+    assert backend.results.get(b"celery-task-meta-t")
+    for record in held.records:
+        backend.results.add(record)
+    assert backend.get_state("t") == "SUCCESS"
+
+
+@pytest.mark.parametrize("follower", ["chain", "chord", "callbacks", "errbacks"])
+def test_what_other_tasks_follow_is_stored_at_once(
+    backend: ResultBackend, server: redis.Redis, woken: list[int], follower: str
+) -> None:
+    with hold_back("t") as held:
+        backend.store_result("t", 1, "SUCCESS", request=request("t", **{follower: ["x"]}))
+        assert not held.records
+    assert server.dbsize() == 1
+    assert not woken
+
+
+def test_a_held_back_result_is_stored_when_it_is_read_or_too_long_or_its_task_breaks(
+    backend: ResultBackend, server: redis.Redis
+) -> None:
+    with hold_back("read"):
+        backend.store_result("read", 1, "SUCCESS")
+        assert backend.get_result("read") == 1
+    with hold_back("long") as held:
+        backend.store_result("long", "x" * 20_000, "SUCCESS")
+        assert not held.records
+    with pytest.raises(KeyboardInterrupt), hold_back("broken"):
+        backend.store_result("broken", 1, "SUCCESS")
+        raise KeyboardInterrupt
+    assert server.dbsize() == 3

@@ -1,0 +1,200 @@
+"""A shorter way from `apply_async` to the engine: `Celery(..., amqp="laneway.amqp:AMQP")`.
+
+Most of what a submission costs is Celery and kombu preparing for what a plain task message does not need:
+copies of queues and exchanges to look up whether they are declared, a retry policy, a delivery tag. This way
+builds the same message and puts it with the same channel. Whatever is special goes Celery's own way: other
+transports and producers, exchanges and routing keys, other serializers than JSON, compression, receivers of
+`before_task_publish`, options that are not listed here. So does a submission that fails because the broker is
+away, for Celery's own way knows how to retry.
+"""
+
+# Celery and kombu are untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.app import amqp
+from kombu import pools, serialization
+from kombu.common import maybe_declare
+from kombu.entity import Queue, maybe_delivery_mode
+from kombu.messaging import Producer
+
+from laneway.channel import Channel
+from laneway.errors import ServerLost
+from laneway.transport import Transport
+
+_PLAIN = frozenset({"queue", "headers", "priority", "serializer", "expiration", "retry", "retry_policy"})
+_JSON = (None, "json")
+_UNSET = frozenset({"routing_key", "exchange", "delivery_mode", "compression", "immediate", "mandatory"})
+"""What Celery hands on as None when some option of a task is given."""
+FEW = 2
+"""A pool of no more connections than this has none to spare for a producer that waits."""
+
+
+class AMQP(amqp.AMQP):
+    """What Celery calls `app.amqp`."""
+
+    def as_task_v2(
+        self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
+    ) -> Any:
+        """Celery's message; what is empty is not described at length."""
+        if not args:
+            options.setdefault("argsrepr", "()")
+        if not kwargs:
+            options.setdefault("kwargsrepr", "{}")
+        return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+
+    def _create_task_sender(self) -> Callable[..., Any]:
+        conf = self.app.conf
+        celerys: Callable[..., Any] = super()._create_task_sender()
+        if conf.task_serializer != "json" or conf.task_compression:
+            return celerys
+        return _Sender(self, celerys).send
+
+    @property
+    def producer_pool(self) -> Any:
+        """As Celery's; on the engine's transport one that keeps a producer ready."""
+        if self._producer_pool is None:
+            connection = self.app.connection_for_write()
+            if not isinstance(connection.transport, Transport):
+                return super().producer_pool
+            self._producer_pool = _producers[connection]
+            self._producer_pool.limit = self.app.pool.limit
+        return self._producer_pool
+
+
+class _ProducerPool(pools.ProducerPool):
+    """Keeps the last producer on its connection: taking that apart and together is most of what acquiring costs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._ready: deque[Any] = deque()
+        super().__init__(*args, **kwargs)
+
+    def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """The producer that is ready, if its connection lives, or another."""
+        while self._ready and not self._closed:
+            try:
+                producer = self._ready.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if _is_alive(producer):
+                return producer
+            super().release(producer)
+        return super().acquire(block=block, timeout=timeout)
+
+    def release(self, resource: Any) -> None:
+        """Keep it ready, unless somebody may be waiting for it or for its connection."""
+        room = _has_room(self) and _has_room(self.connections)
+        if room and not self._ready and not self._closed and _is_alive(resource):
+            self._ready.append(resource)
+        else:
+            super().release(resource)
+
+
+class _Producers(pools.Producers):
+    def create(self, connection: Any, limit: Any) -> _ProducerPool:
+        return _ProducerPool(pools.connections[connection], limit=limit)
+
+
+_producers = pools.register_group(_Producers(limit=pools.use_global_limit))
+
+
+def _has_room(pool: Any) -> bool:
+    return bool(pool.limit) and len(pool._dirty) < pool.limit and pool.limit > FEW
+
+
+def _is_alive(producer: Any) -> bool:
+    channel = producer._channel
+    return type(channel) is Channel and channel.connection is not None and producer.__connection__.connected
+
+
+class _Sender:
+    """Sends task messages."""
+
+    def __init__(self, app_amqp: AMQP, celerys: Callable[..., Any]) -> None:
+        conf = app_amqp.app.conf
+        self._amqp, self._celerys = app_amqp, celerys
+        self._delivery_mode: Any = conf.task_default_delivery_mode
+        self._retry, self._retry_policy = bool(conf.task_publish_retry), dict(conf.task_publish_retry_policy)
+
+    def send(self, producer: Any, name: str, message: Any, **options: Any) -> Any:
+        """As `AMQP.send_task_message`."""
+        queue: Any = options.get("queue")
+        if not (_is_plain(producer, options) and _is_direct(queue)):
+            return self._celerys(producer, name, message, **options)
+        try:
+            channel = producer.channel
+            if type(channel) is not Channel or channel.connection is None:
+                return self._celerys(producer, name, message, **options)
+            self._put(channel, queue, message, options)
+        except ServerLost:
+            if not options.get("retry", self._retry):
+                raise
+            return self._celerys(producer, name, message, **options)
+        self._announce(producer, name, message, queue.name, options)
+        return None
+
+    def _put(self, channel: Channel, queue: Any, message: Any, options: dict[str, Any]) -> None:
+        if options.get("headers"):
+            message.headers.update(options["headers"])
+        content_type, encoding, body = serialization.dumps(message.body, serializer="json")
+        mode = maybe_delivery_mode(queue.exchange.delivery_mode or self._delivery_mode)
+        properties: dict[str, Any] = {
+            **message.properties,
+            "delivery_mode": mode,
+            "priority": options.get("priority") or 0,
+            "delivery_info": {"exchange": "", "routing_key": queue.name},
+        }
+        if options.get("expiration") is not None:
+            properties["expiration"] = str(int(options["expiration"] * 1000))
+        if not queue.can_cache_declaration or hash(queue) not in channel.connection.client.declared_entities:
+            maybe_declare(queue, channel)
+        channel._put(
+            queue.name,
+            {
+                "body": body,
+                "content-type": content_type,
+                "content-encoding": encoding,
+                "headers": message.headers,
+                "properties": properties,
+            },
+        )
+
+    def _announce(self, producer: Any, name: str, message: Any, queue: str, options: dict[str, Any]) -> None:
+        about: dict[str, Any] = {"exchange": "", "routing_key": queue}
+        if signals.after_task_publish.receivers:
+            signals.after_task_publish.send(sender=name, body=message.body, headers=message.headers, **about)
+        if message.sent_event:
+            message.sent_event.update(about, queue=queue)
+            policy = self._retry_policy | (options.get("retry_policy") or {})
+            self._amqp._event_dispatcher.publish(
+                "task-sent",
+                message.sent_event,
+                producer,
+                retry=options.get("retry", self._retry),
+                retry_policy=policy,
+            )
+
+
+def _is_direct(queue: Any) -> bool:
+    return isinstance(queue, Queue) and getattr(queue.exchange, "type", None) == "direct"
+
+
+def _is_plain(producer: Any, options: dict[str, Any]) -> bool:
+    return (
+        all(key in _PLAIN or (value is None and key in _UNSET) for key, value in options.items())
+        and options.get("serializer") in _JSON
+        and type(producer) is Producer
+        and not producer.compression
+        and not getattr(producer.exchange, "name", "")
+        and getattr(producer._batch_local, "current", None) is None
+        and not signals.before_task_publish.receivers
+        and not signals.task_sent.receivers
+    )

@@ -1,0 +1,103 @@
+"""Flower in a project that has nothing of the platform but the delivery engine, with its broker in other places."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.dev.valkey import server_argv
+from laneway import Engine, EngineError, Message
+from tests.acceptance.test_flower import row_of
+from tests.fixtures.site import BIN, START_SECONDS
+from tests.fixtures.valkey import free_port
+from tests.fixtures.waiting import wait_until
+
+PROJECT = """
+import os
+from celery import Celery
+
+app = Celery("elsewhere", broker=os.environ["BROKER"])
+app.conf.broker_transport = "laneway:Transport"
+"""
+CONFIGURATION = """
+import laneway.flower
+
+laneway.flower.install()
+address = "127.0.0.1"
+basic_auth = ["ann:secret"]
+"""
+DATABASE = 3
+
+
+@pytest.mark.parametrize("where", ["a password", "a user", "a socket", "the second of two addresses"])
+def test_flower_shows_a_projects_queues_wherever_its_broker_is(where: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text(PROJECT)
+    (tmp_path / "configuration.py").write_text(CONFIGURATION)
+    port = free_port()
+    argv = [str(BIN / "celery"), "-A", "elsewhere", "flower", "--conf=configuration.py", f"--port={port}"]
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("ann", "secret"), timeout=20, trust_env=False)
+    with server(tmp_path) as addresses, process(argv, tmp_path, "flower", BROKER=addresses[where]), client:
+        wait_until(lambda: answers(client), seconds=START_SECONDS)
+
+        lengths = client.get("/api/queues/length").json()["active_queues"]
+        page = client.get("/broker").text
+
+    assert [(queue["name"], queue["messages"]) for queue in lengths] == [("celery", 7)]
+    assert row_of(page, "celery")[:2] == ["celery", "7"]
+    assert "hunter2" not in page
+    assert "Traceback" not in (tmp_path / "flower.log").read_text()
+
+
+@contextmanager
+def server(folder: Path) -> Generator[dict[str, str]]:
+    """A server with seven messages in the queue `celery`, and the addresses at which it can be found."""
+    port, socket = free_port(), folder / "socket"
+    argv = [*server_argv(folder, port=port), "--requirepass", "hunter2", "--unixsocket", str(socket),
+            "--user", "bob", "on", ">hunter2", "~*", "&*", "+@all"]  # fmt: skip
+    address = f"redis://:hunter2@127.0.0.1:{port}/{DATABASE}"
+    engine = Engine.from_url(address)
+    with process(argv, folder, "valkey"):
+        wait_until(lambda: fill(engine), seconds=10)
+        engine.close()
+        yield {
+            "a password": address,
+            "a user": f"redis://bob:hunter2@127.0.0.1:{port}/{DATABASE}",
+            "a socket": f"socket://:hunter2@{socket}?virtual_host={DATABASE}",
+            "the second of two addresses": f"redis://:hunter2@127.0.0.1:{free_port()}/{DATABASE};{address}",
+        }
+
+
+def fill(engine: Engine) -> bool:
+    """Put the messages; False while the server is not there."""
+    try:
+        engine.put_many("celery", [Message(task_id=f"task-{number}", name="demo") for number in range(7)])
+    except EngineError:
+        return False
+    return True
+
+
+def answers(client: httpx.Client) -> bool:
+    """Whether Flower is there."""
+    try:
+        return client.get("/healthcheck").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def process(argv: Sequence[str], folder: Path, name: str, **environment: str) -> Generator[None]:
+    """A process in that folder, its output in a file there; stopped at the end."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
+    with (folder / f"{name}.log").open("wb") as log:
+        started = subprocess.Popen(argv, cwd=folder, env=inherited | environment, stdin=-3, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        started.terminate()
+        started.wait(20)

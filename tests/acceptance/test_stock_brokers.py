@@ -1,0 +1,174 @@
+"""The platform without its delivery engine: on kombu's own Redis transport, and on RabbitMQ by its URL.
+
+What it needs the engine for (order by key, queue limits, delays in the broker) is missing there, and said so;
+the main job is done all the same: a message is answered once, a failure retried, the urgent taken first.
+"""
+
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from app.core.catalog import PROCESS_MESSAGE
+from app.core.errors import BrokerUnavailable, UnknownTask
+from app.core.queues import Priority
+from app.schemas.task import State
+from tests.fixtures.rabbitmq import RabbitServer
+from tests.fixtures.site import Site, running_site, seconds_between
+from tests.fixtures.tasks_for_tests import FAILING, GATED
+
+
+@pytest.fixture(scope="module")
+def on_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation on kombu's own Redis transport."""
+    with running_site(tmp_path_factory.mktemp("redis"), BROKER_TRANSPORT="celery") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def on_rabbitmq(rabbitmq: RabbitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation with its queues in RabbitMQ and its results in Valkey."""
+    with (
+        rabbitmq.fresh_url() as url,
+        running_site(tmp_path_factory.mktemp("rabbitmq"), CELERY_BROKER_URL=url) as site,
+    ):
+        yield site
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Each test runs once on either; what it starts is killed at its end."""
+    site: Site = request.getfixturevalue(f"on_{request.param}")
+    yield site
+    site.end_nodes()
+
+
+def test_a_message_posted_to_the_api_is_answered_once(site: Site) -> None:
+    worker, api = site.worker(), site.api()
+    message = {"conversation_id": "asked", "text": "Where is my order?", "message_id": "first"}
+
+    accepted = site.post("/conversations/message", message)
+    run = site.until(accepted["task_id"])
+    again = site.post("/conversations/message", message)
+    after = site.until(site.message("after"))
+
+    assert (run.state, run.attempts, run.error) == (State.COMPLETED, 1, None)
+    assert after.state == State.COMPLETED  # whatever the second post put into the queue was before it
+    assert again["task_id"] == accepted["task_id"]
+    assert site.row(run.id).attempts == 1
+    assert [turn["role"] for turn in site.get("/conversations/asked")["messages"]] == ["customer", "assistant"]
+    assert site.get(f"/conversations/tasks/{run.id}/status")["status"] == State.COMPLETED
+    assert site.app.AsyncResult(run.id).get(timeout=10) == run.result  # in Redis, wherever the queues are
+    assert "without the delivery engine" in worker.said()
+    assert "Traceback" not in worker.said() + api.said()
+
+
+def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
+    site.api()
+    waiting = site.message("nobody-serves")
+
+    assert site.get("/health/ready")["status"] == "ready"
+    assert site.get("/conversations/tasks/queues/status")["queues"]["conversations"]["pending"] == 1
+    assert site.post(f"/conversations/tasks/{waiting}/cancel")["cancelled"]
+
+    worker = site.worker()
+    assert site.until(site.message("after-cancelled")).state == State.COMPLETED
+    assert site.row(waiting).state == State.CANCELLED
+    assert site.turns("nobody-serves") == []
+    assert "Traceback" not in worker.said()
+
+
+def test_a_failure_is_retried_and_a_hopeless_one_given_up(site: Site) -> None:
+    site.worker()
+    flaky, hopeless = site.submit(FAILING, {"times": 2}), site.submit(FAILING, {"times": 99})
+    permanent = site.submit(FAILING, {"times": 99, "how": "permanent"})
+
+    runs = site.until_all_over([flaky, hopeless, permanent])
+
+    assert [(run.state, run.attempts) for run in runs] == [
+        (State.COMPLETED, 3), (State.DEAD_LETTER, 4), (State.FAILED, 1)
+    ]  # fmt: skip
+    assert [event[0] for event in site.events(flaky)] == ["began", "began", "began", "ended"]
+
+
+def test_the_more_urgent_task_is_taken_first(site: Site) -> None:
+    gate = site.gate()
+    blocking = site.submit(GATED, {"gate": str(gate)})
+    site.worker(concurrency=1)
+    site.until_event("began", blocking)
+    ahead = site.submit(FAILING, {"times": 0})  # the worker may have fetched this one beside the one that it runs
+    ids = {priority: site.submit(FAILING, {"times": 0}, priority=priority) for priority in Priority}
+
+    gate.open()
+    site.until_all_over([blocking, ahead, *ids.values()])
+
+    order = [event[1] for event in site.events() if event[0] == "began" and event[1] in ids.values()]
+    assert order == [ids[priority] for priority in sorted(Priority, reverse=True)]
+
+
+def test_a_delayed_task_runs_when_it_is_due(site: Site) -> None:
+    site.worker()
+
+    later = site.message("later", delay=1.5)
+    soon = site.until(site.message("soon"))
+    run = site.until(later)
+
+    assert (soon.state, run.state, run.attempts) == (State.COMPLETED, State.COMPLETED, 1)
+    assert run.started_at and seconds_between(run.accepted_at, run.started_at) >= 1.5
+
+
+def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> None:
+    gate = site.gate()
+    stopping = site.worker("stopping", concurrency=1)
+    running = site.submit(GATED, {"gate": str(gate)})
+    site.until_event("began", running)
+    waiting = [site.submit(PROCESS_MESSAGE, {"conversation_id": f"rest-{number}", "text": "Hello"})
+               for number in range(5)]  # fmt: skip
+
+    stopping.signal(signal.SIGTERM)
+    stopping.until_said("Warm shutdown")
+    gate.open()
+    assert stopping.process.wait(20) == 0
+    site.worker("successor")
+
+    runs = site.until_all_over([running, *waiting])
+    assert [(run.state, run.attempts) for run in runs] == [(State.COMPLETED, 1)] * 6
+    assert {str(run.worker).partition("@")[0] for run in runs[1:]} == {"successor"}
+
+
+def test_a_killed_workers_task_is_run_again_by_another_on_rabbitmq(on_rabbitmq: Site) -> None:
+    try:
+        gate = on_rabbitmq.gate()
+        killed = on_rabbitmq.worker("killed", concurrency=1)
+        running = on_rabbitmq.submit(GATED, {"gate": str(gate)})
+        on_rabbitmq.until_event("began", running)
+
+        killed.kill()
+        gate.open()
+        on_rabbitmq.worker("heir")
+
+        run = on_rabbitmq.until(running, seconds=60)
+        assert (run.state, run.attempts) == (State.COMPLETED, 2)
+        assert str(run.worker).startswith("heir@")
+    finally:
+        on_rabbitmq.end_nodes()
+
+
+def test_a_message_that_rabbitmq_does_not_confirm_is_refused(on_rabbitmq: Site, rabbitmq: RabbitServer) -> None:
+    accepted = on_rabbitmq.message("confirmed")
+
+    with rabbitmq.paused(), pytest.raises(BrokerUnavailable):
+        on_rabbitmq.message("silence", id="silence")
+
+    with pytest.raises(UnknownTask):
+        on_rabbitmq.row("silence")
+    on_rabbitmq.worker()
+    assert on_rabbitmq.until(accepted).state == State.COMPLETED
+    assert on_rabbitmq.until(on_rabbitmq.message("after-silence")).state == State.COMPLETED
+    assert on_rabbitmq.turns("silence") == []  # RabbitMQ may have it all the same: nobody knows of it, and none runs it
+    on_rabbitmq.end_nodes()

@@ -1,0 +1,376 @@
+"""The ledger against the broker: what it lost is sent again, what it gave up is a dead letter, the rest is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from app.core import catalog
+from app.core.errors import BrokerUnavailable, Undeliverable
+from app.core.retry import RetryPolicy
+from app.db.models import TaskRun
+from app.db.repositories import task_runs
+from app.db.session import Database
+from app.schemas.task import State
+from app.services import steward as steward_module
+from app.services.executions import Raised
+from app.services.steward import MISSING_AFTER, Steward
+from app.services.task_manager import adopted_row
+from laneway import Limits
+from laneway import State as Place
+from tests.fixtures.platform import (
+    Environment,
+    MovableClock,
+    Platform,
+    celery_on,
+    make_platform,
+    settings_for,
+    task_id_of,
+)
+from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.waiting import wait_until
+
+MAINTENANCE = "maintenance"
+LATER = MISSING_AFTER.total_seconds() + 1
+"""Seconds after which what was sent must be in the broker."""
+
+
+@pytest.fixture
+def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent is looked for at once."""
+    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+
+
+# --- messages that the broker lost --------------------------------------------------------------------------
+
+
+def test_a_lost_message_is_sent_again_after_a_while(platform: Platform, movable_clock: MovableClock) -> None:
+    id, steward = platform.chore(), platform.steward()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER - 2)
+    assert steward.reconcile() == 0, "it may be on its way"
+    movable_clock.forward(2)
+
+    assert steward.reconcile() == 1
+
+    assert platform.places(MAINTENANCE) == {id: Place.READY}
+    assert steward.reconcile() == 0
+    assert platform.work(MAINTENANCE) == id
+    assert (platform.state(id), platform.row(id).attempts) == (State.COMPLETED, 1)
+
+
+def test_a_lost_message_that_is_due_later_is_sent_again_with_the_rest_of_its_delay(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    id = platform.chore(delay=60)
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(20)
+
+    assert platform.steward().reconcile() == 1
+
+    (message,) = platform.messages(MAINTENANCE, Place.SCHEDULED)
+    assert message.at is not None
+    assert 38 < message.at / 1000 - time.time() < 41, "forty of the sixty seconds are left"
+    assert platform.state(id) == State.SCHEDULED
+
+
+def test_a_lost_message_that_was_due_meanwhile_is_sent_at_once(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.chore(delay=30)
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(60)
+
+    assert platform.steward().reconcile() == 1
+    assert platform.places(MAINTENANCE) == {id: Place.READY}
+
+
+def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.message()
+    platform.work(outcome=Raised(OSError("away")), policy=RetryPolicy(3, 0, 0, schedule=(30,)))
+    platform.lose("conversations")
+    movable_clock.forward(LATER)
+
+    assert platform.steward().reconcile() == 1
+    assert platform.places() == {id: Place.SCHEDULED}
+
+
+def test_a_running_task_without_a_message_is_taken_over_and_sent(platform: Platform, looked_at_soon: None) -> None:
+    id = platform.chore()
+    platform.start(id, worker="dead-worker")
+    platform.lose(MAINTENANCE)
+
+    assert platform.steward().reconcile() == 1
+
+    row = platform.row(id)
+    assert (row.state, row.error_type, row.attempts) == ("scheduled", "WorkerLost", 1)
+    assert "dead-worker" in (row.error or "")
+    assert platform.places(MAINTENANCE) == {id: Place.READY}, "at once"
+    assert platform.work(MAINTENANCE) == id
+    assert platform.row(id).attempts == 2
+
+
+def test_a_running_task_without_a_message_that_had_its_tries_is_a_dead_letter(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    id = platform.chore()
+    for number in range(platform.settings.tasks.max_retries + 1):
+        platform.start(id, worker=f"victim-{number}")
+    platform.lose(MAINTENANCE)
+
+    assert platform.steward().reconcile() == 1
+
+    assert (platform.state(id), platform.row(id).error_type) == (State.DEAD_LETTER, "WorkerLost")
+    assert platform.places(MAINTENANCE) == {}
+
+
+def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    id = platform.start(platform.chore()).id
+    platform.tasks.cancel(id)
+    platform.lose(MAINTENANCE)
+
+    platform.steward().reconcile()
+
+    assert platform.state(id) == State.CANCELLED
+    assert platform.places(MAINTENANCE) == {}
+
+
+def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_at_soon: None) -> None:
+    ids = [platform.message("c-1", text=str(number)) for number in range(5)]
+    platform.start(ids[0], worker="dead-worker")
+    platform.lose("conversations")
+
+    assert platform.steward().reconcile() == 5
+    assert platform.places() == {ids[0]: Place.READY, **dict.fromkeys(ids[1:], Place.HELD)}
+    assert [platform.work() for _ in ids] == ids
+
+
+def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soon: None) -> None:
+    running, prefetched = platform.message("c-1"), platform.message("c-2")
+    leased = [platform.fetched(), platform.fetched()]
+    platform.start(running, worker="worker-1")
+    ready, scheduled = platform.message("c-3"), platform.message("c-4", delay=60)
+    behind = [platform.message(f"c-{number}") for number in (1, 2, 3, 4)]
+    over = platform.brought_to(State.COMPLETED, conversation="c-5")
+    before = [vars_of(row) for row in platform.rows()]
+    there = {running: Place.LEASED, prefetched: Place.LEASED, ready: Place.READY, scheduled: Place.SCHEDULED,
+             **dict.fromkeys(behind, Place.HELD), over: Place.READY}  # fmt: skip
+    assert platform.places() == there
+
+    assert [platform.steward().reconcile() for _ in range(2)] == [0, 0]
+
+    assert platform.places() == there
+    assert [vars_of(row) for row in platform.rows()] == before
+    assert [task_id_of(delivery) for delivery in leased] == [running, prefetched]
+
+
+def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: None) -> None:
+    ids = [platform.chore() for _ in range(5)]
+    taken = platform.take(MAINTENANCE)
+
+    assert platform.steward().reconcile() == 1
+    assert platform.sent(MAINTENANCE) == [*ids[1:], ids[0]]
+    assert taken == ids[0]
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED, State.DEAD_LETTER])
+def test_a_task_that_is_over_needs_no_message(platform: Platform, looked_at_soon: None, state: State) -> None:
+    id = platform.brought_to(state)
+    platform.lose("conversations")
+
+    assert platform.steward().reconcile() == 0
+    assert (platform.state(id), platform.places()) == (state, {})
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "claimed", "sent"])
+def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, meanwhile: str) -> None:
+    id = platform.chore()
+    seen = platform.row(id)
+    platform.lose(MAINTENANCE)
+    if meanwhile == "cancelled":
+        platform.tasks.cancel(id)
+    elif meanwhile == "claimed":
+        platform.start(id)
+    else:
+        assert platform.tasks.send(platform.row(id))
+
+    assert platform.tasks.send(seen) is False
+    assert platform.sent(MAINTENANCE) == ([id] if meanwhile == "sent" else [])
+
+
+def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
+    lost = [platform.chore() for _ in range(10)]
+    running = [platform.start(platform.chore()).id for _ in range(10)]
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+
+    assert sum(at_once(platform, Steward.reconcile)) == len(lost) + len(running)
+
+    assert platform.places(MAINTENANCE) == dict.fromkeys([*lost, *running], Place.READY)
+    assert {platform.row(id).attempts for id in running} == {1}
+
+
+def test_a_page_that_was_mended_is_followed_by_the_next(
+    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steward_module, "PAGE", 3)
+    ids = [platform.chore() for _ in range(8)]
+    platform.lose(MAINTENANCE)
+
+    assert platform.steward().reconcile() == 8
+    assert platform.sent(MAINTENANCE) == ids
+
+
+def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
+    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steward_module, "PAGE", 3)
+    ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
+    steward = platform.steward()
+    for _ in range(2):  # the steward comes back to the last page
+        platform.lose(MAINTENANCE)
+        assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
+        assert platform.sent(MAINTENANCE) == ids[6:]
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platform, movable_clock: MovableClock) -> None:
+    rows = [adopted_row(catalog.CLEANUP, {}, f"chore-{number}", platform.settings.tasks) for number in range(1500)]
+    with platform.database.transaction() as session:
+        for row in rows:
+            task_runs.add(session, **row)
+    ids = [row["id"] for row in rows]
+    movable_clock.forward(LATER)
+
+    assert platform.steward().reconcile() == 1500
+    assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
+
+
+def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    for _ in range(3):
+        platform.message()
+    chore = platform.chore()
+    platform.lose("conversations", MAINTENANCE)
+    platform.broker.prepare()
+    platform.engine.limit("conversations", Limits(max_size=1))
+
+    assert platform.steward().reconcile() == 2
+    assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
+
+
+def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
+    id, steward = platform.chore(), platform.steward()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+    platform.valkey.stop()
+    with pytest.raises(BrokerUnavailable):
+        steward.reconcile()
+    platform.valkey.start()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+
+    assert steward.reconcile() == 1
+    assert platform.places(MAINTENANCE) == {id: Place.READY}
+
+
+def test_without_the_engine_nothing_is_compared(
+    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
+) -> None:
+    config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
+    with celery_on(config) as app:
+        platform = make_platform(config, app, sqlite_database, valkey=redis_urls.valkey)
+        running = platform.start(platform.chore())
+
+        assert platform.steward().reconcile() == 0
+        assert platform.end(running) is State.COMPLETED
+
+
+# --- messages that the broker gave up -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_task_of_a_message_that_the_broker_buried_is_a_dead_letter_with_the_reason(
+    platform: Platform, looked_at_soon: None, running: bool
+) -> None:
+    first, second = platform.message(), platform.message()
+    if running:
+        platform.start(first)
+    platform.engine.bury([platform.fetched()], reason="malformed", error="no such codec")
+
+    assert platform.steward().reconcile() == 1
+
+    row = platform.row(first)
+    assert (row.state, row.error_type) == ("dead_letter", "Undeliverable")
+    assert row.error == "The broker made a dead letter of it: malformed (no such codec)"
+    assert row.finished_at is not None
+    assert platform.steward().reconcile() == 0
+    assert platform.work() == second, "its key went on"
+
+
+def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliveries(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    id = platform.chore()
+    for _ in range(5):
+        wait_until(lambda: platform.fetch(MAINTENANCE, lease=0.001), seconds=5)
+    wait_until(lambda: platform.fetch(MAINTENANCE) is None and platform.steward().reconcile(), seconds=5)
+
+    assert (platform.state(id), platform.row(id).attempts) == (State.DEAD_LETTER, 0)
+    assert "poison" in (platform.row(id).error or "")
+
+
+def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    id, steward = platform.chore(), platform.steward()
+    platform.engine.bury([platform.fetched(MAINTENANCE)], reason="rejected")
+    seen = platform.row(id)
+    steward.reconcile()
+
+    platform.tasks.retry(id)
+
+    assert platform.executions.bury(seen, Undeliverable("rejected", "")) is False, "a steward that looked before"
+    assert steward.reconcile() == 0
+    assert platform.places(MAINTENANCE) == {id: Place.READY}
+    assert platform.work(MAINTENANCE) == id
+    assert platform.state(id) == State.COMPLETED
+
+
+def test_several_stewards_bury_a_task_once(platform: Platform, looked_at_soon: None) -> None:
+    ids = [platform.chore() for _ in range(5)]
+    platform.engine.bury([platform.fetched(MAINTENANCE) for _ in ids], reason="rejected")
+
+    assert sum(at_once(platform, Steward.reconcile)) == len(ids)
+    assert {platform.state(id) for id in ids} == {State.DEAD_LETTER}
+
+
+def vars_of(row: TaskRun) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if not name.startswith("_")}
+
+
+def peeked(platform: Platform, queue: str) -> list[Any]:
+    """All ready messages of a long queue."""
+    pages = (platform.engine.peek(queue, Place.READY, offset=start, limit=1000) for start in (0, 1000))
+    return [found for page in pages for found in page]
+
+
+def at_once(platform: Platform, job: Callable[[Steward], int], *, stewards: int = 4) -> list[int]:
+    """Let several stewards do the same at the same moment; what each of them did."""
+    together = Barrier(stewards)
+
+    def work(number: int) -> int:
+        steward = platform.steward(f"steward-{number}")
+        together.wait(10)
+        return job(steward)
+
+    with ThreadPoolExecutor(stewards) as pool:
+        return list(pool.map(work, range(stewards)))
