@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -71,9 +72,9 @@ def dead_details(run: TaskRun) -> RenderableType:
 
 
 def raw(run: TaskRun) -> dict[str, Any]:
-    """A ledger row as plain data."""
+    """A ledger row as plain data; the message of one that could not be read in base64."""
     values = {column.name: getattr(run, column.name) for column in TaskRun.__table__.columns}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def state(value: State) -> Text:
@@ -166,4 +167,10 @@ def audit_data(found: Count) -> dict[str, Any]:
 
 def plain(value: Any) -> dict[str, Any]:
     """A dataclass as plain data."""
-    return {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}
+    return {name: _plain(item) for name, item in asdict(value).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

@@ -136,7 +136,9 @@ class Groups(Answer):
 class Selection(BaseModel):
     """Which dead letters: by id, by group, or by what they have in common."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"group": "5d0c6a1f3b7e9a24", "dry_run": True}]}
+    )
 
     ids: list[Text] = Field(default_factory=list, max_length=1000)
     group: Text | None = None

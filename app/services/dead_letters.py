@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy.orm import Session
+
 from app.core import clock
-from app.core.errors import NotFound, PlatformError, WrongState
+from app.core.errors import NotFound, PlatformError, UnknownTask, WrongState
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import history as stories
-from app.db.repositories import search
+from app.db.repositories import search, task_runs
 from app.db.repositories.search import Filter, Group
 from app.db.session import Database
 from app.schemas.task import State
@@ -83,9 +85,10 @@ class DeadLetters:
         with self._database.reading() as session:
             matched = search.count(session, which)
             samples = list(search.page(session, which, limit=SAMPLES))
+            refused = dict(_left_out(session, which))
         if dry_run:
-            return Plan(matched, 0, samples, {}, dry_run=True)
-        done, refused = 0, dict[str, str]()
+            return Plan(matched, 0, samples, refused, dry_run=True)
+        done = 0
         for run in self._all(which):
             try:
                 act(run)
@@ -126,6 +129,19 @@ class DeadLetters:
 
 
 _Act = Callable[[TaskRun], None]
+
+
+def _left_out(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
+    """Those of the ids asked for that are nothing to act on, and why."""
+    known = {run.id: run for run in task_runs.recent(session, which.ids)}
+    for id in dict.fromkeys(which.ids):
+        run = known.get(id)
+        if run is None:
+            yield id, str(UnknownTask(id))
+        elif run.state not in DEAD:
+            yield id, f"Task {id!r} is {run.state}: it is no dead letter."
+        elif which.trashed is not None and (run.trashed_at is not None) is not which.trashed:
+            yield id, f"Dead letter {id!r} is {'not ' if which.trashed else ''}in the trash."
 
 
 def _dead(which: Filter, *, trashed: bool = False) -> Filter:

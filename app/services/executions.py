@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from secrets import token_bytes
 from time import monotonic, sleep
 from typing import Any, Protocol, TypeVar
 
@@ -71,9 +72,13 @@ class Executions(Protocol):
         ...
 
     def conclude_for(
-        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
-    ) -> None:
-        """From outside, for a process that cannot: its task's outcome, or None when it was stopped (`how`)."""
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
+        worker: str, lease: str | None = None,
+    ) -> None:  # fmt: skip
+        """From outside, for a process that cannot: its task's outcome, or None when it was stopped (`how`).
+
+        Nothing is done when `worker`, or `lease`, does not have the task any more: it is somebody else's by now.
+        """
         ...
 
 
@@ -89,7 +94,8 @@ class EngineExecutions:
             lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
         except ValueError:
             return Refused("it was not delivered by the engine")
-        code, number = self._patiently(lambda: self._engine.begin(lease, worker=delivered.worker))
+        call = token_bytes(6)  # the same for each try: one whose answer was lost begins nothing new
+        code, number = self._patiently(lambda: self._engine.begin(lease, worker=delivered.worker, call=call))
         if code is Settled.CANCELLED:
             return Refused("it was cancelled")
         if code not in HELD:
@@ -135,12 +141,14 @@ class EngineExecutions:
         return [_stop(next(codes)) if attempt.lease else None for attempt in attempts]
 
     def conclude_for(
-        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
-    ) -> None:
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
+        worker: str, lease: str | None = None,
+    ) -> None:  # fmt: skip
         """By the lease that the engine knows; nothing is done when the attempt has been concluded."""
+        del worker
         with named_errors():
             found = self._engine.find_many(queue, [task_id])[0]
-        if found is None or found.lease is None:
+        if found is None or found.lease is None or lease not in (None, str(found.lease)):
             return
         attempt = _attempt_of(found, queue, max_retries=self._retries(spec) if spec else 0)
         ruling = Ruling(State.CANCELLED, how=how)

@@ -14,7 +14,7 @@ from app.core.logging import logger
 from app.db.repositories import history as repository
 from app.db.session import Database
 from app.services.broker import Broker, named_errors
-from app.services.recording import Recording
+from app.services.recording import record
 from laneway import Engine
 
 log = logger(__name__)
@@ -67,7 +67,7 @@ class History:
                 events = engine.events(queue, after=place, limit=BATCH)
             if events:
                 place = events[-1].place
-                Recording(session, queue).apply(events)
+                record(session, queue, events)
                 repository.set_place(session, queue, place)
         if place != repository.START:
             with named_errors():

@@ -10,11 +10,14 @@ from typing import Any
 from app.core.catalog import CATALOG
 from app.core.queues import Priority
 from app.db.models import TaskRun
+from app.db.repositories.history import storable
 from app.schemas.task import State
 from laneway import Stored
 from laneway.codec import call_of
 
 UNKNOWN = "(unreadable)"
+ID_LIMIT = 155
+"""Characters of a task's id."""
 
 
 def adopted(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
@@ -32,11 +35,17 @@ def adopted_row(
     """The same from its parts."""
     spec = CATALOG.get(name)
     return TaskRun(
-        id=id[:155], name=name[:155], queue=queue[:64], priority=priority, key=key, payload=payload,
+        id=id, name=storable(name)[:155], queue=queue[:64], priority=priority, payload=payload,
+        key=storable(key)[:200] if key is not None else None,
         fingerprint=fingerprint(name, payload), state=State.PENDING, progress=0, attempts=0, attempts_before=0,
         max_retries=spec.max_retries if spec and spec.max_retries is not None else 0, tags=[], options={},
         cancel_requested=False, accepted_at=at, published_at=at,
     )  # fmt: skip
+
+
+def fits(id: str) -> bool:
+    """Whether a task of this id can have a row: under another id nobody would find it."""
+    return len(id) <= ID_LIMIT and storable(id) == id
 
 
 def fingerprint(name: str, payload: dict[str, Any]) -> str:
@@ -52,5 +61,5 @@ def called_with(args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> di
 def _payload(stored: Stored) -> dict[str, Any]:
     try:
         return called_with(*call_of(stored.message))
-    except ValueError:
+    except (ValueError, TypeError, AttributeError, RecursionError):  # it may be anything
         return {}

@@ -26,6 +26,8 @@ from laneway import Lease
 ERROR_LIMIT, TRACEBACK_LIMIT, RESULT_LIMIT = 4_000, 16_000, 1_000_000
 """Characters of an error, of its traceback (its end says most) and of a result (JSON) that are kept."""
 GROUP_CHARACTERS = 16
+LONGEST_SNOOZE = 366 * 86_400.0
+"""Seconds: an endless one would be no delay at all."""
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +141,8 @@ class Rule:
             how = outcome.how if isinstance(outcome, Stopped) else "cooperative"
             return Ruling(State.CANCELLED, how=how, **_told(outcome))
         if isinstance(outcome, Snoozed):
-            return Ruling(State.SCHEDULED, delay=max(0.0, outcome.delay), counted=False, error=outcome.reason or None)
+            delay = min(max(0.0, outcome.delay), LONGEST_SNOOZE)
+            return Ruling(State.SCHEDULED, delay=delay, counted=False, error=outcome.reason[:ERROR_LIMIT] or None)
         policy = self.policy(max_retries=attempt.max_retries, schedule=schedule)
         delay = policy.next_delay(outcome.error, attempts=attempt.number, random=self.draw)
         if delay is not None:
@@ -163,7 +166,7 @@ def _storable(outcome: Outcome) -> Outcome:
         return outcome
     try:
         size = len(json.dumps(outcome.result, allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return Raised(TypeError(f"the task's result is not JSON: {error}"))
     return Raised(ResultTooLarge(size, RESULT_LIMIT)) if size > RESULT_LIMIT else outcome
 
@@ -172,9 +175,17 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     if not isinstance(outcome, Raised):
         return {}
     error, kind = outcome.error, type(outcome.error).__name__
-    text = (str(error) or kind).replace("\x00", "")  # PostgreSQL stores no null bytes
+    text = _said(error) or kind
     return {"error": text[:ERROR_LIMIT], "error_type": kind, "traceback": _traceback(error),
             "error_group": error_group(kind, error.__traceback__, text)}  # fmt: skip
+
+
+def _said(error: BaseException) -> str:
+    """Its message; errors of tasks may fail to say it."""
+    try:
+        return str(error).replace("\x00", "")  # PostgreSQL stores no null bytes
+    except Exception as broken:  # noqa: BLE001
+        return f"(an error whose message cannot be had: {type(broken).__name__})"
 
 
 def _traceback(error: BaseException) -> str | None:

@@ -7,9 +7,11 @@ recorded before changes nothing: attempts have numbers, and a state is only left
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.errors import WorkerLost
@@ -18,14 +20,29 @@ from app.db.models import TaskAttempt, TaskRun
 from app.db.repositories import history as repository
 from app.db.repositories import task_runs
 from app.schemas.task import FINISHED, State
-from app.services.messages import adopted
-from app.services.outcomes import Ruling
+from app.services.messages import adopted, fits
+from app.services.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, Ruling
 from laneway import Event, Kind, Verdict
 
 log = logger(__name__)
 
 QUIET = {Kind.PROGRESS, Kind.LOG}
 """Kinds that are part of the story, and change no state but the progress."""
+
+
+def record(session: Session, queue: str, events: Sequence[Event]) -> None:
+    """Record a batch. What cannot be recorded is left out, each event by itself: the rest must not wait for it."""
+    try:
+        with session.begin_nested():
+            Recording(session, queue).apply(events)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away
+    except Exception:
+        if len(events) <= 1:
+            log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
+            return
+        for event in events:
+            record(session, queue, [event])
 
 
 class Recording:
@@ -54,6 +71,9 @@ class Recording:
         if event.stored is None:
             log.warning("event of a task that nobody knows", task_id=event.task_id, kind=event.kind)
             return None
+        if not fits(event.task_id):
+            log.warning("a task whose id cannot be stored is not in the history", task_id=event.task_id)
+            return None
         run = adopted(event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
         self._session.flush()
@@ -61,10 +81,10 @@ class Recording:
         return run
 
     def _record(self, run: TaskRun, event: Event) -> None:
+        number = run.attempts_before + event.attempt if event.attempt else None
         data = _APPLY[event.kind](self, run, event)
         if data is None:
             return
-        number = run.attempts_before + event.attempt if event.attempt else None
         self._story.append({"task_id": run.id, "at": moment(event.at), "kind": event.kind.value, "attempt": number,
                             "data": data})  # fmt: skip
 
@@ -74,16 +94,19 @@ class Recording:
         if event.stored is None or run.state in FINISHED or run.attempts:
             return None
         due = event.stored.message.eta_ms
-        run.due_at = moment(due) if due else run.due_at
+        if due and due > event.at:
+            run.state, run.due_at = State.SCHEDULED, moment(due)
         return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
 
     def begin(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
         at, number = moment(event.at), run.attempts_before + event.attempt
         if run.state in FINISHED or self._attempt(run, number) is not None:
             return None
-        run.state, run.attempts, run.worker, run.started_at = State.PROCESSING, event.attempt, event.worker, at
+        run.state, run.attempts, run.started_at = State.PROCESSING, event.attempt, at
+        run.worker = repository.storable(event.worker)
         run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None
-        attempt = TaskAttempt(task_id=run.id, number=number, worker=event.worker, started_at=at)
+        self._give_up(run, event)
+        attempt = TaskAttempt(task_id=run.id, number=number, worker=run.worker, started_at=at)
         self._attempts[run.id, number] = attempt
         self._session.add(attempt)
         return {"worker": event.worker}
@@ -92,15 +115,17 @@ class Recording:
         if run.state in FINISHED:
             return None
         ruling, at = _ruling(event), moment(event.at)
+        if ruling.state is State.SCHEDULED and run.state != State.PROCESSING:
+            return None
         outcome = ruling.state.value
         if ruling.state is State.SCHEDULED:
             outcome = "snoozed" if event.verdict is Verdict.SNOOZE else "retry"
-            run.due_at = run.published_at = at
-            run.due_at = at + timedelta(milliseconds=event.delay_ms)
-            run.attempts -= 0 if ruling.counted else 1
+            run.published_at, run.due_at = at, at + timedelta(milliseconds=event.delay_ms)
         else:
             run.finished_at, run.due_at = at, None
         self._end_attempt(run, event, outcome=outcome, ruling=ruling)
+        if not ruling.counted:  # the engine gives its number to the next one; the history numbers on
+            run.attempts, run.attempts_before = run.attempts - 1, run.attempts_before + 1
         run.state, run.result = ruling.state, ruling.result
         run.error, run.error_type = ruling.error, ruling.error_type
         run.traceback, run.error_group = ruling.traceback, ruling.error_group
@@ -131,17 +156,19 @@ class Recording:
         ruling = Ruling(state, error=error, error_type=None if cancelled else "Unrecorded")
         self._end_attempt(run, event, outcome=state.value, ruling=ruling)
         run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
+        run.due_at = None
         return {"state": state.value, "error": error}
 
     def bury(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
         if run.state in FINISHED:
             return None
         error = f"{event.reason}: {event.detail}" if event.detail else event.reason
-        ruling = Ruling(State.DEAD_LETTER, error=error, error_type="Undeliverable")
+        ruling = _clean(Ruling(State.DEAD_LETTER, error=error, error_type="Undeliverable"))
         self._end_attempt(run, event, outcome=State.DEAD_LETTER.value, ruling=ruling)
         run.state, run.finished_at, run.error, run.error_type = (
-            State.DEAD_LETTER, moment(event.at), error, "Undeliverable",
+            State.DEAD_LETTER, moment(event.at), repository.storable(error), "Undeliverable",
         )  # fmt: skip
+        run.due_at, run.traceback = None, None
         run.error_group, run.raw = repository.group_of("Undeliverable", event.reason), _raw(event)
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 
@@ -176,8 +203,9 @@ class Recording:
         """Progress and log lines: the outcome is what the caller gave, as JSON."""
         data = repository.readable(event.outcome)
         if event.kind is Kind.PROGRESS and run.state == State.PROCESSING and event.attempt == run.attempts:
-            run.progress = max(0, min(100, int(data.get("percent") or 0)))
-            run.progress_message = data.get("message")
+            percent, message = data.get("percent"), data.get("message")
+            run.progress = max(0, min(100, int(percent))) if isinstance(percent, int | float) else run.progress
+            run.progress_message = repository.storable(str(message)) if message is not None else None
         return data
 
     def nothing(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
@@ -189,6 +217,14 @@ class Recording:
     def _attempt(self, run: TaskRun, number: int) -> TaskAttempt | None:
         known = self._attempts.get((run.id, number))
         return known or self._session.get(TaskAttempt, (run.id, number))
+
+    def _give_up(self, run: TaskRun, event: Event) -> None:
+        """What was begun before and never heard of again is over: the broker lost what became of it."""
+        for (task_id, _), attempt in self._attempts.items():
+            if task_id == run.id and attempt.outcome is None:
+                error = WorkerLost(attempt.worker or "?")
+                attempt.ended_at, attempt.outcome = moment(event.at), "lost"
+                attempt.error, attempt.error_type = str(error), type(error).__name__
 
     def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, ruling: Ruling) -> None:
         attempt = self._attempt(run, run.attempts_before + event.attempt)
@@ -215,10 +251,22 @@ def moment(milliseconds: int) -> datetime:
 def _ruling(event: Event) -> Ruling:
     """What the worker decided; one that cannot be read is a failure that says so."""
     try:
-        return Ruling.from_json(event.outcome)
-    except (ValueError, KeyError, TypeError) as error:
+        return _clean(Ruling.from_json(event.outcome))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"The recorded outcome cannot be read: {error}"
-        return Ruling(State.FAILED, error=text, error_type="Unreadable")
+        return _clean(Ruling(State.FAILED, error=text, error_type="Unreadable"))
+
+
+def _clean(ruling: Ruling) -> Ruling:
+    """The same with texts that any database takes."""
+
+    def text(value: object, limit: int) -> str | None:
+        return None if value is None else repository.storable(str(value))[:limit]
+
+    return replace(
+        ruling, error=text(ruling.error, ERROR_LIMIT), error_type=text(ruling.error_type, 200),
+        error_group=text(ruling.error_group, GROUP_CHARACTERS), traceback=text(ruling.traceback, TRACEBACK_LIMIT),
+    )  # fmt: skip
 
 
 def _raw(event: Event) -> bytes | None:

@@ -65,8 +65,8 @@ class Steward(Thread):
         self._ended = Event()
 
     def run(self) -> None:
-        jobs = [(self._report_every, self.report), (0.0, self.record), (PREPARE_EVERY, self._broker.prepare), (COMPARE_EVERY, self.reconcile),
-                (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
+        jobs = [(self._report_every, self.report), (0.0, self.record), (PREPARE_EVERY, self._broker.prepare),
+                (COMPARE_EVERY, self.reconcile), (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
             for number, (every, job) in enumerate(jobs):

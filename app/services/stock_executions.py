@@ -53,6 +53,9 @@ class StockExecutions:
                 if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._lives(session, run):
                     return Refused(f"{run.worker} runs it", busy=True)
                 _record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
+                if run.cancel_requested:
+                    _record(session, run, Kind.CANCEL)
+                    return Refused("it was cancelled")
             number = run.attempts + 1
             if number > run.max_retries + 1:
                 ruling = self.rule.decide(_attempt(run, number), Raised(WorkerLost("each of its workers")))
@@ -95,13 +98,14 @@ class StockExecutions:
         return [_stop(runs.get(attempt.task_id), attempt) for attempt in attempts]
 
     def conclude_for(
-        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str
-    ) -> None:
+        self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
+        worker: str, lease: str | None = None,
+    ) -> None:  # fmt: skip
         """For the attempt that the row names."""
-        del queue, spec
+        del queue, spec, lease
         with self._database.reading() as session:
             run = task_runs.find(session, task_id)
-        if run is None or run.state in FINISHED:
+        if run is None or run.state in FINISHED or (run.state == State.PROCESSING and run.worker != worker):
             return
         attempt = _attempt(run, run.attempts)
         attempt.cancel_requested = run.cancel_requested
@@ -117,6 +121,8 @@ class StockExecutions:
     def _adopt(self, session: Session, delivered: Delivered) -> TaskRun:
         run = adopted_row(delivered.task_id, delivered.spec.name, delivered.payload, queue=delivered.queue,
                           at=clock.now(), priority=int(delivered.spec.priority))  # fmt: skip
+        if delivered.spec.max_retries is None:
+            run.max_retries = self._settings.max_retries
         session.add(run)
         session.flush()
         return run
@@ -146,5 +152,8 @@ def _attempt(run: TaskRun, number: int) -> Attempt:
 
 
 def _stop(run: TaskRun | None, attempt: Attempt) -> bool | None:
-    mine = run is not None and run.state == State.PROCESSING and run.attempts == attempt.number
-    return run.cancel_requested if run is not None and mine and run.worker == attempt.worker else None
+    """By its start, too: after a retry by hand the numbers begin anew."""
+    if run is None or run.state != State.PROCESSING:
+        return None
+    mine = (run.attempts, run.worker, run.started_at) == (attempt.number, attempt.worker, attempt.started_at)
+    return run.cancel_requested if mine else None

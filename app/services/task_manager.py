@@ -73,7 +73,7 @@ class TaskManager:
         if isinstance(run, TaskHandle):
             if wish.durability is not Durability.MEMORY:
                 self._confirm(run.task_id, wish.durability)
-            return run
+            return run.model_copy(update={"state": State(self.current(run.task_id).state)})
         self._publish_or_withdraw(run, delay=wish.delay, durability=wish.durability)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
         return TaskHandle(task_id=run.id, state=State(run.state), created=True)
@@ -150,6 +150,7 @@ class TaskManager:
 
     def _note(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:
+            _found(session, id, lock=True)  # the story grows in one order: who followed it misses nothing
             stories.add_event(session, id, kind, at=clock.now(), **data)
 
     def queues(self) -> dict[str, QueueFigures]:

@@ -69,6 +69,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     """Base of every task; `spec` says what it is, `work` does it."""
 
     abstract = True
+    Request = "app.tasks.requests:PlatformRequest"
     typing = False
     max_retries = None  # Celery's own count, of deliveries that were put off
     spec: TaskSpec
@@ -169,6 +170,8 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
         """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
         log.warning("delivered again later", task=self.name, seconds=AGAIN_AFTER, reason=why)
+        if self.services.broker.engine is not None:  # there it keeps its place; a further one would leave it unrecorded
+            raise Reject(why, requeue=True)
         given = self.request.headers or {}
         headers = {**given, LOST_ATTEMPT_HEADER: lost_attempt or given.get(LOST_ATTEMPT_HEADER, 0)}
         try:

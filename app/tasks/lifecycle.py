@@ -14,7 +14,6 @@ from billiard.exceptions import WorkerLostError
 from celery.signals import (
     task_failure,
     task_received,
-    task_revoked,
     worker_process_init,
     worker_ready,
     worker_shutdown,
@@ -26,6 +25,7 @@ from app.core.logging import logger
 from app.services.container import Services, services
 from app.services.outcomes import Raised
 from app.services.steward import Steward
+from app.tasks.requests import conclude
 from app.tasks.shutdown import announce_shutdown
 
 log = logger(__name__)
@@ -90,9 +90,7 @@ def remember(request: Any = None, **_: Any) -> None:
 
 
 @task_failure.connect
-def settle_lost_process(
-    sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any
-) -> None:
+def settle_lost_process(task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
     """In the main process: a child died or was killed at the hard time limit, and cannot settle its task itself."""
     if isinstance(exception, HardTimeLimitExceeded):
         error: PlatformError = TimeLimitExceeded(services().settings.tasks.time_limit)
@@ -100,25 +98,6 @@ def settle_lost_process(
         error = WorkerLost(_stewards[0].worker if _stewards else "?")
     else:
         return
-    _conclude(task_id, sender, Raised(error), how="lost")
-
-
-@task_revoked.connect
-def settle_revoked(
-    sender: Any = None, request: Any = None, *, expired: bool = False, terminated: bool = False, **_: Any
-) -> None:
-    """Somebody revoked or killed the task with Celery's own means, or it was not started in time."""
-    if request is not None:
-        _received[str(request.id)] = request
-        _conclude(str(request.id), sender, None, how="expired" if expired else "killed" if terminated else "revoked")
-
-
-def _conclude(task_id: str, task: Any, outcome: Raised | None, *, how: str) -> None:
     request = _received.get(task_id)
-    queue = (request.delivery_info or {}).get("routing_key") if request is not None else None
-    spec = getattr(task, "spec", None)
-    queue = queue or (spec.queue if spec else "")
-    try:
-        services().executions.conclude_for(task_id, str(queue), outcome, spec=spec, how=how)
-    except PlatformError as problem:
-        log.warning("not settled now; its lease will run out", task_id=task_id, error=str(problem))
+    if request is not None:
+        conclude(request, Raised(error), how="lost")

@@ -17,7 +17,8 @@ from app.core import catalog
 from app.core.errors import NotDurable, Unsupported
 from app.db.session import Database
 from app.schemas.task import State, TaskHandle
-from app.services.executions import Raised
+from app.services.outcomes import Raised
+from app.services.submission import Wish
 from laneway import Durability
 from laneway import State as Place
 from tests.fixtures.platform import Platform
@@ -68,7 +69,7 @@ def link(client: redis.Redis) -> str:
 
 
 def test_a_task_is_accepted_when_its_message_is_on_disk(platform: Platform) -> None:
-    handle = platform.tasks.submit(catalog.CLEANUP, {}, id="safe", durability=Durability.DISK)
+    handle = platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="safe", durability=Durability.DISK))
 
     assert handle == TaskHandle(task_id="safe", state=State.PENDING, created=True)
     assert platform.sent("maintenance") == ["safe"]
@@ -81,7 +82,9 @@ def test_a_task_is_accepted_when_its_message_is_on_disk(platform: Platform) -> N
 def test_the_delay_the_priority_and_the_key_go_with_a_durable_message_too(platform: Platform) -> None:
     payload = {"conversation_id": "c-1", "text": "Hello"}
     for id, delay in (("later", 60.0), ("behind", 0.0)):
-        platform.tasks.submit(catalog.PROCESS_MESSAGE, payload, id=id, delay=delay, durability=Durability.DISK)
+        platform.tasks.submit(
+            catalog.PROCESS_MESSAGE, payload, wish=Wish(id=id, delay=delay, durability=Durability.DISK)
+        )
 
     assert platform.places() == {"later": Place.SCHEDULED, "behind": Place.HELD}
 
@@ -89,7 +92,7 @@ def test_the_delay_the_priority_and_the_key_go_with_a_durable_message_too(platfo
 @pytest.mark.usefixtures("no_append_only_file")
 def test_without_an_append_only_file_durability_on_disk_is_refused_and_nothing_is_queued(platform: Platform) -> None:
     with pytest.raises(Unsupported, match=r"^This broker cannot give durability 'disk': .*appendonly"):
-        platform.tasks.submit(catalog.CLEANUP, {}, id="unsafe", durability=Durability.DISK)
+        platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="unsafe", durability=Durability.DISK))
 
     assert platform.rows() == []
     assert platform.places("maintenance") == {}
@@ -102,7 +105,7 @@ def test_what_was_accepted_before_stays_when_a_repeat_asks_for_what_cannot_be(pl
     platform.chore("first")
 
     with pytest.raises(Unsupported):
-        platform.tasks.submit(catalog.CLEANUP, {}, id="first", durability=Durability.DISK)
+        platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="first", durability=Durability.DISK))
 
     assert platform.state("first") == State.PENDING
     assert platform.sent("maintenance") == ["first"]
@@ -113,15 +116,15 @@ def test_without_a_replica_it_is_said_and_a_repeat_with_the_same_id_is_queued_on
 ) -> None:
     for _ in range(2):
         with pytest.raises(NotDurable, match="did not confirm durability 'replica' in time") as unconfirmed:
-            platform.tasks.submit(catalog.CLEANUP, {}, id="once", durability=Durability.REPLICA)
+            platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="once", durability=Durability.REPLICA))
         assert (unconfirmed.value.status, unconfirmed.value.retryable) == (503, True)
         assert unconfirmed.value.retry_after
         assert platform.state("once") == State.PENDING
         assert platform.sent("maintenance") == ["once"]
 
     with replica_of(platform.valkey, tmp_path / "replica"):
-        again = platform.tasks.submit(catalog.CLEANUP, {}, id="once", durability=Durability.REPLICA)
-        fresh = platform.tasks.submit(catalog.CLEANUP, {}, durability=Durability.REPLICA)
+        again = platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="once", durability=Durability.REPLICA))
+        fresh = platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(durability=Durability.REPLICA))
 
     assert again == TaskHandle(task_id="once", state=State.PENDING, created=False)
     assert fresh.created
@@ -135,7 +138,7 @@ def test_a_repeat_of_what_is_over_asks_the_broker_for_nothing(platform: Platform
     platform.chore("done")
     assert platform.work("maintenance") == "done"
 
-    again = platform.tasks.submit(catalog.CLEANUP, {}, id="done", durability=durability)
+    again = platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="done", durability=durability))
 
     assert again == TaskHandle(task_id="done", state=State.COMPLETED, created=False)
     assert platform.places("maintenance") == {}
@@ -145,7 +148,7 @@ def test_a_durable_repeat_of_a_delayed_task_leaves_it_due_when_it_was(platform: 
     platform.chore("later", delay=60)
     (first,) = platform.messages("maintenance", Place.SCHEDULED)
 
-    platform.tasks.submit(catalog.CLEANUP, {}, id="later", delay=60, durability=Durability.DISK)
+    platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="later", delay=60, durability=Durability.DISK))
 
     (again,) = platform.messages("maintenance", Place.SCHEDULED)
     assert again == first
@@ -153,11 +156,10 @@ def test_a_durable_repeat_of_a_delayed_task_leaves_it_due_when_it_was(platform: 
 
 def test_a_durable_repeat_of_a_task_that_waits_for_its_retry_leaves_it_at_that(platform: Platform) -> None:
     platform.chore("flaky")
-    policy = platform.executions.policy(max_retries=3, schedule=(60.0,))
-    assert platform.work("maintenance", Raised(OSError("away")), policy=policy) == "flaky"
+    assert platform.work("maintenance", Raised(OSError("away")), schedule=(60.0,)) == "flaky"
     assert platform.places("maintenance") == {"flaky": Place.SCHEDULED}
 
-    platform.tasks.submit(catalog.CLEANUP, {}, id="flaky", durability=Durability.DISK)
+    platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(id="flaky", durability=Durability.DISK))
 
     assert platform.places("maintenance") == {"flaky": Place.SCHEDULED}, "once, and not due yet"
     assert platform.state("flaky") == State.SCHEDULED

@@ -40,7 +40,7 @@ def test_a_second_upgrade_changes_nothing(database: Database) -> None:
     upgrade(database.url.render_as_string(hide_password=False))
 
     with database.reading() as session:
-        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -11,7 +11,8 @@ from app.core import catalog
 from app.core.errors import QueueFull
 from app.schemas.task import State
 from app.services.broker import Broker
-from app.services.executions import Executions, Raised
+from app.services.history import History
+from app.services.outcomes import Raised
 from app.services.task_manager import TaskManager
 from laneway import State as Place
 from tests.fixtures.platform import MovableClock, Platform
@@ -19,7 +20,8 @@ from tests.fixtures.platform import MovableClock, Platform
 
 def limited(platform: Platform, max_queue_size: int) -> TaskManager:
     """A task manager of another process, on the same servers, with a limit of its own."""
-    return TaskManager(platform.database, Broker(platform.app, max_queue_size=max_queue_size), platform.settings.tasks)
+    broker = Broker(platform.app, max_queue_size=max_queue_size, max_unread=1000)
+    return TaskManager(platform.database, broker, History(platform.database, broker), platform.settings.tasks)
 
 
 def test_a_full_queue_refuses_and_stores_nothing(platform: Platform) -> None:
@@ -124,14 +126,12 @@ def test_concurrent_submitters_do_not_pass_the_limit(platform: Platform) -> None
 def test_the_retry_of_a_task_is_never_refused(platform: Platform) -> None:
     small = limited(platform, 1)
     running = small.submit(catalog.CLEANUP, {}).task_id
-    delivery = platform.fetched("maintenance")
-    run = platform.start(running)
+    attempt = platform.start("maintenance")
     waiting = small.submit(catalog.CLEANUP, {}).task_id
 
-    executions = Executions(platform.database, small, platform.settings.tasks)
-    assert executions.settle(run, Raised(OSError("away")), policy=executions.policy(max_retries=3)) is State.SCHEDULED
+    assert platform.end(attempt, Raised(OSError("away")))
 
-    platform.engine.ack([delivery])
+    assert platform.state(running) == State.SCHEDULED
     assert platform.places("maintenance") == {running: Place.SCHEDULED, waiting: Place.READY}
     with pytest.raises(QueueFull):
         small.submit(catalog.CLEANUP, {})

@@ -31,7 +31,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FINISHED = ("completed", "failed", "dead_letter", "cancelled")
 UNFINISHED = ("pending", "scheduled", "held", "processing")
 KINDS = (
-    "tasks", "task_contents", "messages", "conversations", "webhook_events", "webhook_deliveries", "reports", "alerts",
+    "tasks", "trashed", "dead_letters", "task_contents", "messages", "conversations", "webhook_events", "webhook_deliveries", "reports", "alerts",
     "workers",
 )  # fmt: skip
 numbers = count(1)

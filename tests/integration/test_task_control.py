@@ -8,12 +8,13 @@ from threading import Barrier
 import pytest
 
 from app.core.errors import (
+    BrokerUnavailable,
     UnknownTask,
     WrongState,
 )
 from app.schemas.task import FINISHED, State, TaskHandle
-from app.services.executions import Completed, Raised
-from laneway import Settled
+from app.services.outcomes import Attempt, Completed, Raised, Refused
+from laneway import Kind
 from laneway import State as Place
 from tests.fixtures.platform import MovableClock, Platform
 
@@ -32,7 +33,6 @@ def test_a_waiting_task_that_is_cancelled_never_runs_and_its_message_is_gone(pla
     row = platform.row(id)
     assert row.finished_at is not None
     assert row.due_at is None
-    assert platform.refusal(id) == "it is cancelled"
     assert platform.places() == ({first: Place.READY} if first else {})
 
 
@@ -51,8 +51,7 @@ def test_when_the_first_of_a_key_is_cancelled_the_next_moves_up_at_once(platform
 
 def test_a_cancel_of_a_task_that_waits_for_its_retry_takes_its_message_away(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    policy = platform.executions.policy(max_retries=3, schedule=(60.0,))
-    assert platform.work(outcome=Raised(OSError("away")), policy=policy) == first
+    assert platform.work(outcome=Raised(OSError("away")), schedule=(60.0,)) == first
     assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
 
     assert platform.tasks.cancel(first).cancelled
@@ -62,64 +61,96 @@ def test_a_cancel_of_a_task_that_waits_for_its_retry_takes_its_message_away(plat
 
 def test_a_cancel_of_a_running_task_leaves_its_message_to_the_worker(platform: Platform) -> None:
     id, behind = platform.message(), platform.message()
-    delivery = platform.fetched()
-    run = platform.start(id)
+    attempt = platform.start()
 
     assert not platform.tasks.cancel(id).cancelled
 
     assert platform.places() == {id: Place.LEASED, behind: Place.HELD}
-    assert platform.end(run, Completed({})) is State.COMPLETED
-    assert platform.engine.ack([delivery]) == [Settled.DONE]
-
-
-def test_a_cancel_between_delivery_and_start_is_kept(platform: Platform) -> None:
-    """A worker has the message, but has not claimed the task."""
-    id, behind = platform.message(), platform.message()
-    delivery = platform.fetched()
-
-    assert platform.tasks.cancel(id).cancelled
-
-    assert platform.refusal(id) == "it is cancelled"
-    platform.engine.ack([delivery])
+    assert platform.end(attempt, Completed({}))
+    assert platform.state(id) == State.COMPLETED
     assert platform.places() == {behind: Place.READY}
 
 
-def test_a_cancel_while_the_broker_is_away_is_kept_and_its_message_refused_later(platform: Platform) -> None:
+def test_a_cancel_between_delivery_and_start_is_kept(platform: Platform) -> None:
+    """A worker has the message, but has not begun the task."""
+    id, behind = platform.message(), platform.message()
+    delivery = platform.fetched()
+
+    assert not platform.tasks.cancel(id).cancelled
+    assert platform.tasks.status(id).cancel_requested
+
+    assert platform.begun(delivery) == Refused("it was cancelled")
+    platform.engine.ack([delivery])
+    assert platform.state(id) == State.CANCELLED
+    assert platform.row(id).attempts == 0
+    assert platform.places() == {behind: Place.READY}
+
+
+def test_a_cancel_while_the_broker_is_away_is_refused_and_the_task_stays(platform: Platform) -> None:
     id = platform.message()
     platform.valkey.stop()
 
-    assert platform.tasks.cancel(id).cancelled
+    with pytest.raises(BrokerUnavailable):
+        platform.tasks.cancel(id)
 
     platform.valkey.start()
-    assert platform.sent() == [id]
-    assert platform.work() is None
+    assert platform.state(id) == State.PENDING
+    assert platform.tasks.cancel(id).cancelled
     assert (platform.state(id), platform.sent()) == (State.CANCELLED, [])
 
 
-def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -> None:
-    run = platform.start(platform.message())
+def test_a_task_whose_message_is_lost_is_cancelled_all_the_same(platform: Platform) -> None:
+    id = platform.message()
+    platform.lose("conversations")
 
-    answer = platform.tasks.cancel(run.id)
+    assert platform.tasks.cancel(id).cancelled
+
+    assert platform.state(id) == State.CANCELLED
+
+
+def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -> None:
+    platform.message()
+    attempt = platform.start()
+
+    answer = platform.tasks.cancel(attempt.task_id)
 
     assert (answer.status, answer.cancelled) == (State.PROCESSING, False)
-    assert platform.tasks.status(run.id).cancel_requested
-    assert platform.executions.progress(run, percent=40, message="half") is True
+    assert platform.tasks.status(attempt.task_id).cancel_requested
+    assert platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "half"}) is True
+    assert platform.executions.asked_to_stop([attempt]) == [True]
+
+
+def test_a_second_cancel_of_a_running_task_changes_nothing(platform: Platform) -> None:
+    id = platform.message()
+    platform.start()
+
+    first, second = platform.tasks.cancel(id), platform.tasks.cancel(id)
+
+    assert first == second
+    assert platform.tasks.status(id).cancel_requested
 
 
 def test_a_task_that_was_asked_to_stop_and_fails_is_cancelled_and_not_tried_again(platform: Platform) -> None:
     id = platform.message()
-    run = platform.start(id)
+    attempt = platform.start()
     platform.tasks.cancel(id)
+    attempt.cancel_requested = True  # as its heart finds out
 
-    assert platform.end(platform.row(id), Raised(OSError("gone"))) is State.CANCELLED
-    assert run.attempts == 1
+    platform.end(attempt, Raised(OSError("gone")))
+
+    row = platform.row(id)
+    assert (row.state, row.attempts, row.error) == (State.CANCELLED, 1, "gone")
+    assert platform.places() == {}
 
 
 def test_a_task_that_was_asked_to_stop_too_late_is_completed(platform: Platform) -> None:
-    run = platform.start(platform.message())
-    platform.tasks.cancel(run.id)
+    id = platform.message()
+    attempt = platform.start()
+    platform.tasks.cancel(id)
 
-    assert platform.end(run, Completed(None)) is State.COMPLETED
+    platform.end(attempt, Completed(None))
+
+    assert platform.state(id) == State.COMPLETED
 
 
 @pytest.mark.parametrize("state", FINISHED)
@@ -137,7 +168,33 @@ def test_cancelling_an_unknown_task_says_so(platform: Platform) -> None:
         platform.tasks.cancel("nobody")
 
 
-def test_cancelling_while_a_worker_claims_ends_one_way_or_the_other(platform: Platform) -> None:
+def test_cancelling_while_a_worker_begins_ends_one_way_or_the_other(platform: Platform) -> None:
+    """The task runs and knows that it is to stop, or it does not run at all."""
+    for round in range(20):
+        id = platform.chore()
+        delivery = platform.fetched("maintenance")
+        together = Barrier(2)
+
+        def cancel(id: str = id, together: Barrier = together) -> bool:
+            together.wait(10)
+            return platform.tasks.cancel(id).cancelled
+
+        with ThreadPoolExecutor(1) as pool:
+            cancelled = pool.submit(cancel)
+            together.wait(10)
+            begun = platform.begun(delivery)
+            assert not cancelled.result(10), "a worker has the message"
+
+        if isinstance(begun, Attempt):
+            assert platform.state(id) == State.PROCESSING, f"round {round}"
+            assert platform.executions.asked_to_stop([begun]) == [True]
+        else:
+            assert begun == Refused("it was cancelled")
+        platform.engine.ack([delivery])
+        assert platform.state(id) == State.CANCELLED, f"round {round}"
+
+
+def test_cancelling_while_a_worker_fetches_ends_one_way_or_the_other(platform: Platform) -> None:
     for round in range(20):
         id = platform.chore()
         together = Barrier(2)
@@ -149,11 +206,13 @@ def test_cancelling_while_a_worker_claims_ends_one_way_or_the_other(platform: Pl
         with ThreadPoolExecutor(1) as pool:
             cancelled = pool.submit(cancel)
             together.wait(10)
-            claimed = platform.executions.claim(id, worker="w")
-            ended = cancelled.result(10)
+            delivery = platform.fetch("maintenance")
+            gone = cancelled.result(10)
 
-        assert platform.state(id) == (State.CANCELLED if ended else State.PROCESSING), f"round {round}"
-        assert (getattr(claimed, "reason", None) is None) is not ended
+        assert gone is (delivery is None), f"round {round}"
+        assert (platform.state(id) == State.CANCELLED) is gone
+        if delivery is not None:
+            platform.engine.ack([delivery])
 
 
 # --- retry by hand ------------------------------------------------------------------------------------------
@@ -162,16 +221,18 @@ def test_cancelling_while_a_worker_claims_ends_one_way_or_the_other(platform: Pl
 @pytest.mark.parametrize("state", FINISHED)
 def test_a_task_that_is_over_can_be_run_again_under_its_id(platform: Platform, state: State) -> None:
     id = platform.brought_to(state)
-    platform.lose("conversations")
+    before = platform.row(id)
 
     handle = platform.tasks.retry(id)
 
     row = platform.row(id)
     assert handle == TaskHandle(task_id=id, state=State.PENDING, created=True)
     assert (row.state, row.attempts, row.progress, row.cancel_requested) == ("pending", 0, 0, False)
+    assert row.attempts_before == before.attempts, "attempts are numbered on"
     assert (row.error, row.error_type, row.traceback, row.result, row.finished_at, row.worker) == (None,) * 6
     assert platform.sent() == [id]
-    assert platform.end(platform.start(id)) is State.COMPLETED
+    assert platform.work() == id
+    assert (platform.state(id), platform.tasks.status(id).attempts) == (State.COMPLETED, before.attempts + 1)
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.PROCESSING])
@@ -191,7 +252,6 @@ def test_retrying_an_unknown_task_says_so(platform: Platform) -> None:
 
 def test_of_several_who_retry_one_task_at_once_one_does(platform: Platform) -> None:
     id = platform.brought_to(State.DEAD_LETTER)
-    platform.lose("conversations")
     together = Barrier(6)
 
     def retry(_: int) -> bool:
@@ -222,14 +282,9 @@ def test_a_retry_while_the_broker_is_away_is_accepted_and_sent_later(
     assert platform.sent() == [id]
 
 
-def test_a_task_whose_message_the_broker_buried_can_be_run_again(
-    platform: Platform, movable_clock: MovableClock
-) -> None:
+def test_a_task_whose_message_the_broker_buried_can_be_run_again(platform: Platform) -> None:
     id, behind = platform.message(), platform.message()
     platform.engine.bury([platform.fetched()], reason="poison", error="killed its worker")
-    assert platform.state(id) == State.PENDING
-    movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
     row = platform.row(id)
     assert (row.state, row.error_type) == (State.DEAD_LETTER, "Undeliverable")
     assert "poison" in str(row.error)
@@ -247,8 +302,7 @@ def test_a_retry_of_a_buried_task_while_the_broker_is_away_is_sent_later(
 ) -> None:
     id = platform.chore()
     platform.engine.bury([platform.fetched("maintenance")], reason="poison")
-    movable_clock.forward(60)
-    platform.steward().reconcile()
+    assert platform.state(id) == State.DEAD_LETTER
     platform.valkey.stop()
     assert platform.tasks.retry(id).created
     platform.valkey.start()

@@ -28,7 +28,7 @@ from app.core.logging import bind, unbind_all
 from app.db.models import TaskRun
 from app.db.session import Database
 from app.schemas.task import State, TaskHandle
-from app.services.broker import LEDGER_HEADER, Broker
+from app.services.broker import REQUEST_HEADER, Broker
 from laneway import State as Place
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
@@ -49,13 +49,17 @@ def test_a_submitted_task_is_in_the_ledger_and_at_the_broker(platform: Platform)
     assert platform.sent() == [row.id]
 
 
-def test_the_message_carries_the_payload_and_names_the_ledger(platform: Platform) -> None:
-    id = platform.message(text="Grüße")
+def test_the_message_carries_the_payload_and_the_request(platform: Platform) -> None:
+    bind(request_id="req-7")
+    try:
+        id = platform.message(text="Grüße")
+    finally:
+        unbind_all()
 
     message = taken(platform)
     assert message.headers["task"] == "process_conversation_message_task"
     assert message.headers["id"] == id
-    assert message.headers[LEDGER_HEADER] is True
+    assert message.headers[REQUEST_HEADER] == "req-7"
     assert message.headers["ignore_result"] is False
     assert message.content_type == "application/json"
     assert message.decode()[1] == {"conversation_id": "c-1", "text": "Grüße", "channel": "api"}
@@ -80,7 +84,8 @@ def test_the_same_id_and_payload_twice_is_one_row_one_message_and_the_first_hand
 
 
 def test_the_handle_of_a_repeat_says_what_has_become_of_the_first(platform: Platform) -> None:
-    platform.end(platform.start(platform.message(id="order-1")))
+    platform.message(id="order-1")
+    platform.work()
 
     handle = platform.tasks.submit(catalog.PROCESS_MESSAGE, {"conversation_id": "c-1", "text": "Hello"}, id="order-1")
 
@@ -167,12 +172,44 @@ def test_the_broker_connection_works_again_after_a_restart(platform: Platform, i
     assert platform.sent() == ["before", "order-1"]
 
 
-def test_a_withdrawn_task_whose_message_got_through_all_the_same_is_not_run(platform: Platform) -> None:
-    platform.valkey.stop()
-    with pytest.raises(BrokerUnavailable):
-        platform.chore(id="ghost")
+def test_a_task_whose_message_got_through_although_it_was_refused_is_known_and_runs_once(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker took it and died before it said so: the submitter was told to try again."""
+    publish = Broker.publish
 
-    assert platform.refusal("ghost") == "it is not in the ledger"
+    def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
+        publish(broker, run, **options)
+        raise BrokerUnavailable("connection lost")
+
+    with monkeypatch.context() as away:
+        away.setattr(Broker, "publish", cut_off)
+        with pytest.raises(BrokerUnavailable):
+            platform.webhook(id="ghost")
+    assert platform.rows() == []
+
+    assert platform.tasks.status("ghost").status == State.PENDING, "the engine's journal tells of it"
+    assert not platform.webhook(id="ghost").created
+    assert [platform.work("webhooks") for _ in range(2)] == ["ghost", None]
+    assert platform.row("ghost").payload == webhook_payload()
+
+
+def test_a_repeat_of_what_got_through_is_queued_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and the repeat comes before anybody has read the journal."""
+    publish = Broker.publish
+
+    def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
+        publish(broker, run, **options)
+        raise BrokerUnavailable("connection lost")
+
+    with monkeypatch.context() as away:
+        away.setattr(Broker, "publish", cut_off)
+        with pytest.raises(BrokerUnavailable):
+            platform.webhook(id="ghost")
+
+    assert platform.webhook(id="ghost").created
+    assert platform.sent("webhooks") == ["ghost"]
+    assert platform.state("ghost") == State.PENDING
 
 
 def test_what_a_second_submitter_was_promised_is_not_withdrawn(
@@ -283,7 +320,8 @@ def test_submissions_survive_everything_but_their_own_database(
     with closing(Database(settings.storage.url)) as second, celery_on(settings) as app:
         other = make_platform(settings, app, second, valkey=redis_urls.valkey)
         assert other.sent() == [id]
-        assert other.end(other.start(id)) is State.COMPLETED
+        assert other.work() == id
+        assert other.state(id) == State.COMPLETED
 
 
 def webhook_payload() -> dict[str, object]:

@@ -12,7 +12,8 @@ from app.core.errors import (
 from app.core.queues import QUEUES, Priority
 from app.db.repositories import workers
 from app.schemas.task import State
-from app.services.executions import Completed, Raised
+from app.services.outcomes import Completed, Raised
+from laneway import Kind
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- status -------------------------------------------------------------------------------------------------
@@ -54,8 +55,8 @@ def test_a_task_that_is_not_over_never_expires(platform: Platform, movable_clock
 
 def test_a_status_tells_everything(platform: Platform) -> None:
     id = platform.message(priority=Priority.HIGH)
-    run = platform.start(id, worker="worker-7")
-    platform.executions.progress(run, percent=40, message="thinking")
+    attempt = platform.start(worker="worker-7")
+    platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
 
     status = platform.tasks.status(id)
 
@@ -63,7 +64,7 @@ def test_a_status_tells_everything(platform: Platform) -> None:
     assert (status.attempts, status.queue, status.priority, status.worker) == (1, "conversations", 2, "worker-7")
     assert status.accepted_at <= (status.started_at or status.accepted_at) <= clock.now()
     assert status.waiting_for is None
-    platform.end(run, Completed({"reply": "hi"}))
+    platform.end(attempt, Completed({"reply": "hi"}))
     done = platform.tasks.status(id)
     assert (done.status, done.progress, done.result, done.error) == (State.COMPLETED, 100, {"reply": "hi"}, None)
     assert done.finished_at is not None
@@ -79,19 +80,17 @@ def test_a_status_says_what_the_task_waits_for(platform: Platform) -> None:
     assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
     assert waiting_for(platform, later) == "its due time"
     assert waiting_for(platform, behind) == f"an earlier task of conversation_id:c-2 (task {later})"
-    delivery, run = platform.fetched(), platform.start(first)
+    attempt = platform.start()
     assert waiting_for(platform, first) is None
     assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
-    platform.end(run)
-    platform.engine.ack([delivery])
+    platform.end(attempt)
     assert waiting_for(platform, first) is None
     assert waiting_for(platform, second) == "a free worker"
 
 
 def test_a_task_in_front_that_waits_for_its_retry_is_named(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    policy = platform.executions.policy(max_retries=3, schedule=(60.0,))
-    assert platform.work(outcome=Raised(OSError("away")), policy=policy) == first
+    assert platform.work(outcome=Raised(OSError("away")), schedule=(60.0,)) == first
 
     assert waiting_for(platform, first) == "its due time"
     assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
@@ -142,7 +141,7 @@ def serve(platform: Platform, *queues: str) -> None:
 
 
 def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> None:
-    for state in State:
+    for state in reversed(State):  # what waits comes last: it would be taken
         platform.brought_to(state, conversation=f"c-{state}")
     serve(platform, "conversations", "webhooks")
 

@@ -97,6 +97,11 @@ def readable(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"text": text}
 
 
+def storable(text: str) -> str:
+    """Text that any database takes: PostgreSQL stores no null bytes, and nobody stores half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
 def group_of(*parts: str) -> str:
     """The fingerprint of what failed in the same way."""
     return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]

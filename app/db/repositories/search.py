@@ -104,7 +104,7 @@ def groups(session: Session, which: Filter, *, limit: int = 50) -> list[Group]:
 
 def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
     """Put these into the trash, or take them out of it."""
-    for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids))):
+    for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()):
         run.trashed_at = at
 
 

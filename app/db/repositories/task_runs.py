@@ -99,12 +99,15 @@ def end_waiting(session: Session, id: str, *, state: State, now: datetime) -> bo
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
     """Note that a task is sent (again); False when somebody else did so, or it moved on, since `run` was read.
 
-    One that ran is waiting from now on: its message, and with it its worker's say, is gone.
+    One that ran is waiting from now on: its message, and with it its worker's say and the count of its attempts, is
+    gone.
     """
     sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
     same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)
     state = State.PENDING if run.state == State.PROCESSING else run.state
-    return _changed(session.execute(update(TaskRun).where(same).values(published_at=now, state=state)))
+    before = TaskRun.attempts_before + TaskRun.attempts
+    changes = update(TaskRun).where(same).values(published_at=now, state=state, attempts_before=before, attempts=0)
+    return _changed(session.execute(changes))
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from starlette.testclient import TestClient
 
 from app.core.queues import QUEUES
-from app.db.models import Base
+from app.db.models import Base, TaskRun
 from app.db.session import Database
 from app.services.container import Services
 from app.services.signing import sign_hub
@@ -28,6 +28,8 @@ CONFIGURED = {
 }  # fmt: skip
 INSIDES = ("Traceback", 'File "', "127.0.0.1", "sqlite", "psycopg", "sqlalchemy")
 SHORT_REPLY_TIMEOUT = 0.4
+REPORT = "generate_performance_report_task"
+MESSAGE = "process_conversation_message_task"
 MAX_BODY = 20_000
 
 
@@ -58,6 +60,31 @@ class Api:
     def _number(self, statement: Select[int]) -> int:
         with self.database.reading() as session:
             return session.scalar(statement) or 0
+
+
+def submit(api: Api, name: str = REPORT, payload: dict[str, Any] | None = None, **options: Any) -> str:
+    """Submit a task; its id."""
+    answer = api.http.post("/tasks", json={"name": name, "payload": payload or {}, **options})
+    assert answer.status_code == 202, answer.text
+    return answer.json()["task_id"]
+
+
+def say(api: Api, conversation: str, **options: Any) -> str:
+    """Submit a task with an ordering key."""
+    return submit(api, MESSAGE, {"conversation_id": conversation, "text": "Hello"}, **options)
+
+
+def found(api: Api, **query: Any) -> list[str]:
+    """The ids that a search finds, in its order."""
+    answer = api.http.get("/tasks", params=query)
+    assert answer.status_code == 200, answer.text
+    return [task["task_id"] for task in answer.json()["tasks"]]
+
+
+def change(api: Api, id: str, **values: Any) -> None:
+    """Change a row behind everybody's back."""
+    with api.database.transaction() as session:
+        session.execute(update(TaskRun).where(TaskRun.id == id).values(**values))
 
 
 def facebook(body: bytes, *, secret: str = APP_SECRET) -> dict[str, str]:

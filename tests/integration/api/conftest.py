@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from celery._state import get_current_app
 from psycopg import sql
 from starlette.testclient import TestClient
 
@@ -15,9 +16,9 @@ from app.db.session import Database
 from app.main import create_app
 from app.services.container import Services
 from tests.fixtures.databases import PostgresServer
-from tests.fixtures.platform import Environment, celery_on, settings_for
+from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.site import Site, running_site
-from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.integration.api.calls import CONFIGURED, MAX_BODY, SHORT_REPLY_TIMEOUT, Api
 
 MakeApi = Callable[..., Api]
@@ -47,6 +48,12 @@ def make_api(
 def api(make_api: MakeApi) -> Api:
     """The application, no worker; on SQLite and on PostgreSQL."""
     return make_api()
+
+
+@pytest.fixture
+def platform(api: Api, valkey: RunningValkey) -> Platform:
+    """What a worker and the servers do, beside that application."""
+    return make_platform(api.services.settings, get_current_app(), api.database, valkey=valkey)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

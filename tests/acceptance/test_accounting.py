@@ -1,0 +1,339 @@
+"""Every task that was ever accepted is accounted for, whatever was killed: history, engine and the tasks' own journal.
+
+Producers post tasks of every kind while pool children, whole workers and the broker are killed. After that the history
+must balance by itself, agree with what the tasks wrote down, and `laneway audit` must find nothing missing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from threading import Event
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+
+from app.core.catalog import TaskSpec
+from app.core.errors import BrokerUnavailable, WrongState
+from app.db.models import TaskAttempt, TaskRun
+from app.schemas.task import FINISHED, Payload, State
+from app.services.submission import Wish
+from tests.fixtures.site import LEASE, Node, Site, running_site
+from tests.fixtures.tasks_for_tests import FAILING, GATED
+from tests.fixtures.waiting import wait_until
+
+Report = Callable[[str, object], None]
+
+SECONDS = 12
+"""How long tasks are posted and things are killed."""
+THREADS, KEYS = 3, 4
+PAUSE = 0.02
+"""Seconds between two posts of one producer."""
+SETTLED = 60
+"""Seconds after the last kill within which everything must be over that can be."""
+CELERY_QUEUES = "conversations,webhooks,analytics"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of task that is posted, and the state that it must come to."""
+
+    name: str
+    state: State
+    spec: TaskSpec = FAILING
+    times: int = 0
+    how: str = "retryable"
+    keyed: bool = False
+    delay: float = 0
+    expires: float | None = None
+    queue: str | None = None
+    cancelled: bool = False
+
+    def payload(self, *, key: str, gate: str) -> Payload:
+        """What it is called with."""
+        conversation = key if self.keyed else None
+        fields = {"gate": gate} if self.spec is GATED else {"times": self.times, "how": self.how}
+        return self.spec.payload.model_validate({**fields, "conversation_id": conversation})
+
+
+KINDS = (
+    Kind("succeeds", State.COMPLETED),
+    Kind("keyed", State.COMPLETED, keyed=True),
+    Kind("retried", State.COMPLETED, times=1),
+    Kind("keyed and retried", State.COMPLETED, times=1, keyed=True),
+    Kind("fails", State.FAILED, times=99, how="permanent"),
+    Kind("given up", State.DEAD_LETTER, times=99),
+    # only prefork workers serve this queue: in a thread it would take the whole worker with it
+    Kind("kills its process", State.COMPLETED, times=1, how="kill", queue="webhooks"),
+    Kind("delayed", State.COMPLETED, delay=0.5),
+    Kind("cancelled while it waits", State.CANCELLED, delay=3600, cancelled=True),
+    Kind("cancelled while it runs", State.CANCELLED, spec=GATED, cancelled=True),
+    Kind("expires", State.EXPIRED, delay=0.6, expires=0.1),
+    Kind("waits", State.SCHEDULED, delay=3600),
+)
+
+
+@dataclass
+class Books:
+    """What the producers know: what was accepted, and what may have been."""
+
+    accepted: dict[str, Kind] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    """The broker was away: the caller was told that it is not queued."""
+    keys: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Ordering key → its accepted tasks, in the order of their submission."""
+
+
+class Producer:
+    """Posts one of each kind in turn until it is told to stop, and cancels those that are to be."""
+
+    def __init__(self, site: Site, name: str, books: Books) -> None:
+        self._site, self._name, self._books = site, name, books
+        self._stop, self._numbers, self._never = Event(), count(), str(site.gate("never"))
+
+    def run(self) -> None:
+        while not self._stop.is_set():
+            number = next(self._numbers)
+            kind = KINDS[number % len(KINDS)]
+            if kind.state is State.SCHEDULED and number >= 2 * len(KINDS):
+                continue
+            if self._post(kind, id=f"{self._name}-{number}", key=f"{self._name}-{number // len(KINDS) % KEYS}"):
+                self._stop.wait(PAUSE)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _post(self, kind: Kind, *, id: str, key: str) -> bool:
+        wish = Wish(id=id, delay=kind.delay, expires=kind.expires, queue=kind.queue)
+        try:
+            self._site.services.tasks.submit(kind.spec, kind.payload(key=key, gate=self._never), wish=wish)
+        except BrokerUnavailable:
+            self._books.refused.add(id)
+            self._stop.wait(0.1)
+            return False
+        self._books.accepted[id] = kind
+        if kind.keyed:
+            self._books.keys[key].append(id)
+        if kind.cancelled:
+            self._cancel(id, running=kind.spec is GATED)
+        return True
+
+    def _cancel(self, id: str, *, running: bool) -> None:
+        """Ask until the request is known to be noted; one that is to run is given the time to begin."""
+        until = time.monotonic() + 2
+        while running and time.monotonic() < until and not self._site.events(id):
+            self._stop.wait(0.05)
+        while True:
+            try:
+                self._site.services.tasks.cancel(id)
+            except BrokerUnavailable:
+                Event().wait(0.1)
+            except WrongState:
+                return
+            else:
+                return
+
+
+@contextmanager
+def producing(site: Site) -> Generator[Books]:
+    """Tasks are posted while the block lasts."""
+    books = Books()
+    producers = [Producer(site, f"p{number}", books) for number in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        running = [pool.submit(producer.run) for producer in producers]
+        try:
+            yield books
+        finally:
+            for producer in producers:
+                producer.stop()
+    for one in running:
+        one.result()
+
+
+class Killer:
+    """Kills, in turn, a child of the prefork pool, a whole worker (another takes its place), and the broker."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._draw = site, random.Random(7)
+        self.done: Counter[str] = Counter()
+        self.workers = {"prefork": self._begin("prefork"), "threads": self._begin("threads")}
+        for worker in self.workers.values():
+            site.until_reported(worker)
+
+    def run(self, seconds: float) -> None:
+        """Kill something about every second."""
+        until = time.monotonic() + seconds
+        for act in (self._child, self._prefork, self._broker, self._child, self._threads, self._child, self._broker):
+            act()
+            if time.monotonic() > until:
+                break
+            wait_until(self._progress(), seconds=30)
+        wait_until(lambda: time.monotonic() > until, seconds=seconds + 1)
+
+    def _begin(self, pool: str) -> Node:
+        queues = CELERY_QUEUES if pool == "prefork" else "conversations,analytics"
+        name = f"{pool}-{sum(node.name.startswith(pool) for node in self._site.nodes)}"
+        return self._site.begin_worker(name, pool=pool, queues=queues, concurrency=3)
+
+    def _progress(self) -> Callable[[], bool]:
+        """True as soon as some more tasks have begun."""
+        before = len(self._site.events())
+        return lambda: len(self._site.events()) > before + 15
+
+    def _child(self) -> None:
+        """A process that is at work just now, if there is one."""
+        children = {child.pid: child for child in self.workers["prefork"].children()}
+        busy = [pid for *_, pid in self._site.events()[-20:] if pid in children]
+        if not busy:
+            return
+        try:
+            children[self._draw.choice(busy)].kill()
+        except psutil.NoSuchProcess:
+            return
+        self.done["children"] += 1
+
+    def _prefork(self) -> None:
+        self._worker("prefork")
+
+    def _threads(self) -> None:
+        self._worker("threads")
+
+    def _worker(self, pool: str) -> None:
+        self.workers[pool].kill()
+        self.workers[pool] = self._begin(pool)
+        self.done["workers"] += 1
+
+    def _broker(self) -> None:
+        self._site.valkey.kill()
+        self._site.valkey.start()
+        self.done["broker"] += 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_every_accepted_task_is_accounted_for_after_everything_was_killed(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
+) -> None:
+    url = request.getfixturevalue("postgresql_url") if kind == "postgresql" else ""
+    with running_site(tmp_path, database_url=url) as site:
+        killer = Killer(site)
+        with producing(site) as books:
+            killer.run(SECONDS)
+        last = time.monotonic()
+        assert min(killer.done[what] for what in ("children", "workers", "broker")) >= 1, killer.done
+
+        settle(site, books)
+        settled = time.monotonic() - last
+        running = site.submit(GATED, {"gate": str(site.gate())}, id="running")
+        site.until_event("began", running)
+        books.accepted[running] = Kind("runs", State.PROCESSING, spec=GATED)
+
+        states = check_history(site, books)
+        check_journal(site, books)
+        check_audit(site, states)
+        figure(f"accounting, {kind}", f"{sum(states.values())} accepted ({len(books.refused)} refused), "
+               f"killed {dict(killer.done)}: {states}; settled {settled:.1f} s after the last post")  # fmt: skip
+
+
+def settle(site: Site, books: Books) -> None:
+    """Wait until all is over that can be."""
+    open_ones = [id for id, kind in books.accepted.items() if kind.state in FINISHED]
+
+    def left() -> list[TaskRun]:
+        return [run for run in site.rows(open_ones) if run.state not in FINISHED]
+
+    try:
+        wait_until(lambda: not left(), seconds=SETTLED + LEASE)
+    except AssertionError:
+        raise AssertionError([(run.id, books.accepted[run.id].name, run.state) for run in left()]) from None
+
+
+def check_history(site: Site, books: Books) -> dict[str, int]:
+    """By the history alone: nothing is missing, the states add up, and each is the one that its kind must come to."""
+    site.services.history.catch_up()
+    with site.services.database.reading() as session:
+        state = dict(session.execute(select(TaskRun.id, TaskRun.state)).tuples())
+        lost_often = set(session.scalars(select(TaskRun.id).where(TaskRun.error_type == "WorkerLost")))
+        accepted = session.scalar(select(func.count()).select_from(TaskRun)) or 0
+        by_state = dict(session.execute(select(TaskRun.state, func.count()).group_by(TaskRun.state)).tuples())
+
+    assert set(books.accepted) - set(state) == set()
+    assert set(state) - set(books.accepted) <= books.refused  # of one the sender never heard that it is there
+    assert accepted == sum(by_state.values()) == len(state)
+    wrong = {id: (kind.name, state[id]) for id, kind in books.accepted.items()
+             if state[id] != kind.state and not (id in lost_often and state[id] == State.DEAD_LETTER)}  # fmt: skip
+    assert wrong == {}
+    assert {kind.name for kind in KINDS} == {kind.name for kind in books.accepted.values()} - {"runs"}
+    return by_state
+
+
+def check_journal(site: Site, books: Books) -> None:
+    """What the tasks wrote down themselves and what the history says are the same."""
+    with site.services.database.reading() as session:
+        history = {(one.task_id, one.number): one for one in session.scalars(select(TaskAttempt))}
+    noted = site.events()
+    began = {(id, number) for event, id, number, _ in noted if event == "began"}
+    completed = {place for place, attempt in history.items() if attempt.outcome == "completed"}
+
+    assert began - set(history) == set(), "an attempt that ran is not in the history"
+    ends = [(id, number) for event, id, number, _ in noted if event == "ended"]
+    for place in ends:  # whose process was killed behind its last line, before it could say so
+        attempt = history[place]
+        assert attempt.outcome == "completed" or attempt.error_type == "WorkerLost", (place, attempt.outcome)
+    assert completed <= set(ends), "completed by the history, and never came to its end"
+    assert len(completed) == len({id for id, _ in completed}), "completed twice"
+    refused_to_run = {id for id, kind in books.accepted.items() if kind.name in ("expires", "cancelled while it waits")}
+    assert not {id for id, _ in began} & refused_to_run
+    for key, ids in books.keys.items():
+        order = first_ends(ends, ids)
+        assert order == [id for id in ids if id in order], f"out of order: {key}"
+
+
+def first_ends(ends: Iterable[tuple[str, int]], ids: list[str]) -> list[str]:
+    """These tasks in the order in which they first came to their end."""
+    wanted = set(ids)
+    return list(dict.fromkeys(id for id, _ in ends if id in wanted))
+
+
+def check_audit(site: Site, states: dict[str, int]) -> None:
+    """The operator's command finds nothing missing, and counts the same."""
+    plain = site.start("audit", "laneway", "audit")
+    assert plain.process.wait(60) == 0, plain.said()
+    assert "unaccounted: 0" in plain.said()
+    as_json = site.start("audit-json", "laneway", "audit", "--json")
+    assert as_json.process.wait(60) == 0, as_json.said()
+    said = json.loads(as_json.said())
+    assert said["accepted"] == sum(states.values())
+    assert {name: number for name, number in said["by_state"].items() if number} == states
+    assert (said["unaccounted"], said["unknown"]) == ([], [])
+
+
+def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
+    lost, kept = site.message("audit-lost", delay=3600), site.message("audit-kept", delay=3600)
+    engine = site.services.broker.engine
+    assert engine is not None
+    engine.journal("conversations", None)  # nobody hears of it
+    assert engine.cancel("conversations", lost).removed == 1
+    engine.journal("conversations", site.settings.tasks.max_unread_events)
+
+    def missing() -> list[str]:
+        return [each.task_id for each in site.services.audit.count().unaccounted]
+
+    wait_until(missing, seconds=10)  # what was sent a moment ago is not missing yet
+    found = site.start("audit", "laneway", "audit", "--json")
+    assert found.process.wait(60) == 1, found.said()
+    assert [each["task_id"] for each in json.loads(found.said())["unaccounted"]] == [lost]
+    repaired = site.start("audit", "laneway", "audit", "--repair")
+    assert repaired.process.wait(60) == 0, repaired.said()
+    assert "unaccounted: 0 (1 repaired)" in repaired.said()
+    assert missing() == []
+    for id in (lost, kept):
+        assert site.services.tasks.cancel(id).cancelled

@@ -1,0 +1,148 @@
+"""However a task ends, or never begins: the history says so, and nothing is left behind in the broker."""
+
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from app.core.catalog import PERFORMANCE_REPORT
+from app.schemas.task import State
+from app.services.submission import Wish
+from laneway import Message
+from laneway import State as Place
+from tests.fixtures.site import Site
+from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY, REJECTING
+from tests.fixtures.waiting import wait_until
+
+UNREADABLE = {
+    "bytes that are no text": b"\xff\xfe\x00\xff",
+    "nothing": b"",
+    "text that is no JSON": b"{}\0hello",
+    "no arguments": b'{}\0{"a": 1}',
+    "headers that are none": b'["x"]\0[[], {}, {}]',
+    "a body that is not what it is said to be": b'{"h": {"compression": "application/x-gzip"}}\0abc',
+}
+
+
+def ended(site: Site, id: str) -> tuple[State, list[str | None], str | None]:
+    """A task's state, how its attempts ended, and the kind of its error, by the history."""
+    wait_until(lambda: site.rows([id]), seconds=30)
+    run = site.until(id)
+    assert run.finished_at is not None
+    return State(run.state), [attempt.outcome for attempt in site.services.stories.attempts(id)], run.error_type
+
+
+def left_in(site: Site, queue: str) -> list[str]:
+    """The tasks that the broker has not let go of, dead letters aside."""
+    engine = site.services.broker.engine
+    assert engine is not None
+    places = (Place.READY, Place.SCHEDULED, Place.HELD, Place.LEASED)
+    return [one.stored.message.task_id for place in places for one in engine.peek(queue, place)]
+
+
+def until_nothing_is_left(site: Site) -> None:
+    """Wait until the broker has let go of everything; then history and broker agree."""
+    wait_until(lambda: not left_in(site, "conversations") + left_in(site, "analytics"), seconds=20)
+    count = site.services.audit.count()
+    assert count.balanced, count
+
+
+def test_time_limits_end_in_the_history(site: Site) -> None:
+    worker = site.worker("limits", TASK_SOFT_TIME_LIMIT="2", TASK_TIME_LIMIT="3")
+    soft = site.submit(GATED_QUIETLY, {"gate": str(site.gate())})
+    hard = site.submit(DEAF, {})
+
+    site.until_event("began", soft, attempt=2)
+    site.services.tasks.cancel(soft)
+
+    state, outcomes, _ = ended(site, soft)
+    assert (state, outcomes[0]) == (State.CANCELLED, "retry")
+    assert site.services.stories.attempts(soft)[0].error == "The task ran longer than its limit of 2 s."
+    assert ended(site, hard) == (State.DEAD_LETTER, ["retry", "dead_letter"], "TimeLimitExceeded")
+    assert "limit of 3 s" in str(site.row(hard).error)
+    until_nothing_is_left(site)
+    assert not worker.ended
+
+
+def test_a_task_that_rejects_its_message_is_a_dead_letter(site: Site) -> None:
+    site.worker(concurrency=1)
+
+    id = site.submit(REJECTING, {})
+
+    assert ended(site, id) == (State.DEAD_LETTER, ["dead_letter"], "Reject")
+    until_nothing_is_left(site)
+
+
+def test_a_task_that_no_worker_knows_is_a_dead_letter_that_can_be_looked_at(site: Site) -> None:
+    worker = site.worker(concurrency=1)
+
+    id = str(site.app.send_task("no_such_task", args=[1], kwargs={"b": 2}, queue="analytics"))
+
+    assert ended(site, id) == (State.DEAD_LETTER, [], "Undeliverable")
+    run = site.row(id)
+    assert (run.name, run.payload) == ("no_such_task", {"b": 2, "args": [1]})
+    assert run.raw
+    until_nothing_is_left(site)
+    assert not worker.ended
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_message_that_cannot_be_read_is_a_dead_letter_with_its_bytes(site: Site, body: bytes) -> None:
+    engine = site.services.broker.engine
+    assert engine is not None
+    site.services.broker.prepare()
+    id = f"unreadable-{len(body)}-{time.monotonic_ns()}"
+    engine.put("analytics", Message(task_id=id, name=PERFORMANCE_REPORT.name, body=body))
+    worker = site.worker(concurrency=1)
+
+    assert ended(site, id) == (State.DEAD_LETTER, [], "Undeliverable")
+    assert site.row(id).raw == body
+    assert site.until(site.message("after-unreadable")).state == State.COMPLETED  # the worker and the recorder go on
+    until_nothing_is_left(site)
+    assert not worker.ended
+
+
+def test_a_task_that_was_not_started_in_time_is_expired(site: Site) -> None:
+    late = site.submit(FAILING, {"times": 0}, wish=Wish(expires=0.5))
+    delayed = site.submit(FAILING, {"times": 0}, wish=Wish(delay=1, expires=0.5))
+    in_time = site.submit(FAILING, {"times": 0}, wish=Wish(expires=600))
+    accepted = time.monotonic()
+    wait_until(lambda: time.monotonic() > accepted + 1, seconds=5)
+
+    site.worker(concurrency=1)
+
+    assert ended(site, in_time)[:2] == (State.COMPLETED, ["completed"])
+    for id in (late, delayed):
+        assert ended(site, id)[:2] == (State.EXPIRED, [])
+        assert site.events(id) == []
+    until_nothing_is_left(site)
+
+
+def test_a_task_of_celerys_own_command_is_in_the_history_like_any_other(site: Site) -> None:
+    site.worker(concurrency=1)
+    gate = site.gate()
+
+    good = celery_call(site, GATED.name, f'{{"gate": "{gate}"}}')
+    bad = celery_call(site, FAILING.name, '{"times": 1, "unknown": 2}')
+
+    site.until_event("began", good)
+    assert site.row(good).state == State.PROCESSING
+    gate.open()
+    assert ended(site, good) == (State.COMPLETED, ["completed"], None)
+    assert ended(site, bad) == (State.FAILED, ["failed"], "InvalidPayload")
+    until_nothing_is_left(site)
+
+
+def celery_call(site: Site, name: str, kwargs: str) -> str:
+    """`celery call`; the task's id."""
+    node = site.start("call", "celery", "-A", "tests.fixtures.celery_app:celery_app", "call", name, "--kwargs", kwargs,
+                      "--queue", "conversations")  # fmt: skip
+    assert node.process.wait(40) == 0, node.said()
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.said())
+    assert found, node.said()
+    return found[0]
