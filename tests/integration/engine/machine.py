@@ -54,6 +54,7 @@ messages = st.builds(
     unique=st.one_of(st.none(), uniques),
     max_deliveries=st.none() | st.sampled_from((1, 2)),
 )
+plain = st.builds(Message, task_id=st.uuids().map(str), priority=st.sampled_from((0, 0, 4, 9)))
 delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
 bounds = st.sampled_from((None, 0, 8, 40, 40, 40))
 
@@ -109,6 +110,11 @@ class EngineMachine(RuleBasedStateMachine):
         answers = [(put.code, _detail(put)) for put in outcomes]
         assert answers == self.model.put(queue, ready)
 
+    @rule(queue=queues, batch=st.lists(plain, min_size=1, max_size=4))
+    def put_plain(self, queue: str, batch: list[Message]) -> None:
+        """Messages without ties have a quick way of their own."""
+        self.put(queue, [(message, None) for message in batch])
+
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
     def fetch(self, n: int, lease_ms: int) -> None:
         batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)
@@ -156,16 +162,20 @@ class EngineMachine(RuleBasedStateMachine):
     def conclude(self, data: st.DataObject, verdict: Verdict, delay_ms: int) -> None:
         self._conclude(*data.draw(st.sampled_from(self.leases[-6:])), verdict, delay_ms)
 
-    @precondition(lambda self: self._held())
-    @rule(
-        data=st.data(),
-        verdict=st.none() | verdicts,
-        delay_ms=st.sampled_from((0, 0, 600)),
-        cancelled=st.sampled_from(("", "", "", "before", "within")),
-    )
-    def run(self, data: st.DataObject, verdict: Verdict | None, delay_ms: int, cancelled: str) -> None:
-        """An attempt, perhaps a cancel in it, and how it ends: chance alone finds these in one piece too rarely."""
-        delivery, fence = data.draw(st.sampled_from(self._held()))
+    @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=1, max_size=3))
+    def run(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
+        """Attempts, each as a whole: chance alone puts their parts together too rarely."""
+        if not self._held():
+            self.pause(queue, False)
+            self.put(queue, [(message, None) for message in batch])
+            self.fetch(5, LEASE_MS)
+        for delivery, fence in self._held():
+            self._run(data, delivery, fence)
+
+    def _run(self, data: st.DataObject, delivery: Delivery, fence: int) -> None:
+        verdict = data.draw(st.none() | verdicts)
+        delay_ms = data.draw(st.sampled_from((0, 0, 600)))
+        cancelled = data.draw(st.sampled_from(("", "", "", "before", "within")))
         task = delivery.stored.message.task_id
         if cancelled == "before":
             self.cancel(delivery.queue, task)
