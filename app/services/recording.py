@@ -100,13 +100,16 @@ class Recording:
 
     def begin(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
         at, number = moment(event.at), run.attempts_before + event.attempt
-        if run.state in FINISHED or self._attempt(run, number) is not None:
+        known = self._attempt(run, number)
+        if run.state in FINISHED or (known is not None and known.outcome != "snoozed"):
             return None
         run.state, run.attempts, run.started_at = State.PROCESSING, event.attempt, at
         run.worker = repository.storable(event.worker)
         run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None
         self._give_up(run, event)
-        attempt = TaskAttempt(task_id=run.id, number=number, worker=run.worker, started_at=at)
+        attempt = known or TaskAttempt(task_id=run.id, number=number)  # a snooze did not count: its number again
+        attempt.worker, attempt.started_at = run.worker, at
+        attempt.ended_at = attempt.outcome = attempt.delay = None
         self._attempts[run.id, number] = attempt
         self._session.add(attempt)
         return {"worker": event.worker}

@@ -260,10 +260,11 @@ def check_history(site: Site, books: Books) -> dict[str, int]:
     """By the history alone: nothing is missing, the states add up, and each is the one that its kind must come to."""
     site.services.history.catch_up()
     with site.services.database.reading() as session:
-        state = dict(session.execute(select(TaskRun.id, TaskRun.state)).tuples())
+        state = {row[0]: row[1] for row in session.execute(select(TaskRun.id, TaskRun.state))}
         lost_often = set(session.scalars(select(TaskRun.id).where(TaskRun.error_type == "WorkerLost")))
         accepted = session.scalar(select(func.count()).select_from(TaskRun)) or 0
-        by_state = dict(session.execute(select(TaskRun.state, func.count()).group_by(TaskRun.state)).tuples())
+        counts = session.execute(select(TaskRun.state, func.count()).group_by(TaskRun.state))
+        by_state = {row[0]: row[1] for row in counts}
 
     assert set(books.accepted) - set(state) == set()
     assert set(state) - set(books.accepted) <= books.refused  # of one the sender never heard that it is there

@@ -10,7 +10,7 @@ import pytest
 from app.core import clock
 from app.db.repositories import workers
 from app.services.alerts import Alerts
-from app.services.executions import Raised
+from app.services.outcomes import Raised
 from tests.fixtures.platform import MovableClock, Platform
 
 
@@ -75,11 +75,12 @@ def test_a_task_that_keeps_failing_is_an_alert_for_an_hour(
 
 def test_retries_completions_and_cancels_are_no_failures(platform: Platform, alerts: Alerts) -> None:
     for _ in range(3):
-        platform.end(platform.start(platform.chore()))
+        platform.chore()
+        assert platform.work("maintenance")
         platform.tasks.cancel(platform.chore())
     serve(platform, "maintenance")
-    run = platform.start(platform.chore())
-    platform.end(run, Raised(OSError("away")))
+    platform.chore()
+    assert platform.work("maintenance", Raised(OSError("away")))
 
     assert alerts.sweep()["open"] == 0
 
@@ -129,4 +130,5 @@ def serve(platform: Platform, *queues: str) -> None:
 
 
 def fail(platform: Platform) -> None:
-    platform.end(platform.start(platform.chore()), Raised(ValueError("wrong")))
+    platform.chore()
+    assert platform.work("maintenance", Raised(ValueError("wrong")))

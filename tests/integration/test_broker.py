@@ -21,7 +21,8 @@ from app.core.queues import QUEUES, Priority
 from app.db.session import Database
 from app.schemas.task import State
 from app.services.broker import Broker
-from laneway import Durability
+from app.services.submission import Wish
+from laneway import Durability, Settled
 from laneway import State as Place
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
@@ -112,16 +113,51 @@ def test_every_queue_has_its_limit_before_anything_is_sent(platform: Platform) -
     stats = platform.broker.stats(list(QUEUES))
     assert stats is not None
     assert {one.queue: one.limits["max_size"] for one in stats} == dict.fromkeys(QUEUES, 10_000)
+    assert {one.queue: one.limits["journal"] for one in stats} == dict.fromkeys(QUEUES, 100_000)
 
 
-def test_a_withdrawn_task_has_no_message_any_more(platform: Platform) -> None:
-    first, second = platform.message("c-1"), platform.message("c-1")
+def test_a_queue_that_the_broker_lost_gets_its_limits_back(platform: Platform) -> None:
+    platform.broker.prepare()
+    platform.lose("maintenance")
+    lost = platform.broker.stats(["maintenance"])
+    assert lost is not None
+    assert lost[0].limits == {}
 
-    platform.broker.withdraw("conversations", first)
-    platform.broker.withdraw("conversations", "nobody")
+    platform.broker.prepare()
 
-    assert platform.sent() == [second]
-    assert platform.messages(place=Place.HELD) == []
+    stats = platform.broker.stats(["maintenance"])
+    assert stats is not None
+    assert set(stats[0].limits) >= {"max_size", "journal"}
+
+
+def test_a_cancelled_task_has_no_message_any_more_and_a_running_one_is_marked(platform: Platform) -> None:
+    first, second, third = platform.message("c-1"), platform.message("c-1"), platform.message("c-1")
+
+    assert platform.broker.cancel("conversations", first)
+    assert not platform.broker.cancel("conversations", "nobody")
+    delivery = platform.fetched()
+    assert platform.broker.cancel("conversations", second)
+
+    assert platform.places() == {second: Place.LEASED, third: Place.HELD}
+    assert platform.engine.look([delivery.lease]) == [Settled.CANCELLED]
+
+
+def test_a_purge_throws_away_what_waits_and_leaves_what_runs(platform: Platform) -> None:
+    running, *_ = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
+    platform.fetched()
+
+    assert platform.broker.purge("conversations") == 2
+    assert platform.places() == {running: Place.LEASED}
+
+
+def test_only_a_dead_message_is_requeued(platform: Platform) -> None:
+    id = platform.chore()
+    assert not platform.broker.requeue("maintenance", id)
+    bury(platform, "maintenance")
+
+    assert platform.broker.requeue("maintenance", id)
+    assert platform.sent("maintenance") == [id]
+    assert not platform.broker.requeue("maintenance", "nobody")
 
 
 def test_only_a_dead_message_is_discarded(platform: Platform) -> None:
@@ -156,7 +192,9 @@ def test_ping_says_whether_the_broker_answers(platform: Platform) -> None:
 QUESTIONS: dict[str, Callable[[Broker], object]] = {
     "stats": lambda broker: broker.stats(["webhooks"]),
     "find": lambda broker: broker.find("webhooks", ["x"]),
-    "withdraw": lambda broker: broker.withdraw("webhooks", "x"),
+    "cancel": lambda broker: broker.cancel("webhooks", "x"),
+    "requeue": lambda broker: broker.requeue("webhooks", "x"),
+    "purge": lambda broker: broker.purge("webhooks"),
     "discard": lambda broker: broker.discard("webhooks", "x"),
     "prepare": Broker.prepare,
     "ping": Broker.ping,
@@ -185,7 +223,7 @@ def test_a_password_in_the_address_is_not_told(
     urls = RedisUrls(broker, backend, redis_urls.valkey)
     settings = settings_for(environment, platform_database, urls, folder=tmp_path, BROKER_TRANSPORT=transport)
     with celery_on(settings) as app, pytest.raises(BrokerUnavailable) as refused:
-        QUESTIONS[call](Broker(app, max_queue_size=10))
+        QUESTIONS[call](Broker(app, max_queue_size=10, max_unread=100))
 
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(refused.value)
@@ -235,8 +273,11 @@ def test_on_the_stock_transport_nobody_can_look_into_queues(stock: Platform) -> 
     assert stock.broker.find("conversations", [id]) is None
     assert stock.broker.stats(["conversations"]) is None
     stock.broker.prepare()
-    stock.broker.withdraw("conversations", id)
+    assert not stock.broker.cancel("conversations", id)
+    assert not stock.broker.requeue("conversations", id)
     stock.broker.discard("conversations", id)
+    with pytest.raises(Unsupported):
+        stock.broker.purge("conversations")
     stock.broker.ping()
     stock.broker.close()
     assert stock.tasks.status(id).waiting_for == "a worker: none serves the queue 'conversations'"
@@ -254,10 +295,19 @@ def test_on_the_stock_transport_durability_is_refused_with_one_clear_error(
     stock: Platform, durability: Durability
 ) -> None:
     with pytest.raises(Unsupported) as refused:
-        stock.tasks.submit(catalog.CLEANUP, {}, durability=durability)
+        stock.tasks.submit(catalog.CLEANUP, {}, wish=Wish(durability=durability))
 
     assert str(refused.value) == f"This broker cannot give durability {durability.value!r}: redis"
     assert refused.value.status == 422
+    assert stock.rows() == []
+    assert stock.take("maintenance") is None
+
+
+def test_on_the_stock_transport_uniqueness_is_refused_with_one_clear_error(stock: Platform) -> None:
+    with pytest.raises(Unsupported) as refused:
+        stock.tasks.submit(catalog.CLEANUP, {}, wish=Wish(unique="nightly"))
+
+    assert str(refused.value) == "This broker cannot give uniqueness: redis"
     assert stock.rows() == []
     assert stock.take("maintenance") is None
 
@@ -288,6 +338,6 @@ def test_an_amqp_address_is_always_kombus_own_and_its_priorities_are_not_turned(
     """In AMQP 9 goes first; nothing is sent here, the scale is looked at."""
     environment(CELERY_BROKER_URL="amqp://127.0.0.1//", BROKER_TRANSPORT=transport)
     with celery_on(load_settings()) as app:
-        broker = Broker(app, max_queue_size=10)
+        broker = Broker(app, max_queue_size=10, max_unread=100)
         assert broker.engine is None
         assert [broker._priority(priority) for priority in Priority] == [0, 3, 6, 9]

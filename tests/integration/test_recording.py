@@ -242,6 +242,7 @@ def test_a_dead_letter_that_the_engine_delivers_again_starts_anew_and_numbers_on
     assert platform.state(id) == State.DEAD_LETTER
 
     platform.engine.requeue("maintenance", [id])
+    platform.history.catch_up()
 
     row = platform.row(id)
     assert (row.state, row.attempts, row.attempts_before, row.error, row.raw) == ("pending", 0, 1, None, None)
@@ -469,21 +470,20 @@ def test_the_broker_away_is_named_and_nothing_is_recorded(platform: Platform) ->
 
 
 def test_a_task_that_came_past_the_manager_is_adopted(platform: Platform) -> None:
+    platform.broker.prepare()
     platform.app.send_task(  # pyright: ignore[reportUnknownMemberType]
         catalog.PROCESS_MESSAGE.name, kwargs={"conversation_id": "c-1", "text": "Hello"}, task_id="from-a-shell",
         queue="conversations", priority=9,
     )  # fmt: skip
-    platform.broker.prepare()
-
-    platform.history.catch_up()
-    platform.work()
-    platform.history.catch_up()
-    if "from-a-shell" not in [row.id for row in platform.rows()]:
-        pytest.fail("it is not in the history")
     row = platform.row("from-a-shell")
-    assert (row.state, row.name, row.queue) == ("completed", catalog.PROCESS_MESSAGE.name, "conversations")
-    assert row.payload == {"conversation_id": "c-1", "text": "Hello"}
+    assert (row.state, row.name, row.queue) == ("pending", catalog.PROCESS_MESSAGE.name, "conversations")
+    assert (row.payload, row.priority) == ({"conversation_id": "c-1", "text": "Hello"}, 3)
+
+    platform.work()
+
+    assert platform.state("from-a-shell") == State.COMPLETED
     assert attempts(platform, "from-a-shell") == [(1, "completed")]
+    assert story(platform, "from-a-shell") == ["put", "begin", "end"]
 
 
 def test_an_adopted_task_that_is_due_later_is_scheduled(platform: Platform) -> None:
@@ -526,10 +526,9 @@ def test_a_message_that_nobody_can_run_is_a_dead_letter_with_what_it_was(
         platform.tasks.retry("odd")
 
 
-@pytest.mark.parametrize("id", ["x" * 156, "nul\x00byte"])
-def test_a_task_whose_id_cannot_be_stored_does_not_hold_up_the_others(platform: Platform, id: str) -> None:
+def test_a_task_whose_id_cannot_be_stored_does_not_hold_up_the_others(platform: Platform) -> None:
     platform.broker.prepare()
-    platform.engine.put("maintenance", Message(task_id=id, name=catalog.CLEANUP.name, body=b"\0[[], {}, {}]"))
+    platform.engine.put("maintenance", Message(task_id="x" * 156, name=catalog.CLEANUP.name, body=b"\0[[], {}, {}]"))
     good = platform.chore()
     for _ in range(2):
         platform.work("maintenance")

@@ -18,7 +18,11 @@ from app.db.models import (
     ConversationAnalysis,
     Message,
     Report,
+    TaskAttempt,
+    TaskEvent,
     TaskRun,
+    TaskStep,
+    TaskTag,
     WebhookDelivery,
     WebhookEvent,
     Worker,
@@ -28,11 +32,11 @@ from app.db.session import Database
 from app.services.retention import Retention
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-FINISHED = ("completed", "failed", "dead_letter", "cancelled")
-UNFINISHED = ("pending", "scheduled", "held", "processing")
+FINISHED = ("completed", "failed", "dead_letter", "cancelled", "expired")
+UNFINISHED = ("pending", "scheduled", "processing")
 KINDS = (
-    "tasks", "trashed", "dead_letters", "task_contents", "messages", "conversations", "webhook_events", "webhook_deliveries", "reports", "alerts",
-    "workers",
+    "tasks", "trashed", "dead_letters", "task_contents", "messages", "conversations", "webhook_events",
+    "webhook_deliveries", "reports", "alerts", "workers",
 )  # fmt: skip
 numbers = count(1)
 
@@ -101,7 +105,7 @@ def test_finished_tasks_go_when_they_are_older_than_their_retention(database: Da
     young = [task(state, ago(29.99)) for state in FINISHED]
     store(database, *old, *young)
 
-    assert retention.sweep(now=NOW)["tasks"] == 4
+    assert retention.sweep(now=NOW)["tasks"] == 5
     assert ids(database, TaskRun.id) == {run.id for run in young}
 
 
@@ -122,12 +126,13 @@ def test_contents_go_from_tasks_whose_status_expired_but_not_from_failures(
 
     counts = retention.sweep(now=NOW)
 
-    assert (counts["tasks"], counts["task_contents"]) == (0, 3)
+    assert (counts["tasks"], counts["task_contents"]) == (0, 4)
     with database.reading() as session:
         kept = {run.id: (run.payload, run.result, run.traceback) for run in session.scalars(select(TaskRun))}
         nulls = session.scalar(text("SELECT count(*) FROM task_runs WHERE result IS NULL"))
     full = ({"text": "private"}, {"reply": "private"}, "private")
-    assert kept[expired["completed"].id] == kept[expired["cancelled"].id] == ({}, None, None)
+    for state in ("completed", "cancelled", "expired"):
+        assert kept[expired[state].id] == ({}, None, None), state
     assert kept[expired["failed"].id] == kept[expired["dead_letter"].id] == kept[fresh.id] == full
     assert nulls == 3
     assert retention.sweep(now=NOW)["task_contents"] == 0
@@ -187,6 +192,82 @@ def test_a_sweep_works_in_batches_each_its_own_transaction(database: Database, r
     assert len(commits) == len(said) == len(KINDS) + 4
     assert [message for _, message in said[:3]] == ["tasks: 10", "tasks: 20", "tasks: 25"]
     assert [percent for percent, _ in said] == sorted(percent for percent, _ in said)
+
+
+# --- the history of tasks -----------------------------------------------------------------------------------
+
+
+def story(id: str) -> list[Base]:
+    """All that may be kept of a task beside its row."""
+    return [
+        TaskAttempt(task_id=id, number=1, started_at=NOW, outcome="retry", traceback="private"),
+        TaskEvent(task_id=id, at=NOW, kind="begin", attempt=1, data={}),
+        TaskStep(task_id=id, name="s", result={"text": "private"}, attempt=1, at=NOW),
+        TaskTag(task_id=id, tag="t"),
+    ]
+
+
+def test_what_belongs_to_a_task_goes_with_it_however_it_goes(database: Database) -> None:
+    runs = {
+        "tasks": task("completed", ago(31)), "trashed": task("dead_letter", ago(3), trashed_at=ago(1.01)),
+        "dead_letters": task("dead_letter", ago(3)), "kept": task("dead_letter", ago(3)),
+    }  # fmt: skip
+    for run in runs.values():
+        store(database, run, *story(run.id))
+
+    counts = capped(database, 1).sweep(now=NOW)
+
+    assert {kind: counts[kind] for kind in ("tasks", "trashed", "dead_letters")} == {
+        "tasks": 1, "trashed": 1, "dead_letters": 1,
+    }  # fmt: skip
+    assert ids(database, TaskRun.id) == {runs["kept"].id}
+    for table in (TaskAttempt, TaskEvent, TaskStep, TaskTag):
+        assert ids(database, table.task_id) == {runs["kept"].id}, table
+
+
+def capped(database: Database, most: int) -> Retention:
+    return Retention(database, StorageSettings(), TaskSettings.model_validate({"MAX_DEAD_LETTERS": most}))
+
+
+def test_what_was_discarded_goes_a_day_later(database: Database, retention: Retention) -> None:
+    old, young, kept = (task("dead_letter", ago(5), trashed_at=at) for at in (ago(1.01), ago(0.99), None))
+    store(database, old, young, kept)
+
+    assert retention.sweep(now=NOW)["trashed"] == 1
+    assert ids(database, TaskRun.id) == {young.id, kept.id}
+
+
+def test_the_oldest_dead_letters_go_when_there_are_too_many(database: Database) -> None:
+    others = [task(state, ago(1)) for state in FINISHED if state != "dead_letter"]
+    dead = [task("dead_letter", ago(1)) for _ in range(25)]
+    store(database, *others, *dead)
+
+    assert capped(database, 25).sweep(now=NOW, batch=3)["dead_letters"] == 0
+    assert capped(database, 7).sweep(now=NOW, batch=3)["dead_letters"] == 18
+    assert ids(database, TaskRun.id) == {run.id for run in (*others, *dead[18:])}
+
+
+def test_hours_of_the_callers_choice_go_before_what_is_configured(database: Database, retention: Retention) -> None:
+    old, young, waiting = task("failed", ago(0.3)), task("failed", ago(0.2)), task("pending", None)
+    store(database, old, young, waiting)
+
+    assert retention.sweep(now=NOW, task_hours=6)["tasks"] == 1
+    assert ids(database, TaskRun.id) == {young.id, waiting.id}
+
+
+def test_steps_and_tracebacks_of_attempts_are_contents_too(database: Database, retention: Retention) -> None:
+    """Also where the row itself has none."""
+    done = task("completed", ago(2), payload={}, result=None, traceback=None)
+    failed, fresh = task("failed", ago(2)), task("completed", ago(0.5))
+    for run in (done, failed, fresh):
+        store(database, run, *story(run.id))
+
+    assert retention.sweep(now=NOW)["task_contents"] == 1
+    assert retention.sweep(now=NOW)["task_contents"] == 0
+    assert ids(database, TaskStep.task_id) == {failed.id, fresh.id}
+    with database.reading() as session:
+        traces = dict(session.execute(select(TaskAttempt.task_id, TaskAttempt.traceback)).tuples().all())
+    assert traces == {done.id: None, failed.id: "private", fresh.id: "private"}
 
 
 def test_a_batch_takes_no_more_than_it_may(database: Database) -> None:

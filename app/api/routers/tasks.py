@@ -28,6 +28,7 @@ router = APIRouter(tags=["tasks"])
 
 MODES = {UniqueFor.START: UniqueMode.UNTIL_START, UniqueFor.DONE: UniqueMode.UNTIL_DONE,
          UniqueFor.TIME: UniqueMode.FOR_TIME}  # fmt: skip
+LAST_ID = 2**63 - 1
 LONGEST_SILENCE = 5.0
 """Seconds after which a follower looks by itself."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -54,7 +55,7 @@ def search(
     error: Annotated[Short, Query(description="Part of the error's text")] = None,
     since: Annotated[datetime | None, Query(description="Accepted at or after")] = None,
     until: Annotated[datetime | None, Query(description="Accepted before")] = None,
-    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before")] = None,
+    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> TaskPage:
     """Tasks, newest first."""
@@ -107,7 +108,7 @@ async def events(
 
     Ends when the task is over. `Last-Event-ID` goes on behind that event.
     """
-    after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+    after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
     loop, bell = asyncio.get_running_loop(), asyncio.Event()
     with services.stories.listening(task_id, partial(loop.call_soon_threadsafe, bell.set)):
         while True:

@@ -17,7 +17,9 @@ from app.db.models import (
     Conversation,
     Message,
     Report,
+    TaskAttempt,
     TaskRun,
+    TaskStep,
     WebhookDelivery,
     WebhookEvent,
     Worker,
@@ -26,7 +28,7 @@ from app.schemas.task import FINISHED, State
 
 PROCESSED: Final = "processed"
 """The one state in which a webhook delivery is done with."""
-BLANKED: Final = (State.COMPLETED, State.CANCELLED)
+BLANKED: Final = (State.COMPLETED, State.CANCELLED, State.EXPIRED)
 """Tasks nobody will look into again; failed ones and dead letters keep what is needed to review and retry them."""
 
 
@@ -36,13 +38,20 @@ def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:
 
 
 def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Take payload, result and traceback from tasks that completed or were cancelled before then."""
-    filled = or_(cast(TaskRun.payload, String) != "{}", TaskRun.result.is_not(None), TaskRun.traceback.is_not(None))
+    """Take payload, result, tracebacks and steps from tasks that completed, expired or were cancelled before then."""
+    filled = or_(
+        cast(TaskRun.payload, String) != "{}", TaskRun.result.is_not(None), TaskRun.traceback.is_not(None),
+        exists().where(TaskStep.task_id == TaskRun.id),
+        exists().where(TaskAttempt.task_id == TaskRun.id, TaskAttempt.traceback.is_not(None)),
+    )  # fmt: skip
     ids = _locked(session, TaskRun.seq, and_(_over(TaskRun.state.in_(BLANKED), before), filled), limit)
     if ids:
         # null(): a plain None would be stored as JSON's null
         blank = update(TaskRun).where(TaskRun.seq.in_(ids)).values(payload={}, result=null(), traceback=None)
-        session.execute(blank.execution_options(synchronize_session=False))
+        names = select(TaskRun.id).where(TaskRun.seq.in_(ids))
+        traces = update(TaskAttempt).where(TaskAttempt.task_id.in_(names)).values(traceback=None)
+        for statement in (blank, traces, delete(TaskStep).where(TaskStep.task_id.in_(names))):
+            session.execute(statement.execution_options(synchronize_session=False))
     return len(ids)
 
 

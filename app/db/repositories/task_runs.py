@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     CursorResult,
     Select,
     and_,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import TaskRun
+from app.db.models import TaskAttempt, TaskRun
 from app.schemas.task import UNFINISHED, WAITING, State
 
 PAGE = 200
@@ -102,12 +103,22 @@ def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
     One that ran is waiting from now on: its message, and with it its worker's say and the count of its attempts, is
     gone.
     """
-    sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
-    same = and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)
     state = State.PENDING if run.state == State.PROCESSING else run.state
     before = TaskRun.attempts_before + TaskRun.attempts
-    changes = update(TaskRun).where(same).values(published_at=now, state=state, attempts_before=before, attempts=0)
-    return _changed(session.execute(changes))
+    values = {"published_at": now, "state": state, "attempts_before": before, "attempts": 0}
+    mine = _changed(session.execute(update(TaskRun).where(_unmoved(run)).values(values)))
+    if mine:
+        _give_up(session, run, now=now, outcome="lost")
+    return mine
+
+
+def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
+    """End a task as cancelled that the broker does not have; False when it moved on since `run` was read."""
+    values = {"state": State.CANCELLED, "finished_at": now, "due_at": None}
+    mine = _changed(session.execute(update(TaskRun).where(_unmoved(run)).values(values)))
+    if mine:
+        _give_up(session, run, now=now, outcome=State.CANCELLED.value)
+    return mine
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
@@ -151,6 +162,17 @@ def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
         .group_by(TaskRun.name)
     )
     return {row[0]: row[1] for row in rows}
+
+
+def _unmoved(run: TaskRun) -> ColumnElement[bool]:
+    sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
+    return and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)
+
+
+def _give_up(session: Session, run: TaskRun, *, now: datetime, outcome: str) -> None:
+    """What was begun and will not be heard of again is over."""
+    left = (TaskAttempt.task_id == run.id, TaskAttempt.outcome.is_(None))
+    session.execute(update(TaskAttempt).where(*left).values(outcome=outcome, ended_at=now))
 
 
 def _move(session: Session, id: str, *states: State, **values: Any) -> bool:

@@ -317,7 +317,7 @@ def test_a_delivery_that_could_not_be_queued_is_queued_once_by_the_steward(
     problem(api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)), 503)
     redis_urls.valkey.start()
     own = api.services
-    steward = Steward(own.database, own.broker, own.tasks, own.executions, name="steward@test", queues=["webhooks"],
+    steward = Steward(own.database, own.broker, own.tasks, own.history, name="steward@test", queues=["webhooks"],
                       lease_seconds=own.settings.tasks.lease_seconds)  # fmt: skip
 
     movable_clock.forward(60)
