@@ -93,7 +93,7 @@ class Wire:
         except BaseException:  # the reply that was not read would be taken for the next one's
             self.close()
             raise
-        if isinstance(reply, ResponseError) and str(reply).startswith(_AWAY):
+        if isinstance(reply, ResponseError) and _is_away(str(reply)):
             self.close()
             raise ServerLost(str(reply)) from reply
         return reply
@@ -125,6 +125,10 @@ class Wire:
         except BaseException:
             self.close()
             raise
+
+
+def _is_away(problem: str) -> bool:
+    return problem.startswith(_AWAY) or ": -READONLY" in problem  # Redis 6.2 words a script's error so
 
 
 def _pack(command: Command) -> bytes:

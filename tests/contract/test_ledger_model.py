@@ -70,6 +70,10 @@ def has_tasks(machine: LedgerMachine) -> bool:
     return bool(machine.tasks)
 
 
+def has_running_tasks(machine: LedgerMachine) -> bool:
+    return bool(machine.live)
+
+
 def has_attempts(machine: LedgerMachine) -> bool:
     return bool(machine.attempts)
 
@@ -216,6 +220,16 @@ class LedgerMachine(RuleBasedStateMachine):
             task.state = State.COMPLETED if isinstance(outcome, Completed) else State.CANCELLED
             del self.live[run.id]
         assert state == task.state
+
+    @precondition(has_running_tasks)
+    @rule(index=INDEX, worker=WORKER)
+    def end_and_start_anew(self, index: int, worker: str) -> None:
+        """Attempts are counted from one again then: numbers come twice."""
+        run = list(self.live.values())[index % len(self.live)]
+        self.settle(len(self.attempts) - 1 - self.attempts.index(run), Completed({}))
+        place = list(self.tasks).index(run.id)
+        self.retry_by_hand(place)
+        self.deliver(place, worker, certain=False)
 
     @precondition(has_attempts)
     @rule(index=INDEX)

@@ -48,8 +48,14 @@ class Bench:
         attributes = {"name": catalog.PROCESS_MESSAGE.name, "spec": catalog.PROCESS_MESSAGE,
                       "work": staticmethod(work), "services": services}  # fmt: skip
         self.task: Any = platform.app.register_task(type("Tried", (PlatformTask,), attributes)())
-        self.connection: Any = platform.app.connection_for_write()
-        self.channel = self.connection.default_channel
+        self.connection: Any = None
+        self.connect()
+
+    def connect(self) -> None:
+        """Anew, if it was connected: a worker does that when it has lost its connection."""
+        self.close()
+        self.connection = self.platform.app.connection_for_write()
+        self.channel: Any = self.connection.default_channel
 
     def next(self) -> Callable[[], str] | None:
         """Take the next message; called, it is run with Celery's own request and tracer; its task's id."""
@@ -79,7 +85,8 @@ class Bench:
         return id
 
     def close(self) -> None:
-        self.connection.close()
+        if self.connection is not None:
+            self.connection.close()
 
 
 @pytest.fixture
@@ -215,6 +222,7 @@ def test_a_message_is_not_buried_when_the_database_and_the_broker_go_away(bench:
 
     wait_until(lambda: platform.places() == {id: Place.READY}, seconds=SOON)
     platform.alive(WORKER)  # a worker that was started since
+    bench.connect()
     assert bench.delivered() == id
     assert (platform.state(id), bench.ran) == (State.COMPLETED, [(id, 1), (id, 2)])
 

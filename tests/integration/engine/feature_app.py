@@ -71,7 +71,7 @@ def on_error(request: Any, exception: Any, traceback: Any, folder: str) -> None:
 
 @app.task(bind=True)
 def replaced(self: Any, x: int) -> None:
-    raise self.replace(add.s(x, 10))
+    raise self.replace(app.signature(f"{__name__}.add", (x, 10)))
 
 
 @app.task(bind=True)

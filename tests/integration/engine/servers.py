@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -150,4 +151,5 @@ def _answers(port: int) -> bool:
 
 def _knows_replica(port: int) -> bool:
     with redis.Redis(port=port, decode_responses=True) as client:
-        return int(client.sentinel_masters()["main"]["num-slaves"]) > 0
+        masters: Any = client.sentinel_masters()
+        return int(masters["main"]["num-slaves"]) > 0

@@ -20,7 +20,7 @@ from tests.integration.engine.workers import Start, Worker, app, broker, start, 
 __all__ = ["Start", "Worker", "app", "broker", "start", "wait_for"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_canvas_countdown_retry_and_control_work(app: Any, start: Start, broker: Engine, pool: str) -> None:
     worker = start(pool, "-c", "2").wait_until_ready()
     from celery import chain, chord

@@ -14,7 +14,7 @@ import pytest
 import redis
 from kombu.connection import Connection
 
-from laneway import BadAddress, Engine, ServerLost
+from laneway import BadAddress, Engine, Message, ServerLost
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
 from tests.integration.engine.servers import WatchedPair, certificate, redis_binary, server, tls_front, watched_pair
 from tests.integration.engine.workers import Start, app, broker, start, wait_for
@@ -35,7 +35,7 @@ def redis_urls(request: pytest.FixtureRequest, valkey: RunningValkey, tmp_path: 
         cert, key = certificate(tmp_path)
         with tls_front(port, cert, key) as secure:
             query = f"?ssl_cert_reqs=required&ssl_ca_certs={cert}"
-            yield RedisUrls(*(f"rediss://127.0.0.1:{secure}/{database}{query}" for database in (0, 1)), valkey)
+            yield RedisUrls(f"rediss://127.0.0.1:{secure}/0{query}", f"rediss://127.0.0.1:{secure}/1{query}", valkey)
     elif way == "unix":
         with server(tmp_path, "--unixsocket", str(tmp_path / "s")):
             yield RedisUrls(f"unix://{tmp_path}/s?db=0", f"socket://{tmp_path}/s?virtual_host=1", valkey)
@@ -95,7 +95,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(valkey: RunningValkey,
 def test_tls_settings_of_celery_turn_tls_on(valkey: RunningValkey, tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with tls_front(valkey.port, cert, key) as secure:
-        ssl = {"ssl_ca_certs": str(cert), "ssl_cert_reqs": "required"}
+        ssl: Any = {"ssl_ca_certs": str(cert), "ssl_cert_reqs": "required"}
         with Connection(f"redis://127.0.0.1:{secure}/0", transport="laneway:Transport", ssl=ssl) as connection:
             connection.connect()
             assert issubclass(connection.transport.engine.runner.pool.connection_class, redis.SSLConnection)
@@ -123,6 +123,24 @@ def test_the_next_address_is_tried_with_this_transport(valkey: RunningValkey) ->
         with connection.clone() as other:
             other.ensure_connection(max_retries=3, interval_start=0)
             assert other.transport.driver_name == "laneway"
+
+
+@pytest.mark.parametrize("binary", [None, redis_binary()])
+def test_a_replica_is_no_broker_and_the_connection_to_it_is_given_up(binary: Path | None, tmp_path: Path) -> None:
+    with server(tmp_path / "master") as master, server(tmp_path / "replica", binary=binary) as port:
+        with redis.Redis(port=port) as replica:
+            replica.replicaof("127.0.0.1", str(master))
+        with pytest.raises(ServerLost, match="READONLY"):
+            Engine.from_url(f"redis://127.0.0.1:{port}/0").put("q", Message(task_id="t", name="x", body=b"\0[]"))
+
+
+def test_a_worker_warns_of_a_server_that_may_throw_work_away(
+    app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(tmp_path / "evicting", "--maxmemory-policy", "allkeys-lru") as port:
+        monkeypatch.setenv("BROKER", f"redis://127.0.0.1:{port}/0")
+        start("solo").wait_until_ready()
+        assert "maxmemory-policy is 'allkeys-lru'" in (tmp_path / "w0.log").read_text()
 
 
 @pytest.mark.parametrize("redis_urls", ["sentinel"], indirect=True)

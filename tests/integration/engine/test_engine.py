@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from laneway import (
+    BadAddress,
     DuplicateTask,
     Durability,
     DurabilityUnavailable,
@@ -96,6 +97,7 @@ def test_every_error_survives_pickling() -> None:
         error_module.StaleLease("a"),
         error_module.UnknownMessage("q", "a"),
         error_module.InvalidMessage("id", "is odd"),
+        BadAddress("http", "is odd"),
         ServerTooOld("5.0", "6.2"),
         DurabilityUnavailable("disk", "off"),
         NotDurable("disk", 1.0),

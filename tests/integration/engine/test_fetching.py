@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.messaging import Consumer
 
@@ -19,7 +19,7 @@ from laneway import Engine, Message
 from laneway.channel import FETCH_SECONDS
 from tests.fixtures.waiting import wait_until
 
-QUEUE = "work"
+QUEUE, BODY = "work", b'{"n":1}\0{}'
 
 
 class Taker:
@@ -60,15 +60,11 @@ def taker(engine_url: str, engine: Engine) -> Generator[Taker]:
     taker.connection.close()
 
 
-def put(engine: Engine, n: int, queue: str = QUEUE) -> None:
+def put(engine: Engine, n: int) -> None:
     first = int(time.monotonic() * 1e6)
     engine.put_many(
-        queue, [Message(task_id=f"t{first + number}", name="x", body=b'{"n":1}\0{}') for number in range(n)]
+        QUEUE, [Message(task_id=f"t{first + number}", name="x", body=b'{"n":1}\0{}') for number in range(n)]
     )
-
-
-def fetches(engine: Engine) -> int:
-    return engine.stats([QUEUE])[0].counters["delivered"]
 
 
 def test_a_consumer_holds_as_many_as_it_asked_for_also_when_it_asks_for_others(taker: Taker) -> None:
