@@ -27,7 +27,7 @@ demo: install ## Send real work through the platform and show what became of it
 
 test: install-dev ## Run every test
 	@$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: install-dev ## Run the tests that need no whole platform
 	@$(BIN)/python -m pytest tests/unit tests/contract

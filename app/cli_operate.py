@@ -53,6 +53,7 @@ def attempts(id: Id, as_json: Json = False) -> None:
 def watch(id: Id, as_json: Json = False) -> None:
     """Follow a task until it is over: a bar, its log lines and its outcome. Exit code 0: completed, 1: not."""
     services = make_services()
+    services.tasks.current(id)  # or there is nothing to show
     bell, after, over = Event(), 0, False
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
@@ -68,7 +69,7 @@ def watch(id: Id, as_json: Json = False) -> None:
             for event in page:
                 after = event.seq
                 if as_json:
-                    print_json(describe_event(event).model_dump(mode="json"))
+                    typer.echo(describe_event(event).model_dump_json())  # one a line: a stream
                 else:
                     _show(bar, shown, event)
             if not over:

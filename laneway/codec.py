@@ -43,6 +43,8 @@ _TASK_DEFAULTS: dict[str, Any] = {
 _CONTENT = (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8"))
 _EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 _FROM_ID = ("id", "root_id")
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What reading bytes may raise that may be anything."""
 _missing = object()
 
 
@@ -106,12 +108,11 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
 def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a task message as it is stored; raises ValueError when they cannot be read."""
     meta_raw, _, body = message.body.partition(b"\0")
-    meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
-    called: Any = json.loads(_unpack_body(body, meta))
     try:
-        args, kwargs, _embed = called
+        meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+        args, kwargs, _embed = json.loads(_unpack_body(body, meta))
         return list(args), dict(kwargs)
-    except TypeError as error:
+    except _UNREADABLE as error:
         raise ValueError("not the arguments of a task") from error
 
 
@@ -124,6 +125,13 @@ def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
 
 def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
     """The same of a message that was only looked at."""
+    try:
+        return _read(stored, queue=queue, deliveries=deliveries, tag=tag)
+    except _UNREADABLE as error:
+        raise ValueError(f"not a message: {error}") from error
+
+
+def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
     message = stored.message
     meta_raw, _, body = message.body.partition(b"\0")
     meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
@@ -137,13 +145,22 @@ def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dic
     info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": deliveries > 1}
     properties |= {"delivery_tag": tag, "delivery_info": info, "priority": message.priority, "body_encoding": None}
     properties.setdefault("delivery_mode", 2)
+    content_type = meta.get("t", "application/json")
+    if content_type == "application/json" and not (meta.get("n") or meta.get("b") or "compression" in headers):
+        _check_call(body)
     return {
         "body": _unpack_body(body, meta),
-        "content-type": meta.get("t", "application/json"),
+        "content-type": content_type,
         "content-encoding": meta.get("e", "utf-8"),
         "headers": headers,
         "properties": properties,
     }
+
+
+def _check_call(body: bytes) -> None:
+    """Celery looks for arguments in whatever it reads: of a number or nothing at all it would die."""
+    if body.lstrip()[:1] not in {b"[", b"{"}:
+        raise ValueError("not the arguments of a task")
 
 
 def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from typing import Any
 
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import InvalidTaskError, TaskRevokedError
 from celery.worker import request
 
 from laneway.channel import ReadMessage
@@ -21,6 +22,16 @@ class Request(request.Request):
 
     The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait by its own clock.
     """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        """Raises InvalidTaskError for what is no call: it is rejected then, where Celery's own lets the worker die."""
+        try:
+            super().__init__(message, **options)
+            args, kwargs, embed = self._payload
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise InvalidTaskError(f"not a call of a task: {error}") from error
+        if not (isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(embed, dict | None)):
+            raise InvalidTaskError("not a call of a task")
 
     @property
     def eta(self) -> datetime | None:

@@ -95,6 +95,7 @@ class DeadLetters:
                 done += 1
             except PlatformError as error:
                 refused[run.id] = str(error)
+        self._history.catch_up_quietly()  # what the engine delivers again is no dead letter any more
         return Plan(matched, done, samples, refused, dry_run=False)
 
     def _all(self, which: Filter) -> Iterator[TaskRun]:

@@ -18,7 +18,7 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, PlatformError, QueueFull
+from app.core.errors import Conflict, DuplicateTask, HistoryBehind, PlatformError, QueueFull
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import task_runs, webhooks, workers
@@ -144,13 +144,19 @@ class Steward(Thread):
         return found is None
 
     def _send_again(self, run: TaskRun, full: set[str]) -> bool:
+        if run.cancel_requested:
+            with self._database.transaction() as session:
+                return task_runs.cancel_lost(session, run, now=clock.now())
         if run.queue in full:
             return False
         try:
             sent = self._tasks.send(run)
-        except QueueFull as error:  # what is left of it waits for room; other queues do not
+        except (QueueFull, HistoryBehind) as error:  # what is left of it waits for room; other queues do not
             full.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
+            return False
+        except DuplicateTask as error:  # its turn comes when the other one is over
+            log.warning("lost task not sent now", task_id=run.id, error=str(error))
             return False
         if sent:
             log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name, was=run.state)

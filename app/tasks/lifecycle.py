@@ -77,27 +77,3 @@ def forget_parents_connections(**_: Any) -> None:
     if "database" in inherited.__dict__:
         inherited.database.engine.dispose(close=False)  # the broker's engine knows of forks itself
     services.cache_clear()
-
-
-_received: WeakValueDictionary[str, Any] = WeakValueDictionary()
-"""Requests of this worker by task id: for signals that name only the task."""
-
-
-@task_received.connect
-def remember(request: Any = None, **_: Any) -> None:
-    """A request came in."""
-    _received[str(request.id)] = request
-
-
-@task_failure.connect
-def settle_lost_process(task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
-    """In the main process: a child died or was killed at the hard time limit, and cannot settle its task itself."""
-    if isinstance(exception, HardTimeLimitExceeded):
-        error: PlatformError = TimeLimitExceeded(services().settings.tasks.time_limit)
-    elif isinstance(exception, WorkerLostError):
-        error = WorkerLost(_stewards[0].worker if _stewards else "?")
-    else:
-        return
-    request = _received.get(task_id)
-    if request is not None:
-        conclude(request, Raised(error), how="lost")

@@ -1,4 +1,8 @@
-"""What ends a task from outside, in the worker's main process, and how that becomes its outcome."""
+"""What ends a task from outside, in the worker's main process, and how that becomes its outcome.
+
+Celery acknowledges what was lost, timed out or revoked, and says so to others after that. Here the outcome comes first,
+while the lease still holds; what cannot be recorded now is given back to the broker in the place of the acknowledgement.
+"""
 
 # The untyped edge of Celery and kombu.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -8,34 +12,51 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.worker.request import Request
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import WorkerLostError
 
-from app.core.errors import PlatformError
+from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from app.core.logging import logger
 from app.services.container import services
 from app.services.outcomes import Raised
 from laneway.codec import HEADER_LEASE
+from laneway.requests import Request
 
 log = logger(__name__)
 
 
 class PlatformRequest(Request):
-    """A message that a worker has taken in. Celery acknowledges what is revoked before it says so to anybody."""
+    """A message that a worker has taken in."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The child that ran it died: it cannot settle its task itself."""
+        error = exc_info.exception
+        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        ended = self._already_cancelled or self._already_revoked
+        if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not ended:
+            self._conclude(Raised(WorkerLost(str(self.hostname))), how="lost")
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Its child is killed at the hard time limit; at the soft one it is told, and settles its task itself."""
+        if not soft:
+            self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")
+        super().on_timeout(soft, timeout)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """Revoked or killed with Celery's own means, or not started in time: recorded while the lease still holds."""
-        conclude(self, None, how="expired" if expired else "killed" if terminated else "revoked")
+        """Somebody revoked or killed it with Celery's own means, or it was not started in time."""
+        self._conclude(None, how="expired" if expired else "killed" if terminated else "revoked")
         super()._announce_revoked(reason, terminated, signum, expired)
 
-
-def conclude(request: Any, outcome: Raised | None, *, how: str) -> None:
-    """Settle the task of a request for a process that cannot: None when it was stopped (`how`)."""
-    spec = getattr(request.task, "spec", None)
-    queue = (request.delivery_info or {}).get("routing_key") or (spec.queue if spec else "")
-    try:
-        services().executions.conclude_for(
-            request.id, str(queue), outcome, spec=spec, how=how, worker=str(request.hostname),
-            lease=request.request_dict.get(HEADER_LEASE),
-        )  # fmt: skip
-    except PlatformError as problem:
-        log.warning("not settled now; its lease will run out", task_id=request.id, error=str(problem))
+    def _conclude(self, outcome: Raised | None, *, how: str) -> None:
+        """Settle the task for a process that cannot: None when it was stopped (`how`)."""
+        spec = getattr(self.task, "spec", None)
+        queue = (self.delivery_info or {}).get("routing_key") or (spec.queue if spec else "")
+        try:
+            services().executions.conclude_for(
+                self.id, str(queue), outcome, spec=spec, how=how, worker=str(self.hostname),
+                lease=self.request_dict.get(HEADER_LEASE),
+            )  # fmt: skip
+        except PlatformError as problem:
+            log.warning("not settled now, given back", task_id=self.id, error=str(problem))
+            self.reject(requeue=True)

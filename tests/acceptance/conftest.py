@@ -40,6 +40,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(line)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes hands its figures to the one that prints."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"] = session.config.stash.get(FIGURES, list[str]())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """A process of several is done."""
+    figures: list[str] = getattr(node, "workeroutput", {}).get("figures", [])
+    config: pytest.Config = getattr(node, "config")  # noqa: B009  xdist is untyped
+    config.stash.setdefault(FIGURES, list[str]()).extend(figures)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The suite for pytest-celery is only for runs with that plugin, which replaces Celery's own fixtures."""
     needs_plugin = collection_path.name == "pytest_celery_suite"

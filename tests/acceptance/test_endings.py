@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import time
 
-import pytest
-
 from app.core.catalog import PERFORMANCE_REPORT
 from app.schemas.task import State
 from app.services.submission import Wish
@@ -23,7 +21,9 @@ UNREADABLE = {
     "bytes that are no text": b"\xff\xfe\x00\xff",
     "nothing": b"",
     "text that is no JSON": b"{}\0hello",
-    "no arguments": b'{}\0{"a": 1}',
+    "no call": b'{}\0{"a": 1}',
+    "a call of nothing": b'{}\0["a", "b", "c"]',
+    "a number": b"\x007",
     "headers that are none": b'["x"]\0[[], {}, {}]',
     "a body that is not what it is said to be": b'{"h": {"compression": "application/x-gzip"}}\0abc',
 }
@@ -91,17 +91,17 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_that_can_be_looked_at(site
     assert not worker.ended
 
 
-@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_message_that_cannot_be_read_is_a_dead_letter_with_its_bytes(site: Site, body: bytes) -> None:
+def test_messages_that_cannot_be_read_are_dead_letters_with_their_bytes_and_harm_nobody(site: Site) -> None:
     engine = site.services.broker.engine
     assert engine is not None
     site.services.broker.prepare()
-    id = f"unreadable-{len(body)}-{time.monotonic_ns()}"
-    engine.put("analytics", Message(task_id=id, name=PERFORMANCE_REPORT.name, body=body))
+    for number, body in enumerate(UNREADABLE.values()):
+        engine.put("analytics", Message(task_id=f"unreadable-{number}", name=PERFORMANCE_REPORT.name, body=body))
     worker = site.worker(concurrency=1)
 
-    assert ended(site, id) == (State.DEAD_LETTER, [], "Undeliverable")
-    assert site.row(id).raw == body
+    found = {what: ended(site, f"unreadable-{number}") for number, what in enumerate(UNREADABLE)}
+    assert found == dict.fromkeys(UNREADABLE, (State.DEAD_LETTER, [], "Undeliverable"))
+    assert [site.row(f"unreadable-{number}").raw for number in range(len(UNREADABLE))] == list(UNREADABLE.values())
     assert site.until(site.message("after-unreadable")).state == State.COMPLETED  # the worker and the recorder go on
     until_nothing_is_left(site)
     assert not worker.ended

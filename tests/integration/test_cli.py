@@ -2,113 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
-import structlog
-from sqlalchemy import delete, update
 
-from app.cli import main
-from app.core import celery_app as module
 from app.core import clock
-from app.core.config import ROOT
-from app.db.models import Alert, TaskRun
 from app.schemas.task import State
-from tests.fixtures.platform import Environment, setting_names
-from tests.fixtures.site import BIN, Site, running_site
+from tests.fixtures.shell import Shell
 
-SETTINGS = {name.upper() for name in setting_names()}
 QUEUES = ["conversations", "webhooks", "crm", "documents", "workflows", "analytics", "maintenance"]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Types `laneway …` in an installation: as a process of its own, or, which is quicker, in this one."""
-
-    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.site, self._monkeypatch, self._capsys = site, monkeypatch, capsys
-
-    def __call__(self, *words: str) -> Ran:
-        self._monkeypatch.setattr(sys, "argv", ["laneway", *words])
-        self._capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        written = self._capsys.readouterr()
-        return Ran(code, written.out, written.err)
-
-    def process(self, *words: str, **environment: str) -> Ran:
-        """The real program."""
-        done = subprocess.run(
-            [BIN / "laneway", *words], env=self.site.environment | environment, cwd=ROOT, capture_output=True,
-            text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
-        )  # fmt: skip
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
-
-    def end(self, state: State, *, text: str = "Hello", **values: Any) -> str:
-        """A task that ended in this state; its id."""
-        id = self.site.message("cli", text)
-        with self.site.services.database.transaction() as session:
-            changed = {"state": state, "finished_at": clock.now(), **values}
-            session.execute(update(TaskRun).where(TaskRun.id == id).values(**changed))
-        return id
-
-    def state(self, id: str) -> str:
-        """A task's state."""
-        return self.site.row(id).state
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A broker and a database, nothing else."""
-    with running_site(tmp_path_factory.mktemp("cli")) as site:
-        yield site
-
-
-@pytest.fixture
-def laneway(
-    installed: Site, environment: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Shell]:
-    """The command in an installation without tasks; what it does to logging is undone."""
-    with installed.services.database.transaction() as session:
-        for table in (TaskRun, Alert):
-            session.execute(delete(table))
-    given = {name: value for name, value in installed.environment.items() if name in SETTINGS and value}
-    environment(**given)
-    monkeypatch.setattr(module, "celery_app", installed.app)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield Shell(installed, monkeypatch, capsys)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def test_the_help_names_every_command(laneway: Shell) -> None:
     ran = laneway.process("--help")
 
     assert (ran.code, ran.err) == (0, "")
-    for command in ("up", "down", "demo", "ingest", "stats", "status", "active", "cancel", "retry", "cleanup", "dead"):
+    for command in ("up", "down", "demo", "ingest", "stats", "status", "active", "cancel", "retry", "cleanup", "dead",
+                    "search", "attempts", "watch", "audit", "flush", "worker"):  # fmt: skip
         assert f" {command} " in ran.out
 
 
@@ -135,8 +43,8 @@ def test_the_status_of_a_task_is_shown_to_people_and_to_scripts(laneway: Shell) 
     assert (told.json()["task_id"], told.json()["status"]) == (id, "failed")
 
 
-@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("cancel",), ("retry",), ("dead", "show"),
-                                   ("dead", "requeue")])  # fmt: skip
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("cancel",), ("retry",), ("attempts",),
+                                   ("watch",), ("watch", "--json"), ("dead", "show")])  # fmt: skip
 def test_an_unknown_id_is_one_sentence_and_exit_code_1(laneway: Shell, words: tuple[str, ...]) -> None:
     ran = laneway(*words, "[/nobody]")
 
@@ -186,18 +94,22 @@ def test_a_set_of_dead_letters_is_queued_again(laneway: Shell) -> None:
     dead = [laneway.end(State.DEAD_LETTER) for _ in range(3)]
     ran = laneway("dead", "requeue", *dead[:2])
 
-    assert (ran.code, ran.out.splitlines()[-1]) == (0, "2 dead letters queued again.")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "2 of 2 dead letters queued again.")
     assert [laneway.state(id) for id in dead] == ["pending", "pending", "dead_letter"]
-    assert laneway("dead", "requeue", "--all").out.splitlines()[-1] == "1 dead letters queued again."
+    assert laneway("dead", "requeue", "--all").out.splitlines()[-1] == "1 of 1 dead letters queued again."
     assert laneway.state(dead[2]) == "pending"
 
 
-def test_only_dead_letters_are_queued_again_and_none_when_one_is_not(laneway: Shell) -> None:
+def test_what_is_no_dead_letter_is_named_and_the_others_are_queued_again(laneway: Shell) -> None:
     dead, done = laneway.end(State.DEAD_LETTER), laneway.end(State.COMPLETED)
-    ran = laneway("dead", "requeue", dead, done)
+    ran = laneway("dead", "requeue", dead, done, "[/nobody]")
 
-    assert (ran.code, ran.err) == (1, f"Task '{done}' is completed; it cannot be requeued: it is no dead letter.\n")
-    assert [laneway.state(dead), laneway.state(done)] == ["dead_letter", "completed"]
+    assert ran.code == 1
+    assert ran.out.splitlines() == [
+        "1 of 1 dead letters queued again.", f"{done}: Task '{done}' is completed: it is no dead letter.",
+        "[/nobody]: No task '[/nobody]' is known here.",
+    ]  # fmt: skip
+    assert [laneway.state(dead), laneway.state(done)] == ["pending", "completed"]
 
 
 @pytest.mark.parametrize("words", [("dead", "requeue"), ("dead", "requeue", "--all", "x"), ("frobnicate",), ("status",),
@@ -255,12 +167,16 @@ def test_a_database_that_cannot_be_used_is_one_sentence_and_exit_code_1(laneway:
     assert "pw-4721" not in ran.err
 
 
-def test_reading_and_cancelling_need_no_broker(laneway: Shell) -> None:
-    id = laneway.site.message("c-1")
+def test_reading_and_retrying_need_no_broker_and_cancelling_says_that_it_does(laneway: Shell) -> None:
+    id, failed = laneway.site.message("c-1"), laneway.end(State.FAILED)
     laneway.site.valkey.stop()
     try:
-        assert laneway("stats").code == laneway("status", id).code == laneway("cancel", id).code == 0
-        retried = laneway("retry", id)
+        assert laneway("stats").code == laneway("status", id).code == laneway("search").code == 0
+        cancelled, retried = laneway("cancel", id), laneway("retry", failed)
     finally:
         laneway.site.valkey.start()
-    assert (retried.code, laneway.state(id)) == (0, "pending"), "the steward will send it"
+    assert (cancelled.code, cancelled.out) == (1, "")
+    assert cancelled.err.splitlines()[-1].startswith("The broker cannot be reached")
+    assert "Traceback" not in cancelled.err
+    assert laneway.state(id) == "pending"
+    assert (retried.code, laneway.state(failed)) == (0, "pending"), "the steward will send it"

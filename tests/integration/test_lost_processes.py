@@ -1,131 +1,117 @@
-"""Attempts that ended without settling themselves: dead processes, kills from outside, tasks from another door."""
+"""Attempts on the engine that ended without concluding themselves: dead processes, kills from outside."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from app.core import catalog
-from app.core.errors import BrokerUnavailable, TimeLimitExceeded, WorkerLost
-from app.db.models import TaskRun
+from app.core.errors import TimeLimitExceeded, WorkerLost
 from app.schemas.task import State
-from app.services.executions import Raised
-from app.services.task_manager import adopted_row
+from app.services.outcomes import Attempt, Completed, Raised
 from laneway import State as Place
-from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.platform import Platform
 
-# --- processes that died, kills from outside, tasks from outside ---------------------------------------------
+PAYLOAD = {"url": "https://example.com/", "event": "e", "data": {}}
 
 
-def test_a_lost_process_is_settled_by_its_worker_and_its_task_is_sent_at_once(platform: Platform) -> None:
+def lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:
+    """The worker's main process concludes for a child that cannot."""
+    platform.executions.conclude_for(
+        attempt.task_id, attempt.queue, Raised(error), spec=catalog.CATALOG[attempt.name], how="lost",
+        worker=attempt.worker, lease=lease or str(attempt.lease),
+    )  # fmt: skip
+
+
+def test_a_lost_process_is_concluded_by_its_worker_and_its_task_goes_on_at_once(platform: Platform) -> None:
     id = platform.message()
-    delivery = platform.fetched()
-    platform.start(id, worker="worker-1")
-
-    platform.executions.settle_lost(id, WorkerLost("worker-1"), worker="worker-1")
+    lost(platform, platform.start(), WorkerLost("worker-1"))
 
     row = platform.row(id)
     assert (row.state, row.error_type) == ("scheduled", "WorkerLost")
-    platform.engine.ack([delivery])
+    platform.engine.ack([platform.deliveries[id]])
     assert platform.places() == {id: Place.READY}
 
 
 def test_a_process_that_is_lost_a_second_time_is_waited_for(platform: Platform) -> None:
     """It may be the task's own doing."""
-    id = platform.tasks.submit(catalog.SEND_WEBHOOK, {"url": "https://example.com/", "event": "e", "data": {}}).task_id
+    id = platform.tasks.submit(catalog.SEND_WEBHOOK, PAYLOAD).task_id
     delays = list[float]()
     for _ in range(2):
-        delivery = platform.fetched("webhooks")
-        platform.start(id, worker="worker-1")
-        platform.executions.settle_lost(id, TimeLimitExceeded(9), worker="worker-1")
-        platform.engine.ack([delivery])
+        lost(platform, platform.start("webhooks"), WorkerLost("worker-1"))
         row = platform.row(id)
         assert row.due_at is not None
         assert row.published_at is not None
         delays.append((row.due_at - row.published_at).total_seconds())
+        platform.engine.ack([platform.deliveries[id]])
 
     assert delays[0] == 0 < delays[1]
 
 
-@pytest.mark.parametrize("case", ["another worker", "finished", "unknown"])
-def test_a_lost_process_of_somebody_else_changes_nothing(platform: Platform, case: str) -> None:
-    run = platform.start(platform.chore(), worker="worker-1")
-    if case == "finished":
-        platform.end(run)
-    before = vars_of(platform.row(run.id))
+def test_a_task_over_its_time_limit_is_waited_for(platform: Platform) -> None:
+    id = platform.chore()
+    lost(platform, platform.start("maintenance"), TimeLimitExceeded(9))
 
-    worker = "worker-2" if case == "another worker" else "worker-1"
-    platform.executions.settle_lost("nobody" if case == "unknown" else run.id, WorkerLost(worker), worker=worker)
-
-    assert vars_of(platform.row(run.id)) == before
+    row = platform.row(id)
+    assert (row.state, row.error_type) == ("scheduled", "TimeLimitExceeded")
+    assert row.due_at is not None
+    assert row.published_at is not None
+    assert row.due_at > row.published_at
 
 
-def test_a_lost_process_of_a_cancelled_task_is_a_cancelled_task(platform: Platform) -> None:
-    run = platform.start(platform.chore(), worker="worker-1")
-    platform.tasks.cancel(run.id)
+def test_the_end_of_the_lease_carries_out_what_was_concluded(platform: Platform) -> None:
+    """The worker died as well, before the acknowledgement."""
+    id = platform.message()
+    lost(platform, platform.start(), WorkerLost("worker-1"))
+    platform.engine.renew([platform.deliveries[id]], lease_ms=0)
 
-    platform.executions.settle_lost(run.id, WorkerLost("worker-1"), worker="worker-1")
+    attempt = platform.start(worker="heir")
+    assert attempt.number == 2
+    platform.end(attempt, Completed({"n": 2}))
+    assert platform.row(id).result == {"n": 2}
 
-    assert platform.state(run.id) == State.CANCELLED
+
+def test_a_process_that_was_taken_over_meanwhile_has_no_say(platform: Platform) -> None:
+    id = platform.message()
+    old = platform.start()
+    platform.engine.renew([platform.deliveries[id]], lease_ms=0)
+    new = platform.start(worker="worker-2")
+
+    lost(platform, old, WorkerLost("worker-1"))
+
+    assert platform.state(id) == State.PROCESSING
+    assert platform.end(new)
+    assert platform.state(id) == State.COMPLETED
 
 
 def test_a_task_killed_from_outside_is_cancelled_and_its_key_goes_on(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    delivery = platform.fetched()
-    platform.start(first, worker="worker-1")
+    attempt = platform.start()
 
-    platform.executions.settle_terminated(first, worker="worker-1")
+    platform.executions.conclude_for(
+        first, "conversations", None, spec=catalog.PROCESS_MESSAGE, how="killed", worker="worker-1",
+        lease=str(attempt.lease),
+    )  # fmt: skip
 
     assert platform.state(first) == State.CANCELLED
-    platform.engine.ack([delivery])  # as Celery does with what was revoked
+    platform.engine.ack([platform.deliveries[first]])  # as Celery does with what was revoked
     assert platform.places() == {second: Place.READY}
 
 
-def test_a_task_killed_from_outside_at_another_worker_runs_on(platform: Platform) -> None:
-    run = platform.start(platform.message(), worker="worker-1")
+def test_a_delivered_task_that_was_revoked_or_came_too_late_before_it_began_is_over(platform: Platform) -> None:
+    for how, state in (("revoked", State.CANCELLED), ("expired", State.EXPIRED)):
+        id = platform.chore()
+        delivery = platform.fetched("maintenance")
 
-    platform.executions.settle_terminated(run.id, worker="worker-2")
+        platform.executions.conclude_for(
+            id, "maintenance", None, spec=catalog.CLEANUP, how=how, worker="worker-1", lease=str(delivery.lease)
+        )
+        platform.engine.ack([delivery])
 
-    assert platform.end(run) is State.COMPLETED
-
-
-def test_a_waiting_task_revoked_from_outside_is_cancelled_and_not_run(platform: Platform) -> None:
-    first, second = platform.message(), platform.message()
-
-    platform.executions.settle_terminated(first, worker="worker-1")
-
-    assert platform.state(first) == State.CANCELLED
-    assert [platform.work(), platform.work()] == [None, second]
+        assert platform.state(id) == state
+        assert platform.row(id).attempts == 0
 
 
-def test_a_task_from_another_door_is_adopted_once(platform: Platform) -> None:
-    values = adopted_row(catalog.CLEANUP, {}, "from-beat", platform.settings.tasks)
-    assert not platform.executions.known("from-beat")
+def test_what_is_not_delivered_is_not_concluded(platform: Platform) -> None:
+    id = platform.chore()
 
-    platform.executions.adopt(values)
-    platform.executions.adopt(values)
+    platform.executions.conclude_for(id, "maintenance", None, spec=catalog.CLEANUP, how="revoked", worker="worker-1")
 
-    assert platform.executions.known("from-beat")
-    assert [row.id for row in platform.rows()] == ["from-beat"]
-    assert platform.end(platform.start("from-beat")) is State.COMPLETED
-
-
-def test_an_outcome_stands_even_if_the_broker_is_away(platform: Platform, movable_clock: MovableClock) -> None:
-    done, failed = (platform.start(platform.message(f"c-{number}")) for number in range(2))
-    platform.valkey.stop()
-    with pytest.raises(BrokerUnavailable):
-        platform.broker.ping()
-
-    assert platform.end(done) is State.COMPLETED
-    assert platform.end(failed, Raised(OSError("away"))) is State.SCHEDULED
-
-    platform.valkey.start()
-    platform.lose("conversations")
-    movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
-    assert list(platform.places()) == [failed.id]
-
-
-def vars_of(row: TaskRun) -> dict[str, Any]:
-    return {name: value for name, value in vars(row).items() if not name.startswith("_")}
+    assert platform.state(id) == State.PENDING

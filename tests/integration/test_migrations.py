@@ -7,17 +7,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Insert, MetaData, Table, insert, inspect, text
+from sqlalchemy import Column, Insert, MetaData, Table, insert, inspect, select, text
 
 from app.core.catalog import PROCESS_MESSAGE
 from app.db.fulltext import is_index_object
 from app.db.migrate import alembic_config, upgrade
-from app.db.models import Base, UtcDateTime
+from app.db.models import Base, TaskRun, TaskTag, UtcDateTime
 from app.db.session import Database
 from app.schemas.task import State
 from laneway import State as Place
@@ -100,7 +101,7 @@ def test_a_database_of_the_first_version_is_upgraded_and_its_tasks_go_on(
     with celery_on(settings) as app:
         platform = make_platform(settings, app, first_version, valkey=redis_urls.valkey)
         assert platform.steward().reconcile() == 4
-        assert platform.state("runs") == State.SCHEDULED, "its worker is gone"
+        assert platform.state("runs") == State.PENDING, "its worker is gone"
         assert platform.places() == {"runs": Place.READY, "waits": Place.HELD, "next": Place.HELD,
                                      "later": Place.HELD}  # fmt: skip
         assert [platform.work() for _ in range(4)] == ["runs", "waits", "next", None]
@@ -127,6 +128,29 @@ def test_a_downgrade_gives_back_leases_and_one_running_task_a_key(first_version:
     assert LEASE not in _columns(first_version)
 
 
+# --- 0003: attempts, events, steps and tags ------------------------------------------------------------------
+
+
+def test_a_downgrade_keeps_tasks_in_states_that_the_version_before_knows(database: Database) -> None:
+    with database.transaction() as session:
+        for id, state in (("late", "expired"), ("done", "completed"), ("dead", "dead_letter")):
+            session.execute(_insert(id, state, into=TaskRun.__table__))
+            session.add(TaskTag(task_id=id, tag="t"))
+
+    _bring(database, "0002")
+
+    assert _states(database) == {"late": "cancelled", "done": "completed", "dead": "dead_letter"}
+    assert not {"task_tags", "task_attempts", "task_events", "task_steps"} & set(
+        inspect(database.engine).get_table_names()
+    )
+    upgrade(database.url.render_as_string(hide_password=False))
+    with database.reading() as session:
+        found = session.scalars(select(TaskRun).order_by(TaskRun.seq)).all()
+        assert [(run.id, run.attempts_before, run.tags, run.options, run.raw) for run in found] == [
+            (id, 0, [], {}, None) for id in ("late", "done", "dead")
+        ]  # fmt: skip
+
+
 def _bring(database: Database, revision: str) -> None:
     """Down to a revision."""
     with database.transaction() as session:
@@ -135,15 +159,15 @@ def _bring(database: Database, revision: str) -> None:
         command.downgrade(config, revision)
 
 
-def _insert(id: str, state: str, **more: object) -> Insert:
-    """A row as the first version wrote it."""
+def _insert(id: str, state: str, *, into: Any = None, **more: object) -> Insert:
+    """A row as the first version wrote it, or into the table of today."""
     values = {
         "id": id, "name": PROCESS_MESSAGE.name, "queue": PROCESS_MESSAGE.queue, "priority": 1,
         "key": "conversation_id:c", "payload": {"conversation_id": "c", "text": id}, "fingerprint": "", "state": state,
         "progress": 0, "attempts": 0, "max_retries": 3, "cancel_requested": False, "accepted_at": LONG_AGO,
         "published_at": LONG_AGO, **more,
     }  # fmt: skip
-    return insert(_FIRST_VERSION).values(**values)
+    return insert(_FIRST_VERSION if into is None else into).values(**values)
 
 
 _FIRST_VERSION = Table(

@@ -5,41 +5,37 @@ from __future__ import annotations
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from threading import Event
+from time import monotonic
 
 import pytest
 
 from app.core import catalog
 from app.core.catalog import TaskSpec
-from app.core.errors import WorkerLost
+from app.core.errors import PermanentError, WorkerLost
 from app.core.queues import Priority
-from app.core.retry import RetryPolicy
-from app.db.models import TaskRun
 from app.schemas.task import Payload, State
-from app.services.executions import Completed, Outcome, Raised, Stopped
+from app.services.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway import Delivery
 from laneway import State as Place
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until
 
-AT_ONCE = RetryPolicy(max_retries=3, delay=0, delay_max=0)
-NEVER = RetryPolicy(max_retries=0, delay=0, delay_max=0)
-SOON, LATE = RetryPolicy(3, 0, 0, schedule=(0.3,)), RetryPolicy(3, 0, 0, schedule=(600,))
+SOON, LATE = (0.3,), (600.0,)
 AWAY = Raised(OSError("away"))
 
 
 def test_a_task_is_held_while_the_one_before_runs(platform: Platform) -> None:
     first, second, third = (platform.message() for _ in range(3))
-    delivery = platform.fetched()
-    run = platform.start(first)
+    attempt = platform.start()
 
     assert platform.places() == {first: Place.LEASED, second: Place.HELD, third: Place.HELD}
     assert platform.fetch() is None
     assert platform.tasks.status(third).waiting_for == f"an earlier task of conversation_id:c-1 (task {first})"
 
-    platform.end(run)
-    platform.engine.ack([delivery])
+    platform.end(attempt, ack=False)
+    assert platform.places()[second] is Place.HELD, "until the acknowledgement it is not over"
+    platform.engine.ack([platform.deliveries[first]])
     assert platform.places() == {second: Place.READY, third: Place.HELD}
 
 
@@ -70,16 +66,25 @@ def test_tasks_without_a_key_do_not_wait_for_each_other(platform: Platform) -> N
 
 
 @pytest.mark.parametrize(
-    "outcome", [Completed({}), Raised(ValueError("wrong")), AWAY, Stopped()],
-    ids=["completed", "failed", "dead letter", "cancelled"],
+    "outcome", [Completed({}), Raised(ValueError("wrong")), Raised(PermanentError("no")), Stopped()],
+    ids=["completed", "failed", "refused", "cancelled"],
 )  # fmt: skip
 def test_the_next_one_goes_when_the_head_is_over(platform: Platform, outcome: Outcome) -> None:
     first, second, third = (platform.message() for _ in range(3))
 
-    assert platform.work(outcome=outcome, policy=NEVER) == first
+    assert platform.work(outcome=outcome) == first
 
     assert platform.places() == {second: Place.READY, third: Place.HELD}
     assert [platform.work(), platform.work(), platform.work()] == [second, third, None]
+
+
+def test_the_next_one_goes_when_the_head_is_a_dead_letter(platform: Platform) -> None:
+    first, second = platform.message(), platform.message()
+    for _ in range(platform.settings.tasks.max_retries + 1):
+        assert platform.work(outcome=AWAY, schedule=(0.0,)) == first
+
+    assert platform.state(first) == State.DEAD_LETTER
+    assert platform.work() == second
 
 
 @pytest.mark.parametrize("head", [Place.READY, Place.SCHEDULED, Place.HELD])
@@ -99,7 +104,7 @@ def test_the_next_one_goes_when_a_waiting_one_before_it_is_cancelled(platform: P
 def test_the_others_are_held_while_the_head_waits_for_its_retry(platform: Platform) -> None:
     first, second, third = (platform.message() for _ in range(3))
 
-    assert platform.work(outcome=AWAY, policy=LATE) == first
+    assert platform.work(outcome=AWAY, schedule=LATE) == first
 
     assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD, third: Place.HELD}
     (retry,) = platform.messages(place=Place.SCHEDULED)
@@ -110,7 +115,7 @@ def test_the_others_are_held_while_the_head_waits_for_its_retry(platform: Platfo
 
 def test_a_retry_runs_when_it_is_due_and_before_those_behind_it(platform: Platform) -> None:
     ids = [platform.message() for _ in range(3)]
-    platform.work(outcome=AWAY, policy=SOON)
+    platform.work(outcome=AWAY, schedule=SOON)
     assert platform.work() is None, "it is not due"
 
     assert wait_until(platform.work, seconds=5) == ids[0]
@@ -119,21 +124,29 @@ def test_a_retry_runs_when_it_is_due_and_before_those_behind_it(platform: Platfo
     assert [platform.row(id).attempts for id in ids] == [2, 1, 1]
 
 
-def test_the_retry_is_at_the_head_already_while_its_first_message_is_still_unacknowledged(platform: Platform) -> None:
-    """A crash between the settlement and the acknowledgement must not let the next one by."""
+@pytest.mark.parametrize("end", ["acknowledged", "lost"])
+def test_a_retry_keeps_its_place_however_its_delivery_ends(platform: Platform, end: str) -> None:
+    """A crash between the conclusion and the acknowledgement must not let the next one by."""
     first, second = platform.message(), platform.message()
     delivery = platform.fetched()
+    attempt = platform.begun(delivery)
+    assert isinstance(attempt, Attempt)
+    platform.executions.conclude(attempt, platform.executions.rule.decide(attempt, AWAY, schedule=LATE))
+    assert platform.places() == {first: Place.LEASED, second: Place.HELD}
 
-    platform.end(platform.start(first), AWAY, policy=LATE)
+    if end == "acknowledged":
+        platform.engine.ack([delivery])
+    else:
+        platform.engine.renew([delivery], lease_ms=0)
+        assert platform.fetch() is None
 
-    assert [found.stored.message.task_id for found in platform.messages(place=Place.HELD)] == [first, second]
-    platform.engine.ack([delivery])
     assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
+    assert platform.state(first) == State.SCHEDULED
 
 
 def test_a_cancelled_retry_lets_the_next_one_go(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
-    platform.work(outcome=AWAY, policy=LATE)
+    platform.work(outcome=AWAY, schedule=LATE)
 
     platform.tasks.cancel(first)
 
@@ -158,29 +171,30 @@ def test_a_task_that_is_retried_by_hand_goes_to_the_end_of_its_key(platform: Pla
 
 def test_the_message_of_a_dead_worker_is_delivered_again_before_those_behind_it(platform: Platform) -> None:
     ids = [platform.message() for _ in range(3)]
-    platform.fetched(lease=0.1)
-    platform.start(ids[0], worker="dead")
+    platform.begun(platform.fetched(lease=0.1), worker="dead")
     assert platform.fetch() is None
 
     again = wait_until(platform.fetch, seconds=5)
 
     assert again is not None
     assert (task_id_of(again), again.deliveries) == (ids[0], 2)
-    run = platform.start(ids[0], worker="heir")
-    assert (run.attempts, platform.fetch()) == (2, None)
-    platform.end(run)
-    platform.engine.ack([again])
+    attempt = platform.begun(again, worker="heir")
+    assert isinstance(attempt, Attempt)
+    assert (attempt.number, platform.fetch()) == (2, None)
+    platform.end(attempt)
     assert [platform.work(), platform.work()] == ids[1:]
 
 
 def test_a_task_that_lost_its_process_is_run_again_before_those_behind_it(platform: Platform) -> None:
-    """The worker's main process settles it, and acknowledges the message."""
+    """The worker's main process concludes it, and acknowledges the message."""
     ids = [platform.message() for _ in range(3)]
-    delivery = platform.fetched()
-    platform.start(ids[0], worker="worker-1")
+    attempt = platform.start()
 
-    platform.executions.settle_lost(ids[0], WorkerLost("worker-1"), worker="worker-1")
-    platform.engine.ack([delivery])
+    platform.executions.conclude_for(
+        ids[0], "conversations", Raised(WorkerLost("worker-1")), spec=catalog.PROCESS_MESSAGE, how="lost",
+        worker="worker-1", lease=str(attempt.lease),
+    )  # fmt: skip
+    platform.engine.ack([platform.deliveries[ids[0]]])
 
     assert [platform.work() for _ in range(3)] == ids
 
@@ -188,7 +202,8 @@ def test_a_task_that_lost_its_process_is_run_again_before_those_behind_it(platfo
 def test_a_key_goes_on_when_its_heads_workers_died_for_good(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     for number in range(platform.settings.tasks.max_retries + 1):
-        platform.start(first, worker=f"victim-{number}")
+        platform.start(worker=f"victim-{number}")
+        platform.engine.renew([platform.deliveries[first]], lease_ms=0)
 
     assert platform.work(worker="survivor") is None, "too many were lost: it is not run again"
 
@@ -220,7 +235,7 @@ def test_long_and_foreign_keys_are_told_apart(platform: Platform, keys: tuple[st
 
 def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform, movable_clock: MovableClock) -> None:
     ids = [about(platform, "\u65e5" * 150) for _ in range(2)]
-    platform.work(outcome=AWAY, policy=LATE)
+    platform.work(outcome=AWAY, schedule=LATE)
     assert platform.places() == {ids[0]: Place.SCHEDULED, ids[1]: Place.HELD}
 
     platform.lose("conversations")
@@ -264,6 +279,7 @@ def test_many_workers_keep_the_order_of_every_key_through_failures_and_losses(pl
         for future in done:
             future.result()
 
+    platform.history.catch_up()
     assert {row.state for row in platform.rows()} == {"completed"}
     began = sorted(itertools.chain.from_iterable(worker.began for worker in workers))
     assert sum(worker.deaths for worker in workers) > 3, "the test did not meet what it is about"
@@ -279,34 +295,30 @@ class RandomWorker:
 
     def __init__(self, platform: Platform, name: str, left: set[str]) -> None:
         self.platform, self.name, self.left = platform, name, left
-        self.began: list[tuple[datetime, str | None, str]] = []
+        self.began: list[tuple[float, str | None, str]] = []
         self.deaths = 0
         self.dice, self.pause = random.Random(name), Event()
 
     def work(self) -> None:
-        self.platform.alive(self.name)
         while self.left:
             dies = self.deaths < 3 and self.dice.random() < 0.2
             delivery = self.platform.fetch(lease=0.2 if dies else 30)
             if delivery is None:
                 self.pause.wait(0.01)
                 continue
-            run = self.platform.executions.claim(task_id_of(delivery), worker=self.name)
-            if isinstance(run, TaskRun):
-                self.ran(run, delivery, dies=dies)
-            elif run.busy:
-                self.platform.engine.release([delivery], delay_ms=20, counted=False)
-            else:
-                self.platform.engine.ack([delivery])
+            at = monotonic()
+            attempt = self.platform.begun(delivery, worker=self.name)
+            if isinstance(attempt, Attempt):
+                self.began.append((at, delivery.stored.message.key, attempt.task_id))
+                self.ran(attempt, delivery, dies=dies)
 
-    def ran(self, run: TaskRun, delivery: Delivery, *, dies: bool) -> None:
-        assert run.started_at is not None
-        self.began.append((run.started_at, run.key, run.id))
-        if dies and run.attempts <= 2:
+    def ran(self, attempt: Attempt, delivery: Delivery, *, dies: bool) -> None:
+        if dies and attempt.number <= 2:
             self.deaths += 1
-            self.platform.alive(self.name)  # its supervisor starts it anew, under its name
             return
-        fails = run.attempts <= 2 and self.dice.random() < 0.3
-        if self.platform.end(run, AWAY if fails else None, policy=RetryPolicy(9, 0, 0)) is State.COMPLETED:
-            self.left.discard(run.id)
+        fails = attempt.number <= 2 and self.dice.random() < 0.3
+        attempt.max_retries = 9
+        ruling = self.platform.executions.rule.decide(attempt, AWAY if fails else Completed({}), schedule=(0.0,))
+        if self.platform.executions.conclude(attempt, ruling) and ruling.state is State.COMPLETED:
+            self.left.discard(attempt.task_id)
         self.platform.engine.ack([delivery])

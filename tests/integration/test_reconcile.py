@@ -12,25 +12,25 @@ from typing import Any
 
 import pytest
 
-from app.core import catalog
-from app.core.errors import BrokerUnavailable, Undeliverable
-from app.core.retry import RetryPolicy
+from app.core import catalog, clock
+from app.core.errors import BrokerUnavailable
 from app.db.models import TaskRun
-from app.db.repositories import task_runs
+from app.db.repositories import history as stories
 from app.db.session import Database
 from app.schemas.task import State
 from app.services import steward as steward_module
-from app.services.executions import Raised
+from app.services.messages import adopted_row
+from app.services.outcomes import Attempt, Raised
 from app.services.steward import MISSING_AFTER, Steward
-from app.services.task_manager import adopted_row
+from app.services.submission import Wish
 from laneway import Limits
 from laneway import State as Place
+from tests.fixtures.executing import stock_desk
 from tests.fixtures.platform import (
     Environment,
     MovableClock,
     Platform,
     celery_on,
-    make_platform,
     settings_for,
     task_id_of,
 )
@@ -92,7 +92,8 @@ def test_a_lost_message_that_was_due_meanwhile_is_sent_at_once(platform: Platfor
 
 def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.message()
-    platform.work(outcome=Raised(OSError("away")), policy=RetryPolicy(3, 0, 0, schedule=(30,)))
+    platform.work(outcome=Raised(OSError("away")), schedule=(30,))
+    platform.history.catch_up()
     platform.lose("conversations")
     movable_clock.forward(LATER)
 
@@ -100,51 +101,52 @@ def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableCl
     assert platform.places() == {id: Place.SCHEDULED}
 
 
-def test_a_running_task_without_a_message_is_taken_over_and_sent(platform: Platform, looked_at_soon: None) -> None:
-    id = platform.chore()
-    platform.start(id, worker="dead-worker")
-    platform.lose(MAINTENANCE)
-
-    assert platform.steward().reconcile() == 1
-
-    row = platform.row(id)
-    assert (row.state, row.error_type, row.attempts) == ("scheduled", "WorkerLost", 1)
-    assert "dead-worker" in (row.error or "")
-    assert platform.places(MAINTENANCE) == {id: Place.READY}, "at once"
-    assert platform.work(MAINTENANCE) == id
-    assert platform.row(id).attempts == 2
-
-
-def test_a_running_task_without_a_message_that_had_its_tries_is_a_dead_letter(
+def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
     platform: Platform, looked_at_soon: None
 ) -> None:
     id = platform.chore()
-    for number in range(platform.settings.tasks.max_retries + 1):
-        platform.start(id, worker=f"victim-{number}")
+    old = platform.start(MAINTENANCE, worker="dead-worker")
+    platform.history.catch_up()
     platform.lose(MAINTENANCE)
+    platform.broker._bounded.clear()  # pyright: ignore[reportPrivateUsage]
 
     assert platform.steward().reconcile() == 1
 
-    assert (platform.state(id), platform.row(id).error_type) == (State.DEAD_LETTER, "WorkerLost")
-    assert platform.places(MAINTENANCE) == {}
+    assert platform.state(id) == State.PENDING
+    assert outcomes(platform, id) == [(1, "lost")]
+    assert platform.places(MAINTENANCE) == {id: Place.READY}, "at once"
+    assert platform.executions.asked_to_stop([old]) == [None], "its worker has no say any more"
+    assert platform.work(MAINTENANCE) == id
+    assert platform.state(id) == State.COMPLETED
+    assert outcomes(platform, id) == [(1, "lost"), (2, "completed")]
 
 
 def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
     platform: Platform, looked_at_soon: None
 ) -> None:
-    id = platform.start(platform.chore()).id
+    id = platform.chore()
+    platform.start(MAINTENANCE)
     platform.tasks.cancel(id)
     platform.lose(MAINTENANCE)
 
-    platform.steward().reconcile()
+    assert platform.steward().reconcile() == 1
 
     assert platform.state(id) == State.CANCELLED
+    assert outcomes(platform, id) == [(1, "cancelled")]
     assert platform.places(MAINTENANCE) == {}
+
+
+def outcomes(platform: Platform, id: str) -> list[tuple[int, str | None]]:
+    """Number and outcome of each attempt."""
+    platform.history.catch_up()
+    with platform.database.reading() as session:
+        return [(one.number, one.outcome) for one in stories.attempts(session, id)]
 
 
 def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_at_soon: None) -> None:
     ids = [platform.message("c-1", text=str(number)) for number in range(5)]
-    platform.start(ids[0], worker="dead-worker")
+    platform.start(worker="dead-worker")
+    platform.history.catch_up()
     platform.lose("conversations")
 
     assert platform.steward().reconcile() == 5
@@ -153,31 +155,44 @@ def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_
 
 
 def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soon: None) -> None:
+    over = platform.brought_to(State.COMPLETED, conversation="c-5")
     running, prefetched = platform.message("c-1"), platform.message("c-2")
     leased = [platform.fetched(), platform.fetched()]
-    platform.start(running, worker="worker-1")
+    platform.begun(leased[0])
     ready, scheduled = platform.message("c-3"), platform.message("c-4", delay=60)
     behind = [platform.message(f"c-{number}") for number in (1, 2, 3, 4)]
-    over = platform.brought_to(State.COMPLETED, conversation="c-5")
+    platform.history.catch_up()
     before = [vars_of(row) for row in platform.rows()]
     there = {running: Place.LEASED, prefetched: Place.LEASED, ready: Place.READY, scheduled: Place.SCHEDULED,
-             **dict.fromkeys(behind, Place.HELD), over: Place.READY}  # fmt: skip
+             **dict.fromkeys(behind, Place.HELD)}  # fmt: skip
     assert platform.places() == there
 
     assert [platform.steward().reconcile() for _ in range(2)] == [0, 0]
 
     assert platform.places() == there
+    assert over in [row["id"] for row in before]
     assert [vars_of(row) for row in platform.rows()] == before
     assert [task_id_of(delivery) for delivery in leased] == [running, prefetched]
 
 
+def test_what_ended_but_is_not_recorded_yet_is_not_sent_again(platform: Platform, looked_at_soon: None) -> None:
+    id = platform.chore()
+    platform.work(MAINTENANCE)
+    assert [row.state for row in platform.rows()] == ["pending"], "as far as the rows know"
+
+    assert platform.steward().reconcile() == 0
+
+    assert (platform.state(id), platform.places(MAINTENANCE)) == (State.COMPLETED, {})
+
+
 def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: None) -> None:
-    ids = [platform.chore() for _ in range(5)]
-    taken = platform.take(MAINTENANCE)
+    lost, *ids = [platform.message(f"c-{number}") for number in range(3)]
+    platform.lose("conversations")
+    for id in ids:
+        platform.broker.publish(platform.row(id))
 
     assert platform.steward().reconcile() == 1
-    assert platform.sent(MAINTENANCE) == [*ids[1:], ids[0]]
-    assert taken == ids[0]
+    assert platform.sent() == [*ids, lost]
 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED, State.DEAD_LETTER])
@@ -194,10 +209,14 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
     id = platform.chore()
     seen = platform.row(id)
     platform.lose(MAINTENANCE)
+    platform.broker._bounded.clear()  # pyright: ignore[reportPrivateUsage]
     if meanwhile == "cancelled":
         platform.tasks.cancel(id)
     elif meanwhile == "claimed":
-        platform.start(id)
+        platform.broker.prepare()
+        platform.broker.publish(seen)
+        assert isinstance(platform.begin(MAINTENANCE), Attempt)
+        platform.history.catch_up()
     else:
         assert platform.tasks.send(platform.row(id))
 
@@ -206,15 +225,18 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
 
 
 def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
+    running = [platform.chore() for _ in range(10)]
+    for _ in running:
+        platform.start(MAINTENANCE)
     lost = [platform.chore() for _ in range(10)]
-    running = [platform.start(platform.chore()).id for _ in range(10)]
+    platform.history.catch_up()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
 
     assert sum(at_once(platform, Steward.reconcile)) == len(lost) + len(running)
 
     assert platform.places(MAINTENANCE) == dict.fromkeys([*lost, *running], Place.READY)
-    assert {platform.row(id).attempts for id in running} == {1}
+    assert {str(outcomes(platform, id)) for id in running} == {"[(1, 'lost')]"}
 
 
 def test_a_page_that_was_mended_is_followed_by_the_next(
@@ -242,11 +264,10 @@ def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
 
 @pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
 def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platform, movable_clock: MovableClock) -> None:
-    rows = [adopted_row(catalog.CLEANUP, {}, f"chore-{number}", platform.settings.tasks) for number in range(1500)]
+    ids = [f"chore-{number}" for number in range(1500)]
     with platform.database.transaction() as session:
-        for row in rows:
-            task_runs.add(session, **row)
-    ids = [row["id"] for row in rows]
+        session.add_all([adopted_row(id, catalog.CLEANUP.name, {}, queue=MAINTENANCE, at=clock.now(), priority=1)
+                         for id in ids])  # fmt: skip
     movable_clock.forward(LATER)
 
     assert platform.steward().reconcile() == 1500
@@ -282,36 +303,67 @@ def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_
     assert platform.places(MAINTENANCE) == {id: Place.READY}
 
 
+def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    wish = Wish(unique="once")
+    first = platform.tasks.submit(catalog.CLEANUP, {}, wish=wish).task_id
+    second = platform.chore()
+    platform.lose(MAINTENANCE)
+    other = platform.tasks.submit(catalog.CLEANUP, {}, wish=wish).task_id
+
+    assert platform.steward().reconcile() == 1
+    assert sorted(platform.places(MAINTENANCE)) == sorted([second, other])
+    assert first not in platform.places(MAINTENANCE)
+
+
+def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    platform.message()
+    chore = platform.chore()
+    platform.history.catch_up()
+    platform.lose("conversations", MAINTENANCE)
+    platform.broker.prepare()
+    platform.engine.journal("conversations", 0)
+
+    assert platform.steward().reconcile() == 1
+    assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])
+
+
 def test_without_the_engine_nothing_is_compared(
     environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
 ) -> None:
     config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
-        platform = make_platform(config, app, sqlite_database, valkey=redis_urls.valkey)
-        running = platform.start(platform.chore())
+        desk = stock_desk(config, app, sqlite_database)
+        attempt = desk.begin(desk.chore())
+        assert isinstance(attempt, Attempt)
+        steward = Steward(desk.database, desk.broker, desk.tasks, desk.history, name="w", queues=[MAINTENANCE],
+                          lease_seconds=15)  # fmt: skip
 
-        assert platform.steward().reconcile() == 0
-        assert platform.end(running) is State.COMPLETED
+        assert (steward.reconcile(), steward.record()) == (0, 0)
+        assert desk.end(attempt)
 
 
 # --- messages that the broker gave up -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_the_task_of_a_message_that_the_broker_buried_is_a_dead_letter_with_the_reason(
+def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
     platform: Platform, looked_at_soon: None, running: bool
 ) -> None:
     first, second = platform.message(), platform.message()
+    delivery = platform.fetched()
     if running:
-        platform.start(first)
-    platform.engine.bury([platform.fetched()], reason="malformed", error="no such codec")
+        platform.begun(delivery)
+    platform.engine.bury([delivery], reason="malformed", error="no such codec")
 
-    assert platform.steward().reconcile() == 1
+    assert platform.steward().reconcile() == 0
 
     row = platform.row(first)
     assert (row.state, row.error_type) == ("dead_letter", "Undeliverable")
-    assert row.error == "The broker made a dead letter of it: malformed (no such codec)"
-    assert row.finished_at is not None
+    assert row.error == "malformed: no such codec"
     assert platform.steward().reconcile() == 0
     assert platform.work() == second, "its key went on"
 
@@ -322,9 +374,9 @@ def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliver
     id = platform.chore()
     for _ in range(5):
         wait_until(lambda: platform.fetch(MAINTENANCE, lease=0.001), seconds=5)
-    wait_until(lambda: platform.fetch(MAINTENANCE) is None and platform.steward().reconcile(), seconds=5)
+    wait_until(lambda: platform.fetch(MAINTENANCE) is None and platform.state(id) == State.DEAD_LETTER, seconds=5)
 
-    assert (platform.state(id), platform.row(id).attempts) == (State.DEAD_LETTER, 0)
+    assert platform.row(id).attempts == 0
     assert "poison" in (platform.row(id).error or "")
 
 
@@ -338,19 +390,11 @@ def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
 
     platform.tasks.retry(id)
 
-    assert platform.executions.bury(seen, Undeliverable("rejected", "")) is False, "a steward that looked before"
+    assert platform.tasks.send(seen) is False, "a steward that looked before"
     assert steward.reconcile() == 0
     assert platform.places(MAINTENANCE) == {id: Place.READY}
     assert platform.work(MAINTENANCE) == id
     assert platform.state(id) == State.COMPLETED
-
-
-def test_several_stewards_bury_a_task_once(platform: Platform, looked_at_soon: None) -> None:
-    ids = [platform.chore() for _ in range(5)]
-    platform.engine.bury([platform.fetched(MAINTENANCE) for _ in ids], reason="rejected")
-
-    assert sum(at_once(platform, Steward.reconcile)) == len(ids)
-    assert {platform.state(id) for id in ids} == {State.DEAD_LETTER}
 
 
 def vars_of(row: TaskRun) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_contents_go_from_tasks_whose_status_expired_but_not_from_failures(
     for state in ("completed", "cancelled", "expired"):
         assert kept[expired[state].id] == ({}, None, None), state
     assert kept[expired["failed"].id] == kept[expired["dead_letter"].id] == kept[fresh.id] == full
-    assert nulls == 3
+    assert nulls == 4
     assert retention.sweep(now=NOW)["task_contents"] == 0
 
 
@@ -266,7 +266,7 @@ def test_steps_and_tracebacks_of_attempts_are_contents_too(database: Database, r
     assert retention.sweep(now=NOW)["task_contents"] == 0
     assert ids(database, TaskStep.task_id) == {failed.id, fresh.id}
     with database.reading() as session:
-        traces = dict(session.execute(select(TaskAttempt.task_id, TaskAttempt.traceback)).tuples().all())
+        traces = {row[0]: row[1] for row in session.execute(select(TaskAttempt.task_id, TaskAttempt.traceback))}
     assert traces == {done.id: None, failed.id: "private", fresh.id: "private"}
 
 

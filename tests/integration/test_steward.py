@@ -12,16 +12,12 @@ from app.core import catalog, clock
 from app.db.repositories import webhooks
 from app.schemas.task import State
 from app.services import steward as steward_module
-from app.services.executions import ALIVE_SHARE
-from app.services.steward import MISSING_AFTER, Steward
-from tests.fixtures.platform import (
-    Platform,
-)
+from app.services.steward import Steward
+from app.services.stock_executions import ALIVE_SHARE
+from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 
 MAINTENANCE = "maintenance"
-LATER = MISSING_AFTER.total_seconds() + 1
-"""Seconds after which what was sent must be in the broker."""
 
 
 @pytest.fixture
@@ -73,23 +69,28 @@ def test_one_delivery_that_cannot_be_queued_does_not_stop_the_others(platform: P
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A steward that looks many times a second."""
-    for name in ("TICK", "COMPARE_EVERY", "QUEUE_EVERY"):
+    for name in ("TICK", "COMPARE_EVERY", "QUEUE_EVERY", "PREPARE_EVERY"):
         monkeypatch.setattr(steward_module, name, 0.02)
     monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=0.3))
 
 
 def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) -> None:
-    lost, dead = platform.chore(), platform.start(platform.chore()).id
+    lost, dead = platform.chore(), platform.chore()
+    platform.start(MAINTENANCE)
+    platform.history.catch_up()
     platform.lose(MAINTENANCE)
-    buried = platform.message()
+    platform.broker.prepare()
+    buried, done = platform.message("c-1"), platform.message("c-2")
     platform.engine.bury([platform.fetched()], reason="rejected")
+    assert platform.work() == done
     with platform.database.transaction() as session:
         webhooks.store(session, "shop:1", source="shop", body={"event": "x"}, now=clock.now())
     steward = platform.steward("w1")
     steward.start()
     try:
         wait_until(lambda: sorted(platform.sent(MAINTENANCE)) == sorted([lost, dead]), seconds=10)
-        wait_until(lambda: platform.state(buried) == State.DEAD_LETTER, seconds=10)
+        wait_until(lambda: recorded(platform, buried) == State.DEAD_LETTER, seconds=10)
+        wait_until(lambda: recorded(platform, done) == State.COMPLETED, seconds=10)
         wait_until(lambda: platform.sent("webhooks") == ["shop:1"], seconds=10)
         assert platform.tasks.live_workers() == 1
     finally:
@@ -97,6 +98,22 @@ def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) ->
 
     assert not steward.is_alive()
     assert platform.tasks.live_workers() == 0
+
+
+def recorded(platform: Platform, id: str) -> State:
+    """What the row says, without looking into the journal."""
+    return next(State(row.state) for row in platform.rows() if row.id == id)
+
+
+def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, hasty: None) -> None:
+    platform.chore()
+    platform.lose(MAINTENANCE)
+    steward = platform.steward("w1")
+    steward.start()
+    try:
+        wait_until(lambda: "journal" in platform.engine.stats([MAINTENANCE])[0].limits, seconds=10)
+    finally:
+        steward.stop()
 
 
 def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
@@ -110,7 +127,7 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
 
     monkeypatch.setattr(Steward, "report", noted)
     monkeypatch.setattr(steward_module, "TICK", 0.01)
-    steward = Steward(platform.database, platform.broker, platform.tasks, platform.executions, name="w1",
+    steward = Steward(platform.database, platform.broker, platform.tasks, platform.history, name="w1",
                       queues=[MAINTENANCE], lease_seconds=1)  # fmt: skip
     steward.start()
     try:

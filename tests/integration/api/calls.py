@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from celery import Celery
 from pydantic import SecretStr
 from sqlalchemy import Select, func, select, update
 from starlette.testclient import TestClient
@@ -39,6 +40,7 @@ class Api:
 
     http: TestClient
     services: Services
+    app: Celery
 
     @property
     def database(self) -> Database:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from celery._state import get_current_app
 from psycopg import sql
 from starlette.testclient import TestClient
 
@@ -35,11 +34,12 @@ def make_api(
             given = {name: value for name, value in CONFIGURED.items() if name not in without}
             given |= {"REPLY_TIMEOUT_SECONDS": str(SHORT_REPLY_TIMEOUT), "MAX_BODY_BYTES": str(MAX_BODY)}
             settings = settings_for(environment, database, redis_urls, folder=tmp_path, **{**given, **more})
-            services = Services(settings, stack.enter_context(celery_on(settings)))
+            celery = stack.enter_context(celery_on(settings))
+            services = Services(settings, celery)
             services.database = database
             app = create_app(settings)
             app.state.services = services
-            return Api(TestClient(app, raise_server_exceptions=False), services)
+            return Api(TestClient(app, raise_server_exceptions=False), services, celery)
 
         yield make
 
@@ -53,7 +53,7 @@ def api(make_api: MakeApi) -> Api:
 @pytest.fixture
 def platform(api: Api, valkey: RunningValkey) -> Platform:
     """What a worker and the servers do, beside that application."""
-    return make_platform(api.services.settings, get_current_app(), api.database, valkey=valkey)
+    return make_platform(api.services.settings, api.app, api.database, valkey=valkey)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

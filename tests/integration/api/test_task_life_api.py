@@ -149,9 +149,8 @@ def test_each_attempt_is_told_with_its_delay(api: Api, platform: Platform) -> No
     platform.work("analytics", Raised(OSError("still away")), schedule=(0.0, 30.0))
     first, second = api.http.get(f"/tasks/{id}/attempts").json()
 
-    assert [(one["outcome"], one["error"], one["delay"]) for one in (first, second)] == [
-        ("retry", "away", 0.0), ("retry", "still away", 30.0),
-    ]  # fmt: skip
+    assert [(one["outcome"], one["error"]) for one in (first, second)] == [("retry", "away"), ("retry", "still away")]
+    assert (first["delay"], second["delay"]) == (0, pytest.approx(30, rel=0.2)), "seconds, and a little at random"
     status = api.http.get(f"/tasks/{id}").json()
     assert (status["status"], status["error"]) == ("scheduled", "still away")
 

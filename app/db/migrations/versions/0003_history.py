@@ -20,6 +20,11 @@ def upgrade() -> None:
     op.add_column("task_runs", sa.Column("trashed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_task_runs_name_state", "task_runs", ["name", "state"])
     op.create_index("ix_task_runs_error_group", "task_runs", ["error_group", "state"])
+    _create_details()
+    _create_story()
+
+
+def _create_details() -> None:
     _of_a_task("task_tags", sa.Column("tag", sa.String(64), primary_key=True))
     op.create_index("ix_task_tags_tag", "task_tags", ["tag", "task_id"])
     _of_a_task(
@@ -41,6 +46,9 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
+
+
+def _create_story() -> None:
     op.create_table(
         "task_events",
         sa.Column("seq", ID, primary_key=True, autoincrement=True),
@@ -64,7 +72,8 @@ def _of_a_task(name: str, *columns: "sa.Column[object]") -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Take back; a state that the version before does not know becomes the one that is nearest to it."""
+    op.execute("UPDATE task_runs SET state = 'cancelled' WHERE state = 'expired'")
     for table in ("journal_places", "task_events", "task_steps", "task_attempts", "task_tags"):
         op.drop_table(table)
     op.drop_index("ix_task_runs_error_group", table_name="task_runs")
