@@ -91,6 +91,7 @@ class Commits:
                 codes = self._engine.ack(group) if stored and group else None
             except BaseException:
                 self._acks.extendleft(reversed(group))
+                self._wake.set()
                 raise
             if codes is None:
                 self._acks.extendleft(reversed(group))
@@ -128,8 +129,9 @@ class Commits:
             if not self._ending and not self._is_idle():
                 time.sleep(GATHER_SECONDS)
             try:
-                if not self.flush():
+                if not self.flush():  # by this thread's attempt or by another's: it is for this one to try again
                     time.sleep(RETRY_SECONDS)
+                    self._wake.set()
             except (EngineError, RedisError) as error:
                 logger.warning("Acks could not be sent, trying again: %s", error)
                 time.sleep(RETRY_SECONDS)

@@ -19,7 +19,7 @@ import pytest
 import redis
 from celery import Celery
 
-from laneway import Engine, Lanes, Message
+from laneway import Engine, Lanes, Message, ServerLost
 from laneway.backend import ResultBackend
 from laneway.commits import GATHER_SECONDS, Commits
 from laneway.engine import Delivery
@@ -184,6 +184,19 @@ def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_leases_stay(
     wait_until(lambda: leased(engine) == 1, seconds=10)
     assert stored(results_server) == 2
     leases.ack(deliveries[2])
+
+
+def test_an_ack_that_the_broker_did_not_get_is_sent_when_it_is_back(
+    engine: Engine, leases: Leases, valkey: RunningValkey
+) -> None:
+    (delivery,) = held(engine, leases, 1)
+    valkey.stop()
+    try:
+        with pytest.raises(ServerLost):
+            leases.ack(delivery)
+    finally:
+        valkey.start()
+    wait_until(lambda: not len(leases._commits), seconds=10)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_an_ack_waits_for_results_that_another_thread_is_sending(
