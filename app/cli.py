@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from app import cli_operate as operate
-from app import cli_views as views
-from app.cli_base import Id, Json, make_services, out, print_json, print_tasks, read_settings
-from app.cli_dead import dead
+from app.console import operate, views
+from app.console.base import Id, Json, make_services, out, print_json, print_tasks, read_settings
+from app.console.dead import dead
 from app.core.errors import ConfigError, PermanentError, PlatformError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

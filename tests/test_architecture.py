@@ -29,7 +29,7 @@ LONG_FUNCTIONS = {
     "app/db/migrations/versions/0001_first_schema.py:downgrade": "the same backwards",
 }
 """What may be longer, and why."""
-SPEAKING = ("app/cli.py", "app/cli_views.py", "app/dev/")
+SPEAKING = ("app/cli.py", "app/console/views.py", "app/dev/")
 """What talks to a person at a terminal."""
 SOURCES = sorted([*(ROOT / "app").rglob("*.py"), ROOT / "beat_schedule.py"])
 ADDRESS = re.compile(r"://|--(extra-)?index-url|--find-links|@ *file|--trusted-host")

@@ -33,7 +33,7 @@ VISIBILITY_TIMEOUT = 3600
 
 def make_celery(config: Settings) -> Celery:
     """A Celery app configured from the settings."""
-    app = Celery("laneway", include=list(TASK_MODULES))
+    app = Celery("laneway", include=list(TASK_MODULES), amqp="laneway.amqp:AMQP")
     broker = _broker(config)
     app.conf.update(broker, **_tasks(config), **_beat(config))
     app.backend_cls = broker["result_backend"]  # before the setting, Celery reads CELERY_RESULT_BACKEND itself

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.schemas.task import Answer, Identifier, QueueFigures, State
 
@@ -47,7 +47,9 @@ class Uniqueness(BaseModel):
 
     key: Text
     until: UniqueFor = UniqueFor.DONE
-    seconds: float = Field(0, ge=0, le=A_YEAR, description="For `for_time`; else the longest it is held (0: no limit)")
+    seconds: float = Field(
+        0, strict=True, ge=0, le=A_YEAR, description="For `for_time`; else the longest it is held (0: no limit)"
+    )
 
     @model_validator(mode="after")
     def _timed(self) -> Self:
@@ -73,8 +75,10 @@ class TaskRequest(BaseModel):
     id: Identifier | None = Field(None, description="The same id again, with the same payload, is the same task")
     idempotency_key: Text | None = Field(None, description="Instead of an id")
     priority: PriorityName | None = None
-    delay: float = Field(0, ge=0, le=A_YEAR, description="Seconds until it may start")
-    expires: float | None = Field(None, gt=0, le=A_YEAR, description="Seconds after which it is not started any more")
+    delay: float = Field(0, strict=True, ge=0, le=A_YEAR, description="Seconds until it may start")
+    expires: float | None = Field(
+        None, strict=True, gt=0, le=A_YEAR, description="Seconds after which it is not started any more"
+    )
     unique: Uniqueness | None = None
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     durability: DurabilityName = DurabilityName.MEMORY
@@ -146,9 +150,9 @@ class Selection(BaseModel):
     queue: Text | None = None
     tag: Text | None = None
     error: Text | None = Field(None, description="Part of the error's text")
-    failed: bool = Field(False, description="Permanent failures, too")
-    everything: bool = Field(False, description="Needed when nothing else is said")
-    dry_run: bool = Field(False, description="Say what would be done, and do nothing")
+    failed: StrictBool = Field(False, description="Permanent failures, too")
+    everything: StrictBool = Field(False, description="Needed when nothing else is said")
+    dry_run: StrictBool = Field(False, description="Say what would be done, and do nothing")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

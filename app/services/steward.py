@@ -133,6 +133,7 @@ class Steward(Thread):
             ]
         if missing:
             self._history.catch_up()  # what ended before we looked is over by now
+            self._broker.prepare()  # without its journal nobody would hear of what is sent now
         full: set[str] = set()
         return sum(self._send_again(run, full) for run in missing)
 

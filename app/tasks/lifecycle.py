@@ -1,4 +1,4 @@
-"""What a worker does when it starts, forks, stops, and loses a child."""
+"""What a worker does when it starts, forks and stops."""
 
 # The untyped edge of Celery and kombu.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -7,25 +7,18 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakValueDictionary
 
-from billiard.exceptions import TimeLimitExceeded as HardTimeLimitExceeded
-from billiard.exceptions import WorkerLostError
 from celery.signals import (
-    task_failure,
-    task_received,
     worker_process_init,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
 
-from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
+from app.core.errors import PlatformError
 from app.core.logging import logger
 from app.services.container import Services, services
-from app.services.outcomes import Raised
 from app.services.steward import Steward
-from app.tasks.requests import conclude
 from app.tasks.shutdown import announce_shutdown
 
 log = logger(__name__)

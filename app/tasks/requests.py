@@ -1,7 +1,7 @@
 """What ends a task from outside, in the worker's main process, and how that becomes its outcome.
 
-Celery acknowledges what was lost, timed out or revoked, and says so to others after that. Here the outcome comes first,
-while the lease still holds; what cannot be recorded now is given back to the broker in the place of the acknowledgement.
+Celery acknowledges what was lost, timed out or revoked, and says so to others after that. Here the outcome comes
+first, while the lease still holds; what cannot be recorded now is given back in the place of the acknowledgement.
 """
 
 # The untyped edge of Celery and kombu.

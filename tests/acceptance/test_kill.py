@@ -63,6 +63,27 @@ def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_
     assert site.until(site.message("after-poison")).state == State.COMPLETED
 
 
+@pytest.mark.parametrize("conversation", [None, "kept-in-order"])
+def test_a_task_whose_process_dies_while_the_broker_is_away_is_run_again(site: Site, conversation: str | None) -> None:
+    worker = site.worker()
+    gate = site.gate()
+    id = site.submit(GATED_QUIETLY, {"gate": str(gate), "conversation_id": conversation})
+    site.until_event("began", id)
+
+    worker.signal(signal.SIGSTOP)  # it finds out about both at once
+    psutil_kill(site, id)
+    site.valkey.kill()
+    worker.signal(signal.SIGCONT)
+    worker.until_said("broke")
+    site.valkey.start()
+    gate.open()
+
+    run = site.until(id)
+    assert (run.state, ended(site, id)) == (State.COMPLETED, 1), run.error
+    assert [event for event, *_ in site.events(id)] == ["began", "began", "ended"]
+    assert not worker.ended
+
+
 def psutil_kill(site: Site, id: str) -> None:
     """kill -9 of the pool process that runs a task, and of nothing else."""
     pid = site.until_event("began", id)

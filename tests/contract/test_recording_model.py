@@ -110,7 +110,7 @@ class HistoryMachine(RuleBasedStateMachine):
     # --- what callers do ------------------------------------------------------------------------------------
 
     @precondition(lambda machine: len(machine.tasks) < MOST_TASKS)
-    @rule(delayed=st.booleans())
+    @rule(delayed=st.sampled_from([False, False, False, True]))
     def submit(self, delayed: bool) -> None:
         number = len(self.tasks)
         id, text = f"t{number}", f"text {number}"
@@ -178,6 +178,16 @@ class HistoryMachine(RuleBasedStateMachine):
         self.held.append(held)
         if starts:
             self.begins(held, worker)
+
+    @precondition(lambda machine: any(task.message.place == "ready" for task in machine.tasks.values()))
+    @rule(kind=st.sampled_from(sorted(OUTCOMES)), acknowledged=st.booleans())
+    def work(self, kind: str, acknowledged: bool) -> None:
+        """What mostly happens: all of it, one after the other."""
+        self.fetch_and_begin("w1", 1)
+        if self.held and self.held[-1].attempt:
+            self.conclude(0, kind)
+        if self.held and acknowledged:
+            self.acknowledge(0)
 
     def begins(self, held: Held, worker: str) -> None:
         task, message = held.task, held.message

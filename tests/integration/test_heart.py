@@ -68,7 +68,7 @@ def test_the_heart_looks_every_second_and_with_short_leases_more_often(
 def test_a_cancelled_task_has_a_time_of_grace_in_which_it_is_told_and_not_interrupted(platform: Platform) -> None:
     run = chore(platform)
     platform.tasks.cancel(run.task_id)
-    began = time.monotonic()
+    began = told = time.monotonic()
 
     with pytest.raises(TaskCancelled), beating(platform, grace=0.5).holding(run):
         while not run.cancel_requested:

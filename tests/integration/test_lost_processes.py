@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.core import catalog
 from app.core.errors import TimeLimitExceeded, WorkerLost
 from app.schemas.task import State
@@ -9,7 +11,7 @@ from app.services.outcomes import Attempt, Completed, Raised
 from laneway import State as Place
 from tests.fixtures.platform import Platform
 
-PAYLOAD = {"url": "https://example.com/", "event": "e", "data": {}}
+PAYLOAD: dict[str, Any] = {"url": "https://example.com/", "event": "e", "data": {}}
 
 
 def lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:

@@ -238,6 +238,7 @@ def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform
     platform.work(outcome=AWAY, schedule=LATE)
     assert platform.places() == {ids[0]: Place.SCHEDULED, ids[1]: Place.HELD}
 
+    platform.history.catch_up()
     platform.lose("conversations")
     movable_clock.forward(60)
     platform.steward().reconcile()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,10 +19,11 @@ from kombu.entity import Queue
 from app.core import catalog
 from app.core.errors import DatabaseUnavailable
 from app.schemas.task import Payload, State
+from app.services import executions
 from app.services.container import Services
-from app.services.task_manager import adopted_row
-from app.tasks import base
+from app.services.outcomes import Attempt
 from app.tasks.base import PlatformTask
+from laneway import Engine, ServerLost
 from laneway import State as Place
 from laneway.requests import Request
 from tests.fixtures.platform import Platform
@@ -92,7 +95,6 @@ class Bench:
 @pytest.fixture
 def bench(platform: Platform, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Deliveries that come back soon when they are put off; the worker reported."""
-    monkeypatch.setattr(base, "AGAIN_AFTER", 0.3)
     services.heart._every = 0.05  # pyright: ignore[reportPrivateUsage]
     bench = Bench(platform, services)
     platform.alive(WORKER)
@@ -100,7 +102,7 @@ def bench(platform: Platform, services: Services, monkeypatch: pytest.MonkeyPatc
     bench.close()
 
 
-def test_a_message_is_claimed_run_settled_and_acknowledged(bench: Bench, platform: Platform) -> None:
+def test_a_message_is_begun_run_concluded_and_acknowledged(bench: Bench, platform: Platform) -> None:
     id = platform.message()
 
     assert bench.delivered() == id
@@ -110,121 +112,75 @@ def test_a_message_is_claimed_run_settled_and_acknowledged(bench: Bench, platfor
     assert platform.places() == {}
 
 
-def test_a_message_comes_back_when_the_database_was_away_at_its_claim(bench: Bench, platform: Platform) -> None:
-    first, second = platform.message(), platform.message()
+def test_tasks_run_while_the_database_is_away_and_it_is_known_afterwards(bench: Bench, platform: Platform) -> None:
+    ids = [platform.message() for _ in range(2)]
     with platform.without_database():
-        assert bench.delivered() == first
+        assert [bench.delivered() for _ in ids] == ids
+        assert platform.places() == {}
 
-        assert bench.ran == []
-        assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}, "it keeps its place"
+    assert bench.ran == [(id, 1) for id in ids]
+    assert {platform.state(id) for id in ids} == {State.COMPLETED}
+
+
+def test_an_outcome_that_the_broker_did_not_take_in_time_is_tried_again(
+    bench: Bench, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt counts as lost; its message keeps its place."""
+    first, second = platform.message(), platform.message()
+    conclude = Engine.conclude
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise ServerLost("away")
+
+    monkeypatch.setattr(Engine, "conclude", away)
+    monkeypatch.setattr(executions, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
+    assert bench.delivered() == first
+    monkeypatch.setattr(Engine, "conclude", conclude)
+
+    assert platform.places() == {first: Place.READY, second: Place.HELD}
+    row = platform.row(first)
+    assert (row.state, row.attempts, row.error_type) == ("pending", 1, "WorkerLost")
 
     assert [bench.delivered(), bench.delivered()] == [first, second]
-    assert bench.ran == [(first, 1), (second, 1)], "putting it off was no attempt"
+    assert bench.ran == [(first, 1), (first, 2), (second, 1)]
     assert platform.state(first) == State.COMPLETED
 
 
-def test_a_message_comes_back_for_as_long_as_the_database_is_away(
+def test_an_attempt_that_could_not_be_begun_is_none_and_its_message_keeps_its_place(
     bench: Bench, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Celery would give up after three of its retries."""
-    monkeypatch.setattr(base, "AGAIN_AFTER", 0.02)
     first, second = platform.message(), platform.message()
-    with platform.without_database():
-        assert [bench.delivered() for _ in range(12)] == [first] * 12
+    begin = Engine.begin
 
-    assert [bench.delivered(), bench.delivered()] == [first, second]
-    assert bench.ran == [(first, 1), (second, 1)]
+    def away(*_: Any, **__: Any) -> Any:
+        raise ServerLost("away")
 
-
-def test_a_message_comes_back_after_the_time_that_is_set(
-    bench: Bench, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "AGAIN_AFTER", 5.0)
-    platform.message()
-    with platform.without_database():
-        bench.delivered()
-
-    (message,) = platform.messages(place=Place.SCHEDULED)
-    assert message.at is not None
-    assert 3.5 < message.at / 1000 - message.stored.enqueued_at / 1000 <= 5.1
-
-
-@pytest.mark.parametrize("times", [1, 3])
-def test_an_attempt_whose_outcome_could_not_be_stored_counts_as_lost(
-    bench: Bench, platform: Platform, times: int
-) -> None:
-    """Its worker lives, so that only the message itself can tell; also if the database stays away for long."""
-    first, second = platform.message(), platform.message()
-    outage = platform.without_database()
-
-    def work(_: PlatformTask) -> dict[str, Any]:
-        if len(bench.ran) == 1:
-            outage.__enter__()
-        return {"ran": len(bench.ran)}
-
-    bench.body = work
-    try:
-        assert [bench.delivered() for _ in range(times)] == [first] * times
-        assert platform.places() == {first: Place.SCHEDULED, second: Place.HELD}
-    finally:
-        outage.__exit__(None, None, None)
-    assert platform.state(first) == State.PROCESSING
-
+    monkeypatch.setattr(Engine, "begin", away)
+    monkeypatch.setattr(executions, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
     assert bench.delivered() == first
+    monkeypatch.setattr(Engine, "begin", begin)
 
-    row = platform.row(first)
-    assert (row.state, row.attempts, row.result) == ("completed", 2, {"ran": 2})
-    assert [bench.delivered(), bench.ran] == [second, [(first, 1), (first, 2), (second, 1)]]
+    assert (bench.ran, platform.places()) == ([], {first: Place.READY, second: Place.HELD})
+    assert platform.state(first) == State.PENDING
+    assert [bench.delivered(), bench.delivered()] == [first, second]
+    assert (platform.state(first), platform.row(first).attempts) == (State.COMPLETED, 1)
 
 
-def test_a_message_of_what_runs_elsewhere_comes_back_until_that_is_over(bench: Bench, platform: Platform) -> None:
-    platform.alive("worker-2")
+def test_a_message_whose_lease_went_to_somebody_else_is_not_run(bench: Bench, platform: Platform) -> None:
     id = platform.message()
-    run = platform.start(id, worker="worker-2")
-
-    assert bench.delivered() == id
-    assert (bench.ran, platform.places()) == ([], {id: Place.SCHEDULED})
-    assert bench.delivered() == id
-    assert platform.row(id).attempts == 1
-
-    platform.end(run)
-    assert bench.delivered() == id
-    assert (bench.ran, platform.places(), platform.row(id).attempts) == ([], {}, 1)
-
-
-def test_a_message_of_a_task_that_is_over_is_dropped(bench: Bench, platform: Platform) -> None:
-    id = platform.message()
-    platform.end(platform.start(id, worker="worker-2"))
-
-    bench.delivered()
-
-    assert (bench.ran, platform.places(), platform.state(id)) == ([], {}, State.COMPLETED)
-
-
-def test_a_message_is_not_buried_when_the_database_and_the_broker_go_away(bench: Bench, platform: Platform) -> None:
-    """It can neither be settled nor put off: it is given back as it is, when the broker is there again."""
-    id, outage = platform.message(), platform.without_database()
-
-    def work(_: PlatformTask) -> dict[str, Any]:
-        if len(bench.ran) == 1:
-            outage.__enter__()
-            platform.valkey.stop()
-        return {}
-
-    bench.body = work
     run = bench.next()
     assert run is not None
-    try:
-        run()
-    finally:
-        outage.__exit__(None, None, None)
-        platform.valkey.start()
+    lease = platform.engine.find("conversations", id).lease
+    assert lease is not None
+    platform.engine._settle("renew", (0,), [lease])  # pyright: ignore[reportPrivateUsage]
+    attempt = platform.start(worker="worker-2")
+    assert isinstance(attempt, Attempt)
 
-    wait_until(lambda: platform.places() == {id: Place.READY}, seconds=SOON)
-    platform.alive(WORKER)  # a worker that was started since
-    bench.connect()
-    assert bench.delivered() == id
-    assert (platform.state(id), bench.ran) == (State.COMPLETED, [(id, 1), (id, 2)])
+    run()
+
+    assert bench.ran == []
+    assert platform.end(attempt)
+    assert (platform.state(id), platform.row(id).attempts) == (State.COMPLETED, 1)
 
 
 def test_a_retry_waits_at_the_head_of_its_key_and_those_behind_it_are_held(bench: Bench, platform: Platform) -> None:
@@ -256,20 +212,22 @@ def test_a_task_that_reports_progress_after_a_cancel_stops(bench: Bench, platfor
     assert (platform.state(id), platform.places()) == (State.CANCELLED, {})
 
 
-def test_a_task_from_another_door_is_entered_into_the_ledger_and_run(bench: Bench, platform: Platform) -> None:
+def test_a_task_from_another_door_is_run_and_entered_into_the_history(bench: Bench, platform: Platform) -> None:
+    platform.broker.prepare()
     platform.app.send_task(catalog.PROCESS_MESSAGE.name, kwargs={"conversation_id": "c-1", "text": "Hello"},
                            task_id="from-a-shell", queue="conversations")  # fmt: skip
 
     with platform.without_database():
         assert bench.delivered() == "from-a-shell"
-    assert bench.delivered() == "from-a-shell"
 
     row = platform.row("from-a-shell")
-    assert (row.state, row.attempts, row.key) == ("completed", 1, "conversation_id:c-1")
+    assert (row.state, row.attempts, row.payload) == (
+        "completed", 1, {"conversation_id": "c-1", "text": "Hello"},
+    )  # fmt: skip
 
 
 def test_the_database_is_really_away_in_these_tests(platform: Platform) -> None:
-    values = adopted_row(catalog.CLEANUP, {}, "x", platform.settings.tasks)
+    platform.chore()
     with platform.without_database(), pytest.raises(DatabaseUnavailable):
-        platform.executions.adopt(values)
-    platform.executions.adopt(values)
+        platform.history.catch_up()
+    assert platform.history.catch_up() == 1

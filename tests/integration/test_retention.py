@@ -226,7 +226,9 @@ def test_what_belongs_to_a_task_goes_with_it_however_it_goes(database: Database)
 
 
 def capped(database: Database, most: int) -> Retention:
-    return Retention(database, StorageSettings(), TaskSettings.model_validate({"MAX_DEAD_LETTERS": most}))
+    return Retention(
+        database, StorageSettings.model_validate({}), TaskSettings.model_validate({"MAX_DEAD_LETTERS": most})
+    )
 
 
 def test_what_was_discarded_goes_a_day_later(database: Database, retention: Retention) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,8 @@ def alive(desk: StockDesk, worker: str = "worker-1") -> Steward:
     return steward
 
 
-def start(desk: StockDesk, id: str | None = None, *, worker: str = "worker-1", **headers: object) -> Attempt:
-    begun = desk.begin(id or desk.chore(), worker=worker, **headers)
+def start(desk: StockDesk, id: str | None = None, *, worker: str = "worker-1", headers: Any = None) -> Attempt:
+    begun = desk.begin(id or desk.chore(), worker=worker, headers=headers)
     assert isinstance(begun, Attempt), begun
     return begun
 
@@ -170,10 +171,10 @@ def test_an_attempt_that_is_over_for_certain_is_taken_over_from_a_living_worker(
     alive(desk)
     old = start(desk)
 
-    new = start(desk, old.task_id, **{LOST_ATTEMPT_HEADER: 1})
+    new = start(desk, old.task_id, headers={LOST_ATTEMPT_HEADER: 1})
 
     assert (new.number, desk.row(old.task_id).error_type) == (2, "WorkerLost")
-    again = desk.begin(old.task_id, worker="worker-1", **{LOST_ATTEMPT_HEADER: 1})
+    again = desk.begin(old.task_id, worker="worker-1", headers={LOST_ATTEMPT_HEADER: 1})
     assert again == Refused("worker-1 runs it", busy=True), "of the second attempt nobody said so"
 
 

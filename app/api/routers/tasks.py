@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BeforeValidator
 
 from app.api.deps import ServicesDep, TaskId
 from app.api.errors import problems
@@ -31,6 +33,17 @@ MODES = {UniqueFor.START: UniqueMode.UNTIL_START, UniqueFor.DONE: UniqueMode.UNT
 LAST_ID = 2**63 - 1
 LONGEST_SILENCE = 5.0
 """Seconds after which a follower looks by itself."""
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and NUMBER.match(value):
+        raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
+    return value
+
+
+NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
+Written = Annotated[datetime, BeforeValidator(_written_out)]
+"""A time; not a number, of which nobody can tell seconds from milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
@@ -53,8 +66,8 @@ def search(
     key: Short = None,
     tag: Short = None,
     error: Annotated[Short, Query(description="Part of the error's text")] = None,
-    since: Annotated[datetime | None, Query(description="Accepted at or after")] = None,
-    until: Annotated[datetime | None, Query(description="Accepted before")] = None,
+    since: Annotated[Written | None, Query(description="Accepted at or after")] = None,
+    until: Annotated[Written | None, Query(description="Accepted before")] = None,
     before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> TaskPage:

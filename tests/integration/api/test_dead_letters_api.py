@@ -159,7 +159,8 @@ def test_what_is_discarded_is_in_the_trash_and_can_be_restored(api: Api) -> None
 @pytest.mark.parametrize("what", ["requeue", "discard", "restore"])
 @pytest.mark.parametrize("body", [{}, {"dry_run": True}, {"ids": []}, {"failed": True}, {"everything": False},
                                   {"ids": ["x"] * 1001}, {"group": ""}, {"surprise": 1}, {"ids": ["\x00"]},
-                                  {"everything": "perhaps"}])  # fmt: skip
+                                  {"everything": "perhaps"}, {"everything": True, "dry_run": 0},
+                                  {"everything": True, "dry_run": "yes"}])  # fmt: skip
 def test_who_does_not_say_which_is_refused(api: Api, what: str, body: dict[str, Any]) -> None:
     problem(api.http.post(f"/dead-letters/{what}", json=body), 422)
 

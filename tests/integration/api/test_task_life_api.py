@@ -81,7 +81,8 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
 
 
 @pytest.mark.parametrize("query", ["state=done", "limit=0", "limit=501", "before=-1", "before=x", f"before={2**63}",
-                                   "since=soon", "type=", "tag=a%00", "error=" + "x" * 201])  # fmt: skip
+                                   "since=soon", "since=0.5",
+                                   "until=1767225600", "type=", "tag=a%00", "error=" + "x" * 201])  # fmt: skip
 def test_a_search_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/tasks?{query}"), 422)
 

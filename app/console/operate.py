@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import cli_views as views
-from app.cli_base import Id, Json, make_services, out, print_json, print_tasks
+from app.console import views
+from app.console.base import Id, Json, make_services, out, print_json, print_tasks
 from app.core import clock
 from app.core.queues import QUEUES
 from app.db.models import TaskEvent

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app import cli_views as views
-from app.cli_base import Id, Json, make_services, out, print_json, print_tasks
+from app.console import views
+from app.console.base import Id, Json, make_services, out, print_json, print_tasks
 from app.db.repositories.search import Filter
 from app.schemas.task import State
 from app.services.dead_letters import DEAD, Plan

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app import cli_views as views
+from app.console import views
 from app.core.config import Settings, load_settings
 from app.services.container import Services
 
