@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from app.core.catalog import CATALOG
 from app.core.errors import WorkerLost
 from app.core.logging import logger
 from app.db.models import TaskAttempt, TaskRun
@@ -150,13 +151,17 @@ class Recording:
         return {"worker": run.worker, "reason": event.reason}
 
     def ack(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        """The message is gone, and nobody said what became of the task."""
+        """The message is gone, and nobody said what became of the task; of Celery's own tasks nobody ever does."""
         if run.state in FINISHED:
             return None
-        cancelled = run.cancel_requested
-        state = State.CANCELLED if cancelled else State.FAILED
-        error = None if cancelled else "The message was acknowledged without a recorded outcome."
-        ruling = Ruling(state, error=error, error_type=None if cancelled else "Unrecorded")
+        error = None
+        if run.cancel_requested:
+            state = State.CANCELLED
+        elif run.name not in CATALOG and not event.attempt:
+            state, run.progress_message = State.COMPLETED, "acknowledged; its outcome is in Celery's results"
+        else:
+            state, error = State.FAILED, "The message was acknowledged without a recorded outcome."
+        ruling = Ruling(state, error=error, error_type="Unrecorded" if error else None)
         self._end_attempt(run, event, outcome=state.value, ruling=ruling)
         run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
         run.due_at = None

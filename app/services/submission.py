@@ -45,7 +45,6 @@ class Wish:
     unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
     unique_seconds: float = 0
     tags: tuple[str, ...] = field(default=())
-    queue: str | None = None
     durability: Durability = Durability.MEMORY
 
     def task_id(self) -> str:
@@ -81,7 +80,7 @@ def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings)
     now, data = clock.now(), payload.model_dump(mode="json", exclude_none=True)
     key = getattr(payload, spec.key) if spec.key else None
     return {
-        "id": wish.task_id(), "name": spec.name, "queue": wish.queue or spec.queue,
+        "id": wish.task_id(), "name": spec.name, "queue": spec.queue,
         "priority": int(spec.priority if wish.priority is None else wish.priority),
         "key": ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
         "payload": data, "fingerprint": fingerprint(spec.name, data),

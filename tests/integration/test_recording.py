@@ -614,3 +614,15 @@ def test_the_place_is_kept_per_queue(platform: Platform) -> None:
     assert platform.history.catch_up() == 1
     assert platform.places() != {}
     assert list(platform.places("maintenance").values()) == [Place.READY]
+
+
+def test_a_task_of_celerys_own_is_over_when_it_is_acknowledged(platform: Platform) -> None:
+    platform.broker.prepare()
+    platform.engine.put("maintenance", Message(task_id="own", name="celery.chord_unlock", body=b"\0[[], {}, {}]"))
+    platform.engine.put("maintenance", Message(task_id="ours", name=catalog.CLEANUP.name, body=b"\0[[], {}, {}]"))
+
+    platform.engine.ack([platform.fetched("maintenance"), platform.fetched("maintenance")])
+
+    assert platform.row("own").state == State.COMPLETED
+    assert platform.row("own").progress_message == "acknowledged; its outcome is in Celery's results"
+    assert (platform.row("ours").state, platform.row("ours").error_type) == (State.FAILED, "Unrecorded")
