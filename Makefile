@@ -8,10 +8,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench chaos lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history chaos lock clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run ## Install what the platform needs into .venv
 install-dev: $(VENV)/.dev ## Install what its tests and checks need, too
@@ -46,6 +46,9 @@ fix: install-dev ## Mend what can be mended by itself: style, imports
 
 bench: install-dev ## Measure the delivery engine against stock Celery, side by side (options: BENCH="--help")
 	@$(BIN)/python -m benchmarks.throughput $(BENCH)
+
+bench-history: install-dev ## Measure what the history costs per task (options: HISTORY="--help")
+	@$(BIN)/python -m benchmarks.history $(HISTORY)
 
 chaos: install-dev ## Kill workers and server under load, and count what was lost or done twice (options: CHAOS="--help")
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)

@@ -52,14 +52,15 @@ class Recording:
     def __init__(self, session: Session, queue: str) -> None:
         self._session, self._queue = session, queue
         self._runs: dict[str, TaskRun] = {}
-        self._attempts: dict[tuple[str, int], TaskAttempt] = {}
+        self._attempts: dict[str, dict[int, TaskAttempt]] = {}
         self._story: list[dict[str, Any]] = []
 
     def apply(self, events: Sequence[Event]) -> None:
         """Record them all."""
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
-        self._attempts = {(one.task_id, one.number): one for one in repository.open_attempts(self._session, ids)}
+        for attempt in repository.attempts_of(self._session, ids):  # all at once: a query for each would flush each
+            self._attempts.setdefault(attempt.task_id, {})[attempt.number] = attempt
         for event in events:
             run = self._runs.get(event.task_id) or self._adopt(event)
             if run is not None:
@@ -77,7 +78,6 @@ class Recording:
             return None
         run = adopted(event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
-        self._session.flush()
         self._runs[run.id] = run
         return run
 
@@ -111,7 +111,7 @@ class Recording:
         attempt = known or TaskAttempt(task_id=run.id, number=number)  # a snooze did not count: its number again
         attempt.worker, attempt.started_at = run.worker, at
         attempt.ended_at = attempt.outcome = attempt.delay = None
-        self._attempts[run.id, number] = attempt
+        self._attempts.setdefault(run.id, {})[number] = attempt
         self._session.add(attempt)
         return {"worker": event.worker}
 
@@ -223,13 +223,12 @@ class Recording:
     # --- attempts
 
     def _attempt(self, run: TaskRun, number: int) -> TaskAttempt | None:
-        known = self._attempts.get((run.id, number))
-        return known or self._session.get(TaskAttempt, (run.id, number))
+        return self._attempts.get(run.id, {}).get(number)
 
     def _give_up(self, run: TaskRun, event: Event) -> None:
         """What was begun before and never heard of again is over: the broker lost what became of it."""
-        for (task_id, _), attempt in self._attempts.items():
-            if task_id == run.id and attempt.outcome is None:
+        for attempt in self._attempts.get(run.id, {}).values():
+            if attempt.outcome is None:
                 error = WorkerLost(attempt.worker or "?")
                 attempt.ended_at, attempt.outcome = moment(event.at), "lost"
                 attempt.error, attempt.error_type = str(error), type(error).__name__

@@ -41,9 +41,9 @@ def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
     return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()).all()
 
 
-def open_attempts(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:
-    """The attempts of these tasks that have no outcome yet."""
-    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id.in_(ids), TaskAttempt.outcome.is_(None))).all()
+def attempts_of(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:
+    """All attempts of these tasks."""
+    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id.in_(ids))).all()
 
 
 def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:

@@ -1,0 +1,105 @@
+"""What the history costs, per task.
+
+    python -m benchmarks.history [--jobs 3000] [--rounds 3]
+
+The same jobs go through the engine three ways, interleaved: plainly; with attempts (begin and conclude); with attempts
+and the journal. Then the recorder reads the journal into SQLite. It starts an embedded Valkey without persistence.
+"""
+
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.core.celery_app import make_celery
+from app.core.config import load_settings
+from app.db.migrate import upgrade
+from app.db.session import Database
+from app.schemas.task import State
+from app.services.broker import Broker
+from app.services.history import History
+from app.services.outcomes import Ruling
+from benchmarks.engine_micro import Meter, embedded
+from laneway import Engine, Lanes, Message, Verdict
+
+QUEUE = "maintenance"
+BATCH = 32
+OUTCOME = Ruling(State.COMPLETED, result={"done": True}).to_json()
+
+
+def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
+    """Put them, then fetch, run and ack them, as a worker does."""
+    for start in range(0, jobs, BATCH):
+        engine.put_many(QUEUE, [Message(task_id=str(uuid.uuid4()), name="bench.noop", body=b"\0[[], {}, {}]")
+                                for _ in range(start, min(start + BATCH, jobs))])  # fmt: skip
+    lanes = Lanes({QUEUE: 1})
+    while deliveries := engine.fetch(lanes, BATCH).deliveries:
+        for delivery in deliveries if attempts else ():
+            engine.begin(delivery.lease, worker="bench@here")
+            engine.conclude(delivery.lease, Verdict.DONE_WITH, outcome=OUTCOME)
+        engine.ack(deliveries)
+
+
+def timed(jobs: int, call: Callable[[], object]) -> float:
+    """Microseconds a job."""
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) / jobs * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.history", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    figures: dict[str, list[float]] = {}
+    commands: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, embedded() as url:
+        engine = Engine.from_url(url)
+        meter, history = Meter(engine), recorder(url, Path(folder))
+        for _ in range(options.rounds):
+            for name, attempts, bound in (("plain", False, None), ("with attempts", True, None),
+                                          ("with attempts and journal", True, 10_000_000)):  # fmt: skip
+                engine.journal(QUEUE, bound)
+                meter.command("CONFIG", "RESETSTAT")
+                took = timed(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
+                figures.setdefault(name, []).append(took)
+                books = meter.books()
+                commands[name] = sum(calls for calls, _ in books.values()) / options.jobs
+            took = timed(options.jobs, history.catch_up)
+            figures.setdefault("recorder, SQLite", []).append(took)
+    show(figures, commands)
+
+
+def recorder(url: str, folder: Path) -> History:
+    """A recorder on a database of its own."""
+    database = Database(f"sqlite:///{folder / 'history.db'}")
+    upgrade(database.url.render_as_string(hide_password=False))
+    app = make_celery(load_settings())
+    app.conf.update(broker_url=url)
+    return History(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000))
+
+
+def show(figures: dict[str, list[float]], commands: dict[str, float]) -> None:
+    """A table: medians with minimum and maximum."""
+    table = Table("", "µs a task", "min", "max", "commands a task", box=None)
+    for name, values in figures.items():
+        count = f"{commands[name]:.1f}" if name in commands else ""
+        table.add_row(name, f"{statistics.median(values):.0f}", f"{min(values):.0f}", f"{max(values):.0f}", count)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
