@@ -245,7 +245,7 @@ def test_events_of_sent_tasks_are_the_same(urls: RedisUrls) -> None:
 @pytest.mark.parametrize(
     "options",
     [{"args": 5}, {"args": "text"}, {"kwargs": [1]}, {"args": [object()]}, {"queue": "unknown"}, {"countdown": -1e20}],
-    ids=str,
+    ids=["number", "text", "list", "not JSON", "unknown queue", "long ago"],
 )
 def test_wrong_arguments_fail_alike(short: Celery, long: Celery, engine: Engine, options: dict[str, Any]) -> None:
     for app in (short, long):
