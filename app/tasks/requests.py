@@ -10,6 +10,7 @@ first, while the lease still holds; what cannot be recorded now is given back in
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -43,6 +44,28 @@ class PlatformRequest(Request):
             self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")
         super().on_timeout(soft, timeout)
 
+    def maybe_expire(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  Celery's answers None for no
+        """Whether it is too late to start it; one that was started in time is not too late for its retry.
+
+        Unlike Celery's, it leaves no mark in this worker: the task may be sent again by hand, under its id.
+        """
+        until: datetime | None = self.expires
+        if until is None or datetime.now(UTC if until.tzinfo else None) <= until:
+            return False
+        return not self._begun
+
+    @property
+    def _begun(self) -> bool:
+        try:
+            return services().tasks.current(self.id).started_at is not None
+        except PlatformError:
+            return False
+
+    @property
+    def _queue(self) -> str:
+        spec = getattr(self.task, "spec", None)
+        return str((self.delivery_info or {}).get("routing_key") or (spec.queue if spec else ""))
+
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Somebody revoked or killed it with Celery's own means, or it was not started in time."""
         self._conclude(None, how="expired" if expired else "killed" if terminated else "revoked")
@@ -51,10 +74,9 @@ class PlatformRequest(Request):
     def _conclude(self, outcome: Raised | None, *, how: str) -> None:
         """Settle the task for a process that cannot: None when it was stopped (`how`)."""
         spec = getattr(self.task, "spec", None)
-        queue = (self.delivery_info or {}).get("routing_key") or (spec.queue if spec else "")
         try:
             services().executions.conclude_for(
-                self.id, str(queue), outcome, spec=spec, how=how, worker=str(self.hostname),
+                self.id, self._queue, outcome, spec=spec, how=how, worker=str(self.hostname),
                 lease=self.request_dict.get(HEADER_LEASE),
             )  # fmt: skip
         except PlatformError as problem:

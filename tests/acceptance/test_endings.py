@@ -14,7 +14,7 @@ from app.services.submission import Wish
 from laneway import Message
 from laneway import State as Place
 from tests.fixtures.site import Site
-from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY, REJECTING
+from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY, REJECTING, SNOOZING
 from tests.fixtures.waiting import wait_until
 
 UNREADABLE = {
@@ -121,6 +121,21 @@ def test_a_task_that_was_not_started_in_time_is_expired(site: Site) -> None:
         assert ended(site, id)[:2] == (State.EXPIRED, [])
         assert site.events(id) == []
     until_nothing_is_left(site)
+
+    site.services.tasks.retry(late)  # on the worker that found it expired
+
+    assert ended(site, late)[:2] == (State.COMPLETED, ["completed"])
+
+
+def test_a_task_that_was_started_in_time_may_go_on_later(site: Site) -> None:
+    site.worker(concurrency=1)
+    id = site.submit(SNOOZING, {"times": 12}, wish=Wish(expires=2))
+
+    assert ended(site, id)[0] == State.COMPLETED
+    run = site.row(id)
+    assert run.finished_at is not None
+    assert run.expires_at is not None
+    assert run.finished_at > run.expires_at
 
 
 def test_a_task_of_celerys_own_command_is_in_the_history_like_any_other(site: Site) -> None:

@@ -89,7 +89,7 @@ def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
     run.state, run.cancel_requested, run.published_at = State.PENDING, False, sent_at
     run.progress, run.progress_message, run.result, run.raw = 0, None, None, None
     run.error = run.error_type = run.error_group = run.traceback = run.worker = None
-    run.started_at = run.finished_at = run.due_at = run.trashed_at = None
+    run.started_at = run.finished_at = run.due_at = run.expires_at = run.trashed_at = None
 
 
 def end_waiting(session: Session, id: str, *, state: State, now: datetime) -> bool:
