@@ -77,6 +77,19 @@ class UnknownTask(PlatformError):
         return f"No task {self.id!r} is known here."
 
 
+class UnknownQueue(PermanentError):
+    """There is no such queue."""
+
+    title = "Unknown queue"
+
+    def __init__(self, queue: str, known: list[str]) -> None:
+        super().__init__(queue, known)
+        self.queue, self.known = queue, known
+
+    def __str__(self) -> str:
+        return f"There is no queue {self.queue!r}; there are {', '.join(self.known)}."
+
+
 class TaskExpired(PlatformError):
     """The task finished so long ago that its status is no longer kept for callers."""
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from app.core import clock
 from app.core.catalog import CATALOG, TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import InvalidPayload, UnknownTask
-from app.core.queues import Priority
+from app.core.errors import InvalidPayload, UnknownQueue, UnknownTask
+from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
 from app.schemas.task import Payload, State
 from app.services.messages import fingerprint
@@ -33,7 +33,8 @@ class Wish:
 
     `id` or `idempotency_key`: the same one again, with the same payload, gives back the first handle.
     `expires`: not started after so long, it never is. `unique`: one task with this key at a time, `unique_mode`
-    long; another is refused with DuplicateTask. `durability`: when the message counts as queued.
+    long; another is refused with DuplicateTask. `queue`: instead of the task's own. `durability`: when the message
+    counts as queued.
     """
 
     id: str | None = None
@@ -45,6 +46,7 @@ class Wish:
     unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
     unique_seconds: float = 0
     tags: tuple[str, ...] = field(default=())
+    queue: str | None = None
     durability: Durability = Durability.MEMORY
 
     def task_id(self) -> str:
@@ -80,7 +82,7 @@ def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings)
     now, data = clock.now(), payload.model_dump(mode="json", exclude_none=True)
     key = getattr(payload, spec.key) if spec.key else None
     return {
-        "id": wish.task_id(), "name": spec.name, "queue": spec.queue,
+        "id": wish.task_id(), "name": spec.name, "queue": _queue_of(spec, wish),
         "priority": int(spec.priority if wish.priority is None else wish.priority),
         "key": ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
         "payload": data, "fingerprint": fingerprint(spec.name, data),
@@ -92,6 +94,14 @@ def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings)
         "due_at": _in(now, wish.delay) if wish.delay > 0 else None,
         "expires_at": _in(now, wish.expires),
     }  # fmt: skip
+
+
+def _queue_of(spec: TaskSpec, wish: Wish) -> str:
+    if wish.queue is None:
+        return spec.queue
+    if wish.queue not in QUEUES:
+        raise UnknownQueue(wish.queue, list(QUEUES))
+    return wish.queue
 
 
 def unique_of(run: TaskRun) -> Unique | None:

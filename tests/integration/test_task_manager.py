@@ -22,6 +22,7 @@ from app.core.errors import (
     BrokerUnavailable,
     Conflict,
     InvalidPayload,
+    UnknownQueue,
     UnknownTask,
 )
 from app.core.logging import bind, unbind_all
@@ -29,6 +30,7 @@ from app.db.models import TaskRun
 from app.db.session import Database
 from app.schemas.task import State, TaskHandle
 from app.services.broker import REQUEST_HEADER, Broker
+from app.services.submission import Wish
 from laneway import State as Place
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
@@ -326,3 +328,12 @@ def test_submissions_survive_everything_but_their_own_database(
 
 def webhook_payload() -> dict[str, object]:
     return {"url": "https://example.com/hook", "event": "replied", "data": {}}
+
+
+def test_a_task_may_be_put_into_another_queue_and_only_one_that_there_is(platform: Platform) -> None:
+    handle = platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(queue="analytics"))
+
+    assert platform.row(handle.task_id).queue == "analytics"
+    assert platform.sent("analytics") == [handle.task_id]
+    with pytest.raises(UnknownQueue, match="no queue 'nowhere'; there are conversations"):
+        platform.tasks.submit(catalog.CLEANUP, {}, wish=Wish(queue="nowhere"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -62,8 +63,9 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     url = ""
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgresql_server")
-        server.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("api_live")))
-        url = server.url("api_live")
+        name = f"api_live_{uuid4().hex[:8]}"  # made anew whenever a process comes back to these tests
+        server.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = server.url(name)
     folder = tmp_path_factory.mktemp("live")
     with running_site(folder, database_url=url, MAX_BODY_BYTES=str(MAX_BODY), **CONFIGURED) as site:
         for document in sorted((ROOT / "examples" / "documents").glob("*.md")):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import _state
 from kombu import pools
 
 from laneway import Engine
@@ -66,12 +67,15 @@ def app(request: pytest.FixtureRequest, redis_urls: RedisUrls, monkeypatch: pyte
     """The application's module, made anew."""
     monkeypatch.setenv("BROKER", redis_urls.broker)
     monkeypatch.setenv("BACKEND", BACKEND + redis_urls.backend)
+    announced = set(_state._on_app_finalizers)  # pyright: ignore[reportPrivateUsage]
     module = importlib.reload(importlib.import_module(getattr(request.module, "APP", DEFAULT_APP)))
     yield module
     gc.collect()  # results unsubscribe when they are collected: before the backend is closed, not after
     module.app.backend.result_consumer.stop()
     module.app.close()
     pools.reset()
+    # its tasks are Celery's shared ones: they would be announced to each application that this process makes from now on
+    _state._on_app_finalizers.intersection_update(announced)  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture
