@@ -74,7 +74,7 @@ def app(request: pytest.FixtureRequest, redis_urls: RedisUrls, monkeypatch: pyte
     module.app.backend.result_consumer.stop()
     module.app.close()
     pools.reset()
-    # its tasks are Celery's shared ones: they would be announced to each application that this process makes from now on
+    # shared tasks: else they are announced to every application that this process makes from now on
     _state._on_app_finalizers.intersection_update(announced)  # pyright: ignore[reportPrivateUsage]
 
 
