@@ -27,9 +27,6 @@ from laneway import Event, Kind, Verdict
 
 log = logger(__name__)
 
-QUIET = {Kind.PROGRESS, Kind.LOG}
-"""Kinds that are part of the story, and change no state but the progress."""
-
 
 def record(session: Session, queue: str, events: Sequence[Event]) -> None:
     """Record a batch. What cannot be recorded is left out, each event by itself: the rest must not wait for it."""

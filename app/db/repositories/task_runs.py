@@ -73,11 +73,6 @@ def count_unfinished(session: Session, key: str) -> int:
     )
 
 
-def cancel_waiting(session: Session, id: str, *, now: datetime) -> bool:
-    """Cancel a task that has not started."""
-    return _move(session, id, *WAITING, state=State.CANCELLED, finished_at=now, due_at=None)
-
-
 def request_cancel(session: Session, id: str) -> bool:
     """Ask a running task to stop."""
     return _move(session, id, State.PROCESSING, cancel_requested=True)
