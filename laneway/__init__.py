@@ -22,6 +22,7 @@ from laneway.errors import (
     ServerTooOld,
     StaleLease,
     TaskCancelled,
+    TooLate,
     UnknownMessage,
 )
 from laneway.journal import Event, Kind
@@ -72,6 +73,7 @@ __all__ = [
     "State",
     "Stored",
     "TaskCancelled",
+    "TooLate",
     "Unique",
     "UniqueMode",
     "UnknownMessage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from laneway.errors import DuplicateTask, EngineError, JournalFull, QueueFull, TaskCancelled
+from laneway.errors import DuplicateTask, EngineError, JournalFull, QueueFull, TaskCancelled, TooLate
 
 
 class State(StrEnum):
@@ -27,6 +27,7 @@ class PutCode(IntEnum):
     FULL = 3
     CANCELLED = 4
     BEHIND = 5
+    LATE = 6
 
 
 class Verdict(IntEnum):
@@ -53,13 +54,17 @@ class Settled(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """The outcome of one put. `id` is the message's id; `existing` the task that holds the uniqueness key."""
+    """The outcome of one put.
+
+    `id` is the message's id; `existing` the task that holds the uniqueness key; `late_ms` by how much it came too late.
+    """
 
     queue: str
     code: PutCode
     id: str
     existing: str = ""
     size: int = 0
+    late_ms: int = 0
 
     @property
     def accepted(self) -> bool:
@@ -77,6 +82,8 @@ class Put:
                 return JournalFull(self.queue, self.size)
             case PutCode.CANCELLED:
                 return TaskCancelled(self.id)
+            case PutCode.LATE:
+                return TooLate(self.late_ms / 1000)
             case _:
                 return None
 

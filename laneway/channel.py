@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kombu.transport import virtual
 
-from laneway.codec import durability_of, from_delivery, to_message
+from laneway.codec import durability_of, from_delivery, not_after_of, to_message
 from laneway.engine import Delivery
 from laneway.errors import TaskCancelled
 from laneway.keys import bindings, fanout, key
@@ -170,7 +170,8 @@ class Channel(virtual.Channel):
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
             made = to_message(message, new_id=str(uuid.uuid4()))
-            self.connection.engine.put(queue, made, durability=durability_of(message))
+            durability, not_after = durability_of(message), not_after_of(message)
+            self.connection.engine.put(queue, made, durability=durability, not_after=not_after)
         except TaskCancelled as error:
             logger.info("%s", error)
 

@@ -22,6 +22,7 @@ HEADER_LEASE = "laneway-lease"
 """Put on at delivery: what a task needs to begin and conclude attempts (`Lease.parse`)."""
 HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
+HEADER_NOT_AFTER = "laneway-not-after"
 
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
@@ -55,11 +56,14 @@ def message_options(
     max_deliveries: int | None = None,
     durability: Durability = Durability.MEMORY,
     once: bool = False,
+    not_after: float | None = None,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`: ordering key, uniqueness, most deliveries of one message, durability.
 
     `once`: while a message with this task id is in the queue, a repeat is not queued; so too with a durability, with
     which `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed.
+    `not_after`: unix time (s) past which, by the server's clock, the message is refused: `apply_async` raises TooLate.
+    It is for the submission alone: neither stored nor delivered, so a retry of the task is not bound by it.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -72,6 +76,8 @@ def message_options(
         headers[HEADER_DURABILITY] = durability.value
     if once:
         headers[HEADER_ONCE] = True
+    if not_after is not None:
+        headers[HEADER_NOT_AFTER] = not_after
     return headers
 
 
@@ -79,6 +85,12 @@ def durability_of(raw: dict[str, Any]) -> Durability:
     """What a kombu message asks for."""
     asked = raw["headers"].get(HEADER_DURABILITY)
     return Durability(asked) if asked else Durability.MEMORY
+
+
+def not_after_of(raw: dict[str, Any]) -> float | None:
+    """The unix time (s) past which a kombu message is refused."""
+    asked = raw["headers"].get(HEADER_NOT_AFTER)
+    return None if asked is None else float(asked)
 
 
 def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
@@ -89,6 +101,7 @@ def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
     unique = headers.pop(HEADER_UNIQUE, None)
     key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
     headers.pop(HEADER_LEASE, None)
+    headers.pop(HEADER_NOT_AFTER, None)
     # a retry is a further message of its task; a repeat of what may be there already is not
     asked = [headers.pop(name, None) for name in (HEADER_DURABILITY, HEADER_ONCE)]
     once = any(asked) and not headers.get("retries")

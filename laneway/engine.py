@@ -12,6 +12,7 @@ script, atomic, on the server's clock; what can go wrong in between is only that
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import secrets
 import socket
@@ -26,6 +27,7 @@ from laneway.admin import MAX_IDS, Admin
 from laneway.answers import Put, PutCode, Settled, Verdict
 from laneway.durability import Durability, confirm
 from laneway.envelope import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
+from laneway.errors import InvalidMessage
 from laneway.journal import Kind
 from laneway.keys import prefix
 from laneway.lanes import Lanes
@@ -112,13 +114,15 @@ class Engine(Admin):
         *,
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
+        not_after: float | None = None,
     ) -> str:
         """Queue one message; returns its id. Taken once, also if the connection breaks meanwhile.
 
-        Raises DuplicateTask, QueueFull, TaskCancelled; with a durability also NotDurable (after
-        `timeout` seconds) and DurabilityUnavailable, when the message may be queued all the same.
+        Raises DuplicateTask, QueueFull, JournalFull, TaskCancelled; TooLate when the server's clock is past `not_after`
+        (unix time in s); with a durability also NotDurable (after `timeout` seconds) and DurabilityUnavailable,
+        when the message may be queued all the same.
         """
-        outcome = self.put_many(queue, (message,), durability=durability, timeout=timeout)[0]
+        outcome = self.put_many(queue, (message,), durability=durability, timeout=timeout, not_after=not_after)[0]
         error = outcome.error()
         if error is not None:
             raise error
@@ -131,12 +135,17 @@ class Engine(Admin):
         *,
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
+        not_after: float | None = None,
     ) -> list[Put]:
-        """Queue many, `CHUNK` in one script call; refusals are outcomes, one per message, and do not stop the rest."""
+        """Queue many, `CHUNK` in one script call; refusals are outcomes, one per message, and do not stop the rest.
+
+        A script call that the server comes to when its clock is past `not_after` (unix time in s) queues nothing.
+        """
         encoded = [encode(message) for message in messages]
+        fence = b"" if not_after is None else _milliseconds(not_after)
         outcomes: list[Put] = []
         for chunk in _chunks(encoded, CHUNK):
-            answers = self._put(queue, chunk, durability, timeout)
+            answers = self._put(queue, chunk, fence, durability, timeout)
             outcomes += _outcomes(queue, chunk, answers)
         return outcomes
 
@@ -210,7 +219,7 @@ class Engine(Admin):
         close_sentinels(self.runner.pool)
 
     def _put(
-        self, queue: str, chunk: Sequence[tuple[bytes, bytes]], durability: Durability, timeout: float
+        self, queue: str, chunk: Sequence[tuple[bytes, bytes]], fence: bytes, durability: Durability, timeout: float
     ) -> list[Any]:
         pairs = list(itertools.chain.from_iterable(chunk))
         script = self.runner.scripts["put"]
@@ -221,7 +230,7 @@ class Engine(Admin):
             if slot is None:
                 wire.calls_made += 1
                 slot = (wire.producer, wire.calls_made)
-            command = (b"EVALSHA", script.sha, 1, prefix(queue), *slot, int(again), *pairs)
+            command = (b"EVALSHA", script.sha, 1, prefix(queue), *slot, int(again), fence, *pairs)
             reply = self.runner.evaluate(wire, script, command)
             confirm(wire, durability, timeout)
             return reply
@@ -262,6 +271,12 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
+def _milliseconds(not_after: float) -> bytes:
+    if not math.isfinite(not_after * 1000):
+        raise InvalidMessage("not_after", "must be a unix time in seconds")
+    return b"%d" % math.floor(not_after * 1000)
+
+
 def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[Any]) -> list[Put]:
     outcomes = [Put(queue, PutCode.ACCEPTED, unpack_id(id[1:])) for id, _ in chunk]
     for at in range(0, len(answers), 3):
@@ -271,6 +286,8 @@ def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[An
             outcomes[index] = Put(queue, code, outcomes[index].id, size=detail)
         elif code is PutCode.DUPLICATE:
             outcomes[index] = Put(queue, code, outcomes[index].id, existing=unpack_id(detail))
+        elif code is PutCode.LATE:
+            outcomes[index] = Put(queue, code, outcomes[index].id, late_ms=detail)
         else:
             outcomes[index] = Put(queue, code, unpack_id(detail))
     return outcomes

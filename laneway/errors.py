@@ -57,6 +57,17 @@ class TaskCancelled(EngineError):
         return f"Task {self.task_id!r} was cancelled; nothing more of it is queued."
 
 
+class TooLate(EngineError):
+    """By the server's clock it was past the time by which the message had to be queued (`not_after`): it was not."""
+
+    def __init__(self, late: float) -> None:
+        super().__init__(late)
+        self.late = late
+
+    def __str__(self) -> str:
+        return f"The message came {self.late:.3f} s after the time by which it had to be queued; it was not queued."
+
+
 class StaleLease(EngineError):
     """The lease ran out and the message went to somebody else."""
 

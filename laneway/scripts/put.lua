@@ -1,11 +1,12 @@
 -- Puts messages into a queue, or refuses them, one by one.
 -- KEYS   1: the queue
 -- ARGV   1: the producer ('' for none)  2: its call number  3: '1' when the call repeats one whose answer was lost
+--        4: the time (ms) past which nothing is queued ('' for none)
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
--- Returns the refused and the renamed ones: index from 1, code (answers.PutCode), detail (id, holder's task or size)
---        ..., nothing for what was accepted under the id it came with.
+-- Returns the refused and the renamed ones: index from 1, code (answers.PutCode), detail (id, holder's task, size
+--        or ms too late) ..., nothing for what was accepted under the id it came with.
 -- uses: base clock
-local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED, BEHIND = 0, 1, 2, 3, 4, 5
+local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED, BEHIND, LATE = 0, 1, 2, 3, 4, 5, 6
 local q = names(KEYS[1])
 local slot = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if ARGV[3] == '1' and slot then
@@ -21,6 +22,15 @@ end
 
 local us = clock()
 local now = math.floor(us / 1000)
+if ARGV[4] ~= '' and now > tonumber(ARGV[4]) then
+  local answers = {}
+  for index = 1, (#ARGV - 4) / 2 do
+    answers[#answers + 1] = index
+    answers[#answers + 1] = LATE
+    answers[#answers + 1] = now - tonumber(ARGV[4])
+  end
+  return answers
+end
 local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
 noted[q.journal] = tonumber(limits[3]) or false
 local max_size = tonumber(limits[1])
@@ -56,7 +66,7 @@ local function put_plain(at)
 end
 
 sequence = math.max(sequence, math.floor((us - EPOCH) / 10))
-local at = 4
+local at = 5
 while at <= #ARGV and put_plain(at) do at = at + 2 end
 
 if at <= #ARGV then
@@ -121,7 +131,7 @@ if at <= #ARGV then
 
   for from = at, #ARGV, 2 do
     if not put_plain(from) then
-      put_any((from - 2) / 2, string.byte(ARGV[from]) == 61, string.sub(ARGV[from], 2), ARGV[from + 1])
+      put_any((from - 3) / 2, string.byte(ARGV[from]) == 61, string.sub(ARGV[from], 2), ARGV[from + 1])
     end
   end
 end

@@ -115,6 +115,13 @@ class EngineMachine(RuleBasedStateMachine):
         """Messages without ties have a quick way of their own."""
         self.put(queue, [(message, None) for message in batch])
 
+    @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), spare=st.sampled_from((-0.9, 0.0, 0.9)))
+    def put_in_time(self, queue: str, batch: list[Message], spare: float) -> None:
+        """With a time past which nothing is queued."""
+        outcomes = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
+        late = [(PutCode.LATE, message.id or message.task_id) for message in batch]
+        assert [(put.code, _detail(put)) for put in outcomes] == (late if spare < 0 else self.model.put(queue, batch))
+
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
     def fetch(self, n: int, lease_ms: int) -> None:
         batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)

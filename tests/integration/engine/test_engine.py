@@ -94,6 +94,7 @@ def test_every_error_survives_pickling() -> None:
         QueueFull("q", 3),
         error_module.JournalFull("q", 3),
         error_module.TaskCancelled("a"),
+        error_module.TooLate(1.5),
         error_module.StaleLease("a"),
         error_module.UnknownMessage("q", "a"),
         error_module.InvalidMessage("id", "is odd"),

@@ -1,35 +1,15 @@
-"""Settings from the environment and `.env`, in groups, frozen, and checked before anything starts."""
+"""Settings of the platform itself: broker, tasks, storage, API, webhooks, responder, operation."""
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
-from app.core.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder; relative paths in settings start here, and `.env` is read from here."""
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Group(BaseSettings):
-    """One group of settings; each field is read from the environment variable in its alias."""
-
-    model_config = SettingsConfigDict(
-        env_file=ROOT / ".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        case_sensitive=False,
-        hide_input_in_errors=True,
-    )
+from app.core.config.base import ROOT, Group, Port
 
 
 class RedisSettings(Group):
@@ -225,47 +205,6 @@ class OperationSettings(Group):
     alert_backlog: int = Field(1000, alias="ALERT_BACKLOG", ge=1)
     alert_failures: int = Field(10, alias="ALERT_FAILURES_PER_HOUR", ge=1)
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
-
-
-class Settings(BaseModel):
-    """All groups. Build it with `load_settings`, which turns every problem into one readable error."""
-
-    model_config = ConfigDict(frozen=True)
-
-    redis: RedisSettings
-    tasks: TaskSettings
-    storage: StorageSettings
-    api: ApiSettings
-    webhooks: WebhookSettings
-    responder: ResponderSettings
-    operation: OperationSettings
-
-
-def load_settings() -> Settings:
-    """Read and check every group. Raises ConfigError with one line per problem, naming the variables."""
-    groups: dict[str, Group] = {}
-    problems: list[str] = []
-    for name, field in Settings.model_fields.items():
-        kind: type[Group] = field.annotation  # pyright: ignore[reportAssignmentType]
-        try:
-            groups[name] = kind()
-        except ValidationError as error:
-            problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
-    if problems:
-        raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    return Settings(**groups)  # pyright: ignore[reportArgumentType]
-
-
-@cache
-def settings() -> Settings:
-    """The settings of this process, read once."""
-    return load_settings()
-
-
-def _problem(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
 
 
 def _is_redis(url: str) -> bool:

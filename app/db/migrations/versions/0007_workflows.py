@@ -1,0 +1,12 @@
+"""Workflow runs, their steps and signals."""
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Apply."""
+
+
+def downgrade() -> None:
+    """Undo."""

@@ -1,0 +1,117 @@
+"""The tables of conversations, what replies may cite, and reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Float, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.models.base import Base, Id
+
+
+class Conversation(Base):
+    """One customer's thread."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[str] = mapped_column(String(155), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    customer: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(24))
+    follow_ups: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Message(Base):
+    """One turn: what the customer, the assistant or an operator said."""
+
+    __tablename__ = "messages"
+    __table_args__ = (Index("ix_messages_conversation", "conversation_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
+    message_id: Mapped[str] = mapped_column(String(450), unique=True)
+    """Unique per turn: a repeat of the same work stores nothing twice."""
+    role: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str]
+    in_reply_to: Mapped[str | None] = mapped_column(String(450))
+    sources: Mapped[list[Any]] = mapped_column(default=list)
+    responder: Mapped[str | None] = mapped_column(String(64))
+    duration_ms: Mapped[int | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    task_id: Mapped[str | None] = mapped_column(String(155))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Lead(Base):
+    """A person who asked to be contacted."""
+
+    __tablename__ = "leads"
+    __table_args__ = (Index("uq_leads_source", "source", "source_id", unique=True),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(32))
+    source_id: Mapped[str] = mapped_column(String(200))
+    conversation_id: Mapped[str | None] = mapped_column(String(155))
+    fields: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Document(Base):
+    """A text that replies may cite."""
+
+    __tablename__ = "documents"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    title: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64))
+    passage_count: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Passage(Base):
+    """A piece of a document, the unit of search; the full-text index over it is made by the migration."""
+
+    __tablename__ = "passages"
+    __table_args__ = (Index("ix_passages_document", "document_id", "position"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    text: Mapped[str]
+
+
+class ConversationAnalysis(Base):
+    """The newest analysis of one conversation."""
+
+    __tablename__ = "conversation_analyses"
+
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True)
+    sentiment: Mapped[float] = mapped_column(Float)
+    """-1 (negative) to 1 (positive)"""
+    sentiment_label: Mapped[str] = mapped_column(String(16))
+    key_phrases: Mapped[list[Any]]
+    customer_messages: Mapped[int]
+    replies: Mapped[int]
+    mean_response_seconds: Mapped[float | None] = mapped_column(Float)
+    resolved: Mapped[bool]
+    analysed_at: Mapped[datetime]
+
+
+class Report(Base):
+    """A computed report that can be fetched."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("ix_reports_kind", "kind", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(155), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(48))
+    period_start: Mapped[datetime | None]
+    period_end: Mapped[datetime | None]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

@@ -1,0 +1,43 @@
+"""The tables of inbound webhooks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.models.base import Base, Id
+
+
+class WebhookDelivery(Base):
+    """One verified request from a platform, as it came (without secrets)."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_state", "state", "received_at"),)
+
+    id: Mapped[str] = mapped_column(String(155), primary_key=True)
+    """Derived from source and body: the same request sent again is the same delivery."""
+    source: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    """stored, queued or processed"""
+    received_at: Mapped[datetime]
+    processed_at: Mapped[datetime | None]
+
+
+class WebhookEvent(Base):
+    """One event out of a delivery; each event id of a source once."""
+
+    __tablename__ = "webhook_events"
+    __table_args__ = (Index("uq_webhook_events", "source", "event_id", unique=True),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(64))
+    event_id: Mapped[str] = mapped_column(String(300))
+    kind: Mapped[str] = mapped_column(String(64))
+    delivery_id: Mapped[str] = mapped_column(String(155), index=True)
+    data: Mapped[dict[str, Any]]
+    task_id: Mapped[str | None] = mapped_column(String(155))
+    created_at: Mapped[datetime] = mapped_column(index=True)
