@@ -17,6 +17,7 @@ from app.core.logging import configure_logging
 from app.db.migrate import upgrade
 from app.schemas.problem import Problem
 from app.services.container import Services
+from app.services.outbox import Relay
 
 DESCRIPTION = "Background work that is accepted once, done once, and never out of sight. Errors are RFC 9457 problems."
 
@@ -28,7 +29,10 @@ def create_app(config: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         configure_logging(config.operation)
         upgrade(config.storage.url)
+        relay = Relay(app.state.services.tasks.outbox)
+        relay.start()
         yield
+        relay.stop()
         app.state.services.close()
 
     app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan,

@@ -81,12 +81,14 @@ def watch(id: Id, as_json: Json = False) -> None:
 
 
 def audit(
-    repair: Annotated[bool, typer.Option("--repair", help="Send again what the broker does not have.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Send again what the broker lost, and put results back.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count every task that was ever accepted, compare history and engine, and name what is missing.
+    """Count every task that was ever accepted, compare history, engine and results, and name what is missing.
 
-    Exit code 0: everything is accounted for (or was repaired), 1: not.
+    Exit code 0: everything is accounted for (or was repaired), 1: not. Results that are missing or wrong are told only.
     """
     found = make_services().audit.count(repair=repair)
     left = len(found.unaccounted) - found.repaired + len(found.unknown)

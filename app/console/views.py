@@ -19,6 +19,7 @@ from app.db.models import TaskEvent, TaskRun
 from app.db.repositories.search import Group
 from app.schemas.task import AttemptView, QueueFigures, State, TaskStatus
 from app.services.audit import Count
+from app.services.result_audit import ResultCount
 
 COLOURS = {
     State.COMPLETED: "green", State.FAILED: "red", State.DEAD_LETTER: "bold red", State.CANCELLED: "yellow",
@@ -151,7 +152,25 @@ def audit_table(found: Count) -> Table:
         table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
     for id in found.unknown:
         table.add_row("unknown to the history", id)
+    _add_results(table, found.results)
     return table
+
+
+def _add_results(table: Table, results: ResultCount) -> None:
+    if not results.listable:
+        table.add_row("results", "not looked at: the result store is not Redis or Valkey")
+        return
+    counts = ", ".join(f"{number} {kind}" for kind, number in results.found.items())
+    repaired = f" ({results.repaired} put back)" if results.repaired else ""
+    table.add_row("results", f"{results.looked_at} looked at: {counts}{repaired}")
+    if not results.scanned_all:
+        table.add_row("", "there are more results than were looked through for unknown tasks")
+    for finding in results.named:
+        says = f"the store says {finding.stored}" if finding.stored else "the store has none"
+        told = f" ({finding.state}): {says}" if finding.state else ""
+        table.add_row(f"result {finding.kind}", f"{finding.task_id}{told}")
+    if sum(results.found.values()) > len(results.named):
+        table.add_row("", f"… and {sum(results.found.values()) - len(results.named)} more")
 
 
 def audit_data(found: Count) -> dict[str, Any]:
@@ -162,6 +181,7 @@ def audit_data(found: Count) -> dict[str, Any]:
                    for name, stats in found.engine.items()},
         "unread_events": found.unread, "unaccounted": [plain(missing) for missing in found.unaccounted],
         "unknown": found.unknown, "repaired": found.repaired, "balanced": found.balanced,
+        "results": plain(found.results),
     }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ class TaskSpec:
     priority: Priority = Priority.NORMAL
     max_retries: int | None = None
     """None: TASK_MAX_RETRIES."""
+    on_failure: str | None = None
+    """The task that is submitted, with `EndedTask`, whenever one of this kind ends in another way than completed."""
 
 
 PROCESS_MESSAGE: Final = TaskSpec(

@@ -31,6 +31,10 @@ QUEUES: Final[dict[str, Lane]] = {
     "crm": Lane.MEDIUM,
     "documents": Lane.MEDIUM,
     "workflows": Lane.MEDIUM,
+    "dev": Lane.MEDIUM,
+    "qa": Lane.MEDIUM,
+    "fix": Lane.MEDIUM,
+    "deploy": Lane.MEDIUM,
     "analytics": Lane.LOW,
     "maintenance": Lane.LOW,
 }

@@ -19,7 +19,9 @@ CELERY = ("celery", "-q", "-A", "app.core.celery_app:celery_app")
 """Quietly: without the banners, which would bury what is said here."""
 
 WORKER_QUEUES = "conversations,webhooks,crm,documents,workflows"
-BULK_QUEUES = "analytics,maintenance"
+BULK_QUEUES = "analytics,maintenance,dev,qa,fix,deploy"
+BULK_CONCURRENCY = 2
+"""So that a long build alone does not hold up the upkeep."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def parts(settings: Settings) -> list[Part]:
     api, flower = settings.api, (settings.api.flower_host, settings.api.flower_port)
     return [
         _worker(settings, "worker", WORKER_QUEUES, settings.operation.worker_concurrency),
-        # Apart from the other, so that long analytics never hold up a conversation.
-        _worker(settings, "bulk", BULK_QUEUES, 1),
+        # Apart from the other, so that long analytics and builds never hold up a conversation.
+        _worker(settings, "bulk", BULK_QUEUES, BULK_CONCURRENCY),
         Part("beat", (*CELERY, "beat"), beat_holds_lock(settings), Stopping(2)),
         Part("api", _uvicorn(settings), http_answers(api.host, api.port, "/health/ready"), Stopping(1, 15),
              address(api.host, api.port)),

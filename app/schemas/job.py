@@ -35,6 +35,8 @@ class OutboundWebhook(Payload):
     url: str = Field(max_length=2000, pattern=r"^https?://")
     event: str = Field(min_length=1, max_length=100)
     data: dict[str, Any]
+    occurred_at: Moment | None = None
+    """When the event happened; without it, when the task was accepted. One task id, one time: it is of the payload."""
 
 
 class BatchAnalysis(Payload):

@@ -15,6 +15,7 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 class State(StrEnum):
     """Where a task is in its life."""
 
+    ACCEPTED = "accepted"
     PENDING = "pending"
     SCHEDULED = "scheduled"
     PROCESSING = "processing"
@@ -25,7 +26,9 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
-WAITING = (State.PENDING, State.SCHEDULED)
+SENT = (State.PENDING, State.SCHEDULED)
+"""Waiting, in the broker's hands."""
+WAITING = (State.ACCEPTED, *SENT)
 UNFINISHED = (*WAITING, State.PROCESSING)
 FINISHED = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED, State.EXPIRED)
 
@@ -34,6 +37,13 @@ class Payload(BaseModel):
     """What a task is called with; unknown fields are refused, so that a typing error is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndedTask(Payload):
+    """Payload of the tasks that look after those which ended without being completed (`TaskSpec.on_failure`)."""
+
+    task_id: str = Field(max_length=155)
+    run: int = Field(description="Its attempts so far: a task that is run again by hand may end again")
 
 
 class Answer(BaseModel):
@@ -116,6 +126,7 @@ class QueueFigures(Answer):
 
     lane: str
     active: int = Field(description="being worked on")
+    accepted: int = Field(0, description="accepted, and not yet with the broker")
     pending: int = Field(description="waiting for a worker or for an earlier task of the same key")
     scheduled: int = Field(description="due later, retries included")
     dead: int = Field(description="dead letters, to be looked at")

@@ -11,14 +11,18 @@ from app.core.config import OperationSettings
 from app.core.logging import logger
 from app.db.models import Alert
 from app.db.repositories import alerts as repository
-from app.db.repositories import task_runs
+from app.db.repositories import callbacks, task_runs
 from app.db.session import Database
+from app.services.callback_rules import ALERT as ENDPOINT_DISABLED
+from app.services.callback_rules import complaint
 from app.services.task_manager import TaskManager
 
 log = logger(__name__)
 
 Finding = tuple[str, str, str]
 """Kind, subject, message."""
+MOST_ENDPOINTS = 100
+"""Disabled receivers of webhooks that have an alert each."""
 
 
 class Alerts:
@@ -67,6 +71,9 @@ class Alerts:
                 )
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - timedelta(hours=1))
+            disabled = callbacks.disabled_for_cause(session, limit=MOST_ENDPOINTS)
         for task, count in failures.items():
             if count >= self._settings.alert_failures:
                 yield "failures", task, f"{task} failed for good {count} times within an hour"
+        for endpoint in disabled:
+            yield ENDPOINT_DISABLED, endpoint.id, complaint(endpoint)

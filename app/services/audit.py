@@ -3,7 +3,9 @@
     accepted = completed + failed + dead letters + cancelled + expired + waiting + running
 
 holds in the history by its very form; what matters is that each task that is not over is somewhere it can go on from,
-and that the engine holds nothing that the history does not know. What is in neither place is unaccounted for.
+that the engine holds nothing that the history does not know, and that no task has come to an end that the history knows
+nothing of. What fails one of these is unaccounted for. Results that are gone or wrong are told beside it
+(`result_audit.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from datetime import timedelta
 
 from app.core import clock
 from app.db.models import TaskRun
-from app.db.repositories import search, task_runs
+from app.db.repositories import accounting, search, task_runs
 from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, State
 from app.services.broker import Broker
 from app.services.history import History
+from app.services.result_audit import ResultAudit, ResultCount
+from app.services.results import Results
 from app.services.task_manager import TaskManager
 from laneway import Found, QueueStats
 from laneway import State as Place
@@ -31,7 +35,7 @@ GRACE = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A task that is not over and that the engine does not have, or whose message the engine gave up."""
+    """A task that is not over, and that the engine does not have or gave up, or that is over by its result."""
 
     task_id: str
     name: str
@@ -53,6 +57,8 @@ class Count:
     unknown: list[str] = field(default_factory=list)
     """Tasks in the engine that the history does not know."""
     repaired: int = 0
+    results: ResultCount = field(default_factory=ResultCount)
+    """What the result store says; none of it is unaccounted for."""
 
     @property
     def balanced(self) -> bool:
@@ -60,21 +66,43 @@ class Count:
         return not (self.unaccounted or self.unknown or self.unread)
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What may be wrong with a task that is not over."""
+
+    run: TaskRun
+    lost: str | None
+    """Why the engine will not deliver it."""
+    result: str | None
+    """What its result says, if that is that it is over."""
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        said = f"its result says {self.result}" if self.result else None
+        return "; ".join(reason for reason in (self.lost, said) if reason)
+
+
 class Audit:
     """Counts, names what is missing, and puts it back."""
 
-    def __init__(self, database: Database, broker: Broker, history: History, tasks: TaskManager) -> None:
+    def __init__(
+        self, database: Database, broker: Broker, history: History, tasks: TaskManager, results: Results
+    ) -> None:
         self._database, self._broker, self._history, self._tasks = database, broker, history, tasks
+        self._results = ResultAudit(database, history, results)
 
     def count(self, *, repair: bool = False) -> Count:
-        """Look at everything once. Raises BrokerUnavailable, DatabaseUnavailable."""
+        """Look at everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
         self._history.catch_up()
         found = Count()
-        for run, why in self._missing():
-            found.unaccounted.append(Missing(run.id, run.name, run.queue, State(run.state), why))
-            if repair and self._tasks.send(run):
+        for suspect in self._missing():
+            run = suspect.run
+            found.unaccounted.append(Missing(run.id, run.name, run.queue, State(run.state), suspect.why))
+            if repair and self._mend(suspect):
                 found.repaired += 1
         found.unknown = list(self._unknown())
+        found.results = self._results.count(repair=repair)
         with self._database.reading() as session:
             found.by_state = search.counts_by_state(session, Filter())
         found.accepted = sum(found.by_state.values())  # one look: a second one would count what came meanwhile
@@ -82,7 +110,13 @@ class Audit:
         found.unread = sum(self._history.unread().values())
         return found
 
-    def _missing(self) -> Iterator[tuple[TaskRun, str]]:
+    def _mend(self, suspect: Suspect) -> bool:
+        """The result first: what is sent again could not replace a success."""
+        if suspect.result:
+            self._results.take_away(suspect.run.id)
+        return self._tasks.send(suspect.run) if suspect.lost else True
+
+    def _missing(self) -> Iterator[Suspect]:
         after = 0
         while True:
             with self._database.reading() as session:
@@ -92,21 +126,27 @@ class Audit:
                 return
             after = page[-1].seq
 
-    def _missing_of(self, page: Sequence[TaskRun]) -> Iterator[tuple[TaskRun, str]]:
-        suspects: list[tuple[TaskRun, str]] = []
+    def _missing_of(self, page: Sequence[TaskRun]) -> Iterator[Suspect]:
+        lost, over = self._lost(page), self._results.said_to_be_over(page)
+        suspects = [run for run in page if run.id in lost or run.id in over]
+        if suspects:
+            self._history.catch_up()  # what ended while we looked is over by now
+        for run in suspects:
+            now = self._tasks.current(run.id)
+            if now.state not in FINISHED and now.published_at == run.published_at:
+                yield Suspect(now, lost.get(run.id), over.get(run.id))
+
+    def _lost(self, page: Sequence[TaskRun]) -> dict[str, str]:
+        """Task → why the engine will not deliver it."""
+        found: dict[str, str] = {}
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
             places = self._broker.find(queue, [run.id for run in runs])
             for run, place in zip(runs, places or (), strict=places is not None):
                 why = _suspicion(place)
                 if why:
-                    suspects.append((run, why))
-        if suspects:
-            self._history.catch_up()  # what ended while we looked is over by now
-        for run, why in suspects:
-            now = self._tasks.current(run.id)
-            if now.state not in FINISHED and now.published_at == run.published_at:
-                yield now, why
+                    found[run.id] = why
+        return found
 
     def _unknown(self) -> Iterator[str]:
         engine = self._broker.engine
@@ -120,12 +160,12 @@ class Audit:
             page = engine.peek(queue, place, offset=offset, limit=PAGE)
             ids = [peeked.stored.message.task_id for peeked in page]
             with self._database.reading() as session:
-                known = {run.id for run in task_runs.recent(session, ids)}
+                known = accounting.known(session, ids)
             absent = [id for id in ids if id not in known]
             if absent:
                 self._history.catch_up()
                 with self._database.reading() as session:
-                    known = {run.id for run in task_runs.recent(session, absent)}
+                    known = accounting.known(session, absent)
                 yield from (id for id in absent if id not in known)
             if len(page) < PAGE:
                 return

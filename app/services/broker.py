@@ -31,6 +31,9 @@ from laneway import Durability, Engine, Found, QueueStats, message_options
 REQUEST_HEADER = "laneway-request"
 """The id of the request that a task came from, for its log lines."""
 
+PUBLISH_WITHIN = 5.0
+"""Seconds from the moment a task's row names its sender until the engine takes no message of it any more: a sender that
+stood still meanwhile must not send what others have sent, and a worker has done."""
 CONFIRM_SECONDS = 5
 """How long RabbitMQ may take to say that it has a message; other brokers say so at once."""
 
@@ -76,7 +79,8 @@ class Broker:
             )  # fmt: skip
 
     def _options(self, run: TaskRun, durability: Durability) -> dict[str, Any]:
-        return message_options(key=run.key, unique=unique_of(run), durability=durability, once=True)
+        until = run.published_at.timestamp() + PUBLISH_WITHIN if run.published_at else None
+        return message_options(key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=until)
 
     def purge(self, queue: str) -> int:
         """Throw away what waits in a queue; gives back how many. Raises Unsupported without the engine."""

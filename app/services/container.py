@@ -24,6 +24,7 @@ from app.services.heart import Heart
 from app.services.history import History
 from app.services.knowledge import Knowledge
 from app.services.responders import Responder, make_responder
+from app.services.results import Results
 from app.services.retention import Retention
 from app.services.steps import Steps
 from app.services.stock_executions import StockExecutions
@@ -53,7 +54,7 @@ class Services:
 
     @cached_property
     def history(self) -> History:
-        return History(self.database, self.broker)
+        return History(self.database, self.broker, self.settings.tasks)
 
     @cached_property
     def executions(self) -> Executions:
@@ -72,7 +73,11 @@ class Services:
 
     @cached_property
     def audit(self) -> Audit:
-        return Audit(self.database, self.broker, self.history, self.tasks)
+        return Audit(self.database, self.broker, self.history, self.tasks, self.results)
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self._app)
 
     @cached_property
     def stories(self) -> Stories:
@@ -102,7 +107,7 @@ class Services:
 
     @cached_property
     def callbacks(self) -> Callbacks:
-        return Callbacks(self.settings.webhooks)
+        return Callbacks(self.database, self.settings.webhooks, slots=self.settings.operation.worker_concurrency)
 
     @cached_property
     def analytics(self) -> Analytics:
@@ -122,6 +127,8 @@ class Services:
             self.responder.close()
         if "broker" in self.__dict__:
             self.broker.close()
+        if "results" in self.__dict__:
+            self.results.close()
         if "database" in self.__dict__:
             self.database.close()
 

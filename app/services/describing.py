@@ -59,7 +59,7 @@ def figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, in
         return sum(counts.get((name, state), 0) for state in states)
 
     return QueueFigures(
-        lane=QUEUES.get(name, "low"), active=count(State.PROCESSING),
+        lane=QUEUES.get(name, "low"), active=count(State.PROCESSING), accepted=count(State.ACCEPTED),
         pending=count(State.PENDING), scheduled=count(State.SCHEDULED),
         dead=count(State.DEAD_LETTER), workers=serving.get(name, 0),
     )  # fmt: skip

@@ -86,13 +86,24 @@ class HttpAnswer:
     headers: Mapping[str, str]
     body: bytes
     duration_ms: int
+    sent: tuple[str, ...] = ()
+    """The names of the headers that the request had."""
 
 
 def post(
     url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: bool = False,
     tls: ssl.SSLContext | None = None, resolve: Resolve | None = None,
 ) -> HttpAnswer:  # fmt: skip
-    """POST to an address of somebody else's choice; `timeout` (seconds) is for all of it.
+    """POST to an address of somebody else's choice; as `send`."""
+    return send("POST", url, body, headers=headers, timeout=timeout, allow_private=allow_private, tls=tls,
+                resolve=resolve)  # fmt: skip
+
+
+def send(
+    method: str, url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: bool = False,
+    tls: ssl.SSLContext | None = None, resolve: Resolve | None = None,
+) -> HttpAnswer:  # fmt: skip
+    """Send one request; `timeout` (seconds) is for all of it.
 
     Raises ForbiddenAddress, and UpstreamError when no whole answer came in time. Any status is an answer.
     """
@@ -104,16 +115,24 @@ def post(
     try:
         with (
             httpcore2.ConnectionPool(network_backend=backend, ssl_context=tls, max_connections=1) as pool,
-            pool.stream("POST", _wire(target), headers=sent, content=body) as response,
+            pool.stream(method, _wire(target), headers=sent, content=body) as response,
         ):
             kept = _first(response.iter_stream(), MAX_ANSWER)
-            return HttpAnswer(response.status, _lower(response.headers), kept, deadline.elapsed_ms)
+            return HttpAnswer(response.status, _lower(response.headers), kept, deadline.elapsed_ms, ("Host", *named))
     except httpcore2.TimeoutException:
         raise UpstreamError(shown(url), f"no answer within {timeout:g} s") from None
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
         raise UpstreamError(shown(url), _reason(error)) from None
     except httpcore2.LocalProtocolError:
         raise ForbiddenAddress(shown(url), "the request would not be valid HTTP") from None
+
+
+def receiver(url: str) -> str:
+    """Whose address it is: the whole one without user, query and fragment, in one spelling. Raises ForbiddenAddress."""
+    target = _target(url)
+    host = target.host.rstrip(".")
+    same = target.copy_with(host=host) if host and host != target.host else target
+    return str(same.copy_with(userinfo=b"", query=None, fragment=None, path=target.path or "/"))
 
 
 def shown(url: str) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.core.config import TaskSettings
 from app.core.errors import PlatformError
 from app.core.logging import logger
 from app.db.repositories import history as repository
 from app.db.session import Database
 from app.services.broker import Broker, named_errors
+from app.services.endings import follow
 from app.services.recording import record
 from laneway import Engine
 
@@ -25,8 +27,8 @@ BATCH = 500
 class History:
     """Records the journals of queues."""
 
-    def __init__(self, database: Database, broker: Broker) -> None:
-        self._database, self._broker = database, broker
+    def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
+        self._database, self._broker, self._settings = database, broker, settings
 
     def catch_up(self, queues: Sequence[str] | None = None) -> int:
         """Record everything that has happened until now; gives back how many events it was. Without the engine: none.
@@ -67,7 +69,7 @@ class History:
                 events = engine.events(queue, after=place, limit=BATCH)
             if events:
                 place = events[-1].place
-                record(session, queue, events)
+                follow(session, record(session, queue, events), self._settings)
                 repository.set_place(session, queue, place)
         if place != repository.START:
             with named_errors():

@@ -2,94 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from unicodedata import normalize
+
+from sqlalchemy.orm import Session
 
 from app.core import clock
-from app.core.errors import NotFound, PermanentError
+from app.core.errors import NotFound
 from app.db.repositories import passages
 from app.db.repositories.passages import FoundPassage
 from app.db.session import Database
+from app.services.extraction.errors import (
+    BadDocumentName,
+    DocumentEmpty,
+    DocumentMissing,
+    DocumentTooLarge,
+    NotText,
+    UnsupportedDocument,
+)
+from app.services.extraction.splitting import digest, first_heading, split
+from app.services.extraction.text import MAX_TITLE, checked, fitting_title
 from app.services.text_analysis import content_words
 
-__all__ = ["FoundPassage", "IngestResult", "Knowledge", "KnownDocument", "split"]
+__all__ = [
+    "BadDocumentName",
+    "DocumentEmpty",
+    "DocumentMissing",
+    "DocumentTooLarge",
+    "FoundPassage",
+    "IngestResult",
+    "Knowledge",
+    "KnownDocument",
+    "NotText",
+    "UnsupportedDocument",
+    "split",
+]
 
 MAX_BYTES: Final = 10 * 1024 * 1024
-"""The largest document."""
-MAX_PASSAGE: Final = 900
-"""Characters of a passage, its heading included."""
-FULL_PASSAGE: Final = 600
-"""A passage that has so many characters ends at the next paragraph,"""
-SHORT_PASSAGE: Final = 300
-"""and one that has so many at the next heading."""
-MAX_HEADING: Final = 120
+"""The largest text that is handed in directly."""
 MAX_ID: Final = 200
-MAX_TITLE: Final = 300
 MAX_FOUND: Final = 50
 MAX_QUESTION_WORDS: Final = 50
 ENDINGS: Final = frozenset({".md", ".markdown", ".txt"})
-
-_SPLITTING = "1"
-"""Part of a document's digest: raise it when `split` changes, and every document is split again when it comes in."""
-_HEADING = re.compile(r"#{1,6}\s+\S")
-_FENCE = re.compile(r"\s*(```|~~~)")
-_SENTENCE_START = re.compile(r"(?<=[.!?…])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)")
-
-
-class DocumentError(PermanentError):
-    """A document cannot be taken in."""
-
-    title, reason = "Document refused", "it cannot be taken in"
-
-    def __init__(self, name: str, detail: str = "") -> None:
-        super().__init__(name, detail)
-        self.name, self.detail = name, detail
-
-    def __str__(self) -> str:
-        return f"Document {self.name!r}: {self.reason}" + (f" ({self.detail})." if self.detail else ".")
-
-
-class DocumentMissing(DocumentError):
-    """There is no such file, or it cannot be opened."""
-
-    status, title, reason = 404, "Document missing", "there is no file that can be read"
-
-
-class DocumentEmpty(DocumentError):
-    """There is no text in it."""
-
-    title, reason = "Document empty", "it has no text"
-
-
-class NotText(DocumentError):
-    """The content is not text in UTF-8."""
-
-    status, title, reason = 415, "Not a text", "its content is not text in UTF-8"
-
-
-class DocumentTooLarge(DocumentError):
-    """It has more than 10 MB."""
-
-    status, title, reason = 413, "Document too large", f"it is larger than {MAX_BYTES // 1024**2} MB"
-
-
-class UnsupportedDocument(DocumentError):
-    """The file is of a kind that is not read here."""
-
-    status, title = 415, "Unsupported document"
-    reason = f"only files ending in {', '.join(sorted(ENDINGS))} are read"
-
-
-class BadDocumentName(DocumentError):
-    """Its id or title is empty, too long, or has control characters."""
-
-    title, reason = "Bad document name", f"ids have 1 to {MAX_ID} and titles 1 to {MAX_TITLE} printable characters"
+"""Files that are text already; for others there is `Documents.ingest_file`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +82,25 @@ class Knowledge:
 
         Raises BadDocumentName, DocumentEmpty, NotText or DocumentTooLarge.
         """
-        _check_names(document_id, title)
-        text = _checked(document_id, text)
-        digest = hashlib.sha256("\0".join((_SPLITTING, title, text)).encode()).hexdigest()
+        text = checked(document_id, text, most=MAX_BYTES)
+        pieces = split(text)
         with self._database.transaction() as session:
-            document = passages.lock_document(session, document_id, title=title, now=clock.now())
-            changed = document.digest != digest
-            if changed:
-                document.title, document.digest, document.updated_at = title, digest, clock.now()
-                passages.replace_passages(session, document, split(text))
-            return IngestResult(document_id, title, document.passage_count, changed)
+            return self.store(session, document_id=document_id, title=title, digest=digest(title, text), pieces=pieces)
+
+    def store(
+        self, session: Session, *, document_id: str, title: str, digest: str, pieces: Sequence[str]
+    ) -> IngestResult:
+        """The same within a transaction of the caller's, for a text that has been split.
+
+        Raises BadDocumentName.
+        """
+        _check_names(document_id, title)
+        document = passages.lock_document(session, document_id, title=title, now=clock.now())
+        changed = document.digest != digest
+        if changed:
+            document.title, document.digest, document.updated_at = title, digest, clock.now()
+            passages.replace_passages(session, document, pieces)
+        return IngestResult(document_id, title, document.passage_count, changed)
 
     def ingest_file(self, path: Path, *, document_id: str | None = None) -> IngestResult:
         """Store a Markdown or text file; its id is the file's name, its title its first heading or its name.
@@ -165,101 +132,10 @@ class Knowledge:
                 raise NotFound("document", document_id)
 
 
-def split(text: str) -> list[str]:
-    """The passages of a text: at most 900 characters, ended at a heading, a paragraph or a sentence where possible.
-
-    Each begins with the Markdown heading that it stands under, as its own paragraph.
-    """
-    done: list[str] = []
-    passage, heading = "", ""
-    for is_heading, separator, piece in _pieces(text):
-        enough = SHORT_PASSAGE if is_heading else FULL_PASSAGE if separator == "\n\n" else MAX_PASSAGE
-        if passage and (len(passage) >= enough or len(passage) + len(separator) + len(piece) > MAX_PASSAGE):
-            done.append(passage)
-            passage = piece if is_heading or not heading else f"{heading}\n\n{piece}"
-        else:
-            passage = passage + separator + piece if passage else piece
-        heading = piece if is_heading else heading
-    return [*done, passage] if passage else done
-
-
-def _pieces(text: str) -> Iterator[tuple[bool, str, str]]:
-    """(is it a heading, what stands before it, piece): headings, and sentences that fit into a passage with one."""
-    room = MAX_PASSAGE - MAX_HEADING - len("\n\n")
-    for is_heading, block in _blocks(text):
-        if is_heading:
-            yield True, "\n\n", block[:MAX_HEADING].rstrip()
-            continue
-        separator = "\n\n"
-        for sentence in _sentences(block):
-            for piece in _cut(sentence, room):
-                yield False, separator, piece
-                separator = " "
-            separator = "\n" if sentence.endswith("\n") else " "
-
-
-def _blocks(text: str) -> Iterator[tuple[bool, str]]:
-    """(is it a heading, block): headings and paragraphs; a line that begins with # in a code block is no heading."""
-    paragraph: list[str] = []
-    fenced = False
-    for line in [*text.split("\n"), ""]:
-        fenced ^= bool(_FENCE.match(line))
-        is_heading = not fenced and bool(_HEADING.match(line))
-        if paragraph and (is_heading or not line.strip()):
-            yield False, "\n".join(paragraph)
-            paragraph = []
-        if is_heading:
-            yield True, line.rstrip()
-        elif line.strip():
-            paragraph.append(line.rstrip())
-    if paragraph:
-        yield False, "\n".join(paragraph)
-
-
-def _sentences(paragraph: str) -> Iterator[str]:
-    """Sentences and list items; one that was followed by a line break keeps it."""
-    start = 0
-    for gap in _SENTENCE_START.finditer(paragraph):
-        yield paragraph[start : gap.start()] + ("\n" if "\n" in gap.group() else "")
-        start = gap.end()
-    yield paragraph[start:]
-
-
-def _cut(sentence: str, room: int) -> Iterator[str]:
-    """The sentence, or pieces of it between words, and a word without end in pieces of its own."""
-    sentence = sentence.strip("\n")
-    if len(sentence) <= room:
-        yield sentence
-        return
-    piece = ""
-    for word in re.findall(rf"\S{{1,{room}}}", sentence):
-        if piece and len(piece) + 1 + len(word) > room:
-            yield piece
-            piece = ""
-        piece = f"{piece} {word}" if piece else word
-    yield piece
-
-
 def _check_names(document_id: str, title: str) -> None:
     for name, most in ((document_id, MAX_ID), (title, MAX_TITLE)):
         if not name.strip() or len(name) > most or not name.isprintable():
             raise BadDocumentName(document_id[:MAX_ID])
-
-
-def _checked(name: str, text: str) -> str:
-    """The text in one normal form, with plain line ends."""
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise NotText(name, "a broken character") from error
-    if size > MAX_BYTES:
-        raise DocumentTooLarge(name)
-    if "\0" in text:
-        raise NotText(name, "a null byte")
-    text = normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
-    if not text:
-        raise DocumentEmpty(name)
-    return text
 
 
 def _read(path: Path) -> str:
@@ -271,7 +147,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise DocumentMissing(path.name, error.strerror or "") from error
     if len(content) > MAX_BYTES:
-        raise DocumentTooLarge(path.name)
+        raise DocumentTooLarge(path.name, f"at most {MAX_BYTES // 1024**2} MB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -280,6 +156,4 @@ def _read(path: Path) -> str:
 
 def _title(path: Path, text: str) -> str:
     """The first heading, or the file's name without its ending."""
-    heading = next((block for is_heading, block in _blocks(text) if is_heading), "")
-    title = "".join(character for character in heading.lstrip("#").strip() if character.isprintable())
-    return title[:MAX_TITLE].strip() or path.stem
+    return fitting_title(first_heading(text)) or path.stem

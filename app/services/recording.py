@@ -28,19 +28,21 @@ from laneway import Event, Kind, Verdict
 log = logger(__name__)
 
 
-def record(session: Session, queue: str, events: Sequence[Event]) -> None:
-    """Record a batch. What cannot be recorded is left out, each event by itself: the rest must not wait for it."""
+def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
+    """Record a batch; gives back the tasks that ended without being completed.
+
+    What cannot be recorded is left out, each event by itself: the rest must not wait for it.
+    """
     try:
         with session.begin_nested():
-            Recording(session, queue).apply(events)
+            return Recording(session, queue).apply(events)
     except (OperationalError, InterfaceError):
         raise  # the database is away
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
-            return
-        for event in events:
-            record(session, queue, [event])
+            return []
+        return [run for event in events for run in record(session, queue, [event])]
 
 
 class Recording:
@@ -51,9 +53,10 @@ class Recording:
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
         self._story: list[dict[str, Any]] = []
+        self._ended: dict[str, TaskRun] = {}
 
-    def apply(self, events: Sequence[Event]) -> None:
-        """Record them all."""
+    def apply(self, events: Sequence[Event]) -> list[TaskRun]:
+        """Record them all; gives back the tasks that ended without being completed."""
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
         for attempt in repository.attempts_of(self._session, ids):  # all at once: a query for each would flush each
@@ -64,6 +67,7 @@ class Recording:
                 self._record(run, event)
         self._session.flush()
         repository.add_events(self._session, self._story)
+        return list(self._ended.values())
 
     def _adopt(self, event: Event) -> TaskRun | None:
         """A task that came past the task manager: its first event carries its message."""
@@ -83,6 +87,10 @@ class Recording:
         data = _APPLY[event.kind](self, run, event)
         if data is None:
             return
+        if run.state in FINISHED and run.state != State.COMPLETED:
+            self._ended[run.id] = run
+        else:
+            self._ended.pop(run.id, None)
         self._story.append({"task_id": run.id, "at": moment(event.at), "kind": event.kind.value, "attempt": number,
                             "data": data})  # fmt: skip
 
@@ -92,6 +100,8 @@ class Recording:
         if event.stored is None or run.state in FINISHED or run.attempts:
             return None
         due = event.stored.message.eta_ms
+        if run.state == State.ACCEPTED:
+            run.state, run.published_at = State.PENDING, run.published_at or moment(event.at)
         if due and due > event.at:
             run.state, run.due_at = State.SCHEDULED, moment(due)
         return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}

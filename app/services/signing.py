@@ -9,19 +9,17 @@ Outbound: Standard Webhooks (https://www.standardwebhooks.com), by its own libra
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from app.core.errors import BadSignature, ConfigError
+from app.core.errors import BadSignature
 
 HUB_PREFIX = "sha256="
-STANDARD_PREFIX = "whsec_"
 
 
 def verify_hub_signature(body: bytes, header: str | None, secret: SecretStr, *, source: str) -> None:
@@ -54,33 +52,17 @@ def verify_token(given: object, expected: SecretStr, *, source: str) -> None:
         raise BadSignature(source, "its key is not the right one")
 
 
-def outbound_key(secret: SecretStr) -> bytes:
-    """The key that signs outbound webhooks.
+def sign_outbound(body: str, keys: Sequence[bytes], *, message_id: str, at: datetime) -> dict[str, str]:
+    """The three Standard Webhooks headers for one attempt; `message_id` stays the same when it is tried again.
 
-    A secret that starts with `whsec_` is base64 after that prefix, as Standard Webhooks has it. Any other secret is
-    taken as it is, as UTF-8, without guessing whether it might be base64: its receivers configure
-    `whsec_` + base64(secret). Raises ConfigError when a `whsec_` secret is not base64, or nothing is left of it.
+    With several keys, while a secret is being changed, there is a signature by each, separated by spaces: a receiver
+    accepts the message when one of them is right.
     """
-    text = secret.get_secret_value()
-    if not text.startswith(STANDARD_PREFIX):
-        key = text.encode()
-    else:
-        encoded = text.removeprefix(STANDARD_PREFIX).rstrip("=")
-        try:
-            key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-        except binascii.Error:
-            raise ConfigError("OUTBOUND_WEBHOOK_SECRET starts with whsec_ but is not base64 after it") from None
-    if not key:
-        raise ConfigError("OUTBOUND_WEBHOOK_SECRET is empty")
-    return key
-
-
-def sign_outbound(body: str, key: bytes, *, message_id: str, at: datetime) -> dict[str, str]:
-    """The three Standard Webhooks headers for one attempt; `message_id` stays the same when it is tried again."""
+    signatures = [Webhook(key).sign(msg_id=message_id, timestamp=at, data=body) for key in keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(key).sign(msg_id=message_id, timestamp=at, data=body),
+        "webhook-signature": " ".join(signatures),
     }
 
 

@@ -3,7 +3,8 @@
 1. reports that the worker lives, and which queues it serves;
 2. records what the engine's journals say (`history.py`);
 3. compares the ledger with the broker: what the broker lost is sent again;
-4. queues stored webhook deliveries whose queueing failed.
+4. sends what is accepted and not yet with the broker (`outbox.py`);
+5. queues stored webhook deliveries whose queueing failed.
 
 All of it is safe to do twice and in many workers at once: each step is a conditional update in the ledger,
 and a second delivery of a task is refused at its claim. What depends on time (delays, retries, the leases of
@@ -65,8 +66,9 @@ class Steward(Thread):
         self._ended = Event()
 
     def run(self) -> None:
-        jobs = [(self._report_every, self.report), (0.0, self.record), (PREPARE_EVERY, self._broker.prepare),
-                (COMPARE_EVERY, self.reconcile), (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
+        jobs = [(self._report_every, self.report), (0.0, self.record), (0.0, self.relay),
+                (PREPARE_EVERY, self._broker.prepare), (COMPARE_EVERY, self.reconcile),
+                (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
             for number, (every, job) in enumerate(jobs):
@@ -109,6 +111,10 @@ class Steward(Thread):
         """Bring the history up to date."""
         return self._history.catch_up()
 
+    def relay(self) -> int:
+        """Send what is accepted and not yet with the broker."""
+        return self._tasks.outbox.relay()
+
     def queue_deliveries(self) -> int:
         """Queue the stored webhook deliveries whose queueing failed."""
         with self._database.reading() as session:
@@ -147,7 +153,7 @@ class Steward(Thread):
     def _send_again(self, run: TaskRun, full: set[str]) -> bool:
         if run.cancel_requested:
             with self._database.transaction() as session:
-                return task_runs.cancel_lost(session, run, now=clock.now())
+                return self._tasks.cancel_lost(session, run)
         if run.queue in full:
             return False
         try:

@@ -22,6 +22,7 @@ from app.db.models import TaskRun
 from app.db.repositories import task_runs, workers
 from app.db.session import Database
 from app.schemas.task import FINISHED, State
+from app.services.endings import follow
 from app.services.executions import Delivered
 from app.services.messages import adopted_row
 from app.services.outcomes import Attempt, Raised, Refused, Rule, Ruling
@@ -52,18 +53,18 @@ class StockExecutions:
             if run.state == State.PROCESSING:
                 if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._lives(session, run):
                     return Refused(f"{run.worker} runs it", busy=True)
-                _record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
+                self._record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
                 if run.cancel_requested:
-                    _record(session, run, Kind.CANCEL)
+                    self._record(session, run, Kind.CANCEL)
                     return Refused("it was cancelled")
             number = run.attempts + 1
             if number > run.max_retries + 1:
                 ruling = self.rule.decide(_attempt(run, number), Raised(WorkerLost("each of its workers")))
-                _record(
+                self._record(
                     session, run, Kind.END, attempt=run.attempts, verdict=Verdict.DONE_WITH, outcome=ruling.to_json()
                 )
                 return Refused("it lost its worker too often")
-            _record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
+            self._record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
             return _attempt(run, number)
 
     def conclude(self, attempt: Attempt, ruling: Ruling) -> bool:
@@ -76,7 +77,7 @@ class StockExecutions:
             if run is None:
                 log.warning("outcome refused: the attempt was taken over", task_id=attempt.task_id)
                 return False
-            _record(session, run, Kind.END, attempt=attempt.number, verdict=verdict, outcome=ruling.to_json(),
+            self._record(session, run, Kind.END, attempt=attempt.number, verdict=verdict, outcome=ruling.to_json(),
                     delay_ms=round(ruling.delay * 1000))  # fmt: skip
         if ruling.state is State.SCHEDULED:
             self._tasks.send_or_later(run, delay=ruling.delay)
@@ -88,7 +89,7 @@ class StockExecutions:
             run = self._owned(session, attempt)
             if run is None:
                 return None
-            _record(session, run, kind, attempt=attempt.number, outcome=json.dumps(said, default=str))
+            self._record(session, run, kind, attempt=attempt.number, outcome=json.dumps(said, default=str))
             return run.cancel_requested
 
     def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
@@ -116,7 +117,14 @@ class StockExecutions:
             self.conclude(attempt, ruling)
         else:
             with self._database.transaction() as session:
-                task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now())
+                if task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now()):
+                    found = task_runs.find(session, task_id)
+                    follow(session, [found] if found else [], self._settings)
+
+    def _record(self, session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
+        place = f"{round(clock.now().timestamp() * 1000)}-0"
+        event = Event(place=place, kind=kind, task_id=run.id, message_id=run.id, **more)
+        follow(session, Recording(session, run.queue).apply([event]), self._settings)
 
     def _adopt(self, session: Session, delivered: Delivered) -> TaskRun:
         run = adopted_row(delivered.task_id, delivered.spec.name, delivered.payload, queue=delivered.queue,
@@ -137,11 +145,6 @@ class StockExecutions:
             run.worker and run.started_at
             and workers.is_alive(session, run.worker, since=run.started_at, seen_after=seen_after)
         )  # fmt: skip
-
-
-def _record(session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
-    place = f"{round(clock.now().timestamp() * 1000)}-0"
-    Recording(session, run.queue).apply([Event(place=place, kind=kind, task_id=run.id, message_id=run.id, **more)])
 
 
 def _attempt(run: TaskRun, number: int) -> Attempt:

@@ -10,14 +10,17 @@ from uuid import UUID, uuid4, uuid5
 
 import structlog
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.core import clock
 from app.core.catalog import CATALOG, TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import InvalidPayload, UnknownQueue, UnknownTask
+from app.core.errors import Conflict, InvalidPayload, UnknownQueue, UnknownTask
 from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
-from app.schemas.task import Payload, State
+from app.db.repositories import history as stories
+from app.db.repositories import outbox, task_runs
+from app.schemas.task import Payload, State, TaskHandle
 from app.services.messages import fingerprint
 from laneway import Durability, Unique, UniqueMode
 
@@ -94,6 +97,30 @@ def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings)
         "due_at": _in(now, wish.delay) if wish.delay > 0 else None,
         "expires_at": _in(now, wish.expires),
     }  # fmt: skip
+
+
+def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
+    """Write the row down, or give back the handle of the task that had this id first. Raises Conflict.
+
+    One whose ordering key has tasks that are not yet with the broker waits behind them.
+    """
+    known = task_runs.find(session, values["id"])
+    if known is None:
+        added = task_runs.add(session, **values)
+        if added is not None:
+            if outbox.is_behind(session, key=added.key, seq=added.seq):
+                added.state, added.published_at = State.ACCEPTED, None
+            stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
+                              priority=added.priority, request_id=added.request_id)  # fmt: skip
+            stories.add_tags(session, added.id, added.tags)
+            return added
+        known = task_runs.find(session, values["id"])
+        if known is None:
+            raise UnknownTask(values["id"])  # deleted at this very moment
+    if known.fingerprint != values["fingerprint"]:
+        raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
+    task_runs.count_on(session, known.id, now=clock.now())
+    return TaskHandle(task_id=known.id, state=State(known.state), created=False)
 
 
 def _queue_of(spec: TaskSpec, wish: Wish) -> str:

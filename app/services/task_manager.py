@@ -8,6 +8,7 @@ When it is delivered, in which order, and to whom again if a worker dies, is the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,6 @@ from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
 from app.core.errors import (
     BrokerUnavailable,
-    Conflict,
     DuplicateTask,
     HistoryBehind,
     InvalidPayload,
@@ -38,8 +38,10 @@ from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
 from app.services.describing import describe, figures, reason
+from app.services.endings import follow
 from app.services.history import History
-from app.services.submission import Wish, row_of, spec_of, validated
+from app.services.outbox import Outbox, Unit
+from app.services.submission import Wish, accept, row_of, spec_of, validated
 from laneway import Durability
 
 log = logger(__name__)
@@ -50,6 +52,15 @@ class TaskManager:
 
     def __init__(self, database: Database, broker: Broker, history: History, settings: TaskSettings) -> None:
         self._database, self._broker, self._history, self._settings = database, broker, history, settings
+        self.outbox = Outbox(database, broker, history, settings)
+
+    def transaction(self, *, bounded: bool = False) -> AbstractContextManager[Unit]:
+        """A change in the database and the submissions that belong to it: both are committed, or neither is.
+
+        What was submitted is sent behind the commit, or by a relay when the broker is back. `bounded`: a queue with
+        MAX_QUEUE_SIZE waiting tasks refuses with QueueFull, and nothing is changed.
+        """
+        return self.outbox.transaction(bounded=bounded)
 
     def submit(
         self,
@@ -63,20 +74,22 @@ class TaskManager:
     ) -> TaskHandle:
         """Accept one task, as `wish` says; the other arguments are short for the most common wishes.
 
+        A broker that is away gets it later: until then its state is `accepted`. That cannot be done for a uniqueness or
+        a durability that only the broker can give: there BrokerUnavailable is raised.
         Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), DuplicateTask, QueueFull, HistoryBehind,
-        BrokerUnavailable, Unsupported: nothing is queued. NotDurable: it is accepted, a repeat with its id asks again.
+        Unsupported: nothing is queued. NotDurable: it is accepted, a repeat with its id asks again.
         """
         spec, wish = spec_of(task), wish or Wish(id=id, priority=priority, delay=delay)
         values = row_of(spec, validated(spec, payload), wish, self._settings)
         with self._database.transaction() as session:
-            run = self._accept(session, values)
+            run = accept(session, values)
         if isinstance(run, TaskHandle):
             if wish.durability is not Durability.MEMORY:
                 self._confirm(run.task_id, wish.durability)
             return run.model_copy(update={"state": State(self.current(run.task_id).state)})
-        self._publish_or_withdraw(run, delay=wish.delay, durability=wish.durability)
-        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue)
-        return TaskHandle(task_id=run.id, state=State(run.state), created=True)
+        state = self._publish(run, wish)
+        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+        return TaskHandle(task_id=run.id, state=state, created=True)
 
     def status(self, id: str) -> TaskStatus:
         """What is known of a task, as of now. Raises UnknownTask, or TaskExpired when it ended too long ago."""
@@ -106,12 +119,8 @@ class TaskManager:
         if run.state in FINISHED:
             raise WrongState(id, run.state, "cancelled")
         self._note(id, "cancel requested")
-        found = self._broker.cancel(run.queue, id)
-        if not found:  # not in the engine: the row alone says that it waits or runs
-            with self._database.transaction() as session:
-                gone = task_runs.end_waiting(session, id, state=State.CANCELLED, now=clock.now())
-                if not gone:
-                    task_runs.request_cancel(session, id)
+        if run.state == State.ACCEPTED or not self._broker.cancel(run.queue, id):
+            self._cancel_row(id)  # not in the engine: the row alone says that it waits or runs
         state = State(self.current(id).state)
         if state in FINISHED and state is not State.CANCELLED:
             raise WrongState(id, state, "cancelled")
@@ -138,6 +147,7 @@ class TaskManager:
         with self._database.transaction() as session:
             mine = task_runs.publish_again(session, run, now=now)
         if mine:
+            run.published_at = now
             self._broker.publish(run, delay=_time_left(run))
         return mine
 
@@ -147,6 +157,20 @@ class TaskManager:
             self._broker.publish(run, delay=delay)
         except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask) as error:
             log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
+
+    def cancel_lost(self, session: Session, run: TaskRun) -> bool:
+        """End a task as cancelled that was asked to stop and that the broker does not have any more."""
+        mine = task_runs.cancel_lost(session, run, now=clock.now())
+        if mine:
+            follow(session, [_found(session, run.id)], self._settings)
+        return mine
+
+    def _cancel_row(self, id: str) -> None:
+        with self._database.transaction() as session:
+            if task_runs.end_waiting(session, id, state=State.CANCELLED, now=clock.now()):
+                follow(session, [_found(session, id)], self._settings)
+            else:
+                task_runs.request_cancel(session, id)
 
     def _note(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:
@@ -223,36 +247,46 @@ class TaskManager:
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
 
-    def _accept(self, session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
-        known = task_runs.find(session, values["id"])
-        if known is None:
-            added = task_runs.add(session, **values)
-            if added is not None:
-                stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
-                                  priority=added.priority, request_id=added.request_id)  # fmt: skip
-                stories.add_tags(session, added.id, added.tags)
-                return added
-            known = _found(session, values["id"])
-        if known.fingerprint != values["fingerprint"]:
-            raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
-        task_runs.count_on(session, known.id, now=clock.now())
-        return TaskHandle(task_id=known.id, state=State(known.state), created=False)
-
-    def _publish_or_withdraw(self, run: TaskRun, *, delay: float, durability: Durability) -> None:
+    def _publish(self, run: TaskRun, wish: Wish) -> State:
+        """Send what was accepted, keep it for later, or strike it out."""
+        if run.published_at is None:
+            self.outbox.bell.set()  # earlier ones of its key are not with the broker yet
+            return State.ACCEPTED
         try:
-            self._broker.publish(run, delay=delay, durability=durability)
-        except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask, Unsupported) as error:
-            with self._database.transaction() as session:
-                withdrawn = task_runs.withdraw(session, run)
-            if withdrawn:
+            self._broker.publish(run, delay=wish.delay, durability=wish.durability)
+        except BrokerUnavailable:
+            if wish.durability is not Durability.MEMORY or wish.unique is not None:
+                if self._withdraw(run):
+                    raise
+            else:
+                return self._park(run)
+        except (QueueFull, HistoryBehind, DuplicateTask, Unsupported) as error:
+            if self._withdraw(run):
                 if isinstance(error, Unsupported):  # found out when the message was there already
                     self._broker.cancel(run.queue, run.id)
                 raise
+        return State(run.state)
+
+    def _park(self, run: TaskRun) -> State:
+        try:
+            parked = self.outbox.park(run)
+        except QueueFull:
+            if self._withdraw(run):
+                raise
+            parked = False
+        return State.ACCEPTED if parked else State(run.state)
+
+    def _withdraw(self, run: TaskRun) -> bool:
+        with self._database.transaction() as session:
+            return task_runs.withdraw(session, run)
 
     def _confirm(self, id: str, durability: Durability) -> None:
         """Ask the broker again for what it did not confirm; it knows the message. A started task has had it."""
         run = self.current(id)
+        if run.state == State.ACCEPTED:
+            raise BrokerUnavailable("it is accepted, and not with the broker yet")
         if run.state in WAITING and not run.attempts:
+            run.published_at = clock.now()
             self._broker.publish(run, delay=_time_left(run), durability=durability)
 
     def _send_anew(self, run: TaskRun) -> None:
@@ -270,9 +304,11 @@ class TaskManager:
             found = self._broker.find(run.queue, [run.id])
         except BrokerUnavailable:
             return "the broker, which cannot be reached"
-        why = reason(found[0]) if found else None
+        why = reason(found[0]) if found and run.state != State.ACCEPTED else None
         if why:
             return why
+        if run.state == State.ACCEPTED:
+            return "being sent to the broker"
         if run.state == State.SCHEDULED and run.due_at and run.due_at > clock.now():
             return "its due time"
         return "a free worker" if serving else f"a worker: none serves the queue {run.queue!r}"

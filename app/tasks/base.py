@@ -26,7 +26,6 @@ from app.core.catalog import TaskSpec
 from app.core.celery_app import celery_app
 from app.core.errors import (
     InvalidPayload,
-    PermanentError,
     PlatformError,
     TaskCancelled,
     TaskSnoozed,
@@ -38,6 +37,7 @@ from app.services.container import Services, services
 from app.services.executions import Delivered
 from app.services.messages import called_with
 from app.services.outcomes import Attempt, Completed, Outcome, Raised, Refused, Ruling, Snoozed, Stopped
+from app.services.results import TaskFailed
 from app.services.stock_executions import LOST_ATTEMPT_HEADER
 from app.services.submission import validated
 from app.tasks.shutdown import shutting_down
@@ -52,17 +52,6 @@ PROGRESS_EVERY = 0.25
 """Seconds between stored progress reports; the first and the last are always stored."""
 LOG_LINES = 200
 """Log lines of one attempt that go into its story."""
-
-
-class TaskFailed(PermanentError):
-    """How a failure is told to Celery: its kind and message, so that it survives pickling."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
-        self.kind, self.message = kind, message
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
 
 
 class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUntypedBaseClass]
@@ -237,7 +226,7 @@ def _plain(result: BaseModel | dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _celery_meta(error: TaskFailed) -> dict[str, Any]:
-    return {"exc_type": "TaskFailed", "exc_message": [error.kind, error.message], "exc_module": __name__}
+    return {"exc_type": "TaskFailed", "exc_message": [error.kind, error.message], "exc_module": TaskFailed.__module__}
 
 
 def _told(outcome: Outcome) -> str | None:

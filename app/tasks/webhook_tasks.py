@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from app.core import catalog
+from app.core.errors import DatabaseUnavailable
 from app.schemas.job import OutboundWebhook, StoredDelivery
-from app.services.callbacks import OUTBOUND_SCHEDULE
+from app.services.callback_sending import OUTBOUND_SCHEDULE
+from app.services.callbacks import EndpointBusy
 from app.tasks.base import PlatformTask, task
 
 
@@ -32,7 +34,10 @@ def process_generic_webhook_task(self: PlatformTask, payload: StoredDelivery) ->
 def send_webhook_response_task(self: PlatformTask, payload: OutboundWebhook) -> dict[str, Any]:
     """Sign and POST one event; failed deliveries follow the schedule of Standard Webhooks."""
     self.progress(10, f"posting {payload.event}")
-    receipt = self.services.callbacks.deliver(
-        url=payload.url, event=payload.event, data=payload.data, delivery_id=self.id, attempt=self.attempt
-    )
+    try:
+        receipt = self.services.callbacks.deliver(payload, delivery_id=self.id, attempt=self.attempt)
+    except EndpointBusy as busy:
+        self.snooze(busy.delay, str(busy))
+    except DatabaseUnavailable as away:  # nothing was sent: it is no attempt
+        self.snooze(away.retry_after, "the database is away")
     return {"status": receipt.status, "duration_ms": receipt.duration_ms, "url": receipt.url}

@@ -15,6 +15,7 @@ from app.schemas.task import State
 from app.services.audit import Audit
 from app.services.dead_letters import DeadLetters
 from app.services.outcomes import Raised
+from app.services.results import Results
 from laneway import Message
 from tests.fixtures.platform import MovableClock, Platform
 
@@ -24,7 +25,7 @@ LATER = 10.0
 
 @pytest.fixture
 def audit(platform: Platform) -> Audit:
-    return Audit(platform.database, platform.broker, platform.history, platform.tasks)
+    return Audit(platform.database, platform.broker, platform.history, platform.tasks, Results(platform.app))
 
 
 def test_an_empty_platform_is_balanced(audit: Audit) -> None:

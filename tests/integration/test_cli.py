@@ -8,7 +8,8 @@ from app.core import clock
 from app.schemas.task import State
 from tests.fixtures.shell import Shell
 
-QUEUES = ["conversations", "webhooks", "crm", "documents", "workflows", "analytics", "maintenance"]
+QUEUES = ["conversations", "webhooks", "crm", "documents", "workflows", "dev", "qa", "fix", "deploy", "analytics",
+          "maintenance"]  # fmt: skip
 
 
 def test_the_help_names_every_command(laneway: Shell) -> None:
@@ -27,7 +28,7 @@ def test_figures_are_shown_to_people_and_to_scripts(laneway: Shell) -> None:
     shown, told = laneway("stats"), laneway("stats", "--json")
 
     assert (shown.code, told.code) == (0, 0)
-    assert [line.split()[0] for line in shown.out.splitlines()[1:8]] == QUEUES
+    assert [line.split()[0] for line in shown.out.splitlines()[1:12]] == QUEUES
     assert f"alert {nobody} (since " in shown.out
     assert list(told.json()["queues"]) == QUEUES
     assert (told.json()["queues"]["conversations"]["pending"], told.json()["queues"]["conversations"]["dead"]) == (1, 1)

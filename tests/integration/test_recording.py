@@ -366,7 +366,7 @@ def test_several_recorders_at_once_record_each_event_once(platform: Platform, mo
 
     def catch_up(_: int) -> int:
         together.wait(10)
-        return History(platform.database, platform.broker).catch_up()
+        return History(platform.database, platform.broker, platform.settings.tasks).catch_up()
 
     with ThreadPoolExecutor(4) as pool:
         recorded = list(pool.map(catch_up, range(4)))

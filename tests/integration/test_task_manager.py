@@ -31,6 +31,7 @@ from app.db.session import Database
 from app.schemas.task import State, TaskHandle
 from app.services.broker import REQUEST_HEADER, Broker
 from app.services.submission import Wish
+from laneway import Durability
 from laneway import State as Place
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
@@ -149,14 +150,27 @@ def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(pl
     assert platform.sent() == []
 
 
-def test_a_broker_that_is_away_refuses_quickly_and_nothing_is_stored(platform: Platform) -> None:
+def test_a_broker_that_is_away_gets_the_task_later_and_the_answer_comes_quickly(platform: Platform) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
-    with pytest.raises(BrokerUnavailable):
-        platform.message(id="order-1")
+    handle = platform.tasks.submit(catalog.CLEANUP, {}, id="order-1")
 
     assert time.monotonic() - began < BROKER_ANSWERS_WITHIN
+    assert (handle.state, handle.created) == (State.ACCEPTED, True)
+    assert platform.row("order-1").state == State.ACCEPTED
+    assert platform.tasks.status("order-1").waiting_for == "the broker, which cannot be reached"
+
+
+@pytest.mark.parametrize(
+    "wish", [Wish(id="order-1", unique="one"), Wish(id="order-1", durability=Durability.DISK)], ids=["unique", "disk"]
+)
+def test_what_only_the_broker_can_give_is_refused_while_it_is_away(platform: Platform, wish: Wish) -> None:
+    platform.valkey.stop()
+
+    with pytest.raises(BrokerUnavailable):
+        platform.tasks.submit(catalog.CLEANUP, {}, wish=wish)
+
     assert platform.rows() == []
 
 
@@ -166,18 +180,17 @@ def test_the_broker_connection_works_again_after_a_restart(platform: Platform, i
     platform.message(id="before")
     platform.valkey.stop()
     if not idle:
-        with pytest.raises(BrokerUnavailable):
-            platform.message(id="order-1")
+        platform.message("c-3", id="meanwhile")
     platform.valkey.start()
 
     assert platform.message("c-2", id="order-1") == "order-1"
     assert platform.sent() == ["before", "order-1"]
 
 
-def test_a_task_whose_message_got_through_although_it_was_refused_is_known_and_runs_once(
+def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker took it and died before it said so: the submitter was told to try again."""
+    """The broker took it and died before it said so."""
     publish = Broker.publish
 
     def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
@@ -186,32 +199,13 @@ def test_a_task_whose_message_got_through_although_it_was_refused_is_known_and_r
 
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish", cut_off)
-        with pytest.raises(BrokerUnavailable):
-            platform.webhook(id="ghost")
-    assert platform.rows() == []
+        assert platform.webhook(id="ghost").state == State.ACCEPTED
 
-    assert platform.tasks.status("ghost").status == State.PENDING, "the engine's journal tells of it"
     assert not platform.webhook(id="ghost").created
+    assert platform.tasks.status("ghost").status == State.PENDING, "the engine's journal tells of it"
+    assert platform.tasks.outbox.relay() == 0
     assert [platform.work("webhooks") for _ in range(2)] == ["ghost", None]
     assert platform.row("ghost").payload == webhook_payload()
-
-
-def test_a_repeat_of_what_got_through_is_queued_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, and the repeat comes before anybody has read the journal."""
-    publish = Broker.publish
-
-    def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
-        publish(broker, run, **options)
-        raise BrokerUnavailable("connection lost")
-
-    with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", cut_off)
-        with pytest.raises(BrokerUnavailable):
-            platform.webhook(id="ghost")
-
-    assert platform.webhook(id="ghost").created
-    assert platform.sent("webhooks") == ["ghost"]
-    assert platform.state("ghost") == State.PENDING
 
 
 def test_what_a_second_submitter_was_promised_is_not_withdrawn(
@@ -258,13 +252,19 @@ def test_a_delayed_task_is_delivered_when_it_is_due(platform: Platform) -> None:
     assert platform.row(id).state == State.COMPLETED
 
 
-def test_a_delayed_task_is_refused_as_well_while_the_broker_is_away(platform: Platform) -> None:
+def test_a_delayed_task_is_kept_as_well_while_the_broker_is_away_and_its_time_runs(platform: Platform) -> None:
     platform.valkey.stop()
+    id = platform.chore(delay=90)
+    platform.valkey.start()
 
-    with pytest.raises(BrokerUnavailable):
-        platform.chore(delay=90)
+    assert platform.tasks.outbox.relay() == 1
 
-    assert platform.rows() == []
+    (message,) = platform.messages("maintenance", Place.SCHEDULED)
+    due = platform.row(id).due_at
+    assert message.at is not None
+    assert due is not None
+    assert abs(message.at / 1000 - due.timestamp()) < 1
+    assert platform.row(id).state == State.SCHEDULED
 
 
 def test_the_request_id_of_the_caller_is_kept(platform: Platform) -> None:

@@ -149,6 +149,7 @@ def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> Non
 
     busy = figures["conversations"]
     assert (busy.active, busy.pending, busy.scheduled, busy.dead, busy.workers) == (1, 1, 1, 1, 1)
+    assert busy.accepted == 1
     assert busy.lane == "high"
     assert set(figures) == set(QUEUES)
     assert (figures["webhooks"].workers, figures["analytics"].workers) == (1, 0)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.core.config.base import ROOT, Group
+from app.core.config.crm import CrmSettings, MailSettings
 from app.core.config.groups import (
     ApiSettings,
     OperationSettings,
@@ -22,6 +23,8 @@ from app.core.errors import ConfigError
 __all__ = [
     "ROOT",
     "ApiSettings",
+    "CrmSettings",
+    "MailSettings",
     "OperationSettings",
     "RedisSettings",
     "ResponderSettings",
@@ -46,6 +49,8 @@ class Settings(BaseModel):
     webhooks: WebhookSettings
     responder: ResponderSettings
     operation: OperationSettings
+    crm: CrmSettings
+    mail: MailSettings
 
 
 def load_settings() -> Settings:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_valida
 from pydantic_settings import NoDecode
 
 from app.core.config.base import ROOT, Group, Port
+from app.core.config.signing_key import signing_key
 
 
 class RedisSettings(Group):
@@ -104,6 +105,7 @@ class StorageSettings(Group):
     keep_conversations: int = Field(365, alias="RETENTION_DAYS_CONVERSATIONS", ge=1)
     keep_webhooks: int = Field(30, alias="RETENTION_DAYS_WEBHOOKS", ge=1)
     keep_reports: int = Field(180, alias="RETENTION_DAYS_REPORTS", ge=1)
+    keep_leads: int = Field(730, alias="RETENTION_DAYS_LEADS", ge=1)
 
     @property
     def folder(self) -> Path:
@@ -170,14 +172,27 @@ class WebhookSettings(Group):
     )
     outbound_url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
     outbound_secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")
+    outbound_secret_previous: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
     outbound_timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
     outbound_allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
+    outbound_disable_after_days: float = Field(5, alias="OUTBOUND_DISABLE_AFTER_DAYS", gt=0, le=365)
+    outbound_max_in_flight: int | None = Field(None, alias="OUTBOUND_MAX_IN_FLIGHT", ge=1, le=256)
 
     @model_validator(mode="after")
     def _signed(self) -> WebhookSettings:
         if self.outbound_url and not self.outbound_secret:
             raise ValueError("OUTBOUND_WEBHOOK_URL needs OUTBOUND_WEBHOOK_SECRET: outbound webhooks are always signed")
+        if self.outbound_secret_previous and not self.outbound_secret:
+            raise ValueError("OUTBOUND_WEBHOOK_SECRET_PREVIOUS needs OUTBOUND_WEBHOOK_SECRET, the one that replaces it")
+        _ = self.signing_keys
         return self
+
+    @property
+    def signing_keys(self) -> list[bytes]:
+        """The keys that sign outbound webhooks, the current one first; none without a secret."""
+        given = {"OUTBOUND_WEBHOOK_SECRET": self.outbound_secret,
+                 "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": self.outbound_secret_previous}  # fmt: skip
+        return [signing_key(secret, setting=setting) for setting, secret in given.items() if secret is not None]
 
 
 class ResponderSettings(Group):

@@ -1,15 +1,22 @@
 """The tables, a module for each domain."""
 
 from app.db.models.base import Base, Id, UtcDateTime
-from app.db.models.conversations import Conversation, ConversationAnalysis, Document, Lead, Message, Passage, Report
+from app.db.models.callbacks import CallbackAttempt, CallbackDelivery, CallbackEndpoint
+from app.db.models.conversations import Conversation, ConversationAnalysis, Document, Message, Passage, Report
+from app.db.models.crm import CrmRecord, Lead
 from app.db.models.tasks import Alert, JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from app.db.models.webhooks import WebhookDelivery, WebhookEvent
+from app.db.models.workflows import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
 
 __all__ = [
     "Alert",
     "Base",
+    "CallbackAttempt",
+    "CallbackDelivery",
+    "CallbackEndpoint",
     "Conversation",
     "ConversationAnalysis",
+    "CrmRecord",
     "Document",
     "Id",
     "JournalPlace",
@@ -26,4 +33,8 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEvent",
     "Worker",
+    "WorkflowMetric",
+    "WorkflowRun",
+    "WorkflowSignal",
+    "WorkflowStepRun",
 ]

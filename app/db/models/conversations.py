@@ -47,20 +47,6 @@ class Message(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
-class Lead(Base):
-    """A person who asked to be contacted."""
-
-    __tablename__ = "leads"
-    __table_args__ = (Index("uq_leads_source", "source", "source_id", unique=True),)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
-    source: Mapped[str] = mapped_column(String(32))
-    source_id: Mapped[str] = mapped_column(String(200))
-    conversation_id: Mapped[str | None] = mapped_column(String(155))
-    fields: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime]
-
-
 class Document(Base):
     """A text that replies may cite."""
 

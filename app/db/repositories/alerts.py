@@ -27,6 +27,12 @@ def open_alert(session: Session, kind: str, *, subject: str, message: str, now: 
     return True
 
 
+def close_alert(session: Session, kind: str, *, subject: str, now: datetime) -> None:
+    """Close the open alert about this, if there is one."""
+    open_one = (Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
+    session.execute(update(Alert).where(*open_one).values(closed_at=now))
+
+
 def close_others(session: Session, still: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
     """Close the open alerts whose (kind, subject) is no longer true; gives back the closed ones."""
     over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in still]

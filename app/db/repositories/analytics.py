@@ -1,8 +1,4 @@
-"""Queries behind analyses and reports.
-
-Figures are computed in the database, alike on SQLite and PostgreSQL: durations in whole microseconds,
-percentiles by nearest rank with window functions.
-"""
+"""Queries behind analyses and reports; figures are computed in the database (`measuring.py`)."""
 
 from __future__ import annotations
 
@@ -11,54 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Select,
-    String,
-    and_,
-    case,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, defer
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.db.models import Base, Conversation, ConversationAnalysis, Message, Report, TaskRun
+from app.db.repositories.measuring import TOTAL, Measured, Period, UtcDay, between, count_of, measure, within
 from app.schemas.task import State
 
 CUSTOMER: Final = "customer"
 REPLIES: Final = ("assistant", "operator")
-TOTAL: Final = "all"
 
 Group = Literal["name", "queue"] | None
 """What the ledger is grouped by; None: everything together, under the name `TOTAL`."""
-
-_MICROSECONDS: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """From `start` on, up to but not including `end`."""
-
-    start: datetime
-    end: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Durations of one group, in seconds."""
-
-    times: int
-    mean: float
-    p50: float
-    p95: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,41 +63,6 @@ class RunFigures:
     retried: int
 
 
-class Microseconds(FunctionElement[int]):
-    """A moment as microseconds since 1970: exact, and something that both databases can subtract."""
-
-    type, inherit_cache = BigInteger(), True
-
-
-class UtcDay(FunctionElement[str]):
-    """A moment's day in UTC, as 2026-01-31."""
-
-    type, inherit_cache = String(), True
-
-
-@compiles(Microseconds, "postgresql")
-def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **options)}) * 1000000 AS BIGINT)"
-
-
-@compiles(Microseconds, "sqlite")
-def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
-    moment = compiler.process(element.clauses, **options)  # "2026-01-31 12:00:00.000000", always six places
-    # Whole seconds alone: strftime rounds 59.9995 up to the next second.
-    seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
-    return f"({seconds} * 1000000 + CAST(substr({moment}, 21) AS INTEGER))"
-
-
-@compiles(UtcDay, "postgresql")
-def _(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
-    return f"to_char({compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
-
-
-@compiles(UtcDay, "sqlite")
-def _(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
-    return f"substr({compiler.process(element.clauses, **options)}, 1, 10)"
-
-
 def count_conversations(session: Session) -> int:
     """How many conversations there are."""
     return session.scalar(select(func.count()).select_from(Conversation)) or 0
@@ -163,11 +89,12 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
     last = func.max(case((is_customer, Message.id), else_=0))
     customer, replies, supported, last_asked, last_replied = session.execute(
         select(
-            _count(is_customer), _count(is_reply), _count(and_(is_reply, or_(Message.role == "operator", _cites()))),
-            last, func.max(case((is_reply, Message.id), else_=0)),
+            count_of(is_customer), count_of(is_reply),
+            count_of(and_(is_reply, or_(Message.role == "operator", _cites()))), last,
+            func.max(case((is_reply, Message.id), else_=0)),
         ).where(Message.conversation_id == id)
     ).one()  # fmt: skip
-    measured = _measure(session, _responses().where(Message.conversation_id == id)).get(TOTAL)
+    measured = measure(session, _responses().where(Message.conversation_id == id)).get(TOTAL)
     return ConversationFacts(
         status, customer, replies, answered=(last_replied or 0) > (last_asked or 0) > 0, supported=supported > 0,
         responses=measured.times if measured else 0, response_seconds=measured.mean if measured else None,
@@ -216,14 +143,14 @@ def reports(session: Session, *, kind: str | None, limit: int, before: datetime 
 
 def opened_by_channel(session: Session, period: Period) -> dict[str, int]:
     """Channel → conversations opened."""
-    statement = select(Conversation.channel, func.count()).where(_within(Conversation.created_at, period))
+    statement = select(Conversation.channel, func.count()).where(within(Conversation.created_at, period))
     return {row[0]: row[1] for row in session.execute(statement.group_by(Conversation.channel))}
 
 
 def opened_by_day(session: Session, period: Period) -> dict[str, int]:
     """Day → conversations opened."""
     day = UtcDay(Conversation.created_at).label("day")
-    statement = select(day, func.count()).where(_within(Conversation.created_at, period)).group_by(day)
+    statement = select(day, func.count()).where(within(Conversation.created_at, period)).group_by(day)
     return {row[0]: row[1] for row in session.execute(statement)}
 
 
@@ -231,8 +158,8 @@ def messages_by_role(session: Session, period: Period) -> list[RoleFigures]:
     """The messages of the period, role by role."""
     tokens = [func.coalesce(func.sum(column), 0) for column in (Message.prompt_tokens, Message.completion_tokens)]
     statement = (
-        select(Message.role, func.count(), _count(_cites()), *tokens)
-        .where(_within(Message.created_at, period))
+        select(Message.role, func.count(), count_of(_cites()), *tokens)
+        .where(within(Message.created_at, period))
         .group_by(Message.role)
         .order_by(Message.role)
     )
@@ -243,8 +170,8 @@ def messages_by_day(session: Session, period: Period) -> dict[str, tuple[int, in
     """Day → customer messages, replies."""
     day = UtcDay(Message.created_at).label("day")
     statement = (
-        select(day, _count(Message.role == CUSTOMER), _count(Message.role.in_(REPLIES)))
-        .where(_within(Message.created_at, period))
+        select(day, count_of(Message.role == CUSTOMER), count_of(Message.role.in_(REPLIES)))
+        .where(within(Message.created_at, period))
         .group_by(day)
     )
     return {row[0]: (row[1], row[2]) for row in session.execute(statement)}
@@ -252,51 +179,31 @@ def messages_by_day(session: Session, period: Period) -> dict[str, tuple[int, in
 
 def response_times(session: Session, period: Period) -> Measured | None:
     """Times from the customer messages of the period to the next reply, also when that came later."""
-    return _measure(session, _responses().where(_within(Message.created_at, period))).get(TOTAL)
+    return measure(session, _responses().where(within(Message.created_at, period))).get(TOTAL)
 
 
 def runs_by(session: Session, group: Group, period: Period) -> list[RunFigures]:
     """The tasks accepted in the period, counted by a column of the ledger."""
     states = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED)
-    accepted = select(_named(group), TaskRun.state, TaskRun.attempts).where(_within(TaskRun.accepted_at, period))
+    accepted = select(_named(group), TaskRun.state, TaskRun.attempts).where(within(TaskRun.accepted_at, period))
     runs = accepted.subquery()
-    counted = [_count(runs.c.state == state) for state in states]
-    statement = select(runs.c.name, func.count(), *counted, _count(runs.c.attempts > 1)).group_by(runs.c.name)
+    counted = [count_of(runs.c.state == state) for state in states]
+    statement = select(runs.c.name, func.count(), *counted, count_of(runs.c.attempts > 1)).group_by(runs.c.name)
     return [RunFigures(*row) for row in session.execute(statement.order_by(runs.c.name))]
 
 
 def waiting_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
     """Group → times from acceptance to start, of tasks that were started once: only the last start is kept."""
-    waited = _between(TaskRun.accepted_at, TaskRun.started_at)
-    return _measure(
-        session, select(_named(group), waited).where(_within(TaskRun.accepted_at, period), TaskRun.attempts == 1)
+    waited = between(TaskRun.accepted_at, TaskRun.started_at)
+    return measure(
+        session, select(_named(group), waited).where(within(TaskRun.accepted_at, period), TaskRun.attempts == 1)
     )
 
 
 def processing_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
     """Group → times from the last start to the end."""
-    worked = _between(TaskRun.started_at, TaskRun.finished_at)
-    return _measure(session, select(_named(group), worked).where(_within(TaskRun.accepted_at, period)))
-
-
-def _measure(session: Session, durations: Select[str, int]) -> dict[str, Measured]:
-    """Number, mean and percentiles of each group of a select of (name, duration); NULLs are left out.
-
-    Nearest rank: of n durations in order the p-th percentile is number ceil(n * p / 100).
-    """
-    taken = durations.subquery()
-    name, duration = taken.c.name, taken.c.duration
-    place = func.row_number().over(partition_by=name, order_by=duration)
-    size = func.count().over(partition_by=name)
-    ranked = select(name, duration, place.label("place"), size.label("size")).where(duration.is_not(None)).subquery()
-
-    def percentile(p: int) -> ColumnElement[int]:
-        return func.max(case((ranked.c.place == (ranked.c.size * p + 99) // 100, ranked.c.duration)))
-
-    statement = select(
-        ranked.c.name, func.count(), func.avg(ranked.c.duration), percentile(50), percentile(95)
-    ).group_by(ranked.c.name)
-    return {row[0]: Measured(row[1], *(_seconds(value) for value in row[2:])) for row in session.execute(statement)}
+    worked = between(TaskRun.started_at, TaskRun.finished_at)
+    return measure(session, select(_named(group), worked).where(within(TaskRun.accepted_at, period)))
 
 
 def _responses() -> Select[str, int]:
@@ -308,20 +215,10 @@ def _responses() -> Select[str, int]:
         .scalar_subquery()
     )
     return (
-        select(literal(TOTAL).label("name"), _between(Message.created_at, reply.created_at))
+        select(literal(TOTAL).label("name"), between(Message.created_at, reply.created_at))
         .join_from(Message, reply, reply.id == next_reply)
         .where(Message.role == CUSTOMER)
     )
-
-
-def _between(start: Any, end: Any) -> ColumnElement[int]:
-    """A duration; never below zero, because two machines' clocks wrote the two times."""
-    duration = Microseconds(end) - Microseconds(start)
-    return case((duration < 0, 0), else_=duration).label("duration")
-
-
-def _within(moment: InstrumentedAttribute[datetime], period: Period) -> ColumnElement[bool]:
-    return and_(moment >= period.start, moment < period.end)
 
 
 def _cites() -> ColumnElement[bool]:
@@ -331,14 +228,6 @@ def _cites() -> ColumnElement[bool]:
 def _named(group: Group) -> ColumnElement[str]:
     columns = {"name": TaskRun.name, "queue": TaskRun.queue, None: literal(TOTAL)}
     return columns[group].label("name")
-
-
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.count(case((condition, 1)))
-
-
-def _seconds(microseconds: Any) -> float:
-    return round(float(microseconds) / _MICROSECONDS, 6)
 
 
 def _upsert(

@@ -39,6 +39,8 @@ from app.db.models import Document, Passage
 
 RANK_SHARE: Final = 0.1
 """The part of a score that the database's own rank decides."""
+BATCH: Final = 500
+"""Passages that are inserted at once."""
 
 _fts = table(FTS_TABLE, column("rowid"), column(FTS_TABLE))
 _search = literal_column(f"passages.{SEARCH_COLUMN}", TSVECTOR)
@@ -65,16 +67,17 @@ def lock_document(session: Session, id: str, *, title: str, now: datetime) -> Do
 
 
 def replace_passages(session: Session, document: Document, passages: Sequence[str]) -> None:
-    """Put these passages in the place of the document's old ones."""
+    """Put these passages in the place of the document's old ones, a batch at a time."""
     session.execute(delete(Passage).where(Passage.document_id == document.id))
-    rows = [{"document_id": document.id, "position": n, "text": text} for n, text in enumerate(passages)]
-    session.execute(insert(Passage), rows)
-    document.passage_count = len(rows)
+    for start in range(0, len(passages), BATCH):
+        batch = enumerate(passages[start : start + BATCH], start)
+        session.execute(insert(Passage), [{"document_id": document.id, "position": n, "text": t} for n, t in batch])
+    document.passage_count = len(passages)
 
 
 def documents(session: Session, *, limit: int, after: str | None = None) -> Sequence[Document]:
-    """Documents by id, those that come after `after`."""
-    statement = select(Document).order_by(Document.id).limit(limit)
+    """Documents that have passages, by id, those that come after `after`."""
+    statement = select(Document).where(Document.passage_count > 0).order_by(Document.id).limit(limit)
     return session.scalars(statement.where(Document.id > after) if after is not None else statement).all()
 
 

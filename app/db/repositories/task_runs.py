@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskAttempt, TaskRun
-from app.schemas.task import UNFINISHED, WAITING, State
+from app.schemas.task import SENT, UNFINISHED, WAITING, State
 
 PAGE = 200
 
@@ -58,7 +58,7 @@ def count_on(session: Session, id: str, *, now: datetime) -> None:
     """Note that a second submitter was told that this task is accepted: its first one may no longer withdraw it."""
     session.execute(
         update(TaskRun)
-        .where(TaskRun.id == id, TaskRun.state.in_(WAITING), TaskRun.published_at == TaskRun.accepted_at)
+        .where(TaskRun.id == id, TaskRun.state.in_(SENT), TaskRun.published_at == TaskRun.accepted_at)
         .values(published_at=now)
     )
 
@@ -119,7 +119,7 @@ def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
     """Tasks that were last sent (or never) or started before `moment` and are not over, in order of submission."""
     sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
-    waiting = and_(TaskRun.state.in_(WAITING), sent)
+    waiting = and_(TaskRun.state.in_(SENT), sent)
     running = and_(TaskRun.state == State.PROCESSING, TaskRun.started_at < moment)
     statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
     return _page(session, statement, limit)

@@ -1,0 +1,32 @@
+"""The key that a configured secret stands for, read in one place by the settings that check it and the code that signs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from pydantic import SecretStr
+
+STANDARD_PREFIX = "whsec_"
+
+
+def signing_key(secret: SecretStr, *, setting: str) -> bytes:
+    """The key that signs outbound webhooks.
+
+    A secret that starts with `whsec_` is base64 after that prefix, as Standard Webhooks has it. Any other secret is
+    taken as it is, as UTF-8, without guessing whether it might be base64: its receivers configure
+    `whsec_` + base64(secret). Raises ValueError, naming the setting, when a `whsec_` secret is not base64, or nothing
+    is left of it.
+    """
+    text = secret.get_secret_value()
+    if not text.startswith(STANDARD_PREFIX):
+        key = text.encode()
+    else:
+        encoded = text.removeprefix(STANDARD_PREFIX).rstrip("=")
+        try:
+            key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError(f"{setting} starts with whsec_ but is not base64 after it") from None
+    if not key:
+        raise ValueError(f"{setting} is empty")
+    return key

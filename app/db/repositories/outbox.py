@@ -1,0 +1,99 @@
+"""Tasks that are accepted and not yet with the broker: their rows are the outbox.
+
+`published_at` of such a row says since when somebody is sending it; none: nobody is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from app.db.models import TaskRun
+from app.schemas.task import WAITING, State
+
+
+def park(session: Session, run: TaskRun) -> bool:
+    """Keep a task that the broker did not take; False when it moved on since `run` was read."""
+    untouched = and_(TaskRun.id == run.id, TaskRun.published_at == run.published_at, TaskRun.attempts == 0)
+    values = {"state": State.ACCEPTED, "published_at": None}
+    changed = session.scalars(
+        update(TaskRun).where(untouched, TaskRun.state.in_(WAITING)).values(values).returning(TaskRun.id)
+    ).all()
+    return bool(changed)
+
+
+def is_behind(session: Session, *, key: str | None, seq: int) -> bool:
+    """Whether an earlier task of this ordering key is not yet with the broker."""
+    if key is None:
+        return False
+    earlier = exists().where(TaskRun.key == key, TaskRun.state == State.ACCEPTED, TaskRun.seq < seq)
+    return bool(session.scalar(select(earlier)))
+
+
+def release(session: Session, runs: Sequence[TaskRun]) -> None:
+    """Who claimed these lets go of them; a claim that somebody else has taken since stays."""
+    for claimed in {run.published_at for run in runs}:
+        ids = [run.id for run in runs if run.published_at == claimed]
+        mine = (TaskRun.id.in_(ids), TaskRun.state == State.ACCEPTED, TaskRun.published_at == claimed)
+        session.execute(update(TaskRun).where(*mine).values(published_at=None))
+
+
+def claim(
+    session: Session, *, now: datetime, abandoned_before: datetime, limit: int, but: Collection[str]
+) -> Sequence[TaskRun]:
+    """Take the oldest of each key, in the order of submission, to be sent; nobody else gets them meanwhile.
+
+    `but`: queues that take no more now.
+    """
+    earlier = aliased(TaskRun)
+    is_head = or_(
+        TaskRun.key.is_(None),
+        ~exists().where(earlier.key == TaskRun.key, earlier.state == State.ACCEPTED, earlier.seq < TaskRun.seq),
+    )
+    statement = (
+        select(TaskRun)
+        .where(*_free(abandoned_before, but), is_head)
+        .order_by(TaskRun.seq).limit(limit).with_for_update(skip_locked=True)
+    )  # fmt: skip
+    runs = session.scalars(statement).all()
+    for run in runs:
+        run.published_at = now
+    session.flush()
+    return runs
+
+
+def is_waiting(session: Session, *, abandoned_before: datetime, but: Collection[str]) -> bool:
+    """Whether anything is there to be claimed."""
+    found = exists().where(*_free(abandoned_before, but))
+    return bool(session.scalar(select(found)))
+
+
+def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> None:
+    """The broker has these now."""
+    state = case((TaskRun.due_at > now, State.SCHEDULED), else_=State.PENDING)
+    session.execute(update(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.ACCEPTED).values(state=state))
+
+
+def cancelled(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
+    """Those of these that were cancelled while they were sent."""
+    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.CANCELLED)).all()
+
+
+def count_waiting(session: Session, queue: str) -> int:
+    """How many tasks of a queue wait, in the broker or for it."""
+    statement = select(func.count()).select_from(TaskRun).where(TaskRun.queue == queue, TaskRun.state.in_(WAITING))
+    return session.scalar(statement) or 0
+
+
+def count(session: Session, queue: str) -> int:
+    """How many tasks of a queue are not yet with the broker."""
+    statement = select(func.count()).select_from(TaskRun)
+    return session.scalar(statement.where(TaskRun.queue == queue, TaskRun.state == State.ACCEPTED)) or 0
+
+
+def _free(abandoned_before: datetime, but: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    nobody = or_(TaskRun.published_at.is_(None), TaskRun.published_at < abandoned_before)
+    return TaskRun.state == State.ACCEPTED, nobody, TaskRun.queue.not_in(but)

@@ -1,0 +1,115 @@
+"""Workflow definitions as data: what a YAML file in `app/workflows` may say.
+
+`docs/workflows.md` explains each field; how steps fit together is checked by `app/services/workflows/plan.py`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+"""Of a definition, a step, a handler, a signal: small letters, digits, ``_`` and ``-``, at most 40."""
+MAX_STEPS, MAX_ROUNDS = 100, 100
+LONGEST_WAIT = 366 * 86_400
+LONGEST_TIMEOUT = 86_400
+
+
+class StepKind(StrEnum):
+    """What a step does."""
+
+    TASK = "task"
+    WAIT = "wait"
+    SIGNAL = "signal"
+
+
+class Outcome(StrEnum):
+    """How a step ended, as a value: `failed` is something that was found out, not a crash."""
+
+    OK = "ok"
+    FAILED = "failed"
+
+
+class Condition(StrEnum):
+    """Which outcome of a predecessor a step asks for; `any`: failed and skipped ones, too."""
+
+    OK = "ok"
+    FAILED = "failed"
+    ANY = "any"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Loop(_Frozen):
+    """Where to go on when a step failed, and how often in one run."""
+
+    goto: Name
+    at_most: int = Field(strict=True, ge=1, le=MAX_ROUNDS)
+
+
+class StepDefinition(_Frozen):
+    """One step. Times in seconds."""
+
+    name: Name
+    kind: StepKind = StepKind.TASK
+    handler: Name | None = Field(None, description="For `task`: the registered handler that does the work")
+    options: dict[str, Any] = Field(default_factory=dict, alias="with", description="For `task`: static arguments")
+    after: tuple[Name, ...] = Field((), max_length=MAX_STEPS)
+    when: dict[Name, Condition] = Field(default_factory=dict)
+    queue: str = "workflows"
+    max_retries: int | None = Field(None, strict=True, ge=0, le=100)
+    timeout: float | None = Field(None, gt=0, le=LONGEST_WAIT)
+    seconds: float | None = Field(None, ge=0, le=LONGEST_WAIT, description="For `wait`")
+    signal: Name | None = Field(None, description="For `signal`: its name, if not the step's")
+    on_timeout: Outcome = Outcome.FAILED
+    on_failed: Loop | None = None
+    then: Name | None = Field(None, description="Only a loop leads here, and from here to that step")
+
+    @property
+    def predecessors(self) -> tuple[str, ...]:
+        """What it comes after; a step that `when` names is one of them."""
+        return tuple(dict.fromkeys((*self.after, *self.when)))
+
+    @property
+    def signal_name(self) -> str:
+        """What a `signal` step waits for."""
+        return self.signal or self.name
+
+    def wants(self, predecessor: str) -> Condition:
+        """Which outcome of a predecessor it asks for."""
+        return self.when.get(predecessor, Condition.OK)
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        needed = {StepKind.TASK: "handler", StepKind.WAIT: "seconds", StepKind.SIGNAL: "timeout"}[self.kind]
+        if getattr(self, needed) is None:
+            raise ValueError(f"a step of kind {self.kind.value!r} needs {needed!r}")
+        strange = {
+            "handler": self.handler is not None and self.kind is not StepKind.TASK,
+            "with": bool(self.options) and self.kind is not StepKind.TASK,
+            "max_retries": self.max_retries is not None and self.kind is not StepKind.TASK,
+            "seconds": self.seconds is not None and self.kind is not StepKind.WAIT,
+            "timeout": self.timeout is not None and self.kind is StepKind.WAIT,
+            "signal": self.signal is not None and self.kind is not StepKind.SIGNAL,
+            "on_timeout": "on_timeout" in self.model_fields_set and self.kind is not StepKind.SIGNAL,
+        }
+        wrong = [name for name, given in strange.items() if given]
+        if wrong:
+            raise ValueError(f"a step of kind {self.kind.value!r} has no {', '.join(wrong)}")
+        if self.kind is StepKind.TASK and self.timeout is not None and self.timeout > LONGEST_TIMEOUT:
+            raise ValueError(f"the timeout of a task is at most {LONGEST_TIMEOUT} s")
+        return self
+
+
+class WorkflowDefinition(_Frozen):
+    """A workflow: steps in any order of which each says what it comes after."""
+
+    name: Name
+    version: int = Field(1, strict=True, ge=1, le=1_000_000)
+    description: str = Field("", max_length=1000)
+    input: Name | None = Field(None, description="The registered type of its input; none: any JSON object")
+    steps: tuple[StepDefinition, ...] = Field(min_length=1, max_length=MAX_STEPS)

@@ -1,0 +1,260 @@
+"""Runs of workflows: the payloads of their tasks, requests, and how they are answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.schemas.history import Text
+from app.schemas.savings import CalculatorInputs, Savings
+from app.schemas.task import Answer, Payload, State
+from app.schemas.workflow import Name, StepKind
+
+WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]
+"""An id chosen by a caller: letters, digits and ``._:@+=-``, at most 96, starting with a letter or digit."""
+
+
+class RunState(StrEnum):
+    """Where a run is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+RUN_OVER = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
+
+
+class StepState(StrEnum):
+    """What is known of a visit of a step; while it is open, its task says more."""
+
+    OPEN = "open"
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class WorkflowStepRef(Payload):
+    """Payload of `run_workflow_step_task`: one visit of one step of one run."""
+
+    run_id: str = Field(min_length=1, max_length=96)
+    step: Name
+    visit: int = Field(ge=1)
+
+    @property
+    def task_id(self) -> str:
+        """The id of its task: the same for the same visit."""
+        return f"{self.run_id}:{self.step}:{self.visit}"
+
+
+class WorkflowRef(Payload):
+    """Payload of the tasks that are about a whole run."""
+
+    run_id: str = Field(min_length=1, max_length=96)
+
+
+class CleanupPeriod(Payload):
+    """Payload of `cleanup_old_workflows`."""
+
+    days: int = Field(30, strict=True, ge=1, le=36_500)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Identified(_Request):
+    id: WorkflowId | None = Field(None, description="The same id again, with the same input, is the same workflow")
+    idempotency_key: Text | None = Field(None, description="Instead of an id")
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        if self.id is not None and self.idempotency_key is not None:
+            raise ValueError("id and idempotency_key exclude each other")
+        return self
+
+
+class WorkflowRequest(_Identified):
+    """Start any definition."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "workflow_type": "savings_assessment",
+                    "input": {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25,
+                              "automation_percent": 80},
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    workflow_type: Name
+    input: dict[str, Any] = Field(default_factory=dict)
+
+
+class ChatContext(_Request):
+    """What a chat request is about; another definition's input goes into `input`."""
+
+    workflow_type: Name
+    calculator_inputs: CalculatorInputs | None = None
+    input: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if self.calculator_inputs is not None and self.input is not None:
+            raise ValueError("calculator_inputs and input exclude each other")
+        return self
+
+    @property
+    def workflow_input(self) -> dict[str, Any]:
+        """What the workflow is started with."""
+        given = self.calculator_inputs
+        return given.model_dump(mode="json") if given is not None else self.input or {}
+
+
+class ChatRequest(_Identified):
+    """An agent has a workflow executed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "agent_id": "agent-7", "mode": "execute",
+                    "context": {"workflow_type": "savings_assessment",
+                                "calculator_inputs": {"tasks_per_week": 20, "time_per_task_minutes": 5,
+                                                      "hourly_wage": 25, "automation_percent": 80}},
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    agent_id: Text
+    mode: Literal["execute"]
+    context: ChatContext
+
+
+class SignalRequest(_Request):
+    """A signal for a workflow. With ids of their own several of one name are kept, one for each visit of its step."""
+
+    data: dict[str, Any] = Field(default_factory=dict)
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@+=-]{1,64}$")] | None = None
+
+
+class RetryFrom(StrEnum):
+    """Where a run goes on."""
+
+    FAILED = "failed"
+    START = "start"
+
+
+class RetryRequest(_Request):
+    """`failed`: what is done stays done. `start`: a new run of the same definition with the same input."""
+
+    start_from: RetryFrom = Field(RetryFrom.FAILED, alias="from")
+    id: WorkflowId | None = Field(None, description="Of the new run, for `start`")
+
+
+class WorkflowAccepted(Answer):
+    """The receipt of a run."""
+
+    workflow_id: str
+    task_id: str = Field(description="The task of its first step")
+    status: State = Field(description="Of that task; `accepted`: the broker is away and gets it later")
+    created: bool = Field(description="False: this id had been started before, and nothing new was")
+
+
+class SignalAnswer(Answer):
+    """What became of a signal."""
+
+    workflow_id: str
+    signal: str
+    created: bool = Field(description="False: it had been sent before")
+    delivered: bool = Field(description="False: it is kept until its step waits for it")
+
+
+class StepView(Answer):
+    """One visit of a step, or a step that was not reached yet."""
+
+    step: str
+    kind: StepKind
+    visit: int = Field(description="How often it had been started by then; 0: not reached yet")
+    state: str = Field(description="ok, failed, skipped, cancelled; of its task while it is not over; or to_come")
+    superseded: bool = Field(description="A loop led back: a later visit counts")
+    task_id: str | None
+    attempts: int | None
+    output: dict[str, Any] | None
+    error: str | None
+    error_type: str | None
+    waiting_for: str | None
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None
+
+
+class WorkflowHead(Answer):
+    """A run without its steps."""
+
+    workflow_id: str
+    workflow_type: str
+    version: int
+    state: RunState
+    agent_id: str | None
+    retry_of: str | None
+    error: str | None
+    estimated_savings: Savings | None
+    accepted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_seconds: float | None = Field(description="From acceptance to the end")
+
+
+class WorkflowView(WorkflowHead):
+    """A run with everything that is known of it."""
+
+    input: dict[str, Any]
+    output: dict[str, Any] | None = Field(description="Step → output, of the last steps")
+    metrics: dict[str, int]
+    waiting_for: list[str] = Field(description="Why it does not go on, a line for each step that waits")
+    steps: list[StepView]
+
+
+class WorkflowPage(Answer):
+    """Some runs, newest first."""
+
+    workflows: list[WorkflowHead]
+    next: int | None = Field(description="`before` of the next page; none on the last")
+
+
+class DefinitionView(Answer):
+    """One definition."""
+
+    workflow_type: str
+    version: int
+    description: str
+    input: dict[str, Any] | None = Field(description="JSON schema of its input, if it has a type")
+    signals: list[str]
+    steps: list[dict[str, Any]]
+
+
+class DefinitionList(Answer):
+    """All definitions."""
+
+    definitions: list[DefinitionView]
+
+
+class WorkflowCancelled(Answer):
+    """What a cancel did."""
+
+    workflow_id: str
+    state: RunState
+    stopping: list[str] = Field(description="Steps that were running, and have been asked to stop")

@@ -1,0 +1,203 @@
+"""What is accepted and not yet with the broker, and how it gets there.
+
+The rows of tasks in the state `accepted` are the outbox: a submission that belongs to a change in the database is one
+transaction with it, and what a broker that is away did not take stays there. Whoever sends a row claims it first
+(`published_at`); a claim ends after `CLAIM`, and before that the engine takes no message of it any more (`not_after`),
+so of two senders one sends. What was sent by somebody who died before noting it is known from the queue's journal,
+which is read before anything is sent again. Of tasks with one ordering key only the oldest is sent at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event, Thread
+
+from sqlalchemy.orm import Session
+
+from app.core import clock
+from app.core.catalog import TaskSpec
+from app.core.config import TaskSettings
+from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsupported
+from app.core.logging import logger
+from app.db.models import TaskRun
+from app.db.repositories import outbox as repository
+from app.db.session import Database
+from app.schemas.task import Payload, State, TaskHandle
+from app.services.broker import Broker
+from app.services.history import History
+from app.services.submission import Wish, accept, row_of, spec_of, validated
+from laneway import Durability
+
+log = logger(__name__)
+
+CLAIM = timedelta(seconds=8)
+"""How long a row is its sender's; longer than the engine takes a message of it (`broker.PUBLISH_WITHIN`)."""
+PAGE = 200
+POLL = 1.0
+"""Seconds between looks of the relay, when nobody wakes it."""
+
+
+class Unit:
+    """One transaction: changes in the database, and submissions that belong to them."""
+
+    def __init__(self, session: Session, settings: TaskSettings, *, bounded: bool) -> None:
+        self.session, self._settings, self._bounded = session, settings, bounded
+        self.handles: list[TaskHandle] = []
+        """What was submitted, with its state: behind the block, as it then is."""
+        self.runs: list[TaskRun] = []
+
+    def submit(
+        self, task: TaskSpec | str, payload: Payload | dict[str, object], *, wish: Wish | None = None
+    ) -> TaskHandle:
+        """Accept one task with this transaction: it is sent when that is committed, and never if it is rolled back.
+
+        Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull (in a bounded transaction),
+        and Unsupported for uniqueness and durability, which only the broker can give.
+        """
+        spec, wish = spec_of(task), wish or Wish()
+        if wish.unique is not None or wish.durability is not Durability.MEMORY:
+            raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
+        values = row_of(spec, validated(spec, payload), wish, self._settings) | {"state": State.ACCEPTED}
+        if self._bounded and repository.count_waiting(self.session, values["queue"]) >= self._settings.max_queue_size:
+            raise QueueFull(values["queue"], self._settings.max_queue_size)
+        run = accept(self.session, values)
+        if isinstance(run, TaskHandle):
+            handle = run
+        else:
+            handle = TaskHandle(task_id=run.id, state=State.ACCEPTED, created=True)
+            self.runs.append(run)
+        self.handles.append(handle)
+        return handle
+
+
+class Outbox:
+    """Sends what is accepted."""
+
+    def __init__(self, database: Database, broker: Broker, history: History, settings: TaskSettings) -> None:
+        self._database, self._broker, self._history, self._settings = database, broker, history, settings
+        self.bell = Event()
+        """Rung when something is left for the relay."""
+
+    @contextmanager
+    def transaction(self, *, bounded: bool = False) -> Generator[Unit]:
+        """A transaction with submissions: committed, then sent. `bounded`: MAX_QUEUE_SIZE holds for them."""
+        with self._database.transaction() as session:
+            unit = Unit(session, self._settings, bounded=bounded)
+            yield unit
+        mine = [run for run in unit.runs if run.published_at is not None]
+        states = self._sent(mine)
+        if len(states) < len(unit.runs):
+            self.bell.set()
+        unit.handles = [
+            handle.model_copy(update={"state": states.get(handle.task_id, handle.state)}) for handle in unit.handles
+        ]
+        for run in unit.runs:
+            state = states.get(run.id, State.ACCEPTED)
+            log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+
+    def park(self, run: TaskRun) -> bool:
+        """Keep a task that the broker could not be given; False when it is known already that it has it.
+
+        Raises QueueFull, and strikes the task out, when too many of its queue are kept.
+        """
+        with self._database.transaction() as session:
+            full = repository.count(session, run.queue) >= self._settings.max_queue_size
+            if not full:
+                parked = repository.park(session, run)
+                self.bell.set()
+                return parked
+        raise QueueFull(run.queue, self._settings.max_queue_size)
+
+    def relay(self) -> int:
+        """Send what nobody sends; gives back how many. Safe in many processes at once.
+
+        Raises BrokerUnavailable, DatabaseUnavailable.
+        """
+        sent, full = 0, set[str]()
+        while self._is_waiting(full):
+            self._history.catch_up()  # what was sent by somebody who could not note it is no longer waiting
+            now = clock.now()
+            with self._database.transaction() as session:
+                runs = repository.claim(session, now=now, abandoned_before=now - CLAIM, limit=PAGE, but=full)
+            done = len(self._sent(runs, full))
+            sent += done
+            if not done and not full.intersection(run.queue for run in runs):
+                break  # the broker is away, or others were quicker
+        return sent
+
+    def _is_waiting(self, full: set[str]) -> bool:
+        with self._database.reading() as session:
+            return repository.is_waiting(session, abandoned_before=clock.now() - CLAIM, but=full)
+
+    def _sent(self, runs: Sequence[TaskRun], full: set[str] | None = None) -> dict[str, State]:
+        """Send claimed rows, in this order; gives back those that were, with their state, and lets go of the others.
+
+        Queues that take no more now are put into `full`.
+        """
+        sent: dict[str, TaskRun] = {}
+        full = set() if full is None else full
+        for run in runs:
+            if run.queue in full:
+                continue
+            try:
+                self._broker.publish(run, delay=_time_left(run))
+                sent[run.id] = run
+            except BrokerUnavailable as error:
+                log.warning("accepted, and not sent yet", tasks=len(runs) - len(sent), error=str(error))
+                break
+            except (QueueFull, HistoryBehind) as error:
+                full.add(run.queue)
+                log.warning("accepted, and not sent yet", queue=run.queue, error=str(error))
+        if runs:
+            self._note(list(sent.values()), [run for run in runs if run.id not in sent])
+        return {id: _state_of(run) for id, run in sent.items()}
+
+    def _note(self, sent: Sequence[TaskRun], left: Sequence[TaskRun]) -> None:
+        ids = [run.id for run in sent]
+        try:
+            with self._database.transaction() as session:
+                repository.mark_sent(session, ids, now=clock.now())
+                repository.release(session, left)
+                cancelled = list(repository.cancelled(session, ids))
+        except PlatformError as error:
+            log.warning("sent, and not noted: the journal knows", tasks=len(sent), error=str(error))
+            return
+        for run in cancelled:
+            self._broker.cancel(run.queue, run.id)
+
+
+class Relay(Thread):
+    """Sends what waits in the outbox, when the bell rings and every `POLL` seconds; for processes without a steward."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__(name="laneway-relay", daemon=True)
+        self._outbox, self._ended = outbox, False
+
+    def run(self) -> None:
+        while not self._ended:
+            self._outbox.bell.wait(POLL)
+            if self._outbox.bell.is_set():
+                self._outbox.bell.clear()
+            try:
+                self._outbox.relay()
+            except PlatformError as error:
+                log.debug("relay: will try again", error=str(error))
+            except Exception:
+                log.exception("relay: unexpected error")
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended = True
+        self._outbox.bell.set()
+        self.join(timeout=5)
+
+
+def _state_of(run: TaskRun) -> State:
+    return State.SCHEDULED if _time_left(run) > 0 else State.PENDING
+
+
+def _time_left(run: TaskRun) -> float:
+    """Seconds until it is due."""
+    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
