@@ -32,5 +32,9 @@ SCHEDULE: Final = (
     Entry("analytics-daily", "generate_conversation_analytics_task", crontab(minute=10, hour=0), "analytics", 21_600),
     Entry("performance-hourly", "generate_performance_report_task", crontab(minute=5), "analytics", 3000, {"hours": 1}),
     Entry("analysis-daily", "batch_conversation_analysis_task", crontab(minute=30, hour=1), "analytics", 21_600),
+    Entry("workflow-cleanup-daily", "cleanup_old_workflows", crontab(minute=0, hour=2), "maintenance", 21_600,
+          {"days": 30}),
+    Entry("workflow-report-weekly", "generate_weekly_report", crontab(minute=0, hour=9, day_of_week="mon"),
+          "analytics", 86_400, {"hours": 168}),
     Entry("cleanup-daily", "cleanup_old_data_task", crontab(minute=0, hour=3), "maintenance", 21_600),
 )

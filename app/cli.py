@@ -11,12 +11,19 @@ import typer
 
 from app.console import operate, views
 from app.console.base import Id, Json, make_services, out, print_json, print_tasks, read_settings
+from app.console.callbacks import callbacks
 from app.console.dead import dead
+from app.console.queues import queues
+from app.console.workflows import workflows
 from app.core.errors import ConfigError, PermanentError, PlatformError
+from app.schemas.statistics import LONGEST_WINDOW
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Laneway: a distributed task platform on Celery.")  # fmt: skip
 cli.add_typer(dead, name="dead")
+cli.add_typer(queues, name="queues")
+cli.add_typer(callbacks, name="callbacks")
+cli.add_typer(workflows, name="workflows")
 
 
 @cli.command()
@@ -76,15 +83,24 @@ def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text fi
 
 
 @cli.command()
-def stats(as_json: Json = False) -> None:
-    """What waits, runs and is dead, per queue; and what is wrong."""
+def stats(
+    window: Annotated[float, typer.Option(min=1, max=LONGEST_WINDOW, help="Seconds up to now.")] = 3600,
+    queue: Annotated[str | None, typer.Option(help="In the window this queue only.")] = None,
+    type: Annotated[str | None, typer.Option(help="In the window this task only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What waits, runs and is dead, per queue; how it went lately; and what is wrong."""
     services = make_services()
     services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
-    queues, alerts = services.tasks.queues(), services.alerts.listing()
+    figures, alerts = services.tasks.queues(), services.alerts.listing()
+    lately = services.statistics.window(window, queue=queue, name=type)
     if as_json:
-        return print_json({"queues": {name: figures.model_dump() for name, figures in queues.items()},
-                            "alerts": [alert.message for alert in alerts]})  # fmt: skip
-    out.print(views.queue_table(queues))
+        return print_json({"queues": {name: one.model_dump() for name, one in figures.items()},
+                            "alerts": [alert.message for alert in alerts],
+                            "window": lately.model_dump(mode="json")})  # fmt: skip
+    out.print(views.queue_table(figures))
+    if lately.types:
+        out.print("", views.window_table(lately))
     for alert in alerts:
         out.print(views.alert_line(alert.message, since=alert.opened_at))
     return None
@@ -142,7 +158,15 @@ def cleanup(
     return None
 
 
-for command in (operate.search, operate.attempts, operate.watch, operate.audit, operate.flush, operate.worker):
+for command in (
+    operate.search,
+    operate.attempts,
+    operate.watch,
+    operate.audit,
+    operate.flush,
+    operate.clear,
+    operate.worker,
+):
     cli.command()(command)
 
 

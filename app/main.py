@@ -10,7 +10,20 @@ from fastapi import FastAPI
 
 from app.api import errors
 from app.api.middleware import BodyLimit, RequestContext
-from app.api.routers import analytics, conversations, dead_letters, health, tasks, webhooks
+from app.api.routers import (
+    analytics,
+    callbacks,
+    chat,
+    conversations,
+    dead_letters,
+    documents,
+    health,
+    leads,
+    queues,
+    tasks,
+    webhooks,
+    workflows,
+)
 from app.core.celery_app import celery_app
 from app.core.config import Settings, settings
 from app.core.logging import configure_logging
@@ -41,7 +54,20 @@ def create_app(config: Settings) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
     app.add_middleware(RequestContext)
-    for domain in (conversations, webhooks, analytics, tasks, dead_letters, health):
+    for domain in (
+        conversations,
+        webhooks,
+        callbacks,
+        analytics,
+        tasks,
+        queues,
+        dead_letters,
+        documents,
+        leads,
+        health,
+        chat,
+        workflows,
+    ):
         app.include_router(domain.router)
     _list_problems(app)
     return app

@@ -120,6 +120,14 @@ class Admin:
         """Refuse further messages when so many wait (`Limits.max_size`); None: never. Other limits stay."""
         self._run("limit", queue, "max_size", "" if max_size is None else max_size)
 
+    def throttle(self, queue: str, *, rate: float | None, burst: int = 1, max_in_flight: int | None) -> None:
+        """Limit deliveries per second and messages in flight (`Limits`); None: no limit. Other limits stay."""
+        fields = Limits(rate=rate, burst=burst, max_in_flight=max_in_flight).fields()
+        values: list[str | int] = []
+        for name in ("interval", "burst", "tat", "max_in_flight"):
+            values += [name, "" if fields[name] is None else fields[name] or 0]
+        self._run("limit", queue, *values)
+
     def journal(self, queue: str, bound: int | None) -> None:
         """Note what happens in the queue's journal, at most `bound` unread events; None: do not. Other limits stay."""
         self._run("limit", queue, "journal", "" if bound is None else bound)

@@ -34,6 +34,11 @@ _PLAIN = frozenset({"queue", "headers", "priority", "serializer", "expiration", 
 _JSON = (None, "json")
 _UNSET = frozenset({"routing_key", "exchange", "delivery_mode", "compression", "immediate", "mandatory"})
 """What Celery hands on as None when some option of a task is given."""
+_NO_CALL = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+_dumps = serialization.dumps
+_EMPTY = _dumps(_NO_CALL, serializer="json")
+"""A call without arguments, ready made."""
+_OFTEN = ("task_always_eager", "task_send_sent_event", "broker_pool_acquire_timeout")
 FEW = 2
 """A pool of no more connections than this has none to spare for a producer that waits."""
 
@@ -53,6 +58,7 @@ class AMQP(amqp.AMQP):
 
     def _create_task_sender(self) -> Callable[..., Any]:
         conf = self.app.conf
+        _keep_at_hand(conf)
         celerys: Callable[..., Any] = super()._create_task_sender()
         if conf.task_serializer != "json" or conf.task_compression:
             return celerys
@@ -68,6 +74,13 @@ class AMQP(amqp.AMQP):
             self._producer_pool = _producers[connection]
             self._producer_pool.limit = self.app.pool.limit
         return self._producer_pool
+
+
+def _keep_at_hand(conf: Any) -> None:
+    """Settings that each submission looks up: a default is found in the third place, after eight that have it not."""
+    for name in _OFTEN:
+        if name not in conf.changes:
+            conf[name] = conf[name]
 
 
 class _ProducerPool(pools.ProducerPool):
@@ -144,7 +157,7 @@ class _Sender:
     def _put(self, channel: Channel, queue: Any, message: Any, options: dict[str, Any]) -> None:
         if options.get("headers"):
             message.headers.update(options["headers"])
-        content_type, encoding, body = serialization.dumps(message.body, serializer="json")
+        content_type, encoding, body = _EMPTY if message.body == _NO_CALL else _dumps(message.body, serializer="json")
         mode = maybe_delivery_mode(queue.exchange.delivery_mode or self._delivery_mode)
         properties: dict[str, Any] = {
             **message.properties,
@@ -188,9 +201,11 @@ def _is_direct(queue: Any) -> bool:
 
 
 def _is_plain(producer: Any, options: dict[str, Any]) -> bool:
+    for key, value in options.items():
+        if key not in _PLAIN and (value is not None or key not in _UNSET):
+            return False
     return (
-        all(key in _PLAIN or (value is None and key in _UNSET) for key, value in options.items())
-        and options.get("serializer") in _JSON
+        options.get("serializer") in _JSON
         and type(producer) is Producer
         and not producer.compression
         and not getattr(producer.exchange, "name", "")

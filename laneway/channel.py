@@ -14,7 +14,6 @@ import logging
 import math
 import sys
 import time
-import uuid
 from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any, cast
@@ -169,7 +168,7 @@ class Channel(virtual.Channel):
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
-            made = to_message(message, new_id=str(uuid.uuid4()))
+            made = to_message(message)
             durability, not_after = durability_of(message), not_after_of(message)
             self.connection.engine.put(queue, made, durability=durability, not_after=not_after)
         except TaskCancelled as error:

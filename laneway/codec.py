@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from laneway.durability import Durability
 from laneway.engine import Delivery
@@ -24,6 +25,18 @@ HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
 
+_OWN = frozenset(
+    (
+        HEADER_KEY,
+        HEADER_UNIQUE,
+        HEADER_MAX_DELIVERIES,
+        HEADER_LEASE,
+        HEADER_ONCE,
+        HEADER_DURABILITY,
+        HEADER_NOT_AFTER,
+    )
+)
+"""What is said to the engine, and not to the worker (but for the lease)."""
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
     "shadow": None,
@@ -44,6 +57,8 @@ _TASK_DEFAULTS: dict[str, Any] = {
 _CONTENT = (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8"))
 _EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 _FROM_ID = ("id", "root_id")
+_OF_TASKS = frozenset(_TASK_DEFAULTS) | {"id", "task"}
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What reading bytes may raise that may be anything."""
 _missing = object()
@@ -93,28 +108,25 @@ def not_after_of(raw: dict[str, Any]) -> float | None:
     return None if asked is None else float(asked)
 
 
-def to_message(raw: dict[str, Any], *, new_id: str) -> Message:
-    """The envelope of a kombu message. `new_id` names it when it is no task message."""
+def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
+    """The envelope of a kombu message. `new_id` names it when it is no task message (by default a new UUID)."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
-    task_id, name = str(headers.get("id") or new_id), str(headers.get("task") or "")
+    task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
-    unique = headers.pop(HEADER_UNIQUE, None)
-    key, limit = headers.pop(HEADER_KEY, None), headers.pop(HEADER_MAX_DELIVERIES, None)
-    headers.pop(HEADER_LEASE, None)
-    headers.pop(HEADER_NOT_AFTER, None)
+    asked = {key: headers.pop(key) for key in _OWN.intersection(headers)}
+    unique = asked.get(HEADER_UNIQUE)
     # a retry is a further message of its task; a repeat of what may be there already is not
-    asked = [headers.pop(name, None) for name in (HEADER_DURABILITY, HEADER_ONCE)]
-    once = any(asked) and not headers.get("retries")
+    once = bool(asked.get(HEADER_DURABILITY) or asked.get(HEADER_ONCE)) and not headers.get("retries")
     return Message(
         task_id=task_id,
         name=name[:MAX_TEXT],
         id=task_id if once else None,
         body=_pack(raw, headers, properties, task_id, name),
         priority=priority,
-        key=key,
+        key=asked.get(HEADER_KEY),
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
-        max_deliveries=limit,
+        max_deliveries=asked.get(HEADER_MAX_DELIVERIES),
     )
 
 
@@ -178,13 +190,13 @@ def _check_call(body: bytes) -> None:
 
 def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:
     meta: dict[str, Any] = {}
-    info = properties.pop("delivery_info", {})
+    info: dict[str, Any] = properties.pop("delivery_info", {})
     for derived in ("delivery_tag", "body_encoding", "priority"):
         properties.pop(derived, None)
     if properties.get("delivery_mode") == 2:
         del properties["delivery_mode"]
-    if "id" in headers and "task" in headers and set(_TASK_DEFAULTS) <= headers.keys():
-        derived = {**_TASK_DEFAULTS, "task": name, **dict.fromkeys(_FROM_ID, task_id)}
+    if headers.keys() >= _OF_TASKS:
+        derived = {**_TASK_DEFAULTS, "task": name, "id": task_id, "root_id": task_id}
         headers = {key: value for key, value in headers.items() if derived.get(key, _missing) != value}
         if properties.get("correlation_id") == task_id:
             del properties["correlation_id"]
@@ -192,11 +204,15 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
         meta["n"] = 1
     if info.get("exchange"):
         meta["r"] = [info["exchange"], info.get("routing_key", "")]
-    kept: list[tuple[str, Any, Any]] = [("h", headers, {}), ("p", properties, {})]
-    kept += [(key, raw[field], default) for key, field, default in _CONTENT]
-    meta |= {key: value for key, value, default in kept if value != default}
+    if headers:
+        meta["h"] = headers
+    if properties:
+        meta["p"] = properties
+    for key, field, default in _CONTENT:
+        if raw[field] != default:
+            meta[key] = raw[field]
     body = _pack_body(raw["body"], meta)
-    return (json.dumps(meta, separators=(",", ":")).encode() if meta else b"") + b"\0" + body
+    return (_to_json(meta).encode() if meta else b"") + b"\0" + body
 
 
 def _pack_body(body: str | bytes, meta: dict[str, Any]) -> bytes:

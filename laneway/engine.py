@@ -122,7 +122,11 @@ class Engine(Admin):
         (unix time in s); with a durability also NotDurable (after `timeout` seconds) and DurabilityUnavailable,
         when the message may be queued all the same.
         """
-        outcome = self.put_many(queue, (message,), durability=durability, timeout=timeout, not_after=not_after)[0]
+        chunk = (encode(message),)
+        answers = self._put(queue, chunk, _fence(not_after), durability, timeout)
+        if not answers:
+            return message.id or message.task_id
+        outcome = _outcomes(queue, chunk, answers)[0]
         error = outcome.error()
         if error is not None:
             raise error
@@ -142,7 +146,7 @@ class Engine(Admin):
         A script call that the server comes to when its clock is past `not_after` (unix time in s) queues nothing.
         """
         encoded = [encode(message) for message in messages]
-        fence = b"" if not_after is None else _milliseconds(not_after)
+        fence = _fence(not_after)
         outcomes: list[Put] = []
         for chunk in _chunks(encoded, CHUNK):
             answers = self._put(queue, chunk, fence, durability, timeout)
@@ -222,7 +226,7 @@ class Engine(Admin):
         self, queue: str, chunk: Sequence[tuple[bytes, bytes]], fence: bytes, durability: Durability, timeout: float
     ) -> list[Any]:
         pairs = list(itertools.chain.from_iterable(chunk))
-        script = self.runner.scripts["put"]
+        script, key = self.runner.scripts["put"], prefix(queue)
         slot: tuple[str, int] | None = None
 
         def use(wire: Wire, again: bool) -> Reply:
@@ -230,9 +234,10 @@ class Engine(Admin):
             if slot is None:
                 wire.calls_made += 1
                 slot = (wire.producer, wire.calls_made)
-            command = (b"EVALSHA", script.sha, 1, prefix(queue), *slot, int(again), fence, *pairs)
+            command = (b"EVALSHA", script.sha, 1, key, *slot, int(again), fence, *pairs)
             reply = self.runner.evaluate(wire, script, command)
-            confirm(wire, durability, timeout)
+            if durability is not Durability.MEMORY:
+                confirm(wire, durability, timeout)
             return reply
 
         return self.runner.on_wire(use)
@@ -271,7 +276,9 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _milliseconds(not_after: float) -> bytes:
+def _fence(not_after: float | None) -> bytes:
+    if not_after is None:
+        return b""
     if not math.isfinite(not_after * 1000):
         raise InvalidMessage("not_after", "must be a unix time in seconds")
     return b"%d" % math.floor(not_after * 1000)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from uuid import UUID
 
 from laneway.errors import InvalidMessage
 
@@ -101,12 +100,12 @@ def pack_id(id: str) -> bytes:
     """The stored form of an id: 16 bytes for a canonical UUID."""
     if len(id) == 36 and id[8] == "-":
         try:
-            packed = UUID(id)
+            packed = bytes.fromhex(id.replace("-", ""))
         except ValueError:
             pass
         else:
-            if str(packed) == id:
-                return packed.bytes
+            if len(packed) == _PACKED_ID and unpack_id(packed) == id:
+                return packed
     raw = id.encode()
     return raw + b"\0" if len(raw) == _PACKED_ID else raw
 
@@ -122,7 +121,7 @@ def unpack_id(raw: bytes) -> str:
 def encode(message: Message) -> tuple[bytes, bytes]:
     """The id argument of `put.lua` ("=id" or "?task id") and the record without its score. May raise InvalidMessage."""
     task = pack_id(message.task_id)
-    own = pack_id(message.id) if message.id is not None else task
+    own = task if message.id is None else pack_id(message.id)
     _check(message, own, task)
     flags, fields = 0, b""
     if own != task:
@@ -205,7 +204,7 @@ def _check(message: Message, own: bytes, task: bytes) -> None:
     for field, text in (("id", message.id), ("task id", message.task_id)):
         if text is not None and "\0" in text:
             raise InvalidMessage(field, "must not contain NUL")
-    if len(message.name.encode()) > MAX_TEXT:
+    if len(message.name) > MAX_TEXT or len(message.name.encode()) > MAX_TEXT:
         raise InvalidMessage("name", f"must have at most {MAX_TEXT} bytes")
     if message.key is not None and not 0 < len(message.key.encode()) <= MAX_TEXT:
         raise InvalidMessage("ordering key", f"must have 1 to {MAX_TEXT} bytes")

@@ -62,8 +62,7 @@ class ResultUnsettled(EngineError):
         return f"The result {self.key!r} changed each time it was read, so it was not stored."
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished.
 
     `at_once`: it does not wait for others.

@@ -37,6 +37,7 @@ from laneway.inspecting import extend_inspect
 from laneway.leases import Leases, shared_leases
 from laneway.poller import Poller
 from laneway.starting import check_leases_before_start
+from laneway.turns import writes_at_once
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
@@ -221,11 +222,11 @@ class Transport(virtual.Transport):
 
         So what a pool that blocks acknowledges goes out before its next task; others get many in one turn.
         True if the loop must go round at once: for what is left, or because the pool heard of new work too late
-        in this round to write to its processes.
+        in this round to write to its processes (Celery's prefork pool; `laneway.prefork` writes at once).
         """
         for handed_out in range(TURN):
             if not self.poller.step():
-                return handed_out > 0
+                return handed_out > 0 and loop not in writes_at_once
             if loop._ready:
                 break
         return True

@@ -12,5 +12,6 @@ from tests.fixtures.platform import (  # noqa: F401
     services,
 )
 from tests.fixtures.rabbitmq import rabbitmq  # noqa: F401
+from tests.fixtures.s3 import s3_server  # noqa: F401
 from tests.fixtures.shell import installed, laneway  # noqa: F401
 from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401

@@ -47,12 +47,12 @@ MEANINGS = {
     422: "The request does not fit its type",
     429: "The queue is full; try again after Retry-After seconds. Nothing was queued",
     500: "An error of the platform; the request id finds it in the logs",
-    503: "The broker or the database is away, or a setting is missing. Nothing was queued",
+    503: "The broker or the database is away, or a setting is missing. A repeat with the same id is safe",
 }
 
 
 OUTWARD: Final[dict[type[PlatformError], str]] = {
-    BrokerUnavailable: "The broker cannot be reached, nothing was queued. Try again later.",
+    BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
 }
 """What callers are told in the place of reasons that name our servers; the logs have those."""

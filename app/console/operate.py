@@ -17,6 +17,7 @@ from app.core import clock
 from app.core.queues import QUEUES
 from app.db.models import TaskEvent
 from app.db.repositories.search import Filter
+from app.schemas.history import Clearable
 from app.schemas.task import State
 from app.services.describing import describe_attempt, describe_event
 
@@ -117,21 +118,51 @@ def flush(
     return None
 
 
+def clear(
+    older_than: Annotated[float, typer.Option(min=0, help="Seconds since they ended.")],
+    state: Annotated[list[Clearable] | None, typer.Option(help="Of these ends; else completed ones.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete tasks that ended so long ago, with their history."""
+    states = [State(one.value) for one in state or (Clearable.COMPLETED,)]
+    if not yes:
+        typer.confirm(f"Delete tasks ({', '.join(states)}) that ended over {older_than:g} s ago?", abort=True)
+    retention, deleted, more = make_services().retention, 0, True
+    while more:
+        cleared = retention.clear(states, older_than=older_than)
+        deleted, more = deleted + cleared.deleted, cleared.more
+    if as_json:
+        return print_json({"deleted": deleted})
+    out.print(f"{deleted} tasks deleted.")
+    return None
+
+
 def worker(
-    queues: Annotated[str, typer.Option("--queues", "-Q", help="Comma-separated.")] = ",".join(QUEUES),
+    queues: Annotated[
+        list[str] | None, typer.Option("--queue", "--queues", "-Q", help="One, or several with commas; repeatable.")
+    ] = None,
     name: Annotated[str, typer.Option("--name", "-n")] = "worker",
     pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads, solo or gevent.")] = "prefork",
     concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1)] = None,
+    as_json: Json = False,
 ) -> None:
-    """Start one worker in the foreground; Ctrl-C stops it in good order."""
-    unknown = [queue for queue in queues.split(",") if queue not in QUEUES]
-    if unknown:
-        raise typer.BadParameter(f"no such queue: {', '.join(unknown)}; there are {', '.join(QUEUES)}")
-    argv = [sys.executable, "-m", "celery", "-A", "app.core.celery_app:celery_app", "worker", "-Q", queues,
-            "-n", f"{name}@%h", "-P", pool]  # fmt: skip
+    """Start one worker in the foreground; Ctrl-C stops it in good order, and it says what it did."""
+    served = _served(queues or [])
+    argv = [sys.executable, "-m", "app.console.working", *(["--json"] if as_json else []), "-q", "worker", "-Q",
+            ",".join(served), "-n", f"{name}@%h", "-P", pool]  # fmt: skip
     if concurrency is not None:
         argv += ["-c", str(concurrency)]
     os.execv(sys.executable, argv)  # noqa: S606  the worker takes this process's place, and its signals
+
+
+def _served(named: list[str]) -> list[str]:
+    """The queues that were named, each once; all of them if none was."""
+    queues = list(dict.fromkeys(",".join(named).split(","))) if named else list(QUEUES)
+    unknown = [queue for queue in queues if queue not in QUEUES]
+    if unknown:
+        raise typer.BadParameter(f"no such queue: {', '.join(unknown)}; there are {', '.join(QUEUES)}")
+    return queues
 
 
 def _show(bar: Progress, shown: Any, event: TaskEvent) -> None:

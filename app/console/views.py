@@ -17,6 +17,8 @@ from rich.text import Text
 
 from app.db.models import TaskEvent, TaskRun
 from app.db.repositories.search import Group
+from app.schemas.queue import QueueLimitsAnswer
+from app.schemas.statistics import Window
 from app.schemas.task import AttemptView, QueueFigures, State, TaskStatus
 from app.services.audit import Count
 from app.services.result_audit import ResultCount
@@ -36,6 +38,30 @@ def queue_table(queues: dict[str, QueueFigures]) -> Table:
     for name, figures in queues.items():
         table.add_row(name, figures.lane, str(figures.active), str(figures.pending), str(figures.scheduled),
                       _count(figures.dead, "bold red"), str(figures.workers))  # fmt: skip
+    return table
+
+
+def limits_table(limits: Sequence[QueueLimitsAnswer]) -> Table:
+    """The limits of queues."""
+    table = Table("queue", "rate", "in flight", "state", box=None, header_style="bold")
+    for one in limits:
+        rate = "" if one.rate is None else f"{one.rate} in {one.per_seconds:g} s"
+        most = "" if one.max_in_flight is None else f"at most {one.max_in_flight}"
+        table.add_row(one.queue, rate, most, Text("paused" if one.paused else "open", "yellow" if one.paused else ""))
+    return table
+
+
+def window_table(window: Window) -> Table:
+    """How it went lately: everything, then each queue and each type."""
+    table = Table(f"last {window.seconds:g} s", box=None, header_style="bold")
+    for name in ("completed", "failed", "dead", "success", "a second", "waiting", "p95", "processing", "p95"):
+        table.add_column(name, justify="right")
+    for name, one in (("all", window.total), *window.queues.items(), *window.types.items()):
+        share = "" if one.success_rate is None else f"{one.success_rate:.1%}"
+        times = (one.waiting_seconds.mean, one.waiting_seconds.p95, one.processing_seconds.mean,
+                 one.processing_seconds.p95)  # fmt: skip
+        table.add_row(name, str(one.completed), str(one.failed), _count(one.dead, "bold red"), share,
+                      f"{one.throughput:g}", *("" if time is None else f"{time:.3f}" for time in times))  # fmt: skip
     return table
 
 

@@ -23,6 +23,10 @@ from beat_schedule import SCHEDULE
 TASK_MODULES = (
     "app.tasks.conversation_tasks",
     "app.tasks.webhook_tasks",
+    "app.tasks.document_tasks",
+    "app.tasks.crm_tasks",
+    "app.tasks.workflow_tasks",
+    "app.tasks.pipeline_tasks",
     "app.tasks.analytics_tasks",
     "app.tasks.maintenance_tasks",
     "app.tasks.lifecycle",

@@ -192,7 +192,7 @@ class BrokerUnavailable(RetryableError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"The broker cannot be reached, nothing was queued: {self.reason}"
+        return f"The broker cannot be reached: {self.reason}"
 
     @property
     def retry_after(self) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
+from app.schemas.statistics import Window
 from app.schemas.task import Answer, Identifier, QueueFigures, State
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
@@ -70,11 +71,14 @@ class TaskRequest(BaseModel):
         },
     )
 
-    name: Text = Field(description="The task's registered name")
+    name: Text | None = Field(None, description="The task's registered name")
+    type: Text | None = Field(None, description="The same, for callers who call it so")
     payload: dict[str, Any] = Field(default_factory=dict)
     id: Identifier | None = Field(None, description="The same id again, with the same payload, is the same task")
     idempotency_key: Text | None = Field(None, description="Instead of an id")
-    priority: PriorityName | None = None
+    priority: PriorityName | Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
+        None, description="By its name, or as a number: low 0, normal 1, high 2, critical 3"
+    )
     delay: float = Field(0, strict=True, ge=0, le=A_YEAR, description="Seconds until it may start")
     expires: float | None = Field(
         None, strict=True, gt=0, le=A_YEAR, description="Seconds after which it is not started any more"
@@ -87,7 +91,14 @@ class TaskRequest(BaseModel):
     def _one_identity(self) -> Self:
         if self.id is not None and self.idempotency_key is not None:
             raise ValueError("id and idempotency_key exclude each other")
+        if (self.name is None) == (self.type is None):
+            raise ValueError("say which task: its name, or its type, which is the same")
         return self
+
+    @property
+    def task(self) -> str:
+        """The task's registered name."""
+        return self.name or self.type or ""
 
 
 class DeadLetterView(Answer):
@@ -180,3 +191,20 @@ class Stats(Answer):
     unread_limit: int = Field(description="At so many nothing more is accepted (MAX_UNREAD_EVENTS)")
     workers: int
     timestamp: datetime
+    window: Window = Field(description="How it went lately")
+
+
+class Clearable(StrEnum):
+    """Ends of which the tasks may be cleared away; dead letters are looked through first (`/dead-letters`)."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Cleared(Answer):
+    """What was cleared away."""
+
+    deleted: int
+    more: bool = Field(description="One call deletes so many at most: there are more of them")

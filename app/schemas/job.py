@@ -38,6 +38,12 @@ class OutboundWebhook(Payload):
     occurred_at: Moment | None = None
     """When the event happened; without it, when the task was accepted. One task id, one time: it is of the payload."""
 
+    @model_validator(mode="after")
+    def _of_these_days(self) -> OutboundWebhook:
+        if self.occurred_at and not EARLIEST <= self.occurred_at < LATEST:
+            raise ValueError(f"occurred_at must be between {EARLIEST:%Y} and {LATEST:%Y}")
+        return self
+
 
 class BatchAnalysis(Payload):
     """Payload of `batch_conversation_analysis_task`; without ids, every conversation."""
@@ -61,6 +67,12 @@ class ReportPeriod(Payload):
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start must be before end")
         return self
+
+
+class WeekPeriod(ReportPeriod):
+    """Payload of `generate_weekly_report`: the last seven days, unless said otherwise."""
+
+    hours: int = Field(7 * 24, ge=1, le=24 * 366, strict=True)
 
 
 class Nothing(Payload):

@@ -21,6 +21,7 @@ class ReportKind(StrEnum):
     CONVERSATION_ANALYSIS = "conversation_analysis"
     CONVERSATION_ANALYTICS = "conversation_analytics"
     PERFORMANCE = "performance"
+    WEEKLY_WORKFLOWS = "weekly_workflows"
 
 
 class Durations(Answer):
@@ -95,6 +96,27 @@ class PerformanceReport(Answer):
     total: TaskFigures
     tasks: list[TaskFigures]
     queues: list[TaskFigures]
+
+
+class WorkflowFigures(Answer):
+    """The workflows of one type, or all, that were accepted in a period, by what has become of them."""
+
+    name: str
+    runs: int
+    completed: int
+    failed: int
+    cancelled: int
+    unfinished: int
+    completion_rate: float | None = Field(description="completed, of those that are over")
+    mean_duration_seconds: float | None = Field(description="from acceptance to the end, of completed ones")
+    weekly_savings: float = Field(description="The weekly savings that completed ones estimated, in sum")
+
+
+class WeeklyWorkflowReport(Answer):
+    """How workflows fared in a period (`weekly_workflows`)."""
+
+    total: WorkflowFigures
+    types: list[WorkflowFigures]
 
 
 class ReportHead(Answer):

@@ -22,13 +22,13 @@ Money = Annotated[Number, Field(description="In the currency of the wage, rounde
 
 
 class CalculatorInputs(BaseModel):
-    """What a task that is done by hand costs today."""
+    """What a task that is done by hand costs today. The bounds keep all figures exact, in JSON too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tasks_per_week: Number = Field(gt=0, le=1_000_000, decimal_places=4)
+    tasks_per_week: Number = Field(gt=0, le=100_000, decimal_places=4)
     time_per_task_minutes: Number = Field(gt=0, le=10_080, decimal_places=4)
-    hourly_wage: Number = Field(ge=0, le=1_000_000, decimal_places=4)
+    hourly_wage: Number = Field(ge=0, le=100_000, decimal_places=4)
     automation_percent: Number = Field(ge=0, le=100, decimal_places=4)
 
 
@@ -38,4 +38,9 @@ class Savings(Answer):
     weekly: Money
     monthly: Money
     yearly: Money
+
+
+class Calculation(Savings):
+    """The same with the hours that are behind it."""
+
     hours_per_week: Number = Field(description="Rounded half up to four places")

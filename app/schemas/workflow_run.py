@@ -162,6 +162,12 @@ class RetryRequest(_Request):
     start_from: RetryFrom = Field(RetryFrom.FAILED, alias="from")
     id: WorkflowId | None = Field(None, description="Of the new run, for `start`")
 
+    @model_validator(mode="after")
+    def _only_for_a_new_one(self) -> Self:
+        if self.id is not None and self.start_from is not RetryFrom.START:
+            raise ValueError("id is for `from: start`, which makes a new workflow")
+        return self
+
 
 class WorkflowAccepted(Answer):
     """The receipt of a run."""

@@ -11,7 +11,7 @@ that means.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -26,16 +26,23 @@ from app.core.logging import URL_LOGIN
 from app.core.queues import ENGINE, QUEUES
 from app.db.models import TaskRun
 from app.services.submission import unique_of
+from app.services.throttles import Throttle
 from laneway import Durability, Engine, Found, QueueStats, message_options
 
 REQUEST_HEADER = "laneway-request"
 """The id of the request that a task came from, for its log lines."""
 
+RETRIES_HEADER = "laneway-retries"
+"""How often a task may be retried, where it was submitted with a number of its own."""
+KILL_AFTER = 5.0
+"""Seconds from a task's own time limit, at which it is told, until its process is killed."""
 PUBLISH_WITHIN = 5.0
 """Seconds from the moment a task's row names its sender until the engine takes no message of it any more: a sender that
 stood still meanwhile must not send what others have sent, and a worker has done."""
 CONFIRM_SECONDS = 5
 """How long RabbitMQ may take to say that it has a message; other brokers say so at once."""
+
+Throttles = Callable[[], Mapping[str, Throttle]]
 
 
 class Broker:
@@ -43,8 +50,10 @@ class Broker:
 
     queues = tuple(QUEUES)
 
-    def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int) -> None:
+    def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int, throttles: Throttles = dict) -> None:
+        """`throttles`: what operators want of queues, as it is written down now."""
         self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
+        self._throttles = throttles
         self._bounded: set[str] = set()
 
     @cached_property
@@ -65,7 +74,7 @@ class Broker:
             raise errors.Unsupported("uniqueness", self._app.conf.broker_url.partition(":")[0])
         if durability is not Durability.MEMORY and self.engine is None:
             raise errors.Unsupported(f"durability {durability.value!r}", self._app.conf.broker_url.partition(":")[0])
-        options = self._options(run, durability) if self.engine else {}
+        options = _retries(run) | (self._options(run, durability) if self.engine else {})
         with named_errors():
             self._bound(run.queue)
             self._app.send_task(
@@ -75,7 +84,7 @@ class Broker:
                 # Without this, Celery would subscribe to the result of each task that it sends, and never stop;
                 # the header then tells the worker to store the result all the same.
                 ignore_result=True, headers={"ignore_result": False, REQUEST_HEADER: run.request_id, **options},
-                **self._confirming,
+                **self._confirming, **_limits(run),
             )  # fmt: skip
 
     def _options(self, run: TaskRun, durability: Durability) -> dict[str, Any]:
@@ -91,12 +100,29 @@ class Broker:
 
     def prepare(self) -> None:
         """Set the limits of all queues where they are missing: a broker that lost its data has lost them, too."""
-        for stats in self.stats(self.queues) or ():
+        known = {stats.queue: stats for stats in self.stats(self.queues) or ()}
+        for stats in known.values():
             if "journal" not in stats.limits or "max_size" not in stats.limits:
                 self._bounded.discard(stats.queue)
         with named_errors():
             for queue in self.queues:
                 self._bound(queue)
+        for queue, throttle in self._throttles().items() if known else ():
+            if queue in known and not throttle.holds(known[queue]):
+                self.throttle(queue, throttle)
+
+    def throttle(self, queue: str, throttle: Throttle) -> None:
+        """Have the queue keep this rate, number in flight and pause. Raises Unsupported without the engine."""
+        engine = self.must_throttle()
+        with named_errors():
+            engine.throttle(queue, rate=throttle.per_second, burst=throttle.burst, max_in_flight=throttle.max_in_flight)
+            (engine.pause if throttle.paused else engine.resume)(queue)
+
+    def must_throttle(self) -> Engine:
+        """The engine, without which there are no such limits. Raises Unsupported."""
+        if self.engine is None:
+            raise errors.Unsupported("limits of queues", self._app.conf.broker_url.partition(":")[0])
+        return self.engine
 
     def cancel(self, queue: str, id: str) -> bool:
         """Take a waiting message away, mark one that is out. False when there is none, or no engine to ask."""
@@ -168,6 +194,17 @@ class Broker:
     def _priority(self, priority: int) -> int:
         """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, elsewhere 9."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
+
+
+def _retries(run: TaskRun) -> dict[str, Any]:
+    own = run.options.get("max_retries")
+    return {} if own is None else {RETRIES_HEADER: own}
+
+
+def _limits(run: TaskRun) -> dict[str, Any]:
+    """The time limits of a task that was submitted with one of its own, as Celery has them."""
+    limit = run.options.get("time_limit")
+    return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + KILL_AFTER}
 
 
 @contextmanager

@@ -39,9 +39,10 @@ class Rules:
 
 
 def succeeded(endpoint: CallbackEndpoint, *, at: datetime) -> None:
-    """It took a delivery."""
-    endpoint.last_success_at, endpoint.failing_since, endpoint.consecutive_failures = at, None, 0
-    endpoint.last_error = None
+    """It took a delivery; one that was disabled meanwhile stays so, and keeps what led to it."""
+    endpoint.last_success_at = at
+    if endpoint.state == ENABLED:
+        endpoint.failing_since, endpoint.consecutive_failures, endpoint.last_error = None, 0, None
 
 
 def failed(endpoint: CallbackEndpoint, error: str, *, at: datetime, rules: Rules) -> None:

@@ -44,6 +44,8 @@ ANSWER_KEPT: Final = 1024
 """Bytes of an answer that are kept in the log."""
 ATTEMPTS_KEPT: Final = 100
 """The newest attempts of one delivery that are kept, replays included."""
+SHOWN: Final = 500
+"""Characters of an endpoint's address that are shown."""
 LOST_AFTER: Final = 30.0
 """Seconds beyond the timeout of a POST after which an attempt without an end no longer counts as in flight."""
 LONGEST_PUT_OFF: Final = 300.0
@@ -114,15 +116,14 @@ class Callbacks:
         self._sender.check(delivery_id)
         url = egress.shown(webhook.url)
         opened = self._open(webhook, delivery_id, attempt)
-        answer, error = None, None
+        answer = None
         try:
             answer = self._sender.post(webhook.url, opened.body, delivery_id=delivery_id)
             judge(answer, url, attempt=attempt)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
+        except BaseException as error:
             self._close(opened, answer, error)
+            raise
+        self._close(opened, answer, None)
         return Receipt(delivery_id=delivery_id, event=webhook.event, status=answer.status, url=url, attempt=attempt,
                        duration_ms=answer.duration_ms)  # fmt: skip
 
@@ -164,8 +165,9 @@ class Callbacks:
         address, now = egress.receiver(webhook.url), clock.now()
         with self._database.transaction() as session:
             id = hashlib.sha256(address.encode()).hexdigest()[:32]
-            endpoint = repository.seen_endpoint(session, id, url=egress.shown(webhook.url), now=now)
+            endpoint = repository.seen_endpoint(session, id, url=address[:SHOWN], now=now)
             delivery = self._entry(session, webhook, delivery_id, endpoint_id=endpoint.id, now=now)
+            repository.give_up(session, delivery.id, now=now, error=LOST)  # or it would wait for its own dead attempt
             refused = self._refusal(session, endpoint, delivery, now=now)
             if refused is None:
                 _begin(session, delivery, now=now)
@@ -202,7 +204,7 @@ class Callbacks:
         # so that those who wait do not come all at once.
         longest = min(2.0**delivery.put_off, LONGEST_PUT_OFF)
         delivery.state, delivery.put_off = State.SCHEDULED, min(delivery.put_off + 1, 30)
-        return EndpointBusy(endpoint.url, longest * random.uniform(0.5, 1))  # noqa: S311  spread, not secrecy
+        return EndpointBusy(endpoint.url, longest * random.uniform(0.5, 1))
 
     def _close(self, opened: Opened, answer: egress.HttpAnswer | None, error: BaseException | None) -> None:
         """Write down what came of it. When that fails the delivery stands: to repeat it would send it twice."""
@@ -215,8 +217,8 @@ class Callbacks:
                     _note(session, delivery, opened, answer=answer, error=error, now=now)
                 if endpoint is not None:
                     self._weigh(session, endpoint, error, now=now)
-        except PlatformError as away:
-            log.warning("attempt not logged", delivery_id=opened.delivery_id, attempt=opened.number, error=str(away))
+        except Exception as wrong:  # noqa: BLE001
+            log.warning("attempt not logged", delivery_id=opened.delivery_id, attempt=opened.number, error=str(wrong))
 
     def _weigh(
         self, session: Session, endpoint: CallbackEndpoint, error: BaseException | None, *, now: datetime
@@ -238,7 +240,6 @@ class Callbacks:
 
 
 def _begin(session: Session, delivery: CallbackDelivery, *, now: datetime) -> None:
-    repository.give_up(session, delivery.id, now=now, error=LOST)
     delivery.attempts, delivery.put_off, delivery.state = delivery.attempts + 1, 0, State.PROCESSING
     session.add(CallbackAttempt(delivery_id=delivery.id, number=delivery.attempts, endpoint_id=delivery.endpoint_id,
                                 started_at=now, request_headers=[]))  # fmt: skip

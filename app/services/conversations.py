@@ -21,6 +21,7 @@ from app.db.session import Database
 from app.schemas.conversation import Continuation, ConversationMessage, ConversationView, Interaction, MessageView
 from app.schemas.job import OutboundWebhook
 from app.services.knowledge import Knowledge
+from app.services.leads import Leads
 from app.services.responders import Reply, Responder, SourcePassage, Turn
 from app.services.task_manager import TaskManager
 
@@ -51,10 +52,11 @@ class Conversations:
     """What can be done in and with a conversation."""
 
     def __init__(
-        self, database: Database, knowledge: Knowledge, responder: Responder, tasks: TaskManager, settings: Settings
-    ) -> None:
+        self, database: Database, knowledge: Knowledge, responder: Responder, tasks: TaskManager, settings: Settings, *,
+        leads: Leads,
+    ) -> None:  # fmt: skip
         self._database, self._knowledge, self._responder, self._tasks = database, knowledge, responder, tasks
-        self._settings = settings
+        self._settings, self._leads = settings, leads
 
     def receive(self, payload: ConversationMessage, *, task_id: str, progress: Progress) -> dict[str, Any]:
         """Store a customer's message and answer it."""
@@ -125,9 +127,9 @@ class Conversations:
 
     def _store_lead(self, payload: Interaction) -> bool:
         fields = {**payload.details, **_known(payload)}
-        with self._database.transaction() as session:
-            return repository.add_lead(session, source=payload.channel, source_id=payload.event_id, fields=fields,
-                                       conversation_id=payload.conversation_id, created_at=clock.now())  # fmt: skip
+        with self._tasks.transaction() as unit:
+            return self._leads.add_from(unit, source=payload.channel, source_id=payload.event_id, fields=fields,
+                                        conversation_id=payload.conversation_id)  # fmt: skip
 
     def _answer(
         self, id: str, text: str | None, message_id: str, *, task_id: str, progress: Progress

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from app.core import clock
 from app.core.queues import QUEUES
 from app.db.models import TaskAttempt, TaskEvent, TaskRun
 from app.schemas.task import AttemptView, EventView, QueueFigures, State, TaskStatus
-from laneway import Found
+from app.services.throttles import paused_reason, throttle_reason
+from laneway import Found, QueueStats
 from laneway import State as Place
 
 
@@ -50,6 +53,23 @@ def reason(found: Found | None) -> str | None:
         ahead = f" (task {found.behind})" if found.behind else ""
         return f"an earlier task of {found.stored.message.key}{ahead}"
     return None
+
+
+def waiting_for(
+    run: TaskRun, *, serving: int, now: datetime, why: str | None = None, stats: QueueStats | None = None
+) -> str:
+    """What a sent task waits for, the most stubborn thing first.
+
+    `serving`: live workers of its queue; `why` is of `reason`, and `stats` of its queue, where they can be had.
+    """
+    paused = paused_reason(stats) if stats else None
+    if paused or why:
+        return paused or why or ""
+    if run.state == State.SCHEDULED and run.due_at and run.due_at > now:
+        return "its due time"
+    if not serving:
+        return f"a worker: none serves the queue {run.queue!r}"
+    return (throttle_reason(stats, now=now) if stats else None) or "a free worker"
 
 
 def figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:

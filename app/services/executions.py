@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_bytes
 from time import monotonic, sleep
 from typing import Any, Protocol, TypeVar
@@ -25,7 +25,7 @@ from app.core.config import TaskSettings
 from app.core.errors import BrokerUnavailable, WorkerLost
 from app.core.logging import logger
 from app.schemas.task import State
-from app.services.broker import REQUEST_HEADER, named_errors
+from app.services.broker import REQUEST_HEADER, RETRIES_HEADER, named_errors
 from app.services.outcomes import Attempt, Raised, Refused, Rule, Ruling
 from laneway import Engine, Found, Kind, Lease, Settled, Verdict
 from laneway.codec import HEADER_LEASE
@@ -175,6 +175,12 @@ class EngineExecutions:
                 if monotonic() >= until:
                     raise
                 sleep(PAUSE)
+
+
+def as_asked(spec: TaskSpec, headers: dict[str, Any]) -> TaskSpec:
+    """What a message says about its task where that differs from the catalog: how often it may be retried."""
+    own = headers.get(RETRIES_HEADER)
+    return replace(spec, max_retries=own) if isinstance(own, int) and own >= 0 else spec
 
 
 def _attempt_of(found: Found, queue: str, *, max_retries: int) -> Attempt:

@@ -196,8 +196,8 @@ class ResultAudit:
 def _compare(end: Ended, stored: str | None) -> Finding | None:
     """What is wrong with the result of a task that is over."""
     state = State(end.state)
-    if state is State.COMPLETED and end.started_at is None:
-        return None  # a task of Celery's own: the history says only that its message was acknowledged
+    if state not in FINAL or (state is State.COMPLETED and end.started_at is None):
+        return None  # the latter is a task of Celery's own: the history says only that its message was acknowledged
     if stored is None:
         by_a_worker = end.started_at is not None or state is State.EXPIRED
         return Finding(end.id, Kind.MISSING, state, None) if by_a_worker else None

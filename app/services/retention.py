@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.orm import Session
 
+from app.core import clock
 from app.core.config import StorageSettings, TaskSettings
+from app.core.logging import logger
 from app.db.repositories import retention as repository
 from app.db.repositories import search
 from app.db.repositories.search import Filter
 from app.db.session import Database
+from app.schemas.history import Cleared
 from app.schemas.task import State
 
 Progress = Callable[[float, str], None]
@@ -23,6 +26,10 @@ KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
 BATCH: Final = 500
 """Rows a transaction: few enough for other writers to get their turn on SQLite."""
+MOST_CLEARED: Final = 10_000
+"""Tasks deleted by one call of `clear`."""
+
+log = logger(__name__)
 
 
 class Take(Protocol):
@@ -63,6 +70,25 @@ class Retention:
                     progress(100 * number / len(steps), f"{step.kind}: {counts[step.kind]}")
         return counts
 
+    def clean_up_workflows(self, *, before: datetime, batch: int = BATCH, progress: Progress | None = None) -> int:
+        """Delete the workflows that ended before then; how many. They have a schedule, and an age, of their own."""
+        count = 0
+        for taken in self._batches(Step("workflows", repository.delete_workflows, before), batch):
+            count += taken
+            if progress:
+                progress(50, f"workflows: {count}")
+        return count
+
+    def clear(self, states: Sequence[State], *, older_than: float, most: int = MOST_CLEARED) -> Cleared:
+        """Delete tasks that ended in these states more than `older_than` seconds ago, in batches, `most` of them."""
+        before, deleted, taken = clock.now() - timedelta(seconds=older_than), 0, BATCH
+        while taken == BATCH and deleted < most:
+            with self._database.transaction() as session:
+                taken = repository.clear_tasks(session, states=states, before=before, limit=BATCH)
+            deleted += taken
+        log.warning("tasks cleared", states=[str(state) for state in states], older_than=older_than, tasks=deleted)
+        return Cleared(deleted=deleted, more=taken == BATCH)
+
     def _steps(self, now: datetime, task_hours: float | None) -> list[Step]:
         """In this order: messages before their conversations, events before the deliveries that they came in."""
         tasks, conversations, webhooks, reports = (
@@ -81,6 +107,9 @@ class Retention:
             Step("conversations", repository.delete_conversations, conversations),
             Step("webhook_events", repository.delete_events, webhooks),
             Step("webhook_deliveries", repository.delete_deliveries, webhooks),
+            Step("callback_deliveries", repository.delete_callbacks, webhooks),
+            Step("callback_endpoints", repository.delete_endpoints, webhooks),
+            Step("leads", repository.delete_leads, now - timedelta(days=self._storage.keep_leads)),
             Step("reports", repository.delete_reports, reports),
             Step("alerts", repository.delete_alerts, now - KEEP_CLOSED_ALERTS),
             Step("workers", repository.delete_workers, now - KEEP_SILENT_WORKERS),

@@ -3,8 +3,7 @@
 1. reports that the worker lives, and which queues it serves;
 2. records what the engine's journals say (`history.py`);
 3. compares the ledger with the broker: what the broker lost is sent again;
-4. sends what is accepted and not yet with the broker (`outbox.py`);
-5. queues stored webhook deliveries whose queueing failed.
+4. sends what is accepted and not yet with the broker (`outbox.py`).
 
 All of it is safe to do twice and in many workers at once: each step is a conditional update in the ledger,
 and a second delivery of a task is refused at its claim. What depends on time (delays, retries, the leases of
@@ -19,12 +18,11 @@ from threading import Event, Thread
 from time import monotonic
 
 from app.core import clock
-from app.core.errors import Conflict, DuplicateTask, HistoryBehind, PlatformError, QueueFull
+from app.core.errors import DuplicateTask, HistoryBehind, PlatformError, QueueFull
 from app.core.logging import logger
 from app.db.models import TaskRun
-from app.db.repositories import task_runs, webhooks, workers
+from app.db.repositories import task_runs, workers
 from app.db.session import Database
-from app.services import webhooks as webhook_service
 from app.services.broker import Broker
 from app.services.history import History
 from app.services.task_manager import TaskManager
@@ -35,7 +33,7 @@ log = logger(__name__)
 
 TICK = 0.5
 """Seconds between looks at what is to be done."""
-COMPARE_EVERY, QUEUE_EVERY, PREPARE_EVERY = 5.0, 5.0, 5.0
+COMPARE_EVERY, PREPARE_EVERY = 5.0, 5.0
 REPORT_SHARE = 0.2
 """Of a lease, between two reports: a worker that is silent for three is taken for dead (`Executions.claim`)."""
 MISSING_AFTER = timedelta(seconds=10)
@@ -67,8 +65,7 @@ class Steward(Thread):
 
     def run(self) -> None:
         jobs = [(self._report_every, self.report), (0.0, self.record), (0.0, self.relay),
-                (PREPARE_EVERY, self._broker.prepare), (COMPARE_EVERY, self.reconcile),
-                (QUEUE_EVERY, self.queue_deliveries)]  # fmt: skip
+                (PREPARE_EVERY, self._broker.prepare), (COMPARE_EVERY, self.reconcile)]  # fmt: skip
         next_at = [0.0] * len(jobs)
         while not self._ended.is_set():
             for number, (every, job) in enumerate(jobs):
@@ -114,20 +111,6 @@ class Steward(Thread):
     def relay(self) -> int:
         """Send what is accepted and not yet with the broker."""
         return self._tasks.outbox.relay()
-
-    def queue_deliveries(self) -> int:
-        """Queue the stored webhook deliveries whose queueing failed."""
-        with self._database.reading() as session:
-            left = webhooks.unqueued(session, before=clock.now() - MISSING_AFTER)
-        return sum(self._queue_delivery(id, source) for id, source in left)
-
-    def _queue_delivery(self, id: str, source: str) -> int:
-        try:
-            webhook_service.queue_delivery(self._database, self._tasks, id, source=source)
-        except Conflict as error:  # it will never work, but must not keep the others from being queued
-            log.error("webhook delivery not queued", delivery=id, error=str(error))
-            return 0
-        return 1
 
     def _reconcile(self, page: Sequence[TaskRun]) -> int:
         missing: list[TaskRun] = []

@@ -36,8 +36,8 @@ class Wish:
 
     `id` or `idempotency_key`: the same one again, with the same payload, gives back the first handle.
     `expires`: not started after so long, it never is. `unique`: one task with this key at a time, `unique_mode`
-    long; another is refused with DuplicateTask. `queue`: instead of the task's own. `durability`: when the message
-    counts as queued.
+    long; another is refused with DuplicateTask. `queue`, `max_retries`, `time_limit` (an attempt is stopped after it):
+    instead of the task's own. `durability`: when the message counts as queued.
     """
 
     id: str | None = None
@@ -50,6 +50,8 @@ class Wish:
     unique_seconds: float = 0
     tags: tuple[str, ...] = field(default=())
     queue: str | None = None
+    max_retries: int | None = None
+    time_limit: float | None = None
     durability: Durability = Durability.MEMORY
 
     def task_id(self) -> str:
@@ -90,7 +92,8 @@ def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings)
         "key": ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
         "payload": data, "fingerprint": fingerprint(spec.name, data),
         "state": State.SCHEDULED if wish.delay > 0 else State.PENDING,
-        "max_retries": settings.max_retries if spec.max_retries is None else spec.max_retries,
+        "max_retries": next(number for number in (wish.max_retries, spec.max_retries, settings.max_retries)
+                            if number is not None),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "tags": sorted(set(wish.tags)), "options": _options(wish),
         "accepted_at": now, "published_at": now,
@@ -146,9 +149,14 @@ def ordering_key(key: str) -> str:
 
 
 def _options(wish: Wish) -> dict[str, Any]:
-    if wish.unique is None:
-        return {}
-    return {"unique": [wish.unique, int(wish.unique_mode), round(wish.unique_seconds * 1000)]}
+    options: dict[str, Any] = {}
+    if wish.unique is not None:
+        options["unique"] = [wish.unique, int(wish.unique_mode), round(wish.unique_seconds * 1000)]
+    if wish.max_retries is not None:
+        options["max_retries"] = wish.max_retries
+    if wish.time_limit is not None:
+        options["time_limit"] = wish.time_limit
+    return options
 
 
 def _in(now: datetime, seconds: float | None) -> datetime | None:

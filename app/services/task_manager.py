@@ -37,7 +37,7 @@ from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
-from app.services.describing import describe, figures, reason
+from app.services.describing import describe, figures, reason, waiting_for
 from app.services.endings import follow
 from app.services.history import History
 from app.services.outbox import Outbox, Unit
@@ -301,17 +301,13 @@ class TaskManager:
         if run.state not in WAITING:
             return None
         try:
-            found = self._broker.find(run.queue, [run.id])
+            found, stats = self._broker.find(run.queue, [run.id]), self._broker.stats([run.queue])
         except BrokerUnavailable:
             return "the broker, which cannot be reached"
-        why = reason(found[0]) if found and run.state != State.ACCEPTED else None
-        if why:
-            return why
         if run.state == State.ACCEPTED:
             return "being sent to the broker"
-        if run.state == State.SCHEDULED and run.due_at and run.due_at > clock.now():
-            return "its due time"
-        return "a free worker" if serving else f"a worker: none serves the queue {run.queue!r}"
+        return waiting_for(run, serving=serving, now=clock.now(), why=reason(found[0]) if found else None,
+                           stats=stats[0] if stats else None)  # fmt: skip
 
 
 def _time_left(run: TaskRun) -> float:

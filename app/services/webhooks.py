@@ -1,8 +1,7 @@
 """Inbound webhooks: verify, store, queue; then turn each stored delivery into events, and each event into its task.
 
-The order is what makes it safe: a delivery is stored before it is queued and answered 200 only after both. One whose
-queueing failed is queued by the sender's repeat or by the steward, whichever comes first. The same body is the same
-delivery; the same event id is the same event.
+A delivery and its task are accepted in one transaction, and answered 200 after it; so are an event and its task. The
+same body is the same delivery; the same event id is the same event.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from app.core.logging import logger
 from app.db.models import WebhookDelivery, WebhookEvent
 from app.db.repositories import webhooks as repository
 from app.db.session import Database
-from app.schemas.task import TaskHandle
 from app.schemas.webhook import ParsedDelivery, ParsedEvent
 from app.services import signing
+from app.services.submission import Wish
 from app.services.task_manager import TaskManager
 from app.services.webhook_parsing import decode_body, parse_facebook, parse_generic, parse_google, without_secret
 
@@ -104,10 +103,11 @@ class Webhooks:
 
     def _accept(self, source: str, content: dict[str, Any], *, digest: bytes) -> Receipt:
         delivery_id = f"{source}:{hashlib.sha256(digest).hexdigest()[:40]}"
-        with self._database.transaction() as session:
-            state = repository.store(session, delivery_id, source=source, body=content, now=clock.now())
-        handle = queue_delivery(self._database, self._tasks, delivery_id, source=source)
-        log.info("webhook accepted", source=source, delivery=delivery_id, duplicate=state != repository.STORED)
+        spec = SPECS.get(source, catalog.GENERIC_WEBHOOK)
+        with self._tasks.transaction(bounded=True) as unit:
+            repository.store(unit.session, delivery_id, source=source, body=content, now=clock.now())
+            handle = unit.submit(spec, {"delivery_id": delivery_id}, wish=Wish(id=delivery_id))
+        log.info("webhook accepted", source=source, delivery=delivery_id, duplicate=not handle.created)
         return Receipt(delivery_id, handle.task_id, duplicate=not handle.created)
 
     def _mark_processed(self, delivery_id: str) -> None:
@@ -116,25 +116,17 @@ class Webhooks:
 
     def _follow_up(self, delivery: WebhookDelivery, event: ParsedEvent) -> str | None:
         """Queue the event's task; None for one that has none or has had it."""
-        with self._database.transaction() as session:
+        with self._tasks.transaction() as unit:
             stored = repository.add_event(
-                session, source=delivery.source, event_id=event.event_id, kind=event.kind, delivery_id=delivery.id,
+                unit.session, source=delivery.source, event_id=event.event_id, kind=event.kind, delivery_id=delivery.id,
                 data=event.data, created_at=clock.now(),
             )  # fmt: skip
-        if stored.task_id or event.is_test or event.interaction is None:
-            return None
-        handle = self._tasks.submit(catalog.PROCESS_INTERACTION, event.interaction, id=_event_task_id(stored))
-        with self._database.transaction() as session:
-            repository.set_task(session, stored.id, task_id=handle.task_id)
+            if stored.task_id or event.is_test or event.interaction is None:
+                return None
+            id = _event_task_id(stored)
+            handle = unit.submit(catalog.PROCESS_INTERACTION, event.interaction, wish=Wish(id=id))
+            repository.set_task(unit.session, stored.id, task_id=handle.task_id)
         return handle.task_id if handle.created else None
-
-
-def queue_delivery(database: Database, tasks: TaskManager, id: str, *, source: str) -> TaskHandle:
-    """Queue a stored delivery; safe to repeat, since its id is the task's id."""
-    handle = tasks.submit(SPECS.get(source, catalog.GENERIC_WEBHOOK), {"delivery_id": id}, id=id)
-    with database.transaction() as session:
-        repository.mark_queued(session, id)
-    return handle
 
 
 def _parse(delivery: WebhookDelivery) -> ParsedDelivery:

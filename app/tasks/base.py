@@ -34,7 +34,7 @@ from app.core.errors import (
 from app.core.logging import bind, capture, logger, unbind_all
 from app.schemas.task import State
 from app.services.container import Services, services
-from app.services.executions import Delivered
+from app.services.executions import Delivered, as_asked
 from app.services.messages import called_with
 from app.services.outcomes import Attempt, Completed, Outcome, Raised, Refused, Ruling, Snoozed, Stopped
 from app.services.results import TaskFailed
@@ -139,10 +139,17 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     def _running(self) -> Attempt:
         return self.request.laneway_attempt
 
+    @property
+    def _time_limit(self) -> float:
+        """The task's own, or the platform's, in seconds."""
+        _, own = self.request.timelimit or (None, None)
+        return float(own or self.services.settings.tasks.soft_time_limit)
+
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
         self.request.laneway_began = monotonic()
         delivered = Delivered(
-            task_id=self.id, spec=self.spec, queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
+            task_id=self.id, spec=as_asked(self.spec, self.request.headers or {}),
+            queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
             payload=called_with(args, kwargs), headers=self.request.headers or {}, worker=str(self.request.hostname),
         )  # fmt: skip
         try:
@@ -178,7 +185,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
         except TaskSnoozed as snooze:
             return Snoozed(snooze.delay, snooze.reason)
         except SoftTimeLimitExceeded:
-            return Raised(TimeLimitExceeded(self.services.settings.tasks.soft_time_limit))
+            return Raised(TimeLimitExceeded(self._time_limit))
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
             return Raised(error)
 

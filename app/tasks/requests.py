@@ -19,6 +19,7 @@ from billiard.exceptions import WorkerLostError
 from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from app.core.logging import logger
 from app.services.container import services
+from app.services.executions import as_asked
 from app.services.outcomes import Raised
 from laneway.codec import HEADER_LEASE
 from laneway.requests import Request
@@ -74,6 +75,7 @@ class PlatformRequest(Request):
     def _conclude(self, outcome: Raised | None, *, how: str) -> None:
         """Settle the task for a process that cannot: None when it was stopped (`how`)."""
         spec = getattr(self.task, "spec", None)
+        spec = as_asked(spec, self.request_dict) if spec else None
         try:
             services().executions.conclude_for(
                 self.id, self._queue, outcome, spec=spec, how=how, worker=str(self.hostname),

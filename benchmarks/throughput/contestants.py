@@ -28,6 +28,8 @@ class Contestant:
     transport: str | None
     backend_prefix: str
     amqp: str | None = None
+    prefork: str | None = None
+    """What serves as the pool `prefork`; None: Celery's."""
 
 
 CONTESTANTS = {
@@ -35,7 +37,13 @@ CONTESTANTS = {
     for contestant in (
         Contestant("stock", None, ""),
         Contestant("backend", None, "laneway.backend:ResultBackend+"),  # the result backend alone, on kombu's broker
-        Contestant("engine", "laneway:Transport", "laneway.backend:ResultBackend+", "laneway.amqp:AMQP"),
+        Contestant(
+            "engine",
+            "laneway:Transport",
+            "laneway.backend:ResultBackend+",
+            "laneway.amqp:AMQP",
+            "laneway.prefork:TaskPool",
+        ),
     )
 }
 
@@ -55,6 +63,8 @@ def make_app(name: str, url: str, *, prefetch: int) -> Celery:
     }
     if contestant.transport:
         settings["broker_transport"] = contestant.transport
+    if contestant.prefork:
+        settings["worker_pool"] = contestant.prefork
     app.conf.update(settings)
     app.task(name=NOOP)(_noop)
     return app

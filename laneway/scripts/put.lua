@@ -12,7 +12,8 @@ local slot = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if ARGV[3] == '1' and slot then
   local last = call('GET', slot)
   if last then
-    local number, answers = cmsgpack.unpack(last)
+    local number, answers = last, {}
+    if last ~= ARGV[2] then number, answers = cmsgpack.unpack(last) end
     if number == ARGV[2] then
       call('SET', slot, last, 'PX', 60000) -- a write of this connection's own, for WAIT and WAITAOF to wait for
       return answers
@@ -34,7 +35,8 @@ end
 local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
 noted[q.journal] = tonumber(limits[3]) or false
 local max_size = tonumber(limits[1])
-local sequence = tonumber(call('HGET', q.counters, 'sequence') or 0)
+local counters = call('HMGET', q.counters, 'sequence', 'put')
+local sequence = tonumber(counters[1] or 0)
 local tasks_known = call('EXISTS', q.tasks) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
 local answers, accepted, rung = {}, 0, false
@@ -137,9 +139,11 @@ if at <= #ARGV then
 end
 
 if accepted > 0 then
-  call('HINCRBY', q.counters, 'put', accepted)
-  call('HSET', q.counters, 'sequence', string.format('%.0f', sequence))
+  local puts = string.format('%.0f', (counters[2] or 0) + accepted)
+  call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
 if limits[2] then touch(q, limits[2]) end
-if slot then call('SET', slot, cmsgpack.pack(ARGV[2], answers), 'PX', 60000) end
+if slot then -- the call's number alone when there is nothing to say, as most times
+  call('SET', slot, #answers > 0 and cmsgpack.pack(ARGV[2], answers) or ARGV[2], 'PX', 60000)
+end
 return answers

@@ -1,35 +1,28 @@
-"""Outbound webhooks against a real receiver: what it gets, and what its answer means."""
+"""Attempts at outbound webhooks: what is logged of them, and what they do to their receiver."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from threading import Event, Lock
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import ValidationError
 from standardwebhooks import Webhook
 
-from app.core import catalog
-from app.core.config import WebhookSettings
-from app.core.errors import ConfigError, InvalidPayload, NotConfigured, UpstreamError
-from app.core.retry import RetryPolicy
-from app.schemas.webhook import Receipt
-from app.services.callbacks import (
-    OUTBOUND_SCHEDULE,
-    Callbacks,
-    EndpointGone,
-)
-from app.services.egress import ForbiddenAddress, retry_after
-from tests.fixtures.http_peer import HttpPeer, Says
-
-SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+from app.core.errors import DatabaseUnavailable, InvalidPayload, NotConfigured, UpstreamError
+from app.db.models import CallbackAttempt
+from app.services import callbacks as module
+from app.services.callback_sending import EndpointGone
+from app.services.callbacks import EndpointBusy
+from app.services.egress import ForbiddenAddress
+from tests.fixtures.http_peer import Asked, HttpPeer, Says
+from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.receiving import SECRET, Desk, webhook
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
@@ -38,166 +31,357 @@ def http_peer() -> Iterator[HttpPeer]:
         yield peer
 
 
-def callbacks(**changes: Any) -> Callbacks:
-    given = {"outbound_secret": SecretStr(SECRET), "outbound_allow_private": True, "outbound_timeout": 5, **changes}
-    return Callbacks(WebhookSettings(_env_file=None, **given))
+@pytest.fixture
+def desk(platform: Platform) -> Desk:
+    return Desk(platform.database)
 
 
-def deliver(url: str, *, attempt: int = 1, by: Callbacks | None = None, **changes: Any) -> Receipt:
-    given = {"event": "conversation.replied", "data": {"id": "c-1", "text": "Grüße"}, "delivery_id": "msg_1", **changes}
-    return (by or callbacks()).deliver(url=url, attempt=attempt, **given)
+def test_a_delivery_is_logged_with_what_was_sent_and_answered(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(202, {}, "taken"))
+    receipt = desk.deliver(http_peer.url + "/hook?token=hidden")
+
+    (asked,), (attempt,), delivery = http_peer.asked, desk.attempts(), desk.delivery()
+    assert Webhook(SECRET).verify(asked.body, asked.headers)["data"] == {"n": 1}
+    assert (receipt.status, receipt.url) == (202, f"http://127.0.0.1:{http_peer.port}/hook")
+    assert (attempt.number, attempt.status, attempt.answer, attempt.error) == (1, 202, "taken", None)
+    assert attempt.ended_at is not None and attempt.duration_ms == receipt.duration_ms
+    assert {name.lower() for name in attempt.request_headers} == set(asked.headers) - {"content-length"}
+    assert (delivery.state, delivery.attempts, delivery.status, delivery.error) == ("completed", 1, 202, None)
+    assert delivery.body.encode() == asked.body
+    assert desk.endpoint().url == receipt.url
+    assert desk.endpoint().last_success_at is not None
 
 
-def failure(peer: HttpPeer, answer: Says, *, attempt: int = 1) -> UpstreamError:
-    peer.will(answer)
-    with pytest.raises(UpstreamError) as failed:
-        deliver(peer.url, attempt=attempt)
-    return failed.value
-
-
-def test_a_delivery_is_signed_json_that_the_receiver_can_verify(http_peer: HttpPeer) -> None:
-    receipt = deliver(http_peer.url + "/hook?token=hidden")
-
-    (asked,) = http_peer.asked
-    content = Webhook(SECRET).verify(asked.body, asked.headers)
-    assert content["type"] == "conversation.replied"
-    assert content["data"] == {"id": "c-1", "text": "Grüße"}
-    assert datetime.fromisoformat(content["timestamp"]).tzinfo is not None
-    assert asked.headers["content-type"] == "application/json"
-    assert asked.headers["webhook-id"] == "msg_1"
-    assert asked.path == "/hook?token=hidden"
-    assert receipt.url == f"http://127.0.0.1:{http_peer.port}/hook"
-    assert (receipt.status, receipt.attempt, receipt.delivery_id) == (200, 1, "msg_1")
-
-
-def test_another_attempt_has_the_same_id_and_the_events_own_time(http_peer: HttpPeer) -> None:
-    happened = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+def test_every_attempt_sends_the_same_body_under_the_same_id(
+    desk: Desk, platform: Platform, http_peer: HttpPeer, movable_clock: MovableClock
+) -> None:
+    id = platform.webhook(http_peer.url).task_id
     http_peer.will(Says(500))
-    with pytest.raises(UpstreamError):
-        deliver(http_peer.url, occurred_at=happened)
-    deliver(http_peer.url, attempt=2, occurred_at=happened)
+    movable_clock.forward(60)
+    desk.fails(http_peer.url, id=id)
+    movable_clock.forward(3600)
+    desk.deliver(http_peer.url, id=id, attempt=2)
 
     first, second = http_peer.asked
-    assert first.headers["webhook-id"] == second.headers["webhook-id"]
-    assert first.json() == second.json()
-    assert second.json()["timestamp"] == "2026-01-02T03:04:05.678Z"
+    assert first.body == second.body
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == id
+    assert int(second.headers["webhook-timestamp"]) - int(first.headers["webhook-timestamp"]) >= 3600
+    accepted = platform.row(id).accepted_at
+    assert second.json()["timestamp"] == accepted.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_every_2xx_is_success(http_peer: HttpPeer, status: int) -> None:
-    http_peer.will(Says(status))
+def test_the_time_of_the_event_may_be_given(desk: Desk, http_peer: HttpPeer) -> None:
+    desk.deliver(http_peer.url, occurred_at=datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC))
 
-    assert deliver(http_peer.url).status == status
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 408, 422, 425, 429, 500, 502, 503, 504])
-def test_every_other_answer_is_tried_again(http_peer: HttpPeer, status: int) -> None:
-    error = failure(http_peer, Says(status, {"Location": http_peer.url + "/other"}))
-
-    assert error.retryable is True
-    assert error.retry_after is None
-    assert str(error) == f"http://127.0.0.1:{http_peer.port} failed: it answered {status}"
-    assert len(http_peer.asked) == 1
+    assert http_peer.asked[0].json()["timestamp"] == "2026-01-02T03:04:05.678Z"
+    for impossible in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-01-02T03:04:05", 1_767_323_045):
+        with pytest.raises(ValidationError):
+            webhook(http_peer.url, occurred_at=impossible)
 
 
-def test_gone_is_for_good(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(410))
-    with pytest.raises(EndpointGone) as gone:
-        deliver(http_peer.url + "/hook?token=hidden")
+def test_a_failure_is_logged_and_the_last_one_is_for_good(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.always = Says(500, {}, b"x" * 5000)
+    error = desk.fails(http_peer.url)
+    (attempt,) = desk.attempts()
 
-    assert gone.value.retryable is False
-    assert str(gone.value) == f"http://127.0.0.1:{http_peer.port}/hook answered 410 Gone: it wants no more webhooks."
-    assert str(pickle.loads(pickle.dumps(gone.value))) == str(gone.value)  # noqa: S301
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_receiver_may_ask_for_a_longer_wait_in_seconds_or_as_a_date(http_peer: HttpPeer, status: int) -> None:
-    assert failure(http_peer, Says(status, {"Retry-After": "120"})).retry_after == 120
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)
-    asked = failure(http_peer, Says(status, {"Retry-After": later})).retry_after
-    assert asked is not None
-    assert 590 < asked <= 601
+    assert (attempt.status, attempt.error_type, attempt.error) == (500, "UpstreamError", str(error))
+    assert attempt.answer == "x" * 1024
+    assert (desk.delivery().state, desk.delivery().error) == ("scheduled", str(error))
+    desk.fails(http_peer.url, attempt=8)
+    assert desk.delivery().state == "dead_letter"
+    assert [one.number for one in desk.attempts()] == [1, 2]
 
 
-def test_a_receiver_cannot_ask_for_less_than_the_schedule_or_more_than_a_day(http_peer: HttpPeer) -> None:
-    assert failure(http_peer, Says(429, {"Retry-After": "0"})).retry_after is None
-    assert failure(http_peer, Says(429, {"Retry-After": "60"}), attempt=2).retry_after is None
-    assert failure(http_peer, Says(429, {"Retry-After": "999999999"})).retry_after == 86_400
-    assert failure(http_peer, Says(500, {"Retry-After": "120"})).retry_after is None
+def test_what_cannot_be_stored_as_text_is_logged_as_far_as_it_can(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500, {}, b"a\x00b\xff\xc3"))
+    desk.fails(http_peer.url)
+
+    assert desk.attempts()[0].answer == "ab��"
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "１２", "9" * 50, "Wed, 99 Foo 2026", ""])
-def test_a_senseless_retry_after_leaves_it_to_the_schedule(http_peer: HttpPeer, value: str) -> None:
-    assert failure(http_peer, Says(503, {"Retry-After": value.encode().decode("latin-1")})).retry_after is None
-
-
-def test_no_answer_in_time_and_no_receiver_are_tried_again(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(delay=30))
-    with pytest.raises(UpstreamError, match="no answer within"):
-        deliver(http_peer.url, by=callbacks(outbound_timeout=0.2))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(UpstreamError, match="refused"):
-        deliver(f"http://127.0.0.1:{port}/")
-
-
-def test_private_receivers_are_refused_unless_they_are_allowed(http_peer: HttpPeer) -> None:
-    with pytest.raises(ForbiddenAddress):
-        deliver(http_peer.url, by=callbacks(outbound_allow_private=False))
-
-    assert http_peer.asked == []
-
-
-def test_without_a_secret_nothing_is_sent(http_peer: HttpPeer) -> None:
-    with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
-        deliver(http_peer.url, by=callbacks(outbound_secret=None))
-    with pytest.raises(ConfigError):
-        callbacks(outbound_secret=SecretStr("whsec_?"))
-
-    assert http_peer.asked == []
-
-
-@pytest.mark.parametrize("changes", [{"delivery_id": "a\nb"}, {"delivery_id": ""}, {"data": {"a": float("nan")}}])
-def test_what_cannot_be_sent_is_an_error_for_good(http_peer: HttpPeer, changes: dict[str, Any]) -> None:
+def test_what_is_no_fault_of_the_receiver_does_not_count_against_it(platform: Platform, http_peer: HttpPeer) -> None:
+    with pytest.raises(NotConfigured):
+        Desk(platform.database, outbound_secret=None).deliver(http_peer.url)
+    desk = Desk(platform.database)
     with pytest.raises(InvalidPayload):
-        deliver(http_peer.url, **changes)
+        desk.deliver(http_peer.url, data={"n": float("nan")})
+    with pytest.raises(ForbiddenAddress):
+        desk.deliver("http://user:word@127.0.0.1/")
+
+    assert desk.endpoints() == []
+    assert http_peer.asked == []
+
+
+def test_a_forbidden_address_is_logged_and_counts(platform: Platform, http_peer: HttpPeer) -> None:
+    desk = Desk(platform.database, outbound_allow_private=False)
+    assert isinstance(desk.fails(http_peer.url), ForbiddenAddress)
+
+    assert (desk.delivery().state, desk.attempts()[0].status) == ("failed", None)
+    assert desk.endpoint().consecutive_failures == 1
+    assert http_peer.asked == []
+
+
+def test_a_receiver_is_known_by_its_address_without_query_and_spelling(desk: Desk, http_peer: HttpPeer) -> None:
+    at = f"127.0.0.1:{http_peer.port}"
+    for number, url in enumerate(
+        [f"http://{at}/h?t=1", f"http://{at}/h#x", f"http://{at}/a/../h", f"http://127。0。0。1:{http_peer.port}/h?t=2"]
+    ):
+        desk.deliver(url, id=f"d-{number}")
+    desk.deliver(f"http://{at}/other", id="d-9")
+
+    assert [one.url for one in desk.endpoints()] == [f"http://{at}/h", f"http://{at}/other"]
+
+
+def test_a_receiver_that_only_fails_for_days_is_disabled_with_an_alert(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.always = Says(500)
+    desk.fails(http_peer.url)
+    desk.age(failing_since=4.9, last_failure_at=1)
+    desk.fails(http_peer.url, id="d-2")
+    assert desk.endpoint().state == "enabled"
+    desk.age(failing_since=0.2)
+    desk.fails(http_peer.url, id="d-3")
+
+    endpoint = desk.endpoint()
+    assert (endpoint.state, endpoint.reason, endpoint.consecutive_failures) == ("disabled", "failing", 3)
+    assert desk.alerts() == [("endpoint_disabled", endpoint.id)]
+    refused = desk.fails(http_peer.url, id="d-4")
+    assert (type(refused).__name__, refused.retryable) == ("EndpointDisabled", False)
+    assert len(http_peer.asked) == 3
+    assert (desk.delivery("d-4").state, desk.delivery("d-4").error) == ("failed", str(refused))
+    assert desk.attempts("d-4") == []
+
+
+def test_one_success_in_between_ends_the_row_of_failures(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500), Says(200), Says(500))
+    desk.fails(http_peer.url)
+    desk.age(failing_since=6, last_failure_at=1)
+    desk.deliver(http_peer.url, id="d-2")
+    assert (desk.endpoint().failing_since, desk.endpoint().consecutive_failures) == (None, 0)
+    desk.fails(http_peer.url, id="d-3")
+
+    assert (desk.endpoint().state, desk.endpoint().consecutive_failures) == ("enabled", 1)
+
+
+def test_a_receiver_that_was_left_alone_for_days_gets_its_days_anew(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.always = Says(500)
+    desk.fails(http_peer.url)
+    desk.age(failing_since=30, last_failure_at=29)
+    desk.fails(http_peer.url, id="d-2")
+
+    assert (desk.endpoint().state, desk.endpoint().consecutive_failures) == ("enabled", 1)
+
+
+def test_the_number_of_days_is_a_setting(platform: Platform, http_peer: HttpPeer) -> None:
+    desk = Desk(platform.database, outbound_disable_after_days=1)
+    http_peer.always = Says(500)
+    desk.fails(http_peer.url)
+    desk.age(failing_since=1)
+    desk.fails(http_peer.url)
+
+    assert desk.endpoint().state == "disabled"
+
+
+def test_gone_disables_at_once_and_enabling_closes_the_alert(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(410))
+    assert isinstance(desk.fails(http_peer.url), EndpointGone)
+    endpoint = desk.endpoint()
+    assert (endpoint.state, endpoint.reason, desk.delivery().state) == ("disabled", "gone", "failed")
+    assert desk.alerts() == [("endpoint_disabled", endpoint.id)]
+
+    desk.callbacks.enable(endpoint.id)
+
+    assert desk.alerts() == []
+    assert (desk.endpoint().state, desk.endpoint().reason, desk.endpoint().consecutive_failures) == ("enabled", None, 0)
+    assert desk.deliver(http_peer.url, id="d-2").status == 200
+
+
+def test_what_is_disabled_by_hand_is_no_alert_and_a_late_success_does_not_enable_it(
+    desk: Desk, http_peer: HttpPeer
+) -> None:
+    def disabled_meanwhile(_: Asked) -> Says:
+        desk.callbacks.disable(desk.endpoint().id)
+        return Says(200)
+
+    http_peer.will(disabled_meanwhile)
+    desk.deliver(http_peer.url)
+
+    assert (desk.endpoint().state, desk.endpoint().reason, desk.alerts()) == ("disabled", "operator", [])
+
+
+# How many at a time
+
+
+def test_a_slow_receiver_has_only_so_many_deliveries_in_flight(platform: Platform, http_peer: HttpPeer) -> None:
+    desk, go = Desk(platform.database, slots=3), Event()
+
+    def slow(_: Asked) -> Says:
+        go.wait(20)
+        return Says(200)
+
+    http_peer.will(slow, slow)
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(desk.deliver, http_peer.url, id=f"d-{number}") for number in (1, 2)]
+        wait_until(lambda: len(http_peer.asked) == 2, seconds=10)
+        delays = [busy(desk.fails(http_peer.url, id="d-3")) for _ in range(4)]
+        with HttpPeer() as other:
+            assert desk.deliver(other.url, id="d-4").status == 200
+        go.set()
+        assert [one.result().status for one in running] == [200, 200]
+
+    assert all(2**number / 2 <= delay <= 2**number for number, delay in enumerate(delays))
+    assert (desk.delivery("d-3").state, desk.delivery("d-3").attempts) == ("scheduled", 0)
+    assert desk.deliver(http_peer.url, id="d-3").status == 200
+    assert desk.delivery("d-3").put_off == 0
+
+
+def busy(error: Exception) -> float:
+    assert isinstance(error, EndpointBusy)
+    assert error.retryable is True
+    return error.delay
+
+
+def test_a_delay_for_a_busy_receiver_is_bounded(desk: Desk, http_peer: HttpPeer) -> None:
+    def put_off(asked: Asked) -> Says:
+        delays = [busy(desk.fails(http_peer.url, id="d-2")) for _ in range(12)]
+        assert 150 <= delays[-1] <= 300
+        return Says(200)
+
+    desk = Desk(desk.database, outbound_max_in_flight=1)
+    http_peer.will(put_off)
+
+    assert desk.deliver(http_peer.url).status == 200
+
+
+def test_a_receiver_that_failed_three_times_gets_one_at_a_time(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500), Says(500), Says(500))
+    for number in (1, 2, 3):
+        desk.fails(http_peer.url, id=f"d-{number}")
+
+    def second(_: Asked) -> Says:
+        busy(desk.fails(http_peer.url, id="d-5"))
+        return Says(200)
+
+    http_peer.will(second)
+    assert desk.deliver(http_peer.url, id="d-4").status == 200
+
+
+def test_first_deliveries_at_one_moment_make_one_receiver_and_keep_its_limit(
+    platform: Platform, http_peer: HttpPeer
+) -> None:
+    desk, lock, now, most = Desk(platform.database, slots=3), Lock(), 0, 0
+
+    def counted(_: Asked) -> Says:
+        nonlocal now, most
+        with lock:
+            now, most = now + 1, max(most, now + 1)
+        http_peer.pause(0.05)
+        with lock:
+            now -= 1
+        return Says(200)
+
+    def until_delivered(number: int) -> bool:
+        try:
+            return desk.deliver(http_peer.url, id=f"d-{number}").status == 200
+        except EndpointBusy:
+            return False
+
+    http_peer.always = counted
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(until_delivered, range(16)))
+
+    assert any(outcomes)
+    assert 1 <= most <= 2
+    assert len(desk.endpoints()) == 1
+    assert [desk.delivery(f"d-{number}").attempts for number in range(16)] == [int(done) for done in outcomes]
+
+
+# What goes wrong on our side
+
+
+def test_an_attempt_whose_worker_died_is_shown_as_lost_and_sent_again_under_its_id(
+    desk: Desk, http_peer: HttpPeer
+) -> None:
+    desk, died = Desk(desk.database, outbound_max_in_flight=1), KeyboardInterrupt
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise died
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.callbacks, "_close", lambda *_: None)
+        patch.setattr(desk.callbacks._sender, "post", dies)
+        with pytest.raises(KeyboardInterrupt):
+            desk.deliver(http_peer.url)
+    assert desk.attempts()[0].ended_at is None
+    desk.deliver(http_peer.url, attempt=2)
+
+    first, second = desk.attempts()
+    assert (first.error_type, first.status, second.status) == ("WorkerLost", None, 200)
+    assert http_peer.asked[0].headers["webhook-id"] == "d-1"
+    assert desk.endpoint().consecutive_failures == 0
+
+
+def test_what_a_dead_worker_had_in_flight_counts_only_for_a_while(desk: Desk, http_peer: HttpPeer) -> None:
+    desk = Desk(desk.database, outbound_max_in_flight=1)
+    desk.deliver(http_peer.url)
+    with desk.database.transaction() as session:
+        for attempt in session.query(CallbackAttempt):
+            attempt.ended_at = None
+    busy(desk.fails(http_peer.url, id="d-2"))
+    with desk.database.transaction() as session:
+        for attempt in session.query(CallbackAttempt):
+            attempt.started_at -= timedelta(seconds=40)
+
+    assert desk.deliver(http_peer.url, id="d-2").status == 200
+
+
+def test_without_the_database_nothing_is_sent(platform: Platform, desk: Desk, http_peer: HttpPeer) -> None:
+    with platform.without_database(), pytest.raises(DatabaseUnavailable):
+        desk.deliver(http_peer.url)
 
     assert http_peer.asked == []
 
 
-def test_an_error_holds_neither_the_secret_nor_the_signature_nor_the_query(http_peer: HttpPeer) -> None:
-    def echo(asked: Any) -> Says:
-        return Says(500, {}, json.dumps(asked.headers))
+def test_a_database_that_goes_away_meanwhile_does_not_undo_a_delivery(
+    platform: Platform, desk: Desk, http_peer: HttpPeer
+) -> None:
+    away = platform.without_database()
 
-    http_peer.will(echo)
+    def goes(_: Asked) -> Says:
+        away.__enter__()
+        return Says(200)
+
+    http_peer.will(goes)
+    try:
+        assert desk.deliver(http_peer.url).status == 200
+    finally:
+        away.__exit__(None, None, None)
+    assert desk.attempts()[0].ended_at is None
+
+
+def test_only_the_newest_attempts_are_kept(desk: Desk, http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS_KEPT", 3)
+    for _ in range(5):
+        desk.deliver(http_peer.url)
+
+    assert [one.number for one in desk.attempts()] == [3, 4, 5]
+    assert desk.delivery().attempts == 5
+
+
+def test_another_payload_under_an_id_that_was_forgotten_is_sent_as_it_is(desk: Desk, http_peer: HttpPeer) -> None:
+    desk.deliver(http_peer.url)
+    desk.deliver(http_peer.url, data={"n": 2})
+
+    first, second = (json.loads(asked.body) for asked in http_peer.asked)
+    assert (first["data"], second["data"]) == ({"n": 1}, {"n": 2})
+    assert first["timestamp"] == second["timestamp"]
+
+
+def test_no_secret_and_no_signature_is_in_the_log(desk: Desk, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500))
     with pytest.raises(UpstreamError) as failed:
-        deliver(http_peer.url + "/h?token=hidden")
+        desk.deliver(http_peer.url + "/h?token=hidden")
 
-    said = repr(failed.value) + str(failed.value) + repr(failed.value.__cause__)
+    (attempt,) = desk.attempts()
+    said = f"{failed.value!r} {attempt.error} {attempt.request_headers} {desk.delivery().error} {desk.endpoint().url}"
     signature = http_peer.asked[0].headers["webhook-signature"]
     assert not any(word in said for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))
-
-
-RETRIES = catalog.SEND_WEBHOOK.max_retries or 0
-POLICY = RetryPolicy(max_retries=RETRIES, delay=1, delay_max=1, schedule=OUTBOUND_SCHEDULE)
-FAILURE = UpstreamError("hook", "it answered 500")
-
-
-@given(attempt=st.integers(1, 7), drawn=st.floats(0, 1, exclude_max=True))
-def test_a_delay_is_the_schedules_plus_at_most_a_tenth(attempt: int, drawn: float) -> None:
-    delay = POLICY.next_delay(FAILURE, attempts=attempt, random=lambda: drawn)
-
-    assert delay is not None
-    assert OUTBOUND_SCHEDULE[attempt - 1] <= delay <= OUTBOUND_SCHEDULE[attempt - 1] * 1.1
-
-
-@given(attempt=st.integers(8, 1000))
-def test_after_the_schedule_comes_no_further_attempt(attempt: int) -> None:
-    assert POLICY.next_delay(FAILURE, attempts=attempt, random=lambda: 0.5) is None
-
-
-@given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))
-def test_retry_after_is_always_between_now_and_a_day(value: str) -> None:
-    asked = retry_after(value, at=datetime(2026, 1, 1, tzinfo=UTC))
-
-    assert asked is None or 0 <= asked <= 86_400

@@ -118,6 +118,25 @@ def test_what_the_history_does_not_know_is_named(laneway: Shell) -> None:
     assert f"unknown to the history  {id}" in shown.out
 
 
+def test_a_result_that_is_gone_is_told_and_put_back_and_alarms_nobody(
+    laneway: Shell, movable_clock: MovableClock
+) -> None:
+    id = laneway.site.message("c-1")
+    laneway.platform.work()
+    movable_clock.forward(10)
+    told, shown = laneway("audit", "--json"), laneway("audit")
+    mended, after = laneway("audit", "--repair"), laneway("audit")
+
+    assert (told.code, shown.code, mended.code, after.code) == (0, 0, 0, 0)
+    results = told.json()["results"]
+    assert results["found"] == {"missing": 1, "contradicting": 0, "unknown": 0}
+    assert results["named"] == [{"task_id": id, "kind": "missing", "state": "completed", "stored": None}]
+    assert f"{id} (completed): the store has none" in shown.out
+    assert "1 missing, 0 contradicting, 0 unknown (1 put back)" in mended.out
+    assert "0 missing, 0 contradicting, 0 unknown" in after.out
+    assert laneway.site.app.AsyncResult(id).get(timeout=5) == laneway.site.row(id).result
+
+
 # --- flush, worker, cleanup ---------------------------------------------------------------------------------
 
 

@@ -214,6 +214,15 @@ def test_a_result_that_nobody_can_read_is_told_and_replaced(office: Office) -> N
     assert office.result(id) == {"done": True}
 
 
+@pytest.mark.parametrize("payload", ["{", "[]", '{"status": 5}', '{"status": "FAILURE", "result": 7, "date_done": 7}'])
+def test_whatever_is_stored_for_an_unfinished_task_the_audit_goes_on(office: Office, payload: str) -> None:
+    attempt = office.begun()
+    office.app.backend.client.set(office.key(attempt.task_id), payload)
+    office.clock.forward(LATER)
+
+    assert len(office.audit(repair=True).unaccounted) == ("FAILURE" in payload)
+
+
 def test_a_compressed_result_is_read(office: Office) -> None:
     office.app.backend.compression = "gzip"
     office.ended()

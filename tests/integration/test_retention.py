@@ -36,7 +36,7 @@ FINISHED = ("completed", "failed", "dead_letter", "cancelled", "expired")
 UNFINISHED = ("pending", "scheduled", "processing")
 KINDS = (
     "tasks", "trashed", "dead_letters", "task_contents", "messages", "conversations", "webhook_events",
-    "webhook_deliveries", "reports", "alerts", "workers",
+    "webhook_deliveries", "callback_deliveries", "callback_endpoints", "leads", "reports", "alerts", "workers",
 )  # fmt: skip
 numbers = count(1)
 

@@ -8,8 +8,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from app.core import catalog, clock
-from app.db.repositories import webhooks
+from app.core import clock
 from app.schemas.task import State
 from app.services import steward as steward_module
 from app.services.steward import Steward
@@ -41,35 +40,13 @@ def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(plat
     assert platform.tasks.live_workers() == 0
 
 
-def test_a_stored_delivery_that_was_not_queued_is_queued_once(platform: Platform, looked_at_soon: None) -> None:
-    with platform.database.transaction() as session:
-        webhooks.store(session, "shop:1", source="shop", body={"event": "x"}, now=clock.now())
-
-    assert platform.steward().queue_deliveries() == 1
-    assert platform.steward().queue_deliveries() == 0
-
-    assert platform.sent("webhooks") == ["shop:1"]
-    assert platform.row("shop:1").name == "process_generic_webhook_task"
-
-
-def test_one_delivery_that_cannot_be_queued_does_not_stop_the_others(platform: Platform, looked_at_soon: None) -> None:
-    platform.tasks.submit(catalog.CLEANUP, {}, id="shop:1")  # its id is taken by something else
-    with platform.database.transaction() as session:
-        for id in ("shop:1", "shop:2"):
-            webhooks.store(session, id, source="shop", body={"event": "x"}, now=clock.now())
-
-    platform.steward().queue_deliveries()
-
-    assert platform.sent("webhooks") == ["shop:2"]
-
-
 # --- the thread ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A steward that looks many times a second."""
-    for name in ("TICK", "COMPARE_EVERY", "QUEUE_EVERY", "PREPARE_EVERY"):
+    for name in ("TICK", "COMPARE_EVERY", "PREPARE_EVERY"):
         monkeypatch.setattr(steward_module, name, 0.02)
     monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=0.3))
 
@@ -83,15 +60,16 @@ def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) ->
     buried, done = platform.message("c-1"), platform.message("c-2")
     platform.engine.bury([platform.fetched()], reason="rejected")
     assert platform.work() == done
-    with platform.database.transaction() as session:
-        webhooks.store(session, "shop:1", source="shop", body={"event": "x"}, now=clock.now())
+    kept = platform.webhook(id="kept").task_id
+    platform.lose("webhooks")
+    platform.tasks.outbox.park(platform.row(kept))
     steward = platform.steward("w1")
     steward.start()
     try:
         wait_until(lambda: sorted(platform.sent(MAINTENANCE)) == sorted([lost, dead]), seconds=10)
         wait_until(lambda: recorded(platform, buried) == State.DEAD_LETTER, seconds=10)
         wait_until(lambda: recorded(platform, done) == State.COMPLETED, seconds=10)
-        wait_until(lambda: platform.sent("webhooks") == ["shop:1"], seconds=10)
+        wait_until(lambda: platform.sent("webhooks") == [kept], seconds=10)
         assert platform.tasks.live_workers() == 1
     finally:
         steward.stop()

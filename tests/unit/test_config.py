@@ -133,6 +133,13 @@ def test_webhook_secrets_are_given_in_json_plain_or_with_a_header(environment: E
         ({"API_PORT": "5555"}, ["API_PORT", "FLOWER_PORT"]),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1"}, ["OPENAI_BASE_URL", "OPENAI_MODEL"]),
         ({"OUTBOUND_WEBHOOK_URL": "https://x.example"}, ["OUTBOUND_WEBHOOK_URL", "OUTBOUND_WEBHOOK_SECRET"]),
+        ({"OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "s"}, ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "OUTBOUND_WEBHOOK_SECRET,"]),
+        ({"OUTBOUND_WEBHOOK_SECRET": "whsec_?"}, ["OUTBOUND_WEBHOOK_SECRET", "base64"]),
+        (
+            {"OUTBOUND_WEBHOOK_SECRET": "s", "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "whsec_?"},
+            ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "base64"],
+        ),
+        ({"OUTBOUND_DISABLE_AFTER_DAYS": "0"}, ["OUTBOUND_DISABLE_AFTER_DAYS"]),
     ],
 )
 def test_an_impossible_combination_is_refused_with_both_names(

@@ -43,10 +43,10 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
     """
     handle = await run_sync(_submit_message, services, body)
     task = None
-    if not body.async_processing:
+    if not body.async_processing and handle.state is not State.ACCEPTED:
         task = await _wait(services, handle.task_id)
     if task is None or task.status not in FINISHED:
-        return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=State.PROCESSING)
+        return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=_told(handle))
     response.status_code = 200
     result = task.result or {}
     return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=task.status,
@@ -60,7 +60,7 @@ def post_interaction(body: InteractionRequest, services: ServicesDep) -> Interac
     payload = Interaction.model_validate(body.model_dump())
     handle = services.tasks.submit(catalog.PROCESS_INTERACTION, payload,
                                    id=_derived("interaction", body.channel, body.event_id))  # fmt: skip
-    return InteractionAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=State.PROCESSING)
+    return InteractionAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=_told(handle))
 
 
 @router.get("/tasks/queues/status", responses=problems())
@@ -115,6 +115,11 @@ async def _wait(services: Services, task_id: str) -> TaskStatus | None:
             pause = min(pause * 1.5, LONGEST_LOOK)
             task = await run_sync(services.tasks.status, task_id)
     return task
+
+
+def _told(handle: TaskHandle) -> State:
+    """A task that is with the broker is called in processing; one that the broker gets later, accepted."""
+    return State.ACCEPTED if handle.state is State.ACCEPTED else State.PROCESSING
 
 
 def _derived(kind: str, *parts: str) -> str:

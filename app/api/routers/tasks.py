@@ -19,7 +19,8 @@ from app.api.errors import problems
 from app.core import clock
 from app.core.queues import Priority
 from app.db.repositories.search import Filter
-from app.schemas.history import Stats, TaskRequest, UniqueFor
+from app.schemas.history import A_YEAR, Clearable, Cleared, Stats, TaskRequest, UniqueFor
+from app.schemas.statistics import LONGEST_WINDOW, Window
 from app.schemas.task import AttemptView, CancelAnswer, State, TaskHandle, TaskPage, TaskStatus
 from app.services.container import Services
 from app.services.describing import describe_attempt, describe_event
@@ -31,6 +32,7 @@ router = APIRouter(tags=["tasks"])
 MODES = {UniqueFor.START: UniqueMode.UNTIL_START, UniqueFor.DONE: UniqueMode.UNTIL_DONE,
          UniqueFor.TIME: UniqueMode.FOR_TIME}  # fmt: skip
 LAST_ID = 2**63 - 1
+LONGEST_AGE = 100 * A_YEAR
 LONGEST_SILENCE = 5.0
 """Seconds after which a follower looks by itself."""
 
@@ -52,7 +54,7 @@ Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\
                         **problems(404, 409, 429)})  # fmt: skip
 def submit(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Accept a task of any type."""
-    handle = services.tasks.submit(body.name, body.payload, wish=_wish(body))
+    handle = services.tasks.submit(body.task, body.payload, wish=_wish(body))
     response.status_code = 202 if handle.created else 200
     return handle
 
@@ -82,6 +84,17 @@ def search(
 def one(task_id: TaskId, services: ServicesDep) -> TaskStatus:
     """One task: state, progress, result or error, attempts, queue, times, and why it waits."""
     return services.tasks.status(task_id)
+
+
+@router.delete("/tasks", responses=problems())
+def clear(
+    services: ServicesDep,
+    older_than: Annotated[float, Query(ge=0, le=LONGEST_AGE, description="Seconds since they ended")],
+    state: Annotated[list[Clearable] | None, Query(description="Of these ends; else completed ones")] = None,
+) -> Cleared:
+    """Delete tasks that ended so long ago, with their history; many, but not endlessly many, in one call."""
+    states = [State(one.value) for one in state or (Clearable.COMPLETED,)]
+    return services.retention.clear(states, older_than=older_than)
 
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
@@ -137,18 +150,23 @@ async def events(
 
 
 @router.get("/stats", responses=problems())
-def stats(services: ServicesDep) -> Stats:
-    """Queues, states, workers, and how far the history is behind."""
-    return gather_stats(services)
+def stats(
+    services: ServicesDep,
+    window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Seconds up to now")] = 3600,
+    queue: Annotated[Short, Query(description="In the window this queue only")] = None,
+    type: Annotated[Short, Query(description="In the window this task only, by its name")] = None,
+) -> Stats:
+    """Queues, states, workers, how far the history is behind; and of the window success, throughput and times."""
+    return gather_stats(services, services.statistics.window(window, queue=queue, name=type))
 
 
-def gather_stats(services: Services) -> Stats:
+def gather_stats(services: Services, window: Window) -> Stats:
     """Everything at one moment."""
     queues = services.tasks.queues()
     return Stats(
         queues=queues, tasks={state.value: number for state, number in services.tasks.counts().items()},
         unread_events=sum(services.history.unread().values()), unread_limit=services.settings.tasks.max_unread_events,
-        workers=services.tasks.live_workers(), timestamp=clock.now(),
+        workers=services.tasks.live_workers(), timestamp=clock.now(), window=window,
     )  # fmt: skip
 
 
@@ -159,11 +177,17 @@ async def _rung(bell: asyncio.Event) -> None:
         return
 
 
+def _priority(body: TaskRequest) -> Priority | None:
+    if isinstance(body.priority, int):
+        return Priority(body.priority)
+    return Priority[body.priority.name] if body.priority else None
+
+
 def _wish(body: TaskRequest) -> Wish:
     unique = body.unique
     return Wish(
         id=body.id, idempotency_key=body.idempotency_key, delay=body.delay, expires=body.expires,
-        priority=Priority[body.priority.name] if body.priority else None, tags=tuple(body.tags),
+        priority=_priority(body), tags=tuple(body.tags),
         unique=unique.key if unique else None, unique_seconds=unique.seconds if unique else 0,
         unique_mode=MODES[unique.until if unique else UniqueFor.DONE], durability=Durability(body.durability.value),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.core.config.base import ROOT, Group
 from app.core.config.crm import CrmSettings, MailSettings
+from app.core.config.documents import DocumentSettings
 from app.core.config.groups import (
     ApiSettings,
     OperationSettings,
@@ -18,14 +19,17 @@ from app.core.config.groups import (
     TaskSettings,
     WebhookSettings,
 )
+from app.core.config.pipeline import PipelineSettings
 from app.core.errors import ConfigError
 
 __all__ = [
     "ROOT",
     "ApiSettings",
     "CrmSettings",
+    "DocumentSettings",
     "MailSettings",
     "OperationSettings",
+    "PipelineSettings",
     "RedisSettings",
     "ResponderSettings",
     "Settings",
@@ -51,6 +55,18 @@ class Settings(BaseModel):
     operation: OperationSettings
     crm: CrmSettings
     mail: MailSettings
+    documents: DocumentSettings
+    pipeline: PipelineSettings
+
+    @property
+    def extraction_seconds(self) -> float:
+        """CPU time for reading a document: it may last twice as long, and has to be over within the task's limit."""
+        return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 3)
+
+    @property
+    def pipeline_seconds(self) -> float:
+        """How long a command of the pipeline may run: it has to be over within the task's limit."""
+        return min(self.pipeline.timeout, max(0.1, self.tasks.soft_time_limit - self.pipeline.grace))
 
 
 def load_settings() -> Settings:
@@ -63,9 +79,25 @@ def load_settings() -> Settings:
             groups[name] = kind()
         except ValidationError as error:
             problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
-    if problems:
+    made = None if problems else Settings(**groups)  # pyright: ignore[reportArgumentType]
+    if made is None or (problems := _contradictions(made)):
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    return Settings(**groups)  # pyright: ignore[reportArgumentType]
+    return made
+
+
+def _contradictions(made: Settings) -> list[str]:
+    """Settings of different groups that cannot both be meant."""
+    problems: list[str] = []
+    given = "cpu_seconds" in made.documents.model_fields_set
+    if given and made.documents.cpu_seconds > made.extraction_seconds:
+        problems.append(
+            "DOCUMENT_CPU_SECONDS must be at most a third of TASK_SOFT_TIME_LIMIT: a reading may last twice as long"
+        )
+    if "timeout" in made.pipeline.model_fields_set and made.pipeline.timeout > made.pipeline_seconds:
+        problems.append(
+            "PIPELINE_TIMEOUT_SECONDS and PIPELINE_GRACE_SECONDS together must be at most TASK_SOFT_TIME_LIMIT"
+        )
+    return problems
 
 
 @cache

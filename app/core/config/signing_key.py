@@ -1,4 +1,4 @@
-"""The key that a configured secret stands for, read in one place by the settings that check it and the code that signs."""
+"""The key that a configured secret stands for: read here by the settings, which check it, and by who signs."""
 
 from __future__ import annotations
 

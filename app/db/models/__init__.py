@@ -2,8 +2,10 @@
 
 from app.db.models.base import Base, Id, UtcDateTime
 from app.db.models.callbacks import CallbackAttempt, CallbackDelivery, CallbackEndpoint
-from app.db.models.conversations import Conversation, ConversationAnalysis, Document, Message, Passage, Report
+from app.db.models.conversations import Conversation, ConversationAnalysis, Message, Report
 from app.db.models.crm import CrmRecord, Lead
+from app.db.models.documents import Document, Passage
+from app.db.models.queues import QueueLimit
 from app.db.models.tasks import Alert, JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from app.db.models.webhooks import WebhookDelivery, WebhookEvent
 from app.db.models.workflows import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
@@ -23,6 +25,7 @@ __all__ = [
     "Lead",
     "Message",
     "Passage",
+    "QueueLimit",
     "Report",
     "TaskAttempt",
     "TaskEvent",

@@ -1,4 +1,4 @@
-"""The tables of conversations, what replies may cite, and reports."""
+"""The tables of conversations, and reports."""
 
 from __future__ import annotations
 
@@ -45,31 +45,6 @@ class Message(Base):
     completion_tokens: Mapped[int | None]
     task_id: Mapped[str | None] = mapped_column(String(155))
     created_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class Document(Base):
-    """A text that replies may cite."""
-
-    __tablename__ = "documents"
-
-    id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    title: Mapped[str]
-    digest: Mapped[str] = mapped_column(String(64))
-    passage_count: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-
-
-class Passage(Base):
-    """A piece of a document, the unit of search; the full-text index over it is made by the migration."""
-
-    __tablename__ = "passages"
-    __table_args__ = (Index("ix_passages_document", "document_id", "position"),)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
-    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
-    position: Mapped[int]
-    text: Mapped[str]
 
 
 class ConversationAnalysis(Base):

@@ -40,8 +40,8 @@ class Lead(Base):
     """The newest version that the CRM has taken; 0: none."""
     crm_synced_at: Mapped[datetime | None]
     crm_error: Mapped[str | None]
-    crm_creating: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """The creation that was begun, as it was sent, until its end is known: a repeat must be the same request."""
+    crm_request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The request to the CRM that was begun last, until its end is noted (`app/services/crm/sync.py`)."""
 
 
 class CrmRecord(Base):

@@ -22,7 +22,7 @@ class WebhookDelivery(Base):
     source: Mapped[str] = mapped_column(String(64))
     body: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
-    """stored, queued or processed"""
+    """queued or processed"""
     received_at: Mapped[datetime]
     processed_at: Mapped[datetime | None]
 

@@ -10,7 +10,6 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskEvent, TaskRun
-from app.schemas.task import FINISHED
 
 
 class Ended(NamedTuple):
@@ -27,9 +26,9 @@ def ended(
     session: Session, *, since: datetime | None, before: datetime, after: Ended | None, limit: int
 ) -> list[Ended]:
     """Tasks that ended in [`since`, `before`), in the order of their ends; the next page begins behind `after`."""
-    statement = _ends().where(TaskRun.finished_at < before)
-    if since is not None:
-        statement = statement.where(TaskRun.finished_at >= since)
+    statement, first = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
+    if first is not None:
+        statement = statement.where(TaskRun.finished_at >= first)  # by the index, which the next condition is not
     if after is not None:
         same = and_(TaskRun.finished_at == after.finished_at, TaskRun.seq > after.seq)
         statement = statement.where(or_(TaskRun.finished_at > after.finished_at, same))
@@ -54,5 +53,6 @@ def submitted(session: Session, ids: Sequence[str]) -> set[str]:
 
 
 def _ends() -> Select[str, str, datetime | None, datetime | None, int]:
+    """Only a task that is over has a time at which it ended; asked for states, too, SQLite would sort them all."""
     columns = (TaskRun.id, TaskRun.state, TaskRun.started_at, TaskRun.finished_at, TaskRun.seq)
-    return select(*columns).where(TaskRun.state.in_(FINISHED), TaskRun.finished_at.is_not(None))
+    return select(*columns).where(TaskRun.finished_at.is_not(None))

@@ -1,4 +1,4 @@
-"""Queries over conversations, their messages, and leads."""
+"""Queries over conversations and their messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import Conversation, Lead, Message
+from app.db.models import Conversation, Message
 
 AWAITING_CUSTOMER, OPEN = "awaiting_customer", "open"
 
@@ -82,13 +82,3 @@ def idle(session: Session, *, before: datetime, limit: int) -> Sequence[tuple[st
         .limit(limit)
     )
     return [(id, newest) for id, newest in rows]
-
-
-def add_lead(session: Session, **values: Any) -> bool:
-    """Store a lead; False when it is stored already."""
-    try:
-        with session.begin_nested():
-            session.execute(insert(Lead).values(**values))
-    except IntegrityError:
-        return False
-    return True

@@ -108,7 +108,7 @@ def between(start: Any, end: Any) -> ColumnElement[int]:
     return case((duration < 0, 0), else_=duration).label("duration")
 
 
-def within(moment: InstrumentedAttribute[datetime], period: Period) -> ColumnElement[bool]:
+def within(moment: InstrumentedAttribute[Any], period: Period) -> ColumnElement[bool]:
     """Whether it happened in the period."""
     return and_(moment >= period.start, moment < period.end)
 

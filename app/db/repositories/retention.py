@@ -14,7 +14,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db.models import (
     Alert,
+    CallbackDelivery,
+    CallbackEndpoint,
     Conversation,
+    Lead,
     Message,
     Report,
     TaskAttempt,
@@ -23,8 +26,11 @@ from app.db.models import (
     WebhookDelivery,
     WebhookEvent,
     Worker,
+    WorkflowRun,
 )
+from app.db.repositories.callbacks import DISABLED, OPERATOR
 from app.schemas.task import FINISHED, State
+from app.schemas.workflow_run import RUN_OVER
 
 PROCESSED: Final = "processed"
 """The one state in which a webhook delivery is done with."""
@@ -35,6 +41,11 @@ BLANKED: Final = (State.COMPLETED, State.CANCELLED, State.EXPIRED)
 def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:
     """Tasks, dead letters too, that ended before then; never an unfinished one."""
     return _delete(session, TaskRun.seq, _over(TaskRun.state.in_(FINISHED), before), limit)
+
+
+def clear_tasks(session: Session, *, states: Sequence[State], before: datetime, limit: int) -> int:
+    """Tasks that ended in these states before then."""
+    return _delete(session, TaskRun.seq, _over(TaskRun.state.in_(states), before), limit)
 
 
 def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
@@ -76,6 +87,28 @@ def delete_events(session: Session, *, before: datetime, limit: int) -> int:
     """Webhook events from before then, except those whose delivery is still to be processed."""
     waiting = exists().where(WebhookDelivery.id == WebhookEvent.delivery_id, WebhookDelivery.state != PROCESSED)
     return _delete(session, WebhookEvent.id, and_(WebhookEvent.created_at < before, ~waiting), limit)
+
+
+def delete_callbacks(session: Session, *, before: datetime, limit: int) -> int:
+    """Outbound webhooks that were last attempted before then, with their attempts (ON DELETE CASCADE)."""
+    return _delete(session, CallbackDelivery.seq, CallbackDelivery.touched_at < before, limit)
+
+
+def delete_endpoints(session: Session, *, before: datetime, limit: int) -> int:
+    """Receivers that nothing was to be sent to since then; never one that somebody disabled by hand."""
+    by_hand = and_(CallbackEndpoint.state == DISABLED, CallbackEndpoint.reason == OPERATOR)
+    return _delete(session, CallbackEndpoint.id, and_(CallbackEndpoint.seen_at < before, ~by_hand), limit)
+
+
+def delete_leads(session: Session, *, before: datetime, limit: int) -> int:
+    """Leads that nobody has changed since then, with what the local CRM has of them (ON DELETE CASCADE)."""
+    return _delete(session, Lead.id, Lead.updated_at < before, limit)
+
+
+def delete_workflows(session: Session, *, before: datetime, limit: int) -> int:
+    """Workflows that ended before then, with steps, signals and figures (ON DELETE CASCADE); never one that goes on."""
+    return _delete(session, WorkflowRun.seq, and_(WorkflowRun.state.in_(RUN_OVER), WorkflowRun.finished_at < before),
+                   limit)  # fmt: skip
 
 
 def delete_reports(session: Session, *, before: datetime, limit: int) -> int:

@@ -79,7 +79,8 @@ def ended(session: Session, which: Which) -> dict[Grouped, Ended]:
         select(literal(by.value), name, *counted, count_of(runs.c.attempts > 1)).group_by(name)
         for by, name in _groups(runs)
     ]
-    return {(By(row[0]), row[1]): Ended(*row[2:]) for row in session.execute(union_all(*parts))}
+    rows: list[Any] = [*session.execute(union_all(*parts))]
+    return {(By(by), name): Ended(*counts) for by, name, *counts in rows}
 
 
 def durations(session: Session, which: Which) -> dict[str, dict[Grouped, Measured]]:
@@ -92,9 +93,12 @@ def durations(session: Session, which: Which) -> dict[str, dict[Grouped, Measure
     times = {"waited": once, "processed": between(TaskRun.started_at, TaskRun.finished_at)}
     columns = [column.label(kind) for kind, column in times.items()]
     runs = select(TaskRun.name, TaskRun.queue, *columns).where(which.clause()).cte("runs")
-    parts = [_labelled(kind, by, figures(name, duration=runs.c[kind])) for kind in times for by, name in _groups(runs)]
+    parts: list[Select[Any]] = [
+        _labelled(kind, by, figures(name, duration=runs.c[kind])) for kind in times for by, name in _groups(runs)
+    ]
     found: dict[str, dict[Grouped, Measured]] = {kind: {} for kind in times}
-    for kind, by, name, *row in session.execute(union_all(*parts)):
+    rows: list[Any] = [*session.execute(union_all(*parts))]
+    for kind, by, name, *row in rows:
         found[kind][By(by), name] = measured(*row)
     return found
 
@@ -103,5 +107,5 @@ def _groups(runs: CTE) -> list[tuple[By, ColumnElement[str]]]:
     return [(By.TOTAL, literal(TOTAL)), (By.QUEUE, runs.c.queue), (By.TYPE, runs.c.name)]
 
 
-def _labelled(kind: str, by: By, measures: Select[Any]) -> Select[Any]:
+def _labelled(kind: str, by: By, measures: Any) -> Any:
     return measures.with_only_columns(literal(kind), literal(by.value), *measures.selected_columns)

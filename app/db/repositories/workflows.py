@@ -124,6 +124,38 @@ def set_metrics(session: Session, run_id: str, figures: dict[str, int], *, at: d
         session.execute(insert(WorkflowMetric), rows)
 
 
+@dataclass(frozen=True, slots=True)
+class TypeFigures:
+    """The runs of one type that were accepted in a period, by state, and what the completed ones measured."""
+
+    type: str
+    states: dict[str, int]
+    mean_duration_ms: float | None
+    weekly_savings_cents: int
+
+
+def figures(session: Session, *, start: datetime, end: datetime) -> list[TypeFigures]:
+    """What became of the runs that were accepted from `start` up to `end`, by type."""
+    accepted = (WorkflowRun.accepted_at >= start, WorkflowRun.accepted_at < end)
+    states: dict[str, dict[str, int]] = {}
+    counted = select(WorkflowRun.type, WorkflowRun.state, func.count()).where(*accepted)
+    for type, state, count in session.execute(counted.group_by(WorkflowRun.type, WorkflowRun.state)):
+        states.setdefault(type, {})[state] = count
+    measured = (
+        select(WorkflowRun.type, WorkflowMetric.name, func.avg(WorkflowMetric.value), func.sum(WorkflowMetric.value))
+        .join(WorkflowMetric, WorkflowMetric.run_id == WorkflowRun.id)
+        .where(*accepted, WorkflowRun.state == RunState.COMPLETED,
+               WorkflowMetric.name.in_(("duration_ms", "weekly_savings_cents")))
+        .group_by(WorkflowRun.type, WorkflowMetric.name)
+    )  # fmt: skip
+    found = {(type, name): (float(mean), int(total)) for type, name, mean, total in session.execute(measured)}
+    return [
+        TypeFigures(type, counts, found.get((type, "duration_ms"), (None, 0))[0],
+                    found.get((type, "weekly_savings_cents"), (0, 0))[1])
+        for type, counts in sorted(states.items())
+    ]  # fmt: skip
+
+
 def open_steps(session: Session, run_id: str) -> Sequence[WorkflowStepRun]:
     """The visits of a run that are not over, or were cancelled."""
     states = (StepState.OPEN, StepState.CANCELLED)

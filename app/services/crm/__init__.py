@@ -6,12 +6,13 @@ from app.core.config import CrmSettings
 from app.db.session import Database
 from app.services.crm.base import Crm, CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable
 from app.services.crm.local import LocalCrm
+from app.services.crm.notices import LeadNotices
 from app.services.crm.rest import RestCrm
 from app.services.crm.sync import CrmSync
 
 __all__ = [
-    "Crm", "CrmConflict", "CrmLead", "CrmMissing", "CrmRefused", "CrmSync", "CrmUnreadable", "LocalCrm", "RestCrm",
-    "make_crm",
+    "Crm", "CrmConflict", "CrmLead", "CrmMissing", "CrmRefused", "CrmSync", "CrmUnreadable", "LeadNotices", "LocalCrm",
+    "RestCrm", "make_crm",
 ]  # fmt: skip
 
 

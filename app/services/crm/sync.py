@@ -1,24 +1,24 @@
 """Keeps the CRM up to date: a lead's newest version is sent, and what is older than what the CRM took never is.
 
 A task is for one version, but sends the newest: of many changes in quick succession the later tasks then find that the
-CRM knows theirs already. The steps that lead there are found from the row each time, so that a repeat goes on:
+CRM knows theirs already. What is to be done next is found from the row each time, so that a repeat goes on:
 
-1. no record yet: the creation is written down (version, content, key), and sent; a repeat sends just that again.
+1. no record yet: a creation. It is written down whole before it is sent, and a repeat sends just that again.
 2. the record is older than the lead: an update with the newest version.
 3. the CRM has lost the record: back to 1.
 
-Tasks of one lead run one at a time (its id is their ordering key). Should a worker that was taken for dead send an older
-version after a newer one was noted, it finds that out when it notes its own, and the newest is sent again.
+Tasks of one lead run one at a time (its id is their ordering key). A worker that stalled and was taken for dead may
+still send late; so each request is marked on the row when it begins, and whoever finds another's mark at the end knows
+that the two may have overtaken each other: then the newest version is sent again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid5
-
-from sqlalchemy.orm import Session
+from uuid import UUID, uuid4, uuid5
 
 from app.core import clock
 from app.core.errors import DatabaseUnavailable, PermanentError, PlatformError, UpstreamError
@@ -34,9 +34,19 @@ log = logger(__name__)
 
 KEYS = UUID("9a4c8b5c-6f5b-4a55-9f0e-2f4f3d0a7c21")
 """The namespace of idempotency keys."""
-MOST_STEPS = 5
-"""Create, update, found gone, create anew, update; more means that the CRM loses what it takes."""
+MOST_REQUESTS = 6
+"""Create, update, found gone, create anew, update, and one more; then the CRM loses what it takes."""
 LONGEST_ERROR = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A request that was begun. `id`: the record to update, None for a creation."""
+
+    mark: str
+    id: str | None
+    lead: CrmLead
+    key: str
 
 
 class CrmSync:
@@ -50,86 +60,93 @@ class CrmSync:
 
         Raises as the connector does; then the reason is noted on the lead.
         """
-        sent: list[int] = []
-        for _ in range(MOST_STEPS):
+        requests, check = 0, still_mine
+        while True:
             lead = self._lead(wanted)
             if lead is None:
-                return {"skipped": "the lead was deleted", "sent": sent}
-            if lead.crm_version >= (wanted.version or lead.version):
-                told: dict[str, Any] = {"crm": self._crm.name, "crm_id": lead.crm_id, "version": lead.crm_version}
-                return {**told, "sent": sent} if sent else {**told, "skipped": "the CRM knew it already"}
-            still_mine()
-            try:
-                sent.append(self._step(lead))
-            except PlatformError as error:
-                self._note(lead.uid, error)
-                raise
-        raise UpstreamError(SERVICE, "it does not keep what it takes")
+                return {"skipped": "the lead was deleted"}
+            if lead.crm_version >= min(wanted.version or lead.version, lead.version):
+                told = {"crm": self._crm.name, "crm_id": lead.crm_id, "version": lead.crm_version}
+                return told if requests else {**told, "skipped": "the CRM knew it already"}
+            check()
+            if requests == MOST_REQUESTS:
+                raise UpstreamError(SERVICE, "it does not keep what it takes")
+            requests += 1
+            if not self._send(lead.uid):
+                check = _go_on  # who may have sent something old sends the newest, whoever has the task by now
 
-    def _step(self, lead: Lead) -> int:
-        """One request; the version that was sent, or 0 when it only became known what is to be done next."""
-        return self._create(lead) if lead.crm_id is None else self._update(lead, lead.crm_id)
-
-    def _create(self, lead: Lead) -> int:
-        begun = self._begin(lead.uid)
-        if begun is None:
-            return 0
-        request, key = begun
+    def _send(self, uid: str) -> bool:
+        """One request, and its end noted; False when another one was under way at the same time."""
+        sending = self._begin(uid)
+        if sending is None:
+            return True
         try:
-            id = self._crm.create(request, key=key)
-        except CrmConflict as conflict:
-            if conflict.existing is None:
-                raise
-            self._finish(request, version=0, id=conflict.existing)  # it is to be updated
-            return 0
-        except CrmUnreadable:
-            raise  # it was created: only the same request again may bring its id
-        except PermanentError:
-            with self._database.transaction() as session:
-                _forget(session, request.uid)  # it was not: the next request may say something else
-            raise
-        self._finish(request, version=request.version, id=id)
-        return request.version
-
-    def _update(self, lead: Lead, id: str) -> int:
-        request = as_crm_lead(lead)
-        try:
-            self._crm.update(id, request, key=_key("update", lead.uid, lead.version, id))
+            if sending.id is None:
+                return self._finish(sending, id=self._crm.create(sending.lead, key=sending.key))
+            self._crm.update(sending.id, sending.lead, key=sending.key)
+            return self._finish(sending, id=sending.id)
         except CrmMissing as gone:
-            log.warning("lead created anew", lead_id=lead.lead_id, reason=str(gone))
-            with self._database.transaction() as session:
-                _forget(session, lead.uid, gone=id)
-            return 0
-        self._finish(request, version=request.version, id=id)
-        return request.version
+            log.warning("the CRM has lost a lead, it is created anew", reason=str(gone))
+            return self._forget(sending, gone=sending.id)
+        except CrmConflict as conflict:
+            if sending.id is None and conflict.existing is not None:
+                return self._finish(sending, id=conflict.existing, version=0)  # to be updated
+            self._note(uid, conflict)
+            raise
+        except PlatformError as error:
+            refused = isinstance(error, PermanentError) and not isinstance(error, CrmUnreadable)
+            if refused and sending.id is None:
+                self._forget(sending, gone=None)  # it was not made: the next creation may say something else
+            self._note(uid, error)
+            raise
 
-    def _begin(self, uid: str) -> tuple[CrmLead, str] | None:
-        """Write the creation down, or find the one that was begun; what is sent, and its key."""
+    def _begin(self, uid: str) -> Sending | None:
+        """Mark the next request on the row; a creation whose end is not known is the next one again."""
         with self._database.transaction() as session:
             lead = repository.locked(session, uid)
-            if lead is None or lead.crm_id is not None:
-                return None
-            begun = lead.crm_creating or {}
-            if "key" not in begun:
-                request = as_crm_lead(lead)
-                key = _key("create", uid, lead.version, str(begun.get("gone", "")))
-                begun = {**begun, "key": key, "version": request.version, "data": request.data}
-                lead.crm_creating = begun
-            return CrmLead(uid, int(begun["version"]), begun["data"]), str(begun["key"])
-
-    def _finish(self, request: CrmLead, *, version: int, id: str) -> None:
-        """Note what the CRM has taken. When a newer one had been noted, nobody knows which it has now: none counts."""
-        with self._database.transaction() as session:
-            lead = repository.locked(session, request.uid)
             if lead is None:
-                return
-            overtaken = lead.crm_version > version
-            lead.crm_id, lead.crm_creating = id, None
-            lead.crm_version = 0 if overtaken else version
+                return None
+            request, mark, id = as_crm_lead(lead), uuid4().hex, lead.crm_id
+            held = lead.crm_request or {}
+            if id is not None:
+                again = int(held.get("again") or 0)
+                lead.crm_request = {"mark": mark, "again": again}
+                return Sending(mark, id, request, _key("update", uid, request.version, f"{id}/{again}"))
+            create: dict[str, Any] | None = held.get("create")
+            if create is None:
+                key = _key("create", uid, request.version, str(held.get("gone") or ""))
+                create = {"key": key, "version": request.version, "data": request.data}
+            lead.crm_request = {"mark": mark, "create": create}
+            return Sending(mark, None, CrmLead(uid, create["version"], create["data"]), create["key"])
+
+    def _finish(self, sending: Sending, *, id: str, version: int | None = None) -> bool:
+        """Note what the CRM has taken, unless another request was under way: then nobody knows what it has now."""
+        with self._database.transaction() as session:
+            lead = repository.locked(session, sending.lead.uid)
+            if lead is None:
+                return True
+            mine = _is_mine(lead, sending)
+            again = int((lead.crm_request or {}).get("again") or 0)
+            if mine:
+                lead.crm_id, lead.crm_request = id, {"again": again}
+            else:  # under a new key: with the old one the CRM would take it for a repeat
+                lead.crm_request = {**(lead.crm_request or {}), "again": again + 1}
+            lead.crm_version = (sending.lead.version if version is None else version) if mine else 0
             lead.crm_state = CrmState.SYNCED if lead.crm_version == lead.version else CrmState.PENDING
             lead.crm_synced_at, lead.crm_error = clock.now(), None
-        if overtaken:
-            log.warning("an older version overtook a newer one, the newest is sent again", version=version)
+        if not mine:
+            log.warning("two requests at the same time, the newest version is sent again", lead_id=lead.lead_id)
+        return mine
+
+    def _forget(self, sending: Sending, *, gone: str | None) -> bool:
+        """There is no record, and no creation under way; `gone`: the record that there was."""
+        with self._database.transaction() as session:
+            lead = repository.locked(session, sending.lead.uid)
+            if lead is not None and _is_mine(lead, sending):
+                lead.crm_id, lead.crm_version = None, 0
+                lead.crm_request = {"mark": sending.mark, "gone": gone}
+                lead.crm_state = CrmState.PENDING
+        return True
 
     def _note(self, uid: str, error: PlatformError) -> None:
         with suppress(DatabaseUnavailable), self._database.transaction() as session:
@@ -143,12 +160,12 @@ class CrmSync:
         return lead if lead is not None and wanted.uid in (None, lead.uid) else None
 
 
-def _forget(session: Session, uid: str, *, gone: str | None = None) -> None:
-    """There is no record, and no creation under way; `gone`: the record that there was."""
-    lead = repository.locked(session, uid)
-    if lead is not None:
-        lead.crm_id, lead.crm_version = None, 0
-        lead.crm_creating = {"gone": gone} if gone else None
+def _is_mine(lead: Lead, sending: Sending) -> bool:
+    return (lead.crm_request or {}).get("mark") == sending.mark
+
+
+def _go_on() -> None:
+    """Nothing stands against it."""
 
 
 def _key(kind: str, uid: str, version: int, id: str) -> str:

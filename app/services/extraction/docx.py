@@ -39,7 +39,7 @@ def read(source: Source) -> Text:
     """The text of the body. Raises UnsupportedDocument for other archives, and what its errors are called."""
     try:
         _check_archive(source)
-        source.tell(20, "reading the document")
+        source.tell(20, "extracting")
         return _read(source, docx.Document(source.file))
     except (DocumentError, MemoryError, RecursionError):
         raise

@@ -89,7 +89,7 @@ class DocumentCorrupt(DocumentError):
 
 
 class DocumentTooComplex(DocumentError):
-    """Reading it takes more memory or time than one document may take: nested too deeply, a bomb, or really so large."""
+    """Reading it takes more memory or time than one document may take: a bomb, nested too deeply, or just so large."""
 
     title, reason = "Document too complex", "to read it takes more than one document may take"
 
@@ -112,4 +112,5 @@ BY_NAME: Final[dict[str, type[DocumentError]]] = {
 
 def megabytes(number: float) -> str:
     """A number of bytes for people."""
-    return f"{number / 1_048_576:.3g} MB"
+    size = number / 1_048_576
+    return f"{size:.0f} MB" if size >= 10 else f"{size:.2g} MB"

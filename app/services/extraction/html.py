@@ -31,7 +31,7 @@ _OPTIONS: Final = ConversionOptions(
 def read(source: Source) -> Text:
     """The text of a page; its title, or its first heading. Raises what `decoded` does, and DocumentTooComplex."""
     page = decoded(source, most=TAGS * source.limits.text_bytes, declared=_declared(source))
-    source.tell(20, "reading the page")
+    source.tell(20, "extracting")
     try:
         converted = convert(page, _OPTIONS)
     except ConversionError as error:

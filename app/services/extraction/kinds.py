@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from app.services.extraction.errors import (
-    SUPPORTED,
     DocumentCorrupt,
     DocumentEmpty,
     DocumentEncrypted,
@@ -50,13 +49,14 @@ _OTHERS: Final = {
     b"\x89PNG\r\n": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image", b"\x1f\x8b": "a gzip file",
     b"\x7fELF": "a program", b"MZ": "a program", b"RIFF": "a media file", b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive", b"BZh": "a bzip2 file", b"\xfd7zXZ": "an xz file", b"II*\0": "a TIFF image",
-    b"MM\0*": "a TIFF image", _OLE: "an old Office file", b"{\\rtf": "an RTF file", b"%!PS": "a PostScript file",
+    b"MM\0*": "a TIFF image", _OLE: "an old Office file",
 }  # fmt: skip
+_MARKUP: Final = {b"{\\rtf": "an RTF file", b"%!PS": "a PostScript file"}
+_PDF = b"%PDF-"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_HTML = re.compile(
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
-)
+_HTML = re.compile(rb"<(!doctype\s+html|html)\b", re.IGNORECASE)
+_HTML_WITHIN = 4096
 
 
 def claimed(content_type: str | None, file_name: str) -> Kind | None:
@@ -83,24 +83,25 @@ def detect(file: BinaryIO, name: str, said: Kind | None) -> Kind:
     file.seek(0)
     if not head:
         raise DocumentEmpty(name, "no bytes")
-    if b"%PDF-" in head[:PDF_WITHIN]:
+    text = _is_text(head)
+    if head.lstrip().startswith(_PDF) or (not text and _PDF in head[:PDF_WITHIN]):
         return _agreeing(name, said, Kind.PDF)
     if head.startswith(_ZIP):
         return _agreeing(name, said, Kind.DOCX)  # what else is in a zip archive is the reader's to say
     if head.startswith(_OLE) and _has_encrypted_package(file):
         raise DocumentEncrypted(name)
-    other = next((what for magic, what in _OTHERS.items() if head.startswith(magic)), None)
+    other = next((what for magic, what in (_MARKUP if text else _OTHERS).items() if head.startswith(magic)), None)
     if other:
-        raise UnsupportedDocument(name, f"it is {other}; {SUPPORTED} are read")
-    if _is_text(head):
+        raise UnsupportedDocument(name, f"it is {other}")
+    if text:
         return _text_kind(name, said, head)
-    if said in (Kind.PDF, Kind.DOCX):
+    if said is Kind.PDF or said is Kind.DOCX:
         raise DocumentCorrupt(name, f"it does not begin like a {NAMES[said]}")
     return said or Kind.PLAIN  # its reader says what is wrong with the text
 
 
 def _agreeing(name: str, said: Kind | None, found: Kind) -> Kind:
-    if said not in (None, found):
+    if said is not None and said is not found:
         raise DocumentTypeMismatch(name, f"said to be {NAMES[said]}, and is a {_as_found(found)}")
     return found
 
@@ -110,9 +111,10 @@ def _as_found(kind: Kind) -> str:
 
 
 def _text_kind(name: str, said: Kind | None, head: bytes) -> Kind:
-    if said in (Kind.PDF, Kind.DOCX):
+    if said is Kind.PDF or said is Kind.DOCX:
         raise DocumentTypeMismatch(name, f"said to be a {NAMES[said]}, and is text")
-    return said or (Kind.HTML if _HTML.match(head) else Kind.PLAIN)
+    is_html = head.lstrip().startswith(b"<") and _HTML.search(head[:_HTML_WITHIN])
+    return said or (Kind.HTML if is_html else Kind.PLAIN)
 
 
 def _is_text(head: bytes) -> bool:

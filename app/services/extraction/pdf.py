@@ -44,7 +44,7 @@ def _read(source: Source) -> Text:
         raise DocumentEncrypted(source.name)
     text = Text(source, pages=_page_count(source, reader))
     for number, page in enumerate(reader.pages, 1):
-        source.tell(100 * number / max(text.pages or 1, 1), f"page {number} of {text.pages}")
+        source.tell(100 * number / max(text.pages or 1, 1), f"extracting: page {number} of {text.pages}")
         text.add(cleaned(page.extract_text()).strip())
     if not any(text.parts):
         raise DocumentWithoutText(source.name, f"{text.pages} pages")

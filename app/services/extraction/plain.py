@@ -39,7 +39,7 @@ def decoded(source: Source, *, most: int, declared: str | None = None) -> str:
     )
     try:
         text = content[len(mark) :].decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         raise NotText(source.name, f"not {encoding[:40]}") from error
     if "\0" in text:
         raise NotText(source.name, "a null byte")

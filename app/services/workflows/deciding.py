@@ -1,7 +1,7 @@
 """What comes next in a run: a pure function over the plan, the states of its steps, and what just happened.
 
-Nothing here reads a clock, a database or a queue. Whoever calls it writes the decision down, in the transaction in which
-it read the states (`advancing.py`).
+Nothing here reads a clock, a database or a queue. Whoever calls it writes the decision down, in the transaction in
+which it read the states (`advancing.py`).
 """
 
 from __future__ import annotations

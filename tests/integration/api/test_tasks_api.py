@@ -130,7 +130,7 @@ def test_the_figures_of_every_queue_are_there(api: Api) -> None:
     answer = api.http.get("/conversations/tasks/queues/status").json()
     assert list(answer["queues"]) == list(QUEUES)
     assert answer["queues"]["conversations"] == {
-        "lane": "high", "active": 1, "pending": 1, "scheduled": 1, "dead": 1, "workers": 0,
+        "lane": "high", "active": 1, "accepted": 0, "pending": 1, "scheduled": 1, "dead": 1, "workers": 0,
     }  # fmt: skip
     assert answer["timestamp"]
 

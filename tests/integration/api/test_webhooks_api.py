@@ -16,8 +16,6 @@ from sqlalchemy import select
 
 from app.db.models import Base, Conversation, Lead, TaskRun, WebhookDelivery, WebhookEvent
 from app.schemas.task import State
-from app.services.steward import Steward
-from tests.fixtures.platform import MovableClock
 from tests.fixtures.site import Site
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until
@@ -295,39 +293,22 @@ def test_characters_that_no_database_keeps_are_replaced(live: Site) -> None:
     assert live.turns(live.row(task).payload["conversation_id"])[0].text == "Is \ufffd this \ufffd returned?"
 
 
-def test_a_delivery_that_could_not_be_queued_is_processed_once_after_the_senders_repeat(
+def test_a_delivery_that_the_broker_could_not_be_given_is_queued_once_when_it_is_back(
     api: Api, redis_urls: RedisUrls
 ) -> None:
     redis_urls.valkey.stop()
-    refused = api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY))
-    problem(refused, 503)
-    assert int(refused.headers["retry-after"]) >= 1
-    assert (api.count(WebhookDelivery), api.count(TaskRun)) == (1, 0)
-
+    taken = [api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)) for _ in range(2)]
+    assert [(answer.status_code, answer.json()["duplicate"]) for answer in taken] == [(200, False), (200, True)]
     redis_urls.valkey.start()
-    repeated = [api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)) for _ in range(2)]
-    assert [answer.status_code for answer in repeated] == [200, 200]
+
+    assert [api.services.tasks.outbox.relay() for _ in range(2)] == [1, 0]
+    repeated = api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY))
+
+    assert (repeated.status_code, repeated.json()["duplicate"]) == (200, True)
     assert api.count(WebhookDelivery) == api.count(TaskRun) == api.queued() == 1
 
 
-def test_a_delivery_that_could_not_be_queued_is_queued_once_by_the_steward(
-    api: Api, redis_urls: RedisUrls, movable_clock: MovableClock
-) -> None:
-    redis_urls.valkey.stop()
-    problem(api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)), 503)
-    redis_urls.valkey.start()
-    own = api.services
-    steward = Steward(own.database, own.broker, own.tasks, own.history, name="steward@test", queues=["webhooks"],
-                      lease_seconds=own.settings.tasks.lease_seconds)  # fmt: skip
-
-    movable_clock.forward(60)
-    assert [steward.queue_deliveries() for _ in range(2)] == [1, 0]
-    repeated = api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY))
-    assert (repeated.status_code, repeated.json()["duplicate"]) == (200, True)
-    assert api.count(TaskRun) == api.queued() == 1
-
-
-def test_a_full_queue_keeps_the_delivery_and_asks_the_sender_to_come_back(make_api: MakeApi) -> None:
+def test_a_full_queue_asks_the_sender_to_come_back_and_keeps_nothing(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     other = page_events(page_message("m_2"))
     assert api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)).status_code == 200
@@ -335,7 +316,7 @@ def test_a_full_queue_keeps_the_delivery_and_asks_the_sender_to_come_back(make_a
     refused = api.http.post("/webhooks/facebook", content=other, headers=facebook(other))
     problem(refused, 429)
     assert int(refused.headers["retry-after"]) >= 1
-    assert (api.count(WebhookDelivery), api.count(TaskRun), api.queued()) == (2, 1, 1)
+    assert (api.count(WebhookDelivery), api.count(TaskRun), api.queued()) == (1, 1, 1)
 
 
 def test_how_long_a_webhook_takes(live: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ down_revision = "0007"
 
 ADDED = (
     "lead_id", "uid", "fingerprint", "version", "updated_at", "crm_state", "crm_id", "crm_version", "crm_synced_at",
-    "crm_error", "crm_creating",
+    "crm_error", "crm_request",
 )  # fmt: skip
 INDEXES = {"ix_leads_lead_id": ["lead_id"], "ix_leads_uid": ["uid"]}
 
@@ -27,7 +27,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("crm_version", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("crm_synced_at", sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("crm_error", sa.Text(), nullable=True))
-        table.add_column(sa.Column("crm_creating", sa.JSON(), nullable=True))
+        table.add_column(sa.Column("crm_request", sa.JSON(), nullable=True))
     name = "'lead-' || CAST(id AS VARCHAR(20))"
     op.execute(f"UPDATE leads SET lead_id = {name}, uid = {name}, updated_at = created_at")  # noqa: S608  a constant
     with op.batch_alter_table("leads") as table:

@@ -1,0 +1,26 @@
+"""Workflows behind a chat endpoint: an agent has one executed, and follows it by its id."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from app.api.deps import ServicesDep
+from app.api.errors import problems
+from app.schemas.workflow_run import ChatRequest, WorkflowAccepted
+from app.services.workflows.runs import Launch
+
+router = APIRouter(prefix="/api", tags=["workflows"])
+
+
+@router.post("/chat", status_code=202, response_description="Accepted: its steps are tasks",
+             responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"},
+                        **problems(409, 429)})  # fmt: skip
+def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
+    """Accept a workflow for an agent, and answer at once.
+
+    A broker that is away gets it later: then its status is `accepted`.
+    """
+    launch = Launch(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
+    accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, launch=launch)
+    response.status_code = 202 if accepted.created else 200
+    return accepted

@@ -1,0 +1,33 @@
+"""Limits of queues: rates, tasks in flight, pauses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from app.api.deps import NO_NULL, ServicesDep
+from app.api.errors import problems
+from app.schemas.queue import QueueLimits, QueueLimitsAnswer, QueueLimitsList
+
+router = APIRouter(tags=["queues"])
+
+QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["qa"])]
+
+
+@router.get("/queues", responses=problems())
+def listing(services: ServicesDep) -> QueueLimitsList:
+    """Every queue with its limits."""
+    return QueueLimitsList(queues=services.queue_limits.listing())
+
+
+@router.get("/queues/{queue}/limits", responses=problems())
+def one(queue: QueueName, services: ServicesDep) -> QueueLimitsAnswer:
+    """What a queue may do. An unknown queue: 422, naming those that there are."""
+    return services.queue_limits.of(queue)
+
+
+@router.put("/queues/{queue}/limits", responses=problems())
+def put(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsAnswer:
+    """Set all limits of a queue, for all workers together; what is left out is lifted. Without the engine: 422."""
+    return services.queue_limits.put(queue, body)

@@ -1,0 +1,173 @@
+"""`laneway callbacks`: outbound webhooks, what their receivers answered, and sending them again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.pretty import Pretty
+from rich.table import Column, Table
+
+from app.console import views
+from app.console.base import Json, make_services, out, print_json
+from app.core import clock
+from app.db.repositories.callbacks import DeliveryFilter
+from app.schemas.callback import DeliveryDetails, DeliveryView, EndpointState, EndpointView, Replayed
+from app.schemas.task import FINISHED, State
+from app.services.callback_views import describe_delivery, describe_details, describe_endpoint, describe_replay
+
+callbacks = typer.Typer(no_args_is_help=True, help="Outbound webhooks: the log of deliveries, and their receivers.")
+
+Delivery = Annotated[str, typer.Argument(help="The delivery's id, which is its task's.")]
+Receiver = Annotated[str, typer.Argument(help="The endpoint's id, see `laneway callbacks endpoints`.")]
+Endpoint = Annotated[str | None, typer.Option(help="Those of one endpoint, by its id.")]
+Event = Annotated[str | None, typer.Option(help="Those of one event.")]
+Since = Annotated[datetime | None, typer.Option(help="First attempted at or after (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="First attempted before (UTC).")]
+
+
+@callbacks.command("list")
+def listing(
+    endpoint: Endpoint = None,
+    event: Event = None,
+    state: Annotated[list[State] | None, typer.Option(help="May be given several times.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    as_json: Json = False,
+) -> None:
+    """The deliveries, newest first."""
+    which = DeliveryFilter(endpoint=endpoint, event=event, states=tuple(state or ()), since=clock.aware(since),
+                           until=clock.aware(until))  # fmt: skip
+    found = [describe_delivery(one) for one in make_services().callback_log.page(which, limit=limit)]
+    if as_json:
+        return print_json([one.model_dump(mode="json") for one in found])
+    out.print(_deliveries(found) if found else "None.")
+    return None
+
+
+@callbacks.command()
+def show(id: Delivery, as_json: Json = False) -> None:
+    """One delivery: each attempt with what was answered, and the body."""
+    found = describe_details(make_services().callback_log.show(id))
+    if as_json:
+        return print_json(found.model_dump(mode="json"))
+    out.print(_fields(found.delivery))
+    out.print(_attempts(found))
+    out.print(found.body)
+    return None
+
+
+@callbacks.command()
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument(help="Delivery ids; without any, those that the options choose.")]
+    = None,
+    endpoint: Endpoint = None,
+    event: Event = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="Not only those that failed for good.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many and which, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Send deliveries again, under the same webhook-id."""
+    if bool(ids) == bool(endpoint or since):
+        raise typer.BadParameter("name the delivery ids, or --endpoint, --since, or both")
+    log = make_services().callback_log
+    if ids:
+        handles = [log.replay(id) for id in ids]
+        if as_json:
+            return print_json([handle.model_dump(mode="json") for handle in handles])
+        return out.print(f"{len(handles)} deliveries queued again.")
+    which = DeliveryFilter(endpoint=endpoint, event=event, states=FINISHED if everything else (),
+                           since=clock.aware(since), until=clock.aware(until))  # fmt: skip
+    return _tell(describe_replay(log.replay_many(which, limit=limit, dry_run=dry_run)), as_json=as_json)
+
+
+@callbacks.command()
+def endpoints(
+    state: Annotated[EndpointState | None, typer.Option()] = None,
+    url: Annotated[str | None, typer.Option(help="Part of the address.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    as_json: Json = False,
+) -> None:
+    """The receivers, the last used first."""
+    found = [describe_endpoint(one) for one in make_services().callbacks.endpoints(state=state, url=url, limit=limit)]
+    if as_json:
+        return print_json([one.model_dump(mode="json") for one in found])
+    out.print(_endpoints(found) if found else "None.")
+    return None
+
+
+@callbacks.command()
+def enable(id: Receiver, as_json: Json = False) -> None:
+    """Send to a receiver again, and close its alert; what failed meanwhile is sent again by `replay`."""
+    _told(describe_endpoint(make_services().callbacks.enable(id)), as_json=as_json)
+
+
+@callbacks.command()
+def disable(id: Receiver, as_json: Json = False) -> None:
+    """Send nothing to a receiver until it is enabled."""
+    _told(describe_endpoint(make_services().callbacks.disable(id)), as_json=as_json)
+
+
+def _told(endpoint: EndpointView, *, as_json: bool) -> None:
+    if as_json:
+        return print_json(endpoint.model_dump(mode="json"))
+    return out.print(f"{endpoint.url} is {endpoint.state}.")
+
+
+def _tell(done: Replayed, *, as_json: bool) -> None:
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+    elif done.dry_run:
+        out.print(f"{done.matched} deliveries would be sent again.")
+        out.print("\n".join(done.samples))
+    else:
+        out.print(f"{done.done} of {done.matched} deliveries queued again.")
+        for id, why in done.refused.items():
+            out.print(f"{id}: {why}")
+    if done.refused or (done.matched == 0 and not done.dry_run):
+        raise typer.Exit(1)
+
+
+def _deliveries(found: list[DeliveryView]) -> Table:
+    whole_id = Column("delivery id", overflow="fold", min_width=36)  # it is there to be copied
+    table = Table(whole_id, "event", "state", "attempts", "status", "first", "receiver", "error", box=None,
+                  header_style="bold")  # fmt: skip
+    for one in found:
+        table.add_row(one.delivery_id, one.event, views.state(one.state), str(one.attempts), str(one.status or ""),
+                      views.moment(one.created_at), one.url, (one.error or "")[:80])  # fmt: skip
+    return table
+
+
+def _endpoints(found: list[EndpointView]) -> Table:
+    whole_id = Column("endpoint id", overflow="fold", min_width=32)
+    table = Table(whole_id, "receiver", "state", "failures", "since", "last success", "reason", box=None,
+                  header_style="bold")  # fmt: skip
+    for one in found:
+        table.add_row(one.endpoint_id, one.url, one.state, str(one.consecutive_failures), _when(one.failing_since),
+                      _when(one.last_success_at), one.reason or "")  # fmt: skip
+    return table
+
+
+def _attempts(found: DeliveryDetails) -> Table:
+    table = Table("attempt", "started", "ms", "status", "error", "answer", box=None, header_style="bold")
+    for one in found.attempts:
+        table.add_row(str(one.number), views.moment(one.started_at), str(one.duration_ms or ""), str(one.status or ""),
+                      (one.error or "")[:80], (one.answer or "")[:80])  # fmt: skip
+    return table
+
+
+def _fields(delivery: DeliveryView) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for name, value in delivery.model_dump(exclude_none=True).items():
+        table.add_row(name, views.moment(value) if isinstance(value, datetime) else Pretty(value))
+    return table
+
+
+def _when(value: datetime | None) -> str:
+    return views.moment(value) if value else ""

@@ -1,0 +1,47 @@
+"""The limits of queues as operators set and see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from app.schemas.task import Answer
+
+LONGEST_PERIOD = 86_400
+"""Seconds."""
+
+
+class QueueLimits(BaseModel):
+    """What a queue may do; all of it is replaced, and what is left out is no limit."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"rate": 10, "per_seconds": 60}]}
+    )
+
+    rate: int | None = Field(
+        None, strict=True, ge=1, le=1_000_000, description="At most so many starts within per_seconds, spread evenly"
+    )
+    per_seconds: float = Field(1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of rate, in seconds")
+    max_in_flight: int | None = Field(
+        None, strict=True, ge=1, le=100_000, description="At most so many tasks with workers at a time, of all workers"
+    )
+    paused: StrictBool = Field(False, description="Start nothing until it is resumed; what runs goes on")
+
+
+class QueueLimitsAnswer(Answer):
+    """What a queue may do."""
+
+    queue: str
+    rate: int | None
+    per_seconds: float
+    max_in_flight: int | None
+    paused: bool
+    updated_at: datetime | None = Field(description="When an operator last said so; never: null")
+    in_force: bool | None = Field(description="Whether the broker has it; null while the broker cannot be asked")
+
+
+class QueueLimitsList(Answer):
+    """All queues."""
+
+    queues: list[QueueLimitsAnswer]

@@ -1,0 +1,169 @@
+"""Writes down what was decided: rows and submissions, in the transaction in which the run is locked.
+
+Each function here is called with the run's row locked, so that of two steps that end at the same moment the second one
+sees what the first one did: no join is missed, and nothing is started twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from app.core import catalog
+from app.core.logging import logger
+from app.db.models import WorkflowRun, WorkflowStepRun
+from app.db.repositories import workflows as repository
+from app.schemas.workflow import StepDefinition, StepKind, WorkflowDefinition
+from app.schemas.workflow_run import RunState, StepState, WorkflowStepRef
+from app.services.outbox import Unit
+from app.services.submission import Wish
+from app.services.workflows.deciding import AS_STATE, Change, Decision, Event, Mark, decide
+from app.services.workflows.errors import OutputTooLarge
+from app.services.workflows.handlers import StepResult
+from app.services.workflows.plan import Plan
+
+log = logger(__name__)
+
+OUTPUT_LIMIT: Final = 250_000
+"""Characters of JSON that one step may give back."""
+ERROR_LIMIT: Final = 4_000
+REASON: Final = "Found"
+"""The `error_type` of a step that failed by value."""
+
+
+def plan_of(run: WorkflowRun) -> Plan:
+    """The plan of a run, from the definition that it was accepted with."""
+    return _plan(json.dumps(run.definition, sort_keys=True))
+
+
+@lru_cache(maxsize=64)
+def _plan(definition: str) -> Plan:
+    return Plan(WorkflowDefinition.model_validate_json(definition))
+
+
+def latest_of(rows: Sequence[WorkflowStepRun]) -> dict[str, WorkflowStepRun]:
+    """Step → its latest visit."""
+    return {row.step: row for row in sorted(rows, key=lambda row: row.visit)}
+
+
+def begin_run(unit: Unit, run: WorkflowRun, plan: Plan, *, now: datetime) -> None:
+    """Start the first steps."""
+    _write(unit, run, plan, {}, Event(Change.STARTED), decide(plan, {}, Event(Change.STARTED)), now=now)
+
+
+def settle(
+    unit: Unit, run: WorkflowRun, row: WorkflowStepRun, result: StepResult, *, now: datetime,
+    started_at: datetime | None = None, error_type: str = REASON,
+) -> bool:  # fmt: skip
+    """Keep what came of a visit, and start what follows; False when it was settled before, and nothing changed.
+
+    In a run that was cancelled what a step did all the same is kept, and nothing follows.
+    """
+    plan, event = plan_of(run), Event(Change.SETTLED, row.step, row.visit, result.outcome)
+    if run.state == RunState.CANCELLED:
+        if row.state != StepState.CANCELLED:
+            return False
+        _close(unit.session, row, result, now=now, started_at=started_at, error_type=error_type)
+        return True
+    rows = repository.steps(unit.session, run.id)
+    decision = _decided(plan, rows, event)
+    if decision.heard:
+        _close(unit.session, row, result, now=now, started_at=started_at, error_type=error_type)
+        _write(unit, run, plan, latest_of(rows), event, decision, now=now)
+    return decision.heard
+
+
+def revive(unit: Unit, run: WorkflowRun, row: WorkflowStepRun, *, now: datetime) -> bool:
+    """Go on with a visit that had failed or was cancelled; False when it is none that the run waits for."""
+    plan, event = plan_of(run), Event(Change.REVIVED, row.step, row.visit)
+    rows = repository.steps(unit.session, run.id)
+    decision = _decided(plan, rows, event)
+    if decision.heard:
+        row.state, row.error, row.error_type, row.output, row.finished_at = StepState.OPEN, None, None, None, None
+        row.due_at = _due(plan.steps[row.step], now) if row.due_at else None
+        run.state, run.error, run.output, run.finished_at = RunState.RUNNING, None, None, None
+        _write(unit, run, plan, latest_of(rows), event, decision, now=now)
+    return decision.heard
+
+
+def check_output(step: str, result: StepResult) -> None:
+    """Raise OutputTooLarge, or TypeError and ValueError for what is not JSON."""
+    size = len(json.dumps(result.output, allow_nan=False))
+    if size > OUTPUT_LIMIT:
+        raise OutputTooLarge(step, size, OUTPUT_LIMIT)
+
+
+def _decided(plan: Plan, rows: Sequence[WorkflowStepRun], event: Event) -> Decision:
+    marks = {name: Mark(row.visit, StepState(row.state), row.superseded_by is not None)
+             for name, row in latest_of(rows).items()}  # fmt: skip
+    jumps = sum(row.step == row.superseded_by == event.step for row in rows)
+    return decide(plan, marks, event, jumps=jumps)
+
+
+def _write(
+    unit: Unit, run: WorkflowRun, plan: Plan, latest: Mapping[str, WorkflowStepRun], event: Event, decision: Decision,
+    *, now: datetime,
+) -> None:  # fmt: skip
+    loop = plan.aside_of.get(event.step)
+    for name in decision.supersede:
+        latest[name].superseded_by = loop.origin if loop else event.step
+    for name in decision.restore:
+        latest[name].superseded_by = None
+    for name, visit in decision.skip:
+        unit.session.add(WorkflowStepRun(run_id=run.id, step=name, visit=visit, state=StepState.SKIPPED,
+                                         retries_seen=0, created_at=now, finished_at=now))  # fmt: skip
+    for name, visit in decision.start:
+        _start(unit, run, plan.steps[name], visit, now=now)
+    if decision.outcome is not None:
+        unit.session.flush()
+        _finish(unit.session, run, plan, decision, now=now)
+
+
+def _start(unit: Unit, run: WorkflowRun, step: StepDefinition, visit: int, *, now: datetime) -> None:
+    ref = WorkflowStepRef(run_id=run.id, step=step.name, visit=visit)
+    due = _due(step, now)
+    unit.session.add(WorkflowStepRun(run_id=run.id, step=step.name, visit=visit, state=StepState.OPEN,
+                                     task_id=ref.task_id, retries_seen=0, created_at=now, due_at=due))  # fmt: skip
+    kept = step.kind is StepKind.SIGNAL and repository.next_signal(unit.session, run.id, step.signal_name)
+    delay = 0 if due is None or kept else (due - now).total_seconds()
+    limit = step.timeout if step.kind is StepKind.TASK else None
+    wish = Wish(id=ref.task_id, queue=step.queue, delay=delay, max_retries=step.max_retries, time_limit=limit)
+    unit.submit(catalog.WORKFLOW_STEP, ref, wish=wish)
+
+
+def _due(step: StepDefinition, now: datetime) -> datetime | None:
+    seconds = {StepKind.WAIT: step.seconds, StepKind.SIGNAL: step.timeout}.get(step.kind)
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
+def _close(
+    session: Session, row: WorkflowStepRun, result: StepResult, *, now: datetime, started_at: datetime | None,
+    error_type: str,
+) -> None:  # fmt: skip
+    row.state, row.output, row.finished_at = AS_STATE[result.outcome], result.output, now
+    row.started_at = started_at or row.started_at
+    row.retries_seen = repository.times_sent_by_hand(session, row.task_id) if row.task_id else 0
+    if row.state == StepState.FAILED:
+        row.error_type, row.error = error_type, (result.reason or "no reason was given")[:ERROR_LIMIT]
+
+
+def _finish(session: Session, run: WorkflowRun, plan: Plan, decision: Decision, *, now: datetime) -> None:
+    rows = latest_of(repository.steps(session, run.id))
+    last = [name for name in plan.order if not plan.successors[name]]
+    run.output = {name: rows[name].output for name in last if rows[name].state == StepState.OK}
+    run.state, run.finished_at = str(decision.outcome), now
+    run.error = "; ".join(f"{name}: {rows[name].error}" for name in decision.failed)[:ERROR_LIMIT] or None
+    figures = {"duration_ms": round((now - run.accepted_at).total_seconds() * 1000),
+               "completed": int(decision.outcome is RunState.COMPLETED)}  # fmt: skip
+    repository.set_metrics(session, run.id, figures, at=now)
+    log.info("workflow ended", workflow=run.id, type=run.type, state=run.state, error=run.error)
+
+
+def told(row: WorkflowStepRun) -> dict[str, Any]:
+    """What the task of a visit gives back."""
+    return {"workflow_id": row.run_id, "step": row.step, "visit": row.visit, "state": row.state, "error": row.error}

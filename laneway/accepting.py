@@ -1,0 +1,100 @@
+"""How a process of the pool says that it has begun a task, without waking the worker for that.
+
+Celery's pool processes send that message through the pipe of their results: the worker wakes, takes note, and waits
+again, for each task once more than for its result. Here it lies in a pipe of its own that the worker reads before
+the result, when the process is over, before it lets go of what was not begun, and `LATEST` after it wrote the job;
+from then on it watches the pipe until the message is there. So time limits, `task-started` and `revoke(terminate=True)`
+may be so much behind, but nothing is taken for not begun that was.
+
+Tasks that ack early tell at once, as ever: their message ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+LATEST = 0.005
+"""Seconds."""
+_SAID = struct.Struct("=qd")
+_CHUNK = _SAID.size * 256
+
+
+class Beginnings:
+    """The pipe of one process: job number and time (monotonic seconds) of each task that it begins."""
+
+    def __init__(self) -> None:
+        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, _close, self.descriptor, self._write).atexit = False
+
+    def say(self, job: int, at: float) -> bool:
+        """In the process: a task is begun. False if nobody reads here."""
+        try:
+            os.write(self._write, _SAID.pack(job, at))
+        except OSError:
+            return False
+        return True
+
+    def heard(self) -> Iterator[tuple[int, float]]:
+        """In the worker: what was said since the last time."""
+        try:
+            return _SAID.iter_unpack(os.read(self.descriptor, _CHUNK))
+        except BlockingIOError:
+            return iter(())
+
+
+class Listener:
+    """In the worker: hears the processes that were given a job and have not yet begun it."""
+
+    def __init__(self, hub: Any, begun: Callable[[int, float, int], None]) -> None:
+        """`begun`: told of each task, its time and its process id."""
+        self._hub, self._begun = hub, begun
+        self._waiting: dict[int, Any] = {}
+        self._armed = False
+
+    def expect(self, proc: Any) -> None:
+        """This process was given a job."""
+        pipe: Beginnings = proc.outq.beginnings
+        self._waiting[pipe.descriptor] = proc
+        if not self._armed:
+            self._armed = True
+            self._hub.call_later(LATEST, self._late)
+
+    def hear(self, proc: Any) -> None:
+        """Take in what this process has said."""
+        pipe: Beginnings = proc.outq.beginnings
+        for job, at in pipe.heard():
+            self._waiting.pop(pipe.descriptor, None)
+            if pipe.descriptor in self._hub.readers:
+                self._hub.remove_reader(pipe.descriptor)
+            self._begun(job, at, proc.pid)
+
+    def hear_all(self) -> None:
+        """Take in what all of them have said."""
+        for proc in list(self._waiting.values()):
+            self.hear(proc)
+
+    def forget(self, proc: Any) -> None:
+        """This process is over."""
+        descriptor: int = proc.outq.beginnings.descriptor
+        if self._waiting.get(descriptor) is proc:
+            del self._waiting[descriptor]
+        if descriptor in self._hub.readers:
+            self._hub.remove_reader(descriptor)
+
+    def _late(self) -> None:
+        self._armed = False
+        self.hear_all()
+        for descriptor, proc in self._waiting.items():
+            if descriptor not in self._hub.readers:
+                self._hub.add_reader(descriptor, self.hear, proc)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)

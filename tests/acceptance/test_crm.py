@@ -1,0 +1,161 @@
+"""API, worker, a REST CRM and a mail server as they are run by hand: in the end the CRM knows the newest, in order."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+from sqlalchemy import select
+
+from app.db.models import TaskAttempt
+from app.db.repositories.search import Filter
+from app.schemas.lead import LeadRequest
+from app.schemas.task import FINISHED
+from tests.fixtures.crm_server import CrmServer
+from tests.fixtures.http_peer import Asked, Says
+from tests.fixtures.mail_server import MailServer
+from tests.fixtures.site import Node, Site, running_site
+from tests.fixtures.waiting import wait_until
+
+LEADS, CHANGES = 5, 30
+
+
+@pytest.fixture
+def crm() -> Iterator[CrmServer]:
+    with CrmServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_site(tmp_path_factory: pytest.TempPathFactory, crm: CrmServer, mail: MailServer) -> Iterator[Site]:
+    told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mail.port), "MAIL_FROM": "crm@example.com",
+            "CRM_NOTIFY_TO": "sales@example.com"}  # fmt: skip
+    with running_site(tmp_path_factory.mktemp("crm"), TASK_MAX_RETRIES="8", **crm.environment, **told) as site:
+        yield site
+
+
+def hired(site: Site, *options: str, queue: str = "crm", name: str = "worker-1") -> Node:
+    """A worker as it is started by hand, ready."""
+    node = site.start(name, "laneway", "worker", "--queue", queue, "--name", name, *options)
+    site.until_reported(node)
+    return node
+
+
+def create(site: Site) -> None:
+    for number in range(LEADS):
+        site.post("/api/leads", {"lead_id": f"lead-{number}", "name": f"Lead {number}", "status": "v1"})
+
+
+def change(site: Site) -> list[str]:
+    """Thirty changes of five leads in quick succession; the tasks."""
+    return [
+        site.http.put(f"/api/leads/lead-{n % LEADS}", json={"name": f"Lead {n % LEADS}", "status": f"v{n // LEADS + 2}"})
+        .raise_for_status().json()["task_id"]
+        for n in range(CHANGES)
+    ]  # fmt: skip
+
+
+def until_all_is_told(site: Site, crm: CrmServer) -> None:
+    def told() -> bool:
+        leads = site.get("/api/leads")["leads"]
+        return len(leads) == LEADS and all(lead["crm"]["state"] == "synced" for lead in leads)
+
+    wait_until(told, seconds=60)
+    for number in range(LEADS):
+        (record,) = crm.of(f"lead-{number}")
+        newest = CHANGES // LEADS + 1
+        assert (record["status"], record["version"]) == (f"v{newest}", newest)
+
+
+def assert_nothing_old_after_something_new(crm: CrmServer) -> None:
+    for number in range(LEADS):
+        versions = crm.versions(f"lead-{number}")
+        assert versions == sorted(versions), versions
+
+
+def over(site: Site) -> bool:
+    site.services.history.catch_up_quietly()
+    return all(task.status in FINISHED for task in site.services.tasks.search(Filter(queue="crm"), limit=500)[0])
+
+
+@pytest.mark.timeout(180)
+def test_thirty_changes_of_five_leads_end_with_the_newest_in_the_crm_and_the_worker_says_what_it_did(
+    own_site: Site, crm: CrmServer, mail: MailServer
+) -> None:
+    own_site.api()
+    crm.peer.will(*[Says(503, {"Retry-After": "1"})] * 4)
+    worker = hired(own_site, "-c", "2")
+    create(own_site)
+    change(own_site)
+    until_all_is_told(own_site, crm)
+    wait_until(lambda: over(own_site), seconds=60)
+
+    assert_nothing_old_after_something_new(crm)
+    assert len(mail.arrived) == LEADS + CHANGES
+    assert len({arrived.message["Message-ID"] for arrived in mail.arrived}) == LEADS + CHANGES
+    assert worker.stop() == 0
+    said = worker.said()
+    assert re.search(r"^worker-1@\S+ worked for [0-9.]+ s$", said, re.MULTILINE), said
+    assert "processed 74: completed 70, failed 0, retried 4" in said, said
+    assert re.search(r"^time mean [0-9.]+ s, p95 [0-9.]+ s$", said, re.MULTILINE)
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_is_killed_leaves_the_crm_with_the_newest_and_nothing_old_after_it(
+    own_site: Site, crm: CrmServer
+) -> None:
+    own_site.api()
+    worker = hired(own_site, "-c", "2")
+    create(own_site)
+    wait_until(lambda: len(crm.records) == LEADS, seconds=30)
+
+    def kills(asked: Asked) -> Says:
+        worker.kill()  # its request has arrived; it will not hear the answer
+        return crm._answer(asked)  # pyright: ignore[reportPrivateUsage]
+
+    crm.peer.will(kills)
+    change(own_site)
+    wait_until(lambda: worker.ended, seconds=30)
+    second = hired(own_site, "-c", "2", name="worker-2")
+    until_all_is_told(own_site, crm)
+    wait_until(lambda: over(own_site), seconds=60)
+
+    assert_nothing_old_after_something_new(crm)
+    assert len(crm.records) == LEADS
+    second.signal(signal.SIGINT)
+    assert second.process.wait(30) == 0
+    assert "processed" in second.said()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
+def test_the_figures_of_a_worker_are_right_with_every_pool(own_site: Site, crm: CrmServer, pool: str) -> None:
+    crm.peer.will(Says(503), Says(422))
+    worker = hired(own_site, "-P", pool, "-c", "2", "--json")
+    for number in range(4):
+        own_site.services.leads.create(LeadRequest(lead_id=f"lead-{number}", name="Ada"))
+    wait_until(lambda: over(own_site), seconds=60)
+    worker.stop()
+
+    figures = json.loads(next(line for line in worker.said().splitlines() if line.startswith("{")))
+    outcomes = Counter(attempt.outcome for attempt in attempts(own_site))
+    assert figures["worker"] == f"worker-1@{socket.gethostname()}"
+    assert (figures["retried"], figures["failed"], figures["completed"]) == (1, 1, 8)  # 3 updates, 4 e-mails, 1 ending
+    assert figures["processed"] == outcomes.total() == 10
+    assert 0 < figures["mean_seconds"] <= figures["p95_seconds"] < figures["seconds"]
+
+
+def attempts(site: Site) -> Sequence[TaskAttempt]:
+    with site.services.database.reading() as session:
+        return session.scalars(select(TaskAttempt)).all()

@@ -1,0 +1,135 @@
+"""Workflows through real processes: a killed worker, a broker that is away, a step that runs too long, a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import fmean, quantiles
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from app.schemas.workflow_run import RunState, WorkflowView
+from app.services.workflows.definitions import checked, parsed
+from app.services.workflows.runs import Launch
+from tests.acceptance.conftest import Report
+from tests.fixtures import handlers_for_tests as _handlers
+from tests.fixtures.site import Site
+from tests.fixtures.waiting import wait_until
+
+assert _handlers  # importing them makes them known here, too
+CHAT: dict[str, Any] = {
+    "agent_id": "agent-7", "mode": "execute",
+    "context": {"workflow_type": "savings_assessment",
+                "calculator_inputs": {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25,
+                                      "automation_percent": 80}},
+}  # fmt: skip
+CROWD = 100
+
+
+def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
+    """Start a workflow of the test's own."""
+    full = [{"handler": "noting", **step} for step in steps]
+    plan = checked(parsed("tried", {"name": "tried", "steps": full}))
+    return site.services.workflows.start_plan(plan, given, launch=Launch(id=id)).workflow_id
+
+
+def until_over(site: Site, id: str, *, seconds: float = 40) -> WorkflowView:
+    """Wait until a workflow is over."""
+    wait_until(lambda: site.services.workflow_views.view(id).finished_at, seconds=seconds)
+    return site.services.workflow_views.view(id)
+
+
+def states(site: Site, id: str) -> dict[str, str]:
+    """Step → state of its newest visit."""
+    return {step.step: step.state for step in site.services.workflow_views.view(id).steps}
+
+
+def effects(site: Site, id: str) -> list[str]:
+    """The steps whose effect was written down, in that order."""
+    return [task.split(":")[1] for event, task, *_ in site.events() if event == "effect" and task.startswith(f"{id}:")]
+
+
+def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_is_there_once(site: Site) -> None:
+    killed = site.worker("killed", queues="workflows", concurrency=2)
+    gate = site.gate()
+    id = start(site, "kill", {"name": "first"}, {"name": "left", "after": ["first"]},
+               {"name": "right", "after": ["first"], "with": {"gate": "gate"}},
+               {"name": "joined", "after": ["left", "right"]}, gate=str(gate))  # fmt: skip
+    wait_until(lambda: states(site, id)["left"] == "ok", seconds=20)
+    site.until_event("began", f"{id}:right:1")
+
+    killed.kill()
+    gate.open()
+    site.worker("heir", queues="workflows", concurrency=2)
+
+    run = until_over(site, id)
+    assert run.state is RunState.COMPLETED
+    assert sorted(effects(site, id)[:3]) == ["first", "left", "right"] and effects(site, id)[3:] == ["joined"]
+    assert run.output == {"joined": {"step": "joined", "before": ["first", "left", "right"]}}
+    assert len([event for event in site.events(f"{id}:right:1") if event[0] == "began"]) == 2
+
+
+def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_back(site: Site) -> None:
+    site.worker("patient", queues="workflows", concurrency=1)
+    site.api()
+    site.valkey.kill()
+
+    accepted = site.post("/api/chat", CHAT)
+    assert accepted["status"] == "accepted"
+    assert site.get(f"/api/workflows/{accepted['workflow_id']}")["steps"][0]["state"] == "accepted"
+    site.valkey.start()
+
+    run = until_over(site, accepted["workflow_id"])
+    assert run.state is RunState.COMPLETED and run.estimated_savings is not None
+    assert run.estimated_savings.model_dump(mode="json") == {"weekly": 33.33, "monthly": 144.44, "yearly": 1733.33}
+    assert [(step.step, step.attempts) for step in run.steps] == [
+        ("validate", 1), ("calculate", 1), ("record_metrics", 1), ("summary", 1),
+    ]  # fmt: skip
+
+
+def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as_it_says_and_fails(site: Site) -> None:
+    site.worker("strict", queues="workflows", concurrency=1)
+
+    id = start(site, "late", {"name": "slow", "timeout": 1, "max_retries": 1, "with": {"gate": "never"}},
+               {"name": "after", "after": ["slow"]},
+               {"name": "rescue", "after": ["slow"], "when": {"slow": "failed"}}, never=str(site.gate()))  # fmt: skip
+
+    run = until_over(site, id)
+    slow = next(step for step in run.steps if step.step == "slow")
+    assert (slow.state, slow.error_type, slow.attempts) == ("failed", "TimeLimitExceeded", 2)
+    assert slow.error == "The task ran longer than its limit of 1 s."
+    assert states(site, id) == {"slow": "failed", "after": "skipped", "rescue": "ok"}
+    assert run.state is RunState.COMPLETED, "the failure was handled"
+
+
+def test_a_crowd_of_chat_requests_is_accepted_quickly_and_all_of_it_completes(site: Site, figure: Report) -> None:
+    site.worker("busy", queues="workflows", concurrency=1)
+    site.api()
+
+    began = monotonic()
+    answers = asyncio.run(_crowd(site))
+    took = monotonic() - began
+
+    times = sorted(seconds for _, seconds in answers)
+    figure(f"{CROWD} concurrent POST /api/chat",
+           f"{took:.2f} s in all, mean {1000 * took / CROWD:.1f} ms a request; each waited "
+           f"{1000 * fmean(times):.0f} ms in the mean, p95 {1000 * quantiles(times, n=20)[-1]:.0f} ms")  # fmt: skip
+    assert {answer.status_code for answer, _ in answers} == {202}
+    assert took < 8
+    began = monotonic()
+    for answer, _ in answers:
+        assert until_over(site, answer.json()["workflow_id"], seconds=60).state is RunState.COMPLETED
+    figure(f"{CROWD} workflows of 4 steps by one process", f"{monotonic() - began:.1f} s")
+
+
+async def _crowd(site: Site) -> list[tuple[httpx.Response, float]]:
+    limits = httpx.Limits(max_connections=CROWD)
+    async with httpx.AsyncClient(base_url=str(site.http.base_url), timeout=30, limits=limits, trust_env=False) as http:
+
+        async def ask() -> tuple[httpx.Response, float]:
+            began = monotonic()
+            answer = await http.post("/api/chat", json=CHAT)
+            return answer, monotonic() - began
+
+        return await asyncio.gather(*(ask() for _ in range(CROWD)))

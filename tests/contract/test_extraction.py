@@ -1,0 +1,253 @@
+"""Every kind of file is read to the same kind of text, and every hostile one ends by name, in bounded time and memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+
+from app.core.errors import PlatformError
+from app.services.extraction import errors
+from app.services.extraction.kinds import Kind, claimed
+from app.services.extraction.reading import Limits
+from app.services.extraction.runner import Extracted, ExtractionLost, ExtractionStalled, extract
+from tests.fixtures import files
+from tests.fixtures.waiting import wait_until
+
+MB = 1024 * 1024
+LIMITS = Limits(file_bytes=200 * MB, text_bytes=10 * MB, pages=500, seconds=30, memory_bytes=768 * MB)
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
+
+
+def read(
+    name: str,
+    content: bytes,
+    *,
+    content_type: str | None = None,
+    limits: Limits = LIMITS,
+    told: list[str] | None = None,
+) -> Extracted:
+    """Read a file in a process of its own, as the worker does."""
+
+    def tell(_percent: float, message: str) -> None:
+        if told is not None:
+            told.append(message)
+
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        return extract(file, name=name, said=claimed(content_type, name), limits=limits,
+                       folder=Path(tempfile.gettempdir()), tell=tell)  # fmt: skip
+
+
+def test_a_pdf_is_read_page_by_page_with_its_own_title() -> None:
+    told: list[str] = []
+    found = read("a.pdf", files.pdf("Two years.", "And (really) more.", title="Warranty"), told=told)
+
+    assert (found.kind, found.title, found.pages) == (Kind.PDF, "Warranty", 2)
+    assert found.passages == ["Two years.\n\nAnd (really) more."]
+    assert told[0] == "detecting the type"
+
+
+def test_a_word_document_becomes_markdown() -> None:
+    found = read("a.docx", files.word([("Title", "Terms"), ("Heading 2", "Delivery"), "We  send\tit.", ("List Bullet", "bike"),
+                                       ("List Number", "bell")], rows=[["Size", "Price"], ["L", "5"]]))  # fmt: skip
+
+    assert (found.kind, found.title, found.pages) == (Kind.DOCX, "Terms", None)
+    assert (
+        "\n\n".join(found.passages)
+        == "# Terms\n\n## Delivery\n\nWe  send\tit.\n\n- bike\n\n- bell\n\nSize | Price\n\nL | 5"
+    )
+
+
+def test_a_page_becomes_markdown_without_scripts_and_navigation() -> None:
+    page = ("<!doctype html><html><head><title>Our  <!-- x --> terms &amp; rest</title><style>p{}</style></head><body><nav>Menu</nav>"
+            "<h1>Delivery</h1><p>By <b>bike</b>.<script>steal()</script><table><tr><td>L<td>5</table></body></html>")  # fmt: skip
+    found = read("a.html", page.encode())
+
+    assert found.kind is Kind.HTML
+    assert found.title.startswith("Our")
+    text = "\n".join(found.passages)
+    assert "# Delivery" in text
+    assert "By **bike**." in text
+    assert "| L | 5 |" in text
+    assert "steal" not in text
+    assert "Menu" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xef\xbb\xbfGr\xc3\xb6\xc3\x9fe", "Größe"),
+        ("Größe 🚲".encode("utf-16"), "Größe 🚲"),
+        ("Größe 🚲".encode("utf-32"), "Größe 🚲"),
+        (b"a\r\nb\rc", "a\nb\nc"),
+        (b"MZ is a prefix, and %PDF- too", "MZ is a prefix, and %PDF- too"),
+    ],
+)
+def test_plain_text_is_decoded_by_its_mark_or_as_utf8(content: bytes, expected: str) -> None:
+    assert read("a.txt", content).passages == [expected]
+
+
+@pytest.mark.parametrize(
+    "declared", ['<meta charset="iso-8859-1">', '<meta http-equiv=a content="text/html; charset=cp1252">']
+)
+def test_a_page_is_decoded_as_it_declares(declared: str) -> None:
+    assert read("a.html", f"{declared}<p>Größe „5“".encode("cp1252")).passages == ["Größe „5“"]
+
+
+def test_the_content_decides_where_nobody_says_what_it_is() -> None:
+    content_type = "application/octet-stream"
+
+    assert read("thing", files.pdf("Hello"), content_type=content_type).kind is Kind.PDF
+    assert read("thing", files.word(["Hello"]), content_type=content_type).kind is Kind.DOCX
+    assert read("thing", b" <!DOCTYPE html><p>Hello").kind is Kind.HTML
+    assert read("thing", b"Hello").kind is Kind.PLAIN
+    assert read("thing.md", b"# Hello", content_type="").title == "Hello"
+
+
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_a_pdf_that_anybody_may_open_is_read_and_one_with_a_password_is_not(algorithm: str) -> None:
+    assert read("open.pdf", files.locked_pdf("", "Hello", algorithm=algorithm)).passages == ["Hello"]
+    with pytest.raises(errors.DocumentEncrypted):
+        read("locked.pdf", files.locked_pdf("secret", "Hello", algorithm=algorithm))
+
+
+def test_what_a_font_makes_of_a_letter_is_left_out() -> None:
+    broken = files.word_with("<w:p><w:r><w:t>a&#xFFFE;b&#x9F;c</w:t></w:r></w:p>".replace("&#xFFFE;", ""))
+
+    assert read("a.docx", broken).passages == ["abc"]
+
+
+HOSTILE = [
+    ("empty.pdf", b"", errors.DocumentEmpty),
+    ("blank.md", b" \n\t\n", errors.DocumentEmpty),
+    ("scanned.pdf", files.pdf("", ""), errors.DocumentWithoutText),
+    ("no-pages.pdf", files.pdf(), errors.DocumentWithoutText),
+    ("blank.docx", files.word([""]), errors.DocumentWithoutText),
+    ("nul.txt", b"a\0b", errors.NotText),
+    ("surrogate.txt", b"a\xed\xa0\x80b", errors.NotText),
+    ("latin.txt", "Größe".encode("latin-1"), errors.NotText),
+    ("declared.html", b"<meta charset=nonsense><p>x", errors.NotText),
+    ("binary.txt", bytes(range(1, 9)) * 100, errors.NotText),
+    ("random.md", os.urandom(5000) + b"\0", errors.NotText),
+    ("picture.png.pdf", b"\x89PNG\r\n\x1a\n" + bytes(100), errors.UnsupportedDocument),
+    ("sheet.docx", files.archive(**{"xl/workbook.xml": b"<x/>"}), errors.UnsupportedDocument),
+    ("letter.rtf", b"{\\rtf1 Hello}", errors.UnsupportedDocument),
+    ("old.doc", OLE, errors.UnsupportedDocument),
+    ("text.pdf", b"Hello", errors.DocumentTypeMismatch),
+    ("word.pdf", files.word(["x"]), errors.DocumentTypeMismatch),
+    ("pdf.txt", files.pdf("x"), errors.DocumentTypeMismatch),
+    ("locked.docx", OLE + "EncryptedPackage".encode("utf-16-le"), errors.DocumentEncrypted),
+    ("junk.pdf", os.urandom(500) + b"\0\xff", errors.DocumentCorrupt),
+    ("cut.pdf", files.pdf("Hello")[:200], errors.DocumentCorrupt),
+    ("cut.docx", files.word(["Hello"])[:2000], errors.DocumentCorrupt),
+    ("broken.docx", files.word_with("<w:p>"), errors.DocumentCorrupt),
+    ("cyclic.pdf", files.cyclic_pdf(), errors.DocumentCorrupt),
+    ("nested.pdf", files.nested_pdf(100_000), errors.DocumentCorrupt),
+    ("nested.docx", files.word_with("<w:p>" * 50_000 + "</w:p>" * 50_000), errors.DocumentCorrupt),
+    ("entities.docx", files.entity_bomb(), errors.DocumentCorrupt),
+    ("nested.html", b"<div>" * 200_000 + b"x", errors.DocumentTooComplex),
+    ("many.pdf", files.many_pages(100_000), errors.TooManyPages),
+    ("large.txt", b"word " * (2 * MB + 1), errors.TextTooLarge),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), HOSTILE, ids=[name for name, _, _ in HOSTILE])
+def test_a_file_that_cannot_be_read_ends_by_name(name: str, content: bytes, kind: type[errors.DocumentError]) -> None:
+    with pytest.raises(kind) as raised:
+        read(name, content)
+
+    assert type(raised.value) is kind
+    assert not raised.value.retryable
+    assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("unpacks.docx", files.word_with("", parts={"word/big.xml": bytes(401 * MB)})),
+        ("spans.docx", files.word_with('<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc></w:tr></w:tbl>')),
+        ("memory.html", b"<p>hello world\n" * (19 * MB // 15)),
+    ],
+    ids=["unpacks.docx", "spans.docx", "memory.html"],
+)  # fmt: skip
+def test_a_bomb_is_stopped_at_the_limit_of_memory(name: str, content: bytes) -> None:
+    began = monotonic()
+    with pytest.raises((errors.DocumentTooComplex, errors.TextTooLarge)):
+        read(name, content, limits=replace(LIMITS, memory_bytes=512 * MB))
+
+    assert monotonic() - began < 60
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    assert peak < 800, f"{peak:.0f} MB"
+
+
+def test_a_page_that_unpacks_to_half_a_gigabyte_stays_within_the_memory() -> None:
+    with pytest.raises(errors.DocumentError):
+        read("bomb.pdf", files.pdf_bomb(500 * MB))
+
+
+def test_too_much_text_ends_the_reading_of_the_pages() -> None:
+    with pytest.raises(errors.TextTooLarge):
+        read("a.pdf", files.pdf(*["many words " * 20] * 60), limits=replace(LIMITS, text_bytes=10_000))
+
+
+def test_reading_that_takes_too_much_time_is_ended() -> None:
+    slow = files.pdf(*["some words " * 200] * 400)
+
+    with pytest.raises(errors.DocumentTooComplex, match="time"):
+        read("slow.pdf", slow, limits=replace(LIMITS, seconds=1))
+
+
+def test_what_the_progress_raises_ends_the_process() -> None:
+    def stop(_percent: float, _message: str) -> None:
+        raise KeyboardInterrupt
+
+    with tempfile.TemporaryFile() as file:
+        file.write(files.pdf("Hello"))
+        with pytest.raises(KeyboardInterrupt):
+            extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=stop)
+
+    assert psutil.Process().children() == [] or not _readers()
+
+
+def _readers() -> list[psutil.Process]:
+    """The processes that read documents for us now."""
+    return [child for child in psutil.Process().children() if "app.services.extraction" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize(("signal", "kind"), [("kill", ExtractionLost), ("suspend", ExtractionStalled)])
+def test_a_process_that_is_ended_or_stopped_from_outside_is_tried_again(signal: str, kind: type[PlatformError]) -> None:
+    def strike(_percent: float, message: str) -> None:
+        if message == "detecting the type":
+            (reader,) = wait_until(_readers, seconds=5)
+            getattr(reader, signal)()
+
+    with tempfile.TemporaryFile() as file:
+        file.write(files.pdf(*["some words " * 100] * 300))
+        with pytest.raises(kind) as raised:
+            extract(file, name="a.pdf", said=None, limits=replace(LIMITS, seconds=2), folder=Path(tempfile.gettempdir()),
+                    tell=strike)  # fmt: skip
+
+    assert raised.value.retryable
+    assert not _readers()
+
+
+def test_the_process_gets_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_SECRET_ACCESS_KEY", "hidden")
+    seen: list[dict[str, str]] = []
+
+    def look(_percent: float, _message: str) -> None:
+        seen.extend(reader.environ() for reader in _readers())
+
+    with tempfile.TemporaryFile() as file:
+        file.write(files.pdf("Hello"))
+        extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=look)
+
+    assert seen
+    assert "hidden" not in str(seen)
