@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history chaos lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history chaos load lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-history: install-dev ## Measure what the history costs per task (options: 
 
 chaos: install-dev ## Kill workers and server under load, and count what was lost or done twice (options: CHAOS="--help")
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
+
+load: install-dev ## Many users on the whole platform, and an account of all they sent (options: LOAD="--help")
+	@$(BIN)/python -m benchmarks.load $(LOAD)
 
 lock: install-dev ## Compile requirements/ anew from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt

@@ -67,12 +67,14 @@ def demo() -> None:
 
 
 @cli.command()
-def ingest(paths: Annotated[list[Path], typer.Argument(help="Markdown or text files, or folders of them.")]) -> None:
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="PDF, Word, HTML, Markdown or text files, or folders of them.")],
+) -> None:
     """Add documents that replies may cite; one that is known already is replaced."""
     services, refused = make_services(), 0
     for path in views.documents_in(paths):
         try:
-            found = services.knowledge.ingest_file(path)
+            found = services.documents.ingest_file(path)
         except PermanentError as error:
             refused += 1
             typer.echo(str(error), err=True)

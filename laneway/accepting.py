@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -54,23 +55,20 @@ class Listener:
         """`begun`: told of each task, its time and its process id."""
         self._hub, self._begun = hub, begun
         self._waiting: dict[int, Any] = {}
-        self._armed = False
+        self._due = 0.0
 
     def expect(self, proc: Any) -> None:
         """This process was given a job."""
-        pipe: Beginnings = proc.outq.beginnings
-        self._waiting[pipe.descriptor] = proc
-        if not self._armed:
-            self._armed = True
+        self._waiting[_pipe(proc).descriptor] = proc
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + LATEST
             self._hub.call_later(LATEST, self._late)
 
     def hear(self, proc: Any) -> None:
         """Take in what this process has said."""
-        pipe: Beginnings = proc.outq.beginnings
-        for job, at in pipe.heard():
-            self._waiting.pop(pipe.descriptor, None)
-            if pipe.descriptor in self._hub.readers:
-                self._hub.remove_reader(pipe.descriptor)
+        for job, at in _pipe(proc).heard():
+            self.forget(proc)
             self._begun(job, at, proc.pid)
 
     def hear_all(self) -> None:
@@ -79,19 +77,23 @@ class Listener:
             self.hear(proc)
 
     def forget(self, proc: Any) -> None:
-        """This process is over."""
-        descriptor: int = proc.outq.beginnings.descriptor
+        """This process has begun its job, or is over."""
+        descriptor = _pipe(proc).descriptor
         if self._waiting.get(descriptor) is proc:
             del self._waiting[descriptor]
         if descriptor in self._hub.readers:
             self._hub.remove_reader(descriptor)
 
     def _late(self) -> None:
-        self._armed = False
+        self._due = 0.0
         self.hear_all()
         for descriptor, proc in self._waiting.items():
             if descriptor not in self._hub.readers:
                 self._hub.add_reader(descriptor, self.hear, proc)
+
+
+def _pipe(proc: Any) -> Beginnings:
+    return proc.outq.beginnings
 
 
 def _close(*descriptors: int) -> None:

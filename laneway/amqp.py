@@ -15,12 +15,15 @@ away, for Celery's own way knows how to retry.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery import signals
-from celery.app import amqp
+from celery.app import amqp, routes
+from celery.utils.nodenames import anon_nodename
 from kombu import pools, serialization
 from kombu.common import maybe_declare
 from kombu.entity import Queue, maybe_delivery_mode
@@ -54,7 +57,13 @@ class AMQP(amqp.AMQP):
             options.setdefault("argsrepr", "()")
         if not kwargs:
             options.setdefault("kwargsrepr", "{}")
+        options["origin"] = options.get("origin") or _origin()
         return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+
+    def Router(self, queues: Any = None, create_missing: Any = None) -> Any:
+        """As Celery's, with a shorter way for a task that is routed nowhere in particular."""
+        celerys = super().Router(queues, create_missing)
+        return _Router(celerys.routes, celerys.queues, celerys.create_missing, app=celerys.app)
 
     def _create_task_sender(self) -> Callable[..., Any]:
         conf = self.app.conf
@@ -81,6 +90,33 @@ def _keep_at_hand(conf: Any) -> None:
     for name in _OFTEN:
         if name not in conf.changes:
             conf[name] = conf[name]
+
+
+_origins: dict[int, str] = {}
+
+
+def _origin() -> str:
+    """The name of this process as a sender of tasks."""
+    pid = os.getpid()
+    if pid not in _origins:
+        _origins.clear()
+        _origins[pid] = anon_nodename()
+    return _origins[pid]
+
+
+class _Router(routes.Router):
+    def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
+        """Options with the queue's object; what is None among them is left out."""
+        app: Any = self.app
+        queue: Any = None
+        if not self.routes and options.get("queue") is None:
+            with suppress(KeyError):
+                queue = self.queues[app.conf.task_default_queue]
+        if queue is None:
+            return super().route(options, name, args, kwargs, task_type)
+        made = {key: value for key, value in options.items() if value is not None}
+        made["queue"] = queue
+        return made
 
 
 class _ProducerPool(pools.ProducerPool):

@@ -107,6 +107,7 @@ class ResultHandler(asynpool.ResultHandler):
         data = part + chunk if of is proc else chunk
         if self.listener:
             self.listener.hear(proc)
+            self.listener.forget(proc)  # a process that speaks here has begun what it was given
         messages, end = _messages(data)
         if end < len(data):
             self._parts[descriptor] = proc, data[end:]
@@ -176,7 +177,8 @@ class AsynPool(asynpool.AsynPool):
     def create_process_queues(self) -> Any:
         """The pipes of one process."""
         queues = super().create_process_queues()
-        queues[1].beginnings = Beginnings()
+        outq: Any = queues[1]
+        outq.beginnings = Beginnings()
         return queues
 
     def flush(self) -> None:
@@ -202,7 +204,7 @@ class AsynPool(asynpool.AsynPool):
                 if idle:
                     schedule(idle)
                     for descriptor in idle:
-                        if descriptor in busy:
+                        if descriptor in busy and descriptor in self._fileno_to_inq:
                             listener.expect(self._fileno_to_inq[descriptor])
 
         def put(job: Any) -> None:

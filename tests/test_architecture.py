@@ -32,6 +32,7 @@ LONG_FUNCTIONS = {
 SPEAKING = ("app/cli.py", "app/console/views.py", "app/dev/")
 """What talks to a person at a terminal."""
 SOURCES = sorted([*(ROOT / "app").rglob("*.py"), ROOT / "beat_schedule.py"])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 ADDRESS = re.compile(r"://|--(extra-)?index-url|--find-links|@ *file|--trusted-host")
 
 
@@ -55,6 +56,12 @@ def test_a_module_is_short(path: Path) -> None:
     lines = len(path.read_text("utf-8").splitlines())
 
     assert lines <= LONGEST_MODULE or name(path) in LONG_MODULES, f"{name(path)} has {lines} lines"
+
+
+def test_modules_of_tests_are_short() -> None:
+    lines = {name(path): len(path.read_text("utf-8").splitlines()) for path in TESTS}
+
+    assert {path: number for path, number in lines.items() if number > LONGEST_MODULE} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

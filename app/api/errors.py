@@ -43,7 +43,7 @@ MEANINGS = {
     404: "Nothing has this id",
     409: "Not possible: the id was used for something else, or the state does not allow it",
     410: "Finished too long ago: its status is no longer kept",
-    413: "The body is larger than MAX_BODY_BYTES",
+    413: "The body is larger than MAX_BODY_BYTES, or a task's payload larger than 1 MiB",
     422: "The request does not fit its type",
     429: "The queue is full; try again after Retry-After seconds. Nothing was queued",
     500: "An error of the platform; the request id finds it in the logs",

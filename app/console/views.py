@@ -27,7 +27,7 @@ COLOURS = {
     State.COMPLETED: "green", State.FAILED: "red", State.DEAD_LETTER: "bold red", State.CANCELLED: "yellow",
     State.PROCESSING: "cyan",
 }  # fmt: skip
-READABLE = (".md", ".txt")
+READABLE = (".md", ".txt", ".pdf", ".docx", ".html", ".htm")
 
 
 def queue_table(queues: dict[str, QueueFigures]) -> Table:

@@ -64,6 +64,19 @@ class InvalidPayload(PermanentError):
         return f"The payload of {self.task} is not valid: " + "; ".join(self.problems)
 
 
+class PayloadTooLarge(PermanentError):
+    """A task's payload is larger than is kept."""
+
+    status, title = 413, "Payload too large"
+
+    def __init__(self, task: str, size: int, limit: int) -> None:
+        super().__init__(task, size, limit)
+        self.task, self.size, self.limit = task, size, limit
+
+    def __str__(self) -> str:
+        return f"The payload of {self.task} has {self.size} bytes of JSON, more than {self.limit}: store it elsewhere."
+
+
 class UnknownTask(PlatformError):
     """No task has this id, or no task type has this name."""
 

@@ -39,7 +39,7 @@ QUEUES: Final[dict[str, Lane]] = {
     "maintenance": Lane.LOW,
 }
 
-ENGINE, ENGINE_RESULTS = "laneway:Transport", "laneway:ResultBackend"
+ENGINE, ENGINE_RESULTS, ENGINE_PREFORK = "laneway:Transport", "laneway:ResultBackend", "laneway.prefork:TaskPool"
 """What Celery's settings call the delivery engine."""
 
 PRIORITY_STEPS: Final = (0, 3, 6, 9)

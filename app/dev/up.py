@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from app.core.config import Settings
 from app.core.errors import ConfigError, PlatformError
-from app.dev import flower_login, lock, webhook_secrets
+from app.dev import flower_login, lock, pipeline_example, webhook_secrets
 from app.dev.checks import check_ports
 from app.dev.parts import broker, parts
 from app.dev.prepare import prepare, wait_for_broker, wait_for_database
@@ -69,6 +69,7 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The platform's stages, if nothing known stands in the way."""
     flower_login.login(settings)  # made now, so that what is shown can be found
     os.environ.update(webhook_secrets.for_development(settings))  # the parts inherit them
+    os.environ.update(pipeline_example.for_development(settings))
     server = broker(settings)
     check_ports(settings)
     if server is None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app.schemas.history import Text
-from app.schemas.job import Moment
+from app.schemas.job import Moment, within_reach
 from app.schemas.task import Answer, State
+
+Reachable = Annotated[Moment, AfterValidator(within_reach)]
 
 
 class EndpointState(StrEnum):
@@ -97,11 +99,11 @@ class ReplayRequest(BaseModel):
 
     endpoint: Text | None = Field(None, description="The endpoint's id")
     event: Text | None = None
-    since: Moment | None = Field(None, description="First attempted at or after")
-    until: Moment | None = Field(None, description="First attempted before")
+    since: Reachable | None = Field(None, description="First attempted at or after")
+    until: Reachable | None = Field(None, description="First attempted before")
     only_failed: StrictBool = Field(True, description="False: delivered, cancelled and expired ones, too")
-    after: int = Field(0, ge=0, le=2**63 - 1, description="`next` of the call before")
-    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, strict=True, ge=0, le=2**63 - 1, description="`next` of the call before")
+    limit: int = Field(100, strict=True, ge=1, le=1000)
     dry_run: StrictBool = Field(False, description="Say how many and which, and do nothing")
 
     @model_validator(mode="after")

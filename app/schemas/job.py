@@ -19,6 +19,12 @@ def _written_out(value: object) -> object:
     return value
 
 
+def within_reach(moment: datetime) -> datetime:
+    """The same, or the nearest time that can be turned into UTC and compared: for filters, which find nothing there."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return EARLIEST if aware < EARLIEST else LATEST if aware > LATEST else moment
+
+
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 """A time with its zone; not a number, of which nobody can tell seconds from milliseconds."""
 

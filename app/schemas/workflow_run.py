@@ -145,6 +145,8 @@ class ChatRequest(_Identified):
 class SignalRequest(_Request):
     """A signal for a workflow. With ids of their own several of one name are kept, one for each visit of its step."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"data": {"approved_by": "Ada"}}]})
+
     data: dict[str, Any] = Field(default_factory=dict)
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@+=-]{1,64}$")] | None = None
 
@@ -158,6 +160,8 @@ class RetryFrom(StrEnum):
 
 class RetryRequest(_Request):
     """`failed`: what is done stays done. `start`: a new run of the same definition with the same input."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"from": "failed"}, {"from": "start"}]})
 
     start_from: RetryFrom = Field(RetryFrom.FAILED, alias="from")
     id: WorkflowId | None = Field(None, description="Of the new run, for `start`")

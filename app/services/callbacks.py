@@ -167,7 +167,8 @@ class Callbacks:
             id = hashlib.sha256(address.encode()).hexdigest()[:32]
             endpoint = repository.seen_endpoint(session, id, url=address[:SHOWN], now=now)
             delivery = self._entry(session, webhook, delivery_id, endpoint_id=endpoint.id, now=now)
-            repository.give_up(session, delivery.id, now=now, error=LOST)  # or it would wait for its own dead attempt
+            if delivery.attempts:  # or it would wait for its own dead attempt
+                repository.give_up(session, delivery.id, now=now, error=LOST)
             refused = self._refusal(session, endpoint, delivery, now=now)
             if refused is None:
                 _begin(session, delivery, now=now)
@@ -187,7 +188,6 @@ class Callbacks:
         delivery.occurred_at, delivery.touched_at = occurred_at, now
         delivery.body = body_of(webhook.event, webhook.data, occurred_at=occurred_at)
         session.add(delivery)
-        session.flush()
         return delivery
 
     def _refusal(
@@ -241,9 +241,11 @@ class Callbacks:
 
 def _begin(session: Session, delivery: CallbackDelivery, *, now: datetime) -> None:
     delivery.attempts, delivery.put_off, delivery.state = delivery.attempts + 1, 0, State.PROCESSING
+    session.flush()  # before the row that refers to it
     session.add(CallbackAttempt(delivery_id=delivery.id, number=delivery.attempts, endpoint_id=delivery.endpoint_id,
                                 started_at=now, request_headers=[]))  # fmt: skip
-    repository.trim_attempts(session, delivery.id, below=delivery.attempts - ATTEMPTS_KEPT + 1)
+    if delivery.attempts > ATTEMPTS_KEPT:
+        repository.trim_attempts(session, delivery.id, below=delivery.attempts - ATTEMPTS_KEPT + 1)
 
 
 def _note(

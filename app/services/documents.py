@@ -36,7 +36,7 @@ from app.services.extraction.errors import DocumentEmpty, DocumentMissing, Docum
 from app.services.extraction.kinds import Kind, claimed
 from app.services.extraction.reading import Limits
 from app.services.extraction.runner import Extracted, extract
-from app.services.knowledge import IngestResult, Knowledge
+from app.services.knowledge import ENDINGS, IngestResult, Knowledge
 from app.services.outbox import Unit
 from app.services.storage import Storage, check_key, make_storage
 from app.services.submission import Wish, ordering_key
@@ -170,8 +170,10 @@ class Documents:
     def ingest_file(self, path: Path) -> IngestResult:
         """Store a local file of any kind that is read; its id is the file's name.
 
-        Raises DocumentMissing, and the errors of extraction.
+        Raises DocumentMissing, and the errors of extraction. What is text already needs no process to read it.
         """
+        if path.suffix.lower() in ENDINGS:
+            return self._knowledge.ingest_file(path)
         name = path.name
         said = claimed(None, name)
         with TemporaryFile(dir=self._folder()) as copy:

@@ -110,6 +110,7 @@ class Retention:
             Step("callback_deliveries", repository.delete_callbacks, webhooks),
             Step("callback_endpoints", repository.delete_endpoints, webhooks),
             Step("leads", repository.delete_leads, now - timedelta(days=self._storage.keep_leads)),
+            Step("documents", repository.delete_documents, conversations),
             Step("reports", repository.delete_reports, reports),
             Step("alerts", repository.delete_alerts, now - KEEP_CLOSED_ALERTS),
             Step("workers", repository.delete_workers, now - KEEP_SILENT_WORKERS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core import clock
 from app.core.catalog import CATALOG, TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import Conflict, InvalidPayload, UnknownQueue, UnknownTask
+from app.core.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
 from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
 from app.db.repositories import history as stories
@@ -24,6 +25,8 @@ from app.schemas.task import Payload, State, TaskHandle
 from app.services.messages import fingerprint
 from laneway import Durability, Unique, UniqueMode
 
+PAYLOAD_LIMIT = 1_048_576
+"""Bytes of a payload, as JSON in UTF-8."""
 KEY_LIMIT = 200
 """Bytes of an ordering key; a longer one is cut, and told apart by a digest."""
 IDEMPOTENCY = UUID("7d0d6f0e-3f4b-4f86-9c35-6b6f0c2f5d11")
@@ -84,7 +87,7 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
 
 def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings) -> dict[str, Any]:
     """The row of a submission."""
-    now, data = clock.now(), payload.model_dump(mode="json", exclude_none=True)
+    now, data = clock.now(), _bounded(spec, payload.model_dump(mode="json", exclude_none=True))
     key = getattr(payload, spec.key) if spec.key else None
     return {
         "id": wish.task_id(), "name": spec.name, "queue": _queue_of(spec, wish),
@@ -124,6 +127,14 @@ def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
         raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
     task_runs.count_on(session, known.id, now=clock.now())
     return TaskHandle(task_id=known.id, state=State(known.state), created=False)
+
+
+def _bounded(spec: TaskSpec, data: dict[str, Any]) -> dict[str, Any]:
+    """The same, if it is not too much. Raises PayloadTooLarge."""
+    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    if size > PAYLOAD_LIMIT:
+        raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
+    return data
 
 
 def _queue_of(spec: TaskSpec, wish: Wish) -> str:

@@ -28,6 +28,7 @@ def celery_settings(plan: Plan) -> dict[str, Any]:
         "broker_url": f"{base}/0",
         "broker_transport": "laneway:Transport",
         "broker_transport_options": {"lease": plan.lease},
+        "worker_pool": "laneway.prefork:TaskPool",
         "result_backend": f"laneway.backend:ResultBackend+{base}/1",
     }
 

@@ -67,7 +67,7 @@ class Platform:
     """A running `laneway up`, its output in a file."""
 
     def __init__(self, place: Place) -> None:
-        self.place = place
+        self.place, self._met = place, set[psutil.Process]()
         self.output = place.folder / f"out-{time.monotonic_ns()}"
         with self.output.open("wb") as out:
             self.process = psutil.Popen([BIN / "laneway", "up"], env=place.environment, cwd=place.folder, stdout=out,
@@ -89,7 +89,9 @@ class Platform:
 
     def family(self) -> list[psutil.Process]:
         """Every process that it started, and those that they started."""
-        return self.process.children(recursive=True)
+        found = self.process.children(recursive=True)
+        self._met |= set(found)
+        return found
 
     def part(self, name: str) -> psutil.Process:
         """The process of a part, found by its place in the command line."""
@@ -100,8 +102,9 @@ class Platform:
 
     def end(self) -> None:
         """Leave nothing, also after a failed test."""
-        family = self.family() if self.process.poll() is None else []
-        for process in [self.process, *family]:
+        if self.process.poll() is None:
+            self.family()
+        for process in [self.process, *self._met]:
             try:
                 process.kill()
             except psutil.NoSuchProcess:

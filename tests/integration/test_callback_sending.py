@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +22,14 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.core import catalog
-from app.core.config import WebhookSettings
+from app.core.config import ROOT, WebhookSettings
 from app.core.errors import InvalidPayload, NotConfigured, UpstreamError
 from app.core.retry import RetryPolicy
 from app.services.callback_sending import OUTBOUND_SCHEDULE, EndpointGone, Sender, body_of, judge
 from app.services.egress import ForbiddenAddress, HttpAnswer, retry_after, shown
 from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.valkey import free_port
+from tests.fixtures.waiting import wait_until
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 OLD_SECRET = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQt"
@@ -86,6 +93,31 @@ def test_while_the_secret_is_changed_either_of_the_two_verifies(http_peer: HttpP
     for secret, asked in ((OLD_SECRET, after), ("whsec_" + "b3RoZXI=", during)):
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(asked.body, asked.headers)
+
+
+def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tmp_path: Path) -> None:
+    port, told = free_port(), tmp_path / "told"
+    argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), str(port)]
+    with told.open("wb") as out:
+        environment = {**os.environ, "RECEIVER_SECRET": SECRET, "PYTHONIOENCODING": "utf-8"}
+        receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        wait_until(lambda: _answers(port), seconds=20)
+        for _ in range(2):
+            assert deliver(url).status == 204
+        with pytest.raises(UpstreamError, match="it answered 401"):
+            deliver(url, by=sender(outbound_secret=SecretStr(OLD_SECRET)))
+    finally:
+        receiver.kill()
+        receiver.wait(10)
+    assert told.read_text("utf-8") == "conversation.replied {'id': 'c-1', 'text': 'Grüße'}\n"
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])

@@ -178,7 +178,7 @@ def test_the_worker_command_says_what_it_can(laneway: Shell) -> None:
     ran = laneway.process("worker", "--help")
 
     assert ran.code == 0
-    for option in ("--queues", "--name", "--pool", "--concurrency"):
+    for option in ("--queue", "--queues", "--name", "--pool", "--concurrency", "--json"):
         assert option in ran.out
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from sqlalchemy import select
 
 from app.core import catalog, clock
 from app.core.errors import Conflict, NotFound, PermanentError, TaskCancelled, UpstreamError
+from app.db.models import Lead
+from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.lead import CrmNotify, CrmUpdate, LeadChange, LeadRequest, LeadView
 from app.schemas.task import EndedTask, State
@@ -223,7 +226,7 @@ def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -
 
 
 def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
-    first, queued = stored(own), own.tasks.search(which_crm())[0]
+    first, queued = stored(own), own.tasks.search(Filter(queue="crm"))[0]
     own.leads.delete("lead-1")
     with pytest.raises(NotFound):
         own.leads.view("lead-1")
@@ -235,12 +238,6 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
     assert own.crm.update(old, still_mine=mine) == {"skipped": "the lead was deleted"}
     tell(own, 1)
     assert len(server.records) == 1
-
-
-def which_crm() -> Any:
-    from app.db.repositories.search import Filter
-
-    return Filter(queue="crm")
 
 
 def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, server: CrmServer) -> None:
@@ -263,7 +260,7 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
     id = view.task_id or ""
     heart.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
     assert own.tasks.current(id).state == State.FAILED
-    (ended,) = [task for task in own.tasks.search(which_crm())[0] if task.name == catalog.CRM_UPDATE_ENDED.name]
+    (ended,) = [task for task in own.tasks.search(Filter(queue="crm"))[0] if task.name == catalog.CRM_UPDATE_ENDED.name]
     note = EndedTask.model_validate(own.tasks.current(ended.task_id).payload)
 
     assert own.leads.note_end(note)["state"] == "failed"
@@ -294,10 +291,6 @@ def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> No
 
 def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any]:
     """What the task does, in its n-th attempt."""
-    from sqlalchemy import select
-
-    from app.db.models import Lead
-
     with own.database.reading() as session:
         uid = session.scalars(select(Lead.uid)).one()
     event = CrmNotify(lead_id="lead-1", uid=uid, version=version)

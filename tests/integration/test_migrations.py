@@ -19,7 +19,7 @@ from sqlalchemy import Column, Insert, MetaData, Table, insert, inspect, select,
 from app.core.catalog import PROCESS_MESSAGE
 from app.db.fulltext import is_index_object
 from app.db.migrate import alembic_config, upgrade
-from app.db.models import Base, TaskRun, TaskTag, UtcDateTime
+from app.db.models import Base, Lead, TaskRun, TaskTag, UtcDateTime
 from app.db.session import Database
 from app.schemas.task import State
 from laneway import State as Place
@@ -155,6 +155,29 @@ def test_a_downgrade_keeps_tasks_in_states_that_the_version_before_knows(databas
         assert [(run.id, run.attempts_before, run.tags, run.options, run.raw) for run in found] == [
             (id, 0, [], {}, None) for id in ("late", "done", "dead")
         ]  # fmt: skip
+
+
+# --- 0008: leads are known to a CRM --------------------------------------------------------------------------
+
+
+def test_leads_that_were_there_get_ids_and_are_kept_by_a_downgrade(database: Database) -> None:
+    _bring(database, "0007")
+    with database.transaction() as session:
+        for source_id in ("a", "b"):
+            session.execute(
+                text("INSERT INTO leads (source, source_id, fields, created_at) VALUES ('google', :id, '{}', :at)"),
+                {"id": source_id, "at": LONG_AGO.replace(tzinfo=None)},
+            )
+    upgrade(database.url.render_as_string(hide_password=False))
+
+    with database.reading() as session:
+        leads = session.scalars(select(Lead).order_by(Lead.id)).all()
+    assert [(lead.lead_id, lead.source_id, lead.version) for lead in leads] == [("lead-1", "a", 1), ("lead-2", "b", 1)]
+    assert {(lead.crm_state, lead.crm_version, lead.updated_at) for lead in leads} == {("unsent", 0, LONG_AGO)}
+    assert len({lead.uid for lead in leads}) == 2
+    _bring(database, "0007")
+    with database.reading() as session:
+        assert session.scalar(text("SELECT count(*) FROM leads")) == 2
 
 
 def _bring(database: Database, revision: str) -> None:

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
-from threading import Barrier
 from typing import Any
 
 import pytest
 
-from app.core import catalog, clock
-from app.core.errors import BrokerUnavailable
 from app.db.models import TaskRun
-from app.db.repositories import history as stories
-from app.db.session import Database
 from app.schemas.task import State
 from app.services import steward as steward_module
-from app.services.messages import adopted_row
 from app.services.outcomes import Attempt, Raised
-from app.services.steward import MISSING_AFTER, Steward
-from app.services.submission import Wish
-from laneway import Limits
+from app.services.steward import MISSING_AFTER
 from laneway import State as Place
-from tests.fixtures.executing import stock_desk
 from tests.fixtures.platform import (
-    Environment,
     MovableClock,
     Platform,
-    celery_on,
-    settings_for,
     task_id_of,
 )
-from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.recorded import attempts
 from tests.fixtures.waiting import wait_until
 
 MAINTENANCE = "maintenance"
@@ -112,12 +97,12 @@ def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
     assert platform.steward().reconcile() == 1
 
     assert platform.state(id) == State.PENDING
-    assert outcomes(platform, id) == [(1, "lost")]
+    assert attempts(platform, id) == [(1, "lost")]
     assert platform.places(MAINTENANCE) == {id: Place.READY}, "at once"
     assert platform.executions.asked_to_stop([old]) == [None], "its worker has no say any more"
     assert platform.work(MAINTENANCE) == id
     assert platform.state(id) == State.COMPLETED
-    assert outcomes(platform, id) == [(1, "lost"), (2, "completed")]
+    assert attempts(platform, id) == [(1, "lost"), (2, "completed")]
 
 
 def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
@@ -131,15 +116,8 @@ def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
     assert platform.steward().reconcile() == 1
 
     assert platform.state(id) == State.CANCELLED
-    assert outcomes(platform, id) == [(1, "cancelled")]
+    assert attempts(platform, id) == [(1, "cancelled")]
     assert platform.places(MAINTENANCE) == {}
-
-
-def outcomes(platform: Platform, id: str) -> list[tuple[int, str | None]]:
-    """Number and outcome of each attempt."""
-    platform.history.catch_up()
-    with platform.database.reading() as session:
-        return [(one.number, one.outcome) for one in stories.attempts(session, id)]
 
 
 def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_at_soon: None) -> None:
@@ -223,128 +201,6 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
     assert platform.sent(MAINTENANCE) == ([id] if meanwhile == "sent" else [])
 
 
-def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
-    running = [platform.chore() for _ in range(10)]
-    for _ in running:
-        platform.start(MAINTENANCE)
-    lost = [platform.chore() for _ in range(10)]
-    platform.history.catch_up()
-    platform.lose(MAINTENANCE)
-    movable_clock.forward(LATER)
-
-    assert sum(at_once(platform, Steward.reconcile)) == len(lost) + len(running)
-
-    assert platform.places(MAINTENANCE) == dict.fromkeys([*lost, *running], Place.READY)
-    assert {str(outcomes(platform, id)) for id in running} == {"[(1, 'lost')]"}
-
-
-def test_a_page_that_was_mended_is_followed_by_the_next(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
-    ids = [platform.chore() for _ in range(8)]
-    platform.lose(MAINTENANCE)
-
-    assert platform.steward().reconcile() == 8
-    assert platform.sent(MAINTENANCE) == ids
-
-
-def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
-    ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
-    steward = platform.steward()
-    for _ in range(2):  # the steward comes back to the last page
-        platform.lose(MAINTENANCE)
-        assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
-        assert platform.sent(MAINTENANCE) == ids[6:]
-
-
-@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
-def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platform, movable_clock: MovableClock) -> None:
-    ids = [f"chore-{number}" for number in range(1500)]
-    with platform.database.transaction() as session:
-        session.add_all([adopted_row(id, catalog.CLEANUP.name, {}, queue=MAINTENANCE, at=clock.now(), priority=1)
-                         for id in ids])  # fmt: skip
-    movable_clock.forward(LATER)
-
-    assert platform.steward().reconcile() == 1500
-    assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
-
-
-def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
-    for _ in range(3):
-        platform.message()
-    chore = platform.chore()
-    platform.lose("conversations", MAINTENANCE)
-    platform.broker.prepare()
-    platform.engine.limit("conversations", Limits(max_size=1))
-
-    assert platform.steward().reconcile() == 2
-    assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
-
-
-def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.steward()
-    platform.lose(MAINTENANCE)
-    movable_clock.forward(LATER)
-    platform.valkey.stop()
-    with pytest.raises(BrokerUnavailable):
-        steward.reconcile()
-    platform.valkey.start()
-    platform.lose(MAINTENANCE)
-    movable_clock.forward(LATER)
-
-    assert steward.reconcile() == 1
-    assert platform.places(MAINTENANCE) == {id: Place.READY}
-
-
-def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
-    wish = Wish(unique="once")
-    first = platform.tasks.submit(catalog.CLEANUP, {}, wish=wish).task_id
-    second = platform.chore()
-    platform.lose(MAINTENANCE)
-    other = platform.tasks.submit(catalog.CLEANUP, {}, wish=wish).task_id
-
-    assert platform.steward().reconcile() == 1
-    assert sorted(platform.places(MAINTENANCE)) == sorted([second, other])
-    assert first not in platform.places(MAINTENANCE)
-
-
-def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
-    platform.message()
-    chore = platform.chore()
-    platform.history.catch_up()
-    platform.lose("conversations", MAINTENANCE)
-    platform.broker.prepare()
-    platform.engine.journal("conversations", 0)
-
-    assert platform.steward().reconcile() == 1
-    assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])
-
-
-def test_without_the_engine_nothing_is_compared(
-    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
-) -> None:
-    config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
-    with celery_on(config) as app:
-        desk = stock_desk(config, app, sqlite_database)
-        attempt = desk.begin(desk.chore())
-        assert isinstance(attempt, Attempt)
-        steward = Steward(desk.database, desk.broker, desk.tasks, desk.history, name="w", queues=[MAINTENANCE],
-                          lease_seconds=15)  # fmt: skip
-
-        assert (steward.reconcile(), steward.record()) == (0, 0)
-        assert desk.end(attempt)
-
-
 # --- messages that the broker gave up -----------------------------------------------------------------------
 
 
@@ -398,22 +254,3 @@ def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
 
 def vars_of(row: TaskRun) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if not name.startswith("_")}
-
-
-def peeked(platform: Platform, queue: str) -> list[Any]:
-    """All ready messages of a long queue."""
-    pages = (platform.engine.peek(queue, Place.READY, offset=start, limit=1000) for start in (0, 1000))
-    return [found for page in pages for found in page]
-
-
-def at_once(platform: Platform, job: Callable[[Steward], int], *, stewards: int = 4) -> list[int]:
-    """Let several stewards do the same at the same moment; what each of them did."""
-    together = Barrier(stewards)
-
-    def work(number: int) -> int:
-        steward = platform.steward(f"steward-{number}")
-        together.wait(10)
-        return job(steward)
-
-    with ThreadPoolExecutor(stewards) as pool:
-        return list(pool.map(work, range(stewards)))

@@ -16,6 +16,8 @@ from app.db.models import (
     Base,
     Conversation,
     ConversationAnalysis,
+    CrmRecord,
+    Lead,
     Message,
     Report,
     TaskAttempt,
@@ -36,7 +38,8 @@ FINISHED = ("completed", "failed", "dead_letter", "cancelled", "expired")
 UNFINISHED = ("pending", "scheduled", "processing")
 KINDS = (
     "tasks", "trashed", "dead_letters", "task_contents", "messages", "conversations", "webhook_events",
-    "webhook_deliveries", "callback_deliveries", "callback_endpoints", "leads", "reports", "alerts", "workers",
+    "webhook_deliveries", "callback_deliveries", "callback_endpoints", "leads", "documents", "reports", "alerts",
+    "workers",
 )  # fmt: skip
 numbers = count(1)
 
@@ -47,7 +50,7 @@ def retention(database: Database) -> Retention:
 
 
 def sweeper(database: Database) -> Retention:
-    days = {"TASKS": 30, "CONVERSATIONS": 100, "WEBHOOKS": 20, "REPORTS": 50}
+    days = {"TASKS": 30, "CONVERSATIONS": 100, "WEBHOOKS": 20, "REPORTS": 50, "LEADS": 60}
     storage = StorageSettings.model_validate({f"RETENTION_DAYS_{kind}": number for kind, number in days.items()})
     return Retention(database, storage, TaskSettings.model_validate({"TASK_STATUS_EXPIRY_HOURS": 24}))
 
@@ -136,6 +139,20 @@ def test_contents_go_from_tasks_whose_status_expired_but_not_from_failures(
     assert kept[expired["failed"].id] == kept[expired["dead_letter"].id] == kept[fresh.id] == full
     assert nulls == 4
     assert retention.sweep(now=NOW)["task_contents"] == 0
+
+
+def test_leads_go_with_what_the_local_crm_has_when_nobody_has_changed_them_for_long(
+    database: Database, retention: Retention
+) -> None:
+    def lead(id: str, updated: datetime) -> list[Base]:
+        values = {"lead_id": id, "uid": id, "source": "api", "source_id": id, "fields": {}, "crm_state": "synced"}
+        record = CrmRecord(id=id, lead_uid=id, version=1, data={}, created_at=ago(900), updated_at=updated)
+        return [Lead(**values, created_at=ago(900), updated_at=updated), record]
+
+    store(database, *lead("old", ago(60.01)), *lead("live", ago(59.99)))
+
+    assert retention.sweep(now=NOW)["leads"] == 1
+    assert ids(database, Lead.lead_id) == ids(database, CrmRecord.id) == {"live"}
 
 
 def test_silent_conversations_go_with_their_messages_and_analyses(database: Database, retention: Retention) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from app.api.deps import ServicesDep, TaskId
 from app.api.errors import problems
@@ -20,6 +20,7 @@ from app.core import clock
 from app.core.queues import Priority
 from app.db.repositories.search import Filter
 from app.schemas.history import A_YEAR, Clearable, Cleared, Stats, TaskRequest, UniqueFor
+from app.schemas.job import within_reach
 from app.schemas.statistics import LONGEST_WINDOW, Window
 from app.schemas.task import AttemptView, CancelAnswer, State, TaskHandle, TaskPage, TaskStatus
 from app.services.container import Services
@@ -44,7 +45,7 @@ def _written_out(value: object) -> object:
 
 
 NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
-Written = Annotated[datetime, BeforeValidator(_written_out)]
+Written = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(within_reach)]
 """A time; not a number, of which nobody can tell seconds from milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from app.api.deps import NO_NULL, ServicesDep
 from app.api.errors import problems
@@ -31,6 +31,9 @@ router = APIRouter(prefix="/api", tags=["workflows"])
 RunId = Annotated[str, Path(min_length=1, max_length=96, pattern=NO_NULL, examples=["0b7c"])]
 SignalName = Annotated[str, Path(min_length=1, max_length=40, pattern=NO_NULL, examples=["approve"])]
 LAST_ID = 2**63 - 1
+RetryBody, SignalBody = Annotated[RetryRequest, Body()], Annotated[SignalRequest, Body()]
+FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
+"""What a request without a body asks for."""
 
 
 @router.get("/workflow-definitions", responses=problems())
@@ -76,18 +79,16 @@ def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelled:
 
 
 @router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
-def retry(workflow_id: RunId, services: ServicesDep, body: RetryRequest | None = None) -> WorkflowAccepted:
+def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowAccepted:
     """Go on from the steps that failed, or (`from: start`) start a new workflow like it from the beginning."""
-    asked = body or RetryRequest.model_validate({})
-    if asked.start_from is RetryFrom.START:
-        return services.workflows.restart(workflow_id, new_id=asked.id)
+    if body.start_from is RetryFrom.START:
+        return services.workflows.restart(workflow_id, new_id=body.id)
     return services.workflows.retry(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/signals/{name}", status_code=202, responses=problems(404, 409))
 def signal(
-    workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalRequest | None = None
+    workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
 ) -> SignalAnswer:
     """Send a signal. One that comes before its step waits for it is kept; the same again changes nothing."""
-    asked = body or SignalRequest()
-    return services.workflows.signal(workflow_id, name, data=asked.data, key=asked.id or "")
+    return services.workflows.signal(workflow_id, name, data=body.data, key=body.id or "")

@@ -60,8 +60,8 @@ class Settings(BaseModel):
 
     @property
     def extraction_seconds(self) -> float:
-        """CPU time for reading a document: it may last twice as long, and has to be over within the task's limit."""
-        return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 3)
+        """CPU time for reading a document, which may last three times as long and be over within the task's limit."""
+        return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 4)
 
     @property
     def pipeline_seconds(self) -> float:
@@ -91,7 +91,7 @@ def _contradictions(made: Settings) -> list[str]:
     given = "cpu_seconds" in made.documents.model_fields_set
     if given and made.documents.cpu_seconds > made.extraction_seconds:
         problems.append(
-            "DOCUMENT_CPU_SECONDS must be at most a third of TASK_SOFT_TIME_LIMIT: a reading may last twice as long"
+            "DOCUMENT_CPU_SECONDS must be at most a quarter of TASK_SOFT_TIME_LIMIT: reading may last thrice as long"
         )
     if "timeout" in made.pipeline.model_fields_set and made.pipeline.timeout > made.pipeline_seconds:
         problems.append(

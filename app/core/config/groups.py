@@ -133,7 +133,7 @@ class ApiSettings(Group):
 
     host: str = Field("127.0.0.1", alias="API_HOST")
     port: Port = Field(8000, alias="API_PORT")
-    max_body_bytes: int = Field(1_048_576, alias="MAX_BODY_BYTES", ge=1024)
+    max_body_bytes: int = Field(4_194_304, alias="MAX_BODY_BYTES", ge=1024)
     reply_timeout: float = Field(10, alias="REPLY_TIMEOUT_SECONDS", gt=0, le=120)
     flower_host: str = Field("127.0.0.1", alias="FLOWER_HOST")
     flower_port: Port = Field(5555, alias="FLOWER_PORT")

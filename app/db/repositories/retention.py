@@ -17,6 +17,7 @@ from app.db.models import (
     CallbackDelivery,
     CallbackEndpoint,
     Conversation,
+    Document,
     Lead,
     Message,
     Report,
@@ -29,6 +30,7 @@ from app.db.models import (
     WorkflowRun,
 )
 from app.db.repositories.callbacks import DISABLED, OPERATOR
+from app.schemas.document import DocumentState
 from app.schemas.task import FINISHED, State
 from app.schemas.workflow_run import RUN_OVER
 
@@ -109,6 +111,12 @@ def delete_workflows(session: Session, *, before: datetime, limit: int) -> int:
     """Workflows that ended before then, with steps, signals and figures (ON DELETE CASCADE); never one that goes on."""
     return _delete(session, WorkflowRun.seq, and_(WorkflowRun.state.in_(RUN_OVER), WorkflowRun.finished_at < before),
                    limit)  # fmt: skip
+
+
+def delete_documents(session: Session, *, before: datetime, limit: int) -> int:
+    """Documents that never became passages, and whose last ingestion ended before then."""
+    ended = Document.state.in_((DocumentState.FAILED, DocumentState.CANCELLED))
+    return _delete(session, Document.id, and_(ended, Document.passage_count == 0, Document.updated_at < before), limit)
 
 
 def delete_reports(session: Session, *, before: datetime, limit: int) -> int:

@@ -26,7 +26,7 @@ from app.services.extraction.errors import BY_NAME, DocumentError, DocumentTooCo
 from app.services.extraction.kinds import Kind
 from app.services.extraction.reading import Limits, Tell
 
-OVERTIME: Final = 2
+OVERTIME: Final = 3
 """The reading may last so many times the CPU time that it may take: machines are busy."""
 LONGEST_LINE: Final = 65_536
 PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")

@@ -122,8 +122,7 @@ class WorkerContainer(ProcessContainer):
 
     def teardown(self) -> None:
         """Leave nothing."""
-        if not self._node.ended:
-            self._node.kill()
+        self._node.kill()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from app.core.config import ROOT
 from app.db.models import CrmRecord, Lead, TaskRun
+from app.schemas.conversation import Interaction
 from app.schemas.lead import CrmUpdate
 from tests.fixtures.platform import Platform
 from tests.integration.api.calls import Api, problem
@@ -194,8 +195,6 @@ def test_a_lead_form_stores_its_lead_and_queues_its_update_once(api: Api, platfo
             "customer": {"name": "Ada", "email": "ada@example.com"}}  # fmt: skip
     payload = api.http.post("/conversations/webhook-interaction", json=form)
     assert payload.status_code == 202
-    from app.schemas.conversation import Interaction
-
     for _ in range(2):
         api.services.conversations.interact(Interaction.model_validate(form), task_id="t", progress=lambda *_: None)
 

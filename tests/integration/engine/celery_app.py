@@ -19,6 +19,7 @@ watch.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", watch.LOOK_SECONDS))
 app = Celery("engine-tests", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     broker_transport="laneway:Transport",
+    worker_pool="laneway.prefork:TaskPool",
     broker_transport_options={"lease": 2, "weights": {"celery": 6, "low": 1}},
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,

@@ -22,6 +22,7 @@ from celery.worker.control import inspect_command
 app = Celery("engine-features", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     broker_transport="laneway:Transport",
+    worker_pool="laneway.prefork:TaskPool",
     broker_transport_options={"lease": 2, **json.loads(os.environ.get("OPTIONS", "{}"))},
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,

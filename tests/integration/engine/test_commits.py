@@ -25,6 +25,7 @@ from laneway.commits import GATHER_SECONDS, Commits
 from laneway.engine import Delivery
 from laneway.leases import Leases
 from tests.fixtures.backend_app import BACKEND, backend_app
+from tests.fixtures.ending import end_group
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
 
@@ -105,9 +106,7 @@ def start(
 
     yield start_one
     for worker in workers:
-        if worker.poll() is None:
-            os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+        end_group(worker)
 
 
 def held(engine: Engine, leases: Leases, n: int, *, key: str | None = None) -> list[Delivery]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from celery import _state
 from kombu import pools
 
 from laneway import Engine
+from tests.fixtures.ending import end_group
 from tests.fixtures.valkey import RedisUrls
 
 ROOT = Path(__file__).parents[3]
@@ -46,8 +46,7 @@ class Worker:
         return self
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, 9)
-        self.process.wait(10)
+        end_group(self.process)
 
     def signal(self, number: int) -> None:
         """To the worker's main process alone."""
@@ -91,8 +90,7 @@ def start(app: Any, tmp_path: Path) -> Generator[Start]:
 
     yield start_one
     for worker in workers:
-        if worker.process.poll() is None:
-            worker.kill()
+        worker.kill()
 
 
 @pytest.fixture

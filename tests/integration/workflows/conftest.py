@@ -60,8 +60,8 @@ class Desk:
     def __init__(self, services: Services, platform: Platform) -> None:
         self.services, self.platform = services, platform
         self.calls: list[StepCall] = []
-        self.scripts: dict[str, list[Returned | BaseException]] = {}
-        """Step → what its handler returns or raises, call by call; then always {"step": its name}."""
+        self.scripts: dict[str, list[Returned | BaseException | Callable[[], Returned]]] = {}
+        """Step → what its handler returns, raises or does, call by call; then always {"step": its name}."""
 
     def handle(self, call: StepCall) -> Returned:
         """The handler of all steps."""
@@ -70,7 +70,7 @@ class Desk:
         said = script.pop(0) if script else {"step": call.step, "visit": call.visit}
         if isinstance(said, BaseException):
             raise said
-        return said
+        return said() if callable(said) else said
 
     @property
     def ran(self) -> list[str]:

@@ -53,7 +53,7 @@ def looped(draw: DrawFn) -> Plan:
     return plan(*steps)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(dags(), st.data())
 def test_steps_end_as_their_predecessors_say_in_whatever_order_they_end(
     steps: list[dict[str, Any]], data: DataObject
@@ -66,14 +66,14 @@ def test_steps_end_as_their_predecessors_say_in_whatever_order_they_end(
         book.settle(name, outcomes[name])
 
     assert book.states() == expected(drawn, outcomes)
-    assert len(book.started) == len(set(book.started)) == list(book.states().values()).count("ok") + list(
-        book.states().values()
-    ).count("failed")
-    failing = any(state == "failed" for state in book.states().values()) and bool(book.failed)
-    assert book.outcome is (RunState.FAILED if failing else RunState.COMPLETED)
+    ran = [name for name, state in book.states().items() if state != "skipped"]
+    assert sorted(name for name, _ in book.started) == sorted(ran)
+    unmet = [name for name, state in book.states().items() if state == "failed" and not _is_met(drawn, book, name)]
+    assert sorted(book.failed) == sorted(unmet)
+    assert book.outcome is (RunState.FAILED if unmet else RunState.COMPLETED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(looped(), st.data())
 def test_a_run_with_loops_always_ends_and_no_step_is_visited_more_often_than_its_loops_allow(
     drawn: Plan, data: DataObject
@@ -90,7 +90,7 @@ def test_a_run_with_loops_always_ends_and_no_step_is_visited_more_often_than_its
     assert book.outcome is not None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(looped(), st.data())
 def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(drawn: Plan, data: DataObject) -> None:
     book = Book(drawn)
@@ -112,6 +112,13 @@ def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(dr
     assert book.outcome is RunState.COMPLETED
     asides = bool(drawn.aside_of)  # an aside that works at last leads back, and its loop's body is done again
     assert asides or all(book.marks[name].visit == visits[name] for name in done)
+
+
+def _is_met(drawn: Plan, book: Book, failed: str) -> bool:
+    """Whether a step that was there for this failure ran."""
+    return any(
+        step.when.get(failed, "ok") != "ok" and book.states()[name] != "skipped" for name, step in drawn.steps.items()
+    )
 
 
 def _to_go_on_from(book: Book) -> list[str]:

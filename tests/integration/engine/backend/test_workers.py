@@ -21,6 +21,7 @@ from celery.exceptions import ChordError
 from kombu.exceptions import EncodeError
 
 from tests.fixtures.backend_app import BACKEND, Refused, backend_app
+from tests.fixtures.ending import end_group
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 
@@ -53,13 +54,17 @@ def app(
     argv += ["--concurrency", str(concurrency), "--loglevel", "WARNING"]
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     with log.open("wb") as output:
-        worker = subprocess.Popen(argv, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output)
+        worker = subprocess.Popen(argv, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output,
+                                  start_new_session=True)  # fmt: skip
     try:
         wait_until(lambda: app.control.ping(timeout=1, limit=1), seconds=60)
         yield app
     finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
+        try:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(60)
+        finally:
+            end_group(worker)
         app.backend.result_consumer.stop()
         app.close()
 

@@ -1,0 +1,213 @@
+"""Signals, timers, cancels and retries of workflows."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.errors import Conflict, NotFound
+from app.schemas.task import State
+from app.schemas.workflow_run import RunState
+from app.services.outcomes import Attempt, Completed, Snoozed, Stopped
+from app.services.workflows.errors import UnknownSignal, WrongWorkflowState
+from app.services.workflows.handlers import failed
+from laneway import State as Place
+from tests.fixtures.platform import MovableClock
+from tests.integration.workflows.conftest import Desk
+
+APPROVE = {"name": "approve", "kind": "signal", "timeout": 60, "after": ["a"]}
+CHAIN = ({"name": "a"}, {"name": "b", "after": ["a"]}, {"name": "c", "after": ["b"]})
+
+
+def test_a_step_waits_for_its_signal_and_goes_on_with_its_data(desk: Desk) -> None:
+    desk.start({"name": "a"}, APPROVE, {"name": "b", "after": ["approve"]})
+    desk.work()
+    assert desk.states()["approve:1"] == "scheduled"
+    assert desk.view().waiting_for[0].startswith("approve: the signal 'approve', until 20")
+
+    answer = desk.services.workflows.signal("w-1", "approve", data={"by": "Ada"})
+    desk.work()
+
+    assert (answer.created, answer.delivered) == (True, True)
+    assert desk.calls[-1].outputs["approve"]["data"] == {"by": "Ada"}
+    assert desk.view().state is RunState.COMPLETED
+    assert desk.platform.state("w-1:approve:1") == State.CANCELLED, "its timer is of no use any more"
+
+
+def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_nothing(desk: Desk) -> None:
+    desk.start({"name": "a"}, APPROVE)
+    signal = desk.services.workflows.signal
+
+    first, again = (signal("w-1", "approve", data={"n": 1}) for _ in range(2))
+    with pytest.raises(Conflict, match="other data"):
+        signal("w-1", "approve", data={"n": 2})
+    desk.work()
+
+    assert [(one.created, one.delivered) for one in (first, again)] == [(True, False), (False, False)]
+    assert desk.view().output == {"approve": {"data": {"n": 1}, "received_at": desk.rows()[-1].output["received_at"]}}  # pyright: ignore[reportOptionalSubscript]
+    late = signal("w-1", "approve", data={"n": 1})
+    assert (late.created, late.delivered) == (False, True)
+    with pytest.raises(WrongWorkflowState):
+        signal("w-1", "approve", data={}, key="further")
+
+
+def test_a_signal_that_nobody_waits_for_is_refused(desk: Desk) -> None:
+    desk.start({"name": "a"}, APPROVE)
+
+    with pytest.raises(UnknownSignal, match="approve"):
+        desk.services.workflows.signal("w-1", "reject", data={})
+    with pytest.raises(NotFound):
+        desk.services.workflows.signal("w-2", "approve", data={})
+
+
+def test_each_visit_of_a_step_in_a_loop_takes_a_signal_of_its_own(desk: Desk) -> None:
+    desk.scripts["check"] = [failed("once more")]
+    desk.start({"name": "a"}, APPROVE,
+               {"name": "check", "after": ["approve"], "on_failed": {"goto": "approve", "at_most": 3}})  # fmt: skip
+    for number in (1, 2):
+        desk.services.workflows.signal("w-1", "approve", data={"n": number}, key=str(number))
+
+    desk.work()
+
+    assert [call.outputs["approve"]["data"] for call in desk.calls if call.step == "check"] == [{"n": 1}, {"n": 2}]
+    assert desk.view().state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize(("what", "end"), [("failed", RunState.FAILED), ("ok", RunState.COMPLETED)])
+def test_a_signal_that_does_not_come_in_time_ends_the_step_as_it_says(
+    desk: Desk, movable_clock: MovableClock, what: str, end: RunState
+) -> None:
+    desk.start({**APPROVE, "after": [], "timeout": 5, "on_timeout": what})
+    attempt = _due(desk)
+    early = desk.run(attempt)
+    assert isinstance(early, Snoozed) and 0 < early.delay <= 5
+
+    movable_clock.forward(6)
+
+    assert isinstance(desk.run(attempt), Completed)
+    assert desk.states() == {"approve:1": what}
+    assert desk.view().state is end
+
+
+def test_a_timer_holds_up_what_comes_after_it(desk: Desk) -> None:
+    desk.start({"name": "pause", "kind": "wait", "seconds": 30}, {"name": "a", "after": ["pause"]})
+    desk.work()
+    assert (desk.states(), desk.ran) == ({"pause:1": "scheduled", "a": "to_come"}, [])
+    assert desk.view().waiting_for == ["pause: its due time"]
+
+    assert isinstance(desk.run(_due(desk)), Completed)
+    desk.work()
+
+    assert (desk.ran, desk.view().state) == (["a"], RunState.COMPLETED)
+
+
+def test_a_cancelled_run_starts_nothing_more_and_what_waits_is_cancelled(desk: Desk) -> None:
+    desk.start(*CHAIN, {"name": "later", "kind": "wait", "seconds": 60})
+    desk.step()
+
+    answer = desk.services.workflows.cancel("w-1")
+    desk.work()
+
+    assert (answer.state, answer.stopping) == (RunState.CANCELLED, [])
+    assert desk.states() == {"a:1": "ok", "later:1": "cancelled", "b:1": "cancelled", "c": "to_come"}
+    assert (desk.ran, desk.view().state) == (["a"], RunState.CANCELLED)
+    assert {desk.platform.state(f"w-1:{name}:1") for name in ("b", "later")} == {State.CANCELLED}
+    assert desk.services.workflows.cancel("w-1").state is RunState.CANCELLED, "a repeat is no error"
+
+
+def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_but_nothing_follows(desk: Desk) -> None:
+    desk.start(*CHAIN)
+    attempt = desk.begin()
+    assert attempt is not None
+
+    def cancelled_meanwhile() -> dict[str, int]:
+        assert desk.services.workflows.cancel("w-1").stopping == ["a"]
+        assert desk.platform.executions.asked_to_stop([attempt]) == [True]
+        return {"done": 1}
+
+    desk.scripts["a"] = [cancelled_meanwhile]
+    desk.platform.end(attempt, desk.run(attempt))
+    desk.work()
+
+    assert (desk.states(), desk.view().state) == ({"a:1": "ok", "b": "to_come", "c": "to_come"}, RunState.CANCELLED)
+    assert (desk.rows()[0].output, desk.ran) == ({"done": 1}, ["a"])
+
+
+def test_a_step_whose_message_outlived_the_cancel_of_its_run_is_not_begun(desk: Desk) -> None:
+    desk.start(*CHAIN)
+    attempt = desk.begin()
+    assert attempt is not None
+    desk.services.workflows.cancel("w-1")
+
+    assert isinstance(desk.run(attempt), Stopped)
+    assert desk.ran == []
+
+
+def test_a_cancelled_run_goes_on_from_where_it_was_and_its_tasks_records_go_on(desk: Desk) -> None:
+    desk.start(*CHAIN)
+    desk.step()
+    desk.services.workflows.cancel("w-1")
+    desk.work()
+
+    answer = desk.services.workflows.retry("w-1")
+    assert (answer.task_id, desk.view().state) == ("w-1:b:1", RunState.RUNNING)
+    desk.work()
+
+    assert (desk.ran, desk.view().state) == (["a", "b", "c"], RunState.COMPLETED)
+    kinds = [event.kind for event in desk.services.stories.events("w-1:b:1")]
+    assert "cancel" in kinds and "retried by hand" in kinds
+
+
+def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by_value(desk: Desk) -> None:
+    desk.scripts = {"left": [ValueError("wrong")], "right": [failed("not good enough")]}
+    desk.start({"name": "a"}, {"name": "left", "after": ["a"]}, {"name": "right", "after": ["a"]},
+               {"name": "join", "after": ["left", "right"]})  # fmt: skip
+    desk.work()
+    view = desk.view()
+    assert (view.state, view.error) == (RunState.FAILED, "left: wrong; right: not good enough")
+    assert {step.step: step.error_type for step in view.steps if step.error} == {"left": "ValueError", "right": "Found"}
+
+    desk.services.workflows.retry("w-1")
+    with pytest.raises(WrongWorkflowState, match="goes on"):
+        desk.services.workflows.retry("w-1")
+    desk.work()
+
+    view = desk.view()
+    assert (view.state, view.error, view.metrics["completed"]) == (RunState.COMPLETED, None, 1)
+    assert desk.ran.count("a") == 1 and desk.ran.count("left") == desk.ran.count("right") == 2
+    with pytest.raises(WrongWorkflowState):
+        desk.services.workflows.retry("w-1")
+
+
+def test_a_retry_that_broke_off_between_its_two_halves_is_finished_by_a_repeat(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.scripts["a"] = [ValueError("wrong")]
+    desk.start(*CHAIN)
+    desk.work()
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.services.tasks, "retry", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            desk.services.workflows.retry("w-1")
+    assert desk.view().state is RunState.RUNNING
+
+    desk.services.workflows.retry("w-1")
+    desk.work()
+
+    assert desk.view().state is RunState.COMPLETED
+
+
+def _dies(_: str) -> None:
+    raise KeyboardInterrupt
+
+
+def _due(desk: Desk) -> Attempt:
+    """Begin a task that is to be begun later: as if its time had come."""
+    (message,) = desk.platform.messages("workflows", Place.SCHEDULED)
+    id = message.stored.message.task_id
+    desk.platform.engine.delete("workflows")
+    run = desk.platform.row(id)
+    run.published_at = None
+    desk.platform.broker.publish(run)
+    attempt = desk.begin()
+    assert attempt is not None
+    return attempt
