@@ -37,4 +37,4 @@ SCHEDULE: Final = (
     Entry("workflow-report-weekly", "generate_weekly_report", crontab(minute=0, hour=9, day_of_week="mon"),
           "analytics", 86_400, {"hours": 168}),
     Entry("cleanup-daily", "cleanup_old_data_task", crontab(minute=0, hour=3), "maintenance", 21_600),
-)
+)  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -56,6 +57,8 @@ class Listener:
         self._hub, self._begun = hub, begun
         self._waiting: dict[int, Any] = {}
         self._due = 0.0
+        self._hearing = threading.RLock()
+        """While a worker stops, Celery runs the loop's timers in a thread of their own."""
 
     def expect(self, proc: Any) -> None:
         """This process was given a job."""
@@ -67,9 +70,10 @@ class Listener:
 
     def hear(self, proc: Any) -> None:
         """Take in what this process has said."""
-        for job, at in _pipe(proc).heard():
-            self.forget(proc)
-            self._begun(job, at, proc.pid)
+        with self._hearing:
+            for job, at in _pipe(proc).heard():
+                self.forget(proc)
+                self._begun(job, at, proc.pid)
 
     def hear_all(self) -> None:
         """Take in what all of them have said."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from app.schemas.conversation import Clean, SomeText, Storable
 from app.schemas.task import Answer, Identifier, Payload, State
@@ -17,14 +17,26 @@ EXAMPLE: Final[dict[str, Any]] = {
     "status": "new", "message": "I should like to rent a bicycle.", "fields": {"campaign": "spring"},
 }  # fmt: skip
 
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")  # noqa: TRY004  what Pydantic takes for a problem of the caller
+    return value
+
+
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 ShortLine = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=NO_CONTROLS)]
-Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
+EMAIL = r"^[^@\x00-\x20\x7f-\xa0]+@[^@\x00-\x20\x7f-\xa0]+$"
+Email = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 FieldText = Annotated[str, StringConstraints(max_length=2000), Storable, Clean]
-Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | Annotated[float, Field(allow_inf_nan=False)]
-Version = Annotated[int, Field(ge=1, le=LAST_VERSION, strict=True)]
+Number = (
+    Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+)
+"""Never made of a text: "007" stays one."""
+Version = Annotated[int, Field(ge=1, le=LAST_VERSION), BeforeValidator(_number)]
 
 
 class CrmState(StrEnum):
@@ -45,7 +57,7 @@ class LeadContent(Payload):
     company: Line | None = None
     status: ShortLine | None = Field(None, description="Where it is in the sale, in your own words")
     message: SomeText | None = None
-    fields: dict[FieldName, FieldText | bool | Number | None] = Field(
+    fields: dict[FieldName, FieldText | StrictBool | Number | None] = Field(
         default_factory=dict,
         max_length=50,
         description="Whatever else belongs to it",

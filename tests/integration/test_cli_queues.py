@@ -26,7 +26,7 @@ def test_queues_are_listed_with_their_limits(laneway: Shell) -> None:
     shown, told = laneway("queues", "list"), laneway("queues", "list", "--json")
 
     assert (limited.code, shown.code, told.code) == (0, 0, 0)
-    (line,) = [line for line in shown.out.splitlines() if line.startswith(QUEUE)]
+    (line,) = [line for line in shown.out.splitlines() if line.split()[:1] == [QUEUE]]
     assert line.split() == [QUEUE, "10", "in", "60", "s", "at", "most", "3", "open"]
     assert [one["queue"] for one in told.json()] == list(QUEUES)
     assert all(one["in_force"] for one in told.json())

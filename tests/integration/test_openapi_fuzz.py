@@ -46,6 +46,16 @@ include-name-regex = "POST (/dead-letters/.*|/api/callbacks/replay)"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+# Which workflows there are, what each is started with, and that an id is for a new one.
+include-name-regex = "POST /api/(chat|workflows|workflows/.*/retry)"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# Which keys lead out of the storage.
+include-name = "POST /api/documents/process"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 # A stream that ends with its task, and nobody works here: only the one that is over is followed.
 include-name = "GET /tasks/{task_id}/events"
 parameters = { task_id = "ENDED" }

@@ -213,15 +213,16 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
         killed.kill()
         killed.wait(10)
 
-    wait_until(lambda: not workshop.alive(), seconds=10)
-
     def free() -> bool:
         try:
-            return workshop.run("print('mine now')").output == "mine now\n"
+            with opened(workshop.root, FOLDER):
+                assert workshop.alive() == [], "the folder is not free before the last of them is gone"
+                return True
         except TaskSnoozed:
             return False
 
     wait_until(free, seconds=10)
+    assert workshop.run("print('mine now')").output == "mine now\n"
 
 
 def test_when_the_worker_stands_still_its_command_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

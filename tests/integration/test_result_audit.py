@@ -110,7 +110,7 @@ def office(
 def elsewhere(url: str) -> Results:
     """Another result store."""
     app = Celery("elsewhere", set_as_current=False)
-    app.backend_cls = url  # a setting would give way to the environment
+    app.backend_cls = url  # pyright: ignore[reportAttributeAccessIssue]  a setting would give way to the environment
     return Results(app)
 
 

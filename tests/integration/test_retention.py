@@ -17,6 +17,7 @@ from app.db.models import (
     Conversation,
     ConversationAnalysis,
     CrmRecord,
+    Document,
     Lead,
     Message,
     Report,
@@ -175,6 +176,22 @@ def test_webhooks_go_once_they_are_processed_and_old(database: Database, retenti
     assert (counts["webhook_deliveries"], counts["webhook_events"]) == (1, 2)
     left = {"stored-old", "stored-new", "queued-old", "queued-new", "processed-new"}
     assert ids(database, WebhookDelivery.id) == ids(database, WebhookEvent.event_id) == left
+
+
+def test_documents_that_never_became_passages_go_and_others_stay(database: Database, retention: Retention) -> None:
+    def document(id: str, state: str, days: float, *, passages: int = 0) -> Document:
+        return Document(id=id, title=id, digest="", state=state, passage_count=passages, created_at=ago(999),
+                        updated_at=ago(days))  # fmt: skip
+
+    kept = 100
+    store(
+        database, document("failed", "failed", kept + 1), document("cancelled", "cancelled", kept + 1),
+        document("young", "failed", kept - 1), document("queued", "queued", kept + 1),
+        document("failed-anew", "failed", kept + 1, passages=3), document("old", "processed", kept + 1, passages=3),
+    )  # fmt: skip
+
+    assert retention.sweep(now=NOW)["documents"] == 2
+    assert ids(database, Document.id) == {"young", "queued", "failed-anew", "old"}
 
 
 def test_reports_closed_alerts_and_silent_workers_go(database: Database, retention: Retention) -> None:

@@ -26,7 +26,7 @@ Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL
 
 
 @router.post("/process", status_code=202, response_description="Accepted: a task works on it",
-             responses=problems(409, 429))  # fmt: skip
+             responses=problems(429))  # fmt: skip
 def process(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
     """Have an object in the storage processed: its text becomes passages, and `callback_url` is told of the outcome.
 

@@ -31,7 +31,8 @@ router = APIRouter(prefix="/api", tags=["workflows"])
 RunId = Annotated[str, Path(min_length=1, max_length=96, pattern=NO_NULL, examples=["0b7c"])]
 SignalName = Annotated[str, Path(min_length=1, max_length=40, pattern=NO_NULL, examples=["approve"])]
 LAST_ID = 2**63 - 1
-RetryBody, SignalBody = Annotated[RetryRequest, Body()], Annotated[SignalRequest, Body()]
+RetryBody = Annotated[RetryRequest, Body()]
+SignalBody = Annotated[SignalRequest, Body()]
 FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 """What a request without a body asks for."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskEvent, TaskRun, WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
@@ -28,12 +28,9 @@ class RunFilter:
 
 def add(session: Session, **values: Any) -> WorkflowRun | None:
     """Write down a new run; None when its id is taken already."""
-    try:
-        with session.begin_nested():
-            session.execute(insert(WorkflowRun).values(**values))
-    except IntegrityError:
-        return None
-    return find(session, values["id"])
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    new = dialect.insert(WorkflowRun).values(**values).on_conflict_do_nothing(index_elements=[WorkflowRun.id])
+    return session.scalars(new.returning(WorkflowRun)).one_or_none()
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None:

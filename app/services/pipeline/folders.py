@@ -19,7 +19,7 @@ LOCKS: Final = ".locks"
 """The folder of the locks, below the root; no working folder can have this name."""
 OWN: Final = ".pipeline"
 """The folder, in a working folder, of what the platform hands to commands."""
-BUSY_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 5.0
 """How long to wait before another look at a folder that is in use."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _REASONS: Final = {

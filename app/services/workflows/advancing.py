@@ -91,9 +91,16 @@ def revive(unit: Unit, run: WorkflowRun, row: WorkflowStepRun, *, now: datetime)
     return decision.heard
 
 
+def json_text(data: dict[str, Any]) -> str:
+    """As strict JSON that any database and any answer takes. Raises TypeError, ValueError: NaN, half a character."""
+    text = json.dumps(data, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    return text
+
+
 def check_output(step: str, result: StepResult) -> None:
-    """Raise OutputTooLarge, or TypeError and ValueError for what is not JSON."""
-    size = len(json.dumps(result.output, allow_nan=False))
+    """Raise OutputTooLarge, or TypeError and ValueError for what is no JSON."""
+    size = len(json_text(result.output))
     if size > OUTPUT_LIMIT:
         raise OutputTooLarge(step, size, OUTPUT_LIMIT)
 
@@ -126,11 +133,18 @@ def _write(
 
 def _start(unit: Unit, run: WorkflowRun, step: StepDefinition, visit: int, *, now: datetime) -> None:
     ref = WorkflowStepRef(run_id=run.id, step=step.name, visit=visit)
-    due = _due(step, now)
     unit.session.add(WorkflowStepRun(run_id=run.id, step=step.name, visit=visit, state=StepState.OPEN,
-                                     task_id=ref.task_id, retries_seen=0, created_at=now, due_at=due))  # fmt: skip
-    kept = step.kind is StepKind.SIGNAL and repository.next_signal(unit.session, run.id, step.signal_name)
-    delay = 0 if due is None or kept else (due - now).total_seconds()
+                                     task_id=ref.task_id, retries_seen=0, created_at=now,
+                                     due_at=_due(step, now)))  # fmt: skip
+    submit_step(unit, ref, step, due=_due(step, now), now=now)
+
+
+def submit_step(
+    unit: Unit, ref: WorkflowStepRef, step: StepDefinition, *, due: datetime | None, now: datetime
+) -> None:  # fmt: skip
+    """Submit the task of a visit, as its step says."""
+    kept = step.kind is StepKind.SIGNAL and repository.next_signal(unit.session, ref.run_id, step.signal_name)
+    delay = 0 if due is None or kept else max(0, (due - now).total_seconds())
     limit = step.timeout if step.kind is StepKind.TASK else None
     wish = Wish(id=ref.task_id, queue=step.queue, delay=delay, max_retries=step.max_retries, time_limit=limit)
     unit.submit(catalog.WORKFLOW_STEP, ref, wish=wish)
@@ -147,8 +161,8 @@ def _close(
 ) -> None:  # fmt: skip
     row.state, row.output, row.finished_at = AS_STATE[result.outcome], result.output, now
     row.started_at = started_at or row.started_at
-    row.retries_seen = repository.times_sent_by_hand(session, row.task_id) if row.task_id else 0
-    if row.state == StepState.FAILED:
+    if row.state == StepState.FAILED:  # what was ok is never gone on with
+        row.retries_seen = repository.times_sent_by_hand(session, row.task_id or "")
         row.error_type, row.error = error_type, (result.reason or "no reason was given")[:ERROR_LIMIT]
 
 

@@ -73,6 +73,19 @@ class UnknownSignal(PlatformError):
         return f"This workflow has no step that waits for the signal {self.name!r}; {what}."
 
 
+class InvalidSignal(PermanentError):
+    """A signal's data cannot be kept."""
+
+    title = "Invalid signal"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name, self.problem = name, problem
+
+    def __str__(self) -> str:
+        return f"The signal {self.name!r} cannot be kept: {self.problem}."
+
+
 class UnknownHandler(PermanentError):
     """A step names a handler that this process does not have: another version of the platform wrote it."""
 

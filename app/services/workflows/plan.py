@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from app.schemas.workflow import StepDefinition, StepKind, WorkflowDefinition
+from app.schemas.workflow import MAX_ROUNDS, StepDefinition, StepKind, WorkflowDefinition
 from app.services.workflows.errors import InvalidDefinition
 
 
@@ -147,6 +147,8 @@ class Plan:
                     yield (f"step {outside!r} comes after {name!r}, which the loop of {loop.origin!r} runs again: "
                            f"let it come after {loop.origin!r}")  # fmt: skip
         loops = list(self.loops.values())
+        if sum(loop.at_most for loop in loops) > MAX_ROUNDS:
+            yield f"its loops may go round {sum(loop.at_most for loop in loops)} times in sum, more than {MAX_ROUNDS}"
         for number, one in enumerate(loops):
             for other in loops[number + 1 :]:
                 both, first, second = set(one.body) & set(other.body), set(one.body), set(other.body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +11,7 @@ from uuid import uuid4, uuid5
 from sqlalchemy.orm import Session
 
 from app.core import catalog, clock
-from app.core.errors import BrokerUnavailable, Conflict, NotFound, PlatformError, UnknownTask, WrongState
+from app.core.errors import BrokerUnavailable, Conflict, NotFound, PlatformError, WrongState
 from app.core.logging import logger
 from app.db.models import TaskRun, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from app.db.repositories import workflows as repository
@@ -26,13 +25,15 @@ from app.schemas.workflow_run import (
     WorkflowAccepted,
     WorkflowCancelled,
     WorkflowRef,
+    WorkflowStepRef,
 )
+from app.services.outbox import Unit
 from app.services.submission import IDEMPOTENCY
-from app.services.task_manager import TaskManager, still_valid
+from app.services.task_manager import TaskManager
 from app.services.workflows import advancing, definitions
-from app.services.workflows.advancing import latest_of, plan_of
+from app.services.workflows.advancing import OUTPUT_LIMIT, json_text, latest_of, plan_of
 from app.services.workflows.definitions import Definitions
-from app.services.workflows.errors import InvalidInput, UnknownSignal, WrongWorkflowState
+from app.services.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
 from app.services.workflows.plan import Plan
 from app.services.workflows.stepping import take_signal
 
@@ -110,6 +111,7 @@ class Workflows:
                 raise WrongWorkflowState(id, run.state, "sent a signal")
             if repository.count_signals(unit.session, id) >= MAX_SIGNALS:
                 raise Conflict(f"Workflow {id!r} has been sent {MAX_SIGNALS} signals, which is the limit.")
+            _check_signal(name, data)
             sent = WorkflowSignal(run_id=id, name=name, key=key, data=data, received_at=clock.now())
             unit.session.add(sent)
             unit.session.flush()
@@ -153,8 +155,8 @@ class Workflows:
     def retry(self, id: str) -> WorkflowAccepted:
         """Go on with a run that failed or was cancelled, from its failed and cancelled steps; what is done stays done.
 
-        The tasks of these steps are run again under their ids. Raises NotFound; WrongWorkflowState; WrongState when a
-        task is not over yet, or its payload is no longer kept: start it anew instead.
+        The tasks of these steps are run again under their ids; one that is no longer kept is submitted again. Raises
+        NotFound; WrongWorkflowState; WrongState when a task is not over yet.
         """
         with self._tasks.transaction() as unit:
             run = _locked(unit.session, id)
@@ -162,7 +164,8 @@ class Workflows:
             for row in rows:
                 if row.state != StepState.OPEN:
                     advancing.revive(unit, run, row, now=clock.now())
-        for row in rows:
+            again = [row for row in rows if self._kept(unit, run, row)]
+        for row in again:
             try:
                 handle = self._tasks.retry(row.task_id or "")
             except WrongState as error:  # somebody else did at this very moment
@@ -206,14 +209,20 @@ class Workflows:
             rows = [row for row in rows if row.state == StepState.OPEN and _is_over(tasks.get(row.task_id or ""))]
             if not rows:
                 raise WrongWorkflowState(run.id, run.state, "retried while it goes on")
-        for row in rows:
-            task = tasks.get(row.task_id or "")
-            if task is None:
-                raise UnknownTask(row.task_id or "")
-            if not _is_over(task):
-                raise WrongState(task.id, task.state, "retried")
-            still_valid(task)
+        running = [task for task in tasks.values() if task.id in {row.task_id for row in rows} and not _is_over(task)]
+        if running:
+            raise WrongState(running[0].id, running[0].state, "retried")
         return rows
+
+    def _kept(self, unit: Unit, run: WorkflowRun, row: WorkflowStepRun) -> bool:
+        """Whether the visit's task is still there to be run again; one that was deleted is submitted like a new one."""
+        ref = WorkflowStepRef(run_id=run.id, step=row.step, visit=row.visit)
+        task = repository.tasks_of(unit.session, [ref.task_id]).get(ref.task_id)
+        if task is None:
+            advancing.submit_step(unit, ref, plan_of(run).steps[row.step], due=row.due_at, now=clock.now())
+            return False
+        task.payload = ref.model_dump(mode="json")  # of one that ended long ago it has been blanked
+        return True
 
     def _stop(self, rows: Sequence[WorkflowStepRun], *, patient: bool = True) -> list[str]:
         """Cancel the tasks of these visits, as far as they are not over; `patient`: those that cannot be are left."""
@@ -248,9 +257,18 @@ def _is_over(task: TaskRun | None) -> bool:
     return task is not None and task.state in FINISHED
 
 
+def _check_signal(name: str, data: dict[str, Any]) -> None:
+    try:
+        size = len(json_text(data))
+    except ValueError as error:
+        raise InvalidSignal(name, f"its data is no JSON: {error}") from None
+    if size > OUTPUT_LIMIT:
+        raise InvalidSignal(name, f"its data has {size} characters of JSON, more than {OUTPUT_LIMIT}")
+
+
 def _fingerprint(name: str, given: dict[str, Any]) -> str:
     try:
-        text = json.dumps(given, sort_keys=True, allow_nan=False)
-    except ValueError:
-        raise InvalidInput(name, ["NaN and Infinity are no JSON"]) from None
+        text = json_text(given)
+    except ValueError as error:
+        raise InvalidInput(name, [f"it is no JSON: {error}"]) from None
     return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()

@@ -53,8 +53,8 @@ class StepRunner:
     def run(self, ref: WorkflowStepRef, task: Running) -> dict[str, Any]:
         """All of one visit; what its task gives back.
 
-        Raises what the handler raises; UnknownHandler, OutputTooLarge; TaskCancelled when the run was cancelled;
-        TaskSnoozed while a signal is waited for.
+        Raises what the handler raises; NotFound for a visit that is none, or another task's; UnknownHandler,
+        OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while a signal is waited for.
         """
         begun = self._begin(ref, task)
         if isinstance(begun, WorkflowStepRun):
@@ -77,19 +77,20 @@ class StepRunner:
             run = self._locked(unit, row.run_id)
             unit.session.refresh(row)  # as it is now that nobody else may change it
             task = task_runs.find(unit.session, ended.task_id, lock=True)
-            if task is None or not _ended_so(task, ended) or row.state != StepState.OPEN:
+            if row.state != StepState.OPEN or (task is not None and not _ended_badly(task)):
                 return {"settled": False}
-            result = StepResult(outcome=Outcome.FAILED, reason=_why(task))
-            settled = advancing.settle(unit, run, row, result, now=clock.now(), started_at=task.started_at,
-                                       error_type=task.error_type or task.state)  # fmt: skip
+            result = StepResult(outcome=Outcome.FAILED, reason=_why(task) if task else "its task was deleted")
+            settled = advancing.settle(unit, run, row, result, now=clock.now(),
+                                       started_at=task.started_at if task else None,
+                                       error_type=task.error_type or task.state if task else "deleted")  # fmt: skip
         return {"settled": settled, **advancing.told(row)}
 
     def _begin(self, ref: WorkflowStepRef, task: Running) -> _Begun | WorkflowStepRun:
         now = clock.now()
         with self._database.reading() as session:
             run, row = repository.find(session, ref.run_id), repository.step(session, ref.run_id, ref.step, ref.visit)
-            if run is None or row is None:
-                raise NotFound("workflow step", ref.task_id)
+            if run is None or row is None or row.task_id != task.id:
+                raise NotFound("workflow step", task.id)
             rows = repository.steps(session, ref.run_id)
         if row.state != StepState.OPEN and not self._revived(ref, task):
             return row
@@ -183,9 +184,8 @@ def _outputs(plan: Plan, step: str, rows: Sequence[WorkflowStepRun]) -> dict[str
     return {row.step: row.output for row in newest if row.output is not None}
 
 
-def _ended_so(task: TaskRun, ended: EndedTask) -> bool:
-    over = task.state in FINISHED and task.state != State.COMPLETED
-    return over and task.attempts_before + task.attempts == ended.run
+def _ended_badly(task: TaskRun) -> bool:
+    return task.state in FINISHED and task.state != State.COMPLETED
 
 
 def _why(task: TaskRun) -> str:

@@ -88,9 +88,12 @@ def test_what_a_change_leaves_out_is_gone(api: Api) -> None:
 
 
 def test_a_change_of_another_version_than_the_callers_is_refused(api: Api) -> None:
-    post(api, lead_id="a")
+    post(api, lead_id="a", fields={"zip": "007", "n": 1.5})
 
-    assert put(api, "a", status="won", version=1).json()["version"] == 2
+    assert view(api, "a")["fields"] == {"zip": "007", "n": 1.5}
+    for wrong in ("1", True, 0, 1.5):
+        problem(put(api, "a", version=wrong), 422)
+    assert put(api, "a", status="won", version=1.0).json()["version"] == 2
     assert "at version 2" in problem(put(api, "a", status="lost", version=1), 409)["detail"]
     assert view(api, "a")["status"] == "won"
 
@@ -115,7 +118,8 @@ def test_a_lead_that_nobody_knows_is_404(api: Api) -> None:
     [{"name": ""}, {"name": "x" * 201}, {"name": "a\x00b"}, {"name": "a\nb"}, {"email": "nobody"}, {"email": "a@b c"},
      {"email": "a@b\r\nBcc: c"}, {"phone": "1" * 41}, {"fields": {"": 1}}, {"fields": {"a.b": 1}},
      {"fields": {"a": {"b": 1}}}, {"fields": {"a": "x" * 2001}}, {"fields": {f"f{n}": n for n in range(51)}},
-     {"fields": {"a": "\x00"}}, {"lead_id": "a b"}, {"lead_id": "x" * 129}, {"unknown": 1}, {"message": "x" * 8001}],
+     {"fields": {"a": "\x00"}}, {"fields": {"a": "0" * 2001}}, {"email": "a\x85@b"},
+     {"lead_id": "a b"}, {"lead_id": "x" * 129}, {"unknown": 1}, {"message": "x" * 8001}],
 )  # fmt: skip
 def test_what_is_no_lead_is_refused_and_leaves_nothing(api: Api, wrong: dict[str, Any]) -> None:
     problem(post(api, **wrong), 422)

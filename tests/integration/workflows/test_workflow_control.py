@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
+from app.core.catalog import WORKFLOW_STEP
 from app.core.errors import Conflict, NotFound
+from app.db.models import TaskRun
 from app.schemas.task import State
 from app.schemas.workflow_run import RunState
 from app.services.outcomes import Attempt, Completed, Snoozed, Stopped
-from app.services.workflows.errors import UnknownSignal, WrongWorkflowState
+from app.services.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
 from app.services.workflows.handlers import failed
 from laneway import State as Place
 from tests.fixtures.platform import MovableClock
@@ -57,6 +60,22 @@ def test_a_signal_that_nobody_waits_for_is_refused(desk: Desk) -> None:
         desk.services.workflows.signal("w-1", "reject", data={})
     with pytest.raises(NotFound):
         desk.services.workflows.signal("w-2", "approve", data={})
+
+
+def test_data_that_is_no_json_or_too_much_is_refused(desk: Desk) -> None:
+    desk.start({"name": "a"}, APPROVE)
+
+    for data in ({"n": float("nan")}, {"text": "\ud800"}):
+        with pytest.raises(InvalidSignal, match="no JSON"):
+            desk.services.workflows.signal("w-1", "approve", data=data)
+        with pytest.raises(InvalidInput, match="no JSON"):
+            desk.start({"name": "a"}, id="w-2", given=data)
+    with pytest.raises(InvalidSignal, match="more than 250000"):
+        desk.services.workflows.signal("w-1", "approve", data={"text": "x" * 250_000})
+    desk.scripts["a"] = [{"n": float("inf")}]
+    desk.work()
+
+    assert (desk.states()["a:1"], desk.view().steps[0].error_type) == ("failed", "ValueError")
 
 
 def test_each_visit_of_a_step_in_a_loop_takes_a_signal_of_its_own(desk: Desk) -> None:
@@ -194,6 +213,41 @@ def test_a_retry_that_broke_off_between_its_two_halves_is_finished_by_a_repeat(
     desk.work()
 
     assert desk.view().state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("how", ["deleted", "blanked"])
+def test_a_run_goes_on_though_the_record_of_a_steps_task_is_no_longer_whole(desk: Desk, how: str) -> None:
+    desk.scripts["a"] = [failed("not good enough")]
+    desk.start(*CHAIN)
+    desk.work()
+    if how == "deleted":
+        desk.services.tasks.delete("w-1:a:1")
+    else:
+        with desk.services.database.transaction() as session:
+            session.execute(update(TaskRun).where(TaskRun.id == "w-1:a:1").values(payload={}))
+
+    desk.services.workflows.retry("w-1")
+    desk.work()
+
+    assert (desk.ran, desk.view().state) == (["a", "a", "b", "c"], RunState.COMPLETED)
+
+
+def test_a_step_whose_task_is_deleted_while_it_waits_fails(desk: Desk) -> None:
+    desk.start(*CHAIN)
+
+    desk.services.tasks.delete("w-1:a:1")
+    desk.work()
+
+    assert (desk.view().state, desk.view().error) == (RunState.FAILED, "a: its task was deleted")
+
+
+def test_a_task_that_somebody_else_made_for_a_step_does_nothing(desk: Desk) -> None:
+    desk.start(*CHAIN)
+    desk.services.tasks.submit(WORKFLOW_STEP, {"run_id": "w-1", "step": "a", "visit": 1}, id="forged")
+
+    desk.work()
+
+    assert (desk.ran, desk.platform.state("forged")) == (["a", "b", "c"], State.FAILED)
 
 
 def _dies(_: str) -> None:

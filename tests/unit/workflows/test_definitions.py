@@ -59,6 +59,8 @@ WRONG: list[tuple[Any, str]] = [
                 {"name": "b", "kind": "signal", "timeout": 1, "signal": "go"}), "two steps wait for the signal 'go'"),
     (definition({**A, "on_failed": {"goto": "ghost", "at_most": 1}}), "on_failed names the unknown step 'ghost'"),
     (definition({**A, "on_failed": {"goto": "a", "at_most": 0}}), "at_most"),
+    (definition({**A, "on_failed": {"goto": "a", "at_most": 60}},
+                {"name": "b", "on_failed": {"goto": "b", "at_most": 60}}), "120 times in sum"),
     (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "ghost"}), "then names the unknown step 'ghost'"),
     (definition({**A, "on_failed": LOOP}, {"name": "fix"}), "leads to 'fix', which it does not come after"),
     (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "fix"}), "and never back"),

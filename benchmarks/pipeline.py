@@ -1,0 +1,191 @@
+"""The figures of a priority queue: submissions and tasks a second, bytes of Redis a task, large payloads.
+
+    python -m benchmarks.pipeline [--jobs 2000] [--rounds 3] [--pool solo]
+
+Each is measured twice: on the delivery engine alone, and through the whole platform (row, message, attempt, history, on
+SQLite), with a real worker. It starts an embedded Valkey without persistence.
+"""
+
+# Celery is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.engine_micro import Meter, embedded
+from laneway import Engine, Lanes, Message
+
+if TYPE_CHECKING:
+    from app.services.container import Services
+
+QUEUE, BATCH, SMALL = "maintenance", 32, 200
+"""SMALL: bytes of an ordinary payload."""
+MEGABYTE = 1_048_576
+LARGE_JOBS = 20
+Figures = dict[str, list[float]]
+
+
+def rate(jobs: int, call: Callable[[], object]) -> float:
+    """Jobs a second."""
+    began = time.perf_counter()
+    call()
+    return jobs / (time.perf_counter() - began)
+
+
+def messages(jobs: int, size: int = SMALL) -> list[Message]:
+    """As many messages with bodies of that size."""
+    return [Message(task_id=str(uuid.uuid4()), name="bench.noop", body=b"x" * size) for _ in range(jobs)]
+
+
+def drain(engine: Engine, queue: str) -> None:
+    """Fetch and acknowledge everything."""
+    lanes = Lanes({queue: 1})
+    while deliveries := engine.fetch(lanes, BATCH).deliveries:
+        engine.ack(deliveries)
+
+
+def on_engine(url: str, jobs: int, figures: Figures) -> None:
+    """The engine alone."""
+    engine, queue = Engine.from_url(url), f"bench-{uuid.uuid4().hex[:6]}"
+    meter = Meter(engine)
+    work = messages(jobs)
+    _add(figures, "engine: puts one by one, /s", rate(jobs, lambda: [engine.put(queue, message) for message in work]))
+    before = meter.field("memory", "used_memory")
+    work = messages(jobs)
+    _add(figures, "engine: puts in bulk, /s", rate(jobs, lambda: engine.put_many(queue, work)))
+    _add(figures, f"engine: bytes a waiting message of {SMALL}", (meter.field("memory", "used_memory") - before) / jobs)
+    _add(figures, "engine: fetch and ack, one consumer, /s", rate(2 * jobs, lambda: drain(engine, queue)))
+    large = messages(LARGE_JOBS, MEGABYTE)
+    seconds = LARGE_JOBS / rate(LARGE_JOBS, lambda: (engine.put_many(queue, large), drain(engine, queue)))
+    _add(figures, "engine: 1 MiB there and back, ms", seconds / LARGE_JOBS * 1000)
+    engine.delete(queue)
+
+
+def platform(url: str, folder: Path) -> Services:
+    """Its services. Settings come from the environment, so it is set before anything of the platform is imported."""
+    os.environ |= {"CELERY_BROKER_URL": f"{url}", "CELERY_RESULT_BACKEND": url.rsplit("/", 1)[0] + "/1",
+                   "DATA_DIR": str(folder), "DATABASE_URL": "", "MAX_QUEUE_SIZE": "1000000", "LOG_LEVEL": "WARNING",
+                   "MAX_UNREAD_EVENTS": "10000000"}  # fmt: skip
+    from app.core.config import settings
+    from app.core.logging import configure_logging
+    from app.db.migrate import upgrade
+    from app.services.container import Services
+    from benchmarks.pipeline_app import celery_app
+
+    configure_logging(settings().operation)
+    upgrade(settings().storage.url)
+    services = Services(settings(), celery_app)
+    services.broker.prepare()
+    return services
+
+
+def on_platform(services: Services, jobs: int, pool: str, figures: Figures) -> None:
+    """The whole path."""
+    from benchmarks.pipeline_app import NOTHING
+
+    engine = services.broker.engine
+    assert engine is not None  # noqa: S101  it is the default
+    meter, payload = Meter(engine), {"data": "x" * SMALL}
+
+    def submit(_: int) -> object:
+        return services.tasks.submit(NOTHING, payload)
+
+    before = meter.field("memory", "used_memory")
+    cpu = time.process_time()
+    _add(figures, "platform: submissions, one thread, /s", rate(jobs, lambda: [submit(n) for n in range(jobs)]))
+    _add(figures, "platform: CPU of the submitter, µs a submission", (time.process_time() - cpu) / jobs * 1e6)
+    services.history.catch_up()
+    used = (meter.field("memory", "used_memory") - before) / jobs
+    _add(figures, f"platform: bytes of Redis a waiting task of {SMALL}", used)
+    with ThreadPoolExecutor(8) as threads:
+        _add(
+            figures, "platform: submissions, eight threads, /s", rate(jobs, lambda: [*threads.map(submit, range(jobs))])
+        )
+    services.history.catch_up()
+    with worker(pool):
+        _add(figures, f"platform: tasks done by one worker ({pool}), /s", _drained(engine, 2 * jobs))
+        big = {"data": "x" * (MEGABYTE - 100)}
+        began = time.perf_counter()
+        services.tasks.submit(NOTHING, big)
+        _until(lambda: _left(engine) == 0)
+        _add(
+            figures, "platform: one task of 1 MiB from submission to its end, ms", (time.perf_counter() - began) * 1000
+        )
+    services.history.catch_up()
+    counts = services.tasks.counts()
+    assert set(counts) == {"completed"}, counts  # noqa: S101  a figure of work that was not done is none
+
+
+@contextmanager
+def worker(pool: str) -> Generator[None]:
+    """A worker with one process or thread, not ready yet; what it needs to start is not measured."""
+    argv = [sys.executable, "-m", "celery", "-q", "-A", "benchmarks.pipeline_app:celery_app", "worker", "-Q", QUEUE,
+            "-P", pool, "-c", "8" if pool == "threads" else "1", "--without-mingle", "--without-gossip"]  # fmt: skip
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _drained(engine: Engine, jobs: int) -> float:
+    """Tasks a second, from the first that is gone to the last."""
+    _until(lambda: _left(engine) < jobs)
+    began, first = time.perf_counter(), _left(engine)
+    _until(lambda: _left(engine) == 0)
+    return first / (time.perf_counter() - began)
+
+
+def _left(engine: Engine) -> int:
+    (stats,) = engine.stats([QUEUE])
+    return stats.waiting + stats.leased
+
+
+def _until(done: Callable[[], bool]) -> None:
+    while not done():
+        time.sleep(0.02)
+
+
+def _add(figures: Figures, name: str, value: float) -> None:
+    figures.setdefault(name, []).append(value)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pool", choices=("solo", "prefork", "threads"), default="prefork")
+    options = parser.parse_args()
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as folder, embedded() as url:
+        services = platform(url, Path(folder))
+        for _ in range(options.rounds):
+            on_engine(url, options.jobs, figures)
+            on_platform(services, options.jobs, options.pool, figures)
+        services.close()
+    table = Table("", "median", "min", "max", box=None)
+    for name, values in figures.items():
+        table.add_row(name, *(f"{value:,.0f}" for value in (statistics.median(values), min(values), max(values))))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
