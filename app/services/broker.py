@@ -12,7 +12,7 @@ that means.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -139,6 +139,11 @@ class Broker:
                 found = self.engine.find_many(queue, [id])[0]
                 if found is not None and found.state is laneway.State.DEAD:
                     self.engine.discard(queue, [found.stored.id])
+
+    def forget_result(self, id: str) -> None:
+        """Take a task's result out of Celery's result store: one that is run again would keep its first."""
+        with named_errors(), suppress(NotImplementedError):  # some stores cannot
+            self._app.backend.forget(id)
 
     def requeue(self, queue: str, id: str) -> bool:
         """Deliver a message again that the engine buried; False when it is not there any more."""

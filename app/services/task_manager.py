@@ -292,6 +292,7 @@ class TaskManager:
     def _send_anew(self, run: TaskRun) -> None:
         """Send a restarted task, once its buried message is gone; if that fails now, the steward does it."""
         try:
+            self._broker.forget_result(run.id)
             self._broker.discard(run.queue, run.id)
             self.send(run)
         except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask) as error:

@@ -313,3 +313,12 @@ def test_a_retry_of_a_buried_task_while_the_broker_is_away_is_sent_later(
 
     assert platform.state(id) == State.PENDING
     assert platform.work("maintenance") == id
+
+
+def test_a_task_that_is_run_again_does_not_keep_its_first_result(platform: Platform) -> None:
+    id = platform.brought_to(State.COMPLETED)
+    platform.app.backend.store_result(id, {"first": True}, "SUCCESS")
+
+    platform.tasks.retry(id)
+
+    assert platform.app.AsyncResult(id).state == "PENDING"
