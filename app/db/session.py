@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -27,6 +28,9 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        self._turn = Lock() if self.is_sqlite else nullcontext()
+        """Writers of this process wait here for each other. SQLite's own way to wait sleeps longer and longer, and holds up
+        every greenlet of a thread, the one that writes among them. Nobody holds it while the process forks."""
         if self.is_sqlite:
             gate.before(self.close)
 
@@ -54,6 +58,7 @@ class Database:
         try:
             with (
                 gate.held_off() if self.is_sqlite else nullcontext(),
+                self._turn if writes else nullcontext(),
                 self.engine.connect().execution_options(laneway_writes=writes) as connection,
                 connection.begin(),
                 Session(bind=connection, expire_on_commit=False) as session,

@@ -25,6 +25,12 @@ from laneway import QueueStats
 log = logger(__name__)
 
 
+class NoSuchQueue(UnknownQueue):
+    """An address names a queue that there is not."""
+
+    status = 404
+
+
 def kept_throttles(database: Database) -> dict[str, Throttle]:
     """Queue → what is wanted of it, where somebody ever said so."""
     with database.reading() as session:
@@ -45,12 +51,12 @@ class QueueLimits:
         return [_answer(queue, rows.get(queue), stats.get(queue)) for queue in QUEUES]
 
     def of(self, queue: str) -> QueueLimitsAnswer:
-        """One queue. Raises UnknownQueue."""
+        """One queue. Raises NoSuchQueue."""
         _checked(queue)
         return next(one for one in self.listing() if one.queue == queue)
 
     def put(self, queue: str, wanted: Wanted) -> QueueLimitsAnswer:
-        """Set all limits of a queue. Raises UnknownQueue, Unsupported; a broker that is away gets them later."""
+        """Set all limits of a queue. Raises NoSuchQueue, Unsupported; a broker that is away gets them later."""
         self._broker.must_throttle()
         throttle = Throttle(rate=wanted.rate, per_seconds=wanted.per_seconds, max_in_flight=wanted.max_in_flight,
                             paused=wanted.paused)  # fmt: skip
@@ -85,7 +91,7 @@ class QueueLimits:
 
 def _checked(queue: str) -> str:
     if queue not in QUEUES:
-        raise UnknownQueue(queue, list(QUEUES))
+        raise NoSuchQueue(queue, list(QUEUES))
     return queue
 
 

@@ -6,10 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from app.core import catalog
-from app.core.errors import UnknownQueue, Unsupported
+from app.core.errors import Unsupported
 from app.core.queues import QUEUES
 from app.schemas.queue import QueueLimits as Wanted
 from app.services.container import Services
+from app.services.queue_limits import NoSuchQueue
 from tests.fixtures.databases import Database
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
@@ -135,9 +136,9 @@ def test_queues_nobody_spoke_of_have_no_limits(services: Services, platform: Pla
 
 def test_an_unknown_queue_is_refused_and_nothing_is_kept(services: Services) -> None:
     for call in (services.queue_limits.of, services.queue_limits.pause):
-        with pytest.raises(UnknownQueue, match="there are conversations"):
+        with pytest.raises(NoSuchQueue, match="there are conversations"):
             call("nonsense")
-    with pytest.raises(UnknownQueue):
+    with pytest.raises(NoSuchQueue):
         services.queue_limits.put("nonsense", Wanted(rate=1))
     assert all(one.updated_at is None for one in services.queue_limits.listing())
 

@@ -21,13 +21,13 @@ def listing(services: ServicesDep) -> QueueLimitsList:
     return QueueLimitsList(queues=services.queue_limits.listing())
 
 
-@router.get("/queues/{queue}/limits", responses=problems())
+@router.get("/queues/{queue}/limits", responses=problems(404))
 def one(queue: QueueName, services: ServicesDep) -> QueueLimitsAnswer:
-    """What a queue may do. An unknown queue: 422, naming those that there are."""
+    """What a queue may do. An unknown queue: 404, naming those that there are."""
     return services.queue_limits.of(queue)
 
 
-@router.put("/queues/{queue}/limits", responses=problems())
+@router.put("/queues/{queue}/limits", responses=problems(404))
 def put(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsAnswer:
     """Set all limits of a queue, for all workers together; what is left out is lifted. Without the engine: 422."""
     return services.queue_limits.put(queue, body)

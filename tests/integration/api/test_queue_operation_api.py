@@ -176,4 +176,4 @@ def test_limits_that_make_no_sense_and_queues_that_are_not_there_are_refused(api
     for body in wrong:
         problem(api.http.put("/queues/analytics/limits", json=body), 422)
     for answer in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
-        assert "there are conversations" in problem(answer, 422)["detail"]
+        assert "there are conversations" in problem(answer, 404)["detail"]
