@@ -100,6 +100,7 @@ def _stock(config: Settings) -> dict[str, Any]:
     }
     return {
         "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_IMPATIENT},
+        "broker_channel_error_retry": True,  # RabbitMQ closes the channel of who holds a message for too long
         "result_backend": config.redis.result_url,
         "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in QUEUES],
     }

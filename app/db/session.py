@@ -29,8 +29,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
         self._turn = Lock() if self.is_sqlite else nullcontext()
-        """Writers of this process wait here for each other. SQLite's own way to wait sleeps longer and longer, and holds up
-        every greenlet of a thread, the one that writes among them. Nobody holds it while the process forks."""
+        """Writers of this process wait here for each other. SQLite's own way to wait sleeps longer and longer, and
+        holds up every greenlet of a thread, the one that writes among them. Nobody holds it while the process forks."""
         if self.is_sqlite:
             gate.before(self.close)
 

@@ -21,7 +21,8 @@ from tests.fixtures.platform import MovableClock, Platform
 def limited(platform: Platform, max_queue_size: int) -> TaskManager:
     """A task manager of another process, on the same servers, with a limit of its own."""
     broker = Broker(platform.app, max_queue_size=max_queue_size, max_unread=1000)
-    return TaskManager(platform.database, broker, History(platform.database, broker, platform.settings.tasks), platform.settings.tasks)
+    limits = platform.settings.tasks
+    return TaskManager(platform.database, broker, History(platform.database, broker, limits), limits)
 
 
 def test_a_full_queue_refuses_and_stores_nothing(platform: Platform) -> None:
