@@ -56,6 +56,10 @@ class Listener:
         """`begun`: told of each task, its time and its process id."""
         self._hub, self._begun = hub, begun
         self._waiting: dict[int, Any] = {}
+        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, _close, self._ear, self._bell).atexit = False
+        self.reading = False
+        """True while the loop hands out what it has read: it looks at its timers before it waits again."""
         self._due = 0.0
         self._hearing = threading.RLock()
         """While a worker stops, Celery runs the loop's timers in a thread of their own."""
@@ -67,6 +71,12 @@ class Listener:
         if now >= self._due:
             self._due = now + LATEST
             self._hub.call_later(LATEST, self._late)
+            if not self.reading:  # the loop has decided how long it waits: a byte ends that
+                self._ring()
+
+    def attach(self) -> None:
+        """To be called whenever the loop begins anew: it watches nothing then."""
+        self._hub.add_reader(self._ear, self._rung)
 
     def hear(self, proc: Any) -> None:
         """Take in what this process has said."""
@@ -87,6 +97,14 @@ class Listener:
             del self._waiting[descriptor]
         if descriptor in self._hub.readers:
             self._hub.remove_reader(descriptor)
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._bell, b"!")
+
+    def _rung(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._ear, _CHUNK)
 
     def _late(self) -> None:
         self._due = 0.0

@@ -26,7 +26,9 @@ import os
 import pickle
 import select
 import struct
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from billiard.pool import ACK
@@ -40,6 +42,8 @@ _LENGTH = struct.Struct(">I")
 _CHUNK = 65536
 _NOTHING = memoryview(b"")
 STOPPING_SECONDS = 0.5
+BEGIN_SECONDS = 1.0
+"""How long a process that was given a job is waited for to begin it."""
 PIPE_BUF = select.PIPE_BUF
 """A pipe takes so much as a whole or not at all."""
 
@@ -140,13 +144,18 @@ class ResultHandler(asynpool.ResultHandler):
         fileno_to_outq, remove_reader, read = self.fileno_to_outq, hub.remove_reader, self.read
 
         def on_result_readable(descriptor: int) -> None:
-            proc = fileno_to_outq.get(descriptor)
+            proc, listener = fileno_to_outq.get(descriptor), self.listener
+            if listener:
+                listener.reading = True
             try:
                 if proc is not None:
                     read(descriptor, proc)
                     return
             except (EOFError, OSError):
                 pass
+            finally:
+                if listener:
+                    listener.reading = False
             remove_reader(descriptor)
 
         return on_result_readable
@@ -173,6 +182,7 @@ class AsynPool(asynpool.AsynPool):
     ResultHandler = ResultHandler
     Worker = Worker
     _listener: Listener | None = None
+    _flushing = False
 
     def create_process_queues(self) -> Any:
         """The pipes of one process."""
@@ -182,10 +192,29 @@ class AsynPool(asynpool.AsynPool):
         return queues
 
     def flush(self) -> None:
-        """The broker's connection is lost: what was not begun goes back."""
-        if self._listener:
-            self._listener.hear_all()
-        super().flush()
+        """The worker stops, or its connection is lost: what was not begun goes back; what a process has, it begins."""
+        self._flushing = True
+        try:
+            deadline = time.monotonic() + BEGIN_SECONDS
+            while (given := self._given()) and time.monotonic() < deadline:
+                for proc in given:
+                    self._hear(proc)
+                time.sleep(0.001)
+            super().flush()
+        finally:
+            self._flushing = False
+
+    def _given(self) -> list[Any]:
+        """The processes that were given a job and have not begun it."""
+        jobs = [job for job in list(self._cache.values()) if job._write_to and not (job._accepted or job.ready())]
+        return [job._write_to for job in jobs if job._write_to._is_alive()]
+
+    def _hear(self, proc: Any) -> None:
+        handler = cast("ResultHandler", self._result_handler)
+        if handler.listener:
+            handler.listener.hear(proc)
+        with suppress(EOFError, OSError):
+            handler.read(proc.outqR_fd, proc)
 
     def _create_write_handlers(self, hub: Any, **options: Any) -> None:
         if self.sched_strategy != asynpool.SCHED_STRATEGY_FAIR:  # the others write ahead, and by turns of the loop
@@ -199,7 +228,7 @@ class AsynPool(asynpool.AsynPool):
         listener = self._listen(hub)
 
         def write() -> None:
-            if outbound and len(busy) < len(every):
+            if outbound and len(busy) < len(every) and not self._flushing:
                 idle = [descriptor for descriptor in every if descriptor not in busy and descriptor not in writing]
                 if idle:
                     schedule(idle)
@@ -225,6 +254,7 @@ class AsynPool(asynpool.AsynPool):
                 handler.on_state_change((ACK, (job, None, at, pid, None)))
 
             self._listener = handler.listener = Listener(hub, begun)
+        self._listener.attach()
         return self._listener
 
     def on_job_ready(self, job: Any, i: Any, obj: Any, inqW_fd: int) -> None:

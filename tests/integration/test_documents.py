@@ -191,6 +191,7 @@ def test_two_ingestions_of_one_document_run_one_after_the_other(desk: DocumentDe
     assert desk.platform.fetch("documents") is None, "the second waits for the first"
     desk.platform.end(attempt, desk.process(attempt))
     assert desk.view().state is DocumentState.QUEUED
+    assert desk.services.document_views.stats().documents == {"queued": 1}
     assert desk.texts("bells") == ["The old bells."]
 
     assert desk.work().id == second
@@ -251,6 +252,19 @@ def test_an_end_that_was_overtaken_by_a_retry_is_not_told(desk: DocumentDesk) ->
 
     assert said == [{"task_id": id, "skipped": "it was run again"}]
     assert [callback["event"] for callback in desk.callbacks()] == ["document.processed"]
+
+
+def test_two_ends_of_which_the_first_is_handled_late_are_told_once(desk: DocumentDesk) -> None:
+    id = desk.submit(key="missing.pdf", callback_url=CALLBACK)
+    desk.work()
+    first = EndedTask(task_id=id, run=1)
+    desk.services.history.catch_up()
+    desk.services.documents.retry(id)
+    desk.work()
+
+    assert desk.services.documents.end(first) == {"task_id": id, "skipped": "it was run again"}
+    desk.services.documents.end(EndedTask(task_id=id, run=2))
+    assert [callback["data"]["attempts"] for callback in desk.callbacks()] == [2]
 
 
 def test_a_cancelled_ingestion_is_told_too(desk: DocumentDesk) -> None:
