@@ -99,36 +99,45 @@ class ResultHandler(asynpool.ResultHandler):
         self.listener: Listener | None = None
         super().__init__(*args, **kwargs)
 
-    def read(self, descriptor: int, proc: Any) -> bool:
-        """Take in what has come. False: nothing. Raises EOFError or OSError when nothing will come any more."""
+    def take(self, descriptor: int, proc: Any) -> list[Any] | None:
+        """The messages that have come; None: nothing has. Raises EOFError or OSError when nothing will any more."""
         try:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
-            return False
+            return None
         if not chunk:
             raise EOFError
         of, part = self._parts.pop(descriptor, (proc, b""))
         data = part + chunk if of is proc else chunk
-        if self.listener:
-            self.listener.hear(proc)
-            self.listener.forget(proc)  # a process that speaks here has begun what it was given
         messages, end = _messages(data)
         if end < len(data):
             self._parts[descriptor] = proc, data[end:]
-        self._hear(messages)
+        return messages
+
+    def read(self, descriptor: int, proc: Any) -> bool:
+        """Take in what has come. False: nothing will come any more."""
+        try:
+            messages = self.take(descriptor, proc)
+        except (EOFError, OSError):
+            return False
+        if self.listener:
+            self.listener.hear(proc)
+            if messages:
+                self.listener.forget(proc)  # a process that speaks here has begun what it was given
+        self._hear(messages or [])
         return True
 
     def read_all(self, descriptor: int, proc: Any) -> None:
         """Take in all that a process has said that is over; the beginning of a message is lost with it."""
+        messages = list[Any]()
+        with suppress(EOFError, OSError):
+            while (more := self.take(descriptor, proc)) is not None:
+                messages += more
+        self._parts.pop(descriptor, None)
         if self.listener:
             self.listener.hear(proc)
             self.listener.forget(proc)
-        try:
-            while self.read(descriptor, proc):
-                pass
-        except (EOFError, OSError):
-            pass
-        self._parts.pop(descriptor, None)
+        self._hear(messages)
 
     def _hear(self, messages: list[Any]) -> None:
         """What goes wrong with one message is raised when the others are done with."""
@@ -148,15 +157,11 @@ class ResultHandler(asynpool.ResultHandler):
             if listener:
                 listener.reading = True
             try:
-                if proc is not None:
-                    read(descriptor, proc)
-                    return
-            except (EOFError, OSError):
-                pass
+                if proc is None or not read(descriptor, proc):
+                    remove_reader(descriptor)
             finally:
                 if listener:
                     listener.reading = False
-            remove_reader(descriptor)
 
         return on_result_readable
 
@@ -164,16 +169,15 @@ class ResultHandler(asynpool.ResultHandler):
         """While the worker stops, outside the loop: wait a little for what this process says."""
         del on_state_change
         proc = process_index.get(fd)
+        if proc is None:
+            return remove(fd)
+        if self.listener:
+            self.listener.hear(proc)
         try:
-            if proc is not None:
-                if self.listener:
-                    self.listener.hear(proc)
-                if proc.outq._reader.poll(STOPPING_SECONDS):
-                    self.read(fd, proc)
-                return None
-        except (EOFError, OSError):
-            pass
-        return remove(fd)
+            there: bool = proc.outq._reader.poll(STOPPING_SECONDS)
+        except OSError:
+            return remove(fd)
+        return remove(fd) if there and not self.read(fd, proc) else None
 
 
 class AsynPool(asynpool.AsynPool):
@@ -210,11 +214,7 @@ class AsynPool(asynpool.AsynPool):
         return [job._write_to for job in jobs if job._write_to._is_alive()]
 
     def _hear(self, proc: Any) -> None:
-        handler = cast("ResultHandler", self._result_handler)
-        if handler.listener:
-            handler.listener.hear(proc)
-        with suppress(EOFError, OSError):
-            handler.read(proc.outqR_fd, proc)
+        cast("ResultHandler", self._result_handler).read(proc.outqR_fd, proc)
 
     def _create_write_handlers(self, hub: Any, **options: Any) -> None:
         if self.sched_strategy != asynpool.SCHED_STRATEGY_FAIR:  # the others write ahead, and by turns of the loop

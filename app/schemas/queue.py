@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from app.schemas.task import Answer
 
 LONGEST_PERIOD = 86_400
 """Seconds."""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number")  # noqa: TRY004  Pydantic wants it so
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""A whole number as JSON has it: 5.0 is one, "5" and true are none."""
 
 
 class QueueLimits(BaseModel):
@@ -19,12 +30,12 @@ class QueueLimits(BaseModel):
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"rate": 10, "per_seconds": 60}]}
     )
 
-    rate: int | None = Field(
-        None, strict=True, ge=1, le=1_000_000, description="At most so many starts within per_seconds, spread evenly"
+    rate: Whole | None = Field(
+        None, ge=1, le=1_000_000, description="At most so many starts within per_seconds, spread evenly"
     )
     per_seconds: float = Field(1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of rate, in seconds")
-    max_in_flight: int | None = Field(
-        None, strict=True, ge=1, le=100_000, description="At most so many tasks with workers at a time, of all workers"
+    max_in_flight: Whole | None = Field(
+        None, ge=1, le=100_000, description="At most so many tasks with workers at a time, of all workers"
     )
     paused: StrictBool = Field(False, description="Start nothing until it is resumed; what runs goes on")
 

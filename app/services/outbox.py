@@ -158,9 +158,9 @@ class Outbox:
         ids = [run.id for run in sent]
         try:
             with self._database.transaction() as session:
-                repository.mark_sent(session, ids, now=clock.now())
+                moved = repository.mark_sent(session, ids, now=clock.now()) if ids else []
                 repository.release(session, left)
-                cancelled = list(repository.cancelled(session, ids))
+                cancelled = list(repository.cancelled(session, moved)) if moved else []
         except PlatformError as error:
             log.warning("sent, and not noted: the journal knows", tasks=len(sent), error=str(error))
             return

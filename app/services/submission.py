@@ -110,19 +110,17 @@ def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
 
     One whose ordering key has tasks that are not yet with the broker waits behind them.
     """
+    added = task_runs.add(session, **values)
+    if added is not None:
+        if outbox.is_behind(session, key=added.key, seq=added.seq):
+            added.state, added.published_at = State.ACCEPTED, None
+        stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
+                          priority=added.priority, request_id=added.request_id)  # fmt: skip
+        stories.add_tags(session, added.id, added.tags)
+        return added
     known = task_runs.find(session, values["id"])
     if known is None:
-        added = task_runs.add(session, **values)
-        if added is not None:
-            if outbox.is_behind(session, key=added.key, seq=added.seq):
-                added.state, added.published_at = State.ACCEPTED, None
-            stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
-                              priority=added.priority, request_id=added.request_id)  # fmt: skip
-            stories.add_tags(session, added.id, added.tags)
-            return added
-        known = task_runs.find(session, values["id"])
-        if known is None:
-            raise UnknownTask(values["id"])  # deleted at this very moment
+        raise UnknownTask(values["id"])  # deleted at this very moment
     if known.fingerprint != values["fingerprint"]:
         raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
     task_runs.count_on(session, known.id, now=clock.now())

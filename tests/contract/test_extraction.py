@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 
 import psutil
 import pytest
 
+from app.core.config import ROOT
 from app.core.errors import PlatformError
 from app.services.extraction import errors
 from app.services.extraction.kinds import Kind, claimed
@@ -245,6 +249,30 @@ def test_how_a_process_ended_says_whether_to_try_again(
 
     assert raised.value.retryable is retryable
     assert not _readers()
+
+
+def test_the_process_ends_with_its_parent_though_it_says_nothing() -> None:
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as target:
+        file.write(files.word_with(SPAN))
+        file.flush()
+        job = {
+            "name": "a.docx",
+            "said": None,
+            "file": file.fileno(),
+            "target": target.fileno(),
+            "limits": asdict(LIMITS),
+        }
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "app.services.extraction", json.dumps(job)], cwd=ROOT, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, pass_fds=(file.fileno(), target.fileno()),
+        )  # fmt: skip
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        reader.stdin.close()
+
+        assert reader.wait(2) == 1
+        reader.stdout.close()
 
 
 def test_the_process_gets_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,10 @@ def test_without_the_engine_limits_are_refused(
         services.broker.prepare()
 
 
+def test_a_whole_number_is_one_in_either_way_of_writing_it() -> None:
+    assert Wanted.model_validate({"rate": 5.0, "max_in_flight": 2}).rate == 5
+
+
 @pytest.mark.parametrize("wrong", [{"rate": 0}, {"rate": 1.5}, {"rate": True}, {"rate": 10**7}, {"per_seconds": 0},
                                    {"per_seconds": 90_000}, {"max_in_flight": 0}, {"paused": "yes"},
                                    {"speed": 1}])  # fmt: skip

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.models import JournalPlace, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
 
 START = "0-0"
+_ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
 
 
 def lock_place(session: Session, queue: str) -> str:
@@ -54,7 +55,7 @@ def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:
 def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Add to the stories of tasks."""
     if rows:
-        session.execute(insert(TaskEvent), list(rows))
+        session.connection().execute(_ADD_EVENTS, list(rows))
 
 
 def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data: Any) -> None:

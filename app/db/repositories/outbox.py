@@ -71,10 +71,12 @@ def is_waiting(session: Session, *, abandoned_before: datetime, but: Collection[
     return bool(session.scalar(select(found)))
 
 
-def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> None:
-    """The broker has these now."""
+def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[str]:
+    """The broker has these now; gives back those that somebody else has moved on meanwhile."""
     state = case((TaskRun.due_at > now, State.SCHEDULED), else_=State.PENDING)
-    session.execute(update(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.ACCEPTED).values(state=state))
+    mine = update(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.ACCEPTED).values(state=state)
+    marked = set(session.scalars(mine.returning(TaskRun.id)))
+    return [id for id in ids if id not in marked]
 
 
 def cancelled(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:

@@ -14,12 +14,11 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    insert,
     or_,
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskAttempt, TaskRun
@@ -28,14 +27,16 @@ from app.schemas.task import SENT, UNFINISHED, WAITING, State
 PAGE = 200
 
 
+_ADD = {
+    dialect: insert(TaskRun).on_conflict_do_nothing(index_elements=[TaskRun.id]).returning(TaskRun)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+"""Made once: to build a statement costs more than to execute it."""
+
+
 def add(session: Session, **values: Any) -> TaskRun | None:
     """Write down a new task; None when its id is taken already."""
-    try:
-        with session.begin_nested():
-            session.execute(insert(TaskRun).values(**values))
-    except IntegrityError:
-        return None
-    return find(session, values["id"])
+    return session.scalars(_ADD[session.get_bind().dialect.name], [values]).one_or_none()
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:
