@@ -19,8 +19,9 @@ def _number(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_number)]
-"""A whole number as JSON has it: 5.0 is one, "5" and true are none."""
+Rate = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_number)]
+InFlight = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_number)]
+"""Whole numbers as JSON has them: 5.0 is one, "5" and true are none."""
 
 
 class QueueLimits(BaseModel):
@@ -30,12 +31,10 @@ class QueueLimits(BaseModel):
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"rate": 10, "per_seconds": 60}]}
     )
 
-    rate: Whole | None = Field(
-        None, ge=1, le=1_000_000, description="At most so many starts within per_seconds, spread evenly"
-    )
+    rate: Rate | None = Field(None, description="At most so many starts within per_seconds, spread evenly")
     per_seconds: float = Field(1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of rate, in seconds")
-    max_in_flight: Whole | None = Field(
-        None, ge=1, le=100_000, description="At most so many tasks with workers at a time, of all workers"
+    max_in_flight: InFlight | None = Field(
+        None, description="At most so many tasks with workers at a time, of all workers"
     )
     paused: StrictBool = Field(False, description="Start nothing until it is resumed; what runs goes on")
 

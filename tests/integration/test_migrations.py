@@ -161,7 +161,7 @@ def test_a_downgrade_keeps_tasks_in_states_that_the_version_before_knows(databas
 
 
 def test_leads_that_were_there_get_ids_and_are_kept_by_a_downgrade(database: Database) -> None:
-    _bring(database, "0007")
+    _bring(database, "0006")
     with database.transaction() as session:
         for source_id in ("a", "b"):
             session.execute(
@@ -175,7 +175,7 @@ def test_leads_that_were_there_get_ids_and_are_kept_by_a_downgrade(database: Dat
     assert [(lead.lead_id, lead.source_id, lead.version) for lead in leads] == [("lead-1", "a", 1), ("lead-2", "b", 1)]
     assert {(lead.crm_state, lead.crm_version, lead.updated_at) for lead in leads} == {("unsent", 0, LONG_AGO)}
     assert len({lead.uid for lead in leads}) == 2
-    _bring(database, "0007")
+    _bring(database, "0006")
     with database.reading() as session:
         assert session.scalar(text("SELECT count(*) FROM leads")) == 2
 

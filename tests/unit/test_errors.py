@@ -27,6 +27,7 @@ from app.core.errors import (
 SAMPLES: dict[str, Any] = {
     "str": "something", "str | None": "something", "int": 7, "int | None": 7, "float": 2.5, "float | None": 2.5,
     "list[str]": ["field: wrong", "other: missing"], "bool": True, "Path": "somewhere",
+    "dict[str, str]": {"ada@example.com": "550 unknown"},
 }  # fmt: skip
 
 
@@ -47,7 +48,8 @@ def made(kind: type[PlatformError]) -> PlatformError:
     parameters = list(inspect.signature(kind).parameters.values())
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return kind("something happened")
-    return kind(*(SAMPLES[str(parameter.annotation)] for parameter in parameters))
+    named = {one.name: SAMPLES[str(one.annotation)] for one in parameters if one.kind is one.KEYWORD_ONLY}
+    return kind(*(SAMPLES[str(one.annotation)] for one in parameters if one.name not in named), **named)
 
 
 @pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)

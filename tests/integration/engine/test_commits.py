@@ -202,10 +202,10 @@ def test_an_ack_waits_for_results_that_another_thread_is_sending(
     engine: Engine, leases: Leases, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     first, _ = held(engine, leases, 2)
-    backend.store_result(first.id, 1, "SUCCESS")
     pid = results_server_pid(results_server)
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)  # before there is a result: it goes out after 5 ms
     try:
+        backend.store_result(first.id, 1, "SUCCESS")
         sender = threading.Thread(target=backend.results.flush)
         sender.start()
         wait_until(lambda: not backend.results._waiting, seconds=5)  # pyright: ignore[reportPrivateUsage]

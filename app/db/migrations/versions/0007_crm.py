@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 
 ADDED = (
     "lead_id", "uid", "fingerprint", "version", "updated_at", "crm_state", "crm_id", "crm_version", "crm_synced_at",
