@@ -15,6 +15,9 @@ import math
 import sys
 import time
 from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +25,7 @@ from kombu.transport import virtual
 
 from laneway.codec import durability_of, from_delivery, not_after_of, to_message
 from laneway.engine import Delivery
+from laneway.envelope import Message
 from laneway.errors import TaskCancelled
 from laneway.keys import bindings, fanout, key
 from laneway.lanes import Lanes
@@ -35,6 +39,14 @@ MAX_FETCH = 256
 FETCH_SECONDS = 0.05
 """The longest a fetch is put off while less than half of what a channel may hold is free and tasks wait here."""
 _tags = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A message and the queue that it is for."""
+
+    queue: str
+    message: Message
 
 
 class QoS(virtual.QoS):
@@ -154,6 +166,7 @@ class Channel(virtual.Channel):
         self.lanes: Lanes | None = None
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
+        self.collected: list[Collected] | None = None
         self.auto_delete: set[str] = set()
 
     @property
@@ -170,9 +183,21 @@ class Channel(virtual.Channel):
         try:
             made = to_message(message)
             durability, not_after = durability_of(message), not_after_of(message)
+            if self.collected is not None:
+                self.collected.append(Collected(queue, made))
+                return
             self.connection.engine.put(queue, made, durability=durability, not_after=not_after)
         except TaskCancelled as error:
             logger.info("%s", error)
+
+    @contextmanager
+    def collecting(self) -> Generator[list[Collected]]:
+        """What is published meanwhile is not queued, but collected: for `Engine.put_many`."""
+        self.collected = collected = []
+        try:
+            yield collected
+        finally:
+            self.collected = None
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.schemas.statistics import Window
-from app.schemas.task import Answer, Identifier, QueueFigures, State
+from app.schemas.task import Answer, Identifier, QueueFigures, State, TaskHandle
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -99,6 +99,29 @@ class TaskRequest(BaseModel):
     def task(self) -> str:
         """The task's registered name."""
         return self.name or self.type or ""
+
+
+MOST_AT_ONCE = 1000
+
+
+class TaskBatch(BaseModel):
+    """Many tasks, accepted together or not at all."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"tasks": [{"type": "generate_performance_report_task", "payload": {"hours": 1}}]}]
+        },
+    )
+
+    tasks: list[TaskRequest] = Field(min_length=1, max_length=MOST_AT_ONCE)
+
+
+class BatchAccepted(Answer):
+    """What became of each, in their order."""
+
+    tasks: list[TaskHandle]
+    created: int = Field(description="How many had not been accepted before")
 
 
 class DeadLetterView(Answer):

@@ -9,25 +9,28 @@ which is read before anything is sent again. Of tasks with one ordering key only
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Thread
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.core import clock
 from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsupported
+from app.core.errors import HistoryBehind, PlatformError, QueueFull, Unsupported
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import outbox as repository
 from app.db.session import Database
 from app.schemas.task import Payload, State, TaskHandle
-from app.services.broker import Broker
+from app.services.broker import Broker, time_left
 from app.services.history import History
-from app.services.submission import Wish, accept, row_of, spec_of, validated
+from app.services.submission import Wish, accept_many, row_of, spec_of, validated
 from laneway import Durability
 
 log = logger(__name__)
@@ -37,6 +40,15 @@ CLAIM = timedelta(seconds=8)
 PAGE = 200
 POLL = 1.0
 """Seconds between looks of the relay, when nobody wakes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One of many: what `TaskManager.submit` is called with."""
+
+    task: TaskSpec | str
+    payload: Payload | dict[str, Any]
+    wish: Wish
 
 
 class Unit:
@@ -49,27 +61,40 @@ class Unit:
         self.runs: list[TaskRun] = []
 
     def submit(
-        self, task: TaskSpec | str, payload: Payload | dict[str, object], *, wish: Wish | None = None
+        self, task: TaskSpec | str, payload: Payload | dict[str, Any], *, wish: Wish | None = None
     ) -> TaskHandle:
         """Accept one task with this transaction: it is sent when that is committed, and never if it is rolled back.
 
         Raises UnknownTask, InvalidPayload, Conflict (same id, other payload), QueueFull (in a bounded transaction),
         and Unsupported for uniqueness and durability, which only the broker can give.
         """
-        spec, wish = spec_of(task), wish or Wish()
+        return self.submit_many([Submission(task, payload, wish or Wish())])[0]
+
+    def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Accept many, all or none; raises as `submit` for the first that cannot be."""
+        rows = [self._row(one) for one in submissions]
+        if self._bounded:
+            self._find_room(Counter(row["queue"] for row in rows))
+        handles: list[TaskHandle] = []
+        for accepted in accept_many(self.session, rows):
+            if isinstance(accepted, TaskHandle):
+                handles.append(accepted)
+            else:
+                handles.append(TaskHandle(task_id=accepted.id, state=State.ACCEPTED, created=True))
+                self.runs.append(accepted)
+        self.handles += handles
+        return handles
+
+    def _row(self, one: Submission) -> dict[str, Any]:
+        spec, wish = spec_of(one.task), one.wish
         if wish.unique is not None or wish.durability is not Durability.MEMORY:
             raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-        values = row_of(spec, validated(spec, payload), wish, self._settings) | {"state": State.ACCEPTED}
-        if self._bounded and repository.count_waiting(self.session, values["queue"]) >= self._settings.max_queue_size:
-            raise QueueFull(values["queue"], self._settings.max_queue_size)
-        run = accept(self.session, values)
-        if isinstance(run, TaskHandle):
-            handle = run
-        else:
-            handle = TaskHandle(task_id=run.id, state=State.ACCEPTED, created=True)
-            self.runs.append(run)
-        self.handles.append(handle)
-        return handle
+        return row_of(spec, validated(spec, one.payload), wish, self._settings) | {"state": State.ACCEPTED}
+
+    def _find_room(self, wanted: Counter[str]) -> None:
+        for queue, number in wanted.items():
+            if repository.count_waiting(self.session, queue) + number > self._settings.max_queue_size:
+                raise QueueFull(queue, self._settings.max_queue_size)
 
 
 class Outbox:
@@ -136,20 +161,14 @@ class Outbox:
 
         Queues that take no more now are put into `full`.
         """
-        sent: dict[str, TaskRun] = {}
         full = set() if full is None else full
-        for run in runs:
-            if run.queue in full:
-                continue
-            try:
-                self._broker.publish(run, delay=_time_left(run))
-                sent[run.id] = run
-            except BrokerUnavailable as error:
-                log.warning("accepted, and not sent yet", tasks=len(runs) - len(sent), error=str(error))
-                break
-            except (QueueFull, HistoryBehind) as error:
-                full.add(run.queue)
-                log.warning("accepted, and not sent yet", queue=run.queue, error=str(error))
+        refusals = self._broker.publish_many(runs)
+        sent = {run.id: run for run, refused in zip(runs, refusals, strict=True) if refused is None}
+        full.update(run.queue for run, refused in zip(runs, refusals, strict=True)
+                    if isinstance(refused, QueueFull | HistoryBehind))  # fmt: skip
+        if len(sent) < len(runs):
+            why = next(refused for refused in refusals if refused is not None)
+            log.warning("accepted, and not sent yet", tasks=len(runs) - len(sent), error=str(why))
         if runs:
             self._note(list(sent.values()), [run for run in runs if run.id not in sent])
         return {id: _state_of(run) for id, run in sent.items()}
@@ -195,9 +214,4 @@ class Relay(Thread):
 
 
 def _state_of(run: TaskRun) -> State:
-    return State.SCHEDULED if _time_left(run) > 0 else State.PENDING
-
-
-def _time_left(run: TaskRun) -> float:
-    """Seconds until it is due."""
-    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
+    return State.SCHEDULED if time_left(run) > 0 else State.PENDING

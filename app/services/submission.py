@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -110,18 +111,39 @@ def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
 
     One whose ordering key has tasks that are not yet with the broker waits behind them.
     """
-    added = task_runs.add(session, **values)
-    if added is not None:
-        if outbox.is_behind(session, key=added.key, seq=added.seq):
-            added.state, added.published_at = State.ACCEPTED, None
-        stories.add_event(session, added.id, "accepted", at=added.accepted_at, queue=added.queue,
-                          priority=added.priority, request_id=added.request_id)  # fmt: skip
-        stories.add_tags(session, added.id, added.tags)
-        return added
-    known = task_runs.find(session, values["id"])
+    return accept_many(session, [values])[0]
+
+
+def accept_many(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun | TaskHandle]:
+    """The same for many; what is not new is told by its handle."""
+    added = {run.id: run for run in task_runs.add(session, rows)}
+    _put_behind(session, list(added.values()))
+    stories.add_events(session, [
+        {"task_id": run.id, "at": run.accepted_at, "kind": "accepted", "attempt": None,
+         "data": {"queue": run.queue, "priority": run.priority, "request_id": run.request_id}}
+        for run in added.values()
+    ])  # fmt: skip
+    for run in added.values():
+        stories.add_tags(session, run.id, run.tags)
+    return [added.pop(row["id"], None) or _known(session, row) for row in rows]
+
+
+def _put_behind(session: Session, added: Sequence[TaskRun]) -> None:
+    """Those whose key has an earlier task that is not yet with the broker are sent after it."""
+    keys = {run.key for run in added if run.key is not None}
+    waiting = outbox.keys_waiting(session, keys, before=min(run.seq for run in added)) if keys else set[str]()
+    for run in added:
+        if run.key in waiting:
+            run.state, run.published_at = State.ACCEPTED, None
+        elif run.key is not None and run.state == State.ACCEPTED:
+            waiting.add(run.key)
+
+
+def _known(session: Session, row: dict[str, Any]) -> TaskHandle:
+    known = task_runs.find(session, row["id"])
     if known is None:
-        raise UnknownTask(values["id"])  # deleted at this very moment
-    if known.fingerprint != values["fingerprint"]:
+        raise UnknownTask(row["id"])  # deleted at this very moment
+    if known.fingerprint != row["fingerprint"]:
         raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
     task_runs.count_on(session, known.id, now=clock.now())
     return TaskHandle(task_id=known.id, state=State(known.state), created=False)

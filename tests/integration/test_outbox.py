@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from app.core import catalog, clock
-from app.core.errors import BrokerUnavailable, Conflict, QueueFull, Unsupported
+from app.core.errors import BrokerUnavailable, Conflict, PlatformError, QueueFull, Unsupported
 from app.db.models import Conversation, TaskEvent, TaskRun
 from app.db.repositories import conversations
 from app.schemas.task import State
 from app.services import outbox as outbox_module
 from app.services.broker import Broker
+from app.services.outbox import Submission
 from app.services.submission import Wish
 from tests.fixtures.platform import MovableClock, Platform
 
 CONVERSATION = "c-1"
+Refusals = list[PlatformError | None]
 
 
 def say(text: str = "Hello", conversation: str = CONVERSATION) -> dict[str, Any]:
@@ -36,15 +39,15 @@ def put_order(platform: Platform) -> list[str]:
 
 def died_before_noting(platform: Platform, monkeypatch: pytest.MonkeyPatch, *, published: bool) -> None:
     """A submitter that dies between its commit and noting that it sent, behind or before the sending."""
-    publish = Broker.publish
+    publish = Broker.publish_many
 
-    def die(broker: Broker, run: TaskRun, **options: Any) -> None:
+    def die(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
         if published:
-            publish(broker, run, **options)
+            publish(broker, runs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(Broker, "publish", die)
+        dying.setattr(Broker, "publish_many", die)
         with pytest.raises(KeyboardInterrupt), platform.tasks.transaction() as unit:
             unit.submit(catalog.PROCESS_MESSAGE, say("first"), wish=Wish(id="m-1"))
 
@@ -117,27 +120,31 @@ def test_a_submitter_that_dies_half_way_is_taken_over_and_nothing_runs_twice(
     assert worked == ["m-1", "m-2", None]
 
 
+@pytest.mark.parametrize("number", [1, 3], ids=["alone", "together"])
 def test_a_sender_that_stood_still_sends_nothing_behind_the_back_of_others(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock, number: int
 ) -> None:
-    """It was stopped between its commit and the sending; meanwhile another sent the task, and a worker did it."""
-    publish, worked = Broker.publish, list[str | None]()
+    """It was stopped between its commit and the sending; meanwhile another sent the tasks, and a worker did them."""
+    publish, worked = Broker.publish_many, list[str | None]()
+    ids = [f"m-{each}" for each in range(number)]
 
-    def stand_still(broker: Broker, run: TaskRun, **options: Any) -> None:
-        monkeypatch.setattr(Broker, "publish", publish)
+    def stand_still(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+        monkeypatch.setattr(Broker, "publish_many", publish)
         movable_clock.forward(60)
         platform.tasks.outbox.relay()
-        worked.append(platform.work())
-        run.published_at = None if run.published_at is None else run.published_at.replace(year=2020)
-        broker.publish(run, **options)
+        worked.extend(platform.work() for _ in runs)
+        for run in runs:
+            run.published_at = None if run.published_at is None else run.published_at.replace(year=2020)
+        return publish(broker, runs)
 
-    monkeypatch.setattr(Broker, "publish", stand_still)
+    monkeypatch.setattr(Broker, "publish_many", stand_still)
     with platform.tasks.transaction() as unit:
-        unit.submit(catalog.PROCESS_MESSAGE, say(), wish=Wish(id="m-1"))
+        for id in ids:
+            unit.submit(catalog.PROCESS_MESSAGE, say(conversation=id), wish=Wish(id=id))
 
-    assert worked == ["m-1"]
+    assert worked == ids
     assert platform.work() is None
-    assert platform.row("m-1").state == State.COMPLETED
+    assert {platform.row(id).state for id in ids} == {State.COMPLETED}
 
 
 def test_several_relays_at_once_send_each_task_once_and_in_order(platform: Platform) -> None:
@@ -165,7 +172,7 @@ def test_a_full_queue_does_not_hold_up_the_others(platform: Platform, monkeypatc
     platform.engine.bound("maintenance", 1)
     platform.chore("there")
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", _away)
+        away.setattr(Broker, "publish_many", _away)
         with platform.tasks.transaction() as unit:
             for number in range(3):
                 unit.submit(catalog.CLEANUP, {}, wish=Wish(id=f"full-{number}"))
@@ -210,13 +217,14 @@ def test_what_is_not_sent_yet_can_be_cancelled_while_the_broker_is_away(platform
 def test_one_that_is_cancelled_while_it_is_sent_does_not_run(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = Broker.publish
+    publish = Broker.publish_many
 
-    def cancelled_meanwhile(broker: Broker, run: TaskRun, **options: Any) -> None:
-        platform.tasks.cancel(run.id)
-        publish(broker, run, **options)
+    def cancelled_meanwhile(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+        for run in runs:
+            platform.tasks.cancel(run.id)
+        return publish(broker, runs)
 
-    monkeypatch.setattr(Broker, "publish", cancelled_meanwhile)
+    monkeypatch.setattr(Broker, "publish_many", cancelled_meanwhile)
     with platform.tasks.transaction() as unit:
         unit.submit(catalog.CLEANUP, {}, wish=Wish(id="m-1"))
 
@@ -229,10 +237,52 @@ def test_what_only_the_broker_can_give_is_no_part_of_a_transaction(platform: Pla
         unit.submit(catalog.CLEANUP, {}, wish=Wish(unique="one"))
 
 
-def _away(_broker: Broker, _run: TaskRun, **_options: Any) -> None:
-    raise BrokerUnavailable("as asked")
+def _away(_broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+    return [BrokerUnavailable("as asked")] * len(runs)
 
 
 def _until_empty(platform: Platform) -> None:
     for _ in range(50):
         platform.tasks.outbox.relay()
+
+
+def test_many_are_accepted_together_and_sent_in_order(platform: Platform) -> None:
+    with platform.tasks.transaction() as unit:
+        handles = unit.submit_many(
+            [Submission(catalog.CLEANUP, {}, Wish(id=f"m-{number:03}")) for number in range(700)]
+            + [Submission(catalog.CLEANUP, {}, Wish(id="later", delay=60))]
+            + [Submission(catalog.PROCESS_MESSAGE, say(), Wish(id=f"c-{number}")) for number in range(2)]
+        )
+
+    assert [handle.created for handle in handles] == [True] * 703
+    states = {handle.task_id: handle.state for handle in unit.handles}
+    assert (states["m-699"], states["later"], states["c-0"]) == (State.PENDING, State.SCHEDULED, State.PENDING)
+    assert states["c-1"] == State.ACCEPTED, "of one key the first is sent first"
+    assert platform.sent("maintenance") == [f"m-{number:03}" for number in range(700)]
+    assert platform.tasks.outbox.relay() == 1
+    assert platform.work("maintenance") == "m-000"
+    assert platform.row("m-000").state == State.COMPLETED
+
+
+def test_of_many_each_that_is_known_is_told_and_one_that_cannot_be_stops_all(platform: Platform) -> None:
+    platform.chore("known")
+    with platform.tasks.transaction() as unit:
+        some = [Submission(catalog.CLEANUP, {}, Wish(id=id)) for id in ("known", "new", "new")]
+        assert [handle.created for handle in unit.submit_many(some)] == [False, True, False]
+
+    with pytest.raises(Conflict), platform.tasks.transaction() as unit:
+        unit.submit_many([Submission(catalog.CLEANUP, {}, Wish(id="one more")),
+                          Submission(catalog.PROCESS_MESSAGE, say(), Wish(id="known"))])  # fmt: skip
+
+    assert [row.id for row in platform.rows()] == ["known", "new"]
+
+
+def test_of_many_those_for_which_there_is_room_are_sent(platform: Platform) -> None:
+    platform.broker.prepare()
+    platform.engine.bound("maintenance", 3)
+    with platform.tasks.transaction() as unit:
+        unit.submit_many([Submission(catalog.CLEANUP, {}, Wish(id=f"m-{number}")) for number in range(5)])
+
+    assert [handle.state for handle in unit.handles] == [State.PENDING] * 3 + [State.ACCEPTED] * 2
+    assert [platform.work("maintenance") for _ in range(3)] == ["m-0", "m-1", "m-2"]
+    assert platform.tasks.outbox.relay() == 2

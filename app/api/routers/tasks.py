@@ -19,12 +19,13 @@ from app.api.errors import problems
 from app.core import clock
 from app.core.queues import Priority
 from app.db.repositories.search import Filter
-from app.schemas.history import A_YEAR, Clearable, Cleared, Stats, TaskRequest, UniqueFor
+from app.schemas.history import A_YEAR, BatchAccepted, Clearable, Cleared, Stats, TaskBatch, TaskRequest, UniqueFor
 from app.schemas.job import within_reach
 from app.schemas.statistics import LONGEST_WINDOW, Window
 from app.schemas.task import AttemptView, CancelAnswer, State, TaskHandle, TaskPage, TaskStatus
 from app.services.container import Services
 from app.services.describing import describe_attempt, describe_event
+from app.services.outbox import Submission
 from app.services.submission import Wish
 from laneway import Durability, UniqueMode
 
@@ -58,6 +59,18 @@ def submit(body: TaskRequest, services: ServicesDep, response: Response) -> Task
     handle = services.tasks.submit(body.task, body.payload, wish=_wish(body))
     response.status_code = 202 if handle.created else 200
     return handle
+
+
+@router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
+def submit_many(body: TaskBatch, services: ServicesDep) -> BatchAccepted:
+    """Accept many tasks in one transaction, all or none; an error tells of the first that cannot be accepted.
+
+    Uniqueness, and a durability other than memory, cannot be asked for here.
+    """
+    submissions = [Submission(one.task, one.payload, _wish(one)) for one in body.tasks]
+    with services.tasks.transaction(bounded=True) as unit:
+        unit.submit_many(submissions)
+    return BatchAccepted(tasks=unit.handles, created=sum(handle.created for handle in unit.handles))
 
 
 @router.get("/tasks", responses=problems())

@@ -25,12 +25,10 @@ def park(session: Session, run: TaskRun) -> bool:
     return bool(changed)
 
 
-def is_behind(session: Session, *, key: str | None, seq: int) -> bool:
-    """Whether an earlier task of this ordering key is not yet with the broker."""
-    if key is None:
-        return False
-    earlier = exists().where(TaskRun.key == key, TaskRun.state == State.ACCEPTED, TaskRun.seq < seq)
-    return bool(session.scalar(select(earlier)))
+def keys_waiting(session: Session, keys: Collection[str], *, before: int) -> set[str]:
+    """Those of these ordering keys of which an earlier task is not yet with the broker."""
+    earlier = (TaskRun.key.in_(keys), TaskRun.state == State.ACCEPTED, TaskRun.seq < before)
+    return {key for key in session.scalars(select(TaskRun.key).where(*earlier).distinct()) if key is not None}
 
 
 def release(session: Session, runs: Sequence[TaskRun]) -> None:

@@ -34,9 +34,10 @@ _ADD = {
 """Made once: to build a statement costs more than to execute it."""
 
 
-def add(session: Session, **values: Any) -> TaskRun | None:
-    """Write down a new task; None when its id is taken already."""
-    return session.scalars(_ADD[session.get_bind().dialect.name], [values]).one_or_none()
+def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun]:
+    """Write down new tasks, in this order; gives back those whose ids were not taken already."""
+    added = session.scalars(_ADD[session.get_bind().dialect.name], list(rows)).all()
+    return sorted(added, key=lambda run: run.seq)
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:

@@ -37,6 +37,11 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@app.task
+def same(text: str) -> str:
+    return text
+
+
 @app.task(acks_late=True)
 def note(folder: str, name: str, seconds: float = 0) -> str:
     """Write down when it began and ended, in a file of its own."""

@@ -60,7 +60,7 @@ def make_app(urls: RedisUrls, way: type[amqp.AMQP], **settings: Any) -> Celery:
         task_queues=[Queue("celery"), Queue("other", max_priority=9)],
         **settings,
     )
-    app.task(name="ways.work")(_work)
+    app.task(name="ways.work", shared=False)(_work)
     return app
 
 

@@ -22,11 +22,11 @@ def test_a_worker_that_is_asked_for_prefork_takes_this_pool(app: Any, start: Sta
     assert stats["pool"]["implementation"] == "laneway.prefork:TaskPool"
 
 
-def test_calls_larger_than_a_pipe_arrive_as_a_whole_beside_small_ones(app: Any, start: Start) -> None:
+def test_calls_and_results_larger_than_a_pipe_arrive_as_a_whole_beside_small_ones(app: Any, start: Start) -> None:
     start("prefork", "-c", "2").wait_until_ready()
-    sizes = [1, 400, 1_000, 30_000, 100_000] * 3
-    results = [app.total.delay([1] * size) for size in sizes]
-    assert [result.get(timeout=30) for result in results] == sizes
+    sizes = [1, 1_000, 4_000, 70_000, 300_000] * 3
+    results = [app.same.delay("x" * size) for size in sizes]
+    assert [len(result.get(timeout=30)) for result in results] == sizes
 
 
 def test_a_task_that_runs_is_known_to_run_and_one_that_waits_is_not(app: Any, start: Start, tmp_path: Path) -> None:

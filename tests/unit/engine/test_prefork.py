@@ -14,7 +14,7 @@ import pytest
 from billiard.pool import ACK, READY
 
 from laneway.accepting import Beginnings
-from laneway.prefork import PIPE_BUF, Reports, _messages, _payload  # pyright: ignore[reportPrivateUsage]
+from laneway.prefork import PIPE_BUF, Reports, ResultHandler, _messages, _payload  # pyright: ignore[reportPrivateUsage]
 
 
 def packed(*messages: object) -> bytes:
@@ -51,3 +51,25 @@ def test_a_process_says_quietly_that_it_has_begun_and_aloud_what_came_of_it() ->
     assert _messages(os.read(reader, 65536))[0] == [begun, (READY, (8, None, (True, "done"), 5))]
     os.close(reader)
     os.close(writer)
+
+
+def test_a_message_that_comes_in_parts_is_kept_together_but_not_with_that_of_the_next_process() -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    handler = ResultHandler.__new__(ResultHandler)
+    handler._parts = {}  # pyright: ignore[reportPrivateUsage]
+    first, second = object(), object()
+    message = packed((READY, "x" * 100))
+
+    assert handler.take(reader, first) is None
+    os.write(writer, message + message[:7])
+    assert handler.take(reader, first) == [(READY, "x" * 100)]
+    os.write(writer, message[7:50])
+    assert handler.take(reader, first) == []
+    os.write(writer, message[50:] + message[:30])
+    assert handler.take(reader, first) == [(READY, "x" * 100)]
+    os.write(writer, message)
+    assert handler.take(reader, second) == [(READY, "x" * 100)]
+    os.close(writer)
+    with pytest.raises(EOFError):
+        handler.take(reader, second)
+    os.close(reader)
