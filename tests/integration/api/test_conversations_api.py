@@ -159,9 +159,7 @@ def test_a_known_message_id_is_answered_even_when_the_queue_is_full(make_api: Ma
     assert api.say(message_id="m-1").json() == first.json()
 
 
-def test_while_the_broker_is_away_messages_are_accepted_and_afterwards_sent(
-    api: Api, redis_urls: RedisUrls
-) -> None:
+def test_while_the_broker_is_away_messages_are_accepted_and_afterwards_sent(api: Api, redis_urls: RedisUrls) -> None:
     redis_urls.valkey.stop()
     began = monotonic()
     taken = api.say(message_id="m-1", async_processing=False)
