@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history chaos load lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline chaos load lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: install-dev ## Measure the delivery engine against stock Celery, side by 
 
 bench-history: install-dev ## Measure what the history costs per task (options: HISTORY="--help")
 	@$(BIN)/python -m benchmarks.history $(HISTORY)
+
+bench-pipeline: install-dev ## Measure submissions and tasks a second of engine and platform (options: PIPELINE="--help")
+	@$(BIN)/python -m benchmarks.pipeline $(PIPELINE)
 
 chaos: install-dev ## Kill workers and server under load, and count what was lost or done twice (options: CHAOS="--help")
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +38,8 @@ QUEUE, BATCH, SMALL = "maintenance", 32, 200
 """SMALL: bytes of an ordinary payload."""
 MEGABYTE = 1_048_576
 LARGE_JOBS = 20
+AT_ONCE = 500
+"""Submissions in one transaction."""
 Figures = dict[str, list[float]]
 
 
@@ -117,9 +119,12 @@ def on_platform(services: Services, jobs: int, pool: str, figures: Figures) -> N
         _add(
             figures, "platform: submissions, eight threads, /s", rate(jobs, lambda: [*threads.map(submit, range(jobs))])
         )
+    _add(
+        figures, f"platform: submissions, {AT_ONCE} at once, /s", rate(jobs, lambda: _batches(services, jobs, payload))
+    )
     services.history.catch_up()
     with worker(pool):
-        _add(figures, f"platform: tasks done by one worker ({pool}), /s", _drained(engine, 2 * jobs))
+        _add(figures, f"platform: tasks done by one worker ({pool}), /s", _drained(engine, 3 * jobs))
         big = {"data": "x" * (MEGABYTE - 100)}
         began = time.perf_counter()
         services.tasks.submit(NOTHING, big)
@@ -130,6 +135,17 @@ def on_platform(services: Services, jobs: int, pool: str, figures: Figures) -> N
     services.history.catch_up()
     counts = services.tasks.counts()
     assert set(counts) == {"completed"}, counts  # noqa: S101  a figure of work that was not done is none
+
+
+def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
+    """As `POST /tasks/batch` does it."""
+    from app.services.outbox import Submission
+    from app.services.submission import Wish
+    from benchmarks.pipeline_app import NOTHING
+
+    for _ in range(0, jobs, AT_ONCE):
+        with services.tasks.transaction(bounded=True) as unit:
+            unit.submit_many([Submission(NOTHING, payload, Wish()) for _ in range(AT_ONCE)])
 
 
 @contextmanager
