@@ -12,6 +12,7 @@ from psycopg import sql
 from starlette.testclient import TestClient
 
 from app.core.config import ROOT
+from app.core.queues import QUEUES
 from app.db.session import Database
 from app.main import create_app
 from app.services.container import Services
@@ -70,6 +71,6 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with running_site(folder, database_url=url, MAX_BODY_BYTES=str(MAX_BODY), **CONFIGURED) as site:
         for document in sorted((ROOT / "examples" / "documents").glob("*.md")):
             site.services.knowledge.ingest_file(document)
-        site.worker("live")
+        site.worker("live", queues=",".join(QUEUES))
         site.api()
         yield site
