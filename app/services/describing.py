@@ -25,7 +25,9 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
 
 
 def shown(run: TaskRun) -> State:
-    """What is due waits like any other."""
+    """What is due waits like any other; what was sent anew by hand is accepted until the broker has it."""
+    if run.state == State.PENDING and run.published_at is None:
+        return State.ACCEPTED
     if run.state == State.SCHEDULED and run.due_at and run.due_at <= clock.now():
         return State.PENDING
     return State(run.state)

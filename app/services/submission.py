@@ -87,8 +87,8 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
 
 
 def row_of(spec: TaskSpec, payload: Payload, wish: Wish, settings: TaskSettings) -> dict[str, Any]:
-    """The row of a submission."""
-    now, data = clock.now(), _bounded(spec, payload.model_dump(mode="json", exclude_none=True))
+    """The row of a submission. Raises InvalidPayload, PayloadTooLarge, UnknownQueue."""
+    now, data = clock.now(), _bounded(spec, _as_json(spec, payload))
     key = getattr(payload, spec.key) if spec.key else None
     return {
         "id": wish.task_id(), "name": spec.name, "queue": _queue_of(spec, wish),
@@ -145,8 +145,15 @@ def _known(session: Session, row: dict[str, Any]) -> TaskHandle:
         raise UnknownTask(row["id"])  # deleted at this very moment
     if known.fingerprint != row["fingerprint"]:
         raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
-    task_runs.count_on(session, known.id, now=clock.now())
+    task_runs.count_on(session, known)
     return TaskHandle(task_id=known.id, state=State(known.state), created=False)
+
+
+def _as_json(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
+    try:
+        return payload.model_dump(mode="json", exclude_none=True)
+    except ValueError as error:  # nested too deeply, a number of thousands of digits
+        raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
 
 
 def _bounded(spec: TaskSpec, data: dict[str, Any]) -> dict[str, Any]:

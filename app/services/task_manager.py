@@ -37,7 +37,7 @@ from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
 from app.services.broker import Broker
-from app.services.describing import describe, figures, reason, waiting_for
+from app.services.describing import describe, figures, reason, shown, waiting_for
 from app.services.endings import follow
 from app.services.history import History
 from app.services.outbox import Outbox, Unit
@@ -119,7 +119,8 @@ class TaskManager:
         if run.state in FINISHED:
             raise WrongState(id, run.state, "cancelled")
         self._note(id, "cancel requested")
-        if run.state == State.ACCEPTED or not self._broker.cancel(run.queue, id):
+        at_home = run.state == State.ACCEPTED and self._cancel_row(id, State.ACCEPTED)
+        if not at_home and not self._broker.cancel(run.queue, id):
             self._cancel_row(id)  # not in the engine: the row alone says that it waits or runs
         state = State(self.current(id).state)
         if state in FINISHED and state is not State.CANCELLED:
@@ -139,7 +140,7 @@ class TaskManager:
             task_runs.restart(run, sent_at=None)
         self._send_anew(run)
         log.info("task retried by hand", task_id=id, task=run.name)
-        return TaskHandle(task_id=id, state=State.PENDING, created=True)
+        return TaskHandle(task_id=id, state=shown(run), created=True)
 
     def send(self, run: TaskRun) -> bool:
         """Hand a waiting task to the broker (again), unless somebody else just did. Raises as `Broker.publish`."""
@@ -165,12 +166,15 @@ class TaskManager:
             follow(session, [_found(session, run.id)], self._settings)
         return mine
 
-    def _cancel_row(self, id: str) -> None:
+    def _cancel_row(self, id: str, *states: State) -> bool:
+        """End a task that waits, in one of these states if any are given; else ask it to stop."""
         with self._database.transaction() as session:
-            if task_runs.end_waiting(session, id, state=State.CANCELLED, now=clock.now()):
+            ended = task_runs.end_waiting(session, id, *states, state=State.CANCELLED, now=clock.now())
+            if ended:
                 follow(session, [_found(session, id)], self._settings)
-            else:
+            elif not states:
                 task_runs.request_cancel(session, id)
+        return ended
 
     def _note(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:
@@ -249,13 +253,15 @@ class TaskManager:
 
     def _publish(self, run: TaskRun, wish: Wish) -> State:
         """Send what was accepted, keep it for later, or strike it out."""
-        if run.published_at is None:
-            self.outbox.bell.set()  # earlier ones of its key are not with the broker yet
+        if run.published_at is None:  # earlier ones of its key are not with the broker yet
+            if _only_the_broker_can(wish) and self._withdraw(run):
+                raise BrokerUnavailable("earlier tasks of its ordering key are not with it yet")
+            self.outbox.bell.set()
             return State.ACCEPTED
         try:
             self._broker.publish(run, delay=wish.delay, durability=wish.durability)
         except BrokerUnavailable:
-            if wish.durability is not Durability.MEMORY or wish.unique is not None:
+            if _only_the_broker_can(wish):
                 if self._withdraw(run):
                     raise
             else:
@@ -309,6 +315,10 @@ class TaskManager:
             return "being sent to the broker"
         return waiting_for(run, serving=serving, now=clock.now(), why=reason(found[0]) if found else None,
                            stats=stats[0] if stats else None)  # fmt: skip
+
+
+def _only_the_broker_can(wish: Wish) -> bool:
+    return wish.durability is not Durability.MEMORY or wish.unique is not None
 
 
 def _time_left(run: TaskRun) -> float:

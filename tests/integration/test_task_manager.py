@@ -135,6 +135,19 @@ def test_an_unknown_task_is_refused(platform: Platform) -> None:
     assert platform.rows() == []
 
 
+@pytest.mark.parametrize("nested", [300, 3000])
+def test_a_payload_that_is_nested_too_deeply_to_be_sent_is_refused(platform: Platform, nested: int) -> None:
+    details: dict[str, Any] = {}
+    for _ in range(nested):
+        details = {"a": details}
+
+    with pytest.raises(InvalidPayload, match="depth"):
+        platform.tasks.submit(catalog.PROCESS_INTERACTION, {"conversation_id": "c-1", "kind": "other", "channel": "api",
+                                                            "event_id": "e-1", "details": details})  # fmt: skip
+
+    assert platform.rows() == []
+
+
 def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(platform: Platform) -> None:
     payload = {"conversation_id": "secret-value!", "text": "", "surprise": "secret-value"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.db.models import TaskEvent, TaskRun, WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from app.schemas.workflow_run import RunState, StepState
@@ -42,8 +42,9 @@ def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None
 
 
 def page(session: Session, which: RunFilter, *, before: int | None, limit: int) -> Sequence[WorkflowRun]:
-    """Some runs, newest first."""
-    statement = select(WorkflowRun).order_by(WorkflowRun.seq.desc()).limit(limit)
+    """Some runs, newest first, without what may be long: definition, input and output."""
+    long = (WorkflowRun.definition, WorkflowRun.input, WorkflowRun.output)
+    statement = select(WorkflowRun).options(*map(defer, long)).order_by(WorkflowRun.seq.desc()).limit(limit)
     if which.states:
         statement = statement.where(WorkflowRun.state.in_(which.states))
     if which.type is not None:

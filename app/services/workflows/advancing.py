@@ -7,14 +7,15 @@ sees what the first one did: no join is missed, and nothing is started twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy.orm import Session
 
 from app.core import catalog
+from app.core.errors import Conflict
 from app.core.logging import logger
 from app.db.models import WorkflowRun, WorkflowStepRun
 from app.db.repositories import workflows as repository
@@ -31,6 +32,8 @@ log = logger(__name__)
 
 OUTPUT_LIMIT: Final = 250_000
 """Characters of JSON that one step may give back."""
+MOST_NESTED: Final = 100
+"""Objects and lists within each other: more could be stored, and not be shown (Pydantic's limit is 255)."""
 ERROR_LIMIT: Final = 4_000
 REASON: Final = "Found"
 """The `error_type` of a step that failed by value."""
@@ -86,16 +89,34 @@ def revive(unit: Unit, run: WorkflowRun, row: WorkflowStepRun, *, now: datetime)
     if decision.heard:
         row.state, row.error, row.error_type, row.output, row.finished_at = StepState.OPEN, None, None, None, None
         row.due_at = _due(plan.steps[row.step], now) if row.due_at else None
-        run.state, run.error, run.output, run.finished_at = RunState.RUNNING, None, None, None
+        _reopen(run)
         _write(unit, run, plan, latest_of(rows), event, decision, now=now)
     return decision.heard
 
 
+def resume(unit: Unit, run: WorkflowRun, *, now: datetime) -> None:
+    """Go on with a cancelled run whose last steps ended well all the same: start what follows, or end it."""
+    plan, event, rows = plan_of(run), Event(Change.STARTED), repository.steps(unit.session, run.id)
+    _reopen(run)
+    _write(unit, run, plan, latest_of(rows), event, _decided(plan, rows, event), now=now)
+
+
 def json_text(data: dict[str, Any]) -> str:
     """As strict JSON that any database and any answer takes. Raises TypeError, ValueError: NaN, half a character."""
+    level: list[Any] = [data]
+    for _ in range(MOST_NESTED):
+        level = [part for whole in level for part in _parts(whole)]
+    if level:
+        raise ValueError(f"it is nested more than {MOST_NESTED} times")
     text = json.dumps(data, sort_keys=True, allow_nan=False, ensure_ascii=False)
     text.encode()
     return text
+
+
+def _parts(whole: Any) -> Iterable[Any]:
+    if isinstance(whole, dict):
+        return cast("dict[Any, Any]", whole).values()
+    return cast("Sequence[Any]", whole) if isinstance(whole, list | tuple) else ()
 
 
 def check_output(step: str, result: StepResult) -> None:
@@ -110,6 +131,10 @@ def _decided(plan: Plan, rows: Sequence[WorkflowStepRun], event: Event) -> Decis
              for name, row in latest_of(rows).items()}  # fmt: skip
     jumps = sum(row.step == row.superseded_by == event.step for row in rows)
     return decide(plan, marks, event, jumps=jumps)
+
+
+def _reopen(run: WorkflowRun) -> None:
+    run.state, run.error, run.output, run.finished_at = RunState.RUNNING, None, None, None
 
 
 def _write(
@@ -142,12 +167,13 @@ def _start(unit: Unit, run: WorkflowRun, step: StepDefinition, visit: int, *, no
 def submit_step(
     unit: Unit, ref: WorkflowStepRef, step: StepDefinition, *, due: datetime | None, now: datetime
 ) -> None:  # fmt: skip
-    """Submit the task of a visit, as its step says."""
+    """Submit the task of a visit, as its step says. Raises Conflict when one of its id is there: it would not run."""
     kept = step.kind is StepKind.SIGNAL and repository.next_signal(unit.session, ref.run_id, step.signal_name)
     delay = 0 if due is None or kept else max(0, (due - now).total_seconds())
     limit = step.timeout if step.kind is StepKind.TASK else None
     wish = Wish(id=ref.task_id, queue=step.queue, delay=delay, max_retries=step.max_retries, time_limit=limit)
-    unit.submit(catalog.WORKFLOW_STEP, ref, wish=wish)
+    if not unit.submit(catalog.WORKFLOW_STEP, ref, wish=wish).created:
+        raise Conflict(f"A task {ref.task_id!r} is kept that is not of this workflow. Delete it, or choose another id.")
 
 
 def _due(step: StepDefinition, now: datetime) -> datetime | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from app.schemas.workflow import Condition, Outcome
 from app.schemas.workflow_run import RunState, StepState
@@ -43,7 +44,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The run was started, a visit of a step ended, or one that had failed or was cancelled runs again."""
+    """The run was started or goes on, a visit of a step ended, or one that had failed or was cancelled runs again."""
 
     change: Change
     step: str = ""
@@ -125,7 +126,11 @@ class _Deciding:
         return True
 
     def advance(self) -> None:
-        """Start or skip every ordinary step whose predecessors have all ended."""
+        """Start the asides whose turn it is; start or skip every ordinary step whose predecessors have all ended."""
+        for loop in self.plan.loops.values():
+            for aside, following in pairwise(loop.asides):
+                if self._state(aside) is StepState.OK and self._visits(following) < self._visits(aside):
+                    self._start(following)
         for name in self.plan.order:
             mark, before = self.marks.get(name), self.plan.steps[name].predecessors
             if (mark is not None and not mark.superseded) or self._is_held(name):
@@ -152,14 +157,11 @@ class _Deciding:
         )  # fmt: skip
 
     def _settle_aside(self, event: Event, loop: LoopPlan) -> None:
-        """On to the next one; when it failed the origin's failure stands."""
-        following = loop.asides[loop.asides.index(event.step) + 1 :]
+        """When one failed the origin's failure stands; else `advance` goes on to the next one."""
         if event.outcome is Outcome.FAILED:
             for name in loop.body:
                 self.marks[name] = replace(self.marks[name], superseded=False)
                 self.restored.append(name)
-        elif following:
-            self._start(following[0])
 
     def _supersede(self, names: tuple[str, ...] | list[str]) -> None:
         for name in names:
@@ -171,8 +173,11 @@ class _Deciding:
         self.started.append((name, self.marks[name].visit))
 
     def _put(self, name: str, state: StepState) -> None:
-        last = self.marks.get(name)
-        self.marks[name] = Mark(last.visit + 1 if last else 1, state)
+        self.marks[name] = Mark(self._visits(name) + 1, state)
+
+    def _visits(self, name: str) -> int:
+        mark = self.marks.get(name)
+        return mark.visit if mark else 0
 
     def _state(self, name: str) -> StepState | None:
         """As it counts now; None: it is still to come."""

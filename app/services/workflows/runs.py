@@ -27,6 +27,7 @@ from app.schemas.workflow_run import (
     WorkflowRef,
     WorkflowStepRef,
 )
+from app.services.describing import shown
 from app.services.outbox import Unit
 from app.services.submission import IDEMPOTENCY
 from app.services.task_manager import TaskManager
@@ -155,7 +156,8 @@ class Workflows:
     def retry(self, id: str) -> WorkflowAccepted:
         """Go on with a run that failed or was cancelled, from its failed and cancelled steps; what is done stays done.
 
-        The tasks of these steps are run again under their ids; one that is no longer kept is submitted again. Raises
+        Where a running step was done in spite of the cancel, what comes after it is started. The tasks of these steps
+        are run again under their ids; one that is no longer kept is submitted again. Raises
         NotFound; WrongWorkflowState; WrongState when a task is not over yet.
         """
         with self._tasks.transaction() as unit:
@@ -164,15 +166,22 @@ class Workflows:
             for row in rows:
                 if row.state != StepState.OPEN:
                     advancing.revive(unit, run, row, now=clock.now())
+            if not rows:
+                advancing.resume(unit, run, now=clock.now())
             again = [row for row in rows if self._kept(unit, run, row)]
-        for row in again:
+        self._run_again(again)
+        with self._database.reading() as session:
+            newest = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
+            return _accepted(session, newest, created=True)
+
+    def _run_again(self, rows: Sequence[WorkflowStepRun]) -> None:
+        for row in rows:
             try:
                 handle = self._tasks.retry(row.task_id or "")
             except WrongState as error:  # somebody else did at this very moment
-                log.info("step not retried", workflow=id, step=row.step, error=str(error))
+                log.info("step not retried", workflow=row.run_id, step=row.step, error=str(error))
             else:
-                log.info("step retried", workflow=id, step=row.step, task_id=handle.task_id)
-        return WorkflowAccepted(workflow_id=id, task_id=rows[0].task_id or "", status=State.PENDING, created=True)
+                log.info("step retried", workflow=row.run_id, step=row.step, task_id=handle.task_id)
 
     def restart(self, id: str, *, new_id: str | None = None) -> WorkflowAccepted:
         """Start a new run like this one, from the beginning; the old one stays as it is. Raises NotFound, Conflict."""
@@ -190,9 +199,7 @@ class Workflows:
         if run.fingerprint != fingerprint:
             raise Conflict(f"The id {id!r} was used before for another workflow or another input.")
         first = next(row for row in repository.steps(session, id) if row.task_id)
-        task = repository.tasks_of(session, [first.task_id or ""]).get(first.task_id or "")
-        state = State(task.state) if task else State.COMPLETED
-        return WorkflowAccepted(workflow_id=id, task_id=first.task_id or "", status=state, created=False)
+        return _accepted(session, first, created=False)
 
     def _to_retry(self, session: Session, run: WorkflowRun) -> list[WorkflowStepRun]:
         """The visits to go on from, whose tasks must be over. Of a run that goes on: those that nobody runs."""
@@ -251,6 +258,13 @@ def _repeated(known: WorkflowSignal, data: dict[str, Any]) -> SignalAnswer:
     if known.data != data:
         raise Conflict(f"The signal {known.name!r} was sent before with other data; a further one needs an id.")
     return SignalAnswer(workflow_id=known.run_id, signal=known.name, created=False, delivered=known.visit is not None)
+
+
+def _accepted(session: Session, row: WorkflowStepRun, *, created: bool) -> WorkflowAccepted:
+    id = row.task_id or ""
+    task = repository.tasks_of(session, [id]).get(id)
+    return WorkflowAccepted(workflow_id=row.run_id, task_id=id, status=shown(task) if task else State.COMPLETED,
+                            created=created)  # fmt: skip
 
 
 def _is_over(task: TaskRun | None) -> bool:

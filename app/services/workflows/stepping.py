@@ -54,7 +54,8 @@ class StepRunner:
         """All of one visit; what its task gives back.
 
         Raises what the handler raises; NotFound for a visit that is none, or another task's; UnknownHandler,
-        OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while a signal is waited for.
+        OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while a signal is waited for,
+        or a timer is not over.
         """
         begun = self._begin(ref, task)
         if isinstance(begun, WorkflowStepRun):
@@ -62,7 +63,7 @@ class StepRunner:
             return advancing.told(begun)
         if begun.step.kind is StepKind.SIGNAL:
             return self._look_for_signal(ref, begun)
-        result = StepResult() if begun.step.kind is StepKind.WAIT else self._work(ref, begun, task)
+        result = self._wait(ref) if begun.step.kind is StepKind.WAIT else self._work(ref, begun, task)
         return self._settle(ref, result, started_at=begun.at)
 
     def settle_ended(self, ended: EndedTask) -> dict[str, Any]:
@@ -130,6 +131,15 @@ class StepRunner:
             row = self._row(unit, ref)
             advancing.settle(unit, run, row, result, now=clock.now(), started_at=started_at)
         return advancing.told(row)
+
+    def _wait(self, ref: WorkflowStepRef) -> StepResult:
+        """Nothing, when the timer is over: the task of one that is gone on with is sent at once."""
+        with self._database.reading() as session:
+            row = repository.step(session, ref.run_id, ref.step, ref.visit)
+        left = (row.due_at - clock.now()).total_seconds() if row and row.due_at else 0
+        if left > 0:
+            raise TaskSnoozed(left, "its timer is not over")
+        return StepResult()
 
     def _look_for_signal(self, ref: WorkflowStepRef, begun: _Begun) -> dict[str, Any]:
         now = clock.now()

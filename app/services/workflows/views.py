@@ -16,6 +16,7 @@ from app.schemas.savings import Savings
 from app.schemas.task import FINISHED, WAITING
 from app.schemas.workflow import StepKind
 from app.schemas.workflow_run import (
+    RUN_OVER,
     DefinitionView,
     RunState,
     StepState,
@@ -43,15 +44,15 @@ class WorkflowViews:
     def view(self, id: str) -> WorkflowView:
         """Everything about a run, as of now. Raises NotFound."""
         with self._database.reading() as session:
+            known = repository.find(session, id)
+        if known is not None and known.state not in RUN_OVER:
+            self._tasks.runs([])  # brings the history up to date, before anything is read: a step ends before its task
+        with self._database.reading() as session:
             run = repository.find(session, id)
             if run is None:
                 raise NotFound("workflow", id)
             rows = repository.steps(session, id)
             metrics = repository.metrics(session, [id]).get(id, {})
-        asked = [row.task_id for row in rows if row.task_id and row.state == StepState.OPEN]
-        if asked:
-            self._tasks.runs(asked[:1])  # brings the history up to date
-        with self._database.reading() as session:
             tasks = repository.tasks_of(session, [row.task_id for row in rows if row.task_id])
         plan = plan_of(run)
         reasons = self._reasons(plan, rows, tasks)

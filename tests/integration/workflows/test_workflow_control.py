@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import update
 
+from app.core import clock
 from app.core.catalog import WORKFLOW_STEP
 from app.core.errors import Conflict, NotFound
 from app.db.models import TaskRun
@@ -65,7 +68,7 @@ def test_a_signal_that_nobody_waits_for_is_refused(desk: Desk) -> None:
 def test_data_that_is_no_json_or_too_much_is_refused(desk: Desk) -> None:
     desk.start({"name": "a"}, APPROVE)
 
-    for data in ({"n": float("nan")}, {"text": "\ud800"}):
+    for data in ({"n": float("nan")}, {"text": "\ud800"}, {"deep": _nested(100)}, {"deep": _nested(5000)}):
         with pytest.raises(InvalidSignal, match="no JSON"):
             desk.services.workflows.signal("w-1", "approve", data=data)
         with pytest.raises(InvalidInput, match="no JSON"):
@@ -107,16 +110,32 @@ def test_a_signal_that_does_not_come_in_time_ends_the_step_as_it_says(
     assert desk.view().state is end
 
 
-def test_a_timer_holds_up_what_comes_after_it(desk: Desk) -> None:
+def test_a_timer_holds_up_what_comes_after_it(desk: Desk, movable_clock: MovableClock) -> None:
     desk.start({"name": "pause", "kind": "wait", "seconds": 30}, {"name": "a", "after": ["pause"]})
     desk.work()
     assert (desk.states(), desk.ran) == ({"pause:1": "scheduled", "a": "to_come"}, [])
     assert desk.view().waiting_for == ["pause: its due time"]
 
-    assert isinstance(desk.run(_due(desk)), Completed)
+    attempt = _due(desk)
+    early = desk.run(attempt)
+    assert isinstance(early, Snoozed) and 0 < early.delay <= 30
+    movable_clock.forward(31)
+
+    assert isinstance(desk.run(attempt), Completed)
     desk.work()
 
     assert (desk.ran, desk.view().state) == (["a"], RunState.COMPLETED)
+
+
+def test_a_timer_that_is_gone_on_with_begins_anew(desk: Desk) -> None:
+    desk.start({"name": "pause", "kind": "wait", "seconds": 30}, {"name": "a", "after": ["pause"]})
+    desk.services.workflows.cancel("w-1")
+    desk.work()
+
+    desk.services.workflows.retry("w-1")
+    desk.work()
+
+    assert (desk.states(), desk.ran) == ({"pause:1": "scheduled", "a": "to_come"}, [])
 
 
 def test_a_cancelled_run_starts_nothing_more_and_what_waits_is_cancelled(desk: Desk) -> None:
@@ -149,6 +168,26 @@ def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_bu
 
     assert (desk.states(), desk.view().state) == ({"a:1": "ok", "b": "to_come", "c": "to_come"}, RunState.CANCELLED)
     assert (desk.rows()[0].output, desk.ran) == ({"done": 1}, ["a"])
+
+    assert desk.services.workflows.retry("w-1").task_id == "w-1:b:1", "what was done stays done"
+    desk.work()
+    assert (desk.ran, desk.view().state) == (["a", "b", "c"], RunState.COMPLETED)
+
+
+def test_a_run_that_was_cancelled_in_its_last_step_which_was_done_all_the_same_is_completed_by_a_retry(
+    desk: Desk,
+) -> None:
+    desk.start({"name": "a"})
+    attempt = desk.begin()
+    assert attempt is not None
+    desk.scripts["a"] = [lambda: {"state": desk.services.workflows.cancel("w-1").state}]
+    desk.platform.end(attempt, desk.run(attempt))
+    desk.work()
+
+    answer = desk.services.workflows.retry("w-1")
+
+    assert (answer.task_id, answer.status) == ("w-1:a:1", State.COMPLETED)
+    assert (desk.view().state, desk.view().output) == (RunState.COMPLETED, {"a": {"state": "cancelled"}})
 
 
 def test_a_step_whose_message_outlived_the_cancel_of_its_run_is_not_begun(desk: Desk) -> None:
@@ -232,6 +271,37 @@ def test_a_run_goes_on_though_the_record_of_a_steps_task_is_no_longer_whole(desk
     assert (desk.ran, desk.view().state) == (["a", "a", "b", "c"], RunState.COMPLETED)
 
 
+def test_a_retry_while_the_broker_is_away_says_so_and_is_sent_when_it_is_back(desk: Desk) -> None:
+    desk.scripts["a"] = [failed("not good enough")]
+    desk.start({"name": "a"})
+    desk.work()
+    desk.platform.valkey.stop()
+
+    assert desk.services.workflows.retry("w-1").status == State.ACCEPTED
+    assert desk.states() == {"a:1": "accepted"}
+    desk.platform.valkey.start()
+    desk.platform.steward().reconcile()
+    assert desk.states() == {"a:1": "pending"}
+    desk.work()
+
+    assert (desk.ran, desk.view().state) == (["a", "a"], RunState.COMPLETED)
+
+
+def test_the_tasks_of_an_earlier_workflow_are_not_taken_for_those_of_a_new_one_with_its_id(desk: Desk) -> None:
+    desk.start(*CHAIN)
+    desk.work()
+    desk.services.retention.clean_up_workflows(before=clock.now() + timedelta(seconds=1))
+
+    with pytest.raises(Conflict, match="'w-1:a:1' is kept"):
+        desk.start(*CHAIN)
+    for name in "abc":
+        desk.services.tasks.delete(f"w-1:{name}:1")
+    desk.start(*CHAIN)
+    desk.work()
+
+    assert (desk.ran, desk.view().state) == (["a", "b", "c"] * 2, RunState.COMPLETED)
+
+
 def test_a_step_whose_task_is_deleted_while_it_waits_fails(desk: Desk) -> None:
     desk.start(*CHAIN)
 
@@ -252,6 +322,13 @@ def test_a_task_that_somebody_else_made_for_a_step_does_nothing(desk: Desk) -> N
 
 def _dies(_: str) -> None:
     raise KeyboardInterrupt
+
+
+def _nested(times: int) -> object:
+    inner: object = 1
+    for _ in range(times):
+        inner = [inner]
+    return inner
 
 
 def _due(desk: Desk) -> Attempt:

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.schemas.workflow import Condition, Outcome, WorkflowDefinition
 from app.schemas.workflow_run import RunState, StepState
-from app.services.workflows.deciding import AS_STATE, MEETS, Change, Decision, Event, Mark, decide
+from app.services.workflows.deciding import AS_STATE, MEETS, REVIVABLE, Change, Decision, Event, Mark, decide
 from app.services.workflows.plan import Plan
 
 
@@ -42,6 +42,23 @@ class Book:
     def revive(self, step: str) -> Decision:
         """The latest visit of a step runs again."""
         return self.apply(Event(Change.REVIVED, step, self.marks[step].visit))
+
+    def cancel(self, done: Mapping[str, Outcome]) -> None:
+        """The run is cancelled; of what ran these steps end all the same, and nothing follows."""
+        for name, _ in self.open:
+            self._note(name, AS_STATE[done[name]] if name in done else StepState.CANCELLED)
+
+    def go_on(self) -> None:
+        """Go on with a cancelled run, as `Workflows.retry` does."""
+        again = [name for name, mark in self.marks.items() if not mark.superseded and mark.state in REVIVABLE]
+        repaired = {self.plan.aside_of[name].origin for name in again if name in self.plan.aside_of
+                    and self.marks[name].state is StepState.FAILED}  # fmt: skip
+        again = [name for name in again if name not in repaired]
+        for name in again:
+            if not self.marks[name].superseded:
+                self.apply(Event(Change.REVIVED, name, self.marks[name].visit))
+        if not again:
+            self.apply(Event(Change.STARTED))
 
     def apply(self, event: Event) -> Decision:
         """Decide, and write it down."""

@@ -146,3 +146,16 @@ def test_an_end_that_is_told_twice_or_of_an_earlier_visit_changes_nothing() -> N
     assert not book.settle("qa", visit=1).heard
     assert not book.revive("fix").heard, "it is done"
     assert book.open == [("qa", 2)]
+
+
+def test_a_run_that_was_cancelled_amid_a_loop_goes_on_with_the_next_step_of_it() -> None:
+    book = Book(plan({"name": "qa", "on_failed": {"goto": "find", "at_most": 2}},
+                     {"name": "find", "then": "fix"}, {"name": "fix", "then": "qa"}))  # fmt: skip
+    book.settle("qa", FAILED)
+    book.cancel({"find": Outcome.OK})
+
+    book.go_on()
+
+    assert book.open == [("fix", 1)]
+    book.settle("fix")
+    assert book.open == [("qa", 2)]

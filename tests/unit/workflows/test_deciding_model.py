@@ -114,6 +114,27 @@ def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(dr
     assert asides or all(book.marks[name].visit == visits[name] for name in done)
 
 
+@settings(max_examples=200, deadline=None)
+@given(looped(), st.data())
+def test_a_cancelled_run_can_be_gone_on_with_whatever_its_running_steps_still_did(
+    drawn: Plan, data: DataObject
+) -> None:
+    book = Book(drawn)
+    for _ in range(data.draw(st.integers(0, 12), label="ends before the cancel")):
+        if book.open:
+            book.settle(data.draw(st.sampled_from(book.open), label="ends")[0], data.draw(OUTCOMES))
+    if not book.open:
+        return
+    running = [name for name, _ in book.open]
+    book.cancel(data.draw(st.dictionaries(st.sampled_from(running), OUTCOMES), label="done all the same"))
+
+    book.go_on()
+    while book.open:
+        book.settle(data.draw(st.sampled_from(book.open), label="ends well")[0])
+
+    assert book.outcome is not None
+
+
 def _is_met(drawn: Plan, book: Book, failed: str) -> bool:
     """Whether a step that was there for this failure ran."""
     return any(
