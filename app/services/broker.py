@@ -11,7 +11,7 @@ that means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import groupby
@@ -89,22 +89,22 @@ class Broker:
             some = list(group)
             try:
                 together = self.engine is not None and len(some) > 1
-                refused |= self._publish_group(some) if together else self._publish_each(some)
+                for run, outcome in self._publish_group(some) if together else self._publish_each(some):
+                    refused[run.id] = outcome
             except errors.BrokerUnavailable as error:  # the others would wait for it as long, and in vain
                 return [refused.get(run.id, error) for run in runs]
         return [refused[run.id] for run in runs]
 
-    def _publish_each(self, runs: Sequence[TaskRun]) -> dict[str, errors.PlatformError | None]:
-        refused: dict[str, errors.PlatformError | None] = {}
+    def _publish_each(self, runs: Sequence[TaskRun]) -> Iterator[tuple[TaskRun, errors.PlatformError | None]]:
         for run in runs:
+            refused = None
             try:
                 self.publish(run, delay=time_left(run))
-                refused[run.id] = None
             except (errors.QueueFull, errors.HistoryBehind, errors.DuplicateTask) as error:
-                refused[run.id] = error
-        return refused
+                refused = error
+            yield run, refused
 
-    def _publish_group(self, runs: Sequence[TaskRun]) -> dict[str, errors.PlatformError | None]:
+    def _publish_group(self, runs: Sequence[TaskRun]) -> Iterator[tuple[TaskRun, errors.PlatformError | None]]:
         engine, queue = self.must_throttle(), runs[0].queue
         with named_errors(), self._app.producer_pool.acquire(block=True) as producer:
             self._bound(queue)
@@ -114,7 +114,7 @@ class Broker:
             until = min((run.published_at.timestamp() for run in runs if run.published_at), default=None)
             outcomes = engine.put_many(queue, [one.message for one in collected],
                                        not_after=None if until is None else until + PUBLISH_WITHIN)  # fmt: skip
-        return {run.id: _refusal(outcome) for run, outcome in zip(runs, outcomes, strict=True)}
+        yield from ((run, _refusal(outcome)) for run, outcome in zip(runs, outcomes, strict=True))
 
     def _send(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
         options = _retries(run) | (self._options(run, durability) if self.engine else {})

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from app.core import clock
 from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import HistoryBehind, PlatformError, QueueFull, Unsupported
+from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsupported
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import outbox as repository
@@ -128,12 +128,11 @@ class Outbox:
         Raises QueueFull, and strikes the task out, when too many of its queue are kept.
         """
         with self._database.transaction() as session:
-            full = repository.count(session, run.queue) >= self._settings.max_queue_size
-            if not full:
-                parked = repository.park(session, run)
-                self.bell.set()
-                return parked
-        raise QueueFull(run.queue, self._settings.max_queue_size)
+            if repository.count(session, run.queue) >= self._settings.max_queue_size:
+                raise QueueFull(run.queue, self._settings.max_queue_size)
+            parked = repository.park(session, run)
+        self.bell.set()
+        return parked
 
     def relay(self) -> int:
         """Send what nobody sends; gives back how many. Safe in many processes at once.
@@ -142,10 +141,10 @@ class Outbox:
         """
         sent, full = 0, set[str]()
         while self._is_waiting(full):
+            over = clock.now() - CLAIM  # before the journals are read: what a claim of then allowed is in them
             self._history.catch_up()  # what was sent by somebody who could not note it is no longer waiting
-            now = clock.now()
             with self._database.transaction() as session:
-                runs = repository.claim(session, now=now, abandoned_before=now - CLAIM, limit=PAGE, but=full)
+                runs = repository.claim(session, now=clock.now(), abandoned_before=over, limit=PAGE, but=full)
             done = len(self._sent(runs, full))
             sent += done
             if not done and not full.intersection(run.queue for run in runs):
@@ -179,12 +178,19 @@ class Outbox:
             with self._database.transaction() as session:
                 moved = repository.mark_sent(session, ids, now=clock.now()) if ids else []
                 repository.release(session, left)
-                cancelled = list(repository.cancelled(session, moved)) if moved else []
+                unwanted = repository.unwanted(session, moved) if moved else set[str]()
         except PlatformError as error:
             log.warning("sent, and not noted: the journal knows", tasks=len(sent), error=str(error))
             return
-        for run in cancelled:
+        for run in sent:
+            if run.id in unwanted:
+                self._take_back(run)
+
+    def _take_back(self, run: TaskRun) -> None:
+        try:
             self._broker.cancel(run.queue, run.id)
+        except BrokerUnavailable as error:
+            log.warning("cancelled while it was sent, and the broker has it", task_id=run.id, error=str(error))
 
 
 class Relay(Thread):

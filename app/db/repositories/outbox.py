@@ -12,12 +12,14 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, upd
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import TaskRun
+from app.db.repositories.task_runs import COUNTED_ON
 from app.schemas.task import WAITING, State
 
 
 def park(session: Session, run: TaskRun) -> bool:
     """Keep a task that the broker did not take; False when it moved on since `run` was read."""
-    untouched = and_(TaskRun.id == run.id, TaskRun.published_at == run.published_at, TaskRun.attempts == 0)
+    sent = None if run.published_at is None else (run.published_at, run.published_at + COUNTED_ON)
+    untouched = and_(TaskRun.id == run.id, TaskRun.published_at.in_(sent or ()), TaskRun.attempts == 0)
     values = {"state": State.ACCEPTED, "published_at": None}
     changed = session.scalars(
         update(TaskRun).where(untouched, TaskRun.state.in_(WAITING)).values(values).returning(TaskRun.id)
@@ -77,9 +79,10 @@ def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[st
     return [id for id in ids if id not in marked]
 
 
-def cancelled(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
-    """Those of these that were cancelled while they were sent."""
-    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.CANCELLED)).all()
+def unwanted(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of these that were cancelled, or deleted, while they were sent."""
+    wanted = select(TaskRun.id).where(TaskRun.id.in_(ids), TaskRun.state != State.CANCELLED)
+    return set(ids).difference(session.scalars(wanted))
 
 
 def count_waiting(session: Session, queue: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +25,9 @@ from app.db.models import TaskAttempt, TaskRun
 from app.schemas.task import SENT, UNFINISHED, WAITING, State
 
 PAGE = 200
+COUNTED_ON = timedelta(microseconds=1)
+"""By so much later a task was sent whose id was submitted once more: by its first sender still, but it is no more his
+alone."""
 
 
 _ADD = {
@@ -56,13 +59,10 @@ def withdraw(session: Session, run: TaskRun) -> bool:
     )
 
 
-def count_on(session: Session, id: str, *, now: datetime) -> None:
+def count_on(session: Session, run: TaskRun) -> None:
     """Note that a second submitter was told that this task is accepted: its first one may no longer withdraw it."""
-    session.execute(
-        update(TaskRun)
-        .where(TaskRun.id == id, TaskRun.state.in_(SENT), TaskRun.published_at == TaskRun.accepted_at)
-        .values(published_at=now)
-    )
+    untouched = (TaskRun.id == run.id, TaskRun.state.in_(SENT), TaskRun.published_at == run.accepted_at)
+    session.execute(update(TaskRun).where(*untouched).values(published_at=run.accepted_at + COUNTED_ON))
 
 
 def count_unfinished(session: Session, key: str) -> int:
@@ -89,9 +89,9 @@ def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
     run.started_at = run.finished_at = run.due_at = run.expires_at = run.trashed_at = None
 
 
-def end_waiting(session: Session, id: str, *, state: State, now: datetime) -> bool:
-    """End a task that has not started."""
-    return _move(session, id, *WAITING, state=state, finished_at=now, due_at=None)
+def end_waiting(session: Session, id: str, *waiting: State, state: State, now: datetime) -> bool:
+    """End a task that waits; in one of these states, if any are given."""
+    return _move(session, id, *waiting or WAITING, state=state, finished_at=now, due_at=None)
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
