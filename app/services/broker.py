@@ -26,6 +26,7 @@ from app.core import clock, errors
 from app.core.logging import URL_LOGIN
 from app.core.queues import ENGINE, QUEUES
 from app.db.models import TaskRun
+from app.services.silence import Silence
 from app.services.submission import unique_of
 from app.services.throttles import Throttle
 from laneway import Durability, Engine, Found, Put, PutCode, QueueStats, message_options
@@ -54,8 +55,14 @@ class Broker:
     def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int, throttles: Throttles = dict) -> None:
         """`throttles`: what operators want of queues, as it is written down now."""
         self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
-        self._throttles = throttles
+        self._throttles, self._silence = throttles, Silence()
         self._bounded: set[str] = set()
+
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """Ask the broker in this block. Raises the platform's errors; BrokerUnavailable at once while it is silent."""
+        with self._silence.heeded(), named_errors():
+            yield
 
     @cached_property
     def engine(self) -> Engine | None:
@@ -75,7 +82,7 @@ class Broker:
             raise errors.Unsupported("uniqueness", self._app.conf.broker_url.partition(":")[0])
         if durability is not Durability.MEMORY and self.engine is None:
             raise errors.Unsupported(f"durability {durability.value!r}", self._app.conf.broker_url.partition(":")[0])
-        with named_errors():
+        with self.asking():
             self._bound(run.queue)
             self._send(run, delay, durability)
 
@@ -106,7 +113,7 @@ class Broker:
 
     def _publish_group(self, runs: Sequence[TaskRun]) -> Iterator[tuple[TaskRun, errors.PlatformError | None]]:
         engine, queue = self.must_throttle(), runs[0].queue
-        with named_errors(), self._app.producer_pool.acquire(block=True) as producer:
+        with self.asking(), self._app.producer_pool.acquire(block=True) as producer:
             self._bound(queue)
             with producer.channel.collecting() as collected:
                 for run in runs:
@@ -136,7 +143,7 @@ class Broker:
         """Throw away what waits in a queue; gives back how many. Raises Unsupported without the engine."""
         if self.engine is None:
             raise errors.Unsupported("an emptied queue", self._app.conf.broker_url.partition(":")[0])
-        with named_errors():
+        with self.asking():
             return self.engine.purge(queue)
 
     def prepare(self) -> None:
@@ -145,7 +152,7 @@ class Broker:
         for stats in known.values():
             if "journal" not in stats.limits or "max_size" not in stats.limits:
                 self._bounded.discard(stats.queue)
-        with named_errors():
+        with self.asking():
             for queue in self.queues:
                 self._bound(queue)
         for queue, throttle in self._throttles().items() if known else ():
@@ -155,7 +162,7 @@ class Broker:
     def throttle(self, queue: str, throttle: Throttle) -> None:
         """Have the queue keep this rate, number in flight and pause. Raises Unsupported without the engine."""
         engine = self.must_throttle()
-        with named_errors():
+        with self.asking():
             engine.throttle(queue, rate=throttle.per_second, burst=throttle.burst, max_in_flight=throttle.max_in_flight)
             (engine.pause if throttle.paused else engine.resume)(queue)
 
@@ -169,14 +176,14 @@ class Broker:
         """Take a waiting message away, mark one that is out. False when there is none, or no engine to ask."""
         if self.engine is None:
             return False
-        with named_errors():
+        with self.asking():
             cancelled = self.engine.cancel(queue, id)
         return bool(cancelled.removed or cancelled.marked)
 
     def discard(self, queue: str, id: str) -> None:
         """Throw a task's message away if the engine buried it."""
         if self.engine is not None:
-            with named_errors():
+            with self.asking():
                 found = self.engine.find_many(queue, [id])[0]
                 if found is not None and found.state is laneway.State.DEAD:
                     self.engine.discard(queue, [found.stored.id])
@@ -190,7 +197,7 @@ class Broker:
         """Deliver a message again that the engine buried; False when it is not there any more."""
         if self.engine is None:
             return False
-        with named_errors():
+        with self.asking():
             found = self.engine.find_many(queue, [id])[0]
             if found is None or found.state is not laneway.State.DEAD:
                 return False
@@ -200,19 +207,19 @@ class Broker:
         """Where these tasks are; None for those that the queue does not know. None at all without the engine."""
         if self.engine is None:
             return None
-        with named_errors():
+        with self.asking():
             return self.engine.find_many(queue, ids)
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats] | None:
         """The sizes and limits of queues; None without the engine."""
         if self.engine is None:
             return None
-        with named_errors():
+        with self.asking():
             return self.engine.stats(queues)
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
-        with named_errors(), self._app.connection_for_write() as connection:
+        with self.asking(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from app.core.errors import PlatformError
 from app.core.logging import logger
 from app.db.repositories import history as repository
 from app.db.session import Database
-from app.services.broker import Broker, named_errors
+from app.services.broker import Broker
 from app.services.endings import follow
 from app.services.recording import record
 from laneway import Engine
@@ -59,19 +59,19 @@ class History:
         if engine is None:
             return {}
         names = list(queues or self._broker.queues)
-        with named_errors():
+        with self._broker.asking():
             return {name: count for name, count in zip(names, engine.unread(names), strict=True) if count}
 
     def _record(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
             place = repository.lock_place(session, queue)
-            with named_errors():
+            with self._broker.asking():
                 events = engine.events(queue, after=place, limit=BATCH)
             if events:
                 place = events[-1].place
                 follow(session, record(session, queue, events), self._settings)
                 repository.set_place(session, queue, place)
         if place != repository.START:
-            with named_errors():
+            with self._broker.asking():
                 engine.forget_events(queue, until=place)
         return len(events)

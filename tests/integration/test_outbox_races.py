@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from app.core import catalog
 from app.core.errors import BrokerUnavailable
 from app.db.models import TaskRun
 from app.schemas.task import State
+from app.services import silence
 from app.services.broker import Broker
 from app.services.submission import Wish
 from laneway import Durability
 from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.waiting import wait_until
 from tests.integration.test_outbox import Refusals, died_before_noting, put_order, say
 
 
@@ -129,3 +133,33 @@ def test_of_those_that_are_sent_one_by_one_the_first_are_known_to_be_sent_when_t
 
     assert [handle.state for handle in unit.handles] == [State.PENDING, State.ACCEPTED, State.ACCEPTED]
     assert [row.state for row in platform.rows()] == [State.PENDING, State.ACCEPTED, State.ACCEPTED]
+
+
+def test_while_the_broker_is_frozen_one_caller_waits_for_it_and_the_others_are_accepted_at_once(
+    platform: Platform, platform_app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery: Any = platform_app
+    options = celery.conf.broker_transport_options
+    impatient = {**options["connection"], "socket_timeout": 1}
+    celery.conf.broker_transport_options = {**options, "connection": impatient}
+    platform.broker.__dict__.pop("engine", None)
+    monkeypatch.setattr(silence, "SLOW", 0.5)
+    took: list[float] = []
+    with platform.valkey.frozen():
+        for number in range(5):
+            began = monotonic()
+            handle = platform.tasks.submit(catalog.PROCESS_MESSAGE, say(str(number)), id=f"m-{number}")
+            assert (handle.state, platform.tasks.status(handle.task_id).status) == (State.ACCEPTED, State.ACCEPTED)
+            took.append(monotonic() - began)
+
+    assert took[0] > 0.5 and max(took[1:]) < 0.5
+    wait_until(lambda: _relayed(platform), seconds=15)
+    assert put_order(platform) == [f"m-{number}" for number in range(5)]
+
+
+def _relayed(platform: Platform) -> bool:
+    try:
+        platform.tasks.outbox.relay()
+    except BrokerUnavailable:
+        return False
+    return all(row.state == State.PENDING for row in platform.rows())
