@@ -22,6 +22,7 @@ from app.core.errors import (
     BrokerUnavailable,
     Conflict,
     InvalidPayload,
+    QueueFull,
     UnknownQueue,
     UnknownTask,
 )
@@ -224,12 +225,12 @@ def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
 def test_what_a_second_submitter_was_promised_is_not_withdrawn(
     platform: Platform, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its repeat came while the first submitter still tried to reach the broker, in vain."""
+    """Its repeat came while the first submitter was still being refused."""
     promised: list[TaskHandle] = []
 
     def in_vain(_broker: Broker, _run: TaskRun, **_options: object) -> None:
         promised.append(platform.webhook(id="same"))
-        raise BrokerUnavailable("timed out")
+        raise QueueFull("webhooks", 1)
 
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish", in_vain)
