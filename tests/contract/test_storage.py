@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -21,13 +24,13 @@ from app.services.extraction.errors import DocumentTooLarge
 from app.services.storage import (
     BLOCK,
     BadObjectKey,
-    LocalStorage,
     ObjectMissing,
     Storage,
     StorageRefused,
     StorageUnavailable,
     make_storage,
 )
+from app.services.storage_folder import Folder
 from tests.fixtures.http_peer import HttpPeer, Says
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.valkey import free_port
@@ -51,7 +54,11 @@ def local_store(root: Path) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
-    return Store(LocalStorage(root), put)
+    return Store(local_storage(root), put)
+
+
+def local_storage(root: Path) -> Storage:
+    return make_storage(DocumentSettings.model_validate({"storage_url": str(root)}), data_dir=Path("/nowhere"))
 
 
 def s3_store(server: S3Server) -> Store:
@@ -189,14 +196,74 @@ def test_a_link_out_of_the_folder_leads_nowhere_and_one_within_it_is_followed(tm
     assert fetched(store.storage, "inside") == b"mine"
 
 
+@pytest.mark.parametrize("swapped", ["sub", "sub/a"])
+def test_a_link_that_is_put_there_at_the_moment_of_opening_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    store, outside = local_store(tmp_path / "objects"), tmp_path / "outside"
+    store.put("sub/a", b"mine")
+    outside.mkdir()
+    (outside / "a").write_bytes(b"not mine")
+    here, aside, opened = tmp_path / "objects" / swapped, tmp_path / "aside", os.open
+
+    def swapping(path: str | Path, *args: Any, **more: Any) -> int:
+        """Whoever looks before or behind the opening sees nothing wrong."""
+        here.rename(aside)
+        here.symlink_to(outside / swapped.removeprefix("sub").lstrip("/"))
+        try:
+            return opened(path, *args, **more)
+        finally:
+            here.unlink()
+            aside.rename(here)
+
+    monkeypatch.setattr(os, "open", swapping)
+    with suppress(ObjectMissing):
+        assert fetched(store.storage, "sub/a") == b"mine"
+
+
+def test_an_unreadable_file_is_a_lasting_refusal_that_does_not_tell_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = local_store(tmp_path / "objects")
+    store.put("a", b"x")
+
+    def denied(path: str, *_args: object, **_more: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / path))
+
+    monkeypatch.setattr(os, "open", denied)  # root may read everything
+    error = refused(store.storage, "a", StorageRefused)
+
+    assert "denied" in str(error)
+    assert str(tmp_path) not in str(error)
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_taken_in_half_written(tmp_path: Path) -> None:
+    store = local_store(tmp_path)
+    store.put("a", bytes(BLOCK + 1))
+
+    def grow(_done: int, _of: int | None) -> None:
+        with (tmp_path / "a").open("ab") as file:
+            file.write(b"more")
+
+    into = io.BytesIO()
+    with pytest.raises(StorageUnavailable):
+        store.storage.fetch("a", into, most=MOST, progress=grow)
+    assert len(into.getvalue()) == BLOCK
+
+
+def test_the_file_system_of_a_folder_opens_for_reading_only(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError):
+        cast("Any", Folder(str(tmp_path))).open(str(tmp_path / "a"), "wb")
+
+
 def test_a_pipe_is_no_object_and_nobody_waits_at_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    refused(LocalStorage(tmp_path), "pipe", ObjectMissing)
+    refused(local_storage(tmp_path), "pipe", ObjectMissing)
 
 
 def test_without_the_folder_every_object_is_missing(tmp_path: Path) -> None:
-    refused(LocalStorage(tmp_path / "none"), "a", ObjectMissing)
+    refused(local_storage(tmp_path / "none"), "a", ObjectMissing)
 
 
 # --- An S3 service --------------------------------------------------------------------------------------------------
@@ -219,8 +286,8 @@ def test_a_missing_bucket_is_a_lasting_refusal(s3_server: S3Server) -> None:
     assert "bucket" in str(refused(s3_storage(s3_server, "no-such-bucket"), "a", StorageRefused))
 
 
-def at(url: str) -> Storage:
-    return s3_storage(S3Server(url, "key", "secret"), "bucket", storage_timeout=TIMEOUT)
+def at(url: str, *, timeout: float = TIMEOUT) -> Storage:
+    return s3_storage(S3Server(url, "key", "secret"), "bucket", storage_timeout=timeout)
 
 
 def test_a_server_that_is_away_is_tried_again_later() -> None:
@@ -247,3 +314,9 @@ def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(peer: Ht
 
     assert refused(at(peer.url), "a", StorageUnavailable).retryable
     assert monotonic() - before < 10 * TIMEOUT
+
+
+def test_an_answer_that_does_not_say_how_long_it_is_is_refused_by_name(peer: HttpPeer) -> None:
+    peer.will(Says(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
+
+    assert "how long" in str(refused(at(peer.url, timeout=20), "a", StorageRefused))

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from app.core.config import DocumentSettings
 from app.services.extraction.errors import TextTooLarge
 from app.services.extraction.kinds import claimed
 from app.services.extraction.reading import Limits
 from app.services.extraction.runner import Extracted, extract
-from app.services.storage import LocalStorage
+from app.services.storage import make_storage
 from tests.fixtures import files
 
 MB = 1024 * 1024
@@ -74,7 +75,8 @@ def read(path: Path, *, memory: int) -> Extracted:
     """Fetch and read a file as the worker does, in a process that may take so much memory (address space)."""
     limits = Limits(file_bytes=200 * MB, text_bytes=10 * MB, pages=5000, seconds=60, memory_bytes=memory)
     with tempfile.TemporaryFile(dir=path.parent) as file:
-        LocalStorage(path.parent).fetch(path.name, file, most=200 * MB, progress=lambda _done, _of: None)
+        storage = make_storage(DocumentSettings.model_validate({"storage_url": str(path.parent)}), data_dir=path.parent)
+        storage.fetch(path.name, file, most=200 * MB, progress=lambda _done, _of: None)
         return extract(file, name=path.name, said=claimed(None, path.name), limits=limits, folder=path.parent,
                        tell=lambda _percent, _message: None)  # fmt: skip
 
