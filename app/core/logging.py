@@ -15,7 +15,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.core.config import OperationSettings
 
-SECRET_NAMES = re.compile(r"secret|password|token$|api[-_]?key|google_key|authorization|signature", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    r"secret|password|token$|api[-_]?key|google_key|authorization|signature|^(kw)?args$", re.IGNORECASE
+)
+"""And what tasks are called with, which Celery adds to its lines about failures: what customers wrote, addresses with
+tokens."""
 NOISY = (
     "alembic", "amqp", "celery.app.trace", "celery.redirected", "celery.worker.strategy", "httpcore", "httpx", "httpx2",
     "openai", "redbeat", "uvicorn.access",

@@ -135,6 +135,14 @@ def test_whatever_is_named_like_a_secret_is_blanked(lines: Written, name: str) -
     assert "hunter2" not in json.dumps(lines())
 
 
+def test_what_a_failed_task_was_called_with_is_not_in_celerys_line_about_it(lines: Written) -> None:
+    told = {"id": "t-1", "args": "('hidden',)", "kwargs": "{'url': 'https://example.com/?token=hidden'}"}
+    logging.getLogger("celery.app.trace").error("Task t-1 raised unexpected", extra={"data": told})
+
+    assert lines()[0]["data"]["id"] == "t-1"
+    assert "hidden" not in lines.text
+
+
 def test_figures_named_like_tokens_stay(lines: Written) -> None:
     fresh().info("reply", prompt_tokens=7)
 
