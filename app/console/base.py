@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from app.console import views
 from app.core.config import Settings, load_settings
 from app.services.container import Services
 
-out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Screen(Console):
+    """A console on which the words of strangers (answers of receivers, names of files) command nothing."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text, with a mark in the place of each control character."""
+        return super().render_str(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), **options)
+
+
+out = Screen(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
 """Ids, errors and names of files are shown as they are: none of them is markup."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Id = Annotated[str, typer.Argument(help="The task's id.")]

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.pretty import Pretty
 from rich.table import Column, Table
 
 from app.console import views
 from app.console.base import Json, make_services, out, print_json
 from app.core import clock
+from app.core.errors import PlatformError
 from app.db.repositories.callbacks import DeliveryFilter
 from app.schemas.callback import DeliveryDetails, DeliveryView, EndpointState, EndpointView, Replayed
-from app.schemas.task import FINISHED, State
+from app.schemas.task import FINISHED, State, TaskHandle
+from app.services.callback_log import CallbackLog
 from app.services.callback_views import describe_delivery, describe_details, describe_endpoint, describe_replay
 
 callbacks = typer.Typer(no_args_is_help=True, help="Outbound webhooks: the log of deliveries, and their receivers.")
@@ -56,7 +57,7 @@ def show(id: Delivery, as_json: Json = False) -> None:
         return print_json(found.model_dump(mode="json"))
     out.print(_fields(found.delivery))
     out.print(_attempts(found))
-    out.print(found.body)
+    out.print(found.body, soft_wrap=True)
     return None
 
 
@@ -78,13 +79,26 @@ def replay(
         raise typer.BadParameter("name the delivery ids, or --endpoint, --since, or both")
     log = make_services().callback_log
     if ids:
-        handles = [log.replay(id) for id in ids]
-        if as_json:
-            return print_json([handle.model_dump(mode="json") for handle in handles])
-        return out.print(f"{len(handles)} deliveries queued again.")
+        return _replay(log, ids, as_json=as_json)
     which = DeliveryFilter(endpoint=endpoint, event=event, states=FINISHED if everything else (),
                            since=clock.aware(since), until=clock.aware(until))  # fmt: skip
     return _tell(describe_replay(log.replay_many(which, limit=limit, dry_run=dry_run)), as_json=as_json)
+
+
+def _replay(log: CallbackLog, ids: list[str], *, as_json: bool) -> None:
+    """Each of them; one that is refused does not hold up the others."""
+    handles: list[TaskHandle] = []
+    for id in ids:
+        try:
+            handles.append(log.replay(id))
+        except PlatformError as error:
+            typer.echo(str(error), err=True)
+    if as_json:
+        print_json([handle.model_dump(mode="json") for handle in handles])
+    else:
+        out.print(f"{len(handles)} of {len(ids)} deliveries queued again.")
+    if len(handles) < len(ids):
+        raise typer.Exit(1)
 
 
 @callbacks.command()
@@ -124,8 +138,7 @@ def _tell(done: Replayed, *, as_json: bool) -> None:
     if as_json:
         print_json(done.model_dump(mode="json"))
     elif done.dry_run:
-        out.print(f"{done.matched} deliveries would be sent again.")
-        out.print("\n".join(done.samples))
+        out.print("\n".join([f"{done.matched} deliveries would be sent again.", *done.samples]))
     else:
         out.print(f"{done.done} of {done.matched} deliveries queued again.")
         for id, why in done.refused.items():
@@ -165,7 +178,7 @@ def _attempts(found: DeliveryDetails) -> Table:
 def _fields(delivery: DeliveryView) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in delivery.model_dump(exclude_none=True).items():
-        table.add_row(name, views.moment(value) if isinstance(value, datetime) else Pretty(value))
+        table.add_row(name, views.moment(value) if isinstance(value, datetime) else str(value))
     return table
 
 

@@ -235,8 +235,8 @@ class Documents:
                                      pieces=text.passages)  # fmt: skip
 
     def _call_back(self, unit: Unit, url: str, event: str, data: dict[str, Any], *, once: str) -> None:
-        """Submit the webhook under an id of its own: what is repeated is sent once."""
-        id = f"callback:{hashlib.sha256(f'{event}:{once}'.encode()).hexdigest()[:40]}"
+        """Submit the webhook under an id of its own, as long as a UUID: what is repeated is sent once."""
+        id = f"callback:{hashlib.sha256(f'{event}:{once}'.encode()).hexdigest()[:27]}"
         unit.submit(catalog.SEND_WEBHOOK, OutboundWebhook(url=url, event=event, data=data), wish=Wish(id=id))
 
     def _copy(self, path: Path, into: BinaryIO) -> None:

@@ -49,16 +49,28 @@ def test_deliveries_are_listed_and_shown(laneway: Shell, desk: Desk, http_peer: 
     assert (unknown.code, unknown.err) == (1, "No delivery 'none' is known here.\n")
 
 
+def test_what_a_receiver_answers_commands_nothing_in_the_terminal(
+    laneway: Shell, desk: Desk, http_peer: HttpPeer
+) -> None:
+    http_peer.will(Says(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r"))
+    desk.fails(http_peer.url)
+
+    shown = laneway("callbacks", "show", "d-1").out
+    assert "mine" in shown
+    assert not any(character in shown for character in "\x1b\x07\x9b\r")
+
+
 def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: Desk, http_peer: HttpPeer) -> None:
     http_peer.always = Says(500)
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         desk.fails(http_peer.url, id=f"d-{number}", attempt=8)
     endpoint = desk.endpoint().id
 
     one = laneway("callbacks", "replay", "d-1")
-    assert (one.code, one.out, laneway.state("d-1")) == (0, "1 deliveries queued again.\n", "pending")
-    again = laneway("callbacks", "replay", "d-1")
-    assert (again.code, "pending" in again.err) == (1, True)
+    assert (one.code, one.out, laneway.state("d-1")) == (0, "1 of 1 deliveries queued again.\n", "pending")
+    again = laneway("callbacks", "replay", "d-1", "none", "d-4")
+    assert (again.code, again.out, laneway.state("d-4")) == (1, "1 of 3 deliveries queued again.\n", "pending")
+    assert "pending" in again.err and "'none'" in again.err
     plan = laneway("callbacks", "replay", "--endpoint", endpoint, "--dry-run")
     assert (plan.code, plan.out) == (0, "2 deliveries would be sent again.\nd-2\nd-3\n")
     told = laneway("callbacks", "replay", "--since", "2020-01-01", "--json").json()
