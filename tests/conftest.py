@@ -1,6 +1,7 @@
 """Fixtures for every suite: real servers, started once a session."""
 
 from tests.fixtures.databases import *  # noqa: F403
+from tests.fixtures.http_peer import http_peer  # noqa: F401
 from tests.fixtures.platform import (  # noqa: F401
     environment,
     movable_clock,

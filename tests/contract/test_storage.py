@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
         return local_store(tmp_path / "objects")
     return s3_store(request.getfixturevalue("s3_server"))
-
-
-@pytest.fixture
-def peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as running:
-        yield running
 
 
 def fetched(storage: Storage, key: str, *, most: int = MOST) -> bytes:
@@ -307,16 +301,18 @@ def test_a_server_that_is_away_is_tried_again_later() -> None:
     ],
     ids=["503", "500", "slow down", "silent", "dripping", "stalled", "hung up"],
 )
-def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(peer: HttpPeer, script: list[Says]) -> None:
-    peer.will(*script)
-    peer.always = Says(503)
+def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(
+    http_peer: HttpPeer, script: list[Says]
+) -> None:
+    http_peer.will(*script)
+    http_peer.always = Says(503)
     before = monotonic()
 
-    assert refused(at(peer.url), "a", StorageUnavailable).retryable
+    assert refused(at(http_peer.url), "a", StorageUnavailable).retryable
     assert monotonic() - before < 10 * TIMEOUT
 
 
-def test_an_answer_that_does_not_say_how_long_it_is_is_refused_by_name(peer: HttpPeer) -> None:
-    peer.will(Says(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
+def test_an_answer_that_does_not_say_how_long_it_is_is_refused_by_name(http_peer: HttpPeer) -> None:
+    http_peer.will(Says(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
 
-    assert "how long" in str(refused(at(peer.url, timeout=20), "a", StorageRefused))
+    assert "how long" in str(refused(at(http_peer.url, timeout=20), "a", StorageRefused))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event, Lock
@@ -15,12 +14,6 @@ from tests.fixtures.http_peer import Asked, HttpPeer, Says
 from tests.fixtures.platform import Platform
 from tests.fixtures.receiving import Desk
 from tests.fixtures.waiting import wait_until
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -23,12 +22,6 @@ from tests.fixtures.platform import Platform
 from tests.fixtures.receiving import Desk, webhook
 
 FAILED = DeliveryFilter(states=(State.FAILED, State.DEAD_LETTER))
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 class Post:

@@ -8,7 +8,6 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -34,12 +33,6 @@ from tests.fixtures.waiting import wait_until
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 OLD_SECRET = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQt"
 HAPPENED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 def sender(**changes: Any) -> Sender:

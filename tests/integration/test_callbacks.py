@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,12 +17,6 @@ from app.services.egress import ForbiddenAddress
 from tests.fixtures.http_peer import Asked, HttpPeer, Says
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.receiving import SECRET, Desk, webhook
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import delete
 
@@ -11,12 +9,6 @@ from app.db.models import CallbackDelivery, CallbackEndpoint
 from tests.fixtures.http_peer import HttpPeer, Says
 from tests.fixtures.receiving import Desk
 from tests.fixtures.shell import Shell
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 @pytest.fixture

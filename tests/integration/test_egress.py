@@ -19,12 +19,6 @@ from app.services.egress import MAX_ANSWER, ForbiddenAddress
 from tests.fixtures.http_peer import HttpPeer, Says
 
 
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
-
-
 def post(url: str, **options: Any) -> egress.HttpAnswer:
     return egress.post(url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": True, **options})
 

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,12 +21,6 @@ from tests.fixtures.http_peer import HttpPeer, Says
 Saying = Callable[[socket.socket, threading.Event], None]
 ENOUGH = 3.0
 """Seconds within which everything is over whose deadline is half a second, on a busy machine."""
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 def post(url: str, **options: Any) -> egress.HttpAnswer:

@@ -26,12 +26,6 @@ QUICK = {"retry-after-ms": "1"}
 
 
 @pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
-
-
-@pytest.fixture
 def ask(http_peer: HttpPeer) -> Iterator[Callable[..., Reply]]:
     made: list[Responder] = []
 

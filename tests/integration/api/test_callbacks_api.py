@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.fixtures.http_peer import HttpPeer, Says
@@ -12,12 +10,6 @@ from tests.fixtures.receiving import Desk
 from tests.integration.api.calls import Api, problem
 
 BASE = "/api/callbacks"
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer() as peer:
-        yield peer
 
 
 @pytest.fixture
