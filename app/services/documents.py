@@ -28,7 +28,7 @@ from app.core.logging import logger
 from app.core.queues import Priority
 from app.db.models import TaskRun
 from app.db.repositories import documents as repository
-from app.db.repositories import passages
+from app.db.repositories import passages, task_runs
 from app.schemas.document import DocumentIngestion, DocumentOutcome, DocumentRequest, DocumentState, event_data
 from app.schemas.job import OutboundWebhook
 from app.schemas.task import FINISHED, EndedTask, State, TaskHandle
@@ -152,7 +152,9 @@ class Documents:
         handle = self._tasks.retry(task_id)
         with self._tasks.transaction() as unit:
             document = repository.find(unit.session, str(run.payload.get("document_id", "")), lock=True)
-            if document is not None and document.task_id == run.id and document.state != DocumentState.PROCESSED:
+            again = task_runs.find(unit.session, task_id)
+            over = again is None or again.state in FINISHED  # already: how it ended this time is told by that end
+            if document is not None and document.task_id == run.id and not over:
                 repository.note_end(document, DocumentState.QUEUED, now=clock.now())
         return handle
 

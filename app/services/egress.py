@@ -32,6 +32,8 @@ from app.core.retry import LONGEST_WAIT
 
 MAX_ANSWER = 65_536
 """Bytes of an answer's body that are kept; the rest is not even read."""
+MOST_TRIED = 8
+"""Addresses of one name that are connected to, one after the other, until one answers."""
 PIECE = 4096
 USER_AGENT = "Laneway/0.1"
 
@@ -51,9 +53,10 @@ PRIVATE: Final = _networks(
 
 METADATA: Final = _networks(
     "169.254.169.254/32", "169.254.170.2/32", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32",
-    "fd00:ec2::254/128", "fd20:ce::254/128",
+    "fd00:ec2::/32", "fd20:ce::254/128",
 )  # fmt: skip
-"""Where clouds hand out credentials to whoever asks; one of them is a public address, two look merely private."""
+"""Where clouds hand out credentials to whoever asks; one is a public address, others look merely private. AWS has more
+than one such service in its IPv6 range."""
 
 SPECIAL: Final = _networks(
     "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "64:ff9b:1::/48", "100::/64", "2001::/23", "3fff::/20",
@@ -220,12 +223,14 @@ class _CheckedBackend(httpcore2.NetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:  # fmt: skip
         last: Exception = httpcore2.ConnectError("the name has no address")
-        for address in self._checked(host, port):
+        addresses = self._checked(host, port)[:MOST_TRIED]
+        for tried, address in enumerate(addresses):
+            # One that never answers must leave time for the others: often only a name's IPv6 address leads nowhere.
+            share = self._deadline.left(httpcore2.ConnectTimeout, timeout) / (len(addresses) - tried)
             try:
-                left = self._deadline.left(httpcore2.ConnectTimeout, timeout)
-                stream = self._sockets.connect_tcp(address, port, left, local_address, socket_options)
+                stream = self._sockets.connect_tcp(address, port, share, local_address, socket_options)
                 return _TimedStream(stream, self._deadline)
-            except httpcore2.ConnectError as error:
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 last = error
         raise last
 

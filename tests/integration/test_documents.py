@@ -11,7 +11,7 @@ from app.core.errors import NotConfigured, NotFound, QueueFull
 from app.db.models import TaskRun
 from app.db.session import Database
 from app.schemas.document import DocumentState
-from app.schemas.task import EndedTask, State
+from app.schemas.task import EndedTask, State, TaskHandle
 from app.services.container import Services
 from app.services.extraction.errors import DocumentCorrupt
 from app.services.outcomes import Completed, Raised
@@ -231,6 +231,28 @@ def test_a_retry_by_hand_may_succeed_and_is_told_of_again(desk: DocumentDesk) ->
     view = desk.view()
     assert (view.state, view.error, view.error_type) == (DocumentState.PROCESSED, None, None)
     assert [callback["event"] for callback in desk.callbacks()] == ["document.failed", "document.processed"]
+
+
+def test_a_retry_that_has_failed_by_the_time_it_is_noted_leaves_the_reason(
+    desk: DocumentDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = desk.submit(key="late.txt", callback_url=CALLBACK)
+    desk.work()
+    desk.settle()
+    tasks, retried = desk.services.tasks, desk.services.tasks.retry
+
+    def and_fails_at_once(task_id: str) -> TaskHandle:
+        handle = retried(task_id)
+        desk.work()
+        desk.settle()
+        return handle
+
+    monkeypatch.setattr(tasks, "retry", and_fails_at_once)
+    desk.services.documents.retry(id)
+
+    view = desk.view()
+    assert (view.state, view.error_type) == (DocumentState.FAILED, "ObjectMissing")
+    assert desk.services.document_views.stats().documents == {"failed": 1}
 
 
 def test_an_end_that_was_overtaken_by_a_retry_is_not_told(desk: DocumentDesk) -> None:

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,19 @@ def test_the_name_is_looked_up_once_and_the_checked_address_is_the_one_connected
 
 def test_the_next_address_is_tried_when_one_does_not_answer(http_peer: HttpPeer) -> None:
     assert post(http_peer.at("hooks.example"), resolve=lambda *_: ["127.0.0.9", "127.0.0.1"]).status == 200
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_others(http_peer: HttpPeer) -> None:
+    with socket.create_server(("127.0.0.9", http_peer.port), backlog=0), ExitStack() as waiting:
+        for _ in range(3):  # the queue is full: who comes now is not even refused
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.9", http_peer.port))
+
+        answer = post(http_peer.at("hooks.example"), timeout=4, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"])
+
+    assert answer.status == 200
+    assert answer.duration_ms >= 1000
 
 
 @pytest.mark.parametrize(
