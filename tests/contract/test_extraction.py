@@ -67,6 +67,30 @@ def test_a_word_document_becomes_markdown() -> None:
     assert text == "# Terms\n\n## Delivery\n\nWe send\tit.\n\n- bike\n\nSize | Price\n\nL | 5"
 
 
+def test_equal_cells_of_a_row_are_all_there_and_a_merged_one_is_there_once() -> None:
+    cell = "<w:tc>{0}<w:p><w:r><w:t>{1}</w:t></w:r></w:p></w:tc>"
+    wide = cell.format('<w:tcPr><w:gridSpan w:val="2"/></w:tcPr>', "both")
+    row = "<w:tr>" + "".join(cell.format("", text) for text in ("Yes", "Yes", "No")) + "</w:tr>"
+    table = f"<w:tbl><w:tblPr/><w:tblGrid/>{row}<w:tr>{wide}{cell.format('', 'one')}</w:tr></w:tbl>"
+    inner = f"<w:tbl><w:tblPr/><w:tblGrid/><w:tr><w:tc>{table}<w:p/></w:tc></w:tr></w:tbl>"
+
+    assert read("a.docx", files.word_with(table)).passages == ["Yes | Yes | No\n\nboth | one"]
+    assert read("a.docx", files.word_with(inner)).passages == ["Yes | Yes | No both | one"]
+
+
+def test_the_text_of_forms_and_of_tracked_changes_is_read() -> None:
+    def run(text: str) -> str:
+        return f"<w:r><w:t>{text}</w:t></w:r>"
+
+    inner = f"<w:sdt><w:sdtContent><w:p>{run('Inner.')}</w:p></w:sdtContent></w:sdt>"
+    form = f"<w:sdt><w:sdtPr/><w:sdtContent><w:p>{run('Block.')}</w:p>{inner}</w:sdtContent></w:sdt>"
+    changed = f"<w:ins>{run('New, ')}</w:ins><w:del><w:r><w:delText>Old</w:delText></w:r></w:del>"
+    control = f"<w:smartTag>{run('and ')}</w:smartTag><w:sdt><w:sdtContent>{run('last.')}</w:sdtContent></w:sdt>"
+    body = f"{form}<w:p>{changed}{control}</w:p><w:sdt><w:sdtPr/></w:sdt>"
+
+    assert read("a.docx", files.word_with(body)).passages == ["Block.\n\nInner.\n\nNew, and last."]
+
+
 def test_a_page_becomes_markdown_without_scripts_and_navigation() -> None:
     page = """<!doctype html><html><head><title>Our terms &amp; rest</title><style>p{}</style></head><body>
         <nav>Menu</nav><h1>Delivery</h1><p>By <b>bike</b>.<script>steal()</script>
@@ -102,6 +126,11 @@ def test_plain_text_is_decoded_by_its_mark_or_as_utf8(content: bytes, expected: 
 )
 def test_a_page_is_decoded_as_it_declares(declared: str) -> None:
     assert read("a.html", f"{declared}<p>Größe „5“".encode("cp1252")).passages == ["Größe „5“"]
+
+
+def test_a_text_that_is_too_large_in_normal_form_is_refused() -> None:
+    with pytest.raises(errors.TextTooLarge):
+        read("a.txt", "\N{MUSICAL SYMBOL SIXTEENTH NOTE}".encode() * 900, limits=replace(LIMITS, text_bytes=4000))
 
 
 def test_the_content_decides_where_nobody_says_what_it_is() -> None:

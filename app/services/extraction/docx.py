@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 from zipfile import BadZipFile, ZipFile
 
 import docx
 from docx.document import Document
 from docx.opc.exceptions import OpcError
-from docx.table import Table
+from docx.oxml.ns import qn
+from docx.table import Table, _Cell  # pyright: ignore[reportPrivateUsage]  a type
 from docx.text.paragraph import Paragraph
 
 from app.services.extraction.errors import (
@@ -30,6 +31,8 @@ from app.services.extraction.text import cleaned
 
 MOST_PARTS: Final = 10_000
 BODY: Final = "word/document.xml"
+WRAPPERS: Final = ("w:sdt", "w:ins", "w:moveTo", "w:smartTag", "w:customXml")
+"""Elements around text that python-docx passes over with all that is in them."""
 _ENCRYPTED = 0x1
 """The bit of a zip entry's flags that says so (APPNOTE 4.4.4)."""
 _HEADING = re.compile(r"heading ([1-9])$", re.IGNORECASE)
@@ -67,6 +70,7 @@ def _check_archive(source: Source) -> None:
 
 def _read(source: Source, document: Document) -> Text:
     text = Text(source)
+    _unwrap(document.element.body)  # pyright: ignore[reportUnknownMemberType]
     styles = {style.style_id: style.name or "" for style in document.styles}
     for item in document.iter_inner_content():
         for part in _table(item) if isinstance(item, Table) else _paragraph(item, styles):
@@ -90,7 +94,22 @@ def _paragraph(paragraph: Paragraph, styles: dict[str, str]) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     """A paragraph a row, its cells with lines between them; a merged cell once."""
     for row in table.rows:
-        cells = list(dict.fromkeys(" ".join(cleaned(cell.text).split()) for cell in row.cells))
-        content = " | ".join(cell for cell in cells if cell)
+        cells = {cell._tc: cell for cell in row.cells}.values()  # pyright: ignore[reportPrivateUsage]  which one it is
+        content = " | ".join(text for text in map(_cell, cells) if text)
         if content:
             yield content
+
+
+def _cell(cell: _Cell) -> str:
+    """In one line, with the tables that are in it."""
+    parts = (" ".join(_table(item)) if isinstance(item, Table) else item.text for item in cell.iter_inner_content())
+    return " ".join(cleaned(" ".join(parts)).split())
+
+
+def _unwrap(body: Any) -> None:
+    """Put what is in controls of a form, inserted or moved into the place of what is around it, where it is read."""
+    for wrapper in list(body.iter(*(qn(name) for name in WRAPPERS))):
+        content = wrapper.find(qn("w:sdtContent")) if wrapper.tag == qn("w:sdt") else wrapper
+        for child in list(content if content is not None else ()):
+            wrapper.addprevious(child)
+        wrapper.getparent().remove(wrapper)

@@ -15,22 +15,27 @@ _UNWANTED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\
 
 
 def checked(name: str, text: str, *, most: int) -> str:
-    """A text in normal form, with plain line ends; at most `most` bytes in UTF-8.
+    """A text in normal form, with plain line ends; at most `most` bytes in UTF-8, before and after.
 
     Raises DocumentEmpty, TextTooLarge, and NotText for null bytes and broken characters.
     """
+    _check_size(name, text, most=most)
+    if "\0" in text:
+        raise NotText(name, "a null byte")
+    text = normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    if not text:
+        raise DocumentEmpty(name)
+    _check_size(name, text, most=most)  # a few characters are longer in normal form, up to three times
+    return text
+
+
+def _check_size(name: str, text: str, *, most: int) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise NotText(name, "a broken character") from error
     if size > most:
         raise TextTooLarge(name, f"at most {megabytes(most)}")
-    if "\0" in text:
-        raise NotText(name, "a null byte")
-    text = normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
-    if not text:
-        raise DocumentEmpty(name)
-    return text
 
 
 def cleaned(text: str) -> str:
