@@ -90,7 +90,7 @@ class DocumentView(Answer):
     task_id: str | None
     error: str | None
     error_type: str | None = Field(examples=["DocumentEncrypted"])
-    callback_url: str | None
+    callback_url: str | None = Field(description="Without its query, which may hold a token")
     created_at: datetime
     updated_at: datetime
 

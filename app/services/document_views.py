@@ -12,6 +12,7 @@ from app.db.session import Database
 from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState, DocumentView
 from app.schemas.task import FINISHED, State, TaskStatus
 from app.services.documents import is_ingestion
+from app.services.egress import shown
 from app.services.task_manager import TaskManager
 
 
@@ -77,6 +78,6 @@ def _view(row: Document, task: TaskStatus | None) -> DocumentView:
         progress=task.progress if task and running else 100 * (state is DocumentState.PROCESSED),
         stage=task.message if task and running else None, file_name=row.file_name, r2_key=row.object_key,
         content_type=row.content_type, size=row.size, pages=row.pages, task_id=row.task_id,
-        error=row.error, error_type=row.error_type, callback_url=row.callback_url, created_at=row.created_at,
-        updated_at=row.updated_at,
+        error=row.error, error_type=row.error_type, callback_url=shown(row.callback_url) if row.callback_url else None,
+        created_at=row.created_at, updated_at=row.updated_at,
     )  # fmt: skip

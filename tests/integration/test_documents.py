@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from app.core.errors import NotConfigured, NotFound, QueueFull
 from app.db.models import TaskRun
@@ -312,6 +314,27 @@ def test_a_deleted_document_is_gone_and_what_was_queued_of_it_does_not_run(desk:
         desk.view()
     with pytest.raises(NotFound):
         desk.services.documents.delete("doc-1")
+
+
+def test_a_document_that_is_deleted_while_it_is_submitted_anew_is_no_error(desk: DocumentDesk) -> None:
+    desk.submit()
+    engine, deletions = desk.services.database.engine, list[Future[None]]()
+    with ThreadPoolExecutor(1) as pool:
+
+        def delete(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if "INSERT INTO documents" in statement and not deletions:
+                deletions.append(pool.submit(desk.services.knowledge.forget, "doc-1"))
+                wait(deletions, timeout=1)  # it waits for the submission, or is through before it goes on
+
+        event.listen(engine, "after_cursor_execute", delete)
+        try:
+            id = desk.submit()
+        finally:
+            event.remove(engine, "after_cursor_execute", delete)
+        deletions[0].result(20)
+
+    assert desk.platform.row(id).state == State.PENDING
+    assert desk.rows() == 0
 
 
 def test_what_ran_while_its_document_was_deleted_stores_nothing_even_if_it_was_submitted_anew(

@@ -62,7 +62,8 @@ def lock_document(session: Session, id: str, *, title: str, now: datetime) -> Do
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     values = {"id": id, "title": title, "digest": "", "passage_count": 0, "created_at": now, "updated_at": now}
     new = dialect.insert(Document).values(values)
-    session.execute(new.on_conflict_do_nothing(index_elements=[Document.id]))
+    # Written even if nothing changes: that locks the row, which could be deleted before it is read otherwise.
+    session.execute(new.on_conflict_do_update(index_elements=[Document.id], set_={"id": new.excluded.id}))
     return session.scalars(select(Document).where(Document.id == id).with_for_update()).one()
 
 
