@@ -148,12 +148,12 @@ def _tell(done: Replayed, *, as_json: bool) -> None:
 
 
 def _deliveries(found: list[DeliveryView]) -> Table:
-    whole_id = Column("delivery id", overflow="fold", min_width=36)  # it is there to be copied
-    table = Table(whole_id, "event", "state", "attempts", "status", "first", "receiver", "error", box=None,
-                  header_style="bold")  # fmt: skip
+    whole_id = Column("delivery id", no_wrap=True, min_width=36)  # it is there to be copied
+    table = Table(whole_id, "event", "state", "attempts", Column("first", no_wrap=True), "receiver, or what is wrong",
+                  box=None, header_style="bold")  # fmt: skip
     for one in found:
-        table.add_row(one.delivery_id, one.event, views.state(one.state), str(one.attempts), str(one.status or ""),
-                      views.moment(one.created_at), one.url, (one.error or "")[:80])  # fmt: skip
+        table.add_row(one.delivery_id, one.event, views.state(one.state), str(one.attempts),
+                      views.moment(one.created_at), (one.error or one.url)[:80])  # fmt: skip
     return table
 
 
