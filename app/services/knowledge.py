@@ -17,7 +17,6 @@ from app.db.repositories.passages import FoundPassage
 from app.db.session import Database
 from app.services.extraction.errors import (
     BadDocumentName,
-    DocumentEmpty,
     DocumentMissing,
     DocumentTooLarge,
     NotText,
@@ -26,20 +25,6 @@ from app.services.extraction.errors import (
 from app.services.extraction.splitting import digest, first_heading, split
 from app.services.extraction.text import MAX_TITLE, checked, fitting_title
 from app.services.text_analysis import content_words
-
-__all__ = [
-    "BadDocumentName",
-    "DocumentEmpty",
-    "DocumentMissing",
-    "DocumentTooLarge",
-    "FoundPassage",
-    "IngestResult",
-    "Knowledge",
-    "KnownDocument",
-    "NotText",
-    "UnsupportedDocument",
-    "split",
-]
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 """The largest text that is handed in directly."""

@@ -18,8 +18,9 @@ from sqlalchemy import inspect, text, update
 from app.db import fulltext
 from app.db.models import Base, Passage
 from app.db.repositories import passages
+from app.db.repositories.passages import FoundPassage
 from app.db.session import Database
-from app.services.knowledge import FoundPassage, Knowledge
+from app.services.knowledge import Knowledge
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
 OPERATORS = [*"\"'*()^:-+{}|&!\\;%", "<->", "\0", "\ud800", "bicycle", "OR", "NEAR", "not"]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from app.core.errors import NotFound, PermanentError
 from app.db.session import Database
-from app.services import knowledge as module
-from app.services.knowledge import IngestResult, Knowledge, split
+from app.services.extraction import errors
+from app.services.extraction.splitting import split
+from app.services.knowledge import IngestResult, Knowledge
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
 
@@ -78,14 +79,14 @@ def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledg
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("missing.md", None, module.DocumentMissing),
-        ("picture.png", b"x", module.UnsupportedDocument),
-        ("no-ending", b"x", module.UnsupportedDocument),
-        ("empty.md", b"", module.DocumentEmpty),
-        ("blank.txt", b" \n\t\n", module.DocumentEmpty),
-        ("latin.txt", "Größe".encode("latin-1"), module.NotText),
-        ("binary.txt", b"PK\x03\x04\x00\x00", module.NotText),
-        ("large.txt", b"a" * (10 * 1024 * 1024 + 1), module.DocumentTooLarge),
+        ("missing.md", None, errors.DocumentMissing),
+        ("picture.png", b"x", errors.UnsupportedDocument),
+        ("no-ending", b"x", errors.UnsupportedDocument),
+        ("empty.md", b"", errors.DocumentEmpty),
+        ("blank.txt", b" \n\t\n", errors.DocumentEmpty),
+        ("latin.txt", "Größe".encode("latin-1"), errors.NotText),
+        ("binary.txt", b"PK\x03\x04\x00\x00", errors.NotText),
+        ("large.txt", b"a" * (10 * 1024 * 1024 + 1), errors.DocumentTooLarge),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
@@ -106,13 +107,13 @@ def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
 def test_a_folder_is_no_document(knowledge: Knowledge, tmp_path: Path) -> None:
     (tmp_path / "folder.md").mkdir()
 
-    with pytest.raises(module.DocumentMissing):
+    with pytest.raises(errors.DocumentMissing):
         knowledge.ingest_file(tmp_path / "folder.md")
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\0b", "a\ud800b"])
 def test_a_text_that_cannot_be_stored_is_refused(knowledge: Knowledge, text: str) -> None:
-    with pytest.raises((module.DocumentEmpty, module.NotText)):
+    with pytest.raises((errors.DocumentEmpty, errors.NotText)):
         knowledge.ingest(document_id="a", title="A", text=text)
 
 
@@ -120,14 +121,14 @@ def test_a_text_that_cannot_be_stored_is_refused(knowledge: Knowledge, text: str
     ("document_id", "title"), [("", "A"), ("a" * 201, "A"), ("a\0", "A"), ("a\n", "A"), ("a", ""), ("a", "A" * 301)]
 )
 def test_a_bad_name_is_refused(knowledge: Knowledge, document_id: str, title: str) -> None:
-    with pytest.raises(module.BadDocumentName):
+    with pytest.raises(errors.BadDocumentName):
         knowledge.ingest(document_id=document_id, title=title, text="Text.")
 
 
 def test_a_refused_replacement_leaves_the_document_as_it_was(knowledge: Knowledge) -> None:
     knowledge.ingest(document_id="a", title="A", text="A saddle.")
 
-    with pytest.raises(module.DocumentEmpty):
+    with pytest.raises(errors.DocumentEmpty):
         knowledge.ingest(document_id="a", title="A", text=" ")
 
     assert knowledge.search("saddle")
