@@ -14,14 +14,14 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
-
-from fsspec import AbstractFileSystem
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from app.core.config import DocumentSettings
 from app.core.errors import PermanentError, RetryableError
 from app.services.extraction.errors import DocumentTooLarge, megabytes
-from app.services.storage_folder import Folder
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 BLOCK: Final = 1024 * 1024
 """Bytes that are read at once, and so the memory that a transfer takes; each block has to come in time."""
@@ -90,7 +90,7 @@ class StorageUnavailable(RetryableError):
 
 
 class Storage:
-    """Where objects are: a place in a file system, which is made when it is first used (s3fs takes a second)."""
+    """Where objects are: a place in a file system, which is made when it is first used."""
 
     def __init__(self, make: Callable[[], AbstractFileSystem], place: str) -> None:
         self._make, self._place = make, place
@@ -134,11 +134,20 @@ def make_storage(settings: DocumentSettings, *, data_dir: Path) -> Storage:
     if settings.on_s3:
         return Storage(lambda: _bucket(settings), "/".join(part for part in settings.bucket_and_prefix if part))
     folder = str(settings.folder(data_dir))
-    return Storage(lambda: Folder(folder), folder)
+    return Storage(lambda: _folder(folder), folder)
+
+
+# Imported where they are used: fsspec takes a fifth of a second, s3fs a whole one, and few processes need them.
+
+
+def _folder(root: str) -> AbstractFileSystem:
+    from app.services.storage_folder import Folder
+
+    return Folder(root)
 
 
 def _bucket(settings: DocumentSettings) -> AbstractFileSystem:
-    from app.services.storage_bucket import Bucket  # only where it is used: it takes a second to import
+    from app.services.storage_bucket import Bucket
 
     return Bucket(settings)
 

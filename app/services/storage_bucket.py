@@ -2,7 +2,7 @@
 
 `S3FileSystem.open` asks for an object in parts, each a request that may last for ever when its bytes drip. Its own
 streamed file, of `open_async`, is one answer and so one object; here it is read from synchronous code, against a clock
-(docs/adr/0009-storage-through-fsspec.md). Imported only where it is used: it takes a second.
+(docs/adr/0009-storage-through-fsspec.md).
 """
 
 # fsspec and s3fs are untyped.
