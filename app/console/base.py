@@ -23,7 +23,7 @@ class Screen(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text, with a mark in the place of each control character."""
-        return super().render_str(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), **options)
+        return super().render_str(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")), **options)
 
 
 out = Screen(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)

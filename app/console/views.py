@@ -95,7 +95,7 @@ def dead_details(run: TaskRun) -> RenderableType:
     for name, value in raw(run).items():
         if name != "traceback" and value is not None:
             table.add_row(name, Pretty(value))
-    return Lines(table, Text(run.traceback or "no traceback was kept"))
+    return Lines(table, run.traceback or "no traceback was kept")
 
 
 def raw(run: TaskRun) -> dict[str, Any]:

@@ -44,11 +44,11 @@ def test_deliveries_are_listed_and_shown(laneway: Shell, desk: Desk, http_peer: 
 def test_what_a_receiver_answers_commands_nothing_in_the_terminal(
     laneway: Shell, desk: Desk, http_peer: HttpPeer
 ) -> None:
-    http_peer.will(Says(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r"))
+    http_peer.will(Says(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r\nline\r\n"))
     desk.fails(http_peer.url)
 
     shown = laneway("callbacks", "show", "d-1").out
-    assert "mine" in shown
+    assert "mine" in shown and "J\n" in shown.replace(" ", "")
     assert not any(character in shown for character in "\x1b\x07\x9b\r")
 
 
