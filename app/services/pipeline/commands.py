@@ -6,6 +6,7 @@ A task names a step's command; the words that are run are in the configuration a
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,10 @@ SHOW_EVERY: Final = 2.0
 TAIL: Final = 1500
 """Characters of output in an error."""
 REPORT: Final = "qa-report.txt"
+_TERMINAL: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+"""Colours, titles and moves of the cursor (ECMA-48), and other control characters."""
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -94,6 +99,8 @@ class Pipeline:
     def _result(self, step: Step, command: str, ran: Ran) -> CommandResult:
         log.info("command ended", step=step.value, command=command, how=ran.how.value, exit_code=ran.code,
                  output_bytes=ran.output.size)  # fmt: skip
+        if ran.detail:
+            log.warning("not all of a command could be ended", detail=ran.detail)
         if ran.how is not End.EXITED or ran.code is None or (ran.code and step is not Step.QA):
             tail = ran.output.last(TAIL)
             raise CommandFailed(command, self._how(ran), tail=tail, again=self._settings.retry_failed)
@@ -124,10 +131,11 @@ class _Lines:
         self._shown, self._shown_at = "", -SHOW_EVERY
 
     def tell(self, line: str) -> None:
-        """One more line."""
-        if not line.strip():
+        """One more line, without what it does to a terminal."""
+        line = _TERMINAL.sub("", line.rstrip("\r").rpartition("\r")[2]).strip()
+        if not line:
             return
-        self._last, self._told = line.strip()[:200], self._told + 1
+        self._last, self._told = line[:200], self._told + 1
         if self._told <= LINES_TOLD:
             log.info(line, source="command")
         elif self._told == LINES_TOLD + 1:

@@ -26,6 +26,7 @@ _REASONS: Final = {
     errno.ENOENT: "there is no such folder", errno.ENOTDIR: "a part of it is a symbolic link or no folder",
     errno.ELOOP: "a part of it is a symbolic link", errno.EACCES: "the worker may not enter it",
 }  # fmt: skip
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,26 @@ class WorkingFolder:
 
     def put(self, name: str, text: str) -> Path:
         """Write a file of the platform's for the command to read, whole or not at all; its path."""
-        with suppress(FileExistsError):
-            os.mkdir(OWN, dir_fd=self.descriptor)
         try:
+            with suppress(FileExistsError):
+                os.mkdir(OWN, dir_fd=self.descriptor)
             own = os.open(OWN, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
         except OSError as error:
-            raise BadFolder(str(self.path / OWN), _reason(error)) from error
+            raise _bad(str(self.path / OWN), error) from error
         try:
-            file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=own)
-            with os.fdopen(file, "w", encoding="utf-8", errors="replace") as handle:
-                handle.write(text)
-            os.replace(f"{name}.new", name, src_dir_fd=own, dst_dir_fd=own)
+            _write(own, name, text=text)
+        except OSError as error:
+            raise _bad(str(self.path / OWN / name), error) from error
         finally:
             os.close(own)
         return self.path / OWN / name
+
+
+def _write(at: int, name: str, *, text: str) -> None:
+    file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=at)
+    with os.fdopen(file, "w", encoding="utf-8", errors="replace") as handle:
+        handle.write(text)
+    os.replace(f"{name}.new", name, src_dir_fd=at, dst_dir_fd=at)
 
 
 @contextmanager
@@ -90,15 +97,19 @@ def _opened(name: str, at: int | None, folder: str) -> int:
     try:
         return os.open(name, _FOLDER | (0 if at is None else os.O_NOFOLLOW), dir_fd=at)
     except OSError as error:
-        reason = "PIPELINE_ROOT does not exist" if at is None and error.errno == errno.ENOENT else _reason(error)
-        raise BadFolder(folder, reason) from error
+        if at is None and error.errno == errno.ENOENT:
+            raise BadFolder(folder, "PIPELINE_ROOT does not exist") from error
+        raise _bad(folder, error) from error
 
 
 def _locked(top: int, folder: str) -> int:
-    with suppress(FileExistsError):
-        os.mkdir(LOCKS, dir_fd=top)
     name = f"{LOCKS}/{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
-    lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=top)
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(LOCKS, dir_fd=top)
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=top)
+    except OSError as error:
+        raise _bad(f"{folder} (its lock is below {LOCKS})", error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,5 +121,8 @@ def _locked(top: int, folder: str) -> int:
     return lock
 
 
-def _reason(error: OSError) -> str:
-    return _REASONS.get(error.errno or 0, error.strerror or "it cannot be opened")
+def _bad(folder: str, error: OSError) -> BadFolder | OSError:
+    """The error as it is to be told; a full disk is tried again."""
+    if error.errno in _PASSING:
+        return error
+    return BadFolder(folder, _REASONS.get(error.errno or 0, error.strerror or "it cannot be opened"))

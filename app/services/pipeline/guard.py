@@ -122,7 +122,7 @@ class Guard:
             try:
                 os.kill(pid, number)
                 os.kill(pid, signal.SIGCONT)  # one that stands still would not hear of it
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):  # it is gone; or it runs as another user, and is counted
                 continue
         return len(left)
 
@@ -166,10 +166,10 @@ def descendants(root: int) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "stat").read_text().rpartition(")")[2].split()
+            words = (entry / "stat").read_bytes().rpartition(b")")[2].split()  # its name need not be text
         except OSError:
             continue
-        if words[0] != "Z":
+        if words[0] != b"Z":
             children.setdefault(int(words[1]), []).append(int(entry.name))
     found: list[int] = []
     open_ = [root]
