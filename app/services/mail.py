@@ -141,20 +141,15 @@ def _named_errors(settings: MailSettings, to: str) -> Generator[None]:
     except smtplib.SMTPRecipientsRefused as error:
         code, said = next(iter(error.recipients.values()), (550, b""))
         raise _passing(code, said) or RecipientsRefused({to: _said(code, said)}) from None
-    except smtplib.SMTPAuthenticationError as error:
-        raise _passing(error.smtp_code, error.smtp_error) or MailRefused(
-            f"{_said(error.smtp_code, error.smtp_error)}: check SMTP_USER and SMTP_PASSWORD"
-        ) from None
+    except smtplib.SMTPResponseException as error:
+        raise _passing(error.smtp_code, error.smtp_error) or _refusal(error, to) from None
     except smtplib.SMTPNotSupportedError as error:
-        hint = "check SMTP_STARTTLS and SMTP_USER" if settings.starttls or settings.user else "it takes ASCII only"
-        raise MailRefused(f"{error} ({hint})") from None
+        if not to.isascii():
+            raise RecipientsRefused({to: "the server takes ASCII addresses only"}) from None
+        raise MailRefused(f"{error} (check SMTP_STARTTLS, SMTP_USER and MAIL_FROM)") from None
     except smtplib.SMTPServerDisconnected as error:
         late = isinstance(error.__context__, TimeoutError)
         raise UpstreamError(SERVICE, f"no answer within {settings.timeout:g} s" if late else "it hung up") from None
-    except smtplib.SMTPResponseException as error:
-        raise _passing(error.smtp_code, error.smtp_error) or MailRefused(
-            _said(error.smtp_code, error.smtp_error)
-        ) from None
     except smtplib.SMTPException as error:
         raise MailRefused(str(error)[:LONGEST_SAID]) from None
     except ssl.SSLCertVerificationError as error:
@@ -168,6 +163,15 @@ def _named_errors(settings: MailSettings, to: str) -> Generator[None]:
 def _passing(code: int, said: bytes | str) -> PlatformError | None:
     """The error of a server that may be well again later; a code that is none is such a server's, too."""
     return None if 500 <= code <= 599 else UpstreamError(SERVICE, _said(code, said))
+
+
+def _refusal(error: smtplib.SMTPResponseException, to: str) -> PlatformError:
+    said = _said(error.smtp_code, error.smtp_error)
+    if isinstance(error, smtplib.SMTPDataError):
+        return RecipientsRefused({to: said})  # of this letter, for this recipient
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return MailRefused(f"{said}: check SMTP_USER and SMTP_PASSWORD")
+    return MailRefused(said)
 
 
 def _said(code: int, said: bytes | str) -> str:

@@ -84,6 +84,20 @@ def test_the_same_creation_again_gives_the_same_record(case: Case) -> None:
     assert (first, case.count()) == (again, 1)
 
 
+def test_a_creation_of_what_is_held_in_an_older_version_brings_it_up_to_date(
+    sqlite_database: Database, environment: Environment
+) -> None:
+    """A site that told the local CRM, then another one, and now the local one again."""
+    environment()
+    case = _local(sqlite_database)
+    id = case.crm.create(lead(), key="k-1")
+
+    assert case.crm.create(lead(3, status="won"), key="k-2") == id
+    assert known(case.held(id))["status"] == "won"
+    case.crm.create(lead(2, status="lost"), key="k-3")
+    assert known(case.held(id))["status"] == "won"
+
+
 def test_two_leads_are_two_records(case: Case) -> None:
     first = case.crm.create(lead(), key="k-1")
     second = case.crm.create(replace(lead(lead_id="lead-2"), uid="lead-2"), key="k-2")

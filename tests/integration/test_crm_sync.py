@@ -205,6 +205,29 @@ def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: S
     assert own.leads.view("lead-1").crm.state == "synced"
 
 
+def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_again(
+    own: Services, server: CrmServer
+) -> None:
+    """The CRM did take what was older, behind what was newer."""
+
+    def overtaken(asked: Asked) -> Says:
+        changed(own, status="newest")
+        tell(own, 3)
+        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return Says(504, body={"error": "the gateway gave up"})
+
+    stored(own)
+    tell(own, 1)
+    changed(own, status="older")
+    server.peer.will(overtaken)
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+
+    assert server.versions("lead-1") == [1, 3, 2, 3]
+    assert [record["status"] for record in server.of("lead-1")] == ["newest"]
+    crm = own.leads.view("lead-1").crm
+    assert (crm.state, crm.version, crm.error) == ("synced", 3, None)
+
+
 def lost_after(times: int) -> Any:
     """Lets a task go on so often."""
     left = [None] * times
@@ -331,6 +354,18 @@ def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Servic
     stored(own)
     mail.refused["one@example.com"] = "550 unknown"
     with pytest.raises(RecipientsRefused, match=r"one@example\.com: 550 unknown"):
+        notify(own)
+
+    assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
+
+
+@pytest.mark.parametrize("said", ["554 too large for this mailbox", "552 mailbox full"])
+def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
+    own: Services, mail: MailServer, said: str
+) -> None:
+    stored(own)
+    mail.will("DATA", said)
+    with pytest.raises(RecipientsRefused, match=rf"one@example\.com: {said}"):
         notify(own)
 
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]

@@ -85,7 +85,7 @@ def test_half_of_a_surrogate_pair_and_endless_text_are_sent_as_far_as_they_can_b
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
 def test_a_temporary_answer_is_tried_again_and_a_permanent_one_is_not(server: MailServer, command: str) -> None:
     server.will(command, "451 greylisted, come back later", "554 we do not want this")
-    refusal = RecipientsRefused if command == "RCPT" else MailRefused
+    refusal = MailRefused if command == "MAIL" else RecipientsRefused
 
     with pytest.raises(UpstreamError, match="451 greylisted") as passing:
         mail(server.port).send(LETTER, to=TO)
@@ -103,6 +103,18 @@ def test_a_refused_recipient_is_named(server: MailServer) -> None:
 
     with pytest.raises(RecipientsRefused, match=f"{TO}: 550 no such user"):
         mail(server.port).send(LETTER, to=TO)
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
+def test_a_server_that_takes_plain_addresses_only_refuses_the_recipient_alone() -> None:
+    login = {"SMTP_USER": USER, "SMTP_PASSWORD": PASSWORD}
+    with MailServer(utf8=False, login=True) as server:
+        with pytest.raises(RecipientsRefused, match=r"åsa@example\.com: .*ASCII"):
+            mail(server.port, **login).send(LETTER, to="åsa@example.com")
+        with pytest.raises(MailRefused, match="MAIL_FROM"):
+            mail(server.port, MAIL_FROM="crm@exämple.com", **login).send(LETTER, to=TO)
+
+    assert server.arrived == []
 
 
 def test_a_server_that_is_not_there_may_come_back() -> None:

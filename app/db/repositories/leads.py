@@ -60,11 +60,6 @@ def record(session: Session, id: str) -> CrmRecord | None:
     return session.scalars(select(CrmRecord).where(CrmRecord.id == id).with_for_update()).one_or_none()
 
 
-def record_of(session: Session, uid: str) -> CrmRecord | None:
-    """What the local CRM has of this lead."""
-    return session.scalars(select(CrmRecord).where(CrmRecord.lead_uid == uid).with_for_update()).one_or_none()
-
-
 def add_record(session: Session, *, id: str, uid: str, version: int, data: dict[str, Any], now: datetime) -> None:
     """Put a lead into the local CRM. Raises IntegrityError when the lead was deleted meanwhile."""
     session.execute(

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from sqlalchemy.exc import IntegrityError
 
 from app.core import clock
+from app.db.models import CrmRecord
 from app.db.repositories import leads as repository
 from app.db.session import Database
 from app.services.crm.base import SERVICE, CrmLead, CrmMissing, CrmRefused
@@ -28,14 +29,15 @@ class LocalCrm:
         del key
         id = str(uuid5(IDS, lead.uid))
         with self._database.transaction() as session:
-            if repository.record_of(session, lead.uid) is None:
-                try:
-                    with session.begin_nested():
-                        repository.add_record(session, id=id, uid=lead.uid, version=lead.version, data=lead.data,
-                                              now=clock.now())  # fmt: skip
-                except IntegrityError:
-                    if repository.record_of(session, lead.uid) is None:
-                        raise CrmRefused(SERVICE, "the lead was deleted meanwhile") from None
+            try:
+                with session.begin_nested():
+                    repository.add_record(session, id=id, uid=lead.uid, version=lead.version, data=lead.data,
+                                          now=clock.now())  # fmt: skip
+            except IntegrityError:
+                record = repository.record(session, id)
+                if record is None:
+                    raise CrmRefused(SERVICE, "the lead was deleted meanwhile") from None
+                _bring_up_to_date(record, lead)
         return id
 
     def update(self, id: str, lead: CrmLead, *, key: str) -> None:
@@ -45,5 +47,9 @@ class LocalCrm:
             record = repository.record(session, id)
             if record is None:
                 raise CrmMissing(id)
-            if record.version < lead.version:
-                record.version, record.data, record.updated_at = lead.version, lead.data, clock.now()
+            _bring_up_to_date(record, lead)
+
+
+def _bring_up_to_date(record: CrmRecord, lead: CrmLead) -> None:
+    if record.version < lead.version:
+        record.version, record.data, record.updated_at = lead.version, lead.data, clock.now()

@@ -91,14 +91,15 @@ class CrmSync:
         except CrmConflict as conflict:
             if sending.id is None and conflict.existing is not None:
                 return self._finish(sending, id=conflict.existing, version=0)  # to be updated
-            self._note(uid, conflict)
+            self._note(sending, conflict, taken=False)
             raise
         except PlatformError as error:
             refused = isinstance(error, PermanentError) and not isinstance(error, CrmUnreadable)
             if refused and sending.id is None:
                 self._forget(sending, gone=None)  # it was not made: the next creation may say something else
-            self._note(uid, error)
-            raise
+            if self._note(sending, error, taken=not refused):
+                raise
+            return False
 
     def _begin(self, uid: str) -> Sending | None:
         """Mark the next request on the row; a creation whose end is not known is the next one again."""
@@ -109,7 +110,7 @@ class CrmSync:
             request, mark, id = as_crm_lead(lead), uuid4().hex, lead.crm_id
             held = lead.crm_request or {}
             if id is not None:
-                again = int(held.get("again") or 0)
+                again = _again(lead)
                 lead.crm_request = {"mark": mark, "again": again}
                 return Sending(mark, id, request, _key("update", uid, request.version, f"{id}/{again}"))
             create: dict[str, Any] | None = held.get("create")
@@ -126,16 +127,13 @@ class CrmSync:
             if lead is None:
                 return True
             mine = _is_mine(lead, sending)
-            again = int((lead.crm_request or {}).get("again") or 0)
             if mine:
-                lead.crm_id, lead.crm_request = id, {"again": again}
-            else:  # under a new key: with the old one the CRM would take it for a repeat
-                lead.crm_request = {**(lead.crm_request or {}), "again": again + 1}
-            lead.crm_version = (sending.lead.version if version is None else version) if mine else 0
+                lead.crm_id, lead.crm_request = id, {"again": _again(lead)}
+                lead.crm_version = sending.lead.version if version is None else version
+            else:
+                _send_anew(lead)
             lead.crm_state = CrmState.SYNCED if lead.crm_version == lead.version else CrmState.PENDING
             lead.crm_synced_at, lead.crm_error = clock.now(), None
-        if not mine:
-            log.warning("two requests at the same time, the newest version is sent again", lead_id=lead.lead_id)
         return mine
 
     def _forget(self, sending: Sending, *, gone: str | None) -> bool:
@@ -148,11 +146,17 @@ class CrmSync:
                 lead.crm_state = CrmState.PENDING
         return True
 
-    def _note(self, uid: str, error: PlatformError) -> None:
+    def _note(self, sending: Sending, error: PlatformError, *, taken: bool) -> bool:
+        """Why it failed; `taken`: the CRM may have taken it. False when it did so behind something newer."""
         with suppress(DatabaseUnavailable), self._database.transaction() as session:
-            lead = repository.locked(session, uid)
-            if lead is not None:
+            lead = repository.locked(session, sending.lead.uid)
+            if lead is not None and taken and not _is_mine(lead, sending):
+                _send_anew(lead)
+                lead.crm_state = CrmState.PENDING
+                return False
+            if lead is not None and _is_mine(lead, sending):
                 lead.crm_error = str(error)[:LONGEST_ERROR]
+        return True
 
     def _lead(self, wanted: CrmUpdate) -> Lead | None:
         with self._database.reading() as session:
@@ -162,6 +166,16 @@ class CrmSync:
 
 def _is_mine(lead: Lead, sending: Sending) -> bool:
     return (lead.crm_request or {}).get("mark") == sending.mark
+
+
+def _again(lead: Lead) -> int:
+    return int((lead.crm_request or {}).get("again") or 0)
+
+
+def _send_anew(lead: Lead) -> None:
+    """Nobody knows what the CRM has; the next update has a new key: with the old one it would be taken for a repeat."""
+    lead.crm_request, lead.crm_version = {**(lead.crm_request or {}), "again": _again(lead) + 1}, 0
+    log.warning("two requests at the same time, the newest version is sent again", lead_id=lead.lead_id)
 
 
 def _go_on() -> None:
