@@ -83,9 +83,7 @@ class TaskFigures(Answer):
     unfinished: int
     retried: int = Field(description="started more than once")
     success_rate: float | None = Field(description="completed, of completed, failed and dead")
-    waiting_seconds: Durations = Field(
-        description="accepted to started, of tasks started once: the ledger keeps only the last start"
-    )
+    waiting_seconds: Durations = Field(description="due to last started: a delay is no waiting")
     processing_seconds: Durations = Field(description="last start to end")
     completed_per_hour: float
 

@@ -24,7 +24,7 @@ class Performance(Answer):
     retried: int = Field(description="Started more than once")
     success_rate: float | None = Field(description="Completed, of completed, failed and dead; 0 to 1")
     throughput: float = Field(description="Completed per second")
-    waiting_seconds: Durations = Field(description="Accepted to started, a delay included; of tasks started once")
+    waiting_seconds: Durations = Field(description="Due to last started: a delay is no waiting")
     processing_seconds: Durations = Field(description="Last start to end")
 
 

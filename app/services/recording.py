@@ -111,6 +111,8 @@ class Recording:
         known = self._attempt(run, number)
         if run.state in FINISHED or (known is not None and known.outcome != "snoozed"):
             return None
+        first = event.attempt == 1 and not run.attempts_before
+        run.ready_at = run.due_at or (None if first else run.published_at) or run.accepted_at
         run.state, run.attempts, run.started_at = State.PROCESSING, event.attempt, at
         run.worker = repository.storable(event.worker)
         run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None

@@ -8,7 +8,7 @@ from app.db.repositories import history as repository
 from app.schemas.task import State
 from app.services.outcomes import Completed, Raised, Ruling, Snoozed, Stopped
 from laneway import Kind
-from tests.fixtures.platform import Platform
+from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.recorded import attempts, story
 from tests.fixtures.waiting import wait_until
 
@@ -95,6 +95,33 @@ def test_a_snooze_does_not_count_but_is_numbered(platform: Platform) -> None:
 
     assert (platform.state(id), platform.row(id).attempts) == (State.COMPLETED, 1)
     assert attempts(platform, id) == [(1, "snoozed"), (2, "snoozed"), (3, "snoozed"), (4, "completed")]
+
+
+def test_a_task_waits_from_when_it_is_due_and_not_from_when_it_was_accepted(platform: Platform) -> None:
+    id = platform.chore(delay=0.4)
+    due = platform.row(id).due_at
+    wait_until(lambda: platform.work("maintenance", AWAY, schedule=(0.3,)), seconds=10)
+    row = platform.row(id)
+    assert due is not None and row.ready_at is not None
+    assert abs((row.ready_at - due).total_seconds()) < 0.01
+
+    again = row.due_at
+    wait_until(lambda: platform.work("maintenance"), seconds=10)
+    assert again is not None
+    assert platform.row(id).ready_at == again
+
+
+def test_a_task_that_is_run_again_waits_from_then_on(platform: Platform, movable_clock: MovableClock) -> None:
+    id = platform.chore()
+    platform.work("maintenance", Raised(ValueError("wrong")))
+    assert platform.row(id).ready_at == platform.row(id).accepted_at
+    movable_clock.forward(3600)
+    platform.tasks.retry(id)
+    platform.work("maintenance")
+
+    row = platform.row(id)
+    assert row.ready_at is not None
+    assert (row.ready_at - row.accepted_at).total_seconds() >= 3600
 
 
 def test_a_lost_attempt_is_waiting_again_and_says_who_lost_it(platform: Platform) -> None:

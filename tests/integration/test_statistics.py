@@ -33,9 +33,10 @@ def add(
     queue: str = "webhooks",
     name: str = "task_a",
     attempts: int = 1,
+    ready: float | None = None,
     now: datetime | None = None,
 ) -> None:
-    """A task that ended so many seconds ago, after it waited and worked for so long."""
+    """A task that ended so many seconds ago, after it waited and worked for so long; `ready`: due, before its start."""
     finished = (now or clock.now()) - timedelta(seconds=ago)
     started = finished - timedelta(seconds=worked)
     with database.transaction() as session:
@@ -43,7 +44,7 @@ def add(
         session.execute(insert(TaskRun).values(
             id=f"t{number}", name=name, queue=queue, priority=1, payload={}, fingerprint="f", state=state,
             attempts=attempts, max_retries=3, accepted_at=started - timedelta(seconds=waited), started_at=started,
-            finished_at=finished,
+            finished_at=finished, ready_at=None if ready is None else started - timedelta(seconds=ready),
         ))  # fmt: skip
 
 
@@ -101,7 +102,17 @@ def test_times_are_measured_from_acceptance_to_start_and_from_start_to_end(servi
     assert (processing.count, processing.mean, processing.p50, processing.p95) == (20, 10.5, 10.0, 19.0)
 
 
-def test_the_waiting_time_of_a_retried_task_is_not_known(services: Services) -> None:
+def test_a_delay_is_no_waiting_and_a_retry_waits_again(services: Services) -> None:
+    add(services.database, waited=3600, ready=1)
+    add(services.database, waited=7200, ready=3, attempts=2)
+
+    waiting = services.statistics.window().total.waiting_seconds
+
+    assert (waiting.count, waiting.mean, waiting.p95) == (2, 2.0, 3.0)
+
+
+def test_the_waiting_time_of_a_task_that_was_retried_long_ago_is_not_known(services: Services) -> None:
+    """From before it was noted when a task was due."""
     add(services.database, waited=100, attempts=2)
 
     total = services.statistics.window().total

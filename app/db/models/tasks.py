@@ -58,6 +58,8 @@ class TaskRun(Base):
     due_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
+    ready_at: Mapped[datetime | None]
+    """Since when it could have been started, before its last start: accepted, due, given back or sent again."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     trashed_at: Mapped[datetime | None]

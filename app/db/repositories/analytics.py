@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, defer
 
 from app.db.models import Base, Conversation, ConversationAnalysis, Message, Report, TaskRun
 from app.db.repositories.measuring import TOTAL, Measured, Period, UtcDay, between, count_of, measure, within
+from app.db.repositories.statistics import waited
 from app.schemas.task import State
 
 CUSTOMER: Final = "customer"
@@ -193,11 +194,8 @@ def runs_by(session: Session, group: Group, period: Period) -> list[RunFigures]:
 
 
 def waiting_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
-    """Group → times from acceptance to start, of tasks that were started once: only the last start is kept."""
-    waited = between(TaskRun.accepted_at, TaskRun.started_at)
-    return measure(
-        session, select(_named(group), waited).where(within(TaskRun.accepted_at, period), TaskRun.attempts == 1)
-    )
+    """Group → times that tasks waited for their last start."""
+    return measure(session, select(_named(group), waited()).where(within(TaskRun.accepted_at, period)))
 
 
 def processing_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:

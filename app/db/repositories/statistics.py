@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, and_, case, literal, select, union_all
+from sqlalchemy import CTE, ColumnElement, Select, and_, case, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from app.db.models import TaskRun
@@ -84,13 +84,8 @@ def ended(session: Session, which: Which) -> dict[Grouped, Ended]:
 
 
 def durations(session: Session, which: Which) -> dict[str, dict[Grouped, Measured]]:
-    """`waited` and `processed` → how long.
-
-    Waited: from acceptance to start, of tasks that were started once, as only the last start is kept; the delay that a
-    submitter asked for is part of it. Processed: from the last start to the end.
-    """
-    once = case((TaskRun.attempts == 1, between(TaskRun.accepted_at, TaskRun.started_at)))
-    times = {"waited": once, "processed": between(TaskRun.started_at, TaskRun.finished_at)}
+    """`waited` and `processed` (from the last start to the end) → how long."""
+    times = {"waited": waited(), "processed": between(TaskRun.started_at, TaskRun.finished_at)}
     columns = [column.label(kind) for kind, column in times.items()]
     runs = select(TaskRun.name, TaskRun.queue, *columns).where(which.clause()).cte("runs")
     parts: list[Select[Any]] = [
@@ -101,6 +96,15 @@ def durations(session: Session, which: Which) -> dict[str, dict[Grouped, Measure
     for kind, by, name, *row in rows:
         found[kind][By(by), name] = measured(*row)
     return found
+
+
+def waited() -> ColumnElement[int]:
+    """How long a task that could have been started waited for its last start: no delay is part of it.
+
+    Of tasks from before that was noted: from acceptance, if they were started once.
+    """
+    since_acceptance = case((TaskRun.attempts == 1, between(TaskRun.accepted_at, TaskRun.started_at)))
+    return func.coalesce(between(TaskRun.ready_at, TaskRun.started_at), since_acceptance).label("duration")
 
 
 def _groups(runs: CTE) -> list[tuple[By, ColumnElement[str]]]:
