@@ -74,10 +74,11 @@ class Executions(Protocol):
     def conclude_for(
         self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
         worker: str, lease: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Ruling | None:  # fmt: skip
         """From outside, for a process that cannot: its task's outcome, or None when it was stopped (`how`).
 
-        Nothing is done when `worker`, or `lease`, does not have the task any more: it is somebody else's by now.
+        Gives back what was ruled. Nothing is done when `worker`, or `lease`, does not have the task any more: it is
+        somebody else's by now.
         """
         ...
 
@@ -143,13 +144,13 @@ class EngineExecutions:
     def conclude_for(
         self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
         worker: str, lease: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Ruling | None:  # fmt: skip
         """By the lease that the engine knows; nothing is done when the attempt has been concluded."""
         del worker
         with named_errors():
             found = self._engine.find_many(queue, [task_id])[0]
         if found is None or found.lease is None or lease not in (None, str(found.lease)):
-            return
+            return None
         attempt = _attempt_of(found, queue, max_retries=self._retries(spec) if spec else 0)
         ruling = Ruling(State.CANCELLED, how=how)
         if how == "expired":
@@ -157,9 +158,11 @@ class EngineExecutions:
         elif outcome is not None:
             schedule = (0.0,) if attempt.number <= 1 and isinstance(outcome.error, WorkerLost) else None
             ruling = self.rule.decide(attempt, outcome, schedule=schedule)
-        if self.conclude(attempt, ruling):
-            log.warning("task settled for its process", task_id=task_id, task=attempt.name, now=ruling.state,
-                        error=ruling.error)  # fmt: skip
+        if not self.conclude(attempt, ruling):
+            return None
+        log.warning("task settled for its process", task_id=task_id, task=attempt.name, now=ruling.state,
+                    error=ruling.error)  # fmt: skip
+        return ruling
 
     def _retries(self, spec: TaskSpec) -> int:
         return self._settings.max_retries if spec.max_retries is None else spec.max_retries

@@ -71,6 +71,11 @@ class TaskFailed(PermanentError):
         return f"{self.kind}: {self.message}"
 
 
+def as_celery_has_it(error: TaskFailed) -> dict[str, Any]:
+    """The same in a stored result."""
+    return {"exc_type": "TaskFailed", "exc_message": [error.kind, error.message], "exc_module": TaskFailed.__module__}
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """A stored result of a task that is over: its state, when it was stored, and the class of its error."""

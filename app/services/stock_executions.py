@@ -101,25 +101,28 @@ class StockExecutions:
     def conclude_for(
         self, task_id: str, queue: str, outcome: Raised | None, *, spec: TaskSpec | None, how: str,
         worker: str, lease: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Ruling | None:  # fmt: skip
         """For the attempt that the row names."""
         del queue, spec, lease
         with self._database.reading() as session:
             run = task_runs.find(session, task_id)
         if run is None or run.state in FINISHED or (run.state == State.PROCESSING and run.worker != worker):
-            return
+            return None
         attempt = _attempt(run, run.attempts)
         attempt.cancel_requested = run.cancel_requested
         ruling = Ruling(State.EXPIRED if how == "expired" else State.CANCELLED, how=how)
         if outcome is not None:
             ruling = self.rule.decide(attempt, outcome)
         if run.state == State.PROCESSING:
-            self.conclude(attempt, ruling)
-        else:
-            with self._database.transaction() as session:
-                if task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now()):
-                    found = task_runs.find(session, task_id)
-                    follow(session, [found] if found else [], self._settings)
+            return ruling if self.conclude(attempt, ruling) else None
+        if ruling.state is State.SCHEDULED:  # the process died before it began
+            self._tasks.send_or_later(run)
+            return ruling
+        with self._database.transaction() as session:
+            if task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now()):
+                found = task_runs.find(session, task_id)
+                follow(session, [found] if found else [], self._settings)
+        return ruling
 
     def _record(self, session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
         place = f"{round(clock.now().timestamp() * 1000)}-0"

@@ -37,7 +37,7 @@ from app.services.container import Services, services
 from app.services.executions import Delivered, as_asked
 from app.services.messages import called_with
 from app.services.outcomes import Attempt, Completed, Outcome, Raised, Refused, Ruling, Snoozed, Stopped
-from app.services.results import TaskFailed
+from app.services.results import TaskFailed, as_celery_has_it
 from app.services.stock_executions import LOST_ATTEMPT_HEADER
 from app.services.submission import validated
 from app.tasks.shutdown import shutting_down
@@ -206,10 +206,10 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
         if told and state in (State.FAILED, State.DEAD_LETTER):
             raise told from None
         if told and state is State.SCHEDULED:
-            self.update_state(state="RETRY", meta=_celery_meta(told))
+            self.update_state(state="RETRY", meta=as_celery_has_it(told))
             self.send_event("task-retried", exception=repr(told), traceback="")
         if told and state is State.CANCELLED:
-            self.update_state(state="REVOKED", meta=_celery_meta(told))
+            self.update_state(state="REVOKED", meta=as_celery_has_it(told))
             self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise Ignore
 
@@ -230,10 +230,6 @@ def task(spec: TaskSpec, *, schedule: tuple[float, ...] | None = None) -> Callab
 
 def _plain(result: BaseModel | dict[str, Any] | None) -> dict[str, Any] | None:
     return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
-
-
-def _celery_meta(error: TaskFailed) -> dict[str, Any]:
-    return {"exc_type": "TaskFailed", "exc_message": [error.kind, error.message], "exc_module": TaskFailed.__module__}
 
 
 def _told(outcome: Outcome) -> str | None:

@@ -14,13 +14,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import TimeLimitExceeded as PoolTimeLimitExceeded
 from billiard.exceptions import WorkerLostError
+from celery.states import RETRY
+from celery.worker import state
 
 from app.core.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from app.core.logging import logger
+from app.schemas.task import State
 from app.services.container import services
 from app.services.executions import as_asked
-from app.services.outcomes import Raised
+from app.services.outcomes import Raised, Ruling
+from app.services.results import TaskFailed, as_celery_has_it, named_errors
 from laneway.codec import HEADER_LEASE
 from laneway.requests import Request
 
@@ -31,19 +36,21 @@ class PlatformRequest(Request):
     """A message that a worker has taken in."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The child that ran it died: it cannot settle its task itself."""
+        """The child that ran it died: it cannot settle its task itself. (Out of time: `on_timeout` is told next.)"""
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if isinstance(error, PoolTimeLimitExceeded):
+            return None
         ended = self._already_cancelled or self._already_revoked
-        if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not ended:
-            self._conclude(Raised(WorkerLost(str(self.hostname))), how="lost")
+        lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not ended
+        if lost and self._goes_on(self._conclude(Raised(WorkerLost(str(self.hostname))), how="lost")):
+            return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Its child is killed at the hard time limit; at the soft one it is told, and settles its task itself."""
-        if not soft:
-            self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")
-        super().on_timeout(soft, timeout)
+        if soft or not self._goes_on(self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")):
+            super().on_timeout(soft, timeout)
 
     def maybe_expire(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  Celery's answers None for no
         """Whether it is too late to start it; one that was started in time is not too late for its retry.
@@ -72,15 +79,34 @@ class PlatformRequest(Request):
         self._conclude(None, how="expired" if expired else "killed" if terminated else "revoked")
         super()._announce_revoked(reason, terminated, signum, expired)
 
-    def _conclude(self, outcome: Raised | None, *, how: str) -> None:
-        """Settle the task for a process that cannot: None when it was stopped (`how`)."""
+    def _goes_on(self, ruling: Ruling | None) -> bool:
+        """Whether the task is tried again: then Celery's callers are told so, and not of a failure.
+
+        The result comes first: behind the acknowledgement another worker may have a newer one.
+        """
+        if ruling is None or ruling.state is not State.SCHEDULED:
+            return False
+        state.task_ready(self)
+        told = TaskFailed(ruling.error_type or "", ruling.error or "")
+        try:
+            with named_errors():
+                self.task.backend.store_result(self.id, as_celery_has_it(told), RETRY, request=self._context)
+        except PlatformError as problem:
+            log.warning("that it is tried again is not in its result", task_id=self.id, error=str(problem))
+        self.acknowledge()
+        self.send_event("task-retried", exception=repr(told), traceback="")
+        return True
+
+    def _conclude(self, outcome: Raised | None, *, how: str) -> Ruling | None:
+        """Settle the task for a process that cannot: `outcome` is None when it was stopped (`how`); what was ruled."""
         spec = getattr(self.task, "spec", None)
         spec = as_asked(spec, self.request_dict) if spec else None
         try:
-            services().executions.conclude_for(
+            return services().executions.conclude_for(
                 self.id, self._queue, outcome, spec=spec, how=how, worker=str(self.hostname),
                 lease=self.request_dict.get(HEADER_LEASE),
             )  # fmt: skip
         except PlatformError as problem:
             log.warning("not settled now, given back", task_id=self.id, error=str(problem))
             self.reject(requeue=True)
+            return None

@@ -48,12 +48,15 @@ def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_
     id = site.submit(GATED, {"gate": str(gate)})
     began = time.monotonic()
 
-    psutil_kill(site, id)
-    site.until_event("began", id, attempt=2)
-    figure("killed child: task running again after", f"{time.monotonic() - began:.1f} s")
-    gate.open()
+    with ThreadPoolExecutor(1) as waiting:
+        celerys_own = waiting.submit(site.app.AsyncResult(id).get, timeout=60)
+        psutil_kill(site, id)
+        site.until_event("began", id, attempt=2)
+        figure("killed child: task running again after", f"{time.monotonic() - began:.1f} s")
+        gate.open()
 
-    run = site.until(id)
+        run = site.until(id)
+        assert celerys_own.result(20) == run.result, "a caller of Celery's was told of a failure"
     assert (run.state, run.attempts, ended(site, id)) == (State.COMPLETED, 2, 1)
     assert run.error is None
     dead = site.until(poison)

@@ -15,6 +15,7 @@ import pytest
 
 from app.core import clock
 from app.core.config import ROOT, Settings
+from app.core.errors import WorkerLost
 from app.db.repositories import task_runs
 from app.db.session import Database
 from app.schemas.task import State
@@ -207,6 +208,14 @@ def test_a_waiting_task_that_was_revoked_is_cancelled_and_one_that_came_too_late
 
     assert [desk.state(id) for id in (revoked, late)] == [State.CANCELLED, State.EXPIRED]
     assert desk.begin(revoked) == Refused("it is cancelled")
+
+
+def test_a_task_whose_process_died_before_it_began_waits_on(desk: StockDesk) -> None:
+    id = desk.chore()
+    desk.executions.conclude_for(id, "maintenance", Raised(WorkerLost("worker-1")), spec=None, how="lost", worker="w")
+
+    assert desk.state(id) == State.PENDING
+    assert desk.end(start(desk, id))
 
 
 def test_the_row_of_another_worker_is_left_alone(desk: StockDesk) -> None:
