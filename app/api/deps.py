@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from fastapi.exceptions import RequestValidationError
 
 from app.schemas.task import Identifier
 from app.services.container import Services
@@ -14,6 +15,18 @@ def _services(request: Request) -> Services:
     return request.app.state.services
 
 
+def only_known_parameters(request: Request) -> None:
+    """Refuse a query parameter that there is not: a filter with a typing error would select everything."""
+    known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        said = f"There is no such parameter; there are {', '.join(known)}"
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": said} for name in unknown]
+        )
+
+
+OnlyKnown = Depends(only_known_parameters)
 ServicesDep = Annotated[Services, Depends(_services)]
 ConversationId = Annotated[Identifier, Path(examples=["conv-42"])]
 NO_NULL = r"^[^\x00]+$"

@@ -78,7 +78,7 @@ class PayloadTooLarge(PermanentError):
 
 
 class UnknownTask(PlatformError):
-    """No task has this id, or no task type has this name."""
+    """No task has this id."""
 
     status, title = 404, "Unknown task"
 
@@ -88,6 +88,20 @@ class UnknownTask(PlatformError):
 
     def __str__(self) -> str:
         return f"No task {self.id!r} is known here."
+
+
+class UnknownTaskType(UnknownTask):
+    """No type of task has this name."""
+
+    title = "Unknown type of task"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(name)
+        self.args = (name, known)
+        self.name, self.known = name, known
+
+    def __str__(self) -> str:
+        return f"There is no type of task {self.name!r}; there are {', '.join(self.known)}."
 
 
 class UnknownQueue(PermanentError):

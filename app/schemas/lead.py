@@ -30,10 +30,18 @@ ShortLine = Annotated[str, StringConstraints(min_length=1, max_length=40, patter
 EMAIL = r"^[^@\x00-\x20\x7f-\xa0]+@[^@\x00-\x20\x7f-\xa0]+$"
 Email = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+def _no_whole_number(value: object) -> object:
+    if isinstance(value, int):
+        raise ValueError("a whole number beyond 2**53 must be written as a text: it would be rounded")  # noqa: TRY004
+    return value
+
+
 FieldText = Annotated[str, StringConstraints(max_length=2000), Storable, Clean]
 Number = (
     Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_no_whole_number)]
 )
 """Never made of a text: "007" stays one."""
 Version = Annotated[int, Field(ge=1, le=LAST_VERSION), BeforeValidator(_number)]

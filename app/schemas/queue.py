@@ -16,6 +16,8 @@ LONGEST_PERIOD = 86_400
 def _number(value: object) -> object:
     if isinstance(value, str | bool):
         raise ValueError("must be a number")  # noqa: TRY004  Pydantic wants it so
+    if value == 0:
+        raise ValueError("must be at least 1; to start nothing at all, set paused")
     return value
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core import clock
 from app.core.catalog import CATALOG, TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
+from app.core.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask, UnknownTaskType
 from app.core.queues import QUEUES, Priority
 from app.db.models import TaskRun
 from app.db.repositories import history as stories
@@ -66,11 +66,11 @@ class Wish:
 
 
 def spec_of(task: TaskSpec | str) -> TaskSpec:
-    """The catalog's entry. Raises UnknownTask."""
+    """The catalog's entry. Raises UnknownTaskType."""
     if isinstance(task, TaskSpec):
         return task
     if task not in CATALOG:
-        raise UnknownTask(task)
+        raise UnknownTaskType(task, sorted(CATALOG))
     return CATALOG[task]
 
 

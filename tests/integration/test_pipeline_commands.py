@@ -129,7 +129,7 @@ def test_a_program_that_is_not_there_says_so(workshop: Workshop) -> None:
     pipeline = workshop.pipeline("")
     pipeline._settings.commands[Step.QA]["it"] = ["no-such-program-here"]  # pyright: ignore[reportPrivateUsage]
 
-    with pytest.raises(CommandFailed, match="could not be started: No such file or directory"):
+    with pytest.raises(CommandFailed, match="could not be started: no-such-program-here: No such file or directory"):
         pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="it"), TaskAlone())
 
 

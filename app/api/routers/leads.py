@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.deps import ServicesDep
+from app.api.deps import OnlyKnown, ServicesDep
 from app.api.errors import problems
 from app.schemas.lead import CrmState, LeadAccepted, LeadChange, LeadPage, LeadRequest, LeadView
 from app.schemas.task import Identifier
@@ -27,7 +27,7 @@ def create(body: LeadRequest, services: ServicesDep, response: Response) -> Lead
     return accepted
 
 
-@router.get("", responses=problems())
+@router.get("", dependencies=[OnlyKnown], responses=problems())
 def listing(
     services: ServicesDep,
     state: Annotated[CrmState | None, Query(description="What the CRM knows of it")] = None,

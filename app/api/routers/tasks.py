@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, BeforeValidator
 
-from app.api.deps import ServicesDep, TaskId
+from app.api.deps import OnlyKnown, ServicesDep, TaskId
 from app.api.errors import problems
 from app.core import clock
 from app.core.queues import Priority
@@ -73,7 +73,7 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchAccepted:
     return BatchAccepted(tasks=unit.handles, created=sum(handle.created for handle in unit.handles))
 
 
-@router.get("/tasks", responses=problems())
+@router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
 def search(
     services: ServicesDep,
     state: Annotated[list[State] | None, Query()] = None,
@@ -100,7 +100,7 @@ def one(task_id: TaskId, services: ServicesDep) -> TaskStatus:
     return services.tasks.status(task_id)
 
 
-@router.delete("/tasks", responses=problems())
+@router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
 def clear(
     services: ServicesDep,
     older_than: Annotated[float, Query(ge=0, le=LONGEST_AGE, description="Seconds since they ended")],
@@ -163,7 +163,7 @@ async def events(
             await _rung(bell)
 
 
-@router.get("/stats", responses=problems())
+@router.get("/stats", dependencies=[OnlyKnown], responses=problems())
 def stats(
     services: ServicesDep,
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Seconds up to now")] = 3600,

@@ -61,7 +61,12 @@ class Guard:
             self.main = self._start()
             os.write(self.spec["status_fd"], json.dumps({"group": self.main}).encode() + b"\n")
         except OSError as error:
-            return {"how": "not started", "code": None, "signal": None, "detail": f"{error.strerror}"}
+            return {
+                "how": "not started",
+                "code": None,
+                "signal": None,
+                "detail": f"{error.filename or 'it'}: {error.strerror}",
+            }
         deadline = time.monotonic() + self.spec["timeout"]
         how = self._wait(deadline)
         left = self._end(grace=self.spec["grace"])

@@ -34,6 +34,22 @@ def test_a_task_of_any_type_is_accepted_and_answers_for_itself(api: Api, platfor
     assert platform.sent("analytics") == [handle["task_id"]]
 
 
+def test_a_type_that_there_is_not_is_named_with_those_that_there_are(api: Api) -> None:
+    told = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
+
+    assert told["detail"].startswith("There is no type of task 'deployy'; there are batch_conversation_analysis_task, ")
+    assert " deploy," in told["detail"]
+
+
+def test_a_filter_with_a_typing_error_does_not_select_everything(api: Api) -> None:
+    told = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
+
+    assert told["errors"][0]["field"] == "query.tpye"
+    assert "there are state, type, queue," in told["detail"]
+    problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
+    problem(api.http.get("/stats", params={"name": "dev"}), 422)
+
+
 def test_the_same_id_again_is_the_same_task(api: Api, platform: Platform) -> None:
     body = {"name": REPORT, "payload": {"hours": 3}, "id": "report-1"}
     first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)

@@ -117,6 +117,7 @@ def test_a_lead_that_nobody_knows_is_404(api: Api) -> None:
     "wrong",
     [{"name": ""}, {"name": "x" * 201}, {"name": "a\x00b"}, {"name": "a\nb"}, {"email": "nobody"}, {"email": "a@b c"},
      {"email": "a@b\r\nBcc: c"}, {"phone": "1" * 41}, {"fields": {"": 1}}, {"fields": {"a.b": 1}},
+     {"fields": {"a": 2**53 + 1}}, {"fields": {"a": -(10**30)}},
      {"fields": {"a": {"b": 1}}}, {"fields": {"a": "x" * 2001}}, {"fields": {f"f{n}": n for n in range(51)}},
      {"fields": {"a": "\x00"}}, {"fields": {"a": "0" * 2001}}, {"email": "a\x85@b"},
      {"lead_id": "a b"}, {"lead_id": "x" * 129}, {"unknown": 1}, {"message": "x" * 8001}],

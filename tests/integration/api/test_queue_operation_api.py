@@ -129,7 +129,8 @@ def test_nothing_is_cleared_away_by_mistake(api: Api) -> None:
     id = ended(api, ago=10)
     wrong: list[dict[str, Any]] = [
         {}, {"older_than": -1}, {"older_than": "inf"}, {"older_than": 0, "state": "dead_letter"},
-        {"older_than": 0, "state": "processing"},
+        {"older_than": 0, "state": "processing"}, {"older_than": 0, "type": "dev"},
+        {"older_than": 0, "staet": "failed"},
     ]  # fmt: skip
 
     for query in wrong:
