@@ -12,7 +12,15 @@ from typing import Final
 from app.core.queues import Priority
 from app.schemas.conversation import Continuation, ConversationMessage, Interaction
 from app.schemas.document import DocumentIngestion
-from app.schemas.job import BatchAnalysis, Nothing, OutboundWebhook, ReportPeriod, StoredDelivery, WeekPeriod
+from app.schemas.job import (
+    AlertsOpened,
+    BatchAnalysis,
+    Nothing,
+    OutboundWebhook,
+    ReportPeriod,
+    StoredDelivery,
+    WeekPeriod,
+)
 from app.schemas.lead import CrmNotify, CrmUpdate
 from app.schemas.pipeline import PipelineCommand
 from app.schemas.task import EndedTask, Payload
@@ -67,6 +75,7 @@ WORKFLOW_CLEANUP: Final = TaskSpec("cleanup_old_workflows", "maintenance", Clean
 WEEKLY_REPORT: Final = TaskSpec("generate_weekly_report", "analytics", WeekPeriod)
 CLEANUP: Final = TaskSpec("cleanup_old_data_task", "maintenance", Nothing)
 HEALTH_SWEEP: Final = TaskSpec("health_sweep_task", "maintenance", Nothing, max_retries=0)
+ALERT_MAIL: Final = TaskSpec("send_alert_mail_task", "maintenance", AlertsOpened, priority=Priority.HIGH)
 FOLLOW_UPS: Final = TaskSpec("queue_follow_ups_task", "maintenance", Nothing)
 DEV: Final = TaskSpec("dev", "dev", PipelineCommand)
 QA: Final = TaskSpec("qa", "qa", PipelineCommand)
@@ -78,8 +87,8 @@ CATALOG: Final[dict[str, TaskSpec]] = {
     for spec in (
         PROCESS_MESSAGE, PROCESS_INTERACTION, CONTINUE_CONVERSATION, BATCH_ANALYSIS, FACEBOOK_WEBHOOK,
         GOOGLE_WEBHOOK, GENERIC_WEBHOOK, SEND_WEBHOOK, ANALYTICS_REPORT, PERFORMANCE_REPORT, CLEANUP,
-        HEALTH_SWEEP, FOLLOW_UPS, CRM_UPDATE, CRM_UPDATE_ENDED, CRM_NOTIFY, WORKFLOW_STEP, WORKFLOW_STEP_ENDED,
-        WORKFLOW_STOP, WORKFLOW_CLEANUP, WEEKLY_REPORT, PROCESS_DOCUMENT, DOCUMENT_FAILED,
+        HEALTH_SWEEP, ALERT_MAIL, FOLLOW_UPS, CRM_UPDATE, CRM_UPDATE_ENDED, CRM_NOTIFY, WORKFLOW_STEP,
+        WORKFLOW_STEP_ENDED, WORKFLOW_STOP, WORKFLOW_CLEANUP, WEEKLY_REPORT, PROCESS_DOCUMENT, DOCUMENT_FAILED,
         DEV, QA, FIX, DEPLOY,
     )
 }  # fmt: skip

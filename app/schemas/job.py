@@ -81,5 +81,11 @@ class WeekPeriod(ReportPeriod):
     hours: int = Field(7 * 24, ge=1, le=24 * 366, strict=True)
 
 
+class AlertsOpened(Payload):
+    """Payload of `send_alert_mail_task`: alerts that somebody is to be told of, by their ids."""
+
+    alerts: list[int] = Field(max_length=500)
+
+
 class Nothing(Payload):
     """Payload of tasks that need none."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from app.core import clock
+from app.core import catalog, clock
 from app.core.config import OperationSettings
 from app.core.logging import logger
 from app.db.models import Alert
 from app.db.repositories import alerts as repository
 from app.db.repositories import callbacks, task_runs
 from app.db.session import Database
+from app.schemas.job import AlertsOpened
 from app.services.callback_rules import ALERT as ENDPOINT_DISABLED
 from app.services.callback_rules import complaint
+from app.services.outbox import Unit
 from app.services.task_manager import TaskManager
 
 log = logger(__name__)
 
 Finding = tuple[str, str, str]
 """Kind, subject, message."""
+TELL_AGAIN = timedelta(hours=1)
+"""An alert about the same is told by e-mail once in so long."""
 MOST_ENDPOINTS = 100
 """Disabled receivers of webhooks that have an alert each."""
 
@@ -28,20 +32,26 @@ MOST_ENDPOINTS = 100
 class Alerts:
     """Opens an alert when something becomes wrong, and closes it when it is right again."""
 
-    def __init__(self, database: Database, tasks: TaskManager, settings: OperationSettings) -> None:
-        self._database, self._tasks, self._settings = database, tasks, settings
+    def __init__(
+        self, database: Database, tasks: TaskManager, settings: OperationSettings, *, by_mail: bool = False
+    ) -> None:
+        """`by_mail`: somebody gets e-mails about them."""
+        self._database, self._tasks, self._settings, self._by_mail = database, tasks, settings, by_mail
 
     def sweep(self) -> dict[str, Any]:
         """Look at everything once; gives back what is open, and what was opened and closed by this look."""
         findings = list(self._findings())
         now = clock.now()
-        with self._database.transaction() as session:
+        with self._tasks.transaction() as unit:
+            session = unit.session
             opened = [
                 finding
                 for finding in findings
                 if repository.open_alert(session, finding[0], subject=finding[1], message=finding[2], now=now)
             ]
             closed = repository.close_others(session, {(kind, subject) for kind, subject, _ in findings}, now=now)
+            if self._by_mail:
+                _tell(unit, now=now)
         for kind, subject, message in opened:
             log.warning("alert opened", kind=kind, subject=subject, message=message)
         for alert in closed:
@@ -77,3 +87,12 @@ class Alerts:
                 yield "failures", task, f"{task} failed for good {count} times within an hour"
         for endpoint in disabled:
             yield ENDPOINT_DISABLED, endpoint.id, complaint(endpoint)
+
+
+def _tell(unit: Unit, *, now: datetime) -> None:
+    """Have whoever is configured told of what they do not know yet: what comes and goes once in a while only."""
+    alerts = repository.untold(unit.session, lately=now - TELL_AGAIN)
+    for alert in alerts:
+        alert.told_at = now
+    if alerts:
+        unit.submit(catalog.ALERT_MAIL, AlertsOpened(alerts=[alert.id for alert in alerts]))

@@ -12,6 +12,7 @@ from celery import Celery, current_app
 
 from app.core.config import Settings, settings
 from app.db.session import Database
+from app.services.alert_mail import AlertMail
 from app.services.alerts import Alerts
 from app.services.analytics import Analytics
 from app.services.audit import Audit
@@ -189,7 +190,11 @@ class Services:
 
     @cached_property
     def alerts(self) -> Alerts:
-        return Alerts(self.database, self.tasks, self.settings.operation)
+        return Alerts(self.database, self.tasks, self.settings.operation, by_mail=bool(self.settings.mail.alerts_to))
+
+    @cached_property
+    def alert_mail(self) -> AlertMail:
+        return AlertMail(self.database, self.mail, self.settings.mail)
 
     def close(self) -> None:
         """Give back the connections of this process."""

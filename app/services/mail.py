@@ -9,19 +9,21 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from typing import Final
+from typing import Any, Final
 
 from app.core import clock
 from app.core.config import MailSettings
 from app.core.errors import NotConfigured, PermanentError, PlatformError, UpstreamError
 
 SERVICE: Final = "The mail server"
+Step = Callable[..., Any]
+"""Does a named part of a task once: `PlatformTask.step`."""
 LONGEST_SUBJECT, LONGEST_TEXT, LONGEST_SAID = 200, 20_000, 300
 """Characters."""
 
@@ -100,6 +102,32 @@ class Mail:
             _say_goodbye(server)
         finally:
             server.close()
+
+
+def write_to_each(recipients: Sequence[str], write: Callable[[str], None], *, step: Step) -> list[str]:
+    """Write to every recipient, each in a step of its own: who was written to is not written to again; to whom.
+
+    Raises UpstreamError when some could not be written to now; RecipientsRefused, when all the others have their
+    letters; MailRefused at once.
+    """
+    told: list[str] = []
+    refused: dict[str, str] = {}
+    later: PlatformError | None = None
+    for to in recipients:
+        try:
+            step(f"mail {to}"[:155], write, to)
+            told.append(to)
+        except RecipientsRefused as error:
+            refused |= error.refused
+        except MailRefused:
+            raise
+        except PlatformError as error:
+            later = later or error
+    if later is not None:
+        raise later
+    if refused:
+        raise RecipientsRefused(refused)
+    return told
 
 
 def composed(letter: Letter, *, sender: str, to: str) -> EmailMessage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.core import catalog, clock
-from app.schemas.job import Nothing
+from app.schemas.job import AlertsOpened, Nothing
 from app.tasks.base import PlatformTask, task
 
 
@@ -19,6 +19,12 @@ def cleanup_old_data_task(self: PlatformTask, _payload: Nothing) -> dict[str, An
 def health_sweep_task(self: PlatformTask, _payload: Nothing) -> dict[str, Any]:
     """Open and close alerts."""
     return self.services.alerts.sweep()
+
+
+@task(catalog.ALERT_MAIL)
+def send_alert_mail_task(self: PlatformTask, payload: AlertsOpened) -> dict[str, Any]:
+    """Write e-mails about alerts, each recipient once."""
+    return self.services.alert_mail.tell(payload, task_id=self.id, step=self.step)
 
 
 @task(catalog.FOLLOW_UPS)

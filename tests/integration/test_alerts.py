@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
 
-from app.core import clock
+from app.core import catalog, clock
+from app.core.config import MailSettings
+from app.core.errors import UpstreamError
+from app.db.repositories import alerts as repository
 from app.db.repositories import workers
+from app.db.repositories.search import Filter
+from app.schemas.job import AlertsOpened
+from app.services.alert_mail import AlertMail
 from app.services.alerts import Alerts
+from app.services.mail import Mail
 from app.services.outcomes import Raised
+from tests.fixtures.mail_server import MailServer
 from tests.fixtures.platform import MovableClock, Platform
 
 
@@ -117,6 +126,93 @@ def test_several_sweeps_at_once_open_one_alert(platform: Platform, alerts: Alert
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(sweep, range(4))) == 1
     assert len(alerts.listing(closed=True)) == 1
+
+
+# --- e-mail
+
+
+@pytest.fixture
+def loud(platform: Platform) -> Alerts:
+    """The same, and somebody gets e-mails."""
+    limits = platform.settings.operation.model_copy(update={"alert_backlog": 3, "alert_failures": 2})
+    return Alerts(platform.database, platform.tasks, limits, by_mail=True)
+
+
+def letters(platform: Platform) -> list[AlertsOpened]:
+    """What the tasks that write e-mails were called with."""
+    tasks = platform.tasks.search(Filter(name=catalog.ALERT_MAIL.name))[0]
+    return [AlertsOpened.model_validate(platform.row(task.task_id).payload) for task in tasks]
+
+
+def test_without_anybody_to_write_to_nothing_is_queued(platform: Platform, alerts: Alerts) -> None:
+    platform.chore()
+    alerts.sweep()
+
+    assert letters(platform) == []
+
+
+def test_each_alert_is_told_once_also_one_that_was_not_opened_by_the_sweep(platform: Platform, loud: Alerts) -> None:
+    platform.chore()
+    loud.sweep()
+    with platform.database.transaction() as session:
+        repository.open_alert(session, "failures", subject="qa", message="failed", now=clock.now())
+        other = [alert.id for alert in repository.listing(session) if alert.kind == "failures"]
+    fail(platform), fail(platform)
+    loud.sweep()
+    loud.sweep()
+
+    (one,) = [alert.id for alert in loud.listing(closed=True) if alert.kind == "no_worker"]
+    told = [id for letter in letters(platform) for id in letter.alerts]
+    assert told.count(one) == 1
+    assert len(told) == len(set(told))
+    assert not set(other) & set(told), "it was over before anybody could be told"
+
+
+def test_what_comes_and_goes_is_told_once_an_hour(
+    platform: Platform, loud: Alerts, movable_clock: MovableClock
+) -> None:
+    serve(platform, "maintenance")
+    for _ in range(3):
+        id = platform.message()
+        loud.sweep()
+        platform.tasks.cancel(id)
+        loud.sweep()
+    assert len(letters(platform)) == 1
+
+    movable_clock.forward(3700)
+    serve(platform, "maintenance")
+    platform.message()
+    loud.sweep()
+    assert len(letters(platform)) == 2
+
+
+def test_every_recipient_gets_one_letter_about_the_alerts(platform: Platform, loud: Alerts) -> None:
+    platform.chore()
+    loud.sweep()
+    (event,) = letters(platform)
+    kept: dict[str, Any] = {}
+
+    def step(name: str, work: Any, *values: Any) -> None:
+        if name not in kept:
+            kept[name] = work(*values)
+
+    with MailServer() as server:
+        given = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": server.port, "MAIL_FROM": "laneway@example.com",
+                 "ALERT_MAIL_TO": "one@example.com, two@example.com"}  # fmt: skip
+        settings = MailSettings.model_validate(given)
+        mail = AlertMail(platform.database, Mail(settings), settings)
+        server.will("RCPT", "450 later")
+        with pytest.raises(UpstreamError, match="450 later"):
+            mail.tell(event, task_id="t-1", step=step)
+        assert mail.tell(event, task_id="t-1", step=step) == {
+            "told": ["one@example.com", "two@example.com"],
+            "alerts": 1,
+        }
+
+    assert [arrived.to for arrived in server.arrived] == [("two@example.com",), ("one@example.com",)]
+    message = server.arrived[0].message
+    assert message["Subject"].strip() == "Alert: 1 tasks wait in the queue 'maintenance', which no live worker serves"
+    assert "which no live worker serves" in server.arrived[0].text
 
 
 def found(alerts: Alerts) -> list[tuple[str, str]]:

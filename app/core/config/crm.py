@@ -76,6 +76,7 @@ class MailSettings(Group):
     timeout: float = Field(15, alias="SMTP_TIMEOUT_SECONDS", gt=0, le=120)
     sender: str | None = Field(None, alias="MAIL_FROM")
     notify: str | None = Field(None, alias="CRM_NOTIFY_TO")
+    alerts: str | None = Field(None, alias="ALERT_MAIL_TO")
     notify_updates: bool = Field(True, alias="CRM_NOTIFY_UPDATES")
 
     @property
@@ -86,21 +87,31 @@ class MailSettings(Group):
     @property
     def notify_to(self) -> tuple[str, ...]:
         """The addresses in `CRM_NOTIFY_TO`."""
-        parts = (part.strip() for part in (self.notify or "").split(","))
-        return tuple(dict.fromkeys(part for part in parts if part))
+        return _addresses(self.notify)
+
+    @property
+    def alerts_to(self) -> tuple[str, ...]:
+        """The addresses in `ALERT_MAIL_TO`."""
+        return _addresses(self.alerts)
+
+    @property
+    def _told(self) -> dict[str, tuple[str, ...]]:
+        return {"CRM_NOTIFY_TO": self.notify_to, "ALERT_MAIL_TO": self.alerts_to}
 
     @model_validator(mode="after")
-    def _addresses(self) -> MailSettings:
+    def _plain_addresses(self) -> MailSettings:
         if self.sender is not None and not _ADDRESS.fullmatch(self.sender):
             raise ValueError("MAIL_FROM must be one plain address, such as crm@example.com")
-        if not all(_ADDRESS.fullmatch(one) for one in self.notify_to) or len(self.notify_to) > MOST_RECIPIENTS:
-            raise ValueError(f"CRM_NOTIFY_TO must be at most {MOST_RECIPIENTS} plain addresses, with commas between")
+        for name, addresses in self._told.items():
+            if not all(_ADDRESS.fullmatch(one) for one in addresses) or len(addresses) > MOST_RECIPIENTS:
+                raise ValueError(f"{name} must be at most {MOST_RECIPIENTS} plain addresses, with commas between")
         return self
 
     @model_validator(mode="after")
     def _whole(self) -> MailSettings:
-        if self.notify_to and not self.host:
-            raise ValueError("CRM_NOTIFY_TO needs SMTP_HOST: nobody can be told without a mail server")
+        for name, addresses in self._told.items():
+            if addresses and not self.host:
+                raise ValueError(f"{name} needs SMTP_HOST: nobody can be told without a mail server")
         if self.host and not self.sender:
             raise ValueError("SMTP_HOST needs MAIL_FROM: the sender of every e-mail")
         if self.tls and self.starttls:
@@ -110,3 +121,8 @@ class MailSettings(Group):
         if self.user and not (self.tls or self.starttls or self.host in LOOPBACK):
             raise ValueError("SMTP_PASSWORD needs SMTP_STARTTLS or SMTP_TLS: it would go over the network readable")
         return self
+
+
+def _addresses(given: str | None) -> tuple[str, ...]:
+    parts = (part.strip() for part in (given or "").split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))

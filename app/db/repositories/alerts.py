@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db.models import Alert
+
+MOST_TOLD = 100
+"""Alerts in one letter."""
 
 
 def open_alert(session: Session, kind: str, *, subject: str, message: str, now: datetime) -> bool:
@@ -45,3 +48,16 @@ def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequ
     """Open alerts (or closed ones too), newest first."""
     statement = select(Alert).order_by(Alert.id.desc()).limit(limit)
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
+
+
+def untold(session: Session, *, lately: datetime) -> list[Alert]:
+    """Open alerts that nobody was told of, unless an earlier one about the same was told since `lately`."""
+    same = aliased(Alert)
+    told = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.told_at >= lately)
+    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.told_at.is_(None), ~told)
+    return list(session.scalars(statement.order_by(Alert.id).limit(MOST_TOLD).with_for_update()))
+
+
+def by_id(session: Session, ids: Sequence[int]) -> Sequence[Alert]:
+    """Those of these alerts that there are."""
+    return session.scalars(select(Alert).where(Alert.id.in_(ids)).order_by(Alert.id)).all()
