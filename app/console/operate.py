@@ -59,7 +59,7 @@ def watch(id: Id, as_json: Json = False) -> None:
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a task's own words
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=out, disable=as_json) as bar, services.stories.listening(id, bell.set):

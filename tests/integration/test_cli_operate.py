@@ -65,7 +65,7 @@ def test_watching_ends_with_the_task_and_tells_how_it_went(laneway: Shell, outco
     with ThreadPoolExecutor(2) as pool:
         shown, told = pool.submit(laneway.process, "watch", id), pool.submit(laneway.process, "watch", id, "--json")
         attempt = platform.start()
-        platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
+        platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking [/y]"})
         platform.executions.report(attempt, Kind.LOG, {"level": "info", "text": "found [/x] 3 passages"})
         platform.end(attempt, outcome)
 

@@ -184,6 +184,8 @@ def test_a_crm_that_is_not_there_may_come_back() -> None:
         ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": '{"a": "x", "b": "x"}'}, ["CRM_FIELD_MAPPING", "'x'"]),
         ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": "name=n"}, ["CRM_FIELD_MAPPING"]),
         ({"CRM_NOTIFY_TO": "a@b.example"}, ["CRM_NOTIFY_TO", "SMTP_HOST"]),
+        ({"ALERT_MAIL_TO": "a@b.example"}, ["ALERT_MAIL_TO", "SMTP_HOST"]),
+        ({"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "ALERT_MAIL_TO": "Ada <a@b.example>"}, ["ALERT_MAIL_TO"]),
         ({"SMTP_HOST": "mail"}, ["SMTP_HOST", "MAIL_FROM"]),
         ({"SMTP_TLS": "true", "SMTP_STARTTLS": "true"}, ["SMTP_TLS", "SMTP_STARTTLS"]),
         ({"SMTP_USER": "me"}, ["SMTP_USER", "SMTP_PASSWORD"]),
