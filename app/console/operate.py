@@ -9,6 +9,7 @@ from threading import Event
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.console import views
@@ -51,18 +52,19 @@ def attempts(id: Id, as_json: Json = False) -> None:
     return None
 
 
+def watching(console: Console, *, silent: bool = False) -> Progress:
+    """A bar with a task's own words, which are no markup."""
+    words = TextColumn("{task.description}", markup=False)
+    columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), words, TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=silent)
+
+
 def watch(id: Id, as_json: Json = False) -> None:
     """Follow a task until it is over: a bar, its log lines and its outcome. Exit code 0: completed, 1: not."""
     services = make_services()
     services.tasks.current(id)  # or there is nothing to show
     bell, after, over = Event(), 0, False
-    columns = (
-        TextColumn("{task.percentage:>3.0f} %"),
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),  # a task's own words
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, disable=as_json) as bar, services.stories.listening(id, bell.set):
+    with watching(out, silent=as_json) as bar, services.stories.listening(id, bell.set):
         shown = bar.add_task("waiting", total=100)
         while not over:
             bell.clear()

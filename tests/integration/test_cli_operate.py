@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from rich.console import Console
 from sqlalchemy import delete
 
+from app.console.operate import watching
 from app.core import clock
 from app.core.errors import UpstreamRefused
 from app.db.models import TaskRun
@@ -65,7 +68,7 @@ def test_watching_ends_with_the_task_and_tells_how_it_went(laneway: Shell, outco
     with ThreadPoolExecutor(2) as pool:
         shown, told = pool.submit(laneway.process, "watch", id), pool.submit(laneway.process, "watch", id, "--json")
         attempt = platform.start()
-        platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking [/y]"})
+        platform.executions.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
         platform.executions.report(attempt, Kind.LOG, {"level": "info", "text": "found [/x] 3 passages"})
         platform.end(attempt, outcome)
 
@@ -74,6 +77,15 @@ def test_watching_ends_with_the_task_and_tells_how_it_went(laneway: Shell, outco
     assert ("completed" if code == 0 else "failed") in shown.result().out
     events = [json.loads(line) for line in told.result().out.splitlines()]
     assert [event["kind"] for event in events] == ["accepted", "put", "begin", "progress", "log", "end"]
+
+
+def test_what_a_task_says_is_no_markup() -> None:
+    shown = StringIO()
+    with watching(Console(file=shown, force_terminal=True)) as bar:
+        bar.update(bar.add_task("waiting", total=100), description="linking [/usr/lib]")
+        bar.refresh()
+
+    assert "linking [/usr/lib]" in shown.getvalue()
 
 
 # --- audit --------------------------------------------------------------------------------------------------
