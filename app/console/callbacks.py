@@ -96,7 +96,7 @@ def _replay(log: CallbackLog, ids: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json([handle.model_dump(mode="json") for handle in handles])
     else:
-        out.print(f"{len(handles)} of {len(ids)} deliveries queued again.")
+        out.print(f"{len(handles)} of {_number(len(ids))} queued again.")
     if len(handles) < len(ids):
         raise typer.Exit(1)
 
@@ -138,9 +138,9 @@ def _tell(done: Replayed, *, as_json: bool) -> None:
     if as_json:
         print_json(done.model_dump(mode="json"))
     elif done.dry_run:
-        out.print("\n".join([f"{done.matched} deliveries would be sent again.", *done.samples]))
+        out.print("\n".join([f"{_number(done.matched)} would be sent again.", *done.samples]))
     else:
-        out.print(f"{done.done} of {done.matched} deliveries queued again.")
+        out.print(f"{done.done} of {_number(done.matched)} queued again.")
         for id, why in done.refused.items():
             out.print(f"{id}: {why}")
     if done.refused or (done.matched == 0 and not done.dry_run):
@@ -178,8 +178,12 @@ def _attempts(found: DeliveryDetails) -> Table:
 def _fields(delivery: DeliveryView) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in delivery.model_dump(exclude_none=True).items():
-        table.add_row(name, views.moment(value) if isinstance(value, datetime) else str(value))
+        table.add_row(name, views.fact(value))
     return table
+
+
+def _number(deliveries: int) -> str:
+    return "1 delivery" if deliveries == 1 else f"{deliveries} deliveries"
 
 
 def _when(value: datetime | None) -> str:

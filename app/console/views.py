@@ -85,7 +85,7 @@ def task_details(task: TaskStatus) -> RenderableType:
         elif name == "progress":
             table.add_row("progress", f"{value} %")
         else:
-            table.add_row(name, moment(value) if isinstance(value, datetime) else Pretty(value))
+            table.add_row(name, fact(value))
     return table
 
 
@@ -94,8 +94,8 @@ def dead_details(run: TaskRun) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in raw(run).items():
         if name != "traceback" and value is not None:
-            table.add_row(name, Pretty(value))
-    return Lines(table, run.traceback or "no traceback was kept")
+            table.add_row(name, fact(value))
+    return Lines(table, Text(run.traceback or "no traceback was kept"))
 
 
 def raw(run: TaskRun) -> dict[str, Any]:
@@ -107,6 +107,15 @@ def raw(run: TaskRun) -> dict[str, Any]:
 def state(value: State) -> Text:
     """A state in its colour."""
     return Text(value.value, style=COLOURS.get(value, ""))
+
+
+def fact(value: object) -> RenderableType:
+    """One value of a line per fact: text as it is, unless something in it could do more to a terminal than be read."""
+    if isinstance(value, State):
+        return state(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    return Text(value) if isinstance(value, str) and value.isprintable() else Pretty(value)
 
 
 def moment(value: datetime) -> str:

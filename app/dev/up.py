@@ -69,6 +69,7 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The platform's stages, if nothing known stands in the way."""
     flower_login.login(settings)  # made now, so that what is shown can be found
     os.environ.update(webhook_secrets.for_development(settings))  # the parts inherit them
+    os.environ.update(webhook_secrets.receivers_for_development(settings))
     os.environ.update(pipeline_example.for_development(settings))
     server = broker(settings)
     check_ports(settings)

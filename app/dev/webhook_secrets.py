@@ -1,20 +1,47 @@
-"""Webhook secrets for development: made once, kept in the data folder, so that the demo can sign what it posts.
+"""Webhooks in development: secrets that are made once and kept in the data folder, and receivers on this machine.
 
-Only `laneway up` hands them to the parts that it starts, only in development, and only for settings that are empty.
-In production a source without a secret stays refused.
+So the demo can sign what it posts, and check what is posted to it. Only `laneway up` hands these settings to the parts
+that it starts, only in development, and only where nothing is set. In production a source without a secret stays
+refused, nothing is sent without a secret, and nothing to a private address.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from app.core.config import Settings
+from app.core.config.signing_key import STANDARD_PREFIX
+from app.core.errors import ConfigError
 from app.dev.checks import make_folder
+from app.dev.errors import FolderUnusable
 
-FILE = "webhook-secrets.json"
+FILE: Final = "webhook-secrets.json"
+SECRETS: Final = TypeAdapter(dict[str, str])
+
+
+def _word() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _standard() -> str:
+    """As Standard Webhooks has it: 24 to 64 bytes in base64 behind `whsec_`."""
+    return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+MADE_BY: Final[dict[str, Callable[[], str]]] = {
+    "FACEBOOK_APP_SECRET": _word,
+    "FACEBOOK_VERIFY_TOKEN": _word,
+    "GOOGLE_LEAD_KEY": _word,
+    "OUTBOUND_WEBHOOK_SECRET": _standard,
+}
 
 
 def for_development(settings: Settings) -> dict[str, str]:
@@ -26,6 +53,7 @@ def for_development(settings: Settings) -> dict[str, str]:
         "FACEBOOK_APP_SECRET": given.facebook_app_secret,
         "FACEBOOK_VERIFY_TOKEN": given.facebook_verify_token,
         "GOOGLE_LEAD_KEY": given.google_lead_key,
+        "OUTBOUND_WEBHOOK_SECRET": given.outbound_secret,
     }.items() if value is None]  # fmt: skip
     if not missing:
         return {}
@@ -33,10 +61,36 @@ def for_development(settings: Settings) -> dict[str, str]:
     return {name: kept[name] for name in missing}
 
 
+def receivers_for_development(settings: Settings) -> dict[str, str]:
+    """The environment variable that lets webhooks go to this machine, and to no other private address.
+
+    None in production, and none where the settings say anything themselves about private addresses.
+    """
+    said = {"outbound_allow_private", "outbound_allow_loopback"} & settings.webhooks.model_fields_set
+    if settings.operation.environment != "development" or said:
+        return {}
+    return {"OUTBOUND_ALLOW_LOOPBACK": "true"}
+
+
 def _kept(path: Path) -> dict[str, str]:
-    if not path.exists():
-        names = ("FACEBOOK_APP_SECRET", "FACEBOOK_VERIFY_TOKEN", "GOOGLE_LEAD_KEY")
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(file, "w") as handle:
-            json.dump({name: secrets.token_urlsafe(24) for name in names}, handle)
-    return json.loads(path.read_text())
+    """What the file holds; secrets that it lacks are made and added."""
+    try:
+        kept = SECRETS.validate_json(path.read_bytes()) if path.exists() else {}
+        missing = [name for name in MADE_BY if not kept.get(name)]
+        if missing:
+            kept |= {name: MADE_BY[name]() for name in missing}
+            _write(path, kept)
+    except OSError as error:
+        raise FolderUnusable(str(path), error.strerror or type(error).__name__) from error
+    except ValidationError as error:
+        raise ConfigError(f"{path} cannot be read: delete it and new secrets are made, or set them.") from error
+    return kept
+
+
+def _write(path: Path, kept: dict[str, str]) -> None:
+    """Beside the path first and then in its place, so that no one reads half of it."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as handle:
+        json.dump(kept, handle)
+    draft.replace(path)

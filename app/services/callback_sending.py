@@ -50,7 +50,9 @@ class Sender:
     def __init__(self, settings: WebhookSettings) -> None:
         self._keys = settings.signing_keys
         self._timeout = settings.outbound_timeout
-        self._allow_private = settings.outbound_allow_private
+        self._allow_private: egress.Allowed = settings.outbound_allow_private
+        if settings.outbound_allow_loopback and not settings.outbound_allow_private:
+            self._allow_private = "loopback"
 
     def check(self, delivery_id: str) -> None:
         """Raise NotConfigured without OUTBOUND_WEBHOOK_SECRET, and InvalidPayload for an id that cannot be sent."""

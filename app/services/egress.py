@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpcore2
 import httpx2
@@ -38,6 +38,8 @@ PIECE = 4096
 USER_AGENT = "Laneway/0.1"
 
 Address = IPv4Address | IPv6Address
+Allowed = bool | Literal["loopback"]
+"""Which of the `PRIVATE` addresses may be called: all, none, or only those of this machine."""
 Resolve = Callable[[str, int], list[str]]
 """Host and port to addresses, as text; raises OSError when there are none."""
 
@@ -94,7 +96,7 @@ class HttpAnswer:
 
 
 def post(
-    url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: bool = False,
+    url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: Allowed = False,
     tls: ssl.SSLContext | None = None, resolve: Resolve | None = None,
 ) -> HttpAnswer:  # fmt: skip
     """POST to an address of somebody else's choice; as `send`."""
@@ -103,7 +105,7 @@ def post(
 
 
 def send(
-    method: str, url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: bool = False,
+    method: str, url: str, body: bytes, *, headers: Mapping[str, str], timeout: float, allow_private: Allowed = False,
     tls: ssl.SSLContext | None = None, resolve: Resolve | None = None,
 ) -> HttpAnswer:  # fmt: skip
     """Send one request; `timeout` (seconds) is for all of it.
@@ -147,7 +149,7 @@ def shown(url: str) -> str:
     return str(parts.copy_with(userinfo=b"", query=None, fragment=None))[:500]
 
 
-def refusal(address: Address, *, allow_private: bool = False) -> str | None:
+def refusal(address: Address, *, allow_private: Allowed = False) -> str | None:
     """Why nobody may be sent to this address, or None. An address that wraps an IPv4 one is judged by that."""
     if isinstance(address, IPv6Address):
         if address.teredo:
@@ -158,7 +160,9 @@ def refusal(address: Address, *, allow_private: bool = False) -> str | None:
     if _within(address, METADATA):
         return "it is a metadata service of a cloud"
     if _within(address, PRIVATE):
-        return None if allow_private else ("it is this machine" if address.is_loopback else "it is a private address")
+        if allow_private is True or (allow_private and address.is_loopback):
+            return None
+        return "it is this machine" if address.is_loopback else "it is a private address"
     for unfit, name in (
         (address.is_unspecified, "unspecified"),
         (address.is_multicast, "multicast"),
@@ -211,10 +215,10 @@ class Deadline:
 class _CheckedBackend(httpcore2.NetworkBackend):
     """Makes the pool's connections: looks the name up once, checks, and connects to what was checked."""
 
-    def __init__(self, url: str, deadline: Deadline, *, allow_private: bool, resolve: Resolve) -> None:
+    def __init__(self, url: str, deadline: Deadline, *, allow_private: Allowed, resolve: Resolve) -> None:
         self._url = url
         self._deadline = deadline
-        self._allow_private = allow_private
+        self._allow_private: Allowed = allow_private
         self._resolve = resolve
         self._sockets = httpcore2.SyncBackend()
 

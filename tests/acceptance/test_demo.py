@@ -11,7 +11,7 @@ from tests.fixtures.site import Node, Site, running_site
 
 Report = Callable[[str, object], None]
 
-TASKS = 22
+TASKS = 25
 
 
 def finished(site: Site, figure: Report, name: str) -> str:
@@ -25,7 +25,7 @@ def finished(site: Site, figure: Report, name: str) -> str:
 
 
 def check(said: str) -> None:
-    """Replies with their sources, both webhooks, a report, and all tasks completed."""
+    """Replies with their sources, webhooks in both directions, a report, and all tasks completed."""
     done = re.search(r"(\d+) of (\d+) tasks completed", said)
     assert done is not None, said
     assert done[1] == done[2]
@@ -33,6 +33,13 @@ def check(said: str) -> None:
     assert said.count(", passage ") >= 3
     for words in ("Facebook page message", "Google lead form", "turn 4", "conversation analytics", "battery-care.docx",
                   "weekly: 33.33", "FAILED (failures=1)", "released 2 files", "version 2 for the CRM"):  # fmt: skip
+        assert words in said
+    attempts = re.findall(r"(\d{3}) +verified +(\S+) +(\S+)", said)
+    assert [attempt[:2] for attempt in attempts] == [
+        ("500", "document.processed"), ("204", "document.processed"), ("410", "demo.finished"), ("204", "demo.finished")
+    ]  # fmt: skip
+    assert len({id for _, _, id in attempts}) == 2, "what is sent again has the same webhook-id"
+    for words in ("failed: it answered 500", "it answered 410 Gone", "/hook is enabled.", "1 delivery queued again."):
         assert words in said
     assert "Traceback" not in said
 

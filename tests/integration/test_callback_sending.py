@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -27,7 +28,6 @@ from app.core.retry import RetryPolicy
 from app.services.callback_sending import OUTBOUND_SCHEDULE, EndpointGone, Sender, body_of, judge
 from app.services.egress import ForbiddenAddress, HttpAnswer, retry_after, shown
 from tests.fixtures.http_peer import HttpPeer, Says
-from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -89,28 +89,31 @@ def test_while_the_secret_is_changed_either_of_the_two_verifies(http_peer: HttpP
 
 
 def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tmp_path: Path) -> None:
-    port, told = free_port(), tmp_path / "told"
-    argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), str(port)]
+    told = tmp_path / "told"
+    argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), "0", "500"]
     with told.open("wb") as out:
         environment = {**os.environ, "RECEIVER_SECRET": SECRET, "PYTHONIOENCODING": "utf-8"}
-        receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+        receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)
     try:
-        url = f"http://127.0.0.1:{port}/"
-        wait_until(lambda: _answers(port), seconds=20)
-        for _ in range(2):
-            assert deliver(url).status == 204
+        wait_until(lambda: "\n" in told.read_text("utf-8"), seconds=20)
+        url = told.read_text("utf-8").split()[2]
         with pytest.raises(UpstreamError, match="it answered 401"):
             deliver(url, by=sender(outbound_secret=SecretStr(OLD_SECRET)))
+        with pytest.raises(UpstreamError, match="it answered 500"):
+            deliver(url)
+        for _ in range(2):
+            assert deliver(url).status == 204
     finally:
         receiver.kill()
         receiver.wait(10)
-    assert told.read_text("utf-8") == "conversation.replied {'id': 'c-1', 'text': 'Grüße'}\n"
-
-
-def _answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
+    verified = "to conversation.replied msg_1, signature verified"
+    assert told.read_text("utf-8").splitlines()[1:] == [
+        "answered 401 to a signature that is not right",
+        f"answered 500 {verified}",
+        "new: conversation.replied {'id': 'c-1', 'text': 'Grüße'}",
+        f"answered 204 {verified}",
+        f"answered 204 {verified}",
+    ]
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -176,6 +179,14 @@ def test_private_receivers_are_refused_unless_they_are_allowed(http_peer: HttpPe
         deliver(http_peer.url, by=sender(outbound_allow_private=False))
 
     assert http_peer.asked == []
+
+
+def test_receivers_on_this_machine_can_be_allowed_alone(http_peer: HttpPeer) -> None:
+    own = sender(outbound_allow_private=False, outbound_allow_loopback=True)
+    with pytest.raises(ForbiddenAddress, match="private"):
+        deliver("http://10.0.0.1/", by=own)
+
+    assert deliver(http_peer.url, by=own).status == 200
 
 
 def test_without_a_secret_nothing_is_sent(http_peer: HttpPeer) -> None:

@@ -59,7 +59,7 @@ def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: Desk, 
     endpoint = desk.endpoint().id
 
     one = laneway("callbacks", "replay", "d-1")
-    assert (one.code, one.out, laneway.state("d-1")) == (0, "1 of 1 deliveries queued again.\n", "pending")
+    assert (one.code, one.out, laneway.state("d-1")) == (0, "1 of 1 delivery queued again.\n", "pending")
     again = laneway("callbacks", "replay", "d-1", "none", "d-4")
     assert (again.code, again.out, laneway.state("d-4")) == (1, "1 of 3 deliveries queued again.\n", "pending")
     assert "pending" in again.err and "'none'" in again.err

@@ -40,17 +40,25 @@ def test_our_own_network_is_called_only_when_it_is_allowed(address: str) -> None
     assert refusal(ip_address(address), allow_private=True) is None
 
 
+@pytest.mark.parametrize("address", OWN)
+def test_where_only_this_machine_is_allowed_our_network_is_not(address: str) -> None:
+    called = refusal(ip_address(address), allow_private="loopback") is None
+
+    assert called == (address.startswith("127.") or address == "::1")
+
+
 @pytest.mark.parametrize("address", NEVER)
 def test_special_addresses_are_never_called(address: str) -> None:
     assert refusal(ip_address(address)) is not None
     assert refusal(ip_address(address), allow_private=True) is not None
+    assert refusal(ip_address(address), allow_private="loopback") is not None
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @given(value=st.integers(0, 2**32 - 1) | st.sampled_from(INTERESTING))
 def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_itself(wrapping: str, value: int) -> None:
     inner = IPv4Address(value)
-    for allow_private in (False, True):
+    for allow_private in (False, "loopback", True):
         outer = WRAPPINGS[wrapping](inner)
         assert refusal(outer, allow_private=allow_private) == refusal(inner, allow_private=allow_private)
 

@@ -175,6 +175,7 @@ class WebhookSettings(Group):
     outbound_secret_previous: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
     outbound_timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
     outbound_allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
+    outbound_allow_loopback: bool = Field(False, alias="OUTBOUND_ALLOW_LOOPBACK")
     outbound_disable_after_days: float = Field(5, alias="OUTBOUND_DISABLE_AFTER_DAYS", gt=0, le=365)
     outbound_max_in_flight: int | None = Field(None, alias="OUTBOUND_MAX_IN_FLIGHT", ge=1, le=256)
 

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from app.core.config import Settings
 from app.core.queues import QUEUES
-from app.dev.demo import conversations, systems
+from app.dev.demo import callbacks, conversations, systems
 from app.dev.demo.stage import DemoFailed, Stage
 from app.dev.parts import program
 
 READY_SECONDS = 90
 SCENES: Final = (
     conversations.ingest, conversations.converse, conversations.webhooks, conversations.report,
-    systems.document, systems.workflow, systems.pipeline, systems.lead,
+    systems.document, callbacks.callbacks, systems.workflow, systems.pipeline, systems.lead,
 )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +22,7 @@ from rich.text import Text
 from app.core.config import ROOT, Settings
 from app.core.errors import PlatformError
 from app.dev import webhook_secrets
+from app.dev.parts import program
 
 EXAMPLES: Final = ROOT / "examples"
 OVER: Final = {"completed", "failed", "dead_letter", "cancelled", "expired"}
@@ -61,6 +64,26 @@ class Stage:
         self.out.print()
         self.out.rule(Text(text, style="bold"), align="left")
 
+    def say(self, text: str) -> None:
+        """A sentence."""
+        self.out.print(f"  {text}")
+
+    def command(self, *words: str) -> None:
+        """Run a command as a person would type it; it writes to the same terminal."""
+        self.out.print(Text(f"  $ {' '.join(words)}", style="bold"))
+        self.out.file.flush()
+        if subprocess.run([program(words[0]), *words[1:]], check=False).returncode:  # noqa: S603
+            raise DemoFailed(f"`{' '.join(words)}` failed.")
+
+    def store(self, document: str) -> str:
+        """Put an example's document into the platform's storage; why that cannot be done, if so."""
+        if self.settings.documents.on_s3:
+            return "objects are in S3 here (STORAGE_URL)."
+        objects = self.settings.documents.folder(self.settings.storage.folder)
+        objects.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLES / "documents" / document, objects / document)
+        return ""
+
     def post(self, path: str, **request: Any) -> dict[str, Any]:
         """The answer, which must be a good one."""
         return _answered(self._client.post(path, **request))
@@ -80,8 +103,8 @@ class Stage:
         return given or SecretStr(self._secrets[name])
 
     def wait(self, asked: list[Asked]) -> None:
-        """Follow the tasks until all are over, with a live bar for each."""
-        self.seen += asked
+        """Follow the tasks until all are over, with a live bar for each. One that was run again is counted once."""
+        self.seen += [one for one in asked if one not in self.seen]
         columns = (TextColumn("  {task.description:<34}"), BarColumn(), TextColumn("{task.fields[state]}"))
         with Progress(*columns, console=self.out) as bars:
             rows = [(one, bars.add_task(one.label, total=100, state="")) for one in asked]

@@ -11,7 +11,7 @@ from rich.table import Table
 from app.core.config import Settings
 from app.dev import pipeline_example
 from app.dev.demo.conversations import ask, show
-from app.dev.demo.stage import EXAMPLES, Asked, DemoFailed, Stage, example
+from app.dev.demo.stage import Asked, DemoFailed, Stage, example
 
 DOCUMENT = "battery-care.docx"
 QUESTION = "At which temperature should I store the battery in winter?"
@@ -20,13 +20,9 @@ RUN_OVER = {"completed", "failed", "cancelled"}
 
 def document(stage: Stage) -> None:
     """A document out of the storage becomes passages, and a reply cites it."""
-    folder = stage.settings.documents
-    if folder.on_s3:
-        stage.out.print("  Left out: objects are in S3 here (STORAGE_URL).")
+    if missing := stage.store(DOCUMENT):
+        stage.say(f"Left out: {missing}")
         return
-    objects = folder.folder(stage.settings.storage.folder)
-    objects.mkdir(parents=True, exist_ok=True)
-    shutil.copy(EXAMPLES / "documents" / DOCUMENT, objects / DOCUMENT)
     body = {"document_id": DOCUMENT, "user_id": "demo", "file_name": DOCUMENT, "r2_key": DOCUMENT}
     handle = stage.post("/api/documents/process", json=body)
     stage.wait([Asked(DOCUMENT, handle["task_id"])])
@@ -46,7 +42,7 @@ def pipeline(stage: Stage) -> None:
     """A pipeline on a real project: built, tested, mended, tested again, deployed."""
     root = _pipeline_root(stage.settings)
     if root is None:
-        stage.out.print("  Left out: the example's commands are allowed by `make up` in development only.")
+        stage.say("Left out: the example's commands are allowed by `make up` in development only.")
         return
     name = f"demo-{stage.mark}"
     pipeline_example.copy_example(root, name)

@@ -20,7 +20,9 @@ MakeSettings = Callable[..., Settings]
 def make_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeSettings:
     """Settings from an environment with nothing of this machine in it, and free ports."""
     for name in ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL", "API_HOST",
-                 "FLOWER_HOST", "FLOWER_USER", "FLOWER_PASSWORD", "WORKER_CONCURRENCY"):  # fmt: skip
+                 "FLOWER_HOST", "FLOWER_USER", "FLOWER_PASSWORD", "WORKER_CONCURRENCY", "ENVIRONMENT",
+                 "FACEBOOK_APP_SECRET", "FACEBOOK_VERIFY_TOKEN", "GOOGLE_LEAD_KEY", "OUTBOUND_WEBHOOK_SECRET",
+                 "OUTBOUND_ALLOW_PRIVATE", "OUTBOUND_ALLOW_LOOPBACK"):  # fmt: skip
         monkeypatch.setenv(name, "")  # empty counts as not set, and hides a developer's .env
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     for name in ("API_PORT", "FLOWER_PORT", "REDIS_PORT"):
