@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import errors
+from app.api import docs_page, errors
 from app.api.middleware import BodyLimit, RequestContext
 from app.api.routers import (
     analytics,
@@ -49,7 +49,7 @@ def create_app(config: Settings) -> FastAPI:
         app.state.services.close()
 
     app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan,
-                  redirect_slashes=False)  # fmt: skip
+                  redirect_slashes=False, docs_url=None)  # fmt: skip
     app.state.services = Services(config, celery_app)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
@@ -70,6 +70,7 @@ def create_app(config: Settings) -> FastAPI:
     ):
         app.include_router(domain.router)
     _list_problems(app)
+    docs_page.install(app)
     return app
 
 

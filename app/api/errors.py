@@ -109,11 +109,15 @@ async def _platform_error(request: Request, error: Exception) -> Response:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  how it was registered
-    return _misfit(request, [
-        FieldProblem(field=".".join(str(part) for part in item["loc"])[:LONGEST_NAME],
-                     problem=str(item["msg"])[:LONGEST_PROBLEM])
-        for item in error.errors()[:50]
-    ])  # fmt: skip
+    return _misfit(request, [_field_problem(item) for item in error.errors()[:50]])
+
+
+def _field_problem(item: dict[str, Any]) -> FieldProblem:
+    if item["type"] == "json_invalid":  # its place is a position in the text, and its message says nothing
+        reason = item.get("ctx", {}).get("error", "")
+        return FieldProblem(field="body", problem=f"It is not JSON, from character {item['loc'][-1]} on: {reason}")
+    return FieldProblem(field=".".join(str(part) for part in item["loc"])[:LONGEST_NAME],
+                        problem=str(item["msg"])[:LONGEST_PROBLEM])  # fmt: skip
 
 
 def _misfit(request: Request, found: list[FieldProblem]) -> Response:

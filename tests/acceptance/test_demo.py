@@ -39,12 +39,12 @@ def check(said: str) -> None:
         ("500", "document.processed"), ("204", "document.processed"), ("410", "demo.finished"), ("204", "demo.finished")
     ]  # fmt: skip
     assert len({id for _, _, id in attempts}) == 2, "what is sent again has the same webhook-id"
-    for words in ("failed: it answered 500", "it answered 410 Gone", "/hook is enabled.", "1 delivery queued again."):
+    for words in ("failed: it answered 500", "it answered 410 Gone", "/hook is enabled."):
         assert words in said
     assert "Traceback" not in said
 
 
-def test_the_demo_starts_a_platform_if_none_runs_and_two_in_a_row_work_on_one_that_does(
+def test_the_demo_starts_a_platform_if_none_runs_and_works_again_on_one_that_does(
     tmp_path: Path, figure: Report
 ) -> None:
     with running_site(tmp_path) as site:
@@ -58,11 +58,10 @@ def test_the_demo_starts_a_platform_if_none_runs_and_two_in_a_row_work_on_one_th
 
         platform = site.start("up", "laneway", "up")
         platform.until_said("everything runs", seconds=90)
-        for number in (1, 2):
-            said = finished(site, figure, f"demo {number} on a running platform")
-            check(said)
-            assert "No platform runs here" not in said
-            assert "(known already)" in said
+        said = finished(site, figure, "demo on a running platform")
+        check(said)
+        assert "No platform runs here" not in said
+        assert "(known already)" in said
         assert site.api_answers()
         own = [line for line in platform.said().splitlines() if "source=command" not in line]  # qa finds something
         assert "Traceback" not in "\n".join(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import Any, Final
 
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -64,11 +64,18 @@ def _enabled_again(stage: Stage, receiver: Receiver) -> None:
     _tell(stage, receiver, since=len(before))
     stage.say("That disables the receiver, and opens an alert (`laneway stats`) until somebody enables it again:")
     stage.out.print(Padding(Text(_notice(stage, delivery["endpoint_id"]), style="red"), (0, 0, 0, 2)))
-    stage.command("laneway", "callbacks", "enable", delivery["endpoint_id"])
-    stage.command("laneway", "callbacks", "replay", sent.task_id)
+    endpoint = _told(stage, f"/api/callbacks/endpoints/{delivery['endpoint_id']}/enable")
+    stage.say(f"{endpoint['url']} is {endpoint['state']}.")
+    _told(stage, f"/api/callbacks/deliveries/{sent.task_id}/replay")
     stage.wait([sent])
     _expect(receiver, *before, gone, taken)
     _tell(stage, receiver, since=len(before) + 1)
+
+
+def _told(stage: Stage, path: str) -> dict[str, Any]:
+    """The answer to a POST without a body, which is shown."""
+    stage.out.print(Text(f"  POST {path}", style="bold"))
+    return stage.post(path)
 
 
 def _closed(stage: Stage) -> str:

@@ -237,9 +237,20 @@ def test_no_secret_is_in_any_answer_log_or_store(live: Site) -> None:
     assert live.row(answers[0].json()["task_id"]).state == State.COMPLETED
 
 
-def test_the_documentation_is_there(api: Api) -> None:
-    assert "swagger-ui" in api.http.get("/docs").text
-    assert api.http.get("/openapi.json").json()["info"]["title"] == "Laneway"
+def test_the_documentation_is_there_also_where_the_browser_has_no_internet(api: Api) -> None:
+    page, document = api.http.get("/docs").text, api.http.get("/openapi.json").json()
+
+    assert "swagger-ui-bundle.js" in page
+    assert document["info"]["title"] == "Laneway"
+    assert len(document["paths"]) > 50
+    assert [path for path in document["paths"] if f"<code>{path}</code>" not in page] == []
+
+
+def test_a_body_that_is_no_json_is_told_with_the_place(api: Api) -> None:
+    answer = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "body: It is not JSON, from character 9 on: Expecting value"
 
 
 def _api(live: Site) -> Node:
