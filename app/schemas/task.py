@@ -30,6 +30,7 @@ SENT = (State.PENDING, State.SCHEDULED)
 """Waiting, in the broker's hands."""
 WAITING = (State.ACCEPTED, *SENT)
 UNFINISHED = (*WAITING, State.PROCESSING)
+FAILURES = (State.FAILED, State.DEAD_LETTER)
 FINISHED = (State.COMPLETED, State.FAILED, State.DEAD_LETTER, State.CANCELLED, State.EXPIRED)
 
 

@@ -21,14 +21,13 @@ from app.db.repositories import task_runs
 from app.db.repositories.callbacks import DISABLED, DeliveryFilter
 from app.db.session import Database
 from app.schemas.job import OutboundWebhook
-from app.schemas.task import FINISHED, State, TaskHandle
+from app.schemas.task import FAILURES, FINISHED, State, TaskHandle
 from app.services.callbacks import EndpointDisabled
 from app.services.history import History
 from app.services.task_manager import TaskManager
 
 log = logger(__name__)
 
-FAILURES: Final = (State.FAILED, State.DEAD_LETTER)
 SAMPLES = 5
 
 

@@ -32,7 +32,7 @@ from app.core.errors import (
     TimeLimitExceeded,
 )
 from app.core.logging import bind, capture, logger, unbind_all
-from app.schemas.task import State
+from app.schemas.task import FAILURES, State
 from app.services.container import Services, services
 from app.services.executions import Delivered, as_asked
 from app.services.messages import called_with
@@ -61,6 +61,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
     Request = "app.tasks.requests:PlatformRequest"
     typing = False
     max_retries = None  # Celery's own count, of deliveries that were put off
+    throws = (TaskFailed,)  # or Celery logs it as unexpected, with a traceback that shows nothing but this module
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
     schedule: tuple[float, ...] | None = None
@@ -131,8 +132,9 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
             mine = self.services.executions.conclude(attempt, ruling)
         except PlatformError as error:
             self._later(str(error), lost_attempt=attempt.number)
-        log.info("task ended", task=self.name, state=ruling.state if mine else "lost its lease", attempt=attempt.number,
-                 seconds=round(monotonic() - self.request.laneway_began, 3), error=_told(outcome))  # fmt: skip
+        tell = log.warning if mine and ruling.state in FAILURES else log.info
+        tell("task ended", task=self.name, state=ruling.state if mine else "lost its lease", attempt=attempt.number,
+             seconds=round(monotonic() - self.request.laneway_began, 3), error=_told(outcome))  # fmt: skip
         return self._answer(ruling if mine else None, outcome)
 
     @property
@@ -203,7 +205,7 @@ class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUn
             return outcome.result
         state = ruling.state if ruling else None
         told = TaskFailed(ruling.error_type or "Cancelled", ruling.error or "stopped on request") if ruling else None
-        if told and state in (State.FAILED, State.DEAD_LETTER):
+        if told and state in FAILURES:
             raise told from None
         if told and state is State.SCHEDULED:
             self.update_state(state="RETRY", meta=as_celery_has_it(told))
