@@ -79,7 +79,8 @@ def ingest(
             refused += 1
             typer.echo(str(error), err=True)
             continue
-        out.print(f"{found.document_id}: {found.passage_count} passages" + ("" if found.changed else " (unchanged)"))
+        passages = "1 passage" if found.passage_count == 1 else f"{found.passage_count} passages"
+        out.print(f"{found.document_id}: {passages}" + ("" if found.changed else " (unchanged)"))
     if refused:
         raise typer.Exit(1)
 

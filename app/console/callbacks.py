@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
 from app.console import views
 from app.console.base import Json, make_services, out, print_json
@@ -148,12 +149,12 @@ def _tell(done: Replayed, *, as_json: bool) -> None:
 
 
 def _deliveries(found: list[DeliveryView]) -> Table:
-    whole_id = Column("delivery id", no_wrap=True, min_width=36)  # it is there to be copied
-    table = Table(whole_id, "event", "state", "attempts", Column("first", no_wrap=True), "receiver, or what is wrong",
-                  box=None, header_style="bold")  # fmt: skip
+    whole_id = Column("delivery id, receiver or error", overflow="fold", min_width=36)  # it is there to be copied
+    table = Table(whole_id, "event", "state", "attempts", "status", "first", box=None, header_style="bold")
     for one in found:
-        table.add_row(one.delivery_id, one.event, views.state(one.state), str(one.attempts),
-                      views.moment(one.created_at), (one.error or one.url)[:80])  # fmt: skip
+        about = Text(one.delivery_id).append(f"\n{one.error or one.url}", style="dim")
+        table.add_row(about, one.event, views.state(one.state), str(one.attempts), str(one.status or ""),
+                      views.moment(one.created_at))  # fmt: skip
     return table
 
 

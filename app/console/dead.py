@@ -116,7 +116,8 @@ def _tell(plan: Plan, what: str, *, as_json: bool) -> None:
                     "samples": [run.id for run in plan.samples]})  # fmt: skip
     elif plan.dry_run:
         out.print(f"{plan.matched} dead letters would be {what}.")
-        out.print(views.task_table([describe(run) for run in plan.samples]) if plan.samples else "")
+        if plan.samples:
+            out.print(views.task_table([describe(run) for run in plan.samples]))
     else:
         out.print(f"{plan.done} of {plan.matched} dead letters {what}.")
         for id, why in plan.refused.items():

@@ -56,7 +56,9 @@ def window_table(window: Window) -> Table:
     table = Table(f"last {window.seconds:g} s", box=None, header_style="bold")
     for name in ("completed", "failed", "dead", "success", "a second", "waiting", "p95", "processing", "p95"):
         table.add_column(name, justify="right")
-    for name, one in (("all", window.total), *window.queues.items(), *window.types.items()):
+    groups = (("", window.queues), ("type ", window.types))  # a queue and a type may have one name
+    named = (("all", window.total), *((kind + name, one) for kind, group in groups for name, one in group.items()))
+    for name, one in named:
         share = "" if one.success_rate is None else f"{one.success_rate:.1%}"
         times = (one.waiting_seconds.mean, one.waiting_seconds.p95, one.processing_seconds.mean,
                  one.processing_seconds.p95)  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from app.core.catalog import SEND_WEBHOOK
 from app.core.errors import NotFound, PlatformError, UnknownTask
