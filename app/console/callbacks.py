@@ -37,7 +37,7 @@ def listing(
     state: Annotated[list[State] | None, typer.Option(help="May be given several times.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """The deliveries, newest first."""
@@ -71,7 +71,7 @@ def replay(
     since: Since = None,
     until: Until = None,
     everything: Annotated[bool, typer.Option("--all", help="Not only those that failed for good.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, oldest first.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many and which, and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -104,9 +104,9 @@ def _replay(log: CallbackLog, ids: list[str], *, as_json: bool) -> None:
 
 @callbacks.command()
 def endpoints(
-    state: Annotated[EndpointState | None, typer.Option()] = None,
+    state: Annotated[EndpointState | None, typer.Option(help="Only those in this state.")] = None,
     url: Annotated[str | None, typer.Option(help="Part of the address.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """The receivers, the last used first."""

@@ -35,7 +35,7 @@ def listing(
     queue: Queue = None,
     tag: Tag = None,
     error: Error = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """The dead letters, newest first."""

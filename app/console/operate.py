@@ -27,14 +27,14 @@ GOOD = (State.COMPLETED,)
 
 def search(
     state: Annotated[list[State] | None, typer.Option(help="May be given several times.")] = None,
-    name: Annotated[str | None, typer.Option()] = None,
-    queue: Annotated[str | None, typer.Option()] = None,
+    name: Annotated[str | None, typer.Option(help="The type of task, for example crm_update.")] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue that it belongs to.")] = None,
     key: Annotated[str | None, typer.Option(help="Ordering key, for example conversation_id:c-1.")] = None,
-    tag: Annotated[str | None, typer.Option()] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag that it bears.")] = None,
     error: Annotated[str | None, typer.Option(help="Part of the error's text.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Accepted before (UTC).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Find tasks, newest first."""
@@ -144,9 +144,11 @@ def worker(
     queues: Annotated[
         list[str] | None, typer.Option("--queue", "--queues", "-Q", help="One, or several with commas; repeatable.")
     ] = None,
-    name: Annotated[str, typer.Option("--name", "-n")] = "worker",
+    name: Annotated[str, typer.Option("--name", "-n", help="What comes before @host in its name.")] = "worker",
     pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads, solo or gevent.")] = "prefork",
-    concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1)] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time; without it, one a processor.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start one worker in the foreground; Ctrl-C stops it in good order, and it says what it did."""

@@ -29,7 +29,7 @@ COLOURS = {"completed": "green", "ok": "green", "failed": "red", "cancelled": "y
 def listing(
     state: Annotated[list[RunState] | None, typer.Option(help="May be given several times.")] = None,
     type: Annotated[str | None, typer.Option(help="Of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Workflows, newest first."""

@@ -18,6 +18,8 @@ from app.dev.demo.stage import DemoFailed, Stage
 from app.dev.parts import program
 
 READY_SECONDS = 90
+WORKERS_SECONDS = 20
+"""How long a platform that runs already may lack a worker: it may just have been started."""
 SCENES: Final = (
     conversations.ingest, conversations.converse, conversations.webhooks, conversations.report,
     systems.document, callbacks.callbacks, systems.workflow, systems.pipeline, systems.lead,
@@ -43,7 +45,8 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
     """A client of the running platform; one is started, and stopped afterwards, if none runs."""
     host = "127.0.0.1" if settings.api.host in ("0.0.0.0", "::") else settings.api.host  # noqa: S104  compared only
     with httpx2.Client(base_url=f"http://{host}:{settings.api.port}", timeout=30, trust_env=False) as client:
-        if _is_ready(client):
+        if _unserved(client) is not None:
+            _wait_for_workers(client)
             yield client
             return
         out.print("No platform runs here: starting one for the demo.")
@@ -57,19 +60,30 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
             platform.wait()
 
 
-def _is_ready(client: httpx2.Client) -> bool:
-    """Whether the API answers and every queue that the demo needs is served."""
+def _unserved(client: httpx2.Client) -> list[str] | None:
+    """The queues that no worker serves; None when no platform answers."""
     try:
         answer = client.get("/conversations/tasks/queues/status")
-    except httpx2.HTTPError:
-        return False
-    queues: dict[str, dict[str, int]] = answer.json().get("queues", {}) if answer.status_code == 200 else {}
-    return all(queues.get(name, {}).get("workers") for name in QUEUES)
+        queues: dict[str, dict[str, int]] = answer.json()["queues"]
+    except (httpx2.HTTPError, ValueError, LookupError, TypeError):
+        return None
+    return [name for name in QUEUES if not queues.get(name, {}).get("workers")]
+
+
+def _wait_for_workers(client: httpx2.Client) -> None:
+    deadline = monotonic() + WORKERS_SECONDS
+    while (unserved := _unserved(client)) != []:
+        if monotonic() > deadline:
+            missing = ", ".join(unserved) if unserved else "any queue"
+            raise DemoFailed(
+                f"The platform at {client.base_url} has no worker for {missing}: see `laneway worker --help`."
+            )
+        sleep(0.2)
 
 
 def _wait_until_ready(client: httpx2.Client, platform: subprocess.Popen[bytes]) -> None:
     deadline = monotonic() + READY_SECONDS
-    while not _is_ready(client):
+    while _unserved(client) != []:
         if platform.poll() is not None:
             said = platform.stderr.read().decode(errors="replace").strip() if platform.stderr else ""
             raise DemoFailed(f"The platform could not be started. {said}")
