@@ -132,9 +132,9 @@ def test_documents_are_taken_in_and_those_that_cannot_be_are_named(laneway: Shel
     first, again = laneway("ingest", str(folder)), laneway("ingest", str(folder / "a.md"))
 
     assert first.code == 1
-    assert first.out.splitlines() == ["a.md: 1 passages", "c [red] :smile:.md: 1 passages"]
+    assert first.out.splitlines() == ["a.md: 1 passage", "c [red] :smile:.md: 1 passage"]
     assert first.err == "Document 'b.md': its content is not text in UTF-8.\n"
-    assert (again.code, again.out) == (0, "a.md: 1 passages (unchanged)\n")
+    assert (again.code, again.out) == (0, "a.md: 1 passage (unchanged)\n")
     assert laneway("ingest", "/nowhere/x.md").code == 1
 
 

@@ -23,4 +23,4 @@ def test_files_of_every_kind_are_taken_in_and_the_bad_one_is_named(laneway: Shel
     assert ran.code == 1
     assert [line.split(":")[0] for line in ran.out.splitlines()] == ["a.pdf", "b.docx", "c.html", "d.md"]
     assert "'broken.pdf': it is broken" in ran.err
-    assert laneway("ingest", str(folder / "a.pdf")).out.strip() == "a.pdf: 1 passages (unchanged)"
+    assert laneway("ingest", str(folder / "a.pdf")).out.strip() == "a.pdf: 1 passage (unchanged)"
