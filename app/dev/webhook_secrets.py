@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -64,12 +65,20 @@ def for_development(settings: Settings) -> dict[str, str]:
 def receivers_for_development(settings: Settings) -> dict[str, str]:
     """The environment variable that lets webhooks go to this machine, and to no other private address.
 
-    None in production, and none where the settings say anything themselves about private addresses.
+    None in production, none where the settings say anything themselves about private addresses, and none where others
+    than this machine can call the API: they could have our own services called.
     """
     said = {"outbound_allow_private", "outbound_allow_loopback"} & settings.webhooks.model_fields_set
-    if settings.operation.environment != "development" or said:
+    if settings.operation.environment != "development" or said or not _is_loopback(settings.api.host):
         return {}
     return {"OUTBOUND_ALLOW_LOOPBACK": "true"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _kept(path: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _closed(stage: Stage) -> str:
     open_here = given.outbound_allow_private or given.outbound_allow_loopback
     if open_here or webhook_secrets.receivers_for_development(stage.settings):
         return ""
-    return "webhooks to this machine are allowed by `make up` in development only (OUTBOUND_ALLOW_LOOPBACK)."
+    return "webhooks to this machine are not allowed (OUTBOUND_ALLOW_LOOPBACK; `make up` sets it in development)."
 
 
 def _secret(stage: Stage) -> str:

@@ -70,8 +70,10 @@ def test_webhooks_may_go_to_this_machine_in_development(make_settings: MakeSetti
 
 
 @pytest.mark.parametrize("given", [{"ENVIRONMENT": "production"}, {"OUTBOUND_ALLOW_PRIVATE": "false"},
-                                   {"OUTBOUND_ALLOW_LOOPBACK": "false"}])  # fmt: skip
-def test_nothing_is_opened_in_production_or_beside_settings(make_settings: MakeSettings, given: dict[str, str]) -> None:
+                                   {"OUTBOUND_ALLOW_LOOPBACK": "false"}, {"API_HOST": "0.0.0.0"}])  # noqa: S104  # fmt: skip
+def test_nothing_is_opened_in_production_or_beside_settings_or_to_others(
+    make_settings: MakeSettings, given: dict[str, str]
+) -> None:
     assert webhook_secrets.receivers_for_development(make_settings(**given)) == {}
 
 
