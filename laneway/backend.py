@@ -118,6 +118,7 @@ class ResultBackend(RedisBackend):
             seconds=int(seconds or 0),
             final=state in self.READY_STATES,
             at_once=_is_followed(request),
+            told=state == states.STARTED and not self.compression,
         )
         try:
             self.results.store(record)

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 MAX_FETCH = 256
 FETCH_SECONDS = 0.05
 """The longest a fetch is put off while less than half of what a channel may hold is free and tasks wait here."""
+EVENTS = "celeryev"
+"""Celery's exchange for what its programs tell of themselves: there, nobody waits for the server's answer."""
 _tags = itertools.count(1)
 
 
@@ -201,8 +203,8 @@ class Channel(virtual.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key
-        payload = json.dumps(message)
-        self.connection.command("PUBLISH", fanout(exchange), payload)
+        say = self.connection.tell if exchange == EVENTS else self.connection.command
+        say("PUBLISH", fanout(exchange), json.dumps(message))
 
     # --- queues and bindings
 

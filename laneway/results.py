@@ -64,7 +64,7 @@ class ResultUnsettled(EngineError):
 class Record(NamedTuple):
     """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished.
 
-    `at_once`: it does not wait for others.
+    `at_once`: it does not wait for others. `told`: it is sent, and nobody waits for the server's answer.
     """
 
     key: bytes
@@ -72,6 +72,7 @@ class Record(NamedTuple):
     seconds: int
     final: bool
     at_once: bool = False
+    told: bool = False
 
 
 class ResultStore:
@@ -108,6 +109,10 @@ class ResultStore:
         if _held_back is not None and _held_back.takes(self, record):
             return
         wake = _gathering()
+        if record.told:
+            self.flush()
+            self._runner.on_wire(lambda wire, _: wire.post(_storing([record])))
+            return
         if wake is None or record.at_once or not record.final:
             self.flush()
             self._send([record])
@@ -167,12 +172,8 @@ class ResultStore:
         return self._runner.pool
 
     def _send(self, group: list[Record]) -> None:
-        args: list[Argument] = []
-        for record in group:
-            args += (record.payload, record.seconds, int(record.final))
-        script = _STORE
-        command = (b"EVALSHA", script.sha, len(group), *(record.key for record in group), *args)
-        codes: list[int] = self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
+        command = _storing(group)
+        codes: list[int] = self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
         if -1 in codes:
             for record, code in zip(group, codes, strict=True):
                 if code < 0:
@@ -212,6 +213,13 @@ class ResultStore:
     def _own(self) -> None:
         if self._pid != os.getpid():  # what the parent gathered is the parent's to send
             self._pid, self._waiting, self._flushing = os.getpid(), deque(), threading.Lock()
+
+
+def _storing(group: Sequence[Record]) -> Command:
+    args: list[Argument] = []
+    for record in group:
+        args += (record.payload, record.seconds, int(record.final))
+    return (b"EVALSHA", _STORE.sha, len(group), *(record.key for record in group), *args)
 
 
 def load_script(name: str) -> Script:

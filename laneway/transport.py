@@ -152,6 +152,10 @@ class Transport(virtual.Transport):
         """A command outside the scripts: bindings, broadcasts, the bell."""
         return self.engine.runner.on_wire(lambda wire, _: wire.call(*parts))
 
+    def tell(self, *parts: bytes | str | int) -> None:
+        """A command whose answer nobody waits for."""
+        self.engine.runner.on_wire(lambda wire, _: wire.post(parts))
+
     def establish_connection(self) -> Any:
         """Check the server, and be ready."""
         self.engine.check()

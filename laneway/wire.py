@@ -54,6 +54,7 @@ class Wire:
         self._reader = hiredis.Reader(replyError=ResponseError)
         self.producer = secrets.token_hex(6)
         self.calls_made = 0
+        self._owed = 0
 
     def call(self, *command: Argument) -> Reply:
         """Send one command and return its reply; raises ResponseError for an error reply, ServerLost on a break."""
@@ -72,8 +73,19 @@ class Wire:
         """Send a command whose reply is read later."""
         self._write(_pack(command))
 
+    def post(self, command: Command) -> None:
+        """Send a command of whose reply nothing depends: it is read with the next one's, and not looked at."""
+        self._write(_pack(command))
+        self._owed += 1
+
     def receive(self, *, timeout: float | None = None) -> Reply:
         """The next reply; `timeout` in seconds instead of the connection's own."""
+        while self._owed:
+            self._owed -= 1
+            self._read(timeout)
+        return self._read(timeout)
+
+    def _read(self, timeout: float | None) -> Reply:
         reader = self._reader
         reply = reader.gets()
         try:

@@ -17,7 +17,7 @@ from kombu.entity import Exchange, Queue
 from app.core.config import ROOT, Settings, settings
 from app.core.errors import ConfigError
 from app.core.logging import configure_logging
-from app.core.queues import ENGINE, ENGINE_PREFORK, ENGINE_RESULTS, LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
+from app.core.queues import ENGINE, ENGINE_CONSUMER, ENGINE_PREFORK, ENGINE_RESULTS, LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
 from beat_schedule import SCHEDULE
 
 TASK_MODULES = (
@@ -78,6 +78,7 @@ def _engine(config: Settings) -> dict[str, Any]:
         "result_backend": f"{ENGINE_RESULTS}+{result_url}" if result_url.startswith("redis") else result_url,
         "task_queues": [_queue(name) for name in QUEUES],
         "worker_pool": ENGINE_PREFORK,
+        "worker_consumer": ENGINE_CONSUMER,
     }
 
 

@@ -39,7 +39,8 @@ QUEUES: Final[dict[str, Lane]] = {
     "maintenance": Lane.LOW,
 }
 
-ENGINE, ENGINE_RESULTS, ENGINE_PREFORK = "laneway:Transport", "laneway:ResultBackend", "laneway.prefork:TaskPool"
+ENGINE, ENGINE_RESULTS = "laneway:Transport", "laneway:ResultBackend"
+ENGINE_PREFORK, ENGINE_CONSUMER = "laneway.prefork:TaskPool", "laneway.consuming:Consumer"
 """What Celery's settings call the delivery engine."""
 
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
