@@ -17,7 +17,15 @@ from kombu.entity import Exchange, Queue
 from app.core.config import ROOT, Settings, settings
 from app.core.errors import ConfigError
 from app.core.logging import configure_logging
-from app.core.queues import ENGINE, ENGINE_CONSUMER, ENGINE_PREFORK, ENGINE_RESULTS, LANE_WEIGHTS, PRIORITY_STEPS, QUEUES
+from app.core.queues import (
+    ENGINE,
+    ENGINE_CONSUMER,
+    ENGINE_PREFORK,
+    ENGINE_RESULTS,
+    LANE_WEIGHTS,
+    PRIORITY_STEPS,
+    QUEUES,
+)
 from beat_schedule import SCHEDULE
 
 TASK_MODULES = (

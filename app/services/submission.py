@@ -116,8 +116,8 @@ def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
 
 def accept_many(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun | TaskHandle]:
     """The same for many; what is not new is told by its handle."""
+    _put_behind(session, rows)
     added = {run.id: run for run in task_runs.add(session, rows)}
-    _put_behind(session, list(added.values()))
     stories.add_events(session, [
         {"task_id": run.id, "at": run.accepted_at, "kind": "accepted", "attempt": None,
          "data": {"queue": run.queue, "priority": run.priority, "request_id": run.request_id}}
@@ -128,15 +128,15 @@ def accept_many(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRu
     return [added.pop(row["id"], None) or _known(session, row) for row in rows]
 
 
-def _put_behind(session: Session, added: Sequence[TaskRun]) -> None:
+def _put_behind(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Those whose key has an earlier task that is not yet with the broker are sent after it."""
-    keys = {run.key for run in added if run.key is not None}
-    waiting = outbox.keys_waiting(session, keys, before=min(run.seq for run in added)) if keys else set[str]()
-    for run in added:
-        if run.key in waiting:
-            run.state, run.published_at = State.ACCEPTED, None
-        elif run.key is not None and run.state == State.ACCEPTED:
-            waiting.add(run.key)
+    keys = {row["key"] for row in rows if row["key"] is not None}
+    waiting = outbox.keys_waiting(session, keys) if keys else set[str]()
+    for row in rows:
+        if row["key"] in waiting:
+            row.update(state=State.ACCEPTED, published_at=None)
+        elif row["key"] is not None and row["state"] == State.ACCEPTED:
+            waiting.add(row["key"])
 
 
 def _known(session: Session, row: dict[str, Any]) -> TaskHandle:

@@ -27,10 +27,10 @@ def park(session: Session, run: TaskRun) -> bool:
     return bool(changed)
 
 
-def keys_waiting(session: Session, keys: Collection[str], *, before: int) -> set[str]:
-    """Those of these ordering keys of which an earlier task is not yet with the broker."""
-    earlier = (TaskRun.key.in_(keys), TaskRun.state == State.ACCEPTED, TaskRun.seq < before)
-    return {key for key in session.scalars(select(TaskRun.key).where(*earlier).distinct()) if key is not None}
+def keys_waiting(session: Session, keys: Collection[str]) -> set[str]:
+    """Those of these ordering keys of which a task is not yet with the broker."""
+    waiting = (TaskRun.key.in_(keys), TaskRun.state == State.ACCEPTED)
+    return {key for key in session.scalars(select(TaskRun.key).where(*waiting).distinct()) if key is not None}
 
 
 def release(session: Session, runs: Sequence[TaskRun]) -> None:
