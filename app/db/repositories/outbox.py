@@ -7,13 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import TaskRun
 from app.db.repositories.task_runs import COUNTED_ON
 from app.schemas.task import WAITING, State
+
+_TABLE = cast("Table", TaskRun.__table__)
+# Made once, as they belong to each submission: to build a statement costs more than to execute it.
+_COUNT_WAITING = (
+    select(func.count()).select_from(_TABLE).where(_TABLE.c.queue == bindparam("queue"), _TABLE.c.state.in_(WAITING))
+)
+_KEYS_WAITING = (
+    select(_TABLE.c.key)
+    .where(_TABLE.c.key.in_(bindparam("keys", expanding=True)), _TABLE.c.state == State.ACCEPTED).distinct()
+)  # fmt: skip
+_MARK_SENT = (
+    update(_TABLE).where(_TABLE.c.id.in_(bindparam("ids", expanding=True)), _TABLE.c.state == State.ACCEPTED)
+    .values(state=case((_TABLE.c.due_at > bindparam("now"), State.SCHEDULED), else_=State.PENDING))
+    .returning(_TABLE.c.id)
+)  # fmt: skip
 
 
 def park(session: Session, run: TaskRun) -> bool:
@@ -29,8 +45,7 @@ def park(session: Session, run: TaskRun) -> bool:
 
 def keys_waiting(session: Session, keys: Collection[str]) -> set[str]:
     """Those of these ordering keys of which a task is not yet with the broker."""
-    waiting = (TaskRun.key.in_(keys), TaskRun.state == State.ACCEPTED)
-    return {key for key in session.scalars(select(TaskRun.key).where(*waiting).distinct()) if key is not None}
+    return set(session.connection().scalars(_KEYS_WAITING, {"keys": list(keys)}))
 
 
 def release(session: Session, runs: Sequence[TaskRun]) -> None:
@@ -73,9 +88,7 @@ def is_waiting(session: Session, *, abandoned_before: datetime, but: Collection[
 
 def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[str]:
     """The broker has these now; gives back those that somebody else has moved on meanwhile."""
-    state = case((TaskRun.due_at > now, State.SCHEDULED), else_=State.PENDING)
-    mine = update(TaskRun).where(TaskRun.id.in_(ids), TaskRun.state == State.ACCEPTED).values(state=state)
-    marked = set(session.scalars(mine.returning(TaskRun.id)))
+    marked = set(session.connection().scalars(_MARK_SENT, {"ids": ids, "now": now}))
     return [id for id in ids if id not in marked]
 
 
@@ -87,8 +100,7 @@ def unwanted(session: Session, ids: Sequence[str]) -> set[str]:
 
 def count_waiting(session: Session, queue: str) -> int:
     """How many tasks of a queue wait, in the broker or for it."""
-    statement = select(func.count()).select_from(TaskRun).where(TaskRun.queue == queue, TaskRun.state.in_(WAITING))
-    return session.scalar(statement) or 0
+    return session.connection().scalar(_COUNT_WAITING, {"queue": queue}) or 0
 
 
 def count(session: Session, queue: str) -> int:
