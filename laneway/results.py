@@ -111,7 +111,7 @@ class ResultStore:
         wake = _gathering()
         if record.told:
             self.flush()
-            self._runner.on_wire(lambda wire, _: wire.post(_storing([record])))
+            self._runner.tell(_STORE, _storing([record]))
             return
         if wake is None or record.at_once or not record.final:
             self.flush()

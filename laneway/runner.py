@@ -57,6 +57,17 @@ class Runner:
         wire.send(command)
         return self.check(wire, script, command, wire.receive())
 
+    def tell(self, script: Script, command: Command) -> None:
+        """Run one script, and do not wait for its answer where the server knows it."""
+
+        def use(wire: Wire, _again: bool) -> None:
+            if script.sha in wire.scripts:
+                wire.post(command)
+            else:
+                self.evaluate(wire, script, command)
+
+        self.on_wire(use)
+
     def evaluate_all(self, wire: Wire, script: Script, commands: Sequence[Command]) -> list[Reply]:
         """Run one script several times, in one round trip."""
         replies = wire.pipeline(commands)
@@ -65,6 +76,7 @@ class Runner:
     def check(self, wire: Wire, script: Script, command: Command, reply: Reply) -> Reply:
         """The reply, or what comes of sending the text when the server does not know the hash; raises error replies."""
         if not isinstance(reply, ResponseError):
+            wire.scripts.add(script.sha)
             return reply
         if not str(reply).startswith("NOSCRIPT"):
             raise reply

@@ -55,6 +55,8 @@ class Wire:
         self.producer = secrets.token_hex(6)
         self.calls_made = 0
         self._owed = 0
+        self.scripts: set[bytes] = set()
+        """Digests of the scripts that the server has been seen to know on this connection."""
 
     def call(self, *command: Argument) -> Reply:
         """Send one command and return its reply; raises ResponseError for an error reply, ServerLost on a break."""
@@ -74,7 +76,7 @@ class Wire:
         self._write(_pack(command))
 
     def post(self, command: Command) -> None:
-        """Send a command of whose reply nothing depends: it is read with the next one's, and not looked at."""
+        """Send a command on whose reply nothing depends: it is read before the next one's, and not looked at."""
         self._write(_pack(command))
         self._owed += 1
 

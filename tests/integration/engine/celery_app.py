@@ -20,6 +20,9 @@ app = Celery("engine-tests", broker=os.environ["BROKER"], backend=os.environ["BA
 app.conf.update(
     broker_transport="laneway:Transport",
     worker_pool="laneway.prefork:TaskPool",
+    worker_consumer="laneway.consuming:Consumer",
+    worker_send_task_events=True,
+    task_track_started=True,
     broker_transport_options={"lease": 2, "weights": {"celery": 6, "low": 1}},
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,
