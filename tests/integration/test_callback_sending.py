@@ -8,8 +8,6 @@ import pickle
 import socket
 import subprocess
 import sys
-from contextlib import suppress
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
