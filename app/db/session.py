@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -19,6 +21,11 @@ from app.core.forking import gate
 
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another to finish."""
+LOOK_SECONDS = 0.001
+"""Pause between two looks whether another process has finished writing."""
+PRIMARY_CODE = 0xFF
+"""SQLite's extended error codes have the plain one in their lowest byte."""
+_PATIENT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
 
 
 class Database:
@@ -87,10 +94,36 @@ def _sqlite(url: str) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.execute(_PATIENT)
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("laneway_writes", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+    if connection.get_execution_options().get("laneway_writes", True):
+        _take_write_lock(connection)
+    else:
+        connection.exec_driver_sql("BEGIN DEFERRED")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin to write, as soon as no other process does.
+
+    SQLite would look again after longer and longer pauses, up to 100 ms, most of which pass with the lock free.
+    """
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    deadline = monotonic() + BUSY_SECONDS
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while monotonic() < deadline:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+            else:
+                return
+            sleep(LOOK_SECONDS)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # what is wrong is raised as SQLAlchemy's
+    finally:
+        driver.execute(_PATIENT)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
+import pytest
 from sqlalchemy import func, select
 
 from app.core import clock
 from app.core.config import ROOT
+from app.core.errors import DatabaseUnavailable
+from app.db import session as sessions
 from app.db.models import Report
 from app.db.session import Database
 
@@ -75,3 +82,59 @@ def test_greenlets_that_wait_for_something_else_while_they_write_do_not_lock_eac
 
     assert ran.stdout.strip() == "[0, 1, 2, 3, 4]", ran.stderr[-2000:]
     assert count(sqlite_database) == 5
+
+
+@contextmanager
+def held(database: Database) -> Generator[sqlite3.Connection]:
+    """Somebody else writes: to SQLite another connection is as another process."""
+    stranger = sqlite3.connect(str(database.url.database), isolation_level=None, check_same_thread=False)
+    stranger.execute("BEGIN IMMEDIATE")
+    try:
+        yield stranger
+    finally:
+        stranger.close()
+
+
+def test_a_writer_waits_for_another_process_and_then_writes(sqlite_database: Database) -> None:
+    began = Event()
+
+    def write() -> None:
+        began.set()
+        with sqlite_database.transaction() as session:
+            session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
+
+    writer = Thread(target=write)
+    with held(sqlite_database) as stranger:
+        writer.start()
+        began.wait()
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert count(sqlite_database) == 0  # who reads waits for nobody
+        stranger.execute("COMMIT")
+        writer.join(10)
+
+    assert count(sqlite_database) == 1
+
+
+def test_another_process_that_writes_for_too_long_is_a_named_error(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "BUSY_SECONDS", 0.2)
+    with (
+        held(sqlite_database),
+        pytest.raises(DatabaseUnavailable, match="locked"),
+        sqlite_database.transaction(),
+    ):
+        raise AssertionError
+
+    with sqlite_database.transaction() as session:
+        session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
+    assert count(sqlite_database) == 1
+
+
+def test_a_file_that_is_no_database_is_no_endless_wait(tmp_path: Path) -> None:
+    (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'broken.db'}")
+    with pytest.raises(Exception, match="not a database"), database.transaction():
+        raise AssertionError
+    database.close()
