@@ -6,6 +6,9 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-inp
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
+# In this order; the tests with whole platforms mostly wait, so three processes keep two cores busy.
+TESTS = tests/test_architecture.py tests/unit tests/contract tests/acceptance tests/integration
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline chaos load lock clean
@@ -27,7 +30,7 @@ demo: install ## Send real work through the platform and show what became of it
 
 test: install-dev ## Run every test
 	@$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no whole platform
 	@$(BIN)/python -m pytest tests/unit tests/contract
