@@ -1,6 +1,6 @@
 """The figures of a priority queue: submissions and tasks a second, bytes of Redis a task, large payloads.
 
-    python -m benchmarks.pipeline [--jobs 2000] [--rounds 3] [--pool solo]
+    python -m benchmarks.pipeline [--jobs 2000] [--rounds 3] [--pool solo] [--concurrency 1]
 
 Each is measured twice: on the delivery engine alone, and through the whole platform (row, message, attempt, history, on
 SQLite), with a real worker. It starts an embedded Valkey without persistence.
@@ -40,6 +40,7 @@ MEGABYTE = 1_048_576
 LARGE_JOBS = 20
 AT_ONCE = 500
 """Submissions in one transaction."""
+CONCURRENCY = {"prefork": 4, "threads": 8, "solo": 1}
 Figures = dict[str, list[float]]
 
 
@@ -97,7 +98,7 @@ def platform(url: str, folder: Path) -> Services:
     return services
 
 
-def on_platform(services: Services, jobs: int, pool: str, figures: Figures) -> None:
+def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: Figures) -> None:
     """The whole path."""
     from benchmarks.pipeline_app import NOTHING
 
@@ -123,8 +124,9 @@ def on_platform(services: Services, jobs: int, pool: str, figures: Figures) -> N
         figures, f"platform: submissions, {AT_ONCE} at once, /s", rate(jobs, lambda: _batches(services, jobs, payload))
     )
     services.history.catch_up()
-    with worker(pool):
-        _add(figures, f"platform: tasks done by one worker ({pool}), /s", _drained(engine, 3 * jobs))
+    with worker(*pool):
+        name = "platform: tasks done by one worker ({} x {}), /s".format(*pool)
+        _add(figures, name, _drained(engine, 3 * jobs))
         big = {"data": "x" * (MEGABYTE - 100)}
         began = time.perf_counter()
         services.tasks.submit(NOTHING, big)
@@ -149,10 +151,10 @@ def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
 
 
 @contextmanager
-def worker(pool: str) -> Generator[None]:
-    """A worker with one process or thread, not ready yet; what it needs to start is not measured."""
+def worker(pool: str, concurrency: int) -> Generator[None]:
+    """A worker, not ready yet; what it needs to start is not measured."""
     argv = [sys.executable, "-m", "celery", "-q", "-A", "benchmarks.pipeline_app:celery_app", "worker", "-Q", QUEUE,
-            "-P", pool, "-c", "8" if pool == "threads" else "1", "--without-mingle", "--without-gossip"]  # fmt: skip
+            "-P", pool, "-c", str(concurrency), "--without-mingle", "--without-gossip"]  # fmt: skip
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     try:
         yield
@@ -188,14 +190,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pool", choices=("solo", "prefork", "threads"), default="prefork")
+    parser.add_argument("--pool", choices=tuple(CONCURRENCY), default="prefork")
+    parser.add_argument("--concurrency", type=int, help="processes or threads of the worker")
     options = parser.parse_args()
+    pool = options.pool, options.concurrency or CONCURRENCY[options.pool]
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder, embedded() as url:
         services = platform(url, Path(folder))
         for _ in range(options.rounds):
             on_engine(url, options.jobs, figures)
-            on_platform(services, options.jobs, options.pool, figures)
+            on_platform(services, options.jobs, pool, figures)
         services.close()
     table = Table("", "median", "min", "max", box=None)
     for name, values in figures.items():

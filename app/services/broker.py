@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import KombuError
+from kombu.exceptions import KombuError, SerializationError
 from redis.exceptions import RedisError
 
 import laneway
@@ -75,8 +75,8 @@ class Broker:
     def publish(self, run: TaskRun, *, delay: float = 0, durability: Durability = Durability.MEMORY) -> None:
         """Hand one task to its queue, to be delivered `delay` seconds from now.
 
-        Raises QueueFull, BrokerUnavailable, NotDurable (the message may be there all the same), Unsupported.
-        Without the engine there is no order by key and no limit, and a delay passes in a worker's memory.
+        Raises QueueFull, BrokerUnavailable, NotDurable (the message may be there all the same), Unsupported, and
+        Unsendable. Without the engine there is no order by key and no limit; a delay passes in a worker's memory.
         """
         if self.engine is None and unique_of(run):
             raise errors.Unsupported("uniqueness", self._app.conf.broker_url.partition(":")[0])
@@ -107,7 +107,7 @@ class Broker:
             refused = None
             try:
                 self.publish(run, delay=time_left(run))
-            except (errors.QueueFull, errors.HistoryBehind, errors.DuplicateTask) as error:
+            except (errors.QueueFull, errors.HistoryBehind, errors.DuplicateTask, errors.Unsendable) as error:
                 refused = error
             yield run, refused
 
@@ -115,15 +115,28 @@ class Broker:
         engine, queue = self.must_throttle(), runs[0].queue
         with self.asking(), self._app.producer_pool.acquire(block=True) as producer:
             self._bound(queue)
+            good, bad = list[TaskRun](), list[tuple[TaskRun, errors.Unsendable]]()
             with producer.channel.collecting() as collected:
                 for run in runs:
-                    self._send(run, time_left(run), Durability.MEMORY, producer=producer)
-            until = min((run.published_at.timestamp() for run in runs if run.published_at), default=None)
+                    try:
+                        self._send(run, time_left(run), Durability.MEMORY, producer=producer)
+                    except errors.Unsendable as error:
+                        bad.append((run, error))
+                    else:
+                        good.append(run)
+            until = min((run.published_at.timestamp() for run in good if run.published_at), default=None)
             outcomes = engine.put_many(queue, [one.message for one in collected],
                                        not_after=None if until is None else until + PUBLISH_WITHIN)  # fmt: skip
-        yield from ((run, _refusal(outcome)) for run, outcome in zip(runs, outcomes, strict=True))
+        yield from ((run, _refusal(outcome)) for run, outcome in zip(good, outcomes, strict=True))
+        yield from bad
 
     def _send(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
+        try:
+            self._send_task(run, delay, durability, **more)
+        except (AttributeError, LookupError, TypeError, ValueError, SerializationError) as error:
+            raise errors.Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+
+    def _send_task(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
         options = _retries(run) | (self._options(run, durability) if self.engine else {})
         self._app.send_task(
             run.name, kwargs=run.payload, task_id=run.id, queue=run.queue, countdown=delay if delay > 0 else None,

@@ -22,13 +22,16 @@ from sqlalchemy.orm import Session
 from app.core import clock
 from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsupported
+from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsendable, Unsupported
 from app.core.logging import logger
 from app.db.models import TaskRun
+from app.db.repositories import history as stories
 from app.db.repositories import outbox as repository
+from app.db.repositories import task_runs
 from app.db.session import Database
 from app.schemas.task import Payload, State, TaskHandle
 from app.services.broker import Broker, time_left
+from app.services.endings import follow
 from app.services.history import History
 from app.services.submission import Wish, accept_many, row_of, spec_of, validated
 from laneway import Durability
@@ -170,7 +173,22 @@ class Outbox:
             log.warning("accepted, and not sent yet", tasks=len(runs) - len(sent), error=str(why))
         if runs:
             self._note(list(sent.values()), [run for run in runs if run.id not in sent])
+        for run, refused in zip(runs, refusals, strict=True):
+            if isinstance(refused, Unsendable):
+                self.bury(run, refused)
         return {id: _state_of(run) for id, run in sent.items()}
+
+    def bury(self, run: TaskRun, why: Unsendable) -> None:
+        """Make a dead letter of a task that can never be sent: it must hold up no other."""
+        with self._database.transaction() as session:
+            if task_runs.end_waiting(session, run.id, state=State.DEAD_LETTER, now=clock.now()):
+                session.flush()
+                ended = task_runs.find(session, run.id)
+                assert ended is not None  # noqa: S101  it was ended just now, in this transaction
+                ended.error, ended.error_type = str(why), type(why).__name__
+                stories.add_event(session, run.id, "bury", at=clock.now(), state=ended.state, reason=why.reason)
+                follow(session, [ended], self._settings)
+        log.error("task cannot be sent", task_id=run.id, task=run.name, error=str(why))
 
     def _note(self, sent: Sequence[TaskRun], left: Sequence[TaskRun]) -> None:
         ids = [run.id for run in sent]

@@ -25,6 +25,7 @@ from app.core.errors import (
     QueueFull,
     TaskExpired,
     UnknownTask,
+    Unsendable,
     Unsupported,
     WrongState,
 )
@@ -149,13 +150,18 @@ class TaskManager:
             mine = task_runs.publish_again(session, run, now=now)
         if mine:
             run.published_at = now
-            self._broker.publish(run, delay=_time_left(run))
+            try:
+                self._broker.publish(run, delay=_time_left(run))
+            except Unsendable as error:
+                self.outbox.bury(run, error)
         return mine
 
     def send_or_later(self, run: TaskRun, *, delay: float = 0) -> None:
         """Hand a task to the broker; if that fails now, the steward does it."""
         try:
             self._broker.publish(run, delay=delay)
+        except Unsendable as error:
+            self.outbox.bury(run, error)
         except (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask) as error:
             log.warning("not sent now, the steward will", task_id=run.id, error=str(error))
 
@@ -266,7 +272,7 @@ class TaskManager:
                     raise
             else:
                 return self._park(run)
-        except (QueueFull, HistoryBehind, DuplicateTask, Unsupported) as error:
+        except (QueueFull, HistoryBehind, DuplicateTask, Unsendable, Unsupported) as error:
             if self._withdraw(run):
                 if isinstance(error, Unsupported):  # found out when the message was there already
                     self._broker.cancel(run.queue, run.id)
