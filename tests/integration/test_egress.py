@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ import pytest
 from app.core.errors import UpstreamError
 from app.services import egress
 from app.services.egress import MAX_ANSWER, ForbiddenAddress
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.http_peer import HttpPeer, Says
 
 
@@ -211,18 +209,7 @@ def test_hanging_up_is_a_failure_that_may_pass(http_peer: HttpPeer) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    folder: Path = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=hooks.example", "-addext", "subjectAltName=DNS:hooks.example", "-keyout", str(key),
-         "-out", str(chain)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return str(chain), str(key)
+    return self_signed(tmp_path_factory.mktemp("tls"), name="hooks.example", alternative="DNS:hooks.example")
 
 
 @pytest.fixture

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from app.core.config import MailSettings
 from app.core.errors import NotConfigured, UpstreamError
 from app.services.mail import Letter, Mail, MailRefused, RecipientsRefused
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.mail_server import PASSWORD, USER, MailServer
 from tests.fixtures.platform import Environment
 from tests.fixtures.valkey import free_port
@@ -141,18 +139,7 @@ def test_without_a_server_it_is_said_which_setting_is_missing() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    folder: Path = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=mail.example", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key),
-         "-out", str(chain)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return str(chain), str(key)
+    return self_signed(tmp_path_factory.mktemp("tls"), name="mail.example", alternative="IP:127.0.0.1")
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # of STARTTLS; it has TLS

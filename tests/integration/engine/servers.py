@@ -84,17 +84,8 @@ def watched_pair(folder: Path) -> Generator[WatchedPair]:
         yield WatchedPair(ports, replica, master_alone.close)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, signed by itself, and its key."""
-    made, key = folder / "server.pem", folder / "server.key"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
-    return made, key
-
-
 @contextmanager
-def tls_front(port: int, cert: Path, key: Path) -> Generator[int]:
+def tls_front(port: int, cert: str, key: str) -> Generator[int]:
     """TLS in front of a server that has none: a port on which connections are decrypted and passed on."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

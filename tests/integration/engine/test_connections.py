@@ -15,8 +15,9 @@ import redis
 from kombu.connection import Connection
 
 from laneway import BadAddress, Engine, Message, ServerLost
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
-from tests.integration.engine.servers import WatchedPair, certificate, redis_binary, server, tls_front, watched_pair
+from tests.integration.engine.servers import WatchedPair, redis_binary, server, tls_front, watched_pair
 from tests.integration.engine.workers import Start, app, broker, start, wait_for
 
 __all__ = ["app", "broker", "start"]
@@ -32,7 +33,7 @@ def redis_urls(request: pytest.FixtureRequest, valkey: RunningValkey, tmp_path: 
     valkey.flush(0, 1)
     way, port = getattr(request, "param", "plain"), valkey.port
     if way == "tls":
-        cert, key = certificate(tmp_path)
+        cert, key = self_signed(tmp_path, name="127.0.0.1", alternative="IP:127.0.0.1")
         with tls_front(port, cert, key) as secure:
             query = f"?ssl_cert_reqs=required&ssl_ca_certs={cert}"
             yield RedisUrls(f"rediss://127.0.0.1:{secure}/0{query}", f"rediss://127.0.0.1:{secure}/1{query}", valkey)
@@ -87,13 +88,13 @@ def test_workers_and_clients_reach_the_server(app: Any, start: Start, tmp_path: 
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(valkey: RunningValkey, tmp_path: Path) -> None:
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path, name="127.0.0.1", alternative="IP:127.0.0.1")
     with tls_front(valkey.port, cert, key) as secure, pytest.raises(ServerLost, match="certificate"):
         Engine.from_url(f"rediss://127.0.0.1:{secure}/0").check()
 
 
 def test_tls_settings_of_celery_turn_tls_on(valkey: RunningValkey, tmp_path: Path) -> None:
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path, name="127.0.0.1", alternative="IP:127.0.0.1")
     with tls_front(valkey.port, cert, key) as secure:
         ssl: Any = {"ssl_ca_certs": str(cert), "ssl_cert_reqs": "required"}
         with Connection(f"redis://127.0.0.1:{secure}/0", transport="laneway:Transport", ssl=ssl) as connection:
