@@ -41,14 +41,21 @@ class Wire:
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
-        """Connect; raises ServerLost when that fails."""
+        """Connect; raises ServerLost when that fails.
+
+        The time for connecting is also that for the first words: a frozen server still takes connections.
+        """
         settings: dict[str, Any] = {**pool.connection_kwargs, "protocol": 2, "decode_responses": False}
+        patience: float | None = settings.get("socket_timeout")
+        settings["socket_timeout"] = settings.get("socket_connect_timeout") or patience
         self._connection = cast("AbstractConnection", pool.connection_class(**settings))
         try:
             self._connection.connect()
         except (RedisError, OSError) as error:
             raise ServerLost(str(error)) from error
+        self._connection.socket_timeout = patience
         self._socket = cast("socket.socket", self._connection._sock)
+        self._socket.settimeout(patience)
         # kombu drops the connection it lost without closing it
         weakref.finalize(self, self._socket.close).atexit = False
         self._reader = hiredis.Reader(replyError=ResponseError)

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from laneway import Engine
 from laneway.errors import ServerLost
 from laneway.wire import Wire
+from tests.fixtures.valkey import RunningValkey
 
 
 @pytest.fixture
@@ -45,3 +46,16 @@ def test_a_wire_that_broke_behind_a_posted_command_says_so(wire: Wire, engine: E
         for _ in range(10):
             wire.call("PING")
     assert wire.closed
+
+
+def test_a_frozen_server_keeps_nobody_longer_than_it_may_take_to_connect(
+    valkey: RunningValkey, engine_url: str
+) -> None:
+    engine = Engine.from_url(engine_url, socket_connect_timeout=0.3, socket_timeout=60)
+    with valkey.frozen(), pytest.raises(ServerLost):
+        Wire(engine.runner.pool)
+    wire = Wire(engine.runner.pool)
+    assert wire.call("PING") == b"PONG"
+    assert wire._socket.gettimeout() == 60  # pyright: ignore[reportPrivateUsage]
+    wire.close()
+    engine.close()
