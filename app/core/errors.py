@@ -175,19 +175,6 @@ class DuplicateTask(PlatformError):
         return f"The same work is already queued or running as task {self.existing!r}."
 
 
-class Unsendable(PermanentError):
-    """No message can be made of a task's row, as of one that another version wrote."""
-
-    status, title = 422, "Unsendable"
-
-    def __init__(self, task_id: str, reason: str) -> None:
-        super().__init__(task_id, reason)
-        self.task_id, self.reason = task_id, reason
-
-    def __str__(self) -> str:
-        return f"No message can be made of task {self.task_id!r}: {self.reason}"
-
-
 class QueueFull(RetryableError):
     """The queue holds as many waiting tasks as it may."""
 

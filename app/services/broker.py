@@ -47,6 +47,19 @@ CONFIRM_SECONDS = 5
 Throttles = Callable[[], Mapping[str, Throttle]]
 
 
+class Unsendable(errors.PermanentError):
+    """No message can be made of a task's row, as of one that another version wrote."""
+
+    status, title = 422, "Unsendable"
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(task_id, reason)
+        self.task_id, self.reason = task_id, reason
+
+    def __str__(self) -> str:
+        return f"No message can be made of task {self.task_id!r}: {self.reason}"
+
+
 class Broker:
     """Sends tasks, and looks into queues."""
 
@@ -107,7 +120,7 @@ class Broker:
             refused = None
             try:
                 self.publish(run, delay=time_left(run))
-            except (errors.QueueFull, errors.HistoryBehind, errors.DuplicateTask, errors.Unsendable) as error:
+            except (errors.QueueFull, errors.HistoryBehind, errors.DuplicateTask, Unsendable) as error:
                 refused = error
             yield run, refused
 
@@ -115,12 +128,12 @@ class Broker:
         engine, queue = self.must_throttle(), runs[0].queue
         with self.asking(), self._app.producer_pool.acquire(block=True) as producer:
             self._bound(queue)
-            good, bad = list[TaskRun](), list[tuple[TaskRun, errors.Unsendable]]()
+            good, bad = list[TaskRun](), list[tuple[TaskRun, Unsendable]]()
             with producer.channel.collecting() as collected:
                 for run in runs:
                     try:
                         self._send(run, time_left(run), Durability.MEMORY, producer=producer)
-                    except errors.Unsendable as error:
+                    except Unsendable as error:
                         bad.append((run, error))
                     else:
                         good.append(run)
@@ -134,7 +147,7 @@ class Broker:
         try:
             self._send_task(run, delay, durability, **more)
         except (AttributeError, LookupError, TypeError, ValueError, SerializationError) as error:
-            raise errors.Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+            raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
 
     def _send_task(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
         options = _retries(run) | (self._options(run, durability) if self.engine else {})

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from app.core import clock
 from app.core.catalog import TaskSpec
 from app.core.config import TaskSettings
-from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsendable, Unsupported
+from app.core.errors import BrokerUnavailable, HistoryBehind, PlatformError, QueueFull, Unsupported
 from app.core.logging import logger
 from app.db.models import TaskRun
 from app.db.repositories import history as stories
@@ -30,7 +30,7 @@ from app.db.repositories import outbox as repository
 from app.db.repositories import task_runs
 from app.db.session import Database
 from app.schemas.task import Payload, State, TaskHandle
-from app.services.broker import Broker, time_left
+from app.services.broker import Broker, Unsendable, time_left
 from app.services.endings import follow
 from app.services.history import History
 from app.services.submission import Wish, accept_many, row_of, spec_of, validated

@@ -25,7 +25,6 @@ from app.core.errors import (
     QueueFull,
     TaskExpired,
     UnknownTask,
-    Unsendable,
     Unsupported,
     WrongState,
 )
@@ -37,7 +36,7 @@ from app.db.repositories import search, task_runs, workers
 from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
-from app.services.broker import Broker
+from app.services.broker import Broker, Unsendable
 from app.services.describing import describe, figures, reason, shown, waiting_for
 from app.services.endings import follow
 from app.services.history import History
