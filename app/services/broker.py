@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import KombuError, SerializationError
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 import laneway
@@ -91,6 +91,7 @@ class Broker:
         Raises QueueFull, BrokerUnavailable, NotDurable (the message may be there all the same), Unsupported, and
         Unsendable. Without the engine there is no order by key and no limit; a delay passes in a worker's memory.
         """
+        _check(run)
         if self.engine is None and unique_of(run):
             raise errors.Unsupported("uniqueness", self._app.conf.broker_url.partition(":")[0])
         if durability is not Durability.MEMORY and self.engine is None:
@@ -132,6 +133,7 @@ class Broker:
             with producer.channel.collecting() as collected:
                 for run in runs:
                     try:
+                        _check(run)
                         self._send(run, time_left(run), Durability.MEMORY, producer=producer)
                     except Unsendable as error:
                         bad.append((run, error))
@@ -144,12 +146,6 @@ class Broker:
         yield from bad
 
     def _send(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
-        try:
-            self._send_task(run, delay, durability, **more)
-        except (AttributeError, LookupError, TypeError, ValueError, SerializationError) as error:
-            raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
-
-    def _send_task(self, run: TaskRun, delay: float, durability: Durability, **more: Any) -> None:
         options = _retries(run) | (self._options(run, durability) if self.engine else {})
         self._app.send_task(
             run.name, kwargs=run.payload, task_id=run.id, queue=run.queue, countdown=delay if delay > 0 else None,
@@ -273,6 +269,21 @@ class Broker:
     def _priority(self, priority: int) -> int:
         """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, elsewhere 9."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
+
+
+def _check(run: TaskRun) -> None:
+    """Raise Unsendable for a row of another shape. What goes wrong at the sending is never the row's fault."""
+    payload: Any = run.payload
+    try:
+        unique: Any = unique_of(run)
+        _retries(run)
+        _limits(run)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+    if not isinstance(payload, dict):
+        raise Unsendable(run.id, "its payload is no object")
+    if unique and not (isinstance(unique.key, str) and isinstance(unique.ttl_ms, int)):
+        raise Unsendable(run.id, "its uniqueness is none")
 
 
 def _retries(run: TaskRun) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
+from celery import Celery
 from sqlalchemy import update
 
 from app.core import catalog
@@ -18,6 +21,8 @@ from tests.fixtures.platform import Platform
 ODD: dict[str, dict[str, Any]] = {
     "a payload that is a list": {"payload": [1, 2]},
     "a uniqueness of another kind": {"options": {"unique": ["k", "for a while", 1]}},
+    "a uniqueness for no time": {"options": {"unique": ["k", 1, "long"]}},
+    "a time limit in words": {"options": {"time_limit": "soon"}},
     "options that are a list": {"options": [1]},
 }
 
@@ -74,3 +79,21 @@ def test_a_waiting_one_whose_message_was_lost_is_a_dead_letter_when_it_is_to_be_
     assert platform.tasks.send(platform.row("odd"))
 
     assert platform.row("odd").state == State.DEAD_LETTER
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("'NoneType' object has no attribute 'send'"), SSLCertVerificationError("no")]
+)
+def test_what_goes_wrong_at_the_sending_buries_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    accepted(platform, monkeypatch, "first", "last")
+    with monkeypatch.context() as broken:
+        broken.setattr(Celery, "send_task", fail)
+        with suppress(type(error), BrokerUnavailable):
+            platform.tasks.outbox.relay()
+
+    assert {platform.row(id).state for id in ("first", "last")} == {State.ACCEPTED}
