@@ -177,14 +177,14 @@ class Killer:
             site.until_reported(worker)
 
     def run(self, seconds: float) -> None:
-        """Kill something about every second."""
+        """Kill something about every second, and each kind of thing at least once."""
         until = time.monotonic() + seconds
         for act in (self._child, self._prefork, self._broker, self._child, self._threads, self._child, self._broker):
             act()
-            if time.monotonic() > until:
+            if time.monotonic() > until and self.done["broker"]:
                 break
             wait_until(self._progress(), seconds=30)
-        wait_until(lambda: time.monotonic() > until, seconds=seconds + 1)
+        wait_until(lambda: time.monotonic() > until and (self.done["children"] or self._child()), seconds=seconds + 60)
 
     def _begin(self, pool: str) -> Node:
         queues = CELERY_QUEUES if pool == "prefork" else "conversations,analytics"
@@ -196,17 +196,18 @@ class Killer:
         before = len(self._site.events())
         return lambda: len(self._site.events()) > before + 15
 
-    def _child(self) -> None:
-        """A process that is at work just now, if there is one."""
+    def _child(self) -> bool:
+        """A process that is at work just now; False when none is."""
         children = {child.pid: child for child in self.workers["prefork"].children()}
         busy = [pid for *_, pid in self._site.events()[-20:] if pid in children]
         if not busy:
-            return
+            return False
         try:
             children[self._draw.choice(busy)].kill()
         except psutil.NoSuchProcess:
-            return
+            return False
         self.done["children"] += 1
+        return True
 
     def _prefork(self) -> None:
         self._worker("prefork")

@@ -12,7 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, defer
 
 from app.db.models import TaskEvent, TaskRun, WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
-from app.schemas.workflow_run import RunState, StepState
+from app.schemas.task import FINISHED
+from app.schemas.workflow_run import RUN_OVER, RunState, StepState
 
 BY_HAND = ("retried by hand", "requeue")
 """The events with which a finished task is sent again."""
@@ -39,6 +40,16 @@ def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None
         return None  # PostgreSQL refuses even to compare it
     statement = select(WorkflowRun).where(WorkflowRun.id == id)
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+
+
+def settled(session: Session, id: str) -> bool:
+    """Whether nothing can happen in a run any more: it is over, and so is each of its tasks."""
+    run = find(session, id)
+    if run is None or run.state not in RUN_OVER:
+        return run is None
+    steps = select(WorkflowStepRun.task_id).where(WorkflowStepRun.run_id == id, WorkflowStepRun.task_id.is_not(None))
+    unfinished = select(TaskRun.id).where(TaskRun.id.in_(steps), TaskRun.state.not_in(FINISHED)).limit(1)
+    return session.scalars(unfinished).first() is None
 
 
 def page(session: Session, which: RunFilter, *, before: int | None, limit: int) -> Sequence[WorkflowRun]:

@@ -16,7 +16,6 @@ from app.schemas.savings import Savings
 from app.schemas.task import FINISHED, WAITING
 from app.schemas.workflow import StepKind
 from app.schemas.workflow_run import (
-    RUN_OVER,
     DefinitionView,
     RunState,
     StepState,
@@ -44,8 +43,8 @@ class WorkflowViews:
     def view(self, id: str) -> WorkflowView:
         """Everything about a run, as of now. Raises NotFound."""
         with self._database.reading() as session:
-            known = repository.find(session, id)
-        if known is not None and known.state not in RUN_OVER:
+            settled = repository.settled(session, id)
+        if not settled:
             self._tasks.runs([])  # brings the history up to date, before anything is read: a step ends before its task
         with self._database.reading() as session:
             run = repository.find(session, id)

@@ -49,6 +49,18 @@ def test_branches_that_end_at_the_same_moment_start_the_join_once(desk: Desk, br
     assert desk.view().state is RunState.COMPLETED
 
 
+def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_that_task(desk: Desk) -> None:
+    desk.start({"name": "a"})
+    attempt = desk.begin()
+    assert attempt is not None
+
+    desk.run(attempt)
+
+    run = desk.view()
+    assert (run.state, run.steps[0].attempts, run.steps[0].state) == (RunState.COMPLETED, 1, "ok")
+    assert run.steps[0].started_at is not None
+
+
 @pytest.mark.parametrize("said", [{"fine": True}, failed("no")], ids=["ok", "failed by value"])
 def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothing(desk: Desk, said: Any) -> None:
     desk.scripts["a"] = [said]
