@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from celery import Celery
@@ -30,6 +30,7 @@ from app.services.silence import Silence
 from app.services.submission import unique_of
 from app.services.throttles import Throttle
 from laneway import Durability, Engine, Found, Put, PutCode, QueueStats, message_options
+from laneway.engine import CHUNK
 
 REQUEST_HEADER = "laneway-request"
 """The id of the request that a task came from, for its log lines."""
@@ -103,15 +104,19 @@ class Broker:
     def publish_many(self, runs: Sequence[TaskRun]) -> list[errors.PlatformError | None]:
         """Hand over many tasks, each in its time and in this order; for each what refused it, or None.
 
-        On the engine those of a queue go together, in one round trip for some hundreds.
+        Of an ordering key nothing is sent behind one that was refused. On the engine those of a queue go together, in
+        one round trip for some hundreds.
         """
         refused: dict[str, errors.PlatformError | None] = {}
-        for _, group in groupby(runs, key=lambda run: run.queue):
-            some = list(group)
+        held: dict[str | None, errors.PlatformError] = {}
+        for group in _groups(runs, most=CHUNK if self.engine else 1):
+            some = [run for run in group if run.key not in held]
+            refused |= {run.id: held[run.key] for run in group if run.key in held}
             try:
-                together = self.engine is not None and len(some) > 1
-                for run, outcome in self._publish_group(some) if together else self._publish_each(some):
+                for run, outcome in self._publish_group(some) if len(some) > 1 else self._publish_each(some):
                     refused[run.id] = outcome
+                    if run.key is not None and outcome is not None and not isinstance(outcome, Unsendable):
+                        held.setdefault(run.key, outcome)
             except errors.BrokerUnavailable as error:  # the others would wait for it as long, and in vain
                 return [refused.get(run.id, error) for run in runs]
         return [refused[run.id] for run in runs]
@@ -269,6 +274,14 @@ class Broker:
     def _priority(self, priority: int) -> int:
         """Ours (3 goes first) in the transport's scale: in kombu's Redis transport 0 goes first, elsewhere 9."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
+
+
+def _groups(runs: Sequence[TaskRun], *, most: int) -> Iterator[list[TaskRun]]:
+    """Those of one queue that follow each other, not more than so many: in one call of the engine they are refused
+    from one on, or not at all."""
+    for _, group in groupby(runs, key=lambda run: run.queue):
+        while some := list(islice(group, most)):
+            yield some
 
 
 def _check(run: TaskRun) -> None:

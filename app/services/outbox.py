@@ -4,7 +4,7 @@ The rows of tasks in the state `accepted` are the outbox: a submission that belo
 transaction with it, and what a broker that is away did not take stays there. Whoever sends a row claims it first
 (`published_at`); a claim ends after `CLAIM`, and before that the engine takes no message of it any more (`not_after`),
 so of two senders one sends. What was sent by somebody who died before noting it is known from the queue's journal,
-which is read before anything is sent again. Of tasks with one ordering key only the oldest is sent at a time.
+which is read before anything is sent again. Tasks of one ordering key are sent by one sender at a time, in order.
 """
 
 from __future__ import annotations

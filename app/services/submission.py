@@ -129,14 +129,12 @@ def accept_many(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRu
 
 
 def _put_behind(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Those whose key has an earlier task that is not yet with the broker are sent after it."""
+    """Those whose key has an earlier task that is not yet with the broker are sent after it, by the relay."""
     keys = {row["key"] for row in rows if row["key"] is not None}
     waiting = outbox.keys_waiting(session, keys) if keys else set[str]()
     for row in rows:
         if row["key"] in waiting:
             row.update(state=State.ACCEPTED, published_at=None)
-        elif row["key"] is not None and row["state"] == State.ACCEPTED:
-            waiting.add(row["key"])
 
 
 def _known(session: Session, row: dict[str, Any]) -> TaskHandle:

@@ -59,30 +59,48 @@ def release(session: Session, runs: Sequence[TaskRun]) -> None:
 def claim(
     session: Session, *, now: datetime, abandoned_before: datetime, limit: int, but: Collection[str]
 ) -> Sequence[TaskRun]:
-    """Take the oldest of each key, in the order of submission, to be sent; nobody else gets them meanwhile.
+    """Take the oldest, in the order of submission, to be sent; nobody else gets them meanwhile.
 
+    Of an ordering key only those before which nothing is that somebody else sends, or that cannot be sent now.
     `but`: queues that take no more now.
     """
     earlier = aliased(TaskRun)
-    is_head = or_(
-        TaskRun.key.is_(None),
-        ~exists().where(earlier.key == TaskRun.key, earlier.state == State.ACCEPTED, earlier.seq < TaskRun.seq),
-    )
+    held_up = exists().where(
+        earlier.key == TaskRun.key, earlier.seq < TaskRun.seq, earlier.state == State.ACCEPTED,
+        ~and_(*_free(earlier, abandoned_before, but)),
+    )  # fmt: skip
     statement = (
         select(TaskRun)
-        .where(*_free(abandoned_before, but), is_head)
+        .where(*_free(TaskRun, abandoned_before, but), or_(TaskRun.key.is_(None), ~held_up))
         .order_by(TaskRun.seq).limit(limit).with_for_update(skip_locked=True)
     )  # fmt: skip
-    runs = session.scalars(statement).all()
+    runs = _in_order(session, session.scalars(statement).all())
     for run in runs:
         run.published_at = now
     session.flush()
     return runs
 
 
+def _in_order(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:
+    """The same without those of a key behind one that is missing here: another transaction has it under its lock."""
+    keys = {run.key for run in runs if run.key is not None}
+    if not keys:
+        return list(runs)
+    accepted = select(TaskRun.id, TaskRun.key).where(
+        TaskRun.key.in_(keys), TaskRun.state == State.ACCEPTED, TaskRun.seq <= runs[-1].seq
+    )
+    mine, held = {run.id for run in runs}, set[str | None]()
+    for id, key in session.execute(accepted.order_by(TaskRun.seq)):
+        if id not in mine:
+            held.add(key)
+        if key in held:
+            mine.discard(id)
+    return [run for run in runs if run.id in mine]
+
+
 def is_waiting(session: Session, *, abandoned_before: datetime, but: Collection[str]) -> bool:
     """Whether anything is there to be claimed."""
-    found = exists().where(*_free(abandoned_before, but))
+    found = exists().where(*_free(TaskRun, abandoned_before, but))
     return bool(session.scalar(select(found)))
 
 
@@ -109,6 +127,6 @@ def count(session: Session, queue: str) -> int:
     return session.scalar(statement.where(TaskRun.queue == queue, TaskRun.state == State.ACCEPTED)) or 0
 
 
-def _free(abandoned_before: datetime, but: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    nobody = or_(TaskRun.published_at.is_(None), TaskRun.published_at < abandoned_before)
-    return TaskRun.state == State.ACCEPTED, nobody, TaskRun.queue.not_in(but)
+def _free(task: type[TaskRun], abandoned_before: datetime, but: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    nobody = or_(task.published_at.is_(None), task.published_at < abandoned_before)
+    return task.state == State.ACCEPTED, nobody, task.queue.not_in(but)

@@ -1,0 +1,137 @@
+"""Tasks of one ordering key: one sender at a time, hundreds at once, and never one behind an earlier that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.core import catalog, clock
+from app.core.errors import BrokerUnavailable, PlatformError
+from app.db.models import TaskRun
+from app.db.repositories import outbox as repository
+from app.schemas.task import State
+from app.services import broker as broker_module
+from app.services import outbox as outbox_module
+from app.services.broker import Broker
+from app.services.outbox import Submission, Unit
+from app.services.submission import Wish
+from laneway import Engine, Put
+from tests.fixtures.platform import Platform
+
+Refusals = list[PlatformError | None]
+
+
+def submit(unit: Unit, *ids: str, conversation: str = "c-1") -> None:
+    """Submit messages of one conversation: it is their key."""
+    payload = {"conversation_id": conversation, "text": "Hello"}
+    unit.submit_many([Submission(catalog.PROCESS_MESSAGE, payload, Wish(id=id)) for id in ids])
+
+
+def kept(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str, conversation: str = "c-1") -> None:
+    """Messages that are in the outbox and nobody's: the broker was away."""
+    with monkeypatch.context() as away:
+        away.setattr(Broker, "publish_many", lambda _, runs: [BrokerUnavailable("as asked") for _ in runs])
+        with platform.tasks.transaction() as unit:
+            submit(unit, *ids, conversation=conversation)
+    assert {handle.state for handle in unit.handles} == {State.ACCEPTED}
+
+
+def test_a_long_queue_of_one_key_is_sent_by_the_hundred(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"m-{number:03}" for number in range(450)]
+    kept(platform, monkeypatch, *ids)
+    sizes = _counted(monkeypatch)
+
+    assert platform.tasks.outbox.relay() == 450
+    assert platform.sent() == ids[:1], "the others wait for their turn"
+    assert [platform.work() for _ in ids] == ids
+    assert sizes == [200, 200, 50]
+
+
+def test_a_full_queue_takes_the_first_of_a_key_and_the_others_follow_in_order(platform: Platform) -> None:
+    platform.broker.prepare()
+    platform.engine.bound("conversations", 3)
+    ids = [f"m-{number}" for number in range(7)]
+    with platform.tasks.transaction() as unit:
+        submit(unit, *ids)
+    assert [handle.state for handle in unit.handles] == [State.PENDING] * 3 + [State.ACCEPTED] * 4
+
+    worked: list[str | None] = []
+    for _ in ids:
+        worked.append(platform.work())
+        platform.tasks.outbox.relay()
+    assert worked == ids
+
+
+def test_room_that_comes_between_two_calls_lets_no_task_overtake(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_many = Engine.put_many
+    platform.broker.prepare()
+    platform.engine.bound("conversations", 2)
+
+    def and_then_one_ends(engine: Engine, *args: Any, **more: Any) -> list[Put]:
+        outcomes = put_many(engine, *args, **more)
+        worked.append(platform.work())
+        return outcomes
+
+    worked: list[str | None] = []
+    monkeypatch.setattr(broker_module, "CHUNK", 3)
+    monkeypatch.setattr(Engine, "put_many", and_then_one_ends)
+    with platform.tasks.transaction() as unit:
+        submit(unit, "m-1", "m-2", "m-3", "m-4", "m-5", "m-6")
+        submit(unit, "other-1", "other-2", conversation="c-2")
+
+    assert [handle.state for handle in unit.handles[:6]] == [State.PENDING] * 2 + [State.ACCEPTED] * 4
+    assert unit.handles[6].state == State.PENDING, "another key goes on"
+    monkeypatch.setattr(Engine, "put_many", put_many)
+    for _ in range(8):
+        platform.tasks.outbox.relay()
+        worked.append(platform.work())
+    assert [id for id in worked if id and id.startswith("m")] == ["m-1", "m-2", "m-3", "m-4", "m-5", "m-6"]
+
+
+def test_nothing_is_claimed_behind_a_task_that_somebody_else_is_sending(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(platform, monkeypatch, "m-1", "m-2", "m-3")
+    now = clock.now()
+    with platform.database.transaction() as session:
+        session.scalars(select(TaskRun).where(TaskRun.id == "m-2")).one().published_at = now
+
+    assert platform.tasks.outbox.relay() == 1
+    assert platform.row("m-1").state == State.PENDING
+    assert {platform.row(id).state for id in ("m-2", "m-3")} == {State.ACCEPTED}
+
+
+def test_nothing_is_claimed_behind_a_task_that_another_transaction_has_locked(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if platform.database.url.get_backend_name() == "sqlite":
+        pytest.skip("one writer at a time: no row is locked by itself")
+    kept(platform, monkeypatch, "m-1", "m-2", "m-3")
+    kept(platform, monkeypatch, "other", conversation="c-2")
+
+    with platform.database.transaction() as other:
+        other.scalars(select(TaskRun).where(TaskRun.id == "m-2").with_for_update()).one()
+        with platform.database.transaction() as session:
+            now = clock.now()
+            claimed = repository.claim(
+                session, now=now, abandoned_before=now - outbox_module.CLAIM, limit=10, but=set()
+            )  # fmt: skip
+            assert [run.id for run in claimed] == ["m-1", "other"]
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks were handed to the broker, call by call."""
+    publish_many, sizes = Broker.publish_many, list[int]()
+
+    def counted(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+        if runs:
+            sizes.append(len(runs))
+        return publish_many(broker, runs)
+
+    monkeypatch.setattr(Broker, "publish_many", counted)
+    return sizes
