@@ -1,4 +1,4 @@
-"""Tasks of one ordering key: one sender at a time, hundreds at once, and never one behind an earlier that is missing."""
+"""Tasks of one ordering key: one sender at a time, hundreds at once, never one behind an earlier that is missing."""
 
 from __future__ import annotations
 
