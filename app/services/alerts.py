@@ -71,13 +71,13 @@ class Alerts:
                 yield (
                     "backlog",
                     name,
-                    f"{waiting} tasks wait in the queue {name!r} (ALERT_BACKLOG is {self._settings.alert_backlog})",
+                    f"{_waiting(waiting)} in the queue {name!r} (ALERT_BACKLOG is {self._settings.alert_backlog})",
                 )
             if queue.pending and not queue.workers:
                 yield (
                     "no_worker",
                     name,
-                    f"{queue.pending} tasks wait in the queue {name!r}, which no live worker serves",
+                    f"{_waiting(queue.pending)} in the queue {name!r}, which no live worker serves",
                 )
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - timedelta(hours=1))
@@ -87,6 +87,10 @@ class Alerts:
                 yield "failures", task, f"{task} failed for good {count} times within an hour"
         for endpoint in disabled:
             yield ENDPOINT_DISABLED, endpoint.id, complaint(endpoint)
+
+
+def _waiting(number: int) -> str:
+    return "1 task waits" if number == 1 else f"{number} tasks wait"
 
 
 def _tell(unit: Unit, *, now: datetime) -> None:

@@ -38,7 +38,7 @@ def test_a_quiet_platform_has_no_alerts(alerts: Alerts) -> None:
 def test_a_queue_that_nobody_serves_is_an_alert_until_somebody_does(platform: Platform, alerts: Alerts) -> None:
     platform.chore()
 
-    assert alerts.sweep()["opened"] == ["1 tasks wait in the queue 'maintenance', which no live worker serves"]
+    assert alerts.sweep()["opened"] == ["1 task waits in the queue 'maintenance', which no live worker serves"]
     assert found(alerts) == [("no_worker", "maintenance")]
     serve(platform, "maintenance")
     assert alerts.sweep()["closed"] == ["no_worker maintenance"]
@@ -211,7 +211,7 @@ def test_every_recipient_gets_one_letter_about_the_alerts(platform: Platform, lo
 
     assert [arrived.to for arrived in server.arrived] == [("two@example.com",), ("one@example.com",)]
     message = server.arrived[0].message
-    assert message["Subject"].strip() == "Alert: 1 tasks wait in the queue 'maintenance', which no live worker serves"
+    assert message["Subject"].strip() == "Alert: 1 task waits in the queue 'maintenance', which no live worker serves"
     assert "which no live worker serves" in server.arrived[0].text
 
 

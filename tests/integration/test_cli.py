@@ -24,7 +24,7 @@ def test_the_help_names_every_command(laneway: Shell) -> None:
 def test_figures_are_shown_to_people_and_to_scripts(laneway: Shell) -> None:
     laneway.site.message("c-1")
     laneway.end(State.DEAD_LETTER)
-    nobody = "1 tasks wait in the queue 'conversations', which no live worker serves"
+    nobody = "1 task waits in the queue 'conversations', which no live worker serves"
     shown, told = laneway("stats"), laneway("stats", "--json")
 
     assert (shown.code, told.code) == (0, 0)
