@@ -265,11 +265,12 @@ class TaskManager:
             return State.ACCEPTED
         try:
             self._broker.publish(run, delay=wish.delay, durability=wish.durability)
-        except BrokerUnavailable:
+        except BrokerUnavailable as error:
             if _only_the_broker_can(wish):
                 if self._withdraw(run):
                     raise
             else:
+                log.warning("accepted, and not sent yet", task_id=run.id, error=str(error))
                 return self._park(run)
         except (QueueFull, HistoryBehind, DuplicateTask, Unsendable, Unsupported) as error:
             if self._withdraw(run):
