@@ -20,7 +20,7 @@ from app.core.errors import DatabaseUnavailable
 from app.db.models import Worker
 from app.db.session import Database
 from app.dev.checks import reachable
-from app.dev.valkey import answers, embedded_host
+from app.dev.valkey import embedded_host, server_at
 
 Probe = Callable[[datetime], Awaitable[bool]]
 """Asked with the time at which the part was started; answers whether it is ready, and never raises."""
@@ -36,7 +36,7 @@ def broker_answers(settings: Settings) -> Probe:
     """The embedded Valkey answers PING, so its data is loaded."""
 
     async def probe(_since: datetime) -> bool:
-        return await asyncio.to_thread(answers, embedded_host(settings), settings.redis.port)
+        return await asyncio.to_thread(server_at, embedded_host(settings), settings.redis.port) is not None
 
     return probe
 

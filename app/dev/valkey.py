@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import redis
 from redis.backoff import NoBackoff
@@ -83,13 +83,15 @@ def exec_broker(settings: Settings) -> NoReturn:
     os.execv(argv[0], argv)  # noqa: S606 - becoming the server is the point
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether a server there has loaded its data and answers PING."""
+def server_at(host: str, port: int) -> int | None:
+    """The process id of the server there that has loaded its data and answers; None while there is none."""
     client = redis.Redis(host=host, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
-        return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
+        client.ping()  # pyright: ignore[reportUnknownMemberType]  an error while it loads
+        about: Any = client.info("server")  # pyright: ignore[reportUnknownMemberType]
+        return int(about["process_id"])
     except RedisError:
-        return False
+        return None
     finally:
         client.close()
 
@@ -112,7 +114,7 @@ class EmbeddedValkey:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
         deadline = time.monotonic() + wait_seconds
-        while not answers(self.host, self.port):
+        while server_at(self.host, self.port) != self._process.pid:  # another's may be quicker to take the port
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 lines = self._log.read_text("utf-8", "replace").splitlines()[-5:]

@@ -73,6 +73,13 @@ def test_a_server_that_cannot_listen_says_why(tmp_path: Path) -> None:
     assert not server.running
 
 
+def test_another_server_that_answers_on_its_port_is_not_taken_for_it(tmp_path: Path, valkey: RunningValkey) -> None:
+    server = embedded.EmbeddedValkey(tmp_path, port=valkey.port)
+
+    with pytest.raises(NeverReady, match="Address already in use"):
+        server.start()
+
+
 def test_without_the_package_a_server_on_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "_shipped_binary", lambda: None)
     for name in ("redis-server", "valkey-server"):
