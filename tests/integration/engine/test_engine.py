@@ -110,12 +110,8 @@ def test_every_error_survives_pickling() -> None:
 
 
 def test_disk_durability_is_confirmed_by_a_server_that_syncs(engine: Engine) -> None:
-    engine.runner.on_wire(lambda wire, _: wire.call("CONFIG", "SET", "appendonly", "yes"))
-    try:
-        id = engine.put(QUEUE, work("a", id="m-1"), durability=Durability.DISK, timeout=10)
-        assert engine.put(QUEUE, work("a", id="m-1"), durability=Durability.DISK, timeout=10) == id
-    finally:
-        engine.runner.on_wire(lambda wire, _: wire.call("CONFIG", "SET", "appendonly", "no"))
+    id = engine.put(QUEUE, work("a", id="m-1"), durability=Durability.DISK, timeout=10)
+    assert engine.put(QUEUE, work("a", id="m-1"), durability=Durability.DISK, timeout=10) == id
     assert engine.stats([QUEUE])[0].ready == 1
 
 
