@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import cast
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, case, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.db.models import TaskRun
 from app.db.repositories.task_runs import COUNTED_ON
@@ -64,15 +64,15 @@ def claim(
     Of an ordering key only those before which nothing is that somebody else sends, or that cannot be sent now.
     `but`: queues that take no more now.
     """
-    earlier = aliased(TaskRun)
-    held_up = exists().where(
-        earlier.key == TaskRun.key, earlier.seq < TaskRun.seq, earlier.state == State.ACCEPTED,
-        ~and_(*_free(earlier, abandoned_before, but)),
+    free = and_(*_free(abandoned_before, but))
+    held = (
+        select(TaskRun.key, func.min(TaskRun.seq).label("first"))
+        .where(TaskRun.state == State.ACCEPTED, TaskRun.key.is_not(None), ~free).group_by(TaskRun.key).subquery()
     )  # fmt: skip
     statement = (
-        select(TaskRun)
-        .where(*_free(TaskRun, abandoned_before, but), or_(TaskRun.key.is_(None), ~held_up))
-        .order_by(TaskRun.seq).limit(limit).with_for_update(skip_locked=True)
+        select(TaskRun).outerjoin(held, held.c.key == TaskRun.key)
+        .where(free, or_(held.c.first.is_(None), TaskRun.seq < held.c.first))
+        .order_by(TaskRun.seq).limit(limit).with_for_update(skip_locked=True, of=TaskRun)
     )  # fmt: skip
     runs = _in_order(session, session.scalars(statement).all())
     for run in runs:
@@ -100,7 +100,7 @@ def _in_order(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:
 
 def is_waiting(session: Session, *, abandoned_before: datetime, but: Collection[str]) -> bool:
     """Whether anything is there to be claimed."""
-    found = exists().where(*_free(TaskRun, abandoned_before, but))
+    found = exists().where(*_free(abandoned_before, but))
     return bool(session.scalar(select(found)))
 
 
@@ -127,6 +127,6 @@ def count(session: Session, queue: str) -> int:
     return session.scalar(statement.where(TaskRun.queue == queue, TaskRun.state == State.ACCEPTED)) or 0
 
 
-def _free(task: type[TaskRun], abandoned_before: datetime, but: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    nobody = or_(task.published_at.is_(None), task.published_at < abandoned_before)
-    return task.state == State.ACCEPTED, nobody, task.queue.not_in(but)
+def _free(abandoned_before: datetime, but: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    nobody = or_(TaskRun.published_at.is_(None), TaskRun.published_at < abandoned_before)
+    return TaskRun.state == State.ACCEPTED, nobody, TaskRun.queue.not_in(but)
