@@ -221,16 +221,33 @@ class _Sender:
         about: dict[str, Any] = {"exchange": "", "routing_key": queue}
         if signals.after_task_publish.receivers:
             signals.after_task_publish.send(sender=name, body=message.body, headers=message.headers, **about)
-        if message.sent_event:
-            message.sent_event.update(about, queue=queue)
-            policy = self._retry_policy | (options.get("retry_policy") or {})
-            self._amqp._event_dispatcher.publish(
-                "task-sent",
-                message.sent_event,
-                producer,
-                retry=options.get("retry", self._retry),
-                retry_policy=policy,
-            )
+        if not message.sent_event:
+            return
+        message.sent_event.update(about, queue=queue)
+        dispatcher = self._amqp._event_dispatcher
+        if dispatcher.serializer == "json" and dispatcher.exchange.type == "fanout":
+            with suppress(ServerLost):
+                _tell(producer.channel, dispatcher, message.sent_event)
+                return
+        policy = self._retry_policy | (options.get("retry_policy") or {})
+        dispatcher.publish("task-sent", message.sent_event, producer,
+                           retry=options.get("retry", self._retry), retry_policy=policy)  # fmt: skip
+
+
+def _tell(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
+    """Publish the event `task-sent`, as the dispatcher would."""
+    exchange, routing_key = dispatcher.exchange.name, "task.sent"
+    event = dispatcher._prepare_event("task-sent", fields)
+    content_type, encoding, body = _dumps(event, serializer="json")
+    message: dict[str, Any] = {
+        "body": body, "content-type": content_type, "content-encoding": encoding, "headers": dispatcher.headers,
+        "properties": {
+            "delivery_mode": dispatcher.delivery_mode, "priority": 0, "body_encoding": None,
+            "delivery_info": {"exchange": exchange, "routing_key": routing_key},
+            "delivery_tag": channel._next_delivery_tag(),
+        },
+    }  # fmt: skip
+    channel._put_fanout(exchange, message, routing_key)
 
 
 def _is_direct(queue: Any) -> bool:

@@ -61,6 +61,13 @@ class Unsendable(errors.PermanentError):
         return f"No message can be made of task {self.task_id!r}: {self.reason}"
 
 
+class TooLate(errors.BrokerUnavailable):
+    """The sender's claim on the task's row had run out when the message came: nothing is queued."""
+
+    def __init__(self, late_ms: int) -> None:
+        super().__init__(f"the message came {late_ms} ms too late")
+
+
 class Broker:
     """Sends tasks, and looks into queues."""
 
@@ -324,7 +331,7 @@ def _refusal(outcome: Put) -> errors.PlatformError | None:
     if outcome.code is PutCode.DUPLICATE:
         return errors.DuplicateTask(outcome.existing)
     if outcome.code is PutCode.LATE:
-        return errors.BrokerUnavailable(f"the message came {outcome.late_ms} ms too late")
+        return TooLate(outcome.late_ms)
     return None
 
 
@@ -339,6 +346,8 @@ def named_errors() -> Generator[None]:
         raise errors.DuplicateTask(error.existing) from error
     except laneway.JournalFull as error:
         raise errors.HistoryBehind(error.queue, error.unread) from error
+    except laneway.TooLate as error:
+        raise TooLate(round(error.late * 1000)) from error
     except laneway.NotDurable as error:
         raise errors.NotDurable(error.durability) from error
     except laneway.DurabilityUnavailable as error:

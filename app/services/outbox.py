@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Thread
@@ -30,7 +30,7 @@ from app.db.repositories import outbox as repository
 from app.db.repositories import task_runs
 from app.db.session import Database
 from app.schemas.task import Payload, State, TaskHandle
-from app.services.broker import Broker, Unsendable, time_left
+from app.services.broker import Broker, TooLate, Unsendable, time_left
 from app.services.endings import follow
 from app.services.history import History
 from app.services.submission import Wish, accept_many, row_of, spec_of, validated
@@ -164,7 +164,7 @@ class Outbox:
         Queues that take no more now are put into `full`.
         """
         full = set() if full is None else full
-        refusals = self._broker.publish_many(runs)
+        refusals = self._handed_over(runs)
         sent = {run.id: run for run, refused in zip(runs, refusals, strict=True) if refused is None}
         full.update(run.queue for run, refused in zip(runs, refusals, strict=True)
                     if isinstance(refused, QueueFull | HistoryBehind))  # fmt: skip
@@ -177,6 +177,21 @@ class Outbox:
             if isinstance(refused, Unsendable):
                 self.bury(run, refused)
         return {id: _state_of(run) for id, run in sent.items()}
+
+    def _handed_over(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
+        """What refused each. A sender that was too slow for its claim tries once more with what is still its own."""
+        refusals = self._broker.publish_many(runs)
+        late = [run for run, refused in zip(runs, refusals, strict=True) if isinstance(refused, TooLate)]
+        if not late:
+            return refusals
+        mine, now = set[str](), clock.now()
+        with suppress(PlatformError), self._database.transaction() as session:  # without it the relay sends them
+            mine = repository.claim_again(session, late, now=now)
+        late = [run for run in late if run.id in mine]
+        for run in late:
+            run.published_at = now
+        again = dict(zip((run.id for run in late), self._broker.publish_many(late), strict=True))
+        return [again.get(run.id, refused) for run, refused in zip(runs, refusals, strict=True)]
 
     def bury(self, run: TaskRun, why: Unsendable) -> None:
         """Make a dead letter of a task that can never be sent: it must hold up no other."""

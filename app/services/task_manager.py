@@ -36,7 +36,7 @@ from app.db.repositories import search, task_runs, workers
 from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
-from app.services.broker import Broker, Unsendable
+from app.services.broker import Broker, TooLate, Unsendable
 from app.services.describing import describe, figures, reason, shown, waiting_for
 from app.services.endings import follow
 from app.services.history import History
@@ -264,7 +264,7 @@ class TaskManager:
             self.outbox.bell.set()
             return State.ACCEPTED
         try:
-            self._broker.publish(run, delay=wish.delay, durability=wish.durability)
+            self._hand_over(run, wish)
         except BrokerUnavailable as error:
             if _only_the_broker_can(wish):
                 if self._withdraw(run):
@@ -278,6 +278,18 @@ class TaskManager:
                     self._broker.cancel(run.queue, run.id)
                 raise
         return State(run.state)
+
+    def _hand_over(self, run: TaskRun, wish: Wish) -> None:
+        """Publish; once more where that took longer than it may, unless somebody else has sent it meanwhile."""
+        try:
+            self._broker.publish(run, delay=wish.delay, durability=wish.durability)
+        except TooLate:
+            now = clock.now()
+            with self._database.transaction() as session:
+                mine = task_runs.publish_again(session, run, now=now)
+            if mine:
+                run.published_at = now
+                self._broker.publish(run, delay=_time_left(run), durability=wish.durability)
 
     def _park(self, run: TaskRun) -> State:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from app.dev.valkey import answers, find_binary
+from app.dev.valkey import find_binary, server_at
 from benchmarks.throughput.contestants import BROKER_DB, RESULT_DB
 
 START_SECONDS = 10
@@ -116,7 +116,7 @@ def own_server(*, append_only: bool) -> Generator[Server]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)  # noqa: S603 - the program is find_binary's
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not answers("127.0.0.1", port):
+        while server_at("127.0.0.1", port) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("The benchmark's server did not start.")
             time.sleep(0.02)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -122,6 +122,70 @@ def test_nothing_is_claimed_behind_a_task_that_another_transaction_has_locked(
                 session, now=now, abandoned_before=now - outbox_module.CLAIM, limit=10, but=set()
             )  # fmt: skip
             assert [run.id for run in claimed] == ["m-1", "other"]
+
+
+def test_a_sender_that_was_too_slow_tries_once_more(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.broker.prepare()
+    calls = _slow(monkeypatch, times=2)
+    with platform.tasks.transaction() as unit:
+        submit(unit, "m-1", "m-2", "m-3")
+        submit(unit, "other", conversation="c-2")
+    assert [handle.state for handle in unit.handles] == [State.PENDING] * 4
+    assert platform.message("c-3", id="alone")
+    assert platform.row("alone").state == State.PENDING
+
+    assert calls == ["late", "in time", "late", "in time"]
+    assert platform.tasks.outbox.relay() == 0
+    worked = [platform.work() for _ in range(5)]
+    assert sorted(id for id in worked if id) == ["alone", "m-1", "m-2", "m-3", "other"]
+    assert [id for id in worked if id and id.startswith("m")] == ["m-1", "m-2", "m-3"]
+
+
+def test_a_sender_that_was_too_slow_leaves_what_others_have_taken(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.broker.prepare()
+
+    def taken() -> None:
+        with platform.database.transaction() as session:
+            rows = {run.id: run for run in session.scalars(select(TaskRun))}
+            rows["m-1"].published_at = clock.now()
+
+    _slow(monkeypatch, times=1, meanwhile=taken)
+    with platform.tasks.transaction() as unit:
+        submit(unit, "m-1", "m-2")
+        submit(unit, "other", conversation="c-2")
+
+    assert [handle.state for handle in unit.handles] == [State.ACCEPTED, State.ACCEPTED, State.PENDING]
+    assert platform.sent() == ["other"]
+
+
+def _slow(monkeypatch: pytest.MonkeyPatch, *, times: int, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+    """Every other time that tasks are handed over, so often, it takes longer than it may."""
+    calls = list[str]()
+    publish, publish_many, within = Broker.publish, Broker.publish_many, broker_module.PUBLISH_WITHIN
+
+    def late() -> bool:
+        calls.append("late" if len(calls) % 2 == 0 and len(calls) < 2 * times else "in time")
+        monkeypatch.setattr(broker_module, "PUBLISH_WITHIN", -10.0 if calls[-1] == "late" else within)
+        return calls[-1] == "late"
+
+    def one(broker: Broker, run: TaskRun, **more: Any) -> None:
+        late()
+        publish(broker, run, **more)
+
+    def many(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+        with monkeypatch.context() as plain:
+            plain.setattr(Broker, "publish", publish)
+            was_late = late()
+            refusals = publish_many(broker, runs)
+        if was_late:
+            meanwhile()
+        return refusals
+
+    monkeypatch.setattr(Broker, "publish", one)
+    monkeypatch.setattr(Broker, "publish_many", many)
+    return calls
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

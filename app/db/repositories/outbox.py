@@ -81,6 +81,18 @@ def claim(
     return runs
 
 
+def claim_again(session: Session, runs: Sequence[TaskRun], *, now: datetime) -> set[str]:
+    """Which of these, claimed before, are still their sender's, and are so from now on."""
+    claims = {run.id: run.published_at for run in runs}
+    found = select(TaskRun).where(TaskRun.id.in_(claims), TaskRun.state == State.ACCEPTED)
+    rows = session.scalars(found.order_by(TaskRun.seq).with_for_update(skip_locked=True)).all()
+    mine = _in_order(session, [row for row in rows if row.published_at == claims[row.id]])
+    for row in mine:
+        row.published_at = now
+    session.flush()
+    return {row.id for row in mine}
+
+
 def _in_order(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:
     """The same without those of a key behind one that is missing here: another transaction has it under its lock."""
     keys = {run.key for run in runs if run.key is not None}

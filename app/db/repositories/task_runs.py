@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_dict
 
 from app.db.models import TaskAttempt, TaskRun
 from app.schemas.task import SENT, UNFINISHED, WAITING, State
@@ -50,7 +51,14 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun]:
     added = connection.execute(_ADD[connection.dialect.name], [_NEW | row for row in rows])
     places = {row.id: row.seq for row in added}
     taken = {row["id"]: row for row in reversed(rows)}
-    return [TaskRun(**_NEW, **taken[id], seq=seq) for id, seq in sorted(places.items(), key=itemgetter(1))]
+    return [_row(_NEW | taken[id] | {"seq": seq}) for id, seq in sorted(places.items(), key=itemgetter(1))]
+
+
+def _row(values: dict[str, Any]) -> TaskRun:
+    """A row as it is in the database; what each attribute costs to be set is only for changes."""
+    run = TaskRun()
+    instance_dict(run).update(values)
+    return run
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:
