@@ -36,12 +36,13 @@ from app.db.repositories import search, task_runs, workers
 from app.db.repositories.search import Filter
 from app.db.session import Database
 from app.schemas.task import FINISHED, WAITING, CancelAnswer, Payload, QueueFigures, State, TaskHandle, TaskStatus
-from app.services.broker import Broker, TooLate, Unsendable
+from app.services.accepting import Acceptance, only_the_broker_can
+from app.services.broker import Broker, TooLate, Unsendable, time_left
 from app.services.describing import describe, figures, reason, shown, waiting_for
 from app.services.endings import follow
 from app.services.history import History
 from app.services.outbox import Outbox, Unit
-from app.services.submission import Wish, accept, row_of, spec_of, validated
+from app.services.submission import Wish, row_of, spec_of, validated
 from laneway import Durability
 
 log = logger(__name__)
@@ -53,6 +54,7 @@ class TaskManager:
     def __init__(self, database: Database, broker: Broker, history: History, settings: TaskSettings) -> None:
         self._database, self._broker, self._history, self._settings = database, broker, history, settings
         self.outbox = Outbox(database, broker, history, settings)
+        self._acceptance = Acceptance(database, broker)
 
     def transaction(self, *, bounded: bool = False) -> AbstractContextManager[Unit]:
         """A change in the database and the submissions that belong to it: both are committed, or neither is.
@@ -81,13 +83,13 @@ class TaskManager:
         """
         spec, wish = spec_of(task), wish or Wish(id=id, priority=priority, delay=delay)
         values = row_of(spec, validated(spec, payload), wish, self._settings)
-        with self._database.transaction() as session:
-            run = accept(session, values)
+        accepted = self._acceptance.accept(values, wish)
+        run = accepted.run
         if isinstance(run, TaskHandle):
             if wish.durability is not Durability.MEMORY:
                 self._confirm(run.task_id, wish.durability)
             return run.model_copy(update={"state": State(self.current(run.task_id).state)})
-        state = self._publish(run, wish)
+        state = self._sent(run, wish, accepted.refused)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
         return TaskHandle(task_id=run.id, state=state, created=True)
 
@@ -150,7 +152,7 @@ class TaskManager:
         if mine:
             run.published_at = now
             try:
-                self._broker.publish(run, delay=_time_left(run))
+                self._broker.publish(run, delay=time_left(run))
             except Unsendable as error:
                 self.outbox.bury(run, error)
         return mine
@@ -256,17 +258,17 @@ class TaskManager:
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
 
-    def _publish(self, run: TaskRun, wish: Wish) -> State:
-        """Send what was accepted, keep it for later, or strike it out."""
+    def _sent(self, run: TaskRun, wish: Wish, refused: Exception | None) -> State:
+        """What becomes of one that is accepted: the broker has it, or it is kept for later, or struck out."""
         if run.published_at is None:  # earlier ones of its key are not with the broker yet
-            if _only_the_broker_can(wish) and self._withdraw(run):
+            if only_the_broker_can(wish) and self._withdraw(run):
                 raise BrokerUnavailable("earlier tasks of its ordering key are not with it yet")
             self.outbox.bell.set()
             return State.ACCEPTED
         try:
-            self._hand_over(run, wish)
+            self._tried(run, wish, refused)
         except BrokerUnavailable as error:
-            if _only_the_broker_can(wish):
+            if only_the_broker_can(wish):
                 if self._withdraw(run):
                     raise
             else:
@@ -279,17 +281,18 @@ class TaskManager:
                 raise
         return State(run.state)
 
-    def _hand_over(self, run: TaskRun, wish: Wish) -> None:
-        """Publish; once more where that took longer than it may, unless somebody else has sent it meanwhile."""
-        try:
-            self._broker.publish(run, delay=wish.delay, durability=wish.durability)
-        except TooLate:
-            now = clock.now()
-            with self._database.transaction() as session:
-                mine = task_runs.publish_again(session, run, now=now)
-            if mine:
-                run.published_at = now
-                self._broker.publish(run, delay=_time_left(run), durability=wish.durability)
+    def _tried(self, run: TaskRun, wish: Wish, refused: Exception | None) -> None:
+        """Raise why it was refused; what came too late is tried once more, unless somebody else has sent it since."""
+        if not isinstance(refused, TooLate):
+            if refused is not None:
+                raise refused
+            return
+        now = clock.now()
+        with self._database.transaction() as session:
+            mine = task_runs.publish_again(session, run, now=now)
+        if mine:
+            run.published_at = now
+            self._broker.publish(run, delay=time_left(run), durability=wish.durability)
 
     def _park(self, run: TaskRun) -> State:
         try:
@@ -311,7 +314,7 @@ class TaskManager:
             raise BrokerUnavailable("it is accepted, and not with the broker yet")
         if run.state in WAITING and not run.attempts:
             run.published_at = clock.now()
-            self._broker.publish(run, delay=_time_left(run), durability=durability)
+            self._broker.publish(run, delay=time_left(run), durability=durability)
 
     def _send_anew(self, run: TaskRun) -> None:
         """Send a restarted task, once its buried message is gone; if that fails now, the steward does it."""
@@ -333,15 +336,6 @@ class TaskManager:
             return "being sent to the broker"
         return waiting_for(run, serving=serving, now=clock.now(), why=reason(found[0]) if found else None,
                            stats=stats[0] if stats else None)  # fmt: skip
-
-
-def _only_the_broker_can(wish: Wish) -> bool:
-    return wish.durability is not Durability.MEMORY or wish.unique is not None
-
-
-def _time_left(run: TaskRun) -> float:
-    """Seconds until it is due."""
-    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
 def still_valid(run: TaskRun) -> None:
