@@ -95,7 +95,7 @@ def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
             raise KeyboardInterrupt
         return doubled(items)
 
-    gate._work = stopped
+    gate.work = stopped
     futures = together(gate, range(4))
 
     results = [future.exception() or future.result() for future in futures]
