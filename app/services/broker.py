@@ -64,9 +64,6 @@ class Unsendable(errors.PermanentError):
 class TooLate(errors.BrokerUnavailable):
     """The sender's claim on the task's row had run out when the message came: nothing is queued."""
 
-    def __init__(self, late_ms: int) -> None:
-        super().__init__(f"the message came {late_ms} ms too late")
-
 
 class Broker:
     """Sends tasks, and looks into queues."""
@@ -331,7 +328,7 @@ def _refusal(outcome: Put) -> errors.PlatformError | None:
     if outcome.code is PutCode.DUPLICATE:
         return errors.DuplicateTask(outcome.existing)
     if outcome.code is PutCode.LATE:
-        return TooLate(outcome.late_ms)
+        return TooLate(f"the message came {outcome.late_ms} ms too late")
     return None
 
 
@@ -347,7 +344,7 @@ def named_errors() -> Generator[None]:
     except laneway.JournalFull as error:
         raise errors.HistoryBehind(error.queue, error.unread) from error
     except laneway.TooLate as error:
-        raise TooLate(round(error.late * 1000)) from error
+        raise TooLate(f"the message came {1000 * error.late:.0f} ms too late") from error
     except laneway.NotDurable as error:
         raise errors.NotDurable(error.durability) from error
     except laneway.DurabilityUnavailable as error:
