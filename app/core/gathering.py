@@ -70,6 +70,7 @@ class Gathering(Generic[T, R]):
             raise
         if not told:
             self._withdraw(place)
+            self._pass_on()  # a second leader does no harm, none at all would have everybody wait as long
         return place.leads
 
     def _lead(self, place: _Place[T, R]) -> None:

@@ -114,7 +114,7 @@ def test_a_cold_shutdown_gives_everything_back_at_once_uncounted(
     wait_for((tmp_path / "n0").exists)
     wait_for(lambda: leased(broker) == 3)
     worker.signal(signal.SIGQUIT)
-    worker.process.wait(20)
+    worker.process.wait(60)
     wait_for(lambda: leased(broker) == 0, seconds=1)
     assert sorted(peeked.deliveries for peeked in broker.peek("celery", State.READY)) == [0, 0, 0]
 
