@@ -72,8 +72,8 @@ class Acceptance:
     def _refusals(self, runs: Sequence[TaskRun]) -> Sequence[Exception | None]:
         try:
             return self._broker.publish_many(runs)
-        except Exception:  # noqa: BLE001 - of one of them; the others must not suffer from it
-            return [self._refusal(run) for run in runs]
+        except Exception as error:  # noqa: BLE001 - of one of them; the others must not suffer from it
+            return [error] if len(runs) == 1 else [self._refusal(run) for run in runs]
 
     def _refusal(self, run: TaskRun | TaskHandle, durability: Durability = Durability.MEMORY) -> Exception | None:
         assert isinstance(run, TaskRun)  # noqa: S101  a handle is not sent
