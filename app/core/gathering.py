@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -42,10 +42,10 @@ class Gathering(Generic[T, R]):
         if self._pid != os.getpid():
             self._forget()  # the others, and perhaps the lock, were left behind by a fork
         place = _Place[T, R](item)
-        if self._is_first(place) or self._is_called(place):
+        if get_ident() not in self._leading and (self._is_first(place) or self._is_called(place)):
             self._lead(place)
         outcome = place.outcome
-        if outcome is None:  # its leader was stopped
+        if outcome is None:  # its leader was stopped; or it is asked for amid the work, by the one who does that
             outcome = self._work([item])[0]
         if isinstance(outcome, Exception):
             raise outcome
@@ -54,6 +54,7 @@ class Gathering(Generic[T, R]):
     def _forget(self) -> None:
         self._pid, self._lock, self._busy = os.getpid(), Lock(), False
         self._waiting: deque[_Place[T, R]] = deque()
+        self._leading: set[int] = set()
 
     def _is_first(self, place: _Place[T, R]) -> bool:
         with self._lock:
@@ -77,11 +78,13 @@ class Gathering(Generic[T, R]):
         with self._lock:
             group = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
         outcomes: Sequence[R | Exception | None] = [None] * len(group)
+        self._leading.add(get_ident())
         try:
             outcomes = self._work([one.item for one in group])
         except Exception as error:  # noqa: BLE001 - each gets it
             outcomes = [error] * len(group)
         finally:
+            self._leading.discard(get_ident())
             for one, outcome in zip(group, outcomes, strict=True):
                 one.outcome = outcome
                 if one is not place:

@@ -113,6 +113,16 @@ def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert not group._waiting  # pyright: ignore[reportPrivateUsage]
 
 
+def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "PATIENCE", 3600)
+
+    def more(items: Sequence[int]) -> Sequence[int]:
+        return [item + (group.do(item - 1) if item else 0) for item in items]
+
+    group = Gathering[int, int](more)
+    assert [group.do(3), group.do(4)] == [6, 10]
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_amid_the_work_leaves_the_child_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "PATIENCE", 3600)
