@@ -219,7 +219,7 @@ class Workflows:
         running = [task for task in tasks.values() if task.id in {row.task_id for row in rows} and not _is_over(task)]
         if running:
             raise WrongState(running[0].id, running[0].state, "retried")
-        return rows
+        return sorted(rows, key=lambda row: row.step not in plan.aside_of)  # they hold the step that they lead back to
 
     def _kept(self, unit: Unit, run: WorkflowRun, row: WorkflowStepRun) -> bool:
         """Whether the visit's task is still there to be run again; one that was deleted is submitted like a new one."""

@@ -53,7 +53,9 @@ class Book:
         again = [name for name, mark in self.marks.items() if not mark.superseded and mark.state in REVIVABLE]
         repaired = {self.plan.aside_of[name].origin for name in again if name in self.plan.aside_of
                     and self.marks[name].state is StepState.FAILED}  # fmt: skip
-        again = [name for name in again if name not in repaired]
+        again = sorted(
+            (name for name in again if name not in repaired), key=lambda name: name not in self.plan.aside_of
+        )
         for name in again:
             if not self.marks[name].superseded:
                 self.apply(Event(Change.REVIVED, name, self.marks[name].visit))
