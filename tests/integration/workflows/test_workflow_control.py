@@ -15,7 +15,7 @@ from app.schemas.task import State
 from app.schemas.workflow_run import RunState
 from app.services.outcomes import Attempt, Completed, Snoozed, Stopped
 from app.services.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
-from app.services.workflows.handlers import failed
+from app.services.workflows.handlers import Returned, failed
 from laneway import State as Place
 from tests.fixtures.platform import MovableClock
 from tests.integration.workflows.conftest import Desk
@@ -188,6 +188,31 @@ def test_a_run_that_was_cancelled_in_its_last_step_which_was_done_all_the_same_i
 
     assert (answer.task_id, answer.status) == ("w-1:a:1", State.COMPLETED)
     assert (desk.view().state, desk.view().output) == (RunState.COMPLETED, {"a": {"state": "cancelled"}})
+
+
+def test_a_cancelled_run_goes_on_from_its_asides_first(desk: Desk) -> None:
+    desk.start({"name": "other"}, {"name": "qa", "on_failed": {"goto": "fix", "at_most": 1}},
+               {"name": "fix", "then": "qa"})  # fmt: skip
+    other, first = desk.begin(), desk.begin()
+    assert other is not None and first is not None
+    desk.scripts["qa"] = [failed("no")]
+    desk.platform.end(first, desk.run(first))
+    fix = desk.begin()
+    assert fix is not None
+
+    def cancelled_meanwhile() -> Returned:
+        desk.services.workflows.cancel("w-1")
+        return failed("nor that")
+
+    desk.scripts["fix"] = [cancelled_meanwhile]
+    desk.platform.end(fix, desk.run(fix))
+    desk.platform.end(other, Stopped())
+    desk.platform.history.catch_up()
+    desk.services.workflows.retry("w-1")
+    desk.work()
+
+    assert desk.view().state is RunState.COMPLETED
+    assert [desk.ran.count(step) for step in ("other", "qa", "fix")] == [1, 2, 2]
 
 
 def test_a_step_whose_message_outlived_the_cancel_of_its_run_is_not_begun(desk: Desk) -> None:
