@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Thread
@@ -184,9 +184,12 @@ class Outbox:
         late = [run for run, refused in zip(runs, refusals, strict=True) if isinstance(refused, TooLate)]
         if not late:
             return refusals
-        mine, now = set[str](), clock.now()
-        with suppress(PlatformError), self._database.transaction() as session:  # without it the relay sends them
-            mine = repository.claim_again(session, late, now=now)
+        now = clock.now()
+        try:
+            with self._database.transaction() as session:
+                mine = repository.claim_again(session, late, now=now)
+        except PlatformError:  # perhaps not until the commit: none is known to be ours, the relay sends them
+            return refusals
         late = [run for run in late if run.id in mine]
         for run in late:
             run.published_at = now

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.core import catalog, clock
-from app.core.errors import BrokerUnavailable, PlatformError
+from app.core.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
 from app.db.models import TaskRun
 from app.db.repositories import outbox as repository
+from app.db.session import Database
 from app.schemas.task import State
 from app.services import broker as broker_module
 from app.services import outbox as outbox_module
@@ -158,6 +161,28 @@ def test_a_sender_that_was_too_slow_leaves_what_others_have_taken(
 
     assert [handle.state for handle in unit.handles] == [State.ACCEPTED, State.ACCEPTED, State.PENDING]
     assert platform.sent() == ["other"]
+
+
+def test_a_claim_that_was_not_committed_is_none(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.broker.prepare()
+    transaction = Database.transaction
+
+    @contextmanager
+    def lost_at_the_commit(database: Database) -> Generator[Session]:
+        with transaction(database) as session:
+            yield session
+            session.rollback()
+        monkeypatch.setattr(Database, "transaction", transaction)
+        raise DatabaseUnavailable("as asked")
+
+    calls = _slow(monkeypatch, times=1,
+                  meanwhile=lambda: monkeypatch.setattr(Database, "transaction", lost_at_the_commit))  # fmt: skip
+    with platform.tasks.transaction() as unit:
+        submit(unit, "m-1", "m-2")
+
+    assert [handle.state for handle in unit.handles] == [State.ACCEPTED] * 2
+    assert calls == ["late"]
+    assert platform.sent() == []
 
 
 def _slow(monkeypatch: pytest.MonkeyPatch, *, times: int, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
