@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # In this order; the tests with whole platforms mostly wait, so three processes keep two cores busy.
-TESTS = tests/test_architecture.py tests/unit tests/contract tests/acceptance tests/integration
+TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/acceptance
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,7 +33,7 @@ test: install-dev ## Run every test
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no whole platform
-	@$(BIN)/python -m pytest tests/unit tests/contract
+	@$(BIN)/python -m pytest -n 2 -m "not server" tests/laneway tests/app
 
 check: install-dev ## Look over the code: style, types, layers, requirements
 	$(BIN)/ruff check .

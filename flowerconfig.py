@@ -2,12 +2,12 @@
 
 import sys
 
-import laneway.flower
-from app.core.config import settings
-from app.core.errors import PlatformError
-from app.dev.flower_login import login
+import laneway.worker.flower
+from app.core.settings import settings
+from laneway.platform.errors import PlatformError
+from laneway.server.flower_login import login
 
-laneway.flower.install()
+laneway.worker.flower.install()
 config = settings()
 address = config.api.flower_host
 port = config.api.flower_port

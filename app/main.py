@@ -8,29 +8,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import docs_page, errors
-from app.api.middleware import BodyLimit, RequestContext
-from app.api.routers import (
-    analytics,
-    callbacks,
-    chat,
-    conversations,
-    dead_letters,
-    documents,
-    health,
-    leads,
-    queues,
-    tasks,
-    webhooks,
-    workflows,
-)
+from app.api.routers import analytics, chat, conversations, documents, leads, webhooks
 from app.core.celery_app import celery_app
-from app.core.config import Settings, settings
-from app.core.logging import configure_logging
-from app.db.migrate import upgrade
-from app.schemas.problem import Problem
+from app.core.settings import Settings, settings
 from app.services.container import Services
-from app.services.outbox import Relay
+from laneway.api import docs_page, errors
+from laneway.api.middleware import BodyLimit, RequestContext
+from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
+from laneway.platform.celery_app import load_tasks
+from laneway.platform.db.migrate import upgrade
+from laneway.platform.logging import configure_logging
+from laneway.platform.schemas.problem import Problem
+from laneway.platform.submission.outbox import Relay
 
 DESCRIPTION = "Background work that is accepted once, done once, and never out of sight. Errors are RFC 9457 problems."
 
@@ -41,15 +30,22 @@ def create_app(config: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         configure_logging(config.operation)
-        upgrade(config.storage.url)
+        upgrade(config.storage.url, Services.migrations)
         relay = Relay(app.state.services.tasks.outbox)
         relay.start()
         yield
         relay.stop()
         app.state.services.close()
 
-    app = FastAPI(title="Laneway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan,
-                  redirect_slashes=False, docs_url=None)  # fmt: skip
+    app = FastAPI(
+        title="Laneway",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+    )
+    load_tasks(celery_app)
     app.state.services = Services(config, celery_app)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
@@ -57,7 +53,7 @@ def create_app(config: Settings) -> FastAPI:
     for domain in (
         conversations,
         webhooks,
-        callbacks,
+        outbound_webhooks,
         analytics,
         tasks,
         queues,

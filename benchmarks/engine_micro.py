@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from laneway import Engine, Lanes, Message
+from laneway.engine import Engine, Message, RoundRobin
 
 QUEUE = "bench"
 NAME = "bench.tasks.noop"
@@ -69,7 +69,7 @@ def put_many(engine: Engine, work: list[Message]) -> None:
 
 def drain(batch: int) -> Callable[[Engine, list[Message]], None]:
     def run(engine: Engine, work: list[Message]) -> None:
-        lanes, left = Lanes({QUEUE: 1}), len(work)
+        lanes, left = RoundRobin({QUEUE: 1}), len(work)
         while left:
             got = engine.fetch(lanes, batch).deliveries
             engine.ack(got)

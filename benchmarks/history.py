@@ -1,6 +1,6 @@
 """What the history costs, per task.
 
-    python -m benchmarks.history [--jobs 3000] [--rounds 3]
+    python -m benchmarks.recorder [--jobs 3000] [--rounds 3]
 
 The same jobs go through the engine three ways, interleaved: plainly; with attempts (begin and conclude); with attempts
 and the journal. Then the recorder reads the journal into SQLite. It starts an embedded Valkey without persistence.
@@ -23,31 +23,36 @@ from rich.console import Console
 from rich.table import Table
 
 from app.core.celery_app import make_celery
-from app.core.config import load_settings
-from app.db.migrate import upgrade
-from app.db.session import Database
-from app.schemas.task import State
-from app.services.broker import Broker
-from app.services.history import History
-from app.services.outcomes import Ruling
+from app.core.settings import load_settings
 from benchmarks.engine_micro import Meter, embedded
-from laneway import Engine, Lanes, Message, Verdict
+from laneway.engine import AckAction, Engine, Message, RoundRobin
+from laneway.platform.broker import Broker
+from laneway.platform.db.migrate import upgrade
+from laneway.platform.db.session import Database
+from laneway.platform.execution.outcomes import AttemptResult
+from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.schemas.task import TaskState
 
 QUEUE = "maintenance"
 BATCH = 32
-OUTCOME = Ruling(State.COMPLETED, result={"done": True}).to_json()
+OUTCOME = AttemptResult(TaskState.COMPLETED, result={"done": True}).to_json()
 
 
 def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
     """Put them, then fetch, run and ack them, as a worker does."""
     for start in range(0, jobs, BATCH):
-        engine.put_many(QUEUE, [Message(task_id=str(uuid.uuid4()), name="bench.noop", body=b"\0[[], {}, {}]")
-                                for _ in range(start, min(start + BATCH, jobs))])  # fmt: skip
-    lanes = Lanes({QUEUE: 1})
+        engine.put_many(
+            QUEUE,
+            [
+                Message(task_id=str(uuid.uuid4()), name="bench.noop", body=b"\0[[], {}, {}]")
+                for _ in range(start, min(start + BATCH, jobs))
+            ],
+        )
+    lanes = RoundRobin({QUEUE: 1})
     while deliveries := engine.fetch(lanes, BATCH).deliveries:
         for delivery in deliveries if attempts else ():
             engine.begin(delivery.lease, worker="bench@here")
-            engine.conclude(delivery.lease, Verdict.DONE_WITH, outcome=OUTCOME)
+            engine.conclude(delivery.lease, AckAction.DONE_WITH, outcome=OUTCOME)
         engine.ack(deliveries)
 
 
@@ -60,7 +65,7 @@ def timed(jobs: int, call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks.history", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks.recorder", description=__doc__)
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -70,8 +75,11 @@ def main() -> None:
         engine = Engine.from_url(url)
         meter, history = Meter(engine), recorder(url, Path(folder))
         for _ in range(options.rounds):
-            for name, attempts, bound in (("plain", False, None), ("with attempts", True, None),
-                                          ("with attempts and journal", True, 10_000_000)):  # fmt: skip
+            for name, attempts, bound in (
+                ("plain", False, None),
+                ("with attempts", True, None),
+                ("with attempts and journal", True, 10_000_000),
+            ):
                 engine.journal(QUEUE, bound)
                 meter.command("CONFIG", "RESETSTAT")
                 took = timed(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
@@ -83,13 +91,13 @@ def main() -> None:
     show(figures, commands)
 
 
-def recorder(url: str, folder: Path) -> History:
+def recorder(url: str, folder: Path) -> JournalRecorder:
     """A recorder on a database of its own."""
     database = Database(f"sqlite:///{folder / 'history.db'}")
     upgrade(database.url.render_as_string(hide_password=False))
     app = make_celery(load_settings())
     app.conf.update(broker_url=url)
-    return History(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000))
+    return JournalRecorder(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000))
 
 
 def show(figures: dict[str, list[float]], commands: dict[str, float]) -> None:

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.engine_micro import Meter, embedded
-from laneway import Engine, Lanes, Message
+from laneway.engine import Engine, Message, RoundRobin
 
 if TYPE_CHECKING:
     from app.services.container import Services
@@ -58,7 +58,7 @@ def messages(jobs: int, size: int = SMALL) -> list[Message]:
 
 def drain(engine: Engine, queue: str) -> None:
     """Fetch and acknowledge everything."""
-    lanes = Lanes({queue: 1})
+    lanes = RoundRobin({queue: 1})
     while deliveries := engine.fetch(lanes, BATCH).deliveries:
         engine.ack(deliveries)
 
@@ -82,17 +82,23 @@ def on_engine(url: str, jobs: int, figures: Figures) -> None:
 
 def platform(url: str, folder: Path) -> Services:
     """Its services. Settings come from the environment, so it is set before anything of the platform is imported."""
-    os.environ |= {"CELERY_BROKER_URL": f"{url}", "CELERY_RESULT_BACKEND": url.rsplit("/", 1)[0] + "/1",
-                   "DATA_DIR": str(folder), "DATABASE_URL": "", "MAX_QUEUE_SIZE": "1000000", "LOG_LEVEL": "WARNING",
-                   "MAX_UNREAD_EVENTS": "10000000"}  # fmt: skip
-    from app.core.config import settings
-    from app.core.logging import configure_logging
-    from app.db.migrate import upgrade
+    os.environ |= {
+        "CELERY_BROKER_URL": f"{url}",
+        "CELERY_RESULT_BACKEND": url.rsplit("/", 1)[0] + "/1",
+        "DATA_DIR": str(folder),
+        "DATABASE_URL": "",
+        "MAX_QUEUE_SIZE": "1000000",
+        "LOG_LEVEL": "WARNING",
+        "MAX_UNREAD_EVENTS": "10000000",
+    }
+    from app.core.settings import settings
     from app.services.container import Services
     from benchmarks.pipeline_app import celery_app
+    from laneway.platform.db.migrate import upgrade
+    from laneway.platform.logging import configure_logging
 
     configure_logging(settings().operation)
-    upgrade(settings().storage.url)
+    upgrade(settings().storage.url, Services.migrations)
     services = Services(settings(), celery_app)
     services.broker.prepare()
     return services
@@ -113,7 +119,7 @@ def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: F
     cpu = time.process_time()
     _add(figures, "platform: submissions, one thread, /s", rate(jobs, lambda: [submit(n) for n in range(jobs)]))
     _add(figures, "platform: CPU of the submitter, µs a submission", (time.process_time() - cpu) / jobs * 1e6)
-    services.history.catch_up()
+    services.recorder.catch_up()
     used = (meter.field("memory", "used_memory") - before) / jobs
     _add(figures, f"platform: bytes of Redis a waiting task of {SMALL}", used)
     with ThreadPoolExecutor(8) as threads:
@@ -123,7 +129,7 @@ def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: F
     _add(
         figures, f"platform: submissions, {AT_ONCE} at once, /s", rate(jobs, lambda: _batches(services, jobs, payload))
     )
-    services.history.catch_up()
+    services.recorder.catch_up()
     with worker(*pool):
         name = "platform: tasks done by one worker ({} x {}), /s".format(*pool)
         _add(figures, name, _drained(engine, 3 * jobs))
@@ -134,27 +140,42 @@ def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: F
         _add(
             figures, "platform: one task of 1 MiB from submission to its end, ms", (time.perf_counter() - began) * 1000
         )
-    services.history.catch_up()
+    services.recorder.catch_up()
     counts = services.tasks.counts()
     assert set(counts) == {"completed"}, counts  # noqa: S101  a figure of work that was not done is none
 
 
 def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
     """As `POST /tasks/batch` does it."""
-    from app.services.outbox import Submission
-    from app.services.submission import Wish
     from benchmarks.pipeline_app import NOTHING
+    from laneway.platform.submission.acceptance import SubmitOptions
+    from laneway.platform.submission.outbox import Submission
 
     for _ in range(0, jobs, AT_ONCE):
         with services.tasks.transaction(bounded=True) as unit:
-            unit.submit_many([Submission(NOTHING, payload, Wish()) for _ in range(AT_ONCE)])
+            unit.submit_many([Submission(NOTHING, payload, SubmitOptions()) for _ in range(AT_ONCE)])
 
 
 @contextmanager
 def worker(pool: str, concurrency: int) -> Generator[None]:
     """A worker, not ready yet; what it needs to start is not measured."""
-    argv = [sys.executable, "-m", "celery", "-q", "-A", "benchmarks.pipeline_app:celery_app", "worker", "-Q", QUEUE,
-            "-P", pool, "-c", str(concurrency), "--without-mingle", "--without-gossip"]  # fmt: skip
+    argv = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-q",
+        "-A",
+        "benchmarks.pipeline_app:celery_app",
+        "worker",
+        "-Q",
+        QUEUE,
+        "-P",
+        pool,
+        "-c",
+        str(concurrency),
+        "--without-mingle",
+        "--without-gossip",
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     try:
         yield

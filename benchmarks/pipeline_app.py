@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.core.catalog import CATALOG, TaskSpec
 from app.core.celery_app import celery_app
-from app.schemas.task import Payload
-from app.tasks.base import PlatformTask, task
+from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.payload import Payload
 
 __all__ = ["NOTHING", "Blob", "celery_app"]
 
@@ -18,11 +17,10 @@ class Blob(Payload):
     data: str = ""
 
 
-NOTHING: Final = TaskSpec("bench_nothing_task", "maintenance", Blob)
-CATALOG[NOTHING.name] = NOTHING
-
-
-@task(NOTHING)
+@task(queue="maintenance")
 def bench_nothing_task(_self: PlatformTask, payload: Blob) -> dict[str, Any]:
-    """Nothing."""
+    """Do nothing."""
     return {"bytes": len(payload.data)}
+
+
+NOTHING: Final = bench_nothing_task.spec

@@ -1,82 +1,34 @@
-"""Laneway's delivery engine: messages on Redis or Valkey that are neither lost nor run twice without reason."""
+"""Laneway: a delivery engine for Celery on Redis or Valkey, and a task platform on top of it."""
+
+from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
-from laneway.admin import Found, Limits, Peeked
-from laneway.answers import Burial, Cancelled, Put, PutCode, QueueStats, Settled, State, Verdict
-from laneway.codec import message_options
-from laneway.durability import Durability
-from laneway.engine import Batch, Delivery, Engine
-from laneway.envelope import Message, Stored, Unique, UniqueMode
-from laneway.errors import (
-    BadAddress,
-    DuplicateTask,
-    DurabilityUnavailable,
-    EngineError,
-    InvalidMessage,
-    JournalFull,
-    NoEviction,
-    NotDurable,
-    QueueFull,
-    ServerLost,
-    ServerTooOld,
-    StaleLease,
-    TaskCancelled,
-    TooLate,
-    UnknownMessage,
-)
-from laneway.journal import Event, Kind
-from laneway.lanes import Lanes
-from laneway.lease import Lease
+if TYPE_CHECKING:
+    from laneway.engine.engine import Engine
+    from laneway.platform.execution.task import task
+    from laneway.platform.payload import Payload
+    from laneway.results.backend import ResultBackend
+    from laneway.transport.codec import message_options
+    from laneway.transport.transport import Transport
 
-_LAZY = {"ResultBackend": "laneway.backend", "Transport": "laneway.transport"}
+_HOMES = {
+    "Engine": "laneway.engine.engine",
+    "Payload": "laneway.platform.payload",
+    "ResultBackend": "laneway.results.backend",
+    "Transport": "laneway.transport.transport",
+    "message_options": "laneway.transport.codec",
+    "task": "laneway.platform.execution.task",
+}
+"""Public name → the module that defines it; imported when the name is first used."""
 
 
-def __getattr__(name: str) -> object:
-    """Import kombu only when its transport is asked for."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(name)
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'laneway' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = [
-    "BadAddress",
-    "Batch",
-    "Burial",
-    "Cancelled",
-    "Delivery",
-    "DuplicateTask",
-    "Durability",
-    "DurabilityUnavailable",
-    "Engine",
-    "EngineError",
-    "Event",
-    "Found",
-    "InvalidMessage",
-    "JournalFull",
-    "Kind",
-    "Lanes",
-    "Lease",
-    "Limits",
-    "Message",
-    "NoEviction",
-    "NotDurable",
-    "Peeked",
-    "Put",
-    "PutCode",
-    "QueueFull",
-    "QueueStats",
-    "ServerLost",
-    "ServerTooOld",
-    "Settled",
-    "StaleLease",
-    "State",
-    "Stored",
-    "TaskCancelled",
-    "TooLate",
-    "Unique",
-    "UniqueMode",
-    "UnknownMessage",
-    "Verdict",
-    "message_options",
-]
+__all__ = ["Engine", "Payload", "ResultBackend", "Transport", "message_options", "task"]

@@ -1,5 +1,6 @@
 """Fixtures for every suite: real servers, started once a session."""
 
+from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.http_peer import http_peer  # noqa: F401
 from tests.fixtures.platform import (  # noqa: F401

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
@@ -15,23 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from app.core.catalog import CATALOG, TaskSpec
-from app.core.celery_app import TASK_MODULES, celery_app
-from app.core.config import ROOT, load_settings
+from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
+from app.core.settings import ROOT, load_settings
 from app.main import create_app
-from beat_schedule import SCHEDULE, Entry
+from beat_schedule import SCHEDULE
+from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.schedules.entry import Schedule
 
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 40
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS = {
-    "app/db/migrations/versions/0001_first_schema.py:upgrade": "one table after the other, as Alembic writes them",
-    "app/db/migrations/versions/0001_first_schema.py:downgrade": "the same backwards",
+    f"{folder}/migrations/versions/0001_first_schema.py:{function}": "one table after the other, as Alembic writes them"
+    for folder in ("app/db", "laneway/platform/db")
+    for function in ("upgrade", "downgrade")
 }
 """What may be longer, and why."""
-SPEAKING = ("app/cli.py", "app/console/views.py", "app/dev/")
+SPEAKING = ("laneway/cli/", "laneway/server/", "app/demo/")
 """What talks to a person at a terminal."""
-SOURCES = sorted([*(ROOT / "app").rglob("*.py"), ROOT / "beat_schedule.py"])
+SOURCES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "laneway").rglob("*.py"), ROOT / "beat_schedule.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 ADDRESS = re.compile(r"://|--(extra-)?index-url|--find-links|@ *file|--trusted-host")
 
@@ -46,7 +47,7 @@ def spec_name(spec: TaskSpec) -> str:
     return spec.name
 
 
-def entry_name(entry: Entry) -> str:
+def entry_name(entry: Schedule) -> str:
     """A schedule as a test is called."""
     return entry.key
 
@@ -74,8 +75,12 @@ def test_a_function_is_short(path: Path) -> None:
 
 
 def test_every_exception_for_length_is_still_needed() -> None:
-    long = {f"{name(path)}:{function.name}" for path in SOURCES for function, length in _functions(path)
-            if length > LONGEST_FUNCTION}  # fmt: skip
+    long = {
+        f"{name(path)}:{function.name}"
+        for path in SOURCES
+        for function, length in _functions(path)
+        if length > LONGEST_FUNCTION
+    }
 
     assert set(LONG_FUNCTIONS) == long
 
@@ -102,24 +107,22 @@ def test_the_layers_are_kept() -> None:
 
 
 def test_every_task_of_the_catalog_is_registered_under_its_name_and_no_other_is() -> None:
-    for module in TASK_MODULES:
-        importlib.import_module(module)
     own = {task for task in celery_app.tasks if not task.startswith("celery.")}
 
     # Other tests may have added tasks of their own to catalog and app alike.
-    assert own == set(CATALOG)
-    assert all(spec.name == task for task, spec in CATALOG.items())
+    assert own == set(registry)
+    assert all(spec.name == task for task, spec in registry.items())
 
 
-@pytest.mark.parametrize("spec", list(CATALOG.values()), ids=spec_name)
+@pytest.mark.parametrize("spec", list(registry.values()), ids=spec_name)
 def test_a_task_goes_to_a_queue_that_exists_with_a_key_that_it_has(spec: TaskSpec) -> None:
     assert spec.queue in QUEUES
     assert spec.key is None or spec.key in spec.payload.model_fields
 
 
 @pytest.mark.parametrize("entry", SCHEDULE, ids=entry_name)
-def test_a_schedule_names_a_task_its_queue_and_a_payload_that_fits(entry: Entry) -> None:
-    spec = CATALOG[entry.task]
+def test_a_schedule_names_a_task_its_queue_and_a_payload_that_fits(entry: Schedule) -> None:
+    spec = registry[entry.task]
 
     assert entry.queue == spec.queue
     assert entry.expires > 0
@@ -147,8 +150,12 @@ def test_every_route_documents_its_errors_as_problems() -> None:
         for method, operation in operations.items():
             errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
             assert {"413", "500"} <= set(errors), (method, path)
-            forms = {kind for status, answer in errors.items() if (path, status) != ("/health/ready", "503")
-                     for kind in answer["content"]}  # fmt: skip
+            forms = {
+                kind
+                for status, answer in errors.items()
+                if (path, status) != ("/health/ready", "503")
+                for kind in answer["content"]
+            }
             assert forms == {"application/problem+json"}, (method, path)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from app.schemas.task import Answer, Identifier, Payload, State
+from laneway.platform.payload import Identifier, Payload
+from laneway.platform.schemas.task import Response, TaskState
 
 Channel = Literal["api", "facebook", "google", "webhook"]
 PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
@@ -24,9 +25,11 @@ Storable = AfterValidator(_no_null_bytes)
 Clean = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
 SomeText = Annotated[str, StringConstraints(max_length=8000), Storable, Clean]
 MessageText = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000), Storable,
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=8000),
+    Storable,
     Field(json_schema_extra={"pattern": r"^[^\x00]*\S[^\x00]*$"}),
-]  # fmt: skip
+]
 
 
 class Customer(Payload):
@@ -116,7 +119,7 @@ class InteractionRequest(Payload):
     is_test: bool = Field(False, strict=True)
 
 
-class Source(Answer):
+class Source(Response):
     """A passage that a reply cites."""
 
     document_id: str
@@ -125,26 +128,26 @@ class Source(Answer):
     quote: str | None = None
 
 
-class MessageAccepted(Answer):
+class MessageAccepted(Response):
     """The message is stored and queued; with `async_processing: false` and time enough, already answered."""
 
     conversation_id: str
     task_id: str
-    status: State
+    status: TaskState
     reply: str | None = None
     sources: list[Source] | None = None
     error: str | None = None
 
 
-class InteractionAccepted(Answer):
+class InteractionAccepted(Response):
     """The interaction is queued."""
 
     conversation_id: str
     task_id: str
-    status: State
+    status: TaskState
 
 
-class MessageView(Answer):
+class MessageView(Response):
     """One turn of the history."""
 
     id: int = Field(description="Counts up; pass the smallest as `before` to see earlier turns")
@@ -157,7 +160,7 @@ class MessageView(Answer):
     task_id: str | None = None
 
 
-class ConversationView(Answer):
+class ConversationView(Response):
     """A conversation and its newest turns, oldest first."""
 
     conversation_id: str

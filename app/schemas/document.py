@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.schemas.conversation import Clean, Storable
-from app.schemas.task import Answer, Identifier, Payload, QueueFigures, State
+from laneway.platform.payload import Identifier, Payload
+from laneway.platform.schemas.task import QueueFigures, Response, TaskState
 
 MOST_BYTES = 2**53
 """The largest number that JSON carries everywhere."""
@@ -64,7 +65,7 @@ class DocumentRequest(DocumentIngestion):
     priority: int = Field(1, ge=0, le=100, strict=True, description="0 low, 1 normal, 2 high; 3 and more goes ahead")
 
 
-class DocumentAccepted(Answer):
+class DocumentAccepted(Response):
     """The document is queued; `accepted`: it is stored, and is queued when the broker is back."""
 
     task_id: str
@@ -72,7 +73,7 @@ class DocumentAccepted(Answer):
     status: str = Field(examples=["queued"], pattern="^(queued|accepted)$")
 
 
-class DocumentView(Answer):
+class DocumentView(Response):
     """A document, and how far its newest ingestion is. Its passages are those of the last one that went well."""
 
     document_id: str
@@ -95,14 +96,14 @@ class DocumentView(Answer):
     updated_at: datetime
 
 
-class DocumentPage(Answer):
+class DocumentPage(Response):
     """Some documents, by id."""
 
     documents: list[DocumentView]
     next: str | None = Field(description="`after` of the next page; none on the last")
 
 
-class DocumentQueueStats(Answer):
+class DocumentQueueStats(Response):
     """The queue of documents, and the documents by state."""
 
     queue: QueueFigures
@@ -111,7 +112,7 @@ class DocumentQueueStats(Answer):
     timestamp: datetime
 
 
-class DocumentOutcome(Answer):
+class DocumentOutcome(Response):
     """Result of `process_document_task`."""
 
     document_id: str
@@ -124,9 +125,9 @@ class DocumentOutcome(Answer):
     changed: bool = Field(description="False: the very same text was there already")
 
 
-def accepted_as(state: State) -> str:
+def accepted_as(state: TaskState) -> str:
     """A submission's state in the words of this API."""
-    return "accepted" if state is State.ACCEPTED else "queued"
+    return "accepted" if state is TaskState.ACCEPTED else "queued"
 
 
 def event_data(**values: Any) -> dict[str, Any]:

@@ -9,13 +9,19 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from app.schemas.conversation import Clean, SomeText, Storable
-from app.schemas.task import Answer, Identifier, Payload, State
+from laneway.platform.payload import Identifier, Payload
+from laneway.platform.schemas.task import Response, TaskState
 
 LAST_VERSION = 2**31 - 1
 EXAMPLE: Final[dict[str, Any]] = {
-    "name": "Ada Lovelace", "email": "ada@example.com", "phone": "+44 20 7946 0958", "company": "Analytical Engines",
-    "status": "new", "message": "I should like to rent a bicycle.", "fields": {"campaign": "spring"},
-}  # fmt: skip
+    "name": "Ada Lovelace",
+    "email": "ada@example.com",
+    "phone": "+44 20 7946 0958",
+    "company": "Analytical Engines",
+    "status": "new",
+    "message": "I should like to rent a bicycle.",
+    "fields": {"campaign": "spring"},
+}
 
 
 def _number(value: object) -> object:
@@ -89,16 +95,16 @@ class LeadChange(LeadContent):
     version: Version | None = Field(None, description="The version that was changed: if it is another by now, 409")
 
 
-class LeadAccepted(Answer):
+class LeadAccepted(Response):
     """The lead is stored; a task tells the CRM."""
 
     lead_id: str
     version: int
     task_id: str | None = Field(description="The task that tells the CRM of this version")
-    status: State = Field(description="The state of that task; accepted: it is sent when the broker is back")
+    status: TaskState = Field(description="The state of that task; accepted: it is sent when the broker is back")
 
 
-class CrmView(Answer):
+class CrmView(Response):
     """What the CRM was told of a lead."""
 
     state: CrmState = Field(description="Of the newest version; unsent: it is from before there was a CRM")
@@ -108,7 +114,7 @@ class CrmView(Answer):
     error: str | None = Field(description="Why the last try failed, until one succeeds")
 
 
-class LeadView(Answer):
+class LeadView(Response):
     """A lead, and what the CRM was told of it."""
 
     lead_id: str
@@ -129,7 +135,7 @@ class LeadView(Answer):
     crm: CrmView
 
 
-class LeadPage(Answer):
+class LeadPage(Response):
     """Some leads, newest first."""
 
     leads: list[LeadView]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.schemas.task import Answer, Payload
+from laneway.platform.payload import Payload
+from laneway.platform.schemas.task import Response
 
 CommandName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Of a command: small letters, digits, ``_`` and ``-``, at most 40."""
@@ -59,7 +60,7 @@ class PipelineInput(BaseModel):
         return str(getattr(self, step.value))
 
 
-class CommandResult(Answer):
+class CommandResult(Response):
     """What a command did."""
 
     step: Step

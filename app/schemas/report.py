@@ -10,9 +10,42 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from app.schemas.task import Answer
+from laneway.platform.payload import Identifier, Payload
+from laneway.platform.schemas.moment import EARLIEST, LATEST, Moment
+from laneway.platform.schemas.statistics import Durations
+from laneway.platform.schemas.task import Response
+
+
+class BatchAnalysis(Payload):
+    """Payload of `batch_conversation_analysis_task`; without ids, every conversation."""
+
+    conversation_ids: list[Identifier] | None = Field(None, max_length=10_000)
+    chunk: int = Field(50, ge=1, le=1000)
+
+
+class ReportPeriod(Payload):
+    """Payload of the report tasks: a period, by its ends or by the hours up to now."""
+
+    start: Moment | None = None
+    end: Moment | None = None
+    hours: int = Field(24, ge=1, le=24 * 366, strict=True)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReportPeriod:
+        for moment in (self.start, self.end):
+            if moment and not EARLIEST <= moment < LATEST:
+                raise ValueError(f"start and end must be between {EARLIEST:%Y} and {LATEST:%Y}")
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError("start must be before end")
+        return self
+
+
+class WeekPeriod(ReportPeriod):
+    """Payload of `generate_weekly_report`: the last seven days, unless said otherwise."""
+
+    hours: int = Field(7 * 24, ge=1, le=24 * 366, strict=True)
 
 
 class ReportKind(StrEnum):
@@ -24,16 +57,7 @@ class ReportKind(StrEnum):
     WEEKLY_WORKFLOWS = "weekly_workflows"
 
 
-class Durations(Answer):
-    """How long something took, in seconds, over `count` times that it was measured."""
-
-    count: int
-    mean: float | None
-    p50: float | None
-    p95: float | None
-
-
-class ConversationAnalysisSummary(Answer):
+class ConversationAnalysisSummary(Response):
     """Many conversations analysed, in sum (`conversation_analysis`)."""
 
     conversations: int
@@ -46,7 +70,7 @@ class ConversationAnalysisSummary(Answer):
     key_phrases: list[str] = Field(description="the phrases that most conversations share, most common first")
 
 
-class DayFigures(Answer):
+class DayFigures(Response):
     """One day, in UTC."""
 
     day: str = Field(examples=["2026-01-31"])
@@ -55,7 +79,7 @@ class DayFigures(Answer):
     replies: int
 
 
-class ConversationAnalytics(Answer):
+class ConversationAnalytics(Response):
     """What happened in conversations in a period (`conversation_analytics`)."""
 
     conversations_opened: int
@@ -71,7 +95,7 @@ class ConversationAnalytics(Answer):
     days: list[DayFigures] = Field(description="days on which something happened")
 
 
-class TaskFigures(Answer):
+class TaskFigures(Response):
     """The tasks of one name, one queue or all that were accepted in a period, by what has become of them."""
 
     name: str
@@ -88,7 +112,7 @@ class TaskFigures(Answer):
     completed_per_hour: float
 
 
-class PerformanceReport(Answer):
+class PerformanceReport(Response):
     """How tasks fared in a period (`performance`)."""
 
     total: TaskFigures
@@ -96,7 +120,7 @@ class PerformanceReport(Answer):
     queues: list[TaskFigures]
 
 
-class WorkflowFigures(Answer):
+class WorkflowFigures(Response):
     """The workflows of one type, or all, that were accepted in a period, by what has become of them."""
 
     name: str
@@ -110,14 +134,14 @@ class WorkflowFigures(Answer):
     weekly_savings: float = Field(description="The weekly savings that completed ones estimated, in sum")
 
 
-class WeeklyWorkflowReport(Answer):
+class WeeklyWorkflowReport(Response):
     """How workflows fared in a period (`weekly_workflows`)."""
 
     total: WorkflowFigures
     types: list[WorkflowFigures]
 
 
-class ReportHead(Answer):
+class ReportHead(Response):
     """A report without its figures."""
 
     id: str
@@ -127,13 +151,13 @@ class ReportHead(Answer):
     created_at: datetime
 
 
-class ReportAnswer(ReportHead):
+class ReportResponse(ReportHead):
     """A report; `data` has the shape that its kind names."""
 
     data: dict[str, Any]
 
 
-class ReportList(Answer):
+class ReportList(Response):
     """Reports, newest first."""
 
     reports: list[ReportHead]

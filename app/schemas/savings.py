@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from app.schemas.task import Answer
+from laneway.platform.schemas.task import Response
 
 
 def _no_truth(value: object) -> object:
@@ -32,7 +32,7 @@ class CalculatorInputs(BaseModel):
     automation_percent: Number = Field(ge=0, le=100, decimal_places=4)
 
 
-class Savings(Answer):
+class Savings(Response):
     """What is saved. A year has 52 weeks, a month is a twelfth of it; each figure is rounded by itself."""
 
     weekly: Money

@@ -218,17 +218,3 @@ class ParsedDelivery(BaseModel):
 
     events: list[ParsedEvent] = []
     problems: list[str] = []
-
-
-class Receipt(BaseModel):
-    """A delivered outbound webhook."""
-
-    model_config = ConfigDict(frozen=True)
-
-    delivery_id: str
-    event: str
-    status: int
-    duration_ms: int
-    url: str
-    """Without user, query and fragment: they may hold secrets."""
-    attempt: int

@@ -1,119 +1,60 @@
-"""The services of one process, each made when it is first asked for, all from the same settings."""
-
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
+"""The services of one process: the platform's, and the application's own."""
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
-from celery import Celery, current_app
+from celery import Celery
+from pydantic import BaseModel
 
-from app.core.config import Settings, settings
-from app.db.session import Database
-from app.services.alert_mail import AlertMail
-from app.services.alerts import Alerts
-from app.services.analytics import Analytics
-from app.services.audit import Audit
-from app.services.broker import Broker
-from app.services.callback_log import CallbackLog
-from app.services.callbacks import Callbacks
-from app.services.conversations import Conversations
-from app.services.crm import CrmSync, LeadNotices, make_crm
-from app.services.dead_letters import DeadLetters
-from app.services.document_views import DocumentViews
-from app.services.documents import Documents
-from app.services.executions import EngineExecutions, Executions
-from app.services.heart import Heart
-from app.services.history import History
-from app.services.knowledge import Knowledge
-from app.services.leads import Leads
-from app.services.mail import Mail
+from app.core.celery_app import celery_app
+from app.core.settings import Settings, settings
+from app.db.history import APPLICATION_HISTORY
+from app.schemas.pipeline import PipelineInput
+from app.schemas.savings import CalculatorInputs
+from app.services.analytics.analytics import Analytics
+from app.services.chat import savings
+from app.services.chat.workflow_reports import WorkflowReports
+from app.services.conversations.conversations import Conversations
+from app.services.conversations.responders import Responder, make_responder
+from app.services.documents.documents import Documents
+from app.services.documents.knowledge import Knowledge
+from app.services.documents.views import DocumentViews
+from app.services.integrations.alert_mail import AlertMail
+from app.services.integrations.mail import Mail
+from app.services.leads.crm import CrmSync, LeadNotices, make_crm
+from app.services.leads.leads import Leads
+from app.services.pipeline import steps
 from app.services.pipeline.commands import Pipeline
-from app.services.queue_limits import QueueLimits, kept_throttles
-from app.services.responders import Responder, make_responder
-from app.services.results import Results
-from app.services.retention import Retention
-from app.services.statistics import Statistics
-from app.services.steps import Steps
-from app.services.stock_executions import StockExecutions
-from app.services.stories import Stories
-from app.services.task_manager import TaskManager
-from app.services.webhooks import Webhooks
-from app.services.workflows.reports import WorkflowReports
-from app.services.workflows.runs import Workflows
-from app.services.workflows.stepping import StepRunner
-from app.services.workflows.views import WorkflowViews
+from app.services.retention import retention_rules
+from app.services.webhooks.webhooks import Webhooks
+from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.operations.alerts import Alerts
+from laneway.platform.operations.retention import Retention
+from laneway.platform.platform import Platform, current_platform, use_platform
+from laneway.platform.workflows.handlers import Handler
 
 
-class Services:
-    """What the API, the tasks and the command line work with."""
+class Services(Platform):
+    """What the application's routes, tasks and commands work with."""
 
-    def __init__(self, config: Settings, app: Celery) -> None:
-        self.settings, self._app = config, app
+    migrations: ClassVar[tuple[MigrationHistory, ...]] = (PLATFORM_HISTORY, APPLICATION_HISTORY)
+    workflow_folder: ClassVar[Path | None] = Path(__file__).resolve().parents[1] / "workflows"
 
-    @cached_property
-    def database(self) -> Database:
-        return Database(self.settings.storage.url)
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        super().__init__(settings, app)
+        self._own = settings
 
-    @cached_property
-    def broker(self) -> Broker:
-        limits = self.settings.tasks
-        return Broker(self._app, max_queue_size=limits.max_queue_size, max_unread=limits.max_unread_events,
-                      throttles=lambda: kept_throttles(self.database))  # fmt: skip
-
-    @cached_property
-    def queue_limits(self) -> QueueLimits:
-        return QueueLimits(self.database, self.broker)
+    @property
+    def settings(self) -> Settings:
+        """The application's settings."""
+        return self._own
 
     @cached_property
     def pipeline(self) -> Pipeline:
         return Pipeline(self.settings.pipeline, seconds=self.settings.pipeline_seconds)
-
-    @cached_property
-    def statistics(self) -> Statistics:
-        return Statistics(self.database, self.history)
-
-    @cached_property
-    def tasks(self) -> TaskManager:
-        return TaskManager(self.database, self.broker, self.history, self.settings.tasks)
-
-    @cached_property
-    def history(self) -> History:
-        return History(self.database, self.broker, self.settings.tasks)
-
-    @cached_property
-    def executions(self) -> Executions:
-        engine = self.broker.engine
-        if engine is not None:
-            return EngineExecutions(engine, self.settings.tasks)
-        return StockExecutions(self.database, self.tasks, self.settings.tasks)
-
-    @cached_property
-    def steps(self) -> Steps:
-        return Steps(self.database, self.history)
-
-    @cached_property
-    def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.database, self.broker, self.history, self.tasks)
-
-    @cached_property
-    def audit(self) -> Audit:
-        return Audit(self.database, self.broker, self.history, self.tasks, self.results)
-
-    @cached_property
-    def results(self) -> Results:
-        return Results(self._app)
-
-    @cached_property
-    def stories(self) -> Stories:
-        return Stories(self.database, self.history, self.tasks)
-
-    @cached_property
-    def heart(self) -> Heart:
-        limits = self.settings.tasks
-        return Heart(self.executions, every=min(limits.lease_seconds / 5, 1.0), grace=limits.cancel_grace)
 
     @cached_property
     def knowledge(self) -> Knowledge:
@@ -133,8 +74,7 @@ class Services:
 
     @cached_property
     def conversations(self) -> Conversations:
-        return Conversations(self.database, self.knowledge, self.responder, self.tasks, self.settings,
-                             leads=self.leads)  # fmt: skip
+        return Conversations(self.database, self.knowledge, self.responder, self.tasks, self.settings, leads=self.leads)
 
     @cached_property
     def leads(self) -> Leads:
@@ -157,28 +97,8 @@ class Services:
         return Webhooks(self.database, self.tasks, self.settings.webhooks)
 
     @cached_property
-    def callbacks(self) -> Callbacks:
-        return Callbacks(self.database, self.settings.webhooks, slots=self.settings.operation.worker_concurrency)
-
-    @cached_property
-    def callback_log(self) -> CallbackLog:
-        return CallbackLog(self.database, self.tasks, self.history)
-
-    @cached_property
     def analytics(self) -> Analytics:
         return Analytics(self.database)
-
-    @cached_property
-    def workflows(self) -> Workflows:
-        return Workflows(self.database, self.tasks)
-
-    @cached_property
-    def workflow_steps(self) -> StepRunner:
-        return StepRunner(self)
-
-    @cached_property
-    def workflow_views(self) -> WorkflowViews:
-        return WorkflowViews(self.database, self.tasks)
 
     @cached_property
     def workflow_reports(self) -> WorkflowReports:
@@ -186,29 +106,40 @@ class Services:
 
     @cached_property
     def retention(self) -> Retention:
-        return Retention(self.database, self.settings.storage, self.settings.tasks)
+        return Retention(self.database, self.settings.storage, self.settings.tasks, more=retention_rules(self.settings))
 
     @cached_property
     def alerts(self) -> Alerts:
-        return Alerts(self.database, self.tasks, self.settings.operation, by_mail=bool(self.settings.mail.alerts_to))
+        told = bool(self.settings.mail.alerts_to)
+        return Alerts(self.database, self.tasks, self.settings.operation, with_notices=told)
 
     @cached_property
     def alert_mail(self) -> AlertMail:
         return AlertMail(self.database, self.mail, self.settings.mail)
 
+    @cached_property
+    def workflow_handlers(self) -> dict[str, Handler]:
+        own = (*savings.step_handlers(self.database), *steps.step_handlers(self.pipeline))
+        return super().workflow_handlers | {handler.name: handler for handler in own}
+
+    @cached_property
+    def workflow_inputs(self) -> dict[str, type[BaseModel]]:
+        return super().workflow_inputs | {"calculator_inputs": CalculatorInputs, "pipeline": PipelineInput}
+
+    def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
+        """The savings that a run computed."""
+        return {"estimated_savings": savings.estimated_savings(metrics)}
+
     def close(self) -> None:
         """Give back the connections of this process."""
         if "responder" in self.__dict__:
             self.responder.close()
-        if "broker" in self.__dict__:
-            self.broker.close()
-        if "results" in self.__dict__:
-            self.results.close()
-        if "database" in self.__dict__:
-            self.database.close()
+        super().close()
 
 
-@cache
 def services() -> Services:
-    """The services of this process, on its settings and the current Celery app."""
-    return Services(settings(), current_app._get_current_object())  # pyright: ignore
+    """The services of this process, on its settings and its Celery app."""
+    return cast("Services", current_platform())
+
+
+use_platform(lambda: Services(settings(), celery_app))

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.core import catalog
 from app.schemas.conversation import Continuation, ConversationMessage, Interaction
-from app.schemas.job import BatchAnalysis
-from app.tasks.base import PlatformTask, task
+from app.schemas.report import BatchAnalysis
+from app.services.container import services
+from laneway.platform.execution.task import PlatformTask, task
 
 
-@task(catalog.PROCESS_MESSAGE)
+@task(queue="conversations", key="conversation_id")
 def process_conversation_message_task(self: PlatformTask, payload: ConversationMessage) -> dict[str, Any]:
     """Store a customer's message, and answer it from the documents."""
-    return self.services.conversations.receive(payload, task_id=self.id, progress=self.progress)
+    return services().conversations.receive(payload, task_id=self.id, progress=self.progress)
 
 
-@task(catalog.PROCESS_INTERACTION)
+@task(queue="conversations", key="conversation_id")
 def process_manipulator_interaction_task(self: PlatformTask, payload: Interaction) -> dict[str, Any]:
     """Open or continue a conversation after a platform interaction, and write the outbound message."""
-    return self.services.conversations.interact(payload, task_id=self.id, progress=self.progress)
+    return services().conversations.interact(payload, task_id=self.id, progress=self.progress)
 
 
-@task(catalog.CONTINUE_CONVERSATION)
+@task(queue="conversations", key="conversation_id")
 def continue_conversation_async_task(self: PlatformTask, payload: Continuation) -> dict[str, Any]:
     """Write the next turn of a conversation whose customer is silent, or for an operator."""
-    return self.services.conversations.continue_(payload, task_id=self.id, progress=self.progress)
+    return services().conversations.continue_(payload, task_id=self.id, progress=self.progress)
 
 
-@task(catalog.BATCH_ANALYSIS)
+@task(queue="analytics")
 def batch_conversation_analysis_task(self: PlatformTask, payload: BatchAnalysis) -> dict[str, Any]:
     """Analyse many conversations in chunks: sentiment, key phrases, response times, resolution."""
 
     def progress(done: int, total: int) -> None:
         self.progress(100 * done / max(total, 1), f"{done} of {total} conversations")
 
-    summary = self.services.analytics.analyse(
+    summary = services().analytics.analyse(
         payload.conversation_ids, report_id=self.id, chunk=payload.chunk, progress=progress
     )
     return summary.model_dump(mode="json")

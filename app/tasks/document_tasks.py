@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.core import catalog
 from app.schemas.document import DocumentIngestion, DocumentOutcome
-from app.schemas.task import EndedTask
-from app.tasks.base import PlatformTask, task
+from app.services.container import services
+from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.payload import EndedTask
 
 
-@task(catalog.PROCESS_DOCUMENT)
+@task(queue="documents", key="document_id", on_failure="document_failed_task")
 def process_document_task(self: PlatformTask, payload: DocumentIngestion) -> DocumentOutcome:
     """Fetch a document, extract its text, store its passages, and call back."""
-    return self.services.documents.process(payload, task_id=self.id, progress=self.progress)
+    return services().documents.process(payload, task_id=self.id, progress=self.progress)
 
 
-@task(catalog.DOCUMENT_FAILED)
-def document_failed_task(self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
+@task(queue="documents", retries=20)
+def document_failed_task(_self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
     """Mark a document whose task ended without success, and call back."""
-    return self.services.documents.end(payload)
+    return services().documents.end(payload)

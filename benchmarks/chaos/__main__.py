@@ -39,8 +39,12 @@ def parser() -> argparse.ArgumentParser:
     add("--most-waiting", type=int, default=default.most_waiting, help="producers wait while more is unexecuted")
     add("--fsync", choices=("always", "everysec"), default=default.fsync, help="the server's appendfsync")
     add("--folder", type=Path, default=default.folder, help="where ledger, logs and report go")
-    add("--expect-clean", action=argparse.BooleanOptionalAction, default=None,
-        help="whether a broken promise is a failure (default: only laneway's)")  # fmt: skip
+    add(
+        "--expect-clean",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether a broken promise is a failure (default: only laneway's)",
+    )
     return given
 
 

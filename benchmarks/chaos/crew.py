@@ -55,8 +55,22 @@ class Crew:
     def start_worker(self, place: str) -> None:
         """A new incarnation in this place; what there was before is cleared away."""
         pool = place.partition("-")[0]
-        argv = [sys.executable, "-m", "celery", "-A", f"{MODULE}.app", "worker", "-P", pool, "-c", str(POOLS[pool]),
-                "-n", f"{{}}@chaos-{self._plan.transport}", "-l", "WARNING"]  # fmt: skip
+        argv = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            f"{MODULE}.app",
+            "worker",
+            "-P",
+            pool,
+            "-c",
+            str(POOLS[pool]),
+            "-n",
+            f"{{}}@chaos-{self._plan.transport}",
+            "-l",
+            "WARNING",
+        ]
         self._start(self.workers, place, argv)
 
     def start_producer(self, place: str) -> None:

@@ -175,14 +175,14 @@ class Director:
     def _able(self, books: Books) -> list[tuple[str, Process]]:
         """The workers that have started. One that is killed before teaches little: Celery itself then gives up."""
         since = time.monotonic() - START_SECONDS
-        return [entry for entry in self._crew.able()
-                if entry[1].name in books.last_began or entry[1].started < since]  # fmt: skip
+        return [entry for entry in self._crew.able() if entry[1].name in books.last_began or entry[1].started < since]
 
     def _running(self, books: Books) -> list[Run]:
         """What living processes are executing."""
         living = {one.name for one in self._crew.workers.values() if one.alive}
-        return [one for one in books.running.values()
-                if one.worker in living and (one.worker, one.pid) not in self._dead]  # fmt: skip
+        return [
+            one for one in books.running.values() if one.worker in living and (one.worker, one.pid) not in self._dead
+        ]
 
     def _note(self, kind: Kind, *, worker: str = "", pid: int = 0, running: list[str] | None = None) -> Disturbance:
         one = Disturbance(len(self.disturbances) + 1, kind, time.monotonic(), worker, pid, running=running or [])

@@ -38,9 +38,15 @@ class Process:
         """Whether the harness itself ended it."""
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603
-                list(argv), cwd=ROOT, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=dies_with_parent,  # noqa: PLW1509  this process has one thread
-            )  # fmt: skip
+                list(argv),
+                cwd=ROOT,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=dies_with_parent,  # noqa: PLW1509  this process has one thread
+            )
         self.pid = self._popen.pid
 
     @property

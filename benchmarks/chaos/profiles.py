@@ -28,8 +28,8 @@ def celery_settings(plan: Plan) -> dict[str, Any]:
         "broker_url": f"{base}/0",
         "broker_transport": "laneway:Transport",
         "broker_transport_options": {"lease": plan.lease},
-        "worker_pool": "laneway.prefork:TaskPool",
-        "result_backend": f"laneway.backend:ResultBackend+{base}/1",
+        "worker_pool": "laneway.worker.prefork:TaskPool",
+        "result_backend": f"laneway.results.backend:ResultBackend+{base}/1",
     }
 
 
@@ -37,7 +37,7 @@ def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
     """Message options: the ordering key, and deliveries without end (here tasks kill no worker, the director does)."""
     if plan.transport == "kombu":
         return {}
-    from laneway.codec import message_options
+    from laneway.transport.codec import message_options
 
     return message_options(key=key, max_deliveries=1000)
 
@@ -45,7 +45,7 @@ def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
 def left(plan: Plan) -> int:
     """How many messages the server still holds, in whatever state. Raises RedisError or ServerLost."""
     if plan.transport == "laneway":
-        from laneway import Engine
+        from laneway.engine import Engine
 
         engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=5)
         try:
@@ -62,12 +62,12 @@ def leased_by(plan: Plan, pid: int) -> list[str]:
     """The task ids that a worker process holds, begun or not. Empty with stock kombu, which does not write it down."""
     if plan.transport == "kombu":
         return []
-    from laneway import Engine, State
-    from laneway.errors import EngineError
+    from laneway.engine import Engine, MessageState
+    from laneway.engine.errors import EngineError
 
     engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=2)
     try:
-        ids = [one.stored.message.task_id for one in engine.peek(QUEUE, State.LEASED, limit=500)]
+        ids = [one.stored.message.task_id for one in engine.peek(QUEUE, MessageState.LEASED, limit=500)]
         found = [engine.find(QUEUE, id) for id in ids]
     except EngineError:
         return []

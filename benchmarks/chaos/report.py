@@ -25,8 +25,9 @@ SHOWN = 5
 
 def write(outcomes: Sequence[Outcome], path: Path) -> None:
     """The whole report as JSON."""
-    path.write_text(json.dumps({"machine": _machine(), "runs": [_as_json(one) for one in outcomes]}, indent=1,
-                               default=str))  # fmt: skip
+    path.write_text(
+        json.dumps({"machine": _machine(), "runs": [_as_json(one) for one in outcomes]}, indent=1, default=str)
+    )
 
 
 def show(outcomes: Sequence[Outcome], out: Console) -> None:
@@ -98,7 +99,7 @@ def _show_findings(one: Outcome, out: Console) -> None:
         for finding in findings[:SHOWN]:
             by = f" [{', '.join(finding.explained_by)}]" if finding.explained_by else ""
             out.print(escape(f"{one.plan.transport}, {name}: {finding.kind} {finding.mark}: {finding.what}{by}"))
-            for line in finding.history:
+            for line in finding.recorder:
                 out.print(escape(f"    {line}"))
         if len(findings) > SHOWN:
             out.print(f"    ... {len(findings) - SHOWN} more in the JSON file")
@@ -139,5 +140,9 @@ def _as_json(one: Outcome) -> dict[str, Any]:
 
 def _machine() -> dict[str, str]:
     versions = {name: version(name) for name in ("celery", "kombu", "redis", "billiard")}
-    return {"Python": platform.python_version(), **versions, "cores": str(os.cpu_count()),
-            "load": f"{os.getloadavg()[0]:.1f}"}  # fmt: skip
+    return {
+        "Python": platform.python_version(),
+        **versions,
+        "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
+    }

@@ -16,7 +16,7 @@ from benchmarks.chaos.disturbance import Disturbance, Kind
 from benchmarks.chaos.ledger import Books, Follower
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.server import Server, free_port
-from benchmarks.chaos.verdict import Promise, Terms, Verdict, judge, promises
+from benchmarks.chaos.verdict import AckAction, Promise, Terms, judge, promises
 
 TICK_SECONDS = 0.05
 SAY_SECONDS = 5.0
@@ -35,7 +35,7 @@ class Outcome:
 
     plan: Plan
     server: str
-    verdict: Verdict
+    verdict: AckAction
     promises: list[Promise]
     disturbances: list[Disturbance]
     crashes: list[Crash]

@@ -46,15 +46,25 @@ class Server:
     def start(self, *, wait_seconds: float = 30) -> None:
         """Start it and wait until it has read its file and answers. Raises NoServer."""
         options = {
-            "bind": "127.0.0.1", "port": str(self.port), "dir": str(self._folder), "save": "", "appendonly": "yes",
-            "appendfsync": self._fsync, "maxmemory-policy": "noeviction", "loglevel": "warning",
-        }  # fmt: skip
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": self._fsync,
+            "maxmemory-policy": "noeviction",
+            "loglevel": "warning",
+        }
         argv = [_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
                 preexec_fn=dies_with_parent,  # noqa: PLW1509  this process has one thread
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + wait_seconds
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

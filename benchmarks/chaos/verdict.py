@@ -44,7 +44,7 @@ class Promise:
 
 
 @dataclass(slots=True)
-class Verdict:
+class AckAction:
     """The figures of one run. Times are seconds."""
 
     offered: int = 0
@@ -96,12 +96,12 @@ class Terms:
         return self.patience + self.margin
 
 
-def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> Verdict:
+def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> AckAction:
     """All figures from the ledger and the director's notes."""
     return _Judge(books, disturbances, terms=terms).judge(lives)
 
 
-def promises(verdict: Verdict, *, terms: Terms, ordered: bool) -> list[Promise]:
+def promises(verdict: AckAction, *, terms: Terms, ordered: bool) -> list[Promise]:
     """What the engine promises."""
     slowest = max(verdict.recovery, default=0.0)
     held = [
@@ -128,7 +128,7 @@ def promises(verdict: Verdict, *, terms: Terms, ordered: bool) -> list[Promise]:
 class _Judge:
     def __init__(self, books: Books, disturbances: Sequence[Disturbance], *, terms: Terms) -> None:
         self._books, self._disturbances, self._terms = books, disturbances, terms
-        self._verdict = Verdict(
+        self._verdict = AckAction(
             offered=len(books.offers),
             accepted=books.accepted,
             refused=sum(bool(offer.refused) for offer in books.offers.values()),
@@ -136,7 +136,7 @@ class _Judge:
             runs=sum(map(len, books.runs.values())),
         )
 
-    def judge(self, lives: Sequence[Life]) -> Verdict:
+    def judge(self, lives: Sequence[Life]) -> AckAction:
         verdict = self._verdict
         for run in (run for runs in self._books.runs.values() for run in runs):
             if run.ended is None:
@@ -265,9 +265,9 @@ class _Judge:
         return min([run.ended, *cuts])
 
     def _finding(self, offer: Offer, runs: Sequence[Run], what: str, *, by: tuple[str, ...] = ()) -> Finding:
-        return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._history(offer, runs)))
+        return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._recorder(offer, runs)))
 
-    def _history(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
+    def _recorder(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
         """The task's life, and what was done meanwhile to those who had it: seconds of the run."""
         zero = self._terms.origin
         accepted = "never accepted" if offer.accepted_at is None else f"accepted {offer.accepted_at - zero:.3f}"
@@ -303,7 +303,7 @@ def _stalls(books: Books, lives: Sequence[Life], disturbances: Sequence[Disturba
     return found
 
 
-def summary(verdict: Verdict) -> dict[str, Any]:
+def summary(verdict: AckAction) -> dict[str, Any]:
     """The figures to compare, as plain values."""
     return {
         "accepted": verdict.accepted,

@@ -20,7 +20,7 @@ from time import perf_counter
 import httpx2
 from rich.console import Console
 
-from app.core.config import ROOT
+from app.core.settings import ROOT
 from benchmarks.load.account import account
 from benchmarks.load.inputs import CALCULATION
 from benchmarks.load.platform import base_url, running
@@ -97,11 +97,38 @@ def _burst(url: str, number: int, accepted: Path) -> Burst:
 def _locust(environment: dict[str, str], asked: argparse.Namespace) -> list[dict[str, object]]:
     """Run the users in a process of their own; Locust's figures."""
     file = Path(__file__).with_name("users.py")
-    argv = [sys.executable, "-m", "locust", "-f", file, "--headless", "--json", "--host", base_url(environment),
-            "-u", str(asked.users), "-r", str(max(1, asked.users // 5)), "-t", f"{asked.seconds}s",
-            "--stop-timeout", "30", "--exit-code-on-error", "0", "--loglevel", "WARNING"]  # fmt: skip
-    ran = subprocess.run(argv, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True,  # noqa: S603
-                         text=True, check=False, timeout=asked.seconds + 120)  # fmt: skip
+    argv = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        file,
+        "--headless",
+        "--json",
+        "--host",
+        base_url(environment),
+        "-u",
+        str(asked.users),
+        "-r",
+        str(max(1, asked.users // 5)),
+        "-t",
+        f"{asked.seconds}s",
+        "--stop-timeout",
+        "30",
+        "--exit-code-on-error",
+        "0",
+        "--loglevel",
+        "WARNING",
+    ]
+    ran = subprocess.run(  # noqa: S603
+        argv,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=asked.seconds + 120,
+    )
     if ran.returncode or "[" not in ran.stdout:
         raise SystemExit(f"Locust ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
     return json.loads(ran.stdout[ran.stdout.index("[") :])

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from app.core.celery_app import make_celery
-from app.core.config import load_settings
-from app.schemas.task import UNFINISHED, State
+from app.core.settings import load_settings
 from app.services.container import Services
+from laneway.platform.schemas.task import UNFINISHED, TaskState
 
 PAGE = 400
 
@@ -44,23 +44,31 @@ def account(accepted: Path, *, seconds: float) -> Account:
     while (left := _left(services)) and monotonic() - began < seconds:
         sleep(0.5)
     drained = monotonic() - began
-    ids = list(dict.fromkeys(line.split()[1] for line in accepted.read_text("utf-8").splitlines()
-                             if line.startswith("task_id ")))  # fmt: skip
+    ids = list(
+        dict.fromkeys(
+            line.split()[1] for line in accepted.read_text("utf-8").splitlines() if line.startswith("task_id ")
+        )
+    )
     runs = [run for page in _pages(ids) for run in services.tasks.runs(page)]
-    failed = [f"{run.name} {run.task_id}: {run.status} {run.error or ''}" for run in runs
-              if run.status != State.COMPLETED]  # fmt: skip
+    failed = [
+        f"{run.name} {run.task_id}: {run.status} {run.error or ''}" for run in runs if run.status != TaskState.COMPLETED
+    ]
     found = services.audit.count()
     result = Account(
-        accepted=len(ids), lost=len(ids) - len(runs), failed=failed, drained_after=drained, left=left,
+        accepted=len(ids),
+        lost=len(ids) - len(runs),
+        failed=failed,
+        drained_after=drained,
+        left=left,
         states=Counter({state.value: number for state, number in found.by_state.items()}),
         unaccounted=len(found.unaccounted) + len(found.unknown),
-    )  # fmt: skip
+    )
     services.close()
     return result
 
 
 def _left(services: Services) -> int:
-    services.history.catch_up()
+    services.recorder.catch_up()
     counts = services.tasks.counts()
     return sum(counts.get(state, 0) for state in UNFINISHED)
 

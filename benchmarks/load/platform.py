@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 import httpx2
 
-from app.core.config import ROOT, Settings
+from app.core.settings import ROOT, Settings
 
 READY_SECONDS = 120
 
@@ -46,9 +46,13 @@ def _environment(folder: Path, database: str | None) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if name.upper() not in known}
     redis, api, flower = _free_ports(3)
     own = {
-        "DATA_DIR": str(folder / "data"), "REDIS_PORT": str(redis), "API_PORT": str(api), "FLOWER_PORT": str(flower),
-        "FACEBOOK_APP_SECRET": secrets.token_urlsafe(16), "LOG_LEVEL": "WARNING",
-    }  # fmt: skip
+        "DATA_DIR": str(folder / "data"),
+        "REDIS_PORT": str(redis),
+        "API_PORT": str(api),
+        "FLOWER_PORT": str(flower),
+        "FACEBOOK_APP_SECRET": secrets.token_urlsafe(16),
+        "LOG_LEVEL": "WARNING",
+    }
     return plain | own | ({"DATABASE_URL": database} if database else {})
 
 

@@ -44,16 +44,21 @@ def show_burst(out: Console, burst: Burst) -> None:
     """One line."""
     times = sorted(burst.times)
     mean = sum(times) / max(len(times), 1)
-    out.print(f"{len(times)} workflow requests at once: all answered in {burst.seconds:.2f} s; mean {mean:.0f} ms, "
-              f"longest {times[-1]:.0f} ms; {burst.refused} refused.")  # fmt: skip
+    out.print(
+        f"{len(times)} workflow requests at once: all answered in {burst.seconds:.2f} s; mean {mean:.0f} ms, "
+        f"longest {times[-1]:.0f} ms; {burst.refused} refused."
+    )
 
 
 def show_account(out: Console, found: Account) -> None:
     """What became of it all."""
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
     out.print(f"{found.accepted} tasks accepted by the API; with those that they led to: {states}.")
-    out.print(f"The last was over {found.drained_after:.1f} s after the load. lost: {found.lost}, "
-              f"left: {found.left}, unaccounted: {found.unaccounted}.", style="bold")  # fmt: skip
+    out.print(
+        f"The last was over {found.drained_after:.1f} s after the load. lost: {found.lost}, "
+        f"left: {found.left}, unaccounted: {found.unaccounted}.",
+        style="bold",
+    )
     for line in found.failed[:10]:
         out.print(f"  not completed: {line}", style="red", markup=False)
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 from locust import HttpUser, between, task
 from pydantic import SecretStr
 
-from app.services.signing import sign_hub
 from benchmarks.load.inputs import CALCULATION, QUESTIONS, STATUSES
+from laneway.platform.webhooks.signing import sign_hub
 
 OBJECTS = json.loads(os.environ.get("LOAD_OBJECTS", "[]"))
 SECRET = SecretStr(os.environ.get("FACEBOOK_APP_SECRET", ""))
@@ -52,10 +52,15 @@ class Customer(HttpUser):
     @task(2)
     def page_message(self) -> None:
         """A signed Facebook page message."""
-        message = {"sender": {"id": self.id}, "recipient": {"id": "1001"}, "timestamp": 1_700_000_000_000,
-                   "message": {"mid": uuid4().hex, "text": random.choice(QUESTIONS)}}  # fmt: skip
-        body = json.dumps({"object": "page", "entry": [{"id": "1001", "time": 1_700_000_000_000,
-                                                         "messaging": [message]}]}).encode()  # fmt: skip
+        message = {
+            "sender": {"id": self.id},
+            "recipient": {"id": "1001"},
+            "timestamp": 1_700_000_000_000,
+            "message": {"mid": uuid4().hex, "text": random.choice(QUESTIONS)},
+        }
+        body = json.dumps(
+            {"object": "page", "entry": [{"id": "1001", "time": 1_700_000_000_000, "messaging": [message]}]}
+        ).encode()
         headers = {"Content-Type": "application/json", "X-Hub-Signature-256": sign_hub(body, SECRET)}
         with self.client.post("/webhooks/facebook", data=body, headers=headers, catch_response=True) as answer:
             self._note(answer)
@@ -77,8 +82,9 @@ class Customer(HttpUser):
     def change_lead(self) -> None:
         """The lead moves on."""
         content = {"name": f"User {self.id}", "status": random.choice(STATUSES), "fields": {"score": random.random()}}
-        with self.client.put(f"/api/leads/{self.lead}", json=content, name="/api/leads/{id}",
-                             catch_response=True) as answer:  # fmt: skip
+        with self.client.put(
+            f"/api/leads/{self.lead}", json=content, name="/api/leads/{id}", catch_response=True
+        ) as answer:
             self._note(answer)
 
     @task(2)
@@ -90,8 +96,10 @@ class Customer(HttpUser):
     def document(self) -> None:
         """A document is processed (again)."""
         key = random.choice(OBJECTS)
-        self._post("/api/documents/process", {"document_id": f"load-{self.id}", "user_id": self.id, "r2_key": key,
-                                              "file_name": key})  # fmt: skip
+        self._post(
+            "/api/documents/process",
+            {"document_id": f"load-{self.id}", "user_id": self.id, "r2_key": key, "file_name": key},
+        )
 
     @task(2)
     def any_task(self) -> None:

@@ -36,13 +36,15 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant("stock", None, ""),
-        Contestant("backend", None, "laneway.backend:ResultBackend+"),  # the result backend alone, on kombu's broker
+        Contestant(
+            "backend", None, "laneway.results.backend:ResultBackend+"
+        ),  # the result backend alone, on kombu's broker
         Contestant(
             "engine",
             "laneway:Transport",
-            "laneway.backend:ResultBackend+",
-            "laneway.amqp:AMQP",
-            "laneway.prefork:TaskPool",
+            "laneway.results.backend:ResultBackend+",
+            "laneway.worker.producer:AMQP",
+            "laneway.worker.prefork:TaskPool",
         ),
     )
 }

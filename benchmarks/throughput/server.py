@@ -18,8 +18,8 @@ from typing import Any
 
 import redis
 
-from app.dev.valkey import find_binary, server_at
 from benchmarks.throughput.contestants import BROKER_DB, RESULT_DB
+from laneway.server.valkey import find_binary, server_at
 
 START_SECONDS = 10
 

@@ -30,8 +30,8 @@ from kombu.transport.virtual import Channel
 from benchmarks.throughput.contestants import CONTESTANTS, NOOP, QUEUE, WARM_QUEUE
 from benchmarks.throughput.server import Cost, Server
 from benchmarks.throughput.workers import Workers
-from laneway import Engine, Message
-from laneway.codec import to_message
+from laneway.engine import Engine, Message
+from laneway.transport.codec import to_message
 
 BATCH = 500
 POLL_SECONDS = 0.02

@@ -25,13 +25,14 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
-from app.core import clock
-from app.core.catalog import TaskSpec
-from app.core.errors import BrokerUnavailable, WrongState
-from app.db.models import TaskAttempt, TaskRun
-from app.schemas.task import FINISHED, Payload, State
-from app.services.result_audit import GRACE
-from app.services.submission import Wish
+from laneway.platform import clock
+from laneway.platform.db.models import TaskAttempt, TaskRun
+from laneway.platform.errors import BrokerUnavailable, WrongState
+from laneway.platform.operations.result_audit import GRACE
+from laneway.platform.payload import Payload
+from laneway.platform.registry import TaskSpec
+from laneway.platform.schemas.task import FINISHED, TaskState
+from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.site import LEASE, Node, Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 from tests.fixtures.waiting import wait_until
@@ -55,7 +56,7 @@ class Kind:
     """One kind of task that is posted, and the state that it must come to."""
 
     name: str
-    state: State
+    state: TaskState
     spec: TaskSpec = FAILING
     times: int = 0
     how: str = "retryable"
@@ -73,19 +74,19 @@ class Kind:
 
 
 KINDS = (
-    Kind("succeeds", State.COMPLETED),
-    Kind("keyed", State.COMPLETED, keyed=True),
-    Kind("retried", State.COMPLETED, times=1),
-    Kind("keyed and retried", State.COMPLETED, times=1, keyed=True),
-    Kind("fails", State.FAILED, times=99, how="permanent"),
-    Kind("given up", State.DEAD_LETTER, times=99),
+    Kind("succeeds", TaskState.COMPLETED),
+    Kind("keyed", TaskState.COMPLETED, keyed=True),
+    Kind("retried", TaskState.COMPLETED, times=1),
+    Kind("keyed and retried", TaskState.COMPLETED, times=1, keyed=True),
+    Kind("fails", TaskState.FAILED, times=99, how="permanent"),
+    Kind("given up", TaskState.DEAD_LETTER, times=99),
     # only prefork workers serve this queue: in a thread it would take the whole worker with it
-    Kind("kills its process", State.COMPLETED, times=1, how="kill", queue="webhooks"),
-    Kind("delayed", State.COMPLETED, delay=0.5),
-    Kind("cancelled while it waits", State.CANCELLED, delay=3600, cancelled=True),
-    Kind("cancelled while it runs", State.CANCELLED, spec=GATED, cancelled=True),
-    Kind("expires", State.EXPIRED, delay=0.6, expires=0.1),
-    Kind("waits", State.SCHEDULED, delay=3600),
+    Kind("kills its process", TaskState.COMPLETED, times=1, how="kill", queue="webhooks"),
+    Kind("delayed", TaskState.COMPLETED, delay=0.5),
+    Kind("cancelled while it waits", TaskState.CANCELLED, delay=3600, cancelled=True),
+    Kind("cancelled while it runs", TaskState.CANCELLED, spec=GATED, cancelled=True),
+    Kind("expires", TaskState.EXPIRED, delay=0.6, expires=0.1),
+    Kind("waits", TaskState.SCHEDULED, delay=3600),
 )
 
 
@@ -111,7 +112,7 @@ class Producer:
         while not self._stop.is_set():
             number = next(self._numbers)
             kind = KINDS[number % len(KINDS)]
-            if kind.state is State.SCHEDULED and number >= 2 * len(KINDS):
+            if kind.state is TaskState.SCHEDULED and number >= 2 * len(KINDS):
                 continue
             if self._post(kind, id=f"{self._name}-{number}", key=f"{self._name}-{number // len(KINDS) % KEYS}"):
                 self._stop.wait(PAUSE)
@@ -120,9 +121,9 @@ class Producer:
         self._stop.set()
 
     def _post(self, kind: Kind, *, id: str, key: str) -> bool:
-        wish = Wish(id=id, delay=kind.delay, expires=kind.expires, queue=kind.queue)
+        options = SubmitOptions(id=id, delay=kind.delay, expires=kind.expires, queue=kind.queue)
         try:
-            self._site.services.tasks.submit(kind.spec, kind.payload(key=key, gate=self._never), wish=wish)
+            self._site.services.tasks.submit(kind.spec, kind.payload(key=key, gate=self._never), options=options)
         except BrokerUnavailable:
             self._books.refused.add(id)
             self._stop.wait(0.1)
@@ -242,15 +243,18 @@ def test_every_accepted_task_is_accounted_for_after_everything_was_killed(
         settled = time.monotonic() - last
         running = site.submit(GATED, {"gate": str(site.gate())}, id="running")
         site.until_event("began", running)
-        books.accepted[running] = Kind("runs", State.PROCESSING, spec=GATED)
+        books.accepted[running] = Kind("runs", TaskState.PROCESSING, spec=GATED)
 
         states = check_history(site, books)
         check_journal(site, books)
         check_audit(site, states)
         results = check_results(site)
-        figure(f"accounting, {kind}", f"{sum(states.values())} accepted ({len(books.refused)} refused), "
-               f"killed {dict(killer.done)}: {states}; settled {settled:.1f} s after the last post; "
-               f"{results}")  # fmt: skip
+        figure(
+            f"accounting, {kind}",
+            f"{sum(states.values())} accepted ({len(books.refused)} refused), "
+            f"killed {dict(killer.done)}: {states}; settled {settled:.1f} s after the last post; "
+            f"{results}",
+        )
 
 
 def settle(site: Site, books: Books) -> None:
@@ -268,7 +272,7 @@ def settle(site: Site, books: Books) -> None:
 
 def check_history(site: Site, books: Books) -> dict[str, int]:
     """By the history alone: nothing is missing, the states add up, and each is the one that its kind must come to."""
-    site.services.history.catch_up()
+    site.services.recorder.catch_up()
     with site.services.database.reading() as session:
         state = {row[0]: row[1] for row in session.execute(select(TaskRun.id, TaskRun.state))}
         lost_often = set(session.scalars(select(TaskRun.id).where(TaskRun.error_type == "WorkerLost")))
@@ -279,8 +283,11 @@ def check_history(site: Site, books: Books) -> dict[str, int]:
     assert set(books.accepted) - set(state) == set()
     assert set(state) - set(books.accepted) <= books.refused  # of one the sender never heard that it is there
     assert accepted == sum(by_state.values()) == len(state)
-    wrong = {id: (kind.name, state[id]) for id, kind in books.accepted.items()
-             if state[id] != kind.state and not (id in lost_often and state[id] == State.DEAD_LETTER)}  # fmt: skip
+    wrong = {
+        id: (kind.name, state[id])
+        for id, kind in books.accepted.items()
+        if state[id] != kind.state and not (id in lost_often and state[id] == TaskState.DEAD_LETTER)
+    }
     assert wrong == {}
     assert {kind.name for kind in KINDS} == {kind.name for kind in books.accepted.values()} - {"runs"}
     return by_state
@@ -343,7 +350,7 @@ def check_results(site: Site) -> str:
     assert (mended.unaccounted, mended.unknown) == ([], [])
     assert mended.results.repaired == sum(mended.results.found.values()) > 0
     assert sum(told(site).values()) == 0
-    for run in [run for run in ended if run.state == State.COMPLETED][:20]:
+    for run in [run for run in ended if run.state == TaskState.COMPLETED][:20]:
         assert site.app.AsyncResult(run.id).get(timeout=5) == run.result
     return f"results {found}"
 

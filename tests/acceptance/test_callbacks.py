@@ -9,8 +9,7 @@ from threading import Lock
 import pytest
 from standardwebhooks import Webhook
 
-from app.core.catalog import SEND_WEBHOOK
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.http_peer import Asked, HttpPeer, Says
 from tests.fixtures.receiving import SECRET, webhook
 from tests.fixtures.site import Site, running_site
@@ -24,9 +23,11 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An installation whose secret is being changed."""
     folder: Path = tmp_path_factory.mktemp("site")
     with running_site(
-        folder, OUTBOUND_WEBHOOK_SECRET=SECRET, OUTBOUND_WEBHOOK_SECRET_PREVIOUS=OLD_SECRET,
+        folder,
+        OUTBOUND_WEBHOOK_SECRET=SECRET,
+        OUTBOUND_WEBHOOK_SECRET_PREVIOUS=OLD_SECRET,
         OUTBOUND_ALLOW_PRIVATE="true",
-    ) as site:  # fmt: skip
+    ) as site:
         yield site
 
 
@@ -51,20 +52,22 @@ def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(s
         slow = slow_peer.always = Slow(slow_peer, seconds=1)
         site.worker(queues="webhooks", concurrency=2)
         http_peer.will(Says(500))
-        waiting = [site.submit(SEND_WEBHOOK, webhook(slow_peer.url, data={"n": number})) for number in range(4)]
-        failing = site.submit(SEND_WEBHOOK, webhook(http_peer.url))
+        waiting = [
+            site.submit("send_webhook_response_task", webhook(slow_peer.url, data={"n": number})) for number in range(4)
+        ]
+        failing = site.submit("send_webhook_response_task", webhook(http_peer.url))
         run = site.until(failing)
-        assert {one.state for one in site.until_all_over(waiting)} == {State.COMPLETED}
+        assert {one.state for one in site.until_all_over(waiting)} == {TaskState.COMPLETED}
         assert slow.most == 1, "one of two slots is kept for others"
 
-    assert run.state == State.COMPLETED
+    assert run.state == TaskState.COMPLETED
     first, second = http_peer.asked
     for asked in (first, second):
         assert asked.headers["webhook-id"] == failing
         for secret in (SECRET, OLD_SECRET):
             assert Webhook(secret).verify(asked.body, asked.headers)["data"] == {"n": 1}
     assert first.body == second.body
-    before, after = site.services.callback_log.show(failing).attempts
+    before, after = site.services.delivery_log.show(failing).attempts
     assert (before.status, after.status) == (500, 200)
     assert before.ended_at is not None
     assert 5 <= (after.started_at - before.ended_at).total_seconds() < 8, "the schedule's first delay"
@@ -73,19 +76,19 @@ def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(s
 def test_a_delivery_whose_worker_was_killed_is_sent_again_under_its_id(site: Site, http_peer: HttpPeer) -> None:
     http_peer.will(Says(200, delay=20))
     first = site.worker("first", queues="webhooks", concurrency=1)
-    id = site.submit(SEND_WEBHOOK, webhook(http_peer.url))
+    id = site.submit("send_webhook_response_task", webhook(http_peer.url))
     wait_until(lambda: http_peer.asked, seconds=20)
     first.kill()
     site.worker("second", queues="webhooks", concurrency=1)
 
-    assert site.until(id).state == State.COMPLETED
+    assert site.until(id).state == TaskState.COMPLETED
     assert [asked.headers["webhook-id"] for asked in http_peer.asked] == [id, id]
-    assert [one.error_type for one in site.services.callback_log.show(id).attempts] == ["WorkerLost", None]
+    assert [one.error_type for one in site.services.delivery_log.show(id).attempts] == ["WorkerLost", None]
 
 
 def test_an_address_of_this_machine_is_refused_unless_the_settings_allow_it(site: Site, http_peer: HttpPeer) -> None:
     site.worker(queues="webhooks", concurrency=1, OUTBOUND_ALLOW_PRIVATE="false")
-    run = site.until(site.submit(SEND_WEBHOOK, webhook(http_peer.url)))
+    run = site.until(site.submit("send_webhook_response_task", webhook(http_peer.url)))
 
-    assert (run.state, run.error_type, run.attempts) == (State.FAILED, "ForbiddenAddress", 1)
+    assert (run.state, run.error_type, run.attempts) == (TaskState.FAILED, "ForbiddenAddress", 1)
     assert http_peer.asked == []

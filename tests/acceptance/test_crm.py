@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 from sqlalchemy import select
 
-from app.db.models import TaskAttempt
-from app.db.repositories.search import Filter
 from app.schemas.lead import LeadRequest
-from app.schemas.task import TaskStatus
+from laneway.platform.db.models import TaskAttempt
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.schemas.task import TaskStatus
 from tests.fixtures.crm_server import CrmServer
 from tests.fixtures.http_peer import Asked, Says
 from tests.fixtures.mail_server import MailServer
@@ -42,8 +42,12 @@ def own_site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, crm: CrmServer, mail: MailServer
 ) -> Iterator[Site]:
     more: dict[str, str] = getattr(request, "param", {})
-    told = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mail.port), "MAIL_FROM": "crm@example.com",
-            "CRM_NOTIFY_TO": "sales@example.com"}  # fmt: skip
+    told = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(mail.port),
+        "MAIL_FROM": "crm@example.com",
+        "CRM_NOTIFY_TO": "sales@example.com",
+    }
     with running_site(tmp_path_factory.mktemp("crm"), TASK_MAX_RETRIES="8", **crm.environment, **told, **more) as site:
         yield site
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.core.errors import DatabaseUnavailable
-from app.db.models import TaskRun
-from app.schemas.task import State
+from laneway.platform.db.models import TaskRun
+from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.databases import StoppablePostgres, stoppable_postgres
 from tests.fixtures.site import Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED
@@ -55,15 +55,15 @@ def until_all_ended(site: Site, ids: list[str]) -> None:
 
 def unread(site: Site) -> int:
     """How many events wait in the journals of the engine."""
-    return sum(site.services.history.unread().values())
+    return sum(site.services.recorder.unread().values())
 
 
 def check_that_the_history_caught_up(site: Site, ids: list[str]) -> None:
     """Each task once, with all its attempts, as if nothing had been."""
     runs = site.until_all_over(ids, seconds=30)
-    assert {run.state for run in runs} == {State.COMPLETED}
+    assert {run.state for run in runs} == {TaskState.COMPLETED}
     noted = {(id, number) for event, id, number, _ in site.events() if event == "began" and id in ids}
-    attempts = {(id, one.number) for id in ids for one in site.services.stories.attempts(id)}
+    attempts = {(id, one.number) for id in ids for one in site.services.event_stream.attempts(id)}
     assert attempts == noted
     assert [run.attempts for run in runs] == [1, 1, *(number % 2 + 1 for number in range(TASKS))]
     wait_until(lambda: unread(site) == 0, seconds=20)
@@ -107,10 +107,12 @@ def test_tasks_go_on_while_postgresql_is_stopped_and_the_history_catches_up(
         back = time.monotonic()
         wait_until(lambda: site.rows([past]), seconds=30)
         check_that_the_history_caught_up(site, ids)
-        figure(f"PostgreSQL stopped under {pool}: {waiting} events recorded after",
-               f"{time.monotonic() - back:.1f} s of its return")  # fmt: skip
-        assert site.until(past).state == State.COMPLETED
-        assert site.until(site.message("after-stop")).state == State.COMPLETED
+        figure(
+            f"PostgreSQL stopped under {pool}: {waiting} events recorded after",
+            f"{time.monotonic() - back:.1f} s of its return",
+        )
+        assert site.until(past).state == TaskState.COMPLETED
+        assert site.until(site.message("after-stop")).state == TaskState.COMPLETED
         assert not worker.ended
         worker.kill()
     postgres.stop()
@@ -124,10 +126,10 @@ def test_tasks_go_on_while_another_writer_holds_sqlite_and_the_history_catches_u
         go_on()
         until_all_ended(site, ids)
         wait_until(lambda: unread(site) >= 2 * len(ids), seconds=10)
-        assert State.COMPLETED not in states_as_stored(site, ids)
+        assert TaskState.COMPLETED not in states_as_stored(site, ids)
 
     check_that_the_history_caught_up(site, ids)
-    assert site.until(site.message("after-lock")).state == State.COMPLETED
+    assert site.until(site.message("after-lock")).state == TaskState.COMPLETED
     assert not worker.ended
 
 
@@ -138,14 +140,14 @@ def test_a_task_that_needs_the_database_is_tried_again_when_it_is_back(
     with running_site(tmp_path, database_url=postgres.new_database("needed")) as site:
         waiting = site.message("needs-the-database")
         worker = site.worker(TASK_RETRY_DELAY="1", TASK_RETRY_DELAY_MAX="2", TASK_MAX_RETRIES="30")
-        assert site.until(waiting).state == State.COMPLETED
+        assert site.until(waiting).state == TaskState.COMPLETED
         id = site.message("needs-the-database", "And now?", delay=1)
 
         postgres.stop()
         wait_until(lambda: "DatabaseUnavailable" in worker.said(), seconds=30)
         postgres.start()
 
-        assert site.until(id, seconds=60).state == State.COMPLETED
+        assert site.until(id, seconds=60).state == TaskState.COMPLETED
         assert [turn.role for turn in site.turns("needs-the-database")] == ["customer", "assistant"] * 2
         assert not worker.ended
         worker.kill()

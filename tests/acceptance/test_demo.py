@@ -31,13 +31,25 @@ def check(said: str) -> None:
     assert done[1] == done[2]
     assert int(done[1]) >= TASKS
     assert said.count(", passage ") >= 3
-    for words in ("Facebook page message", "Google lead form", "turn 4", "conversation analytics", "battery-care.docx",
-                  "weekly: 33.33", "FAILED (failures=1)", "released 2 files", "version 2 for the CRM"):  # fmt: skip
+    for words in (
+        "Facebook page message",
+        "Google lead form",
+        "turn 4",
+        "conversation analytics",
+        "battery-care.docx",
+        "weekly: 33.33",
+        "FAILED (failures=1)",
+        "released 2 files",
+        "version 2 for the CRM",
+    ):
         assert words in said
     attempts = re.findall(r"(\d{3}) +verified +(\S+) +(\S+)", said)
     assert [attempt[:2] for attempt in attempts] == [
-        ("500", "document.processed"), ("204", "document.processed"), ("410", "demo.finished"), ("204", "demo.finished")
-    ]  # fmt: skip
+        ("500", "document.processed"),
+        ("204", "document.processed"),
+        ("410", "demo.finished"),
+        ("204", "demo.finished"),
+    ]
     assert len({id for _, _, id in attempts}) == 2, "what is sent again has the same webhook-id"
     for words in ("failed: it answered 500", "it answered 410 Gone", "/hook is enabled."):
         assert words in said

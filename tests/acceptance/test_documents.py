@@ -9,7 +9,7 @@ import psutil
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.document_desk import SECRET
 from tests.fixtures.files import pdf
 from tests.fixtures.http_peer import HttpPeer
@@ -29,8 +29,9 @@ SLOW = pdf(*["These many words keep the reader busy for a while. " * 60] * 800, 
 def office(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     s3_server.put(BUCKET, **{"in/warranty.pdf": WARRANTY, "in/corrupt.pdf": WARRANTY[:400], "in/slow.pdf": SLOW})
     folder = tmp_path_factory.mktemp("documents")
-    with running_site(folder, OUTBOUND_WEBHOOK_SECRET=SECRET, OUTBOUND_ALLOW_PRIVATE="true",
-                      **s3_server.settings(BUCKET, "in")) as site:  # fmt: skip
+    with running_site(
+        folder, OUTBOUND_WEBHOOK_SECRET=SECRET, OUTBOUND_ALLOW_PRIVATE="true", **s3_server.settings(BUCKET, "in")
+    ) as site:
         site.api()
         yield site
 
@@ -48,10 +49,18 @@ def worker(office: Site) -> Node:
 
 
 def submit(office: Site, document: str, key: str, receiver: HttpPeer) -> str:
-    answer = office.post("/api/documents/process", {
-        "document_id": document, "user_id": "u-1", "file_name": key, "r2_key": key, "content_type": "application/pdf",
-        "callback_url": f"{receiver.url}/hook", "priority": 3,
-    })  # fmt: skip
+    answer = office.post(
+        "/api/documents/process",
+        {
+            "document_id": document,
+            "user_id": "u-1",
+            "file_name": key,
+            "r2_key": key,
+            "content_type": "application/pdf",
+            "callback_url": f"{receiver.url}/hook",
+            "priority": 3,
+        },
+    )
     assert answer["status"] == "queued"
     return answer["task_id"]
 
@@ -69,7 +78,7 @@ def test_a_pdf_becomes_an_answer_that_cites_it_and_the_sender_is_told(
 ) -> None:
     task = submit(office, "warranty", "warranty.pdf", receiver)
 
-    assert office.until(task).state == State.COMPLETED
+    assert office.until(task).state == TaskState.COMPLETED
     callback = received(receiver)
     assert (callback["type"], callback["data"]["task_id"]) == ("document.processed", task)
     assert (callback["data"]["document_id"], callback["data"]["pages"]) == ("warranty", 2)
@@ -89,7 +98,7 @@ def test_a_corrupt_file_fails_by_name_at_once_and_the_sender_is_told(
     task = submit(office, "corrupt", "corrupt.pdf", receiver)
 
     run = office.until(task)
-    assert (run.state, run.error_type, run.attempts) == (State.FAILED, "DocumentCorrupt", 1)
+    assert (run.state, run.error_type, run.attempts) == (TaskState.FAILED, "DocumentCorrupt", 1)
     callback = received(receiver)
     assert (callback["type"], callback["data"]["error"]["type"]) == ("document.failed", "DocumentCorrupt")
     assert office.get("/api/documents/corrupt")["state"] == "failed"
@@ -107,7 +116,7 @@ def test_a_worker_that_is_killed_while_it_reads_leaves_no_process_and_the_docume
     other = office.worker("other", queues=QUEUES)
     run = office.until(task, seconds=60)
 
-    assert (run.state, run.attempts) == (State.COMPLETED, 2)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     assert received(receiver)["type"] == "document.processed"
     document = office.get("/api/documents/slow")
     assert (document["state"], document["pages"]) == ("processed", 800)
@@ -117,4 +126,4 @@ def test_a_worker_that_is_killed_while_it_reads_leaves_no_process_and_the_docume
 
 def readers(worker: Node) -> list[psutil.Process]:
     """The processes that read documents for a worker now."""
-    return [child for child in worker.children() if "app.services.extraction" in child.cmdline()]
+    return [child for child in worker.children() if "app.services.documents.extraction" in child.cmdline()]

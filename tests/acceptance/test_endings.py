@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 import time
 
-from app.core.catalog import PERFORMANCE_REPORT
-from app.schemas.task import State
-from app.services.submission import Wish
-from laneway import Message
-from laneway import State as Place
+from laneway.engine import Message, MessageState
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY, REJECTING, SNOOZING
 from tests.fixtures.waiting import wait_until
@@ -29,19 +27,23 @@ UNREADABLE = {
 }
 
 
-def ended(site: Site, id: str) -> tuple[State, list[str | None], str | None]:
+def ended(site: Site, id: str) -> tuple[TaskState, list[str | None], str | None]:
     """A task's state, how its attempts ended, and the kind of its error, by the history."""
     wait_until(lambda: site.rows([id]), seconds=30)
     run = site.until(id)
     assert run.finished_at is not None
-    return State(run.state), [attempt.outcome for attempt in site.services.stories.attempts(id)], run.error_type
+    return (
+        TaskState(run.state),
+        [attempt.outcome for attempt in site.services.event_stream.attempts(id)],
+        run.error_type,
+    )
 
 
 def left_in(site: Site, queue: str) -> list[str]:
     """The tasks that the broker has not let go of, dead letters aside."""
     engine = site.services.broker.engine
     assert engine is not None
-    places = (Place.READY, Place.SCHEDULED, Place.HELD, Place.LEASED)
+    places = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED)
     return [one.stored.message.task_id for place in places for one in engine.peek(queue, place)]
 
 
@@ -61,9 +63,9 @@ def test_time_limits_end_in_the_history(site: Site) -> None:
     site.services.tasks.cancel(soft)
 
     state, outcomes, _ = ended(site, soft)
-    assert (state, outcomes[0]) == (State.CANCELLED, "retry")
-    assert site.services.stories.attempts(soft)[0].error == "The task ran longer than its limit of 2 s."
-    assert ended(site, hard) == (State.DEAD_LETTER, ["retry", "dead_letter"], "TimeLimitExceeded")
+    assert (state, outcomes[0]) == (TaskState.CANCELLED, "retry")
+    assert site.services.event_stream.attempts(soft)[0].error == "The task ran longer than its limit of 2 s."
+    assert ended(site, hard) == (TaskState.DEAD_LETTER, ["retry", "dead_letter"], "TimeLimitExceeded")
     assert "limit of 3 s" in str(site.row(hard).error)
     until_nothing_is_left(site)
     assert not worker.ended
@@ -74,7 +76,7 @@ def test_a_task_that_rejects_its_message_is_a_dead_letter(site: Site) -> None:
 
     id = site.submit(REJECTING, {})
 
-    assert ended(site, id) == (State.DEAD_LETTER, ["dead_letter"], "Reject")
+    assert ended(site, id) == (TaskState.DEAD_LETTER, ["dead_letter"], "Reject")
     until_nothing_is_left(site)
 
 
@@ -83,7 +85,7 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_that_can_be_looked_at(site
 
     id = str(site.app.send_task("no_such_task", args=[1], kwargs={"b": 2}, queue="analytics"))
 
-    assert ended(site, id) == (State.DEAD_LETTER, [], "Undeliverable")
+    assert ended(site, id) == (TaskState.DEAD_LETTER, [], "Undeliverable")
     run = site.row(id)
     assert (run.name, run.payload) == ("no_such_task", {"b": 2, "args": [1]})
     assert run.raw
@@ -96,42 +98,46 @@ def test_messages_that_cannot_be_read_are_dead_letters_with_their_bytes_and_harm
     assert engine is not None
     site.services.broker.prepare()
     for number, body in enumerate(UNREADABLE.values()):
-        engine.put("analytics", Message(task_id=f"unreadable-{number}", name=PERFORMANCE_REPORT.name, body=body))
+        engine.put(
+            "analytics", Message(task_id=f"unreadable-{number}", name="generate_performance_report_task", body=body)
+        )
     worker = site.worker(concurrency=1)
 
     found = {what: ended(site, f"unreadable-{number}") for number, what in enumerate(UNREADABLE)}
-    assert found == dict.fromkeys(UNREADABLE, (State.DEAD_LETTER, [], "Undeliverable"))
+    assert found == dict.fromkeys(UNREADABLE, (TaskState.DEAD_LETTER, [], "Undeliverable"))
     assert [site.row(f"unreadable-{number}").raw for number in range(len(UNREADABLE))] == list(UNREADABLE.values())
-    assert site.until(site.message("after-unreadable")).state == State.COMPLETED  # the worker and the recorder go on
+    assert (
+        site.until(site.message("after-unreadable")).state == TaskState.COMPLETED
+    )  # the worker and the recorder go on
     until_nothing_is_left(site)
     assert not worker.ended
 
 
 def test_a_task_that_was_not_started_in_time_is_expired(site: Site) -> None:
-    late = site.submit(FAILING, {"times": 0}, wish=Wish(expires=0.5))
-    delayed = site.submit(FAILING, {"times": 0}, wish=Wish(delay=1, expires=0.5))
-    in_time = site.submit(FAILING, {"times": 0}, wish=Wish(expires=600))
+    late = site.submit(FAILING, {"times": 0}, options=SubmitOptions(expires=0.5))
+    delayed = site.submit(FAILING, {"times": 0}, options=SubmitOptions(delay=1, expires=0.5))
+    in_time = site.submit(FAILING, {"times": 0}, options=SubmitOptions(expires=600))
     accepted = time.monotonic()
     wait_until(lambda: time.monotonic() > accepted + 1, seconds=5)
 
     site.worker(concurrency=1)
 
-    assert ended(site, in_time)[:2] == (State.COMPLETED, ["completed"])
+    assert ended(site, in_time)[:2] == (TaskState.COMPLETED, ["completed"])
     for id in (late, delayed):
-        assert ended(site, id)[:2] == (State.EXPIRED, [])
+        assert ended(site, id)[:2] == (TaskState.EXPIRED, [])
         assert site.events(id) == []
     until_nothing_is_left(site)
 
     site.services.tasks.retry(late)  # on the worker that found it expired
 
-    assert ended(site, late)[:2] == (State.COMPLETED, ["completed"])
+    assert ended(site, late)[:2] == (TaskState.COMPLETED, ["completed"])
 
 
 def test_a_task_that_was_started_in_time_may_go_on_later(site: Site) -> None:
     site.worker(concurrency=1)
-    id = site.submit(SNOOZING, {"times": 12}, wish=Wish(expires=2))
+    id = site.submit(SNOOZING, {"times": 12}, options=SubmitOptions(expires=2))
 
-    assert ended(site, id)[0] == State.COMPLETED
+    assert ended(site, id)[0] == TaskState.COMPLETED
     run = site.row(id)
     assert run.finished_at is not None
     assert run.expires_at is not None
@@ -146,17 +152,27 @@ def test_a_task_of_celerys_own_command_is_in_the_history_like_any_other(site: Si
     bad = celery_call(site, FAILING.name, '{"times": 1, "unknown": 2}')
 
     site.until_event("began", good)
-    assert site.row(good).state == State.PROCESSING
+    assert site.row(good).state == TaskState.PROCESSING
     gate.open()
-    assert ended(site, good) == (State.COMPLETED, ["completed"], None)
-    assert ended(site, bad) == (State.FAILED, ["failed"], "InvalidPayload")
+    assert ended(site, good) == (TaskState.COMPLETED, ["completed"], None)
+    assert ended(site, bad) == (TaskState.FAILED, ["failed"], "InvalidPayload")
     until_nothing_is_left(site)
 
 
 def celery_call(site: Site, name: str, kwargs: str) -> str:
     """`celery call`; the task's id."""
-    node = site.start("call", "celery", "-A", "tests.fixtures.celery_app:celery_app", "call", name, "--kwargs", kwargs,
-                      "--queue", "conversations")  # fmt: skip
+    node = site.start(
+        "call",
+        "celery",
+        "-A",
+        "tests.fixtures.celery_app:celery_app",
+        "call",
+        name,
+        "--kwargs",
+        kwargs,
+        "--queue",
+        "conversations",
+    )
     assert node.process.wait(40) == 0, node.said()
     found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.said())
     assert found, node.said()

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from app.core.catalog import PERFORMANCE_REPORT
-from app.core.queues import Priority
-from app.schemas.task import State
+from laneway.platform.queues import Priority
+from laneway.platform.registry import registry
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.site import APP, START_SECONDS, Site, running_site
 from tests.fixtures.tasks_for_tests import GATED
 from tests.fixtures.waiting import wait_until
@@ -25,7 +25,7 @@ def test_flower_wants_its_login_and_shows_workers_tasks_and_queues(site: Site) -
     site.worker("shown", app=APP)
     wait_until(lambda: "shown@" in page(site, "/workers", login), seconds=20)
     done = site.message("flower")
-    assert site.until(done).state == State.COMPLETED
+    assert site.until(done).state == TaskState.COMPLETED
     wait_until(lambda: task_state(site, done, login) == "SUCCESS", seconds=20)
 
     for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", f"/task/{done}"):
@@ -49,7 +49,7 @@ def test_a_task_that_failed_is_a_failure_in_flower_and_one_that_was_cancelled_is
     site.worker("shown")
     wait_until(lambda: "shown@" in page(site, "/workers", login), seconds=20)
 
-    wrong = site.send_past_the_platform(PERFORMANCE_REPORT, {"hours": -1})
+    wrong = site.send_past_the_platform(registry["generate_performance_report_task"], {"hours": -1})
 
     stopped = site.submit(GATED, {"gate": str(site.gate())})
     site.until_event("began", stopped)
@@ -57,8 +57,8 @@ def test_a_task_that_failed_is_a_failure_in_flower_and_one_that_was_cancelled_is
 
     wait_until(lambda: task_state(site, wrong, login) == "FAILURE", seconds=20)
     wait_until(lambda: task_state(site, stopped, login) == "REVOKED", seconds=20)
-    assert site.row(wrong).state == State.FAILED
-    assert site.row(stopped).state == State.CANCELLED
+    assert site.row(wrong).state == TaskState.FAILED
+    assert site.row(stopped).state == TaskState.CANCELLED
 
 
 def test_the_queue_page_shows_what_waits_in_the_engine_and_what_runs(site: Site) -> None:
@@ -71,9 +71,16 @@ def test_the_queue_page_shows_what_waits_in_the_engine_and_what_runs(site: Site)
     queues = queue_lengths(site, login)
 
     assert queues["conversations"] == {
-        "name": "conversations", "messages": 5, "messages_ready": 2, "messages_scheduled": 1, "messages_held": 2,
-        "messages_unacknowledged": 0, "messages_dead": 0, "consumers": 0, "paused": False,
-    }  # fmt: skip
+        "name": "conversations",
+        "messages": 5,
+        "messages_ready": 2,
+        "messages_scheduled": 1,
+        "messages_held": 2,
+        "messages_unacknowledged": 0,
+        "messages_dead": 0,
+        "consumers": 0,
+        "paused": False,
+    }
     assert shown(site, login, "conversations") == ["conversations", "5", "0", "2", "0", "—"]
     assert shown(site, login, "crm") == ["crm", "0", "0", "0", "0", "—"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.dev.valkey import server_argv
-from laneway import Engine, EngineError, Message
+from laneway.engine import Engine, EngineError, Message
+from laneway.server.valkey import server_argv
 from tests.acceptance.test_flower import row_of
 from tests.fixtures.site import BIN, START_SECONDS
 from tests.fixtures.valkey import free_port
@@ -26,9 +26,9 @@ app = Celery("elsewhere", broker=os.environ["BROKER"])
 app.conf.broker_transport = "laneway:Transport"
 """
 CONFIGURATION = """
-import laneway.flower
+import laneway.worker.flower
 
-laneway.flower.install()
+laneway.worker.flower.install()
 address = "127.0.0.1"
 basic_auth = ["ann:secret"]
 """
@@ -58,8 +58,20 @@ def test_flower_shows_a_projects_queues_wherever_its_broker_is(where: str, tmp_p
 def server(folder: Path) -> Generator[dict[str, str]]:
     """A server with seven messages in the queue `celery`, and the addresses at which it can be found."""
     port, socket = free_port(), folder / "socket"
-    argv = [*server_argv(folder, port=port), "--requirepass", "hunter2", "--unixsocket", str(socket),
-            "--user", "bob", "on", ">hunter2", "~*", "&*", "+@all"]  # fmt: skip
+    argv = [
+        *server_argv(folder, port=port),
+        "--requirepass",
+        "hunter2",
+        "--unixsocket",
+        str(socket),
+        "--user",
+        "bob",
+        "on",
+        ">hunter2",
+        "~*",
+        "&*",
+        "+@all",
+    ]
     address = f"redis://:hunter2@127.0.0.1:{port}/{DATABASE}"
     engine = Engine.from_url(address)
     with process(argv, folder, "valkey"):

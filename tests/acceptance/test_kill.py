@@ -20,9 +20,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import func, select
 
-from app.core.catalog import PROCESS_MESSAGE
-from app.db.models import Message, TaskRun
-from app.schemas.task import UNFINISHED, State
+from app.db.models import Message
+from laneway.platform.db.models import TaskRun
+from laneway.platform.schemas.task import UNFINISHED, TaskState
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.site import LEASE, Node, Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED, GATED_QUIETLY
@@ -57,13 +57,13 @@ def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_
 
         run = site.until(id)
         assert celerys_own.result(20) == run.result, "a caller of Celery's was told of a failure"
-    assert (run.state, run.attempts, ended(site, id)) == (State.COMPLETED, 2, 1)
+    assert (run.state, run.attempts, ended(site, id)) == (TaskState.COMPLETED, 2, 1)
     assert run.error is None
     dead = site.until(poison)
-    assert (dead.state, dead.attempts, dead.error_type) == (State.DEAD_LETTER, 4, "WorkerLost")
+    assert (dead.state, dead.attempts, dead.error_type) == (TaskState.DEAD_LETTER, 4, "WorkerLost")
     assert len(site.events(poison)) == 4
     assert not worker.ended
-    assert site.until(site.message("after-poison")).state == State.COMPLETED
+    assert site.until(site.message("after-poison")).state == TaskState.COMPLETED
 
 
 @pytest.mark.parametrize("conversation", [None, "kept-in-order"])
@@ -82,7 +82,7 @@ def test_a_task_whose_process_dies_while_the_broker_is_away_is_run_again(site: S
     gate.open()
 
     run = site.until(id)
-    assert (run.state, ended(site, id)) == (State.COMPLETED, 1), run.error
+    assert (run.state, ended(site, id)) == (TaskState.COMPLETED, 1), run.error
     assert [event for event, *_ in site.events(id)] == ["began", "began", "ended"]
     assert not worker.ended
 
@@ -104,7 +104,7 @@ def test_what_a_killed_worker_ran_held_and_had_waiting_is_done_by_another(site: 
     second = site.worker("second", "--prefetch-multiplier", "4")  # takes more than it can start, and dies with it
     site.until_all_over(waiting[:10])
     stuck = [site.submit(GATED_QUIETLY, {"gate": str(gate)}) for _ in range(10)]
-    site.until(stuck[1], State.PROCESSING)
+    site.until(stuck[1], TaskState.PROCESSING)
 
     first.kill()
     second.kill()
@@ -118,11 +118,12 @@ def test_what_a_killed_worker_ran_held_and_had_waiting_is_done_by_another(site: 
     figure(
         "killed workers: all done after", f"{done - killed:.1f} s of the kill, {done - ready:.1f} s of another's start"
     )
-    assert {run.state for run in runs} == {State.COMPLETED}
+    assert {run.state for run in runs} == {TaskState.COMPLETED}
     assert [ended(site, id) for id in [*running, *stuck]] == [1] * 12
     assert [run.attempts for run in site.rows(running)] == [2, 2]
-    assert all([turn.role for turn in site.turns(f"killed-{number}")] == ["customer", "assistant"]
-               for number in range(30))  # fmt: skip
+    assert all(
+        [turn.role for turn in site.turns(f"killed-{number}")] == ["customer", "assistant"] for number in range(30)
+    )
     assert done < max(killed + LEASE, ready) + GRACE
 
 
@@ -145,12 +146,12 @@ def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> 
     stopped.signal(signal.SIGCONT, family=True)
 
     stopped.until_said("outcome refused")
-    assert (run.state, run.attempts) == (State.COMPLETED, 2)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     after = site.row(id)
-    assert (after.state, after.attempts, after.finished_at) == (State.COMPLETED, 2, run.finished_at)
+    assert (after.state, after.attempts, after.finished_at) == (TaskState.COMPLETED, 2, run.finished_at)
     assert str(run.worker).startswith("other@")
     wait_until(lambda: site.services.tasks.queues()["conversations"].active == 0, seconds=5)
-    assert site.until(site.message("after-stop")).state == State.COMPLETED
+    assert site.until(site.message("after-stop")).state == TaskState.COMPLETED
 
 
 class Poster:
@@ -168,8 +169,11 @@ class Poster:
         with httpx.Client(base_url=self._site.http.base_url, timeout=20, trust_env=False) as client:
             while not self._stop.is_set():
                 number = next(self._numbers)
-                body = {"conversation_id": f"{self._name}-{number % 20}", "text": "How long is the warranty?",
-                        "message_id": f"m{number}"}  # fmt: skip
+                body = {
+                    "conversation_id": f"{self._name}-{number % 20}",
+                    "text": "How long is the warranty?",
+                    "message_id": f"m{number}",
+                }
                 try:
                     answer = client.post("/conversations/message", json=body)
                 except httpx.HTTPError as error:
@@ -178,7 +182,7 @@ class Poster:
                     continue
                 if answer.status_code < 300:
                     self.accepted.append((body["conversation_id"], body["message_id"], answer.json()["task_id"]))
-                    self.kept += answer.json()["status"] == State.ACCEPTED
+                    self.kept += answer.json()["status"] == TaskState.ACCEPTED
                 else:
                     self.refused[str(answer.status_code)] += 1
 
@@ -202,7 +206,9 @@ def posting(site: Site, name: str, *, threads: int = 4) -> Generator[Poster]:
 
 def unfinished(site: Site) -> int:
     """How many messages are accepted and not over."""
-    open_ones = select(func.count()).where(TaskRun.name == PROCESS_MESSAGE.name, TaskRun.state.in_(UNFINISHED))
+    open_ones = select(func.count()).where(
+        TaskRun.name == "process_conversation_message_task", TaskRun.state.in_(UNFINISHED)
+    )
     with site.services.database.reading() as session:
         return session.scalar(open_ones) or 0
 
@@ -211,13 +217,13 @@ def check_every_accepted_message_was_answered_once(site: Site, poster: Poster) -
     """Each accepted message: one completed task, one stored question, one stored reply; and nothing half done."""
     runs = site.until_all_over([task for *_, task in poster.accepted], seconds=90)
     assert len(runs) == len(poster.accepted)
-    assert Counter(run.state for run in runs) == {State.COMPLETED: len(runs)}
+    assert Counter(run.state for run in runs) == {TaskState.COMPLETED: len(runs)}
     wait_until(lambda: unfinished(site) == 0, seconds=30)  # one may be stored whose sender never heard of it
     with site.services.database.reading() as session:
         roles: dict[str, Counter[str | None]] = {"customer": Counter(), "assistant": Counter()}
         for role, task in session.execute(select(Message.role, Message.task_id)):
             roles[role][task] += 1
-        known = session.scalar(select(func.count()).select_from(TaskRun).where(TaskRun.state == State.COMPLETED))
+        known = session.scalar(select(func.count()).select_from(TaskRun).where(TaskRun.state == TaskState.COMPLETED))
     for task in (task for *_, task in poster.accepted):
         assert (roles["customer"][task], roles["assistant"][task]) == (1, 1)
     assert len(roles["customer"]) == len(roles["assistant"])
@@ -262,8 +268,10 @@ def test_everything_killed_under_load_answers_every_accepted_message_once(
         figure(f"{kind}, all killed: ready again after", f"{time.monotonic() - begun:.1f} s")
 
         check_every_accepted_message_was_answered_once(site, poster)
-        figure(f"{kind}, all killed: {accepted} accepted ({before} at the kill), all over after",
-               f"{time.monotonic() - begun:.1f} s of the restart")  # fmt: skip
+        figure(
+            f"{kind}, all killed: {accepted} accepted ({before} at the kill), all over after",
+            f"{time.monotonic() - begun:.1f} s of the restart",
+        )
 
 
 def empty_database(server: PostgresServer) -> str:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 
-from app.db.models import TaskRun
-from app.schemas.task import State
-from laneway import State as Place
+from laneway.engine import MessageState
+from laneway.platform.db.models import TaskRun
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.site import Site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 
@@ -32,10 +32,12 @@ def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site:
 
     runs = site.until_all_over(ids, seconds=90)
 
-    assert {run.state for run in runs} == {State.COMPLETED}
+    assert {run.state for run in runs} == {TaskState.COMPLETED}
     begun, finished = runs[0].accepted_at, max(run.finished_at for run in runs if run.finished_at)
-    figure(f"{len(ids)} messages of {CONVERSATIONS} conversations by 3 workers",
-           f"{seconds_between(begun, finished):.1f} s")  # fmt: skip
+    figure(
+        f"{len(ids)} messages of {CONVERSATIONS} conversations by 3 workers",
+        f"{seconds_between(begun, finished):.1f} s",
+    )
     assert len({run.worker for run in runs}) == 3
     for conversation in range(CONVERSATIONS):
         turns = site.turns(f"order-{conversation}")
@@ -44,8 +46,11 @@ def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site:
     intervals = by_key(runs)
     assert sorted(map(len, intervals.values())) == [MESSAGES] * (CONVERSATIONS - 2) + [MESSAGES + 1] * 2
     for some in intervals.values():
-        assert all(first.finished_at <= then.started_at for first, then in pairwise(some)
-                   if first.finished_at and then.started_at)  # fmt: skip
+        assert all(
+            first.finished_at <= then.started_at
+            for first, then in pairwise(some)
+            if first.finished_at and then.started_at
+        )
     assert (site.row("flaky").attempts, site.row("deadly").attempts) == (3, 2)
 
 
@@ -65,16 +70,21 @@ def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
     third = site.submit(FAILING, {"times": 0, "conversation_id": "k"})
     other = site.submit(FAILING, {"times": 0, "conversation_id": "another"})
 
-    assert site.until(other).state == State.COMPLETED
+    assert site.until(other).state == TaskState.COMPLETED
     site.until_event("began", second)
-    assert site.row(first).state == State.COMPLETED
+    assert site.row(first).state == TaskState.COMPLETED
     assert site.services.tasks.status(third).waiting_for == f"an earlier task of conversation_id:k (task {second})"
     gate.open()
 
-    assert {run.state for run in site.until_all_over([first, second, third])} == {State.COMPLETED}
+    assert {run.state for run in site.until_all_over([first, second, third])} == {TaskState.COMPLETED}
     of_key = [(event, id) for event, id, *_ in site.events() if id in (first, second, third)]
-    assert of_key == [("began", first)] * 3 + [("ended", first), ("began", second), ("ended", second),
-                                               ("began", third), ("ended", third)]  # fmt: skip
+    assert of_key == [("began", first)] * 3 + [
+        ("ended", first),
+        ("began", second),
+        ("ended", second),
+        ("began", third),
+        ("ended", third),
+    ]
 
 
 def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None:
@@ -83,15 +93,19 @@ def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None
     first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})
     site.until_event("began", first)
     second = site.submit(FAILING, {"times": 0, "conversation_id": "d"})
-    assert site.place(second) is Place.HELD
+    assert site.place(second) is MessageState.HELD
 
     worker.kill()
     site.worker("heir")
     site.until_event("began", first, attempt=2)
-    assert (site.row(second).state, site.place(second)) == (State.PENDING, Place.HELD)
+    assert (site.row(second).state, site.place(second)) == (TaskState.PENDING, MessageState.HELD)
     gate.open()
 
-    assert {run.state for run in site.until_all_over([first, second])} == {State.COMPLETED}
+    assert {run.state for run in site.until_all_over([first, second])} == {TaskState.COMPLETED}
     assert [(event, attempt) for event, id, attempt, _ in site.events() if id in (first, second)] == [
-        ("began", 1), ("began", 2), ("ended", 2), ("began", 1), ("ended", 1),
-    ]  # fmt: skip
+        ("began", 1),
+        ("began", 2),
+        ("ended", 2),
+        ("began", 1),
+        ("ended", 1),
+    ]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.dev.pipeline_example import EXAMPLE, INPUT, copy_example
+from app.development.pipeline_example import EXAMPLE, INPUT, copy_example
 from app.schemas.pipeline import Step
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.pipeline import runs
 from tests.fixtures.site import LEASE, START_SECONDS, Node, Site, running_site
 from tests.fixtures.waiting import wait_until
@@ -38,8 +38,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     commands: dict[str, Any] = json.loads((EXAMPLE / "commands.json").read_text())
     commands["qa"]["stubborn"] = [sys.executable, "-c", STUBBORN]
     limits = {"PIPELINE_TIMEOUT_SECONDS": str(LIMIT), "PIPELINE_GRACE_SECONDS": "0.5"}
-    with running_site(folder, PIPELINE_ROOT=str(folder / "work"), PIPELINE_COMMANDS=json.dumps(commands),
-                      **limits) as site:  # fmt: skip
+    with running_site(
+        folder, PIPELINE_ROOT=str(folder / "work"), PIPELINE_COMMANDS=json.dumps(commands), **limits
+    ) as site:
         workers = [begin_worker(site, step.value) for step in Step]
         site.api()
         for worker in workers:
@@ -93,9 +94,16 @@ def test_a_project_goes_from_dev_to_its_release_and_each_step_runs_at_the_worker
     view = wait_until(ended, seconds=60)
     assert view is not None
     visits = [(step["step"], step["visit"], step["state"]) for step in view["steps"]]
-    assert (view["state"], visits) == ("completed", [
-        ("dev", 1, "ok"), ("qa", 1, "failed"), ("fix", 1, "ok"), ("qa", 2, "ok"), ("deploy", 1, "ok"),
-    ])  # fmt: skip
+    assert (view["state"], visits) == (
+        "completed",
+        [
+            ("dev", 1, "ok"),
+            ("qa", 1, "failed"),
+            ("fix", 1, "ok"),
+            ("qa", 2, "ok"),
+            ("deploy", 1, "ok"),
+        ],
+    )
     first, fixed, second = (view["steps"][at]["output"] for at in (1, 2, 3))
     assert "FAIL: test_taxes_are_paid_on_what_is_left_after_the_discount" in first["output"]
     assert fixed["output"].endswith("applied: tax-after-discount.patch\n")
@@ -114,7 +122,7 @@ def test_a_command_that_hangs_is_ended_at_its_limit_with_its_child(site: Site, p
 
     run = site.until(id, seconds=LIMIT + 20)
 
-    assert (run.state, run.error_type, run.attempts) == (State.FAILED, "CommandFailed", 1)
+    assert (run.state, run.error_type, run.attempts) == (TaskState.FAILED, "CommandFailed", 1)
     assert f"ran longer than it may (PIPELINE_TIMEOUT_SECONDS, {LIMIT} s) and was ended" in (run.error or "")
     assert gone(pids)
 
@@ -125,7 +133,7 @@ def test_a_cancelled_task_ends_its_command_with_its_child(site: Site, project: P
 
     site.post(f"/tasks/{id}/cancel")
 
-    assert site.until(id).state == State.CANCELLED
+    assert site.until(id).state == TaskState.CANCELLED
     wait_until(lambda: gone(pids), seconds=5)
 
 
@@ -145,7 +153,7 @@ def test_a_step_whose_worker_is_killed_is_taken_over_and_nothing_of_its_first_co
     (project / "go").touch()
 
     run = site.until(id, seconds=60)
-    assert (run.state, run.attempts) == (State.COMPLETED, 2)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     assert (run.worker or "").startswith("heir@")
     assert run.result is not None and run.result["output"] == "went on\n"
     assert gone([*first, *second])
@@ -156,6 +164,6 @@ def test_a_command_outside_the_list_is_refused_and_never_run(site: Site, project
 
     run = site.until(id)
 
-    assert (run.state, run.attempts) == (State.FAILED, 1)
+    assert (run.state, run.attempts) == (TaskState.FAILED, 1)
     assert run.error == "The command 'stubborn' is not allowed for deploy; PIPELINE_COMMANDS allows: release."
     assert not list(project.glob("pids-*"))

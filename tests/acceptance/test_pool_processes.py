@@ -9,7 +9,7 @@ from threading import Event
 
 import psutil
 
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.acceptance.conftest import Report
 from tests.fixtures.site import LEASE, Node, running_site
 
@@ -45,6 +45,6 @@ def test_every_message_is_answered_once_though_pool_processes_are_killed_all_the
         last = site.until(site.message("after-all-that"))
 
         figure("pool processes killed: tasks, of them begun again", (len(runs), sum(run.attempts > 1 for run in runs)))
-        assert Counter(run.state for run in [*runs, last]) == {State.COMPLETED: len(runs) + 1}
+        assert Counter(run.state for run in [*runs, last]) == {TaskState.COMPLETED: len(runs) + 1}
         assert "database is locked" not in worker.said()
         assert site.count_turns("assistant") == len(runs) + 1

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.site import Node, Site
 from tests.fixtures.tasks_for_tests import GATED, GATED_QUIETLY, LOOPING, SNOOZING, STEPPING
 from tests.fixtures.waiting import wait_until
@@ -14,12 +14,12 @@ from tests.fixtures.waiting import wait_until
 
 def outcomes(site: Site, id: str) -> list[str | None]:
     """How each attempt at a task ended, by the history."""
-    return [attempt.outcome for attempt in site.services.stories.attempts(id)]
+    return [attempt.outcome for attempt in site.services.event_stream.attempts(id)]
 
 
 def story(site: Site, id: str, kind: str) -> list[dict[str, object]]:
     """What the history tells of one kind of event."""
-    return [event.data for event in site.services.stories.events(id) if event.kind == kind]
+    return [event.data for event in site.services.event_stream.events(id) if event.kind == kind]
 
 
 def noted(site: Site, id: str) -> list[str]:
@@ -29,7 +29,7 @@ def noted(site: Site, id: str) -> list[str]:
 
 def workers_of(site: Site, id: str) -> list[str]:
     """Who ran each attempt at a task."""
-    return [str(attempt.worker).partition("@")[0] for attempt in site.services.stories.attempts(id)]
+    return [str(attempt.worker).partition("@")[0] for attempt in site.services.event_stream.attempts(id)]
 
 
 def test_a_step_that_was_done_is_not_done_again_after_its_worker_was_killed(site: Site) -> None:
@@ -43,7 +43,7 @@ def test_a_step_that_was_done_is_not_done_again_after_its_worker_was_killed(site
     site.worker("second", concurrency=1)
 
     run = site.until(id)
-    assert (run.state, run.result) == (State.COMPLETED, {"first": 1, "second": 2})
+    assert (run.state, run.result) == (TaskState.COMPLETED, {"first": 1, "second": 2})
     assert noted(site, id) == ["first", "between", "between", "second"]
     assert outcomes(site, id) == ["lost", "completed"]
 
@@ -58,7 +58,7 @@ def test_a_loop_goes_on_behind_the_last_finished_item_after_a_kill(site: Site) -
     gate.open()
     site.worker("second", concurrency=1)
 
-    assert site.until(id).state == State.COMPLETED
+    assert site.until(id).state == TaskState.COMPLETED
     items = [event for event in noted(site, id) if event != "ended"]
     assert items == ["item-0", "item-1", "item-2", "item-3", "item-3", "item-4", "item-5"]  # the fourth was not done
     assert outcomes(site, id) == ["lost", "completed"]
@@ -75,11 +75,11 @@ def test_a_loop_leaves_a_worker_that_shuts_down_and_goes_on_in_another_uncounted
     first.until_said("Warm shutdown")
     gate.open()
     assert first.process.wait(20) == 0
-    assert site.row(id).state in (State.PENDING, State.SCHEDULED)
+    assert site.row(id).state in (TaskState.PENDING, TaskState.SCHEDULED)
     site.worker("second", pool=pool, concurrency=1)
 
     run = site.until(id)
-    assert (run.state, run.attempts) == (State.COMPLETED, 1)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 1)
     assert noted(site, id) == [*(f"item-{number}" for number in range(6)), "ended"]
     assert outcomes(site, id) == ["snoozed", "completed"]
     assert workers_of(site, id) == ["first", "second"]
@@ -92,11 +92,11 @@ def test_a_task_may_snooze_more_often_than_it_may_fail(site: Site) -> None:
     id = site.submit(SNOOZING, {"times": times})
 
     run = site.until(id)
-    assert (run.state, run.attempts) == (State.COMPLETED, 1)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 1)
     assert noted(site, id) == ["began"] * (times + 1)
     assert {attempt for _, _, attempt, _ in site.events(id)} == {1}
     assert outcomes(site, id) == ["snoozed"] * times + ["completed"]
-    assert [attempt.number for attempt in site.services.stories.attempts(id)] == list(range(1, times + 2))
+    assert [attempt.number for attempt in site.services.event_stream.attempts(id)] == list(range(1, times + 2))
 
 
 def test_a_running_task_that_looks_is_cancelled_by_itself_and_one_that_does_not_is_interrupted(site: Site) -> None:
@@ -109,13 +109,13 @@ def test_a_running_task_that_looks_is_cancelled_by_itself_and_one_that_does_not_
     for id in (looks, deaf):
         assert not site.services.tasks.cancel(id).cancelled
 
-    assert {site.until(id).state for id in (looks, deaf)} == {State.CANCELLED}
+    assert {site.until(id).state for id in (looks, deaf)} == {TaskState.CANCELLED}
     assert [data["how"] for data in story(site, looks, "end")] == ["cooperative"]
     assert [data["how"] for data in story(site, deaf, "end")] == ["interrupted"]
     for id in (looks, deaf):
         assert outcomes(site, id) == ["cancelled"]
         assert len(story(site, id, "cancel requested")) == len(story(site, id, "mark")) == 1
-    assert site.until(site.message("after-cancels")).state == State.COMPLETED
+    assert site.until(site.message("after-cancels")).state == TaskState.COMPLETED
     assert not worker.ended
 
 
@@ -133,10 +133,10 @@ def test_a_cancel_survives_the_worker(site: Site, *, before: bool) -> None:
         cancel(site, id)
     site.worker("heir", concurrency=1, TASK_CANCEL_GRACE_SECONDS="600")
 
-    assert site.until(id).state == State.CANCELLED
+    assert site.until(id).state == TaskState.CANCELLED
     assert noted(site, id) == ["began"]
     assert outcomes(site, id) == ["lost"]
-    assert site.until(site.message("after-heir")).state == State.COMPLETED
+    assert site.until(site.message("after-heir")).state == TaskState.COMPLETED
 
 
 def test_a_cancel_outlives_the_broker(site: Site) -> None:
@@ -149,7 +149,7 @@ def test_a_cancel_outlives_the_broker(site: Site) -> None:
     site.valkey.start()
     cancel(site, id)
 
-    assert site.until(id).state == State.CANCELLED
+    assert site.until(id).state == TaskState.CANCELLED
     until_idle(site, node)
     assert noted(site, id) == ["began"]
 
@@ -163,5 +163,5 @@ def cancel(site: Site, id: str) -> None:
 def until_idle(site: Site, node: Node) -> None:
     """Wait until nothing runs any more, and see that the worker is still good for something."""
     wait_until(lambda: site.services.tasks.queues()["conversations"].active == 0, seconds=20)
-    assert site.until(site.message("after-broker")).state == State.COMPLETED
+    assert site.until(site.message("after-broker")).state == TaskState.COMPLETED
     assert not node.ended

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core.catalog import PROCESS_MESSAGE
-from app.core.queues import Priority
-from app.schemas.task import State
+from laneway.platform.queues import Priority
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.rabbitmq import RabbitServer
 from tests.fixtures.site import Site, running_site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED
@@ -56,12 +55,12 @@ def test_a_message_posted_to_the_api_is_answered_once(site: Site) -> None:
     again = site.post("/conversations/message", message)
     after = site.until(site.message("after"))
 
-    assert (run.state, run.attempts, run.error) == (State.COMPLETED, 1, None)
-    assert after.state == State.COMPLETED  # whatever the second post put into the queue was before it
+    assert (run.state, run.attempts, run.error) == (TaskState.COMPLETED, 1, None)
+    assert after.state == TaskState.COMPLETED  # whatever the second post put into the queue was before it
     assert again["task_id"] == accepted["task_id"]
     assert site.row(run.id).attempts == 1
     assert [turn["role"] for turn in site.get("/conversations/asked")["messages"]] == ["customer", "assistant"]
-    assert site.get(f"/conversations/tasks/{run.id}/status")["status"] == State.COMPLETED
+    assert site.get(f"/conversations/tasks/{run.id}/status")["status"] == TaskState.COMPLETED
     assert site.app.AsyncResult(run.id).get(timeout=10) == run.result  # in Redis, wherever the queues are
     assert "without the delivery engine" in worker.said()
     assert "Traceback" not in worker.said() + api.said()
@@ -76,8 +75,8 @@ def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
     assert site.post(f"/conversations/tasks/{waiting}/cancel")["cancelled"]
 
     worker = site.worker()
-    assert site.until(site.message("after-cancelled")).state == State.COMPLETED
-    assert site.row(waiting).state == State.CANCELLED
+    assert site.until(site.message("after-cancelled")).state == TaskState.COMPLETED
+    assert site.row(waiting).state == TaskState.CANCELLED
     assert site.turns("nobody-serves") == []
     assert "Traceback" not in worker.said()
 
@@ -90,8 +89,10 @@ def test_a_failure_is_retried_and_a_hopeless_one_given_up(site: Site) -> None:
     runs = site.until_all_over([flaky, hopeless, permanent])
 
     assert [(run.state, run.attempts) for run in runs] == [
-        (State.COMPLETED, 3), (State.DEAD_LETTER, 4), (State.FAILED, 1)
-    ]  # fmt: skip
+        (TaskState.COMPLETED, 3),
+        (TaskState.DEAD_LETTER, 4),
+        (TaskState.FAILED, 1),
+    ]
     assert [event[0] for event in site.events(flaky)] == ["began", "began", "began", "ended"]
 
 
@@ -117,7 +118,7 @@ def test_a_delayed_task_runs_when_it_is_due(site: Site) -> None:
     soon = site.until(site.message("soon"))
     run = site.until(later)
 
-    assert (soon.state, run.state, run.attempts) == (State.COMPLETED, State.COMPLETED, 1)
+    assert (soon.state, run.state, run.attempts) == (TaskState.COMPLETED, TaskState.COMPLETED, 1)
     assert run.started_at and seconds_between(run.accepted_at, run.started_at) >= 1.5
 
 
@@ -126,8 +127,10 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> Non
     stopping = site.worker("stopping", concurrency=1)
     running = site.submit(GATED, {"gate": str(gate)})
     site.until_event("began", running)
-    waiting = [site.submit(PROCESS_MESSAGE, {"conversation_id": f"rest-{number}", "text": "Hello"})
-               for number in range(5)]  # fmt: skip
+    waiting = [
+        site.submit("process_conversation_message_task", {"conversation_id": f"rest-{number}", "text": "Hello"})
+        for number in range(5)
+    ]
 
     stopping.signal(signal.SIGTERM)
     stopping.until_said("Warm shutdown")
@@ -136,7 +139,7 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> Non
     site.worker("successor")
 
     runs = site.until_all_over([running, *waiting])
-    assert [(run.state, run.attempts) for run in runs] == [(State.COMPLETED, 1)] * 6
+    assert [(run.state, run.attempts) for run in runs] == [(TaskState.COMPLETED, 1)] * 6
     assert {str(run.worker).partition("@")[0] for run in runs[1:]} == {"successor"}
 
 
@@ -152,7 +155,7 @@ def test_a_killed_workers_task_is_run_again_by_another_on_rabbitmq(on_rabbitmq: 
         on_rabbitmq.worker("heir")
 
         run = on_rabbitmq.until(running, seconds=60)
-        assert (run.state, run.attempts) == (State.COMPLETED, 2)
+        assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
         assert str(run.worker).startswith("heir@")
     finally:
         on_rabbitmq.end_nodes()
@@ -165,11 +168,11 @@ def test_a_message_that_rabbitmq_does_not_confirm_is_sent_again_and_answered_onc
 
     with rabbitmq.paused():
         on_rabbitmq.message("silence", id="silence")
-        assert on_rabbitmq.row("silence").state == State.ACCEPTED
+        assert on_rabbitmq.row("silence").state == TaskState.ACCEPTED
 
     on_rabbitmq.worker()
-    assert on_rabbitmq.until(accepted).state == State.COMPLETED
-    assert on_rabbitmq.until("silence").state == State.COMPLETED
-    assert on_rabbitmq.until(on_rabbitmq.message("after-silence")).state == State.COMPLETED
+    assert on_rabbitmq.until(accepted).state == TaskState.COMPLETED
+    assert on_rabbitmq.until("silence").state == TaskState.COMPLETED
+    assert on_rabbitmq.until(on_rabbitmq.message("after-silence")).state == TaskState.COMPLETED
     assert [turn.role for turn in on_rabbitmq.turns("silence")] == ["customer", "assistant"]
     on_rabbitmq.end_nodes()

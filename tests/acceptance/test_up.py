@@ -20,7 +20,7 @@ import psutil
 import pytest
 import redis
 
-from app.core.config import ROOT
+from app.core.settings import ROOT
 from tests.fixtures.valkey import free_port
 
 pytestmark = pytest.mark.timeout(240)
@@ -28,8 +28,20 @@ pytestmark = pytest.mark.timeout(240)
 BIN = Path(sys.executable).parent
 PATIENCE = 90
 IN_ORDER = ["api", "beat", "flower", "worker", "bulk", "broker"]
-UNSET = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL", "API_HOST",
-         "FLOWER_HOST", "FLOWER_USER", "FLOWER_PASSWORD", "LOG_LEVEL", "LOG_FORMAT", "ENVIRONMENT")  # fmt: skip
+UNSET = (
+    "REDIS_URL",
+    "REDIS_HOST",
+    "CELERY_BROKER_URL",
+    "CELERY_RESULT_BACKEND",
+    "DATABASE_URL",
+    "API_HOST",
+    "FLOWER_HOST",
+    "FLOWER_USER",
+    "FLOWER_PASSWORD",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "ENVIRONMENT",
+)
 
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
@@ -45,15 +57,29 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.api, self.flower, self.redis = free_port(), free_port(), free_port()
-        self.environment = os.environ | dict.fromkeys(UNSET, "") | {
-            "DATA_DIR": str(folder / "data"), "API_PORT": str(self.api), "FLOWER_PORT": str(self.flower),
-            "REDIS_PORT": str(self.redis), "WORKER_CONCURRENCY": "2",
-        }  # fmt: skip
+        self.environment = (
+            os.environ
+            | dict.fromkeys(UNSET, "")
+            | {
+                "DATA_DIR": str(folder / "data"),
+                "API_PORT": str(self.api),
+                "FLOWER_PORT": str(self.flower),
+                "REDIS_PORT": str(self.redis),
+                "WORKER_CONCURRENCY": "2",
+            }
+        )
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `laneway` to its end."""
-        return subprocess.run([BIN / "laneway", *words], env=self.environment | environment, cwd=self.folder, text=True,
-                              capture_output=True, timeout=PATIENCE, check=False)  # fmt: skip
+        return subprocess.run(
+            [BIN / "laneway", *words],
+            env=self.environment | environment,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
 
     def refused(self, **environment: str) -> tuple[int, str]:
         """Start the platform, which must not work; its exit code and what it said on standard error."""
@@ -70,8 +96,14 @@ class Platform:
         self.place, self._met = place, set[psutil.Process]()
         self.output = place.folder / f"out-{time.monotonic_ns()}"
         with self.output.open("wb") as out:
-            self.process = psutil.Popen([BIN / "laneway", "up"], env=place.environment, cwd=place.folder, stdout=out,
-                                        stderr=out, start_new_session=True)  # fmt: skip
+            self.process = psutil.Popen(
+                [BIN / "laneway", "up"],
+                env=place.environment,
+                cwd=place.folder,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
 
     def said(self) -> str:
         return self.output.read_text("utf-8", "replace")
@@ -309,8 +341,15 @@ def test_sigterm_ends_with_0_in_order(place: Place) -> None:
 def at_a_terminal(place: Place, *argv: str) -> Generator[tuple[psutil.Popen, int]]:
     """A command at a terminal of its own, in the project's folder; and our end of that terminal."""
     ours, theirs = pty.openpty()
-    process = psutil.Popen([sys.executable, "-c", TAKE_TERMINAL, *argv], env=place.environment | {"TERM": "dumb"},
-                           cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)  # fmt: skip
+    process = psutil.Popen(
+        [sys.executable, "-c", TAKE_TERMINAL, *argv],
+        env=place.environment | {"TERM": "dumb"},
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
     os.close(theirs)
     try:
         yield process, ours

@@ -14,11 +14,11 @@ from itertools import pairwise
 import httpx
 import psutil
 
-from app.core.catalog import ANALYTICS_REPORT, CLEANUP, HEALTH_SWEEP
-from app.core.queues import Priority
-from app.db.models import TaskRun
-from app.schemas.task import State
-from laneway import State as Place
+from laneway.engine import MessageState
+from laneway.platform.db.models import TaskRun
+from laneway.platform.queues import Priority
+from laneway.platform.registry import registry
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.site import APP, START_SECONDS, Site
 from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
@@ -40,7 +40,7 @@ def test_the_documented_commands_work_as_written(site: Site) -> None:
     accepted = site.post("/conversations/message", {"conversation_id": "by-hand", "text": "Hello"})
     run = site.until(accepted["task_id"])
 
-    assert run.state == State.COMPLETED, run.error
+    assert run.state == TaskState.COMPLETED, run.error
     beat.until_said("beat: Starting")
     wait_until(lambda: flower_status(site) == 401, seconds=START_SECONDS)
     assert [turn["role"] for turn in site.get("/conversations/by-hand")["messages"]] == ["customer", "assistant"]
@@ -75,9 +75,9 @@ def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_o
 
     assert stopping.process.wait(20) == 0
     runs = site.until_all_over(running)
-    assert [(run.state, run.attempts) for run in runs] == [(State.COMPLETED, 1)] * 2
+    assert [(run.state, run.attempts) for run in runs] == [(TaskState.COMPLETED, 1)] * 2
     assert {str(run.worker).partition("@")[0] for run in runs} == {"stopping"}
-    assert [site.states([id]) for id in waiting] == [{State.COMPLETED: 1}] * 5
+    assert [site.states([id]) for id in waiting] == [{TaskState.COMPLETED: 1}] * 5
     assert not never.path.exists()
 
 
@@ -91,21 +91,21 @@ def test_time_limits_are_kept_and_a_deaf_process_is_replaced(site: Site, figure:
     deaf, numb = site.submit(DEAF, {}), site.submit(DEAF, {"in_c": True})
 
     ended = site.until(slow)
-    assert (ended.state, ended.error) == (State.COMPLETED, None)
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, None)
     first, second = (site.until_event("began", deaf, attempt=attempt) for attempt in (1, 2))
     assert first != second
     assert not psutil.pid_exists(first)
     assert ("asked", deaf, 1, first) in site.events(deaf)
     dead = site.until_all_over([deaf, numb], seconds=60)
     assert [(run.state, run.attempts, run.error_type) for run in dead] == [
-        (State.DEAD_LETTER, 2, "TimeLimitExceeded")
+        (TaskState.DEAD_LETTER, 2, "TimeLimitExceeded")
     ] * 2
     assert "2 s" in str(dead[0].error)
     assert not [event for event in site.events(numb) if event[0] == "asked"]
     for id in (deaf, numb):
         began = [event for event in site.events(id) if event[0] == "began"]
         assert [event[2] for event in began] == [1, 2]
-    assert site.until(site.message("after-limits")).state == State.COMPLETED
+    assert site.until(site.message("after-limits")).state == TaskState.COMPLETED
     assert not worker.ended
 
 
@@ -124,14 +124,14 @@ def test_a_running_task_is_cancelled_within_seconds_in_every_pool(site: Site, fi
     begun = time.monotonic()
     for id in ids:
         answer = site.post(f"/conversations/tasks/{id}/cancel")
-        assert answer == {"task_id": id, "status": State.PROCESSING, "cancelled": False}
+        assert answer == {"task_id": id, "status": TaskState.PROCESSING, "cancelled": False}
     runs = site.until_all_over(ids, seconds=SOON)
 
     figure("cancelled while running, in three pools, after", f"{time.monotonic() - begun:.1f} s")
-    assert [run.state for run in runs] == [State.CANCELLED] * 3
+    assert [run.state for run in runs] == [TaskState.CANCELLED] * 3
     assert site.get(f"/conversations/tasks/{ids[0]}/status")["status"] == "cancelled"
     after = [site.message(f"after-cancel-{number}") for number in range(6)]
-    assert {run.state for run in site.until_all_over(after)} == {State.COMPLETED}
+    assert {run.state for run in site.until_all_over(after)} == {TaskState.COMPLETED}
     assert not [worker.name for worker in workers if worker.ended]
 
 
@@ -146,9 +146,9 @@ def test_celerys_own_terminate_and_revoke_end_as_cancelled_in_the_ledger(site: S
     site.app.control.revoke(running, terminate=True)
 
     runs = site.until_all_over([running, waiting], seconds=15)
-    assert [(run.state, run.attempts) for run in runs] == [(State.CANCELLED, 1), (State.CANCELLED, 0)]
+    assert [(run.state, run.attempts) for run in runs] == [(TaskState.CANCELLED, 1), (TaskState.CANCELLED, 0)]
     assert site.turns("revoked") == []
-    assert site.until(site.message("after-revoke")).state == State.COMPLETED
+    assert site.until(site.message("after-revoke")).state == TaskState.COMPLETED
     assert not worker.ended
 
 
@@ -185,25 +185,25 @@ def test_failures_are_retried_or_not_by_their_kind(site: Site) -> None:
     runs = site.until_all_over([flaky, hopeless, permanent, bug])
 
     assert [(run.state, run.attempts, run.error_type) for run in runs] == [
-        (State.COMPLETED, 3, None),
-        (State.DEAD_LETTER, 4, "UpstreamError"),
-        (State.FAILED, 1, "UpstreamRefused"),
-        (State.FAILED, 1, "ValueError"),
+        (TaskState.COMPLETED, 3, None),
+        (TaskState.DEAD_LETTER, 4, "UpstreamError"),
+        (TaskState.FAILED, 1, "UpstreamRefused"),
+        (TaskState.FAILED, 1, "ValueError"),
     ]
 
 
 def test_a_task_sent_past_the_platform_is_entered_and_expires_if_nobody_takes_it(site: Site) -> None:
-    stale = site.send_past_the_platform(HEALTH_SWEEP, {}, expires=1)
+    stale = site.send_past_the_platform(registry["health_sweep_task"], {}, expires=1)
     sent = time.monotonic()
     wait_until(lambda: time.monotonic() - sent > 1.5, seconds=5)
     site.worker("adopting", app=APP)
-    fresh = site.send_past_the_platform(ANALYTICS_REPORT, {"hours": 1}, expires=60)
-    wrong = site.send_past_the_platform(ANALYTICS_REPORT, {"hours": -1})
+    fresh = site.send_past_the_platform(registry["generate_conversation_analytics_task"], {"hours": 1}, expires=60)
+    wrong = site.send_past_the_platform(registry["generate_conversation_analytics_task"], {"hours": -1})
 
     wait_until(lambda: known(site, fresh) and known(site, wrong), seconds=20)
     runs: list[TaskRun] = site.until_all_over([fresh, wrong])
-    assert [run.state for run in runs] == [State.COMPLETED, State.FAILED]
-    assert (site.until(stale).state, site.row(stale).attempts) == (State.EXPIRED, 0)
+    assert [run.state for run in runs] == [TaskState.COMPLETED, TaskState.FAILED]
+    assert (site.until(stale).state, site.row(stale).attempts) == (TaskState.EXPIRED, 0)
 
 
 def known(site: Site, id: str) -> bool:
@@ -219,7 +219,7 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
     figure("accepted, one by one, with nobody working", f"{2000 / (time.monotonic() - begun):.0f}/s")
     lost = lose_oldest(site, 3)
     assert lost == ids[:3]
-    later = site.submit(CLEANUP, {}, delay=3600)
+    later = site.submit("cleanup_old_data_task", {}, delay=3600)
     gate = site.gate()
     urgent = site.submit(GATED, {"gate": str(gate)}, priority=Priority.CRITICAL)
     worker = site.worker("many", concurrency=1)
@@ -246,10 +246,10 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
     site.worker("many-again")
     runs = site.until_all_over([urgent, *again], seconds=60)
     figure("100 waiting ones done, the broker empty, after", f"{time.monotonic() - begun:.1f} s of a worker's start")
-    assert {run.state for run in runs} == {State.COMPLETED}
+    assert {run.state for run in runs} == {TaskState.COMPLETED}
     assert [len(site.turns(f"again-{number}")) for number in range(100)] == [2] * 100
-    assert site.row(later).state == State.SCHEDULED
-    assert set(site.states(ids)) <= {State.CANCELLED, State.COMPLETED}
+    assert site.row(later).state == TaskState.SCHEDULED
+    assert set(site.states(ids)) <= {TaskState.CANCELLED, TaskState.COMPLETED}
     wait_until(lambda: site.services.tasks.queues()["conversations"].pending == 0, seconds=20)
 
 
@@ -257,7 +257,7 @@ def lose_oldest(site: Site, number: int) -> list[str]:
     """Take the oldest messages out of the broker, as if it had lost them; their tasks."""
     engine = site.services.broker.engine
     assert engine is not None
-    oldest = [found.stored.message.task_id for found in engine.peek("conversations", Place.READY, limit=number)]
+    oldest = [found.stored.message.task_id for found in engine.peek("conversations", MessageState.READY, limit=number)]
     engine.journal("conversations", None)  # nobody hears of it
     for id in oldest:
         assert engine.cancel("conversations", id).removed == 1

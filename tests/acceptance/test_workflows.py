@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from app.schemas.workflow_run import RunState, WorkflowView
-from app.services.workflows.definitions import checked, parsed
-from app.services.workflows.runs import Launch
+from laneway.platform.schemas.workflow_run import RunState, WorkflowView
+from laneway.platform.workflows.definitions import checked, parsed
+from laneway.platform.workflows.runs import Launch
 from tests.acceptance.conftest import Report
 from tests.fixtures import handlers_for_tests as _handlers
 from tests.fixtures.site import Site
@@ -19,11 +19,18 @@ from tests.fixtures.waiting import wait_until
 
 assert _handlers  # importing them makes them known here, too
 CHAT: dict[str, Any] = {
-    "agent_id": "agent-7", "mode": "execute",
-    "context": {"workflow_type": "savings_assessment",
-                "calculator_inputs": {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25,
-                                      "automation_percent": 80}},
-}  # fmt: skip
+    "agent_id": "agent-7",
+    "mode": "execute",
+    "context": {
+        "workflow_type": "savings_assessment",
+        "calculator_inputs": {
+            "tasks_per_week": 20,
+            "time_per_task_minutes": 5,
+            "hourly_wage": 25,
+            "automation_percent": 80,
+        },
+    },
+}
 CROWD = 100
 
 
@@ -53,9 +60,15 @@ def effects(site: Site, id: str) -> list[str]:
 def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_is_there_once(site: Site) -> None:
     killed = site.worker("killed", queues="workflows", concurrency=2)
     gate = site.gate()
-    id = start(site, "kill", {"name": "first"}, {"name": "left", "after": ["first"]},
-               {"name": "right", "after": ["first"], "with": {"gate": "gate"}},
-               {"name": "joined", "after": ["left", "right"]}, gate=str(gate))  # fmt: skip
+    id = start(
+        site,
+        "kill",
+        {"name": "first"},
+        {"name": "left", "after": ["first"]},
+        {"name": "right", "after": ["first"], "with": {"gate": "gate"}},
+        {"name": "joined", "after": ["left", "right"]},
+        gate=str(gate),
+    )
     wait_until(lambda: states(site, id)["left"] == "ok", seconds=20)
     site.until_event("began", f"{id}:right:1")
 
@@ -84,16 +97,24 @@ def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_
     assert run.state is RunState.COMPLETED and run.estimated_savings is not None
     assert run.estimated_savings.model_dump(mode="json") == {"weekly": 33.33, "monthly": 144.44, "yearly": 1733.33}
     assert [(step.step, step.attempts) for step in run.steps] == [
-        ("validate", 1), ("calculate", 1), ("record_metrics", 1), ("summary", 1),
-    ]  # fmt: skip
+        ("validate", 1),
+        ("calculate", 1),
+        ("record_metrics", 1),
+        ("summary", 1),
+    ]
 
 
 def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as_it_says_and_fails(site: Site) -> None:
     site.worker("strict", queues="workflows", concurrency=1)
 
-    id = start(site, "late", {"name": "slow", "timeout": 1, "max_retries": 1, "with": {"gate": "never"}},
-               {"name": "after", "after": ["slow"]},
-               {"name": "rescue", "after": ["slow"], "when": {"slow": "failed"}}, never=str(site.gate()))  # fmt: skip
+    id = start(
+        site,
+        "late",
+        {"name": "slow", "timeout": 1, "max_retries": 1, "with": {"gate": "never"}},
+        {"name": "after", "after": ["slow"]},
+        {"name": "rescue", "after": ["slow"], "when": {"slow": "failed"}},
+        never=str(site.gate()),
+    )
 
     run = until_over(site, id)
     slow = next(step for step in run.steps if step.step == "slow")
@@ -111,9 +132,11 @@ def test_a_crowd_of_chat_requests_is_accepted_quickly_and_all_of_it_completes(si
     took = monotonic() - began
 
     times = sorted(seconds for _, seconds in answers)
-    figure(f"{CROWD} concurrent POST /api/chat",
-           f"{took:.2f} s in all, mean {1000 * took / CROWD:.1f} ms a request; each waited "
-           f"{1000 * fmean(times):.0f} ms in the mean, p95 {1000 * quantiles(times, n=20)[-1]:.0f} ms")  # fmt: skip
+    figure(
+        f"{CROWD} concurrent POST /api/chat",
+        f"{took:.2f} s in all, mean {1000 * took / CROWD:.1f} ms a request; each waited "
+        f"{1000 * fmean(times):.0f} ms in the mean, p95 {1000 * quantiles(times, n=20)[-1]:.0f} ms",
+    )
     assert {answer.status_code for answer, _ in answers} == {202}
     assert took < 8
     site.worker("busy", queues="workflows", concurrency=2)

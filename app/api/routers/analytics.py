@@ -8,15 +8,14 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, model_validator
 
 from app.api.deps import ReportId, ServicesDep
-from app.api.errors import problems
-from app.core import catalog, clock
-from app.schemas.job import ReportPeriod
-from app.schemas.report import ReportAnswer, ReportKind, ReportList
-from app.schemas.task import TaskHandle
+from app.schemas.report import ReportKind, ReportList, ReportPeriod, ReportResponse
+from laneway.api.errors import problems
+from laneway.platform import clock
+from laneway.platform.schemas.task import TaskHandle
 
 router = APIRouter(prefix="/analytics", tags=["analytics"])
 
-SPECS = {"conversations": catalog.ANALYTICS_REPORT, "performance": catalog.PERFORMANCE_REPORT}
+TASKS = {"conversations": "generate_conversation_analytics_task", "performance": "generate_performance_report_task"}
 
 
 class ReportRequest(ReportPeriod):
@@ -33,12 +32,11 @@ class ReportRequest(ReportPeriod):
         return self
 
 
-@router.post("/reports", status_code=202, response_description="Accepted: a task computes it",
-             responses=problems(429))  # fmt: skip
+@router.post("/reports", status_code=202, response_description="Accepted: a task computes it", responses=problems(429))
 def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
     """Have a report computed; its id is the task's id."""
     period = ReportPeriod(start=body.start, end=body.end, hours=body.hours)
-    return services.tasks.submit(SPECS[body.kind], period)
+    return services.tasks.submit(TASKS[body.kind], period)
 
 
 @router.get("/reports", responses=problems())
@@ -52,6 +50,6 @@ def list_reports(
 
 
 @router.get("/reports/{report_id}", responses=problems(404))
-def get_report(services: ServicesDep, report_id: ReportId) -> ReportAnswer:
+def get_report(services: ServicesDep, report_id: ReportId) -> ReportResponse:
     """One report."""
     return services.analytics.report(report_id)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from app.api.deps import ServicesDep
-from app.api.errors import problems
-from app.schemas.workflow_run import ChatRequest, WorkflowAccepted
-from app.services.workflows.runs import Launch
+from app.schemas.chat import ChatRequest
+from laneway.api.errors import problems
+from laneway.platform.schemas.workflow_run import WorkflowAccepted
+from laneway.platform.workflows.runs import Launch
 
 router = APIRouter(prefix="/api", tags=["workflows"])
 
 
-@router.post("/chat", status_code=202, response_description="Accepted: its steps are tasks",
-             responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"},
-                        **problems(409, 429)})  # fmt: skip
+@router.post(
+    "/chat",
+    status_code=202,
+    response_description="Accepted: its steps are tasks",
+    responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"}, **problems(409, 429)},
+)
 def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
     """Accept a workflow for an agent, and answer at once.
 

@@ -10,11 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import ConversationId, ServicesDep, TaskId
-from app.api.errors import problems
-from app.core import catalog, clock
-from app.core.errors import DatabaseUnavailable
-from app.core.queues import Priority
+from app.api.deps import ConversationId, ServicesDep
 from app.schemas.conversation import (
     ConversationMessage,
     ConversationView,
@@ -24,8 +20,21 @@ from app.schemas.conversation import (
     MessageAccepted,
     MessageRequest,
 )
-from app.schemas.task import FINISHED, ActiveTasks, CancelAnswer, QueuesStatus, State, TaskHandle, TaskStatus
 from app.services.container import Services
+from laneway.api.deps import TaskId
+from laneway.api.errors import problems
+from laneway.platform import clock
+from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.queues import Priority
+from laneway.platform.schemas.task import (
+    FINISHED,
+    ActiveTasks,
+    CancelResponse,
+    QueuesStatus,
+    TaskHandle,
+    TaskState,
+    TaskStatus,
+)
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
@@ -34,8 +43,12 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.25
 """Seconds between looks at a task that a caller waits for."""
 
 
-@router.post("/message", status_code=202, response_description="Accepted: a task answers it",
-             responses={200: ANSWERED, **problems(409, 410, 429)})  # fmt: skip
+@router.post(
+    "/message",
+    status_code=202,
+    response_description="Accepted: a task answers it",
+    responses={200: ANSWERED, **problems(409, 410, 429)},
+)
 async def post_message(body: MessageRequest, services: ServicesDep, response: Response) -> MessageAccepted:
     """Accept a customer's message; it is answered by a task.
 
@@ -43,23 +56,34 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
     """
     handle = await run_sync(_submit_message, services, body)
     task = None
-    if not body.async_processing and handle.state is not State.ACCEPTED:
+    if not body.async_processing and handle.state is not TaskState.ACCEPTED:
         task = await _wait(services, handle.task_id)
     if task is None or task.status not in FINISHED:
         return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=_told(handle))
     response.status_code = 200
     result = task.result or {}
-    return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=task.status,
-                           reply=result.get("reply"), sources=result.get("sources"), error=task.error)  # fmt: skip
+    return MessageAccepted(
+        conversation_id=body.conversation_id,
+        task_id=handle.task_id,
+        status=task.status,
+        reply=result.get("reply"),
+        sources=result.get("sources"),
+        error=task.error,
+    )
 
 
-@router.post("/webhook-interaction", status_code=202, response_description="Accepted: a task works on it",
-             responses=problems(409, 429))  # fmt: skip
+@router.post(
+    "/webhook-interaction",
+    status_code=202,
+    response_description="Accepted: a task works on it",
+    responses=problems(409, 429),
+)
 def post_interaction(body: InteractionRequest, services: ServicesDep) -> InteractionAccepted:
     """Accept a platform interaction (an ad click, a lead form, a page message) from a system of your own."""
     payload = Interaction.model_validate(body.model_dump())
-    handle = services.tasks.submit(catalog.PROCESS_INTERACTION, payload,
-                                   id=_derived("interaction", body.channel, body.event_id))  # fmt: skip
+    handle = services.tasks.submit(
+        "process_manipulator_interaction_task", payload, id=_derived("interaction", body.channel, body.event_id)
+    )
     return InteractionAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=_told(handle))
 
 
@@ -83,7 +107,7 @@ def task_status(task_id: TaskId, services: ServicesDep) -> TaskStatus:
 
 
 @router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
-def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelAnswer:
+def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Stop a task: a waiting one never runs, a running one is interrupted within seconds."""
     return services.tasks.cancel(task_id)
 
@@ -100,16 +124,17 @@ def conversation(
 
 
 def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
-    payload = ConversationMessage(conversation_id=body.conversation_id, text=body.text, message_id=body.message_id,
-                                  customer=body.customer)  # fmt: skip
+    payload = ConversationMessage(
+        conversation_id=body.conversation_id, text=body.text, message_id=body.message_id, customer=body.customer
+    )
     id = _derived("message", body.conversation_id, body.message_id) if body.message_id else None
-    return services.tasks.submit(catalog.PROCESS_MESSAGE, payload, id=id, priority=Priority[body.priority])
+    return services.tasks.submit("process_conversation_message_task", payload, id=id, priority=Priority[body.priority])
 
 
 async def _wait(services: Services, task_id: str) -> TaskStatus | None:
     """The task once it is over, or as it is when the time is up, or nobody can say: it is accepted all the same."""
     task, pause = None, FIRST_LOOK
-    with anyio.move_on_after(services.settings.api.reply_timeout), suppress(DatabaseUnavailable):
+    with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable):
         while task is None or task.status not in FINISHED:
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_LOOK)
@@ -117,9 +142,9 @@ async def _wait(services: Services, task_id: str) -> TaskStatus | None:
     return task
 
 
-def _told(handle: TaskHandle) -> State:
+def _told(handle: TaskHandle) -> TaskState:
     """A task that is with the broker is called in processing; one that the broker gets later, accepted."""
-    return State.ACCEPTED if handle.state is State.ACCEPTED else State.PROCESSING
+    return TaskState.ACCEPTED if handle.state is TaskState.ACCEPTED else TaskState.PROCESSING
 
 
 def _derived(kind: str, *parts: str) -> str:

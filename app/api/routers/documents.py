@@ -6,8 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.deps import NO_NULL, ServicesDep, TaskId
-from app.api.errors import problems
+from app.api.deps import ServicesDep
 from app.schemas.document import (
     DocumentAccepted,
     DocumentPage,
@@ -17,7 +16,9 @@ from app.schemas.document import (
     DocumentView,
     accepted_as,
 )
-from app.schemas.task import TaskHandle, TaskStatus
+from laneway.api.deps import NO_NULL, TaskId
+from laneway.api.errors import problems
+from laneway.platform.schemas.task import TaskHandle, TaskStatus
 
 router = APIRouter(prefix="/api/documents", tags=["documents"])
 
@@ -25,8 +26,7 @@ DocumentId = Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NULL, 
 Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL)]
 
 
-@router.post("/process", status_code=202, response_description="Accepted: a task works on it",
-             responses=problems(429))  # fmt: skip
+@router.post("/process", status_code=202, response_description="Accepted: a task works on it", responses=problems(429))
 def process(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
     """Have an object in the storage processed: its text becomes passages, and `callback_url` is told of the outcome.
 

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.deps import OnlyKnown, ServicesDep
-from app.api.errors import problems
+from app.api.deps import ServicesDep
 from app.schemas.lead import CrmState, LeadAccepted, LeadChange, LeadPage, LeadRequest, LeadView
-from app.schemas.task import Identifier
+from laneway.api.deps import OnlyKnown
+from laneway.api.errors import problems
+from laneway.platform.payload import Identifier
 
 router = APIRouter(prefix="/api/leads", tags=["leads"])
 
@@ -17,9 +18,12 @@ LeadId = Annotated[Identifier, Path(examples=["lead-42"])]
 LAST_ID = 2**63 - 1
 
 
-@router.post("", status_code=202, response_description="Stored; a task tells the CRM",
-             responses={200: {"model": LeadAccepted, "description": "It had been stored before"},
-                        **problems(409, 429)})  # fmt: skip
+@router.post(
+    "",
+    status_code=202,
+    response_description="Stored; a task tells the CRM",
+    responses={200: {"model": LeadAccepted, "description": "It had been stored before"}, **problems(409, 429)},
+)
 def create(body: LeadRequest, services: ServicesDep, response: Response) -> LeadAccepted:
     """Store a lead, and queue that the CRM is told of it; with the broker away its status is `accepted`."""
     accepted, created = services.leads.create(body)
@@ -45,8 +49,12 @@ def lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
     return services.leads.view(lead_id)
 
 
-@router.put("/{lead_id}", status_code=202, response_description="Stored; a task tells the CRM",
-            responses=problems(404, 409, 429))  # fmt: skip
+@router.put(
+    "/{lead_id}",
+    status_code=202,
+    response_description="Stored; a task tells the CRM",
+    responses=problems(404, 409, 429),
+)
 def change(lead_id: LeadId, body: LeadChange, services: ServicesDep) -> LeadAccepted:
     """Replace a lead's content, as its next version, and queue that the CRM is told; the same again is no change."""
     return services.leads.change(lead_id, body)

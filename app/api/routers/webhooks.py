@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import PlainTextResponse
 
 from app.api.deps import ServicesDep
-from app.api.errors import problems
-from app.schemas.webhook_receipt import WebhookReceipt
-from app.services.webhooks import Receipt
+from app.schemas.webhook_delivery import WebhookReceipt
+from app.services.webhooks.webhooks import Receipt
+from laneway.api.errors import problems
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
@@ -26,19 +26,35 @@ def _body(example: dict[str, Any]) -> dict[str, Any]:
 
 FACEBOOK_EXAMPLE = {
     "object": "page",
-    "entry": [{"id": "1001", "time": 1_700_000_000_000, "messaging": [{
-        "sender": {"id": "2002"}, "recipient": {"id": "1001"}, "timestamp": 1_700_000_000_000,
-        "message": {"mid": "m_1", "text": "Do you repair e-bikes?"}}]}],
-}  # fmt: skip
+    "entry": [
+        {
+            "id": "1001",
+            "time": 1_700_000_000_000,
+            "messaging": [
+                {
+                    "sender": {"id": "2002"},
+                    "recipient": {"id": "1001"},
+                    "timestamp": 1_700_000_000_000,
+                    "message": {"mid": "m_1", "text": "Do you repair e-bikes?"},
+                }
+            ],
+        }
+    ],
+}
 GOOGLE_EXAMPLE = {
-    "google_key": "…", "lead_id": "lead-1", "form_id": 7, "campaign_id": 8, "is_test": False,
+    "google_key": "…",
+    "lead_id": "lead-1",
+    "form_id": 7,
+    "campaign_id": 8,
+    "is_test": False,
     "user_column_data": [{"column_id": "FULL_NAME", "column_name": "Full name", "string_value": "Ada Lovelace"}],
-}  # fmt: skip
+}
 GENERIC_EXAMPLE = {"id": "evt-1", "type": "message", "text": "Is my order on its way?", "customer": {"name": "Ada"}}
 
 
-@router.get("/facebook", response_class=PlainTextResponse, response_description="The challenge",
-            responses=problems(401))  # fmt: skip
+@router.get(
+    "/facebook", response_class=PlainTextResponse, response_description="The challenge", responses=problems(401)
+)
 def verify_facebook(
     services: ServicesDep,
     mode: Annotated[str | None, Query(alias="hub.mode", max_length=100)] = None,
@@ -49,8 +65,9 @@ def verify_facebook(
     return services.webhooks.verify_subscription(mode=mode, token=token, challenge=challenge)
 
 
-@router.post("/facebook", response_description=STORED, responses=problems(401, 429),
-             openapi_extra=_body(FACEBOOK_EXAMPLE))  # fmt: skip
+@router.post(
+    "/facebook", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(FACEBOOK_EXAMPLE)
+)
 async def post_facebook(
     request: Request,
     services: ServicesDep,
@@ -61,16 +78,16 @@ async def post_facebook(
     return _receipt(await run_sync(lambda: services.webhooks.accept_facebook(body, signature=x_hub_signature_256)))
 
 
-@router.post("/google", response_description=STORED, responses=problems(401, 429),
-             openapi_extra=_body(GOOGLE_EXAMPLE))  # fmt: skip
+@router.post("/google", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(GOOGLE_EXAMPLE))
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
     """A Google Ads lead form: its `google_key` is checked and taken out before anything is stored."""
     body = await request.body()
     return _receipt(await run_sync(services.webhooks.accept_google, body))
 
 
-@router.post("/{source}", response_description=STORED, responses=problems(401, 429),
-             openapi_extra=_body(GENERIC_EXAMPLE))  # fmt: skip
+@router.post(
+    "/{source}", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(GENERIC_EXAMPLE)
+)
 async def post_generic(
     request: Request,
     services: ServicesDep,

@@ -1,39 +1,17 @@
-"""What all tables share. Times are aware and in UTC; ids from outside are strings."""
+"""What the application's tables share."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.types import TypeDecorator
 
-Id = BigInteger().with_variant(Integer, "sqlite")
-"""An auto-incremented key; SQLite only counts up for INTEGER."""
+from laneway.platform.db.models.base import COLUMN_TYPES, Id, UtcDateTime
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment; SQLite, which knows no time zones, gets it in UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a time zone")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+__all__ = ["Base", "Id", "UtcDateTime"]
 
 
 class Base(DeclarativeBase):
-    """What all tables share."""
+    """The base of every table of the application; the platform's tables have a base of their own."""
 
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, str: Text}
+    type_annotation_map: ClassVar = COLUMN_TYPES

@@ -12,13 +12,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Protocol
 
-from app.core.config.pipeline import PipelineSettings
-from app.core.errors import NotConfigured, PlatformError
-from app.core.logging import logger
+from app.core.settings.pipeline import PipelineSettings
 from app.schemas.pipeline import CommandResult, PipelineCommand, PipelineInput, Step, StepOutcome
 from app.services.pipeline.errors import CommandFailed, UnknownCommand
 from app.services.pipeline.folders import opened
 from app.services.pipeline.process import Bounds, End, Ran, run
+from laneway.platform.errors import NotConfigured, PlatformError
+from laneway.platform.logging import logger
 
 log = logger(__name__)
 
@@ -97,18 +97,29 @@ class Pipeline:
         return allowed[command]
 
     def _result(self, step: Step, command: str, ran: Ran) -> CommandResult:
-        log.info("command ended", step=step.value, command=command, how=ran.how.value, exit_code=ran.code,
-                 output_bytes=ran.output.size)  # fmt: skip
+        log.info(
+            "command ended",
+            step=step.value,
+            command=command,
+            how=ran.how.value,
+            exit_code=ran.code,
+            output_bytes=ran.output.size,
+        )
         if ran.detail:
             log.warning("not all of a command could be ended", detail=ran.detail)
         if ran.how is not End.EXITED or ran.code is None or (ran.code and step is not Step.QA):
             tail = ran.output.last(TAIL)
             raise CommandFailed(command, self._how(ran), tail=tail, again=self._settings.retry_failed)
         return CommandResult(
-            step=step, command=command, outcome=StepOutcome.FAILED if ran.code else StepOutcome.OK, exit_code=ran.code,
-            seconds=round(ran.seconds, 3), output=ran.output.text(), output_bytes=ran.output.size,
+            step=step,
+            command=command,
+            outcome=StepOutcome.FAILED if ran.code else StepOutcome.OK,
+            exit_code=ran.code,
+            seconds=round(ran.seconds, 3),
+            output=ran.output.text(),
+            output_bytes=ran.output.size,
             truncated=ran.output.truncated,
-        )  # fmt: skip
+        )
 
     def _how(self, ran: Ran) -> str:
         left = f" ({ran.detail})" if ran.detail else ""
@@ -156,6 +167,10 @@ class _Lines:
 def _environment(folder: Path, *, step: Step, task_id: str) -> dict[str, str]:
     """What a command sees: nothing of the worker's own environment but where programs are."""
     return {
-        "PATH": os.environ.get("PATH", DEFAULT_PATH), "HOME": str(folder), "LANG": "C.UTF-8", "PWD": str(folder),
-        "PIPELINE_STEP": step.value, "PIPELINE_TASK_ID": task_id,
-    }  # fmt: skip
+        "PATH": os.environ.get("PATH", DEFAULT_PATH),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PWD": str(folder),
+        "PIPELINE_STEP": step.value,
+        "PIPELINE_TASK_ID": task_id,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.errors import PermanentError, PlatformError
+from laneway.platform.errors import PermanentError, PlatformError
 
 
 class UnknownCommand(PermanentError):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.core.errors import TaskSnoozed
 from app.services.pipeline.errors import BadFolder
+from laneway.platform.errors import TaskSnoozed
 
 LOCKS: Final = ".locks"
 """The folder of the locks, below the root; no working folder can have this name."""
@@ -23,9 +23,11 @@ BUSY_SECONDS: Final = 5.0
 """How long to wait before another look at a folder that is in use."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _REASONS: Final = {
-    errno.ENOENT: "there is no such folder", errno.ENOTDIR: "a part of it is a symbolic link or no folder",
-    errno.ELOOP: "a part of it is a symbolic link", errno.EACCES: "the worker may not enter it",
-}  # fmt: skip
+    errno.ENOENT: "there is no such folder",
+    errno.ENOTDIR: "a part of it is a symbolic link or no folder",
+    errno.ELOOP: "a part of it is a symbolic link",
+    errno.EACCES: "the worker may not enter it",
+}
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 

@@ -81,9 +81,12 @@ class Guard:
                 os._exit(1)
 
         child = subprocess.Popen(  # noqa: S603  the configuration allows it  # pylint: disable=subprocess-popen-preexec-fn
-            self.spec["argv"], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True,
+            self.spec["argv"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
             preexec_fn=as_child,  # noqa: PLW1509  there are no threads here
-        )  # fmt: skip
+        )
         child.returncode = 0  # it is reaped here, with all others
         return child.pid
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final
 
-from app.core.errors import RetryableError
 from app.services.pipeline.folders import WorkingFolder
 from app.services.pipeline.output import Output
+from laneway.platform.errors import RetryableError
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 TICK: Final = 0.25
@@ -108,13 +108,25 @@ def run(
 def _guarded(
     argv: Sequence[str], folder: WorkingFolder, *, environment: Mapping[str, str], bounds: Bounds, status: int
 ) -> subprocess.Popen[bytes]:
-    spec = {"argv": list(argv), "timeout": bounds.seconds, "grace": bounds.grace, "silence": SILENCE,
-            "folder_fd": folder.descriptor, "status_fd": status}  # fmt: skip
+    spec = {
+        "argv": list(argv),
+        "timeout": bounds.seconds,
+        "grace": bounds.grace,
+        "silence": SILENCE,
+        "folder_fd": folder.descriptor,
+        "status_fd": status,
+    }
     return subprocess.Popen(  # noqa: S603  no shell; what is run is in the configuration
-        [sys.executable, "-I", "-S", str(GUARD), json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=dict(environment), cwd="/", start_new_session=True, bufsize=0,
+        [sys.executable, "-I", "-S", str(GUARD), json.dumps(spec)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        cwd="/",
+        start_new_session=True,
+        bufsize=0,
         pass_fds=(folder.descriptor, folder.lock, status),
-    )  # fmt: skip
+    )
 
 
 def _follow(guard: subprocess.Popen[bytes], output: Output, *, look: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker
 
-from app.schemas.task import State
+from laneway.platform.schemas.task import TaskState
 from tests.fixtures.site import Site
 
 
@@ -17,7 +17,7 @@ def test_a_message_is_answered_by_a_worker_node(celery_setup: CeleryTestSetup, s
 
     id = site.message("node-answers")
 
-    assert site.until(id).state == State.COMPLETED
+    assert site.until(id).state == TaskState.COMPLETED
     assert celery_setup.app.AsyncResult(id).get(timeout=10)["conversation_id"] == "node-answers"
     worker(celery_setup).assert_log_exists("task ended")
 
@@ -30,7 +30,7 @@ def test_a_worker_node_that_was_restarted_goes_on(celery_setup: CeleryTestSetup,
 
     worker(celery_setup).restart()
 
-    assert {run.state for run in site.until_all_over(waiting)} == {State.COMPLETED}
+    assert {run.state for run in site.until_all_over(waiting)} == {TaskState.COMPLETED}
 
 
 def test_a_broker_node_that_was_killed_comes_back_with_its_messages(celery_setup: CeleryTestSetup, site: Site) -> None:
@@ -44,7 +44,7 @@ def test_a_broker_node_that_was_killed_comes_back_with_its_messages(celery_setup
 
     after = site.message("node-broker-back")
     runs = site.until_all_over([*before, meanwhile, after])
-    assert [(run.state, run.attempts) for run in runs] == [(State.COMPLETED, 1)] * 7
+    assert [(run.state, run.attempts) for run in runs] == [(TaskState.COMPLETED, 1)] * 7
 
 
 def worker(setup: CeleryTestSetup) -> CeleryTestWorker:

@@ -1,4 +1,4 @@
-"""The first schema."""
+"""The application's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,24 +11,6 @@ down_revision = None
 
 def upgrade() -> None:
     """Apply."""
-    op.create_table(
-        "alerts",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("kind", sa.String(length=32), nullable=False),
-        sa.Column("subject", sa.String(length=200), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(
-        "uq_alerts_open",
-        "alerts",
-        ["kind", "subject"],
-        unique=True,
-        sqlite_where=sa.text("closed_at IS NULL"),
-        postgresql_where=sa.text("closed_at IS NULL"),
-    )
     op.create_table(
         "conversations",
         sa.Column("id", sa.String(length=155), nullable=False),
@@ -48,20 +30,49 @@ def upgrade() -> None:
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("passage_count", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="processed", nullable=False),
+        sa.Column("user_id", sa.String(length=155), nullable=True),
+        sa.Column("file_name", sa.Text(), nullable=True),
+        sa.Column("object_key", sa.Text(), nullable=True),
+        sa.Column("content_type", sa.String(length=200), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("pages", sa.Integer(), nullable=True),
+        sa.Column("task_id", sa.String(length=155), nullable=True),
+        sa.Column("error_type", sa.String(length=200), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("callback_url", sa.Text(), nullable=True),
+        sa.Column("stored_of", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_documents_state", "documents", ["state", "updated_at"], unique=False)
+    op.create_index("ix_documents_user", "documents", ["user_id", "id"], unique=False)
     op.create_table(
         "leads",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("lead_id", sa.String(length=128), nullable=False),
+        sa.Column("uid", sa.String(length=40), nullable=False),
         sa.Column("source", sa.String(length=32), nullable=False),
-        sa.Column("source_id", sa.String(length=200), nullable=False),
+        sa.Column("source_id", sa.String(length=300), nullable=False),
         sa.Column("conversation_id", sa.String(length=155), nullable=True),
         sa.Column("fields", sa.JSON(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("crm_state", sa.String(length=16), nullable=False),
+        sa.Column("crm_id", sa.String(length=200), nullable=True),
+        sa.Column("crm_version", sa.Integer(), nullable=False),
+        sa.Column("crm_synced_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("crm_error", sa.Text(), nullable=True),
+        sa.Column("crm_request", sa.JSON(none_as_null=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_leads_crm_state", "leads", ["crm_state", "id"], unique=False)
+    op.create_index(op.f("ix_leads_lead_id"), "leads", ["lead_id"], unique=True)
+    op.create_index(op.f("ix_leads_uid"), "leads", ["uid"], unique=True)
+    op.create_index(op.f("ix_leads_updated_at"), "leads", ["updated_at"], unique=False)
     op.create_index("uq_leads_source", "leads", ["source", "source_id"], unique=True)
     op.create_table(
         "reports",
@@ -74,50 +85,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_reports_kind", "reports", ["kind", "created_at"], unique=False)
-    op.create_table(
-        "task_runs",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("id", sa.String(length=155), nullable=False),
-        sa.Column("name", sa.String(length=155), nullable=False),
-        sa.Column("queue", sa.String(length=64), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=200), nullable=True),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("progress", sa.Integer(), nullable=False),
-        sa.Column("progress_message", sa.Text(), nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("max_retries", sa.Integer(), nullable=False),
-        sa.Column("result", sa.JSON(), nullable=True),
-        sa.Column("error_type", sa.String(length=200), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("traceback", sa.Text(), nullable=True),
-        sa.Column("worker", sa.String(length=255), nullable=True),
-        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("cancel_requested", sa.Boolean(), nullable=False),
-        sa.Column("request_id", sa.String(length=64), nullable=True),
-        sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("seq"),
-        sa.UniqueConstraint("id"),
-    )
-    op.create_index("ix_task_runs_accepted", "task_runs", ["accepted_at"], unique=False)
-    op.create_index("ix_task_runs_finished", "task_runs", ["finished_at"], unique=False)
-    op.create_index("ix_task_runs_key", "task_runs", ["key", "seq"], unique=False)
-    op.create_index("ix_task_runs_queue_state", "task_runs", ["queue", "state"], unique=False)
-    op.create_index("ix_task_runs_state_due", "task_runs", ["state", "due_at"], unique=False)
-    op.create_index(
-        "uq_task_runs_running_key",
-        "task_runs",
-        ["key"],
-        unique=True,
-        sqlite_where=sa.text("state = 'processing'"),
-        postgresql_where=sa.text("state = 'processing'"),
-    )
     op.create_table(
         "webhook_deliveries",
         sa.Column("id", sa.String(length=155), nullable=False),
@@ -145,15 +112,6 @@ def upgrade() -> None:
     op.create_index(op.f("ix_webhook_events_delivery_id"), "webhook_events", ["delivery_id"], unique=False)
     op.create_index("uq_webhook_events", "webhook_events", ["source", "event_id"], unique=True)
     op.create_table(
-        "workers",
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("queues", sa.JSON(), nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
-    )
-    op.create_index(op.f("ix_workers_seen_at"), "workers", ["seen_at"], unique=False)
-    op.create_table(
         "conversation_analyses",
         sa.Column("conversation_id", sa.String(length=155), nullable=False),
         sa.Column("sentiment", sa.Float(), nullable=False),
@@ -167,6 +125,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["conversation_id"], ["conversations.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("conversation_id"),
     )
+    op.create_table(
+        "crm_records",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("lead_uid", sa.String(length=40), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["lead_uid"], ["leads.uid"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_crm_records_lead_uid"), "crm_records", ["lead_uid"], unique=True)
     op.create_table(
         "messages",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -209,39 +179,26 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_messages_created_at"), table_name="messages")
     op.drop_index("ix_messages_conversation", table_name="messages")
     op.drop_table("messages")
+    op.drop_index(op.f("ix_crm_records_lead_uid"), table_name="crm_records")
+    op.drop_table("crm_records")
     op.drop_table("conversation_analyses")
-    op.drop_index(op.f("ix_workers_seen_at"), table_name="workers")
-    op.drop_table("workers")
     op.drop_index("uq_webhook_events", table_name="webhook_events")
     op.drop_index(op.f("ix_webhook_events_delivery_id"), table_name="webhook_events")
     op.drop_index(op.f("ix_webhook_events_created_at"), table_name="webhook_events")
     op.drop_table("webhook_events")
     op.drop_index("ix_webhook_deliveries_state", table_name="webhook_deliveries")
     op.drop_table("webhook_deliveries")
-    op.drop_index(
-        "uq_task_runs_running_key",
-        table_name="task_runs",
-        sqlite_where=sa.text("state = 'processing'"),
-        postgresql_where=sa.text("state = 'processing'"),
-    )
-    op.drop_index("ix_task_runs_state_due", table_name="task_runs")
-    op.drop_index("ix_task_runs_queue_state", table_name="task_runs")
-    op.drop_index("ix_task_runs_key", table_name="task_runs")
-    op.drop_index("ix_task_runs_accepted", table_name="task_runs")
-    op.drop_index("ix_task_runs_finished", table_name="task_runs")
-    op.drop_table("task_runs")
     op.drop_index("ix_reports_kind", table_name="reports")
     op.drop_table("reports")
     op.drop_index("uq_leads_source", table_name="leads")
+    op.drop_index(op.f("ix_leads_updated_at"), table_name="leads")
+    op.drop_index(op.f("ix_leads_uid"), table_name="leads")
+    op.drop_index(op.f("ix_leads_lead_id"), table_name="leads")
+    op.drop_index("ix_leads_crm_state", table_name="leads")
     op.drop_table("leads")
+    op.drop_index("ix_documents_user", table_name="documents")
+    op.drop_index("ix_documents_state", table_name="documents")
     op.drop_table("documents")
-    op.drop_index(op.f("ix_conversations_created_at"), table_name="conversations")
     op.drop_index(op.f("ix_conversations_updated_at"), table_name="conversations")
+    op.drop_index(op.f("ix_conversations_created_at"), table_name="conversations")
     op.drop_table("conversations")
-    op.drop_index(
-        "uq_alerts_open",
-        table_name="alerts",
-        sqlite_where=sa.text("closed_at IS NULL"),
-        postgresql_where=sa.text("closed_at IS NULL"),
-    )
-    op.drop_table("alerts")

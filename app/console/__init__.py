@@ -1,1 +1,0 @@
-"""The commands of `laneway`, by subject."""

@@ -1,0 +1,80 @@
+"""The settings of the application: the platform's groups and its own, from the environment and `.env`."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from app.core.settings.crm import CrmSettings, MailSettings
+from app.core.settings.documents import DocumentSettings
+from app.core.settings.groups import ResponderSettings, RetentionSettings, WebhookSettings
+from app.core.settings.pipeline import PipelineSettings
+from laneway.platform import settings as library
+from laneway.platform.settings import project
+
+__all__ = [
+    "ROOT",
+    "CrmSettings",
+    "DocumentSettings",
+    "MailSettings",
+    "PipelineSettings",
+    "ResponderSettings",
+    "RetentionSettings",
+    "Settings",
+    "WebhookSettings",
+    "load_settings",
+    "settings",
+]
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The project's folder."""
+
+project.use(ROOT)
+
+
+class Settings(library.Settings):
+    """All groups."""
+
+    webhooks: WebhookSettings
+    responder: ResponderSettings
+    crm: CrmSettings
+    mail: MailSettings
+    documents: DocumentSettings
+    pipeline: PipelineSettings
+    retention: RetentionSettings
+
+    @property
+    def extraction_seconds(self) -> float:
+        """CPU time for reading a document, which may last three times as long and be over within the task's limit."""
+        return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 4)
+
+    @property
+    def pipeline_seconds(self) -> float:
+        """How long a command of the pipeline may run: it has to be over within the task's limit."""
+        return min(self.pipeline.timeout, max(0.1, self.tasks.soft_time_limit - self.pipeline.grace))
+
+    def contradictions(self) -> list[str]:
+        """Settings of different groups that cannot both be meant."""
+        problems: list[str] = []
+        given = "cpu_seconds" in self.documents.model_fields_set
+        if given and self.documents.cpu_seconds > self.extraction_seconds:
+            problems.append(
+                "DOCUMENT_CPU_SECONDS must be at most a quarter of TASK_SOFT_TIME_LIMIT: "
+                "reading may last thrice as long"
+            )
+        if "timeout" in self.pipeline.model_fields_set and self.pipeline.timeout > self.pipeline_seconds:
+            problems.append(
+                "PIPELINE_TIMEOUT_SECONDS and PIPELINE_GRACE_SECONDS together must be at most TASK_SOFT_TIME_LIMIT"
+            )
+        return problems
+
+
+def load_settings() -> Settings:
+    """Read and check every group. Raises ConfigError with one line per problem, naming the variables."""
+    return library.load_settings(Settings)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,33 @@
+"""Settings of the pipeline: which commands may be run, where, and for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, Json, StringConstraints
+from pydantic_settings import NoDecode
+
+from app.schemas.pipeline import CommandName, Step
+from laneway.platform.settings.base import Group, project
+
+Word = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+Words = Annotated[list[Word], Field(min_length=1, max_length=200)]
+
+
+class PipelineSettings(Group):
+    """Nothing is run unless it is named here. Times in seconds."""
+
+    root: Path | None = Field(None, alias="PIPELINE_ROOT")
+    commands: Annotated[Json[dict[Step, dict[CommandName, Words]]], NoDecode] = Field(
+        {}, alias="PIPELINE_COMMANDS", validate_default=False
+    )
+    timeout: float = Field(240, alias="PIPELINE_TIMEOUT_SECONDS", gt=0, le=86_400)
+    grace: float = Field(5, alias="PIPELINE_GRACE_SECONDS", ge=0, le=60)
+    output_bytes: int = Field(65_536, alias="PIPELINE_OUTPUT_BYTES", ge=1024, le=150_000)
+    retry_failed: bool = Field(False, alias="PIPELINE_RETRY_FAILED")
+
+    @property
+    def folder(self) -> Path | None:
+        """`PIPELINE_ROOT`, absolute."""
+        return None if self.root is None else project.path / self.root.expanduser()

@@ -1,0 +1,245 @@
+"""Queries behind analyses and reports; figures are computed in the database (`measuring.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, literal, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, defer
+
+from app.db.models import Conversation, ConversationAnalysis, Message, Report
+from app.db.models import Base, TaskRun
+from laneway.platform.db.queries.durations import TOTAL, Measured, Period, UtcDay, between, count_of, measure, within
+from laneway.platform.db.queries.statistics import waited
+from laneway.platform.schemas.task import TaskState
+
+CUSTOMER: Final = "customer"
+REPLIES: Final = ("assistant", "operator")
+
+Group = Literal["name", "queue"] | None
+"""What the ledger is grouped by; None: everything together, under the name `TOTAL`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFacts:
+    """What the messages of one conversation come to."""
+
+    status: str
+    customer_messages: int
+    replies: int
+    answered: bool
+    """Whether a reply follows the customer's last message."""
+    supported: bool
+    """Whether some reply cites a source or came from an operator."""
+    responses: int
+    """Customer messages that a reply follows,"""
+    response_seconds: float | None
+    """and the mean time from such a message to the next reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFigures:
+    """The messages of one role."""
+
+    role: str
+    messages: int
+    with_sources: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """The tasks of one group, by what has become of them."""
+
+    name: str
+    accepted: int
+    completed: int
+    failed: int
+    dead: int
+    cancelled: int
+    retried: int
+
+
+def count_conversations(session: Session) -> int:
+    """How many conversations there are."""
+    return session.scalar(select(func.count()).select_from(Conversation)) or 0
+
+
+def conversation_ids(session: Session, *, after: str, limit: int) -> Sequence[str]:
+    """The next conversations by id."""
+    statement = select(Conversation.id).where(Conversation.id > after).order_by(Conversation.id).limit(limit)
+    return session.scalars(statement).all()
+
+
+def lock_conversations(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of the conversations that exist; they cannot be deleted before the transaction ends."""
+    statement = select(Conversation.id).where(Conversation.id.in_(ids)).order_by(Conversation.id)
+    return set(session.scalars(statement.with_for_update(read=True, key_share=True)))
+
+
+def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
+    """What one conversation comes to; None when it does not exist."""
+    status = session.scalar(select(Conversation.status).where(Conversation.id == id))
+    if status is None:
+        return None
+    is_customer, is_reply = Message.role == CUSTOMER, Message.role.in_(REPLIES)
+    last = func.max(case((is_customer, Message.id), else_=0))
+    customer, replies, supported, last_asked, last_replied = session.execute(
+        select(
+            count_of(is_customer),
+            count_of(is_reply),
+            count_of(and_(is_reply, or_(Message.role == "operator", _cites()))),
+            last,
+            func.max(case((is_reply, Message.id), else_=0)),
+        ).where(Message.conversation_id == id)
+    ).one()
+    measured = measure(session, _responses().where(Message.conversation_id == id)).get(TOTAL)
+    return ConversationFacts(
+        status,
+        customer,
+        replies,
+        answered=(last_replied or 0) > (last_asked or 0) > 0,
+        supported=supported > 0,
+        responses=measured.times if measured else 0,
+        response_seconds=measured.mean if measured else None,
+    )
+
+
+def customer_texts(session: Session, id: str, *, limit: int, length: int) -> list[str]:
+    """The beginnings of the customer's newest messages, oldest first."""
+    statement = (
+        select(func.substr(Message.text, 1, length))
+        .where(Message.conversation_id == id, Message.role == CUSTOMER)
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )
+    return [*session.scalars(statement)][::-1]
+
+
+def store_analyses(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Write down analyses, each in the place of its conversation's older one."""
+    if rows:
+        _upsert(session, ConversationAnalysis, rows, key=ConversationAnalysis.conversation_id)
+
+
+def store_report(session: Session, **values: Any) -> None:
+    """Write down a report; the same id again takes its place."""
+    _upsert(session, Report, [values], key=Report.id)
+
+
+def report(session: Session, id: str) -> Report | None:
+    """The report with this id."""
+    return session.get(Report, id)
+
+
+def reports(session: Session, *, kind: str | None, limit: int, before: datetime | None) -> Sequence[Report]:
+    """Reports, newest first, without their data."""
+    statement = (
+        select(Report)
+        .options(defer(Report.data, raiseload=True))
+        .order_by(Report.created_at.desc(), Report.id.desc())
+        .limit(limit)
+    )
+    if kind is not None:
+        statement = statement.where(Report.kind == kind)
+    return session.scalars(statement.where(Report.created_at < before) if before is not None else statement).all()
+
+
+def opened_by_channel(session: Session, period: Period) -> dict[str, int]:
+    """Channel → conversations opened."""
+    statement = select(Conversation.channel, func.count()).where(within(Conversation.created_at, period))
+    return {row[0]: row[1] for row in session.execute(statement.group_by(Conversation.channel))}
+
+
+def opened_by_day(session: Session, period: Period) -> dict[str, int]:
+    """Day → conversations opened."""
+    day = UtcDay(Conversation.created_at).label("day")
+    statement = select(day, func.count()).where(within(Conversation.created_at, period)).group_by(day)
+    return {row[0]: row[1] for row in session.execute(statement)}
+
+
+def messages_by_role(session: Session, period: Period) -> list[RoleFigures]:
+    """The messages of the period, role by role."""
+    tokens = [func.coalesce(func.sum(column), 0) for column in (Message.prompt_tokens, Message.completion_tokens)]
+    statement = (
+        select(Message.role, func.count(), count_of(_cites()), *tokens)
+        .where(within(Message.created_at, period))
+        .group_by(Message.role)
+        .order_by(Message.role)
+    )
+    return [RoleFigures(*row) for row in session.execute(statement)]
+
+
+def messages_by_day(session: Session, period: Period) -> dict[str, tuple[int, int]]:
+    """Day → customer messages, replies."""
+    day = UtcDay(Message.created_at).label("day")
+    statement = (
+        select(day, count_of(Message.role == CUSTOMER), count_of(Message.role.in_(REPLIES)))
+        .where(within(Message.created_at, period))
+        .group_by(day)
+    )
+    return {row[0]: (row[1], row[2]) for row in session.execute(statement)}
+
+
+def response_times(session: Session, period: Period) -> Measured | None:
+    """Times from the customer messages of the period to the next reply, also when that came later."""
+    return measure(session, _responses().where(within(Message.created_at, period))).get(TOTAL)
+
+
+def runs_by(session: Session, group: Group, period: Period) -> list[RunFigures]:
+    """The tasks accepted in the period, counted by a column of the ledger."""
+    states = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED)
+    accepted = select(_named(group), TaskRun.state, TaskRun.attempts).where(within(TaskRun.accepted_at, period))
+    runs = accepted.subquery()
+    counted = [count_of(runs.c.state == state) for state in states]
+    statement = select(runs.c.name, func.count(), *counted, count_of(runs.c.attempts > 1)).group_by(runs.c.name)
+    return [RunFigures(*row) for row in session.execute(statement.order_by(runs.c.name))]
+
+
+def waiting_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
+    """Group → times that tasks waited for their last start."""
+    return measure(session, select(_named(group), waited()).where(within(TaskRun.accepted_at, period)))
+
+
+def processing_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
+    """Group → times from the last start to the end."""
+    worked = between(TaskRun.started_at, TaskRun.finished_at)
+    return measure(session, select(_named(group), worked).where(within(TaskRun.accepted_at, period)))
+
+
+def _responses() -> Select[str, int]:
+    """(TOTAL, duration) of customer messages that a reply follows; narrow it down by `Message`."""
+    later, reply = aliased(Message), aliased(Message)
+    next_reply = (
+        select(func.min(later.id))
+        .where(later.conversation_id == Message.conversation_id, later.id > Message.id, later.role.in_(REPLIES))
+        .scalar_subquery()
+    )
+    return (
+        select(literal(TOTAL).label("name"), between(Message.created_at, reply.created_at))
+        .join_from(Message, reply, reply.id == next_reply)
+        .where(Message.role == CUSTOMER)
+    )
+
+
+def _cites() -> ColumnElement[bool]:
+    return cast(Message.sources, String).not_in(("[]", "null"))
+
+
+def _named(group: Group) -> ColumnElement[str]:
+    columns = {"name": TaskRun.name, "queue": TaskRun.queue, None: literal(TOTAL)}
+    return columns[group].label("name")
+
+
+def _upsert(
+    session: Session, model: type[Base], rows: Sequence[dict[str, Any]], *, key: InstrumentedAttribute[str]
+) -> None:
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    new = dialect.insert(model).values(list(rows))
+    replaced = {name: new.excluded[name] for name in rows[0] if name != key.key}
+    session.execute(new.on_conflict_do_update(index_elements=[key], set_=replaced))

@@ -1,0 +1,85 @@
+"""Queries over conversations and their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db.models import Conversation, Message
+
+AWAITING_CUSTOMER, OPEN = "awaiting_customer", "open"
+
+
+def find(session: Session, id: str) -> Conversation | None:
+    """The conversation with this id."""
+    return session.get(Conversation, id)
+
+
+def open_or_continue(
+    session: Session, id: str, *, channel: str, customer: dict[str, Any], now: datetime
+) -> Conversation:
+    """The conversation with this id, opened if need be, with what is newly known about the customer."""
+    conversation = session.get(Conversation, id)
+    if conversation is None:
+        conversation = Conversation(
+            id=id, channel=channel, customer={}, status=OPEN, follow_ups=0, created_at=now, updated_at=now
+        )
+        session.add(conversation)
+    conversation.customer = {**conversation.customer, **customer}
+    session.flush()
+    return conversation
+
+
+def add_message(session: Session, **values: Any) -> bool:
+    """Store one turn; False when it is stored already."""
+    try:
+        with session.begin_nested():
+            session.execute(insert(Message).values(**{"sources": [], **values}))
+    except IntegrityError:
+        return False
+    return True
+
+
+def touch(session: Session, id: str, *, status: str, now: datetime, follow_ups: int) -> None:
+    """Note that something was said."""
+    session.execute(
+        update(Conversation).where(Conversation.id == id).values(status=status, updated_at=now, follow_ups=follow_ups)
+    )
+
+
+def message(session: Session, message_id: str) -> Message | None:
+    """The turn with this message id."""
+    return session.scalars(select(Message).where(Message.message_id == message_id)).one_or_none()
+
+
+def newest(session: Session, conversation_id: str, *, limit: int, before_id: int | None = None) -> list[Message]:
+    """The newest turns, oldest first."""
+    statement = select(Message).where(Message.conversation_id == conversation_id).order_by(Message.id.desc())
+    if before_id is not None:
+        statement = statement.where(Message.id < before_id)
+    return list(reversed(session.scalars(statement.limit(limit)).all()))
+
+
+def count_messages(session: Session, conversation_id: str) -> int:
+    """How many turns a conversation has."""
+    return (
+        session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == conversation_id)) or 0
+    )
+
+
+def idle(session: Session, *, before: datetime, limit: int) -> Sequence[tuple[str, int]]:
+    """(conversation, id of its newest turn) where the customer has been silent since `before` and was not reminded."""
+    rows = session.execute(
+        select(Conversation.id, func.max(Message.id))
+        .join(Message, Message.conversation_id == Conversation.id)
+        .where(Conversation.status == AWAITING_CUSTOMER, Conversation.updated_at < before, Conversation.follow_ups == 0)
+        .group_by(Conversation.id)
+        .order_by(Conversation.id)
+        .limit(limit)
+    )
+    return [(id, newest) for id, newest in rows]

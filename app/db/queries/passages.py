@@ -1,0 +1,179 @@
+"""Queries over documents and their passages, the full-text search among them.
+
+A passage's score is the share of the question's words that it has, each word weighing the more the fewer
+passages have it (BM25's inverse document frequency); the database's own rank (bm25, ts_rank_cd), which sees
+how often and how close, adds up to a tenth. So a score means the same on both databases: 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import log
+from statistics import fmean
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    case,
+    column,
+    delete,
+    desc,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    table,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
+from sqlalchemy.orm import Session
+
+from app.db.fulltext import FTS_TABLE, SEARCH_COLUMN
+from app.db.models import Document, Passage
+
+RANK_SHARE: Final = 0.1
+"""The part of a score that the database's own rank decides."""
+BATCH: Final = 500
+"""Passages that are inserted at once."""
+
+_fts = table(FTS_TABLE, column("rowid"), column(FTS_TABLE))
+_search = literal_column(f"passages.{SEARCH_COLUMN}", TSVECTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """A passage that fits a question; `score` is 0 to 1, higher is better."""
+
+    document_id: str
+    title: str
+    position: int
+    text: str
+    score: float
+
+
+def lock_document(session: Session, id: str, *, title: str, now: datetime) -> Document:
+    """The document, new if need be, held against other writers until the transaction ends."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    values = {"id": id, "title": title, "digest": "", "passage_count": 0, "created_at": now, "updated_at": now}
+    new = dialect.insert(Document).values(values)
+    # Written even if nothing changes: that locks the row, which could be deleted before it is read otherwise.
+    session.execute(new.on_conflict_do_update(index_elements=[Document.id], set_={"id": new.excluded.id}))
+    return session.scalars(select(Document).where(Document.id == id).with_for_update()).one()
+
+
+def replace_passages(session: Session, document: Document, passages: Sequence[str]) -> None:
+    """Put these passages in the place of the document's old ones, a batch at a time."""
+    session.execute(delete(Passage).where(Passage.document_id == document.id))
+    for start in range(0, len(passages), BATCH):
+        batch = enumerate(passages[start : start + BATCH], start)
+        session.execute(insert(Passage), [{"document_id": document.id, "position": n, "text": t} for n, t in batch])
+    document.passage_count = len(passages)
+
+
+def documents(session: Session, *, limit: int, after: str | None = None) -> Sequence[Document]:
+    """Documents that have passages, by id, those that come after `after`."""
+    statement = select(Document).where(Document.passage_count > 0).order_by(Document.id).limit(limit)
+    return session.scalars(statement.where(Document.id > after) if after is not None else statement).all()
+
+
+def forget(session: Session, id: str) -> bool:
+    """Delete a document with its passages; False when there is none."""
+    session.execute(delete(Passage).where(Passage.document_id == id))
+    return session.scalar(delete(Document).where(Document.id == id).returning(Document.id)) is not None
+
+
+def search(session: Session, words: Sequence[str], *, limit: int) -> list[FoundPassage]:
+    """The passages that have some of the words, best first. What a word contains is never read as an operator."""
+    if not words:
+        return []
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    counts = _counts(session, words, on_sqlite=on_sqlite)
+    known = {word: count for word, count in counts.items() if count}
+    if not known:
+        return []
+    weights = _weights(known, total=session.scalar(select(func.sum(Document.passage_count))) or 0, asked=len(counts))
+    scored = (_sqlite_scores if on_sqlite else _postgresql_scores)(weights).order_by(desc("score"), "id")
+    best = scored.limit(limit).subquery("best")
+    return [FoundPassage(*row) for row in session.execute(_with_texts(best)).all()]
+
+
+def _counts(session: Session, words: Sequence[str], *, on_sqlite: bool) -> dict[str, int]:
+    """Word → how many passages have it."""
+    count = _sqlite_count if on_sqlite else _postgresql_count
+    statement = union_all(*(count(word) for word in dict.fromkeys(words)))
+    return {row[0]: row[1] for row in session.execute(statement)}
+
+
+def _weights(known: Mapping[str, int], *, total: int, asked: int) -> dict[str, float]:
+    """Word → its share of a full score. Words that no passage has count too, each as the average known one."""
+    rarity = {word: log(1 + max(0.0, total - count + 0.5) / (count + 0.5)) for word, count in known.items()}
+    full = fmean(rarity.values()) * asked
+    return {word: value / full for word, value in rarity.items()}
+
+
+def _with_texts(best: FromClause) -> Select[str, str, int, str, float]:
+    return (
+        select(Document.id, Document.title, Passage.position, Passage.text, best.c.score)
+        .join_from(best, Passage, Passage.id == best.c.id)
+        .join(Document, Document.id == Passage.document_id)
+        .order_by(best.c.score.desc(), Passage.id)
+    )
+
+
+def _score(coverage: ColumnElement[float], rank: ColumnElement[float]) -> ColumnElement[float]:
+    return ((1 - RANK_SHARE) * coverage + RANK_SHARE * rank / (1 + rank)).label("score")
+
+
+def _matches(*words: str) -> ColumnElement[bool]:
+    """FTS5's MATCH for any of the words: inside double quotes nothing is an operator."""
+    quoted = ('"' + word.replace('"', '""') + '"' for word in words)
+    return _fts.c[FTS_TABLE].op("MATCH", is_comparison=True)(" OR ".join(quoted))
+
+
+def _sqlite_count(word: str) -> Select[str, int]:
+    return select(literal(word), func.count()).select_from(_fts).where(_matches(word))
+
+
+def _sqlite_scores(weights: Mapping[str, float]) -> Select[int, float]:
+    hits = union_all(
+        *(
+            select(_fts.c.rowid.label("id"), literal(weight).label("weight")).where(_matches(word))
+            for word, weight in weights.items()
+        )
+    ).subquery("hits")
+    coverage = select(hits.c.id, func.sum(hits.c.weight).label("coverage")).group_by(hits.c.id).cte("coverage")
+    rank = -func.bm25(literal_column(FTS_TABLE))
+    # bm25 exists only inside the index's own query, so that one must not be merged into the join
+    ranked = select(_fts.c.rowid.label("id"), rank.label("rank")).where(_matches(*weights)).cte("ranked")
+    ranked = ranked.prefix_with("MATERIALIZED", dialect="sqlite")
+    return select(ranked.c.id, _score(coverage.c.coverage, ranked.c.rank)).join_from(
+        ranked, coverage, coverage.c.id == ranked.c.id
+    )
+
+
+def _query(word: str) -> ColumnElement[Any]:
+    """A tsquery of plain words: `plainto_tsquery` knows no operators."""
+    return func.plainto_tsquery(literal_column("'english'::regconfig"), word, type_=TSQUERY)
+
+
+def _postgresql_count(word: str) -> Select[str, int]:
+    return select(literal(word), func.count()).select_from(Passage).where(_search.op("@@")(_query(word)))
+
+
+def _postgresql_scores(weights: Mapping[str, float]) -> Select[int, float]:
+    queries = {word: _query(word) for word in weights}
+    any_of_them: ColumnElement[Any] = literal_column("''::tsquery", TSQUERY)
+    for query in queries.values():
+        any_of_them = any_of_them.op("||")(query)
+    coverage: ColumnElement[float] = literal(0.0)
+    for word, query in queries.items():
+        coverage = coverage + case((_search.op("@@")(query), weights[word]), else_=0.0)
+    return select(Passage.id, _score(coverage, func.ts_rank_cd(_search, any_of_them))).where(
+        _search.op("@@")(any_of_them)
+    )

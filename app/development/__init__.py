@@ -1,0 +1,15 @@
+"""What `laneway up` gives a development machine without being asked: secrets, a pipeline example, local receivers."""
+
+from __future__ import annotations
+
+from app.core.settings import Settings
+from app.development import pipeline_example, webhook_secrets
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment variables for the processes that `laneway up` starts; none in production."""
+    return {
+        **webhook_secrets.for_development(settings),
+        **webhook_secrets.receivers_for_development(settings),
+        **pipeline_example.for_development(settings),
+    }

@@ -1,0 +1,54 @@
+"""What an agent asks the chat endpoint for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, model_validator
+
+from app.schemas.savings import CalculatorInputs
+from laneway.platform.schemas.history import Text
+from laneway.platform.schemas.workflow import Name
+from laneway.platform.schemas.workflow_run import WorkflowBody, WorkflowIdentity
+
+
+class ChatContext(WorkflowBody):
+    """What a chat request is about; another definition's input goes into `input`."""
+
+    workflow_type: Name
+    calculator_inputs: CalculatorInputs | None = None
+    input: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if self.calculator_inputs is not None and self.input is not None:
+            raise ValueError("calculator_inputs and input exclude each other")
+        return self
+
+    @property
+    def workflow_input(self) -> dict[str, Any]:
+        """What the workflow is started with."""
+        given = self.calculator_inputs
+        return given.model_dump(mode="json") if given is not None else self.input or {}
+
+
+class ChatRequest(WorkflowIdentity):
+    """An agent has a workflow executed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "agent_id": "agent-7", "mode": "execute",
+                    "context": {"workflow_type": "savings_assessment",
+                                "calculator_inputs": {"tasks_per_week": 20, "time_per_task_minutes": 5,
+                                                      "hourly_wage": 25, "automation_percent": 80}},
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    agent_id: Text
+    mode: Literal["execute"]
+    context: ChatContext

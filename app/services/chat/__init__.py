@@ -1,0 +1,1 @@
+"""What the workflows behind the chat endpoint do."""

@@ -1,0 +1,97 @@
+"""The savings calculator, and the steps of the workflow that uses it.
+
+What is saved in a week is tasks x minutes x share / 60 hours, times the wage. All of it is exact decimal arithmetic;
+only what is given out is rounded, half up, each figure from the exact value: 20 tasks x 5 min x 25/h x 80 % is 33.33 a
+week (33.333…), 144.44 a month and 1733.33 a year.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from functools import partial
+from typing import Final
+
+from pydantic import ValidationError
+
+from app.schemas.savings import Calculation, CalculatorInputs, Savings
+from laneway.platform import clock
+from laneway.platform.db.queries import workflows as repository
+from laneway.platform.db.session import Database
+from laneway.platform.workflows.handlers import Handler, Returned, StepCall, failed
+
+WEEKS_A_YEAR: Final = 52
+MONTHS_A_YEAR: Final = 12
+CENTS, FOUR_PLACES = Decimal("0.01"), Decimal("0.0001")
+PRECISION: Final = 60
+"""Digits: more than the largest inputs need."""
+
+
+def savings(inputs: CalculatorInputs) -> Calculation:
+    """What automating a share of a task saves."""
+    with localcontext(Context(prec=PRECISION)):
+        minutes = inputs.tasks_per_week * inputs.time_per_task_minutes * inputs.automation_percent / 100
+        weekly = minutes * inputs.hourly_wage / 60  # one division at the end, so that nothing is rounded on the way
+        yearly = weekly * WEEKS_A_YEAR
+        return Calculation(
+            weekly=_rounded(weekly, CENTS),
+            monthly=_rounded(yearly / MONTHS_A_YEAR, CENTS),
+            yearly=_rounded(yearly, CENTS),
+            hours_per_week=_rounded(minutes / 60, FOUR_PLACES),
+        )
+
+
+def _rounded(value: Decimal, places: Decimal) -> Decimal:
+    return value.quantize(places, ROUND_HALF_UP)
+
+
+def validate(call: StepCall) -> Returned:
+    """Check the inputs once more, as they are stored, and say how many hours the work takes today."""
+    try:
+        inputs = CalculatorInputs.model_validate(call.input)
+    except ValidationError as error:
+        return failed(f"the inputs do not fit: {', '.join(str(item['loc'][0]) for item in error.errors())}")
+    hours = inputs.tasks_per_week * inputs.time_per_task_minutes / 60
+    return {"hours_by_hand": float(_rounded(hours, FOUR_PLACES))}
+
+
+def calculate(call: StepCall) -> Returned:
+    """Compute the figures."""
+    return savings(CalculatorInputs.model_validate(call.input))
+
+
+def record_metrics(database: Database, call: StepCall) -> Returned:
+    """Keep the figures beside the run, in cents; doing it again overwrites."""
+    figures = Calculation.model_validate(call.outputs["calculate"])
+    metrics = {f"{name}_savings_cents": int(getattr(figures, name) * 100) for name in ("weekly", "monthly", "yearly")}
+    with database.transaction() as session:
+        repository.set_metrics(session, call.run_id, metrics, at=clock.now())
+    return {"recorded": len(metrics)}
+
+
+def summarise(call: StepCall) -> Returned:
+    """Say in a sentence what was found out."""
+    figures = Calculation.model_validate(call.outputs["calculate"])
+    hours = Decimal(str(call.outputs["validate"]["hours_by_hand"]))
+    text = (
+        f"Of {hours:g} hours a week {figures.hours_per_week:g} can be saved: {figures.weekly:.2f} a week, "
+        f"{figures.monthly:.2f} a month, {figures.yearly:.2f} a year."
+    )
+    return {"summary": text, "estimated_savings": figures.model_dump(mode="json")}
+
+
+def step_handlers(database: Database) -> tuple[Handler, ...]:
+    """The handlers that definitions may name."""
+    return (
+        Handler("savings_validate", validate),
+        Handler("savings_calculate", calculate),
+        Handler("savings_record_metrics", partial(record_metrics, database)),
+        Handler("savings_summarise", summarise),
+    )
+
+
+def estimated_savings(metrics: dict[str, int]) -> Savings | None:
+    """The figures of the savings calculator, where a run has kept them."""
+    cents = {name: metrics.get(f"{name}_savings_cents") for name in ("weekly", "monthly", "yearly")}
+    if any(value is None for value in cents.values()):
+        return None
+    return Savings(**{name: Decimal(value or 0) / 100 for name, value in cents.items()})

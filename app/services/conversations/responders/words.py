@@ -1,0 +1,209 @@
+"""Words and sentences of English text: what a question is about, and which sentence says it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, cast
+
+import snowballstemmer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+from stop_words import get_stop_words
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_BULLET = re.compile(r"^\s*(?:(?:[-*•>]+|\d{1,3}[.)])\s+)+")
+_OWN_LINE = re.compile(r"^\s*(?:#|\||(?:[-*•>]+|\d{1,3}[.)])\s)")
+"""Lines that begin something of their own: headings, table rows, list items."""
+_NUMBER = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|half|twice|once)\b", re.IGNORECASE
+)
+_ASKS_NUMBER = re.compile(
+    r"\bhow (?:long|many|much|often|old|far|soon|late|early)\b|\bwhen\b|\bwhat (?:time|price)\b", re.I
+)
+
+MEANT: Final = frozenset(
+    {
+        "amount",
+        "available",
+        "bill",
+        "bills",
+        "buy",
+        "call",
+        "cases",
+        "close",
+        "computer",
+        "copy",
+        "date",
+        "fire",
+        "fix",
+        "free",
+        "front",
+        "group",
+        "help",
+        "home",
+        "website",
+        "hour",
+        "hours",
+        "keys",
+        "length",
+        "lower",
+        "member",
+        "members",
+        "name",
+        "number",
+        "numbers",
+        "open",
+        "opened",
+        "opening",
+        "opens",
+        "order",
+        "ordered",
+        "ordering",
+        "orders",
+        "page",
+        "pages",
+        "parts",
+        "problem",
+        "problems",
+        "room",
+        "rooms",
+        "second",
+        "seconds",
+        "site",
+        "sites",
+        "stop",
+        "system",
+        "test",
+        "text",
+        "tip",
+        "value",
+        "width",
+        "weight",
+        "work",
+        "works",
+        "working",
+    }
+)
+"""Words of the stop word list that customers do ask about; the list was made for indexing the web."""
+
+ABBREVIATIONS: Final = frozenset(
+    {
+        "approx",
+        "ca",
+        "cf",
+        "co",
+        "corp",
+        "dept",
+        "dr",
+        "e.g",
+        "eg",
+        "etc",
+        "fig",
+        "i.e",
+        "ie",
+        "inc",
+        "jr",
+        "ltd",
+        "max",
+        "min",
+        "mr",
+        "mrs",
+        "ms",
+        "no",
+        "nr",
+        "p.m",
+        "a.m",
+        "prof",
+        "sr",
+        "st",
+        "tel",
+        "vs",
+    }
+)
+"""After these a full stop ends no sentence."""
+
+
+FULL_LINE = 60
+"""Characters; a shorter line that the next does not continue in small letters stands for itself."""
+
+
+def content_words(text: str) -> dict[str, str]:
+    """What a text is about: each stem, with the first word that it came from, in order."""
+    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    words = [word.removesuffix("'s") for word in _WORD.findall(plain)]
+    kept = [word for word in words if word not in _stop_words() and (len(word) > 1 or word.isdigit())]
+    found: dict[str, str] = {}
+    for word, stem in zip(kept, _stems(kept), strict=True):
+        found.setdefault(stem, word)
+    return found
+
+
+def all_words(text: str) -> list[str]:
+    """Every word, in lower case."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def asks_for_number(text: str) -> bool:
+    """Whether a question wants a number for an answer: how long, how many, when …"""
+    return bool(_ASKS_NUMBER.search(text))
+
+
+def has_number(text: str) -> bool:
+    """Whether a sentence tells a number, in digits or in words."""
+    return bool(_NUMBER.search(text))
+
+
+def sentences(text: str) -> Iterator[tuple[str, str]]:
+    """The sentences of a text, each with the (Markdown) heading that it stands under, or an empty one.
+
+    A line that ends without a full stop, such as a list item, is a sentence too.
+    """
+    heading = ""
+    for block in _blocks(text):
+        if block.lstrip().startswith("#"):
+            heading = block.strip("# \t")
+            continue
+        for sentence in _splitter().tokenize(_BULLET.sub("", block)):
+            plain = " ".join(sentence.split())
+            if plain:
+                yield heading, plain
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Headings, list items, table rows and paragraphs; lines that a paragraph or an item is wrapped into are joined."""
+    block = ""
+    for line in text.splitlines():
+        if not _goes_on(block, line):
+            if block:
+                yield block
+            block = line.strip()
+        else:
+            block = f"{block} {line.strip()}" if block else line.strip()
+    if block:
+        yield block
+
+
+def _goes_on(block: str, line: str) -> bool:
+    """Whether a line belongs to the block before it: one that begins small does, and one after a full line."""
+    if not block or not line.strip() or _OWN_LINE.match(line) or block.startswith(("#", "|")):
+        return False
+    return line.strip()[0].islower() or len(block) >= FULL_LINE
+
+
+def _stems(words: list[str]) -> list[str]:
+    stemmer: Any = snowballstemmer.stemmer("english")  # pyright: ignore[reportUnknownMemberType]
+    return cast("list[str]", stemmer.stemWords(words))  # a new one each time: it is not safe to share among threads
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return frozenset(word for word in get_stop_words("en") if not word.isdigit()) - MEANT
+
+
+@cache
+def _splitter() -> Any:
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(ABBREVIATIONS)
+    return PunktSentenceTokenizer(parameters)

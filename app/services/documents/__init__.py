@@ -1,0 +1,1 @@
+"""Documents: taken in, split into passages, and found."""

@@ -1,0 +1,95 @@
+"""Documents as callers see them: the row, and how far its task is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.db.models import Document
+from app.db.queries import documents as repository
+from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState, DocumentView
+from app.services.documents.documents import is_ingestion
+from laneway.platform import clock
+from laneway.platform.db.session import Database
+from laneway.platform.errors import NotFound
+from laneway.platform.schemas.task import FINISHED, TaskState, TaskStatus
+from laneway.platform.task_manager import TaskManager
+from laneway.platform.webhooks.egress import shown
+
+
+class DocumentViews:
+    """Answers for documents."""
+
+    def __init__(self, database: Database, tasks: TaskManager, *, max_queue_size: int) -> None:
+        self._database, self._tasks, self._max_queue_size = database, tasks, max_queue_size
+
+    def one(self, document_id: str) -> DocumentView:
+        """A document. Raises NotFound."""
+        with self._database.reading() as session:
+            document = repository.find(session, document_id)
+        if document is None:
+            raise NotFound("document", document_id)
+        return self._views([document])[0]
+
+    def page(
+        self, *, state: DocumentState | None = None, user_id: str | None = None, after: str | None = None, limit: int
+    ) -> DocumentPage:
+        """Documents by id. What runs is found among the queued."""
+        wanted = DocumentState.QUEUED if state is DocumentState.PROCESSING else state
+        with self._database.reading() as session:
+            rows = repository.listed(session, state=wanted, user_id=user_id, after=after, limit=limit)
+        views = [view for view in self._views(rows) if state is not DocumentState.PROCESSING or view.state is state]
+        return DocumentPage(documents=views, next=rows[-1].id if len(rows) == limit else None)
+
+    def stats(self) -> DocumentQueueStats:
+        """The queue, and the documents by state."""
+        queue = self._tasks.queues()["documents"]
+        with self._database.reading() as session:
+            counts = repository.count_by_state(session)
+        return DocumentQueueStats(queue=queue, limit=self._max_queue_size, documents=counts, timestamp=clock.now())
+
+    def task_status(self, task_id: str) -> TaskStatus:
+        """The status of a task of documents. Raises UnknownTask, TaskExpired."""
+        is_ingestion(self._tasks.current(task_id))
+        return self._tasks.status(task_id)
+
+    def _views(self, rows: Sequence[Document]) -> list[DocumentView]:
+        known = {task.task_id: task for task in self._tasks.runs([row.task_id for row in rows if row.task_id])}
+        return [_view(row, known.get(row.task_id or "")) for row in rows]
+
+
+def state_of(document: Document, status: TaskState | None) -> DocumentState:
+    """How far a document is, from its row and the state of its task: the task knows first."""
+    if status is None or status is TaskState.COMPLETED:
+        return DocumentState(document.state)
+    if status is TaskState.PROCESSING:
+        return DocumentState.PROCESSING
+    if status not in FINISHED:
+        return DocumentState.QUEUED
+    if document.state != DocumentState.QUEUED:
+        return DocumentState(document.state)
+    return DocumentState.CANCELLED if status is TaskState.CANCELLED else DocumentState.FAILED
+
+
+def _view(row: Document, task: TaskStatus | None) -> DocumentView:
+    state = state_of(row, task.status if task else None)
+    running = task is not None and task.status not in FINISHED
+    return DocumentView(
+        document_id=row.id,
+        title=row.title or None,
+        state=state,
+        passages=row.passage_count,
+        user_id=row.user_id,
+        progress=task.progress if task and running else 100 * (state is DocumentState.PROCESSED),
+        stage=task.message if task and running else None,
+        file_name=row.file_name,
+        r2_key=row.object_key,
+        content_type=row.content_type,
+        size=row.size,
+        pages=row.pages,
+        task_id=row.task_id,
+        error=row.error,
+        error_type=row.error_type,
+        callback_url=shown(row.callback_url) if row.callback_url else None,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,1 @@
+"""Mail, object storage, text analysis."""

@@ -1,0 +1,176 @@
+"""What a text says about mood and matter: content words, sentiment and key phrases, for English.
+
+Everything is bounded, and the same text always gives the same answer. The libraries are loaded at first use:
+NLTK alone takes longer to import than the rest of a worker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any, Final, Literal, cast
+from unicodedata import normalize
+
+Label = Literal["positive", "neutral", "negative"]
+
+THRESHOLD: Final = 0.05
+"""From here on a text is called positive, and below its negative negative: the limits that VADER's authors give."""
+MAX_TEXT: Final = 20_000
+"""Characters of one text that are looked at."""
+MAX_TEXTS: Final = 500
+"""Texts that key phrases are taken from."""
+MAX_PHRASE_TEXT: Final = 100_000
+"""Characters of all those texts together."""
+MAX_WORD: Final = 64
+"""Longer runs of letters are no words: hashes, keys, noise."""
+MAX_PHRASE_WORDS: Final = 3
+
+_TELLING: Final = frozenset(
+    {
+        "bill",
+        "buy",
+        "buying",
+        "changes",
+        "close",
+        "computer",
+        "copy",
+        "cry",
+        "date",
+        "detail",
+        "early",
+        "fire",
+        "fix",
+        "free",
+        "goods",
+        "half",
+        "home",
+        "keys",
+        "length",
+        "member",
+        "members",
+        "number",
+        "numbers",
+        "open",
+        "opened",
+        "opening",
+        "opens",
+        "order",
+        "ordered",
+        "ordering",
+        "orders",
+        "page",
+        "pages",
+        "problem",
+        "problems",
+        "room",
+        "rooms",
+        "site",
+        "system",
+        "test",
+        "website",
+        "width",
+    }
+)
+"""Words of the library's list that carry the meaning of a customer's question: "Where is my order?"."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?…])\s+|[\r\n]+")
+
+
+def content_words(text: str, *, limit: int = 50) -> list[str]:
+    """The first `limit` distinct words that mean something, in lower case: letters and digits, nothing else."""
+    stop = stop_words()
+    found = (match.group().lower() for match in _WORD.finditer(_clean(text)))
+    telling = (word for word in found if word not in stop and len(word) <= MAX_WORD)
+    return list(islice(dict.fromkeys(telling), limit))
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """English words that say nothing about the matter, also as the pieces that an apostrophe leaves."""
+    from stop_words import get_stop_words  # pyright: ignore[reportMissingTypeStubs]
+
+    words = [word.lower() for word in get_stop_words("en")]
+    pieces = [piece for word in words for piece in _WORD.findall(word)]
+    return frozenset([*words, *pieces]) - _TELLING
+
+
+def sentiment(text: str) -> float:
+    """The mood of a text: -1 (negative) to 1 (positive), 0 for none; VADER's compound score."""
+    return _vader()(_clean(text))
+
+
+def label(score: float) -> Label:
+    """The name of a sentiment: positive from 0.05 on, negative from -0.05 on, neutral between."""
+    if score >= THRESHOLD:
+        return "positive"
+    return "negative" if score <= -THRESHOLD else "neutral"
+
+
+def key_phrases(texts: Iterable[str], *, limit: int = 10) -> list[str]:
+    """What the texts are about: the best phrases of at most three words (RAKE, ranked by word degree), best first."""
+    sentences = [sentence for text in _bounded(texts) for sentence in _sentences(text)]
+    best: dict[str, float] = {}
+    for score, phrase in _rake(sentences):
+        best[phrase] = max(score, best.get(phrase, 0))
+    return sorted(best, key=lambda phrase: (-best[phrase], phrase))[:limit]
+
+
+def _bounded(texts: Iterable[str]) -> list[str]:
+    left, kept = MAX_PHRASE_TEXT, list[str]()
+    for text in islice(texts, MAX_TEXTS):
+        kept.append(_clean(text)[:left])
+        left -= len(kept[-1])
+        if left <= 0:
+            break
+    return kept
+
+
+def _clean(text: str) -> str:
+    return normalize("NFC", text[:MAX_TEXT]).replace("’", "'")
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in _SENTENCE_END.split(text) if sentence]
+
+
+@cache
+def _vader() -> Callable[[str], float]:
+    """VADER is untyped; the types end here."""
+    from vaderSentiment import vaderSentiment  # pyright: ignore[reportMissingTypeStubs]
+
+    analyser: Any = vaderSentiment.SentimentIntensityAnalyzer()
+
+    def score(text: str) -> float:
+        return max(-1.0, min(1.0, float(analyser.polarity_scores(text)["compound"])))
+
+    return score
+
+
+def _rake(sentences: Sequence[str]) -> list[tuple[float, str]]:
+    """(score, phrase) by RAKE; a new extractor each time, because it keeps what it found in itself."""
+    from rake_nltk import Metric, Rake  # pyright: ignore[reportMissingTypeStubs]
+
+    rake = Rake(
+        stopwords=set(stop_words()),
+        max_length=MAX_PHRASE_WORDS,
+        ranking_metric=Metric.WORD_DEGREE,
+        sentence_tokenizer=_sentences,
+        word_tokenizer=_words,
+    )
+    rake.extract_keywords_from_sentences(list(sentences))
+    return rake.get_ranked_phrases_with_scores()
+
+
+def _words(sentence: str) -> list[str]:
+    """Words and breaks: whatever is no word ends a phrase, and so does a bare number or a single letter."""
+    from nltk.tokenize import wordpunct_tokenize  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    tokens = cast("list[str]", wordpunct_tokenize(sentence))
+    return [token if _is_word(token) else "." for token in tokens]
+
+
+def _is_word(token: str) -> bool:
+    return token.isalnum() and 1 < len(token) <= MAX_WORD and not token.isdecimal()

@@ -1,0 +1,1 @@
+"""Leads, and the CRM that is told of them."""

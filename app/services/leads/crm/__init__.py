@@ -1,0 +1,30 @@
+"""The CRM: a seam with a local implementation and one for REST APIs, and what keeps it up to date."""
+
+from __future__ import annotations
+
+from app.core.settings import CrmSettings
+from app.services.leads.crm.base import Crm, CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable
+from app.services.leads.crm.local import LocalCrm
+from app.services.leads.crm.notices import LeadNotices
+from app.services.leads.crm.rest import RestCrm
+from app.services.leads.crm.sync import CrmSync
+from laneway.platform.db.session import Database
+
+__all__ = [
+    "Crm",
+    "CrmConflict",
+    "CrmLead",
+    "CrmMissing",
+    "CrmRefused",
+    "CrmSync",
+    "CrmUnreadable",
+    "LeadNotices",
+    "LocalCrm",
+    "RestCrm",
+    "make_crm",
+]
+
+
+def make_crm(settings: CrmSettings, database: Database) -> Crm:
+    """The REST connector where `CRM_BASE_URL` is set, else the local CRM."""
+    return RestCrm(settings) if settings.base_url else LocalCrm(database)

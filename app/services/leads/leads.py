@@ -1,0 +1,244 @@
+"""Leads: stored, and the CRM and whoever is configured told of each version, in one transaction with the change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from app.core.settings import MailSettings
+from app.db.models import Lead
+from app.db.queries import leads as repository
+from app.schemas.lead import (
+    CrmNotify,
+    CrmState,
+    CrmUpdate,
+    CrmView,
+    LeadAccepted,
+    LeadChange,
+    LeadContent,
+    LeadPage,
+    LeadRequest,
+    LeadView,
+)
+from app.services.leads.crm.content import parts
+from laneway.platform import clock
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.db.session import Database
+from laneway.platform.errors import Conflict, NotFound, PlatformError, UnknownTask, WrongState
+from laneway.platform.logging import logger
+from laneway.platform.payload import EndedTask
+from laneway.platform.schemas.task import WAITING, TaskState
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.task_manager import TaskManager
+
+log = logger(__name__)
+
+API = "api"
+"""The source of leads that callers of the API store."""
+IDS = UUID("1c9d4b0e-5f5a-4f0e-8f0a-6a4d8d6a2b77")
+"""The namespace of the ids of leads that other systems sent."""
+MOST_CANCELLED = 500
+"""Waiting tasks that are cancelled with their lead; any others find that it is gone."""
+
+
+class Leads:
+    """Stores leads. A repeat stores nothing twice and queues nothing twice."""
+
+    def __init__(self, database: Database, tasks: TaskManager, mail: MailSettings) -> None:
+        self._database, self._tasks, self._mail = database, tasks, mail
+
+    def create(self, request: LeadRequest) -> tuple[LeadAccepted, bool]:
+        """Store a lead and queue what follows; False with what was accepted before. Raises Conflict, QueueFull."""
+        content, lead_id = _stored(request), request.lead_id or str(uuid4())
+        fingerprint = _fingerprint(content)
+        with self._tasks.transaction(bounded=True) as unit:
+            lead = self._add(
+                unit, lead_id=lead_id, source=API, source_id=lead_id, fields=content, fingerprint=fingerprint
+            )
+            known = repository.find(unit.session, lead_id) if lead is None else None
+        if lead is not None:
+            return _accepted(lead, unit.handles[0].state), True
+        if known is None or known.fingerprint != fingerprint:
+            raise Conflict(f"The id {lead_id!r} was used before for another lead.")
+        return self._standing(known), False
+
+    def change(self, lead_id: str, change: LeadChange) -> LeadAccepted:
+        """Make this the lead's content, as its next version; the content that it has already is no change.
+
+        Raises NotFound, Conflict when another version than the caller's was changed meanwhile, QueueFull.
+        """
+        with self._tasks.transaction(bounded=True) as unit:
+            lead = repository.find(unit.session, lead_id, lock=True)
+            if lead is None:
+                raise NotFound("lead", lead_id)
+            if change.version not in (None, lead.version):
+                raise Conflict(f"The lead {lead_id!r} is at version {lead.version} by now.")
+            content = {**parts(lead.fields)["details"], **_stored(change)}
+            changed = content != lead.fields
+            if changed:
+                lead.fields, lead.version, lead.updated_at = content, lead.version + 1, clock.now()
+                lead.crm_state = CrmState.PENDING
+                self._submit(unit, lead)
+        return _accepted(lead, unit.handles[0].state) if changed else self._standing(lead)
+
+    def add_from(
+        self, unit: SubmissionTransaction, *, source: str, source_id: str, conversation_id: str, fields: dict[str, Any]
+    ) -> bool:
+        """Store a lead that another system sent, and queue what follows, in the caller's transaction; False: known.
+
+        Raises Conflict when a caller of the API took its id.
+        """
+        lead_id = f"{source}-{uuid5(IDS, f'{source}/{source_id}').hex}"
+        lead = self._add(
+            unit,
+            lead_id=lead_id,
+            source=source,
+            source_id=source_id,
+            fields=fields,
+            fingerprint="",
+            conversation_id=conversation_id,
+        )
+        if lead is None and repository.find_source(unit.session, source, source_id) is None:
+            raise Conflict(f"The id {lead_id!r} of a lead from {source} was used before for another lead.")
+        return lead is not None
+
+    def view(self, lead_id: str) -> LeadView:
+        """A lead, and what the CRM was told. Raises NotFound."""
+        with self._database.reading() as session:
+            lead = repository.find(session, lead_id)
+        if lead is None:
+            raise NotFound("lead", lead_id)
+        return _view(lead)
+
+    def page(
+        self, *, before: int | None, limit: int, state: CrmState | None = None, source: str | None = None
+    ) -> LeadPage:
+        """Leads, newest first."""
+        with self._database.reading() as session:
+            found = repository.page(session, before=before, limit=limit, state=state, source=source)
+        return LeadPage(leads=[_view(lead) for lead in found], next=found[-1].id if len(found) == limit else None)
+
+    def delete(self, lead_id: str) -> None:
+        """Delete a lead, with what the local CRM has of it, and cancel its waiting tasks. Raises NotFound."""
+        with self._database.transaction() as session:
+            lead = repository.find(session, lead_id, lock=True)
+            if lead is None:
+                raise NotFound("lead", lead_id)
+            repository.remove(session, lead)
+        try:
+            self._cancel_tasks(lead)
+        except PlatformError as error:
+            log.warning("tasks of a deleted lead not cancelled: they will find it gone", error=str(error))
+
+    def note_end(self, ended: EndedTask) -> dict[str, Any]:
+        """A task that was to tell the CRM ended without that: note it on the lead, unless a later one does better."""
+        run = self._tasks.current(ended.task_id)
+        wanted = CrmUpdate.model_validate(run.payload)
+        with self._database.transaction() as session:
+            lead = repository.find(session, wanted.lead_id, lock=True)
+            if lead is None or wanted.uid not in (None, lead.uid):
+                return {"skipped": "the lead was deleted"}
+            version = wanted.version or lead.version
+            if run.state == TaskState.COMPLETED or lead.crm_version >= version or version < lead.version:
+                return {"skipped": "the lead is newer, or the CRM knows it by now"}
+            lead.crm_state = CrmState.FAILED
+            lead.crm_error = (f"{run.state}: {run.error}" if run.error else str(run.state))[:1000]
+        return {"lead_id": wanted.lead_id, "state": CrmState.FAILED}
+
+    def _add(
+        self,
+        unit: SubmissionTransaction,
+        *,
+        lead_id: str,
+        source: str,
+        source_id: str,
+        fields: dict[str, Any],
+        fingerprint: str,
+        conversation_id: str | None = None,
+    ) -> Lead | None:
+        now = clock.now()
+        lead = repository.add(
+            unit.session,
+            lead_id=lead_id,
+            uid=uuid4().hex,
+            source=source,
+            source_id=source_id,
+            fields=fields,
+            fingerprint=fingerprint,
+            conversation_id=conversation_id,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            crm_state=CrmState.PENDING,
+            crm_version=0,
+        )
+        if lead is not None:
+            self._submit(unit, lead)
+        return lead
+
+    def _submit(self, unit: SubmissionTransaction, lead: Lead) -> None:
+        tags = (f"lead:{lead.uid}",)
+        what = CrmUpdate(lead_id=lead.lead_id, uid=lead.uid, version=lead.version)
+        unit.submit("crm_update", what, options=SubmitOptions(id=_task_id(lead), tags=tags))
+        if self._mail.notify_to and (lead.version == 1 or self._mail.notify_updates):
+            event = CrmNotify(lead_id=lead.lead_id, uid=lead.uid, version=lead.version)
+            unit.submit(
+                "crm_notify", event, options=SubmitOptions(id=f"crm_notify:{lead.uid}:{lead.version}", tags=tags)
+            )
+
+    def _standing(self, lead: Lead) -> LeadAccepted:
+        """What was accepted before, with the state of its task as of now; of a task long gone the lead knows."""
+        try:
+            state = TaskState(self._tasks.current(_task_id(lead)).state)
+        except UnknownTask:
+            state = TaskState.COMPLETED if lead.crm_version >= lead.version else TaskState.FAILED
+        return _accepted(lead, state)
+
+    def _cancel_tasks(self, lead: Lead) -> None:
+        which = Filter(tag=f"lead:{lead.uid}", states=WAITING)
+        for task in self._tasks.search(which, limit=MOST_CANCELLED)[0]:
+            with suppress(WrongState, UnknownTask):  # it has ended meanwhile
+                self._tasks.cancel(task.task_id)
+
+
+def _task_id(lead: Lead) -> str:
+    return f"crm_update:{lead.uid}:{lead.version}"
+
+
+def _stored(content: LeadContent) -> dict[str, Any]:
+    names = set(LeadContent.model_fields)
+    return content.model_dump(mode="json", include=names, exclude_none=True)
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _accepted(lead: Lead, state: TaskState) -> LeadAccepted:
+    return LeadAccepted(lead_id=lead.lead_id, version=lead.version, task_id=_task_id(lead), status=state)
+
+
+def _view(lead: Lead) -> LeadView:
+    crm = CrmView(
+        state=CrmState(lead.crm_state),
+        id=lead.crm_id,
+        version=lead.crm_version,
+        synced_at=lead.crm_synced_at,
+        error=lead.crm_error,
+    )
+    sent = lead.crm_state != CrmState.UNSENT
+    return LeadView(
+        lead_id=lead.lead_id,
+        version=lead.version,
+        source=lead.source,
+        conversation_id=lead.conversation_id,
+        **parts(lead.fields),
+        created_at=lead.created_at,
+        updated_at=lead.updated_at,
+        task_id=_task_id(lead) if sent else None,
+        crm=crm,
+    )

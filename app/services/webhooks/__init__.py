@@ -1,0 +1,1 @@
+"""Webhooks that platforms send us."""

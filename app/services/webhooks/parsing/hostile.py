@@ -1,0 +1,149 @@
+"""Bodies from outside: read with bounds, made storable, and complained about in sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any, NoReturn, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from laneway.platform.errors import InvalidPayload
+from laneway.platform.payload import Identifier
+
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
+MAX_PROBLEMS = 20
+MAX_NUMBER_BITS = 256
+MAX_KEPT_FIELDS = 40
+MAX_KEPT_TEXT = 500
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Null characters and lone surrogates: JSON allows them, databases and UTF-8 do not."""
+_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def decode_body(raw: bytes, *, source: str) -> dict[str, Any]:
+    """The JSON object in a request's body, as `storable` leaves it. Raises InvalidPayload."""
+    try:
+        value = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise invalid(source, "the body is not JSON") from None
+    return storable(value, source=source)
+
+
+def storable(body: object, *, source: str) -> dict[str, Any]:
+    """A copy of a JSON object that any database can keep.
+
+    Characters and numbers that cannot be stored become U+FFFD and null. Raises InvalidPayload for what is not a JSON
+    object, or is deeper or larger than any platform's.
+    """
+    if not isinstance(body, dict):
+        raise invalid(source, "the body is not a JSON object")
+    return cast("dict[str, Any]", _Copy(source).of(cast("object", body), 1))
+
+
+class _Copy:
+    """One walk through a body, counting as it goes."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._values = 0
+
+    def of(self, value: object, depth: int) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise invalid(self._source, f"it holds more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise invalid(self._source, f"it is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, str):
+            return _UNSTORABLE.sub("�", value)
+        if isinstance(value, dict):
+            items = cast("dict[object, object]", value).items()
+            return {self._name(name): self.of(item, depth + 1) for name, item in items}
+        if isinstance(value, list):
+            return [self.of(item, depth + 1) for item in cast("list[object]", value)]
+        return self._scalar(value)
+
+    def _name(self, name: object) -> str:
+        if not isinstance(name, str):
+            raise invalid(self._source, "a field's name is not text")
+        return _UNSTORABLE.sub("�", name)
+
+    def _scalar(self, value: object) -> object:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return value if value.bit_length() <= MAX_NUMBER_BITS else None
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        raise invalid(self._source, f"it holds a {type(value).__name__}, which is not JSON")
+
+
+def invalid(source: str, *problems: str) -> InvalidPayload:
+    """The error for a body of which nothing can be used."""
+    return InvalidPayload(f"the {source} webhook", list(problems))
+
+
+def sentences(error: ValidationError) -> str:
+    """What is wrong with a shape, in words and without showing the data."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    said = [f"{'.'.join(str(part) for part in item['loc'])}: {_plain(item['msg'])}" for item in found[:3]]
+    return ", ".join(said) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def bounded(problems: list[str]) -> list[str]:
+    """The first problems, and how many more there are."""
+    more = len(problems) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], f"and {more} more problems"] if more > 0 else problems
+
+
+def conversation_id(source: str, *parts: str) -> str:
+    """The conversation that an event belongs to: always the same for the same parts, and never another source's.
+
+    Readable (`facebook:<page>:<sender>`) where that makes a valid id, and otherwise with a digest of the parts.
+    """
+    joined = ":".join((source, *parts))
+    unambiguous = all(part and ":" not in part for part in (source, *parts[:-1]))
+    try:
+        if unambiguous:
+            return _identifier.validate_python(joined)
+    except ValidationError:
+        pass
+    origin = source if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", source) else "webhook"
+    return f"{origin}:sha256-{digest([source, *parts])}"
+
+
+def digest(value: object) -> str:
+    """40 hex digits (160 bits) of a JSON value, whatever the order of its fields."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:40]
+
+
+def scalars(value: dict[str, Any]) -> dict[str, Any]:
+    """The plain fields of an object, bounded: enough to see what it was."""
+    kept: dict[str, Any] = {}
+    for name, item in value.items():
+        if len(kept) == MAX_KEPT_FIELDS:
+            break
+        if isinstance(item, str):
+            kept[name[:MAX_KEPT_TEXT]] = item[:MAX_KEPT_TEXT]
+        elif isinstance(item, bool | int | float):
+            kept[name[:MAX_KEPT_TEXT]] = item
+    return kept
+
+
+def present(**fields: object) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

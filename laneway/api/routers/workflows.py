@@ -1,0 +1,98 @@
+"""Workflows: start, list, follow, signal, stop, go on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response
+
+from laneway.api.deps import NO_NULL, ServicesDep
+from laneway.api.errors import problems
+from laneway.platform.db.queries.workflows import RunFilter
+from laneway.platform.schemas.workflow import Name
+from laneway.platform.schemas.workflow_run import (
+    DefinitionList,
+    RetryFrom,
+    RetryRequest,
+    RunState,
+    SignalRequest,
+    SignalResponse,
+    WorkflowAccepted,
+    WorkflowCancelled,
+    WorkflowPage,
+    WorkflowRequest,
+    WorkflowView,
+)
+from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.views import definition_view
+
+router = APIRouter(prefix="/api", tags=["workflows"])
+
+RunId = Annotated[str, Path(min_length=1, max_length=96, pattern=NO_NULL, examples=["0b7c"])]
+SignalName = Annotated[str, Path(min_length=1, max_length=40, pattern=NO_NULL, examples=["approve"])]
+LAST_ID = 2**63 - 1
+RetryBody = Annotated[RetryRequest, Body()]
+SignalBody = Annotated[SignalRequest, Body()]
+FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
+"""What a request without a body asks for."""
+
+
+@router.get("/workflow-definitions", responses=problems())
+def definitions(services: ServicesDep) -> DefinitionList:
+    """What can be started: steps, and the JSON schema of the input."""
+    known = services.workflows.definitions
+    return DefinitionList(definitions=[definition_view(known, plan) for plan in known.plans])
+
+
+@router.post(
+    "/workflows",
+    status_code=202,
+    response_description="Accepted: its steps are tasks",
+    responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"}, **problems(409, 429)},
+)
+def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
+    """Start a workflow of any definition."""
+    launch = Launch(id=body.id, idempotency_key=body.idempotency_key)
+    accepted = services.workflows.start(body.workflow_type, body.input, launch=launch)
+    response.status_code = 202 if accepted.created else 200
+    return accepted
+
+
+@router.get("/workflows", responses=problems())
+def listing(
+    services: ServicesDep,
+    state: Annotated[list[RunState] | None, Query()] = None,
+    type: Annotated[Name | None, Query(description="Of this definition")] = None,
+    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> WorkflowPage:
+    """Workflows, newest first."""
+    return services.workflow_views.page(RunFilter(tuple(state or ()), type), before=before, limit=limit)
+
+
+@router.get("/workflows/{workflow_id}", responses=problems(404))
+def one(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
+    """One workflow: its steps with their states, outputs, errors and times, what it saves, and why it waits."""
+    return services.workflow_views.view(workflow_id)
+
+
+@router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409))
+def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelled:
+    """Stop a workflow: steps that wait never start, running ones are asked to stop."""
+    return services.workflows.cancel(workflow_id)
+
+
+@router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
+def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowAccepted:
+    """Go on from the steps that failed, or (`from: start`) start a new workflow like it from the beginning."""
+    if body.start_from is RetryFrom.START:
+        return services.workflows.restart(workflow_id, new_id=body.id)
+    return services.workflows.retry(workflow_id)
+
+
+@router.post("/workflows/{workflow_id}/signals/{name}", status_code=202, responses=problems(404, 409))
+def signal(
+    workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
+) -> SignalResponse:
+    """Send a signal. One that comes before its step waits for it is kept; the same again changes nothing."""
+    return services.workflows.signal(workflow_id, name, data=body.data, key=body.id or "")

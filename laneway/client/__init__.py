@@ -1,0 +1,1 @@
+"""Client and AsyncClient over HTTP; they come with a later release."""

@@ -1,0 +1,77 @@
+"""The delivery engine: messages on Redis or Valkey. It imports redis-py, and neither Celery nor kombu."""
+
+from laneway.engine.admin import Limits, MessageInfo, PeekedMessage
+from laneway.engine.durability import Durability
+from laneway.engine.engine import Batch, Delivery, Engine
+from laneway.engine.errors import (
+    BadAddress,
+    DuplicateTask,
+    DurabilityUnavailable,
+    EngineError,
+    InvalidMessage,
+    JournalFull,
+    NoEviction,
+    NotDurable,
+    QueueFull,
+    ServerLost,
+    ServerTooOld,
+    StaleLease,
+    TaskCancelled,
+    TooLate,
+    UnknownMessage,
+)
+from laneway.engine.journal import Event, Kind
+from laneway.engine.lease import Lease
+from laneway.engine.message import Message, Stored, Unique, UniqueMode
+from laneway.engine.replies import (
+    AckAction,
+    Cancelled,
+    DeadLetterInfo,
+    LeaseStatus,
+    MessageState,
+    PutCode,
+    PutResult,
+    QueueStats,
+)
+from laneway.engine.round_robin import RoundRobin
+
+__all__ = [
+    "AckAction",
+    "BadAddress",
+    "Batch",
+    "Cancelled",
+    "DeadLetterInfo",
+    "Delivery",
+    "DuplicateTask",
+    "Durability",
+    "DurabilityUnavailable",
+    "Engine",
+    "EngineError",
+    "Event",
+    "InvalidMessage",
+    "JournalFull",
+    "Kind",
+    "Lease",
+    "LeaseStatus",
+    "Limits",
+    "Message",
+    "MessageInfo",
+    "MessageState",
+    "NoEviction",
+    "NotDurable",
+    "PeekedMessage",
+    "PutCode",
+    "PutResult",
+    "QueueFull",
+    "QueueStats",
+    "RoundRobin",
+    "ServerLost",
+    "ServerTooOld",
+    "StaleLease",
+    "Stored",
+    "TaskCancelled",
+    "TooLate",
+    "Unique",
+    "UniqueMode",
+    "UnknownMessage",
+]

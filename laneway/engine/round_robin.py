@@ -1,0 +1,48 @@
+"""Weighted turns between queues, without starvation and without memory on the server.
+
+`cycle` spells out one round of turns: with weights 6:3:1 the first queue has six turns of ten, the
+second three, the third one, spread evenly. A consumer walks round it and keeps its place between
+fetches; a queue that has nothing gives its turn to the next that has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import gcd
+
+from laneway.engine.keys import bell, prefix
+
+MAX_WEIGHT = 100
+MAX_QUEUES = 255
+
+
+class RoundRobin:
+    """The queues of one consumer with their weights, and its place in their turns."""
+
+    def __init__(self, weights: Mapping[str, int]) -> None:
+        """`weights`: queue -> 1 to 100."""
+        self.queues = tuple(weights)
+        self.prefixes = tuple(prefix(queue) for queue in self.queues)
+        self.bells = tuple(bell(queue) for queue in self.queues)
+        self.cycle = cycle(tuple(weights.values()))
+        self.place = 0
+
+    def queue_at(self, index: int) -> str:
+        """The queue with this index in the cycle."""
+        return self.queues[index - 1]
+
+
+def cycle(weights: Sequence[int]) -> bytes:
+    """One round of turns: each byte is the index (from 1) of the queue whose turn it is."""
+    if not 0 < len(weights) <= MAX_QUEUES or not all(1 <= weight <= MAX_WEIGHT for weight in weights):
+        raise ValueError(f"1 to {MAX_QUEUES} queues with weights from 1 to {MAX_WEIGHT}, not {list(weights)}")
+    unit = gcd(*weights)
+    shares = [weight // unit for weight in weights]
+    credit, turns = [0] * len(shares), bytearray()
+    for _ in range(sum(shares)):
+        for index, share in enumerate(shares):
+            credit[index] += share
+        chosen = max(range(len(shares)), key=lambda index: (credit[index], -index))
+        credit[chosen] -= sum(shares)
+        turns.append(chosen + 1)
+    return bytes(turns)

@@ -1,0 +1,177 @@
+"""The Celery app of an application, configured from its settings and declared queues."""
+
+# The untyped edge of Celery and kombu.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from celery import Celery
+from celery.signals import import_modules, setup_logging
+from kombu.entity import Exchange, Queue
+
+from laneway.install import CONSUMER, POOL, PRODUCER, RESULT_BACKEND, TRANSPORT
+from laneway.platform.errors import ConfigError
+from laneway.platform.logging import configure_logging
+from laneway.platform.queues import LANE_WEIGHTS, queues
+from laneway.platform.registry import registry
+from laneway.platform.schedules.entry import Schedule
+from laneway.platform.settings import Settings
+
+WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
+"""What a worker imports beside the tasks."""
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+"""The steps in kombu's Redis transport, where 0 goes first."""
+VISIBILITY_TIMEOUT = 3600
+"""Seconds after which Redis hands out an unacknowledged message again; longer than any task may run."""
+
+
+def make_celery(
+    name: str, settings: Settings, *, tasks: Sequence[str] = (), schedules: Iterable[Schedule] = ()
+) -> Celery:
+    """A Celery app on these settings.
+
+    `tasks`: the modules that register tasks; `load_tasks` and workers import them.
+    """
+    app = Celery(name, amqp=PRODUCER)
+    _task_modules[app] = tuple(tasks)
+    broker = _broker(settings)
+    app.conf.update(broker, **_tasks(settings), **_beat(settings, schedules))
+    app.backend_cls = broker["result_backend"]  # before the setting, Celery reads CELERY_RESULT_BACKEND itself
+    return app
+
+
+_task_modules: WeakKeyDictionary[Celery, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def load_tasks(app: Celery) -> None:
+    """Import the modules that register tasks, and check the whole registry. Raises ConfigError."""
+    for module in (*_task_modules[app], *WORKER_MODULES):
+        importlib.import_module(module)
+    registry.check()
+
+
+@import_modules.connect
+def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
+    """Celery imports what it needs: a task that cannot work ends the start with one sentence."""
+    if sender not in _task_modules:
+        return
+    try:
+        load_tasks(sender)
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+def _broker(config: Settings) -> dict[str, Any]:
+    transport = _engine(config) if config.redis.on_engine else _stock(config)
+    return {
+        **transport,
+        "broker_url": config.redis.broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_timeout": 3,
+        "broker_pool_limit": 32,
+        "redis_socket_timeout": 10,
+        "redis_socket_connect_timeout": 3,
+        "redis_retry_on_timeout": True,
+        "task_default_queue": queues.default,
+        "task_create_missing_queues": False,
+        "task_publish_retry": False,
+    }  # fmt: skip
+
+
+# Without these a publisher waits for ever for a broker that is away.
+_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+
+def _engine(config: Settings) -> dict[str, Any]:
+    result_url = config.redis.result_url
+    return {
+        "broker_transport": TRANSPORT,
+        "broker_transport_options": {
+            "lease": config.tasks.lease_seconds,
+            "weights": {name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
+            "connection": {"socket_connect_timeout": 3, "socket_timeout": 10},
+            **_IMPATIENT,
+        },
+        "result_backend": f"{RESULT_BACKEND}+{result_url}" if result_url.startswith("redis") else result_url,
+        "task_queues": [_queue(name) for name in queues],
+        "worker_pool": POOL,
+        "worker_consumer": CONSUMER,
+    }
+
+
+# RabbitMQ is silent about a message that it did not take, unless it is asked to confirm each; and without the
+# timeouts (seconds) even closing a connection waits for ever for a broker that does not answer.
+_AMQP = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+
+
+def _stock(config: Settings) -> dict[str, Any]:
+    """kombu's own transports; docs/operations.md says what is missing there."""
+    on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
+    redis_options = {
+        "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),
+        "priority_steps": list(PRIORITY_STEPS),
+        "sep": ":",
+        "queue_order_strategy": "laneway.platform.queues:LaneCycle",
+        "socket_connect_timeout": 3,
+        "socket_timeout": 10,
+        "health_check_interval": 10,
+    }
+    return {
+        "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_IMPATIENT},
+        "broker_channel_error_retry": True,  # RabbitMQ closes the channel of who holds a message for too long
+        "result_backend": config.redis.result_url,
+        "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in queues],
+    }
+
+
+def _queue(name: str, arguments: dict[str, Any] | None = None) -> Queue:
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
+
+
+def _tasks(config: Settings) -> dict[str, Any]:
+    limits = config.tasks
+    return {
+        "task_serializer": limits.task_serializer,
+        "result_serializer": limits.result_serializer,
+        "accept_content": ["json"],
+        "task_soft_time_limit": limits.soft_time_limit,
+        "task_time_limit": limits.time_limit,
+        "task_acks_late": True,
+        "task_track_started": True,
+        "task_send_sent_event": True,
+        "result_expires": limits.status_expiry_hours * 3600,
+        "result_extended": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+    }
+
+
+def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:
+    return {
+        "beat_schedule": {entry.key: entry.as_celery() for entry in schedules},
+        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_max_loop_interval": 2,
+        "redbeat_redis_url": config.redis.schedules_url,
+        "redbeat_lock_timeout": 10,
+        "redbeat_redis_options": {"socket_timeout": 10, "socket_connect_timeout": 3},
+    }
+
+
+def configure_logs(settings: Settings) -> None:
+    """Have Celery's programs write their logs as the settings say."""
+
+    def configure(**_: Any) -> None:
+        configure_logging(settings.operation)
+
+    setup_logging.connect(configure, weak=False, dispatch_uid="laneway.logs")

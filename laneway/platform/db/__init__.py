@@ -1,0 +1,1 @@
+"""The platform's tables, their queries and their migrations."""

@@ -1,0 +1,73 @@
+"""Bring the database's schema up to date.
+
+The platform and an application have a history of migrations each, with a version table of its own; one transaction
+brings all of them up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import MetaData, text
+
+from laneway.platform.db.models import Base, UtcDateTime
+from laneway.platform.db.session import Database
+
+ADVISORY_LOCK = 5_263_926
+"""PostgreSQL's lock that keeps two migrations from running at once; SQLite's write lock does the same."""
+
+
+@dataclass(frozen=True)
+class MigrationHistory:
+    """The migrations of one set of tables."""
+
+    folder: Path
+    version_table: str
+    metadata: MetaData
+
+    def config(self) -> Config:
+        """Alembic's configuration, without a file of its own."""
+        config = Config()
+        config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
+        config.attributes["history"] = self
+        return config
+
+
+PLATFORM_HISTORY = MigrationHistory(Path(__file__).parent / "migrations", "laneway_version", Base.metadata)
+"""The platform's own tables."""
+
+
+def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,)) -> None:
+    """Run the missing migrations in one transaction; of several callers at once, one does it and the others wait."""
+    database = Database(url)
+    try:
+        with database.transaction() as session:
+            if not database.is_sqlite:
+                session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+            for history in histories:
+                config = history.config()
+                config.attributes["connection"] = session.connection()
+                command.upgrade(config, "head")
+    finally:
+        database.close()
+
+
+def run_migrations() -> None:
+    """Run the migrations that Alembic was asked for; the `env.py` of each history calls this."""
+    history: MigrationHistory = context.config.attributes["history"]
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=history.metadata,
+        version_table=history.version_table,
+        render_item=_render,
+    )
+    context.run_migrations()
+
+
+def _render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False

@@ -1,0 +1,38 @@
+"""The platform's tables, a module for each noun."""
+
+from laneway.platform.db.models.base import Base, Id, UtcDateTime
+from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
+from laneway.platform.db.models.queues import QueueLimit
+from laneway.platform.db.models.tasks import (
+    Alert,
+    JournalCursor,
+    TaskAttempt,
+    TaskEvent,
+    TaskRun,
+    TaskStep,
+    TaskTag,
+    Worker,
+)
+from laneway.platform.db.models.workflows import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
+
+__all__ = [
+    "Alert",
+    "Base",
+    "Id",
+    "JournalCursor",
+    "OutboundAttempt",
+    "OutboundDelivery",
+    "OutboundEndpoint",
+    "QueueLimit",
+    "TaskAttempt",
+    "TaskEvent",
+    "TaskRun",
+    "TaskStep",
+    "TaskTag",
+    "UtcDateTime",
+    "Worker",
+    "WorkflowMetric",
+    "WorkflowRun",
+    "WorkflowSignal",
+    "WorkflowStepRun",
+]

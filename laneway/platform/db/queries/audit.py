@@ -1,0 +1,58 @@
+"""Queries of the audit: the ends that the history knows of, without what tasks were called with or gave back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from laneway.platform.db.models import TaskEvent, TaskRun
+
+
+class Ended(NamedTuple):
+    """The end of a task."""
+
+    id: str
+    state: str
+    started_at: datetime | None
+    finished_at: datetime
+    seq: int
+
+
+def ended(
+    session: Session, *, since: datetime | None, before: datetime, after: Ended | None, limit: int
+) -> list[Ended]:
+    """Tasks that ended in [`since`, `before`), in the order of their ends; the next page begins behind `after`."""
+    statement, first = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
+    if first is not None:
+        statement = statement.where(TaskRun.finished_at >= first)  # by the index, which the next condition is not
+    if after is not None:
+        same = and_(TaskRun.finished_at == after.finished_at, TaskRun.seq > after.seq)
+        statement = statement.where(or_(TaskRun.finished_at > after.finished_at, same))
+    rows = session.execute(statement.order_by(TaskRun.finished_at, TaskRun.seq).limit(limit))
+    return [Ended(*row) for row in rows]
+
+
+def still_ended(session: Session, ids: Sequence[str]) -> set[Ended]:
+    """The ends of those of these tasks that are over."""
+    return {Ended(*row) for row in session.execute(_ends().where(TaskRun.id.in_(ids)))}
+
+
+def known(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of these ids that tasks have."""
+    return set(session.scalars(select(TaskRun.id).where(TaskRun.id.in_(ids))))
+
+
+def submitted(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of these tasks that came through the task manager: no one else writes down that they were accepted."""
+    statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.kind == "accepted")
+    return set(session.scalars(statement))
+
+
+def _ends() -> Select[str, str, datetime | None, datetime | None, int]:
+    """Only a task that is over has a time at which it ended; asked for states, too, SQLite would sort them all."""
+    columns = (TaskRun.id, TaskRun.state, TaskRun.started_at, TaskRun.finished_at, TaskRun.seq)
+    return select(*columns).where(TaskRun.finished_at.is_not(None))

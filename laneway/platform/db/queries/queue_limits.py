@@ -1,0 +1,25 @@
+"""Queries over the limits that operators set for queues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from laneway.platform.db.models import QueueLimit
+
+
+def kept(session: Session) -> Sequence[QueueLimit]:
+    """Every queue for which somebody ever said something."""
+    return session.scalars(select(QueueLimit).order_by(QueueLimit.queue)).all()
+
+
+def keep(session: Session, **values: Any) -> None:
+    """Write down what is wanted of a queue, in the place of what was."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    new = dialect.insert(QueueLimit).values(**values)
+    replaced = {name: new.excluded[name] for name in values if name != "queue"}
+    session.execute(new.on_conflict_do_update(index_elements=[QueueLimit.queue], set_=replaced))

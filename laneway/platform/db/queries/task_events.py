@@ -1,0 +1,119 @@
+"""Queries over the history of tasks: attempts, events, steps, and how far the journals are recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from laneway.platform.db.models import JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
+
+START = "0-0"
+_ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
+
+
+def lock_cursor(session: Session, queue: str) -> str:
+    """How far the journal of a queue is recorded; nobody else records it until the transaction ends."""
+    statement = select(JournalCursor).where(JournalCursor.queue == queue).with_for_update()
+    found = session.scalars(statement).one_or_none()
+    if found is None:
+        try:
+            with session.begin_nested():
+                session.execute(insert(JournalCursor).values(queue=queue, position=START))
+        except IntegrityError:
+            pass  # somebody else did at the same moment; now it is there to be locked
+        found = session.scalars(statement).one()
+    return found.position
+
+
+def move_cursor(session: Session, queue: str, position: str) -> None:
+    """Everything up to here is recorded."""
+    session.execute(update(JournalCursor).where(JournalCursor.queue == queue).values(position=position))
+
+
+def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
+    """The tasks with these ids."""
+    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()).all()
+
+
+def attempts_of(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:
+    """All attempts of these tasks."""
+    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id.in_(ids))).all()
+
+
+def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:
+    """All attempts of a task."""
+    return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id == task_id).order_by(TaskAttempt.number)).all()
+
+
+def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Add to the stories of tasks."""
+    if rows:
+        session.connection().execute(_ADD_EVENTS, list(rows))
+
+
+def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data: Any) -> None:
+    """One thing that somebody did to a task."""
+    add_events(session, [{"task_id": task_id, "at": at, "kind": kind, "attempt": None, "data": data}])
+
+
+def add_tags(session: Session, task_id: str, tags: Sequence[str]) -> None:
+    """Let a task be found by these."""
+    if tags:
+        session.execute(insert(TaskTag), [{"task_id": task_id, "tag": tag} for tag in tags])
+
+
+def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) -> Sequence[TaskEvent]:
+    """The story of a task after that event."""
+    statement = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.seq > after)
+    return session.scalars(statement.order_by(TaskEvent.seq).limit(limit)).all()
+
+
+def step(session: Session, task_id: str, name: str) -> TaskStep | None:
+    """What is kept of a step."""
+    return session.get(TaskStep, (task_id, name))
+
+
+def keep_step(session: Session, task_id: str, name: str, *, result: Any, attempt: int, at: datetime) -> None:
+    """Keep the result of a step, or how far a loop is."""
+    found = session.get(TaskStep, (task_id, name))
+    if found is None:
+        session.add(TaskStep(task_id=task_id, name=name, result=result, attempt=attempt, at=at))
+    else:
+        found.result, found.attempt, found.at = result, attempt, at
+
+
+def readable(text: str) -> dict[str, Any]:
+    """JSON from the journal; what is not an object of JSON is shown as it is."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {"text": text}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"text": text}
+
+
+def storable(text: str) -> str:
+    """Text that any database takes: PostgreSQL stores no null bytes, and nobody stores half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def group_of(*parts: str) -> str:
+    """The fingerprint of what failed in the same way."""
+    return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]
+
+
+def newest_event(session: Session) -> int:
+    """The id of the newest event of all."""
+    return session.scalar(select(func.max(TaskEvent.seq))) or 0
+
+
+def tasks_with_news(session: Session, ids: Sequence[str], *, after: int) -> list[str]:
+    """Those of these tasks that have events behind that one."""
+    statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.seq > after).distinct()
+    return list(session.scalars(statement))

@@ -1,0 +1,44 @@
+"""Queries over the live workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from laneway.platform.db.models import Worker
+
+ALIVE = timedelta(seconds=20)
+"""A worker that reported within this time is alive."""
+
+
+def report(session: Session, name: str, *, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
+    """Say that a worker lives, since when, and which queues it serves."""
+    values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
+    seen = session.execute(update(Worker).where(Worker.name == name).values(**values))
+    if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        session.add(Worker(name=name, **values))
+
+
+def leave(session: Session, name: str) -> None:
+    """Say that a worker stopped."""
+    session.execute(delete(Worker).where(Worker.name == name))
+
+
+def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
+    """The workers that reported lately."""
+    return session.scalars(select(Worker).where(Worker.seen_at > now - ALIVE).order_by(Worker.name)).all()
+
+
+def is_alive(session: Session, name: str, *, since: datetime, seen_after: datetime) -> bool:
+    """Whether the worker that had this name at `since` has reported after `seen_after`."""
+    statement = select(Worker.name).where(Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after)
+    return session.scalar(statement) is not None
+
+
+def serving(session: Session, *, now: datetime) -> dict[str, int]:
+    """Queue → number of live workers."""
+    return dict(Counter(queue for worker in alive(session, now=now) for queue in worker.queues))

@@ -1,0 +1,129 @@
+"""One database, SQLite or PostgreSQL, behind two kinds of session: reading and transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from sqlalchemy.orm import Session
+
+from laneway.platform.db.fork_gate import gate
+from laneway.platform.errors import DatabaseUnavailable
+
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another to finish."""
+LOOK_SECONDS = 0.001
+"""Pause between two looks whether another process has finished writing."""
+PRIMARY_CODE = 0xFF
+"""SQLite's extended error codes have the plain one in their lowest byte."""
+_PATIENT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
+
+
+class Database:
+    """The engine of one process; a forked child makes its own. A SQLite file is never open while the process forks."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        self._turn = Lock() if self.is_sqlite else nullcontext()
+        """Writers of this process wait here for each other. SQLite's own way to wait sleeps longer and longer, and
+        holds up every greenlet of a thread, the one that writes among them. Nobody holds it while the process forks."""
+        if self.is_sqlite:
+            gate.before(self.close)
+
+    @contextmanager
+    def transaction(self) -> Generator[Session]:
+        """A session that writes: committed at the end of the block, rolled back on an error.
+
+        On SQLite it takes the write lock at once, so that it cannot fail half-way because of another writer.
+        """
+        with self._session(writes=True) as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Generator[Session]:
+        """A session that only reads; it waits for nobody."""
+        with self._session(writes=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _session(self, *, writes: bool) -> Generator[Session]:
+        try:
+            with (
+                gate.held_off() if self.is_sqlite else nullcontext(),
+                self._turn if writes else nullcontext(),
+                self.engine.connect().execution_options(laneway_writes=writes) as connection,
+                connection.begin(),
+                Session(bind=connection, expire_on_commit=False) as session,
+            ):
+                yield session
+                session.flush()
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(str(error.orig)) from error
+        except NoFreeConnection as error:
+            raise DatabaseUnavailable("no free connection") from error
+
+
+def _postgresql(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=40, connect_args={"connect_timeout": 5})
+
+
+def _sqlite(url: str) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=40)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(_PATIENT)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("laneway_writes", True):
+        _take_write_lock(connection)
+    else:
+        connection.exec_driver_sql("BEGIN DEFERRED")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin to write, as soon as no other process does.
+
+    SQLite would look again after longer and longer pauses, up to 100 ms, most of which pass with the lock free.
+    """
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    deadline = monotonic() + BUSY_SECONDS
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while monotonic() < deadline:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+            else:
+                return
+            sleep(LOOK_SECONDS)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # what is wrong is raised as SQLAlchemy's
+    finally:
+        driver.execute(_PATIENT)

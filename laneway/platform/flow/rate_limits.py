@@ -1,0 +1,69 @@
+"""What holds a queue back: a pause, a rate, a number of tasks in flight; in our units and in the engine's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from laneway.engine import QueueStats
+
+_MICROSECONDS = 1_000_000
+BURST_SECONDS = 0.1
+"""So much of a rate may come at once: a fast queue would otherwise need a round trip to the broker for each task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """The limits of a queue: `rate` starts within `per_seconds`, `max_in_flight` tasks with workers; None: no limit."""
+
+    rate: int | None = None
+    per_seconds: float = 1.0
+    max_in_flight: int | None = None
+    paused: bool = False
+
+    @property
+    def per_second(self) -> float | None:
+        """The rate, a second."""
+        return None if self.rate is None else self.rate / self.per_seconds
+
+    @property
+    def burst(self) -> int:
+        """How many may start at once."""
+        return max(1, math.floor((self.per_second or 0) * BURST_SECONDS))
+
+    def holds(self, stats: QueueStats) -> bool:
+        """Whether the broker keeps exactly these limits."""
+        limits = stats.limits
+        interval = None if self.per_second is None else max(1, round(_MICROSECONDS / self.per_second))
+        burst = None if interval is None else self.burst
+        return (stats.paused, limits.get("interval"), limits.get("burst"), limits.get("max_in_flight")) == (
+            self.paused,
+            interval,
+            burst,
+            self.max_in_flight,
+        )
+
+
+def paused_reason(stats: QueueStats) -> str | None:
+    """That the queue hands out nothing until somebody says so, if it is so."""
+    return f"its queue {stats.queue!r} to be resumed: it is paused" if stats.paused else None
+
+
+def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
+    """Why the queue hands out nothing at the moment, if its rate or number in flight is the reason."""
+    most, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
+    if most is not None and stats.leased >= most:
+        return f"its turn: {stats.leased} tasks of the queue {stats.queue!r} run, and no more may (max_in_flight)"
+    if interval and stats.limits.get("tat", 0) - (stats.limits.get("burst", 1) - 1) * interval > _us(now):
+        return f"its turn: the queue {stats.queue!r} starts {_pace(interval)} (rate limit)"
+    return None
+
+
+def _pace(interval: int) -> str:
+    seconds = interval / _MICROSECONDS
+    return f"one task in {seconds:g} s" if seconds > 1 else f"{1 / seconds:g} tasks a second"
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * _MICROSECONDS)

@@ -1,0 +1,1 @@
+"""What happened to tasks: recorded from the engine's journals, and read."""

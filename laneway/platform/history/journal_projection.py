@@ -1,0 +1,312 @@
+"""How an event of the journal changes the history: the only writer of what became of tasks.
+
+`Recording` applies a batch to the rows of its tasks, in order, inside the caller's transaction. An event that was
+recorded before changes nothing: attempts have numbers, and a state is only left in the direction of the life cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from laneway.engine import AckAction, Event, Kind
+from laneway.platform.db.models import TaskAttempt, TaskRun
+from laneway.platform.db.queries import task_events as repository
+from laneway.platform.db.queries import task_runs
+from laneway.platform.errors import WorkerLost
+from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
+from laneway.platform.history.adoption import adopted, fits
+from laneway.platform.logging import logger
+from laneway.platform.registry import registry
+from laneway.platform.schemas.task import FINISHED, TaskState
+
+log = logger(__name__)
+
+
+def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
+    """Record a batch; gives back the tasks that ended without being completed.
+
+    What cannot be recorded is left out, each event by itself: the rest must not wait for it.
+    """
+    try:
+        with session.begin_nested():
+            return JournalProjection(session, queue).apply(events)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away
+    except Exception:
+        if len(events) <= 1:
+            log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
+            return []
+        return [run for event in events for run in record(session, queue, [event])]
+
+
+class JournalProjection:
+    """One batch of events of one queue."""
+
+    def __init__(self, session: Session, queue: str) -> None:
+        self._session, self._queue = session, queue
+        self._runs: dict[str, TaskRun] = {}
+        self._attempts: dict[str, dict[int, TaskAttempt]] = {}
+        self._story: list[dict[str, Any]] = []
+        self._ended: dict[str, TaskRun] = {}
+
+    def apply(self, events: Sequence[Event]) -> list[TaskRun]:
+        """Record them all; gives back the tasks that ended without being completed."""
+        ids = list(dict.fromkeys(event.task_id for event in events))
+        self._runs = {run.id: run for run in repository.runs(self._session, ids)}
+        for attempt in repository.attempts_of(self._session, ids):  # all at once: a query for each would flush each
+            self._attempts.setdefault(attempt.task_id, {})[attempt.number] = attempt
+        for event in events:
+            run = self._runs.get(event.task_id) or self._adopt(event)
+            if run is not None:
+                self._record(run, event)
+        self._session.flush()
+        repository.add_events(self._session, self._story)
+        return list(self._ended.values())
+
+    def _adopt(self, event: Event) -> TaskRun | None:
+        """A task that came past the task manager: its first event carries its message."""
+        if event.stored is None:
+            log.warning("event of a task that nobody knows", task_id=event.task_id, kind=event.kind)
+            return None
+        if not fits(event.task_id):
+            log.warning("a task whose id cannot be stored is not in the history", task_id=event.task_id)
+            return None
+        run = adopted(event.stored, queue=self._queue, at=moment(event.at))
+        self._session.add(run)
+        self._runs[run.id] = run
+        return run
+
+    def _record(self, run: TaskRun, event: Event) -> None:
+        number = run.attempts_before + event.attempt if event.attempt else None
+        data = _APPLY[event.kind](self, run, event)
+        if data is None:
+            return
+        if run.state in FINISHED and run.state != TaskState.COMPLETED:
+            self._ended[run.id] = run
+        else:
+            self._ended.pop(run.id, None)
+        self._story.append(
+            {"task_id": run.id, "at": moment(event.at), "kind": event.kind.value, "attempt": number, "data": data}
+        )
+
+    # --- one method a kind; each gives back what the story tells of it, or None when it is no news
+
+    def put(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if event.stored is None or run.state in FINISHED or run.attempts:
+            return None
+        due = event.stored.message.eta_ms
+        if run.state == TaskState.ACCEPTED:
+            run.state, run.published_at = TaskState.PENDING, run.published_at or moment(event.at)
+        if due and due > event.at:
+            run.state, run.due_at = TaskState.SCHEDULED, moment(due)
+        return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
+
+    def begin(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        at, number = moment(event.at), run.attempts_before + event.attempt
+        known = self._attempt(run, number)
+        if run.state in FINISHED or (known is not None and known.outcome != "snoozed"):
+            return None
+        first = event.attempt == 1 and not run.attempts_before
+        run.ready_at = run.due_at or (None if first else run.published_at) or run.accepted_at
+        run.state, run.attempts, run.started_at = TaskState.PROCESSING, event.attempt, at
+        run.worker = repository.storable(event.worker)
+        run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None
+        self._give_up(run, event)
+        attempt = known or TaskAttempt(task_id=run.id, number=number)  # a snooze did not count: its number again
+        attempt.worker, attempt.started_at = run.worker, at
+        attempt.ended_at = attempt.outcome = attempt.delay = None
+        self._attempts.setdefault(run.id, {})[number] = attempt
+        self._session.add(attempt)
+        return {"worker": event.worker}
+
+    def end(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        ruling, at = _ruling(event), moment(event.at)
+        if ruling.state is TaskState.SCHEDULED and run.state != TaskState.PROCESSING:
+            return None
+        outcome = ruling.state.value
+        if ruling.state is TaskState.SCHEDULED:
+            outcome = "snoozed" if event.verdict is AckAction.SNOOZE else "retry"
+            run.published_at, run.due_at = at, at + timedelta(milliseconds=event.delay_ms)
+        else:
+            run.finished_at, run.due_at = at, None
+        self._end_attempt(run, event, outcome=outcome, ruling=ruling)
+        if not ruling.counted:  # the engine gives its number to the next one; the history numbers on
+            run.attempts, run.attempts_before = run.attempts - 1, run.attempts_before + 1
+        run.state, run.result = ruling.state, ruling.result
+        run.error, run.error_type = ruling.error, ruling.error_type
+        run.traceback, run.error_group = ruling.traceback, ruling.error_group
+        if ruling.state is TaskState.COMPLETED:
+            run.progress = 100
+        told = {
+            "state": ruling.state.value,
+            "outcome": outcome,
+            "error": ruling.error,
+            "error_type": ruling.error_type,
+            "delay": ruling.delay or None,
+            "how": ruling.how,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def lost(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        attempt = self._attempt(run, run.attempts_before + event.attempt)
+        if run.state in FINISHED or attempt is None or attempt.outcome is not None:
+            return None
+        error = WorkerLost(run.worker or "?")
+        ruling = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
+        self._end_attempt(run, event, outcome="lost", ruling=ruling)
+        run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), ruling.error_type, None
+        run.published_at = moment(event.at)
+        return {"worker": run.worker, "reason": event.reason}
+
+    def ack(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """The message is gone, and nobody said what became of the task; of Celery's own tasks nobody ever does."""
+        if run.state in FINISHED:
+            return None
+        error = None
+        if run.cancel_requested:
+            state = TaskState.CANCELLED
+        elif run.name not in registry and not event.attempt:
+            state, run.progress_message = TaskState.COMPLETED, "acknowledged; its outcome is in Celery's results"
+        else:
+            state, error = TaskState.FAILED, "The message was acknowledged without a recorded outcome."
+        ruling = AttemptResult(state, error=error, error_type="Unrecorded" if error else None)
+        self._end_attempt(run, event, outcome=state.value, ruling=ruling)
+        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
+        run.due_at = None
+        return {"state": state.value, "error": error}
+
+    def bury(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        error = f"{event.reason}: {event.detail}" if event.detail else event.reason
+        ruling = _clean(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
+        self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, ruling=ruling)
+        run.state, run.finished_at, run.error, run.error_type = (
+            TaskState.DEAD_LETTER,
+            moment(event.at),
+            repository.storable(error),
+            "Undeliverable",
+        )
+        run.due_at, run.traceback = None, None
+        run.error_group, run.raw = repository.group_of("Undeliverable", event.reason), _raw(event)
+        return {"state": run.state, "reason": event.reason, "detail": event.detail}
+
+    def cancel(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        if run.state in FINISHED:
+            return None
+        self._end_attempt(run, event, outcome=TaskState.CANCELLED.value, ruling=AttemptResult(TaskState.CANCELLED))
+        run.state, run.finished_at, run.due_at = TaskState.CANCELLED, moment(event.at), None
+        return {"state": run.state}
+
+    def mark(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        del event
+        if run.state in FINISHED or run.cancel_requested:
+            return None
+        run.cancel_requested = True
+        return {}
+
+    def purge(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        told = self.cancel(run, event)
+        if told is not None:
+            run.error = "The queue was purged."
+        return told
+
+    def requeue(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """The engine delivers a dead letter of its own again."""
+        if run.state not in FINISHED:
+            return None
+        task_runs.restart(run, sent_at=moment(event.at))
+        return {}
+
+    def told(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        """Progress and log lines: the outcome is what the caller gave, as JSON."""
+        data = repository.readable(event.outcome)
+        if event.kind is Kind.PROGRESS and run.state == TaskState.PROCESSING and event.attempt == run.attempts:
+            percent, message = data.get("percent"), data.get("message")
+            run.progress = max(0, min(100, int(percent))) if isinstance(percent, int | float) else run.progress
+            run.progress_message = repository.storable(str(message)) if message is not None else None
+        return data
+
+    def nothing(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+        del run, event
+        return {}
+
+    # --- attempts
+
+    def _attempt(self, run: TaskRun, number: int) -> TaskAttempt | None:
+        return self._attempts.get(run.id, {}).get(number)
+
+    def _give_up(self, run: TaskRun, event: Event) -> None:
+        """What was begun before and never heard of again is over: the broker lost what became of it."""
+        for attempt in self._attempts.get(run.id, {}).values():
+            if attempt.outcome is None:
+                error = WorkerLost(attempt.worker or "?")
+                attempt.ended_at, attempt.outcome = moment(event.at), "lost"
+                attempt.error, attempt.error_type = str(error), type(error).__name__
+
+    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, ruling: AttemptResult) -> None:
+        attempt = self._attempt(run, run.attempts_before + event.attempt)
+        if attempt is None or attempt.outcome is not None:
+            return
+        attempt.ended_at, attempt.outcome = moment(event.at), outcome
+        attempt.error, attempt.error_type, attempt.traceback = ruling.error, ruling.error_type, ruling.traceback
+        attempt.delay = ruling.delay if ruling.state is TaskState.SCHEDULED else None
+
+
+_APPLY: dict[Kind, Callable[[JournalProjection, TaskRun, Event], dict[str, Any] | None]] = {
+    Kind.PUT: JournalProjection.put,
+    Kind.BEGIN: JournalProjection.begin,
+    Kind.END: JournalProjection.end,
+    Kind.LOST: JournalProjection.lost,
+    Kind.ACK: JournalProjection.ack,
+    Kind.BURY: JournalProjection.bury,
+    Kind.CANCEL: JournalProjection.cancel,
+    Kind.MARK: JournalProjection.mark,
+    Kind.PURGE: JournalProjection.purge,
+    Kind.REQUEUE: JournalProjection.requeue,
+    Kind.DISCARD: JournalProjection.nothing,
+    Kind.FORGET: JournalProjection.nothing,
+    Kind.PROGRESS: JournalProjection.told,
+    Kind.LOG: JournalProjection.told,
+}
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of the server's."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _ruling(event: Event) -> AttemptResult:
+    """What the worker decided; one that cannot be read is a failure that says so."""
+    try:
+        return _clean(AttemptResult.from_json(event.outcome))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text = f"The recorded outcome cannot be read: {error}"
+        return _clean(AttemptResult(TaskState.FAILED, error=text, error_type="Unreadable"))
+
+
+def _clean(ruling: AttemptResult) -> AttemptResult:
+    """The same with texts that any database takes."""
+
+    def text(value: object, limit: int) -> str | None:
+        return None if value is None else repository.storable(str(value))[:limit]
+
+    return replace(
+        ruling,
+        error=text(ruling.error, ERROR_LIMIT),
+        error_type=text(ruling.error_type, 200),
+        error_group=text(ruling.error_group, GROUP_CHARACTERS),
+        traceback=text(ruling.traceback, TRACEBACK_LIMIT),
+    )
+
+
+def _raw(event: Event) -> bytes | None:
+    return event.stored.message.body if event.stored else None

@@ -1,0 +1,113 @@
+"""Rows as callers see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from laneway.engine import MessageInfo, MessageState, QueueStats
+from laneway.platform import clock
+from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
+from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
+from laneway.platform.queues import queues as declared
+from laneway.platform.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
+
+
+def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
+    """One task."""
+    return TaskStatus(
+        task_id=run.id,
+        name=run.name,
+        status=display_state(run),
+        progress=run.progress,
+        message=run.progress_message,
+        result=run.result,
+        error=run.error,
+        error_type=run.error_type,
+        attempts=run.attempts_before + run.attempts,
+        max_retries=run.max_retries,
+        queue=run.queue,
+        priority=run.priority,
+        key=run.key,
+        waiting_for=waiting_for,
+        worker=run.worker,
+        cancel_requested=run.cancel_requested,
+        accepted_at=run.accepted_at,
+        due_at=run.due_at,
+        expires_at=run.expires_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        tags=run.tags,
+    )
+
+
+def display_state(run: TaskRun) -> TaskState:
+    """What is due waits like any other; what was sent anew by hand is accepted until the broker has it."""
+    if run.state == TaskState.PENDING and run.published_at is None:
+        return TaskState.ACCEPTED
+    if run.state == TaskState.SCHEDULED and run.due_at and run.due_at <= clock.now():
+        return TaskState.PENDING
+    return TaskState(run.state)
+
+
+def describe_attempt(attempt: TaskAttempt) -> AttemptView:
+    """One attempt."""
+    return AttemptView(
+        number=attempt.number,
+        worker=attempt.worker,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome,
+        error=attempt.error,
+        error_type=attempt.error_type,
+        delay=attempt.delay,
+        traceback=attempt.traceback,
+    )
+
+
+def describe_event(event: TaskEvent) -> EventView:
+    """One event of a task's story."""
+    return EventView(id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=event.data)
+
+
+def reason(found: MessageInfo | None) -> str | None:
+    """Why a message is not delivered, if the reason is in the queue."""
+    if found is None:
+        return "being sent again: the broker does not have it"
+    if found.state is MessageState.HELD:
+        ahead = f" (task {found.behind})" if found.behind else ""
+        return f"an earlier task of {found.stored.message.key}{ahead}"
+    return None
+
+
+def waiting_for(
+    run: TaskRun, *, serving: int, now: datetime, why: str | None = None, stats: QueueStats | None = None
+) -> str:
+    """What a sent task waits for, the most stubborn thing first.
+
+    `serving`: live workers of its queue; `why` is of `reason`, and `stats` of its queue, where they can be had.
+    """
+    paused = paused_reason(stats) if stats else None
+    if paused or why:
+        return paused or why or ""
+    if run.state == TaskState.SCHEDULED and run.due_at and run.due_at > now:
+        return "its due time"
+    if not serving:
+        return f"a worker: none serves the queue {run.queue!r}"
+    return (throttle_reason(stats, now=now) if stats else None) or "a free worker"
+
+
+def figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
+    """One queue."""
+
+    def count(*states: TaskState) -> int:
+        return sum(counts.get((name, state), 0) for state in states)
+
+    return QueueFigures(
+        lane=declared.get(name, "low"),
+        active=count(TaskState.PROCESSING),
+        accepted=count(TaskState.ACCEPTED),
+        pending=count(TaskState.PENDING),
+        scheduled=count(TaskState.SCHEDULED),
+        dead=count(TaskState.DEAD_LETTER),
+        workers=serving.get(name, 0),
+    )

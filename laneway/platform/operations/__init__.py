@@ -1,0 +1,1 @@
+"""What operators do, and what keeps the platform in order."""

@@ -1,0 +1,198 @@
+"""The platform of one process: its services, each made when it is first asked for, all from the same settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from celery import Celery
+from pydantic import BaseModel
+
+from laneway.platform.broker import Broker
+from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.db.session import Database
+from laneway.platform.execution.attempts import Attempts, EngineAttempts
+from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
+from laneway.platform.execution.celery_results import Results
+from laneway.platform.execution.ledger_attempts import LedgerAttempts
+from laneway.platform.execution.steps import Steps
+from laneway.platform.flow.queue_limits import QueueLimits, kept_throttles
+from laneway.platform.history.event_stream import EventStream
+from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.history.statistics import Statistics
+from laneway.platform.operations.alerts import Alerts
+from laneway.platform.operations.audit import Audit
+from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.operations.retention import Retention
+from laneway.platform.settings import Settings
+from laneway.platform.task_manager import TaskManager
+from laneway.platform.webhooks.delivery_log import DeliveryLog
+from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
+from laneway.platform.workflows import definitions
+from laneway.platform.workflows.definitions import Definitions
+from laneway.platform.workflows.handlers import Handler
+from laneway.platform.workflows.registry import registered_handlers, registered_inputs
+from laneway.platform.workflows.runs import Workflows
+from laneway.platform.workflows.step_runner import StepRunner
+from laneway.platform.workflows.views import WorkflowViews
+
+
+class Platform:
+    """What the API, the tasks and the command line work with. An application subclasses it to add its own services."""
+
+    migrations: ClassVar[tuple[MigrationHistory, ...]] = (PLATFORM_HISTORY,)
+    """The histories of tables that are brought up to date together, in this order."""
+    workflow_folder: ClassVar[Path | None] = None
+    """Where the definitions of workflows are; None: there are none."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings, self._app = settings, app
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; an application narrows the type to its own."""
+        return self._settings
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self._settings.storage.url)
+
+    @cached_property
+    def broker(self) -> Broker:
+        limits = self._settings.tasks
+        return Broker(
+            self._app,
+            max_queue_size=limits.max_queue_size,
+            max_unread=limits.max_unread_events,
+            throttles=lambda: kept_throttles(self.database),
+        )
+
+    @cached_property
+    def queue_limits(self) -> QueueLimits:
+        return QueueLimits(self.database, self.broker)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        return Statistics(self.database, self.recorder)
+
+    @cached_property
+    def tasks(self) -> TaskManager:
+        return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks)
+
+    @cached_property
+    def recorder(self) -> JournalRecorder:
+        return JournalRecorder(self.database, self.broker, self._settings.tasks)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        engine = self.broker.engine
+        if engine is not None:
+            return EngineAttempts(engine, self._settings.tasks)
+        return LedgerAttempts(self.database, self.tasks, self._settings.tasks)
+
+    @cached_property
+    def steps(self) -> Steps:
+        return Steps(self.database, self.recorder)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.database, self.broker, self.recorder, self.tasks)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.database, self.broker, self.recorder, self.tasks, self.results)
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self._app)
+
+    @cached_property
+    def event_stream(self) -> EventStream:
+        return EventStream(self.database, self.recorder, self.tasks)
+
+    @cached_property
+    def cancellation_watchdog(self) -> CancellationWatchdog:
+        limits = self._settings.tasks
+        return CancellationWatchdog(self.attempts, every=min(limits.lease_seconds / 5, 1.0), grace=limits.cancel_grace)
+
+    @cached_property
+    def outbound_webhooks(self) -> OutboundWebhooks:
+        return OutboundWebhooks(
+            self.database, self._settings.outbound, slots=self._settings.operation.worker_concurrency
+        )
+
+    @cached_property
+    def delivery_log(self) -> DeliveryLog:
+        return DeliveryLog(self.database, self.tasks, self.recorder)
+
+    @cached_property
+    def workflow_definitions(self) -> Definitions:
+        return definitions.load(self.workflow_folder, handlers=self.workflow_handlers, inputs=self.workflow_inputs)
+
+    @cached_property
+    def workflow_handlers(self) -> dict[str, Handler]:
+        return dict(registered_handlers)
+
+    @cached_property
+    def workflow_inputs(self) -> dict[str, type[BaseModel]]:
+        return dict(registered_inputs)
+
+    @cached_property
+    def workflows(self) -> Workflows:
+        return Workflows(self.database, self.tasks, self.workflow_definitions)
+
+    @cached_property
+    def workflow_steps(self) -> StepRunner:
+        return StepRunner(self.database, self.tasks, self.workflow_handlers)
+
+    @cached_property
+    def workflow_views(self) -> WorkflowViews:
+        return WorkflowViews(self.database, self.tasks, figures=self.workflow_figures)
+
+    def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
+        """Figures of the application's own that are shown of a run, made from what its steps measured."""
+        del metrics
+        return {}
+
+    @cached_property
+    def retention(self) -> Retention:
+        return Retention(self.database, self._settings.storage, self._settings.tasks)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self.database, self.tasks, self._settings.operation)
+
+    def close(self) -> None:
+        """Give back the connections of this process."""
+        for name in ("broker", "results", "database"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+
+_make: Callable[[], Platform] | None = None
+_current: Platform | None = None
+
+
+def use_platform(make: Callable[[], Platform]) -> None:
+    """Say how this process makes its platform; it is made when `current_platform` is first called."""
+    global _make  # noqa: PLW0603 - one platform a process
+    _make = make
+
+
+def current_platform() -> Platform:
+    """The platform of this process."""
+    global _current  # noqa: PLW0603
+    if _current is None:
+        if _make is None:
+            raise RuntimeError("no platform: the application calls laneway.platform.platform.use_platform first")
+        _current = _make()
+    return _current
+
+
+def forget_platform() -> Platform | None:
+    """Make a new platform when it is next asked for, as a forked child must; gives back the old one."""
+    global _current
+    old, _current = _current, None
+    return old

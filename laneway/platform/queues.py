@@ -1,0 +1,118 @@
+"""Queues, the lanes they belong to, the workers that serve them, and priorities.
+
+An application declares its queues once, with `declare_queues`; everything else asks `queues`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from random import random
+from typing import Final
+
+from laneway.platform.errors import ConfigError
+
+
+class Priority(IntEnum):
+    """How urgent a task is within its queue."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class Lane(StrEnum):
+    """How urgent a queue is beside the others."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
+"""Of ten tasks that a worker takes, how many come from each lane while all of them have work."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGroup:
+    """A worker process and the queues that it serves. `concurrency`: None takes WORKER_CONCURRENCY."""
+
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int | None = None
+
+
+class Queues(Mapping[str, Lane]):
+    """The queues that the application declared, each with its lane; a mapping in the order of declaration."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self.workers: tuple[WorkerGroup, ...] = ()
+
+    def __getitem__(self, name: str) -> Lane:
+        return self._lanes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lanes)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def default(self) -> str:
+        """Where Celery sends a task that names no queue: the last one, so that it delays nothing more urgent."""
+        return list(self._lanes)[-1]
+
+    def declare(self, lanes: Mapping[str, Lane], workers: Sequence[WorkerGroup]) -> None:
+        """Take the place of what was declared before. Raises ConfigError for workers of queues that do not exist."""
+        for group in workers:
+            unknown = [queue for queue in group.queues if queue not in lanes]
+            if unknown:
+                raise ConfigError(f"The worker {group.name!r} serves {unknown[0]!r}, which is not a declared queue.")
+        self._lanes, self.workers = dict(lanes), tuple(workers)
+
+    def worker(self, name: str) -> WorkerGroup:
+        """One group. Raises ConfigError."""
+        for group in self.workers:
+            if group.name == name:
+                return group
+        known = ", ".join(group.name for group in self.workers)
+        raise ConfigError(f"There is no worker {name!r}; there are {known}.")
+
+
+queues: Final = Queues()
+"""What the application of this process declared."""
+
+
+def declare_queues(lanes: Mapping[str, Lane], *, workers: Sequence[WorkerGroup] = ()) -> None:
+    """Declare the application's queues and the workers that serve them; without `workers`, one serves all queues."""
+    queues.declare(lanes, workers or (WorkerGroup("worker", tuple(lanes)),))
+
+
+class LaneCycle:
+    """The order in which a worker asks its queues: drawn anew each time, weighted by lane.
+
+    A high lane is asked first six times out of ten, and no lane is starved. kombu's Redis transport takes
+    this class as `queue_order_strategy`; the method names are kombu's.
+    """
+
+    def __init__(self, items: Iterable[str] | None = None) -> None:
+        self.items = list(items or ())
+
+    def update(self, items: Iterable[str]) -> None:
+        """The queues that are consumed from."""
+        self.items[:] = items
+
+    def consume(self, n: int) -> list[str]:
+        """All queues, in the order to ask them now (Efraimidis and Spirakis, weighted sampling without replacement)."""
+        draws = {name: random() ** (1 / _weight(name)) for name in self.items}
+        return sorted(draws, key=draws.__getitem__, reverse=True)[:n]
+
+    def rotate(self, last_used: str) -> None:
+        """Do nothing: the next order is drawn anew."""
+
+
+def _weight(queue: str) -> int:
+    return LANE_WEIGHTS[queues.get(queue, Lane.LOW)]

@@ -1,0 +1,71 @@
+"""What all groups of settings share: where they are read from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PROJECT_FILE: Final = "pyproject.toml"
+
+
+class ProjectFolder:
+    """The folder of the project: relative paths in settings start here, and `.env` is read from here."""
+
+    def __init__(self) -> None:
+        self._chosen: Path | None = None
+        self.reads_env_file = True
+        """False: `.env` is ignored, as tests want it."""
+
+    @property
+    def path(self) -> Path:
+        """The folder that `use` named; else the nearest one with a pyproject.toml, from the current folder upwards."""
+        if self._chosen is not None:
+            return self._chosen
+        here = Path.cwd()
+        return next((folder for folder in (here, *here.parents) if (folder / PROJECT_FILE).exists()), here)
+
+    def use(self, folder: Path) -> None:
+        """Name the project's folder, so that the current folder of a process does not matter."""
+        self._chosen = folder.resolve()
+
+
+project: Final = ProjectFolder()
+"""The project that this process belongs to."""
+
+
+class Group(BaseSettings):
+    """One group of settings; each field is read from the environment variable in its alias."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then `.env` in the project's folder."""
+        del dotenv_settings, file_secret_settings
+        if not project.reads_env_file:
+            return init_settings, env_settings
+        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=project.path / ".env")
+
+
+def absolute(path: Path) -> Path:
+    """A path of a setting, absolute: relative ones start at the project's folder."""
+    return Path(os.path.normpath(project.path / path.expanduser())).resolve()

@@ -1,0 +1,199 @@
+"""The platform's groups of settings: broker, tasks, storage, API, outbound webhooks, operation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from laneway.platform.settings.base import Group, Port, absolute
+from laneway.platform.settings.signing_key import signing_key
+
+
+class RedisSettings(Group):
+    """Where the broker and the result store are."""
+
+    host: str = Field("127.0.0.1", alias="REDIS_HOST")
+    port: Port = Field(6379, alias="REDIS_PORT")
+    db_broker: int = Field(0, alias="REDIS_DB_BROKER", ge=0)
+    db_backend: int = Field(1, alias="REDIS_DB_BACKEND", ge=0)
+    url: SecretStr | None = Field(None, alias="REDIS_URL")
+    celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
+    celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
+    transport: Literal["laneway", "celery"] = Field("laneway", alias="BROKER_TRANSPORT")
+
+    @model_validator(mode="after")
+    def _two_databases(self) -> RedisSettings:
+        if self.db_broker == self.db_backend:
+            raise ValueError("REDIS_DB_BROKER and REDIS_DB_BACKEND must differ: results would mix with queues")
+        if self.url and not self.url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError(
+                "REDIS_URL must start with redis:// or rediss://; "
+                "for another transport set CELERY_BROKER_URL and CELERY_RESULT_BACKEND"
+            )
+        if self.broker_url == self.result_url:
+            raise ValueError("CELERY_BROKER_URL and CELERY_RESULT_BACKEND must differ: results would mix with queues")
+        return self
+
+    @property
+    def broker_url(self) -> str:
+        """`CELERY_BROKER_URL`, or `REDIS_URL` (or host and port) with the broker's database."""
+        return self.celery_broker_url.get_secret_value() if self.celery_broker_url else self._at(self.db_broker)
+
+    @property
+    def result_url(self) -> str:
+        """`CELERY_RESULT_BACKEND`, or `REDIS_URL` (or host and port) with the result database."""
+        given = self.celery_result_backend
+        return given.get_secret_value() if given else self._at(self.db_backend)
+
+    @property
+    def schedules_url(self) -> str:
+        """Where Beat keeps its schedule and its lock: beside the queues, or beside the results where those are not."""
+        return self.broker_url if self.broker_url.startswith(("redis", "unix")) else self.result_url
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether the delivery engine is beneath: on Redis and Valkey, unless `BROKER_TRANSPORT` says otherwise."""
+        return self.transport == "laneway" and _is_redis(self.broker_url)
+
+    @property
+    def external(self) -> bool:
+        """Whether a server was named, so that none of our own is started."""
+        return bool(self.url or self.celery_broker_url)
+
+    def _at(self, database: int) -> str:
+        base = self.url.get_secret_value() if self.url else f"redis://{self.host}:{self.port}"
+        parts = urlsplit(base)
+        return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
+
+
+class TaskSettings(Group):
+    """How tasks run, are retried and are remembered."""
+
+    task_serializer: Literal["json"] = Field("json", alias="CELERY_TASK_SERIALIZER")
+    result_serializer: Literal["json"] = Field("json", alias="CELERY_RESULT_SERIALIZER")
+    soft_time_limit: int = Field(300, alias="TASK_SOFT_TIME_LIMIT", ge=1)
+    time_limit: int = Field(600, alias="TASK_TIME_LIMIT", ge=1)
+    max_retries: int = Field(3, alias="TASK_MAX_RETRIES", ge=0, le=100)
+    retry_delay: float = Field(60, alias="TASK_RETRY_DELAY", ge=0, le=86_400)
+    retry_delay_max: float = Field(3600, alias="TASK_RETRY_DELAY_MAX", ge=0, le=86_400)
+    max_queue_size: int = Field(10_000, alias="MAX_QUEUE_SIZE", ge=1)
+    max_dead_letters: int = Field(10_000, alias="MAX_DEAD_LETTERS", ge=1)
+    max_unread_events: int = Field(100_000, alias="MAX_UNREAD_EVENTS", ge=100)
+    cancel_grace: float = Field(2, alias="TASK_CANCEL_GRACE_SECONDS", ge=0, le=600)
+    status_expiry_hours: int = Field(24, alias="TASK_STATUS_EXPIRY_HOURS", ge=1)
+    lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> TaskSettings:
+        if self.soft_time_limit >= self.time_limit:
+            raise ValueError("TASK_SOFT_TIME_LIMIT must be smaller than TASK_TIME_LIMIT")
+        if self.retry_delay > self.retry_delay_max:
+            raise ValueError("TASK_RETRY_DELAY must not be larger than TASK_RETRY_DELAY_MAX")
+        return self
+
+
+class StorageSettings(Group):
+    """Where data is kept, and for how long (in days)."""
+
+    data_dir: Path = Field(Path("data"), alias="DATA_DIR")
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    keep_tasks: int = Field(30, alias="RETENTION_DAYS_TASKS", ge=1)
+    keep_webhooks: int = Field(30, alias="RETENTION_DAYS_WEBHOOKS", ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """`DATA_DIR`, absolute."""
+        return absolute(self.data_dir)
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy address: `DATABASE_URL`, or a SQLite file in `DATA_DIR`."""
+        if self.database_url is None:
+            return f"sqlite:///{self.folder / 'laneway.db'}"
+        return _with_driver(self.database_url.get_secret_value())
+
+    @model_validator(mode="after")
+    def _known_database(self) -> StorageSettings:
+        if self.url.partition(":")[0] not in {"sqlite", "postgresql+psycopg"}:
+            raise ValueError("DATABASE_URL must start with sqlite:/// or postgresql://")
+        if not _has_valid_port(self.url):
+            raise ValueError("DATABASE_URL must have a number from 1 to 65535 for its port, or none")
+        return self
+
+
+class ApiSettings(Group):
+    """The API and Flower."""
+
+    host: str = Field("127.0.0.1", alias="API_HOST")
+    port: Port = Field(8000, alias="API_PORT")
+    max_body_bytes: int = Field(4_194_304, alias="MAX_BODY_BYTES", ge=1024)
+    flower_host: str = Field("127.0.0.1", alias="FLOWER_HOST")
+    flower_port: Port = Field(5555, alias="FLOWER_PORT")
+    flower_user: str = Field("laneway", alias="FLOWER_USER", pattern=r"^[^:\s]+$")
+    flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> ApiSettings:
+        if self.port == self.flower_port:
+            raise ValueError("API_PORT and FLOWER_PORT must differ")
+        return self
+
+
+class OutboundSettings(Group):
+    """Outbound webhooks: the receiver of this platform's own events, the keys that sign, and the limits of a POST."""
+
+    url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
+    secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")
+    secret_previous: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
+    timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
+    allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
+    allow_loopback: bool = Field(False, alias="OUTBOUND_ALLOW_LOOPBACK")
+    disable_after_days: float = Field(5, alias="OUTBOUND_DISABLE_AFTER_DAYS", gt=0, le=365)
+    max_in_flight: int | None = Field(None, alias="OUTBOUND_MAX_IN_FLIGHT", ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _signed(self) -> OutboundSettings:
+        if self.url and not self.secret:
+            raise ValueError("OUTBOUND_WEBHOOK_URL needs OUTBOUND_WEBHOOK_SECRET: outbound webhooks are always signed")
+        if self.secret_previous and not self.secret:
+            raise ValueError("OUTBOUND_WEBHOOK_SECRET_PREVIOUS needs OUTBOUND_WEBHOOK_SECRET, the one that replaces it")
+        _ = self.signing_keys
+        return self
+
+    @property
+    def signing_keys(self) -> list[bytes]:
+        """The keys that sign outbound webhooks, the current one first; empty without a secret."""
+        secrets = {"OUTBOUND_WEBHOOK_SECRET": self.secret, "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": self.secret_previous}
+        return [signing_key(secret, setting=setting) for setting, secret in secrets.items() if secret is not None]
+
+
+class OperationSettings(Group):
+    """Logs and alerts."""
+
+    environment: Literal["development", "production"] = Field("development", alias="ENVIRONMENT")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
+    log_format: Literal["auto", "json", "console"] = Field("auto", alias="LOG_FORMAT")
+    alert_backlog: int = Field(1000, alias="ALERT_BACKLOG", ge=1)
+    alert_failures: int = Field(10, alias="ALERT_FAILURES_PER_HOUR", ge=1)
+    worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
+
+
+def _is_redis(url: str) -> bool:
+    return urlsplit(url).scheme in {"redis", "rediss", "unix", "socket", "sentinel"}
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _with_driver(url: str) -> str:
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    return url

@@ -1,0 +1,1 @@
+"""Outbound webhooks: signed, sent, retried and logged."""

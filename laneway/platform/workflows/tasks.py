@@ -1,0 +1,40 @@
+"""The tasks that run workflows. An application registers them on a queue of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.payload import EndedTask
+from laneway.platform.platform import current_platform
+from laneway.platform.schemas.workflow_run import WorkflowRef, WorkflowStepRef
+from laneway.platform.workflows.runs import STOP_ROLE
+from laneway.platform.workflows.transitions import STEP_ROLE
+
+SETTLE_TASK = "settle_workflow_step_task"
+PATIENCE = 20
+"""Retries of what must not be left half done."""
+
+
+def run_workflow_step_task(self: PlatformTask, payload: WorkflowStepRef) -> dict[str, Any]:
+    """Run one visit of one step, and start the steps that follow."""
+    return current_platform().workflow_steps.run(payload, self)
+
+
+def settle_workflow_step_task(self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
+    """Settle a step whose task ended for good without settling it."""
+    del self
+    return current_platform().workflow_steps.settle_ended(payload)
+
+
+def stop_workflow_task(self: PlatformTask, payload: WorkflowRef) -> dict[str, Any]:
+    """Stop the steps of a cancelled workflow that still run."""
+    del self
+    return {"stopping": current_platform().workflows.stop_steps(payload.run_id)}
+
+
+def register_workflow_tasks(*, queue: str) -> None:
+    """Run the steps of workflows as tasks of this queue; a step may name another one."""
+    task(queue=queue, role=STEP_ROLE, on_failure=SETTLE_TASK)(run_workflow_step_task)
+    task(queue=queue, retries=PATIENCE)(settle_workflow_step_task)
+    task(queue=queue, role=STOP_ROLE, retries=PATIENCE)(stop_workflow_task)

@@ -1,1 +1,0 @@
-"""The Lua scripts, one operation each; `laneway.loader` puts them together."""

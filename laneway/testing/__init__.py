@@ -1,0 +1,1 @@
+"""Tasks run in tests; it comes with a later release."""

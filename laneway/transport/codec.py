@@ -1,0 +1,257 @@
+"""A kombu message in the engine's envelope, and back.
+
+What equals its default, or follows from the task id and name, is left out when a task message is stored
+and put back at delivery: a worker sees the complete protocol 2. The stored body is a line of JSON with
+what is left of headers and properties (or nothing), a NUL, and the message's own body.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+from laneway.engine.durability import Durability
+from laneway.engine.engine import Delivery
+from laneway.engine.message import MAX_TEXT, PRIORITIES, Message, Stored, Unique, UniqueMode
+
+HEADER_KEY = "laneway-key"
+HEADER_UNIQUE = "laneway-unique"
+HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
+HEADER_LEASE = "laneway-lease"
+"""Put on at delivery: what a task needs to begin and conclude attempts (`Lease.parse`)."""
+HEADER_ONCE = "laneway-once"
+HEADER_DURABILITY = "laneway-durability"
+HEADER_NOT_AFTER = "laneway-not-after"
+
+_OWN = frozenset(
+    (
+        HEADER_KEY,
+        HEADER_UNIQUE,
+        HEADER_MAX_DELIVERIES,
+        HEADER_LEASE,
+        HEADER_ONCE,
+        HEADER_DURABILITY,
+        HEADER_NOT_AFTER,
+    )
+)
+"""What is said to the engine, and not to the worker (but for the lease)."""
+_TASK_DEFAULTS: dict[str, Any] = {
+    "lang": "py",
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "parent_id": None,
+    "argsrepr": "()",
+    "kwargsrepr": "{}",
+    "ignore_result": False,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_CONTENT = (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8"))
+_EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+_FROM_ID = ("id", "root_id")
+_OF_TASKS = frozenset(_TASK_DEFAULTS) | {"id", "task"}
+_USUAL = frozenset("hpc")
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What reading bytes may raise that may be anything."""
+_missing = object()
+
+
+def message_options(
+    *,
+    key: str | None = None,
+    unique: Unique | None = None,
+    max_deliveries: int | None = None,
+    durability: Durability = Durability.MEMORY,
+    once: bool = False,
+    not_after: float | None = None,
+) -> dict[str, Any]:
+    """Headers for `apply_async(headers=…)`: ordering key, uniqueness, most deliveries of one message, durability.
+
+    `once`: while a message with this task id is in the queue, a repeat is not queued; so too with a durability, with
+    which `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed.
+    `not_after`: unix time (s) past which, by the server's clock, the message is refused: `apply_async` raises TooLate.
+    It is for the submission alone: neither stored nor delivered, so a retry of the task is not bound by it.
+    """
+    headers: dict[str, Any] = {}
+    if key is not None:
+        headers[HEADER_KEY] = key
+    if unique is not None:
+        headers[HEADER_UNIQUE] = [unique.key, int(unique.mode), unique.ttl_ms]
+    if max_deliveries is not None:
+        headers[HEADER_MAX_DELIVERIES] = max_deliveries
+    if durability is not Durability.MEMORY:
+        headers[HEADER_DURABILITY] = durability.value
+    if once:
+        headers[HEADER_ONCE] = True
+    if not_after is not None:
+        headers[HEADER_NOT_AFTER] = not_after
+    return headers
+
+
+def durability_of(raw: dict[str, Any]) -> Durability:
+    """What a kombu message asks for."""
+    asked = raw["headers"].get(HEADER_DURABILITY)
+    return Durability(asked) if asked else Durability.MEMORY
+
+
+def not_after_of(raw: dict[str, Any]) -> float | None:
+    """The unix time (s) past which a kombu message is refused."""
+    asked = raw["headers"].get(HEADER_NOT_AFTER)
+    return None if asked is None else float(asked)
+
+
+def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
+    """The envelope of a kombu message. `new_id` names it when it is no task message (by default a new UUID)."""
+    headers, properties = dict(raw["headers"]), dict(raw["properties"])
+    task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
+    eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
+    asked = {key: headers.pop(key) for key in _OWN.intersection(headers)}
+    unique = asked.get(HEADER_UNIQUE)
+    # a retry is a further message of its task; a repeat of what may be there already is not
+    once = bool(asked.get(HEADER_DURABILITY) or asked.get(HEADER_ONCE)) and not headers.get("retries")
+    return Message(
+        task_id=task_id,
+        name=name[:MAX_TEXT],
+        id=task_id if once else None,
+        body=_pack(raw, headers, properties, task_id, name),
+        priority=priority,
+        key=asked.get(HEADER_KEY),
+        eta_ms=eta_ms,
+        unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
+        max_deliveries=asked.get(HEADER_MAX_DELIVERIES),
+    )
+
+
+def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a task message as it is stored; raises ValueError when they cannot be read."""
+    meta_raw, _, body = message.body.partition(b"\0")
+    try:
+        meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+        args, kwargs, _embed = json.loads(_unpack_body(body, meta))
+        return list(args), dict(kwargs)
+    except _UNREADABLE as error:
+        raise ValueError("not the arguments of a task") from error
+
+
+def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
+    """The kombu message that was stored; raises ValueError when it cannot be read."""
+    raw = from_stored(delivery.stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
+    raw["headers"][HEADER_LEASE] = str(delivery.lease)
+    return raw
+
+
+def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
+    """The same of a message that was only looked at."""
+    try:
+        return _read(stored, queue=queue, deliveries=deliveries, tag=tag)
+    except _UNREADABLE as error:
+        raise ValueError(f"not a message: {error}") from error
+
+
+def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
+    message = stored.message
+    meta_raw, _, body = message.body.partition(b"\0")
+    meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+    headers: dict[str, Any] = meta.get("h", {})
+    properties: dict[str, Any] = meta.get("p", {})
+    if not meta.get("n"):
+        headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_FROM_ID, message.task_id), **headers}
+        properties = {"correlation_id": message.task_id, **properties}
+    headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
+    routing = meta.get("r") or ["", queue]
+    info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": deliveries > 1}
+    properties |= {"delivery_tag": tag, "delivery_info": info, "priority": message.priority, "body_encoding": None}
+    properties.setdefault("delivery_mode", 2)
+    content_type = meta.get("t", "application/json")
+    if content_type == "application/json" and not (meta.get("n") or meta.get("b") or "compression" in headers):
+        _check_call(body)
+    return {
+        "body": _unpack_body(body, meta),
+        "content-type": content_type,
+        "content-encoding": meta.get("e", "utf-8"),
+        "headers": headers,
+        "properties": properties,
+    }
+
+
+def _check_call(body: bytes) -> None:
+    """Celery looks for arguments in whatever it reads: of a number or nothing at all it would die."""
+    if body.lstrip()[:1] not in {b"[", b"{"}:
+        raise ValueError("not the arguments of a task")
+
+
+def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], task_id: str, name: str) -> bytes:
+    meta: dict[str, Any] = {}
+    info: dict[str, Any] = properties.pop("delivery_info", {})
+    for derived in ("delivery_tag", "body_encoding", "priority"):
+        properties.pop(derived, None)
+    if properties.get("delivery_mode") == 2:
+        del properties["delivery_mode"]
+    if headers.keys() >= _OF_TASKS:
+        derived = {**_TASK_DEFAULTS, "task": name, "id": task_id, "root_id": task_id}
+        headers = {key: value for key, value in headers.items() if derived.get(key, _missing) != value}
+        if properties.get("correlation_id") == task_id:
+            del properties["correlation_id"]
+    else:
+        meta["n"] = 1
+    if info.get("exchange"):
+        meta["r"] = [info["exchange"], info.get("routing_key", "")]
+    meta |= {key: value for key, value in (("h", headers), ("p", properties)) if value}
+    meta |= {key: raw[field] for key, field, default in _CONTENT if raw[field] != default}
+    body = _pack_body(raw["body"], meta)
+    if meta.keys() == _USUAL and headers.keys() == {"origin"} and properties.keys() == {"reply_to"}:
+        return _usual(headers["origin"], properties["reply_to"]) + body
+    return (_to_json(meta).encode() if meta else b"") + b"\0" + body
+
+
+@lru_cache(maxsize=16)
+def _usual(origin: str, reply_to: str) -> bytes:
+    """What is left of nearly all messages, but for their bodies; the same for all that one thread sends."""
+    return _to_json({"h": {"origin": origin}, "p": {"reply_to": reply_to}, "c": 1}).encode() + b"\0"
+
+
+def _pack_body(body: str | bytes, meta: dict[str, Any]) -> bytes:
+    if isinstance(body, bytes):
+        meta["b"] = 1
+    else:
+        body = body.encode()
+    if body.endswith(_EMBED):
+        meta["c"] = 1
+        body = body[: -len(_EMBED)]
+    return body
+
+
+def _unpack_body(body: bytes, meta: dict[str, Any]) -> str | bytes:
+    if meta.get("c"):
+        body += _EMBED
+    return body if meta.get("b") else body.decode()
+
+
+def _priority(properties: dict[str, Any]) -> int:
+    asked = properties.get("priority")
+    if not asked:
+        return 0
+    try:
+        return min(max(int(asked), 0), PRIORITIES - 1)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _eta(eta: object) -> int | None:
+    if not isinstance(eta, str):
+        return None
+    try:
+        due = datetime.fromisoformat(eta)
+    except ValueError:
+        return None
+    return int((due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,99 @@
+"""From a kombu connection to an address and settings that `make_pool` knows.
+
+kombu's several addresses (`broker_url = "redis://a;redis://b"`) mean two things: nodes that may be the
+broker, tried in turn, or the Sentinels of one broker. Trying in turn is kombu's; but it takes the
+transport's name from the next address then, so that a project would be on another transport without
+being told. These addresses are therefore given a scheme of the engine's own.
+"""
+
+# kombu is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from kombu.transport import TRANSPORT_ALIASES
+
+from laneway.engine.errors import BadAddress
+
+PLAIN, SECURE = "laneway", "laneways"
+_FROM_OPTIONS = (
+    "master_name",
+    "min_other_sentinels",
+    "sentinel_kwargs",
+    "client_name",
+    "credential_provider",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_keepalive_options",
+    "socket_timeout",
+)
+"""What kombu's own Redis transport takes from the transport options, too."""
+
+for _scheme in (PLAIN, SECURE):
+    TRANSPORT_ALIASES.setdefault(_scheme, "laneway:Transport")
+
+
+class OwnAddresses(Iterator[str]):
+    """The addresses that kombu tries in turn, each with a scheme that stays with this transport."""
+
+    def __init__(self, addresses: Iterator[str]) -> None:
+        self._addresses = addresses
+
+    def __next__(self) -> str:
+        """The next to try."""
+        scheme, separator, rest = next(self._addresses).partition("://")
+        if not separator:
+            return scheme
+        return f"{SECURE if scheme in ('rediss', SECURE) else PLAIN}://{rest}"
+
+
+def keep_transport(client: Any) -> None:
+    """Have kombu try this connection's other addresses with this transport. Raises BadAddress."""
+    schemes = {str(address).partition("://")[0] for address in client.alt or () if "://" in str(address)}
+    if "sentinel" in schemes or str(client.hostname).startswith("sentinel://"):
+        client.cycle = None  # they are all asked at each connect
+        return
+    if schemes & {"unix", "socket"} and len(client.alt) > 1:
+        raise BadAddress("unix", "cannot be one of several addresses")
+    if client.cycle is not None and not isinstance(client.cycle, OwnAddresses):
+        client.cycle = OwnAddresses(client.cycle)
+
+
+def address_of(client: Any) -> str:
+    """Where this connection is to go."""
+    host = str(client.hostname or "localhost")
+    if host.startswith("sentinel://"):
+        return ";".join(dict.fromkeys([host, *(str(other) for other in client.alt or ())]))
+    if "://" in host:
+        return host
+    login = ""
+    if client.userid or client.password:
+        login = f"{quote(client.userid or '', safe='')}:{quote(client.password or '', safe='')}@"
+    scheme = "rediss" if client.transport_cls == SECURE else "redis"
+    database = str(client.virtual_host or "").strip("/") or 0
+    return f"{scheme}://{login}{host}{'' if ':' in host else f':{client.port or 6379}'}/{database}"
+
+
+def settings_of(client: Any) -> dict[str, Any]:
+    """redis-py's settings: from the transport options, `broker_use_ssl` and what the address leaves out."""
+    options: dict[str, Any] = client.transport_options
+    settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30}
+    settings |= {name: options[name] for name in _FROM_OPTIONS if name in options}
+    settings |= options.get("connection", {})
+    if client.connect_timeout:
+        settings.setdefault("socket_connect_timeout", client.connect_timeout)
+    if client.ssl:
+        settings |= client.ssl if isinstance(client.ssl, dict) else {"ssl": True}
+    parts = urlsplit(str(client.hostname).partition(";")[0])
+    if parts.scheme and client.userid and not parts.username:
+        settings["username"] = client.userid
+    if parts.scheme and client.password and not parts.password:
+        settings["password"] = client.password
+    database = str(client.virtual_host or "").strip("/")
+    if parts.scheme in ("redis", "rediss") and database and not parts.path.strip("/"):
+        settings["db"] = int(database)
+    return settings

@@ -1,0 +1,132 @@
+"""Flower's page of queues, and its `/api/queues/length`, for queues that the engine keeps.
+
+Flower measures Redis lists, of which the engine has none, and so shows 0 for every queue. In Flower's configuration
+file (`flowerconfig.py`, or what `--conf` names), which is Python:
+
+    import laneway.worker.flower
+    laneway.worker.flower.install()
+
+The two pages then ask the engine, over Celery's own broker connection: whatever address and options that has. A project
+on another transport keeps what Flower does itself. Flower is imported here and nowhere else.
+"""
+
+# Celery, kombu and Flower are untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedBaseClass=false, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery import Celery
+from flower.api.tasks import GetQueueLengths
+from flower.urls import handlers
+from flower.views.broker import BrokerView
+from tornado.routing import URLSpec
+
+from laneway.engine.errors import EngineError
+from laneway.engine.replies import QueueStats
+from laneway.transport.transport import Transport
+
+CONNECT_SECONDS = 3
+
+
+def install() -> None:
+    """Have Flower show the engine's queues; once is enough, twice does no harm. Before Flower is started."""
+    handlers[:] = [_ours(rule) for rule in handlers]
+
+
+class EngineBroker:
+    """What Flower asks of a broker. `flower` is its application, which has the workers that it knows of."""
+
+    def __init__(self, flower: Any) -> None:
+        self._flower = flower
+
+    async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """A row for each queue: `messages` wait (ready, scheduled, held), `messages_unacknowledged` are leased.
+
+        Raises Flower's error for a broker that is away (503).
+        """
+        queues = list(names)
+        stats: list[QueueStats] = await self._flower.blocking_runner.run(
+            "queue lengths", "broker", _stats, self._flower.capp, queues, connection_errors=(EngineError,)
+        )
+        consumers = await self._consumers()
+        return [_row(queue, consumers.count(queue.queue)) for queue in stats]
+
+    async def _consumers(self) -> list[str]:
+        """The queue of each consumer, as the workers say; those that Flower has not asked yet are asked now."""
+        live = {name for name, worker in self._flower.events.state.workers.items() if worker.alive}
+        known = self._flower.workers
+        if any("active_queues" not in known.get(name, {}) for name in live):
+            await self._flower.update_workers()
+        asked = [known.get(name, {}) for name in live]
+        return [str(queue["name"]) for worker in asked for queue in worker.get("active_queues", ())]
+
+
+class _OnEngine:
+    """For Flower's handlers: another broker, and also the queues that nobody consumes."""
+
+    application: Any
+
+    def get_broker(self) -> Any:
+        """The engine, where it is beneath."""
+        if _uses_engine(self.application.capp):
+            return EngineBroker(self.application)
+        return super().get_broker()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def get_active_queue_names(self) -> list[str]:
+        """Flower's, which are those that a worker consumes, and the project's own."""
+        names: list[str] = super().get_active_queue_names()  # pyright: ignore[reportAttributeAccessIssue]
+        app: Celery = self.application.capp
+        if not _uses_engine(app):
+            return names
+        return sorted({*names, *(queue.name for queue in app.conf.task_queues or ())})
+
+
+class QueuePage(_OnEngine, BrokerView):
+    """`/broker`."""
+
+
+class QueueLengths(_OnEngine, GetQueueLengths):
+    """`/api/queues/length`."""
+
+
+_OURS: dict[Any, Any] = {BrokerView: QueuePage, GetQueueLengths: QueueLengths}
+
+
+def _ours(rule: Any) -> Any:
+    """One of Flower's routes, with our handler in the place of its own."""
+    if not isinstance(rule, URLSpec):
+        pattern, handler, *more = rule
+        return (pattern, _OURS.get(handler, handler), *more)
+    if rule.handler_class not in _OURS:
+        return rule
+    return URLSpec(rule.regex.pattern, _OURS[rule.handler_class], rule.kwargs, rule.name)
+
+
+def _uses_engine(app: Celery) -> bool:
+    with app.connection_for_read() as connection:
+        return issubclass(connection.get_transport_cls(), Transport)
+
+
+def _stats(app: Celery, queues: Sequence[str]) -> list[QueueStats]:
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
+        return connection.transport.engine.stats(queues)
+
+
+def _row(queue: QueueStats, consumers: int) -> dict[str, Any]:
+    """In the words of RabbitMQ's management interface, which Flower's page has columns for, and some of our own."""
+    return {
+        "name": queue.queue,
+        "messages": queue.waiting,
+        "messages_ready": queue.ready,
+        "messages_unacknowledged": queue.leased,
+        "messages_scheduled": queue.scheduled,
+        "messages_held": queue.held,
+        "messages_dead": queue.dead,
+        "consumers": consumers,
+        "paused": queue.paused,
+    }

@@ -1,0 +1,50 @@
+"""The class of requests that a worker on this transport uses; see `laneway.worker.lease_check`."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedBaseClass=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any
+
+from celery.exceptions import InvalidTaskError, TaskRevokedError
+from celery.worker import request
+
+from laneway.transport.channel import ReadMessage
+from laneway.worker.lease_check import drop_if_lost, stop_if_lost
+
+
+class Request(request.Request):
+    """Celery's, which does not start a message whose lease is over, nor wait for what is due.
+
+    The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait by its own clock.
+    """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        """Raises InvalidTaskError for what is no call: it is rejected then, where Celery's own lets the worker die."""
+        try:
+            super().__init__(message, **options)
+            args, kwargs, embed = self._payload
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise InvalidTaskError(f"not a call of a task: {error}") from error
+        if not (isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(embed, dict | None)):
+            raise InvalidTaskError("not a call of a task")
+
+    @property
+    def eta(self) -> datetime | None:
+        """None for a message of the engine: it is handed out when it is due."""
+        return None if isinstance(self.message, ReadMessage) else super().eta
+
+    def revoked(self) -> bool:
+        """True if it must be skipped; asked when it comes and when the pool takes it."""
+        return drop_if_lost(self) or bool(super().revoked())
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A pool in this process runs it next, if nobody revoked it meanwhile; one of other processes has begun it."""
+        stop_if_lost(self, pid)
+        if pid == os.getpid() and super().revoked():
+            raise TaskRevokedError(self.id)
+        super().on_accepted(pid, time_accepted)

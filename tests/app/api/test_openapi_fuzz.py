@@ -1,0 +1,123 @@
+"""The running API against its own OpenAPI document: Schemathesis sends what fits and what does not, to every route.
+
+`FUZZ_EXAMPLES=500 pytest tests/integration/test_openapi_fuzz.py` looks longer than `make test` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from sqlalchemy import update
+
+from laneway.platform.db.models import TaskRun
+from tests.fixtures.databases import PostgresServer
+from tests.fixtures.site import Site, running_site
+
+EXAMPLES = {name: int(os.environ.get("FUZZ_EXAMPLES", few)) for name, few in (("sqlite", "8"), ("postgresql", "3"))}
+"""Of each kind for each route; fewer where the database alone is another."""
+SECONDS_PER_EXAMPLE = 40
+SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+CONFIGURATION = """
+[checks]
+# 503 is documented: a webhook source that nobody configured is closed. Every other 5xx is a bug.
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
+# A conversation may be called "message": GET works on that path, too, as the answer says.
+allow_header_conformance.enabled = false
+
+[[operations]]
+# That a period ends after its start is beyond JSON Schema.
+include-name = "POST /analytics/reports"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# That an id and an idempotency key exclude each other is beyond it, too.
+include-name-regex = "POST /tasks(/batch)?$"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# And that something must be said.
+include-name-regex = "POST (/dead-letters/.*|/api/callbacks/replay)"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# Which workflows there are, what each is started with, and that an id is for a new one.
+include-name-regex = "POST /api/(chat|workflows|workflows/.*/retry)"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# Which keys lead out of the storage.
+include-name = "POST /api/documents/process"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+# A stream that ends with its task, and nobody works here: only the one that is over is followed.
+include-name = "GET /tasks/{task_id}/events"
+parameters = { task_id = "ENDED" }
+"""
+ENDED = "ended"
+
+
+@pytest.fixture
+def site(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """The API as a process, without workers."""
+    url = ""
+    if kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgresql_server")
+        server.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("fuzz")))
+        url = server.url("fuzz")
+    secrets = {
+        "FACEBOOK_APP_SECRET": "app",
+        "FACEBOOK_VERIFY_TOKEN": "token",
+        "GOOGLE_LEAD_KEY": "…",
+        "WEBHOOK_SECRETS": json.dumps({"shop": "shop"}),
+    }
+    with running_site(tmp_path, database_url=url, REPLY_TIMEOUT_SECONDS="0.05", **secrets) as site:
+        yield site
+
+
+def end_one(site: Site) -> None:
+    """A task that is over, and that nobody can run again: there is no such task any more."""
+    site.message("fuzz", id=ENDED)
+    assert site.services.tasks.cancel(ENDED).cancelled
+    with site.services.database.transaction() as session:
+        session.execute(update(TaskRun).where(TaskRun.id == ENDED).values(name="no_longer_there_task"))
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.timeout(60 + SECONDS_PER_EXAMPLE * max(EXAMPLES.values()))
+def test_every_route_keeps_to_its_document_whatever_it_is_sent(kind: str, site: Site, tmp_path: Path) -> None:
+    end_one(site)
+    api = site.api()
+    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION.replace("ENDED", ENDED))
+    ran = subprocess.run(
+        [
+            SCHEMATHESIS,
+            "run",
+            f"http://127.0.0.1:{site.api_port}/openapi.json",
+            "--max-examples",
+            str(EXAMPLES[kind]),
+            "--continue-on-failure",
+            "--no-color",
+            *_seed(),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2_000:]
+    assert "unexpected error" not in api.said()
+    assert "Traceback" not in api.said()
+
+
+def _seed() -> list[str]:
+    """The same examples in every ordinary run; others in a longer one."""
+    return [] if "FUZZ_EXAMPLES" in os.environ else ["--seed", "1"]

@@ -1,0 +1,278 @@
+"""Settings: read from the environment, checked, frozen, and silent about secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.core import settings
+from app.core.settings import ROOT, load_settings
+from laneway.platform.errors import ConfigError
+from laneway.platform.settings import project
+from tests.fixtures.platform import Environment, setting_names
+
+
+@pytest.fixture(autouse=True)
+def _clean(environment: Environment) -> None:
+    """No setting comes from this machine."""
+
+
+def refusal(environment: Environment, **values: str) -> str:
+    environment(**values)
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+    return str(refused.value)
+
+
+def test_without_any_setting_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+
+    assert (settings.redis.broker_url, settings.redis.result_url) == (
+        "redis://127.0.0.1:6379/0",
+        "redis://127.0.0.1:6379/1",
+    )
+    tasks = settings.tasks
+    assert (tasks.soft_time_limit, tasks.time_limit, tasks.max_retries, tasks.retry_delay) == (300, 600, 3, 60)
+    assert (tasks.max_queue_size, tasks.status_expiry_hours) == (10_000, 24)
+    assert (settings.api.host, settings.api.port, settings.api.flower_port) == ("127.0.0.1", 8000, 5555)
+    assert settings.storage.url == f"sqlite:///{ROOT / 'data' / 'laneway.db'}"
+    assert not settings.redis.external
+
+
+def test_every_variable_of_the_contract_is_read() -> None:
+    contract = """REDIS_HOST REDIS_PORT REDIS_DB_BROKER REDIS_DB_BACKEND REDIS_URL CELERY_BROKER_URL
+        CELERY_RESULT_BACKEND CELERY_TASK_SERIALIZER CELERY_RESULT_SERIALIZER TASK_SOFT_TIME_LIMIT TASK_TIME_LIMIT
+        TASK_MAX_RETRIES TASK_RETRY_DELAY MAX_QUEUE_SIZE TASK_STATUS_EXPIRY_HOURS DATABASE_URL DATA_DIR API_HOST
+        API_PORT FLOWER_PORT FACEBOOK_APP_SECRET FACEBOOK_VERIFY_TOKEN GOOGLE_LEAD_KEY WEBHOOK_SECRETS
+        OPENAI_BASE_URL OPENAI_API_KEY OPENAI_MODEL"""
+
+    assert set(contract.split()) <= set(setting_names())
+    assert len(setting_names()) == len(set(setting_names())), "each variable belongs to one setting"
+
+
+@pytest.mark.parametrize(
+    ("given", "broker", "results"),
+    [
+        (
+            {"REDIS_HOST": "db", "REDIS_PORT": "7000", "REDIS_DB_BROKER": "4", "REDIS_DB_BACKEND": "5"},
+            "redis://db:7000/4",
+            "redis://db:7000/5",
+        ),
+        ({"REDIS_URL": "redis://u:p@db:7000/9?ssl=1"}, "redis://u:p@db:7000/0?ssl=1", "redis://u:p@db:7000/1?ssl=1"),
+        ({"REDIS_URL": "rediss://db"}, "rediss://db/0", "rediss://db/1"),
+        ({"REDIS_URL": "redis://db", "CELERY_BROKER_URL": "amqp://mq//"}, "amqp://mq//", "redis://db/1"),
+        ({"CELERY_RESULT_BACKEND": "redis://r/7"}, "redis://127.0.0.1:6379/0", "redis://r/7"),
+    ],
+)
+def test_where_the_broker_and_the_results_are(
+    environment: Environment, given: dict[str, str], broker: str, results: str
+) -> None:
+    environment(**given)
+
+    redis = load_settings().redis
+
+    assert (redis.broker_url, redis.result_url) == (broker, results)
+
+
+@pytest.mark.parametrize(
+    ("given", "on_engine"),
+    [
+        ({}, True),
+        ({"REDIS_URL": "rediss://db"}, True),
+        ({"CELERY_BROKER_URL": "unix:///run/valkey.sock"}, True),
+        ({"CELERY_BROKER_URL": "sentinel://db:26379/0"}, True),
+        ({"CELERY_BROKER_URL": "amqp://mq//"}, False),
+        ({"BROKER_TRANSPORT": "celery"}, False),
+        ({"BROKER_TRANSPORT": "laneway", "CELERY_BROKER_URL": "amqp://mq//"}, False),
+    ],
+)
+def test_the_delivery_engine_is_used_where_it_can_be_unless_told_otherwise(
+    environment: Environment, given: dict[str, str], on_engine: bool
+) -> None:
+    environment(**given)
+
+    assert load_settings().redis.on_engine is on_engine
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("postgresql://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
+        ("postgres://db/x", "postgresql+psycopg://db/x"),
+        ("postgresql+psycopg://db/x", "postgresql+psycopg://db/x"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ],
+)
+def test_database_addresses_are_understood(environment: Environment, given: str, url: str) -> None:
+    environment(DATABASE_URL=given)
+
+    assert load_settings().storage.url == url
+
+
+def test_an_empty_variable_is_like_none(environment: Environment) -> None:
+    environment(REDIS_URL="", TASK_MAX_RETRIES="", WEBHOOK_SECRETS="", OPENAI_BASE_URL="")
+
+    assert load_settings().tasks.max_retries == 3
+    assert load_settings().webhooks.secrets == {}
+
+
+def test_webhook_secrets_are_given_in_json_plain_or_with_a_header(environment: Environment) -> None:
+    environment(WEBHOOK_SECRETS='{"shop": "s1", "crm": {"secret": "s2", "header": "X-Crm-Signature"}}')
+
+    secrets = load_settings().webhooks.secrets
+
+    assert {name: (key.secret.get_secret_value(), key.header) for name, key in secrets.items()} == {
+        "shop": ("s1", "X-Signature-256"),
+        "crm": ("s2", "X-Crm-Signature"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"REDIS_DB_BROKER": "1"}, ["REDIS_DB_BROKER", "REDIS_DB_BACKEND"]),
+        ({"TASK_SOFT_TIME_LIMIT": "600"}, ["TASK_SOFT_TIME_LIMIT", "TASK_TIME_LIMIT"]),
+        ({"TASK_RETRY_DELAY": "7200"}, ["TASK_RETRY_DELAY", "TASK_RETRY_DELAY_MAX"]),
+        ({"API_PORT": "5555"}, ["API_PORT", "FLOWER_PORT"]),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1"}, ["OPENAI_BASE_URL", "OPENAI_MODEL"]),
+        ({"OUTBOUND_WEBHOOK_URL": "https://x.example"}, ["OUTBOUND_WEBHOOK_URL", "OUTBOUND_WEBHOOK_SECRET"]),
+        ({"OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "s"}, ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "OUTBOUND_WEBHOOK_SECRET,"]),
+        ({"OUTBOUND_WEBHOOK_SECRET": "whsec_?"}, ["OUTBOUND_WEBHOOK_SECRET", "base64"]),
+        (
+            {"OUTBOUND_WEBHOOK_SECRET": "s", "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "whsec_?"},
+            ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "base64"],
+        ),
+        ({"OUTBOUND_DISABLE_AFTER_DAYS": "0"}, ["OUTBOUND_DISABLE_AFTER_DAYS"]),
+    ],
+)
+def test_an_impossible_combination_is_refused_with_both_names(
+    environment: Environment, given: dict[str, str], named: list[str]
+) -> None:
+    told = refusal(environment, **given)
+
+    assert all(name in told for name in named)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_PORT", "none"),
+        ("REDIS_PORT", "70000"),
+        ("REDIS_DB_BROKER", "-1"),
+        ("TASK_MAX_RETRIES", "-1"),
+        ("CELERY_TASK_SERIALIZER", "pickle"),
+        ("CELERY_RESULT_SERIALIZER", "pickle"),
+        ("MAX_QUEUE_SIZE", "0"),
+        ("BROKER_TRANSPORT", "kombu"),
+        ("DATABASE_URL", "mysql://db/x"),
+        ("REDIS_URL", "unix:///run/redis"),
+        ("WEBHOOK_SECRETS", "not json"),
+        ("WEBHOOK_SECRETS", '{"shop": ""}'),
+        ("WEBHOOK_SECRETS", '["shop"]'),
+        ("OPENAI_BASE_URL", "ftp://x"),
+        ("LOG_LEVEL", "LOUD"),
+        ("TASK_LEASE_SECONDS", "1"),
+        ("TASK_RETRY_DELAY", "nan"),
+        ("FLOWER_USER", "a:b"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(environment: Environment, name: str, value: str) -> None:
+    assert name in refusal(environment, **{name: value})
+
+
+def test_all_problems_are_told_at_once(environment: Environment) -> None:
+    told = refusal(environment, REDIS_PORT="x", API_PORT="y", TASK_SOFT_TIME_LIMIT="600")
+
+    assert told.startswith("The settings are not valid:\n")
+    assert told.count("\n  - ") == 3
+
+
+def test_no_value_is_told_when_settings_are_refused(environment: Environment) -> None:
+    told = refusal(
+        environment,
+        WEBHOOK_SECRETS='{"shop": {"secret": "hunter2", "oops": "hunter3"}}',
+        DATABASE_URL="my://hunter4@x",
+        REDIS_URL="redis://:hunter5@x",
+        REDIS_DB_BROKER="1",
+        GOOGLE_LEAD_KEY="hunter6",
+    )
+
+    assert "hunter" not in told
+
+
+def test_secrets_do_not_show_in_the_settings(environment: Environment) -> None:
+    environment(
+        FACEBOOK_APP_SECRET="hunter1",
+        WEBHOOK_SECRETS='{"shop": "hunter2"}',
+        REDIS_URL="redis://:hunter3@x",
+        DATABASE_URL="postgresql://u:hunter4@x/y",
+        OPENAI_API_KEY="hunter5",
+        FLOWER_PASSWORD="hunter6",
+    )
+    settings = load_settings()
+
+    assert "hunter" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_settings_are_frozen() -> None:
+    settings = load_settings()
+    changes: list[tuple[Any, str]] = [(settings, "tasks"), (settings.tasks, "max_retries")]
+    for model, field in changes:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(model, field, None)
+
+
+def test_a_file_is_read_and_the_environment_goes_before_it(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TASK_MAX_RETRIES=7\nTASK_RETRY_DELAY=5\n")
+    monkeypatch.setattr(project, "reads_env_file", True)
+    monkeypatch.setattr(project, "_chosen", tmp_path)
+    environment(TASK_RETRY_DELAY="6")
+
+    tasks = load_settings().tasks
+
+    assert (tasks.max_retries, tasks.retry_delay) == (7, 6)
+
+
+def test_relative_folders_start_at_the_project(environment: Environment) -> None:
+    environment(DATA_DIR="elsewhere/data")
+
+    assert load_settings().storage.folder == ROOT / "elsewhere" / "data"
+
+
+def test_the_settings_of_a_process_are_read_once(environment: Environment) -> None:
+    settings.settings.cache_clear()
+    try:
+        first = settings.settings()
+        environment(TASK_MAX_RETRIES="9")
+        assert settings.settings() is first
+    finally:
+        settings.settings.cache_clear()
+
+
+def test_groups_can_be_built_in_code_with_their_field_names() -> None:
+    webhooks = settings.WebhookSettings.model_validate({"facebook_app_secret": SecretStr("s")})
+
+    assert webhooks.facebook_app_secret == SecretStr("s")
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "99999"])
+def test_a_database_url_with_an_impossible_port_is_refused(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://user:hidden@127.0.0.1:{port}/laneway")
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert "DATABASE_URL" in str(refused.value)
+    assert "hidden" not in str(refused.value)
+
+
+def test_one_address_for_broker_and_results_is_refused(environment: Environment) -> None:
+    one = "redis://127.0.0.1:6379/3"
+
+    assert "CELERY_RESULT_BACKEND" in refusal(environment, CELERY_BROKER_URL=one, CELERY_RESULT_BACKEND=one)

@@ -1,0 +1,236 @@
+"""The endpoint's responder against a real local server: what it sends, and what each kind of trouble becomes."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from app.core.settings import ResponderSettings
+from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn, make_responder
+from laneway.platform.errors import PlatformError, UpstreamError, UpstreamRefused
+from tests.fixtures.http_peer import Asked, HttpPeer, Says
+
+KEY = "sk-test-0123456789"
+PASSAGES = [
+    SourcePassage("returns", "Returns", 0, "You may return a bicycle within 30 days.", 2.0),
+    SourcePassage("service", "Workshop", 4, "The first inspection is free.", 1.0),
+]
+QUICK = {"retry-after-ms": "1"}
+
+
+@pytest.fixture
+def ask(http_peer: HttpPeer) -> Iterator[Callable[..., Reply]]:
+    made: list[Responder] = []
+
+    def ask(question: str = "How long?", *, history: Any = (), passages: Any = PASSAGES, **settings: Any) -> Reply:
+        given = {"base_url": http_peer.url + "/v1", "api_key": SecretStr(KEY), "model": "local", "timeout": 10}
+        made.append(make_responder(ResponderSettings(_env_file=None, **{**given, **settings})))
+        return made[-1].reply(question, history=list(history), passages=passages)
+
+    yield ask
+    for responder in made:
+        responder.close()
+
+
+def answer(text: Any = "Within 30 days. [1]", **more: Any) -> Says:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return Says(body={"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **more})
+
+
+def test_the_request_holds_the_passages_the_history_and_the_question(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer())
+    history = [Turn("customer", "Hi"), Turn("assistant", "Hello!"), Turn("operator", "I am Jo.")]
+    ask("How long may I return it?", history=history)
+
+    (asked,) = http_peer.asked
+    sent = asked.json()
+    assert (asked.path, sent["model"]) == ("/v1/chat/completions", "local")
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    roles = [(item["role"], item["content"]) for item in sent["messages"][1:]]
+    assert roles == [
+        ("user", "Hi"),
+        ("assistant", "Hello!"),
+        ("assistant", "I am Jo."),
+        ("user", "How long may I return it?"),
+    ]
+    assert "[1] Returns\nYou may return a bicycle within 30 days." in sent["messages"][0]["content"]
+    assert "[2] Workshop\nThe first inspection is free." in sent["messages"][0]["content"]
+
+
+def test_history_and_passages_are_bounded_and_the_newest_turns_are_kept(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer())
+    history = [Turn("customer", f"turn {number} " + "x" * 1000) for number in range(100)]
+    ask(history=history, passages=[SourcePassage("d", "T", n, "y" * 100_000, 1) for n in range(50)])
+
+    body = http_peer.asked[0].body.decode()
+    assert len(body) < 40_000
+    assert "turn 99 " in body
+    assert "turn 5 " not in body
+
+
+def test_sources_are_the_cited_passages_in_the_order_of_their_citation(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer("The inspection is free [2], returns take 30 days [1, 2]. Or so [9][[9]8]."))
+    reply = ask()
+
+    assert reply.text == "The inspection is free [1], returns take 30 days [2][1]. Or so."
+    assert [source.document_id for source in reply.sources] == ["service", "returns"]
+
+
+def test_an_answer_that_cites_nothing_has_no_sources(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer("I do not know."))
+
+    assert ask().sources == ()
+
+
+def test_token_counts_are_recorded_when_the_server_gives_them(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer(usage={"prompt_tokens": 120, "completion_tokens": 8, "total_tokens": 128}), answer())
+    counted, uncounted = ask(), ask()
+
+    assert (counted.prompt_tokens, counted.completion_tokens) == (120, 8)
+    assert (uncounted.prompt_tokens, uncounted.completion_tokens) == (None, None)
+    assert counted.responder == "openai:local"
+
+
+def test_an_answer_can_always_be_stored(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer("nul: \x00"), answer("x" * 1_000_000), answer("half a pair: \ud800"))
+
+    assert ask().text == "nul: \ufffd"
+    assert len(ask().text) == 20_000
+    with pytest.raises(UpstreamError):
+        ask()
+
+
+def test_a_local_server_needs_no_key(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(answer())
+
+    assert ask(api_key=None).text == "Within 30 days. [1]"
+
+
+def test_proxies_of_the_environment_are_not_used(
+    http_peer: HttpPeer, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http_peer.will(answer())
+    with HttpPeer() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        ask()
+
+        assert proxy.asked == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_trouble_that_passes_is_not_noticed(http_peer: HttpPeer, ask: Any, status: int) -> None:
+    http_peer.will(Says(status, QUICK), Says(status, QUICK), answer())
+
+    assert ask().text == "Within 30 days. [1]"
+    assert len(http_peer.asked) == 3
+
+
+def test_retry_after_is_honoured(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.will(Says(429, {"Retry-After": "1"}), answer())
+    started = time.monotonic()
+    ask()
+
+    assert time.monotonic() - started >= 1
+
+
+def failed(ask: Any, kind: type[PlatformError], **settings: Any) -> Any:
+    with pytest.raises(kind) as caught:
+        ask(**settings)
+    return caught.value
+
+
+def test_429_for_ever_is_to_be_tried_later_as_the_server_says(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.always = Says(429, {**QUICK, "Retry-After": "300"})
+    error = failed(ask, UpstreamError)
+
+    assert error.retry_after == 300
+    assert str(error) == "The model endpoint failed: it answered 429"
+    assert len(http_peer.asked) == 3
+
+
+def test_a_wait_beyond_the_sdks_patience_is_left_to_the_task(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.always = Says(429, {"Retry-After": "3600"})
+
+    assert failed(ask, UpstreamError).retry_after == 3600
+    assert len(http_peer.asked) == 1
+
+
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
+def test_trouble_that_stays_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, status: int) -> None:
+    http_peer.always = Says(status, QUICK)
+
+    assert failed(ask, UpstreamError).retry_after is None
+    assert len(http_peer.asked) == 3
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 422])
+def test_a_refusal_is_for_good_and_asked_once(http_peer: HttpPeer, ask: Any, status: int) -> None:
+    http_peer.always = Says(status, {"Location": http_peer.url}, {"error": {"message": KEY, "code": "model_not_found"}})
+    error = failed(ask, UpstreamRefused)
+
+    assert str(error).startswith(f"The model endpoint refused: it answered {status} (model_not_found)")
+    assert error.retryable is False
+    assert len(http_peer.asked) == 1
+
+
+def test_silence_is_to_be_tried_later(http_peer: HttpPeer, ask: Any) -> None:
+    http_peer.always = Says(delay=30)
+    started = time.monotonic()
+    error = failed(ask, UpstreamError, timeout=0.2)
+
+    assert str(error) == "The model endpoint failed: no answer within 0.2 s"
+    assert time.monotonic() - started < 10
+
+
+def test_nobody_there_is_to_be_tried_later(ask: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    assert "cannot be reached" in str(failed(ask, UpstreamError, base_url=f"http://127.0.0.1:{port}/v1"))
+
+
+BROKEN = {
+    "not json": Says(200, {"Content-Type": "application/json"}, '{"choices": [{"mess'),
+    "a web page": Says(200, {"Content-Type": "text/html"}, "<html>Welcome</html>"),
+    "nothing": Says(200),
+    "a list": Says(200, {"Content-Type": "application/json"}, "[]"),
+    "no choices": Says(body={"id": "c", "object": "chat.completion", "choices": []}),
+    "null choices": Says(body={"choices": None}),
+    "no message": Says(body={"choices": [{"index": 0}]}),
+    "null content": answer(None),
+    "content that is not text": answer([{"type": "text"}]),
+    "empty content": answer("  \n "),
+    "only invented citations": answer("[7]"),
+    "not utf-8": Says(200, {"Content-Type": "application/json"}, b'{"choices": "\xff"}'),
+    "an error with 200": Says(body={"error": {"message": "overloaded"}}),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_answer_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, broken: str) -> None:
+    http_peer.will(BROKEN[broken])
+
+    assert "its answer is" in str(failed(ask, UpstreamError))
+
+
+@pytest.mark.parametrize("key", [KEY, "letters_only"])
+def test_the_key_is_in_no_error_and_no_traceback(http_peer: HttpPeer, ask: Any, key: str) -> None:
+    def echo(asked: Asked) -> Says:
+        said = {"error": {"message": f"bad key {asked.headers['authorization']}", "code": key, "type": key}}
+        return Says(401, QUICK, said)
+
+    http_peer.always = echo
+    error = failed(ask, UpstreamRefused, api_key=SecretStr(key))
+
+    assert key not in "".join(traceback.format_exception(error))
+    assert key not in repr(error)
+    assert str(error) == "The model endpoint refused: it answered 401: check OPENAI_API_KEY"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301

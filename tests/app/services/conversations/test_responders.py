@@ -1,0 +1,243 @@
+"""One suite for every responder: the offline one, and the endpoint's against a real server that speaks its protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from app.core.settings import ResponderSettings
+from app.services.conversations.responders import Reason, Reply, Responder, SourcePassage, Turn, make_responder
+from tests.fixtures.http_peer import Asked, HttpPeer, Says
+
+RETURNS = SourcePassage(
+    "returns",
+    "Returns and refunds",
+    0,
+    "# Returns\nYou may return a bicycle within 30 days of delivery [7]. [[8]1] Refunds are paid to the card you used.",
+    2.0,
+)
+SERVICE = SourcePassage(
+    "service",
+    "Workshop",
+    3,
+    "The first inspection is free within three months. We repair electric bicycles of other brands too.",
+    1.5,
+)
+PASSAGES = [RETURNS, SERVICE]
+TALK = [Turn("customer", "Is the first inspection free?"), Turn("assistant", "It is, within three months. [1]")]
+QUESTION = "How long may I return a bicycle?"
+
+
+def model(asked: Asked) -> Says:
+    """A small chat completions server: quotes the passage that shares most words with the last message."""
+    messages = asked.json()["messages"]
+    wanted = set(re.findall(r"\w{4,}", messages[-1]["content"].lower()))
+    found = re.findall(r"^\[(\d+)\] (.*?)\n(.*?)(?=\n\n\[\d+\] |\Z)", messages[0]["content"], re.S | re.M)
+    best = max(found, key=lambda item: len(wanted & set(re.findall(r"\w{4,}", item[2].lower()))), default=None)
+    text = f"{best[2]} [{best[0]}]" if best else "That is not in the documents. [1]"
+    return Says(
+        body={
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "local",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[HttpPeer]:
+    with HttpPeer() as peer:
+        peer.always = model
+        yield peer
+
+
+@pytest.fixture(params=["offline", "openai"])
+def responder(request: pytest.FixtureRequest, endpoint: HttpPeer) -> Iterator[Responder]:
+    chosen = {"base_url": endpoint.url + "/v1", "model": "local", "timeout": 10} if request.param == "openai" else {}
+    made = make_responder(ResponderSettings(_env_file=None, **chosen))
+    assert made.name.partition(":")[0] == request.param
+    yield made
+    made.close()
+
+
+def keeps_the_contract(reply: Reply, responder: Responder, passages: list[SourcePassage]) -> None:
+    assert reply.text.strip() == reply.text != ""
+    assert reply.responder == responder.name
+    assert len(reply.responder) <= 64
+    known = {(item.document_id, item.title, item.position) for item in passages}
+    assert all((source.document_id, source.title, source.position) in known for source in reply.sources)
+    cited = {int(number) for number in re.findall(r"\[(\d{1,3})\]", reply.text)}
+    assert cited == set(range(1, len(reply.sources) + 1))
+
+
+def test_a_question_is_answered_from_the_passage_that_answers_it(responder: Responder) -> None:
+    reply = responder.reply(QUESTION, history=[], passages=PASSAGES)
+
+    keeps_the_contract(reply, responder, PASSAGES)
+    assert "30 days" in reply.text
+    assert [source.document_id for source in reply.sources] == ["returns"]
+
+
+def test_the_source_is_the_one_that_is_used_and_not_the_first(responder: Responder) -> None:
+    reply = responder.reply("Do you repair electric bicycles?", history=TALK, passages=PASSAGES)
+
+    keeps_the_contract(reply, responder, PASSAGES)
+    assert [(source.document_id, source.position) for source in reply.sources] == [("service", 3)]
+
+
+def test_without_passages_nothing_is_cited(responder: Responder) -> None:
+    reply = responder.reply(QUESTION, history=[], passages=[])
+
+    keeps_the_contract(reply, responder, [])
+    assert reply.sources == ()
+
+
+@pytest.mark.parametrize("reason", get_args(Reason))
+@pytest.mark.parametrize("history", [[], TALK, TALK[:1], [Turn("operator", "Anyone there?")]])
+def test_a_conversation_can_go_on_for_every_reason_and_from_every_state(
+    responder: Responder, reason: Reason, history: list[Turn]
+) -> None:
+    for passages in ([], PASSAGES):
+        keeps_the_contract(responder.follow_up(history=history, passages=passages, reason=reason), responder, passages)
+
+
+def test_the_same_question_gets_the_same_answer(responder: Responder) -> None:
+    first = responder.reply(QUESTION, history=TALK, passages=PASSAGES)
+
+    assert responder.reply(QUESTION, history=TALK, passages=PASSAGES) == first
+
+
+texts = st.text(max_size=200) | st.sampled_from(
+    ["", "[1]", "Where is [2]?", "return [[9]1] a bicycle [9]", "hello", "\x00"]
+)
+passages_strategy = st.lists(
+    st.builds(
+        SourcePassage,
+        document_id=st.sampled_from(["a", "b", "c"]),
+        title=texts,
+        position=st.integers(0, 3),
+        text=texts | st.just(RETURNS.text),
+        score=st.floats(0, 1),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    question=texts,
+    history=st.lists(st.builds(Turn, st.sampled_from(["customer", "assistant"]), texts), max_size=3),
+    passages=passages_strategy,
+)
+def test_whatever_is_said_the_contract_holds(
+    responder: Responder, question: str, history: list[Turn], passages: list[SourcePassage]
+) -> None:
+    keeps_the_contract(responder.reply(question, history=history, passages=passages), responder, passages)
+    follow_up = responder.follow_up(history=history, passages=passages, reason="no_reply")
+    keeps_the_contract(follow_up, responder, passages)
+
+
+# What is particular to one of them
+
+
+def test_which_responder_is_made_depends_on_what_is_configured() -> None:
+    def name(**given: object) -> str:
+        responder = make_responder(ResponderSettings(_env_file=None, **given))
+        responder.close()
+        return responder.name
+
+    assert name() == "offline"
+    assert name(api_key=SecretStr("k")) == "offline"
+    assert name(model="m") == "offline"
+    assert name(api_key=SecretStr("k"), model="m") == "openai:m"
+    assert name(base_url="http://127.0.0.1:1/v1", model="m" * 100) == "openai:" + "m" * 57
+
+
+@pytest.fixture
+def offline() -> Responder:
+    return make_responder(ResponderSettings(_env_file=None))
+
+
+def said(offline: Responder, question: str, *passages: SourcePassage) -> str:
+    return offline.reply(question, history=[], passages=passages or PASSAGES).text
+
+
+def test_the_offline_answer_is_word_for_word_and_names_its_documents(offline: Responder) -> None:
+    reply = offline.reply("May I return the bicycle, and is an inspection free?", history=[], passages=PASSAGES)
+
+    assert "You may return a bicycle within 30 days of delivery (7). [" in reply.text
+    assert "The first inspection is free within three months. [" in reply.text
+    assert {source.title for source in reply.sources} == {"Returns and refunds", "Workshop"}
+    assert reply.text.endswith("Sources: " + "; ".join(f"[{n}] {s.title}" for n, s in enumerate(reply.sources, 1)))
+    assert all(source.quote and source.quote in reply.text for source in reply.sources)
+
+
+def test_what_the_passages_do_not_answer_is_said_with_what_was_looked_for(offline: Responder) -> None:
+    expected = "I could not find an answer in the documents that I have. I looked for: elephants, circus."
+
+    assert said(offline, "Do you have elephants for a circus?") == expected
+    assert offline.reply("Do you have elephants for a circus?", history=[], passages=[]).text == expected
+
+
+def test_one_word_in_common_is_no_answer(offline: Responder) -> None:
+    assert said(offline, "Can I insure the bicycle against theft abroad?").startswith("I could not find an answer")
+
+
+def test_a_half_answer_says_what_is_missing(offline: Responder) -> None:
+    text = said(offline, "Is the inspection free for elephants and giraffes?")
+
+    assert "The first inspection is free within three months. [1]" in text
+    assert "I found nothing about: elephants, giraffes." in text
+
+
+def test_inflected_words_are_the_same_word(offline: Responder) -> None:
+    assert "30 days" in said(offline, "Returning bicycles?")
+
+
+def test_a_title_or_heading_helps_but_is_no_answer_itself(offline: Responder) -> None:
+    hours = SourcePassage("hours", "Opening hours", 0, "# Opening hours\nOpening hours\nMonday to Friday: 9 to 18.", 1)
+
+    assert said(offline, "What are your opening hours?", hours).startswith("Monday to Friday: 9 to 18. [1]")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Hi", "Hello!"),
+        ("Good morning!", "Hello!"),
+        ("Thank you so much", "You are welcome."),
+        ("Hello, how long may I return a bicycle?", "You may return"),
+        ("Thanks, but is the inspection free?", "The first inspection"),
+        ("???", "I could not tell what to look for"),
+    ],
+)
+def test_a_courtesy_is_returned_only_when_nothing_else_was_said(offline: Responder, text: str, answer: str) -> None:
+    assert said(offline, text).startswith(answer)
+
+
+def test_an_offline_follow_up_takes_up_what_was_asked_and_repeats_nothing(offline: Responder) -> None:
+    talk = [TALK[0], Turn("assistant", "The first inspection is free within three months. [1]")]
+    silent = offline.follow_up(history=talk, passages=PASSAGES, reason="no_reply").text
+    asked = offline.follow_up(history=talk, passages=PASSAGES, reason="operator").text
+    unanswered = offline.follow_up(history=talk[:1], passages=PASSAGES, reason="operator").text
+
+    assert silent.startswith("You wrote “Is the first inspection free?” and we have not heard from you since.")
+    assert asked.startswith("We are coming back to your message “Is the first inspection free?”.")
+    assert "within three months" not in silent + asked
+    assert "within three months. [1]" in unanswered
+
+
+def test_huge_texts_are_answered_in_time_and_within_bounds(offline: Responder) -> None:
+    passages = [SourcePassage(str(n), "T", 0, "return bicycle " * 50_000, 1) for n in range(50)]
+    reply = offline.reply("return " * 20_000 + "bicycle", history=[], passages=passages)
+
+    assert len(reply.text) < 5000

@@ -1,0 +1,239 @@
+"""The REST connector against a real HTTP server: what is sent, and what each answer means for the next try."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.core.settings import CrmSettings, load_settings
+from app.services.leads.crm import CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable, RestCrm
+from laneway.platform.errors import ConfigError, PlatformError, UpstreamError
+from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.platform import Environment
+from tests.fixtures.valkey import free_port
+
+TOKEN = "token/4711+x"
+DATA: dict[str, Any] = {
+    "lead_id": "lead-1",
+    "version": 3,
+    "source": "google",
+    "name": "Ada",
+    "email": "ada@example.com",
+    "phone": None,
+    "fields": {"campaign": "spring", "BUDGET": 5},
+    "details": {"form_id": 7},
+}
+LEAD = CrmLead("uid", 3, DATA)
+
+
+@pytest.fixture(autouse=True)
+def _clean(environment: Environment) -> None:
+    """No setting comes from this machine."""
+
+
+@pytest.fixture
+def peer() -> Iterator[HttpPeer]:
+    with HttpPeer() as running:
+        yield running
+
+
+def crm(peer: HttpPeer, **more: Any) -> RestCrm:
+    given = {"CRM_BASE_URL": f"{peer.url}/api/", "CRM_TOKEN": TOKEN, "CRM_TIMEOUT_SECONDS": 2, **more}
+    return RestCrm(CrmSettings.model_validate(given))
+
+
+def test_without_a_mapping_everything_known_is_sent_under_our_names(peer: HttpPeer) -> None:
+    peer.will(Says(201, body={"id": 17}))
+    id = crm(peer).create(LEAD, key="key-1")
+
+    (asked,) = peer.asked
+    assert (id, asked.method, asked.path) == ("17", "POST", "/api/leads")
+    assert asked.json() == {name: value for name, value in DATA.items() if value is not None}
+    assert asked.headers["authorization"] == f"Bearer {TOKEN}"
+    assert asked.headers["idempotency-key"] == "key-1"
+    assert asked.headers["content-type"] == "application/json"
+
+
+def test_requests_are_as_the_settings_say(peer: HttpPeer) -> None:
+    mapping = {
+        "name": "full_name",
+        "email": "properties.email",
+        "fields.campaign": "properties.utm",
+        "phone": "tel",
+        "version": "rev",
+        "details.form_id": "properties.form",
+    }
+    own = crm(
+        peer,
+        CRM_AUTH_HEADER="X-Api-Key: key={token}",
+        CRM_CREATE_REQUEST="POST /contacts/new",
+        CRM_UPDATE_REQUEST="PUT /contacts/{id}/all",
+        CRM_ID_PATH="data.0.key",
+        CRM_FIELD_MAPPING=json.dumps(mapping),
+    )
+    peer.will(Says(200, body={"data": [{"key": "a b/c"}]}), Says(204))
+    id = own.create(LEAD, key="k")
+    own.update(id, LEAD, key="k")
+
+    created, updated = peer.asked
+    assert (created.path, created.headers["x-api-key"]) == ("/api/contacts/new", f"key={TOKEN}")
+    assert created.json() == {
+        "full_name": "Ada",
+        "rev": 3,
+        "properties": {"email": "ada@example.com", "utm": "spring", "form": 7},
+    }
+    assert (updated.method, updated.path) == ("PUT", "/api/contacts/a%20b%2Fc/all")
+    assert updated.json() == {**created.json(), "tel": None}
+
+
+def test_without_a_token_no_authorization_is_sent(peer: HttpPeer) -> None:
+    peer.will(Says(201, body={"id": "x"}))
+    crm(peer, CRM_TOKEN=None).create(LEAD, key="k")
+
+    assert "authorization" not in peer.asked[0].headers
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_to_be_tried_again_when_the_crm_says(peer: HttpPeer, status: int) -> None:
+    peer.will(Says(status, {"Retry-After": "7"}, "busy"), Says(status))
+
+    with pytest.raises(UpstreamError, match=rf"The CRM failed: it answered {status} \(busy\)") as passing:
+        crm(peer).update("1", LEAD, key="k")
+    with pytest.raises(UpstreamError) as silent:
+        crm(peer).create(LEAD, key="k")
+
+    assert (passing.value.retry_after, silent.value.retry_after) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Says(400, body={"error": "email is not valid"}), "email is not valid"),
+        (Says(422, body="\x00bad\r\nname\x1b[31m"), "it answered 422 (bad name [31m)"),
+        (Says(401), "check CRM_TOKEN"),
+        (Says(403, body="no scope"), "check CRM_TOKEN and what it may do"),
+        (Says(405), "check CRM_CREATE_REQUEST"),
+        (Says(302, {"Location": "http://127.0.0.1:1/"}), "redirects are not followed, check CRM_BASE_URL"),
+    ],
+)
+def test_any_other_answer_is_for_good_and_says_why(peer: HttpPeer, answer: Says, told: str) -> None:
+    peer.will(answer, answer)
+    for call in (lambda: crm(peer).create(LEAD, key="k"), lambda: crm(peer).update("1", LEAD, key="k")):
+        with pytest.raises(CrmRefused) as refused:
+            call()
+        assert told in str(refused.value)
+        assert not refused.value.retryable
+
+
+def test_a_missing_path_is_not_a_missing_record(peer: HttpPeer) -> None:
+    peer.will(Says(404), Says(404), Says(410))
+
+    with pytest.raises(CrmRefused, match="check CRM_BASE_URL and CRM_CREATE_REQUEST"):
+        crm(peer).create(LEAD, key="k")
+    for _ in range(2):
+        with pytest.raises(CrmMissing):
+            crm(peer).update("1", LEAD, key="k")
+
+
+def test_a_conflict_names_the_record_that_there_is(peer: HttpPeer) -> None:
+    peer.will(Says(409, body={"id": "old-1", "error": "exists"}), Says(409, body="locked"))
+
+    with pytest.raises(CrmConflict) as known:
+        crm(peer).create(LEAD, key="k")
+    with pytest.raises(CrmConflict, match="409: locked") as unknown:
+        crm(peer).create(LEAD, key="k")
+
+    assert (known.value.existing, unknown.value.existing) == ("old-1", None)
+    assert known.value.retryable and unknown.value.retryable
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "fine",
+        "[]",
+        "{}",
+        {"id": None},
+        {"id": True},
+        {"id": {"a": 1}},
+        {"id": ""},
+        {"id": "x" * 201},
+        {"id": "a\nb"},
+        {"id": 1.5},
+        "[" * 60_000,
+    ],
+)
+def test_an_answer_without_an_id_names_the_setting_that_says_where_it_is(peer: HttpPeer, body: Any) -> None:
+    peer.will(Says(201, body=body))
+
+    with pytest.raises(CrmUnreadable, match=r"no id is at CRM_ID_PATH \(id\)"):
+        crm(peer).create(LEAD, key="k")
+
+
+@pytest.mark.parametrize("status", [400, 409, 503])
+def test_a_token_that_is_said_back_is_told_to_nobody(peer: HttpPeer, status: int) -> None:
+    peer.will(Says(status, body=f"the token {TOKEN} or " + TOKEN.replace("/", "\\/") + " is wrong " + "x" * 100_000))
+
+    with pytest.raises(PlatformError) as refused:
+        crm(peer).create(LEAD, key="k")
+
+    assert TOKEN not in str(refused.value)
+    assert len(str(refused.value)) < 450
+
+
+@pytest.mark.parametrize("answer", [Says(delay=9), Says(201, body={"id": "1"}, stall_after=3), Says(hang_up=True)])
+def test_no_whole_answer_in_time_is_tried_again(peer: HttpPeer, answer: Says) -> None:
+    peer.will(answer)
+
+    with pytest.raises(UpstreamError, match="The CRM failed"):
+        crm(peer, CRM_TIMEOUT_SECONDS=0.3).create(LEAD, key="k")
+
+
+def test_a_crm_that_is_not_there_may_come_back() -> None:
+    own = RestCrm(CrmSettings.model_validate({"CRM_BASE_URL": f"http://127.0.0.1:{free_port()}"}))
+
+    with pytest.raises(UpstreamError, match="The CRM failed: the connection was refused"):
+        own.create(LEAD, key="k")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"CRM_TOKEN": "t"}, ["CRM_TOKEN", "CRM_BASE_URL"]),
+        ({"CRM_FIELD_MAPPING": '{"name": "n"}'}, ["CRM_FIELD_MAPPING", "CRM_BASE_URL"]),
+        ({"CRM_BASE_URL": "ftp://x"}, ["CRM_BASE_URL"]),
+        ({"CRM_BASE_URL": "https://me:secret-1@x"}, ["CRM_BASE_URL", "CRM_TOKEN"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_TOKEN": "secret-1\n"}, ["CRM_TOKEN"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_UPDATE_REQUEST": "PATCH /leads"}, ["CRM_UPDATE_REQUEST"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_CREATE_REQUEST": "DELETE /leads"}, ["CRM_CREATE_REQUEST"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_AUTH_HEADER": "Bearer"}, ["CRM_AUTH_HEADER"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": '{"a": "x", "b": "x.y"}'}, ["CRM_FIELD_MAPPING", "'x'"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": '{"a": "x", "b": "x"}'}, ["CRM_FIELD_MAPPING", "'x'"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": "name=n"}, ["CRM_FIELD_MAPPING"]),
+        ({"CRM_NOTIFY_TO": "a@b.example"}, ["CRM_NOTIFY_TO", "SMTP_HOST"]),
+        ({"ALERT_MAIL_TO": "a@b.example"}, ["ALERT_MAIL_TO", "SMTP_HOST"]),
+        ({"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "ALERT_MAIL_TO": "Ada <a@b.example>"}, ["ALERT_MAIL_TO"]),
+        ({"SMTP_HOST": "mail"}, ["SMTP_HOST", "MAIL_FROM"]),
+        ({"SMTP_TLS": "true", "SMTP_STARTTLS": "true"}, ["SMTP_TLS", "SMTP_STARTTLS"]),
+        ({"SMTP_USER": "me"}, ["SMTP_USER", "SMTP_PASSWORD"]),
+        (
+            {"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "SMTP_USER": "me", "SMTP_PASSWORD": "secret-1"},
+            ["SMTP_PASSWORD", "SMTP_STARTTLS"],
+        ),
+        ({"MAIL_FROM": "Me <me@x.example>"}, ["MAIL_FROM"]),
+        ({"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "CRM_NOTIFY_TO": "a@b.example, c\r\nBcc: x@y"}, ["CRM_NOTIFY_TO"]),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused_with_their_names(
+    environment: Environment, given: dict[str, str], named: list[str]
+) -> None:
+    environment(**given)
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert all(name in str(refused.value) for name in named)
+    assert "secret-1" not in str(refused.value)

@@ -1,0 +1,396 @@
+"""Leads and the CRM, step by step: what it is told, in which order, and what a repeat, a loss and a race come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from sqlalchemy import select
+
+from app.db.models import Lead
+from app.schemas.lead import CrmNotify, CrmUpdate, LeadChange, LeadRequest, LeadView
+from app.services.container import Services
+from app.services.integrations.mail import RecipientsRefused
+from laneway.platform import clock
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.db.session import Database
+from laneway.platform.errors import Conflict, NotFound, PermanentError, TaskCancelled, UpstreamError
+from laneway.platform.execution.outcomes import Attempt, Raised
+from laneway.platform.payload import EndedTask
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.crm_server import CrmServer
+from tests.fixtures.http_peer import Asked, Says
+from tests.fixtures.mail_server import MailServer
+from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
+from tests.fixtures.valkey import RedisUrls, RunningValkey
+
+
+@pytest.fixture
+def server() -> Iterator[CrmServer]:
+    with CrmServer() as running:
+        yield running
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as running:
+        yield running
+
+
+@pytest.fixture
+def app(
+    environment: Environment,
+    platform_database: Database,
+    redis_urls: RedisUrls,
+    tmp_path: Path,
+    server: CrmServer,
+    mail: MailServer,
+) -> Iterator[Celery]:
+    told = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(mail.port),
+        "MAIL_FROM": "crm@example.com",
+        "CRM_NOTIFY_TO": "one@example.com, two@example.com",
+    }
+    settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **server.environment, **told)
+    with celery_on(settings) as made:
+        made.own_settings = settings
+        yield made
+
+
+@pytest.fixture
+def own(app: Celery, platform_database: Database) -> Services:
+    everything = Services(app.own_settings, app)
+    everything.database = platform_database
+    return everything
+
+
+@pytest.fixture
+def cancellation_watchdog(app: Celery, platform_database: Database, valkey: RunningValkey) -> Platform:
+    return make_platform(app.own_settings, app, platform_database, valkey=valkey)
+
+
+def mine() -> None:
+    """The task is this worker's."""
+
+
+def stored(own: Services, **content: Any) -> LeadView:
+    accepted, created = own.leads.create(LeadRequest.model_validate({"lead_id": "lead-1", "name": "Ada", **content}))
+    assert created
+    return own.leads.view(accepted.lead_id)
+
+
+def changed(own: Services, **content: Any) -> int:
+    return own.leads.change("lead-1", LeadChange.model_validate({"name": "Ada", **content})).version
+
+
+def tell(own: Services, version: int | None = None) -> dict[str, Any]:
+    return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), still_mine=mine)
+
+
+def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, server: CrmServer) -> None:
+    assert (stored(own).crm.state, stored(own, lead_id="lead-2").crm.version) == ("pending", 0)
+    first = tell(own, 1)
+    changed(own, status="won", fields={"campaign": "spring"})
+    second = tell(own, 2)
+
+    view = own.leads.view("lead-1")
+    assert (first["version"], second["version"], server.versions("lead-1")) == (1, 2, [1, 2])
+    assert (view.crm.state, view.crm.version, view.crm.error) == ("synced", 2, None)
+    assert view.crm.id in server.records and view.crm.synced_at is not None
+    (record,) = server.of("lead-1")
+    assert (record["name"], record["status"], record["fields"]) == ("Ada", "won", {"campaign": "spring"})
+
+
+def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_do(
+    own: Services, server: CrmServer
+) -> None:
+    stored(own)
+    for number in range(5):
+        changed(own, status=f"s{number}")
+
+    results = [tell(own, version) for version in (1, 2, 6, 3, None)]
+
+    assert server.versions("lead-1") == [6]
+    assert ["skipped" in result for result in results] == [False, True, True, True, True]
+
+
+def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(own: Services, server: CrmServer) -> None:
+    stored(own)
+    tell(own, 1)
+    changed(own, status="won")
+    tell(own, 2)
+
+    assert tell(own, 1)["skipped"]
+    assert server.versions("lead-1") == [1, 2]
+
+
+def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_record(
+    own: Services, server: CrmServer
+) -> None:
+    def takes_it_and_dies(asked: Asked) -> Says:
+        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return Says(hang_up=True)
+
+    stored(own)
+    server.peer.will(takes_it_and_dies)
+    with pytest.raises(UpstreamError):
+        tell(own, 1)
+    assert "The CRM failed" in (own.leads.view("lead-1").crm.error or "")
+    changed(own, name="Grace")
+    tell(own, 2)
+
+    assert server.versions("lead-1") == [1, 2]
+    assert [record["name"] for record in server.of("lead-1")] == ["Grace"]
+
+
+def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: CrmServer) -> None:
+    stored(own)
+    tell(own, 1)
+    server.records.clear()
+    changed(own, status="won")
+    tell(own, 2)
+    server.records.clear()
+    changed(own, status="lost")
+    tell(own, 3)
+
+    assert [record["version"] for record in server.of("lead-1")] == [3]
+    assert own.leads.view("lead-1").crm.state == "synced"
+
+
+def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, server: CrmServer) -> None:
+    stored(own, email="ada@nowhere")
+    server.peer.will(Says(422, body={"error": "email"}))
+    with pytest.raises(PermanentError, match="422"):
+        tell(own, 1)
+    changed(own, email="ada@example.com")
+    tell(own, 2)
+
+    assert [record["email"] for record in server.of("lead-1")] == ["ada@example.com"]
+    assert server.versions("lead-1") == [2]
+
+
+def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: CrmServer) -> None:
+    server.records["old"] = {"name": "A. L."}
+    stored(own)
+    server.peer.will(Says(409, body={"id": "old"}))
+    tell(own, 1)
+
+    assert (own.leads.view("lead-1").crm.id, server.records["old"]["name"]) == ("old", "Ada")
+    assert len(server.records) == 1
+
+
+def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: CrmServer) -> None:
+    stored(own)
+    tell(own, 1)
+    changed(own, status="won")
+    server.peer.always = lambda asked: Says(404) if asked.method == "PATCH" else Says(409, body={"id": "gone"})
+    with pytest.raises(UpstreamError, match="does not keep what it takes"):
+        tell(own, 2)
+
+    assert len(server.peer.asked) == 7
+
+
+def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: Services, server: CrmServer) -> None:
+    """As if it had stalled with its request under way: another one had the task by then, and told a newer version."""
+
+    def overtaken(asked: Asked) -> Says:
+        changed(own, status="newest")
+        tell(own, 3)
+        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+
+    stored(own)
+    tell(own, 1)
+    changed(own, status="older")
+    server.peer.will(overtaken)
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+
+    assert server.versions("lead-1")[:3] == [1, 3, 2]
+    assert [record["status"] for record in server.of("lead-1")] == ["newest"]
+    assert own.leads.view("lead-1").crm.state == "synced"
+
+
+def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_again(
+    own: Services, server: CrmServer
+) -> None:
+    """The CRM did take what was older, behind what was newer."""
+
+    def overtaken(asked: Asked) -> Says:
+        changed(own, status="newest")
+        tell(own, 3)
+        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return Says(504, body={"error": "the gateway gave up"})
+
+    stored(own)
+    tell(own, 1)
+    changed(own, status="older")
+    server.peer.will(overtaken)
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+
+    assert server.versions("lead-1") == [1, 3, 2, 3]
+    assert [record["status"] for record in server.of("lead-1")] == ["newest"]
+    crm = own.leads.view("lead-1").crm
+    assert (crm.state, crm.version, crm.error) == ("synced", 3, None)
+
+
+def lost_after(times: int) -> Any:
+    """Lets a task go on so often."""
+    left = [None] * times
+
+    def check() -> None:
+        if not left:
+            raise TaskCancelled
+        left.pop()
+
+    return check
+
+
+def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
+    stored(own)
+    with pytest.raises(TaskCancelled):
+        own.crm.update(CrmUpdate(lead_id="lead-1", version=1), still_mine=lost_after(0))
+
+    assert server.peer.asked == []
+
+
+def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
+    first, queued = stored(own), own.tasks.search(Filter(queue="crm"))[0]
+    own.leads.delete("lead-1")
+    with pytest.raises(NotFound):
+        own.leads.view("lead-1")
+    second = stored(own)
+
+    assert {own.tasks.current(task.task_id).state for task in queued} == {"cancelled"}
+    assert first.task_id != second.task_id
+    old = CrmUpdate.model_validate(own.tasks.current(first.task_id or "").payload)
+    assert own.crm.update(old, still_mine=mine) == {"skipped": "the lead was deleted"}
+    tell(own, 1)
+    assert len(server.records) == 1
+
+
+def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, server: CrmServer) -> None:
+    def deleted(asked: Asked) -> Says:
+        own.leads.delete("lead-1")
+        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+
+    stored(own)
+    server.peer.will(deleted)
+
+    assert tell(own, 1) == {"skipped": "the lead was deleted"}
+    with pytest.raises(NotFound):
+        own.leads.view("lead-1")
+
+
+def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_by_now(
+    own: Services, heart: Platform
+) -> None:
+    view = stored(own)
+    id = view.task_id or ""
+    heart.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
+    assert own.tasks.current(id).state == TaskState.FAILED
+    (ended,) = [task for task in own.tasks.search(Filter(queue="crm"))[0] if task.name == "crm_update_ended"]
+    note = EndedTask.model_validate(own.tasks.current(ended.task_id).payload)
+
+    assert own.leads.note_end(note)["state"] == "failed"
+    crm = own.leads.view("lead-1").crm
+    assert (crm.state, crm.error) == ("failed", "failed: The CRM refused: no such pipeline")
+    changed(own, status="new")
+    assert "skipped" in own.leads.note_end(note)
+    assert own.leads.view("lead-1").crm.state == "pending"
+    tell(own)
+    assert own.leads.view("lead-1").crm.model_dump(include={"state", "error"}) == {"state": "synced", "error": None}
+
+
+def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> None:
+    def arrive() -> bool:
+        with own.tasks.transaction() as unit:
+            return own.leads.add_from(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
+
+    assert (arrive(), arrive()) == (True, False)
+    (lead,) = own.leads.page(before=None, limit=9).leads
+    own.leads.delete(lead.lead_id)
+    stored(own, lead_id=lead.lead_id)
+    with pytest.raises(Conflict):
+        arrive()
+
+
+# --- e-mail
+
+
+def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any]:
+    """What the task does, in its n-th attempt."""
+    with own.database.reading() as session:
+        uid = session.scalars(select(Lead.uid)).one()
+    event = CrmNotify(lead_id="lead-1", uid=uid, version=version)
+    id = f"crm_notify:{uid}:{version}"
+    attempt = Attempt(
+        task_id=id,
+        name="crm_notify",
+        queue="crm",
+        number=number,
+        max_retries=3,
+        payload=json.loads(event.model_dump_json()),
+        worker="w",
+        started_at=clock.now(),
+    )
+
+    def step(name: str, work: Any, *values: Any, **named: Any) -> Any:
+        return own.steps.once(attempt, name, lambda: work(*values, **named))
+
+    return own.lead_notices.tell(event, task_id=id, step=step)
+
+
+def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> None:
+    stored(own, email="ada@example.com", fields={"campaign": "spring"}, message="A bicycle,\nplease")
+    notify(own)
+    notify(own, number=2)
+
+    assert sorted(arrived.to for arrived in mail.arrived) == [("one@example.com",), ("two@example.com",)]
+    assert mail.arrived[0].message["Subject"] == "New lead: Ada"
+    for line in ("name: Ada", "email: ada@example.com", "campaign: spring", "lead: lead-1", "A bicycle,\nplease"):
+        assert line in mail.arrived[0].text
+    assert len({arrived.message["Message-ID"] for arrived in mail.arrived}) == 2
+
+
+def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Services, mail: MailServer) -> None:
+    stored(own)
+    mail.will("RCPT", "450 later")
+    with pytest.raises(UpstreamError, match="450 later"):
+        notify(own)
+    assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
+    notify(own, number=2)
+
+    assert [arrived.to for arrived in mail.arrived] == [("two@example.com",), ("one@example.com",)]
+
+
+def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Services, mail: MailServer) -> None:
+    stored(own)
+    mail.refused["one@example.com"] = "550 unknown"
+    with pytest.raises(RecipientsRefused, match=r"one@example\.com: 550 unknown"):
+        notify(own)
+
+    assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
+
+
+@pytest.mark.parametrize("said", ["554 too large for this mailbox", "552 mailbox full"])
+def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
+    own: Services, mail: MailServer, said: str
+) -> None:
+    stored(own)
+    mail.will("DATA", said)
+    with pytest.raises(RecipientsRefused, match=rf"one@example\.com: {said}"):
+        notify(own)
+
+    assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
+
+
+def test_a_change_is_told_as_a_change_and_a_deleted_lead_not_at_all(own: Services, mail: MailServer) -> None:
+    stored(own)
+    changed(own, company="Engines")
+    notify(own, 2)
+
+    assert {arrived.message["Subject"] for arrived in mail.arrived} == {"Lead changed (version 2): Ada"}

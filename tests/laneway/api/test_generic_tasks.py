@@ -1,0 +1,283 @@
+"""Tasks of any type over HTTP: accepted, with every option, or refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from laneway.engine import MessageState
+from laneway.platform import clock
+from laneway.platform.db.models import TaskEvent, TaskRun, TaskTag
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.api import MakeApi
+from tests.fixtures.api_calls import MESSAGE, REPORT, Api, found, problem, say, submit
+from tests.fixtures.platform import Platform
+from tests.fixtures.site import Site
+from tests.fixtures.tasks_for_tests import GATED_QUIETLY
+from tests.fixtures.waiting import wait_until
+
+# --- submit -------------------------------------------------------------------------------------------------
+
+
+def test_a_task_of_any_type_is_accepted_and_answers_for_itself(api: Api, platform: Platform) -> None:
+    answer = api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}})
+
+    handle = answer.json()
+    assert (answer.status_code, handle["state"], handle["created"]) == (202, "pending", True)
+    status = api.http.get(f"/tasks/{handle['task_id']}").json()
+    assert (status["name"], status["queue"], status["status"], status["priority"]) == (
+        REPORT,
+        "analytics",
+        "pending",
+        1,
+    )
+    assert (status["tags"], status["expires_at"], status["due_at"]) == ([], None, None)
+    assert platform.sent("analytics") == [handle["task_id"]]
+
+
+def test_a_type_that_there_is_not_is_named_with_those_that_there_are(api: Api) -> None:
+    told = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
+
+    assert told["detail"].startswith("There is no type of task 'deployy'; there are batch_conversation_analysis_task, ")
+    assert " deploy," in told["detail"]
+
+
+def test_a_filter_with_a_typing_error_does_not_select_everything(api: Api) -> None:
+    told = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
+
+    assert told["errors"][0]["field"] == "query.tpye"
+    assert "there are state, type, queue," in told["detail"]
+    problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
+    problem(api.http.get("/stats", params={"name": "dev"}), 422)
+
+
+def test_the_same_id_again_is_the_same_task(api: Api, platform: Platform) -> None:
+    body = {"name": REPORT, "payload": {"hours": 3}, "id": "report-1"}
+    first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert first.json() == {"task_id": "report-1", "state": "pending", "created": True}
+    assert again.json() == {"task_id": "report-1", "state": "pending", "created": False}
+    assert platform.sent("analytics") == ["report-1"]
+
+
+def test_the_same_idempotency_key_again_is_the_same_task_and_says_what_became_of_it(
+    api: Api, platform: Platform
+) -> None:
+    body = {"name": REPORT, "payload": {"hours": 3}, "idempotency_key": "caller 7/ü"}
+    first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json() == first.json() | {"created": False}
+    assert platform.work("analytics") == first.json()["task_id"]
+    last = api.http.post("/tasks", json=body)
+    assert (last.status_code, last.json()) == (200, again.json() | {"state": "completed"})
+    assert platform.places("analytics") == {}
+
+
+@pytest.mark.parametrize("identity", [{"id": "one"}, {"idempotency_key": "one"}])
+@pytest.mark.parametrize("other", [{"payload": {"hours": 4}}, {"name": "generate_conversation_analytics_task"}])
+def test_an_identity_that_was_used_for_something_else_is_a_conflict(
+    api: Api, platform: Platform, identity: dict[str, str], other: dict[str, Any]
+) -> None:
+    body = {"name": REPORT, "payload": {"hours": 3}, **identity}
+    id = api.http.post("/tasks", json=body).json()["task_id"]
+
+    told = problem(api.http.post("/tasks", json=body | other), 409)
+
+    assert told["type"] == "urn:laneway:problem:conflict"
+    assert id in told["detail"]
+    assert platform.sent("analytics") == [id]
+
+
+def test_two_keys_are_two_tasks(api: Api) -> None:
+    assert len({submit(api, idempotency_key=key) for key in ("a", "b", "A")}) == 3
+
+
+def test_the_more_urgent_task_is_delivered_first(api: Api, platform: Platform) -> None:
+    ids = {name: submit(api, priority=name) for name in ("low", "critical", "normal", "high")}
+
+    assert platform.sent("analytics") == [ids[name] for name in ("critical", "high", "normal", "low")]
+    assert [api.http.get(f"/tasks/{ids[name]}").json()["priority"] for name in ids] == [0, 3, 1, 2]
+
+
+def test_a_delayed_task_is_scheduled(api: Api, platform: Platform) -> None:
+    before = clock.now()
+    id = submit(api, delay=90)
+
+    status = api.http.get(f"/tasks/{id}").json()
+    assert (status["status"], status["waiting_for"]) == ("scheduled", "its due time")
+    assert 89 < (datetime.fromisoformat(status["due_at"]) - before).total_seconds() < 100
+    assert platform.places("analytics") == {id: MessageState.SCHEDULED}
+
+
+def test_when_a_task_expires_is_told_and_goes_with_its_message(api: Api, platform: Platform) -> None:
+    before = clock.now()
+    id = submit(api, expires=90)
+
+    expires = datetime.fromisoformat(api.http.get(f"/tasks/{id}").json()["expires_at"])
+    assert 89 < (expires - before).total_seconds() < 100
+    assert platform.take("analytics") == id
+
+
+def test_a_task_that_is_not_started_in_time_expires_and_never_runs(live: Site) -> None:
+    gate = live.gate()
+    gated = [live.submit(GATED_QUIETLY, {"gate": str(gate)}) for _ in range(2)]  # all processes are busy
+    for id in gated:
+        live.until_event("began", id)
+    id = live.post("/tasks", {"name": REPORT, "expires": 0.2})["task_id"]
+    in_time = live.post("/tasks", {"name": REPORT, "expires": 3600})["task_id"]
+    expires = datetime.fromisoformat(live.get(f"/tasks/{id}")["expires_at"])
+    wait_until(lambda: clock.now() > expires, seconds=10)
+    gate.open()
+
+    assert live.until(id, seconds=60).state == TaskState.EXPIRED
+    assert live.until(in_time, seconds=60).state == TaskState.COMPLETED
+    told = live.get(f"/tasks/{id}")
+    assert (told["status"], told["attempts"], told["started_at"]) == ("expired", 0, None)
+    assert told["finished_at"] and told["error"]
+
+
+# --- uniqueness ---------------------------------------------------------------------------------------------
+
+
+def test_the_second_of_a_unique_kind_is_refused_and_told_who_is_the_first(api: Api, platform: Platform) -> None:
+    first = submit(api, unique={"key": "nightly"})
+    told = problem(api.http.post("/tasks", json={"name": REPORT, "unique": {"key": "nightly"}, "id": "second"}), 409)
+
+    assert told["type"] == "urn:laneway:problem:duplicate-task"
+    assert told["detail"] == f"The same work is already queued or running as task {first!r}."
+    problem(api.http.get("/tasks/second"), 404)
+    assert platform.sent("analytics") == [first]
+    assert submit(api, unique={"key": "hourly"})
+
+
+def test_the_first_of_a_unique_kind_repeated_is_itself(api: Api) -> None:
+    body = {"name": REPORT, "unique": {"key": "nightly"}, "idempotency_key": "tonight"}
+    first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json()["task_id"] == first.json()["task_id"]
+
+
+@pytest.mark.parametrize("until", ["until_start", "until_done"])
+def test_a_uniqueness_key_is_free_again_when_it_was_asked_to_be(api: Api, platform: Platform, until: str) -> None:
+    unique = {"key": "nightly", "until": until}
+    submit(api, unique=unique)
+    attempt = platform.start("analytics")
+
+    if until == "until_done":
+        problem(api.http.post("/tasks", json={"name": REPORT, "unique": unique}), 409)
+        platform.end(attempt)
+
+    assert submit(api, unique=unique)
+
+
+def test_a_uniqueness_key_for_a_time_is_held_beyond_the_end(api: Api, platform: Platform) -> None:
+    unique = {"key": "nightly", "until": "for_time", "seconds": 60}
+    id = submit(api, unique=unique)
+    assert platform.work("analytics") == id
+
+    assert id in problem(api.http.post("/tasks", json={"name": REPORT, "unique": unique}), 409)["detail"]
+
+
+# --- durability and refusals --------------------------------------------------------------------------------
+
+
+def test_a_task_on_disk_survives_the_broker(api: Api, platform: Platform) -> None:
+    id = submit(api, durability="disk")
+    platform.valkey.kill()
+    platform.valkey.start()
+
+    assert platform.sent("analytics") == [id]
+
+
+def test_what_a_replica_does_not_confirm_is_said_and_a_repeat_is_safe(api: Api, platform: Platform) -> None:
+    body = {"name": REPORT, "id": "once", "durability": "replica"}
+    for _ in range(2):
+        told = api.http.post("/tasks", json=body)
+        assert problem(told, 503)["type"] == "urn:laneway:problem:not-durable"
+        assert told.headers["retry-after"]
+
+    assert platform.sent("analytics") == ["once"]
+
+
+def test_what_this_broker_cannot_give_is_refused_and_nothing_is_queued(make_api: MakeApi) -> None:
+    api = make_api(BROKER_TRANSPORT="celery")
+
+    for option in ({"unique": {"key": "a"}}, {"durability": "disk"}):
+        told = problem(api.http.post("/tasks", json={"name": REPORT, **option}), 422)
+        assert told["type"] == "urn:laneway:problem:unsupported"
+    assert api.count(TaskRun, TaskEvent) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": REPORT, "surprise": 1},
+        {"name": REPORT, "payload": []},
+        {"name": REPORT, "id": "a/b"},
+        {"name": REPORT, "id": "a", "idempotency_key": "b"},
+        {"name": REPORT, "idempotency_key": ""},
+        {"name": REPORT, "idempotency_key": "a\x00"},
+        {"name": REPORT, "idempotency_key": "x" * 201},
+        {"name": REPORT, "priority": "urgent"},
+        {"name": REPORT, "delay": -1},
+        {"name": REPORT, "delay": "5"},
+        {"name": REPORT, "expires": True},
+        {"name": REPORT, "delay": 1e10},
+        {"name": REPORT, "expires": 0},
+        {"name": REPORT, "unique": {"key": "a", "until": "for_time"}},
+        {"name": REPORT, "unique": "a"},
+        {"name": REPORT, "unique": {"key": "a", "seconds": -1}},
+        {"name": REPORT, "tags": ["a b"]},
+        {"name": REPORT, "tags": [""]},
+        {"name": REPORT, "tags": ["x" * 65]},
+        {"name": REPORT, "tags": ["t"] * 21},
+        {"name": REPORT, "durability": "paper"},
+        {"name": REPORT, "payload": {"hours": 0}},
+        {"name": REPORT, "payload": {"surprise": 1}},
+        {"name": MESSAGE, "payload": {}},
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_queued(api: Api, body: dict[str, Any]) -> None:
+    problem(api.http.post("/tasks", json=body), 422)
+
+    assert (api.queued(), api.count(TaskRun, TaskEvent, TaskTag)) == (0, 0)
+
+
+def test_an_unknown_type_of_task_is_refused(api: Api) -> None:
+    told = problem(api.http.post("/tasks", json={"name": "no_such_task"}), 404)
+
+    assert "'no_such_task'" in told["detail"]
+    assert api.count(TaskRun) == 0
+
+
+def test_a_full_queue_refuses_and_leaves_nothing_behind(make_api: MakeApi) -> None:
+    api = make_api(MAX_QUEUE_SIZE="1")
+    submit(api, tags=["first"])
+    answer = api.http.post("/tasks", json={"name": REPORT, "tags": ["second"]})
+
+    problem(answer, 429)
+    assert answer.headers["retry-after"]
+    assert (api.queued(), api.count(TaskRun), api.count(TaskTag)) == (1, 1, 1)
+    assert found(api, tag="second") == []
+
+
+def test_while_the_history_is_too_far_behind_nothing_is_accepted(make_api: MakeApi) -> None:
+    """MAX_UNREAD_EVENTS happened in a queue that the database has not recorded; other queues go on."""
+    api = make_api(MAX_UNREAD_EVENTS="100")
+    for _ in range(100):
+        submit(api)
+    answer = api.http.post("/tasks", json={"name": REPORT, "id": "too-much"})
+
+    assert problem(answer, 503)["type"] == "urn:laneway:problem:history-behind"
+    assert answer.headers["retry-after"]
+    assert api.count(TaskRun) == 100
+    assert say(api, "c-1")
+    assert api.http.get("/stats").json()["unread_events"] == 0, "who looks brings it up to date"
+    assert submit(api, id="too-much") == "too-much"

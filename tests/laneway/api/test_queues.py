@@ -1,0 +1,191 @@
+"""What an operator does with queues and finished tasks over HTTP: figures of a window, limits, clearing away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.core.queues import QUEUES
+from laneway.platform import clock
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.submission.acceptance import PAYLOAD_LIMIT
+from tests.fixtures.api import MakeApi
+from tests.fixtures.api_calls import REPORT, Api, change, problem, submit
+from tests.fixtures.platform import Platform
+
+WEBHOOK = "send_webhook_response_task"
+
+
+def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name: str = REPORT) -> str:
+    """A task that ended so many seconds ago, after it worked for two of them."""
+    id = submit(api, name, {"url": "https://example.com", "event": "e", "data": {}} if name == WEBHOOK else {})
+    api.services.recorder.catch_up()  # that it was put is known: nothing more is heard of it
+    finished = clock.now() - timedelta(seconds=ago)
+    change(
+        api,
+        id,
+        state=state,
+        finished_at=finished,
+        started_at=finished - timedelta(seconds=2),
+        attempts=1,
+        accepted_at=finished - timedelta(seconds=5),
+    )
+    return id
+
+
+# --- submitting, in the words of others -------------------------------------------------------------------------
+
+
+def test_a_task_may_be_named_by_its_type_but_only_once(api: Api) -> None:
+    answer = api.http.post("/tasks", json={"type": REPORT, "payload": {"hours": 3}, "id": "by-type"})
+
+    assert answer.status_code == 202
+    assert api.http.get("/tasks/by-type").json()["name"] == REPORT
+    assert api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}, "id": "by-type"}).status_code == 200
+
+    for body in ({}, {"name": REPORT, "type": REPORT}, {"name": REPORT, "type": WEBHOOK}):
+        assert "say which task" in str(problem(api.http.post("/tasks", json=body), 422)["errors"])
+
+
+def test_a_priority_is_a_name_or_its_number_and_nothing_else(api: Api) -> None:
+    for given, kept in ((0, 0), (3, 3), ("low", 0), ("critical", 3)):
+        assert api.http.get(f"/tasks/{submit(api, priority=given)}").json()["priority"] == kept
+    for wrong in (4, -1, 1.5, True, "urgent", "1"):
+        problem(api.http.post("/tasks", json={"name": REPORT, "priority": wrong}), 422)
+
+
+def test_a_payload_of_a_mebibyte_is_kept_and_one_byte_more_is_refused(make_api: MakeApi) -> None:
+    api = make_api(MAX_BODY_BYTES="4194304")
+    payload: dict[str, Any] = {"url": "https://example.com", "event": "e", "data": {"text": ""}}
+    frame = len('{"url":"https://example.com","event":"e","data":{"text":""}}')
+
+    payload["data"]["text"] = "ü" * ((PAYLOAD_LIMIT - frame) // 2) + "x" * ((PAYLOAD_LIMIT - frame) % 2)
+    id = submit(api, WEBHOOK, payload)
+    assert api.services.tasks.details(id).payload == payload
+
+    payload["data"]["text"] += "x"
+    told = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
+    assert told["detail"] == (
+        f"The payload of {WEBHOOK} has 1048577 bytes of JSON, more than 1048576: store it elsewhere."
+    )
+    problem(api.http.get("/tasks/big"), 404)
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_tell_how_it_went_within_the_last_hour(api: Api) -> None:
+    ended(api, ago=60)
+    ended(api, ago=60, state=TaskState.FAILED, name=WEBHOOK)
+    ended(api, ago=4000)
+
+    window = api.http.get("/stats").json()["window"]
+
+    assert (window["seconds"], window["total"]["completed"], window["total"]["failed"]) == (3600, 1, 1)
+    assert window["total"]["success_rate"] == 0.5
+    assert window["total"]["processing_seconds"] == {"count": 2, "mean": 2.0, "p50": 2.0, "p95": 2.0}
+    assert window["total"]["waiting_seconds"]["mean"] == 3.0
+    assert list(window["queues"]) == ["analytics", "webhooks"]
+    assert list(window["types"]) == [REPORT, WEBHOOK]
+
+
+def test_the_window_and_what_it_is_of_can_be_chosen(api: Api) -> None:
+    ended(api, ago=60)
+    ended(api, ago=4000)
+    ended(api, ago=60, name=WEBHOOK)
+
+    def completed(**query: Any) -> int:
+        answer = api.http.get("/stats", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["window"]["total"]["completed"]
+
+    assert (completed(), completed(window=7200), completed(window=10)) == (2, 3, 0)
+    assert (completed(queue="webhooks"), completed(type=REPORT), completed(queue="nobody's")) == (1, 1, 0)
+    wrong: list[dict[str, Any]] = [{"window": 0}, {"window": 10**9}, {"window": "nan"}, {"queue": ""}]
+    for query in wrong:
+        problem(api.http.get("/stats", params=query), 422)
+
+
+# --- clearing away ------------------------------------------------------------------------------------------------
+
+
+def test_completed_tasks_that_are_old_enough_are_cleared_away_with_their_history(api: Api) -> None:
+    old, young = ended(api, ago=100), ended(api, ago=10)
+    failed = ended(api, ago=100, state=TaskState.FAILED)
+    waiting = submit(api)
+
+    assert api.http.delete("/tasks", params={"older_than": 50}).json() == {"deleted": 1, "more": False}
+
+    problem(api.http.get(f"/tasks/{old}"), 404)
+    assert all(api.http.get(f"/tasks/{id}").status_code == 200 for id in (young, failed, waiting))
+
+
+def test_other_ends_are_cleared_away_when_they_are_named(api: Api) -> None:
+    ids = [ended(api, ago=10, state=state) for state in (TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)]
+    kept = ended(api, ago=10)
+
+    answer = api.http.delete("/tasks", params={"older_than": 0, "state": ["failed", "cancelled", "expired"]})
+
+    assert answer.json()["deleted"] == len(ids)
+    assert api.http.get(f"/tasks/{kept}").status_code == 200
+
+
+def test_nothing_is_cleared_away_by_mistake(api: Api) -> None:
+    id = ended(api, ago=10)
+    wrong: list[dict[str, Any]] = [
+        {},
+        {"older_than": -1},
+        {"older_than": "inf"},
+        {"older_than": 0, "state": "dead_letter"},
+        {"older_than": 0, "state": "processing"},
+        {"older_than": 0, "type": "dev"},
+        {"older_than": 0, "staet": "failed"},
+    ]
+
+    for query in wrong:
+        problem(api.http.delete("/tasks", params=query), 422)
+    assert api.http.get(f"/tasks/{id}").status_code == 200
+
+
+def test_one_call_clears_away_so_many_and_says_that_there_are_more(api: Api) -> None:
+    ids = [ended(api, ago=10) for _ in range(3)]
+    states = [TaskState.COMPLETED]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("laneway.platform.operations.retention.BATCH", 1)
+        cleared = api.services.retention.clear(states, older_than=0, most=2)
+
+    assert (cleared.deleted, cleared.more) == (2, True)
+    assert api.services.retention.clear(states, older_than=0).model_dump() == {"deleted": 1, "more": False}
+    assert [api.http.get(f"/tasks/{id}").status_code for id in ids] == [404] * 3
+
+
+# --- limits of queues ---------------------------------------------------------------------------------------------
+
+
+def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platform) -> None:
+    body = {"rate": 10, "per_seconds": 60, "max_in_flight": 2, "paused": True}
+    answer = api.http.put("/queues/analytics/limits", json=body)
+
+    told = answer.json()
+    assert answer.status_code == 200
+    assert told == body | {"queue": "analytics", "updated_at": told["updated_at"], "in_force": True}
+    assert api.http.get("/queues/analytics/limits").json() == told
+    assert [one["queue"] for one in api.http.get("/queues").json()["queues"]] == list(QUEUES)
+    id = submit(api)
+    assert platform.fetch("analytics") is None
+    assert api.http.get(f"/tasks/{id}").json()["waiting_for"] == "its queue 'analytics' to be resumed: it is paused"
+
+    lifted = api.http.put("/queues/analytics/limits", json={}).json()
+    assert (lifted["rate"], lifted["per_seconds"], lifted["max_in_flight"], lifted["paused"]) == (None, 1, None, False)
+    assert platform.fetch("analytics") is not None
+
+
+def test_limits_that_make_no_sense_and_queues_that_are_not_there_are_refused(api: Api) -> None:
+    wrong: list[object] = [{"rate": 0}, {"rate": "5"}, {"paused": 1}, {"speed": 3}, [], {"per_seconds": 0}]
+    for body in wrong:
+        problem(api.http.put("/queues/analytics/limits", json=body), 422)
+    for answer in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
+        assert "there are conversations" in problem(answer, 404)["detail"]

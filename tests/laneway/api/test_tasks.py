@@ -1,0 +1,179 @@
+"""Status, figures and cancelling of tasks over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.core.queues import QUEUES
+from laneway.platform import clock
+from laneway.platform.db.models import TaskRun
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.api_calls import Api, problem, unfinished
+from tests.fixtures.site import Site
+from tests.fixtures.tasks_for_tests import GATED_QUIETLY
+from tests.fixtures.waiting import wait_until
+
+
+def test_the_status_of_a_waiting_task_says_all_that_is_known(api: Api) -> None:
+    task = api.say("conv-7", priority="HIGH").json()["task_id"]
+
+    status = api.http.get(f"/conversations/tasks/{task}/status").json()
+    assert (status["task_id"], status["status"], status["progress"], status["attempts"]) == (task, "pending", 0, 0)
+    assert (status["name"], status["queue"]) == ("process_conversation_message_task", "conversations")
+    assert (status["priority"], status["max_retries"], status["key"]) == (2, 3, "conversation_id:conv-7")
+    assert status["waiting_for"] == "a worker: none serves the queue 'conversations'"
+    assert status["result"] is status["error"] is status["started_at"] is status["finished_at"] is None
+    assert status["accepted_at"]
+
+
+def test_the_status_of_a_task_behind_another_names_the_other(api: Api) -> None:
+    first, second = (api.say("conv-7").json()["task_id"] for _ in range(2))
+    later = api.say("conv-8").json()["task_id"]
+
+    status = api.http.get(f"/conversations/tasks/{second}/status").json()
+    assert (status["status"], status["waiting_for"]) == (
+        "pending",
+        f"an earlier task of conversation_id:conv-7 (task {first})",
+    )
+    assert api.http.post(f"/conversations/tasks/{first}/cancel").json()["cancelled"]
+    free = "a worker: none serves the queue 'conversations'"
+    assert [api.http.get(f"/conversations/tasks/{id}/status").json()["waiting_for"] for id in (second, later)] == [
+        free
+    ] * 2
+
+
+@pytest.mark.parametrize("id", ["nobody", "a%2Fb", "a%0Ab", "%ff", "%F0%9F%9A%B2", "'%20OR%201=1", "x" * 155, "%25"])
+def test_a_task_that_nobody_submitted_is_unknown(api: Api, id: str) -> None:
+    for answer in (
+        api.http.get(f"/conversations/tasks/{id}/status"),
+        api.http.post(f"/conversations/tasks/{id}/cancel"),
+    ):
+        problem(answer, 404)
+
+
+@pytest.mark.parametrize("id", ["%00", "a%00b", "x" * 156])
+def test_an_id_that_no_task_can_have_does_not_fit(api: Api, id: str) -> None:
+    problem(api.http.get(f"/conversations/tasks/{id}/status"), 422)
+    problem(api.http.post(f"/conversations/tasks/{id}/cancel"), 422)
+
+
+def test_a_status_expires_a_day_after_the_end(api: Api) -> None:
+    old, recent = (api.say(name).json()["task_id"] for name in ("old", "recent"))
+    _set(api, old, state=TaskState.COMPLETED, finished_at=clock.now() - timedelta(hours=24, seconds=5))
+    _set(api, recent, state=TaskState.COMPLETED, finished_at=clock.now() - timedelta(hours=23))
+
+    gone = problem(api.http.get(f"/conversations/tasks/{old}/status"), 410)
+    assert gone["detail"] == f"Task '{old}' finished more than 24 hours ago; its status has expired."
+    assert api.http.get(f"/conversations/tasks/{recent}/status").status_code == 200
+
+
+def test_a_waiting_task_is_cancelled_and_never_runs(api: Api) -> None:
+    task = api.say().json()["task_id"]
+    answer = api.http.post(f"/conversations/tasks/{task}/cancel")
+
+    assert (answer.status_code, answer.json()) == (200, {"task_id": task, "status": "cancelled", "cancelled": True})
+    assert api.http.get(f"/conversations/tasks/{task}/status").json()["status"] == "cancelled"
+    problem(api.http.post(f"/conversations/tasks/{task}/cancel"), 409)
+
+
+@pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER])
+def test_a_finished_task_cannot_be_cancelled(api: Api, state: TaskState) -> None:
+    task = api.say().json()["task_id"]
+    _set(api, task, state=state, finished_at=clock.now())
+
+    found = problem(api.http.post(f"/conversations/tasks/{task}/cancel"), 409)
+    assert found["detail"] == f"Task '{task}' is {state.value}; it cannot be cancelled."
+
+
+def test_a_running_task_is_seen_and_interrupted(live: Site) -> None:
+    wait_until(lambda: unfinished(live) == 0, seconds=120)  # what other tests left
+    gate = live.gate()
+    task = live.submit(GATED_QUIETLY, {"gate": str(gate)})
+    live.until(task, TaskState.PROCESSING)
+    active = live.get("/conversations/tasks/active")
+    figures = live.get("/conversations/tasks/queues/status")["queues"]["conversations"]
+
+    assert active["count"] == len(active["tasks"]) == 1
+    assert (active["tasks"][0]["task_id"], active["tasks"][0]["status"]) == (task, "processing")
+    assert (figures["active"], figures["workers"]) == (1, 1)
+    answer = live.post(f"/conversations/tasks/{task}/cancel")
+    assert answer == {"task_id": task, "status": "processing", "cancelled": False}
+    assert live.until(task, seconds=15).state == TaskState.CANCELLED
+    wait_until(lambda: live.get("/conversations/tasks/active")["count"] == 0, seconds=10)
+    assert "ended" not in [event for event, *_ in live.events(task)]
+
+
+def test_a_cancelled_message_is_not_answered_and_the_next_one_is(live: Site) -> None:
+    gate = live.gate()
+    for _ in range(2):  # both processes of the worker are busy
+        live.submit(GATED_QUIETLY, {"gate": str(gate)})
+    first, second = (
+        live.post("/conversations/message", {"conversation_id": "cancel-1", "text": text})["task_id"]
+        for text in ("Never mind", "What about refunds?")
+    )
+    assert live.post(f"/conversations/tasks/{first}/cancel")["cancelled"] is True
+    gate.open()
+    live.until(second, TaskState.COMPLETED)
+
+    history = live.get("/conversations/cancel-1")
+    assert [turn["text"] for turn in history["messages"] if turn["role"] == "customer"] == ["What about refunds?"]
+    assert live.row(first).attempts == 0
+
+
+def test_the_figures_of_every_queue_are_there(api: Api) -> None:
+    tasks = [api.say(f"c-{number}").json()["task_id"] for number in range(4)]
+    _set(api, tasks[0], state=TaskState.DEAD_LETTER, finished_at=clock.now())
+    _set(api, tasks[1], state=TaskState.SCHEDULED, due_at=clock.now() + timedelta(hours=1))
+    _set(api, tasks[2], state=TaskState.PROCESSING, started_at=clock.now())
+
+    answer = api.http.get("/conversations/tasks/queues/status").json()
+    assert list(answer["queues"]) == list(QUEUES)
+    assert answer["queues"]["conversations"] == {
+        "lane": "high",
+        "active": 1,
+        "accepted": 0,
+        "pending": 1,
+        "scheduled": 1,
+        "dead": 1,
+        "workers": 0,
+    }
+    assert answer["timestamp"]
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "many", "1.5"])
+def test_a_list_that_is_too_long_or_too_short_is_refused(api: Api, limit: str) -> None:
+    problem(api.http.get(f"/conversations/tasks/active?limit={limit}"), 422)
+
+
+def test_the_list_of_active_tasks_is_as_long_as_was_asked_for(api: Api) -> None:
+    for number in range(3):
+        _set(api, api.say(f"c-{number}").json()["task_id"], state=TaskState.PROCESSING, started_at=clock.now())
+
+    answer = api.http.get("/conversations/tasks/active?limit=2").json()
+    assert [task["key"] for task in answer["tasks"]] == ["conversation_id:c-2", "conversation_id:c-1"]
+
+
+def test_no_status_shows_a_traceback(api: Api) -> None:
+    task = api.say().json()["task_id"]
+    _set(
+        api,
+        task,
+        state=TaskState.FAILED,
+        finished_at=clock.now(),
+        error="No such model",
+        error_type="UpstreamRefused",
+        traceback='Traceback (most recent call last):\n  File "x.py"',
+    )
+
+    answer = api.http.get(f"/conversations/tasks/{task}/status")
+    assert answer.json()["error"] == "No such model"
+    assert "Traceback" not in answer.text
+
+
+def _set(api: Api, task: str, **values: Any) -> None:
+    with api.database.transaction() as session:
+        session.execute(update(TaskRun).where(TaskRun.id == task).values(**values))

@@ -1,0 +1,29 @@
+"""Engines on a database of their own, emptied before each test."""
+
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from laneway.engine import Engine
+from tests.fixtures.valkey import RunningValkey
+
+DATABASE = 6
+
+
+@pytest.fixture
+def engine_url(valkey: RunningValkey) -> str:
+    """A database for this test alone."""
+    valkey.flush(DATABASE)
+    return valkey.url(DATABASE)
+
+
+@pytest.fixture
+def engine(engine_url: str) -> Generator[Engine]:
+    """An engine on an empty database."""
+    engine = Engine.from_url(engine_url, owner="test")
+    yield engine
+    engine.close()

@@ -1,0 +1,361 @@
+"""Drives the model and a real server with the same calls and compares everything after each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from redis.connection import ConnectionPool
+
+from laneway.engine import (
+    AckAction,
+    Delivery,
+    Engine,
+    Kind,
+    Lease,
+    Limits,
+    Message,
+    MessageState,
+    PutCode,
+    PutResult,
+    RoundRobin,
+    Unique,
+    UniqueMode,
+    UnknownMessage,
+)
+from tests.laneway.engine.books import Item
+from tests.laneway.engine.clock import CLOCK_LUA, set_clock
+from tests.laneway.engine.dump import assert_expiring, assert_same, server_dump
+from tests.laneway.engine.ledger import Ledger
+from tests.laneway.engine.model import Model
+
+QUEUES = ("a", "b")
+START_US = 1_790_000_000_000_000
+LEASE_MS = 1_000
+UUIDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
+
+queues = st.sampled_from(("a", "a", "a", "b"))  # small domains, so that things meet
+tasks = st.sampled_from((UUIDS[0], UUIDS[0], UUIDS[0], *UUIDS[1:]))
+uniques = st.builds(
+    Unique,
+    key=st.sampled_from(("u1", "u1", "u2")),
+    mode=st.sampled_from(UniqueMode),
+    ttl_ms=st.sampled_from((0, 700, 3_000)),
+).map(lambda unique: replace(unique, ttl_ms=unique.ttl_ms or 700) if unique.mode is UniqueMode.FOR_TIME else unique)
+messages = st.builds(
+    Message,
+    task_id=st.one_of(tasks, tasks, tasks, st.uuids().map(str)),
+    name=st.sampled_from(("", "app.work")),
+    body=st.binary(max_size=4),
+    id=st.sampled_from((None, None, None, "m1", "m2")),
+    priority=st.sampled_from((0, 0, 4, 9)),
+    key=st.sampled_from((None, "k1", "k1", "k2")),
+    unique=st.one_of(st.none(), uniques),
+    max_deliveries=st.none() | st.sampled_from((1, 2)),
+)
+plain = st.builds(Message, task_id=st.uuids().map(str), priority=st.sampled_from((0, 0, 4, 9)))
+delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
+bounds = st.sampled_from((None, 0, 8, 40, 40, 40))
+
+
+verdicts = st.sampled_from(AckAction)
+
+
+def _detail(put: PutResult) -> str | None:
+    match put.code:
+        case PutCode.DUPLICATE:
+            return put.existing
+        case PutCode.FULL | PutCode.BEHIND:
+            return str(put.size)
+        case _:
+            return put.id
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """One engine, two queues, a clock that stands still unless moved."""
+
+    pool: ConnectionPool
+
+    @initialize(bound_a=bounds, bound_b=bounds)
+    def start(self, bound_a: int | None, bound_b: int | None) -> None:
+        self.engine = Engine(self.pool, clock=CLOCK_LUA)
+        self.engine.runner.on_wire(lambda wire, _: wire.call("FLUSHDB"))
+        self.model = Model()
+        self.lanes = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
+        self.leases: list[tuple[Delivery, int]] = []
+        self.calls: dict[Lease, bytes] = {}
+        self.ledgers: dict[str, Ledger] = {}
+        self._move_to(START_US)
+        self.journal("a", bound_a)
+        self.journal("b", bound_b)
+
+    def teardown(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.close()
+
+    def _move_to(self, us: int) -> None:
+        self.model.us = us
+        set_clock(self.engine, us)
+
+    @rule(ms=st.sampled_from((1, 50, 400, 1_000, 2_500)))
+    def time_passes(self, ms: int) -> None:
+        self._move_to(self.model.us + ms * 1000 + 1)
+
+    @rule(queue=queues, batch=st.lists(st.tuples(messages, delays), min_size=1, max_size=4))
+    def put(self, queue: str, batch: list[tuple[Message, int | None]]) -> None:
+        now = self.model.now
+        ready = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
+        outcomes = self.engine.put_many(queue, ready)
+        answers = [(put.code, _detail(put)) for put in outcomes]
+        assert answers == self.model.put(queue, ready)
+
+    @rule(queue=queues, batch=st.lists(plain, min_size=1, max_size=4))
+    def put_plain(self, queue: str, batch: list[Message]) -> None:
+        """Messages without ties have a quick way of their own."""
+        self.put(queue, [(message, None) for message in batch])
+
+    @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), spare=st.sampled_from((-0.9, 0.0, 0.9)))
+    def put_in_time(self, queue: str, batch: list[Message], spare: float) -> None:
+        """With a time past which nothing is queued."""
+        outcomes = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
+        late = [(PutCode.LATE, message.id or message.task_id) for message in batch]
+        assert [(put.code, _detail(put)) for put in outcomes] == (late if spare < 0 else self.model.put(queue, batch))
+
+    @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
+    def fetch(self, n: int, lease_ms: int) -> None:
+        batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)
+        expected = self.model.fetch(self.lanes[1], n, lease_ms)
+        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [item[:3] for item in expected]
+        assert self.lanes[0].place == self.lanes[1].place
+        assert batch.again_at == self.model.again_at(self.lanes[1])
+        self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.ack(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.ack([d for d, _ in chosen]) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.renew(d.queue, d.id, fence, 500) for d, fence in chosen]
+        assert self.engine.renew([d for d, _ in chosen], lease_ms=500) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay_ms=st.sampled_from((0, 0, 600)), counted=st.booleans())
+    def release(self, data: st.DataObject, delay_ms: int, counted: bool) -> None:
+        chosen = self._some(data)
+        expected = [self.model.release(d.queue, d.id, fence, delay_ms=delay_ms, counted=counted) for d, fence in chosen]
+        assert self.engine.release([d for d, _ in chosen], delay_ms=delay_ms, counted=counted) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def bury(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.bury(d.queue, d.id, fence, "bad", "error é") for d, fence in chosen]
+        assert self.engine.bury([d for d, _ in chosen], reason="bad", error="error é") == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), repeated=st.sampled_from((False, False, True)))
+    def begin(self, data: st.DataObject, repeated: bool) -> None:
+        self._begin(*data.draw(st.sampled_from(self.leases[-6:])), repeated=repeated)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), verdict=verdicts, delay_ms=st.sampled_from((0, 0, 600)))
+    def conclude(self, data: st.DataObject, verdict: AckAction, delay_ms: int) -> None:
+        self._conclude(*data.draw(st.sampled_from(self.leases[-6:])), verdict, delay_ms)
+
+    @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=1, max_size=3))
+    def run(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
+        """Attempts, each as a whole: chance alone puts their parts together too rarely."""
+        if not self._held():
+            self.pause(queue, False)
+            self.put(queue, [(message, None) for message in batch])
+            self.fetch(5, LEASE_MS)
+        for delivery, fence in self._held():
+            self._run(data, delivery, fence)
+
+    def _run(self, data: st.DataObject, delivery: Delivery, fence: int) -> None:
+        verdict = data.draw(st.none() | verdicts)
+        delay_ms = data.draw(st.sampled_from((0, 0, 600)))
+        cancelled = data.draw(st.sampled_from(("", "", "", "before", "within")))
+        task = delivery.stored.message.task_id
+        if cancelled == "before":
+            self.cancel(delivery.queue, task)
+        for repeated in (False, True):
+            self._begin(delivery, fence, repeated=repeated)
+        if cancelled == "within":
+            self.cancel(delivery.queue, task)
+        if verdict:
+            self._conclude(delivery, fence, verdict, delay_ms)
+        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "go on"))):
+            case "ack":
+                assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
+            case "release":
+                expected = self.model.release(delivery.queue, delivery.id, fence, delay_ms=0, counted=True)
+                assert self.engine.release([delivery]) == [expected]
+            case "bury":
+                expected = self.model.bury(delivery.queue, delivery.id, fence, "bad", "")
+                assert self.engine.bury([delivery], reason="bad") == [expected]
+            case "expire":
+                self.time_passes(LEASE_MS)
+                self.fetch(5, LEASE_MS)
+            case _:
+                self._begin(delivery, fence, repeated=False)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        chosen = self._some(data)
+        expected = [self.model.look(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.look([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), kind=st.sampled_from((Kind.PROGRESS, Kind.LOG)))
+    def report(self, data: st.DataObject, kind: Kind) -> None:
+        delivery, fence = data.draw(st.sampled_from(self.leases[-6:]))
+        expected = self.model.report(delivery.queue, delivery.id, fence, kind, "half ½")
+        assert self.engine.report(delivery.lease, kind, "half ½") == expected
+
+    @rule(queue=queues, bound=bounds)
+    def journal(self, queue: str, bound: int | None) -> None:
+        self.engine.journal(queue, bound)
+        limits = self.model.queue(queue).limits
+        limits.pop("journal", None)
+        if bound is None:
+            self.ledgers.pop(queue, None)
+            return
+        limits["journal"] = bound
+        if queue not in self.ledgers:
+            opening = server_dump(self.engine, queue)
+            self.ledgers[queue] = Ledger(opening)
+            self.ledgers[queue].skip(opening["events"])
+
+    @rule(queue=queues, share=st.sampled_from((0.5, 1.0, 1.0)))
+    def forget_events(self, queue: str, share: float) -> None:
+        q = self.model.queue(queue)
+        read = self.engine.events(queue, limit=max(1, int(len(q.journal) * share)))
+        if read:
+            self.engine.forget_events(queue, until=read[-1].place)
+            del q.journal[: len(read)]
+        assert self.engine.unread([queue]) == [len(q.journal)]
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), message=messages)
+    def continue_and_cancel(self, data: st.DataObject, message: Message) -> None:
+        """A retry, a cancel and another retry while the task runs: the meetings that chance alone finds too rarely."""
+        delivery, _ = data.draw(st.sampled_from(self.leases[-6:]))
+        task = delivery.stored.message.task_id
+        retry = replace(message, task_id=task, id=None, key=delivery.stored.message.key)
+        self.put(delivery.queue, [(retry, None)])
+        if data.draw(st.booleans()):
+            self.cancel(delivery.queue, task)
+            self.put(delivery.queue, [(retry, None), (retry, 400)])
+
+    @rule(queue=queues, task=tasks)
+    def cancel(self, queue: str, task: str) -> None:
+        cancelled = self.engine.cancel(queue, task)
+        assert (cancelled.removed, cancelled.marked, cancelled.dead) == self.model.cancel(queue, task)
+
+    @precondition(lambda self: any(self.model.queue(queue).having(MessageState.DEAD) for queue in QUEUES))
+    @rule(queue=queues, data=st.data(), discard=st.booleans())
+    def deal_with_the_dead(self, queue: str, data: st.DataObject, discard: bool) -> None:
+        dead = [item.id for item in self.model.queue(queue).having(MessageState.DEAD)]
+        ids = data.draw(st.lists(st.sampled_from([*dead, "nobody"]), max_size=3))
+        if discard:
+            assert self.engine.discard(queue, ids) == self.model.discard(queue, ids)
+        else:
+            assert self.engine.requeue(queue, ids) == self.model.requeue(queue, ids)
+
+    @rule(queue=queues, paused=st.sampled_from((False, False, True)))
+    def pause(self, queue: str, paused: bool) -> None:
+        (self.engine.pause if paused else self.engine.resume)(queue)
+        limits = self.model.queue(queue).limits
+        limits.pop("paused", None)
+        if paused:
+            limits["paused"] = 1
+
+    @rule(
+        queue=queues,
+        limits=st.builds(
+            Limits,
+            max_size=st.sampled_from((None, None, 6)),
+            max_in_flight=st.sampled_from((None, None, 3)),
+            rate=st.sampled_from((None, None, None, 0.7, 3.0)),
+            burst=st.sampled_from((1, 2)),
+            max_deliveries=st.none() | st.just(2),
+            dead_max=st.none() | st.just(2),
+            dead_age_ms=st.none() | st.just(2_000),
+            expires_ms=st.none() | st.just(3_600_000),
+        ),
+    )
+    def limit(self, queue: str, limits: Limits) -> None:
+        self.engine.limit(queue, limits)
+        known = self.model.queue(queue).limits
+        stay = {name: known[name] for name in ("paused", "journal") if name in known}
+        known.clear()
+        known.update({name: value for name, value in limits.fields().items() if value is not None} | stay)
+
+    @rule(queue=queues)
+    def purge(self, queue: str) -> None:
+        assert self.engine.purge(queue) == self.model.purge(queue)
+
+    @rule(queue=queues, task=tasks)
+    def find(self, queue: str, task: str) -> None:
+        items = self.model.queue(queue).of_task(task)
+        try:
+            found = self.engine.find(queue, task)
+        except UnknownMessage:
+            assert not items
+            return
+        item = max(items, key=lambda item: item.sequence)
+        assert (found.stored.id, found.state, found.at or 0, found.cancelled) == (
+            item.id,
+            item.state,
+            item.at,
+            item.cancelled,
+        )
+        head = self.model.queue(queue).head(item.message.key) if item.message.key else None
+        assert found.behind == (head.message.task_id if head and item.state is MessageState.HELD else None)
+
+    @invariant()
+    def all_is_the_same(self) -> None:
+        if hasattr(self, "engine"):
+            for queue in QUEUES:
+                real = assert_same(self.engine, queue, self.model.queue(queue))
+                assert_expiring(self.engine, queue, expires="expires" in real["limits"])
+                if ledger := self.ledgers.get(queue):
+                    ledger.read(real["events"])
+                    ledger.agree(real)
+
+    def _begin(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
+        last = self.calls.get(delivery.lease)
+        call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
+        self.calls[delivery.lease] = call
+        expected = self.model.begin(delivery.queue, delivery.id, fence, worker="w1", call=call)
+        assert self.engine.begin(delivery.lease, worker="w1", call=call) == expected
+
+    def _conclude(self, delivery: Delivery, fence: int, verdict: AckAction, delay_ms: int) -> None:
+        expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
+        assert self.engine.conclude(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
+
+    def _held(self) -> list[tuple[Delivery, int]]:
+        return [
+            (delivery, fence)
+            for delivery, fence in self.leases[-12:]
+            if isinstance(self.model.settle(delivery.queue, delivery.id, fence), Item)
+        ]
+
+    def _some(self, data: st.DataObject) -> list[tuple[Delivery, int]]:
+        """Some leases, new and old, of which some may have been lost long ago; no message twice."""
+        recent = self.leases[-12:]
+        chosen = data.draw(st.lists(st.sampled_from(range(len(recent))), unique=True, max_size=4))
+        picked: dict[tuple[str, str], tuple[Delivery, int]] = {}
+        for index in chosen:
+            delivery, fence = recent[index]
+            picked.setdefault((delivery.queue, delivery.id), (delivery, fence))
+        return sorted(picked.values(), key=lambda lease: lease[0].queue)  # the engine groups by queue

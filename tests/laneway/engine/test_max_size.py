@@ -1,0 +1,43 @@
+"""A worker that runs many tasks remembers none of them."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from laneway.engine import Engine, Message
+from tests.laneway.worker.workers import Start, app, broker, start, wait_for
+
+__all__ = ["app", "broker", "start"]
+APP = "tests.laneway.worker.feature_app"
+TASKS = 20_000
+EMPTY = ("Leases._held", "Leases._ends", "Leases._kept", "Leases._told", "QoS.held", "Channel.pending")
+BODY = b'\0[[1, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_nothing_stays_of_twenty_thousand_tasks(app: Any, start: Start, broker: Engine, pool: str) -> None:
+    start(pool, "-c", "2", "-l", "WARNING", "--prefetch-multiplier", "32")
+    name = app.add.name
+
+    def run(count: int) -> None:
+        broker.put_many("celery", [Message(task_id=str(uuid4()), name=name, body=BODY) for _ in range(count)])
+        wait_for(lambda: broker.stats(["celery"])[0].waiting + broker.stats(["celery"])[0].leased == 0, seconds=200)
+
+    def sizes() -> dict[str, int]:
+        return app.app.control.inspect(["w0@test"], timeout=10)._request("engine_sizes")["w0@test"]
+
+    run(200)
+    before = sizes()
+    run(TASKS)
+    assert broker.stats(["celery"])[0].counters["acked"] == TASKS + 200
+    prefetch = 2 * 32  # so many messages kombu itself may still have to forget: in two of its containers, with 5 fields
+    wait_for(lambda: sum(sizes().values()) <= sum(before.values()) + 7 * prefetch, seconds=20)
+    after = sizes()
+    assert {name: after[name] for name in EMPTY} == dict.fromkeys(EMPTY, 0)

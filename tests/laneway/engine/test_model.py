@@ -1,0 +1,38 @@
+"""The engine on a real server does what the model does, step by step.
+
+`ENGINE_MODEL_STEPS` says how many steps (default 4,000, half a minute).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from redis.connection import ConnectionPool
+
+from tests.fixtures.valkey import RunningValkey
+from tests.laneway.engine.machine import EngineMachine
+
+STEPS = int(os.environ.get("ENGINE_MODEL_STEPS", "4000"))
+STEPS_PER_EXAMPLE = 50
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (
+    (Phase.shrink,) if os.environ.get("ENGINE_MODEL_SHRINK") else ()
+)
+"""Shrinking a failure takes minutes: ask for it with ENGINE_MODEL_SHRINK=1."""
+
+
+def test_the_server_is_in_the_state_of_the_model_after_every_step(valkey: RunningValkey) -> None:
+    EngineMachine.pool = ConnectionPool.from_url(valkey.url(7))  # pyright: ignore[reportUnknownMemberType]
+
+    run_state_machine_as_test(
+        EngineMachine,
+        settings=settings(
+            max_examples=max(1, STEPS // STEPS_PER_EXAMPLE),
+            stateful_step_count=STEPS_PER_EXAMPLE,
+            deadline=None,
+            report_multiple_bugs=False,
+            phases=PHASES,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )

@@ -1,0 +1,112 @@
+"""The migrations of the platform and of the application, on both databases."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, inspect, text
+
+from app.core.settings import ROOT
+from app.db.fulltext import is_index_object
+from app.db.history import APPLICATION_HISTORY
+from app.db.models import Base as ApplicationBase
+from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory, upgrade
+from laneway.platform.db.models import Base
+from laneway.platform.db.session import Database
+
+HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
+
+
+def head(history: MigrationHistory) -> str | None:
+    """The newest revision."""
+    return ScriptDirectory.from_config(history.config()).get_current_head()
+
+
+def test_the_migrations_make_exactly_the_models(database: Database) -> None:
+    both = MetaData()
+    for metadata in (Base.metadata, ApplicationBase.metadata):
+        for table in metadata.tables.values():
+            table.to_metadata(both)
+    versions = {history.version_table for history in HISTORIES}
+
+    def relevant(name: str | None, _type: str, _parents: object) -> bool:
+        return not is_index_object(name) and name not in versions
+
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": relevant})
+        differences = compare_metadata(context, both)
+
+    assert differences == []
+
+
+def test_the_platform_and_the_application_share_no_table() -> None:
+    assert not set(Base.metadata.tables) & set(ApplicationBase.metadata.tables)
+    assert PLATFORM_HISTORY.version_table != APPLICATION_HISTORY.version_table
+
+
+def test_a_second_upgrade_changes_nothing(database: Database) -> None:
+    upgrade(database.url.render_as_string(hide_password=False), HISTORIES)
+
+    with database.reading() as session:
+        for history in HISTORIES:
+            version = session.scalar(text(f"SELECT version_num FROM {history.version_table}"))
+            assert version == head(history)
+
+
+def test_the_platform_works_without_the_tables_of_an_application(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'library.db'}"
+    upgrade(url)
+
+    database = Database(url)
+    tables = set(inspect(database.engine).get_table_names())
+    database.close()
+    assert tables == {*Base.metadata.tables, PLATFORM_HISTORY.version_table}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_many_upgrades_at_once_make_one_schema(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    if kind == "postgresql":
+        _emptied(url)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(upgrade_alone, [url] * 4))
+
+    database = Database(url)
+    assert {"task_runs", "conversations"} <= set(inspect(database.engine).get_table_names())
+    database.close()
+
+
+def test_a_downgrade_takes_everything_away(database: Database) -> None:
+    for history in reversed(HISTORIES):
+        with database.transaction() as session:
+            config = history.config()
+            config.attributes["connection"] = session.connection()
+            command.downgrade(config, "base")
+
+    assert set(inspect(database.engine).get_table_names()) == {history.version_table for history in HISTORIES}
+
+
+def upgrade_alone(url: str) -> None:
+    """Upgrade in a process of its own: Alembic keeps its context in the module, so threads cannot share it."""
+    program = (
+        "from app.services.container import Services; from laneway.platform.db.migrate import upgrade; "
+        f"upgrade({url!r}, Services.migrations)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def _emptied(url: str) -> None:
+    database = Database(url)
+    with database.transaction() as session:
+        session.execute(text("DROP SCHEMA public CASCADE"))
+        session.execute(text("CREATE SCHEMA public"))
+    database.close()

@@ -1,0 +1,147 @@
+"""Several writers of one SQLite file in one process."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from sqlalchemy import func, select
+
+from app.core.settings import ROOT
+from app.db.models import Report
+from laneway.platform import clock
+from laneway.platform.db import session as sessions
+from laneway.platform.db.session import Database
+from laneway.platform.errors import DatabaseUnavailable
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import sys
+import gevent
+from app.core import clock
+from app.db.models import Report
+from app.db.session import Database
+
+database = Database(sys.argv[1])
+
+def write(number):
+    with database.transaction() as session:
+        session.add(Report(id=str(number), kind="test", data={}, created_at=clock.now()))
+        session.flush()
+        gevent.sleep(0.05)  # as one does that talks to another server in between
+    return number
+
+print(sorted(gevent.pool.Pool(5).map(write, range(5))))
+"""
+
+
+def count(database: Database) -> int:
+    """How many reports there are."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Report)) or 0
+
+
+def test_threads_write_one_after_the_other(sqlite_database: Database) -> None:
+    def write(number: int) -> None:
+        with sqlite_database.transaction() as session:
+            session.add(Report(id=str(number), kind="test", data={}, created_at=clock.now()))
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(write, range(200)))
+
+    assert count(sqlite_database) == 200
+
+
+def test_an_error_lets_the_next_writer_in(sqlite_database: Database) -> None:
+    for _ in range(2):
+        try:
+            with sqlite_database.transaction():
+                raise ValueError
+        except ValueError:
+            pass
+
+    assert count(sqlite_database) == 0
+
+
+def test_greenlets_that_wait_for_something_else_while_they_write_do_not_lock_each_other_out(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    url = sqlite_database.url.render_as_string(hide_password=False)
+    script = tmp_path / "greenlets.py"
+    script.write_text(GREENLETS.replace("import gevent\n", "import gevent\nimport gevent.pool\n"))
+
+    ran = subprocess.run(
+        [sys.executable, script, url],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+    assert ran.stdout.strip() == "[0, 1, 2, 3, 4]", ran.stderr[-2000:]
+    assert count(sqlite_database) == 5
+
+
+@contextmanager
+def held(database: Database) -> Generator[sqlite3.Connection]:
+    """Somebody else writes: to SQLite another connection is as another process."""
+    stranger = sqlite3.connect(str(database.url.database), isolation_level=None, check_same_thread=False)
+    stranger.execute("BEGIN IMMEDIATE")
+    try:
+        yield stranger
+    finally:
+        stranger.close()
+
+
+def test_a_writer_waits_for_another_process_and_then_writes(sqlite_database: Database) -> None:
+    began = Event()
+
+    def write() -> None:
+        began.set()
+        with sqlite_database.transaction() as session:
+            session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
+
+    writer = Thread(target=write)
+    with held(sqlite_database) as stranger:
+        writer.start()
+        began.wait()
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert count(sqlite_database) == 0  # who reads waits for nobody
+        stranger.execute("COMMIT")
+        writer.join(10)
+
+    assert count(sqlite_database) == 1
+
+
+def test_another_process_that_writes_for_too_long_is_a_named_error(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "BUSY_SECONDS", 0.2)
+    with (
+        held(sqlite_database),
+        pytest.raises(DatabaseUnavailable, match="locked"),
+        sqlite_database.transaction(),
+    ):
+        raise AssertionError
+
+    with sqlite_database.transaction() as session:
+        session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
+    assert count(sqlite_database) == 1
+
+
+def test_a_file_that_is_no_database_is_no_endless_wait(tmp_path: Path) -> None:
+    (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'broken.db'}")
+    with pytest.raises(Exception, match="not a database"), database.transaction():
+        raise AssertionError
+    database.close()

@@ -1,0 +1,347 @@
+"""What comes of each outcome: the table of rulings, and what is kept of results and errors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from laneway.platform.errors import (
+    InvalidPayload,
+    PermanentError,
+    QueueFull,
+    ResultTooLarge,
+    TimeLimitExceeded,
+    UpstreamError,
+    UpstreamRefused,
+    WorkerLost,
+)
+from laneway.platform.execution.outcomes import (
+    ERROR_LIMIT,
+    LONGEST_SNOOZE,
+    RESULT_LIMIT,
+    TRACEBACK_LIMIT,
+    Attempt,
+    AttemptResult,
+    Completed,
+    Outcome,
+    OutcomePolicy,
+    Raised,
+    Snoozed,
+    Stopped,
+    error_group,
+)
+from laneway.platform.execution.retry import LONGEST_WAIT
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.settings import TaskSettings
+
+
+def rule(draw: float = 0.5, **settings: Any) -> OutcomePolicy:
+    """With a retry delay of 10 to 40 seconds, and `draw` in the place of chance."""
+    return OutcomePolicy(
+        TaskSettings.model_validate({"TASK_RETRY_DELAY": 10, "TASK_RETRY_DELAY_MAX": 40, **settings}),
+        draw=lambda: draw,
+    )
+
+
+def attempt(number: int = 1, *, max_retries: int = 3, cancelled: bool = False) -> Attempt:
+    return Attempt(
+        task_id="t",
+        name="task",
+        queue="q",
+        number=number,
+        max_retries=max_retries,
+        payload={},
+        worker="w",
+        started_at=datetime.now(UTC),
+        cancel_requested=cancelled,
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Completed({"reply": "hi"}), TaskState.COMPLETED),
+        (Completed(None), TaskState.COMPLETED),
+        (Stopped(), TaskState.CANCELLED),
+        (Snoozed(3), TaskState.SCHEDULED),
+        (Raised(PermanentError("no")), TaskState.FAILED),
+        (Raised(UpstreamRefused("crm", "no")), TaskState.FAILED),
+        (Raised(InvalidPayload("t", ["field: wrong"])), TaskState.FAILED),
+        (Raised(ValueError("wrong")), TaskState.FAILED),
+        (Raised(KeyError("missing")), TaskState.FAILED),
+        (Raised(TypeError("wrong")), TaskState.FAILED),
+        (Raised(NotImplementedError()), TaskState.FAILED),
+        (Raised(UpstreamError("crm", "away")), TaskState.SCHEDULED),
+        (Raised(OSError("away")), TaskState.SCHEDULED),
+        (Raised(TimeLimitExceeded(300)), TaskState.SCHEDULED),
+        (Raised(WorkerLost("w")), TaskState.SCHEDULED),
+        (Raised(RuntimeError("odd")), TaskState.SCHEDULED),
+    ],
+)
+def test_each_outcome_has_its_state(outcome: Outcome, state: TaskState) -> None:
+    assert rule().decide(attempt(), outcome).state is state
+
+
+@pytest.mark.parametrize(
+    ("number", "max_retries", "state"),
+    [
+        (1, 0, TaskState.DEAD_LETTER),
+        (1, 1, TaskState.SCHEDULED),
+        (2, 1, TaskState.DEAD_LETTER),
+        (3, 3, TaskState.SCHEDULED),
+        (4, 3, TaskState.DEAD_LETTER),
+        (5, 3, TaskState.DEAD_LETTER),
+    ],
+)
+def test_what_may_pass_is_tried_again_until_the_retries_are_used_up(
+    number: int, max_retries: int, state: TaskState
+) -> None:
+    assert rule().decide(attempt(number, max_retries=max_retries), Raised(OSError("away"))).state is state
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_what_cannot_pass_fails_at_once_and_is_no_dead_letter(number: int) -> None:
+    assert rule().decide(attempt(number), Raised(ValueError("wrong"))).state is TaskState.FAILED
+
+
+@pytest.mark.parametrize(("number", "delay"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, 20.0), (40, 20.0)])
+def test_the_delay_doubles_up_to_its_bound_and_is_drawn(number: int, delay: float) -> None:
+    assert rule(0.5).decide(attempt(number, max_retries=99), Raised(OSError())).delay == delay
+
+
+@pytest.mark.parametrize(("number", "delay"), [(1, 1.05), (2, 60 * 1.05), (3, 60 * 1.05)])
+def test_a_schedule_of_its_own_is_kept_to(number: int, delay: float) -> None:
+    ruling = rule(0.5).decide(attempt(number), Raised(OSError()), schedule=(1.0, 60.0))
+    assert ruling.delay == pytest.approx(delay)
+
+
+@pytest.mark.parametrize(("asked", "delay"), [(17.0, 17.0), (-3.0, 0.0), (1e9, LONGEST_WAIT)])
+def test_an_error_that_says_when_is_heard(asked: float, delay: float) -> None:
+    ruling = rule().decide(attempt(), Raised(UpstreamError("crm", "busy", after=asked)), schedule=(1.0,))
+    assert (ruling.state, ruling.delay) == (TaskState.SCHEDULED, delay)
+    assert rule().decide(attempt(), Raised(QueueFull("crm", 5))).delay == 10
+
+
+def test_a_retry_counts_and_a_snooze_does_not() -> None:
+    retry = rule().decide(attempt(), Raised(OSError("away")))
+    snooze = rule().decide(attempt(9), Snoozed(3, "not yet"))
+
+    assert retry.counted
+    assert (snooze.counted, snooze.state, snooze.delay, snooze.error) == (False, TaskState.SCHEDULED, 3, "not yet")
+    assert snooze.error_group is None
+
+
+@pytest.mark.parametrize(("asked", "delay"), [(-1.0, 0.0), (math.inf, LONGEST_SNOOZE), (math.nan, 0.0), (0.0, 0.0)])
+def test_a_snooze_is_never_in_the_past_nor_for_ever(asked: float, delay: float) -> None:
+    ruling = rule().decide(attempt(), Snoozed(asked))
+    assert ruling.delay == delay
+    assert AttemptResult.from_json(ruling.to_json()) == ruling
+
+
+# --- cancelled ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["cooperative", "interrupted", "killed"])
+def test_a_stopped_task_is_cancelled_and_says_how(how: str) -> None:
+    ruling = rule().decide(attempt(cancelled=True), Stopped(how))
+    assert (ruling.state, ruling.how, ruling.error) == (TaskState.CANCELLED, how, None)
+
+
+@pytest.mark.parametrize("outcome", [Raised(OSError("gone")), Raised(ValueError("odd")), Snoozed(5)])
+def test_a_cancelled_task_is_not_tried_again_whatever_became_of_it(outcome: Outcome) -> None:
+    ruling = rule().decide(attempt(cancelled=True), outcome)
+    assert (ruling.state, ruling.delay) == (TaskState.CANCELLED, 0)
+    assert ruling.error == (str(outcome.error) if isinstance(outcome, Raised) else None)
+
+
+def test_a_cancelled_task_that_was_quicker_is_completed() -> None:
+    ruling = rule().decide(attempt(cancelled=True), Completed({"n": 1}))
+    assert (ruling.state, ruling.result) == (TaskState.COMPLETED, {"n": 1})
+
+
+# --- results ------------------------------------------------------------------------------------------------
+
+
+def endless() -> dict[str, Any]:
+    itself: dict[str, Any] = {}
+    itself["itself"] = itself
+    return itself
+
+
+def deep() -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for _ in range(100_000):
+        result = {"deeper": result}
+    return result
+
+
+@pytest.mark.parametrize(
+    "result", [{"n": math.nan}, {"n": math.inf}, {"when": timedelta(1)}, {"set": {1}}, {("a",): 1}, endless(), b"raw"]
+)
+def test_a_result_that_is_not_json_is_a_failure_that_says_so(result: Any) -> None:
+    ruling = rule().decide(attempt(), Completed(result))
+    assert (ruling.state, ruling.error_type, ruling.result) == (TaskState.FAILED, "TypeError", None)
+    assert "not JSON" in (ruling.error or "")
+
+
+def test_a_result_that_is_too_deep_is_a_failure_that_says_so() -> None:
+    assert "not JSON" in (rule().decide(attempt(), Completed(deep())).error or "")
+
+
+@pytest.mark.parametrize(("size", "state"), [(RESULT_LIMIT, TaskState.COMPLETED), (RESULT_LIMIT + 1, TaskState.FAILED)])
+def test_a_result_may_have_so_many_characters_and_no_more(size: int, state: TaskState) -> None:
+    result = {"text": "x" * (size - len('{"text": ""}'))}
+    assert len(json.dumps(result)) == size
+
+    ruling = rule().decide(attempt(), Completed(result))
+
+    assert ruling.state is state
+    if state is TaskState.FAILED:
+        assert (ruling.error_type, ruling.result) == (ResultTooLarge.__name__, None)
+        assert str(size) in (ruling.error or "")
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "\U0001f600", "é"])
+def test_a_result_may_hold_any_text(text: str) -> None:
+    ruling = rule().decide(attempt(), Completed({"text": text}))
+    assert AttemptResult.from_json(ruling.to_json()).result == {"text": text}
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+def caught(error: Exception) -> Exception:
+    """The same error with a traceback."""
+    try:
+        raise error
+    except Exception as raised:  # noqa: BLE001
+        return raised
+
+
+def test_a_failure_is_told_with_its_kind_message_and_traceback() -> None:
+    ruling = rule().decide(attempt(), Raised(caught(OSError("disk on fire"))))
+    assert (ruling.error_type, ruling.error) == ("OSError", "disk on fire")
+    assert "disk on fire" in (ruling.traceback or "")
+    assert "raise error" in (ruling.traceback or "")
+
+
+def test_an_invalid_payload_is_told_without_a_traceback() -> None:
+    """A traceback of a validation may show values."""
+    assert rule().decide(attempt(), Raised(caught(InvalidPayload("t", ["field: wrong"])))).traceback is None
+
+
+def test_an_error_without_a_message_is_called_by_its_kind() -> None:
+    assert rule().decide(attempt(), Raised(RuntimeError())).error == "RuntimeError"
+
+
+class Mute(Exception):
+    """Fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
+def test_an_error_that_fails_to_say_what_it_is_has_a_ruling_all_the_same() -> None:
+    ruling = rule().decide(attempt(), Raised(caught(Mute())))
+    assert (ruling.state, ruling.error_type) == (TaskState.SCHEDULED, "Mute")
+    assert "LookupError" in (ruling.error or "")
+
+
+def test_long_errors_are_cut_and_null_bytes_dropped() -> None:
+    ruling = rule().decide(attempt(), Raised(caught(OSError("null \x00 byte, " + "long " * 10_000))))
+    assert (ruling.error or "").startswith("null  byte, long")
+    assert len(ruling.error or "") == ERROR_LIMIT
+    assert 0 < len(ruling.traceback or "") <= TRACEBACK_LIMIT
+    assert "\x00" not in (ruling.traceback or "")
+
+
+# --- groups of errors ---------------------------------------------------------------------------------------
+
+
+def here(message: str) -> Exception:
+    return caught_in(lambda: fail_with(ValueError(message)))
+
+
+def there(message: str) -> Exception:
+    def other_place() -> None:
+        raise ValueError(message)
+
+    return caught_in(other_place)
+
+
+def fail_with(error: Exception) -> None:
+    raise error
+
+
+def caught_in(work: Callable[[], None]) -> Exception:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001
+        return error
+    raise AssertionError
+
+
+def group_of(error: Exception) -> str | None:
+    return rule().decide(attempt(), Raised(error)).error_group
+
+
+def test_errors_of_one_kind_and_place_are_one_group_whatever_they_say() -> None:
+    assert group_of(here("order 1")) == group_of(here("something else")) is not None
+
+
+def test_errors_of_another_place_or_kind_are_another_group() -> None:
+    elsewhere = group_of(there("order 1"))
+    other_kind = group_of(caught_in(lambda: fail_with(LookupError("order 1"))))
+    assert len({group_of(here("order 1")), elsewhere, other_kind}) == 3
+
+
+def test_the_group_is_that_of_the_innermost_place() -> None:
+    """Whoever called it."""
+    assert group_of(here("x")) == group_of(caught_in(lambda: caught_in_turn("x")))
+
+
+def caught_in_turn(message: str) -> None:
+    fail_with(ValueError(message))
+
+
+def test_errors_without_a_traceback_are_grouped_by_their_message_without_its_numbers() -> None:
+    assert group_of(OSError("order 12 of 7")) == group_of(OSError("order 3 of 44"))
+    assert group_of(OSError("order 12")) != group_of(OSError("customer 12"))
+
+
+def test_a_group_is_the_same_in_every_process() -> None:
+    assert error_group("OSError", None, "order 12") == "2d004f7627801375"
+    assert error_group("OSError", None, "order 12") == error_group("OSError", None, "order 99")
+
+
+@pytest.mark.parametrize("message", ["\ud800", "\x00", "", "é" * 10_000])
+def test_any_message_has_a_group(message: str) -> None:
+    assert len(error_group("OSError", None, message)) == 16
+
+
+# --- rulings on their way -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outcome", [Completed({"a": [1, None]}), Raised(caught(OSError("away"))), Stopped("killed"), Snoozed(1.5, "later")]
+)
+def test_a_ruling_survives_its_way_through_the_journal(outcome: Outcome) -> None:
+    ruling = rule().decide(attempt(), outcome)
+    assert AttemptResult.from_json(ruling.to_json()) == ruling
+
+
+def test_a_ruling_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    assert AttemptResult.from_json('{"state": "failed", "error": "x", "of_the_future": 1}') == AttemptResult(
+        TaskState.FAILED, error="x"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"state": "unheard of"}', '{"state": 3}'])
+def test_what_is_no_ruling_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        AttemptResult.from_json(text)

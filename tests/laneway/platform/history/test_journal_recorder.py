@@ -1,0 +1,233 @@
+"""The recorder: each event once in effect, whatever is killed or away meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from threading import Event as Signal
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from laneway.engine import Engine, Event, Kind
+from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
+from laneway.platform.db.queries import task_events as repository
+from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
+from laneway.platform.execution.outcomes import Completed, Raised
+from laneway.platform.history import journal_recorder as history_module
+from laneway.platform.history.journal_projection import record
+from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.journal import attempts, story
+from tests.fixtures.platform import Platform
+
+AWAY = Raised(OSError("away"))
+NOW = 1_790_000_000_000
+
+
+def everything(platform: Platform) -> dict[str, list[dict[str, Any]]]:
+    """All that is recorded."""
+    with platform.database.reading() as session:
+        return {
+            table.__tablename__: [vars_of(row) for row in session.scalars(select(table))]
+            for table in (TaskRun, TaskAttempt, TaskEvent)
+        }
+
+
+def vars_of(row: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if not name.startswith("_")}
+
+
+# --- once, whatever happens ---------------------------------------------------------------------------------
+
+
+def batch_of_all(platform: Platform) -> list[Event]:
+    """Events of several tasks, unread."""
+    platform.chore()
+    platform.work("maintenance", AWAY, schedule=(0.0,))
+    platform.work("maintenance")
+    cancelled = platform.chore()
+    platform.tasks.cancel(cancelled)
+    platform.chore()
+    platform.engine.bury([platform.fetched("maintenance")], reason="rejected")
+    platform.chore()
+    platform.work("maintenance", Raised(ValueError("wrong")))
+    platform.chore()
+    platform.start("maintenance")
+    return platform.engine.events("maintenance")
+
+
+def test_a_batch_that_is_recorded_twice_changes_nothing(platform: Platform) -> None:
+    events = batch_of_all(platform)
+    platform.recorder.catch_up()
+    before = everything(platform)
+    assert {row["state"] for row in before["task_runs"]} == {
+        "completed",
+        "cancelled",
+        "dead_letter",
+        "failed",
+        "processing",
+    }
+
+    with platform.database.transaction() as session:
+        record(session, "maintenance", events)
+
+    after = everything(platform)
+    assert after["task_runs"] == before["task_runs"]
+    assert after["task_attempts"] == before["task_attempts"]
+
+
+class StopHere(Exception):
+    """In the place of a crash."""
+
+
+def test_a_crash_between_the_commit_and_the_forgetting_repeats_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_of_all(platform)
+    unread = platform.engine.unread(["maintenance"])
+    forget = Engine.forget_events
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise StopHere
+
+    monkeypatch.setattr(Engine, "forget_events", crash)
+    with pytest.raises(StopHere):
+        platform.recorder.catch_up()
+    monkeypatch.setattr(Engine, "forget_events", forget)
+    before = everything(platform)
+    assert platform.engine.unread(["maintenance"]) == unread, "the journal has it all"
+    assert len(before["task_attempts"]) == 4
+
+    assert platform.recorder.catch_up() == 0
+
+    assert everything(platform) == before
+    assert platform.engine.unread(["maintenance"]) == [0]
+
+
+def test_a_crash_before_the_commit_loses_nothing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_of_all(platform)
+    before, move_cursor = everything(platform), repository.move_cursor
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise StopHere
+
+    monkeypatch.setattr(repository, "move_cursor", crash)
+    with pytest.raises(StopHere):
+        platform.recorder.catch_up()
+    monkeypatch.setattr(repository, "move_cursor", move_cursor)
+    assert everything(platform) == before, "all or nothing"
+
+    assert platform.recorder.catch_up() > 0
+    assert {row["state"] for row in everything(platform)["task_runs"]} > {"completed", "failed", "dead_letter"}
+
+
+def test_several_recorders_at_once_record_each_event_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "BATCH", 3)
+    ids = [platform.chore() for _ in range(8)]
+    for _ in ids:
+        platform.work("maintenance", AWAY, schedule=(0.0,))
+        platform.work("maintenance")
+    unread, together = platform.engine.unread(["maintenance"])[0], Barrier(4)
+
+    def catch_up(_: int) -> int:
+        together.wait(10)
+        return JournalRecorder(platform.database, platform.broker, platform.settings.tasks).catch_up()
+
+    with ThreadPoolExecutor(4) as pool:
+        recorded = list(pool.map(catch_up, range(4)))
+
+    assert sum(recorded) == unread == 8 * 5
+    for id in ids:
+        assert attempts(platform, id) == [(1, "retry"), (2, "completed")]
+        assert story(platform, id) == ["accepted", "put", "begin", "end", "begin", "end"]
+
+
+def test_the_recorder_keeps_up_with_those_who_work(platform: Platform) -> None:
+    done = Signal()
+
+    def work() -> None:
+        for number in range(15):
+            platform.chore()
+            platform.work("maintenance", AWAY if number % 3 else None, schedule=(0.0,))
+        while platform.work("maintenance"):
+            pass
+        done.set()
+
+    def follow() -> int:
+        recorded = 0
+        while not done.is_set() or platform.recorder.unread():
+            recorded += platform.recorder.catch_up()
+        return recorded
+
+    with ThreadPoolExecutor(2) as pool:
+        working, following = pool.submit(work), pool.submit(follow)
+        working.result()
+        following.result()
+
+    assert {row.state for row in platform.rows()} == {"completed"}
+    with platform.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(TaskAttempt)) == 15 + 10
+
+
+# --- the database away --------------------------------------------------------------------------------------
+
+
+def test_while_the_database_is_away_tasks_are_run_and_the_journal_holds_it(platform: Platform) -> None:
+    ids = [platform.chore() for _ in range(3)]
+    platform.recorder.catch_up()
+    with platform.without_database():
+        for _ in ids:
+            platform.work("maintenance", Completed({"fine": True}))
+        with pytest.raises(DatabaseUnavailable):
+            platform.recorder.catch_up()
+        platform.recorder.catch_up_quietly()
+        assert platform.engine.unread(["maintenance"]) == [6]
+
+    assert platform.recorder.catch_up() == 6
+    assert {(platform.state(id), str(platform.row(id).result)) for id in ids} == {("completed", "{'fine': True}")}
+
+
+def test_at_the_bound_nothing_new_is_accepted_and_what_was_accepted_still_ends(platform: Platform) -> None:
+    ids = [platform.chore() for _ in range(2)]
+    platform.recorder.catch_up()
+    platform.engine.journal("maintenance", 2)
+    platform.work("maintenance")
+
+    with pytest.raises(HistoryBehind):
+        platform.chore("too-much")
+    with platform.database.reading() as session:
+        assert session.scalar(select(TaskRun.id).where(TaskRun.id == "too-much")) is None, "its row was withdrawn"
+    with platform.without_database():
+        platform.work("maintenance")
+
+    assert platform.recorder.catch_up() >= 4
+    assert {platform.state(id) for id in ids} == {TaskState.COMPLETED}
+    platform.chore("now")
+    assert platform.state("now") == TaskState.PENDING
+
+
+def test_progress_is_dropped_at_the_bound_and_outcomes_are_not(platform: Platform) -> None:
+    id = platform.chore()
+    attempt = platform.start("maintenance")
+    platform.recorder.catch_up()
+    platform.engine.journal("maintenance", 1)
+    for percent in range(5):
+        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is False
+    assert platform.engine.unread(["maintenance"]) == [1]
+    platform.end(attempt)
+
+    assert platform.state(id) == TaskState.COMPLETED
+
+
+def test_the_broker_away_is_named_and_nothing_is_recorded(platform: Platform) -> None:
+    id = platform.chore()
+    platform.work("maintenance")
+    platform.valkey.stop()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            platform.recorder.catch_up()
+        assert platform.tasks.current(id).state == "pending", "as far as it is known"
+    finally:
+        platform.valkey.start()

@@ -1,0 +1,212 @@
+"""The audit: what was accepted is counted, and what is missing on either side is named."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import delete
+
+from laneway.engine import Message
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.errors import BrokerUnavailable, UpstreamRefused, WrongState
+from laneway.platform.execution.celery_results import Results
+from laneway.platform.execution.outcomes import Raised
+from laneway.platform.operations.audit import Audit
+from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.platform import MovableClock, Platform
+
+LATER = 10.0
+"""Seconds after which what was sent is looked for."""
+
+
+@pytest.fixture
+def audit(platform: Platform) -> Audit:
+    return Audit(platform.database, platform.broker, platform.recorder, platform.tasks, Results(platform.app))
+
+
+def test_an_empty_platform_is_balanced(audit: Audit) -> None:
+    count = audit.count()
+
+    assert (count.accepted, count.by_state, count.unread, count.balanced) == (0, {}, 0, True)
+
+
+def test_a_healthy_platform_is_balanced_with_a_task_in_every_state(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    for state in reversed(TaskState):  # what waits comes last: it would be taken
+        platform.brought_to(state, conversation=f"c-{state}")
+    platform.message("c-pending")
+    movable_clock.forward(LATER)
+    count = audit.count()
+
+    assert count.by_state == dict.fromkeys(TaskState, 1) | {TaskState.PENDING: 2}
+    assert count.accepted == len(TaskState) + 1
+    assert (count.unaccounted, count.unknown, count.unread, count.balanced) == ([], [], 0, True)
+    stats = count.engine["conversations"]
+    assert (stats.waiting, stats.leased) == (4, 1), "held and delayed ones wait, too, and the one nobody noted as sent"
+
+
+def test_what_has_happened_and_is_not_recorded_yet_is_recorded_first(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    id = platform.message()
+    movable_clock.forward(LATER)
+    platform.work()
+    count = audit.count()
+
+    assert count.by_state == {TaskState.COMPLETED: 1}
+    assert count.balanced
+    assert platform.state(id) == TaskState.COMPLETED
+
+
+def test_a_message_that_was_deleted_behind_the_platforms_back_is_named_and_put_back(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    lost, kept = platform.message("c-1"), platform.chore()
+    assert audit.count().balanced, "sent a moment ago: it may be on its way"
+    platform.lose("conversations")
+    movable_clock.forward(LATER)
+
+    count = audit.count()
+    assert [(one.task_id, one.queue, one.state, one.why) for one in count.unaccounted] == [
+        (lost, "conversations", TaskState.PENDING, "the engine does not have it"),
+    ]
+    assert (count.balanced, count.repaired, platform.sent()) == (False, 0, []), "nothing is done unasked"
+    mended = audit.count(repair=True)
+    assert (len(mended.unaccounted), mended.repaired) == (1, 1)
+    movable_clock.forward(LATER)
+    assert audit.count().balanced
+    assert platform.work() == lost
+    assert platform.sent("maintenance") == [kept]
+
+
+def test_the_message_of_a_running_task_that_vanished_is_named_and_put_back(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    id = platform.message()
+    platform.start()
+    assert platform.state(id) == TaskState.PROCESSING
+    platform.lose("conversations")
+    movable_clock.forward(LATER)
+
+    assert [(one.task_id, one.state) for one in audit.count().unaccounted] == [(id, TaskState.PROCESSING)]
+    assert audit.count(repair=True).repaired == 1
+    assert platform.sent() == [id]
+
+
+def test_a_message_that_the_history_does_not_know_is_named(platform: Platform, audit: Audit) -> None:
+    known, waiting, later, held = (
+        platform.message("c-1"),
+        platform.message("c-2"),
+        platform.message("c-3", delay=60),
+        platform.message("c-2"),
+    )
+    running = platform.start().task_id
+    platform.recorder.catch_up()
+    with platform.database.transaction() as session:
+        session.execute(delete(TaskRun).where(TaskRun.id != known))
+    count = audit.count(repair=True)
+
+    assert running == known
+    assert sorted(count.unknown) == sorted([waiting, later, held])
+    assert (count.accepted, count.unaccounted, count.balanced) == (1, [], False)
+
+
+def test_a_task_that_came_past_the_platform_is_known_by_its_message(platform: Platform, audit: Audit) -> None:
+    platform.broker.prepare()
+    platform.engine.put("webhooks", Message(task_id="by-beat", name="cleanup_old_data_task", body=b"[[], {}, {}]"))
+    count = audit.count()
+
+    assert (count.accepted, count.unknown, count.balanced) == (1, [], True)
+
+
+def test_a_message_that_the_engine_gave_up_is_a_dead_letter_and_accounted_for(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    platform.message()
+    platform.engine.bury([platform.fetched()], reason="poison")
+    movable_clock.forward(LATER)
+    count = audit.count()
+
+    assert (count.by_state, count.balanced) == ({TaskState.DEAD_LETTER: 1}, True)
+
+
+def test_without_the_broker_there_is_no_audit(platform: Platform, audit: Audit) -> None:
+    platform.message()
+    platform.valkey.stop()
+
+    with pytest.raises(BrokerUnavailable):
+        audit.count()
+
+
+class Chance:
+    """Does one thing after another, at random, as customers, workers and operators do."""
+
+    def __init__(self, platform: Platform, seed: int) -> None:
+        self.platform, self.draw = platform, random.Random(seed)
+        self.dead_letters = DeadLetters(platform.database, platform.broker, platform.recorder, platform.tasks)
+        self.accepted: list[str] = []
+        self.submit()
+
+    def step(self) -> None:
+        doings = (
+            self.submit,
+            self.submit,
+            self.work,
+            self.work,
+            self.work,
+            self.cancel,
+            self.retry,
+            self.leave,
+            self.requeue,
+        )
+        with suppress(WrongState):
+            self.draw.choice(doings)()
+
+    def submit(self) -> None:
+        conversation, delay = f"c-{self.draw.randrange(4)}", self.draw.choice((0, 0, 0.05, 60))
+        self.accepted.append(self.platform.message(conversation, delay=delay))
+
+    def work(self) -> None:
+        schedule = self.draw.choice(((0.0,), (0.0, 0.0, 0.0), (60.0,)))
+        self.platform.work(outcome=self.draw.choice(OUTCOMES), schedule=schedule)
+
+    def cancel(self) -> None:
+        self.platform.tasks.cancel(self.draw.choice(self.accepted))
+
+    def retry(self) -> None:
+        self.platform.tasks.retry(self.draw.choice(self.accepted))
+
+    def requeue(self) -> None:
+        self.dead_letters.requeue(Filter())
+
+    def leave(self) -> None:
+        """A worker takes a message, and is not heard of again."""
+        self.platform.fetch()
+
+
+OUTCOMES = (None, None, Raised(OSError("away")), Raised(ValueError("wrong")), Raised(UpstreamRefused("m", "no")))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_history_and_engine_agree_after_random_work(
+    platform: Platform, audit: Audit, movable_clock: MovableClock, seed: int
+) -> None:
+    chance = Chance(platform, seed)
+    for _ in range(150):
+        chance.step()
+    movable_clock.forward(LATER)
+    count = audit.count()
+
+    assert (count.unaccounted, count.unknown, count.unread) == ([], [], 0)
+    assert count.balanced
+    assert count.accepted == len(chance.accepted) == sum(count.by_state.values())
+    stats = count.engine["conversations"]
+    unfinished = sum(
+        count.by_state.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.PROCESSING)
+    )
+    assert stats.waiting + stats.leased == unfinished

@@ -1,0 +1,179 @@
+"""Many lost tasks, several stewards, and what keeps some of them from being sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from laneway.engine import Limits, MessageState
+from laneway.platform import clock
+from laneway.platform.db.session import Database
+from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.execution.outcomes import Attempt
+from laneway.platform.history.adoption import adopted_row
+from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
+from laneway.platform.submission.acceptance import SubmitOptions
+from tests.fixtures.attempts import stock_desk
+from tests.fixtures.journal import attempts
+from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
+from tests.fixtures.valkey import RedisUrls
+
+MAINTENANCE = "maintenance"
+LATER = MISSING_AFTER.total_seconds() + 1
+"""Seconds after which what was sent must be in the broker."""
+
+
+@pytest.fixture
+def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent is looked for at once."""
+    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+
+
+def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
+    running = [platform.chore() for _ in range(10)]
+    for _ in running:
+        platform.start(MAINTENANCE)
+    lost = [platform.chore() for _ in range(10)]
+    platform.recorder.catch_up()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+
+    assert sum(at_once(platform, Maintenance.reconcile)) == len(lost) + len(running)
+
+    assert platform.places(MAINTENANCE) == dict.fromkeys([*lost, *running], MessageState.READY)
+    assert {str(attempts(platform, id)) for id in running} == {"[(1, 'lost')]"}
+
+
+def test_a_page_that_was_mended_is_followed_by_the_next(
+    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steward_module, "PAGE", 3)
+    ids = [platform.chore() for _ in range(8)]
+    platform.lose(MAINTENANCE)
+
+    assert platform.steward().reconcile() == 8
+    assert platform.sent(MAINTENANCE) == ids
+
+
+def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
+    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steward_module, "PAGE", 3)
+    ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
+    steward = platform.steward()
+    for _ in range(2):  # the steward comes back to the last page
+        platform.lose(MAINTENANCE)
+        assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
+        assert platform.sent(MAINTENANCE) == ids[6:]
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platform, movable_clock: MovableClock) -> None:
+    ids = [f"chore-{number}" for number in range(1500)]
+    with platform.database.transaction() as session:
+        session.add_all(
+            [adopted_row(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1) for id in ids]
+        )
+    movable_clock.forward(LATER)
+
+    assert platform.steward().reconcile() == 1500
+    assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
+
+
+def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    for _ in range(3):
+        platform.message()
+    chore = platform.chore()
+    platform.lose("conversations", MAINTENANCE)
+    platform.broker.prepare()
+    platform.engine.limit("conversations", Limits(max_size=1))
+
+    assert platform.steward().reconcile() == 2
+    assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
+
+
+def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
+    id, steward = platform.chore(), platform.steward()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+    platform.valkey.stop()
+    with pytest.raises(BrokerUnavailable):
+        steward.reconcile()
+    platform.valkey.start()
+    platform.lose(MAINTENANCE)
+    movable_clock.forward(LATER)
+
+    assert steward.reconcile() == 1
+    assert platform.places(MAINTENANCE) == {id: MessageState.READY}
+
+
+def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    options = SubmitOptions(unique="once")
+    first = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
+    second = platform.chore()
+    platform.lose(MAINTENANCE)
+    other = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
+
+    assert platform.steward().reconcile() == 1
+    assert sorted(platform.places(MAINTENANCE)) == sorted([second, other])
+    assert first not in platform.places(MAINTENANCE)
+
+
+def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
+    platform: Platform, looked_at_soon: None
+) -> None:
+    platform.message()
+    chore = platform.chore()
+    platform.recorder.catch_up()
+    platform.lose("conversations", MAINTENANCE)
+    platform.broker.prepare()
+    platform.engine.journal("conversations", 0)
+
+    assert platform.steward().reconcile() == 1
+    assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])
+
+
+def test_without_the_engine_nothing_is_compared(
+    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
+) -> None:
+    config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
+    with celery_on(config) as app:
+        desk = stock_desk(config, app, sqlite_database)
+        attempt = desk.begin(desk.chore())
+        assert isinstance(attempt, Attempt)
+        steward = Maintenance(
+            desk.database, desk.broker, desk.tasks, desk.recorder, name="w", queues=[MAINTENANCE], lease_seconds=15
+        )
+
+        assert (steward.reconcile(), steward.record()) == (0, 0)
+        assert desk.end(attempt)
+
+
+def peeked(platform: Platform, queue: str) -> list[Any]:
+    """All ready messages of a long queue."""
+    pages = (platform.engine.peek(queue, MessageState.READY, offset=start, limit=1000) for start in (0, 1000))
+    return [found for page in pages for found in page]
+
+
+def at_once(platform: Platform, job: Callable[[Maintenance], int], *, stewards: int = 4) -> list[int]:
+    """Let several stewards do the same at the same moment; what each of them did."""
+    together = Barrier(stewards)
+
+    def work(number: int) -> int:
+        steward = platform.steward(f"steward-{number}")
+        together.wait(10)
+        return job(steward)
+
+    with ThreadPoolExecutor(stewards) as pool:
+        return list(pool.map(work, range(stewards)))

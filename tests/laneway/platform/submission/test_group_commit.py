@@ -1,0 +1,141 @@
+"""Group commit: each gets its own outcome, whoever does the work, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from laneway.platform.submission import group_commit
+from laneway.platform.submission.group_commit import GroupCommit
+from tests.fixtures.waiting import wait_until
+
+Work = Callable[[Sequence[int]], Sequence[int | Exception]]
+
+
+class Gate:
+    """Work that stands still while the gate is closed, and remembers its groups."""
+
+    def __init__(self, work: Work) -> None:
+        self.groups: list[list[int]] = []
+        self.open = threading.Event()
+        self.work = work
+
+    def __call__(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        self.groups.append(list(items))
+        assert self.open.wait(20)
+        return self.work(items)
+
+
+def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
+    return [2 * item for item in items]
+
+
+def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
+    """The first is at work while the others come; then the gate opens."""
+    group = GroupCommit[int, int](gate)
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        futures = [pool.submit(group.do, numbers[0])]
+        wait_until(lambda: gate.groups, seconds=10)
+        for number in numbers[1:]:
+            futures.append(pool.submit(group.do, number))
+            wait_until(lambda: len(group._waiting) == len(futures) - 1, seconds=10)  # pyright: ignore[reportPrivateUsage]
+        gate.open.set()
+    return futures
+
+
+def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
+    gate = Gate(doubled)
+
+    futures = together(gate, range(6))
+
+    assert [future.result() for future in futures] == [0, 2, 4, 6, 8, 10]
+    assert gate.groups == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MOST", 2)
+    gate = Gate(doubled)
+
+    futures = together(gate, range(6))
+
+    assert [future.result() for future in futures] == [0, 2, 4, 6, 8, 10]
+    assert gate.groups == [[0], [1, 2], [3, 4], [5]]
+
+
+def test_an_error_for_one_is_raised_for_that_one() -> None:
+    gate = Gate(lambda items: [ValueError(str(item)) if item == 2 else item for item in items])
+
+    futures = together(gate, range(4))
+
+    assert [future.result() for future in futures if future is not futures[2]] == [0, 1, 3]
+    with pytest.raises(ValueError, match="2"):
+        futures[2].result()
+
+
+def test_an_error_of_the_work_is_raised_for_each_of_the_group() -> None:
+    def fails(items: Sequence[int]) -> Sequence[int]:
+        raise OSError(len(items))
+
+    futures = together(Gate(fails), range(3))
+
+    assert [str(future.exception()) for future in futures] == ["1", "2", "2"]
+
+
+def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
+    gate = Gate(doubled)
+    led: list[str] = []
+
+    def stopped(items: Sequence[int]) -> Sequence[int | Exception]:
+        if len(items) > 1:
+            led.append(threading.current_thread().name)
+            raise KeyboardInterrupt
+        return doubled(items)
+
+    gate.work = stopped
+    futures = together(gate, range(4))
+
+    results = [future.exception() or future.result() for future in futures]
+    assert sorted(type(result).__name__ for result in results) == ["KeyboardInterrupt", "int", "int", "int"]
+    assert results[0] == 0 and len(led) == 1
+    assert gate.groups[:2] == [[0], [1, 2, 3]]
+
+
+def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
+    group = GroupCommit[int, int](doubled)
+    group._busy = True  # pyright: ignore[reportPrivateUsage]  # somebody who is no more
+
+    assert group.do(4) == 8
+    assert not group._waiting  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 3600)
+
+    def more(items: Sequence[int]) -> Sequence[int]:
+        return [item + (group.do(item - 1) if item else 0) for item in items]
+
+    group = GroupCommit[int, int](more)
+    assert [group.do(3), group.do(4)] == [6, 10]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_amid_the_work_leaves_the_child_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 3600)
+    gate = Gate(doubled)
+    group = GroupCommit[int, int](gate)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(group.do, 1)
+        wait_until(lambda: gate.groups, seconds=10)
+        child = os.fork()
+        if child == 0:
+            gate.open.set()
+            os._exit(group.do(21))
+        _, status = os.waitpid(child, 0)
+        gate.open.set()
+        assert future.result() == 2
+    assert os.waitstatus_to_exitcode(status) == 42

@@ -1,0 +1,172 @@
+"""The outbox when something else happens at the same moment: a cancel, a repeat, a slow reader, a broker that goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from laneway.engine import Durability
+from laneway.platform import circuit_breaker
+from laneway.platform.broker import Broker
+from laneway.platform.db.models import TaskRun
+from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.submission.acceptance import SubmitOptions
+from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.waiting import wait_until
+from tests.laneway.platform.submission.test_outbox import Refusals, died_before_noting, put_order, say
+
+
+def test_a_cancel_that_the_relay_is_quicker_than_reaches_the_message(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.valkey.stop()
+    id = platform.chore()
+    platform.valkey.start()
+    note = platform.tasks._note  # pyright: ignore[reportPrivateUsage]
+
+    def sent_meanwhile(*args: Any, **data: Any) -> None:
+        assert platform.tasks.outbox.relay() == 1
+        note(*args, **data)
+
+    monkeypatch.setattr(platform.tasks, "_note", sent_meanwhile)
+
+    assert platform.tasks.cancel(id).cancelled
+    assert platform.work("maintenance") is None
+
+
+def test_one_that_is_deleted_while_it_is_sent_does_not_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = Broker.publish_many
+
+    def deleted_meanwhile(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+        for run in runs:
+            platform.tasks.delete(run.id)
+        return publish(broker, runs)
+
+    monkeypatch.setattr(Broker, "publish_many", deleted_meanwhile)
+    with platform.tasks.transaction() as unit:
+        unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
+
+    assert platform.sent("maintenance") == []
+
+
+def test_a_relay_knows_what_was_sent_while_it_read_the_journals(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
+) -> None:
+    """A sender is within its time when the journals are read, and past it when they have been."""
+    platform.valkey.stop()
+    platform.chore("other")
+    platform.valkey.start()
+    died_before_noting(platform, monkeypatch, published=False)
+    movable_clock.forward(7)
+    catch_up, worked = platform.recorder.catch_up, list[str | None]()
+
+    def slowly() -> int:
+        read = catch_up()
+        if not worked:  # the dead one's message, which was on its way
+            worked.append("m-1")
+            platform.broker.publish(platform.row("m-1"))
+            assert platform.work() == "m-1"
+            movable_clock.forward(2)
+        return read
+
+    monkeypatch.setattr(platform.recorder, "catch_up", slowly)
+    platform.tasks.outbox.relay()
+    worked.append(platform.work())
+
+    assert worked == ["m-1", None]
+    assert platform.row("m-1").state == TaskState.COMPLETED
+
+
+def test_a_repeat_while_the_broker_is_tried_does_not_keep_a_task_from_the_outbox(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeated_meanwhile(_broker: Broker, run: TaskRun, **_: Any) -> None:
+        assert not platform.tasks.submit("process_conversation_message_task", say("1"), id=run.id).created
+        raise BrokerUnavailable("as asked")
+
+    with monkeypatch.context() as away:
+        away.setattr(Broker, "publish", repeated_meanwhile)
+        assert (
+            platform.tasks.submit("process_conversation_message_task", say("1"), id="m-1").state == TaskState.ACCEPTED
+        )
+    assert platform.row("m-1").state == TaskState.ACCEPTED
+
+    assert platform.tasks.submit("process_conversation_message_task", say("2"), id="m-2").state == TaskState.ACCEPTED
+    assert platform.tasks.outbox.relay() == 2
+    assert put_order(platform) == ["m-1", "m-2"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SubmitOptions(id="m-2", unique="one"), SubmitOptions(id="m-2", durability=Durability.DISK)],
+    ids=["uniqueness", "durability"],
+)
+def test_what_only_the_broker_can_give_does_not_wait_behind_earlier_ones_of_its_key(
+    platform: Platform, options: SubmitOptions
+) -> None:
+    platform.valkey.stop()
+    platform.message(id="m-1")
+    platform.valkey.start()
+
+    with pytest.raises(BrokerUnavailable, match="earlier tasks"):
+        platform.tasks.submit("process_conversation_message_task", say("2"), options=options)
+
+    assert [row.id for row in platform.rows()] == ["m-1"]
+
+
+def test_of_those_that_are_sent_one_by_one_the_first_are_known_to_be_sent_when_the_broker_goes(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.broker.__dict__["engine"] = None  # as on RabbitMQ
+    given: list[str] = []
+
+    def goes_away(_broker: Broker, run: TaskRun, **_: Any) -> None:
+        if given:
+            raise BrokerUnavailable("as asked")
+        given.append(run.id)
+
+    monkeypatch.setattr(Broker, "publish", goes_away)
+    with platform.tasks.transaction() as unit:
+        for number in range(3):
+            unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
+
+    assert [handle.state for handle in unit.handles] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
+    assert [row.state for row in platform.rows()] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
+
+
+def test_while_the_broker_is_frozen_one_caller_waits_for_it_and_the_others_are_accepted_at_once(
+    platform: Platform, platform_app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery: Any = platform_app
+    options = celery.conf.broker_transport_options
+    impatient = {**options["connection"], "socket_timeout": 1}
+    celery.conf.broker_transport_options = {**options, "connection": impatient}
+    platform.broker.__dict__.pop("engine", None)
+    monkeypatch.setattr(circuit_breaker, "SLOW", 0.5)
+    took: list[float] = []
+    with platform.valkey.frozen():
+        for number in range(5):
+            began = monotonic()
+            handle = platform.tasks.submit("process_conversation_message_task", say(str(number)), id=f"m-{number}")
+            assert (handle.state, platform.tasks.status(handle.task_id).status) == (
+                TaskState.ACCEPTED,
+                TaskState.ACCEPTED,
+            )
+            took.append(monotonic() - began)
+
+    assert took[0] > 0.5 and max(took[1:]) < 0.5
+    wait_until(lambda: _relayed(platform), seconds=15)
+    assert put_order(platform) == [f"m-{number}" for number in range(5)]
+
+
+def _relayed(platform: Platform) -> bool:
+    try:
+        platform.tasks.outbox.relay()
+    except BrokerUnavailable:
+        return False
+    return all(row.state == TaskState.PENDING for row in platform.rows())

@@ -1,0 +1,87 @@
+"""Of many callers of a broker that does not answer one waits at a time; the others are told at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from laneway.platform import circuit_breaker as module
+from laneway.platform.circuit_breaker import PATIENCE, PAUSE, SLOW, CircuitBreaker
+from laneway.platform.errors import BrokerUnavailable, QueueFull
+
+
+class Time:
+    """A clock that the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(module, "monotonic", time)
+    return time
+
+
+def ask(silence: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: BaseException | None = None) -> bool:
+    """Whether the broker was asked: it takes so long, and then raises this."""
+    asked = False
+    try:
+        with silence.heeded():
+            asked = True
+            time.now += seconds
+            if error is not None:
+                raise error
+    except (BrokerUnavailable, QueueFull):
+        pass
+    return asked
+
+
+def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
+    silence = CircuitBreaker()
+    assert ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+
+    assert not ask(silence, time)
+    time.now += PAUSE
+    assert ask(silence, time)
+    assert ask(silence, time)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [
+        (0.1, BrokerUnavailable("refused")),
+        (SLOW, QueueFull("crm", 1)),
+        (SLOW, None),
+    ],
+    ids=["a refused connection", "a refusal that took long", "a slow answer"],
+)
+def test_whoever_answers_is_asked_again(time: Time, seconds: float, error: Exception | None) -> None:
+    silence = CircuitBreaker()
+
+    assert ask(silence, time, seconds=seconds, error=error)
+    assert ask(silence, time)
+
+
+def test_one_asks_again_and_the_others_do_not_wait_with_it(time: Time) -> None:
+    silence = CircuitBreaker()
+    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+    time.now += PAUSE
+
+    with silence.heeded():
+        time.now += PATIENCE - 1
+        assert not ask(silence, time)
+    assert ask(silence, time)
+
+
+def test_one_that_is_interrupted_while_it_asks_holds_nobody_up(time: Time) -> None:
+    silence = CircuitBreaker()
+    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+    time.now += PAUSE
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(silence, time, seconds=SLOW, error=KeyboardInterrupt())
+
+    assert ask(silence, time)

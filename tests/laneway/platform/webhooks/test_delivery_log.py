@@ -1,0 +1,225 @@
+"""The log of outbound webhooks beside the history of their tasks: looked through, and sent again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, update
+
+from laneway.platform import clock
+from laneway.platform.db.models import OutboundDelivery, TaskRun
+from laneway.platform.db.queries import retention
+from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
+from laneway.platform.errors import NotFound, PlatformError, WrongState
+from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised
+from laneway.platform.operations.alerts import Alerts
+from laneway.platform.registry import registry
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.webhooks.delivery_log import DeliveryLog
+from laneway.platform.webhooks.outbound_webhooks import EndpointDisabled
+from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.platform import Platform
+from tests.fixtures.receiving import Desk, webhook
+
+FAILED = DeliveryFilter(states=(TaskState.FAILED, TaskState.DEAD_LETTER))
+
+
+class Post:
+    """Submits deliveries, and works on them as a worker does."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform, self.desk = platform, Desk(platform.database)
+        self.log = DeliveryLog(platform.database, platform.tasks, platform.recorder)
+
+    def sent(self, url: str, *, last: bool = False, n: int = 1) -> str:
+        """Submit one, and make its first attempt; `last`: there will be no other. Its id."""
+        id = self.platform.tasks.submit("send_webhook_response_task", webhook(url, data={"n": n})).task_id
+        self.work(last=last)
+        return id
+
+    def work(self, *, last: bool = False) -> None:
+        """Make the next attempt at whatever waits."""
+        attempt = self.platform.start("webhooks")
+        number = 8 if last else attempt.number
+        attempt.max_retries = 0 if last else 7
+        payload = registry["send_webhook_response_task"].payload.model_validate(attempt.payload)
+        outcome: Outcome
+        try:
+            self.desk.outbound_webhooks.deliver(payload, delivery_id=attempt.task_id, attempt=number)  # pyright: ignore
+            outcome = Completed({"done": True})
+        except PlatformError as error:
+            outcome = Raised(error)
+        self.end(attempt, outcome)
+
+    def end(self, attempt: Attempt, outcome: Outcome) -> None:
+        self.platform.end(attempt, outcome)
+        self.platform.recorder.catch_up()
+
+    def ids(self, **which: object) -> list[str]:
+        """Those that are listed, newest first."""
+        return [entry.delivery.id for entry in self.log.page(DeliveryFilter(**which))]  # pyright: ignore
+
+    def state(self, id: str) -> TaskState:
+        return self.log.show(id).state
+
+
+@pytest.fixture
+def post(platform: Platform) -> Post:
+    return Post(platform)
+
+
+def test_the_log_is_looked_through_by_receiver_event_state_and_time(post: Post, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(200), Says(500), Says(410))
+    done, failing, gone = (post.sent(http_peer.url + path) for path in ("/a", "/a", "/b"))
+    first, second = post.desk.endpoints()
+    now = clock.now()
+
+    assert post.ids() == [gone, failing, done]
+    assert post.ids(endpoint=first.id) == [failing, done]
+    assert post.ids(endpoint=second.id, event="order.paid") == [gone]
+    assert post.ids(event="other") == []
+    assert post.ids(states=(TaskState.COMPLETED,)) == [done]
+    assert post.ids(states=(TaskState.SCHEDULED, TaskState.FAILED)) == [gone, failing]
+    assert post.ids(since=now) == [] == post.ids(until=now - timedelta(hours=1))
+    page = post.log.page(DeliveryFilter(), limit=2)
+    assert [one.delivery.id for one in post.log.page(DeliveryFilter(), before=page[-1].delivery.seq)] == [done]
+
+
+def test_the_state_of_a_delivery_is_that_of_its_task(post: Post, platform: Platform, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500))
+    id = post.sent(http_peer.url)
+    assert post.state(id) is TaskState.SCHEDULED
+    platform.tasks.cancel(id)
+    assert post.state(id) is TaskState.CANCELLED
+    with platform.database.transaction() as session:
+        session.execute(delete(TaskRun))
+
+    assert post.state(id) is TaskState.SCHEDULED  # as its attempts left it
+
+
+def test_a_replay_restarts_the_task_and_sends_the_same_again(
+    post: Post, platform: Platform, http_peer: HttpPeer
+) -> None:
+    http_peer.will(Says(500))
+    id = post.sent(http_peer.url, last=True)
+    assert post.state(id) is TaskState.DEAD_LETTER
+
+    handle = post.log.replay(id)
+    assert (handle.task_id, handle.state, post.state(id)) == (id, TaskState.PENDING, TaskState.PENDING)
+    post.work()
+
+    first, second = http_peer.asked
+    assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+    assert [one.status for one in post.log.show(id).attempts] == [500, 200]
+    assert post.state(id) is TaskState.COMPLETED
+    assert [run.id for run in platform.rows()] == [id]
+
+
+@pytest.mark.parametrize("left", ["the task without its payload", "nothing of the task"])
+def test_the_log_gives_back_what_retention_took(post: Post, platform: Platform, http_peer: HttpPeer, left: str) -> None:
+    id = post.sent(http_peer.url)
+    with platform.database.transaction() as session:
+        session.execute(update(TaskRun).values(finished_at=clock.now() - timedelta(days=3)))
+        take = retention.delete_tasks if left == "nothing of the task" else retention.blank_tasks
+        assert take(session, before=clock.now() - timedelta(days=2), limit=10) == 1
+
+    assert post.log.replay(id).task_id == id
+    post.work()
+
+    first, second = http_peer.asked
+    assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+
+
+def test_what_is_on_its_way_is_not_replayed(post: Post, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(500))
+    id = post.sent(http_peer.url)
+
+    with pytest.raises(WrongState, match="scheduled"):
+        post.log.replay(id)
+    for unknown in ("none", "a\x00b"):
+        with pytest.raises(NotFound):
+            post.log.replay(unknown)
+
+
+def test_what_a_disabled_receiver_missed_is_replayed_when_it_is_enabled(post: Post, http_peer: HttpPeer) -> None:
+    first = post.sent(http_peer.url)
+    endpoint = post.desk.endpoint().id
+    post.desk.outbound_webhooks.disable(endpoint)
+    missed = [post.sent(http_peer.url, n=number) for number in (2, 3)]
+    with pytest.raises(EndpointDisabled, match=endpoint) as refused:
+        post.log.replay(missed[0])
+    assert refused.value.status == 409
+    assert list(post.log.replay_many(DeliveryFilter(endpoint=endpoint)).refused) == missed
+    post.desk.outbound_webhooks.enable(endpoint)
+
+    plan = post.log.replay_many(DeliveryFilter(endpoint=endpoint), dry_run=True)
+    assert (plan.matched, plan.done, plan.samples, plan.dry_run) == (2, 0, missed, True)
+    done = post.log.replay_many(DeliveryFilter(endpoint=endpoint))
+    assert (done.matched, done.done, done.refused, done.next) == (2, 2, {}, None)
+    post.work()
+    post.work()
+
+    assert [asked.json()["data"]["n"] for asked in http_peer.asked] == [1, 2, 3]
+    assert {post.state(id) for id in (first, *missed)} == {TaskState.COMPLETED}
+
+
+def test_a_replay_of_many_goes_page_by_page_oldest_first(post: Post, http_peer: HttpPeer) -> None:
+    ids = [post.sent(http_peer.url, n=number) for number in range(3)]
+    which = DeliveryFilter(states=(TaskState.COMPLETED, TaskState.PROCESSING), since=clock.now() - timedelta(hours=1))
+    first = post.log.replay_many(which, limit=2)
+    assert (first.matched, first.done, first.samples) == (3, 2, ids[:2])
+    assert first.next is not None
+    second = post.log.replay_many(which, after=first.next, limit=2)
+
+    assert (second.matched, second.done, second.samples, second.next) == (1, 1, ids[2:], None)
+    assert post.log.replay_many(which).matched == 0  # all of them are on their way
+
+
+def test_without_states_only_what_failed_for_good_is_replayed(post: Post, http_peer: HttpPeer) -> None:
+    http_peer.will(Says(200), Says(500), Says(500))
+    done, failing, dead = (post.sent(http_peer.url, last=last) for last in (False, False, True))
+    replayed = post.log.replay_many(DeliveryFilter())
+
+    assert replayed.samples == [dead]
+    assert [post.state(id) for id in (done, failing, dead)] == [
+        TaskState.COMPLETED,
+        TaskState.SCHEDULED,
+        TaskState.PENDING,
+    ]
+
+
+def test_the_sweep_of_alerts_keeps_a_disabled_receivers_and_closes_it_when_it_is_forgotten(
+    post: Post, platform: Platform, http_peer: HttpPeer
+) -> None:
+    alerts = Alerts(platform.database, platform.tasks, platform.settings.operation)
+    http_peer.will(Says(410))
+    post.sent(http_peer.url)
+    endpoint = post.desk.endpoint()
+    assert alerts.sweep()["opened"] == []
+    (alert,) = alerts.listing()
+    assert (alert.kind, alert.subject) == ("endpoint_disabled", endpoint.id)
+    assert alert.message == (
+        f"no more webhooks go to {http_peer.url}/: it answered 410 Gone (`laneway callbacks enable {endpoint.id}`)"
+    )
+    with platform.database.transaction() as session:
+        assert retention.delete_endpoints(session, before=clock.now(), limit=10) == 1
+
+    assert alerts.sweep()["closed"] == [f"endpoint_disabled {endpoint.id}"]
+
+
+def test_old_deliveries_go_with_their_attempts_and_what_somebody_disabled_stays(
+    post: Post, platform: Platform, http_peer: HttpPeer
+) -> None:
+    old, new = post.sent(http_peer.url + "/old"), post.sent(http_peer.url + "/new")
+    endpoint = post.desk.endpoints()[0].id
+    post.desk.outbound_webhooks.disable(endpoint)
+    ago = clock.now() - timedelta(days=40)
+    with platform.database.transaction() as session:
+        session.execute(update(OutboundDelivery).where(OutboundDelivery.id == old).values(touched_at=ago))
+        assert retention.delete_callbacks(session, before=clock.now() - timedelta(days=30), limit=10) == 1
+        assert retention.delete_endpoints(session, before=clock.now() + timedelta(days=1), limit=10) == 1
+
+    assert post.ids() == [new]
+    assert post.desk.attempts(old) == []
+    assert [one.id for one in post.desk.endpoints()] == [endpoint]

@@ -1,0 +1,94 @@
+"""When a receiver of webhooks is disabled: the rule against its own sentence, on any history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.platform.db.models import OutboundEndpoint
+from laneway.platform.webhooks.endpoint_rules import Rules, complaint, disable, enable, failed, succeeded
+
+DAYS = timedelta(days=5)
+RULES = Rules(disable_after=DAYS, in_flight=4)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+histories = st.lists(st.tuples(st.booleans(), st.integers(0, 7 * 24).map(lambda hours: timedelta(hours=hours))))
+"""Successes and failures, each so long after the one before."""
+
+
+def new() -> OutboundEndpoint:
+    return OutboundEndpoint(
+        id="e", url="https://example.com/h", state="enabled", consecutive_failures=0, created_at=START, seen_at=START
+    )
+
+
+def expected(failures: list[datetime]) -> bool:
+    """Of failures that nothing else interrupted: the newest row without a long pause is long enough."""
+    row = failures[-1:]
+    for earlier in reversed(failures[:-1]):
+        if row[-1] - earlier >= DAYS:
+            break
+        row.append(earlier)
+    return row[0] - row[-1] >= DAYS
+
+
+@given(histories)
+def test_a_receiver_is_disabled_after_days_of_nothing_but_failures(history: list[tuple[bool, timedelta]]) -> None:
+    endpoint, at, failures = new(), START, list[datetime]()
+    for good, pause in history:
+        at += pause
+        if good:
+            succeeded(endpoint, at=at)
+            failures = []
+            assert endpoint.failing_since is None
+            continue
+        failed(endpoint, "no", at=at, rules=RULES)
+        failures.append(at)
+        assert (RULES.verdict(endpoint, at=at) == "failing") is expected(failures)
+
+
+@given(histories)
+def test_enabling_forgets_every_failure(history: list[tuple[bool, timedelta]]) -> None:
+    endpoint = new()
+    for number, _ in enumerate(history):
+        failed(endpoint, "no", at=START + timedelta(hours=number), rules=RULES)
+    disable(endpoint, "failing", at=START)
+    enable(endpoint)
+    failed(endpoint, "no", at=START + timedelta(days=300), rules=RULES)
+
+    assert (endpoint.state, endpoint.reason, endpoint.consecutive_failures) == ("enabled", None, 1)
+    assert RULES.verdict(endpoint, at=START + timedelta(days=300)) is None
+
+
+@pytest.mark.parametrize(("failures", "limit"), [(0, 4), (1, 4), (2, 4), (3, 1), (50, 1)])
+def test_after_three_failures_in_a_row_there_is_one_delivery_at_a_time(failures: int, limit: int) -> None:
+    endpoint = new()
+    endpoint.consecutive_failures = failures
+
+    assert RULES.limit(endpoint) == limit
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [("gone", "410"), ("failing", "since 2026-01-01 00:00"), ("operator", "somebody")]
+)
+def test_the_complaint_says_why_and_what_to_do(reason: str, said: str) -> None:
+    endpoint = new()
+    failed(endpoint, "no", at=START, rules=RULES)
+    disable(endpoint, reason, at=START)
+
+    assert said in complaint(endpoint)
+    assert "laneway callbacks enable e" in complaint(endpoint)
+
+
+def test_a_success_that_comes_after_it_was_disabled_leaves_the_complaint_as_it_was() -> None:
+    endpoint = new()
+    failed(endpoint, "no", at=START, rules=RULES)
+    disable(endpoint, "failing", at=START)
+    before = complaint(endpoint)
+    succeeded(endpoint, at=START + timedelta(seconds=1))
+
+    assert complaint(endpoint) == before
+    assert endpoint.last_success_at == START + timedelta(seconds=1)

@@ -1,0 +1,167 @@
+"""What a definition may say, and how it is told what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from app.core.settings import ROOT
+from app.schemas.savings import CalculatorInputs
+from app.services.container import Services
+from laneway.platform.errors import ConfigError
+from laneway.platform.workflows.definitions import checked, load, parsed
+from laneway.platform.workflows.errors import InvalidDefinition, InvalidInput, UnknownWorkflowType
+from laneway.platform.workflows.handlers import Handler
+
+GOOD = "good"
+HANDLERS = {GOOD: Handler(GOOD, lambda _call: None)}
+INPUTS: dict[str, type[BaseModel]] = {"calculator_inputs": CalculatorInputs}
+
+
+def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A definition as plain data; a task's handler is one that exists."""
+    full = [{"handler": GOOD, **step} if step.get("kind", "task") == "task" else step for step in steps]
+    return {"name": "tried", "version": 1, "steps": full, **more}
+
+
+def problems(data: Any) -> str:
+    """What is said of a definition that is wrong."""
+    with pytest.raises(InvalidDefinition) as found:
+        checked(parsed("tried", data), handlers=HANDLERS, inputs=INPUTS)
+    return str(found.value)
+
+
+LOOP = {"goto": "fix", "at_most": 2}
+A, B = {"name": "a"}, {"name": "b", "after": ["a"]}
+WRONG: list[tuple[Any, str]] = [
+    ([], "must be a mapping"),
+    ({"name": "tried", "steps": []}, "at least 1 item"),
+    (definition({"name": "A"}), "steps.0.name"),
+    (definition(A, surprise=1), "surprise"),
+    (definition({**A, "kind": "dream"}), "steps.0.kind"),
+    (definition(A, A), "two steps 'a'"),
+    (definition({**A, "after": ["ghost"]}), "after names the unknown step 'ghost'"),
+    (definition({**A, "when": {"ghost": "ok"}}), "when names the unknown step 'ghost'"),
+    (definition({**A, "when": {"a": "maybe"}}), "when"),
+    (definition({**A, "after": ["b"]}, B), "wait for each other: a cycle"),
+    (definition({**A, "after": ["a"]}), "a cycle"),
+    (definition({"name": "a", "handler": "ghost"}), "no handler 'ghost'"),
+    (definition({**A, "queue": "ghost"}), "no queue 'ghost'"),
+    (definition({**A, "with": {"ghost": 1}}), "with.ghost"),
+    (definition(A, input="ghost"), "no type 'ghost'"),
+    (definition({"name": "a", "kind": "wait"}), "needs 'seconds'"),
+    (definition({"name": "a", "kind": "signal"}), "needs 'timeout'"),
+    ({"name": "tried", "steps": [{"name": "a"}]}, "needs 'handler'"),
+    (definition({"name": "a", "kind": "wait", "seconds": 1, "handler": GOOD}), "has no handler"),
+    (definition({**A, "seconds": 3}), "has no seconds"),
+    (definition({**A, "timeout": 0}), "timeout"),
+    (definition({**A, "timeout": 90_000}), "at most 86400 s"),
+    (definition({**A, "max_retries": 101}), "max_retries"),
+    (
+        definition(
+            {"name": "a", "kind": "signal", "timeout": 1, "signal": "go"},
+            {"name": "b", "kind": "signal", "timeout": 1, "signal": "go"},
+        ),
+        "two steps wait for the signal 'go'",
+    ),
+    (definition({**A, "on_failed": {"goto": "ghost", "at_most": 1}}), "on_failed names the unknown step 'ghost'"),
+    (definition({**A, "on_failed": {"goto": "a", "at_most": 0}}), "at_most"),
+    (
+        definition(
+            {**A, "on_failed": {"goto": "a", "at_most": 60}}, {"name": "b", "on_failed": {"goto": "b", "at_most": 60}}
+        ),
+        "120 times in sum",
+    ),
+    (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "ghost"}), "then names the unknown step 'ghost'"),
+    (definition({**A, "on_failed": LOOP}, {"name": "fix"}), "leads to 'fix', which it does not come after"),
+    (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "fix"}), "and never back"),
+    (definition(A, {"name": "fix", "then": "a"}), "no loop leads to it"),
+    (
+        definition({**A, "on_failed": LOOP}, {**B, "on_failed": LOOP}, {"name": "fix", "then": "a"}),
+        "more than one loop",
+    ),
+    (
+        definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "a"}, {"name": "b", "after": ["fix"]}),
+        "which only a loop leads to",
+    ),
+    (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "a", "after": ["a"]}), "has no after"),
+    (
+        definition(A, {**B, "on_failed": {"goto": "a", "at_most": 1}}, {"name": "c", "after": ["a"]}),
+        "let it come after 'b'",
+    ),
+    (
+        definition(
+            A,
+            {**B, "on_failed": {"goto": "a", "at_most": 1}},
+            {"name": "c", "after": ["b"], "on_failed": {"goto": "b", "at_most": 1}},
+        ),
+        "overlap",
+    ),
+]
+
+
+def test_what_is_wrong_with_a_definition_is_said_in_its_words() -> None:
+    for data, said in WRONG:
+        assert said in problems(data), data
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    text = problems(definition({**A, "after": ["ghost"], "then": "gone"}, {**A}))
+
+    assert text.count("\n  - ") == 3
+
+
+def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() -> None:
+    plan = checked(
+        parsed(
+            "tried",
+            definition(
+                A,
+                {**B, "on_failed": {"goto": "b", "at_most": 1}},
+                {"name": "c", "after": ["b"], "on_failed": {"goto": "fix", "at_most": 3}},
+                {"name": "fix", "then": "more"},
+                {"name": "more", "then": "b"},
+                {"name": "left", "after": ["c"]},
+                {"name": "right", "when": {"c": "any"}},
+                {"name": "pause", "kind": "wait", "seconds": 1.5, "after": ["left", "right"]},
+                {"name": "approve", "kind": "signal", "timeout": 60, "on_timeout": "ok", "after": ["pause"]},
+            ),
+        ),
+        handlers=HANDLERS,
+        inputs=INPUTS,
+    )
+
+    assert plan.order == ("a", "b", "c", "left", "right", "pause", "approve")
+    assert (plan.loops["c"].asides, plan.loops["c"].body) == (("fix", "more"), ("b", "c"))
+    assert plan.signals == {"approve": "approve"}
+    assert plan.known_to("more") == ("a", "b", "c", "fix")
+
+
+def test_every_shipped_definition_is_good_and_named_like_its_file(services: Services) -> None:
+    names = [plan.definition.name for plan in services.workflow_definitions.plans]
+
+    assert names == sorted(path.stem for path in (ROOT / "app" / "workflows").glob("*.yaml"))
+    assert "savings_assessment" in names
+
+
+def test_a_file_that_is_not_yaml_or_a_second_one_of_a_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: [")
+    with pytest.raises(ConfigError, match=r"a\.yaml.* is not valid"):
+        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+
+    text = f"name: same\nsteps: [{{name: a, handler: {GOOD}}}]\n"
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match="two definitions named 'same'"):
+        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+
+
+def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is_named(services: Services) -> None:
+    known = services.workflow_definitions
+    with pytest.raises(UnknownWorkflowType, match="savings_assessment"):
+        known.plan("brew_coffee")
+    with pytest.raises(InvalidInput, match="hourly_wage"):
+        known.checked_input(known.plan("savings_assessment"), {"hourly_wage": "-4711"})

@@ -1,0 +1,145 @@
+"""Results that wait for the acks of their tasks, on a real server."""
+
+# Celery and redis-py are untyped, or in part.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+import redis
+from celery import Celery
+
+from laneway.engine import ServerLost
+from laneway.results.backend import ResultBackend
+from laneway.results.store import flush_results, gather, hold_back, stop_gathering
+from tests.fixtures.result_server import calls, request
+from tests.fixtures.valkey import RunningValkey
+
+
+@pytest.fixture
+def woken() -> Generator[list[int]]:
+    """Gathers; one entry for each time that results began to wait."""
+    times: list[int] = []
+    gather(lambda: times.append(1))
+    yield times
+    stop_gathering()
+
+
+def test_gathered_results_are_sent_together_before_the_acks(
+    backend: ResultBackend, server: redis.Redis, woken: list[int]
+) -> None:
+    for number in range(30):
+        backend.store_result(f"t{number}", number, "SUCCESS")
+    assert woken
+    assert server.dbsize() == 0
+    before = calls(server).get("evalsha", 0)
+    flush_results()
+    assert server.dbsize() == 30
+    assert calls(server)["evalsha"] - before <= 2
+
+
+def test_no_more_than_a_group_waits(backend: ResultBackend, server: redis.Redis, woken: list[int]) -> None:
+    for number in range(200):
+        backend.store_result(f"t{number}", number, "SUCCESS")
+    assert server.dbsize() == 192
+
+
+def test_a_gathered_result_is_seen_by_its_own_process_and_sent_before_later_states(
+    app: Celery, backend: ResultBackend, server: redis.Redis, woken: list[int]
+) -> None:
+    backend.store_result("t", 1, "SUCCESS")
+    assert backend.get_result("t") == 1
+    backend.store_result("u", 1, "SUCCESS")
+    backend.store_result("u", None, "STARTED")
+    assert backend.get_state("u") == "SUCCESS"
+    assert server.dbsize() == 2
+    backend.store_result("w", 1, "SUCCESS")
+    backend.store_result("x", None, "STARTED")
+    assert server.dbsize() == 4
+    backend.store_result("v", 3, "SUCCESS")
+    assert app.AsyncResult("v").get(timeout=5) == 3
+
+
+def test_gathered_results_wait_on_while_the_server_is_away(
+    backend: ResultBackend, valkey: RunningValkey, woken: list[int]
+) -> None:
+    backend.store_result("t", 1, "SUCCESS")
+    valkey.stop()
+    try:
+        with pytest.raises(ServerLost):
+            flush_results()
+    finally:
+        valkey.start()
+    flush_results()
+    assert backend.get_result("t") == 1
+
+
+def test_one_result_that_the_server_refuses_does_not_hold_up_the_others(
+    backend: ResultBackend, server: redis.Redis, woken: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    server.rpush("celery-task-meta-bad", "not a string")
+    for task_id in ("a", "bad", "b"):
+        backend.store_result(task_id, 1, "SUCCESS")
+    flush_results()
+    assert [backend.get_state(task_id) for task_id in "ab"] == ["SUCCESS", "SUCCESS"]
+    assert "celery-task-meta-bad" in caplog.text
+
+
+def test_a_forked_child_does_not_send_what_its_parent_gathered(
+    backend: ResultBackend, server: redis.Redis, woken: list[int]
+) -> None:
+    backend.store_result("parent", 1, "SUCCESS")
+    child = os.fork()
+    if child == 0:
+        try:
+            flush_results()
+            backend.store_result("child", 1, "SUCCESS")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert server.keys() == [b"celery-task-meta-child"]
+
+
+def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
+    backend: ResultBackend, server: redis.Redis
+) -> None:
+    with hold_back("t") as held:
+        backend.store_result("t", None, "STARTED")
+        backend.store_result("other", 1, "SUCCESS")
+        backend.store_result("t", 1, "SUCCESS")
+        assert server.dbsize() == 2
+        assert [record.key for record in held.records] == [b"celery-task-meta-t"]
+    assert backend.results.get(b"celery-task-meta-t")
+    for record in held.records:
+        backend.results.add(record)
+    assert backend.get_state("t") == "SUCCESS"
+
+
+@pytest.mark.parametrize("follower", ["chain", "chord", "callbacks", "errbacks"])
+def test_what_other_tasks_follow_is_stored_at_once(
+    backend: ResultBackend, server: redis.Redis, woken: list[int], follower: str
+) -> None:
+    with hold_back("t") as held:
+        backend.store_result("t", 1, "SUCCESS", request=request("t", **{follower: ["x"]}))
+        assert not held.records
+    assert server.dbsize() == 1
+    assert not woken
+
+
+def test_a_held_back_result_is_stored_when_it_is_read_or_too_long_or_its_task_breaks(
+    backend: ResultBackend, server: redis.Redis
+) -> None:
+    with hold_back("read"):
+        backend.store_result("read", 1, "SUCCESS")
+        assert backend.get_result("read") == 1
+    with hold_back("long") as held:
+        backend.store_result("long", "x" * 20_000, "SUCCESS")
+        assert not held.records
+    with pytest.raises(KeyboardInterrupt), hold_back("broken"):
+        backend.store_result("broken", 1, "SUCCESS")
+        raise KeyboardInterrupt
+    assert server.dbsize() == 3

@@ -1,0 +1,274 @@
+"""Results before acks: whatever is away, crashes or is killed, no task is acked whose result is not stored."""
+
+# Celery and redis-py are untyped, or in part.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from laneway.engine import Engine, Message, RoundRobin, ServerLost
+from laneway.engine.engine import Delivery
+from laneway.results.backend import ResultBackend
+from laneway.transport.ack_batcher import GATHER_SECONDS, AckBatcher
+from laneway.transport.lease_keeper import LeaseKeeper
+from tests.fixtures.backend_app import BACKEND, backend_app
+from tests.fixtures.ending import end_group
+from tests.fixtures.valkey import RunningValkey, free_port
+from tests.fixtures.waiting import wait_until
+
+BROKER, RESULTS = 9, 0
+ROOT = Path(__file__).resolve().parents[3]
+QUEUE = "celery"
+LEASE_MS = 1500
+
+
+@pytest.fixture(scope="module")
+def results_server(valkey: RunningValkey, tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningValkey]:
+    """A server for results alone; `valkey` decides whether one can run here."""
+    server = RunningValkey(tmp_path_factory.mktemp("results"), port=free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def app(valkey: RunningValkey, results_server: RunningValkey) -> Generator[Celery]:
+    valkey.flush(BROKER)
+    results_server.flush(RESULTS)
+    app = backend_app(
+        valkey.url(BROKER),
+        BACKEND + results_server.url(RESULTS),
+        transport="laneway:Transport",
+        result_backend_max_retries=1,
+    )
+    yield app
+    app.backend.result_consumer.stop()
+    app.close()
+
+
+@pytest.fixture
+def backend(app: Celery) -> ResultBackend:
+    return app.backend
+
+
+@pytest.fixture
+def engine(app: Celery, valkey: RunningValkey) -> Generator[Engine]:
+    engine = Engine.from_url(valkey.url(BROKER))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def leases(engine: Engine) -> Generator[LeaseKeeper]:
+    leases = LeaseKeeper(engine, lease_ms=LEASE_MS, on_cancelled=lambda _: None)
+    user = type("User", (), {})()
+    leases.users.add(user)
+    yield leases
+    for delivery in list(leases._held.values()):  # pyright: ignore[reportPrivateUsage]
+        leases.drop(delivery)
+    leases.leave(user)
+    wait_until(lambda: not _threads(), seconds=10)
+
+
+@pytest.fixture
+def start(
+    app: Celery, results_server: RunningValkey, tmp_path: Path
+) -> Generator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts workers of the app."""
+    environment = os.environ | {
+        "BACKEND_TEST_BROKER": str(app.conf.broker_url),
+        "BACKEND_TEST_RESULTS": BACKEND + results_server.url(RESULTS),
+        "BACKEND_TEST_TRANSPORT": "laneway:Transport",
+    }
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start_one(pool: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
+        argv += ["--concurrency", "2", "--loglevel", "WARNING", "-n", f"w{len(workers)}@test"]
+        with (tmp_path / f"{len(workers)}.log").open("wb") as log:
+            workers.append(
+                subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+            )
+        return workers[-1]
+
+    yield start_one
+    for worker in workers:
+        end_group(worker)
+
+
+def held(engine: Engine, leases: LeaseKeeper, n: int, *, key: str | None = None) -> list[Delivery]:
+    for number in range(n):
+        engine.put(QUEUE, Message(task_id=f"t{number}", name="x", key=key))
+    asked = time.monotonic()
+    deliveries = engine.fetch(RoundRobin({QUEUE: 1}), n, lease_ms=LEASE_MS).deliveries
+    for delivery in deliveries:
+        leases.hold(delivery, since=asked)
+    return deliveries
+
+
+def stored(server: RunningValkey) -> int:
+    with redis.Redis.from_url(server.url(RESULTS)) as client:
+        return int(client.dbsize())
+
+
+def leased(engine: Engine) -> int:
+    return engine.stats([QUEUE])[0].leased
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "laneway-commits"]
+
+
+def test_results_and_acks_go_out_together_soon_and_by_themselves(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+) -> None:
+    deliveries = held(engine, leases, 20)
+    for delivery in deliveries[:19]:
+        backend.store_result(delivery.id, 1, "SUCCESS")
+        leases.ack(delivery)
+    asked = time.monotonic()
+    wait_until(lambda: leased(engine) == 1, seconds=5)
+    assert time.monotonic() - asked < 200 * GATHER_SECONDS
+    assert stored(results_server) == 19
+
+
+def test_the_last_of_what_is_held_waits_for_nobody(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+) -> None:
+    for delivery in held(engine, leases, 3):
+        backend.store_result(delivery.id, 1, "SUCCESS")
+        leases.ack(delivery)
+    assert (leased(engine), stored(results_server)) == (0, 3)
+
+
+def test_an_ack_that_frees_an_ordering_key_takes_the_result_with_it(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+) -> None:
+    held(engine, leases, 1)
+    (delivery,) = held(engine, leases, 1, key="k")[:1]
+    backend.store_result("t", 1, "SUCCESS")
+    leases.ack(delivery)
+    assert (leased(engine), stored(results_server)) == (1, 1)
+
+
+def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_leases_stay(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+) -> None:
+    deliveries = held(engine, leases, 3)
+    results_server.stop()
+    try:
+        for delivery in deliveries[:2]:
+            backend.store_result(delivery.id, 1, "SUCCESS")
+            leases.ack(delivery)
+        leases.flush()
+        away_until = time.monotonic() + 1.5 * LEASE_MS / 1000
+        wait_until(lambda: time.monotonic() > away_until, seconds=10)
+        assert leased(engine) == 3, "neither acked nor lost"
+        assert not engine.fetch(RoundRobin({QUEUE: 1}), 10).deliveries
+    finally:
+        results_server.start()
+    wait_until(lambda: leased(engine) == 1, seconds=10)
+    assert stored(results_server) == 2
+    leases.ack(deliveries[2])
+
+
+def test_an_ack_that_the_broker_did_not_get_is_sent_when_it_is_back(
+    engine: Engine, leases: LeaseKeeper, valkey: RunningValkey
+) -> None:
+    (delivery,) = held(engine, leases, 1)
+    valkey.stop()
+    try:
+        with pytest.raises(ServerLost):
+            leases.ack(delivery)
+    finally:
+        valkey.start()
+    wait_until(lambda: not len(leases._commits), seconds=10)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_an_ack_waits_for_results_that_another_thread_is_sending(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+) -> None:
+    first, _ = held(engine, leases, 2)
+    pid = results_server_pid(results_server)
+    os.kill(pid, signal.SIGSTOP)  # before there is a result: it goes out after 5 ms
+    try:
+        backend.store_result(first.id, 1, "SUCCESS")
+        sender = threading.Thread(target=backend.results.flush)
+        sender.start()
+        wait_until(lambda: not backend.results._waiting, seconds=5)  # pyright: ignore[reportPrivateUsage]
+        acker = threading.Thread(target=lambda: (leases.ack(first), leases.flush()))
+        acker.start()
+        acker.join(0.5)
+        assert leased(engine) == 2
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    sender.join(5)
+    acker.join(5)
+    wait_until(lambda: leased(engine) == 1, seconds=5)
+    assert stored(results_server) == 1
+
+
+def results_server_pid(server: RunningValkey) -> int:
+    with redis.Redis.from_url(server.url(RESULTS)) as client:
+        return int(client.info("server")["process_id"])
+
+
+def test_what_is_acked_after_the_thread_ended_is_sent_too(
+    engine: Engine, leases: LeaseKeeper, backend: ResultBackend
+) -> None:
+    deliveries = held(engine, leases, 2)
+    commits = AckBatcher(engine, is_idle=lambda: False)
+    commits.start()
+    commits.stop()
+    backend.store_result("t", 1, "SUCCESS")
+    commits.add(deliveries[0])
+    wait_until(lambda: leased(engine) == 1, seconds=5)
+    commits.stop()
+    leases.ack(deliveries[1])
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_task_that_a_killed_worker_acked_has_its_result(
+    app: Celery, engine: Engine, start: Callable[..., subprocess.Popen[bytes]], results_server: RunningValkey, pool: str
+) -> None:
+    jobs = 600
+    ids = [app.tasks["backend.add"].delay(1, 2).id for _ in range(jobs)]
+    for share in (0.2, 0.5):
+        worker = start(pool)
+        wait_until(lambda share=share: stored(results_server) > share * jobs, seconds=60)
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        found = engine.find_many(QUEUE, ids)
+        acked = [id for id, one in zip(ids, found, strict=True) if one is None]
+        assert acked
+        assert not [id for id in acked if app.backend.get(app.backend.get_key_for_task(id)) is None]
+    assert len([one for one in engine.find_many(QUEUE, ids) if one is not None]) < jobs
+
+
+def test_a_prefork_worker_goes_on_when_the_results_server_was_away(
+    app: Celery, engine: Engine, start: Callable[..., subprocess.Popen[bytes]], results_server: RunningValkey
+) -> None:
+    start("prefork")
+    assert app.tasks["backend.add"].delay(1, 2).get(timeout=30) == 3
+    results_server.stop()
+    try:
+        ids = [app.tasks["backend.add"].delay(1, number).id for number in range(20)]
+        wait_until(lambda: engine.stats([QUEUE])[0].ready == 0, seconds=30)
+        assert leased(engine) == 20
+    finally:
+        results_server.start()
+    wait_until(lambda: leased(engine) == 0, seconds=30)
+    assert [app.AsyncResult(id).get(timeout=10) for id in ids] == [1 + number for number in range(20)]

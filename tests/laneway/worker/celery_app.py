@@ -1,0 +1,76 @@
+"""A Celery app on the engine's transport, for workers of tests. `BROKER` and `BACKEND` are in the environment."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Reject
+
+from laneway.worker import pool_watchdog
+
+pool_watchdog.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", pool_watchdog.LOOK_SECONDS))
+app = Celery("engine-tests", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.update(
+    broker_transport="laneway:Transport",
+    worker_pool="laneway.worker.prefork:TaskPool",
+    worker_consumer="laneway.worker.consumer:Consumer",
+    worker_send_task_events=True,
+    task_track_started=True,
+    broker_transport_options={"lease": 2, "weights": {"celery": 6, "low": 1}},
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=4,
+    task_create_missing_queues=True,
+)
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@app.task
+def same(text: str) -> str:
+    return text
+
+
+@app.task(acks_late=True)
+def note(folder: str, name: str, seconds: float = 0) -> str:
+    """Write down when it began and ended, in a file of its own."""
+    started = time.time()
+    with (Path(folder) / name).open("a") as file:
+        file.write(f"start {started}\n")
+        file.flush()
+        time.sleep(seconds)
+        file.write(f"end {time.time()}\n")
+    return name
+
+
+@app.task(bind=True, acks_late=True, max_retries=3)
+def flaky(self: Any) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.2)
+    return self.request.retries
+
+
+@app.task(acks_late=True)
+def refuse() -> None:
+    raise Reject("no", requeue=False)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def mark(folder: str, name: str) -> None:
+    """Write down that it ran; again, if its process was killed before it was done."""
+    time.sleep(0.01)
+    (Path(folder) / name).touch()

@@ -1,0 +1,118 @@
+"""Real Celery workers on the transport."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laneway.engine import Engine, Message, MessageState
+from laneway.transport.codec import message_options
+from tests.fixtures.valkey import RedisUrls
+from tests.laneway.worker.workers import Start, Worker, app, broker, start, wait_for
+
+__all__ = ["Start", "Worker", "app", "broker", "start", "wait_for"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_canvas_countdown_retry_and_control_work(app: Any, start: Start, broker: Engine, pool: str) -> None:
+    worker = start(pool, "-c", "2").wait_until_ready()
+    from celery import chain, chord
+
+    assert app.add.delay(1, 2).get(timeout=20) == 3
+    chained: Any = chain(app.add.s(1, 2), app.add.s(4))()
+    assert chained.get(timeout=20) == 7
+    assert chord([app.add.s(n, n) for n in range(4)], app.total.s())().get(timeout=20) == 12
+    assert app.flaky.delay().get(timeout=20) == 2
+    began = time.monotonic()
+    assert app.add.apply_async((1, 1), countdown=0.6).get(timeout=20) == 2
+    assert 0.55 < time.monotonic() - began < 2
+    assert app.app.control.ping(timeout=2) == [{"w0@test": {"ok": "pong"}}]
+    assert "tests.laneway.worker.celery_app.add" in app.app.control.inspect(timeout=2).registered()["w0@test"]
+    assert worker.stop() == 0
+    stats = broker.stats(["celery"])[0]
+    assert (stats.waiting, stats.leased, stats.dead) == (0, 0, 0)
+
+
+def test_a_countdown_waits_in_the_broker_and_not_in_the_worker(app: Any, start: Start, broker: Engine) -> None:
+    start("solo").wait_until_ready()
+    app.add.apply_async((1, 1), countdown=60)
+    wait_for(lambda: broker.stats(["celery"])[0].scheduled == 1)
+    stats = app.app.control.inspect(timeout=2).stats()["w0@test"]
+    assert (stats["total"], broker.stats(["celery"])[0].leased) == ({}, 0)
+
+
+def test_priorities_decide_what_runs_first(app: Any, start: Start, tmp_path: Path) -> None:
+    for priority in (0, 9, 4):
+        app.note.apply_async((str(tmp_path), f"p{priority}"), priority=priority)
+    start("solo", "-c", "1").wait_until_ready()
+    wait_for(lambda: len(list(tmp_path.glob("p?"))) == 3 and all("end" in p.read_text() for p in tmp_path.glob("p?")))
+    began = {path.name: float(path.read_text().split()[1]) for path in tmp_path.glob("p?")}
+    assert sorted(began, key=began.__getitem__) == ["p9", "p4", "p0"]
+
+
+def test_a_killed_worker_s_task_runs_again_elsewhere_and_a_long_one_runs_once(
+    app: Any, start: Start, tmp_path: Path
+) -> None:
+    first = start("prefork", "-c", "1").wait_until_ready()
+    app.note.delay(str(tmp_path), "lost", 60)
+    wait_for((tmp_path / "lost").exists)
+    first.kill()
+    (tmp_path / "lost").write_text("")
+    start("threads", "-c", "2").wait_until_ready()
+    wait_for(lambda: "start" in (tmp_path / "lost").read_text())
+    app.note.delay(str(tmp_path), "long", 6).get(timeout=30)
+    assert (tmp_path / "long").read_text().count("start") == 1, "three leases long, renewed all the while"
+
+
+def test_a_warm_shutdown_finishes_what_runs_and_gives_the_rest_back_uncounted(
+    app: Any, start: Start, broker: Engine, tmp_path: Path
+) -> None:
+    worker = start("prefork", "-c", "1").wait_until_ready()
+    for number in range(6):
+        app.note.delay(str(tmp_path), f"n{number}", 0.7)
+    wait_for((tmp_path / "n0").exists)
+    assert worker.stop() == 0
+
+    finished = sum("end" in file.read_text() for file in tmp_path.glob("n?"))
+    started = len(list(tmp_path.glob("n?")))
+    left = broker.peek("celery", MessageState.READY)
+    assert finished == started
+    assert len(left) == 6 - finished
+    assert {peeked.deliveries for peeked in left} == {0}
+    assert broker.stats(["celery"])[0].leased == 0
+
+
+def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Start, tmp_path: Path) -> None:
+    start("threads", "-c", "6").wait_until_ready()
+    headers = message_options(key="customer-1")
+    results = [app.note.apply_async((str(tmp_path), f"k{n}", 0.1), headers=headers) for n in range(5)]
+    for result in results:
+        result.get(timeout=20)
+    spans = [[float(line.split()[1]) for line in (tmp_path / f"k{n}").read_text().splitlines()] for n in range(5)]
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans)), spans
+
+
+def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:
+    start("solo").wait_until_ready()
+    app.refuse.delay()
+    app.app.send_task("nobody.knows.this")
+    broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
+    wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
+    reasons = sorted(peeked.burial.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.burial)
+    assert reasons == ["malformed", "rejected", "rejected"]
+    assert app.add.delay(2, 2).get(timeout=20) == 4
+
+
+def test_workers_go_on_after_the_broker_was_restarted(app: Any, start: Start, redis_urls: RedisUrls) -> None:
+    start("prefork", "-c", "1").wait_until_ready()
+    assert app.add.delay(1, 1).get(timeout=20) == 2
+    redis_urls.valkey.restart()
+    wait_for(lambda: app.add.apply_async((2, 3), retry=True).get(timeout=5) == 5, seconds=40)

@@ -1,0 +1,204 @@
+"""`inspect`, `control` and events, as Celery has them, on the engine."""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import TaskRevokedError
+
+from laneway.engine import Engine
+from tests.fixtures.valkey import RedisUrls, free_port
+from tests.laneway.worker.workers import BACKEND, ROOT, Start, app, broker, start, wait_for
+
+__all__ = ["app", "broker", "start"]
+APP = "tests.laneway.worker.feature_app"
+W0 = "w0@test"
+
+
+def test_inspect_shows_what_a_worker_has(app: Any, start: Start, broker: Engine, tmp_path: Path) -> None:
+    worker = start("prefork", "-c", "1").wait_until_ready()
+    running = app.note.delay(str(tmp_path), "n0", 8)
+    wait_for((tmp_path / "n0").exists)
+    waiting, later = app.note.delay(str(tmp_path), "n1"), app.add.apply_async((1, 2), countdown=600)
+    wait_for(lambda: broker.stats(["celery"])[0].leased == 2)
+    inspect = app.app.control.inspect([W0], timeout=5)
+
+    assert [task["id"] for task in inspect.active()[W0]] == [running.id]
+    assert [task["id"] for task in inspect.reserved()[W0]] == [waiting.id]
+    assert [entry["request"]["id"] for entry in inspect.scheduled()[W0]] == [later.id]
+    assert inspect.query_task(running.id, later.id)[W0].keys() == {running.id}
+    assert inspect.active_queues()[W0][0]["name"] == "celery"
+    assert f"{APP}.add" in inspect.registered()[W0]
+    assert inspect.stats()[W0]["broker"]["transport"] == "laneway:Transport"
+    assert inspect.ping() == {W0: {"ok": "pong"}}
+    worker.kill()
+
+
+def test_a_scheduled_task_is_described_as_celery_does_it(app: Any, start: Start) -> None:
+    start("solo").wait_until_ready()
+    later = app.add.apply_async((1,), {"y": 2}, countdown=600, priority=3)
+    entry: dict[str, Any] = {}
+
+    def listed() -> bool:
+        entry.update(app.app.control.inspect([W0], timeout=5).scheduled()[W0][0])
+        return True
+
+    wait_for(listed)
+    request = entry["request"]
+    assert (request["id"], request["name"]) == (later.id, f"{APP}.add")
+    assert (request["args"], request["kwargs"]) == ([1], {"y": 2})
+    assert request["delivery_info"]["priority"] == 3
+    assert entry["eta"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_revoke_drops_a_waiting_task_and_terminates_a_running_one(
+    app: Any, start: Start, broker: Engine, tmp_path: Path, pool: str
+) -> None:
+    start(pool, "-c", "1").wait_until_ready()
+    running = app.note.delay(str(tmp_path), "n0", 60 if pool == "prefork" else 3)
+    wait_for((tmp_path / "n0").exists)
+    waiting = app.note.delay(str(tmp_path), "n1")
+    wait_for(lambda: broker.stats(["celery"])[0].leased == 2)
+
+    waiting.revoke()
+    if pool == "prefork":
+        running.revoke(terminate=True, signal="SIGKILL")
+        with pytest.raises(TaskRevokedError):
+            running.get(timeout=20)
+    with pytest.raises(TaskRevokedError):
+        waiting.get(timeout=20)
+    wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
+    assert not (tmp_path / "n1").exists()
+    assert app.add.delay(1, 1).get(timeout=20) == 2
+
+
+def test_limits_of_a_task_are_set_from_outside(app: Any, start: Start) -> None:
+    start("prefork", "-c", "1").wait_until_ready()
+    control = app.app.control
+    told = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5)
+    assert told == [{W0: {"ok": "time limits set successfully"}}]  # which Celery 5.7 keeps to itself
+    control.rate_limit(app.add.name, "2/s", reply=True, timeout=5)
+    results = [app.add.delay(n, 0) for n in range(4)]
+    assert [result.get(timeout=20) for result in results] == [0, 1, 2, 3]
+    done = sorted(result.date_done for result in results)
+    assert (done[-1] - done[0]).total_seconds() > 1, "four at two a second"
+
+
+def test_a_pool_grows_shrinks_and_restarts(app: Any, start: Start, broker: Engine) -> None:
+    start("prefork", "-c", "2").wait_until_ready()
+    control = app.app.control
+
+    def processes() -> int:
+        return len(control.inspect([W0], timeout=5).stats()[W0]["pool"]["processes"])
+
+    control.pool_grow(1, reply=True, timeout=5)
+    wait_for(lambda: processes() == 3)
+    control.pool_shrink(2, reply=True, timeout=5)
+    wait_for(lambda: processes() == 1)
+    assert control.pool_restart(reply=True, timeout=10) == [{W0: {"ok": "reload started"}}]
+    assert app.add.delay(1, 1).get(timeout=20) == 2
+    wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
+
+
+def test_a_pool_scales_itself_with_the_work(app: Any, start: Start, tmp_path: Path) -> None:
+    start("prefork", "--autoscale", "3,1").wait_until_ready()
+    for number in range(6):
+        app.note.delay(str(tmp_path), f"n{number}", 1.5)
+    inspect = app.app.control.inspect([W0], timeout=5)
+    wait_for(lambda: len(inspect.active()[W0]) == 3)
+    app.app.control.autoscale(2, 1, reply=True, timeout=5)
+    wait_for(lambda: inspect.stats()[W0]["autoscaler"]["max"] == 2)
+    wait_for(lambda: sum("end" in path.read_text() for path in tmp_path.glob("n?")) == 6)
+
+
+def test_a_worker_consumes_another_queue_until_told_to_stop(app: Any, start: Start, broker: Engine) -> None:
+    start("threads", "-c", "1").wait_until_ready()
+    control = app.app.control
+    other = app.add.apply_async((1, 2), queue="other")
+    control.add_consumer("other", reply=True, timeout=5)
+    assert other.get(timeout=20) == 3
+    control.cancel_consumer("other", reply=True, timeout=5)
+    app.add.apply_async((1, 2), queue="other")
+    assert app.add.delay(2, 2).get(timeout=20) == 4
+    assert broker.stats(["other"])[0].ready == 1
+
+
+def test_shutdown_ends_a_worker(app: Any, start: Start) -> None:
+    worker = start("prefork", "-c", "1").wait_until_ready()
+    app.app.control.shutdown(destination=[W0])
+    assert worker.process.wait(30) == 0
+
+
+def test_a_worker_s_events_come_through_the_engine(app: Any, start: Start) -> None:
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def listen() -> None:
+        with app.app.connection_for_read() as connection:
+            receiver = app.app.events.Receiver(connection, handlers={"*": lambda event: seen.append(event["type"])})
+            for _ in receiver.itercapture(limit=None, timeout=1, wakeup=True):
+                pass
+
+    def until_ended() -> None:
+        while not ended.is_set():
+            try:
+                listen()
+            except TimeoutError:
+                continue
+
+    thread = threading.Thread(target=until_ended)
+    thread.start()
+    try:
+        worker = start("solo", "-E").wait_until_ready()
+        wait_for(lambda: "worker-heartbeat" in seen or "worker-online" in seen)
+        app.add.delay(1, 1).get(timeout=20)
+        with pytest.raises(ValueError, match="meant to"):
+            app.fail.delay().get(timeout=20)
+        worker.signal(signal.SIGTERM)
+        wanted = {"task-received", "task-started", "task-succeeded", "task-failed", "worker-offline"}
+        wait_for(lambda: wanted <= set(seen))
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_flower_sees_workers_and_their_tasks(
+    app: Any, start: Start, redis_urls: RedisUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
+    port = free_port()
+    command = [sys.executable, "-m", "celery", "-A", APP, "flower", "--address=127.0.0.1", f"--port={port}"]
+    (tmp_path / "flower.py").touch()  # not the platform's own
+    command.append(f"--conf={tmp_path / 'flower.py'}")
+    with (tmp_path / "flower.log").open("wb") as log:
+        flower = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    def ask(path: str) -> Any:
+        with closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10)) as answer:
+            return json.load(answer)
+
+    try:
+        wait_for(lambda: ask("tasks") == {}, seconds=60)
+        start("solo", "-E").wait_until_ready()
+        task = app.add.delay(3, 4)
+        assert task.get(timeout=20) == 7
+        wait_for(lambda: ask(f"task/info/{task.id}")["state"] == "SUCCESS")
+        wait_for(lambda: ask("workers?refresh=1")[W0]["active_queues"][0]["name"] == "celery")
+    finally:
+        flower.terminate()
+        flower.wait(20)
+    assert BACKEND + redis_urls.backend == app.app.conf.result_backend

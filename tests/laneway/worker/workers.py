@@ -1,0 +1,115 @@
+"""Real Celery workers in processes of their own, for the tests of this folder: fixtures to import by name.
+
+A module that wants another application than `celery_app` sets `APP` and imports the fixtures all the same.
+"""
+
+# Celery is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import gc
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import _state
+from kombu import pools
+
+from laneway.engine import Engine
+from tests.fixtures.ending import end_group
+from tests.fixtures.valkey import RedisUrls
+
+ROOT = Path(__file__).parents[3]
+DEFAULT_APP = "tests.laneway.worker.celery_app"
+BACKEND = "laneway:ResultBackend+"
+
+
+class Worker:
+    """A worker in a process of its own."""
+
+    def __init__(self, pool: str, log: Path, *options: str, app: str = DEFAULT_APP) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", "-P", pool, *options]
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_until_ready(self) -> Worker:
+        wait_for(lambda: " ready." in self.log.read_text(), seconds=60)
+        return self
+
+    def kill(self) -> None:
+        end_group(self.process)
+
+    def signal(self, number: int) -> None:
+        """To the worker's main process alone."""
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(30)
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
+    """The application's module, made anew."""
+    monkeypatch.setenv("BROKER", redis_urls.broker)
+    monkeypatch.setenv("BACKEND", BACKEND + redis_urls.backend)
+    announced = set(_state._on_app_finalizers)  # pyright: ignore[reportPrivateUsage]
+    module = importlib.reload(importlib.import_module(getattr(request.module, "APP", DEFAULT_APP)))
+    yield module
+    gc.collect()  # results unsubscribe when they are collected: before the backend is closed, not after
+    module.app.backend.result_consumer.stop()
+    module.app.close()
+    pools.reset()
+    # shared tasks: else they are announced to every application that this process makes from now on
+    _state._on_app_finalizers.intersection_update(announced)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.fixture
+def start(app: Any, tmp_path: Path) -> Generator[Start]:
+    """Starts workers w0, w1, … which are killed at the end."""
+    workers: list[Worker] = []
+
+    def start_one(pool: str, *options: str) -> Worker:
+        name = f"w{len(workers)}"
+        log = tmp_path / f"{name}.log"
+        workers.append(Worker(pool, log, "-n", f"{name}@test", *options, app=app.__name__))
+        return workers[-1]
+
+    yield start_one
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
+def broker(redis_urls: RedisUrls) -> Generator[Engine]:
+    """The workers' broker, looked at from outside."""
+    engine = Engine.from_url(redis_urls.broker)
+    yield engine
+    engine.close()
+
+
+def wait_for(check: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Until it is true; an error on the way counts as not yet true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if check():
+                return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, f"did not happen in {seconds} s"
+        time.sleep(0.05)
