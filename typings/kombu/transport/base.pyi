@@ -1,0 +1,26 @@
+# kombu 5.7
+
+from typing import Any
+
+from typing_extensions import Self
+
+class Implements(dict[str, Any]):
+    def __getattr__(self, key: str) -> Any: ...
+    def extend(self, **kwargs: Any) -> Self: ...
+
+class Transport:
+    client: Any
+    can_parse_url: bool
+    default_port: int | None
+    connection_errors: tuple[type[BaseException], ...]
+    channel_errors: tuple[type[BaseException], ...]
+    driver_type: str
+    driver_name: str
+    implements: Implements
+
+    def __init__(self, client: Any, **kwargs: Any) -> None: ...
+    def establish_connection(self) -> Any: ...
+    def close_connection(self, connection: Any) -> None: ...
+    def driver_version(self) -> str: ...
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None: ...
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str: ...
