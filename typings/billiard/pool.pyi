@@ -15,7 +15,19 @@ class Worker:
 class ResultHandler:
     on_state_change: Callable[[Any], None]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __init__(
+        self,
+        outqueue: Any,
+        get: Callable[..., Any],
+        cache: dict[int, Any],
+        poll: Callable[..., Any],
+        join_exited_workers: Callable[..., Any],
+        putlock: Any,
+        restart_state: Any,
+        check_timeouts: Callable[..., Any] | None,
+        on_job_ready: Callable[..., Any],
+        on_ready_counters: Any = None,
+    ) -> None: ...
 
 _Worker: TypeAlias = Worker
 _ResultHandler: TypeAlias = ResultHandler

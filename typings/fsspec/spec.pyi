@@ -15,12 +15,3 @@ class AbstractFileSystem:
         compression: Any = None,
         **kwargs: Any,
     ) -> Any: ...
-    def _open(
-        self,
-        path: str,
-        mode: str = "rb",
-        block_size: int | None = None,
-        autocommit: bool = True,
-        cache_options: Any = None,
-        **kwargs: Any,
-    ) -> Any: ...

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from kombu.resource import Resource
 from kombu.transport.base import Transport
-from typing_extensions import Self
 
 class Connection:
     hostname: str | None
@@ -14,7 +13,7 @@ class Connection:
     password: str | None
     virtual_host: str | None
     port: int | None
-    ssl: Any
+    ssl: bool | dict[str, Any] | None
     alt: list[str]
     cycle: Iterator[str] | None
     connect_timeout: float | None
@@ -30,7 +29,7 @@ class Connection:
         virtual_host: str | None = None,
         port: int | None = None,
         insist: bool = False,
-        ssl: Any = False,
+        ssl: bool | dict[str, Any] | None = False,
         transport: Any = None,
         connect_timeout: float = 5,
         transport_options: Mapping[str, Any] | None = None,

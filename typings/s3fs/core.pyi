@@ -22,6 +22,16 @@ class S3FileSystem(AsyncFileSystem):
         default_cache_type: str = "readahead",
         version_aware: bool = False,
         config_kwargs: dict[str, Any] | None = None,
+        s3_additional_kwargs: dict[str, Any] | None = None,
+        session: Any = None,
+        username: str | None = None,
+        password: str | None = None,
+        cache_regions: bool = False,
+        asynchronous: bool = False,
+        loop: Any = None,
+        max_concurrency: int = 10,
+        fixed_upload_size: bool = False,
+        local_expiry_check: bool = False,
         **kwargs: Any,
     ) -> None: ...
     def split_path(self, path: str) -> tuple[str, str, str | None]: ...

@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 from celery.app.base import Celery
 
 class Context:
+    delivery_info: dict[str, Any] | None
+    headers: dict[str, Any] | None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def update(self, *args: Any, **kwargs: Any) -> None: ...
     def get(self, key: str, default: Any = None) -> Any: ...

@@ -1,5 +1,6 @@
 # celery 5.7
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
@@ -8,4 +9,11 @@ active_requests: WeakSet[Any]
 should_stop: int | bool | None
 should_terminate: int | bool | None
 
-def task_ready(request: Any, successful: bool = False, **_: Any) -> None: ...
+def task_ready(
+    request: Any,
+    successful: bool = False,
+    remove_request: Callable[..., Any] = ...,
+    discard_active_request: Callable[[Any], None] = ...,
+    discard_reserved_request: Callable[[Any], None] = ...,
+    discard_scheduled_request: Callable[[Any], None] = ...,
+) -> None: ...

@@ -1,8 +1,8 @@
 # kombu 5.7
 
-from typing import Any
+from typing import Any, Self
 
-from typing_extensions import Self
+class StdChannel: ...
 
 class Implements(dict[str, Any]):
     def __getattr__(self, key: str) -> Any: ...
