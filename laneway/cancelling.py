@@ -6,8 +6,6 @@ and is not repeated; with `cancel_signal` among the transport options it is ende
 """
 
 # Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ one queue list the same.
 """
 
 # Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false, reportUnusedFunction=false
 
 from __future__ import annotations
 

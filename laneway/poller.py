@@ -6,8 +6,6 @@ channel is full is given back, so that it wakes somebody else.
 """
 
 # kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateUsage=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The class of requests that a worker on this transport uses; see `laneway.starting`."""
 
 # Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedBaseClass=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 

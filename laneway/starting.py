@@ -6,8 +6,6 @@ its requests; this one drops such a request where Celery would drop a revoked on
 """
 
 # Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedBaseClass=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -10,8 +10,6 @@ all others the child stores as ever.
 """
 
 # Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportMissingParameterType=false
 
 from __future__ import annotations
 

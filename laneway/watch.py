@@ -9,8 +9,6 @@ The watch counts its own looks, not seconds: a machine that was asleep does not 
 """
 
 # Celery and billiard are untyped; the state of the pool is private.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ is imported before gevent, if that is the pool, has patched what it must.
 """
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The Celery app: `celery -A app.core.celery_app:celery_app worker|beat|flower`."""
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 

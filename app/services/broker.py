@@ -6,8 +6,6 @@ that means.
 """
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The services of one process, each made when it is first asked for, all from the same settings."""
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
@@ -211,4 +209,4 @@ class Services:
 @cache
 def services() -> Services:
     """The services of this process, on its settings and the current Celery app."""
-    return Services(settings(), current_app._get_current_object())  # pyright: ignore
+    return Services(settings(), current_app._get_current_object())

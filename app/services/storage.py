@@ -5,7 +5,6 @@ have another size than was said at its opening is not taken.
 """
 
 # fsspec is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

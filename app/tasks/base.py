@@ -6,8 +6,6 @@ Celery keeps the broker's side (acknowledge, results, events); `app/services/exe
 """
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ LOG_LINES = 200
 """Log lines of one attempt that go into its story."""
 
 
-class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUntypedBaseClass]
+class PlatformTask(Task):
     """Base of every task; `spec` says what it is, `work` does it."""
 
     abstract = True
@@ -225,7 +223,7 @@ def task(spec: TaskSpec, *, schedule: tuple[float, ...] | None = None) -> Callab
             "__doc__": work.__doc__, "__module__": work.__module__,
         }  # fmt: skip
         kind = cast("type[PlatformTask]", type(work.__name__, (PlatformTask,), attributes))
-        return cast("PlatformTask", celery_app.register_task(kind()))
+        return celery_app.register_task(kind())
 
     return register
 

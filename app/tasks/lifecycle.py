@@ -1,8 +1,6 @@
 """What a worker does when it starts, forks and stops."""
 
 # The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
