@@ -4,8 +4,6 @@
 `sentinel://host:port;host:port/0` with `master_name` among the settings.
 """
 
-# redis-py types itself in part only.
-
 from __future__ import annotations
 
 from collections.abc import Mapping

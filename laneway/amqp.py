@@ -8,8 +8,6 @@ transports and producers, exchanges and routing keys, other serializers than JSO
 away, for Celery's own way knows how to retry.
 """
 
-# Celery and kombu are untyped.
-
 from __future__ import annotations
 
 import os

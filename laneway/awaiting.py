@@ -9,8 +9,6 @@ One of the waiting threads reads and hands out what comes for all of them; when 
 it wakes another one to read on.
 """
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 import logging

@@ -13,8 +13,6 @@ clients, Flower and results from before a change of backend stay readable. What 
 URLs: redis, rediss, socket, sentinel.
 """
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 import threading

@@ -5,8 +5,6 @@ and is not repeated; with `cancel_signal` among the transport options it is ende
 `control.revoke(..., terminate=True)`, in the pools that can do that (prefork, gevent).
 """
 
-# Celery and kombu are untyped.
-
 from __future__ import annotations
 
 import logging

@@ -1,7 +1,5 @@
 """The kombu channel: exchanges and queues on top, the engine below."""
 
-# kombu is untyped.
-
 from __future__ import annotations
 
 import itertools

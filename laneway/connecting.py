@@ -6,8 +6,6 @@ transport's name from the next address then, so that a project would be on anoth
 being told. These addresses are therefore given a scheme of the engine's own.
 """
 
-# kombu is untyped.
-
 from __future__ import annotations
 
 from collections.abc import Iterator

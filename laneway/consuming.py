@@ -5,8 +5,6 @@ short task costs the worker. Here events wait a moment for others. Who looks at 
 as much later; a worker that is killed has not told the last of them.
 """
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 from time import monotonic

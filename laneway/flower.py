@@ -10,8 +10,6 @@ The two pages then ask the engine, over Celery's own broker connection: whatever
 on another transport keeps what Flower does itself. Flower is imported here and nowhere else.
 """
 
-# Celery, kombu and Flower are untyped.
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

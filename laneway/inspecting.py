@@ -5,8 +5,6 @@ to do, so each worker adds the first of what is scheduled in the queues it consu
 one queue list the same.
 """
 
-# Celery and kombu are untyped.
-
 from __future__ import annotations
 
 import sys

@@ -15,8 +15,6 @@ What differs is how the worker's event loop talks to them, which costs most of w
 A job that does not fit into a pipe in one go is written in parts, by Celery's own code.
 """
 
-# Celery and billiard are untyped; the state of the pool is private.
-
 from __future__ import annotations
 
 import os

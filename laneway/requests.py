@@ -1,7 +1,5 @@
 """The class of requests that a worker on this transport uses; see `laneway.starting`."""
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 import os

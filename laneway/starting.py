@@ -5,8 +5,6 @@ prefetched, while others have taken those messages over. Celery lets an applicat
 its requests; this one drops such a request where Celery would drop a revoked one, without any result.
 """
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 import os

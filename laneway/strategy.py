@@ -9,8 +9,6 @@ Handed over are results of tasks that ack late and that nothing follows (`backen
 all others the child stores as ever.
 """
 
-# Celery is untyped.
-
 from __future__ import annotations
 
 from collections.abc import Callable

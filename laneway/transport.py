@@ -6,8 +6,6 @@ goes on) · `master_name` for `sentinel://` · any of redis-py's connection sett
 in `connection`.
 """
 
-# kombu is untyped.
-
 from __future__ import annotations
 
 import contextlib

@@ -6,8 +6,6 @@ over the connection's socket with hiredis at both ends 50; so the engine takes c
 making and sends and reads itself. RESP2 is asked for, so that nothing arrives unasked.
 """
 
-# redis-py keeps a connection's socket private, and types itself in part only.
-
 from __future__ import annotations
 
 import os

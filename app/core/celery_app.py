@@ -1,7 +1,5 @@
 """The Celery app: `celery -A app.core.celery_app:celery_app worker|beat|flower`."""
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 import os

@@ -5,8 +5,6 @@ can be asked where a task is. On other brokers those are missing: `engine` is No
 that means.
 """
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The services of one process, each made when it is first asked for, all from the same settings."""
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 from functools import cache, cached_property

@@ -5,8 +5,6 @@ it. Both backends, the engine's and Celery's own, keep a result as one string th
 are looked at without being fetched.
 """
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 import re

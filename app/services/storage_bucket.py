@@ -5,8 +5,6 @@ streamed file, of `open_async`, is one answer and so one object; here it is read
 (docs/adr/0009-storage-through-fsspec.md).
 """
 
-# fsspec and s3fs are untyped.
-
 from __future__ import annotations
 
 import errno

@@ -4,8 +4,6 @@ The opening is our own. That of `LocalFileSystem` follows a link wherever it lea
 nobody writes to (docs/adr/0009-storage-through-fsspec.md).
 """
 
-# fsspec is untyped.
-
 from __future__ import annotations
 
 import errno

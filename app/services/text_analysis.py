@@ -100,7 +100,7 @@ def _sentences(text: str) -> list[str]:
 
 @cache
 def _vader() -> Callable[[str], float]:
-    """VADER is untyped; the types end here."""
+    """VADER's score of a text; its words are read once."""
     from vaderSentiment import vaderSentiment
 
     analyser = vaderSentiment.SentimentIntensityAnalyzer()

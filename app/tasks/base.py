@@ -5,8 +5,6 @@
 Celery keeps the broker's side (acknowledge, results, events); `app/services/executions.py` the attempts.
 """
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """What a worker does when it starts, forks and stops."""
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 from typing import Any

@@ -4,8 +4,6 @@ Celery acknowledges what was lost, timed out or revoked, and says so to others a
 first, while the lease still holds; what cannot be recorded now is given back in the place of the acknowledgement.
 """
 
-# The untyped edge of Celery and kombu.
-
 from __future__ import annotations
 
 from datetime import UTC, datetime
