@@ -40,14 +40,21 @@ class ChatRequest(WorkflowIdentity):
         json_schema_extra={
             "examples": [
                 {
-                    "agent_id": "agent-7", "mode": "execute",
-                    "context": {"workflow_type": "savings_assessment",
-                                "calculator_inputs": {"tasks_per_week": 20, "time_per_task_minutes": 5,
-                                                      "hourly_wage": 25, "automation_percent": 80}},
+                    "agent_id": "agent-7",
+                    "mode": "execute",
+                    "context": {
+                        "workflow_type": "savings_assessment",
+                        "calculator_inputs": {
+                            "tasks_per_week": 20,
+                            "time_per_task_minutes": 5,
+                            "hourly_wage": 25,
+                            "automation_percent": 80,
+                        },
+                    },
                 }
             ]
         },
-    )  # fmt: skip
+    )
 
     agent_id: Text
     mode: Literal["execute"]

@@ -4,9 +4,6 @@ Celery's own command runs in this process: signals, kill -9 and the pool's child
 is imported before gevent, if that is the pool, has patched what it must.
 """
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import json

@@ -192,9 +192,7 @@ def _figure(value: object) -> str:
     if not isinstance(data, dict):
         return str(data)
     parts = cast("dict[str, Any]", data).items()
-    return ", ".join(
-        f"{name} {part:.2f}" if isinstance(part, float) else f"{name} {part}" for name, part in parts.items()
-    )
+    return ", ".join(f"{name} {part:.2f}" if isinstance(part, float) else f"{name} {part}" for name, part in parts)
 
 
 def _took(step: StepView) -> str:

@@ -6,9 +6,6 @@ over the connection's socket with hiredis at both ends 50; so the engine takes c
 making and sends and reads itself. RESP2 is asked for, so that nothing arrives unasked.
 """
 
-# redis-py keeps a connection's socket private, and types itself in part only.
-# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import os
@@ -54,7 +51,7 @@ class RawConnection:
         except (RedisError, OSError) as error:
             raise ServerLost(str(error)) from error
         self._connection.socket_timeout = patience
-        self._socket = cast("socket.socket", self._connection._sock)
+        self._socket = cast("socket.socket", self._connection._sock)  # pyright: ignore[reportPrivateUsage] - it has no other name
         self._socket.settimeout(patience)
         # kombu drops the connection it lost without closing it
         weakref.finalize(self, self._socket.close).atexit = False
@@ -130,7 +127,7 @@ class RawConnection:
 
     def close(self) -> None:
         """Close the connection; the wire is of no use afterwards."""
-        self._connection.disconnect()
+        self._connection.disconnect()  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
 
     @property
     def closed(self) -> bool:

@@ -4,9 +4,6 @@
 `sentinel://host:port;host:port/0` with `master_name` among the settings.
 """
 
-# redis-py types itself in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -44,7 +41,7 @@ def make_pool(url: str, **settings: Any) -> ConnectionPool:
         settings["connection_class"] = SSLConnection
     elif scheme not in ("redis", "rediss"):
         raise BadAddress(scheme, "is not one of redis, rediss, unix, socket, sentinel")
-    return ConnectionPool.from_url(_plain_requirement(url), **settings)
+    return ConnectionPool.from_url(_plain_requirement(url), **settings)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _sentinel_pool(url: str, about: Mapping[str, Any], settings: dict[str, Any]) -> ConnectionPool:

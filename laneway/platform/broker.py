@@ -5,10 +5,6 @@ can be asked where a task is. On other brokers those are missing: `engine` is No
 that means.
 """
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

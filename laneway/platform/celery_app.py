@@ -1,9 +1,5 @@
 """The Celery app of an application, configured from its settings and declared queues."""
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 import importlib
@@ -82,7 +78,7 @@ def _broker(config: Settings) -> dict[str, Any]:
         "task_default_queue": queues.default,
         "task_create_missing_queues": False,
         "task_publish_retry": False,
-    }  # fmt: skip
+    }
 
 
 # Without these a publisher waits for ever for a broker that is away.

@@ -13,12 +13,6 @@ clients, Flower and results from before a change of backend stay readable. What 
 URLs: redis, rediss, socket, sentinel.
 """
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportIncompatibleMethodOverride=false
-# pyright: reportIncompatibleVariableOverride=false
-
 from __future__ import annotations
 
 import threading
@@ -87,9 +81,11 @@ class ResultBackend(RedisBackend):
         except Exception as error:
             raise EncodeError(error) from error
 
-    def _get_result_meta(self, result: Any, state: str, traceback: Any, request: Any, **options: Any) -> dict[str, Any]:
-        if self._extended or options:
-            return super()._get_result_meta(result, state, traceback, request, **options)
+    def _get_result_meta(
+        self, result: Any, state: str, traceback: Any, request: Any, *rest: Any, **options: Any
+    ) -> dict[str, Any]:
+        if self._extended or rest or options:
+            return super()._get_result_meta(result, state, traceback, request, *rest, **options)
         meta = {  # the state comes first: store_results.lua reads it there
             "status": state,
             "result": result,

@@ -9,11 +9,6 @@ One of the waiting threads reads and hands out what comes for all of them; when 
 it wakes another one to read on.
 """
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportIncompatibleMethodOverride=false
-
 from __future__ import annotations
 
 import logging
@@ -111,9 +106,9 @@ class ResultConsumer(BaseResultConsumer):
             self._wanted.discard(task_id)
             self._changed.append(task_id)
 
-    def on_wait_for_pending(self, result: Any, **_: Any) -> None:
+    def on_wait_for_pending(self, result: Any, timeout: float | None = None, **_: Any) -> None:
         """Before a wait: subscribe to what is new in it, and ask for what is stored."""
-        del result
+        del result, timeout
         self._try(self.send_changes)
 
     def collect(self, result: Any, bucket: deque[Any]) -> None:
@@ -269,7 +264,7 @@ class ResultConsumer(BaseResultConsumer):
 
     def _dispatch(self, reply: Any) -> None:
         if isinstance(reply, hiredis.PushNotification):
-            kind, *rest = reply
+            kind, *rest = cast("list[Any]", reply)
             if kind == b"message":
                 self._hand_out(rest[1])
             return

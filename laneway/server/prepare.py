@@ -71,7 +71,7 @@ def _wait(url: str, *, setting: str, seconds: float) -> None:
 
     def ask() -> None:
         with Connection(url, connect_timeout=CONNECT_SECONDS, transport_options=options) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)  # pyright: ignore[reportUnknownMemberType]
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
 
     try:
         _repeat(ask, seconds, (KombuError, RedisError, OSError), setting=setting, address=address)

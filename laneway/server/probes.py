@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import httpx2
-from celery.utils.nodenames import host_format  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from celery.utils.nodenames import host_format
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError

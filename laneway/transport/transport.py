@@ -6,11 +6,6 @@ goes on) · `master_name` for `sentinel://` · any of redis-py's connection sett
 in `connection`.
 """
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportMissingParameterType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUntypedBaseClass=false
-# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
-
 from __future__ import annotations
 
 import contextlib

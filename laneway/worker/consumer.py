@@ -5,10 +5,6 @@ short task costs the worker. Here events wait a moment for others. Who looks at 
 as much later; a worker that is killed has not told the last of them.
 """
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUntypedBaseClass=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from time import monotonic

@@ -10,18 +10,15 @@ The two pages then ask the engine, over Celery's own broker connection: whatever
 on another transport keeps what Flower does itself. Flower is imported here and nowhere else.
 """
 
-# Celery, kombu and Flower are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from flower.api.tasks import GetQueueLengths
 from flower.urls import handlers
+from flower.views import BaseHandler
 from flower.views.broker import BrokerView
 from tornado.routing import URLSpec
 
@@ -65,20 +62,18 @@ class EngineBroker:
         return [str(queue["name"]) for worker in asked for queue in worker.get("active_queues", ())]
 
 
-class _OnEngine:
+class _OnEngine(BaseHandler):
     """For Flower's handlers: another broker, and also the queues that nobody consumes."""
-
-    application: Any
 
     def get_broker(self) -> Any:
         """The engine, where it is beneath."""
         if _uses_engine(self.application.capp):
             return EngineBroker(self.application)
-        return super().get_broker()  # pyright: ignore[reportAttributeAccessIssue]
+        return super().get_broker()
 
     def get_active_queue_names(self) -> list[str]:
         """Flower's, which are those that a worker consumes, and the project's own."""
-        names: list[str] = super().get_active_queue_names()  # pyright: ignore[reportAttributeAccessIssue]
+        names = super().get_active_queue_names()
         app: Celery = self.application.capp
         if not _uses_engine(app):
             return names
@@ -103,7 +98,8 @@ def _ours(rule: Any) -> Any:
         return (pattern, _OURS.get(handler, handler), *more)
     if rule.handler_class not in _OURS:
         return rule
-    return URLSpec(rule.regex.pattern, _OURS[rule.handler_class], rule.kwargs, rule.name)
+    pattern = cast("str", rule.regex.pattern)  # pyright: ignore[reportUnknownMemberType] - Tornado types it in part
+    return URLSpec(pattern, _OURS[rule.handler_class], rule.kwargs, rule.name)
 
 
 def _uses_engine(app: Celery) -> bool:

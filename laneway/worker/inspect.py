@@ -5,10 +5,6 @@ to do, so each worker adds the first of what is scheduled in the queues it consu
 one queue list the same.
 """
 
-# Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false, reportUnusedFunction=false
-
 from __future__ import annotations
 
 import sys

@@ -5,10 +5,6 @@ prefetched, while others have taken those messages over. Celery lets an applicat
 its requests; this one drops such a request where Celery would drop a revoked one, without any result.
 """
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedBaseClass=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import os

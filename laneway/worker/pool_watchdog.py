@@ -8,10 +8,6 @@ a job that was not begun to the next process that is free. If that does not help
 The watch counts its own looks, not seconds: a machine that was asleep does not count.
 """
 
-# Celery and billiard are untyped; the state of the pool is private.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
-
 from __future__ import annotations
 
 import logging

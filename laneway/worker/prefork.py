@@ -15,11 +15,6 @@ What differs is how the worker's event loop talks to them, which costs most of w
 A job that does not fit into a pipe in one go is written in parts, by Celery's own code.
 """
 
-# Celery and billiard are untyped; the state of the pool is private.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUntypedBaseClass=false
-# pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
-
 from __future__ import annotations
 
 import os
@@ -216,12 +211,12 @@ class AsynPool(asynpool.AsynPool):
     def _hear(self, proc: Any) -> None:
         cast("ResultHandler", self._result_handler).read(proc.outqR_fd, proc)
 
-    def _create_write_handlers(self, hub: Any, **options: Any) -> None:
+    def _create_write_handlers(self, hub: Any, *rest: Any, **options: Any) -> None:
         if self.sched_strategy != asynpool.SCHED_STRATEGY_FAIR:  # the others write ahead, and by turns of the loop
-            super()._create_write_handlers(hub, **options)
+            super()._create_write_handlers(hub, *rest, **options)
             return
         loop = _Loop(hub)
-        super()._create_write_handlers(loop, **options)
+        super()._create_write_handlers(loop, *rest, **options)
         schedule = loop.consolidate_callback
         outbound, cache = self.outbound_buffer, self._cache
         busy, every, writing = self._busy_workers, self._all_inqueues, self._active_writes

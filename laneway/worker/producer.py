@@ -8,11 +8,6 @@ transports and producers, exchanges and routing keys, other serializers than JSO
 away, for Celery's own way knows how to retry.
 """
 
-# Celery and kombu are untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportPrivateUsage=false
-
 from __future__ import annotations
 
 import os
@@ -37,7 +32,7 @@ _PLAIN = frozenset({"queue", "headers", "priority", "serializer", "expiration", 
 _JSON = (None, "json")
 _UNSET = frozenset({"routing_key", "exchange", "delivery_mode", "compression", "immediate", "mandatory"})
 """What Celery hands on as None when some option of a task is given."""
-_NO_CALL = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+_NO_CALL: tuple[Any, ...] = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
 _dumps = serialization.dumps
 _EMPTY = _dumps(_NO_CALL, serializer="json")
 """A call without arguments, ready made."""
@@ -171,7 +166,8 @@ class _Sender:
         conf = app_amqp.app.conf
         self._amqp, self._celerys = app_amqp, celerys
         self._delivery_mode: Any = conf.task_default_delivery_mode
-        self._retry, self._retry_policy = bool(conf.task_publish_retry), dict(conf.task_publish_retry_policy)
+        self._retry = bool(conf.task_publish_retry)
+        self._retry_policy: dict[str, Any] = dict(conf.task_publish_retry_policy)
 
     def send(self, producer: Any, name: str, message: Any, **options: Any) -> Any:
         """As `AMQP.send_task_message`."""
@@ -206,7 +202,7 @@ class _Sender:
             properties["expiration"] = str(int(options["expiration"] * 1000))
         if not queue.can_cache_declaration or hash(queue) not in channel.connection.client.declared_entities:
             maybe_declare(queue, channel)
-        channel._put(
+        channel._put(  # pyright: ignore[reportPrivateUsage] - kombu's own name for it
             queue.name,
             {
                 "body": body,
@@ -229,7 +225,7 @@ class _Sender:
             with suppress(ServerLost):
                 _tell(producer.channel, dispatcher, message.sent_event)
                 return
-        policy = self._retry_policy | (options.get("retry_policy") or {})
+        policy: dict[str, Any] = self._retry_policy | (options.get("retry_policy") or {})
         dispatcher.publish(
             "task-sent", message.sent_event, producer, retry=options.get("retry", self._retry), retry_policy=policy
         )
@@ -253,7 +249,7 @@ def _tell(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
             "delivery_tag": channel._next_delivery_tag(),
         },
     }
-    channel._put_fanout(exchange, message, routing_key)
+    channel._put_fanout(exchange, message, routing_key)  # pyright: ignore[reportPrivateUsage] - kombu's own name
 
 
 def _is_direct(queue: Any) -> bool:

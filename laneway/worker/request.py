@@ -1,9 +1,5 @@
 """The class of requests that a worker on this transport uses; see `laneway.worker.lease_check`."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedBaseClass=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
-
 from __future__ import annotations
 
 import os

@@ -9,10 +9,6 @@ Handed over are results of tasks that ack late and that nothing follows (`backen
 all others the child stores as ever.
 """
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportMissingParameterType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, li
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, defer
 
-from app.db.models import Conversation, ConversationAnalysis, Message, Report
-from app.db.models import Base, TaskRun
+from app.db.models import Base, Conversation, ConversationAnalysis, Message, Report
+from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.durations import TOTAL, Measured, Period, UtcDay, between, count_of, measure, within
 from laneway.platform.db.queries.statistics import waited
 from laneway.platform.schemas.task import TaskState

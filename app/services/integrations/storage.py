@@ -4,9 +4,6 @@ An object is copied into a file of ours, a block at a time, and never more of it
 have another size than was said at its opening is not taken.
 """
 
-# fsspec is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import errno

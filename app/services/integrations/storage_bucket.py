@@ -5,11 +5,6 @@ streamed file, of `open_async`, is one answer and so one object; here it is read
 (docs/adr/0009-storage-through-fsspec.md).
 """
 
-# fsspec and s3fs are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
-# pyright: reportOptionalMemberAccess=false
-
 from __future__ import annotations
 
 import errno
@@ -57,7 +52,7 @@ class Bucket(S3FileSystem):
         bucket, _, key = path.partition("/")
         return bucket, key, None
 
-    def _open(self, path: str, mode: str = "rb", **_given: Any) -> Answer:
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Answer:
         """Ask for an object. Raises OSError, as `Answer` does."""
         if mode != "rb":
             raise NotImplementedError(mode)

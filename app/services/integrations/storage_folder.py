@@ -4,10 +4,6 @@ The opening is our own. That of `LocalFileSystem` follows a link wherever it lea
 nobody writes to (docs/adr/0009-storage-through-fsspec.md).
 """
 
-# fsspec is untyped.
-# pyright: reportUnknownMemberType=false, reportUntypedBaseClass=false, reportMissingTypeStubs=false
-# pyright: reportIncompatibleMethodOverride=false
-
 from __future__ import annotations
 
 import errno
@@ -42,7 +38,7 @@ class Folder(LocalFileSystem):
         super().__init__()
         self._root = Path(root)
 
-    def _open(self, path: str, mode: str = "rb", **_given: Any) -> OpenFile:
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> OpenFile:
         """Open a file for reading. Raises FileNotFoundError, NotADirectoryError, and any other OSError."""
         if mode != "rb":
             raise NotImplementedError(mode)

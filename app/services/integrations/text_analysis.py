@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import islice
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 from unicodedata import normalize
 
 Label = Literal["positive", "neutral", "negative"]
@@ -90,7 +90,7 @@ def content_words(text: str, *, limit: int = 50) -> list[str]:
 @cache
 def stop_words() -> frozenset[str]:
     """English words that say nothing about the matter, also as the pieces that an apostrophe leaves."""
-    from stop_words import get_stop_words  # pyright: ignore[reportMissingTypeStubs]
+    from stop_words import get_stop_words
 
     words = [word.lower() for word in get_stop_words("en")]
     pieces = [piece for word in words for piece in _WORD.findall(word)]
@@ -138,20 +138,20 @@ def _sentences(text: str) -> list[str]:
 
 @cache
 def _vader() -> Callable[[str], float]:
-    """VADER is untyped; the types end here."""
-    from vaderSentiment import vaderSentiment  # pyright: ignore[reportMissingTypeStubs]
+    """VADER's score of a text; its words are read once."""
+    from vaderSentiment import vaderSentiment
 
-    analyser: Any = vaderSentiment.SentimentIntensityAnalyzer()
+    analyser = vaderSentiment.SentimentIntensityAnalyzer()
 
     def score(text: str) -> float:
-        return max(-1.0, min(1.0, float(analyser.polarity_scores(text)["compound"])))
+        return max(-1.0, min(1.0, analyser.polarity_scores(text)["compound"]))
 
     return score
 
 
 def _rake(sentences: Sequence[str]) -> list[tuple[float, str]]:
     """(score, phrase) by RAKE; a new extractor each time, because it keeps what it found in itself."""
-    from rake_nltk import Metric, Rake  # pyright: ignore[reportMissingTypeStubs]
+    from rake_nltk import Metric, Rake
 
     rake = Rake(
         stopwords=set(stop_words()),
@@ -166,10 +166,9 @@ def _rake(sentences: Sequence[str]) -> list[tuple[float, str]]:
 
 def _words(sentence: str) -> list[str]:
     """Words and breaks: whatever is no word ends a phrase, and so does a bare number or a single letter."""
-    from nltk.tokenize import wordpunct_tokenize  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+    from nltk.tokenize import wordpunct_tokenize
 
-    tokens = cast("list[str]", wordpunct_tokenize(sentence))
-    return [token if _is_word(token) else "." for token in tokens]
+    return [token if _is_word(token) else "." for token in wordpunct_tokenize(sentence)]
 
 
 def _is_word(token: str) -> bool:

@@ -5,10 +5,6 @@ it. Both backends, the engine's and Celery's own, keep a result as one string th
 are looked at without being fetched.
 """
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import re
@@ -17,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery import Celery, states
 from celery.app.task import Context
@@ -183,7 +179,8 @@ class Results:
         if meta is None or meta["status"] not in OVER:
             return None
         result = meta.get("result")
-        kind = result.get("exc_type") if isinstance(result, dict) and meta["status"] != states.SUCCESS else None
+        failed = isinstance(result, dict) and meta["status"] != states.SUCCESS
+        kind = cast("dict[str, Any]", result).get("exc_type") if failed else None
         return End(str(meta["status"]), _moment(meta.get("date_done")), kind if isinstance(kind, str) else None)
 
     def _meta(self, payload: bytes | None) -> dict[str, Any] | None:

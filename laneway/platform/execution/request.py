@@ -4,10 +4,6 @@ Celery acknowledges what was lost, timed out or revoked, and says so to others a
 first, while the lease still holds; what cannot be recorded now is given back in the place of the acknowledgement.
 """
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false
-
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -52,7 +48,7 @@ class PlatformRequest(Request):
         if soft or not self._goes_on(self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")):
             super().on_timeout(soft, timeout)
 
-    def maybe_expire(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  Celery's answers None for no
+    def maybe_expire(self) -> bool:
         """Whether it is too late to start it; one that was started in time is not too late for its retry.
 
         Unlike Celery's, it leaves no mark in this worker: the task may be sent again by hand, under its id.

@@ -5,10 +5,6 @@
 Celery keeps the broker's side (acknowledge, results, events); `app/services/executions.py` the attempts.
 """
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 import inspect
@@ -59,7 +55,7 @@ LOG_LINES = 200
 """Log lines of one attempt that go into its story."""
 
 
-class PlatformTask(Task):  # pyright: ignore[reportMissingTypeArgument, reportUntypedBaseClass]
+class PlatformTask(Task):
     """Base of every task; `spec` says what it is, `work` does it."""
 
     abstract = True

@@ -1,9 +1,5 @@
 """What a worker does when it starts, forks and stops."""
 
-# The untyped edge of Celery and kombu.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 from typing import Any

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final, cast
+from typing import Final
 
 import snowballstemmer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
@@ -193,8 +193,8 @@ def _goes_on(block: str, line: str) -> bool:
 
 
 def _stems(words: list[str]) -> list[str]:
-    stemmer: Any = snowballstemmer.stemmer("english")  # pyright: ignore[reportUnknownMemberType]
-    return cast("list[str]", stemmer.stemWords(words))  # a new one each time: it is not safe to share among threads
+    # a new one each time: it is not safe to share among threads
+    return snowballstemmer.stemmer("english").stemWords(words)
 
 
 @cache
@@ -203,7 +203,7 @@ def _stop_words() -> frozenset[str]:
 
 
 @cache
-def _splitter() -> Any:
+def _splitter() -> PunktSentenceTokenizer:
     parameters = PunktParameters()
     parameters.abbrev_types = set(ABBREVIATIONS)
     return PunktSentenceTokenizer(parameters)

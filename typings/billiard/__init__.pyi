@@ -1,0 +1,1 @@
+# billiard 4.3

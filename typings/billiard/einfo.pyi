@@ -1,0 +1,7 @@
+# billiard 4.3
+
+class ExceptionWithTraceback(Exception):
+    exc: BaseException
+    tb: str
+
+    def __init__(self, exc: BaseException, tb: str) -> None: ...

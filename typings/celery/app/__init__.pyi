@@ -1,0 +1,3 @@
+# celery 5.7
+
+from celery.app.base import Celery as Celery

@@ -1,0 +1,3 @@
+# celery 5.7
+
+from celery.worker.consumer.consumer import Consumer as Consumer

@@ -1,0 +1,6 @@
+# flower 2.2
+
+from flower.api import BaseApiHandler
+
+class BaseTaskHandler(BaseApiHandler): ...
+class GetQueueLengths(BaseTaskHandler): ...

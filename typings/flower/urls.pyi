@@ -1,0 +1,5 @@
+# flower 2.2
+
+from typing import Any
+
+handlers: list[Any]

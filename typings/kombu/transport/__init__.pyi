@@ -1,0 +1,3 @@
+# kombu 5.7
+
+TRANSPORT_ALIASES: dict[str, str]

@@ -1,0 +1,3 @@
+# kombu 5.7
+
+def detect_environment() -> str: ...

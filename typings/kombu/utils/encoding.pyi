@@ -1,0 +1,3 @@
+# kombu 5.7
+
+def ensure_bytes(s: str | bytes) -> bytes: ...

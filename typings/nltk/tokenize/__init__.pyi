@@ -1,0 +1,3 @@
+# nltk 3.10
+
+def wordpunct_tokenize(text: str) -> list[str]: ...

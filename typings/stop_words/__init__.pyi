@@ -1,0 +1,3 @@
+# stop-words 2025.11
+
+def get_stop_words(language: str, *, cache: bool = True) -> list[str]: ...

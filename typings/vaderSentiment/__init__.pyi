@@ -1,0 +1,1 @@
+# vaderSentiment 3.3

