@@ -32,9 +32,7 @@ TASK_SECONDS = 120
 class DemoFailed(PlatformError):
     """The platform did not do what the demo asked of it."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
     def __str__(self) -> str:
         return self.reason

@@ -1,23 +1,72 @@
-"""The engine's errors: one tree, fit for users, alive after pickling."""
+"""The engine's errors, and the base of every error of Laneway: fields and a template of their text."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any, ClassVar, dataclass_transform
 
-class EngineError(Exception):
+
+@dataclass_transform(eq_default=False)
+class LanewayError(Exception):
+    """Something that Laneway can name went wrong.
+
+    A subclass lists its fields as annotations, in the order of its arguments, and a `template` in which `{field}`
+    stands for a field's value. `str(error)` is the filled template, fit for a user. Errors survive pickling, because
+    a worker's processes hand them on. A class made with `init=False` takes any arguments; its text is the first one.
+    """
+
+    template: ClassVar[str] = ""
+    retryable: ClassVar[bool] = False
+    """Whether doing the same again later may work."""
+    _fields: ClassVar[dict[str, Any]] = {}
+    """Field → its default, or `_REQUIRED`."""
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        own = {
+            name: cls.__dict__.get(name, _REQUIRED)
+            for name, kind in inspect.get_annotations(cls).items()
+            if not str(kind).startswith(("ClassVar", "typing.ClassVar"))
+        }
+        cls._fields = {**cls._fields, **own} if init else {}
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        fields = type(self)._fields
+        if fields:
+            values = _bound(type(self).__name__, fields, values, named)
+            for name, value in zip(fields, values, strict=True):
+                setattr(self, name, value)
+        elif named:
+            raise TypeError(f"{type(self).__name__} takes no named arguments")
+        super().__init__(*values)
+
+    def __str__(self) -> str:
+        return self.template.format(**self.__dict__) if self.template else super().__str__()
+
+
+_REQUIRED: Any = object()
+
+
+def _bound(error: str, fields: dict[str, Any], values: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """One value for each field, in order. Raises TypeError as a function with these parameters would."""
+    names = list(fields)
+    given = dict(zip(names, values, strict=False))
+    unknown = [name for name in named if name not in fields or name in given]
+    full = {name: default for name, default in fields.items() if default is not _REQUIRED} | given | named
+    missing = [name for name in names if name not in full]
+    if unknown or missing or len(values) > len(names):
+        raise TypeError(f"{error} takes {', '.join(names)}")
+    return tuple(full[name] for name in names)
+
+
+class EngineError(LanewayError, init=False):
     """Something the delivery engine can name went wrong."""
-
-    retryable = False
 
 
 class DuplicateTask(EngineError):
     """The uniqueness key is held by another task."""
 
-    def __init__(self, existing: str) -> None:
-        super().__init__(existing)
-        self.existing = existing
-
-    def __str__(self) -> str:
-        return f"The same work is already queued or running as task {self.existing!r}."
+    template = "The same work is already queued or running as task {existing!r}."
+    existing: str
 
 
 class QueueFull(EngineError):
@@ -25,12 +74,9 @@ class QueueFull(EngineError):
 
     retryable = True
 
-    def __init__(self, queue: str, size: int) -> None:
-        super().__init__(queue, size)
-        self.queue, self.size = queue, size
-
-    def __str__(self) -> str:
-        return f"The queue {self.queue!r} is full: {self.size} messages wait."
+    template = "The queue {queue!r} is full: {size} messages wait."
+    queue: str
+    size: int
 
 
 class JournalFull(EngineError):
@@ -38,100 +84,70 @@ class JournalFull(EngineError):
 
     retryable = True
 
-    def __init__(self, queue: str, unread: int) -> None:
-        super().__init__(queue, unread)
-        self.queue, self.unread = queue, unread
-
-    def __str__(self) -> str:
-        return f"The history of the queue {self.queue!r} is behind: {self.unread} events wait to be recorded."
+    template = "The history of the queue {queue!r} is behind: {unread} events wait to be recorded."
+    queue: str
+    unread: int
 
 
 class TaskCancelled(EngineError):
     """The message continues a task that was cancelled while it ran, so it was not queued."""
 
-    def __init__(self, task_id: str) -> None:
-        super().__init__(task_id)
-        self.task_id = task_id
-
-    def __str__(self) -> str:
-        return f"Task {self.task_id!r} was cancelled; nothing more of it is queued."
+    template = "Task {task_id!r} was cancelled; nothing more of it is queued."
+    task_id: str
 
 
 class TooLate(EngineError):
     """By the server's clock it was past the time by which the message had to be queued (`not_after`): it was not."""
 
-    def __init__(self, late: float) -> None:
-        super().__init__(late)
-        self.late = late
-
-    def __str__(self) -> str:
-        return f"The message came {self.late:.3f} s after the time by which it had to be queued; it was not queued."
+    template = "The message came {late:.3f} s after the time by which it had to be queued; it was not queued."
+    late: float
 
 
 class StaleLease(EngineError):
     """The lease ran out and the message went to somebody else."""
 
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self.id = id
-
-    def __str__(self) -> str:
-        return f"The lease on message {self.id!r} is no longer held here."
+    template = "The lease on message {id!r} is no longer held here."
+    id: str
 
 
 class UnknownMessage(EngineError):
     """The queue has no such message."""
 
-    def __init__(self, queue: str, id: str) -> None:
-        super().__init__(queue, id)
-        self.queue, self.id = queue, id
-
-    def __str__(self) -> str:
-        return f"The queue {self.queue!r} has no message {self.id!r}."
+    template = "The queue {queue!r} has no message {id!r}."
+    queue: str
+    id: str
 
 
 class InvalidMessage(EngineError):
     """A field of the message is out of its bounds."""
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field, self.problem = field, problem
-
-    def __str__(self) -> str:
-        return f"The message's {self.field} {self.problem}."
+    template = "The message's {field} {problem}."
+    field: str
+    problem: str
 
 
 class BadAddress(EngineError):
     """The server's address cannot be understood, or something that it needs is missing."""
 
-    def __init__(self, scheme: str, problem: str) -> None:
-        super().__init__(scheme, problem)
-        self.scheme, self.problem = scheme, problem
-
-    def __str__(self) -> str:
-        return f"The broker's address: {self.scheme}:// {self.problem}."
+    template = "The broker's address: {scheme}:// {problem}."
+    scheme: str
+    problem: str
 
 
 class ServerTooOld(EngineError):
     """The server lacks commands that the engine needs."""
 
-    def __init__(self, version: str, needed: str) -> None:
-        super().__init__(version, needed)
-        self.version, self.needed = version, needed
-
-    def __str__(self) -> str:
-        return f"The server is version {self.version}; the engine needs Redis or Valkey {self.needed} or newer."
+    template = "The server is version {version}; the engine needs Redis or Valkey {needed} or newer."
+    version: str
+    needed: str
 
 
 class DurabilityUnavailable(EngineError):
     """The server cannot promise what was asked for, whatever the wait."""
 
-    def __init__(self, durability: str, reason: str) -> None:
-        super().__init__(durability, reason)
-        self.durability, self.reason = durability, reason
-
-    def __str__(self) -> str:
-        return f"The message was queued, but the server cannot confirm durability {self.durability!r}: {self.reason}"
+    template = "The message was queued, but the server cannot confirm durability {durability!r}: {reason}"
+    durability: str
+    reason: str
 
 
 class NotDurable(EngineError):
@@ -139,12 +155,9 @@ class NotDurable(EngineError):
 
     retryable = True
 
-    def __init__(self, durability: str, timeout: float) -> None:
-        super().__init__(durability, timeout)
-        self.durability, self.timeout = durability, timeout
-
-    def __str__(self) -> str:
-        return f"Durability {self.durability!r} was not confirmed within {self.timeout:g} s; repeat with the same id."
+    template = "Durability {durability!r} was not confirmed within {timeout:g} s; repeat with the same id."
+    durability: str
+    timeout: float
 
 
 class ServerLost(EngineError):
@@ -152,12 +165,8 @@ class ServerLost(EngineError):
 
     retryable = True
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The connection to the broker broke: {self.reason}"
+    template = "The connection to the broker broke: {reason}"
+    reason: str
 
 
 class NoEviction(UserWarning):

@@ -51,12 +51,9 @@ class Unsendable(errors.PermanentError):
 
     status, title = 422, "Unsendable"
 
-    def __init__(self, task_id: str, reason: str) -> None:
-        super().__init__(task_id, reason)
-        self.task_id, self.reason = task_id, reason
-
-    def __str__(self) -> str:
-        return f"No message can be made of task {self.task_id!r}: {self.reason}"
+    template = "No message can be made of task {task_id!r}: {reason}"
+    task_id: str
+    reason: str
 
 
 class TooLate(errors.BrokerUnavailable):

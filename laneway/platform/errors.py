@@ -1,18 +1,17 @@
-"""The platform's error tree: each class knows its HTTP status and whether a retry can help.
-
-`str(error)` is fit for a user. Errors cross process borders pickled, so each one hands its own
-arguments to `super().__init__` and builds its sentence in `__str__`.
-"""
+"""The platform's error tree: each class knows its HTTP status and whether a retry can help."""
 
 from __future__ import annotations
 
+from typing import ClassVar
 
-class PlatformError(Exception):
+from laneway.engine.errors import LanewayError
+
+
+class PlatformError(LanewayError, init=False):
     """Something went wrong that the platform can name."""
 
-    status = 500
-    retryable = False
-    title = "Internal error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
 
     @property
     def retry_after(self) -> float | None:
@@ -20,19 +19,19 @@ class PlatformError(Exception):
         return None
 
 
-class PermanentError(PlatformError):
+class PermanentError(PlatformError, init=False):
     """Doing the same again would fail the same way."""
 
     status, title = 422, "The work cannot be done"
 
 
-class RetryableError(PlatformError):
+class RetryableError(PlatformError, init=False):
     """Doing the same again later may work."""
 
     status, retryable, title = 503, True, "Temporarily unavailable"
 
 
-class ConfigError(PlatformError):
+class ConfigError(PlatformError, init=False):
     """The settings are missing something or contradict each other."""
 
     title = "Configuration error"
@@ -43,12 +42,9 @@ class NotConfigured(PlatformError):
 
     status, title = 503, "Not configured"
 
-    def __init__(self, feature: str, setting: str) -> None:
-        super().__init__(feature, setting)
-        self.feature, self.setting = feature, setting
-
-    def __str__(self) -> str:
-        return f"{self.feature} is not configured: set {self.setting}."
+    template = "{feature} is not configured: set {setting}."
+    feature: str
+    setting: str
 
 
 class InvalidPayload(PermanentError):
@@ -56,9 +52,8 @@ class InvalidPayload(PermanentError):
 
     title = "Invalid payload"
 
-    def __init__(self, task: str, problems: list[str]) -> None:
-        super().__init__(task, problems)
-        self.task, self.problems = task, problems
+    task: str
+    problems: list[str]
 
     def __str__(self) -> str:
         return f"The payload of {self.task} is not valid: " + "; ".join(self.problems)
@@ -69,12 +64,10 @@ class PayloadTooLarge(PermanentError):
 
     status, title = 413, "Payload too large"
 
-    def __init__(self, task: str, size: int, limit: int) -> None:
-        super().__init__(task, size, limit)
-        self.task, self.size, self.limit = task, size, limit
-
-    def __str__(self) -> str:
-        return f"The payload of {self.task} has {self.size} bytes of JSON, more than {self.limit}: store it elsewhere."
+    template = "The payload of {task} has {size} bytes of JSON, more than {limit}: store it elsewhere."
+    task: str
+    size: int
+    limit: int
 
 
 class UnknownTask(PlatformError):
@@ -82,26 +75,19 @@ class UnknownTask(PlatformError):
 
     status, title = 404, "Unknown task"
 
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self.id = id
+    template = "No task {id!r} is known here."
+    id: str
+
+
+class UnknownTaskType(PlatformError):
+    """No task is registered under this name."""
+
+    status, title = 404, "Unknown task type"
+    name: str
+    known: list[str]
 
     def __str__(self) -> str:
-        return f"No task {self.id!r} is known here."
-
-
-class UnknownTaskType(UnknownTask):
-    """No type of task has this name."""
-
-    title = "Unknown type of task"
-
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(name)
-        self.args = (name, known)
-        self.name, self.known = name, known
-
-    def __str__(self) -> str:
-        return f"There is no type of task {self.name!r}; there are {', '.join(self.known)}."
+        return f"No task is registered as {self.name!r}; registered are {', '.join(self.known)}."
 
 
 class UnknownQueue(PermanentError):
@@ -109,9 +95,8 @@ class UnknownQueue(PermanentError):
 
     title = "Unknown queue"
 
-    def __init__(self, queue: str, known: list[str]) -> None:
-        super().__init__(queue, known)
-        self.queue, self.known = queue, known
+    queue: str
+    known: list[str]
 
     def __str__(self) -> str:
         return f"There is no queue {self.queue!r}; there are {', '.join(self.known)}."
@@ -122,12 +107,9 @@ class TaskExpired(PlatformError):
 
     status, title = 410, "Task status expired"
 
-    def __init__(self, id: str, hours: int) -> None:
-        super().__init__(id, hours)
-        self.id, self.hours = id, hours
-
-    def __str__(self) -> str:
-        return f"Task {self.id!r} finished more than {self.hours} hours ago; its status has expired."
+    template = "Task {id!r} finished more than {hours} hours ago; its status has expired."
+    id: str
+    hours: int
 
 
 class WrongState(PlatformError):
@@ -135,15 +117,13 @@ class WrongState(PlatformError):
 
     status, title = 409, "Not possible in this state"
 
-    def __init__(self, id: str, state: str, action: str) -> None:
-        super().__init__(id, state, action)
-        self.id, self.state, self.action = id, state, action
-
-    def __str__(self) -> str:
-        return f"Task {self.id!r} is {self.state}; it cannot be {self.action}."
+    template = "Task {id!r} is {state}; it cannot be {action}."
+    id: str
+    state: str
+    action: str
 
 
-class Conflict(PlatformError):
+class Conflict(PlatformError, init=False):
     """The same id was used before for something else."""
 
     status, title = 409, "Conflict"
@@ -154,12 +134,9 @@ class NotFound(PlatformError):
 
     status, title = 404, "Not found"
 
-    def __init__(self, kind: str, id: str) -> None:
-        super().__init__(kind, id)
-        self.kind, self.id = kind, id
-
-    def __str__(self) -> str:
-        return f"No {self.kind} {self.id!r} is known here."
+    template = "No {kind} {id!r} is known here."
+    kind: str
+    id: str
 
 
 class DuplicateTask(PlatformError):
@@ -167,12 +144,8 @@ class DuplicateTask(PlatformError):
 
     status, title = 409, "Duplicate task"
 
-    def __init__(self, existing: str) -> None:
-        super().__init__(existing)
-        self.existing = existing
-
-    def __str__(self) -> str:
-        return f"The same work is already queued or running as task {self.existing!r}."
+    template = "The same work is already queued or running as task {existing!r}."
+    existing: str
 
 
 class QueueFull(RetryableError):
@@ -180,12 +153,9 @@ class QueueFull(RetryableError):
 
     status, title = 429, "Queue full"
 
-    def __init__(self, queue: str, limit: int) -> None:
-        super().__init__(queue, limit)
-        self.queue, self.limit = queue, limit
-
-    def __str__(self) -> str:
-        return f"The queue {self.queue!r} is full ({self.limit} tasks waiting, see MAX_QUEUE_SIZE)."
+    template = "The queue {queue!r} is full ({limit} tasks waiting, see MAX_QUEUE_SIZE)."
+    queue: str
+    limit: int
 
     @property
     def retry_after(self) -> float:
@@ -197,12 +167,9 @@ class HistoryBehind(RetryableError):
 
     title = "History behind"
 
-    def __init__(self, queue: str, unread: int) -> None:
-        super().__init__(queue, unread)
-        self.queue, self.unread = queue, unread
-
-    def __str__(self) -> str:
-        return f"{self.unread} events of the queue {self.queue!r} wait to be recorded: is the database there?"
+    template = "{unread} events of the queue {queue!r} wait to be recorded: is the database there?"
+    queue: str
+    unread: int
 
     @property
     def retry_after(self) -> float:
@@ -214,12 +181,8 @@ class BrokerUnavailable(RetryableError):
 
     title = "Broker unavailable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The broker cannot be reached: {self.reason}"
+    template = "The broker cannot be reached: {reason}"
+    reason: str
 
     @property
     def retry_after(self) -> float:
@@ -231,12 +194,8 @@ class NotDurable(RetryableError):
 
     title = "Durability not confirmed"
 
-    def __init__(self, durability: str) -> None:
-        super().__init__(durability)
-        self.durability = durability
-
-    def __str__(self) -> str:
-        return f"The broker did not confirm durability {self.durability!r} in time; a repeat with the same id is safe."
+    template = "The broker did not confirm durability {durability!r} in time; a repeat with the same id is safe."
+    durability: str
 
     @property
     def retry_after(self) -> float:
@@ -248,12 +207,9 @@ class Unsupported(PermanentError):
 
     title = "Not supported by this broker"
 
-    def __init__(self, what: str, broker: str) -> None:
-        super().__init__(what, broker)
-        self.what, self.broker = what, broker
-
-    def __str__(self) -> str:
-        return f"This broker cannot give {self.what}: {self.broker}"
+    template = "This broker cannot give {what}: {broker}"
+    what: str
+    broker: str
 
 
 class DatabaseUnavailable(RetryableError):
@@ -261,12 +217,8 @@ class DatabaseUnavailable(RetryableError):
 
     title = "Database unavailable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The database cannot be reached: {self.reason}"
+    template = "The database cannot be reached: {reason}"
+    reason: str
 
     @property
     def retry_after(self) -> float:
@@ -278,12 +230,10 @@ class UpstreamError(RetryableError):
 
     status, title = 502, "Upstream failed"
 
-    def __init__(self, service: str, reason: str, after: float | None = None) -> None:
-        super().__init__(service, reason, after)
-        self.service, self.reason, self.after = service, reason, after
-
-    def __str__(self) -> str:
-        return f"{self.service} failed: {self.reason}"
+    template = "{service} failed: {reason}"
+    service: str
+    reason: str
+    after: float | None = None
 
     @property
     def retry_after(self) -> float | None:
@@ -295,12 +245,9 @@ class UpstreamRefused(PermanentError):
 
     title = "Upstream refused"
 
-    def __init__(self, service: str, reason: str) -> None:
-        super().__init__(service, reason)
-        self.service, self.reason = service, reason
-
-    def __str__(self) -> str:
-        return f"{self.service} refused: {self.reason}"
+    template = "{service} refused: {reason}"
+    service: str
+    reason: str
 
 
 class BadSignature(PlatformError):
@@ -308,12 +255,9 @@ class BadSignature(PlatformError):
 
     status, title = 401, "Bad signature"
 
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(source, reason)
-        self.source, self.reason = source, reason
-
-    def __str__(self) -> str:
-        return f"The {self.source} request was refused: {self.reason}"
+    template = "The {source} request was refused: {reason}"
+    source: str
+    reason: str
 
 
 class TimeLimitExceeded(RetryableError):
@@ -321,12 +265,8 @@ class TimeLimitExceeded(RetryableError):
 
     title = "Time limit exceeded"
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-    def __str__(self) -> str:
-        return f"The task ran longer than its limit of {self.seconds:g} s."
+    template = "The task ran longer than its limit of {seconds:g} s."
+    seconds: float
 
 
 class ResultTooLarge(PermanentError):
@@ -334,12 +274,9 @@ class ResultTooLarge(PermanentError):
 
     title = "Result too large"
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
-        self.size, self.limit = size, limit
-
-    def __str__(self) -> str:
-        return f"The result has {self.size} characters of JSON, more than {self.limit}: store it elsewhere."
+    template = "The result has {size} characters of JSON, more than {limit}: store it elsewhere."
+    size: int
+    limit: int
 
 
 class StepTooLarge(PermanentError):
@@ -347,12 +284,10 @@ class StepTooLarge(PermanentError):
 
     title = "Step too large"
 
-    def __init__(self, name: str, size: int, limit: int) -> None:
-        super().__init__(name, size, limit)
-        self.name, self.size, self.limit = name, size, limit
-
-    def __str__(self) -> str:
-        return f"The result of step {self.name!r} has {self.size} characters of JSON, more than {self.limit}."
+    template = "The result of step {name!r} has {size} characters of JSON, more than {limit}."
+    name: str
+    size: int
+    limit: int
 
 
 class TaskSnoozed(PlatformError):
@@ -360,9 +295,8 @@ class TaskSnoozed(PlatformError):
 
     title = "Snoozed"
 
-    def __init__(self, delay: float, reason: str = "") -> None:
-        super().__init__(delay, reason)
-        self.delay, self.reason = delay, reason
+    delay: float
+    reason: str = ""
 
     def __str__(self) -> str:
         return self.reason or f"to go on in {self.delay:g} s"
@@ -373,9 +307,8 @@ class Undeliverable(PermanentError):
 
     title = "Undeliverable"
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+    reason: str
+    detail: str
 
     def __str__(self) -> str:
         return f"The broker made a dead letter of it: {self.reason}" + (f" ({self.detail})" if self.detail else "")
@@ -386,12 +319,8 @@ class WorkerLost(RetryableError):
 
     title = "Worker lost"
 
-    def __init__(self, worker: str) -> None:
-        super().__init__(worker)
-        self.worker = worker
-
-    def __str__(self) -> str:
-        return f"The worker {self.worker} died or stalled while it ran the task."
+    template = "The worker {worker} died or stalled while it ran the task."
+    worker: str
 
 
 class TaskCancelled(BaseException):

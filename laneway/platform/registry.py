@@ -19,23 +19,16 @@ from laneway.platform.queues import Priority, queues
 class BadTask(ConfigError):
     """A task is declared in a way that cannot work."""
 
-    def __init__(self, task: str, problem: str) -> None:
-        super().__init__(task, problem)
-        self.task, self.problem = task, problem
-
-    def __str__(self) -> str:
-        return f"The task {self.task!r} cannot be registered: {self.problem}"
+    template = "The task {task!r} cannot be registered: {problem}"
+    task: str
+    problem: str
 
 
 class MissingTask(ConfigError):
     """The platform needs a task that nobody registered."""
 
-    def __init__(self, role: str) -> None:
-        super().__init__(role)
-        self.role = role
-
-    def __str__(self) -> str:
-        return f"No task is registered for {self.role}: register one when the application starts."
+    template = "No task is registered for {role}: register one when the application starts."
+    role: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from laneway.platform.errors import (
     QueueFull,
     TaskExpired,
     UnknownTask,
+    UnknownTaskType,
     Unsupported,
     WrongState,
 )
@@ -357,7 +358,7 @@ def still_valid(run: TaskRun) -> None:
     """Refuse a row whose payload has been blanked since, or that the task of today would not take."""
     try:
         validated(spec_of(run.name), run.payload)
-    except (InvalidPayload, UnknownTask) as error:
+    except (InvalidPayload, UnknownTask, UnknownTaskType) as error:
         raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error
 
 

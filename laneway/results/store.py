@@ -53,12 +53,8 @@ class ResultUnsettled(EngineError):
 
     retryable = True
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-    def __str__(self) -> str:
-        return f"The result {self.key!r} changed each time it was read, so it was not stored."
+    template = "The result {key!r} changed each time it was read, so it was not stored."
+    key: str
 
 
 class Record(NamedTuple):

@@ -60,12 +60,8 @@ class DocumentDeleted(PermanentError):
 
     status, title = 404, "Document deleted"
 
-    def __init__(self, document_id: str) -> None:
-        super().__init__(document_id)
-        self.document_id = document_id
-
-    def __str__(self) -> str:
-        return f"Document {self.document_id!r} has been deleted, or was not submitted by POST /api/documents/process."
+    template = "Document {document_id!r} has been deleted, or was not submitted by POST /api/documents/process."
+    document_id: str
 
 
 class DocumentSuperseded(PermanentError):
@@ -73,12 +69,8 @@ class DocumentSuperseded(PermanentError):
 
     status, title = 409, "Document superseded"
 
-    def __init__(self, document_id: str) -> None:
-        super().__init__(document_id)
-        self.document_id = document_id
-
-    def __str__(self) -> str:
-        return f"Document {self.document_id!r} has been stored from a later submission; this one is out of date."
+    template = "Document {document_id!r} has been stored from a later submission; this one is out of date."
+    document_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,8 @@ class MailRefused(PermanentError):
 
     title = "Mail refused"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The mail server refused: {self.reason}"
+    template = "The mail server refused: {reason}"
+    reason: str
 
 
 class RecipientsRefused(PermanentError):
@@ -46,9 +42,7 @@ class RecipientsRefused(PermanentError):
 
     title = "Recipients refused"
 
-    def __init__(self, refused: dict[str, str]) -> None:
-        super().__init__(refused)
-        self.refused = refused
+    refused: dict[str, str]
 
     def __str__(self) -> str:
         return "The mail server refused " + "; ".join(f"{to}: {reason}" for to, reason in self.refused.items())

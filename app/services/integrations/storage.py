@@ -36,9 +36,7 @@ class BadObjectKey(PermanentError):
 
     title = "Bad object key"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    key: str
 
     def __str__(self) -> str:
         return (
@@ -52,9 +50,7 @@ class ObjectMissing(PermanentError):
 
     status, title = 404, "Object missing"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    key: str
 
     def __str__(self) -> str:
         return f"The storage has no object {self.key[:200]!r}."
@@ -65,12 +61,8 @@ class StorageRefused(PermanentError):
 
     title = "Storage refused"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The storage refused: {self.reason}. See the STORAGE_ settings."
+    template = "The storage refused: {reason}. See the STORAGE_ settings."
+    reason: str
 
 
 class StorageUnavailable(RetryableError):
@@ -78,12 +70,8 @@ class StorageUnavailable(RetryableError):
 
     title = "Storage unavailable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The storage cannot be used now: {self.reason}."
+    template = "The storage cannot be used now: {reason}."
+    reason: str
 
 
 class Storage:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from app.core.settings.pipeline import PipelineSettings
 from app.schemas.pipeline import CommandResult, PipelineCommand, PipelineInput, Step, StepOutcome
-from app.services.pipeline.errors import CommandFailed, UnknownCommand
+from app.services.pipeline.errors import CommandFailed, CommandFailedForNow, UnknownCommand
 from app.services.pipeline.folders import opened
 from app.services.pipeline.process import Bounds, End, Ran, run
 from laneway.platform.errors import NotConfigured, PlatformError
@@ -109,7 +109,8 @@ class Pipeline:
             log.warning("not all of a command could be ended", detail=ran.detail)
         if ran.how is not End.EXITED or ran.code is None or (ran.code and step is not Step.QA):
             tail = ran.output.last(TAIL)
-            raise CommandFailed(command, self._how(ran), tail=tail, again=self._settings.retry_failed)
+            kind = CommandFailedForNow if self._settings.retry_failed else CommandFailed
+            raise kind(command, self._how(ran), tail)
         return CommandResult(
             step=step,
             command=command,

@@ -10,9 +10,9 @@ class UnknownCommand(PermanentError):
 
     title = "Command not allowed"
 
-    def __init__(self, step: str, command: str, allowed: list[str]) -> None:
-        super().__init__(step, command, allowed)
-        self.step, self.command, self.allowed = step, command, allowed
+    step: str
+    command: str
+    allowed: list[str]
 
     def __str__(self) -> str:
         known = ", ".join(self.allowed) or "none"
@@ -24,30 +24,24 @@ class BadFolder(PermanentError):
 
     title = "No working folder"
 
-    def __init__(self, folder: str, reason: str) -> None:
-        super().__init__(folder, reason)
-        self.folder, self.reason = folder, reason
-
-    def __str__(self) -> str:
-        return f"The working folder {self.folder!r} below PIPELINE_ROOT cannot be used: {self.reason}."
+    template = "The working folder {folder!r} below PIPELINE_ROOT cannot be used: {reason}."
+    folder: str
+    reason: str
 
 
 class CommandFailed(PlatformError):
-    """A command of dev, fix or deploy failed; it is tried again only where the configuration says so."""
+    """A command of dev, fix or deploy failed."""
 
     status, title = 422, "The command failed"
-
-    def __init__(self, command: str, how: str, *, tail: str = "", again: bool = False) -> None:
-        super().__init__(command, how, tail, again)
-        self.command, self.how, self.tail = command, how, tail
-        self.retryable = again
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _command_failed, self.args
+    command: str
+    how: str
+    tail: str = ""
 
     def __str__(self) -> str:
         return f"The command {self.command!r} {self.how}." + (f" It said last:\n{self.tail}" if self.tail else "")
 
 
-def _command_failed(command: str, how: str, tail: str, again: bool) -> CommandFailed:
-    return CommandFailed(command, how, tail=tail, again=again)
+class CommandFailedForNow(CommandFailed):
+    """The same where the configuration says that failed commands are tried again."""
+
+    retryable = True

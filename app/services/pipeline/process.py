@@ -47,8 +47,7 @@ class GuardLost(RetryableError):
 
     title = "Command lost"
 
-    def __str__(self) -> str:
-        return "The process that watched over the command died, and took the command with it."
+    template = "The process that watched over the command died, and took the command with it."
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,23 +51,16 @@ class ResultStoreUnavailable(RetryableError):
 
     title = "Result store unavailable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The result store (CELERY_RESULT_BACKEND, or REDIS_DB_BACKEND) cannot be used: {self.reason}"
+    template = "The result store (CELERY_RESULT_BACKEND, or REDIS_DB_BACKEND) cannot be used: {reason}"
+    reason: str
 
 
 class TaskFailed(PermanentError):
     """How a failure is told to Celery: its kind and message, so that it survives pickling."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
-        self.kind, self.message = kind, message
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
+    template = "{kind}: {message}"
+    kind: str
+    message: str
 
 
 def as_celery_has_it(error: TaskFailed) -> dict[str, Any]:

@@ -93,12 +93,9 @@ class ForbiddenAddress(PermanentError):
 
     title = "Forbidden address"
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
-
-    def __str__(self) -> str:
-        return f"{self.url} is not called: {self.reason}"
+    template = "{url} is not called: {reason}"
+    url: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,9 @@ class EndpointDisabled(PermanentError):
 
     status, title = 409, "Endpoint disabled"
 
-    def __init__(self, id: str, url: str) -> None:
-        super().__init__(id, url)
-        self.id, self.url = id, url
-
-    def __str__(self) -> str:
-        return f"{self.url} is disabled; nothing is sent there until somebody enables endpoint {self.id}."
+    template = "{url} is disabled; nothing is sent there until somebody enables endpoint {id}."
+    id: str
+    url: str
 
 
 class EndpointBusy(RetryableError):
@@ -78,12 +75,9 @@ class EndpointBusy(RetryableError):
 
     title = "Endpoint busy"
 
-    def __init__(self, url: str, delay: float) -> None:
-        super().__init__(url, delay)
-        self.url, self.delay = url, delay
-
-    def __str__(self) -> str:
-        return f"{self.url} is busy with other deliveries"
+    template = "{url} is busy with other deliveries"
+    url: str
+    delay: float
 
     @property
     def retry_after(self) -> float:

@@ -36,12 +36,8 @@ class EndpointGone(PermanentError):
 
     title = "Endpoint gone"
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.url = url
-
-    def __str__(self) -> str:
-        return f"{self.url} answered 410 Gone: it wants no more webhooks."
+    template = "{url} answered 410 Gone: it wants no more webhooks."
+    url: str
 
 
 class Sender:

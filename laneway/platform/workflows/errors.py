@@ -10,9 +10,8 @@ class InvalidDefinition(ConfigError):
 
     title = "Invalid workflow definition"
 
-    def __init__(self, name: str, problems: list[str]) -> None:
-        super().__init__(name, problems)
-        self.name, self.problems = name, problems
+    name: str
+    problems: list[str]
 
     def __str__(self) -> str:
         return f"The workflow definition {self.name!r} is not valid:\n" + "\n".join(
@@ -25,9 +24,8 @@ class UnknownWorkflowType(PlatformError):
 
     status, title = 422, "Unknown workflow type"
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(name, known)
-        self.name, self.known = name, known
+    name: str
+    known: list[str]
 
     def __str__(self) -> str:
         return f"There is no workflow type {self.name!r}; there are {', '.join(self.known) or 'none'}."
@@ -38,9 +36,8 @@ class InvalidInput(PermanentError):
 
     title = "Invalid workflow input"
 
-    def __init__(self, name: str, problems: list[str]) -> None:
-        super().__init__(name, problems)
-        self.name, self.problems = name, problems
+    name: str
+    problems: list[str]
 
     def __str__(self) -> str:
         return f"The input of the workflow {self.name} is not valid: " + "; ".join(self.problems)
@@ -51,12 +48,10 @@ class WrongWorkflowState(PlatformError):
 
     status, title = 409, "Not possible in this state"
 
-    def __init__(self, id: str, state: str, action: str) -> None:
-        super().__init__(id, state, action)
-        self.id, self.state, self.action = id, state, action
-
-    def __str__(self) -> str:
-        return f"Workflow {self.id!r} is {self.state}; it cannot be {self.action}."
+    template = "Workflow {id!r} is {state}; it cannot be {action}."
+    id: str
+    state: str
+    action: str
 
 
 class UnknownSignal(PlatformError):
@@ -64,9 +59,8 @@ class UnknownSignal(PlatformError):
 
     status, title = 404, "Unknown signal"
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(name, known)
-        self.name, self.known = name, known
+    name: str
+    known: list[str]
 
     def __str__(self) -> str:
         what = f"it waits for {', '.join(self.known)}" if self.known else "it waits for none"
@@ -78,12 +72,9 @@ class InvalidSignal(PermanentError):
 
     title = "Invalid signal"
 
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(name, problem)
-        self.name, self.problem = name, problem
-
-    def __str__(self) -> str:
-        return f"The signal {self.name!r} cannot be kept: {self.problem}."
+    template = "The signal {name!r} cannot be kept: {problem}."
+    name: str
+    problem: str
 
 
 class UnknownHandler(PermanentError):
@@ -91,12 +82,8 @@ class UnknownHandler(PermanentError):
 
     title = "Unknown step handler"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-    def __str__(self) -> str:
-        return f"There is no step handler {self.name!r} here; is this worker of the same version as the API?"
+    template = "There is no step handler {name!r} here; is this worker of the same version as the API?"
+    name: str
 
 
 class OutputTooLarge(PermanentError):
@@ -104,9 +91,7 @@ class OutputTooLarge(PermanentError):
 
     title = "Step output too large"
 
-    def __init__(self, step: str, size: int, limit: int) -> None:
-        super().__init__(step, size, limit)
-        self.step, self.size, self.limit = step, size, limit
-
-    def __str__(self) -> str:
-        return f"The output of step {self.step!r} has {self.size} characters of JSON, more than {self.limit}."
+    template = "The output of step {step!r} has {size} characters of JSON, more than {limit}."
+    step: str
+    size: int
+    limit: int

@@ -14,9 +14,8 @@ class DocumentError(PermanentError):
 
     title, reason = "Document refused", "it cannot be taken in"
 
-    def __init__(self, name: str, detail: str = "") -> None:
-        super().__init__(name, detail)
-        self.name, self.detail = name, detail
+    name: str
+    detail: str = ""
 
     def __str__(self) -> str:
         return f"Document {self.name!r}: {self.reason}" + (f" ({self.detail})." if self.detail else ".")

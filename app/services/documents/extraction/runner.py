@@ -48,12 +48,9 @@ class ExtractionStalled(RetryableError):
 
     title = "Extraction stalled"
 
-    def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(name, seconds)
-        self.name, self.seconds = name, seconds
-
-    def __str__(self) -> str:
-        return f"Document {self.name!r} was not read within {self.seconds:g} s."
+    template = "Document {name!r} was not read within {seconds:g} s."
+    name: str
+    seconds: float
 
 
 class ExtractionLost(RetryableError):
@@ -61,12 +58,9 @@ class ExtractionLost(RetryableError):
 
     title = "Extraction lost"
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        return f"The process that read document {self.name!r} ended without a word: {self.reason}"
+    template = "The process that read document {name!r} ended without a word: {reason}"
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,8 @@ class CrmMissing(PermanentError):
 
     status, title = 404, "Unknown to the CRM"
 
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self.id = id
-
-    def __str__(self) -> str:
-        return f"The CRM has no record {self.id!r} any more."
+    template = "The CRM has no record {id!r} any more."
+    id: str
 
 
 class CrmConflict(RetryableError):
@@ -36,12 +32,9 @@ class CrmConflict(RetryableError):
 
     status, title = 409, "Conflict in the CRM"
 
-    def __init__(self, reason: str, existing: str | None = None) -> None:
-        super().__init__(reason, existing)
-        self.reason, self.existing = reason, existing
-
-    def __str__(self) -> str:
-        return f"The CRM answered 409: {self.reason}"
+    template = "The CRM answered 409: {reason}"
+    reason: str
+    existing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
