@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --q
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # In this order; the tests with whole platforms mostly wait, so three processes keep two cores busy.
-TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/acceptance
+TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/wheel tests/acceptance
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
