@@ -1,6 +1,6 @@
 """The delivery engine: messages on Redis or Valkey. It imports redis-py, and neither Celery nor kombu."""
 
-from laneway.engine.admin import Limits, MessageInfo, PeekedMessage
+from laneway.engine.admin import Limits, MessageInfo, MessageInfo
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Batch, Delivery, Engine
 from laneway.engine.errors import (
@@ -59,7 +59,7 @@ __all__ = [
     "MessageState",
     "NoEviction",
     "NotDurable",
-    "PeekedMessage",
+    "MessageInfo",
     "PutCode",
     "PutResult",
     "QueueFull",

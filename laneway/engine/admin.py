@@ -20,7 +20,7 @@ _MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class PeekedMessage:
+class MessageInfo:
     """A message in a queue. `at`: due time, end of lease or burial in ms; None when ready or held."""
 
     stored: Stored
@@ -137,7 +137,7 @@ class Admin:
         call = ("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
         return [read_event(entry, fields) for entry, fields in self._call(*call)]
 
-    def forget_events(self, queue: str, *, until: str) -> None:
+    def trim_journal(self, queue: str, *, until: str) -> None:
         """Delete the events up to and including that place: they are recorded."""
         milliseconds, _, number = until.partition("-")
         self._call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
@@ -145,7 +145,7 @@ class Admin:
     def unread(self, queues: Sequence[str]) -> list[int]:
         """How many events wait in the journals."""
         commands = [("XLEN", key(queue, "journal")) for queue in queues]
-        return self.runner.on_wire(lambda wire, _: wire.pipeline(commands))
+        return self.runner.pipeline(commands)
 
     def expire(self, queue: str, expires_ms: int | None) -> None:
         """Let the queue vanish when it is unused for so long (x-expires); None: never. Other limits stay."""
@@ -162,10 +162,10 @@ class Admin:
         """The same for many, in one round trip; None for what the queue does not know."""
         script = self.runner.scripts["find"]
         commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
-        replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
+        replies = self.runner.on_connection(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
         return [_found(queue, *reply) if reply else None for reply in replies]
 
-    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[PeekedMessage]:
+    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[MessageInfo]:
         """One page of the messages in a state, in the order in which they will go on; the oldest dead letter first."""
         reply = self._run("peek", queue, state.value, offset, limit)
         return [_peeked(state, *reply[at : at + 5]) for at in range(0, len(reply), 5)]
@@ -192,7 +192,7 @@ class Admin:
         return self.runner.run(name, (prefix(queue),), args)
 
     def _call(self, *command: bytes | str | int) -> Any:
-        return self.runner.on_wire(lambda wire, _: wire.call(*command))
+        return self.runner.call(*command)
 
     def _each(self, name: str, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
         codes: list[LeaseStatus] = []
@@ -204,9 +204,9 @@ class Admin:
 
 def _peeked(
     state: MessageState, raw_id: bytes, record: bytes, deliveries: int, at: int, burial: bytes
-) -> PeekedMessage:
+) -> MessageInfo:
     deliveries, buried = _burial(burial, deliveries, at)
-    return PeekedMessage(decode(raw_id, record), state, deliveries, None if at < 0 else at, buried)
+    return MessageInfo(decode(raw_id, record), state, deliveries, None if at < 0 else at, buried)
 
 
 def _burial(raw: bytes, deliveries: int, at: int) -> tuple[int, DeadLetterInfo | None]:

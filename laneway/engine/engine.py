@@ -105,7 +105,7 @@ class Engine(Admin):
 
     def check(self) -> None:
         """Connect and check the server: raises ServerLost or ServerTooOld, warns with NoEviction."""
-        self.runner.on_wire(lambda wire, _: check_server(wire))
+        self.runner.on_connection(lambda wire, _: check_server(wire))
 
     def put(
         self,
@@ -240,7 +240,7 @@ class Engine(Admin):
                 confirm(wire, durability, timeout)
             return reply
 
-        return self.runner.on_wire(use)
+        return self.runner.on_connection(use)
 
     def _settle(
         self, name: str, first: tuple[Argument, ...], deliveries: Sequence[Delivery | Lease]
@@ -255,7 +255,7 @@ class Engine(Admin):
         ]
         if not commands:
             return []
-        replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
+        replies = self.runner.on_connection(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
         codes = [LeaseStatus.UNKNOWN] * len(deliveries)
         for (_, part), reply in zip(parts, replies, strict=True):
             for index, code in zip(part, reply, strict=True):
@@ -291,11 +291,11 @@ def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[An
     for at in range(0, len(answers), 3):
         index: int = answers[at] - 1
         code, detail = PutCode(answers[at + 1]), answers[at + 2]
-        if code in (PutCode.FULL, PutCode.BEHIND):
+        if code in (PutCode.FULL, PutCode.JOURNAL_FULL):
             outcomes[index] = PutResult(queue, code, outcomes[index].id, size=detail)
         elif code is PutCode.DUPLICATE:
             outcomes[index] = PutResult(queue, code, outcomes[index].id, existing=unpack_id(detail))
-        elif code is PutCode.LATE:
+        elif code is PutCode.TOO_LATE:
             outcomes[index] = PutResult(queue, code, outcomes[index].id, late_ms=detail)
         else:
             outcomes[index] = PutResult(queue, code, unpack_id(detail))

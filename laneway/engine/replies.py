@@ -78,11 +78,11 @@ class PutResult:
                 return DuplicateTask(self.existing)
             case PutCode.FULL:
                 return QueueFull(self.queue, self.size)
-            case PutCode.BEHIND:
+            case PutCode.JOURNAL_FULL:
                 return JournalFull(self.queue, self.size)
             case PutCode.CANCELLED:
                 return TaskCancelled(self.id)
-            case PutCode.LATE:
+            case PutCode.TOO_LATE:
                 return TooLate(self.late_ms / 1000)
             case _:
                 return None

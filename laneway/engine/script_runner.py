@@ -29,9 +29,9 @@ class ScriptRunner:
         """One script's answer. `repeatable`: carrying it out twice does no harm, so a broken connection is replaced."""
         script = self.scripts[name]
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self.on_wire(lambda wire, _: self.evaluate(wire, script, command), repeatable=repeatable)
+        return self.on_connection(lambda wire, _: self.evaluate(wire, script, command), repeatable=repeatable)
 
-    def on_wire(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
+    def on_connection(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
         """Call `use(wire, again)`; once more on a new wire if the connection broke, `again` is then true."""
         for attempt in range(ATTEMPTS):
             wire = self.wires.take()
@@ -66,7 +66,7 @@ class ScriptRunner:
             else:
                 self.evaluate(wire, script, command)
 
-        self.on_wire(use)
+        self.on_connection(use)
 
     def evaluate_all(self, wire: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
         """Run one script several times, in one round trip."""

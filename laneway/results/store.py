@@ -145,12 +145,12 @@ class ResultStore:
     def call(self, *command: Argument) -> Reply:
         """One command, after what waits."""
         self.flush()
-        return self._runner.on_wire(lambda wire, _: wire.call(*command))
+        return self._runner.call(*command)
 
     def pipeline(self, *commands: Command) -> list[Reply]:
         """Several commands in one round trip, after what waits; raises the first error reply."""
         self.flush()
-        replies = self._runner.on_wire(lambda wire, _: wire.pipeline(commands))
+        replies = self._runner.pipeline(commands)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
@@ -160,7 +160,7 @@ class ResultStore:
         """A script that may run twice without harm, after what waits."""
         self.flush()
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
+        return self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, script, command))
 
     @property
     def pool(self) -> ConnectionPool:
@@ -169,7 +169,7 @@ class ResultStore:
 
     def _send(self, group: list[Record]) -> None:
         command = _storing(group)
-        codes: list[int] = self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
+        codes: list[int] = self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
         if -1 in codes:
             for record, code in zip(group, codes, strict=True):
                 if code < 0:
@@ -194,7 +194,7 @@ class ResultStore:
 
     def _swap(self, record: Record) -> None:
         for _ in range(SWAPS):
-            before = self._runner.on_wire(lambda wire, _: wire.call("GET", record.key))
+            before = self._runner.call("GET", record.key)
             if before is None:
                 self._send([record])
                 return
@@ -202,7 +202,7 @@ class ResultStore:
             if status == "SUCCESS" or (not record.final and status in ("FAILURE", "REVOKED")):
                 return
             command = (b"EVALSHA", _SWAP.sha, 1, record.key, before, record.payload, record.seconds)
-            if self._runner.on_wire(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
+            if self._runner.on_connection(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
                 return
         raise ResultUnsettled(record.key.decode(errors="replace"))
 

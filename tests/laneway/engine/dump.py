@@ -33,7 +33,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         (_READS[part], key(name, part)) if part in _READS else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
         for part in names
     ]
-    replies: list[list[bytes]] = engine.runner.on_wire(lambda wire, _: wire.pipeline(commands))
+    replies: list[list[bytes]] = engine.runner.pipeline(commands)
     raw = {part: list(zip(reply[::2], reply[1::2], strict=True)) for part, reply in zip(names, replies, strict=True)}
     events = engine.events(name, limit=10_000)
     until = {unique: float(at) for unique, at in raw["unique_until"]}
@@ -124,7 +124,7 @@ def assert_same(engine: Engine, name: str, q: Queue) -> dict[str, Any]:
 
 def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
     """Every key of a queue that expires has its time, and no other has."""
-    left: list[int] = engine.runner.on_wire(
+    left: list[int] = engine.runner.on_connection(
         lambda wire, _: wire.pipeline([("PTTL", key(name, part)) for part in NAMES])
     )
     there = {part: ms for part, ms in zip(NAMES, left, strict=True) if ms != NO_KEY}
@@ -140,7 +140,7 @@ def _noted(event: Event) -> Noted:
         id=event.message_id,
         attempt=event.attempt,
         worker=event.worker,
-        verdict=event.verdict,
+        verdict=event.ack_action,
         delay_ms=event.delay_ms,
         outcome=event.outcome,
         reason=event.reason,

@@ -81,7 +81,7 @@ class Ledger:
             self.totals["put"] += 1
             return
         assert place in FROM[kind], f"{kind} of {id}, which is {place}"
-        done = kind is Kind.END and event.verdict is AckAction.DONE_WITH
+        done = kind is Kind.END and event.ack_action is AckAction.DONE
         self.places[id] = "ended" if done else TO.get(kind, WAITING)
         total = "acked" if done or kind is Kind.ACK else {Kind.REQUEUE: "requeued"}.get(kind, self.places[id])
         self.totals[total] += 1
@@ -96,4 +96,4 @@ def _places(real: dict[str, Any]) -> dict[str, str]:
     places = dict.fromkeys(real["messages"], WAITING)
     places |= {id: BURIED for id, _ in real["dead"]}
     places |= {id: RUNNING for id, (_, running) in real["attempts"].items() if running}
-    return places | {id: "ended" for id, (verdict, _) in real["verdicts"].items() if verdict == AckAction.DONE_WITH}
+    return places | {id: "ended" for id, (verdict, _) in real["verdicts"].items() if verdict == AckAction.DONE}

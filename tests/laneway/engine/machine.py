@@ -66,7 +66,7 @@ def _detail(put: PutResult) -> str | None:
     match put.code:
         case PutCode.DUPLICATE:
             return put.existing
-        case PutCode.FULL | PutCode.BEHIND:
+        case PutCode.FULL | PutCode.JOURNAL_FULL:
             return str(put.size)
         case _:
             return put.id
@@ -80,7 +80,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize(bound_a=bounds, bound_b=bounds)
     def start(self, bound_a: int | None, bound_b: int | None) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
-        self.engine.runner.on_wire(lambda wire, _: wire.call("FLUSHDB"))
+        self.engine.runner.call("FLUSHDB")
         self.model = Model()
         self.lanes = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
         self.leases: list[tuple[Delivery, int]] = []
@@ -119,7 +119,7 @@ class EngineMachine(RuleBasedStateMachine):
     def put_in_time(self, queue: str, batch: list[Message], spare: float) -> None:
         """With a time past which nothing is queued."""
         outcomes = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
-        late = [(PutCode.LATE, message.id or message.task_id) for message in batch]
+        late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
         assert [(put.code, _detail(put)) for put in outcomes] == (late if spare < 0 else self.model.put(queue, batch))
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
@@ -236,11 +236,11 @@ class EngineMachine(RuleBasedStateMachine):
             self.ledgers[queue].skip(opening["events"])
 
     @rule(queue=queues, share=st.sampled_from((0.5, 1.0, 1.0)))
-    def forget_events(self, queue: str, share: float) -> None:
+    def trim_journal(self, queue: str, share: float) -> None:
         q = self.model.queue(queue)
         read = self.engine.events(queue, limit=max(1, int(len(q.journal) * share)))
         if read:
-            self.engine.forget_events(queue, until=read[-1].place)
+            self.engine.trim_journal(queue, until=read[-1].place)
             del q.journal[: len(read)]
         assert self.engine.unread([queue]) == [len(q.journal)]
 

@@ -58,7 +58,7 @@ class Model:
         elif (limit := q.limits.get("max_size")) is not None and (size := len(q.having(*WAITING))) >= limit:
             return PutCode.FULL, str(size)
         elif (bound := q.limits.get("journal")) is not None and len(q.journal) >= bound:
-            return PutCode.BEHIND, str(len(q.journal))
+            return PutCode.JOURNAL_FULL, str(len(q.journal))
         if message.unique:
             q.sweep(self.now)
             by = q.holder(message.unique.key, self.now)
@@ -103,7 +103,7 @@ class Model:
         if isinstance(item, LeaseStatus):
             return item
         q, code = self.queue(name), LeaseStatus.CANCELLED if item.cancelled else LeaseStatus.DONE
-        if item.verdict and item.verdict[0] is not AckAction.DONE_WITH:
+        if item.verdict and item.verdict[0] is not AckAction.DONE:
             self._wind_up(q, item)
             return code
         if not item.verdict:
@@ -302,7 +302,7 @@ class Model:
     def _wind_up(self, q: Queue, item: Item) -> LeaseStatus | None:
         """The verdict, or the end of its task, decides what becomes of a message that leaves its worker."""
         verdict, delay_ms = item.verdict or (None, 0)
-        if verdict is AckAction.DONE_WITH:
+        if verdict is AckAction.DONE:
             self._forget(q, item)
             q.count("acked")
             return LeaseStatus.DONE

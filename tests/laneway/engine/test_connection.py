@@ -41,7 +41,7 @@ def test_a_wire_that_broke_behind_a_posted_command_says_so(wire: RawConnection, 
     wire.post(("RPUSH", "list", 1))
     own = wire.call("CLIENT", "ID")
     wire.post(("RPUSH", "list", 2))
-    engine.runner.on_wire(lambda other, _: other.call("CLIENT", "KILL", "ID", own))
+    engine.runner.on_connection(lambda other, _: other.call("CLIENT", "KILL", "ID", own))
     with pytest.raises(ServerLost):
         for _ in range(10):
             wire.call("PING")

@@ -63,7 +63,7 @@ def test_a_put_repeated_because_its_answer_was_lost_is_taken_once(
 
 def test_an_unknown_script_is_sent_again_after_the_server_forgot_it(engine: Engine) -> None:
     engine.put(QUEUE, work("a"))
-    engine.runner.on_wire(lambda wire, _: wire.call("SCRIPT", "FLUSH"))
+    engine.runner.call("SCRIPT", "FLUSH")
     engine.put(QUEUE, work("b"))
     assert engine.stats([QUEUE])[0].ready == 2
 
@@ -123,12 +123,12 @@ def test_a_server_without_replica_says_not_durable_and_a_repeat_is_safe(engine: 
 
 
 def test_a_server_that_may_evict_is_warned_of(engine: Engine) -> None:
-    engine.runner.on_wire(lambda wire, _: wire.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"))
+    engine.runner.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         with pytest.warns(NoEviction, match="allkeys-lru"):
             engine.check()
     finally:
-        engine.runner.on_wire(lambda wire, _: wire.call("CONFIG", "SET", "maxmemory-policy", "noeviction"))
+        engine.runner.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         engine.check()
@@ -137,7 +137,7 @@ def test_a_server_that_may_evict_is_warned_of(engine: Engine) -> None:
 def test_a_server_that_is_too_old_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("laneway.engine.server_check.NEEDED", (99, 0))
     with pytest.raises(ServerTooOld, match=r"needs Redis or Valkey 99\.0"):
-        engine.runner.on_wire(lambda wire, _: check_server(wire))
+        engine.runner.on_connection(lambda wire, _: check_server(wire))
 
 
 def test_nobody_listening_is_server_lost() -> None:
@@ -183,7 +183,7 @@ def test_one_put_wakes_one_blocked_consumer_and_leftover_work_wakes_the_next(eng
 
 
 def blocked(engine: Engine) -> int:
-    info: bytes = engine.runner.on_wire(lambda wire, _: wire.call("INFO", "clients"))
+    info: bytes = engine.runner.call("INFO", "clients")
     return int(next(line for line in info.decode().splitlines() if line.startswith("blocked_clients:")).split(":")[1])
 
 

@@ -161,7 +161,7 @@ def test_a_queue_that_expires_vanishes_whole(engine: Engine) -> None:
     engine.fetch(RoundRobin(LANES), 1)
 
     def keys() -> list[bytes]:
-        found: list[bytes] = engine.runner.on_wire(lambda wire, _: wire.call("KEYS", f"laneway:{{{QUEUE}}}:*"))
+        found: list[bytes] = engine.runner.call("KEYS", f"laneway:{{{QUEUE}}}:*")
         return [key for key in found if b":producer:" not in key]
 
     assert keys()

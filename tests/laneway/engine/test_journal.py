@@ -64,7 +64,7 @@ def begun(engine: Engine, task_id: str = "a", **fields: str) -> Delivery:
 
 def parts(engine: Engine) -> set[str]:
     """Which keys of the queue there are."""
-    there = engine.runner.on_wire(lambda wire, _: wire.pipeline([("EXISTS", key(QUEUE, name)) for name in NAMES]))
+    there = engine.runner.on_connection(lambda wire, _: wire.pipeline([("EXISTS", key(QUEUE, name)) for name in NAMES]))
     return {name for name, is_there in zip(NAMES, there, strict=True) if is_there}
 
 
@@ -77,14 +77,14 @@ def _short(event: Event) -> str:
     words = [event.kind, event.message_id]
     if event.attempt:
         words.append(str(event.attempt))
-    if event.verdict:
-        words.append(event.verdict.name.lower())
+    if event.ack_action:
+        words.append(event.ack_action.name.lower())
     return " ".join([*words, event.reason]).strip()
 
 
 def test_a_message_that_is_done_with_ends_with_its_ack(still: Engine) -> None:
     delivery = begun(still)
-    assert still.conclude(delivery.lease, AckAction.DONE_WITH, outcome='{"sum": 4}') == LeaseStatus.DONE
+    assert still.conclude(delivery.lease, AckAction.DONE, outcome='{"sum": 4}') == LeaseStatus.DONE
     assert still.ack([delivery]) == [LeaseStatus.DONE]
     assert story(still) == ["put a", "begin a 1", "end a 1 done_with"]
     assert still.events(QUEUE)[2].outcome == '{"sum": 4}'
@@ -102,12 +102,12 @@ def test_a_retry_keeps_the_place_of_its_task_and_those_behind_its_key_wait(still
     first = begun(still, key="k")
     still.put(QUEUE, Message(task_id="b", key="k"))
     still.put(QUEUE, Message(task_id="c"))
-    still.conclude(first.lease, AckAction.AGAIN)
+    still.conclude(first.lease, AckAction.RETRY)
     still.ack([first])
     again, other = fetch(still)
     assert (again.id, other.id) == ("a", "c")
     assert still.begin(again.lease, worker="w") == (LeaseStatus.DONE, 2)
-    still.conclude(again.lease, AckAction.DONE_WITH)
+    still.conclude(again.lease, AckAction.DONE)
     still.ack([again])
     assert [delivery.id for delivery in fetch(still)] == ["b"]
 
@@ -115,7 +115,7 @@ def test_a_retry_keeps_the_place_of_its_task_and_those_behind_its_key_wait(still
 def test_a_retry_with_a_delay_holds_its_key_until_it_is_due(still: Engine) -> None:
     first = begun(still, key="k")
     still.put(QUEUE, Message(task_id="b", key="k"))
-    still.conclude(first.lease, AckAction.AGAIN, delay_ms=300)
+    still.conclude(first.lease, AckAction.RETRY, delay_ms=300)
     still.ack([first])
     at(still, 299)
     assert fetch(still) == []
@@ -135,7 +135,7 @@ def test_retries_are_not_deliveries_that_came_to_nothing(still: Engine) -> None:
     for attempt in (1, 2, 3):
         (delivery,) = fetch(still)
         assert still.begin(delivery.lease, worker="w") == (LeaseStatus.DONE, attempt)
-        still.conclude(delivery.lease, AckAction.AGAIN)
+        still.conclude(delivery.lease, AckAction.RETRY)
         still.ack([delivery])
     fetch(still)
     at(still, LEASE_MS)
@@ -145,7 +145,7 @@ def test_retries_are_not_deliveries_that_came_to_nothing(still: Engine) -> None:
 
 def test_a_worker_that_dies_between_its_verdict_and_its_ack_has_done_its_work(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE_WITH)
+    still.conclude(delivery.lease, AckAction.DONE)
     at(still, LEASE_MS)
     assert fetch(still) == []
     assert still.ack([delivery]) == [LeaseStatus.UNKNOWN]
@@ -159,7 +159,7 @@ def test_the_retry_of_a_worker_that_died_after_its_verdict_comes_when_the_lease_
     still: Engine, delay_ms: int
 ) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.AGAIN, delay_ms=delay_ms)
+    still.conclude(delivery.lease, AckAction.RETRY, delay_ms=delay_ms)
     at(still, LEASE_MS)
     waited = fetch(still) == []
     at(still, LEASE_MS + delay_ms)
@@ -172,7 +172,7 @@ def test_the_retry_of_a_worker_that_died_after_its_verdict_comes_when_the_lease_
 @pytest.mark.parametrize("way", ["release", "bury"])
 def test_a_verdict_stands_also_when_the_message_is_given_back_or_buried(still: Engine, way: str) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE_WITH)
+    still.conclude(delivery.lease, AckAction.DONE)
     assert (still.release([delivery]) if way == "release" else still.bury([delivery], reason="x")) == [LeaseStatus.DONE]
     assert still.stats([QUEUE])[0].dead == 0
     assert fetch(still) == []
@@ -189,8 +189,8 @@ def test_a_worker_that_dies_in_an_attempt_loses_it_and_it_counts(still: Engine) 
 
 def test_the_first_verdict_stands_and_its_lease_begins_nothing_more(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE_WITH)
-    still.conclude(delivery.lease, AckAction.AGAIN)
+    still.conclude(delivery.lease, AckAction.DONE)
+    still.conclude(delivery.lease, AckAction.RETRY)
     assert still.begin(delivery.lease, worker="w") == (LeaseStatus.STALE, 1)
     still.ack([delivery])
     assert fetch(still) == []
@@ -236,7 +236,7 @@ def test_who_lost_the_lease_neither_begins_nor_concludes(still: Engine) -> None:
     at(still, LEASE_MS)
     (holder,) = fetch(still)
     assert still.begin(late.lease, worker="late") == (LeaseStatus.STALE, 0)
-    assert still.conclude(late.lease, AckAction.DONE_WITH) == LeaseStatus.STALE
+    assert still.conclude(late.lease, AckAction.DONE) == LeaseStatus.STALE
     assert still.report(late.lease, Kind.LOG, "still here") == LeaseStatus.STALE
     assert still.look([late.lease, holder.lease]) == [LeaseStatus.STALE, LeaseStatus.DONE]
     still.ack([holder])
@@ -259,25 +259,25 @@ def test_a_full_journal_refuses_new_work_but_neither_a_continuation_nor_an_outco
         still.put(QUEUE, Message(task_id="b"))
     assert (full.value.queue, full.value.unread) == (QUEUE, 2)
     put = still.put_many(QUEUE, [Message(task_id="a"), Message(task_id="c", key="k"), Message(task_id="d")])
-    assert [each.code for each in put] == [PutCode.ACCEPTED, PutCode.BEHIND, PutCode.BEHIND]
+    assert [each.code for each in put] == [PutCode.ACCEPTED, PutCode.JOURNAL_FULL, PutCode.JOURNAL_FULL]
     assert still.report(delivery.lease, Kind.PROGRESS, "50") == LeaseStatus.DONE  # said for nothing
-    assert still.conclude(delivery.lease, AckAction.DONE_WITH) == LeaseStatus.DONE
+    assert still.conclude(delivery.lease, AckAction.DONE) == LeaseStatus.DONE
     assert story(still) == ["put a", "begin a 1", f"put {put[0].id}", "end a 1 done_with"]
-    still.forget_events(QUEUE, until=still.events(QUEUE)[-1].place)
+    still.trim_journal(QUEUE, until=still.events(QUEUE)[-1].place)
     assert still.put(QUEUE, Message(task_id="b")) == "b"
 
 
 def test_a_batch_fills_the_journal_to_its_bound_and_no_further(still: Engine) -> None:
     still.journal(QUEUE, 3)
     put = still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(5)])
-    assert [each.code for each in put].count(PutCode.BEHIND) == 2
+    assert [each.code for each in put].count(PutCode.JOURNAL_FULL) == 2
     assert still.unread([QUEUE]) == [3]
 
 
 def test_without_a_journal_nothing_is_noted_and_attempts_count_all_the_same(still: Engine) -> None:
     still.journal(QUEUE, None)
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.AGAIN)
+    still.conclude(delivery.lease, AckAction.RETRY)
     still.ack([delivery])
     assert still.begin(fetch(still)[0].lease, worker="w") == (LeaseStatus.DONE, 2)
     assert still.find(QUEUE, "a").attempts == 2
@@ -289,7 +289,7 @@ def test_a_cancelled_task_that_runs_is_marked_and_told_and_ends_by_its_verdict(s
     for _ in range(2):
         assert still.cancel(QUEUE, "a").marked == 1
     assert still.look([delivery.lease]) == [LeaseStatus.CANCELLED]
-    still.conclude(delivery.lease, AckAction.DONE_WITH)
+    still.conclude(delivery.lease, AckAction.DONE)
     assert still.ack([delivery]) == [LeaseStatus.CANCELLED]
     assert story(still) == ["put a", "begin a 1", "mark a", "end a 1 done_with"]
 
@@ -298,7 +298,7 @@ def test_a_cancelled_task_that_runs_is_marked_and_told_and_ends_by_its_verdict(s
 def test_a_cancelled_task_is_not_tried_again(still: Engine, way: str) -> None:
     delivery = begun(still)
     still.cancel(QUEUE, "a")
-    still.conclude(delivery.lease, AckAction.AGAIN)
+    still.conclude(delivery.lease, AckAction.RETRY)
     match way:
         case "ack":
             assert still.ack([delivery]) == [LeaseStatus.CANCELLED]
@@ -335,11 +335,11 @@ def test_two_readers_see_the_same_and_what_one_forgets_is_gone_up_to_its_place(s
     still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(6)])
     one, other = still.events(QUEUE, limit=4), still.events(QUEUE, limit=2)
     assert one[:2] == other
-    still.forget_events(QUEUE, until=other[-1].place)
+    still.trim_journal(QUEUE, until=other[-1].place)
     assert still.events(QUEUE) == still.events(QUEUE, after=other[-1].place)
     assert still.events(QUEUE, limit=2) == one[2:]
-    still.forget_events(QUEUE, until=one[-1].place)
-    still.forget_events(QUEUE, until=other[-1].place)  # the slower one, later: nothing more goes
+    still.trim_journal(QUEUE, until=one[-1].place)
+    still.trim_journal(QUEUE, until=other[-1].place)  # the slower one, later: nothing more goes
     assert [event.message_id for event in still.events(QUEUE)] == ["t4", "t5"]
 
 
@@ -350,7 +350,7 @@ def test_events_attempts_and_verdicts_survive_a_restart_of_the_server(tmp_path: 
         engine = Engine.from_url(server.url(0))
         engine.journal(QUEUE, 10)
         delivery = begun(engine)
-        engine.conclude(delivery.lease, AckAction.AGAIN, outcome="half")
+        engine.conclude(delivery.lease, AckAction.RETRY, outcome="half")
         before = engine.events(QUEUE)
         server.restart()
         assert engine.events(QUEUE) == before
@@ -365,7 +365,7 @@ def test_events_attempts_and_verdicts_survive_a_restart_of_the_server(tmp_path: 
 
 def test_a_deleted_queue_leaves_nothing(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.AGAIN)
+    still.conclude(delivery.lease, AckAction.RETRY)
     still.delete(QUEUE)
     assert parts(still) == set()
     assert still.ack([delivery]) == [LeaseStatus.UNKNOWN]
@@ -373,7 +373,7 @@ def test_a_deleted_queue_leaves_nothing(still: Engine) -> None:
 
 def test_the_journal_of_a_queue_that_expires_goes_with_it_and_stays_when_it_no_longer_does(still: Engine) -> None:
     def lasting() -> set[str]:
-        times = still.runner.on_wire(lambda wire, _: wire.pipeline([("PTTL", key(QUEUE, name)) for name in NAMES]))
+        times = still.runner.on_connection(lambda wire, _: wire.pipeline([("PTTL", key(QUEUE, name)) for name in NAMES]))
         return {name for name, ms in zip(NAMES, times, strict=True) if ms == -1}
 
     still.journal(QUEUE, None)
@@ -382,7 +382,7 @@ def test_the_journal_of_a_queue_that_expires_goes_with_it_and_stays_when_it_no_l
     still.expire(QUEUE, 60_000)
     assert (still.purge(QUEUE), lasting()) == (1, set())  # the first to be noted
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.AGAIN)
+    still.conclude(delivery.lease, AckAction.RETRY)
     still.ack([delivery])
     assert lasting() == set()
     still.expire(QUEUE, None)

@@ -70,7 +70,7 @@ def test_an_end_is_read_with_what_came_of_it() -> None:
     entry = [b"e", b"end", b"t", b"t1", b"m", b"17", b"n", b"3", b"v", b"2", b"d", b"86400000", b"o", "é".encode()]
     event = read_event(b"5-0", entry)
     assert (event.task_id, event.message_id, event.attempt) == ("t1", "17", 3)
-    assert (event.verdict, event.delay_ms, event.outcome) == (AckAction.AGAIN, 86_400_000, "é")
+    assert (event.ack_action, event.delay_ms, event.outcome) == (AckAction.RETRY, 86_400_000, "é")
     assert event.stored is None
 
 

@@ -74,8 +74,8 @@ def test_nothing_of_a_late_call_is_stored(still: Engine) -> None:
     some = [Message(task_id="a"), Message(task_id="b", key="k"), Message(task_id="c", id="c")]
     outcomes = still.put_many(QUEUE, some, not_after=NOW - 2)
 
-    assert [(put.code, put.id, put.late_ms) for put in outcomes] == [(PutCode.LATE, id, 2000) for id in "abc"]
-    assert still.runner.on_wire(lambda wire, _: wire.call("DBSIZE")) == 1, "the test's clock"
+    assert [(put.code, put.id, put.late_ms) for put in outcomes] == [(PutCode.TOO_LATE, id, 2000) for id in "abc"]
+    assert still.runner.call("DBSIZE") == 1, "the test's clock"
 
 
 def test_a_repeat_of_a_call_whose_answer_was_lost_gets_the_first_answer(
@@ -126,7 +126,7 @@ def test_what_lay_before_a_frozen_server_is_refused_when_it_goes_on(
     app, caught, engine = make_app(server.url(0), way), list[BaseException](), Engine.from_url(server.url(0))
     app.send_task("late.work", headers=message_options(not_after=time.time() + 60))
     pid = int(
-        engine.runner.on_wire(lambda wire, _: wire.call("INFO", "server")).partition(b"process_id:")[2].split()[0]
+        engine.runner.call("INFO", "server").partition(b"process_id:")[2].split()[0]
     )
     fence = time.time() + 0.2
 
