@@ -19,14 +19,12 @@ is not final sends what waits first. A process that does not call `gather` store
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -35,7 +33,8 @@ from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, Reply
 from laneway.engine.errors import EngineError, ServerLost
-from laneway.engine.script_loader import Script
+from laneway.engine.replies import StoreCode
+from laneway.engine.script_loader import Script, load_script
 from laneway.engine.script_runner import ScriptRunner
 
 T = TypeVar("T")
@@ -107,7 +106,7 @@ class ResultStore:
         wake = _gathering()
         if record.told:
             self.flush()
-            self._runner.tell(_STORE, _storing([record]))
+            self._runner.post(_STORE, _storing([record]))
             return
         if wake is None or record.at_once or not record.final:
             self.flush()
@@ -170,9 +169,9 @@ class ResultStore:
     def _send(self, group: list[Record]) -> None:
         command = _storing(group)
         codes: list[int] = self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
-        if -1 in codes:
+        if StoreCode.UNREADABLE in codes:
             for record, code in zip(group, codes, strict=True):
-                if code < 0:
+                if code == StoreCode.UNREADABLE:
                     self._swap(record)
 
     def _send_group(self, group: list[Record]) -> None:
@@ -216,17 +215,6 @@ def _storing(group: Sequence[Record]) -> Command:
     for record in group:
         args += (record.payload, record.seconds, int(record.final))
     return (b"EVALSHA", _STORE.sha, len(group), *(record.key for record in group), *args)
-
-
-def load_script(name: str) -> Script:
-    """A script that stands alone, from `laneway/scripts`."""
-    text = resources.files("laneway.engine").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
-    return make_script(name, text)
-
-
-def make_script(name: str, text: str) -> Script:
-    """A script of this text."""
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
 
 
 class _HeldBack:

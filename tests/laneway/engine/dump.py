@@ -22,7 +22,7 @@ _READS = {
     "limits": "HGETALL",
     "counters": "HGETALL",
     "attempts": "HGETALL",
-    "verdicts": "HGETALL",
+    "ack_actions": "HGETALL",
 }
 
 
@@ -56,7 +56,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "counters": counters,
         "limits": {field.decode(): int(value) for field, value in raw["limits"]},
         "attempts": {unpack_id(id): struct.unpack(">HB", value[:3]) for id, value in raw["attempts"]},
-        "verdicts": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["verdicts"]},
+        "ack_actions": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["ack_actions"]},
         "journal": [_noted(event) for event in events],
         "events": events,
     }
@@ -91,7 +91,7 @@ def model_dump(q: Queue) -> dict[str, Any]:
         "counters": q.counters,
         "limits": q.limits,
         "attempts": {item.id: (item.attempt.begun, item.attempt.running) for item in items if item.attempt},
-        "verdicts": {item.id: item.verdict for item in items if item.verdict},
+        "ack_actions": {item.id: item.verdict for item in items if item.verdict},
         "journal": [
             replace(noted, stored=(_without_id(noted.stored[0], noted.id), noted.stored[1]) if noted.stored else None)
             for noted in q.journal

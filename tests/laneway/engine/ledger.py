@@ -88,7 +88,7 @@ class Ledger:
 
 
 def _place_of(event: Event) -> tuple[int, int]:
-    milliseconds, _, number = event.place.partition("-")
+    milliseconds, _, number = event.cursor.partition("-")
     return int(milliseconds), int(number)
 
 
@@ -96,4 +96,4 @@ def _places(real: dict[str, Any]) -> dict[str, str]:
     places = dict.fromkeys(real["messages"], WAITING)
     places |= {id: BURIED for id, _ in real["dead"]}
     places |= {id: RUNNING for id, (_, running) in real["attempts"].items() if running}
-    return places | {id: "ended" for id, (verdict, _) in real["verdicts"].items() if verdict == AckAction.DONE}
+    return places | {id: "ended" for id, (verdict, _) in real["ack_actions"].items() if verdict == AckAction.DONE}

@@ -127,7 +127,7 @@ class EngineMachine(RuleBasedStateMachine):
         batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)
         expected = self.model.fetch(self.lanes[1], n, lease_ms)
         assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [item[:3] for item in expected]
-        assert self.lanes[0].place == self.lanes[1].place
+        assert self.lanes[0].position == self.lanes[1].position
         assert batch.again_at == self.model.again_at(self.lanes[1])
         self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
 
@@ -211,8 +211,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def look(self, data: st.DataObject) -> None:
         chosen = self._some(data)
-        expected = [self.model.look(d.queue, d.id, fence) for d, fence in chosen]
-        assert self.engine.look([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
+        expected = [self.model.check_leases(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.check_leases([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), kind=st.sampled_from((Kind.PROGRESS, Kind.LOG)))
@@ -223,7 +223,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(queue=queues, bound=bounds)
     def journal(self, queue: str, bound: int | None) -> None:
-        self.engine.journal(queue, bound)
+        self.engine.enable_journal(queue, bound)
         limits = self.model.queue(queue).limits
         limits.pop("journal", None)
         if bound is None:
@@ -240,7 +240,7 @@ class EngineMachine(RuleBasedStateMachine):
         q = self.model.queue(queue)
         read = self.engine.events(queue, limit=max(1, int(len(q.journal) * share)))
         if read:
-            self.engine.trim_journal(queue, until=read[-1].place)
+            self.engine.trim_journal(queue, until=read[-1].cursor)
             del q.journal[: len(read)]
         assert self.engine.unread([queue]) == [len(q.journal)]
 
@@ -336,12 +336,12 @@ class EngineMachine(RuleBasedStateMachine):
         last = self.calls.get(delivery.lease)
         call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
         self.calls[delivery.lease] = call
-        expected = self.model.begin(delivery.queue, delivery.id, fence, worker="w1", call=call)
-        assert self.engine.begin(delivery.lease, worker="w1", call=call) == expected
+        expected = self.model.start_attempt(delivery.queue, delivery.id, fence, worker="w1", call=call)
+        assert self.engine.start_attempt(delivery.lease, worker="w1", call=call) == expected
 
     def _conclude(self, delivery: Delivery, fence: int, verdict: AckAction, delay_ms: int) -> None:
-        expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
-        assert self.engine.conclude(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
+        expected = self.model.finish_attempt(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
+        assert self.engine.finish_attempt(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
 
     def _held(self) -> list[tuple[Delivery, int]]:
         return [

@@ -112,7 +112,7 @@ class Model:
         q.count("acked")
         return code
 
-    def begin(self, name: str, id: str, fence: int, *, worker: str, call: bytes) -> tuple[LeaseStatus, int]:
+    def start_attempt(self, name: str, id: str, fence: int, *, worker: str, call: bytes) -> tuple[LeaseStatus, int]:
         item = self.settle(name, id, fence)
         if isinstance(item, LeaseStatus):
             return item, 0
@@ -121,12 +121,12 @@ class Model:
         if item.verdict:
             return LeaseStatus.STALE, item.begun
         if item.attempt is None or not item.running or item.attempt.by != call:
-            self._break_off(self.queue(name), item, "begun again")
+            self._break_off(self.queue(name), item, "started again")
             item.attempt = Attempt(item.begun + 1, running=True, by=call)
             self.queue(name).note(Kind.BEGIN, item, attempt=item.begun, worker=worker)
         return LeaseStatus.DONE, item.begun
 
-    def conclude(
+    def finish_attempt(
         self, name: str, id: str, fence: int, verdict: AckAction, *, outcome: str, delay_ms: int
     ) -> LeaseStatus:
         item = self.settle(name, id, fence)
@@ -140,7 +140,7 @@ class Model:
             item.verdict = verdict, delay_ms
         return LeaseStatus.DONE
 
-    def look(self, name: str, id: str, fence: int) -> LeaseStatus:
+    def check_leases(self, name: str, id: str, fence: int) -> LeaseStatus:
         item = self.settle(name, id, fence)
         if isinstance(item, LeaseStatus):
             return item
@@ -287,8 +287,8 @@ class Model:
             if alone:
                 name = next(name for name, count in left.items() if count)
             else:
-                name = lanes.queues[lanes.cycle[lanes.place] - 1]
-                lanes.place = (lanes.place + 1) % len(lanes.cycle)
+                name = lanes.queues[lanes.cycle[lanes.position] - 1]
+                lanes.position = (lanes.position + 1) % len(lanes.cycle)
             if left[name]:
                 left[name] -= 1
                 order.append(name)

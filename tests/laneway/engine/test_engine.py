@@ -95,7 +95,6 @@ def test_every_error_survives_pickling() -> None:
         error_module.JournalFull("q", 3),
         error_module.TaskCancelled("a"),
         error_module.TooLate(1.5),
-        error_module.StaleLease("a"),
         error_module.UnknownMessage("q", "a"),
         error_module.InvalidMessage("id", "is odd"),
         BadAddress("http", "is odd"),
@@ -135,7 +134,7 @@ def test_a_server_that_may_evict_is_warned_of(engine: Engine) -> None:
 
 
 def test_a_server_that_is_too_old_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laneway.engine.server_check.NEEDED", (99, 0))
+    monkeypatch.setattr("laneway.engine.server_check.MINIMUM_VERSION", (99, 0))
     with pytest.raises(ServerTooOld, match=r"needs Redis or Valkey 99\.0"):
         engine.runner.on_connection(lambda wire, _: check_server(wire))
 
@@ -163,11 +162,11 @@ def test_one_put_wakes_one_blocked_consumer_and_leftover_work_wakes_the_next(eng
     lanes, woken = RoundRobin({QUEUE: 1}), list[float]()
 
     def block() -> None:
-        wire = engine.runner.wires.take()
+        wire = engine.runner.connections.take()
         wire.send(("BZPOPMIN", *lanes.bells, 10))
         if wire.receive(timeout=15):
             woken.append(time.monotonic())
-        engine.runner.wires.give(wire)
+        engine.runner.connections.give_back(wire)
 
     threads = [threading.Thread(target=block) for _ in range(2)]
     for thread in threads:

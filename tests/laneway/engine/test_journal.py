@@ -41,7 +41,7 @@ def still(engine_url: str) -> Generator[Engine]:
     pool = ConnectionPool.from_url(engine_url)  # pyright: ignore[reportUnknownMemberType]
     engine = Engine(pool, clock=CLOCK_LUA)
     at(engine, 0)
-    engine.journal(QUEUE, 100)
+    engine.enable_journal(QUEUE, 100)
     yield engine
     engine.close()
 
@@ -58,13 +58,13 @@ def begun(engine: Engine, task_id: str = "a", **fields: str) -> Delivery:
     """The delivery of a new message whose first attempt has begun."""
     engine.put(QUEUE, Message(task_id=task_id, **fields))  # pyright: ignore[reportArgumentType]
     (delivery,) = fetch(engine)
-    assert engine.begin(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert engine.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
     return delivery
 
 
 def parts(engine: Engine) -> set[str]:
     """Which keys of the queue there are."""
-    there = engine.runner.on_connection(lambda wire, _: wire.pipeline([("EXISTS", key(QUEUE, name)) for name in NAMES]))
+    there = engine.runner.pipeline([("EXISTS", key(QUEUE, name)) for name in NAMES])
     return {name for name, is_there in zip(NAMES, there, strict=True) if is_there}
 
 
@@ -82,11 +82,11 @@ def _short(event: Event) -> str:
     return " ".join([*words, event.reason]).strip()
 
 
-def test_a_message_that_is_done_with_ends_with_its_ack(still: Engine) -> None:
+def test_a_message_that_is_done_ends_with_its_ack(still: Engine) -> None:
     delivery = begun(still)
-    assert still.conclude(delivery.lease, AckAction.DONE, outcome='{"sum": 4}') == LeaseStatus.DONE
+    assert still.finish_attempt(delivery.lease, AckAction.DONE, outcome='{"sum": 4}') == LeaseStatus.DONE
     assert still.ack([delivery]) == [LeaseStatus.DONE]
-    assert story(still) == ["put a", "begin a 1", "end a 1 done_with"]
+    assert story(still) == ["put a", "begin a 1", "end a 1 done"]
     assert still.events(QUEUE)[2].outcome == '{"sum": 4}'
     assert parts(still) == {"journal", "limits", "counters"}
 
@@ -102,12 +102,12 @@ def test_a_retry_keeps_the_place_of_its_task_and_those_behind_its_key_wait(still
     first = begun(still, key="k")
     still.put(QUEUE, Message(task_id="b", key="k"))
     still.put(QUEUE, Message(task_id="c"))
-    still.conclude(first.lease, AckAction.RETRY)
+    still.finish_attempt(first.lease, AckAction.RETRY)
     still.ack([first])
     again, other = fetch(still)
     assert (again.id, other.id) == ("a", "c")
-    assert still.begin(again.lease, worker="w") == (LeaseStatus.DONE, 2)
-    still.conclude(again.lease, AckAction.DONE)
+    assert still.start_attempt(again.lease, worker="w") == (LeaseStatus.DONE, 2)
+    still.finish_attempt(again.lease, AckAction.DONE)
     still.ack([again])
     assert [delivery.id for delivery in fetch(still)] == ["b"]
 
@@ -115,7 +115,7 @@ def test_a_retry_keeps_the_place_of_its_task_and_those_behind_its_key_wait(still
 def test_a_retry_with_a_delay_holds_its_key_until_it_is_due(still: Engine) -> None:
     first = begun(still, key="k")
     still.put(QUEUE, Message(task_id="b", key="k"))
-    still.conclude(first.lease, AckAction.RETRY, delay_ms=300)
+    still.finish_attempt(first.lease, AckAction.RETRY, delay_ms=300)
     still.ack([first])
     at(still, 299)
     assert fetch(still) == []
@@ -125,17 +125,17 @@ def test_a_retry_with_a_delay_holds_its_key_until_it_is_due(still: Engine) -> No
 
 def test_a_snooze_is_not_counted_as_an_attempt(still: Engine) -> None:
     first = begun(still)
-    still.conclude(first.lease, AckAction.SNOOZE)
+    still.finish_attempt(first.lease, AckAction.SNOOZE)
     still.ack([first])
-    assert still.begin(fetch(still)[0].lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert still.start_attempt(fetch(still)[0].lease, worker="w") == (LeaseStatus.DONE, 1)
 
 
 def test_retries_are_not_deliveries_that_came_to_nothing(still: Engine) -> None:
     still.put(QUEUE, Message(task_id="a", max_deliveries=1))
     for attempt in (1, 2, 3):
         (delivery,) = fetch(still)
-        assert still.begin(delivery.lease, worker="w") == (LeaseStatus.DONE, attempt)
-        still.conclude(delivery.lease, AckAction.RETRY)
+        assert still.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, attempt)
+        still.finish_attempt(delivery.lease, AckAction.RETRY)
         still.ack([delivery])
     fetch(still)
     at(still, LEASE_MS)
@@ -145,13 +145,13 @@ def test_retries_are_not_deliveries_that_came_to_nothing(still: Engine) -> None:
 
 def test_a_worker_that_dies_between_its_verdict_and_its_ack_has_done_its_work(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE)
+    still.finish_attempt(delivery.lease, AckAction.DONE)
     at(still, LEASE_MS)
     assert fetch(still) == []
     assert still.ack([delivery]) == [LeaseStatus.UNKNOWN]
     with pytest.raises(UnknownMessage):
         still.find(QUEUE, "a")
-    assert story(still) == ["put a", "begin a 1", "end a 1 done_with"]
+    assert story(still) == ["put a", "begin a 1", "end a 1 done"]
 
 
 @pytest.mark.parametrize("delay_ms", [0, 500])
@@ -159,42 +159,42 @@ def test_the_retry_of_a_worker_that_died_after_its_verdict_comes_when_the_lease_
     still: Engine, delay_ms: int
 ) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.RETRY, delay_ms=delay_ms)
+    still.finish_attempt(delivery.lease, AckAction.RETRY, delay_ms=delay_ms)
     at(still, LEASE_MS)
     waited = fetch(still) == []
     at(still, LEASE_MS + delay_ms)
     (again,) = fetch(still) if waited else still.peek(QUEUE, MessageState.LEASED)
     assert waited is bool(delay_ms)
     assert again.deliveries == 1
-    assert story(still) == ["put a", "begin a 1", "end a 1 again"]
+    assert story(still) == ["put a", "begin a 1", "end a 1 retry"]
 
 
 @pytest.mark.parametrize("way", ["release", "bury"])
 def test_a_verdict_stands_also_when_the_message_is_given_back_or_buried(still: Engine, way: str) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE)
+    still.finish_attempt(delivery.lease, AckAction.DONE)
     assert (still.release([delivery]) if way == "release" else still.bury([delivery], reason="x")) == [LeaseStatus.DONE]
     assert still.stats([QUEUE])[0].dead == 0
     assert fetch(still) == []
-    assert story(still)[2:] == ["end a 1 done_with"]
+    assert story(still)[2:] == ["end a 1 done"]
 
 
 def test_a_worker_that_dies_in_an_attempt_loses_it_and_it_counts(still: Engine) -> None:
     begun(still)
     at(still, LEASE_MS)
     (second,) = fetch(still)
-    assert still.begin(second.lease, worker="w") == (LeaseStatus.DONE, 2)
+    assert still.start_attempt(second.lease, worker="w") == (LeaseStatus.DONE, 2)
     assert story(still) == ["put a", "begin a 1", "lost a 1 lease", "begin a 2"]
 
 
 def test_the_first_verdict_stands_and_its_lease_begins_nothing_more(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.DONE)
-    still.conclude(delivery.lease, AckAction.RETRY)
-    assert still.begin(delivery.lease, worker="w") == (LeaseStatus.STALE, 1)
+    still.finish_attempt(delivery.lease, AckAction.DONE)
+    still.finish_attempt(delivery.lease, AckAction.RETRY)
+    assert still.start_attempt(delivery.lease, worker="w") == (LeaseStatus.STALE, 1)
     still.ack([delivery])
     assert fetch(still) == []
-    assert story(still) == ["put a", "begin a 1", "end a 1 done_with"]
+    assert story(still) == ["put a", "begin a 1", "end a 1 done"]
 
 
 def test_an_attempt_begun_twice_because_the_answer_was_lost_counts_once(
@@ -212,7 +212,7 @@ def test_an_attempt_begun_twice_because_the_answer_was_lost_counts_once(
         return answer
 
     monkeypatch.setattr(RawConnection, "receive", cut_once)
-    assert still.begin(lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert still.start_attempt(lease, worker="w") == (LeaseStatus.DONE, 1)
     assert not cuts
     assert story(still) == ["put a", "begin a 1"]
 
@@ -221,26 +221,26 @@ def test_a_caller_that_tries_again_names_its_call(still: Engine) -> None:
     still.put(QUEUE, Message(task_id="a"))
     (delivery,) = fetch(still)
     for _ in range(2):
-        assert still.begin(delivery.lease, worker="w", call=b"mine") == (LeaseStatus.DONE, 1)
+        assert still.start_attempt(delivery.lease, worker="w", call=b"mine") == (LeaseStatus.DONE, 1)
     assert story(still) == ["put a", "begin a 1"]
 
 
 def test_an_attempt_begun_anew_under_one_lease_is_another_one(still: Engine) -> None:
     delivery = begun(still)
-    assert still.begin(delivery.lease, worker="w2") == (LeaseStatus.DONE, 2)
-    assert story(still)[2:] == ["lost a 1 begun again", "begin a 2"]
+    assert still.start_attempt(delivery.lease, worker="w2") == (LeaseStatus.DONE, 2)
+    assert story(still)[2:] == ["lost a 1 started again", "begin a 2"]
 
 
 def test_who_lost_the_lease_neither_begins_nor_concludes(still: Engine) -> None:
     late = begun(still)
     at(still, LEASE_MS)
     (holder,) = fetch(still)
-    assert still.begin(late.lease, worker="late") == (LeaseStatus.STALE, 0)
-    assert still.conclude(late.lease, AckAction.DONE) == LeaseStatus.STALE
+    assert still.start_attempt(late.lease, worker="late") == (LeaseStatus.STALE, 0)
+    assert still.finish_attempt(late.lease, AckAction.DONE) == LeaseStatus.STALE
     assert still.report(late.lease, Kind.LOG, "still here") == LeaseStatus.STALE
-    assert still.look([late.lease, holder.lease]) == [LeaseStatus.STALE, LeaseStatus.DONE]
+    assert still.check_leases([late.lease, holder.lease]) == [LeaseStatus.STALE, LeaseStatus.DONE]
     still.ack([holder])
-    assert still.begin(late.lease, worker="late") == (LeaseStatus.UNKNOWN, 0)
+    assert still.start_attempt(late.lease, worker="late") == (LeaseStatus.UNKNOWN, 0)
     assert story(still) == ["put a", "begin a 1", "lost a 1 lease", "ack a 1"]
 
 
@@ -248,38 +248,38 @@ def test_a_message_that_nobody_holds_cannot_be_acted_on_with_an_empty_token(stil
     delivery = begun(still)
     still.release([delivery])
     nobody = replace(delivery.lease, token=b"")
-    assert still.look([nobody]) == [LeaseStatus.STALE]
-    assert still.begin(nobody, worker="w") == (LeaseStatus.STALE, 0)
+    assert still.check_leases([nobody]) == [LeaseStatus.STALE]
+    assert still.start_attempt(nobody, worker="w") == (LeaseStatus.STALE, 0)
 
 
 def test_a_full_journal_refuses_new_work_but_neither_a_continuation_nor_an_outcome(still: Engine) -> None:
     delivery = begun(still)
-    still.journal(QUEUE, 2)
+    still.enable_journal(QUEUE, 2)
     with pytest.raises(JournalFull) as full:
         still.put(QUEUE, Message(task_id="b"))
     assert (full.value.queue, full.value.unread) == (QUEUE, 2)
     put = still.put_many(QUEUE, [Message(task_id="a"), Message(task_id="c", key="k"), Message(task_id="d")])
     assert [each.code for each in put] == [PutCode.ACCEPTED, PutCode.JOURNAL_FULL, PutCode.JOURNAL_FULL]
     assert still.report(delivery.lease, Kind.PROGRESS, "50") == LeaseStatus.DONE  # said for nothing
-    assert still.conclude(delivery.lease, AckAction.DONE) == LeaseStatus.DONE
-    assert story(still) == ["put a", "begin a 1", f"put {put[0].id}", "end a 1 done_with"]
-    still.trim_journal(QUEUE, until=still.events(QUEUE)[-1].place)
+    assert still.finish_attempt(delivery.lease, AckAction.DONE) == LeaseStatus.DONE
+    assert story(still) == ["put a", "begin a 1", f"put {put[0].id}", "end a 1 done"]
+    still.trim_journal(QUEUE, until=still.events(QUEUE)[-1].cursor)
     assert still.put(QUEUE, Message(task_id="b")) == "b"
 
 
 def test_a_batch_fills_the_journal_to_its_bound_and_no_further(still: Engine) -> None:
-    still.journal(QUEUE, 3)
+    still.enable_journal(QUEUE, 3)
     put = still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(5)])
     assert [each.code for each in put].count(PutCode.JOURNAL_FULL) == 2
     assert still.unread([QUEUE]) == [3]
 
 
 def test_without_a_journal_nothing_is_noted_and_attempts_count_all_the_same(still: Engine) -> None:
-    still.journal(QUEUE, None)
+    still.enable_journal(QUEUE, None)
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.RETRY)
+    still.finish_attempt(delivery.lease, AckAction.RETRY)
     still.ack([delivery])
-    assert still.begin(fetch(still)[0].lease, worker="w") == (LeaseStatus.DONE, 2)
+    assert still.start_attempt(fetch(still)[0].lease, worker="w") == (LeaseStatus.DONE, 2)
     assert still.find(QUEUE, "a").attempts == 2
     assert story(still) == []
 
@@ -288,17 +288,17 @@ def test_a_cancelled_task_that_runs_is_marked_and_told_and_ends_by_its_verdict(s
     delivery = begun(still)
     for _ in range(2):
         assert still.cancel(QUEUE, "a").marked == 1
-    assert still.look([delivery.lease]) == [LeaseStatus.CANCELLED]
-    still.conclude(delivery.lease, AckAction.DONE)
+    assert still.check_leases([delivery.lease]) == [LeaseStatus.CANCELLED]
+    still.finish_attempt(delivery.lease, AckAction.DONE)
     assert still.ack([delivery]) == [LeaseStatus.CANCELLED]
-    assert story(still) == ["put a", "begin a 1", "mark a", "end a 1 done_with"]
+    assert story(still) == ["put a", "begin a 1", "mark a", "end a 1 done"]
 
 
 @pytest.mark.parametrize("way", ["ack", "release", "the end of the lease"])
 def test_a_cancelled_task_is_not_tried_again(still: Engine, way: str) -> None:
     delivery = begun(still)
     still.cancel(QUEUE, "a")
-    still.conclude(delivery.lease, AckAction.RETRY)
+    still.finish_attempt(delivery.lease, AckAction.RETRY)
     match way:
         case "ack":
             assert still.ack([delivery]) == [LeaseStatus.CANCELLED]
@@ -307,14 +307,14 @@ def test_a_cancelled_task_is_not_tried_again(still: Engine, way: str) -> None:
         case _:
             at(still, LEASE_MS)
     assert fetch(still) == []
-    assert story(still)[2:] == ["mark a", "end a 1 again", "cancel a"]
+    assert story(still)[2:] == ["mark a", "end a 1 retry", "cancel a"]
 
 
 def test_a_task_that_was_cancelled_before_it_began_does_not_begin(still: Engine) -> None:
     still.put(QUEUE, Message(task_id="a"))
     (delivery,) = fetch(still)
     still.cancel(QUEUE, "a")
-    assert still.begin(delivery.lease, worker="w") == (LeaseStatus.CANCELLED, 0)
+    assert still.start_attempt(delivery.lease, worker="w") == (LeaseStatus.CANCELLED, 0)
 
 
 def test_the_dead_tell_why_and_begin_anew_when_they_are_sent_round_again(still: Engine) -> None:
@@ -325,7 +325,7 @@ def test_the_dead_tell_why_and_begin_anew_when_they_are_sent_round_again(still: 
     assert buried.stored.message.task_id == "a"
     still.requeue(QUEUE, ["a"])
     (delivery,) = fetch(still)
-    assert still.begin(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert still.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
     still.bury([delivery], reason="bad")
     still.discard(QUEUE, ["a"])
     assert story(still)[2:] == ["bury a 1 bad", "requeue a", "begin a 1", "bury a 1 bad", "discard a"]
@@ -335,11 +335,11 @@ def test_two_readers_see_the_same_and_what_one_forgets_is_gone_up_to_its_place(s
     still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(6)])
     one, other = still.events(QUEUE, limit=4), still.events(QUEUE, limit=2)
     assert one[:2] == other
-    still.trim_journal(QUEUE, until=other[-1].place)
-    assert still.events(QUEUE) == still.events(QUEUE, after=other[-1].place)
+    still.trim_journal(QUEUE, until=other[-1].cursor)
+    assert still.events(QUEUE) == still.events(QUEUE, after=other[-1].cursor)
     assert still.events(QUEUE, limit=2) == one[2:]
-    still.trim_journal(QUEUE, until=one[-1].place)
-    still.trim_journal(QUEUE, until=other[-1].place)  # the slower one, later: nothing more goes
+    still.trim_journal(QUEUE, until=one[-1].cursor)
+    still.trim_journal(QUEUE, until=other[-1].cursor)  # the slower one, later: nothing more goes
     assert [event.message_id for event in still.events(QUEUE)] == ["t4", "t5"]
 
 
@@ -348,16 +348,16 @@ def test_events_attempts_and_verdicts_survive_a_restart_of_the_server(tmp_path: 
     server.start()
     try:
         engine = Engine.from_url(server.url(0))
-        engine.journal(QUEUE, 10)
+        engine.enable_journal(QUEUE, 10)
         delivery = begun(engine)
-        engine.conclude(delivery.lease, AckAction.RETRY, outcome="half")
+        engine.finish_attempt(delivery.lease, AckAction.RETRY, outcome="half")
         before = engine.events(QUEUE)
         server.restart()
         assert engine.events(QUEUE) == before
         engine.ack([delivery])
         (again,) = fetch(engine)
-        assert engine.begin(again.lease, worker="w") == (LeaseStatus.DONE, 2)
-        assert engine.events(QUEUE, after=before[-1].place)[0].kind is Kind.BEGIN
+        assert engine.start_attempt(again.lease, worker="w") == (LeaseStatus.DONE, 2)
+        assert engine.events(QUEUE, after=before[-1].cursor)[0].kind is Kind.BEGIN
         engine.close()
     finally:
         server.stop()
@@ -365,7 +365,7 @@ def test_events_attempts_and_verdicts_survive_a_restart_of_the_server(tmp_path: 
 
 def test_a_deleted_queue_leaves_nothing(still: Engine) -> None:
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.RETRY)
+    still.finish_attempt(delivery.lease, AckAction.RETRY)
     still.delete(QUEUE)
     assert parts(still) == set()
     assert still.ack([delivery]) == [LeaseStatus.UNKNOWN]
@@ -373,16 +373,16 @@ def test_a_deleted_queue_leaves_nothing(still: Engine) -> None:
 
 def test_the_journal_of_a_queue_that_expires_goes_with_it_and_stays_when_it_no_longer_does(still: Engine) -> None:
     def lasting() -> set[str]:
-        times = still.runner.on_connection(lambda wire, _: wire.pipeline([("PTTL", key(QUEUE, name)) for name in NAMES]))
+        times = still.runner.pipeline([("PTTL", key(QUEUE, name)) for name in NAMES])
         return {name for name, ms in zip(NAMES, times, strict=True) if ms == -1}
 
-    still.journal(QUEUE, None)
+    still.enable_journal(QUEUE, None)
     still.put(QUEUE, Message(task_id="b"))
-    still.journal(QUEUE, 100)
+    still.enable_journal(QUEUE, 100)
     still.expire(QUEUE, 60_000)
     assert (still.purge(QUEUE), lasting()) == (1, set())  # the first to be noted
     delivery = begun(still)
-    still.conclude(delivery.lease, AckAction.RETRY)
+    still.finish_attempt(delivery.lease, AckAction.RETRY)
     still.ack([delivery])
     assert lasting() == set()
     still.expire(QUEUE, None)
@@ -394,4 +394,4 @@ def test_a_lease_that_went_through_a_header_is_the_same(still: Engine) -> None:
     (delivery,) = still.fetch(RoundRobin({"a queue, é": 1}), 1).deliveries
     lease = Lease.parse(str(delivery.lease))
     assert lease == delivery.lease
-    assert still.look([lease]) == [LeaseStatus.DONE]
+    assert still.check_leases([lease]) == [LeaseStatus.DONE]
