@@ -38,7 +38,7 @@ class Meter:
         self._engine = engine
 
     def command(self, *parts: str) -> bytes:
-        return self._engine.runner.on_wire(lambda wire, _: wire.call(*parts))
+        return self._engine.runner.call(*parts)
 
     def field(self, section: str, name: str) -> float:
         found = re.search(rf"^{name}:(\S+)", self.command("INFO", section).decode(), re.MULTILINE)

@@ -51,8 +51,8 @@ def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
     lanes = RoundRobin({QUEUE: 1})
     while deliveries := engine.fetch(lanes, BATCH).deliveries:
         for delivery in deliveries if attempts else ():
-            engine.begin(delivery.lease, worker="bench@here")
-            engine.conclude(delivery.lease, AckAction.DONE_WITH, outcome=OUTCOME)
+            engine.start_attempt(delivery.lease, worker="bench@here")
+            engine.finish_attempt(delivery.lease, AckAction.DONE, outcome=OUTCOME)
         engine.ack(deliveries)
 
 
@@ -80,7 +80,7 @@ def main() -> None:
                 ("with attempts", True, None),
                 ("with attempts and journal", True, 10_000_000),
             ):
-                engine.journal(QUEUE, bound)
+                engine.enable_journal(QUEUE, bound)
                 meter.command("CONFIG", "RESETSTAT")
                 took = timed(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
                 figures.setdefault(name, []).append(took)

@@ -1,6 +1,6 @@
 """The delivery engine: messages on Redis or Valkey. It imports redis-py, and neither Celery nor kombu."""
 
-from laneway.engine.admin import Limits, MessageInfo, PeekedMessage
+from laneway.engine.admin import Limits, MessageInfo
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Batch, Delivery, Engine
 from laneway.engine.errors import (
@@ -10,12 +10,12 @@ from laneway.engine.errors import (
     EngineError,
     InvalidMessage,
     JournalFull,
+    LanewayError,
     NoEviction,
     NotDurable,
     QueueFull,
     ServerLost,
     ServerTooOld,
-    StaleLease,
     TaskCancelled,
     TooLate,
     UnknownMessage,
@@ -25,13 +25,14 @@ from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
     AckAction,
-    Cancelled,
+    CancelResult,
     DeadLetterInfo,
     LeaseStatus,
     MessageState,
     PutCode,
     PutResult,
     QueueStats,
+    StoreCode,
 )
 from laneway.engine.round_robin import RoundRobin
 
@@ -39,7 +40,7 @@ __all__ = [
     "AckAction",
     "BadAddress",
     "Batch",
-    "Cancelled",
+    "CancelResult",
     "DeadLetterInfo",
     "Delivery",
     "DuplicateTask",
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidMessage",
     "JournalFull",
     "Kind",
+    "LanewayError",
     "Lease",
     "LeaseStatus",
     "Limits",
@@ -59,7 +61,6 @@ __all__ = [
     "MessageState",
     "NoEviction",
     "NotDurable",
-    "PeekedMessage",
     "PutCode",
     "PutResult",
     "QueueFull",
@@ -67,7 +68,7 @@ __all__ = [
     "RoundRobin",
     "ServerLost",
     "ServerTooOld",
-    "StaleLease",
+    "StoreCode",
     "Stored",
     "TaskCancelled",
     "TooLate",

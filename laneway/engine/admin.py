@@ -1,8 +1,8 @@
-"""The operations of an operator: look, cancel, limit, pause, purge, and deal with dead letters."""
+"""The operations of an operator: find, cancel, limit, pause, purge, read the journal, and deal with dead letters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,52 +11,49 @@ from laneway.engine.journal import Event, read_event
 from laneway.engine.keys import key, prefix
 from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, pack_id, unpack_id
-from laneway.engine.replies import Cancelled, DeadLetterInfo, LeaseStatus, MessageState, QueueStats
+from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats
 from laneway.engine.script_runner import ScriptRunner
 
 PURGE_BATCH = 500
 MAX_IDS = 1_000
 _MICROSECONDS = 1_000_000
+_PEEK_FIELDS = 5
+_STATS_FIELDS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class PeekedMessage:
-    """A message in a queue. `at`: due time, end of lease or burial in ms; None when ready or held."""
-
-    stored: Stored
-    state: MessageState
-    deliveries: int
-    at: int | None
-    burial: DeadLetterInfo | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageInfo:
-    """Where a task's newest message is.
+    """A message in a queue.
 
-    `position` in ready from 0; `owner` of the lease; `behind`: the task at its key's head; `burial` of a dead letter.
+    `at`: due time, end of the lease, or time of the burial (ms since 1970); None when it is ready or held.
+    `burial`: why it is a dead letter.
+
+    `find` also tells the following, which have their defaults after `peek`. `position` in ready, from 0. `owner` of its
+    `lease`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of the ordering key
+    behind which it is held. `attempts`: how many were started.
     """
 
     stored: Stored
     state: MessageState
     deliveries: int
     at: int | None
-    position: int | None
-    owner: str | None
-    cancelled: bool
-    behind: str | None
     burial: DeadLetterInfo | None = None
+    position: int | None = None
+    owner: str | None = None
+    cancelled: bool = False
+    behind: str | None = None
     attempts: int = 0
     lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A queue's limits; None is no limit, or the default.
+    """The limits of a queue; None means no limit, or the default.
 
-    `rate`: deliveries per second, `burst` of them at once; `max_size`: waiting messages;
-    `max_deliveries` (default 5) of messages that do not say; `dead_max` (10,000) and `dead_age_ms`
-    (30 days) of dead letters; `expires_ms`: the queue vanishes when unused for so long.
+    `max_size`: waiting messages. `max_in_flight`: leased messages. `rate`: deliveries per second, and `burst` of them
+    at once. `max_deliveries` (default 5) of a message that does not say it itself. `dead_max` (10,000) and
+    `dead_age_ms` (30 days): number and age of dead letters. `expires_ms`: the queue is deleted when it is unused for so
+    long.
     """
 
     max_size: int | None = None
@@ -69,7 +66,7 @@ class Limits:
     expires_ms: int | None = None
 
     def fields(self) -> dict[str, int | None]:
-        """As the scripts keep them: the rate is an interval in microseconds, with a fresh bucket."""
+        """The fields of the key `limits`. A rate is stored as an interval in microseconds, with a fresh bucket."""
         return {
             "max_size": self.max_size,
             "max_in_flight": self.max_in_flight,
@@ -84,117 +81,120 @@ class Limits:
 
 
 class Admin:
-    """What an operator does to queues, over the same scripts and wires."""
+    """What an operator does to queues. Producers and consumers use the same scripts and connections."""
 
     def __init__(self, runner: ScriptRunner) -> None:
         self.runner = runner
 
-    def cancel(self, queue: str, task_id: str) -> Cancelled:
-        """Take the task's waiting messages away; a leased one is marked, which renew and ack report to its holder."""
-        return Cancelled(*self._run("cancel", queue, pack_id(task_id)))
+    def cancel(self, queue: str, task_id: str) -> CancelResult:
+        """Remove the task's waiting messages. Mark a leased one: renew and ack report CANCELLED to its holder."""
+        return CancelResult(*self._run("cancel", queue, pack_id(task_id)))
 
     def requeue(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
-        """Send dead letters round again as new messages: DONE, UNKNOWN, DUPLICATE (its uniqueness key is taken)."""
-        return self._each("requeue", queue, ids)
+        """Queue dead letters again as new messages: DONE, UNKNOWN, or DUPLICATE (another task holds its key)."""
+        return self._run_on_dead("requeue", queue, ids)
 
     def discard(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
-        """Throw dead letters away: DONE or UNKNOWN."""
-        return self._each("discard", queue, ids)
+        """Delete dead letters: DONE or UNKNOWN."""
+        return self._run_on_dead("discard", queue, ids)
 
     def pause(self, queue: str) -> None:
-        """Hand out nothing of this queue until `resume`; what runs goes on."""
-        self._run("limit", queue, "paused", "1")
+        """Deliver no message of the queue until `resume`. Leased messages are not affected."""
+        self._set_limits(queue, {"paused": 1})
 
     def resume(self, queue: str) -> None:
-        """Hand out again."""
-        self._run("limit", queue, "paused", "")
+        """Deliver messages of the queue again."""
+        self._set_limits(queue, {"paused": None})
 
     def limit(self, queue: str, limits: Limits) -> None:
-        """Set all limits of the queue; what `limits` leaves out is lifted. A pause and the journal stay."""
-        fields: list[str | int] = []
-        for name, value in limits.fields().items():
-            fields += [name, "" if value is None else value]
-        self._run("limit", queue, *fields)
+        """Set all limits of the queue, and remove those that `limits` leaves out. A pause and the journal stay."""
+        self._set_limits(queue, limits.fields())
 
-    def bound(self, queue: str, max_size: int | None) -> None:
-        """Refuse further messages when so many wait (`Limits.max_size`); None: never. Other limits stay."""
-        self._run("limit", queue, "max_size", "" if max_size is None else max_size)
+    def set_max_size(self, queue: str, max_size: int | None) -> None:
+        """Refuse messages when so many wait (`Limits.max_size`); None: no limit. Other limits stay."""
+        self._set_limits(queue, {"max_size": max_size})
 
     def throttle(self, queue: str, *, rate: float | None, burst: int = 1, max_in_flight: int | None) -> None:
-        """Limit deliveries per second and messages in flight (`Limits`); None: no limit. Other limits stay."""
+        """Limit deliveries per second and leased messages (`Limits`); None: no limit. Other limits stay."""
         fields = Limits(rate=rate, burst=burst, max_in_flight=max_in_flight).fields()
-        values: list[str | int] = []
-        for name in ("interval", "burst", "tat", "max_in_flight"):
-            values += [name, "" if fields[name] is None else fields[name] or 0]
-        self._run("limit", queue, *values)
-
-    def journal(self, queue: str, bound: int | None) -> None:
-        """Note what happens in the queue's journal, at most `bound` unread events; None: do not. Other limits stay."""
-        self._run("limit", queue, "journal", "" if bound is None else bound)
-
-    def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
-        """The oldest events of the journal after that place."""
-        call = ("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
-        return [read_event(entry, fields) for entry, fields in self._call(*call)]
-
-    def forget_events(self, queue: str, *, until: str) -> None:
-        """Delete the events up to and including that place: they are recorded."""
-        milliseconds, _, number = until.partition("-")
-        self._call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
-
-    def unread(self, queues: Sequence[str]) -> list[int]:
-        """How many events wait in the journals."""
-        commands = [("XLEN", key(queue, "journal")) for queue in queues]
-        return self.runner.on_wire(lambda wire, _: wire.pipeline(commands))
+        self._set_limits(queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight")})
 
     def expire(self, queue: str, expires_ms: int | None) -> None:
-        """Let the queue vanish when it is unused for so long (x-expires); None: never. Other limits stay."""
-        self._run("limit", queue, "expires", "" if expires_ms is None else expires_ms)
+        """Delete the queue when it is unused for so long (x-expires); None: never. Other limits stay."""
+        self._set_limits(queue, {"expires": expires_ms})
+
+    def enable_journal(self, queue: str, max_unread: int | None) -> None:
+        """Record what happens in the queue's journal, at most `max_unread` unread events; None: do not record.
+
+        A full journal refuses new messages. Other limits stay.
+        """
+        self._set_limits(queue, {"journal": max_unread})
+
+    def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
+        """The oldest events of the journal after this cursor."""
+        entries = self.runner.call("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
+        return [read_event(cursor, fields) for cursor, fields in entries]
+
+    def trim_journal(self, queue: str, *, until: str) -> None:
+        """Delete the events up to and including this cursor: they are recorded."""
+        milliseconds, _, number = until.partition("-")
+        self.runner.call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
+
+    def unread(self, queues: Sequence[str]) -> list[int]:
+        """How many events each journal holds."""
+        return self.runner.pipeline([("XLEN", key(queue, "journal")) for queue in queues])
 
     def find(self, queue: str, task_id: str) -> MessageInfo:
-        """Where the task's newest message is, and why it waits. Raises UnknownMessage."""
+        """The task's newest message, and what it waits for. Raises UnknownMessage."""
         found = self.find_many(queue, [task_id])[0]
         if found is None:
             raise UnknownMessage(queue, task_id)
         return found
 
     def find_many(self, queue: str, task_ids: Sequence[str]) -> list[MessageInfo | None]:
-        """The same for many, in one round trip; None for what the queue does not know."""
+        """The newest message of each task, in one round trip; None when the queue has no message of it."""
         script = self.runner.scripts["find"]
         commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
-        replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
-        return [_found(queue, *reply) if reply else None for reply in replies]
+        replies = self.runner.on_connection(
+            lambda connection, _: self.runner.evaluate_all(connection, script, commands)
+        )
+        return [_found_message(queue, *reply) if reply else None for reply in replies]
 
-    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[PeekedMessage]:
-        """One page of the messages in a state, in the order in which they will go on; the oldest dead letter first."""
+    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[MessageInfo]:
+        """One page of the messages in a state, in the order in which they leave it; the oldest dead letter first."""
         reply = self._run("peek", queue, state.value, offset, limit)
-        return [_peeked(state, *reply[at : at + 5]) for at in range(0, len(reply), 5)]
+        rows = [reply[start : start + _PEEK_FIELDS] for start in range(0, len(reply), _PEEK_FIELDS)]
+        return [_message_info(*row, state=state) for row in rows]
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats]:
-        """Sizes, limits and totals, all read at one moment."""
+        """Sizes, limits and totals of the queues, all read at one moment."""
         reply = self.runner.run("stats", [prefix(queue) for queue in queues])
-        return [_stats(queue, reply[at * 8 : at * 8 + 8]) for at, queue in enumerate(queues)]
+        rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
+        return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
 
     def purge(self, queue: str) -> int:
-        """Throw away what waits, a batch at a time; returns how many. Leased messages and dead letters stay."""
+        """Delete the waiting messages, a batch at a time; returns how many. Leased messages and dead letters stay."""
         removed = 0
         while True:
-            gone: int = self._run("purge", queue, PURGE_BATCH)
-            removed += gone
-            if gone < PURGE_BATCH:
+            batch: int = self._run("purge", queue, PURGE_BATCH)
+            removed += batch
+            if batch < PURGE_BATCH:
                 return removed
 
     def delete(self, queue: str) -> int:
-        """Delete the queue with everything in it, limits, totals and journal too; returns how many messages went."""
+        """Delete the queue with its messages, limits, totals and journal; returns how many messages it had."""
         return self._run("delete", queue)
 
     def _run(self, name: str, queue: str, *args: bytes | str | int) -> Any:
         return self.runner.run(name, (prefix(queue),), args)
 
-    def _call(self, *command: bytes | str | int) -> Any:
-        return self.runner.on_wire(lambda wire, _: wire.call(*command))
+    def _set_limits(self, queue: str, fields: Mapping[str, int | None]) -> None:
+        args: list[str | int] = []
+        for name, value in fields.items():
+            args += [name, "" if value is None else value]
+        self._run("limit", queue, *args)
 
-    def _each(self, name: str, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
+    def _run_on_dead(self, name: str, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
         codes: list[LeaseStatus] = []
         for start in range(0, len(ids), MAX_IDS):
             packed = [pack_id(id) for id in ids[start : start + MAX_IDS]]
@@ -202,54 +202,74 @@ class Admin:
         return codes
 
 
-def _peeked(
-    state: MessageState, raw_id: bytes, record: bytes, deliveries: int, at: int, burial: bytes
-) -> PeekedMessage:
-    deliveries, buried = _burial(burial, deliveries, at)
-    return PeekedMessage(decode(raw_id, record), state, deliveries, None if at < 0 else at, buried)
-
-
-def _burial(raw: bytes, deliveries: int, at: int) -> tuple[int, DeadLetterInfo | None]:
-    if not raw:
-        return deliveries, None
-    end = 3 + raw[2]
-    buried = DeadLetterInfo(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
-    return int.from_bytes(raw[:2], "big"), buried
-
-
-def _found(
-    queue: str,
+def _message_info(
     raw_id: bytes,
-    state: bytes,
     record: bytes,
     deliveries: int,
-    at: int,
-    position: int,
-    token: bytes,
-    marked: int,
-    behind: bytes,
-    burial: bytes,
+    at: int | None,
+    raw_burial: bytes | None,
+    *,
+    state: MessageState,
+    **more: Any,
+) -> MessageInfo:
+    """The message of what `peek.lua` and `find.lua` both return; `more`: further fields of MessageInfo."""
+    burial = None
+    if raw_burial is not None and at is not None:
+        deliveries, burial = _read_burial(raw_burial, at)
+    return MessageInfo(stored=decode(raw_id, record), state=state, deliveries=deliveries, at=at, burial=burial, **more)
+
+
+def _read_burial(raw: bytes, at: int) -> tuple[int, DeadLetterInfo]:
+    """Deliveries and reason in an entry of `burials`: 2 bytes deliveries, length byte, reason, error."""
+    end = 3 + raw[2]
+    info = DeadLetterInfo(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
+    return int.from_bytes(raw[:2], "big"), info
+
+
+def _found_message(
+    queue: str,
+    raw_id: bytes,
+    record: bytes,
+    deliveries: int,
+    state: bytes,
+    at: int | None,
+    burial: bytes | None,
+    position: int | None,
+    token: bytes | None,
+    cancelled: int,
+    behind: bytes | None,
     attempts: int,
 ) -> MessageInfo:
-    deliveries, buried = _burial(burial, deliveries, at)
-    return MessageInfo(
-        stored=decode(raw_id, record),
+    """The message of a reply of `find.lua`."""
+    return _message_info(
+        raw_id,
+        record,
+        deliveries,
+        at,
+        burial,
         state=MessageState(state.decode()),
-        deliveries=deliveries,
-        at=None if at < 0 else at,
-        position=None if position < 0 else position,
-        owner=token.decode().rsplit("/", 2)[0] or None,
-        cancelled=bool(marked),
+        position=position,
+        owner=token.decode().rsplit("/", 2)[0] if token else None,
+        cancelled=bool(cancelled),
         behind=unpack_id(behind) if behind else None,
-        burial=buried,
         attempts=attempts,
         lease=Lease(queue, raw_id, token) if token else None,
     )
 
 
-def _stats(queue: str, parts: Sequence[Any]) -> QueueStats:
-    ready, scheduled, held, leased, dead, score, limits, counters = parts
-    totals, set_limits = _pairs(counters), _pairs(limits)
+def _queue_stats(
+    queue: str,
+    ready: int,
+    scheduled: int,
+    held: int,
+    leased: int,
+    dead: int,
+    next_score: int | None,
+    raw_limits: Sequence[bytes],
+    counters: Sequence[bytes],
+) -> QueueStats:
+    """The stats of a queue in a reply of `stats.lua`."""
+    limits = _numbers(raw_limits)
     return QueueStats(
         queue=queue,
         ready=ready,
@@ -257,12 +277,13 @@ def _stats(queue: str, parts: Sequence[Any]) -> QueueStats:
         held=held,
         leased=leased,
         dead=dead,
-        oldest_at=None if score < 0 else Stored.time_of(score),
-        paused=bool(set_limits.pop("paused", 0)),
-        limits=set_limits,
-        counters=totals,
+        oldest_at=None if next_score is None else Stored.time_of(next_score),
+        paused=bool(limits.pop("paused", 0)),
+        limits=limits,
+        counters=_numbers(counters),
     )
 
 
-def _pairs(flat: Sequence[bytes]) -> dict[str, int]:
-    return {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}
+def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
+    """The fields of a hash whose values are numbers."""
+    return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,9 +1,9 @@
-"""A connection of redis-py's, spoken to directly.
+"""A connection of redis-py, driven directly.
 
-redis-py connects, authenticates, wraps in TLS, asks Sentinel and knows every kind of URL. One of its
-command calls costs 240 microseconds of Python though, one through its connection object 90, and one
-over the connection's socket with hiredis at both ends 50; so the engine takes connections of redis-py's
-making and sends and reads itself. RESP2 is asked for, so that nothing arrives unasked.
+redis-py connects, authenticates, wraps in TLS, asks Sentinel and knows every kind of URL. But one call of its client
+costs 240 microseconds of Python, one through its connection object 90, and one over the connection's socket, with
+hiredis at both ends, 50. So the engine lets redis-py make the connection, and sends and reads itself. It uses RESP2, in
+which the server sends nothing unasked.
 """
 
 from __future__ import annotations
@@ -24,46 +24,47 @@ from laneway.engine.errors import ServerLost
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
-Reply: TypeAlias = Any  # what the server says: bytes, int, None, a list of them, or a ResponseError among several
+Reply: TypeAlias = Any  # bytes, int, None, a list of replies, or a ResponseError among the replies of a pipeline
 
 _CHUNK = 65536
 _pack_tuple = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
-_AWAY = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED")
+_UNAVAILABLE = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED")
 
 
 class RawConnection:
-    """One connection: commands in, replies out, in order. Not for two threads at once.
+    """One connection: it sends commands and reads their replies in order. Not for two threads at once.
 
-    `producer` names it towards `put.lua`, which remembers the answer to the last call of each producer.
+    `producer` identifies the connection to `put.lua`, which remembers the reply to the last call of each producer;
+    `calls_made` numbers these calls.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
-        """Connect; raises ServerLost when that fails.
+        """Connect as `pool` says. Raises ServerLost when that fails.
 
-        The time for connecting is also that for the first words: a frozen server still takes connections.
+        The connect timeout also covers the handshake, because a frozen server still accepts connections.
         """
         settings: dict[str, Any] = {**pool.connection_kwargs, "protocol": 2, "decode_responses": False}
-        patience: float | None = settings.get("socket_timeout")
-        settings["socket_timeout"] = settings.get("socket_connect_timeout") or patience
+        timeout: float | None = settings.get("socket_timeout")
+        settings["socket_timeout"] = settings.get("socket_connect_timeout") or timeout
         self._connection = cast("AbstractConnection", pool.connection_class(**settings))
         try:
             self._connection.connect()
         except (RedisError, OSError) as error:
             raise ServerLost(str(error)) from error
-        self._connection.socket_timeout = patience
+        self._connection.socket_timeout = timeout
         self._socket = cast("socket.socket", self._connection._sock)  # pyright: ignore[reportPrivateUsage] - it has no other name
-        self._socket.settimeout(patience)
-        # kombu drops the connection it lost without closing it
+        self._socket.settimeout(timeout)
+        # kombu drops a connection that it lost without closing it
         weakref.finalize(self, self._socket.close).atexit = False
         self._reader = hiredis.Reader(replyError=ResponseError)
         self.producer = secrets.token_hex(6)
         self.calls_made = 0
-        self._owed = 0
-        self.scripts: set[bytes] = set()
-        """Digests of the scripts that the server has been seen to know on this connection."""
+        self._posted = 0
+        self.known_scripts: set[bytes] = set()
+        """Hashes of the scripts that the server has run on this connection."""
 
     def call(self, *command: Argument) -> Reply:
-        """Send one command and return its reply; raises ResponseError for an error reply, ServerLost on a break."""
+        """Send a command and return its reply. Raises ResponseError for an error reply, ServerLost on a break."""
         self.send(command)
         reply = self.receive()
         if isinstance(reply, ResponseError):
@@ -71,67 +72,71 @@ class RawConnection:
         return reply
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send several commands in one go; their replies in order, error replies among them as values."""
+        """Send several commands at once. Returns their replies in order; an error reply is a value among them."""
         self._write(b"".join(_pack(command) for command in commands))
         return [self.receive() for _ in commands]
 
     def send(self, command: Command) -> None:
-        """Send a command whose reply is read later."""
+        """Send a command. Its reply is read later."""
         self._write(_pack(command))
 
     def post(self, command: Command) -> None:
-        """Send a command on whose reply nothing depends: it is read before the next one's, and not looked at."""
+        """Send a command and ignore its reply. The reply is read before that of the next command."""
         self._write(_pack(command))
-        self._owed += 1
+        self._posted += 1
 
     def receive(self, *, timeout: float | None = None) -> Reply:
-        """The next reply; `timeout` in seconds instead of the connection's own."""
-        while self._owed:
-            self._owed -= 1
+        """The next reply. `timeout` in seconds replaces that of the connection."""
+        while self._posted:
+            self._posted -= 1
             self._read(timeout)
         return self._read(timeout)
 
     def _read(self, timeout: float | None) -> Reply:
-        reader = self._reader
-        reply = reader.gets()
         try:
-            if timeout is not None:
-                self._socket.settimeout(timeout)
-            while reply is False:
-                chunk = self._socket.recv(_CHUNK)
-                if not chunk:
-                    raise ConnectionResetError("closed by the server")
-                reader.feed(chunk)
-                reply = reader.gets()
-            if timeout is not None:
-                self._socket.settimeout(self._connection.socket_timeout)
+            reply = self._read_socket(timeout)
         except (OSError, hiredis.ProtocolError) as error:
             self.close()
             raise ServerLost(str(error)) from error
-        except BaseException:  # the reply that was not read would be taken for the next one's
+        except BaseException:  # the reply that was not read would be taken for that of the next command
             self.close()
             raise
-        if isinstance(reply, ResponseError) and _is_away(str(reply)):
+        if isinstance(reply, ResponseError) and _is_unavailable(str(reply)):
             self.close()
             raise ServerLost(str(reply)) from reply
         return reply
 
+    def _read_socket(self, timeout: float | None) -> Reply:
+        reader = self._reader
+        reply = reader.gets()
+        if timeout is not None:
+            self._socket.settimeout(timeout)
+        while reply is False:
+            chunk = self._socket.recv(_CHUNK)
+            if not chunk:
+                raise ConnectionResetError("closed by the server")
+            reader.feed(chunk)
+            reply = reader.gets()
+        if timeout is not None:
+            self._socket.settimeout(self._connection.socket_timeout)
+        return reply
+
     def fileno(self) -> int:
-        """The socket's file descriptor, -1 once closed."""
+        """The file descriptor of the socket; -1 once the connection is closed."""
         return self._socket.fileno()
 
     @property
     def buffered(self) -> bool:
-        """True when a reply, or a part of one, was read already and `fileno` may stay silent about it."""
+        """True when a reply, or a part of one, was read already. `fileno` need not become readable then."""
         return self._reader.has_data()
 
     def close(self) -> None:
-        """Close the connection; the wire is of no use afterwards."""
+        """Close the connection. It cannot be used afterwards."""
         self._connection.disconnect()  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
 
     @property
     def closed(self) -> bool:
-        """True after `close`, or after an error that closed it."""
+        """True after `close`, or after an error that closed the connection."""
         return self._socket.fileno() < 0
 
     def _write(self, packed: bytes) -> None:
@@ -145,8 +150,8 @@ class RawConnection:
             raise
 
 
-def _is_away(problem: str) -> bool:
-    return problem.startswith(_AWAY) or ": -READONLY" in problem  # Redis 6.2 words a script's error so
+def _is_unavailable(error: str) -> bool:
+    return error.startswith(_UNAVAILABLE) or ": -READONLY" in error  # Redis 6.2 words the error of a script so
 
 
 def _pack(command: Command) -> bytes:
@@ -154,7 +159,7 @@ def _pack(command: Command) -> bytes:
 
 
 class IdleConnections:
-    """Idle wires to one server, for use by any thread, and after a fork by the child (which makes its own)."""
+    """Idle connections to one server, shared by the threads of a process. A forked child makes its own."""
 
     def __init__(self, pool: ConnectionPool, *, max_idle: int = 16) -> None:
         """`pool` says how to connect; none of its own connections are used."""
@@ -164,7 +169,7 @@ class IdleConnections:
         self._pid = os.getpid()
 
     def take(self) -> RawConnection:
-        """An idle wire, or a new one. Give it back, or close it."""
+        """An idle connection, or a new one. Give it back, or close it."""
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()
         try:
@@ -172,16 +177,16 @@ class IdleConnections:
         except IndexError:
             return RawConnection(self._pool)
 
-    def give(self, wire: RawConnection) -> None:
-        """Take back a wire whose replies have all been read."""
-        if wire.closed:
+    def give_back(self, connection: RawConnection) -> None:
+        """Keep a connection for the next `take`. All its replies must have been read."""
+        if connection.closed:
             return
         if len(self._idle) < self._max_idle:
-            self._idle.append(wire)
+            self._idle.append(connection)
         else:
-            wire.close()
+            connection.close()
 
     def close(self) -> None:
-        """Close the idle wires, as after a break: the others have most likely broken too."""
+        """Close the idle connections. After one of them broke, the others have most likely broken too."""
         while self._idle:
             self._idle.pop().close()

@@ -9,26 +9,29 @@ from redis.exceptions import ResponseError
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import DurabilityUnavailable, NotDurable
 
+REPLY_SECONDS = 5
+"""The reply may take so much longer than the time that the server was given to confirm."""
+
 
 class Durability(StrEnum):
-    """Where the message must have arrived."""
+    """Where a message must be stored before `put` returns."""
 
-    MEMORY = "memory"  # in the server's memory: what its persistence does with it comes later
-    DISK = "disk"  # written and synced to its append-only file (WAITAOF: Redis or Valkey 7.2)
+    MEMORY = "memory"  # in the server's memory; its persistence writes it later
+    DISK = "disk"  # written and synced to the server's append-only file (WAITAOF: Redis or Valkey 7.2)
     REPLICA = "replica"  # in the memory of a replica (WAIT)
 
 
-def confirm(wire: RawConnection, durability: Durability, timeout: float) -> None:
-    """Wait until this wire's last write is as safe as asked for; at most `timeout` seconds.
+def confirm(connection: RawConnection, durability: Durability, timeout: float) -> None:
+    """Wait, at most `timeout` seconds, until the connection's last write has the durability.
 
-    Raises NotDurable when it was not confirmed in time, DurabilityUnavailable when the server cannot.
+    Raises NotDurable when the server did not confirm it in time, DurabilityUnavailable when the server cannot.
     """
     if durability is Durability.MEMORY:
         return
     milliseconds = max(1, int(timeout * 1000))
     command = ("WAITAOF", 1, 0, milliseconds) if durability is Durability.DISK else ("WAIT", 1, milliseconds)
-    wire.send(command)
-    reply = wire.receive(timeout=timeout + 5)
+    connection.send(command)
+    reply = connection.receive(timeout=timeout + REPLY_SECONDS)
     if isinstance(reply, ResponseError):
         raise DurabilityUnavailable(durability.value, str(reply)) from reply
     confirmed: int = reply[0] if durability is Durability.DISK else reply

@@ -1,10 +1,10 @@
-"""The delivery engine: one typed method per script.
+"""The delivery engine: the operations of producers and consumers, one method per script.
 
-A message is put, waits (ready, scheduled for later, or held behind the head of its ordering key), is
-fetched under a lease, and ends by ack, cancel or purge, or among the dead letters. Each step is one
-script, atomic, on the server's clock; what can go wrong in between is only that a lease runs out.
+A message is put and waits: ready, scheduled for later, or held behind the head of its ordering key. A fetch leases it
+to a consumer. It ends by ack, cancel or purge, or becomes a dead letter. Each step is one script, atomic, on the
+server's clock. A crash between two steps has one effect: the lease runs out.
 
-    put ──► scheduled ──► ready ──fetch──► leased ──ack──► gone
+    put ──► scheduled ──► ready ──fetch──► leased ──ack──► deleted
       └───► held ──────────┘ ▲              │ ├─release──► ready, or scheduled with a delay
                              └─ lease over ─┘ └─bury──► dead ──requeue──► ready
 """
@@ -18,7 +18,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from redis.connection import ConnectionPool
 
@@ -37,15 +37,18 @@ from laneway.engine.server_check import check_server
 from laneway.engine.url import close_sentinels, make_pool
 
 T = TypeVar("T")
+EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
 HORIZON_MS = 1_000
 CHUNK = 500
-"""Messages per script call in `put_many`: about 5 ms of the server's time."""
+"""Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
+MAX_REASON = 200
+MAX_ERROR = 4000
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message handed to this consumer, and the lease under which it is held."""
+    """A message that this consumer fetched, and the token of its lease."""
 
     queue: str
     raw_id: bytes
@@ -60,23 +63,26 @@ class Delivery:
 
     @property
     def has_key(self) -> bool:
-        """True when others may be waiting behind its ordering key."""
+        """True when the message has an ordering key, behind which other messages may be held."""
         return bool(self.record[8] & HAS_KEY)
 
     @property
     def lease(self) -> Lease:
-        """The lease alone."""
+        """The lease without the message."""
         return Lease(self.queue, self.raw_id, self.token)
 
     @property
     def stored(self) -> Stored:
-        """The message; decoded anew at each use."""
+        """The message. It is decoded at each use."""
         return decode(self.raw_id, self.record)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a fetch brought. Look again at `again_at` (server's ms, like `now`; None: when the bell rings)."""
+    """The deliveries of a fetch.
+
+    Fetch again at `again_at` (ms since 1970 by the server's clock, like `now`); None: when the bell rings.
+    """
 
     deliveries: list[Delivery]
     now: int
@@ -84,15 +90,15 @@ class Batch:
 
     @property
     def wait(self) -> float | None:
-        """Seconds from the fetch until something is due."""
+        """Seconds from this fetch to the next; None: until the bell rings."""
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
 
 
 class Engine(Admin):
-    """The operations of a producer and of a consumer. Thread-safe, and usable after a fork."""
+    """The operations of producers and consumers, and those of `Admin`. Thread-safe, and usable after a fork."""
 
     def __init__(self, pool: ConnectionPool, *, owner: str | None = None, clock: str | None = None) -> None:
-        """`owner`: who leases here, for people to read. Nothing is connected before the first call."""
+        """`owner` names the holder of the leases, for people to read. Connects at the first call."""
         super().__init__(ScriptRunner(pool, clock=clock))
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._identity = f"{self.owner}/{secrets.token_hex(3)}"
@@ -100,12 +106,12 @@ class Engine(Admin):
 
     @classmethod
     def from_url(cls, url: str, *, owner: str | None = None, **settings: Any) -> Engine:
-        """An engine on any address that `make_pool` knows; `settings` as of redis-py's connections."""
+        """An engine on an address that `make_pool` knows. `settings` are those of redis-py's connections."""
         return cls(make_pool(url, **settings), owner=owner)
 
     def check(self) -> None:
-        """Connect and check the server: raises ServerLost or ServerTooOld, warns with NoEviction."""
-        self.runner.on_wire(lambda wire, _: check_server(wire))
+        """Connect and check the server. Raises ServerLost or ServerTooOld, warns with NoEviction."""
+        self.runner.on_connection(lambda connection, _: check_server(connection))
 
     def put(
         self,
@@ -116,21 +122,21 @@ class Engine(Admin):
         timeout: float = 5.0,
         not_after: float | None = None,
     ) -> str:
-        """Queue one message; returns its id. Taken once, also if the connection breaks meanwhile.
+        """Queue a message; returns its id. It is queued once, also if the connection breaks and the call is repeated.
 
-        Raises DuplicateTask, QueueFull, JournalFull, TaskCancelled; TooLate when the server's clock is past `not_after`
-        (unix time in s); with a durability also NotDurable (after `timeout` seconds) and DurabilityUnavailable,
-        when the message may be queued all the same.
+        Raises DuplicateTask, QueueFull, JournalFull and TaskCancelled; TooLate when the server's clock is past
+        `not_after` (unix time in s). With a durability it also raises NotDurable (after `timeout` seconds) and
+        DurabilityUnavailable; the message may be queued then.
         """
         chunk = (encode(message),)
-        answers = self._put(queue, chunk, _fence(not_after), durability, timeout)
-        if not answers:
+        reply = self._put(queue, chunk, _not_after_ms(not_after), durability, timeout)
+        if not reply:
             return message.id or message.task_id
-        outcome = _outcomes(queue, chunk, answers)[0]
-        error = outcome.error()
+        result = _put_results(queue, chunk, reply)[0]
+        error = result.error()
         if error is not None:
             raise error
-        return outcome.id
+        return result.id
 
     def put_many(
         self,
@@ -141,132 +147,141 @@ class Engine(Admin):
         timeout: float = 5.0,
         not_after: float | None = None,
     ) -> list[PutResult]:
-        """Queue many, `CHUNK` in one script call; refusals are outcomes, one per message, and do not stop the rest.
+        """Queue messages, `CHUNK` in one script call; returns one result per message. A refusal does not stop the rest.
 
-        A script call that the server comes to when its clock is past `not_after` (unix time in s) queues nothing.
+        A script call queues nothing when the server's clock is past `not_after` (unix time in s).
         """
         encoded = [encode(message) for message in messages]
-        fence = _fence(not_after)
-        outcomes: list[PutResult] = []
+        not_after_ms = _not_after_ms(not_after)
+        results: list[PutResult] = []
         for chunk in _chunks(encoded, CHUNK):
-            answers = self._put(queue, chunk, fence, durability, timeout)
-            outcomes += _outcomes(queue, chunk, answers)
-        return outcomes
+            reply = self._put(queue, chunk, not_after_ms, durability, timeout)
+            results += _put_results(queue, chunk, reply)
+        return results
 
-    def fetch(self, lanes: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, horizon_ms: int = HORIZON_MS) -> Batch:
-        """Lease up to `n` messages from these queues by their weights.
+    def fetch(
+        self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, horizon_ms: int = HORIZON_MS
+    ) -> Batch:
+        """Lease up to `n` messages of these queues, in turns by their weights.
 
-        All queues in one script call: turns between queues need to know at once which have work. The
-        call is not repeated when its answer is lost; what it leased comes back when the lease ends.
+        One script call reads all queues, because turns need to know at once which queues have work. The call is not
+        repeated when its reply is lost: the leases that it made run out. A consumer that is idle fetches again after
+        `horizon_ms` even if no bell rings.
         """
         token = f"{self._identity}/{next(self._fetches)}".encode()
-        args = (n, token, lease_ms, lanes.place, lanes.cycle, horizon_ms)
-        reply: list[Any] = self.runner.run("fetch", lanes.prefixes, args, repeatable=False)
-        now: int = reply[0]
-        again: int = reply[1]
-        lanes.place = reply[2]
+        args = (n, token, lease_ms, round_robin.position, round_robin.cycle, horizon_ms)
+        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes, args, repeatable=False)
+        round_robin.position = reply[2]
         deliveries = [
-            Delivery(lanes.queue_at(reply[at]), reply[at + 1], reply[at + 2], reply[at + 3], token)
-            for at in range(3, len(reply), 4)
+            Delivery(round_robin.queue_at(reply[start]), reply[start + 1], reply[start + 2], reply[start + 3], token)
+            for start in range(3, len(reply), 4)
         ]
-        return Batch(deliveries, now, None if again < 0 else again)
+        return Batch(deliveries, reply[0], reply[1])
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
-        """End them: DONE; CANCELLED (done, though it was cancelled); STALE or UNKNOWN: the lease was lost before."""
-        return self._settle("ack", (), deliveries)
+        """End messages: DONE; CANCELLED (ended, though the task was cancelled); STALE or UNKNOWN: the lease was lost.
 
-    def begin(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
-        """Begin an attempt: its number from 1. DONE; CANCELLED: not to be run; STALE or UNKNOWN: the lease was lost.
+        A message whose attempt finished with RETRY or SNOOZE is queued again instead.
+        """
+        return self._run_on_leases("ack", (), deliveries)
 
-        STALE also when the attempt under this lease was concluded: the verdict stands. A caller that tries again after
-        ServerLost names the `call`: repeated, it begins nothing new.
+    def start_attempt(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
+        """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
+
+        STALE also when an attempt under this lease has finished: its ack action stands. A caller that repeats the call
+        after ServerLost passes the same `call`, so that the repetition starts no other attempt.
         """
         call = call or secrets.token_bytes(6)
-        reply = self._run("begin", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
+        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1]
 
-    def conclude(self, lease: Lease, verdict: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
-        """End the attempt: the message's ack does what the verdict says, also if the worker dies before it.
+    def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
+        """Finish the attempt. The message's ack does the `action`; the end of the lease does it if the worker dies.
 
-        `outcome` goes into the journal as it is. DONE, also if there is a verdict, which stands; STALE or UNKNOWN: the
-        lease was lost, nothing was changed.
+        `outcome` is written to the journal as it is. DONE also when the attempt has an action already, which stands;
+        STALE or UNKNOWN: the lease was lost, and nothing was changed.
         """
-        args = (int(verdict), delay_ms, outcome, lease.raw_id, lease.token)
-        return LeaseStatus(self._run("conclude", lease.queue, *args))
+        args = (int(action), delay_ms, outcome, lease.raw_id, lease.token)
+        return LeaseStatus(self._run("finish_attempt", lease.queue, *args))
 
-    def report(self, lease: Lease, kind: Kind, said: str) -> LeaseStatus:
-        """Note what a running attempt says. DONE; CANCELLED: go on, but the task was cancelled; STALE or UNKNOWN."""
-        return LeaseStatus(self._run("report", lease.queue, kind.value, said, lease.raw_id, lease.token))
+    def report(self, lease: Lease, kind: Kind, text: str) -> LeaseStatus:
+        """Write progress or a log line to the journal. DONE; CANCELLED (written too); STALE or UNKNOWN: not written."""
+        return LeaseStatus(self._run("report", lease.queue, kind.value, text, lease.raw_id, lease.token))
 
-    def look(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
-        """Whether they still hold: DONE; CANCELLED (held, but the task was cancelled); STALE or UNKNOWN: lost."""
-        return self._settle("look", (), leases)
+    def check_leases(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
+        """Whether the leases hold: DONE; CANCELLED (holds, the task was cancelled); STALE or UNKNOWN: it was lost."""
+        return self._run_on_leases("check_leases", (), leases)
 
     def renew(self, deliveries: Sequence[Delivery], *, lease_ms: int = LEASE_MS) -> list[LeaseStatus]:
-        """Prolong their leases: DONE; CANCELLED (prolonged, but the task was cancelled); STALE or UNKNOWN: lost."""
-        return self._settle("renew", (lease_ms,), deliveries)
+        """Renew the leases: DONE; CANCELLED (renewed, the task was cancelled); STALE or UNKNOWN: it was lost."""
+        return self._run_on_leases("renew", (lease_ms,), deliveries)
 
     def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0, counted: bool = True) -> list[LeaseStatus]:
-        """Give them back to their old place, or after a delay: DONE, CANCELLED (gone), BURIED (delivered too often).
+        """Give messages back to their old position, or after a delay.
 
-        `counted=False` for what was never started: the delivery is taken back from the count.
+        DONE; CANCELLED: deleted, because the task was cancelled; BURIED: the message has had all its deliveries; STALE
+        or UNKNOWN: the lease was lost. `counted=False` takes the delivery back from the count, for a message whose task
+        was not started.
         """
-        return self._settle("release", (delay_ms, int(counted)), deliveries)
+        return self._run_on_leases("release", (delay_ms, int(counted)), deliveries)
 
     def bury(self, deliveries: Sequence[Delivery], *, reason: str, error: str = "") -> list[LeaseStatus]:
-        """Make dead letters of them: kept with reason and error, for review and requeue."""
-        return self._settle("bury", (reason[:200], error[:4000]), deliveries)
+        """Make dead letters of messages: they are kept with reason and error, for review and requeue."""
+        return self._run_on_leases("bury", (reason[:MAX_REASON], error[:MAX_ERROR]), deliveries)
 
     def close(self) -> None:
-        """Close idle connections; the engine stays usable."""
-        self.runner.wires.close()
+        """Close the idle connections. The engine stays usable."""
+        self.runner.connections.close()
         close_sentinels(self.runner.pool)
 
     def _put(
-        self, queue: str, chunk: Sequence[tuple[bytes, bytes]], fence: bytes, durability: Durability, timeout: float
+        self, queue: str, chunk: Sequence[EncodedMessage], not_after: bytes, durability: Durability, timeout: float
     ) -> list[Any]:
-        pairs = list(itertools.chain.from_iterable(chunk))
+        arguments = list(itertools.chain.from_iterable(chunk))
         script, key = self.runner.scripts["put"], prefix(queue)
-        slot: tuple[str, int] | None = None
+        call: tuple[str, int] | None = None
 
-        def use(wire: RawConnection, again: bool) -> Reply:
-            nonlocal slot
-            if slot is None:
-                wire.calls_made += 1
-                slot = (wire.producer, wire.calls_made)
-            command = (b"EVALSHA", script.sha, 1, key, *slot, int(again), fence, *pairs)
-            reply = self.runner.evaluate(wire, script, command)
+        def use(connection: RawConnection, repeated: bool) -> Reply:
+            nonlocal call
+            if call is None:
+                connection.calls_made += 1
+                call = (connection.producer, connection.calls_made)
+            command = (b"EVALSHA", script.sha, 1, key, *call, int(repeated), not_after, *arguments)
+            reply = self.runner.evaluate(connection, script, command)
             if durability is not Durability.MEMORY:
-                confirm(wire, durability, timeout)
+                confirm(connection, durability, timeout)
             return reply
 
-        return self.runner.on_wire(use)
+        return self.runner.on_connection(use)
 
-    def _settle(
-        self, name: str, first: tuple[Argument, ...], deliveries: Sequence[Delivery | Lease]
+    def _run_on_leases(
+        self, name: str, args: tuple[Argument, ...], leases: Sequence[Delivery | Lease]
     ) -> list[LeaseStatus]:
+        """Run a script on the leases of each queue, all in one round trip; returns one status per lease, in order."""
         by_queue: dict[str, list[int]] = {}
-        for index, delivery in enumerate(deliveries):
-            by_queue.setdefault(delivery.queue, []).append(index)
+        for index, lease in enumerate(leases):
+            by_queue.setdefault(lease.queue, []).append(index)
         parts = [(queue, part) for queue, indexes in by_queue.items() for part in _chunks(indexes, MAX_IDS)]
         script = self.runner.scripts[name]
         commands: list[Command] = [
-            (b"EVALSHA", script.sha, 1, prefix(queue), *first, *_leases(deliveries, part)) for queue, part in parts
+            (b"EVALSHA", script.sha, 1, prefix(queue), *args, *_ids_and_tokens(leases, part)) for queue, part in parts
         ]
         if not commands:
             return []
-        replies = self.runner.on_wire(lambda wire, _: self.runner.evaluate_all(wire, script, commands))
-        codes = [LeaseStatus.UNKNOWN] * len(deliveries)
+        replies = self.runner.on_connection(
+            lambda connection, _: self.runner.evaluate_all(connection, script, commands)
+        )
+        codes = [LeaseStatus.UNKNOWN] * len(leases)
         for (_, part), reply in zip(parts, replies, strict=True):
             for index, code in zip(part, reply, strict=True):
                 codes[index] = LeaseStatus(code)
         return codes
 
 
-def _leases(deliveries: Sequence[Delivery | Lease], indexes: Sequence[int]) -> Iterator[bytes]:
+def _ids_and_tokens(leases: Sequence[Delivery | Lease], indexes: Sequence[int]) -> Iterator[bytes]:
     for index in indexes:
-        yield deliveries[index].raw_id
-        yield deliveries[index].token
+        yield leases[index].raw_id
+        yield leases[index].token
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -278,7 +293,8 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _fence(not_after: float | None) -> bytes:
+def _not_after_ms(not_after: float | None) -> bytes:
+    """The argument of `put.lua`: ms since 1970; empty for no limit. Raises InvalidMessage."""
     if not_after is None:
         return b""
     if not math.isfinite(not_after * 1000):
@@ -286,17 +302,19 @@ def _fence(not_after: float | None) -> bytes:
     return b"%d" % math.floor(not_after * 1000)
 
 
-def _outcomes(queue: str, chunk: Sequence[tuple[bytes, bytes]], answers: list[Any]) -> list[PutResult]:
-    outcomes = [PutResult(queue, PutCode.ACCEPTED, unpack_id(id[1:])) for id, _ in chunk]
-    for at in range(0, len(answers), 3):
-        index: int = answers[at] - 1
-        code, detail = PutCode(answers[at + 1]), answers[at + 2]
-        if code in (PutCode.FULL, PutCode.BEHIND):
-            outcomes[index] = PutResult(queue, code, outcomes[index].id, size=detail)
-        elif code is PutCode.DUPLICATE:
-            outcomes[index] = PutResult(queue, code, outcomes[index].id, existing=unpack_id(detail))
-        elif code is PutCode.LATE:
-            outcomes[index] = PutResult(queue, code, outcomes[index].id, late_ms=detail)
-        else:
-            outcomes[index] = PutResult(queue, code, unpack_id(detail))
-    return outcomes
+def _put_results(queue: str, chunk: Sequence[EncodedMessage], reply: list[Any]) -> list[PutResult]:
+    """One result per message. `reply` is that of `put.lua`: index, code and detail of refused and renamed messages."""
+    results = [PutResult(queue, PutCode.ACCEPTED, unpack_id(id[1:])) for id, _ in chunk]
+    for start in range(0, len(reply), 3):
+        index: int = reply[start] - 1
+        code, detail = PutCode(reply[start + 1]), reply[start + 2]
+        match code:
+            case PutCode.FULL | PutCode.JOURNAL_FULL:
+                results[index] = PutResult(queue, code, results[index].id, size=detail)
+            case PutCode.DUPLICATE:
+                results[index] = PutResult(queue, code, results[index].id, existing=unpack_id(detail))
+            case PutCode.TOO_LATE:
+                results[index] = PutResult(queue, code, results[index].id, late_ms=detail)
+            case _:
+                results[index] = PutResult(queue, code, unpack_id(detail))
+    return results

@@ -1,4 +1,4 @@
-"""The engine's errors, and the base of every error of Laneway: fields and a template of their text."""
+"""The engine's errors, and `LanewayError`, the base of every error of Laneway."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar, dataclass_transform
 
 @dataclass_transform(eq_default=False)
 class LanewayError(Exception):
-    """Something that Laneway can name went wrong.
+    """An error that Laneway raises. `str(error)` is fit for a user.
 
     A subclass lists its fields as annotations, in the order of its arguments, and a `template` in which `{field}`
-    stands for a field's value. `str(error)` is the filled template, fit for a user. Errors survive pickling, because
-    a worker's processes hand them on. A class made with `init=False` takes any arguments; its text is the first one.
+    stands for the value of a field. `str(error)` is the filled template. Errors survive pickling, because the processes
+    of a worker pass them on. A class made with `init=False` takes any arguments; its text is the first one.
     """
 
     template: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
-    """Whether doing the same again later may work."""
+    """True when the same call may succeed later."""
     _fields: ClassVar[dict[str, Any]] = {}
     """Field → its default, or `_REQUIRED`."""
 
@@ -32,7 +32,7 @@ class LanewayError(Exception):
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = type(self)._fields
         if fields:
-            values = _bound(type(self).__name__, fields, values, named)
+            values = _field_values(type(self).__name__, fields, values, named)
             for name, value in zip(fields, values, strict=True):
                 setattr(self, name, value)
         elif named:
@@ -46,7 +46,9 @@ class LanewayError(Exception):
 _REQUIRED: Any = object()
 
 
-def _bound(error: str, fields: dict[str, Any], values: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+def _field_values(
+    error: str, fields: dict[str, Any], values: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, ...]:
     """One value for each field, in order. Raises TypeError as a function with these parameters would."""
     names = list(fields)
     given = dict(zip(names, values, strict=False))
@@ -59,18 +61,18 @@ def _bound(error: str, fields: dict[str, Any], values: tuple[Any, ...], named: d
 
 
 class EngineError(LanewayError, init=False):
-    """Something the delivery engine can name went wrong."""
+    """An error of the delivery engine."""
 
 
 class DuplicateTask(EngineError):
-    """The uniqueness key is held by another task."""
+    """Another task holds the uniqueness key."""
 
     template = "The same work is already queued or running as task {existing!r}."
     existing: str
 
 
 class QueueFull(EngineError):
-    """As many messages wait as the queue may hold."""
+    """As many messages wait in the queue as its limit `max_size` allows."""
 
     retryable = True
 
@@ -80,42 +82,35 @@ class QueueFull(EngineError):
 
 
 class JournalFull(EngineError):
-    """The journal is not read fast enough: nothing is accepted that could not be accounted for."""
+    """The journal has as many unread events as it may, so the queue refuses messages that it could not account for."""
 
     retryable = True
 
-    template = "The history of the queue {queue!r} is behind: {unread} events wait to be recorded."
+    template = "The journal of the queue {queue!r} is full: {unread} events wait to be recorded."
     queue: str
     unread: int
 
 
 class TaskCancelled(EngineError):
-    """The message continues a task that was cancelled while it ran, so it was not queued."""
+    """The message continues a task that was cancelled while it ran. It was not queued."""
 
-    template = "Task {task_id!r} was cancelled; nothing more of it is queued."
+    template = "Task {task_id!r} was cancelled, so no other message of it is queued."
     task_id: str
 
 
 class TooLate(EngineError):
-    """By the server's clock it was past the time by which the message had to be queued (`not_after`): it was not."""
+    """The message reached the server after `not_after`, by the server's clock. It was not queued."""
 
     template = "The message came {late:.3f} s after the time by which it had to be queued; it was not queued."
     late: float
 
 
-class StaleLease(EngineError):
-    """The lease ran out and the message went to somebody else."""
-
-    template = "The lease on message {id!r} is no longer held here."
-    id: str
-
-
 class UnknownMessage(EngineError):
-    """The queue has no such message."""
+    """The queue has no message of this task."""
 
-    template = "The queue {queue!r} has no message {id!r}."
+    template = "The queue {queue!r} has no message of task {task_id!r}."
     queue: str
-    id: str
+    task_id: str
 
 
 class InvalidMessage(EngineError):
@@ -127,7 +122,7 @@ class InvalidMessage(EngineError):
 
 
 class BadAddress(EngineError):
-    """The server's address cannot be understood, or something that it needs is missing."""
+    """The address of the server cannot be understood, or a setting that it needs is missing."""
 
     template = "The broker's address: {scheme}:// {problem}."
     scheme: str
@@ -137,13 +132,13 @@ class BadAddress(EngineError):
 class ServerTooOld(EngineError):
     """The server lacks commands that the engine needs."""
 
-    template = "The server is version {version}; the engine needs Redis or Valkey {needed} or newer."
+    template = "The server has version {version}; the engine needs Redis or Valkey {needed} or newer."
     version: str
     needed: str
 
 
 class DurabilityUnavailable(EngineError):
-    """The server cannot promise what was asked for, whatever the wait."""
+    """The server cannot confirm this durability at all. The message was queued."""
 
     template = "The message was queued, but the server cannot confirm durability {durability!r}: {reason}"
     durability: str
@@ -151,17 +146,17 @@ class DurabilityUnavailable(EngineError):
 
 
 class NotDurable(EngineError):
-    """The server did not confirm in time; the message may be there, and a repeat with the same id is safe."""
+    """The server did not confirm the durability in time. The message may be queued; a repeat with its id is safe."""
 
     retryable = True
 
-    template = "Durability {durability!r} was not confirmed within {timeout:g} s; repeat with the same id."
+    template = "The server did not confirm durability {durability!r} within {timeout:g} s; repeat with the same id."
     durability: str
     timeout: float
 
 
 class ServerLost(EngineError):
-    """The connection broke; whether the last command was carried out is not known."""
+    """The connection broke. It is not known whether the server ran the last command."""
 
     retryable = True
 
@@ -170,4 +165,4 @@ class ServerLost(EngineError):
 
 
 class NoEviction(UserWarning):
-    """The server may throw queued work away when its memory is full."""
+    """The server may evict queued messages when its memory is full."""

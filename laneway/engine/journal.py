@@ -1,11 +1,12 @@
-"""What happened to messages, in the order in which it happened.
+"""The journal: what happened to the messages of a queue, in order.
 
-A queue with the limit `journal` notes each change in a stream, in the same script as the change itself. Whoever
-keeps the history reads it, stores what it read together with its place, and then lets go of it. An entry:
+A queue with the limit `journal` appends an event to a stream for each change, in the same script as the change. A
+reader stores the events together with the cursor of the last one, and then trims the journal up to that cursor. The
+fields of an entry:
 
-    e   kind (`Kind`)          n   number of the attempt          o   outcome, as the caller gave it
-    t   task id, packed        w   worker                         x y reason and detail
-    m   message id, packed     v d verdict (answers.Verdict), delay in ms      r   the stored record (envelope.py)
+    e   kind (`Kind`)          n   number of the attempt               o   outcome, as the caller gave it
+    t   task id, packed        w   worker                              x y reason and detail
+    m   message id, packed     v d ack action (replies.py), delay in ms    r   the stored record (message.py)
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from laneway.engine.replies import AckAction
 
 
 class Kind(StrEnum):
-    """What can happen to a message. `ACK`: ended without a verdict; `MARK`: its running task was cancelled."""
+    """What happened to a message.
+
+    `BEGIN` and `END`: an attempt was started or finished. `LOST`: an attempt ended without an ack action. `ACK`: the
+    message was acked without an ack action. `MARK`: its task was cancelled while it was leased. `FORGET`: a dead letter
+    was deleted by the queue's limits.
+    """
 
     PUT = "put"
     BEGIN = "begin"
@@ -39,15 +45,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry. `place` is its id in the stream, which begins with the time (ms) of the server."""
+    """One entry of a journal. `cursor` is its id in the stream, which begins with the server's time in ms."""
 
-    place: str
+    cursor: str
     kind: Kind
     task_id: str
     message_id: str
     attempt: int = 0
     worker: str = ""
-    verdict: AckAction | None = None
+    ack_action: AckAction | None = None
     delay_ms: int = 0
     outcome: str = ""
     reason: str = ""
@@ -57,25 +63,25 @@ class Event:
     @property
     def at(self) -> int:
         """When it happened: ms since 1970 by the server's clock."""
-        return int(self.place.partition("-")[0])
+        return int(self.cursor.partition("-")[0])
 
 
-def read_event(place: bytes, flat: Sequence[bytes]) -> Event:
-    """One entry of the stream."""
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+def read_event(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
+    """The event of one entry of the stream: its id, and names and values in turn. Raises ValueError for a new kind."""
+    fields = dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode(errors="replace")
 
     raw_id, record = fields[b"m"], fields.get(b"r")
     return Event(
-        place=place.decode(),
+        cursor=cursor.decode(),
         kind=Kind(text(b"e")),
         task_id=unpack_id(fields[b"t"]),
         message_id=unpack_id(raw_id),
         attempt=int(fields.get(b"n", 0)),
         worker=text(b"w"),
-        verdict=AckAction(int(fields[b"v"])) if b"v" in fields else None,
+        ack_action=AckAction(int(fields[b"v"])) if b"v" in fields else None,
         delay_ms=int(float(fields.get(b"d", 0))),
         outcome=text(b"o"),
         reason=text(b"x"),

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What it takes to act on a leased message from another process than the one that fetched it."""
+    """A leased message and the token of its lease. Another process than the one that fetched it can act with this."""
 
     queue: str
     raw_id: bytes
     token: bytes
 
     def __str__(self) -> str:
-        """As text, for a header."""
+        """The lease as text, for a message header."""
         return f"{self.raw_id.hex()} {self.token.hex()} {self.queue}"
 
     @classmethod
     def parse(cls, text: str) -> Lease:
-        """The lease of that text; raises ValueError."""
+        """The lease that `str(lease)` wrote. Raises ValueError for any other text."""
         raw_id, token, queue = text.split(" ", 2)
         lease = cls(queue, bytes.fromhex(raw_id), bytes.fromhex(token))
         if not (lease.raw_id and lease.token and queue) or str(lease) != text:

@@ -1,7 +1,7 @@
-"""The message, and its stored form.
+"""The message, and the record that the server stores of it.
 
-A record is what `laneway:{q}:messages` holds for an id. It is written by `encode`, completed by the
-server with the score (the place in `ready`), and read by `decode` and by `lib/record.lua`:
+`laneway:{q}:messages` holds one record for each id. `encode` writes it, the server adds the score (the order in
+`ready`), and `decode` and `lib/record.lua` read it:
 
     score       8 bytes, big-endian double: (9 - priority) * SPAN + sequence; added by the server
     flags       1 byte: which of the optional fields follow
@@ -14,9 +14,9 @@ server with the score (the place in `ready`), and read by `decode` and by `lib/r
     name        length byte + task name
     body        the rest
 
-The sequence counts ticks of 10 microseconds since 2025 by the server's clock and never repeats in a
-queue, so one number is both the place in line and the time of the put. Ids that are canonical UUIDs
-are packed to 16 bytes; other ids are text, with one NUL appended if they happen to have that length.
+The sequence counts ticks of 10 microseconds since 2025 by the server's clock and never repeats in a queue. So one
+number is both the order of messages and the time of their put. Ids that are canonical UUIDs are packed to 16 bytes.
+Other ids are text, with one NUL appended if they happen to have 16 bytes.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from enum import IntEnum
 from laneway.engine.errors import InvalidMessage
 
 EPOCH_MS = 1_735_689_600_000
-"""2025-01-01 in ms since 1970: where sequences begin."""
+"""2025-01-01 in ms since 1970: sequence 0."""
 TICKS_PER_MS = 100
 SPAN = 900_000_000_000_000
-"""Sequences stay below this (285 years), and ten priorities of it below 2^53, so that a score is an exact double."""
+"""Sequences stay below this for 285 years. Ten times this is below 2^53, so that a score is an exact double."""
 PRIORITIES = 10
 MAX_TEXT = 255
 
-_TASK, HAS_KEY, _UNIQUE, _LIMIT, _ETA = 1, 2, 4, 8, 16
+HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
 
 
 class UniqueMode(IntEnum):
-    """How long a uniqueness key is held. `FOR_TIME` needs a ttl; for the others a ttl is an upper bound."""
+    """Until when a uniqueness key is held. `FOR_TIME` needs a ttl; for the other modes the ttl is an upper bound."""
 
     UNTIL_START = 1
     UNTIL_DONE = 2
@@ -50,7 +50,10 @@ class UniqueMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """At most one message with this key at a time; a second is refused with `DuplicateTask`."""
+    """At most one task holds the key at a time. A message of another task is refused with `DuplicateTask`.
+
+    `ttl_ms`: the key is released after this time; 0 means never.
+    """
 
     key: str
     mode: UniqueMode = UniqueMode.UNTIL_DONE
@@ -59,11 +62,11 @@ class Unique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One piece of work. `eta_ms`: not before (ms since 1970); `priority`: 0-9, 9 first.
+    """A message: one run of a task. `eta_ms`: it is not delivered earlier (ms since 1970); `priority`: 0-9, 9 first.
 
-    With an `id` a repeated put is taken once, as long as the first one is in the queue. Without, the
-    task id serves when it is free; a further message of the same task (a retry, a replacement) gets an
-    id from the server and goes ahead of what waits behind its ordering key.
+    A message with an `id` is put once, as long as a message with this id is in the queue. Without an `id` the message
+    gets its task id. If that is taken, the message is a continuation of its task (a retry, a replacement): it gets an
+    id from the server and goes ahead of the messages that are held behind its ordering key.
     """
 
     task_id: str
@@ -79,7 +82,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as the queue has it: with its id, its place and the time of its put (ms)."""
+    """A message as the queue stores it, with its id and its score."""
 
     id: str
     message: Message
@@ -87,12 +90,12 @@ class Stored:
 
     @property
     def enqueued_at(self) -> int:
-        """When it was put, or last requeued from the dead letters: ms since 1970 by the server's clock."""
+        """When it was put, or last requeued as a dead letter: ms since 1970 by the server's clock."""
         return self.time_of(self.score)
 
     @staticmethod
     def time_of(score: int) -> int:
-        """The time of the put (ms) that a score holds."""
+        """The time of the put that the score contains (ms since 1970)."""
         return EPOCH_MS + score % SPAN // TICKS_PER_MS
 
 
@@ -111,7 +114,7 @@ def pack_id(id: str) -> bytes:
 
 
 def unpack_id(raw: bytes) -> str:
-    """The id of which this is the stored form."""
+    """The id whose stored form this is."""
     if len(raw) == _PACKED_ID:
         text = raw.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -119,13 +122,13 @@ def unpack_id(raw: bytes) -> str:
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
-    """The id argument of `put.lua` ("=id" or "?task id") and the record without its score. May raise InvalidMessage."""
+    """The id argument of `put.lua` ("=id" or "?task id") and the record without its score. Raises InvalidMessage."""
     task = pack_id(message.task_id)
     own = task if message.id is None else pack_id(message.id)
     _check(message, own, task)
     flags, fields = 0, b""
     if own != task:
-        flags, fields = _TASK, _text(task)
+        flags, fields = HAS_TASK, _text(task)
     if message.key is not None or message.unique or message.max_deliveries or message.eta_ms is not None:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
@@ -135,30 +138,31 @@ def encode(message: Message) -> tuple[bytes, bytes]:
 
 
 def decode(raw_id: bytes, record: bytes) -> Stored:
-    """The message of a complete record."""
+    """The message in a record with its score."""
     score = int(_DOUBLE.unpack_from(record)[0])
-    flags, priority, at = record[8], record[9], 10
+    flags, priority, offset = record[8], record[9], 10
     task, key, unique, limit, eta = raw_id, None, None, None, None
     if flags:
-        if flags & _TASK:
-            task, at = _take(record, at)
+        if flags & HAS_TASK:
+            task, offset = _take(record, offset)
         if flags & HAS_KEY:
-            raw, at = _take(record, at)
+            raw, offset = _take(record, offset)
             key = raw.decode()
-        if flags & _UNIQUE:
-            raw, end = _take(record, at + 9)
-            unique = Unique(raw.decode(), UniqueMode(record[at]), int(_DOUBLE.unpack_from(record, at + 1)[0]))
-            at = end
-        if flags & _LIMIT:
-            limit, at = int.from_bytes(record[at : at + 2], "big"), at + 2
-        if flags & _ETA:
-            eta, at = int(_DOUBLE.unpack_from(record, at)[0]), at + 8
-    name, at = _take(record, at)
+        if flags & HAS_UNIQUE:
+            raw, end = _take(record, offset + 9)
+            ttl_ms = int(_DOUBLE.unpack_from(record, offset + 1)[0])
+            unique = Unique(raw.decode(), UniqueMode(record[offset]), ttl_ms)
+            offset = end
+        if flags & HAS_LIMIT:
+            limit, offset = int.from_bytes(record[offset : offset + 2], "big"), offset + 2
+        if flags & HAS_ETA:
+            eta, offset = int(_DOUBLE.unpack_from(record, offset)[0]), offset + 8
+    name, offset = _take(record, offset)
     id = unpack_id(raw_id)
     message = Message(
         task_id=id if task is raw_id else unpack_id(task),
         name=name.decode(),
-        body=record[at:],
+        body=record[offset:],
         id=id,
         priority=priority,
         key=key,
@@ -170,18 +174,19 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
 
 
 def _optional(message: Message) -> tuple[int, bytes]:
+    """The flags and the fields that most messages do not have."""
     flags, fields = 0, b""
     if message.key is not None:
         flags, fields = HAS_KEY, _text(message.key.encode())
     if message.unique:
-        flags |= _UNIQUE
+        flags |= HAS_UNIQUE
         unique = message.unique
         fields += bytes((unique.mode,)) + _DOUBLE.pack(unique.ttl_ms) + _text(unique.key.encode())
     if message.max_deliveries:
-        flags |= _LIMIT
+        flags |= HAS_LIMIT
         fields += message.max_deliveries.to_bytes(2, "big")
     if message.eta_ms is not None:
-        flags |= _ETA
+        flags |= HAS_ETA
         fields += _DOUBLE.pack(message.eta_ms)
     return flags, fields
 
@@ -190,9 +195,10 @@ def _text(raw: bytes) -> bytes:
     return bytes((len(raw),)) + raw
 
 
-def _take(record: bytes, at: int) -> tuple[bytes, int]:
-    end = at + 1 + record[at]
-    return record[at + 1 : end], end
+def _take(record: bytes, offset: int) -> tuple[bytes, int]:
+    """The text with a length byte at this offset, and the offset behind it."""
+    end = offset + 1 + record[offset]
+    return record[offset + 1 : end], end
 
 
 def _check(message: Message, own: bytes, task: bytes) -> None:

@@ -1,4 +1,7 @@
-"""What the scripts answer, as enums and values; refusals become errors here and nowhere else."""
+"""What the scripts return: codes, and values built from them. A refusal becomes an error here and nowhere else.
+
+`script_loader` gives the members of these enums to the scripts, so that a code has one definition.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from laneway.engine.errors import DuplicateTask, EngineError, JournalFull, Queue
 
 
 class MessageState(StrEnum):
-    """Where a message is; it is in exactly one of these until it is gone."""
+    """Where a message is. It is in exactly one state until it is deleted."""
 
     SCHEDULED = "scheduled"
     READY = "ready"
@@ -19,30 +22,30 @@ class MessageState(StrEnum):
 
 
 class PutCode(IntEnum):
-    """How a put ended; the numbers are those of `put.lua`."""
+    """The outcome of a put.
+
+    `EXISTS`: a message with the same id is in the queue. `CANCELLED`: the message continues a cancelled task.
+    """
 
     ACCEPTED = 0
     EXISTS = 1
     DUPLICATE = 2
     FULL = 3
     CANCELLED = 4
-    BEHIND = 5
-    LATE = 6
+    JOURNAL_FULL = 5
+    TOO_LATE = 6
 
 
 class AckAction(IntEnum):
-    """What becomes of a message when an attempt at it is over: the numbers are those of `record.lua`.
+    """What the ack does with a message whose attempt is over. `SNOOZE`: a `RETRY` that does not count as an attempt."""
 
-    `SNOOZE` is `AGAIN`, but the attempt does not count.
-    """
-
-    DONE_WITH = 1
-    AGAIN = 2
+    DONE = 1
+    RETRY = 2
     SNOOZE = 3
 
 
 class LeaseStatus(IntEnum):
-    """What became of one id in ack, renew, release, bury, requeue or discard; the numbers are those of the scripts."""
+    """The outcome for one id of an operation on leases or dead letters. The operation says which of them it returns."""
 
     DONE = 0
     STALE = 1
@@ -52,11 +55,24 @@ class LeaseStatus(IntEnum):
     DUPLICATE = 5
 
 
+class StoreCode(IntEnum):
+    """The outcome of storing a task's result.
+
+    `KEPT`: the result that is there was not overwritten. `UNREADABLE`: the script cannot read the state of the result
+    that is there.
+    """
+
+    STORED = 1
+    KEPT = 0
+    UNREADABLE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class PutResult:
     """The outcome of one put.
 
-    `id` is the message's id; `existing` the task that holds the uniqueness key; `late_ms` by how much it came too late.
+    `id` of the message; `existing`: the task that holds the uniqueness key; `size`: waiting messages (`FULL`) or unread
+    events (`JOURNAL_FULL`); `late_ms`: how long after `not_after` the message came.
     """
 
     queue: str
@@ -68,29 +84,29 @@ class PutResult:
 
     @property
     def accepted(self) -> bool:
-        """True when the message is in the queue, whether by this call or by an earlier one with the same id."""
+        """True when the message is in the queue, by this call or by an earlier one with the same id."""
         return self.code in (PutCode.ACCEPTED, PutCode.EXISTS)
 
     def error(self) -> EngineError | None:
-        """The refusal as an error, None when there was none."""
+        """The refusal as an error; None when the message was accepted."""
         match self.code:
             case PutCode.DUPLICATE:
                 return DuplicateTask(self.existing)
             case PutCode.FULL:
                 return QueueFull(self.queue, self.size)
-            case PutCode.BEHIND:
+            case PutCode.JOURNAL_FULL:
                 return JournalFull(self.queue, self.size)
             case PutCode.CANCELLED:
                 return TaskCancelled(self.id)
-            case PutCode.LATE:
+            case PutCode.TOO_LATE:
                 return TooLate(self.late_ms / 1000)
             case _:
                 return None
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
-    """What a cancel found: how many messages of the task it took away, marked, or left among the dead letters."""
+class CancelResult:
+    """The outcome of a cancel: how many messages of the task were removed, marked, or are dead letters."""
 
     removed: int
     marked: int
@@ -98,13 +114,13 @@ class Cancelled:
 
     @property
     def found(self) -> bool:
-        """False when the queue knows no message of this task."""
+        """False when the queue has no message of the task."""
         return bool(self.removed or self.marked or self.dead)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterInfo:
-    """Why a message is among the dead letters, and since when (ms)."""
+    """Why a message is a dead letter, and when it was buried (ms since 1970)."""
 
     reason: str
     error: str
@@ -113,7 +129,7 @@ class DeadLetterInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """One queue's sizes, limits and running totals. `oldest_at`: when the next ready message was put (ms)."""
+    """A queue's sizes, limits and running totals. `oldest_at`: when the next ready message was put (ms since 1970)."""
 
     queue: str
     ready: int
@@ -128,5 +144,5 @@ class QueueStats:
 
     @property
     def waiting(self) -> int:
-        """Messages that no worker has taken yet."""
+        """Messages that no worker holds: ready, scheduled and held."""
         return self.ready + self.scheduled + self.held

@@ -1,8 +1,8 @@
-"""Weighted turns between queues, without starvation and without memory on the server.
+"""Weighted turns between queues. No queue starves, and the server keeps no state for it.
 
-`cycle` spells out one round of turns: with weights 6:3:1 the first queue has six turns of ten, the
-second three, the third one, spread evenly. A consumer walks round it and keeps its place between
-fetches; a queue that has nothing gives its turn to the next that has.
+A cycle lists the turns of one round: with the weights 6, 3 and 1 the first queue has six of ten turns, the second three
+and the third one, spread evenly. A consumer goes through the cycle and keeps its position between fetches. A queue that
+is empty gives its turn to the next one that is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_QUEUES = 255
 
 
 class RoundRobin:
-    """The queues of one consumer with their weights, and its place in their turns."""
+    """The queues of one consumer, the cycle of their turns, and the consumer's position in the cycle."""
 
     def __init__(self, weights: Mapping[str, int]) -> None:
         """`weights`: queue -> 1 to 100."""
@@ -25,15 +25,15 @@ class RoundRobin:
         self.prefixes = tuple(prefix(queue) for queue in self.queues)
         self.bells = tuple(bell(queue) for queue in self.queues)
         self.cycle = cycle(tuple(weights.values()))
-        self.place = 0
+        self.position = 0
 
     def queue_at(self, index: int) -> str:
-        """The queue with this index in the cycle."""
+        """The queue with this index in the cycle, from 1."""
         return self.queues[index - 1]
 
 
 def cycle(weights: Sequence[int]) -> bytes:
-    """One round of turns: each byte is the index (from 1) of the queue whose turn it is."""
+    """The turns of one round: each byte is the index (from 1) of a queue. Raises ValueError for impossible weights."""
     if not 0 < len(weights) <= MAX_QUEUES or not all(1 <= weight <= MAX_WEIGHT for weight in weights):
         raise ValueError(f"1 to {MAX_QUEUES} queues with weights from 1 to {MAX_WEIGHT}, not {list(weights)}")
     unit = gcd(*weights)

@@ -1,26 +1,36 @@
-"""Puts each script together from its file and the parts of `scripts/lib` that its header names.
+"""Assembles each script from its file, the parts of `scripts/lib` that it uses, and the constants that it uses.
 
-Where a script says `-- uses: base clock record moves` those files are put in; a script may do so twice,
-so that its quick way out does not pay for what only the slow way needs. The key names of `keys.py` go
-before everything. Production scripts know one clock, the server's. A test that needs to move time
-hands in another text for `clock.lua`; nothing in the scripts themselves is there for tests.
+A line `-- uses: base clock record moves` in a script is replaced by these parts. A script may have two such lines, so
+that its fast path does not pay for what only the slow path needs. Before everything come the key names (keys.py) and,
+as locals, the constants: a script writes `STATUS_STALE`, and the loader takes its value from `LeaseStatus.STALE`. So
+Lua and Python share one definition of each code, state, flag and kind.
+
+Production scripts know one clock, the server's. A test that moves time passes another text for `clock.lua`; nothing in
+the scripts themselves is there for tests.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from functools import cache
 from importlib import resources
 
+from laneway.engine import message
+from laneway.engine.journal import Kind
 from laneway.engine.keys import NAMES
+from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode
 
 OPERATIONS = (
     "put",
     "fetch",
     "ack",
-    "begin",
-    "conclude",
-    "look",
+    "start_attempt",
+    "finish_attempt",
+    "check_leases",
     "report",
     "renew",
     "release",
@@ -35,38 +45,78 @@ OPERATIONS = (
     "purge",
     "delete",
 )
+PARTS = ("base", "clock", "record", "moves")
+PREFIXES: Mapping[str, type[Enum]] = {
+    "STATUS": LeaseStatus,
+    "PUT": PutCode,
+    "ACTION": AckAction,
+    "STATE": MessageState,
+    "EVENT": Kind,
+    "UNIQUE": message.UniqueMode,
+    "RESULT": StoreCode,
+}
+"""`STATUS_DONE` in a script is `LeaseStatus.DONE`."""
+CONSTANTS: Mapping[str, str | int] = {
+    **{f"{prefix}_{member.name}": member.value for prefix, enum in PREFIXES.items() for member in enum},
+    "HAS_TASK": message.HAS_TASK,
+    "HAS_KEY": message.HAS_KEY,
+    "HAS_UNIQUE": message.HAS_UNIQUE,
+    "HAS_LIMIT": message.HAS_LIMIT,
+    "HAS_ETA": message.HAS_ETA,
+    "SPAN": message.SPAN,
+    "EPOCH_US": message.EPOCH_MS * 1000,
+    "TICK_US": 1000 // message.TICKS_PER_MS,
+}
 _USES = "-- uses:"
+_COMMENT = re.compile(r"--.*")
+_CAPITALS = re.compile(r"\b[A-Z][A-Z_]+\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One operation's complete text and the hash under which the server keeps it."""
+    """The complete text of one operation, and the hash under which the server keeps it."""
 
     name: str
     text: str
     sha: bytes
 
 
-def load_scripts(*, clock: str | None = None) -> dict[str, Script]:
-    """All operations by name. `clock`: Lua text defining `clock()` instead of `lib/clock.lua`, for tests."""
-    folder = resources.files("laneway.engine").joinpath("scripts")
-    parts = {
-        part: folder.joinpath("lib", f"{part}.lua").read_text(encoding="utf-8")
-        for part in ("base", "clock", "record", "moves")
-    }
+@cache
+def load_scripts(*, clock: str | None = None) -> Mapping[str, Script]:
+    """All operations by name. `clock`: Lua text that defines `clock()` instead of `lib/clock.lua`, for tests."""
+    parts = {part: _read(f"lib/{part}") for part in PARTS}
     if clock is not None:
         parts["clock"] = clock
-    return {
-        name: _assemble(name, folder.joinpath(f"{name}.lua").read_text(encoding="utf-8"), parts) for name in OPERATIONS
-    }
+    key_names = ", ".join(f"'{name}'" for name in NAMES)
+    header = f"local NAMES = {{ {key_names} }}"
+    return {name: make_script(name, f"{header}\n{_with_parts(_read(name), parts)}") for name in OPERATIONS}
 
 
-def _assemble(name: str, body: str, parts: dict[str, str]) -> Script:
-    names = ", ".join(f"'{name}'" for name in NAMES)
-    lines = [f"local NAMES = {{ {names} }}"]
+def load_script(name: str) -> Script:
+    """A script that uses no parts and knows no queue."""
+    return make_script(name, _read(name))
+
+
+def make_script(name: str, text: str) -> Script:
+    """A script of this text, with the constants that it uses declared before it."""
+    used = sorted(set(_CAPITALS.findall(_COMMENT.sub("", text))) & CONSTANTS.keys())
+    if used:
+        text = f"local {', '.join(used)} = {', '.join(_lua_literal(CONSTANTS[name]) for name in used)}\n{text}"
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
+
+
+def _read(name: str) -> str:
+    return resources.files("laneway.engine").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _with_parts(body: str, parts: Mapping[str, str]) -> str:
+    lines: list[str] = []
     for line in body.splitlines():
         lines.append(line)
         if line.strip().startswith(_USES):
             lines += [parts[part] for part in line.strip().removeprefix(_USES).split()]
-    text = "\n".join(lines)
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
+    return "\n".join(lines)
+
+
+def _lua_literal(value: str | int) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(int(value))

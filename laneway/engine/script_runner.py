@@ -1,4 +1,7 @@
-"""Runs the scripts: hash first, text if the server does not know it, again if the connection broke."""
+"""Runs commands and scripts: a script by its hash, by its text when the server does not know it.
+
+A broken connection is replaced, and the command is sent again.
+"""
 
 from __future__ import annotations
 
@@ -17,67 +20,83 @@ ATTEMPTS = 3
 
 
 class ScriptRunner:
-    """Scripts over wires; thread-safe."""
+    """Runs commands and scripts on idle connections. Thread-safe."""
 
     def __init__(self, pool: ConnectionPool, *, clock: str | None = None) -> None:
-        """`clock`: see `load_scripts`; for tests."""
+        """`pool` says how to connect. `clock`: see `load_scripts`; for tests."""
         self.pool = pool
-        self.wires = IdleConnections(pool)
+        self.connections = IdleConnections(pool)
         self.scripts = load_scripts(clock=clock)
 
     def run(self, name: str, keys: Sequence[bytes], args: Sequence[Argument] = (), *, repeatable: bool = True) -> Reply:
-        """One script's answer. `repeatable`: carrying it out twice does no harm, so a broken connection is replaced."""
+        """The reply of one operation. `repeatable`: it may run twice, so it is sent again when the connection broke."""
         script = self.scripts[name]
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self.on_wire(lambda wire, _: self.evaluate(wire, script, command), repeatable=repeatable)
+        return self.on_connection(
+            lambda connection, _: self.evaluate(connection, script, command), repeatable=repeatable
+        )
 
-    def on_wire(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
-        """Call `use(wire, again)`; once more on a new wire if the connection broke, `again` is then true."""
+    def call(self, *command: Argument) -> Reply:
+        """The reply of one command that may run twice. Raises ResponseError for an error reply."""
+        return self.on_connection(lambda connection, _: connection.call(*command))
+
+    def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of several commands that may run twice, in one round trip; error replies among them as values."""
+        return self.on_connection(lambda connection, _: connection.pipeline(commands))
+
+    def on_connection(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
+        """Call `use(connection, repeated)`. Call it again on a new connection when the connection broke.
+
+        `repeated` is true from the second call on. Raises ServerLost after `ATTEMPTS` calls, or after the first one
+        when it is not `repeatable`.
+        """
         for attempt in range(ATTEMPTS):
-            wire = self.wires.take()
+            connection = self.connections.take()
             try:
-                answer = use(wire, attempt > 0)
+                result = use(connection, attempt > 0)
             except ServerLost:
-                self.wires.close()
+                self.connections.close()
                 if not repeatable or attempt == ATTEMPTS - 1:
                     raise
                 continue
             except (ResponseError, EngineError):
-                self.wires.give(wire)
+                self.connections.give_back(connection)
                 raise
             except BaseException:  # perhaps between a command and its reply
-                wire.close()
+                connection.close()
                 raise
-            self.wires.give(wire)
-            return answer
+            self.connections.give_back(connection)
+            return result
         raise AssertionError  # the last attempt returns or raises
 
-    def evaluate(self, wire: RawConnection, script: Script, command: Command) -> Reply:
-        """Run one script on this wire."""
-        wire.send(command)
-        return self.check(wire, script, command, wire.receive())
+    def post(self, script: Script, command: Command) -> None:
+        """Run a script without waiting for its reply, if the server is known to have the script."""
 
-    def tell(self, script: Script, command: Command) -> None:
-        """Run one script, and do not wait for its answer where the server knows it."""
-
-        def use(wire: RawConnection, _again: bool) -> None:
-            if script.sha in wire.scripts:
-                wire.post(command)
+        def use(connection: RawConnection, _repeated: bool) -> None:
+            if script.sha in connection.known_scripts:
+                connection.post(command)
             else:
-                self.evaluate(wire, script, command)
+                self.evaluate(connection, script, command)
 
-        self.on_wire(use)
+        self.on_connection(use)
 
-    def evaluate_all(self, wire: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
-        """Run one script several times, in one round trip."""
-        replies = wire.pipeline(commands)
-        return [self.check(wire, script, command, reply) for command, reply in zip(commands, replies, strict=True)]
+    def evaluate(self, connection: RawConnection, script: Script, command: Command) -> Reply:
+        """Run a script on this connection."""
+        connection.send(command)
+        return self._checked(connection, script, command, connection.receive())
 
-    def check(self, wire: RawConnection, script: Script, command: Command, reply: Reply) -> Reply:
-        """The reply, or what comes of sending the text when the server does not know the hash; raises error replies."""
+    def evaluate_all(self, connection: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
+        """Run a script several times on this connection, in one round trip."""
+        replies = connection.pipeline(commands)
+        return [
+            self._checked(connection, script, command, reply) for command, reply in zip(commands, replies, strict=True)
+        ]
+
+    def _checked(self, connection: RawConnection, script: Script, command: Command, reply: Reply) -> Reply:
+        """The reply. Sends the script's text when the server does not know its hash; raises other error replies."""
         if not isinstance(reply, ResponseError):
-            wire.scripts.add(script.sha)
+            connection.known_scripts.add(script.sha)
             return reply
         if not str(reply).startswith("NOSCRIPT"):
             raise reply
-        return wire.call(b"EVAL", script.text, *command[2:])
+        return connection.call(b"EVAL", script.text, *command[2:])

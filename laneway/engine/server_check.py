@@ -1,4 +1,4 @@
-"""What the engine needs of a server, checked once when it connects."""
+"""Checks once, when the engine connects, that the server can carry it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from redis.exceptions import ResponseError
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import NoEviction, ServerTooOld
 
-NEEDED = (6, 2)
+MINIMUM_VERSION = (6, 2)
 
 
-def check_server(wire: RawConnection) -> None:
-    """Raise ServerTooOld; warn with NoEviction when queued work could be evicted. What ACLs hide is let pass."""
-    version = _info(wire, "server", "redis_version")
-    if version and tuple(int(part) for part in version.split(".")[:2]) < NEEDED:
-        raise ServerTooOld(version, ".".join(map(str, NEEDED)))
-    policy = _info(wire, "memory", "maxmemory_policy")
+def check_server(connection: RawConnection) -> None:
+    """Raise ServerTooOld for an old server. Warn with NoEviction when the server may evict messages.
+
+    A check is skipped when an ACL hides what it needs.
+    """
+    version = _info(connection, "server", "redis_version")
+    if version and tuple(int(part) for part in version.split(".")[:2]) < MINIMUM_VERSION:
+        raise ServerTooOld(version, ".".join(map(str, MINIMUM_VERSION)))
+    policy = _info(connection, "memory", "maxmemory_policy")
     if policy and policy != "noeviction":
         warnings.warn(
-            f"The broker's maxmemory-policy is {policy!r}: when its memory is full it throws queued work away. "
+            f"The broker's maxmemory-policy is {policy!r}: it deletes queued messages when its memory is full. "
             "Set it to 'noeviction'.",
             NoEviction,
             stacklevel=2,
         )
 
 
-def _info(wire: RawConnection, section: str, field: str) -> str:
+def _info(connection: RawConnection, section: str, field: str) -> str:
+    """A field of INFO; '' when the server does not show it."""
     try:
-        text: bytes = wire.call("INFO", section)
+        text: bytes = connection.call("INFO", section)
     except ResponseError:
         return ""
     found = re.search(rf"^{field}:(\S+)", text.decode(), re.MULTILINE)

@@ -1,12 +1,12 @@
-"""How a process of the pool says that it has begun a task, without waking the worker for that.
+"""Pipes through which the processes of a pool report started tasks without waking the worker.
 
-Celery's pool processes send that message through the pipe of their results: the worker wakes, takes note, and waits
-again, for each task once more than for its result. Here it lies in a pipe of its own that the worker reads before
-the result, when the process is over, before it lets go of what was not begun, and `LATEST` after it wrote the job;
-from then on it watches the pipe until the message is there. So time limits, `task-started` and `revoke(terminate=True)`
-may be so much behind, but nothing is taken for not begun that was.
+Celery's pool processes send that report through the pipe of their results. The worker wakes up, handles it and waits
+again, so it wakes up twice for each task. Here the report is written to a pipe of its own. The worker reads this pipe
+at four times: before it reads a result, when the process is over, before it gives back tasks that were not started, and
+`LATEST` after it wrote the job. If the report is not there by then, the worker watches the pipe until it is. So time
+limits, `task-started` and `revoke(terminate=True)` may be late by so much, but no started task counts as not started.
 
-Tasks that ack early tell at once, as ever: their message ends with it.
+A task that acks early reports through Celery's pipe, because its message ends with the report.
 """
 
 from __future__ import annotations
@@ -22,100 +22,100 @@ from typing import Any
 
 LATEST = 0.005
 """Seconds."""
-_SAID = struct.Struct("=qd")
-_CHUNK = _SAID.size * 256
+_REPORT = struct.Struct("=qd")
+_CHUNK = _REPORT.size * 256
 
 
 class StartPipe:
-    """The pipe of one process: job number and time (monotonic seconds) of each task that it begins."""
+    """The pipe of one process. Each report is the job number and the time (monotonic seconds) of a started task."""
 
     def __init__(self) -> None:
-        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        weakref.finalize(self, _close, self.descriptor, self._write).atexit = False
+        self.descriptor, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, _close, self.descriptor, self._write_end).atexit = False
 
-    def say(self, job: int, at: float) -> bool:
-        """In the process: a task is begun. False if nobody reads here."""
+    def write(self, job: int, at: float) -> bool:
+        """Report, in the process, that a task has started. Returns False when nobody reads the pipe."""
         try:
-            os.write(self._write, _SAID.pack(job, at))
+            os.write(self._write_end, _REPORT.pack(job, at))
         except OSError:
             return False
         return True
 
-    def heard(self) -> Iterator[tuple[int, float]]:
-        """In the worker: what was said since the last time."""
+    def read(self) -> Iterator[tuple[int, float]]:
+        """The reports since the last read, in the worker."""
         try:
-            return _SAID.iter_unpack(os.read(self.descriptor, _CHUNK))
+            return _REPORT.iter_unpack(os.read(self.descriptor, _CHUNK))
         except BlockingIOError:
             return iter(())
 
 
-class Listener:
-    """In the worker: hears the processes that were given a job and have not yet begun it."""
+class StartListener:
+    """Reads, in the worker, the pipes of the processes that were given a job and have not reported its start."""
 
-    def __init__(self, hub: Any, begun: Callable[[int, float, int], None]) -> None:
-        """`begun`: told of each task, its time and its process id."""
-        self._hub, self._begun = hub, begun
+    def __init__(self, hub: Any, on_start: Callable[[int, float, int], None]) -> None:
+        """`on_start` is called with the job number, the time and the process id of each started task."""
+        self._hub, self._on_start = hub, on_start
         self._waiting: dict[int, Any] = {}
-        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        weakref.finalize(self, _close, self._ear, self._bell).atexit = False
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, _close, self._wake_reader, self._wake_writer).atexit = False
         self.reading = False
-        """True while the loop hands out what it has read: it looks at its timers before it waits again."""
+        """True while the event loop handles what it has read. It looks at its timers before it waits again."""
         self._due = 0.0
-        self._hearing = threading.RLock()
-        """While a worker stops, Celery runs the loop's timers in a thread of their own."""
+        self._lock = threading.RLock()
+        """While a worker stops, Celery runs the event loop's timers in a thread of their own."""
 
     def expect(self, proc: Any) -> None:
-        """This process was given a job."""
+        """Expect a report of this process, which was given a job."""
         self._waiting[_pipe(proc).descriptor] = proc
         now = time.monotonic()
         if now >= self._due:
             self._due = now + LATEST
-            self._hub.call_later(LATEST, self._late)
-            if not self.reading:  # the loop has decided how long it waits: a byte ends that
-                self._ring()
+            self._hub.call_later(LATEST, self._read_late)
+            if not self.reading:  # the loop has decided how long it waits: a byte ends that wait
+                self._wake_loop()
 
     def attach(self) -> None:
-        """To be called whenever the loop begins anew: it watches nothing then."""
-        self._hub.add_reader(self._ear, self._rung)
+        """Watch the wake-up pipe. Call this whenever the event loop starts: it watches nothing then."""
+        self._hub.add_reader(self._wake_reader, self._on_wake)
 
-    def hear(self, proc: Any) -> None:
-        """Take in what this process has said."""
-        with self._hearing:
-            for job, at in _pipe(proc).heard():
+    def read(self, proc: Any) -> None:
+        """Handle the reports of this process."""
+        with self._lock:
+            for job, at in _pipe(proc).read():
                 self.forget(proc)
-                self._begun(job, at, proc.pid)
+                self._on_start(job, at, proc.pid)
 
-    def hear_all(self) -> None:
-        """Take in what all of them have said."""
+    def read_all(self) -> None:
+        """Handle the reports of all processes that were given a job."""
         for proc in list(self._waiting.values()):
-            self.hear(proc)
+            self.read(proc)
 
     def forget(self, proc: Any) -> None:
-        """This process has begun its job, or is over."""
+        """Expect no report of this process: it has started its job, or is over."""
         descriptor = _pipe(proc).descriptor
         if self._waiting.get(descriptor) is proc:
             del self._waiting[descriptor]
         if descriptor in self._hub.readers:
             self._hub.remove_reader(descriptor)
 
-    def _ring(self) -> None:
+    def _wake_loop(self) -> None:
         with suppress(BlockingIOError):
-            os.write(self._bell, b"!")
+            os.write(self._wake_writer, b"!")
 
-    def _rung(self) -> None:
+    def _on_wake(self) -> None:
         with suppress(BlockingIOError):
-            os.read(self._ear, _CHUNK)
+            os.read(self._wake_reader, _CHUNK)
 
-    def _late(self) -> None:
+    def _read_late(self) -> None:
         self._due = 0.0
-        self.hear_all()
+        self.read_all()
         for descriptor, proc in self._waiting.items():
             if descriptor not in self._hub.readers:
-                self._hub.add_reader(descriptor, self.hear, proc)
+                self._hub.add_reader(descriptor, self.read, proc)
 
 
 def _pipe(proc: Any) -> StartPipe:
-    return proc.outq.beginnings
+    return proc.outq.start_pipe
 
 
 def _close(*descriptors: int) -> None:

@@ -1,6 +1,6 @@
-"""Where the server is: from an address to a pool of redis-py's that says how to connect.
+"""Makes a connection pool of redis-py, which says how to connect, from the address of a server.
 
-`redis://`, `rediss://` (TLS), `unix:///path?db=0` or Celery's `socket:///path?virtual_host=0`, and
+Addresses are `redis://`, `rediss://` (TLS), `unix:///path?db=0`, Celery's `socket:///path?virtual_host=0`, and
 `sentinel://host:port;host:port/0` with `master_name` among the settings.
 """
 
@@ -19,34 +19,34 @@ from laneway.engine.errors import BadAddress
 
 SENTINEL_PORT = 26379
 SENTINEL_SECONDS = 2.0
-"""To connect to a Sentinel and for its answer, if the settings say nothing: the next one may be there."""
+"""Default timeout for connecting to a Sentinel and for its reply. It is short: another Sentinel may reply."""
 _TCP_ONLY = ("socket_keepalive", "socket_keepalive_options", "socket_connect_timeout")
-_ABOUT_SENTINEL = ("master_name", "min_other_sentinels", "sentinel_kwargs")
+_SENTINEL_SETTINGS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
 
 def make_pool(url: str, **settings: Any) -> ConnectionPool:
-    """How to connect to `url`; `settings` as of redis-py's connections. Raises BadAddress; nothing is connected yet.
+    """How to connect to `url`. `settings` are those of redis-py's connections. Raises BadAddress; does not connect.
 
     TLS settings (`ssl_ca_certs` and so on, or `ssl=True`) turn TLS on for `redis://` and `sentinel://` too.
     """
-    about_sentinel = {name: settings.pop(name) for name in _ABOUT_SENTINEL if name in settings}
+    sentinel_settings = {name: settings.pop(name) for name in _SENTINEL_SETTINGS if name in settings}
     tls = bool(settings.pop("ssl", False)) or any(name.startswith("ssl_") for name in settings)
     scheme = url.partition("://")[0]
     if scheme == "sentinel":
-        return _sentinel_pool(url, about_sentinel, {**settings, "ssl": tls})
+        return _sentinel_pool(url, sentinel_settings, {**settings, "ssl": tls})
     if scheme in ("unix", "socket"):
-        url = _unix(url)
+        url = _unix_url(url)
         settings = {name: value for name, value in settings.items() if name not in _TCP_ONLY}
     elif scheme == "redis" and tls:
         settings["connection_class"] = SSLConnection
     elif scheme not in ("redis", "rediss"):
         raise BadAddress(scheme, "is not one of redis, rediss, unix, socket, sentinel")
-    return ConnectionPool.from_url(_plain_requirement(url), **settings)  # pyright: ignore[reportUnknownMemberType]
+    return ConnectionPool.from_url(_with_redis_cert_reqs(url), **settings)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _sentinel_pool(url: str, about: Mapping[str, Any], settings: dict[str, Any]) -> ConnectionPool:
-    """A pool that asks the Sentinels who is master at each connect; credentials in the address are the master's."""
-    if not about.get("master_name"):
+def _sentinel_pool(url: str, sentinel: Mapping[str, Any], settings: dict[str, Any]) -> ConnectionPool:
+    """A pool that asks the Sentinels for the master at each connect. Credentials in the address are the master's."""
+    if not sentinel.get("master_name"):
         raise BadAddress("sentinel", "needs master_name in the transport options (or settings)")
     parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     nodes = [(unquote(part.hostname or "localhost"), part.port or SENTINEL_PORT) for part in parts]
@@ -56,29 +56,31 @@ def _sentinel_pool(url: str, about: Mapping[str, Any], settings: dict[str, Any])
         settings["username"] = unquote(login.username)
     if login.password:
         settings["password"] = unquote(login.password)
-    own = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
-    own |= {"retry": Retry(NoBackoff(), 0), **(about.get("sentinel_kwargs") or {})}
-    manager = Sentinel(nodes, min_other_sentinels=int(about.get("min_other_sentinels") or 0), sentinel_kwargs=own)
-    return SentinelConnectionPool(str(about["master_name"]), manager, db=int(database), **settings)
+    node_settings = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
+    node_settings |= {"retry": Retry(NoBackoff(), 0), **(sentinel.get("sentinel_kwargs") or {})}
+    manager = Sentinel(
+        nodes, min_other_sentinels=int(sentinel.get("min_other_sentinels") or 0), sentinel_kwargs=node_settings
+    )
+    return SentinelConnectionPool(str(sentinel["master_name"]), manager, db=int(database), **settings)
 
 
 def close_sentinels(pool: ConnectionPool) -> None:
-    """Close what asking the Sentinels opened; it is opened anew when needed."""
+    """Close the connections to the Sentinels. They are opened again when they are needed."""
     manager = getattr(pool, "sentinel_manager", None)
     if manager is not None:
         cast("Sentinel", manager).close()
 
 
-def _unix(url: str) -> str:
-    """As redis-py has it, which calls the database `db`."""
+def _unix_url(url: str) -> str:
+    """The address in redis-py's form, which calls the database `db`."""
     parts = urlsplit(url)
     query = [("db" if name == "virtual_host" else name, value.strip("/")) for name, value in parse_qsl(parts.query)]
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return f"unix://{login}{parts.path}?{urlencode(query)}"
 
 
-def _plain_requirement(url: str) -> str:
-    """Celery's addresses say ssl_cert_reqs=CERT_REQUIRED, redis-py's say required."""
+def _with_redis_cert_reqs(url: str) -> str:
+    """The address in redis-py's form: Celery writes ssl_cert_reqs=CERT_REQUIRED, redis-py ssl_cert_reqs=required."""
     for name in ("REQUIRED", "OPTIONAL", "NONE"):
         url = url.replace(f"ssl_cert_reqs=CERT_{name}", f"ssl_cert_reqs={name.lower()}")
     return url

@@ -268,8 +268,8 @@ class Broker:
     def _bound(self, queue: str) -> None:
         """Give the queue its limits, once in a process: another process may have other settings."""
         if self.engine is not None and queue not in self._bounded:
-            self.engine.bound(queue, self._max_queue_size)
-            self.engine.journal(queue, self._max_unread)
+            self.engine.set_max_size(queue, self._max_queue_size)
+            self.engine.enable_journal(queue, self._max_unread)
             self._bounded.add(queue)
 
     @cached_property
@@ -330,11 +330,11 @@ def _refusal(outcome: PutResult) -> errors.PlatformError | None:
     """Why a message was not queued. One of a task that was cancelled meanwhile is not needed any more."""
     if outcome.code is PutCode.FULL:
         return errors.QueueFull(outcome.queue, outcome.size)
-    if outcome.code is PutCode.BEHIND:
+    if outcome.code is PutCode.JOURNAL_FULL:
         return errors.HistoryBehind(outcome.queue, outcome.size)
     if outcome.code is PutCode.DUPLICATE:
         return errors.DuplicateTask(outcome.existing)
-    if outcome.code is PutCode.LATE:
+    if outcome.code is PutCode.TOO_LATE:
         return TooLate(f"the message came {outcome.late_ms} ms too late")
     return None
 

@@ -35,9 +35,9 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import ensure_bytes
 
 from laneway.engine.errors import ServerLost
-from laneway.engine.script_loader import Script
+from laneway.engine.script_loader import Script, make_script
 from laneway.results.result_consumer import ResultConsumer
-from laneway.results.store import Record, ResultStore, ResultUnsettled, make_script
+from laneway.results.store import Record, ResultStore, ResultUnsettled
 
 _FOLLOWERS = ("chain", "chord", "callbacks", "errbacks")
 

@@ -19,14 +19,12 @@ is not final sends what waits first. A process that does not call `gather` store
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -35,7 +33,8 @@ from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, Reply
 from laneway.engine.errors import EngineError, ServerLost
-from laneway.engine.script_loader import Script
+from laneway.engine.replies import StoreCode
+from laneway.engine.script_loader import Script, load_script
 from laneway.engine.script_runner import ScriptRunner
 
 T = TypeVar("T")
@@ -107,7 +106,7 @@ class ResultStore:
         wake = _gathering()
         if record.told:
             self.flush()
-            self._runner.tell(_STORE, _storing([record]))
+            self._runner.post(_STORE, _storing([record]))
             return
         if wake is None or record.at_once or not record.final:
             self.flush()
@@ -145,12 +144,12 @@ class ResultStore:
     def call(self, *command: Argument) -> Reply:
         """One command, after what waits."""
         self.flush()
-        return self._runner.on_wire(lambda wire, _: wire.call(*command))
+        return self._runner.call(*command)
 
     def pipeline(self, *commands: Command) -> list[Reply]:
         """Several commands in one round trip, after what waits; raises the first error reply."""
         self.flush()
-        replies = self._runner.on_wire(lambda wire, _: wire.pipeline(commands))
+        replies = self._runner.pipeline(commands)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
@@ -160,7 +159,7 @@ class ResultStore:
         """A script that may run twice without harm, after what waits."""
         self.flush()
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, script, command))
+        return self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, script, command))
 
     @property
     def pool(self) -> ConnectionPool:
@@ -169,10 +168,10 @@ class ResultStore:
 
     def _send(self, group: list[Record]) -> None:
         command = _storing(group)
-        codes: list[int] = self._runner.on_wire(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
-        if -1 in codes:
+        codes: list[int] = self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
+        if StoreCode.UNREADABLE in codes:
             for record, code in zip(group, codes, strict=True):
-                if code < 0:
+                if code == StoreCode.UNREADABLE:
                     self._swap(record)
 
     def _send_group(self, group: list[Record]) -> None:
@@ -194,7 +193,7 @@ class ResultStore:
 
     def _swap(self, record: Record) -> None:
         for _ in range(SWAPS):
-            before = self._runner.on_wire(lambda wire, _: wire.call("GET", record.key))
+            before = self._runner.call("GET", record.key)
             if before is None:
                 self._send([record])
                 return
@@ -202,7 +201,7 @@ class ResultStore:
             if status == "SUCCESS" or (not record.final and status in ("FAILURE", "REVOKED")):
                 return
             command = (b"EVALSHA", _SWAP.sha, 1, record.key, before, record.payload, record.seconds)
-            if self._runner.on_wire(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
+            if self._runner.on_connection(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
                 return
         raise ResultUnsettled(record.key.decode(errors="replace"))
 
@@ -216,17 +215,6 @@ def _storing(group: Sequence[Record]) -> Command:
     for record in group:
         args += (record.payload, record.seconds, int(record.final))
     return (b"EVALSHA", _STORE.sha, len(group), *(record.key for record in group), *args)
-
-
-def load_script(name: str) -> Script:
-    """A script that stands alone, from `laneway/scripts`."""
-    text = resources.files("laneway.engine").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
-    return make_script(name, text)
-
-
-def make_script(name: str, text: str) -> Script:
-    """A script of this text."""
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
 
 
 class _HeldBack:

@@ -145,11 +145,11 @@ class Transport(virtual.Transport):
 
     def command(self, *parts: bytes | str | int) -> Any:
         """A command outside the scripts: bindings, broadcasts, the bell."""
-        return self.engine.runner.on_wire(lambda wire, _: wire.call(*parts))
+        return self.engine.runner.call(*parts)
 
     def tell(self, *parts: bytes | str | int) -> None:
         """A command whose answer nobody waits for."""
-        self.engine.runner.on_wire(lambda wire, _: wire.post(parts))
+        self.engine.runner.on_connection(lambda wire, _: wire.post(parts))
 
     def establish_connection(self) -> Any:
         """Check the server, and be ready."""

@@ -29,7 +29,7 @@ from typing import Any, cast
 from billiard.pool import ACK
 from celery.concurrency import asynpool, prefork
 
-from laneway.engine.start_pipe import Listener, StartPipe
+from laneway.engine.start_pipe import StartListener, StartPipe
 from laneway.transport.write_through import writes_at_once
 from laneway.worker.strategy import trace
 
@@ -66,14 +66,14 @@ class Reports:
     def __init__(self, queue: Any) -> None:
         self._queue = queue
         self._descriptor: int = queue._writer.fileno()
-        self._beginnings: StartPipe | None = getattr(queue, "beginnings", None)  # none in a process that was spawned
+        self._beginnings: StartPipe | None = getattr(queue, "start_pipe", None)  # none in a process that was spawned
         self.quietly = False
         """Whether the task that comes next acks late: that it is begun need not be known at once."""
 
     def put(self, message: tuple[int, Any]) -> None:
         """Say it. What it is about may be of any size: waits for the worker to take it in."""
         kind, about = message
-        if kind == ACK and self.quietly and self._beginnings and self._beginnings.say(about[0], about[2]):
+        if kind == ACK and self.quietly and self._beginnings and self._beginnings.write(about[0], about[2]):
             return
         try:
             body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
@@ -91,7 +91,7 @@ class ResultHandler(asynpool.ResultHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._parts: dict[int, tuple[Any, bytes]] = {}
         """Descriptor → (its process, the beginning of a message that has not come as a whole)."""
-        self.listener: Listener | None = None
+        self.listener: StartListener | None = None
         super().__init__(*args, **kwargs)
 
     def take(self, descriptor: int, proc: Any) -> list[Any] | None:
@@ -116,7 +116,7 @@ class ResultHandler(asynpool.ResultHandler):
         except (EOFError, OSError):
             return False
         if self.listener:
-            self.listener.hear(proc)
+            self.listener.read(proc)
             if messages:
                 self.listener.forget(proc)  # a process that speaks here has begun what it was given
         self._hear(messages or [])
@@ -130,7 +130,7 @@ class ResultHandler(asynpool.ResultHandler):
                 messages += more
         self._parts.pop(descriptor, None)
         if self.listener:
-            self.listener.hear(proc)
+            self.listener.read(proc)
             self.listener.forget(proc)
         self._hear(messages)
 
@@ -167,7 +167,7 @@ class ResultHandler(asynpool.ResultHandler):
         if proc is None:
             return remove(fd)
         if self.listener:
-            self.listener.hear(proc)
+            self.listener.read(proc)
         try:
             there: bool = proc.outq._reader.poll(STOPPING_SECONDS)
         except OSError:
@@ -180,14 +180,14 @@ class AsynPool(asynpool.AsynPool):
 
     ResultHandler = ResultHandler
     Worker = Worker
-    _listener: Listener | None = None
+    _listener: StartListener | None = None
     _flushing = False
 
     def create_process_queues(self) -> Any:
         """The pipes of one process."""
         queues = super().create_process_queues()
         outq: Any = queues[1]
-        outq.beginnings = StartPipe()
+        outq.start_pipe = StartPipe()
         return queues
 
     def flush(self) -> None:
@@ -241,14 +241,14 @@ class AsynPool(asynpool.AsynPool):
         self.on_poll_start = self._write = write
         writes_at_once.add(hub)
 
-    def _listen(self, hub: Any) -> Listener:
+    def _listen(self, hub: Any) -> StartListener:
         handler = cast("ResultHandler", self._result_handler)
         if self._listener is None:
 
             def begun(job: int, at: float, pid: int) -> None:
                 handler.on_state_change((ACK, (job, None, at, pid, None)))
 
-            self._listener = handler.listener = Listener(hub, begun)
+            self._listener = handler.listener = StartListener(hub, begun)
         self._listener.attach()
         return self._listener
 

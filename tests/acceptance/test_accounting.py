@@ -364,9 +364,9 @@ def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
     lost, kept = site.message("audit-lost", delay=3600), site.message("audit-kept", delay=3600)
     engine = site.services.broker.engine
     assert engine is not None
-    engine.journal("conversations", None)  # nobody hears of it
+    engine.enable_journal("conversations", None)  # nobody hears of it
     assert engine.cancel("conversations", lost).removed == 1
-    engine.journal("conversations", site.settings.tasks.max_unread_events)
+    engine.enable_journal("conversations", site.settings.tasks.max_unread_events)
 
     def missing() -> list[str]:
         return [each.task_id for each in site.services.audit.count().unaccounted]

@@ -258,8 +258,8 @@ def lose_oldest(site: Site, number: int) -> list[str]:
     engine = site.services.broker.engine
     assert engine is not None
     oldest = [found.stored.message.task_id for found in engine.peek("conversations", MessageState.READY, limit=number)]
-    engine.journal("conversations", None)  # nobody hears of it
+    engine.enable_journal("conversations", None)  # nobody hears of it
     for id in oldest:
         assert engine.cancel("conversations", id).removed == 1
-    engine.journal("conversations", site.settings.tasks.max_unread_events)
+    engine.enable_journal("conversations", site.settings.tasks.max_unread_events)
     return oldest

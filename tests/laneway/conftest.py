@@ -1,6 +1,4 @@
-"""Engines on a database of their own, emptied before each test."""
-
-# pyright: reportUnknownMemberType=false
+"""Engines on a database of their own, which is emptied before each test."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ DATABASE = 6
 
 @pytest.fixture
 def engine_url(valkey: RunningValkey) -> str:
-    """A database for this test alone."""
+    """The address of an empty database."""
     valkey.flush(DATABASE)
     return valkey.url(DATABASE)
 

@@ -1,12 +1,12 @@
--- Ends leased messages: their work is done. One whose verdict is to be tried again goes back to its place instead.
+-- Ends leased messages. One whose ack action is RETRY or SNOOZE goes back to its old position instead.
 -- KEYS   1: the queue
 -- ARGV   id, token, id, token, ...
--- Returns one code (answers.Settled) per id: CANCELLED when it was marked, and is gone all the same
+-- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its message is deleted too
 -- uses: base clock record moves
 local q = names(KEYS[1])
-local marked = call('EXISTS', q.cancelled) == 1
+local any_cancelled = call('EXISTS', q.cancelled) == 1
 local limits = call('HMGET', q.limits, 'journal', 'max_in_flight', 'expires')
-noted[q.journal] = tonumber(limits[1]) or false
+journal_limits[q.journal] = tonumber(limits[1]) or false
 local now, plain, tied = nil, {}, 0
 
 local function time()
@@ -14,27 +14,27 @@ local function time()
   return now
 end
 
--- True when the verdict asks for something else than the end.
-local function goes_on(id, flags, code)
-  local verdict, delay = verdict_of(q, id)
-  if verdict == DONE_WITH then return false end
-  local m = (verdict or bit.band(flags, HAS_TIES) ~= 0) and load(q, id)
-  if not verdict then
-    note(q, 'ack', m and m.task or id, 'm', id, 'n', (attempts_of(q, id)))
+-- Carries out the ack action of a message that is not done; true if it did.
+local function settle_by_action(id, flags, code)
+  local action, delay = ack_action_of(q, id)
+  if action == ACTION_DONE then return false end
+  local m = (action or bit.band(flags, HAS_TIES) ~= 0) and load(q, id)
+  if not action then
+    write_event(q, EVENT_ACK, m and m.task or id, 'm', id, 'n', (attempts_of(q, id)))
     return false
   end
-  if code == CANCELLED then drop(q, m, time())
-  else try_again(q, m, delay, time()) end
+  if code == STATUS_CANCELLED then drop_cancelled(q, m, time())
+  else retry(q, m, delay, time()) end
   return true
 end
 
-local codes = settle(q, 1, function(id, _, flags)
-  local code = DONE
-  if marked and call('HDEL', q.cancelled, id) == 1 then code = CANCELLED end
-  if (attempted(q) or noting(q)) and goes_on(id, flags, code) then return code end
+local codes = for_each_lease(q, 1, function(id, _, flags)
+  local code = STATUS_DONE
+  if any_cancelled and call('HDEL', q.cancelled, id) == 1 then code = STATUS_CANCELLED end
+  if (has_attempts(q) or journal_limit(q)) and settle_by_action(id, flags, code) then return code end
   if bit.band(flags, HAS_TIES) == 0 then plain[#plain + 1] = id
   else
-    finish(q, load(q, id), time())
+    delete_leased(q, load(q, id), time())
     tied = tied + 1
   end
   return code
@@ -44,9 +44,9 @@ if #plain > 0 then
   call('ZREM', q.leased, unpack(plain))
   call('HDEL', q.deliveries, unpack(plain))
   call('HDEL', q.messages, unpack(plain))
-  forget_attempts(q, unpack(plain))
+  delete_attempts(q, unpack(plain))
 end
 count(q, 'acked', #plain + tied)
-if limits[2] then ring(q) end
-if limits[3] then touch(q, limits[3]) end
+if limits[2] then ring_bell(q) end
+if limits[3] then set_expiry(q, limits[3]) end
 return codes

@@ -1,16 +1,16 @@
--- Makes dead letters of leased messages. A verdict that one's attempt came to goes first: it has been noted already.
+-- Makes dead letters of leased messages. An ack action, if there is one, is carried out instead: it was recorded first.
 -- KEYS   1: the queue
 -- ARGV   1: reason  2: error  then id, token, id, token, ...
--- Returns one code (answers.Settled) per id
+-- Returns one code (replies.LeaseStatus) per id
 -- uses: base clock record moves
 local q = names(KEYS[1])
 local now = math.floor(clock() / 1000)
-local codes = settle(q, 3, function(id, times)
+local codes = for_each_lease(q, 3, function(id, deliveries)
   local m = load(q, id)
-  local code = verdict_of(q, id) and wind_up(q, m, now)
+  local code = ack_action_of(q, id) and settle_if_decided(q, m, now)
   if code then return code end
-  bury(q, m, times, ARGV[1], ARGV[2], now)
-  return DONE
+  bury(q, m, deliveries, ARGV[1], ARGV[2], now)
+  return STATUS_DONE
 end)
-keep(q)
+extend_expiry(q)
 return codes

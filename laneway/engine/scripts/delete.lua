@@ -1,7 +1,7 @@
--- Deletes a queue with everything in it, its journal too, read or not.
+-- Deletes a queue with everything in it; unread events of its journal too.
 -- KEYS   1: the queue
 -- ARGV   none
--- Returns how many messages went with it
+-- Returns how many messages were deleted
 -- uses: base
 local q = names(KEYS[1])
 local size = call('HLEN', q.messages)

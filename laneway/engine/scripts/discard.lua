@@ -1,16 +1,16 @@
--- Throws dead letters away.
+-- Deletes dead letters.
 -- KEYS   1: the queue
 -- ARGV   ids
--- Returns one code (answers.Settled) per id
+-- Returns one code (replies.LeaseStatus) per id
 -- uses: base record moves
 local q = names(KEYS[1])
 local codes, discarded = {}, 0
 for index, id in ipairs(ARGV) do
   if call('ZSCORE', q.dead, id) then
-    forget_dead(q, id, 'discard')
-    discarded, codes[index] = discarded + 1, DONE
-  else codes[index] = UNKNOWN end
+    delete_dead_letter(q, id, EVENT_DISCARD)
+    discarded, codes[index] = discarded + 1, STATUS_DONE
+  else codes[index] = STATUS_UNKNOWN end
 end
 count(q, 'discarded', discarded)
-keep(q)
+extend_expiry(q)
 return codes

@@ -1,16 +1,17 @@
--- Sets or removes limits of a queue, and pauses or resumes it.
+-- Sets and removes limits of a queue; pauses and resumes it.
 -- KEYS   1: the queue
--- ARGV   name, value, name, value, ...: '' removes
+-- ARGV   name, value, name, value, ...: the value '' removes the limit
 -- Returns nothing
 -- uses: base
 local q = names(KEYS[1])
-for at = 1, #ARGV, 2 do
-  if ARGV[at + 1] == '' then
-    local lifted = call('HDEL', q.limits, ARGV[at]) == 1
-    if lifted and ARGV[at] == 'expires' then
-      for _, name in ipairs(NAMES) do call('PERSIST', q[name]) end
+for index = 1, #ARGV, 2 do
+  local name, value = ARGV[index], ARGV[index + 1]
+  if value == '' then
+    local removed = call('HDEL', q.limits, name) == 1
+    if removed and name == 'expires' then
+      for _, key in ipairs(NAMES) do call('PERSIST', q[key]) end
     end
-  else call('HSET', q.limits, ARGV[at], ARGV[at + 1]) end
+  else call('HSET', q.limits, name, value) end
 end
-ring(q)
-keep(q)
+ring_bell(q)
+extend_expiry(q)

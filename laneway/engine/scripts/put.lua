@@ -1,80 +1,76 @@
--- Puts messages into a queue, or refuses them, one by one.
+-- Puts messages into a queue. Each is accepted or refused for itself.
 -- KEYS   1: the queue
--- ARGV   1: the producer ('' for none)  2: its call number  3: '1' when the call repeats one whose answer was lost
---        4: the time (ms) past which nothing is queued ('' for none)
+-- ARGV   1: the producer ('' for none)  2: number of its call  3: '1' when the call repeats one whose reply was lost
+--        4: the time (ms) after which nothing is queued ('' for none)
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
--- Returns the refused and the renamed ones: index from 1, code (answers.PutCode), detail (id, holder's task, size
---        or ms too late) ..., nothing for what was accepted under the id it came with.
+-- Returns the refused and the renamed ones: index from 1, code (replies.PutCode), detail (id, task that holds the
+--        uniqueness key, size, or ms too late) ...; nothing for a message that was accepted under the id it came with
 -- uses: base clock
-local ACCEPTED, EXISTS, TAKEN, FULL, STOPPED, BEHIND, LATE = 0, 1, 2, 3, 4, 5, 6
+local FIRST = 5 -- index in ARGV of the first message
 local q = names(KEYS[1])
-local slot = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
-if ARGV[3] == '1' and slot then
-  local last = call('GET', slot)
+local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
+if ARGV[3] == '1' and last_call_key then
+  local last = call('GET', last_call_key)
   if last then
-    local number, answers = last, {}
-    if last ~= ARGV[2] then number, answers = cmsgpack.unpack(last) end
+    local number, reply = last, {}
+    if last ~= ARGV[2] then number, reply = cmsgpack.unpack(last) end
     if number == ARGV[2] then
-      call('SET', slot, last, 'PX', 60000) -- a write of this connection's own, for WAIT and WAITAOF to wait for
-      return answers
+      call('SET', last_call_key, last, 'PX', 60000) -- a write of this connection, for WAIT and WAITAOF to wait for
+      return reply
     end
   end
+end
+
+local reply = {}
+local function report(index, code, detail)
+  reply[#reply + 1] = index
+  reply[#reply + 1] = code
+  reply[#reply + 1] = detail
 end
 
 local us = clock()
 local now = math.floor(us / 1000)
 if ARGV[4] ~= '' and now > tonumber(ARGV[4]) then
-  local answers = {}
-  for index = 1, (#ARGV - 4) / 2 do
-    answers[#answers + 1] = index
-    answers[#answers + 1] = LATE
-    answers[#answers + 1] = now - tonumber(ARGV[4])
-  end
-  return answers
+  for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[4])) end
+  return reply
 end
 local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
-noted[q.journal] = tonumber(limits[3]) or false
+journal_limits[q.journal] = tonumber(limits[3]) or false
 local max_size = tonumber(limits[1])
 local counters = call('HMGET', q.counters, 'sequence', 'put')
 local sequence = tonumber(counters[1] or 0)
-local tasks_known = call('EXISTS', q.tasks) == 1
+local has_tasks = call('EXISTS', q.tasks) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
-local answers, accepted, rung = {}, 0, false
-local unread = noting(q) and call('XLEN', q.journal)
+local accepted, bell_rung = 0, false
+local unread = journal_limit(q) and call('XLEN', q.journal)
 
-local function behind() return unread and unread >= noting(q) end
+local function journal_full() return unread and unread >= journal_limit(q) end
 
-local function refuse(index, code, detail)
-  answers[#answers + 1] = index
-  answers[#answers + 1] = code
-  answers[#answers + 1] = detail
-end
-
--- A plain message: no key, no uniqueness, no delay, nothing else of its task in the queue, and room for it.
-local function put_plain(at)
-  local record = ARGV[at + 1]
+-- Puts a plain message: no key, no uniqueness, no delay, no other message of its task, and room for it. Else false.
+local function put_plain(index)
+  local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if flags ~= 0 or tasks_known or (max_size and size >= max_size) or behind() then return false end
-  local id, score = string.sub(ARGV[at], 2), (9 - priority) * SPAN + sequence + 1
+  if flags ~= 0 or has_tasks or (max_size and size >= max_size) or journal_full() then return false end
+  local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
   call('ZADD', q.ready, score, id)
-  if not rung then rung = ring(q) or true end
+  if not bell_rung then bell_rung = ring_bell(q) or true end
   if unread then
-    note(q, 'put', id, 'm', id, 'r', struct.pack('>d', score) .. record)
+    write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. record)
     unread = unread + 1
   end
   sequence, accepted, size = sequence + 1, accepted + 1, size and size + 1
   return true
 end
 
-sequence = math.max(sequence, math.floor((us - EPOCH) / 10))
-local at = 5
-while at <= #ARGV and put_plain(at) do at = at + 2 end
+sequence = math.max(sequence, math.floor((us - EPOCH_US) / TICK_US))
+local index = FIRST
+while index <= #ARGV and put_plain(index) do index = index + 2 end
 
-if at <= #ARGV then
+if index <= #ARGV then
   -- uses: record moves
-  local function cancelled(others)
-    for _, id in ipairs(others) do
+  local function any_cancelled(ids)
+    for _, id in ipairs(ids) do
       if call('HEXISTS', q.cancelled, id) == 1 then return true end
     end
     return false
@@ -86,54 +82,57 @@ if at <= #ARGV then
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))
-      tasks_known = true
+      has_tasks = true
     end
   end
 
-  -- A message whose id is taken gets another; its task id, until then its id, goes into the record.
+  -- Gives another id to a message whose id is taken. Until now its id was its task id, so that goes into the record.
   local function rename(m, record)
     m.id, m.flags = string.format('%.0f', sequence + 1), m.flags + HAS_TASK
     return struct.pack('>BBBc0', m.flags, m.priority, #m.task, m.task) .. string.sub(record, 3)
   end
 
-  -- Any message. A continuation (another of its task is here) is never refused for want of room or uniqueness.
-  local function put_any(index, named, id, record)
-    local m = parse(id, record, 1)
+  -- Puts any message. A continuation (the queue has another message of its task) is never refused for want of room or
+  -- of uniqueness.
+  local function put_any(number, named, id, record)
+    local m = parse(id, record, RECORD_WITHOUT_SCORE)
     if call('HEXISTS', q.messages, id) == 1 then
-      if named then return refuse(index, EXISTS, id) end
+      if named then return report(number, PUT_EXISTS, id) end
       record = rename(m, record)
     end
-    local others = siblings(q, m)
+    local others = messages_of_task(q, m.task, m.id)
     local continues = #others > 0
     if continues then
-      if cancelled(others) then return refuse(index, STOPPED, id) end
+      if any_cancelled(others) then return report(number, PUT_CANCELLED, id) end
     elseif max_size and size >= max_size then
-      return refuse(index, FULL, size)
-    elseif behind() then
-      return refuse(index, BEHIND, unread)
+      return report(number, PUT_FULL, size)
+    elseif journal_full() then
+      return report(number, PUT_JOURNAL_FULL, unread)
     end
     if m.unique then
-      sweep(q, now)
-      local by = holder(q, m.unique, now)
-      if by and by ~= m.task and not continues then
+      release_expired_unique(q, now)
+      local holder = unique_holder(q, m.unique, now)
+      if holder and holder ~= m.task and not continues then
         count(q, 'duplicates', 1)
-        return refuse(index, TAKEN, by)
+        return report(number, PUT_DUPLICATE, holder)
       end
-      if not by then hold(q, m, now) end
+      if not holder then hold_unique(q, m, now) end
     end
     store(m, record)
     if unread then
-      note(q, 'put', m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. record)
+      write_event(q, EVENT_PUT, m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. record)
       unread = unread + 1
     end
-    file(q, m, now, continues)
+    hold_or_enqueue(q, m, now, continues)
     accepted, size = accepted + 1, size and size + 1
-    if m.id ~= id then refuse(index, ACCEPTED, m.id) end
+    if m.id ~= id then report(number, PUT_ACCEPTED, m.id) end
   end
 
-  for from = at, #ARGV, 2 do
-    if not put_plain(from) then
-      put_any((from - 3) / 2, string.byte(ARGV[from]) == 61, string.sub(ARGV[from], 2), ARGV[from + 1])
+  for next_index = index, #ARGV, 2 do
+    if not put_plain(next_index) then
+      local id_argument = ARGV[next_index]
+      local named, id = string.sub(id_argument, 1, 1) == '=', string.sub(id_argument, 2)
+      put_any((next_index - FIRST) / 2 + 1, named, id, ARGV[next_index + 1])
     end
   end
 end
@@ -142,8 +141,8 @@ if accepted > 0 then
   local puts = string.format('%.0f', (counters[2] or 0) + accepted)
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
-if limits[2] then touch(q, limits[2]) end
-if slot then -- the call's number alone when there is nothing to say, as most times
-  call('SET', slot, #answers > 0 and cmsgpack.pack(ARGV[2], answers) or ARGV[2], 'PX', 60000)
+if limits[2] then set_expiry(q, limits[2]) end
+if last_call_key then -- the call's number alone when the reply is empty, as it is most times
+  call('SET', last_call_key, #reply > 0 and cmsgpack.pack(ARGV[2], reply) or ARGV[2], 'PX', 60000)
 end
-return answers
+return reply

@@ -1,16 +1,17 @@
--- Sizes, limits and running totals of queues.
+-- Reads sizes, limits and running totals of queues.
 -- KEYS   the queues
 -- ARGV   none
--- Returns per queue: ready, scheduled, held, leased, dead, score of the next ready one (-1), limits, counters
+-- Returns per queue: ready, scheduled, held, leased, dead, score of the next ready message (nil: none), limits,
+--        counters
 -- uses: base
-local answer = {}
+local reply = {}
 for _, prefix in ipairs(KEYS) do
   local q = names(prefix)
-  for _, state in ipairs({ 'ready', 'scheduled', 'held', 'leased', 'dead' }) do
-    answer[#answer + 1] = call('ZCARD', q[state])
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_HELD, STATE_LEASED, STATE_DEAD }) do
+    reply[#reply + 1] = call('ZCARD', q[state])
   end
-  answer[#answer + 1] = tonumber(call('ZRANGE', q.ready, 0, 0, 'WITHSCORES')[2]) or -1
-  answer[#answer + 1] = call('HGETALL', q.limits)
-  answer[#answer + 1] = call('HGETALL', q.counters)
+  reply[#reply + 1] = tonumber(call('ZRANGE', q.ready, 0, 0, 'WITHSCORES')[2]) or false
+  reply[#reply + 1] = call('HGETALL', q.limits)
+  reply[#reply + 1] = call('HGETALL', q.counters)
 end
-return answer
+return reply

@@ -1,23 +1,22 @@
--- Stores states of tasks and tells who waits for them. A success stays, whatever comes later; a task that
--- has finished never becomes unfinished again.
--- KEYS     the results' keys, which are also the names of the channels
--- ARGV     for each: payload, seconds to keep it (0: for ever), "1" when the state is final
--- returns  for each: 1 stored; 0 refused; -1 the value that is there does not show its state
+-- Stores states of tasks and publishes them. A success is never overwritten; a finished task never becomes unfinished.
+-- KEYS   the results' keys, which are also the names of the channels
+-- ARGV   for each: payload, seconds to keep it (0: forever), '1' when the state is final
+-- Returns one code (replies.StoreCode) per key
 local FINAL = { FAILURE = true, REVOKED = true }
 
 local codes = {}
-for i, key in ipairs(KEYS) do
-  local payload, seconds, final = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
-  local code, head = 1, redis.call('GETRANGE', key, 0, 63)
+for index, key in ipairs(KEYS) do
+  local payload, seconds, final = ARGV[3 * index - 2], ARGV[3 * index - 1], ARGV[3 * index]
+  local code, head = RESULT_STORED, redis.call('GETRANGE', key, 0, 63)
   if head ~= '' then
-    local status = string.match(head, '^{"status": ?"([^"]+)"')
-    if not status then
-      code = -1
-    elseif status == 'SUCCESS' or (final ~= '1' and FINAL[status]) then
-      code = 0
+    local state = string.match(head, '^{"status": ?"([^"]+)"')
+    if not state then
+      code = RESULT_UNREADABLE
+    elseif state == 'SUCCESS' or (final ~= '1' and FINAL[state]) then
+      code = RESULT_KEPT
     end
   end
-  if code == 1 then
+  if code == RESULT_STORED then
     if seconds == '0' then
       redis.call('SET', key, payload)
     else
@@ -25,6 +24,6 @@ for i, key in ipairs(KEYS) do
     end
     redis.call('PUBLISH', key, payload)
   end
-  codes[i] = code
+  codes[index] = code
 end
 return codes

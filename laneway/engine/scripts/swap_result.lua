@@ -1,9 +1,9 @@
 -- Stores a state of a task if its result has not changed since it was read.
--- KEYS     the result's key
--- ARGV     what was read, payload, seconds to keep it (0: for ever)
--- returns  1 stored; 0 somebody else was quicker
+-- KEYS   the result's key
+-- ARGV   what was read, payload, seconds to keep it (0: forever)
+-- Returns a code (replies.StoreCode): KEPT when another client changed the result first
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
+  return RESULT_KEPT
 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -11,4 +11,4 @@ else
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 redis.call('PUBLISH', KEYS[1], ARGV[2])
-return 1
+return RESULT_STORED

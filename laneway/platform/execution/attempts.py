@@ -103,7 +103,7 @@ class EngineAttempts:
         except ValueError:
             return Skip("it was not delivered by the engine")
         call = token_bytes(6)  # the same for each try: one whose answer was lost begins nothing new
-        code, number = self._patiently(lambda: self._engine.begin(lease, worker=delivered.worker, call=call))
+        code, number = self._patiently(lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call))
         if code is LeaseStatus.CANCELLED:
             return Skip("it was cancelled")
         if code not in HELD:
@@ -131,11 +131,11 @@ class EngineAttempts:
         lease = attempt.lease
         if lease is None:
             return False
-        verdict = AckAction.DONE_WITH
+        verdict = AckAction.DONE
         if ruling.state is TaskState.SCHEDULED:
-            verdict = AckAction.AGAIN if ruling.counted else AckAction.SNOOZE
+            verdict = AckAction.RETRY if ruling.counted else AckAction.SNOOZE
         outcome, delay = ruling.to_json(), round(ruling.delay * 1000)
-        code = self._patiently(lambda: self._engine.conclude(lease, verdict, outcome=outcome, delay_ms=delay))
+        code = self._patiently(lambda: self._engine.finish_attempt(lease, verdict, outcome=outcome, delay_ms=delay))
         if code not in HELD:
             log.warning("outcome refused: the attempt lost its lease", task_id=attempt.task_id, attempt=attempt.number)
         return code in HELD
@@ -152,7 +152,7 @@ class EngineAttempts:
         """One look at all leases."""
         leases = [attempt.lease for attempt in attempts if attempt.lease]
         with named_errors():
-            codes = iter(self._engine.look(leases))
+            codes = iter(self._engine.check_leases(leases))
         return [_stop(next(codes)) if attempt.lease else None for attempt in attempts]
 
     def conclude_for(

@@ -61,7 +61,7 @@ class LedgerAttempts:
             if number > run.max_retries + 1:
                 ruling = self.rule.decide(_attempt(run, number), Raised(WorkerLost("each of its workers")))
                 self._record(
-                    session, run, Kind.END, attempt=run.attempts, verdict=AckAction.DONE_WITH, outcome=ruling.to_json()
+                    session, run, Kind.END, attempt=run.attempts, ack_action=AckAction.DONE, outcome=ruling.to_json()
                 )
                 return Skip("it lost its worker too often")
             self._record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
@@ -69,9 +69,9 @@ class LedgerAttempts:
 
     def conclude(self, attempt: Attempt, ruling: AttemptResult) -> bool:
         """Record the ruling, and send a retry."""
-        verdict = AckAction.DONE_WITH
+        verdict = AckAction.DONE
         if ruling.state is TaskState.SCHEDULED:
-            verdict = AckAction.AGAIN if ruling.counted else AckAction.SNOOZE
+            verdict = AckAction.RETRY if ruling.counted else AckAction.SNOOZE
         with self._database.transaction() as session:
             run = self._owned(session, attempt)
             if run is None:
@@ -82,7 +82,7 @@ class LedgerAttempts:
                 run,
                 Kind.END,
                 attempt=attempt.number,
-                verdict=verdict,
+                ack_action=verdict,
                 outcome=ruling.to_json(),
                 delay_ms=round(ruling.delay * 1000),
             )
@@ -140,7 +140,7 @@ class LedgerAttempts:
 
     def _record(self, session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
         place = f"{round(clock.now().timestamp() * 1000)}-0"
-        event = Event(place=place, kind=kind, task_id=run.id, message_id=run.id, **more)
+        event = Event(cursor=place, kind=kind, task_id=run.id, message_id=run.id, **more)
         submit_on_failure(session, JournalProjection(session, run.queue).apply([event]), self._settings)
 
     def _adopt(self, session: Session, delivered: DeliveredTask) -> TaskRun:

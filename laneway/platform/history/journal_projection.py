@@ -133,7 +133,7 @@ class JournalProjection:
             return None
         outcome = ruling.state.value
         if ruling.state is TaskState.SCHEDULED:
-            outcome = "snoozed" if event.verdict is AckAction.SNOOZE else "retry"
+            outcome = "snoozed" if event.ack_action is AckAction.SNOOZE else "retry"
             run.published_at, run.due_at = at, at + timedelta(milliseconds=event.delay_ms)
         else:
             run.finished_at, run.due_at = at, None

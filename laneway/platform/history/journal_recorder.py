@@ -68,10 +68,10 @@ class JournalRecorder:
             with self._broker.asking():
                 events = engine.events(queue, after=place, limit=BATCH)
             if events:
-                place = events[-1].place
+                place = events[-1].cursor
                 submit_on_failure(session, record(session, queue, events), self._settings)
                 repository.move_cursor(session, queue, place)
         if place != repository.START:
             with self._broker.asking():
-                engine.forget_events(queue, until=place)
+                engine.trim_journal(queue, until=place)
         return len(events)

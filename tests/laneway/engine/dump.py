@@ -1,4 +1,4 @@
-"""The whole state of a queue, read from the server and from the model in one shape."""
+"""Reads the whole state of a queue from the server and from the model, in one form, and compares the two."""
 
 from __future__ import annotations
 
@@ -9,147 +9,154 @@ from typing import Any
 from laneway.engine import Engine, Event, MessageState
 from laneway.engine.keys import NAMES, key
 from laneway.engine.message import decode, unpack_id
-from tests.laneway.engine.books import WAITING, Noted, Queue
+from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
 
-NO_KEY, NO_TIME = -2, -1  # answers of PTTL
-_READS = {
-    "messages": "HGETALL",
-    "heads": "HGETALL",
-    "deliveries": "HGETALL",
-    "burials": "HGETALL",
-    "cancelled": "HGETALL",
-    "unique": "HGETALL",
-    "limits": "HGETALL",
-    "counters": "HGETALL",
-    "attempts": "HGETALL",
-    "verdicts": "HGETALL",
-}
+NO_KEY, NO_EXPIRY = -2, -1  # replies of PTTL
+_HASHES = (
+    "messages",
+    "heads",
+    "deliveries",
+    "burials",
+    "cancelled",
+    "unique",
+    "limits",
+    "counters",
+    "attempts",
+    "ack_actions",
+)
 
 
 def server_dump(engine: Engine, name: str) -> dict[str, Any]:
-    """Read every key of the queue and put it in readable form."""
-    names = [part for part in NAMES if part not in ("bell", "journal")]
-    commands = [
-        (_READS[part], key(name, part)) if part in _READS else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
-        for part in names
-    ]
-    replies: list[list[bytes]] = engine.runner.on_wire(lambda wire, _: wire.pipeline(commands))
-    raw = {part: list(zip(reply[::2], reply[1::2], strict=True)) for part, reply in zip(names, replies, strict=True)}
+    """Read every key of the queue, and decode what it holds."""
+    raw = _read_keys(engine, name)
     events = engine.events(name, limit=10_000)
     until = {unique: float(at) for unique, at in raw["unique_until"]}
     counters = {field.decode(): int(value) for field, value in raw["counters"]}
     return {
         "messages": {unpack_id(id): decode(id, record) for id, record in raw["messages"]},
         "ready": [unpack_id(id) for id, _ in raw["ready"]],
-        "scheduled": [(unpack_id(id), int(float(at))) for id, at in raw["scheduled"]],
-        "held": [unpack_id(member[member[0] + 10 :]) for member, _ in raw["held"]],
+        "scheduled": _ids_and_times(raw["scheduled"]),
+        "held": [_id_of_member(member) for member, _ in raw["held"]],
         "heads": {head.decode(): unpack_id(id) for head, id in raw["heads"]},
-        "leased": [(unpack_id(id), int(float(at))) for id, at in raw["leased"]],
+        "leased": _ids_and_times(raw["leased"]),
         "deliveries": {unpack_id(id): int.from_bytes(value[:2], "big") for id, value in raw["deliveries"]},
-        "dead": [(unpack_id(id), int(float(at))) for id, at in raw["dead"]],
+        "dead": _ids_and_times(raw["dead"]),
         "burials": {unpack_id(id): _burial(value) for id, value in raw["burials"]},
         "cancelled": {unpack_id(id) for id, _ in raw["cancelled"]},
-        "tasks": sorted(unpack_id(member[member[0] + 10 :]) for member, _ in raw["tasks"]),
+        "tasks": sorted(_id_of_member(member) for member, _ in raw["tasks"]),
         "unique": {unique.decode(): (unpack_id(task), until.pop(unique, None)) for unique, task in raw["unique"]},
         "left_until": until,
         "sequence": counters.pop("sequence", 0),
         "counters": counters,
         "limits": {field.decode(): int(value) for field, value in raw["limits"]},
         "attempts": {unpack_id(id): struct.unpack(">HB", value[:3]) for id, value in raw["attempts"]},
-        "verdicts": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["verdicts"]},
-        "journal": [_noted(event) for event in events],
+        "ack_actions": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["ack_actions"]},
+        "journal": [_expected_event(event) for event in events],
         "events": events,
     }
 
 
-def model_dump(q: Queue) -> dict[str, Any]:
+def model_dump(q: ModelQueue) -> dict[str, Any]:
     """The same of the model."""
-    items = q.items.values()
+    messages = q.messages.values()
     return {
-        "messages": {item.id: (item.message, item.score) for item in items},
-        "ready": [item.id for item in q.having(MessageState.READY)],
-        "scheduled": [(item.id, item.at) for item in q.having(MessageState.SCHEDULED)],
-        "held": [item.id for item in q.having(MessageState.HELD)],
-        "heads": {
-            item.message.key: item.id
-            for item in items
-            if item.message.key and item.state not in (MessageState.HELD, MessageState.DEAD)
-        },
-        "leased": [(item.id, item.at) for item in q.having(MessageState.LEASED)],
+        "messages": {m.id: (m.message, m.score) for m in messages},
+        "ready": [m.id for m in q.in_states(MessageState.READY)],
+        "scheduled": [(m.id, m.at) for m in q.in_states(MessageState.SCHEDULED)],
+        "held": [m.id for m in q.in_states(MessageState.HELD)],
+        "heads": {m.message.key: m.id for m in messages if m.message.key and m.is_head},
+        "leased": [(m.id, m.at) for m in q.in_states(MessageState.LEASED)],
         "deliveries": {
-            item.id: item.times
-            for item in items
-            if item.state is not MessageState.DEAD and (item.times or item.state is MessageState.LEASED)
+            m.id: m.deliveries
+            for m in messages
+            if m.state is not MessageState.DEAD and (m.deliveries or m.state is MessageState.LEASED)
         },
-        "dead": [(item.id, item.at) for item in q.having(MessageState.DEAD)],
-        "burials": {item.id: item.burial for item in items if item.state is MessageState.DEAD},
-        "cancelled": {item.id for item in items if item.cancelled},
-        "tasks": sorted(item.id for item in items if item.id != item.message.task_id),
+        "dead": [(m.id, m.at) for m in q.in_states(MessageState.DEAD)],
+        "burials": {m.id: m.burial for m in messages if m.state is MessageState.DEAD},
+        "cancelled": {m.id for m in messages if m.cancelled},
+        "tasks": sorted(m.id for m in messages if m.id != m.message.task_id),
         "unique": {key: (task, None if at == float("inf") else at) for key, (task, at) in q.unique.items()},
         "left_until": {},
         "sequence": q.sequence,
         "counters": q.counters,
         "limits": q.limits,
-        "attempts": {item.id: (item.attempt.begun, item.attempt.running) for item in items if item.attempt},
-        "verdicts": {item.id: item.verdict for item in items if item.verdict},
+        "attempts": {m.id: (m.attempts.started, m.attempts.running) for m in messages if m.attempts},
+        "ack_actions": {m.id: m.ack_action for m in messages if m.ack_action},
         "journal": [
-            replace(noted, stored=(_without_id(noted.stored[0], noted.id), noted.stored[1]) if noted.stored else None)
-            for noted in q.journal
+            replace(event, stored=(_comparable(event.stored[0], event.id), event.stored[1]) if event.stored else None)
+            for event in q.journal
         ],
     }
 
 
-def assert_same(engine: Engine, name: str, q: Queue) -> dict[str, Any]:
-    """Compare the two, and check on the server alone that every message is in one place and accounted for.
+def assert_same(engine: Engine, name: str, q: ModelQueue) -> dict[str, Any]:
+    """Compare the two. Check on the server alone that each message is in one state and accounted for.
 
     Returns what the server has.
     """
     real, expected = server_dump(engine, name), model_dump(q)
     for id, stored in real["messages"].items():
-        real["messages"][id] = (_without_id(stored.message, id), stored.score)
+        real["messages"][id] = (_comparable(stored.message, id), stored.score)
     expected["messages"] = {
-        id: (_without_id(message, id), score) for id, (message, score) in expected["messages"].items()
+        id: (_comparable(message, id), score) for id, (message, score) in expected["messages"].items()
     }
     for part, value in expected.items():
         assert real[part] == value, f"{name}.{part}: server {real[part]} is not {value}"
-    places = [id for id, _ in (*real["scheduled"], *real["leased"], *real["dead"])] + real["ready"] + real["held"]
-    assert sorted(places) == sorted(real["messages"]), "each message is in exactly one place"
-    gone = sum(real["counters"].get(end, 0) for end in ("acked", "cancelled", "purged", "discarded", "forgotten"))
-    assert real["counters"].get("put", 0) == len(real["messages"]) + gone, (
-        "each accepted message is here or accounted for"
-    )
-    assert len(q.having(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
+    timed = [id for id, _ in (*real["scheduled"], *real["leased"], *real["dead"])]
+    assert sorted(timed + real["ready"] + real["held"]) == sorted(real["messages"]), "each message is in one state"
+    ended = sum(real["counters"].get(end, 0) for end in ("acked", "cancelled", "purged", "discarded", "forgotten"))
+    accepted = real["counters"].get("put", 0)
+    assert accepted == len(real["messages"]) + ended, "each accepted message is in the queue or accounted for"
+    assert len(q.in_states(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
     return real
 
 
 def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
-    """Every key of a queue that expires has its time, and no other has."""
-    left: list[int] = engine.runner.on_wire(
-        lambda wire, _: wire.pipeline([("PTTL", key(name, part)) for part in NAMES])
-    )
-    there = {part: ms for part, ms in zip(NAMES, left, strict=True) if ms != NO_KEY}
-    odd = {part for part, ms in there.items() if (ms != NO_TIME) is not expires}
-    assert not odd, f"{name}: {sorted(odd)} {'live on' if expires else 'vanish'} while the rest does not"
+    """Check that every key of a queue that expires has an expiry, and no key of any other queue."""
+    ttls: list[int] = engine.runner.pipeline([("PTTL", key(name, part)) for part in NAMES])
+    existing = {part: ms for part, ms in zip(NAMES, ttls, strict=True) if ms != NO_KEY}
+    wrong = {part for part, ms in existing.items() if (ms != NO_EXPIRY) is not expires}
+    assert not wrong, f"{name}: {sorted(wrong)} {'do not expire' if expires else 'expire'}, unlike the queue"
 
 
-def _noted(event: Event) -> Noted:
+def _read_keys(engine: Engine, name: str) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Fields and values of each hash, members and scores of each sorted set."""
+    parts = [part for part in NAMES if part not in ("bell", "journal")]
+    commands = [
+        ("HGETALL", key(name, part)) if part in _HASHES else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
+        for part in parts
+    ]
+    replies: list[list[bytes]] = engine.runner.pipeline(commands)
+    return {part: list(zip(reply[::2], reply[1::2], strict=True)) for part, reply in zip(parts, replies, strict=True)}
+
+
+def _ids_and_times(members: list[tuple[bytes, bytes]]) -> list[tuple[str, int]]:
+    return [(unpack_id(id), int(float(at))) for id, at in members]
+
+
+def _id_of_member(member: bytes) -> str:
+    return unpack_id(member[member[0] + 10 :])
+
+
+def _expected_event(event: Event) -> ExpectedEvent:
     stored = event.stored
-    return Noted(
+    return ExpectedEvent(
         kind=event.kind,
         task=event.task_id,
         id=event.message_id,
         attempt=event.attempt,
         worker=event.worker,
-        verdict=event.verdict,
+        ack_action=event.ack_action,
         delay_ms=event.delay_ms,
         outcome=event.outcome,
         reason=event.reason,
         detail=event.detail,
-        stored=(_without_id(stored.message, event.message_id), stored.score) if stored else None,
+        stored=(_comparable(stored.message, event.message_id), stored.score) if stored else None,
     )
 
 
-def _without_id(message: Any, id: str) -> tuple[Any, ...]:
+def _comparable(message: Any, id: str) -> tuple[Any, ...]:
+    """The fields of a message with the id under which it is stored: the model's message may have none yet."""
     return (
         message.task_id,
         message.name,

@@ -1,4 +1,4 @@
-"""Keeps the books of a queue from its journal alone, as a reader would, and compares them with the queue."""
+"""Accounts for the messages of a queue from its journal alone, as a reader does, and compares that with the queue."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from laneway.engine import AckAction, Event, Kind
 
-WAITING, RUNNING, BURIED = "waiting", "running", "buried"
+WAITING, RUNNING, BURIED, ENDED = "waiting", "running", "buried", "ended"
 FINAL = {
-    Kind.ACK: "ended",
+    Kind.ACK: ENDED,
     Kind.CANCEL: "cancelled",
     Kind.PURGE: "purged",
     Kind.DISCARD: "discarded",
     Kind.FORGET: "forgotten",
 }
-FROM: dict[Kind, tuple[str, ...]] = {
+STATES_BEFORE: dict[Kind, tuple[str, ...]] = {
     Kind.BEGIN: (WAITING,),
     Kind.END: (WAITING, RUNNING),
     Kind.LOST: (RUNNING,),
@@ -27,73 +27,74 @@ FROM: dict[Kind, tuple[str, ...]] = {
     Kind.DISCARD: (BURIED,),
     Kind.FORGET: (BURIED,),
 }
-"""Where a message may be when that happens to it."""
-TO = {Kind.BEGIN: RUNNING, Kind.LOST: WAITING, Kind.BURY: BURIED, Kind.REQUEUE: WAITING} | FINAL
+"""The states in which a message may be when the event happens."""
+STATE_AFTER = {Kind.BEGIN: RUNNING, Kind.LOST: WAITING, Kind.BURY: BURIED, Kind.REQUEUE: WAITING} | FINAL
 
 
 class Ledger:
-    """Where each message is by the events since the journal was switched on; `opening`: what was there then."""
+    """The state of each message by the events since the journal was enabled. `opening` is a dump of that moment."""
 
     def __init__(self, opening: dict[str, Any]) -> None:
-        self.places = _places(opening)
-        self.open_verdicts = list(self.places.values()).count("ended")
-        self.opening = len(self.places) - self.open_verdicts
-        self.seen = (0, 0)
+        self.states = _states(opening)
+        self.opening_ended = list(self.states.values()).count(ENDED)
+        self.opening_open = len(self.states) - self.opening_ended
+        self.cursor = (0, 0)
         self.totals = Counter[str]()
-        self.before = Counter[str](opening["counters"])
+        self.opening_counters = Counter[str](opening["counters"])
 
     def read(self, events: list[Event]) -> None:
-        """Take in what was not taken in before."""
+        """Apply the events that were not read before."""
         for event in events:
-            place = _place_of(event)
-            if place > self.seen:
+            cursor = _numbers(event)
+            if cursor > self.cursor:
                 self._apply(event)
-                self.seen = place
+                self.cursor = cursor
 
     def skip(self, events: list[Event]) -> None:
-        """What was noted before the journal was switched off and on again."""
-        self.seen = max([self.seen, *map(_place_of, events)])
+        """Ignore events that were written before the journal was disabled and enabled again."""
+        self.cursor = max([self.cursor, *map(_numbers, events)])
 
-    def agree(self, real: dict[str, Any]) -> None:
-        """Each message is where the events have it, and the totals are theirs."""
-        here = _places(real)
-        open_now = {id: place for id, place in self.places.items() if place not in set(FINAL.values())}
-        ended = {id for id, place in here.items() if place == "ended"}
-        assert open_now == {id: place for id, place in here.items() if place != "ended"}
-        assert all(self.places[id] == "ended" for id in ended)
-        since = Counter[str](real["counters"])
-        since.subtract(self.before)
-        since["acked"] += len(ended) - self.open_verdicts
+    def assert_agrees(self, real: dict[str, Any]) -> None:
+        """Check that each message has the state that the events say, and that the counters are theirs."""
+        real_states = _states(real)
+        open_by_events = {id: state for id, state in self.states.items() if state not in set(FINAL.values())}
+        ended = {id for id, state in real_states.items() if state == ENDED}
+        assert open_by_events == {id: state for id, state in real_states.items() if state != ENDED}
+        assert all(self.states[id] == ENDED for id in ended)
+        counted = Counter[str](real["counters"])
+        counted.subtract(self.opening_counters)
+        counted["acked"] += len(ended) - self.opening_ended
         for total in ("put", "acked", "buried", "cancelled", "purged", "discarded", "forgotten", "requeued"):
-            assert self.totals[total] == since[total], total
+            assert self.totals[total] == counted[total], total
         gone = sum(self.totals[total] for total in ("acked", "cancelled", "purged", "discarded", "forgotten"))
-        assert self.opening + self.totals["put"] == len(open_now) + gone, "each message is in exactly one place"
+        assert self.opening_open + self.totals["put"] == len(open_by_events) + gone, "each message is in one state"
 
     def _apply(self, event: Event) -> None:
         kind, id = event.kind, event.message_id
-        place = self.places.get(id)
+        state = self.states.get(id)
         if kind in (Kind.MARK, Kind.PROGRESS, Kind.LOG):
-            assert place is not None, f"{kind} of a message that nobody knows"
+            assert state is not None, f"{kind} of an unknown message"
             return
         if kind is Kind.PUT:
-            assert place not in (WAITING, RUNNING, BURIED), f"{id} was put twice"
-            self.places[id] = WAITING
+            assert state not in (WAITING, RUNNING, BURIED), f"{id} was put twice"
+            self.states[id] = WAITING
             self.totals["put"] += 1
             return
-        assert place in FROM[kind], f"{kind} of {id}, which is {place}"
-        done = kind is Kind.END and event.verdict is AckAction.DONE_WITH
-        self.places[id] = "ended" if done else TO.get(kind, WAITING)
-        total = "acked" if done or kind is Kind.ACK else {Kind.REQUEUE: "requeued"}.get(kind, self.places[id])
+        assert state in STATES_BEFORE[kind], f"{kind} of {id}, which is {state}"
+        done = kind is Kind.END and event.ack_action is AckAction.DONE
+        self.states[id] = ENDED if done else STATE_AFTER.get(kind, WAITING)
+        total = "acked" if done or kind is Kind.ACK else {Kind.REQUEUE: "requeued"}.get(kind, self.states[id])
         self.totals[total] += 1
 
 
-def _place_of(event: Event) -> tuple[int, int]:
-    milliseconds, _, number = event.place.partition("-")
+def _numbers(event: Event) -> tuple[int, int]:
+    """The cursor as numbers, which can be compared."""
+    milliseconds, _, number = event.cursor.partition("-")
     return int(milliseconds), int(number)
 
 
-def _places(real: dict[str, Any]) -> dict[str, str]:
-    places = dict.fromkeys(real["messages"], WAITING)
-    places |= {id: BURIED for id, _ in real["dead"]}
-    places |= {id: RUNNING for id, (_, running) in real["attempts"].items() if running}
-    return places | {id: "ended" for id, (verdict, _) in real["verdicts"].items() if verdict == AckAction.DONE_WITH}
+def _states(real: dict[str, Any]) -> dict[str, str]:
+    states = dict.fromkeys(real["messages"], WAITING)
+    states |= {id: BURIED for id, _ in real["dead"]}
+    states |= {id: RUNNING for id, (_, running) in real["attempts"].items() if running}
+    return states | {id: ENDED for id, (action, _) in real["ack_actions"].items() if action == AckAction.DONE}

@@ -1,8 +1,9 @@
-"""Drives the model and a real server with the same calls and compares everything after each."""
+"""Drives the model and a real server with the same calls, and compares everything after each call."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,6 +17,7 @@ from laneway.engine import (
     Lease,
     Limits,
     Message,
+    MessageInfo,
     MessageState,
     PutCode,
     PutResult,
@@ -24,19 +26,22 @@ from laneway.engine import (
     UniqueMode,
     UnknownMessage,
 )
-from tests.laneway.engine.books import Item
 from tests.laneway.engine.clock import CLOCK_LUA, set_clock
 from tests.laneway.engine.dump import assert_expiring, assert_same, server_dump
 from tests.laneway.engine.ledger import Ledger
 from tests.laneway.engine.model import Model
+from tests.laneway.engine.model_queue import ModelMessage
 
 QUEUES = ("a", "b")
 START_US = 1_790_000_000_000_000
 LEASE_MS = 1_000
-UUIDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
+IDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
+FencedDelivery: TypeAlias = tuple[Delivery, int]
+"""A delivery, and the number of the fetch that leased it: the model's fence."""
 
-queues = st.sampled_from(("a", "a", "a", "b"))  # small domains, so that things meet
-tasks = st.sampled_from((UUIDS[0], UUIDS[0], UUIDS[0], *UUIDS[1:]))
+# The domains are small, so that calls meet on the same messages.
+queues = st.sampled_from(("a", "a", "a", "b"))
+tasks = st.sampled_from((IDS[0], IDS[0], IDS[0], *IDS[1:]))
 uniques = st.builds(
     Unique,
     key=st.sampled_from(("u1", "u1", "u2")),
@@ -54,41 +59,40 @@ messages = st.builds(
     unique=st.one_of(st.none(), uniques),
     max_deliveries=st.none() | st.sampled_from((1, 2)),
 )
-plain = st.builds(Message, task_id=st.uuids().map(str), priority=st.sampled_from((0, 0, 4, 9)))
+plain_messages = st.builds(Message, task_id=st.uuids().map(str), priority=st.sampled_from((0, 0, 4, 9)))
 delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
-bounds = st.sampled_from((None, 0, 8, 40, 40, 40))
-
-
-verdicts = st.sampled_from(AckAction)
-
-
-def _detail(put: PutResult) -> str | None:
-    match put.code:
-        case PutCode.DUPLICATE:
-            return put.existing
-        case PutCode.FULL | PutCode.BEHIND:
-            return str(put.size)
-        case _:
-            return put.id
+journal_sizes = st.sampled_from((None, 0, 8, 40, 40, 40))
+ack_actions = st.sampled_from(AckAction)
+limits = st.builds(
+    Limits,
+    max_size=st.sampled_from((None, None, 6)),
+    max_in_flight=st.sampled_from((None, None, 3)),
+    rate=st.sampled_from((None, None, None, 0.7, 3.0)),
+    burst=st.sampled_from((1, 2)),
+    max_deliveries=st.none() | st.just(2),
+    dead_max=st.none() | st.just(2),
+    dead_age_ms=st.none() | st.just(2_000),
+    expires_ms=st.none() | st.just(3_600_000),
+)
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """One engine, two queues, a clock that stands still unless moved."""
+    """One engine, two queues, and a clock that stands still unless it is moved."""
 
     pool: ConnectionPool
 
-    @initialize(bound_a=bounds, bound_b=bounds)
-    def start(self, bound_a: int | None, bound_b: int | None) -> None:
+    @initialize(journal_a=journal_sizes, journal_b=journal_sizes)
+    def start(self, journal_a: int | None, journal_b: int | None) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
-        self.engine.runner.on_wire(lambda wire, _: wire.call("FLUSHDB"))
+        self.engine.runner.call("FLUSHDB")
         self.model = Model()
-        self.lanes = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
-        self.leases: list[tuple[Delivery, int]] = []
+        self.round_robin, self.model_round_robin = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
+        self.leases: list[FencedDelivery] = []
         self.calls: dict[Lease, bytes] = {}
         self.ledgers: dict[str, Ledger] = {}
         self._move_to(START_US)
-        self.journal("a", bound_a)
-        self.journal("b", bound_b)
+        self.enable_journal("a", journal_a)
+        self.enable_journal("b", journal_b)
 
     def teardown(self) -> None:
         if hasattr(self, "engine"):
@@ -99,100 +103,98 @@ class EngineMachine(RuleBasedStateMachine):
         set_clock(self.engine, us)
 
     @rule(ms=st.sampled_from((1, 50, 400, 1_000, 2_500)))
-    def time_passes(self, ms: int) -> None:
+    def move_time(self, ms: int) -> None:
         self._move_to(self.model.us + ms * 1000 + 1)
 
     @rule(queue=queues, batch=st.lists(st.tuples(messages, delays), min_size=1, max_size=4))
     def put(self, queue: str, batch: list[tuple[Message, int | None]]) -> None:
         now = self.model.now
-        ready = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
-        outcomes = self.engine.put_many(queue, ready)
-        answers = [(put.code, _detail(put)) for put in outcomes]
-        assert answers == self.model.put(queue, ready)
+        due = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
+        results = self.engine.put_many(queue, due)
+        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, due)
 
-    @rule(queue=queues, batch=st.lists(plain, min_size=1, max_size=4))
+    @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
-        """Messages without ties have a quick way of their own."""
+        """Put messages that the script handles on its fast path."""
         self.put(queue, [(message, None) for message in batch])
 
     @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), spare=st.sampled_from((-0.9, 0.0, 0.9)))
-    def put_in_time(self, queue: str, batch: list[Message], spare: float) -> None:
-        """With a time past which nothing is queued."""
-        outcomes = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
-        late = [(PutCode.LATE, message.id or message.task_id) for message in batch]
-        assert [(put.code, _detail(put)) for put in outcomes] == (late if spare < 0 else self.model.put(queue, batch))
+    def put_not_after(self, queue: str, batch: list[Message], spare: float) -> None:
+        results = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
+        late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
+        assert [(put.code, _detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
     def fetch(self, n: int, lease_ms: int) -> None:
-        batch = self.engine.fetch(self.lanes[0], n, lease_ms=lease_ms)
-        expected = self.model.fetch(self.lanes[1], n, lease_ms)
-        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [item[:3] for item in expected]
-        assert self.lanes[0].place == self.lanes[1].place
-        assert batch.again_at == self.model.again_at(self.lanes[1])
+        batch = self.engine.fetch(self.round_robin, n, lease_ms=lease_ms)
+        expected = self.model.fetch(self.model_round_robin, n, lease_ms)
+        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [lease[:3] for lease in expected]
+        assert self.round_robin.position == self.model_round_robin.position
+        assert batch.again_at == self.model.again_at(self.model_round_robin)
         self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
-        chosen = self._some(data)
+        chosen = self._draw_leases(data)
         expected = [self.model.ack(d.queue, d.id, fence) for d, fence in chosen]
         assert self.engine.ack([d for d, _ in chosen]) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        chosen = self._some(data)
+        chosen = self._draw_leases(data)
         expected = [self.model.renew(d.queue, d.id, fence, 500) for d, fence in chosen]
         assert self.engine.renew([d for d, _ in chosen], lease_ms=500) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), delay_ms=st.sampled_from((0, 0, 600)), counted=st.booleans())
     def release(self, data: st.DataObject, delay_ms: int, counted: bool) -> None:
-        chosen = self._some(data)
+        chosen = self._draw_leases(data)
         expected = [self.model.release(d.queue, d.id, fence, delay_ms=delay_ms, counted=counted) for d, fence in chosen]
         assert self.engine.release([d for d, _ in chosen], delay_ms=delay_ms, counted=counted) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def bury(self, data: st.DataObject) -> None:
-        chosen = self._some(data)
+        chosen = self._draw_leases(data)
         expected = [self.model.bury(d.queue, d.id, fence, "bad", "error é") for d, fence in chosen]
         assert self.engine.bury([d for d, _ in chosen], reason="bad", error="error é") == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), repeated=st.sampled_from((False, False, True)))
-    def begin(self, data: st.DataObject, repeated: bool) -> None:
-        self._begin(*data.draw(st.sampled_from(self.leases[-6:])), repeated=repeated)
+    def start_attempt(self, data: st.DataObject, repeated: bool) -> None:
+        self._start_attempt(*data.draw(st.sampled_from(self.leases[-6:])), repeated=repeated)
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), verdict=verdicts, delay_ms=st.sampled_from((0, 0, 600)))
-    def conclude(self, data: st.DataObject, verdict: AckAction, delay_ms: int) -> None:
-        self._conclude(*data.draw(st.sampled_from(self.leases[-6:])), verdict, delay_ms)
+    @rule(data=st.data(), action=ack_actions, delay_ms=st.sampled_from((0, 0, 600)))
+    def finish_attempt(self, data: st.DataObject, action: AckAction, delay_ms: int) -> None:
+        self._finish_attempt(*data.draw(st.sampled_from(self.leases[-6:])), action, delay_ms)
 
     @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=1, max_size=3))
-    def run(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
-        """Attempts, each as a whole: chance alone puts their parts together too rarely."""
-        if not self._held():
+    def run_attempts(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
+        """Run whole attempts: chance alone combines their parts too rarely."""
+        if not self._held_leases():
             self.pause(queue, False)
             self.put(queue, [(message, None) for message in batch])
             self.fetch(5, LEASE_MS)
-        for delivery, fence in self._held():
-            self._run(data, delivery, fence)
+        for delivery, fence in self._held_leases():
+            self._run_attempt(data, delivery, fence)
 
-    def _run(self, data: st.DataObject, delivery: Delivery, fence: int) -> None:
-        verdict = data.draw(st.none() | verdicts)
+    def _run_attempt(self, data: st.DataObject, delivery: Delivery, fence: int) -> None:
+        action = data.draw(st.none() | ack_actions)
         delay_ms = data.draw(st.sampled_from((0, 0, 600)))
         cancelled = data.draw(st.sampled_from(("", "", "", "before", "within")))
         task = delivery.stored.message.task_id
         if cancelled == "before":
             self.cancel(delivery.queue, task)
         for repeated in (False, True):
-            self._begin(delivery, fence, repeated=repeated)
+            self._start_attempt(delivery, fence, repeated=repeated)
         if cancelled == "within":
             self.cancel(delivery.queue, task)
-        if verdict:
-            self._conclude(delivery, fence, verdict, delay_ms)
-        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "go on"))):
+        if action:
+            self._finish_attempt(delivery, fence, action, delay_ms)
+        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "start again"))):
             case "ack":
                 assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
             case "release":
@@ -202,17 +204,17 @@ class EngineMachine(RuleBasedStateMachine):
                 expected = self.model.bury(delivery.queue, delivery.id, fence, "bad", "")
                 assert self.engine.bury([delivery], reason="bad") == [expected]
             case "expire":
-                self.time_passes(LEASE_MS)
+                self.move_time(LEASE_MS)
                 self.fetch(5, LEASE_MS)
             case _:
-                self._begin(delivery, fence, repeated=False)
+                self._start_attempt(delivery, fence, repeated=False)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
-    def look(self, data: st.DataObject) -> None:
-        chosen = self._some(data)
-        expected = [self.model.look(d.queue, d.id, fence) for d, fence in chosen]
-        assert self.engine.look([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
+    def check_leases(self, data: st.DataObject) -> None:
+        chosen = self._draw_leases(data)
+        expected = [self.model.check_leases(d.queue, d.id, fence) for d, fence in chosen]
+        assert self.engine.check_leases([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), kind=st.sampled_from((Kind.PROGRESS, Kind.LOG)))
@@ -221,33 +223,33 @@ class EngineMachine(RuleBasedStateMachine):
         expected = self.model.report(delivery.queue, delivery.id, fence, kind, "half ½")
         assert self.engine.report(delivery.lease, kind, "half ½") == expected
 
-    @rule(queue=queues, bound=bounds)
-    def journal(self, queue: str, bound: int | None) -> None:
-        self.engine.journal(queue, bound)
-        limits = self.model.queue(queue).limits
-        limits.pop("journal", None)
-        if bound is None:
+    @rule(queue=queues, max_unread=journal_sizes)
+    def enable_journal(self, queue: str, max_unread: int | None) -> None:
+        self.engine.enable_journal(queue, max_unread)
+        model_limits = self.model.queue(queue).limits
+        model_limits.pop("journal", None)
+        if max_unread is None:
             self.ledgers.pop(queue, None)
             return
-        limits["journal"] = bound
+        model_limits["journal"] = max_unread
         if queue not in self.ledgers:
             opening = server_dump(self.engine, queue)
             self.ledgers[queue] = Ledger(opening)
             self.ledgers[queue].skip(opening["events"])
 
     @rule(queue=queues, share=st.sampled_from((0.5, 1.0, 1.0)))
-    def forget_events(self, queue: str, share: float) -> None:
+    def trim_journal(self, queue: str, share: float) -> None:
         q = self.model.queue(queue)
         read = self.engine.events(queue, limit=max(1, int(len(q.journal) * share)))
         if read:
-            self.engine.forget_events(queue, until=read[-1].place)
+            self.engine.trim_journal(queue, until=read[-1].cursor)
             del q.journal[: len(read)]
         assert self.engine.unread([queue]) == [len(q.journal)]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), message=messages)
     def continue_and_cancel(self, data: st.DataObject, message: Message) -> None:
-        """A retry, a cancel and another retry while the task runs: the meetings that chance alone finds too rarely."""
+        """A retry, a cancel and another retry while the task runs: chance alone combines them too rarely."""
         delivery, _ = data.draw(st.sampled_from(self.leases[-6:]))
         task = delivery.stored.message.task_id
         retry = replace(message, task_id=task, id=None, key=delivery.stored.message.key)
@@ -261,11 +263,11 @@ class EngineMachine(RuleBasedStateMachine):
         cancelled = self.engine.cancel(queue, task)
         assert (cancelled.removed, cancelled.marked, cancelled.dead) == self.model.cancel(queue, task)
 
-    @precondition(lambda self: any(self.model.queue(queue).having(MessageState.DEAD) for queue in QUEUES))
+    @precondition(lambda self: any(self.model.queue(queue).in_states(MessageState.DEAD) for queue in QUEUES))
     @rule(queue=queues, data=st.data(), discard=st.booleans())
-    def deal_with_the_dead(self, queue: str, data: st.DataObject, discard: bool) -> None:
-        dead = [item.id for item in self.model.queue(queue).having(MessageState.DEAD)]
-        ids = data.draw(st.lists(st.sampled_from([*dead, "nobody"]), max_size=3))
+    def requeue_or_discard(self, queue: str, data: st.DataObject, discard: bool) -> None:
+        dead = [m.id for m in self.model.queue(queue).in_states(MessageState.DEAD)]
+        ids = data.draw(st.lists(st.sampled_from([*dead, "unknown"]), max_size=3))
         if discard:
             assert self.engine.discard(queue, ids) == self.model.discard(queue, ids)
         else:
@@ -274,31 +276,18 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(queue=queues, paused=st.sampled_from((False, False, True)))
     def pause(self, queue: str, paused: bool) -> None:
         (self.engine.pause if paused else self.engine.resume)(queue)
-        limits = self.model.queue(queue).limits
-        limits.pop("paused", None)
+        model_limits = self.model.queue(queue).limits
+        model_limits.pop("paused", None)
         if paused:
-            limits["paused"] = 1
+            model_limits["paused"] = 1
 
-    @rule(
-        queue=queues,
-        limits=st.builds(
-            Limits,
-            max_size=st.sampled_from((None, None, 6)),
-            max_in_flight=st.sampled_from((None, None, 3)),
-            rate=st.sampled_from((None, None, None, 0.7, 3.0)),
-            burst=st.sampled_from((1, 2)),
-            max_deliveries=st.none() | st.just(2),
-            dead_max=st.none() | st.just(2),
-            dead_age_ms=st.none() | st.just(2_000),
-            expires_ms=st.none() | st.just(3_600_000),
-        ),
-    )
+    @rule(queue=queues, limits=limits)
     def limit(self, queue: str, limits: Limits) -> None:
         self.engine.limit(queue, limits)
-        known = self.model.queue(queue).limits
-        stay = {name: known[name] for name in ("paused", "journal") if name in known}
-        known.clear()
-        known.update({name: value for name, value in limits.fields().items() if value is not None} | stay)
+        model_limits = self.model.queue(queue).limits
+        kept = {name: model_limits[name] for name in ("paused", "journal") if name in model_limits}
+        model_limits.clear()
+        model_limits.update({name: value for name, value in limits.fields().items() if value is not None} | kept)
 
     @rule(queue=queues)
     def purge(self, queue: str) -> None:
@@ -306,56 +295,84 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(queue=queues, task=tasks)
     def find(self, queue: str, task: str) -> None:
-        items = self.model.queue(queue).of_task(task)
+        q = self.model.queue(queue)
+        of_task = q.of_task(task)
         try:
             found = self.engine.find(queue, task)
         except UnknownMessage:
-            assert not items
+            assert not of_task
             return
-        item = max(items, key=lambda item: item.sequence)
-        assert (found.stored.id, found.state, found.at or 0, found.cancelled) == (
-            item.id,
-            item.state,
-            item.at,
-            item.cancelled,
-        )
-        head = self.model.queue(queue).head(item.message.key) if item.message.key else None
-        assert found.behind == (head.message.task_id if head and item.state is MessageState.HELD else None)
+        m = max(of_task, key=lambda m: m.sequence)
+        self._assert_info(found, m)
+        assert (found.cancelled, found.attempts) == (m.cancelled, m.started)
+        assert (found.lease is not None) is (found.owner is not None) is (m.state is MessageState.LEASED)
+        ready = [other.id for other in q.in_states(MessageState.READY)]
+        assert found.position == (ready.index(m.id) if m.id in ready else None)
+        head = q.head(m.message.key) if m.message.key else None
+        assert found.behind == (head.message.task_id if head and m.state is MessageState.HELD else None)
+
+    @rule(queue=queues, state=st.sampled_from(MessageState), offset=st.sampled_from((0, 0, 1)))
+    def peek(self, queue: str, state: MessageState, offset: int) -> None:
+        expected = self.model.queue(queue).in_states(state)[offset : offset + 3]
+        page = self.engine.peek(queue, state, offset=offset, limit=3)
+        assert [info.stored.id for info in page] == [m.id for m in expected]
+        for info, m in zip(page, expected, strict=True):
+            self._assert_info(info, m)
 
     @invariant()
-    def all_is_the_same(self) -> None:
+    def server_and_model_are_equal(self) -> None:
         if hasattr(self, "engine"):
             for queue in QUEUES:
                 real = assert_same(self.engine, queue, self.model.queue(queue))
                 assert_expiring(self.engine, queue, expires="expires" in real["limits"])
                 if ledger := self.ledgers.get(queue):
                     ledger.read(real["events"])
-                    ledger.agree(real)
+                    ledger.assert_agrees(real)
 
-    def _begin(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
+    def _assert_info(self, info: MessageInfo, m: ModelMessage) -> None:
+        """Compare what `find` and `peek` both tell."""
+        timed = m.state not in (MessageState.READY, MessageState.HELD)
+        assert (info.stored.id, info.state, info.deliveries) == (m.id, m.state, m.deliveries)
+        assert info.at == (m.at if timed else None)
+        burial = info.burial and (info.deliveries, info.burial.reason, info.burial.error)
+        assert burial == (m.burial if m.state is MessageState.DEAD else None)
+
+    def _start_attempt(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
         last = self.calls.get(delivery.lease)
         call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
         self.calls[delivery.lease] = call
-        expected = self.model.begin(delivery.queue, delivery.id, fence, worker="w1", call=call)
-        assert self.engine.begin(delivery.lease, worker="w1", call=call) == expected
+        expected = self.model.start_attempt(delivery.queue, delivery.id, fence, worker="w1", call=call)
+        assert self.engine.start_attempt(delivery.lease, worker="w1", call=call) == expected
 
-    def _conclude(self, delivery: Delivery, fence: int, verdict: AckAction, delay_ms: int) -> None:
-        expected = self.model.conclude(delivery.queue, delivery.id, fence, verdict, outcome="{…}", delay_ms=delay_ms)
-        assert self.engine.conclude(delivery.lease, verdict, outcome="{…}", delay_ms=delay_ms) == expected
+    def _finish_attempt(self, delivery: Delivery, fence: int, action: AckAction, delay_ms: int) -> None:
+        expected = self.model.finish_attempt(
+            delivery.queue, delivery.id, fence, action, outcome="{…}", delay_ms=delay_ms
+        )
+        assert self.engine.finish_attempt(delivery.lease, action, outcome="{…}", delay_ms=delay_ms) == expected
 
-    def _held(self) -> list[tuple[Delivery, int]]:
+    def _held_leases(self) -> list[FencedDelivery]:
         return [
             (delivery, fence)
             for delivery, fence in self.leases[-12:]
-            if isinstance(self.model.settle(delivery.queue, delivery.id, fence), Item)
+            if isinstance(self.model.leased(delivery.queue, delivery.id, fence), ModelMessage)
         ]
 
-    def _some(self, data: st.DataObject) -> list[tuple[Delivery, int]]:
-        """Some leases, new and old, of which some may have been lost long ago; no message twice."""
+    def _draw_leases(self, data: st.DataObject) -> list[FencedDelivery]:
+        """Draw leases, some of which may have been lost long ago; no message twice."""
         recent = self.leases[-12:]
         chosen = data.draw(st.lists(st.sampled_from(range(len(recent))), unique=True, max_size=4))
-        picked: dict[tuple[str, str], tuple[Delivery, int]] = {}
+        picked: dict[tuple[str, str], FencedDelivery] = {}
         for index in chosen:
             delivery, fence = recent[index]
             picked.setdefault((delivery.queue, delivery.id), (delivery, fence))
         return sorted(picked.values(), key=lambda lease: lease[0].queue)  # the engine groups by queue
+
+
+def _detail(put: PutResult) -> str | None:
+    match put.code:
+        case PutCode.DUPLICATE:
+            return put.existing
+        case PutCode.FULL | PutCode.JOURNAL_FULL:
+            return str(put.size)
+        case _:
+            return put.id

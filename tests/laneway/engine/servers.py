@@ -1,7 +1,4 @@
-"""Servers of a test's own: with a socket file, with TLS, older ones, watched by Sentinels."""
-
-# redis-py types its commands in part only.
-# pyright: reportUnknownMemberType=false
+"""Servers that a test starts itself: with a socket file, with TLS, of an older version, watched by Sentinels."""
 
 from __future__ import annotations
 
@@ -34,18 +31,18 @@ sentinel failover-timeout main 3000
 
 @contextmanager
 def server(folder: Path, *options: str, binary: Path | None = None) -> Generator[int]:
-    """A server on a free port, which it gives."""
+    """Run a server; yields its port."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [str(binary or find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
     with process([*command, "--save", "", *options], folder / "log"):
-        wait_for(lambda: _answers(port), seconds=10)
+        wait_for(lambda: _replies_to_ping(port), seconds=10)
         yield port
 
 
 @contextmanager
 def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A process that is killed in the end."""
+    """Run a process, and kill it in the end."""
     with log.open("wb") as output:
         running = subprocess.Popen(command, stdout=output, stderr=output)
     try:
@@ -57,7 +54,7 @@ def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[byt
 
 @dataclass(frozen=True)
 class WatchedPair:
-    """The ports of two Sentinels and of the replica; `kill_master` makes a master of the replica."""
+    """The ports of two Sentinels and of the replica. After `kill_master` the replica becomes the master."""
 
     sentinels: list[int]
     replica: int
@@ -66,11 +63,11 @@ class WatchedPair:
 
 @contextmanager
 def watched_pair(folder: Path) -> Generator[WatchedPair]:
-    """A master, a replica, and Sentinels that call the master `main`; one of them is enough to fail over."""
-    with ExitStack() as everything:
-        replica = everything.enter_context(server(folder / "replica"))
-        master_alone = everything.enter_context(ExitStack())
-        master = master_alone.enter_context(server(folder / "master"))
+    """Run a master, a replica, and Sentinels that call the master `main`. One Sentinel is enough to fail over."""
+    with ExitStack() as stack:
+        replica = stack.enter_context(server(folder / "replica"))
+        master_stack = stack.enter_context(ExitStack())
+        master = master_stack.enter_context(server(folder / "master"))
         with redis.Redis(port=replica) as client:
             client.replicaof("127.0.0.1", str(master))
             wait_for(lambda: client.info("replication")["master_link_status"] == "up")
@@ -79,54 +76,54 @@ def watched_pair(folder: Path) -> Generator[WatchedPair]:
             file = folder / f"sentinel{port}.conf"
             file.write_text(SENTINEL.format(port=port, folder=folder, master=master))
             command = [str(find_binary()), str(file), "--sentinel"]
-            everything.enter_context(process(command, folder / f"sentinel{port}.log"))
+            stack.enter_context(process(command, folder / f"sentinel{port}.log"))
             wait_for(lambda port=port: _knows_replica(port))
-        yield WatchedPair(ports, replica, master_alone.close)
+        yield WatchedPair(ports, replica, master_stack.close)
 
 
 @contextmanager
 def tls_front(port: int, cert: str, key: str) -> Generator[int]:
-    """TLS in front of a server that has none: a port on which connections are decrypted and passed on."""
+    """Put TLS in front of a server that has none; yields the port on which connections are decrypted and relayed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
+    stopped = threading.Event()
     threads: list[threading.Thread] = []
 
     def accept() -> None:
-        while not over.is_set():
+        while not stopped.is_set():
             with suppress(OSError):
                 client, _ = listener.accept()
-                threads.append(threading.Thread(target=_pass_on, args=(client, context, port, over)))
+                threads.append(threading.Thread(target=_relay_tls, args=(client, context, port, stopped)))
                 threads[-1].start()
 
-    accepting = threading.Thread(target=accept)
-    accepting.start()
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
     try:
         yield listener.getsockname()[1]
     finally:
-        over.set()
+        stopped.set()
         listener.shutdown(socket.SHUT_RDWR)
-        accepting.join()
+        acceptor.join()
         listener.close()
         for thread in threads:
             thread.join()
 
 
 def redis_binary() -> Path | None:
-    """Redis itself, if it is installed."""
+    """The binary of Redis itself; None when it is not installed."""
     found = shutil.which("redis-server")
     return Path(found) if found else None
 
 
-def _pass_on(plain: socket.socket, context: ssl.SSLContext, port: int, over: threading.Event) -> None:
+def _relay_tls(plain: socket.socket, context: ssl.SSLContext, port: int, stopped: threading.Event) -> None:
     with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as client:
-        _relay(client, port, over)
+        _relay(client, port, stopped)
 
 
-def _relay(client: ssl.SSLSocket, port: int, over: threading.Event) -> None:
+def _relay(client: ssl.SSLSocket, port: int, stopped: threading.Event) -> None:
     with socket.create_connection(("127.0.0.1", port)) as upstream:
-        while not over.is_set():
+        while not stopped.is_set():
             ready = [client] if client.pending() else select.select([client, upstream], [], [], 0.2)[0]
             for source in ready:
                 data = source.recv(65536)
@@ -135,7 +132,7 @@ def _relay(client: ssl.SSLSocket, port: int, over: threading.Event) -> None:
                 (upstream if source is client else client).sendall(data)
 
 
-def _answers(port: int) -> bool:
+def _replies_to_ping(port: int) -> bool:
     with redis.Redis(port=port) as client:
         return bool(client.ping())
 

@@ -1,4 +1,4 @@
-"""A connection that is spoken to directly: each reply belongs to its command, also beside those nobody waits for."""
+"""A raw connection: each reply belongs to its command, also beside posted commands whose replies are ignored."""
 
 from __future__ import annotations
 
@@ -7,55 +7,56 @@ from collections.abc import Generator
 import pytest
 from redis.exceptions import ResponseError
 
-from laneway.engine import Engine
+from laneway.engine import Engine, ServerLost
 from laneway.engine.connection import RawConnection
-from laneway.engine.errors import ServerLost
 from tests.fixtures.valkey import RunningValkey
 
 
 @pytest.fixture
-def wire(engine: Engine) -> Generator[RawConnection]:
-    made = RawConnection(engine.runner.pool)
-    yield made
-    made.close()
+def connection(engine: Engine) -> Generator[RawConnection]:
+    connection = RawConnection(engine.runner.pool)
+    yield connection
+    connection.close()
 
 
-def test_a_posted_command_is_carried_out_in_its_place(wire: RawConnection) -> None:
+def test_posted_commands_run_in_order(connection: RawConnection) -> None:
     for number in range(300):
-        wire.post(("RPUSH", "list", number))
-    assert wire.call("LLEN", "list") == 300
-    assert wire.pipeline([("LINDEX", "list", 0), ("LINDEX", "list", -1)]) == [b"0", b"299"]
+        connection.post(("RPUSH", "list", number))
+    assert connection.call("LLEN", "list") == 300
+    assert connection.pipeline([("LINDEX", "list", 0), ("LINDEX", "list", -1)]) == [b"0", b"299"]
 
 
-def test_the_error_of_a_posted_command_is_nobody_elses(wire: RawConnection) -> None:
-    wire.call("SET", "text", "x")
-    wire.post(("INCR", "text"))
-    assert wire.call("GET", "text") == b"x"
-    wire.post(("NO-SUCH-COMMAND",))
+def test_the_error_of_a_posted_command_is_not_raised_by_another(connection: RawConnection) -> None:
+    connection.call("SET", "text", "x")
+    connection.post(("INCR", "text"))
+    assert connection.call("GET", "text") == b"x"
+    connection.post(("NO-SUCH-COMMAND",))
     with pytest.raises(ResponseError, match="not an integer"):
-        wire.call("INCR", "text")
-    assert wire.call("PING") == b"PONG"
+        connection.call("INCR", "text")
+    assert connection.call("PING") == b"PONG"
 
 
-def test_a_wire_that_broke_behind_a_posted_command_says_so(wire: RawConnection, engine: Engine) -> None:
-    wire.post(("RPUSH", "list", 1))
-    own = wire.call("CLIENT", "ID")
-    wire.post(("RPUSH", "list", 2))
-    engine.runner.on_wire(lambda other, _: other.call("CLIENT", "KILL", "ID", own))
+def test_a_connection_that_breaks_after_a_posted_command_raises_server_lost(
+    connection: RawConnection, engine: Engine
+) -> None:
+    connection.post(("RPUSH", "list", 1))
+    client_id = connection.call("CLIENT", "ID")
+    connection.post(("RPUSH", "list", 2))
+    engine.runner.call("CLIENT", "KILL", "ID", client_id)
     with pytest.raises(ServerLost):
         for _ in range(10):
-            wire.call("PING")
-    assert wire.closed
+            connection.call("PING")
+    assert connection.closed
 
 
-def test_a_frozen_server_keeps_nobody_longer_than_it_may_take_to_connect(
+def test_connecting_to_a_frozen_server_takes_no_longer_than_the_connect_timeout(
     valkey: RunningValkey, engine_url: str
 ) -> None:
     engine = Engine.from_url(engine_url, socket_connect_timeout=0.3, socket_timeout=60)
     with valkey.frozen(), pytest.raises(ServerLost):
         RawConnection(engine.runner.pool)
-    wire = RawConnection(engine.runner.pool)
-    assert wire.call("PING") == b"PONG"
-    assert wire._socket.gettimeout() == 60  # pyright: ignore[reportPrivateUsage]
-    wire.close()
+    connection = RawConnection(engine.runner.pool)
+    assert connection.call("PING") == b"PONG"
+    assert connection._socket.gettimeout() == 60  # pyright: ignore[reportPrivateUsage]
+    connection.close()
     engine.close()

@@ -1,4 +1,4 @@
-"""Texts of leases, also hostile ones, and entries of the journal as the server gives them."""
+"""Leases as text, hostile texts among them, and entries of the journal as the server returns them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UUID = "0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11"
 
 
 @given(queue=names, raw_id=st.binary(min_size=1, max_size=40), token=st.binary(min_size=1, max_size=40))
-def test_a_lease_comes_back_from_its_text(queue: str, raw_id: bytes, token: bytes) -> None:
+def test_a_lease_survives_its_text(queue: str, raw_id: bytes, token: bytes) -> None:
     lease = Lease(queue, raw_id, token)
     assert Lease.parse(str(lease)) == lease
 
@@ -42,13 +42,13 @@ def test_a_lease_comes_back_from_its_text(queue: str, raw_id: bytes, token: byte
         "\0",
     ],
 )
-def test_what_is_no_lease_is_refused(text: str) -> None:
+def test_a_text_that_is_no_lease_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Lease.parse(text)
 
 
 @given(st.text())
-def test_any_text_is_a_lease_or_refused_and_no_two_texts_are_one_lease(text: str) -> None:
+def test_a_text_is_refused_or_is_the_only_text_of_its_lease(text: str) -> None:
     try:
         lease = Lease.parse(text)
     except ValueError:
@@ -60,21 +60,21 @@ def test_a_put_is_read_with_its_message() -> None:
     raw_id, record = encode(Message(task_id=UUID, name="app.work", body=b"x", key="k"))
     entry = [b"e", b"put", b"t", raw_id[1:], b"m", raw_id[1:], b"r", struct.pack(">d", 7.0) + record]
     event = read_event(b"1790000000123-4", entry)
-    assert (event.place, event.at, event.kind) == ("1790000000123-4", 1790000000123, Kind.PUT)
+    assert (event.cursor, event.at, event.kind) == ("1790000000123-4", 1790000000123, Kind.PUT)
     assert (event.task_id, event.message_id) == (UUID, UUID)
     assert event.stored is not None
     assert (event.stored.score, event.stored.message.key, event.stored.message.body) == (7, "k", b"x")
 
 
-def test_an_end_is_read_with_what_came_of_it() -> None:
+def test_an_end_is_read_with_its_ack_action_and_outcome() -> None:
     entry = [b"e", b"end", b"t", b"t1", b"m", b"17", b"n", b"3", b"v", b"2", b"d", b"86400000", b"o", "é".encode()]
     event = read_event(b"5-0", entry)
     assert (event.task_id, event.message_id, event.attempt) == ("t1", "17", 3)
-    assert (event.verdict, event.delay_ms, event.outcome) == (AckAction.AGAIN, 86_400_000, "é")
+    assert (event.ack_action, event.delay_ms, event.outcome) == (AckAction.RETRY, 86_400_000, "é")
     assert event.stored is None
 
 
-def test_text_that_is_no_utf8_does_not_stop_the_reader() -> None:
+def test_text_that_is_not_utf8_does_not_stop_the_reader() -> None:
     event = read_event(b"5-0", [b"e", b"bury", b"t", b"t", b"m", b"t", b"x", b"\xff", b"y", b"a\xff", b"w", b"\xfe"])
     assert (event.reason, event.detail, event.worker) == ("\ufffd", "a\ufffd", "\ufffd")
 

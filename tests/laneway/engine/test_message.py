@@ -1,8 +1,7 @@
-"""Records, ids and turns: what goes in comes out."""
+"""Records, ids and keys: what is encoded is decoded to the same."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 from laneway.engine.errors import InvalidMessage
 from laneway.engine.keys import NAMES, key, prefix, queue_of
 from laneway.engine.message import Message, Unique, UniqueMode, decode, encode, pack_id, unpack_id
-from laneway.engine.round_robin import cycle
-from laneway.engine.script_loader import load_scripts
 
 ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
 SCORE = b"\x43\x1c\xca\xca\xca\xca\xca\xca"
@@ -60,22 +57,6 @@ def test_a_field_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
         encode(replace(Message(task_id="t"), **wrong))  # pyright: ignore[reportArgumentType]
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=6))
-def test_a_round_has_turns_in_proportion_to_the_weights(weights: list[int]) -> None:
-    turns = Counter(cycle(weights))
-    assert all(turns[index + 1] * sum(weights) == weight * turns.total() for index, weight in enumerate(weights))
-
-
-def test_turns_are_spread_over_the_round() -> None:
-    assert list(cycle([6, 3, 1])) == [1, 2, 1, 1, 2, 1, 3, 1, 2, 1]
-
-
-def test_keys_of_a_queue_share_a_slot_and_name_it() -> None:
+def test_keys_of_a_queue_share_a_slot_and_name_the_queue() -> None:
     assert prefix("a b") == b"laneway:{a b}"
     assert {queue_of(key("crm", name)) for name in NAMES} == {"crm"}
-
-
-def test_production_scripts_know_no_clock_but_the_server_s() -> None:
-    for script in load_scripts().values():
-        assert "test" not in script.text
-        assert ("'TIME'" in script.text) == ("clock()" in script.text)

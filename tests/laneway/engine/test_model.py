@@ -1,6 +1,6 @@
 """The engine on a real server does what the model does, step by step.
 
-`ENGINE_MODEL_STEPS` says how many steps (default 4,000, half a minute).
+`ENGINE_MODEL_STEPS` sets how many steps it takes (default 4,000, half a minute).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ STEPS_PER_EXAMPLE = 50
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (
     (Phase.shrink,) if os.environ.get("ENGINE_MODEL_SHRINK") else ()
 )
-"""Shrinking a failure takes minutes: ask for it with ENGINE_MODEL_SHRINK=1."""
+"""Shrinking a failure takes minutes; ENGINE_MODEL_SHRINK=1 turns it on."""
 
 
-def test_the_server_is_in_the_state_of_the_model_after_every_step(valkey: RunningValkey) -> None:
+def test_the_server_has_the_state_of_the_model_after_every_step(valkey: RunningValkey) -> None:
     EngineMachine.pool = ConnectionPool.from_url(valkey.url(7))  # pyright: ignore[reportUnknownMemberType]
 
     run_state_machine_as_test(

@@ -149,7 +149,7 @@ def test_a_cancelled_task_has_no_message_any_more_and_a_running_one_is_marked(pl
     assert platform.broker.cancel("conversations", second)
 
     assert platform.places() == {second: MessageState.LEASED, third: MessageState.HELD}
-    assert platform.engine.look([delivery.lease]) == [LeaseStatus.CANCELLED]
+    assert platform.engine.check_leases([delivery.lease]) == [LeaseStatus.CANCELLED]
 
 
 def test_a_purge_throws_away_what_waits_and_leaves_what_runs(platform: Platform) -> None:

@@ -177,7 +177,7 @@ def test_after_a_cut_a_worker_holds_no_more_than_its_prefetch(
     for number in range(3):  # one place is left, so the worker listens and hears of the cut
         app.note.delay(str(tmp_path), f"n{number}", 4)
     wait_for(lambda: len(list(tmp_path.glob("n?"))) == 2 and leased(broker) == 3)
-    broker.runner.on_wire(lambda wire, _: wire.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes"))
+    broker.runner.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
     for number in range(3, 9):
         app.note.apply_async((str(tmp_path), f"n{number}", 0.2), retry=True)
     most = 0
@@ -200,7 +200,7 @@ def test_a_server_killed_and_restarted_loses_nothing_and_its_worker_goes_on(
         app.note.delay(str(tmp_path), f"n{number}", 0.5)
     app.add.apply_async((1, 1), countdown=600)
     wait_for((tmp_path / "n0").exists)
-    broker.runner.on_wire(lambda wire, _: wire.call("WAITAOF", 1, 0, 5000))
+    broker.runner.call("WAITAOF", 1, 0, 5000)
     redis_urls.valkey.kill()
     redis_urls.valkey.start()
     wait_for(lambda: sum("end" in path.read_text() for path in tmp_path.glob("n?")) == 8, seconds=60)

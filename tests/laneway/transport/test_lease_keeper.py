@@ -91,7 +91,7 @@ def test_a_cut_connection_repeats_nothing_that_the_pool_has(
         app.note.delay(str(tmp_path), f"n{number}", 2.5 if number == 0 else 0.5)
     wait_for((tmp_path / "n0").exists)
     start(pool, "-c", "2").wait_until_ready()
-    broker.runner.on_wire(lambda wire, _: wire.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes"))
+    broker.runner.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
     wait_for(lambda: _ended(tmp_path) >= 3)
     wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
     assert _starts(tmp_path) == {f"n{number}": 1 for number in range(3)}

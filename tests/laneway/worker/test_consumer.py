@@ -98,7 +98,7 @@ def test_events_go_on_after_the_connection_broke(app: Any, start: Start, listene
     start("prefork", "-c", "1").wait_until_ready()
     app.add.delay(1, 1)
     wait_for(lambda: listener.count("task-succeeded") == 1)
-    broker.runner.on_wire(lambda wire, _: wire.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes"))
+    broker.runner.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
     for number in range(5):
         app.add.delay(number, 1)
     wait_for(lambda: listener.count("task-succeeded") == 6)
@@ -108,7 +108,7 @@ def test_a_task_that_runs_is_started_to_who_asks_for_its_result_the_first_one_of
     app: Any, start: Start, tmp_path: Path, broker: Engine
 ) -> None:
     start("prefork", "-c", "1").wait_until_ready()
-    broker.runner.on_wire(lambda wire, _: wire.call("SCRIPT", "FLUSH"))
+    broker.runner.call("SCRIPT", "FLUSH")
     for name in ("first", "second"):
         result = app.note.delay(str(tmp_path), name, 1.5)
         wait_for((tmp_path / name).exists)

@@ -39,15 +39,15 @@ def test_a_job_is_one_write_if_a_pipe_takes_it_as_a_whole(size: int) -> None:
 def test_a_process_says_quietly_that_it_has_begun_and_aloud_what_came_of_it() -> None:
     reader, writer = os.pipe()
     beginnings = StartPipe()
-    queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), beginnings=beginnings)
+    queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), start_pipe=beginnings)
     reports, begun = Reports(queue), (ACK, (7, None, 2.5, 4711, None))
     reports.put(begun)
     reports.quietly = True
     reports.put((ACK, (8, None, 3.5, 4711, None)))
     reports.put((READY, (8, None, (True, "done"), 5)))
 
-    assert list(beginnings.heard()) == [(8, 3.5)]
-    assert list(beginnings.heard()) == []
+    assert list(beginnings.read()) == [(8, 3.5)]
+    assert list(beginnings.read()) == []
     assert _messages(os.read(reader, 65536))[0] == [begun, (READY, (8, None, (True, "done"), 5))]
     os.close(reader)
     os.close(writer)

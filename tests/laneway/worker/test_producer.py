@@ -21,7 +21,7 @@ from kombu import pools
 from kombu.entity import Queue
 from kombu.exceptions import EncodeError, OperationalError
 
-from laneway.engine import Engine, MessageState, PeekedMessage, Unique
+from laneway.engine import Engine, MessageInfo, MessageState, Unique
 from laneway.transport.codec import from_stored, message_options
 from laneway.worker.producer import AMQP
 from tests.fixtures.valkey import RedisUrls
@@ -95,7 +95,7 @@ def engine(urls: RedisUrls) -> Generator[Engine]:
     engine.close()
 
 
-def messages(engine: Engine, queue: str = "celery") -> list[PeekedMessage]:
+def messages(engine: Engine, queue: str = "celery") -> list[MessageInfo]:
     return [
         one
         for state in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD)

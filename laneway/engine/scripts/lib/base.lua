@@ -1,46 +1,47 @@
--- Shared by every script: the queue's key names, the clock, the bell. `NAMES` comes from keys.py.
-local BATCH = 1000 -- the most that one call moves of due, expired or trimmed messages
-local SPAN, EPOCH = 900000000000000, 1735689600000000
-local DONE, STALE, UNKNOWN, CANCELLED, BURIED, DUPLICATE = 0, 1, 2, 3, 4, 5
+-- Shared by every script: key names, the journal, the bell, expiry and counters.
+-- script_loader.py puts `NAMES` and the constants in capitals (`STATUS_DONE`, `SPAN`, ...) before it.
+local BATCH = 1000 -- the most messages that one call moves of those that are due, expired or beyond a limit
 local call = redis.call
 
+-- The keys of a queue: `names(prefix).ready` is '<prefix>:ready'.
 local function names(prefix)
-  return setmetatable({}, { __index = function(made, name)
+  return setmetatable({}, { __index = function(known, name)
     local key = prefix .. ':' .. name
-    rawset(made, name, key)
+    rawset(known, name, key)
     return key
   end })
 end
 
--- Notes what happened to a message, for whoever keeps the history, if anyone does (limit `journal`). In the same script
--- as the change itself: neither is there without the other. Fields: see journal.py.
-local noted = {}
-local function noting(q)
-  local on = noted[q.journal]
-  if on == nil then
-    on = tonumber(call('HGET', q.limits, 'journal')) or false
-    noted[q.journal] = on
+-- The most unread events of the queue's journal (limit `journal`); false when it has no journal.
+local journal_limits = {}
+local function journal_limit(q)
+  local limit = journal_limits[q.journal]
+  if limit == nil then
+    limit = tonumber(call('HGET', q.limits, 'journal')) or false
+    journal_limits[q.journal] = limit
   end
-  return on
+  return limit
 end
 
-local function note(q, kind, task, ...)
-  if noting(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
+-- Appends an event to the journal, if the queue has one. The same script makes the change, so that neither exists
+-- without the other. The fields are those of journal.py.
+local function write_event(q, kind, task, ...)
+  if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
 
-local function ring(q)
+local function ring_bell(q)
   call('ZADD', q.bell, 0, '1')
 end
 
--- An expiring queue lives on for as long as it is used.
-local function touch(q, expires)
+-- Restarts the expiry of every key of the queue.
+local function set_expiry(q, expires)
   for _, name in ipairs(NAMES) do call('PEXPIRE', q[name], expires) end
 end
 
--- To be called last: keys made by this very call must expire too.
-local function keep(q)
+-- Restarts the expiry of a queue that expires when it is unused. Call it last: keys made by this call must expire too.
+local function extend_expiry(q)
   local expires = call('HGET', q.limits, 'expires')
-  if expires then touch(q, expires) end
+  if expires then set_expiry(q, expires) end
 end
 
 local function count(q, name, n)

@@ -1,49 +1,47 @@
--- How messages move between states: every script that moves one goes through these.
+-- How messages move between states. Every script that moves a message calls these functions.
 
--- held: ordering key, '\0' for a continuation of the head's task or '\1', sequence, id; tasks: task id, '\1', ...
-local function lane(key) return string.char(#key) .. key end
+-- `held` and `tasks` are ordered by their members' bytes: length byte, ordering key or task id, order byte ('\0' for a
+-- continuation of the head's task, else '\1'), sequence, id.
+local function length_prefixed(text) return string.char(#text) .. text end
 
 local function held_member(m, front)
-  return lane(m.key) .. (front and '\0' or '\1') .. struct.pack('>d', m.score % SPAN) .. m.id
-end
-
-local function task_lane(task) return string.char(#task) .. task end
-
-local function within(lane_, key, limit)
-  return call('ZRANGEBYLEX', key, '[' .. lane_, '(' .. lane_ .. '\2', 'LIMIT', 0, limit)
-end
-
--- ids of the other messages of this task, at most `BATCH`
-local function siblings(q, m)
-  local found = {}
-  if m.task ~= m.id and call('HEXISTS', q.messages, m.task) == 1 then found[1] = m.task end
-  if call('EXISTS', q.tasks) == 1 then
-    local prefix = task_lane(m.task)
-    for _, member in ipairs(within(prefix, q.tasks, BATCH)) do
-      local id = string.sub(member, #prefix + 10)
-      if id ~= m.id then found[#found + 1] = id end
-    end
-  end
-  return found
+  return length_prefixed(m.key) .. (front and '\0' or '\1') .. struct.pack('>d', m.score % SPAN) .. m.id
 end
 
 local function task_member(m)
-  return task_lane(m.task) .. '\1' .. struct.pack('>d', m.score % SPAN) .. m.id
+  return length_prefixed(m.task) .. '\1' .. struct.pack('>d', m.score % SPAN) .. m.id
 end
 
--- The head of its key, or one without a key, goes to scheduled or ready.
-local function place(q, m, due, now)
+local function members_with(prefix, key, limit)
+  return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
+end
+
+-- The ids of the task's messages but `except`, at most BATCH.
+local function messages_of_task(q, task, except)
+  local ids = {}
+  if task ~= except and call('HEXISTS', q.messages, task) == 1 then ids[1] = task end
+  if call('EXISTS', q.tasks) == 1 then
+    for _, member in ipairs(members_with(length_prefixed(task), q.tasks, BATCH)) do
+      local id = id_of_member(member)
+      if id ~= except then ids[#ids + 1] = id end
+    end
+  end
+  return ids
+end
+
+-- Makes a message ready, or schedules it when `due` is in the future. It is the head of its key, or has no key.
+local function enqueue(q, m, due, now)
   if due and due > now then
     call('ZADD', q.scheduled, due, m.id)
-    if call('ZRANK', q.scheduled, m.id) == 0 then ring(q) end
+    if call('ZRANK', q.scheduled, m.id) == 0 then ring_bell(q) end
   else
     call('ZADD', q.ready, m.score, m.id)
-    ring(q)
+    ring_bell(q)
   end
 end
 
--- A new or requeued message: behind its key's head if there is one, else placed.
-local function file(q, m, now, continues)
+-- Adds a new or requeued message: held behind the head of its key if there is a head, else ready or scheduled.
+local function hold_or_enqueue(q, m, now, continues)
   if m.key then
     local head = call('HGET', q.heads, m.key)
     if head then
@@ -57,197 +55,199 @@ local function file(q, m, now, continues)
     end
     call('HSET', q.heads, m.key, m.id)
   end
-  place(q, m, m.eta, now)
+  enqueue(q, m, m.eta, now)
 end
 
--- The message gives up its place at, or behind, its key; the next of the key moves up.
+-- Takes the message off its ordering key. If it was the head, the next message of the key becomes the head.
 local function leave_key(q, m, now)
   if not m.key then return end
   if call('HGET', q.heads, m.key) ~= m.id then
     call('ZREM', q.held, held_member(m, true), held_member(m, false))
     return
   end
-  local prefix = lane(m.key)
-  local member = within(prefix, q.held, 1)[1]
+  local member = members_with(length_prefixed(m.key), q.held, 1)[1]
   if not member then
     call('HDEL', q.heads, m.key)
     return
   end
   call('ZREM', q.held, member)
-  local id = string.sub(member, #prefix + 10)
+  local id = id_of_member(member)
   call('HSET', q.heads, m.key, id)
-  local next_ = load(q, id)
-  place(q, next_, next_.eta, now)
+  local head = load(q, id)
+  enqueue(q, head, head.eta, now)
 end
 
--- The task that holds a uniqueness key now.
-local function holder(q, unique, now)
+-- The task that holds a uniqueness key now; false when there is none.
+local function unique_holder(q, unique, now)
   local task = call('HGET', q.unique, unique)
-  local ends = task and call('ZSCORE', q.unique_until, unique)
-  if ends and tonumber(ends) <= now then return false end
+  local ends_at = task and call('ZSCORE', q.unique_until, unique)
+  if ends_at and tonumber(ends_at) <= now then return false end
   return task
 end
 
-local function hold(q, m, now)
+local function hold_unique(q, m, now)
   call('HSET', q.unique, m.unique, m.task)
   if m.ttl > 0 then call('ZADD', q.unique_until, now + m.ttl, m.unique)
   else call('ZREM', q.unique_until, m.unique) end
 end
 
--- Uniqueness that was held for longer than its time is dropped, a batch at a time.
-local function sweep(q, now)
-  local over = call('ZRANGEBYSCORE', q.unique_until, '-inf', now, 'LIMIT', 0, BATCH)
-  if #over == 0 then return end
-  call('HDEL', q.unique, unpack(over))
-  call('ZREM', q.unique_until, unpack(over))
+-- Releases uniqueness keys whose time is over, at most BATCH.
+local function release_expired_unique(q, now)
+  local expired = call('ZRANGEBYSCORE', q.unique_until, '-inf', now, 'LIMIT', 0, BATCH)
+  if #expired == 0 then return end
+  call('HDEL', q.unique, unpack(expired))
+  call('ZREM', q.unique_until, unpack(expired))
 end
 
-local function free(q, m)
+local function release_unique(q, m)
   if call('HGET', q.unique, m.unique) ~= m.task then return end
   call('HDEL', q.unique, m.unique)
   call('ZREM', q.unique_until, m.unique)
 end
 
--- The message is done with: its uniqueness ends, unless another live message of its task carries the same key on.
-local function free_if_last(q, m)
-  if not m.unique or m.mode == FOR_TIME then return end
-  for _, id in ipairs(siblings(q, m)) do
+-- Releases the uniqueness key of a message that ended, unless another live message of its task has the same key.
+local function release_unique_if_last(q, m)
+  if not m.unique or m.mode == UNIQUE_FOR_TIME then return end
+  for _, id in ipairs(messages_of_task(q, m.task, m.id)) do
     local other = load(q, id)
-    if other.unique == m.unique and other.mode ~= FOR_TIME and not call('ZSCORE', q.dead, id) then return end
+    local shares = other.unique == m.unique and other.mode ~= UNIQUE_FOR_TIME
+    if shares and not call('ZSCORE', q.dead, id) then return end
   end
-  free(q, m)
+  release_unique(q, m)
 end
 
-local function forget_attempts(q, ...)
-  if not attempted(q) then return end
+local function delete_attempts(q, ...)
+  if not has_attempts(q) then return end
   call('HDEL', q.attempts, ...)
-  call('HDEL', q.verdicts, ...)
+  call('HDEL', q.ack_actions, ...)
 end
 
--- Everything about the message is forgotten; it must have left ready, scheduled, leased and dead.
-local function forget(q, m, now)
+-- Deletes everything about a message that has left ready, scheduled, leased and dead.
+local function delete_message(q, m, now)
   call('HDEL', q.messages, m.id)
   call('HDEL', q.deliveries, m.id)
-  forget_attempts(q, m.id)
+  delete_attempts(q, m.id)
   if m.task ~= m.id then call('ZREM', q.tasks, task_member(m)) end
   leave_key(q, m, now)
-  free_if_last(q, m)
+  release_unique_if_last(q, m)
 end
 
--- A dead letter is forgotten; when it died it left its key and its uniqueness.
-local function forget_dead(q, id, kind)
+-- Deletes a dead letter, which left its ordering key and its uniqueness key when it was buried.
+local function delete_dead_letter(q, id, kind)
   local m = load(q, id)
-  if m then note(q, kind, m.task, 'm', id) end
+  if m then write_event(q, kind, m.task, 'm', id) end
   if m and m.task ~= id then call('ZREM', q.tasks, task_member(m)) end
   call('HDEL', q.messages, id)
   call('HDEL', q.burials, id)
   call('ZREM', q.dead, id)
 end
 
--- Dead letters beyond the queue's count or age are forgotten, the oldest first.
-local function trim(q, now)
-  local most, age = unpack(call('HMGET', q.limits, 'dead_max', 'dead_age'))
-  local over = call('ZCARD', q.dead) - (tonumber(most) or 10000)
-  local gone = {}
-  if over > 0 then gone = call('ZRANGE', q.dead, 0, math.min(over, BATCH) - 1)
+-- Deletes the oldest dead letters beyond the queue's limit of their number or age, at most BATCH. The defaults are
+-- those of `Limits` (admin.py).
+local function trim_dead_letters(q, now)
+  local max, max_age = unpack(call('HMGET', q.limits, 'dead_max', 'dead_age'))
+  local excess = call('ZCARD', q.dead) - (tonumber(max) or 10000)
+  local ids
+  if excess > 0 then ids = call('ZRANGE', q.dead, 0, math.min(excess, BATCH) - 1)
   else
-    local limit = now - (tonumber(age) or 2592000000)
-    gone = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. string.format('%.0f', limit), 'LIMIT', 0, BATCH)
+    local oldest = string.format('%.0f', now - (tonumber(max_age) or 2592000000))
+    ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, BATCH)
   end
-  for _, id in ipairs(gone) do forget_dead(q, id, 'forget') end
-  count(q, 'forgotten', #gone)
+  for _, id in ipairs(ids) do delete_dead_letter(q, id, EVENT_FORGET) end
+  count(q, 'forgotten', #ids)
 end
 
--- A leased message becomes a dead letter.
-local function bury(q, m, times, reason, error, now)
-  if noting(q) then
-    local begun, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
-    note(q, 'bury', m.task, 'm', m.id, 'n', begun, 'x', reason, 'y', error, 'r', record)
+-- Makes a dead letter of a leased message.
+local function bury(q, m, deliveries, reason, error, now)
+  if journal_limit(q) then
+    local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
+    write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', record)
   end
-  forget_attempts(q, m.id)
+  delete_attempts(q, m.id)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.cancelled, m.id)
   call('ZADD', q.dead, now, m.id)
-  call('HSET', q.burials, m.id, struct.pack('>HBc0', times, #reason, reason) .. error)
+  call('HSET', q.burials, m.id, struct.pack('>HBc0', deliveries, #reason, reason) .. error)
   leave_key(q, m, now)
-  free_if_last(q, m)
+  release_unique_if_last(q, m)
   count(q, 'buried', 1)
-  trim(q, now)
-  ring(q)
+  trim_dead_letters(q, now)
+  ring_bell(q)
 end
 
--- The attempt at a message that leaves its worker did not come to a verdict: it is over all the same.
-local function break_off(q, m, why)
-  local begun, running, by = attempts_of(q, m.id)
+-- Ends the running attempt of a message that leaves its worker without an ack action.
+local function lose_attempt(q, m, reason)
+  local started, running, call_id = attempts_of(q, m.id)
   if not running then return end
-  set_attempts(q, m.id, begun, false, by)
-  note(q, 'lost', m.task, 'm', m.id, 'n', begun, 'x', why)
+  set_attempts(q, m.id, started, false, call_id)
+  write_event(q, EVENT_LOST, m.task, 'm', m.id, 'n', started, 'x', reason)
 end
 
--- A leased message that was cancelled, or was acked, is gone for good.
-local function finish(q, m, now)
+-- Deletes a leased message that was acked or cancelled.
+local function delete_leased(q, m, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.cancelled, m.id)
-  forget(q, m, now)
-  ring(q)
+  delete_message(q, m, now)
+  ring_bell(q)
 end
 
--- A leased message whose task was cancelled is not handed out again.
-local function drop(q, m, now)
-  note(q, 'cancel', m.task, 'm', m.id)
-  finish(q, m, now)
+-- Deletes a leased message whose task was cancelled, so that it is not delivered again.
+local function drop_cancelled(q, m, now)
+  write_event(q, EVENT_CANCEL, m.task, 'm', m.id)
+  delete_leased(q, m, now)
   count(q, 'cancelled', 1)
 end
 
--- A leased message whose attempt came to the verdict to be tried again: back to its old place, at once or later.
--- Its deliveries are counted anew: they came to something.
-local function try_again(q, m, delay, now)
+-- Puts a leased message back to its old position, at once or after the delay. Its deliveries are counted anew: the
+-- attempt had an outcome.
+local function retry(q, m, delay, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
-  call('HDEL', q.verdicts, m.id)
-  place(q, m, delay > 0 and now + delay, now)
+  call('HDEL', q.ack_actions, m.id)
+  enqueue(q, m, delay > 0 and now + delay, now)
   count(q, 'retried', 1)
 end
 
--- What becomes of a message that leaves its worker without an ack, if that is settled already: by the verdict that its
--- attempt came to, or by the end of its task. Returns the code then, else nothing.
-local function wind_up(q, m, now)
-  local verdict, delay = verdict_of(q, m.id)
-  if verdict == DONE_WITH then
-    finish(q, m, now)
+-- Settles a message that leaves its worker without an ack, if its ack action or a cancel decides what becomes of it.
+-- Returns the code then, else nothing.
+local function settle_if_decided(q, m, now)
+  local action, delay = ack_action_of(q, m.id)
+  if action == ACTION_DONE then
+    delete_leased(q, m, now)
     count(q, 'acked', 1)
-    return DONE
+    return STATUS_DONE
   end
   if call('HEXISTS', q.cancelled, m.id) == 1 then
-    drop(q, m, now)
-    return CANCELLED
+    drop_cancelled(q, m, now)
+    return STATUS_CANCELLED
   end
-  if not verdict then return end
-  try_again(q, m, delay, now)
-  return DONE
+  if not action then return end
+  retry(q, m, delay, now)
+  return STATUS_DONE
 end
 
-local function most_deliveries(q, m)
-  return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_DELIVERIES)
+local function max_deliveries(q, m)
+  return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_MAX_DELIVERIES)
 end
 
--- Leases: the ids of ARGV[from], ARGV[from + 2], ... each followed by its token. Calls `each(id, times, flags,
--- score)` for those that are held with that token; returns one code per id.
-local function settle(q, from, each)
+-- Calls `act(id, deliveries, flags, score)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id, token,
+-- ...) that is still held with its token. `act` returns the lease's code.
+-- Returns one code (replies.LeaseStatus) per lease.
+local function for_each_lease(q, first, act)
   local ids, codes, seen = {}, {}, {}
-  for at = from, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
+  for index = first, #ARGV, 2 do ids[#ids + 1] = ARGV[index] end
   if #ids == 0 then return codes end
   local values = call('HMGET', q.deliveries, unpack(ids))
   for index, id in ipairs(ids) do
     local value = values[index]
-    if not value or seen[id] then codes[index] = UNKNOWN
+    if not value or seen[id] then codes[index] = STATUS_UNKNOWN
     else
-      local times, flags, score, token = unpack_delivery(value)
-      if token == '' or token ~= ARGV[from + index * 2 - 1] then codes[index] = STALE
+      local deliveries, flags, score, token = unpack_delivery(value)
+      if token == '' or token ~= ARGV[first + index * 2 - 1] then codes[index] = STATUS_STALE
       else
         seen[id] = true
-        codes[index] = each(id, times, flags, score)
+        codes[index] = act(id, deliveries, flags, score)
       end
     end
   end

@@ -1,61 +1,73 @@
--- The record of envelope.py, and the delivery state of a message that was or is leased.
-local HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
-local HAS_TIES = 7 -- task, key or unique: its end concerns more than itself
-local UNTIL_START, UNTIL_DONE, FOR_TIME = 1, 2, 3
-local DEFAULT_DELIVERIES = 5
+-- Reads the record of message.py, and reads and writes what the queue keeps of deliveries and attempts.
+local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE -- the end of such a message changes more than the message itself
+local DEFAULT_MAX_DELIVERIES = 5
+local MAX_COUNT = 65535 -- counts are stored in 2 bytes
+local RECORD = 9 -- byte of the flags in a complete record, behind the score
+local RECORD_WITHOUT_SCORE = 1
 
--- The fields of a record; `from` is where its flags are: 9 when complete, 1 before it has a score.
-local function parse(id, record, from)
-  local flags, priority, at = struct.unpack('>BB', record, from)
+-- The fields of a record; `start` is the byte of its flags: RECORD or RECORD_WITHOUT_SCORE.
+local function parse(id, record, start)
+  local flags, priority, next_byte = struct.unpack('>BB', record, start)
   local m = { id = id, task = id, flags = flags, priority = priority }
-  if from == 9 then m.score = struct.unpack('>d', record) end
+  if start == RECORD then m.score = struct.unpack('>d', record) end
   if flags == 0 then return m end
-  if bit.band(flags, HAS_TASK) ~= 0 then m.task, at = struct.unpack('>Bc0', record, at) end
-  if bit.band(flags, HAS_KEY) ~= 0 then m.key, at = struct.unpack('>Bc0', record, at) end
-  if bit.band(flags, HAS_UNIQUE) ~= 0 then m.mode, m.ttl, m.unique, at = struct.unpack('>BdBc0', record, at) end
-  if bit.band(flags, HAS_LIMIT) ~= 0 then m.limit, at = struct.unpack('>H', record, at) end
-  if bit.band(flags, HAS_ETA) ~= 0 then m.eta = struct.unpack('>d', record, at) end
+  if bit.band(flags, HAS_TASK) ~= 0 then m.task, next_byte = struct.unpack('>Bc0', record, next_byte) end
+  if bit.band(flags, HAS_KEY) ~= 0 then m.key, next_byte = struct.unpack('>Bc0', record, next_byte) end
+  if bit.band(flags, HAS_UNIQUE) ~= 0 then
+    m.mode, m.ttl, m.unique, next_byte = struct.unpack('>BdBc0', record, next_byte)
+  end
+  if bit.band(flags, HAS_LIMIT) ~= 0 then m.limit, next_byte = struct.unpack('>H', record, next_byte) end
+  if bit.band(flags, HAS_ETA) ~= 0 then m.eta = struct.unpack('>d', record, next_byte) end
   return m
 end
 
+-- The message with this id; false when the queue has none.
 local function load(q, id)
   local record = call('HGET', q.messages, id)
-  return record and parse(id, record, 9)
+  return record and parse(id, record, RECORD)
 end
 
--- deliveries: times handed out, flags and score of the record, token of the lease ('' when not leased).
-local function pack_delivery(times, flags, score, token)
-  return struct.pack('>HBd', math.min(times, 65535), flags, score) .. token
+-- The id in a member of `held` or `tasks`: length byte, text, order byte, 8 bytes sequence, id.
+local function id_of_member(member)
+  return string.sub(member, string.byte(member) + 11)
 end
 
--- Whether attempts are kept of any message here, asked once a call; a message with a verdict has them, too.
-local attempted_ = {}
-local function attempted(q)
-  if attempted_[q.attempts] == nil then attempted_[q.attempts] = call('EXISTS', q.attempts) == 1 end
-  return attempted_[q.attempts]
-end
-
--- attempts: how many were begun, whether the last one runs, and the call that began it
-local function set_attempts(q, id, begun, running, by)
-  call('HSET', q.attempts, id, struct.pack('>HB', math.min(begun, 65535), running and 1 or 0) .. by)
-  attempted_[q.attempts] = true
-end
-
-local function attempts_of(q, id)
-  local value = attempted(q) and call('HGET', q.attempts, id)
-  if not value then return 0, false, '' end
-  local begun, running = struct.unpack('>HB', value)
-  return begun, running == 1, string.sub(value, 4)
-end
-
--- verdicts: DONE_WITH, AGAIN or SNOOZE, and the delay in ms
-local DONE_WITH, AGAIN, SNOOZE = 1, 2, 3
-local function verdict_of(q, id)
-  local value = attempted(q) and call('HGET', q.verdicts, id)
-  if value then return struct.unpack('>Bd', value) end
+-- An entry of `deliveries`: the count, flags and score of the record, token of the lease ('' when it is not leased).
+local function pack_delivery(deliveries, flags, score, token)
+  return struct.pack('>HBd', math.min(deliveries, MAX_COUNT), flags, score) .. token
 end
 
 local function unpack_delivery(value)
-  local times, flags, score = struct.unpack('>HBd', value)
-  return times, flags, score, string.sub(value, 12)
+  local deliveries, flags, score = struct.unpack('>HBd', value)
+  return deliveries, flags, score, string.sub(value, 12)
+end
+
+-- True when attempts at any message of the queue are kept; read once a call. Messages with an ack action have attempts.
+local attempts_exist = {}
+local function has_attempts(q)
+  if attempts_exist[q.attempts] == nil then attempts_exist[q.attempts] = call('EXISTS', q.attempts) == 1 end
+  return attempts_exist[q.attempts]
+end
+
+-- An entry of `attempts`: how many were started, whether the last one runs, and the call that started it.
+local function set_attempts(q, id, started, running, call_id)
+  call('HSET', q.attempts, id, struct.pack('>HB', math.min(started, MAX_COUNT), running and 1 or 0) .. call_id)
+  attempts_exist[q.attempts] = true
+end
+
+local function attempts_of(q, id)
+  local value = has_attempts(q) and call('HGET', q.attempts, id)
+  local started, running, call_id = 0, false, ''
+  if value then
+    local flag
+    started, flag = struct.unpack('>HB', value)
+    running, call_id = flag == 1, string.sub(value, 4)
+  end
+  return started, running, call_id
+end
+
+-- The ack action (replies.py) of a message whose attempt is over, and its delay in ms; nothing when there is none.
+local function ack_action_of(q, id)
+  local value = has_attempts(q) and call('HGET', q.ack_actions, id)
+  if value then return struct.unpack('>Bd', value) end
 end

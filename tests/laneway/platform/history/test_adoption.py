@@ -115,7 +115,7 @@ def test_an_outcome_of_any_kind_ends_its_task(platform: Platform, outcome: str) 
     id = platform.chore()
     attempt = platform.start("maintenance")
     assert attempt.lease is not None
-    platform.engine.conclude(attempt.lease, AckAction.DONE_WITH, outcome=outcome)
+    platform.engine.finish_attempt(attempt.lease, AckAction.DONE, outcome=outcome)
 
     row = platform.row(id)
     assert row.state == ("completed" if "completed" in outcome else "failed")

@@ -87,15 +87,15 @@ def test_a_crash_between_the_commit_and_the_forgetting_repeats_nothing(
 ) -> None:
     batch_of_all(platform)
     unread = platform.engine.unread(["maintenance"])
-    forget = Engine.forget_events
+    forget = Engine.trim_journal
 
     def crash(*_: Any, **__: Any) -> None:
         raise StopHere
 
-    monkeypatch.setattr(Engine, "forget_events", crash)
+    monkeypatch.setattr(Engine, "trim_journal", crash)
     with pytest.raises(StopHere):
         platform.recorder.catch_up()
-    monkeypatch.setattr(Engine, "forget_events", forget)
+    monkeypatch.setattr(Engine, "trim_journal", forget)
     before = everything(platform)
     assert platform.engine.unread(["maintenance"]) == unread, "the journal has it all"
     assert len(before["task_attempts"]) == 4
@@ -192,7 +192,7 @@ def test_while_the_database_is_away_tasks_are_run_and_the_journal_holds_it(platf
 def test_at_the_bound_nothing_new_is_accepted_and_what_was_accepted_still_ends(platform: Platform) -> None:
     ids = [platform.chore() for _ in range(2)]
     platform.recorder.catch_up()
-    platform.engine.journal("maintenance", 2)
+    platform.engine.enable_journal("maintenance", 2)
     platform.work("maintenance")
 
     with pytest.raises(HistoryBehind):
@@ -212,7 +212,7 @@ def test_progress_is_dropped_at_the_bound_and_outcomes_are_not(platform: Platfor
     id = platform.chore()
     attempt = platform.start("maintenance")
     platform.recorder.catch_up()
-    platform.engine.journal("maintenance", 1)
+    platform.engine.enable_journal("maintenance", 1)
     for percent in range(5):
         assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is False
     assert platform.engine.unread(["maintenance"]) == [1]

@@ -138,7 +138,7 @@ def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
     platform.recorder.catch_up()
     platform.lose("conversations", MAINTENANCE)
     platform.broker.prepare()
-    platform.engine.journal("conversations", 0)
+    platform.engine.enable_journal("conversations", 0)
 
     assert platform.steward().reconcile() == 1
     assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])

@@ -135,7 +135,7 @@ def test_those_for_which_there_is_no_room_are_refused_and_the_others_are_queued(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.broker.prepare()
-    platform.engine.bound("conversations", 4)
+    platform.engine.set_max_size("conversations", 4)
     told = together(platform, monkeypatch, *(message(platform, f"m-{number}") for number in range(5)))
 
     assert [type(one) for one in told].count(QueueFull) == 2

@@ -174,7 +174,7 @@ def test_several_relays_at_once_send_each_task_once_and_in_order(platform: Platf
 def test_a_full_queue_does_not_hold_up_the_others(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "PAGE", 2)
     platform.broker.prepare()
-    platform.engine.bound("maintenance", 1)
+    platform.engine.set_max_size("maintenance", 1)
     platform.chore("there")
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish_many", _away)
@@ -300,7 +300,7 @@ def test_of_many_each_that_is_known_is_told_and_one_that_cannot_be_stops_all(pla
 
 def test_of_many_those_for_which_there_is_room_are_sent(platform: Platform) -> None:
     platform.broker.prepare()
-    platform.engine.bound("maintenance", 3)
+    platform.engine.set_max_size("maintenance", 3)
     with platform.tasks.transaction() as unit:
         unit.submit_many(
             [Submission(registry["cleanup_old_data_task"], {}, SubmitOptions(id=f"m-{number}")) for number in range(5)]

@@ -58,7 +58,7 @@ def test_a_long_queue_of_one_key_is_sent_by_the_hundred(platform: Platform, monk
 
 def test_a_full_queue_takes_the_first_of_a_key_and_the_others_follow_in_order(platform: Platform) -> None:
     platform.broker.prepare()
-    platform.engine.bound("conversations", 3)
+    platform.engine.set_max_size("conversations", 3)
     ids = [f"m-{number}" for number in range(7)]
     with platform.tasks.transaction() as unit:
         submit(unit, *ids)
@@ -76,7 +76,7 @@ def test_room_that_comes_between_two_calls_lets_no_task_overtake(
 ) -> None:
     put_many = Engine.put_many
     platform.broker.prepare()
-    platform.engine.bound("conversations", 2)
+    platform.engine.set_max_size("conversations", 2)
 
     def and_then_one_ends(engine: Engine, *args: Any, **more: Any) -> list[PutResult]:
         outcomes = put_many(engine, *args, **more)

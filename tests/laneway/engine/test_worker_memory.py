@@ -1,7 +1,4 @@
-"""A worker that runs many tasks remembers none of them."""
-
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""A worker that has run many tasks keeps nothing of them in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ BODY = b'\0[[1, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "ch
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_nothing_stays_of_twenty_thousand_tasks(app: Any, start: Start, broker: Engine, pool: str) -> None:
+def test_a_worker_keeps_nothing_of_twenty_thousand_tasks(app: Any, start: Start, broker: Engine, pool: str) -> None:
     start(pool, "-c", "2", "-l", "WARNING", "--prefetch-multiplier", "32")
     name = app.add.name
 
@@ -37,7 +34,7 @@ def test_nothing_stays_of_twenty_thousand_tasks(app: Any, start: Start, broker: 
     before = sizes()
     run(TASKS)
     assert broker.stats(["celery"])[0].counters["acked"] == TASKS + 200
-    prefetch = 2 * 32  # so many messages kombu itself may still have to forget: in two of its containers, with 5 fields
+    prefetch = 2 * 32  # kombu may still keep so many messages, in two of its containers, with 5 fields each
     wait_for(lambda: sum(sizes().values()) <= sum(before.values()) + 7 * prefetch, seconds=20)
     after = sizes()
     assert {name: after[name] for name in EMPTY} == dict.fromkeys(EMPTY, 0)

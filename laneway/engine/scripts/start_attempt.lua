@@ -1,0 +1,23 @@
+-- Starts an attempt at a leased message. STALE also when an attempt under this lease is over: its ack action stands.
+-- KEYS   1: the queue
+-- ARGV   1: the worker, for people to read  2: the call: its repetition starts no other attempt  3: id  4: token
+-- Returns a code (replies.LeaseStatus; CANCELLED: the task was cancelled and must not run), number of the attempt
+--        from 1
+-- uses: base clock record moves
+local q = names(KEYS[1])
+local number = 0
+local codes = for_each_lease(q, 3, function(id)
+  if call('HEXISTS', q.cancelled, id) == 1 then return STATUS_CANCELLED end
+  local started, running, call_id = attempts_of(q, id)
+  number = started
+  if ack_action_of(q, id) then return STATUS_STALE end
+  if running and call_id == ARGV[2] then return STATUS_DONE end
+  local m = load(q, id)
+  lose_attempt(q, m, 'started again')
+  number = started + 1
+  set_attempts(q, id, number, true, ARGV[2])
+  write_event(q, EVENT_BEGIN, m.task, 'm', id, 'n', number, 'w', ARGV[1])
+  return STATUS_DONE
+end)
+extend_expiry(q)
+return { codes[1], number }

@@ -1,0 +1,85 @@
+"""The model of an operator's operations."""
+
+from __future__ import annotations
+
+from laneway.engine import Kind, LeaseStatus, MessageState, UniqueMode
+from tests.laneway.engine.model_moves import ModelMoves
+from tests.laneway.engine.model_queue import WAITING, ModelMessage, ModelQueue
+
+
+class ModelAdmin(ModelMoves):
+    """What `Admin` does, on the model's queues."""
+
+    def cancel(self, name: str, task: str) -> tuple[int, int, int]:
+        """How many messages were removed, marked, and are dead letters."""
+        q = self.queue(name)
+        newest_first = sorted(q.of_task(task), key=lambda m: (m.id == task, -m.sequence))
+        counts = {"removed": 0, "marked": 0, "dead": 0}
+        for m in newest_first:
+            match m.state:
+                case MessageState.DEAD:
+                    counts["dead"] += 1
+                case MessageState.LEASED:
+                    counts["marked"] += 1
+                    if not m.cancelled:
+                        q.write_event(Kind.MARK, m)
+                        m.cancelled = True
+                case _:
+                    counts["removed"] += 1
+                    q.write_event(Kind.CANCEL, m)
+                    self.delete_message(q, m)
+        q.count("cancelled", counts["removed"])
+        return counts["removed"], counts["marked"], counts["dead"]
+
+    def requeue(self, name: str, ids: list[str]) -> list[LeaseStatus]:
+        q = self.queue(name)
+        sequence, before = self.first_sequence(q), q.sequence
+        codes: list[LeaseStatus] = []
+        for id in ids:
+            code = self._requeue(q, id, sequence + 1)
+            if code is LeaseStatus.DONE:
+                sequence += 1
+                q.sequence = sequence
+            codes.append(code)
+        q.count("requeued", codes.count(LeaseStatus.DONE))
+        assert q.sequence >= before
+        return codes
+
+    def _requeue(self, q: ModelQueue, id: str, sequence: int) -> LeaseStatus:
+        m = q.messages.get(id)
+        if m is None or m.state is not MessageState.DEAD:
+            return LeaseStatus.UNKNOWN
+        unique = m.message.unique
+        if unique and unique.mode is not UniqueMode.FOR_TIME:
+            holder = q.unique_holder(unique.key, self.now)
+            if holder and holder != m.message.task_id:
+                return LeaseStatus.DUPLICATE
+            if not holder:
+                q.hold_unique(m.message, self.now)
+        q.write_event(Kind.REQUEUE, m)
+        del q.messages[id]
+        self.hold_or_enqueue(q, ModelMessage(id, m.message, sequence), continues=False)
+        return LeaseStatus.DONE
+
+    def discard(self, name: str, ids: list[str]) -> list[LeaseStatus]:
+        q, codes = self.queue(name), list[LeaseStatus]()
+        for id in ids:
+            m = q.messages.get(id)
+            if m is None or m.state is not MessageState.DEAD:
+                codes.append(LeaseStatus.UNKNOWN)
+                continue
+            q.write_event(Kind.DISCARD, m)
+            del q.messages[id]
+            codes.append(LeaseStatus.DONE)
+        q.count("discarded", codes.count(LeaseStatus.DONE))
+        return codes
+
+    def purge(self, name: str) -> int:
+        q, removed = self.queue(name), 0
+        for state in WAITING:
+            for m in q.in_states(state):
+                q.write_event(Kind.PURGE, m)
+                self.delete_message(q, m)
+                removed += 1
+        q.count("purged", removed)
+        return removed
