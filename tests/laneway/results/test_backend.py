@@ -26,7 +26,7 @@ from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 
 BROKER, RESULTS = 7, 8
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 30
 CREWS = {
     "kombu-prefork": ("", "prefork", 2),
