@@ -1,7 +1,7 @@
 """The result backend: `result_backend = "laneway:ResultBackend+redis://…/1"`, which `laneway.install` sets.
 
-Celery's Redis backend with another way to the server. Keys, payloads and channels are the same, so stock clients, Flower
-and results from before a change of backend stay readable. What differs:
+Celery's Redis backend with another way to the server. Keys, payloads and channels are the same, so stock clients and
+Flower read its results, and it reads those from before a change of backend. What differs:
 
 1. One script stores a state in one round trip; Celery reads first, and writes in a transaction. The script keeps a
    success, and never makes a finished task unfinished. A new run under the id of a failed task therefore shows the
@@ -147,7 +147,7 @@ class ResultBackend(RedisBackend):
         return values
 
     def set(self, key: bytes, value: Any, expires: int | None = None, **retry_policy: Any) -> None:
-        """Store and publish, whatever was there before. Keep it for `expires` seconds; 0: for ever; None: as configured."""
+        """Store and publish over any value, for `expires` seconds (0: for ever; None: as configured)."""
         payload = self._checked(value)
         seconds = int((self.expires if expires is None else expires) or 0)
         commands = self._set_command(key, payload, seconds), ("PUBLISH", key, payload)
