@@ -77,7 +77,7 @@ def address_of(client: Any) -> str:
 
 
 def settings_of(client: Connection) -> dict[str, Any]:
-    """redis-py's settings: from the transport options, from `broker_use_ssl`, and login and database of the connection."""
+    """redis-py's settings: from the transport options, `broker_use_ssl`, and the connection's login and database."""
     options: dict[str, Any] = client.transport_options
     settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30}
     settings |= {name: options[name] for name in _FROM_OPTIONS if name in options}

@@ -14,8 +14,8 @@ import redis
 from celery import Celery
 
 from laneway.engine import ServerLost
-from laneway.results.backend import ResultBackend
 from laneway.engine.before_ack import flush_buffers, start_buffering, stop_buffering
+from laneway.results.backend import ResultBackend
 from laneway.results.store import hand_over_result
 from tests.fixtures.result_server import calls, request
 from tests.fixtures.valkey import RunningValkey
