@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
+    from laneway.installation import install
     from laneway.platform.execution.task import task
     from laneway.platform.payload import Payload
     from laneway.results.backend import ResultBackend
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "laneway.engine.engine",
     "Payload": "laneway.platform.payload",
+    "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",
     "message_options": "laneway.transport.codec",
     "task": "laneway.platform.execution.task",
 }
-"""Public name → the module that defines it; imported when the name is first used."""
+"""Public name → the module that defines it. The module is imported when the name is first used."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +33,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Engine", "Payload", "ResultBackend", "Transport", "message_options", "task"]
+__all__ = ["Engine", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]

@@ -13,12 +13,11 @@ from celery import Celery
 
 from benchmarks.chaos.ledger import BEGAN, ENDED, Ledger
 from benchmarks.chaos.plan import WORKER, from_environment
-from benchmarks.chaos.profiles import QUEUE, celery_settings
+from benchmarks.chaos.profiles import QUEUE, configure
 
 plan = from_environment()
 app = Celery("chaos")
 app.conf.update(
-    celery_settings(plan),
     task_default_queue=QUEUE,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -27,6 +26,7 @@ app.conf.update(
     result_expires=600,
     worker_hijack_root_logger=False,
 )
+configure(app, plan)
 ledger = Ledger(plan.executed_log)
 worker = os.environ.get(WORKER, "")
 _numbers = itertools.count()

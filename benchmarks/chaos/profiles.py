@@ -1,4 +1,4 @@
-"""The transports under test: what Celery is told, and how their server shows that nothing is left."""
+"""The transports under test: how a Celery app gets each, and how the server shows that nothing is left."""
 
 # Celery, kombu and redis-py are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import redis
+from celery import Celery
 
+import laneway
 from benchmarks.chaos.plan import Plan
 
 QUEUE = "chaos"
@@ -18,28 +20,21 @@ SEPARATOR = "\x06\x16"
 """kombu's, between a queue's name and a priority."""
 
 
-def celery_settings(plan: Plan) -> dict[str, Any]:
-    """The broker's and the result backend's settings."""
+def configure(app: Celery, plan: Plan) -> None:
+    """Set the app's broker and result backend."""
     base = f"redis://127.0.0.1:{plan.port}"
+    app.conf.update(broker_url=f"{base}/0", result_backend=f"{base}/1")
     if plan.transport == "kombu":
-        options: dict[str, Any] = {"visibility_timeout": plan.visibility}
-        return {"broker_url": f"{base}/0", "result_backend": f"{base}/1", "broker_transport_options": options}
-    return {
-        "broker_url": f"{base}/0",
-        "broker_transport": "laneway:Transport",
-        "broker_transport_options": {"lease": plan.lease},
-        "worker_pool": "laneway.worker.prefork:TaskPool",
-        "result_backend": f"laneway.results.backend:ResultBackend+{base}/1",
-    }
+        app.conf.broker_transport_options = {"visibility_timeout": plan.visibility}
+    else:
+        laneway.install(app, lease=plan.lease)
 
 
 def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
     """Message options: the ordering key, and deliveries without end (here tasks kill no worker, the director does)."""
     if plan.transport == "kombu":
         return {}
-    from laneway.transport.codec import message_options
-
-    return message_options(key=key, max_deliveries=1000)
+    return laneway.message_options(key=key, max_deliveries=1000)
 
 
 def left(plan: Plan) -> int:

@@ -1,4 +1,4 @@
-"""Who is measured: one Celery app each, alike but for broker transport and result backend.
+"""The contestants: one Celery app each, equal except for the engine.
 
 The worker processes load this module: `celery -A benchmarks.throughput.contestants worker`.
 """
@@ -15,6 +15,8 @@ from typing import Any
 
 from celery import Celery
 
+import laneway
+
 QUEUE, WARM_QUEUE = "bench", "bench-warm"
 NOOP = "bench.noop"
 BROKER_DB, RESULT_DB = 0, 1
@@ -22,30 +24,20 @@ BROKER_DB, RESULT_DB = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A broker transport and a result backend."""
+    """A Celery app with or without the engine."""
 
     name: str
-    transport: str | None
-    backend_prefix: str
-    amqp: str | None = None
-    prefork: str | None = None
-    """What serves as the pool `prefork`; None: Celery's."""
+    on_engine: bool = False
+    result_backend: str = ""
+    """The prefix of the result backend's URL."""
 
 
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant("stock", None, ""),
-        Contestant(
-            "backend", None, "laneway.results.backend:ResultBackend+"
-        ),  # the result backend alone, on kombu's broker
-        Contestant(
-            "engine",
-            "laneway:Transport",
-            "laneway.results.backend:ResultBackend+",
-            "laneway.worker.producer:AMQP",
-            "laneway.worker.prefork:TaskPool",
-        ),
+        Contestant("stock"),
+        Contestant("backend", result_backend="laneway:ResultBackend+"),  # the engine's results, on kombu's broker
+        Contestant("engine", on_engine=True),
     )
 }
 
@@ -53,21 +45,18 @@ CONTESTANTS = {
 def make_app(name: str, url: str, *, prefetch: int) -> Celery:
     """The app of one contestant on the server at `url` (without a database); late acks, results on."""
     contestant = CONTESTANTS[name]
-    app = Celery(f"bench-{name}", set_as_current=False, amqp=contestant.amqp)
-    settings: dict[str, Any] = {
-        "broker_url": f"{url}/{BROKER_DB}",
-        "result_backend": f"{contestant.backend_prefix}{url}/{RESULT_DB}",
-        "task_acks_late": True,
-        "task_default_queue": QUEUE,
-        "worker_prefetch_multiplier": prefetch,
-        "worker_send_task_events": False,
-        "broker_connection_retry_on_startup": True,
-    }
-    if contestant.transport:
-        settings["broker_transport"] = contestant.transport
-    if contestant.prefork:
-        settings["worker_pool"] = contestant.prefork
-    app.conf.update(settings)
+    app = Celery(f"bench-{name}", set_as_current=False)
+    app.conf.update(
+        broker_url=f"{url}/{BROKER_DB}",
+        result_backend=f"{contestant.result_backend}{url}/{RESULT_DB}",
+        task_acks_late=True,
+        task_default_queue=QUEUE,
+        worker_prefetch_multiplier=prefetch,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+    )
+    if contestant.on_engine:
+        laneway.install(app)
     app.task(name=NOOP)(_noop)
     return app
 
@@ -77,7 +66,7 @@ def _noop() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, in a worker process: made when Celery asks for it, from what the benchmark put in the environment."""
+    """`app` of a worker process, made from the environment that the benchmark has set."""
     if name == "app" and "LANEWAY_BENCH_NAME" in os.environ:
         environment = os.environ
         return make_app(

@@ -66,14 +66,14 @@ def enqueue(app: Celery, server: Server, jobs: int) -> tuple[Figure, Figure]:
 
 def enqueue_in_bulk(app: Celery, name: str, server: Server, jobs: int) -> Figure:
     """W1b."""
-    put = _engine_bulk(app, server) if CONTESTANTS[name].transport else _stock_bulk(app)
+    put = _engine_bulk(app, server) if CONTESTANTS[name].on_engine else _stock_bulk(app)
     put(max(10, jobs // 50))
     return _timed(server, jobs, lambda: put(jobs))
 
 
 def fill(app: Celery, name: str, server: Server, jobs: int) -> None:
     """A full queue, in the quickest way."""
-    (_engine_bulk(app, server) if CONTESTANTS[name].transport else _stock_bulk(app))(jobs)
+    (_engine_bulk(app, server) if CONTESTANTS[name].on_engine else _stock_bulk(app))(jobs)
 
 
 def drain(server: Server, workers: Workers, jobs: int) -> Figure:

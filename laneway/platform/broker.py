@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, PutResult, QueueStats
 from laneway.engine import errors as engine_errors
 from laneway.engine.engine import CHUNK
-from laneway.install import TRANSPORT
+from laneway.installation import TRANSPORT
 from laneway.platform import clock, errors
 from laneway.platform.circuit_breaker import CircuitBreaker
 from laneway.platform.db.models import TaskRun

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.signals import import_modules, setup_logging
 from kombu.entity import Exchange, Queue
 
-from laneway.install import CONSUMER, POOL, PRODUCER, RESULT_BACKEND, TRANSPORT
+from laneway.installation import install
 from laneway.platform.errors import ConfigError
 from laneway.platform.logging import configure_logging
 from laneway.platform.queues import LANE_WEIGHTS, queues
@@ -35,11 +35,12 @@ def make_celery(
 
     `tasks`: the modules that register tasks; `load_tasks` and workers import them.
     """
-    app = Celery(name, amqp=PRODUCER)
+    app = Celery(name)
     _task_modules[app] = tuple(tasks)
-    broker = _broker(settings)
-    app.conf.update(broker, **_tasks(settings), **_beat(settings, schedules))
-    app.backend_cls = broker["result_backend"]  # before the setting, Celery reads CELERY_RESULT_BACKEND itself
+    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, schedules))
+    app.backend_cls = settings.redis.result_url  # before the setting, Celery reads CELERY_RESULT_BACKEND itself
+    if settings.redis.on_engine:
+        _install_engine(app, settings)
     return app
 
 
@@ -65,10 +66,11 @@ def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
 
 
 def _broker(config: Settings) -> dict[str, Any]:
-    transport = _engine(config) if config.redis.on_engine else _stock(config)
+    transport = _engine() if config.redis.on_engine else _stock(config)
     return {
         **transport,
         "broker_url": config.redis.broker_url,
+        "result_backend": config.redis.result_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_timeout": 3,
         "broker_pool_limit": 32,
@@ -85,21 +87,17 @@ def _broker(config: Settings) -> dict[str, Any]:
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
-def _engine(config: Settings) -> dict[str, Any]:
-    result_url = config.redis.result_url
-    return {
-        "broker_transport": TRANSPORT,
-        "broker_transport_options": {
-            "lease": config.tasks.lease_seconds,
-            "weights": {name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
-            "connection": {"socket_connect_timeout": 3, "socket_timeout": 10},
-            **_IMPATIENT,
-        },
-        "result_backend": f"{RESULT_BACKEND}+{result_url}" if result_url.startswith("redis") else result_url,
-        "task_queues": [_queue(name) for name in queues],
-        "worker_pool": POOL,
-        "worker_consumer": CONSUMER,
-    }
+def _engine() -> dict[str, Any]:
+    return {"broker_transport_options": _IMPATIENT, "task_queues": [_queue(name) for name in queues]}
+
+
+def _install_engine(app: Celery, config: Settings) -> None:
+    install(
+        app,
+        lease=config.tasks.lease_seconds,
+        weights={name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
+        connection={"socket_connect_timeout": 3, "socket_timeout": 10},
+    )
 
 
 # RabbitMQ is silent about a message that it did not take, unless it is asked to confirm each; and without the
@@ -122,7 +120,6 @@ def _stock(config: Settings) -> dict[str, Any]:
     return {
         "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_IMPATIENT},
         "broker_channel_error_retry": True,  # RabbitMQ closes the channel of who holds a message for too long
-        "result_backend": config.redis.result_url,
         "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in queues],
     }
 

@@ -1,14 +1,14 @@
-"""The result backend: `result_backend = "laneway.results.backend:ResultBackend+redis://…/1"`.
+"""The result backend: `result_backend = "laneway:ResultBackend+redis://…/1"`, which `laneway.install` sets.
 
-Celery's Redis backend with another way to the server. Keys, payloads and channels are the same, so stock
-clients, Flower and results from before a change of backend stay readable. What differs:
+Celery's Redis backend with another way to the server. Keys, payloads and channels are the same, so stock clients and
+Flower read its results, and it reads those from before a change of backend. What differs:
 
-1. A state is stored by one script in one round trip; Celery reads first, and writes in a transaction.
-   The script keeps a success, and never makes a finished task unfinished. A new run under the id of a
-   failed task therefore shows the failure until it ends, unless the old result is forgotten first.
-2. Nothing is sent when a task is published: who waits for a result subscribes then (`awaiting.py`).
-3. One backend a process, shared by its threads, on connections that are spoken to directly (`wire.py`).
-4. Results are committed in groups with the acks where the worker's transport asks for it (`results.py`).
+1. One script stores a state in one round trip; Celery reads first, and writes in a transaction. The script keeps a
+   success, and never makes a finished task unfinished. A new run under the id of a failed task therefore shows the
+   failure until the run ends, unless the old result is forgotten first.
+2. Publishing a task sends nothing: a process subscribes when it waits for a result (`result_consumer.py`).
+3. A process has one backend, which its threads share; it speaks to its connections directly.
+4. Results are committed in groups with the acks while the worker's transport buffers them (`store.py`).
 
 URLs: redis, rediss, socket, sentinel.
 """
@@ -49,7 +49,7 @@ class ResultBackend(RedisBackend):
     result_consumer: Any
 
     def __new__(cls, *_: Any, url: str | None = None, **__: Any) -> ResultBackend:
-        """For a Sentinel URL the class that asks Sentinel."""
+        """Make the class that asks Sentinel for a Sentinel URL."""
         return object.__new__(SentinelResultBackend if (url or "").startswith("sentinel://") else cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,18 +62,18 @@ class ResultBackend(RedisBackend):
 
     @cached_property
     def results(self) -> ResultStore:
-        """The way to the server; connects when it is first used."""
+        """Where results are stored; it connects when it is first used."""
         return ResultStore(self._get_pool(**self.connparams), status_of=self._status_of)
 
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
-        """Nothing: who waits subscribes."""
+        """Send nothing: a process subscribes when it waits."""
         del producer, task_id
         return {}
 
     # --- a task's state
 
     def encode(self, data: Any) -> Any:
-        """Serialize; raises EncodeError."""
+        """Serialize. Raises EncodeError."""
         if self.compression:
             return super().encode(data)
         try:
@@ -113,8 +113,8 @@ class ResultBackend(RedisBackend):
             payload=payload,
             seconds=int(seconds or 0),
             final=state in self.READY_STATES,
-            at_once=_is_followed(request),
-            told=state == states.STARTED and not self.compression,
+            immediate=_has_followers(request),
+            fire_and_forget=state == states.STARTED and not self.compression,
         )
         try:
             self.results.store(record)
@@ -126,7 +126,7 @@ class ResultBackend(RedisBackend):
         try:
             meta: Any = self.decode(payload)
             return str(meta["status"])
-        except Exception:  # noqa: BLE001 - what nobody can read may be overwritten
+        except Exception:  # noqa: BLE001 - an unreadable result may be overwritten
             return states.PENDING
 
     def _checked(self, value: Any, **about: Any) -> bytes:
@@ -138,42 +138,42 @@ class ResultBackend(RedisBackend):
     # --- keys and values, as Celery's backends have them
 
     def get(self, key: bytes) -> bytes | None:
-        """What is stored there. Not tried again for long: Celery does that where it wants to wait."""
+        """The stored value. Retries only briefly: Celery retries where it wants to wait."""
         return self.results.get(key)
 
     def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What is stored there, in order."""
+        """The stored values, in the order of the keys."""
         values: Any = self.results.call("MGET", *keys) if keys else []
         return values
 
     def set(self, key: bytes, value: Any, expires: int | None = None, **retry_policy: Any) -> None:
-        """Store and publish whatever was there before; kept for `expires` seconds, 0 for ever, None as configured."""
+        """Store and publish over any value, for `expires` seconds (0: for ever; None: as configured)."""
         payload = self._checked(value)
         seconds = int((self.expires if expires is None else expires) or 0)
         commands = self._set_command(key, payload, seconds), ("PUBLISH", key, payload)
         self.ensure(self.results.pipeline, commands, **retry_policy)
 
     def delete(self, key: bytes) -> None:
-        """Forget it."""
+        """Delete the key."""
         self.ensure(self.results.call, ("DEL", key))
 
     def incr(self, key: bytes) -> int:
-        """Count."""
+        """Add one; the new count."""
         return self.results.call("INCR", key)
 
     def expire(self, key: bytes, value: int) -> int:
-        """Keep it for so many seconds from now."""
+        """Let the key expire `value` seconds from now; 1, or 0 when there is no such key."""
         return int(self.ensure(self.results.call, ("EXPIRE", key, value)) or 0)
 
     # --- chords
 
     def add_to_chord(self, group_id: str, result: Any) -> None:
-        """One more part that the chord waits for."""
+        """Count one more part that the chord waits for."""
         del result
         self.incr(self.get_key_for_group(group_id, ".t"))
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """A new run of this group; a frozen chord may be applied again under the same id."""
+        """Start a new run of this group: a frozen chord may be applied again under the same id."""
         forget_claim = ("DEL", self.get_key_for_group(group_id, ".c"))
         size = self._set_command(self.get_key_for_group(group_id, ".s"), chord_size, int(self.chord_expires or 0))
         self.ensure(self.results.pipeline, (forget_claim, size))
@@ -187,27 +187,27 @@ class ResultBackend(RedisBackend):
         return ("SET", key, value, "EX", seconds) if seconds else ("SET", key, value)
 
     @cached_property
-    def _chord_part_return_script(self) -> WireScript:
-        return WireScript(self.results, make_script("chord_part", CHORD_PART_RETURN_LUA))
+    def _chord_part_return_script(self) -> ChordScript:
+        return ChordScript(self.results, make_script("chord_part", CHORD_PART_RETURN_LUA))
 
     @cached_property
-    def _chord_cleanup_script(self) -> WireScript:
-        return WireScript(self.results, make_script("chord_cleanup", CHORD_CLEANUP_LUA))
+    def _chord_cleanup_script(self) -> ChordScript:
+        return ChordScript(self.results, make_script("chord_cleanup", CHORD_CLEANUP_LUA))
 
     @cached_property
-    def _chord_claim_extend_script(self) -> WireScript:
-        return WireScript(self.results, make_script("chord_claim", CHORD_CLAIM_EXTEND_LUA))
+    def _chord_claim_extend_script(self) -> ChordScript:
+        return ChordScript(self.results, make_script("chord_claim", CHORD_CLAIM_EXTEND_LUA))
 
     # --- waiting: several threads, several result objects for one id
 
     def add_pending_result(self, result: Any, weak: bool | None = None, start_drainer: bool = True) -> Any:
-        """Begin to wait. `get` calls it without `weak`, `then` with it: only what `then` asked for outlasts a wait."""
+        """Begin to wait. `get` calls it without `weak`, `then` with it: only what `then` began outlasts a wait."""
         if weak is None and all(other is not result for other in self.waiting_for(result.id)):
             self._gets.setdefault(id(result), 0)
         return super().add_pending_result(result, weak=bool(weak), start_drainer=start_drainer)
 
     def wait_for_pending(self, result: Any, callback: Any = None, propagate: bool = True, **kwargs: Any) -> Any:
-        """Wait for it; a wait that ran out of time leaves nothing behind."""
+        """Wait for the result. A wait that times out leaves nothing behind."""
         key = id(result)
         with self._pending_lock:
             if key in self._gets:
@@ -224,21 +224,21 @@ class ResultBackend(RedisBackend):
                 self.remove_pending_result(result)
 
     def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Iterator[tuple[str, Any]]:
-        """The members of a group as they become ready: (id, meta), or (id, members) of a group in it."""
+        """The members of a group as they become ready: (id, meta), or (id, members) for a group in the group."""
         self._ensure_not_eager()
         bucket: deque[Any] = deque()
         nodes = [node for node in result.results if hasattr(node, "_cache")]
         bucket.extend(node for node in result.results if not hasattr(node, "_cache"))
-        given: set[int] = set()
+        yielded: set[int] = set()
         try:
             for node in nodes:
                 self.result_consumer.collect(node, bucket)
-            yield from _take(bucket, given)
+            yield from _drain(bucket, yielded)
             for _ in self._wait_for_pending(result, no_ack=no_ack, **kwargs):
-                yield from _take(bucket, given)
-            yield from _take(bucket, given)
+                yield from _drain(bucket, yielded)
+            yield from _drain(bucket, yielded)
         finally:
-            self.result_consumer.collect_no_more(nodes, bucket)
+            self.result_consumer.stop_collecting(nodes, bucket)
 
     def waiting_for(self, task_id: str) -> list[Any]:
         """The result objects that wait for this task."""
@@ -246,7 +246,7 @@ class ResultBackend(RedisBackend):
             return [result for waiting in self._pending_results for result in waiting.get(task_id, {}).values()]
 
     def stop_waiting(self, task_id: str) -> None:
-        """Listen no longer, unless somebody has begun to wait meanwhile."""
+        """Cancel the subscription, unless somebody has begun to wait meanwhile."""
         with self._pending_lock:
             if not self.waiting_for(task_id):
                 self.result_consumer.cancel_for(task_id)
@@ -256,35 +256,35 @@ class ResultBackend(RedisBackend):
             super()._add_pending_result(task_id, result, weak=weak)
 
     def remove_pending_result(self, result: Any) -> Any:
-        """This object waits no longer. Also called by the garbage collector."""
+        """Stop waiting with this object. The garbage collector calls it too."""
         with self._pending_lock:
             return super().remove_pending_result(result)
 
 
 class SentinelResultBackend(ResultBackend, SentinelBackend):
-    """The same behind Redis Sentinel; `ResultBackend` chooses it for a URL of `sentinel://`."""
+    """The backend behind Redis Sentinel; `ResultBackend` chooses it for a `sentinel://` URL."""
 
 
-def _is_followed(request: Any) -> bool:
-    """True if other tasks come after this one: they, and who waits for them, expect its result to be there."""
+def _has_followers(request: Any) -> bool:
+    """True if other tasks follow this one: they, and everybody who waits for them, expect its result to be stored."""
     return request is not None and any(getattr(request, name, None) for name in _FOLLOWERS)
 
 
-class WireScript:
-    """One of Celery's chord scripts, called as redis-py's script objects are."""
+class ChordScript:
+    """One of Celery's chord scripts, callable like redis-py's script objects."""
 
     def __init__(self, results: ResultStore, script: Script) -> None:
         self._results, self._script = results, script
 
     def __call__(self, keys: Sequence[Any], args: Sequence[Any], client: Any = None) -> Any:
-        """Run it; `client` is what Celery would have run it with."""
+        """Run the script. `client` is Celery's, which is not used."""
         del client
         return self._results.evaluate(self._script, keys, args)
 
 
-def _take(bucket: deque[Any], given: set[int]) -> Iterator[tuple[str, Any]]:
+def _drain(bucket: deque[Any], yielded: set[int]) -> Iterator[tuple[str, Any]]:
     while bucket:
         node = bucket.popleft()
-        if id(node) not in given:
-            given.add(id(node))
+        if id(node) not in yielded:
+            yielded.add(id(node))
             yield node.id, node._cache if hasattr(node, "_cache") else node.children

@@ -1,12 +1,11 @@
-"""Waiting for results: one connection a process, however many threads wait.
+"""Waits for results: one connection a process, however many threads wait.
 
-It speaks RESP3, so that one connection can both subscribe to results and read them: for what a thread
-begins to wait for, `SUBSCRIBE` and `MGET` go out together, and a result that was stored before comes back
-as the answer of the second. Nothing is sent when a task is published or a result object is thrown away;
-changes gather until somebody waits.
+The connection speaks RESP3, so that it can both subscribe to results and read them. When a thread begins to wait,
+`SUBSCRIBE` and `MGET` go out together, and the reply to the second brings a result that was stored before. Nothing is
+sent when a task is published or a result object is thrown away: changes are kept until somebody waits.
 
-One of the waiting threads reads and hands out what comes for all of them; when its own result is there
-it wakes another one to read on.
+One of the waiting threads reads, and hands out what comes to all of them. When its own result is there it wakes
+another one, which reads on.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 from celery import states
@@ -28,97 +27,122 @@ from redis.exceptions import ResponseError
 
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import ServerLost
-
-if TYPE_CHECKING:
-    from laneway.results.backend import ResultBackend
+from laneway.results.store import ResultStore
 
 _pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
 logger = logging.getLogger(__name__)
-KEYS_A_COMMAND = 1000
-LOOK_SECONDS = 1.0
-"""The longest a thread waits without looking up, as for `on_interval`."""
+MAX_KEYS = 1000
+"""Keys in one command."""
+CHECK_SECONDS = 1.0
+"""A waiting thread wakes at least this often, for example to call `on_interval`."""
 GRACE_SECONDS = 5.0
-"""How much longer than asked a wait may take because the server has not yet said what is stored."""
+"""A wait may last this much longer than its timeout while the server has not yet answered what is stored."""
 PING_SECONDS = 15.0
-"""After so long a silence the server is asked whether it is still there."""
-ANSWER_SECONDS = 10.0
-"""A connection on which an answer takes longer is replaced: the other end is gone, and nobody said so."""
-UNSENT = 1000
-STALE = 100
+"""After a silence of this length a PING asks the server whether it is still there."""
+REPLY_SECONDS = 10.0
+"""A connection on which a reply takes longer is replaced: the other end is gone without having closed it."""
+MAX_UNSENT = 1000
+"""The reading thread sends changes itself when more than this many are not sent."""
+MAX_STALE = 100
 """Subscriptions to tasks that have ended are given up in groups of more than this many."""
 MAX_FAILURES = 20
+
+
+class Backend(Protocol):
+    """What the consumer needs of the result backend that owns it."""
+
+    @property
+    def results(self) -> ResultStore:
+        """Where results are stored."""
+        ...
+
+    def get_key_for_task(self, task_id: str, key: str = "") -> bytes:
+        """The key and the channel of a task's result."""
+        ...
+
+    def decode_result(self, payload: Any) -> dict[str, Any]:
+        """The state of a task from its stored payload."""
+        ...
+
+    def waiting_for(self, task_id: str) -> list[Any]:
+        """The result objects that wait for this task."""
+        ...
+
+    def stop_waiting(self, task_id: str) -> None:
+        """Cancel the subscription unless somebody has begun to wait meanwhile."""
+        ...
 
 
 class Subscription(RawConnection):
     """A connection on which commands are sent without waiting, and replies and messages come mixed."""
 
     def send_all(self, commands: Sequence[tuple[bytes, ...]]) -> None:
-        """In one go."""
+        """Send several commands in one write."""
         self._write(b"".join(_pack(command) for command in commands))
 
 
 class ResultConsumer(BaseResultConsumer):
     """Which results are waited for, and the connection on which they come. Thread-safe, usable after a fork."""
 
-    def __init__(self, backend: ResultBackend, *args: Any) -> None:
+    def __init__(self, backend: Backend, *args: Any) -> None:
         super().__init__(backend, *args)
-        self.backend: ResultBackend = backend
+        self.backend: Backend = backend
         if detect_environment() == "default":
             self.drainer = ThreadDrainer(self)
         self._reset()
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._wire: Subscription | None = None
+        self._connection: Subscription | None = None
         self._writing, self._reading = threading.RLock(), threading.Lock()
         self._wanted: set[str] = set()
         self._changed: deque[str] = deque()
         self._subscribed: set[str] = set()
-        self._asked = self._answered = 0
-        self._heard_at = self._asked_at = 0.0  # monotonic seconds
-        self._followers: dict[threading.Event, Any] = {}
+        self._requests = self._replies = 0
+        self._requested_at = self._received_at = 0.0  # monotonic seconds
+        self._waiters: dict[threading.Event, Any] = {}
         self._listeners: dict[object, tuple[set[str], Callable[[dict[str, Any]], None]]] = {}
         self._collectors: dict[int, list[deque[Any]]] = {}
         self._failures = 0
 
     def on_after_fork(self) -> None:
-        """A child begins anew; the connection is its parent's."""
+        """Start anew in a child: the connection is its parent's."""
         self._reset()
 
     def start(self, initial_task_id: str, **_: Any) -> None:
-        """As `consume_from`."""
+        """Subscribe to this task at the next wait."""
         self.consume_from(initial_task_id)
 
     def stop(self) -> None:
-        """Close the connection; it comes back when somebody waits."""
+        """Close the connection; the next wait opens another."""
         with self._writing:
-            self._lost()
+            self._disconnect()
 
     def consume_from(self, task_id: str) -> None:
-        """Listen for this task's states from the next wait on."""
-        self._own()
+        """Subscribe to this task at the next wait."""
+        self._reset_after_fork()
         self._wanted.add(task_id)
         self._changed.append(task_id)
 
     def cancel_for(self, task_id: str) -> None:
-        """Listen no longer. Touches no lock and no socket: the garbage collector calls it anywhere."""
+        """Give up this task. Touches no lock and no socket: the garbage collector calls it anywhere."""
         if task_id in self._wanted:
             self._wanted.discard(task_id)
             self._changed.append(task_id)
 
     def on_wait_for_pending(self, result: Any, timeout: float | None = None, **_: Any) -> None:
-        """Before a wait: subscribe to what is new in it, and ask for what is stored."""
+        """Before a wait: subscribe to new tasks and request their stored results."""
         del result, timeout
-        self._try(self.send_changes)
+        self._retry_later(self.send_changes)
 
     def collect(self, result: Any, bucket: deque[Any]) -> None:
-        """Put this result object into the bucket when it is ready; perhaps twice."""
+        """Put this result object into the bucket when it is ready, perhaps twice."""
         self._collectors.setdefault(id(result), []).append(bucket)
         if result._cache:
             bucket.append(result)
 
-    def collect_no_more(self, results: Sequence[Any], bucket: deque[Any]) -> None:
-        """The end of `collect` for these objects and this bucket."""
+    def stop_collecting(self, results: Sequence[Any], bucket: deque[Any]) -> None:
+        """End `collect` for these objects and this bucket."""
         for result in results:
             others = [other for other in self._collectors.pop(id(result), ()) if other is not bucket]
             if others:
@@ -140,31 +164,31 @@ class ResultConsumer(BaseResultConsumer):
 
     @property
     def lookups(self) -> tuple[int, int]:
-        """How often the server was asked for stored results, and how often it has answered."""
-        return self._asked, self._answered
+        """How many requests for stored results were sent, and how many replies have come."""
+        return self._requests, self._replies
 
     def drain_events(self, timeout: float | None = None) -> None:
         """Take in what comes within `timeout` seconds."""
-        self.wait(None, LOOK_SECONDS if timeout is None else timeout)
+        self.wait(None, CHECK_SECONDS if timeout is None else timeout)
 
     def wait(self, done: Any, seconds: float) -> None:
-        """Until something came, `done.ready`, or the time is over: by reading, or while another thread reads."""
-        self._own()
+        """Wait until something came, `done.ready` is set, or the time is over; read, unless another thread reads."""
+        self._reset_after_fork()
         if self._reading.acquire(blocking=False):
-            self._take_turn(seconds)
+            self._read_for_all(seconds)
             return
         event = threading.Event()
-        self._followers[event] = done
+        self._waiters[event] = done
         try:
-            if self._reading.acquire(blocking=False):  # the reader left while we queued up
-                self._take_turn(seconds)
+            if self._reading.acquire(blocking=False):  # the reader left before the event was listed
+                self._read_for_all(seconds)
             else:
                 event.wait(seconds)
         finally:
-            self._followers.pop(event, None)
+            self._waiters.pop(event, None)
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
-        """Give a state to whoever waits for it. What nobody waits for is not kept: it can be read again."""
+        """Give a state to everybody who waits for it. Others' states are not kept: they can be read again."""
         del message
         task_id: str = meta["task_id"]
         for ids, listener in list(self._listeners.values()):
@@ -179,24 +203,24 @@ class ResultConsumer(BaseResultConsumer):
         self.backend.stop_waiting(task_id)
 
     def send_changes(self) -> None:
-        """Send the subscriptions that changed since the last time. Raises ServerLost."""
-        self._own()
+        """Send the subscriptions that changed since the last call. Raises ServerLost."""
+        self._reset_after_fork()
         with self._writing:
-            wire = self._wire or self._connect()
+            connection = self._connection or self._connect()
             changed: set[str] = set()
             while self._changed:
                 changed.add(self._changed.popleft())
             joined = [id for id in changed if id in self._wanted]
             left: list[str] = []
-            if len(self._subscribed) - len(self._wanted) > STALE:  # an ended task publishes nothing: no hurry
+            if len(self._subscribed) - len(self._wanted) > MAX_STALE:  # no hurry: an ended task publishes nothing
                 left = list(self._subscribed - self._wanted)
             try:
-                self._announce(wire, joined, left)
+                self._send_subscriptions(connection, joined, left)
             except ServerLost:
-                self._lost()
+                self._disconnect()
                 raise
 
-    def _announce(self, wire: Subscription, joined: list[str], left: list[str]) -> None:
+    def _send_subscriptions(self, connection: Subscription, joined: list[str], left: list[str]) -> None:
         key = self.backend.get_key_for_task
         commands: list[tuple[bytes, ...]] = []
         for part in _parts(left):
@@ -205,62 +229,65 @@ class ResultConsumer(BaseResultConsumer):
         for part in _parts(joined):
             keys = [key(id) for id in part]
             commands += [(b"SUBSCRIBE", *keys), (b"MGET", *keys)]
-            self._asked += 1
+            self._requests += 1
             self._subscribed.update(part)
         if commands:
-            self._asked_at = time.monotonic()
-            wire.send_all(commands)
+            self._requested_at = time.monotonic()
+            connection.send_all(commands)
 
     def _connect(self) -> Subscription:
         self.backend.results.flush()
-        wire = Subscription(self.backend.results.pool)
-        wire.call("HELLO", 3)
-        self._answered = self._asked  # what the old connection was asked is asked again
+        connection = Subscription(self.backend.results.pool)
+        connection.call("HELLO", 3)
+        self._replies = self._requests  # what the old connection did not answer is requested again
         self._subscribed.clear()
         self._changed.extend(self._wanted.copy())
-        self._wire = wire
-        return wire
+        self._connection = connection
+        return connection
 
-    def _lost(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire:
-            wire.close()
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
 
-    def _take_turn(self, seconds: float) -> None:
+    def _read_for_all(self, seconds: float) -> None:
+        """Read once in this thread, which holds `_reading`; then wake the thread that reads next."""
         try:
-            self._try(self._read, seconds)
+            self._retry_later(self._read, seconds)
         finally:
             self._reading.release()
-            successor = next(iter(list(self._followers)), None)
+            successor = next(iter(list(self._waiters)), None)
             if successor:
                 successor.set()
 
     def _read(self, seconds: float) -> None:
-        if self._wire is None or len(self._changed) > UNSENT:
+        if self._connection is None or len(self._changed) > MAX_UNSENT:
             self.send_changes()
-        wire = self._wire
-        if wire is None or wire.closed:
+        connection = self._connection
+        if connection is None or connection.closed:
             raise ServerLost("closed")
-        if not wire.buffered and not _readable(wire.fileno(), seconds):
-            self._check(wire)
+        if not connection.buffered and not _wait_until_readable(connection.fileno(), seconds):
+            self._check_silence(connection)
             return
-        self._dispatch(wire.receive())
-        while wire.buffered:
-            self._dispatch(wire.receive())
-        self._failures, self._heard_at = 0, time.monotonic()
-        for follower, done in list(self._followers.items()):
+        self._dispatch(connection.receive())
+        while connection.buffered:
+            self._dispatch(connection.receive())
+        self._failures, self._received_at = 0, time.monotonic()
+        for waiter, done in list(self._waiters.items()):
             if done is not None and done.ready:
-                follower.set()
+                waiter.set()
 
-    def _check(self, wire: Subscription) -> None:
+    def _check_silence(self, connection: Subscription) -> None:
+        """Send a PING after a long silence. Raises ServerLost when a reply is overdue."""
         now = time.monotonic()
-        if self._asked > self._answered:
-            if now - max(self._asked_at, self._heard_at) > ANSWER_SECONDS:
+        silence = now - max(self._requested_at, self._received_at)
+        if self._requests > self._replies:
+            if silence > REPLY_SECONDS:
                 raise ServerLost("no answer")
-        elif now - max(self._asked_at, self._heard_at) > PING_SECONDS:
+        elif silence > PING_SECONDS:
             with self._writing:
-                self._asked, self._asked_at = self._asked + 1, now
-                wire.send((b"PING",))
+                self._requests, self._requested_at = self._requests + 1, now
+                connection.send((b"PING",))
 
     def _dispatch(self, reply: Any) -> None:
         if isinstance(reply, hiredis.PushNotification):
@@ -268,7 +295,7 @@ class ResultConsumer(BaseResultConsumer):
             if kind == b"message":
                 self._hand_out(rest[1])
             return
-        self._answered += 1
+        self._replies += 1
         if isinstance(reply, ResponseError):
             raise reply
         if not isinstance(reply, list):  # to PING
@@ -285,13 +312,13 @@ class ResultConsumer(BaseResultConsumer):
             return
         self.on_state_change(meta, None)
 
-    def _try(self, act: Any, *args: Any) -> None:
-        """Do it; when the server is away, try again later, but not for ever."""
+    def _retry_later(self, act: Any, *args: Any) -> None:
+        """Call it. If the server is away pause instead, so that the caller can retry; raise after `MAX_FAILURES`."""
         try:
             act(*args)
         except ServerLost as error:
             with self._writing:
-                self._lost()
+                self._disconnect()
             self._failures += 1
             if self._failures > MAX_FAILURES:
                 self._failures = 0
@@ -299,28 +326,28 @@ class ResultConsumer(BaseResultConsumer):
             logger.warning("The connection for results broke (%s); trying again", error.reason)
             time.sleep(min(1.0, 0.05 * self._failures))
 
-    def _own(self) -> None:
+    def _reset_after_fork(self) -> None:
         if self._pid != os.getpid():
             self._reset()
 
 
 class ThreadDrainer(Drainer):
-    """Waits in the waiting thread itself, to the moment when its time is over."""
+    """Waits in the waiting thread itself, exactly until its time is over."""
 
     result_consumer: ResultConsumer
 
     def drain_events_until(
         self, p: Any, timeout: float | None = None, interval: float = 1, on_interval: Any = None, wait: Any = None
     ) -> Iterator[None]:
-        """Until `p.ready`; raises TimeoutError, but not before the server has said what was stored already."""
+        """Wait until `p.ready`. Raises TimeoutError, but not before the server has answered what was stored."""
         del interval, wait
         consumer = self.result_consumer
         deadline = None if timeout is None else time.monotonic() + timeout
-        asked = consumer.lookups[0]
+        requests = consumer.lookups[0]
         while not p.ready:
-            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            left = CHECK_SECONDS if deadline is None else min(CHECK_SECONDS, deadline - time.monotonic())
             if left <= 0:
-                if consumer.lookups[1] >= asked or left < -GRACE_SECONDS:
+                if consumer.lookups[1] >= requests or left < -GRACE_SECONDS:
                     raise TimeoutError
                 left = 0.05
             yield consumer.wait(p, left)
@@ -329,12 +356,12 @@ class ThreadDrainer(Drainer):
 
 
 def _parts(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), KEYS_A_COMMAND):
-        yield ids[start : start + KEYS_A_COMMAND]
+    for start in range(0, len(ids), MAX_KEYS):
+        yield ids[start : start + MAX_KEYS]
 
 
-def _readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()  # looked up each time: gevent puts its own in place
+def _wait_until_readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()  # looked up at each call: gevent replaces it
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, seconds) * 1000))
 

@@ -1,20 +1,12 @@
-"""The results of tasks on the server, and their group commit with the acks.
+"""The results of tasks on the server, and how they wait for the acks of their tasks.
 
-A result is one string under Celery's own key and in Celery's own form, so that stock clients and Flower
-read it; its key is also the channel on which every new state is published. Storing is one script that
-looks at what is there, so that a late message from a lost worker changes nothing.
+A result is one string under Celery's own key and in Celery's own form, so that stock clients and Flower read it. Its
+key is also the channel on which every new state is published. One script stores a state; it compares with what is
+stored, so that a late message from a lost worker changes nothing.
 
-Group commit. A task may be acked only after its result is stored, but results need not be sent one by
-one. Whoever sends a worker's acks calls `gather` once in its process; from then on final states wait in
-memory, and it must call `flush_results` before each group of acks, and within some milliseconds after
-`wake` was called:
-
-    gather(wake)        # once, in the process that acks; a fork's child starts without
-    flush_results()     # results first; raises ServerLost: send no acks then, and call it again later
-    engine.ack(group)   # then the acks
-
-Everything else happens by itself: whoever reads a result, counts a chord's part or stores a state that
-is not final sends what waits first. A process that does not call `gather` stores each result at once.
+Results are committed in groups with the acks (`laneway.engine.before_ack`): while a process buffers, final states wait
+in memory until the acks are sent. A read, a count of a chord's part and a state that is not final send what waits
+first. In a process that does not buffer each result is stored at once.
 """
 
 from __future__ import annotations
@@ -25,30 +17,30 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
-from weakref import WeakSet
+from typing import NamedTuple
 
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
+from laneway.engine import before_ack
 from laneway.engine.connection import Argument, Command, Reply
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.engine.replies import StoreCode
 from laneway.engine.script_loader import Script, load_script
 from laneway.engine.script_runner import ScriptRunner
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
-GROUP = 64
-"""Results in one script call; as many waiting results are sent without waiting for an ack."""
+GROUP_SIZE = 64
+"""Results in one script call. When as many wait they are sent without waiting for an ack."""
 MAX_HANDED_OVER = 16_384
-"""Bytes of a result that goes through the pipe to a parent process; a larger one is stored where it was made."""
-SWAPS = 8
-_PASSING = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
+"""The longest result, in bytes, that goes through the pipe to a parent process; a child stores longer ones itself."""
+MAX_SWAPS = 8
+_TEMPORARY_ERRORS = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
+"""How the server's errors begin that end without a change of the command."""
 
 
 class ResultUnsettled(EngineError):
-    """Others kept changing the result while it was to be stored."""
+    """Other writers changed the result at each attempt to store it."""
 
     retryable = True
 
@@ -57,36 +49,37 @@ class ResultUnsettled(EngineError):
 
 
 class Record(NamedTuple):
-    """A state of a task, encoded. `seconds`: how long it is kept, 0 for ever; `final`: the task has finished.
+    """An encoded state of a task.
 
-    `at_once`: it does not wait for others. `told`: it is sent, and nobody waits for the server's answer.
+    `seconds`: how long it is kept, 0 for ever. `final`: the task has finished. `immediate`: it does not wait for
+    others. `fire_and_forget`: it is sent, and nobody waits for the server's reply.
     """
 
     key: bytes
     payload: bytes
     seconds: int
     final: bool
-    at_once: bool = False
-    told: bool = False
+    immediate: bool = False
+    fire_and_forget: bool = False
 
 
 class ResultStore:
     """The results under one URL. Thread-safe, and usable after a fork."""
 
     def __init__(self, pool: ConnectionPool, *, status_of: Callable[[bytes], str]) -> None:
-        """`status_of` reads the state of a stored payload that does not begin with it, as compressed ones."""
+        """`status_of` reads the state of a stored payload that does not begin with it, such as a compressed one."""
         self._runner = ScriptRunner(pool)
         self._status_of = status_of
-        self._waiting: deque[Record] = deque()
+        self._buffer: deque[Record] = deque()
         self._flushing = threading.Lock()
         self._pid = os.getpid()
-        _stores.add(self)
+        before_ack.register(self)
 
-    def add(self, record: Record) -> None:
-        """Let it wait for the next group, however many wait; never raises for a server that is away."""
-        self._own()
-        self._waiting.append(record)
-        wake = _gathering()
+    def buffer(self, record: Record) -> None:
+        """Add it to the next group, however many wait. A server that is away raises nothing: the result waits."""
+        self._reset_after_fork()
+        self._buffer.append(record)
+        wake = before_ack.buffering_wakeup()
         if wake is not None:
             wake()
             return
@@ -95,59 +88,59 @@ class ResultStore:
         except ServerLost as error:
             logger.warning("A result waits until the server is there again: %s", error)
 
-    def send(self, record: Record) -> None:
-        """Store it now."""
+    def store_now(self, record: Record) -> None:
+        """Store it without waiting for others."""
         self._send_group([record])
 
     def store(self, record: Record) -> None:
-        """Store it, or let it wait for the next group if it is final and somebody gathers."""
-        if _held_back is not None and _held_back.takes(self, record):
+        """Store it, or add it to the next group if it is final and this process buffers."""
+        if _handover is not None and _handover.accept(self, record):
             return
-        wake = _gathering()
-        if record.told:
+        wake = before_ack.buffering_wakeup()
+        if record.fire_and_forget:
             self.flush()
-            self._runner.post(_STORE, _storing([record]))
+            self._runner.post(_STORE, _store_command([record]))
             return
-        if wake is None or record.at_once or not record.final:
+        if wake is None or record.immediate or not record.final:
             self.flush()
             self._send([record])
             return
-        self._own()
-        if len(self._waiting) >= GROUP:
+        self._reset_after_fork()
+        if len(self._buffer) >= GROUP_SIZE:
             self.flush()
-        self._waiting.append(record)
+        self._buffer.append(record)
         wake()
 
     def flush(self) -> None:
-        """Send what waits; it keeps waiting if that fails. Raises ServerLost, or what the server answers.
+        """Send what waits, and keep it if that fails. Raises ServerLost, or the server's error.
 
-        When it returns, what waited is stored, also what another thread was sending.
+        After it returns everything that waited is stored, including what another thread was sending.
         """
-        self._own()
-        if _held_back is not None:
-            _held_back.send()
-        if not self._waiting and not self._flushing.locked():
+        self._reset_after_fork()
+        if _handover is not None:
+            _handover.store_here()
+        if not self._buffer and not self._flushing.locked():
             return
         with self._flushing:
-            while self._waiting:
-                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+            while self._buffer:
+                group = [self._buffer.popleft() for _ in range(min(GROUP_SIZE, len(self._buffer)))]
                 try:
                     self._send_group(group)
                 except BaseException:
-                    self._waiting.extendleft(reversed(group))
+                    self._buffer.extendleft(reversed(group))
                     raise
 
     def get(self, key: bytes) -> bytes | None:
-        """What is stored there."""
+        """The stored payload."""
         return self.call("GET", key)
 
     def call(self, *command: Argument) -> Reply:
-        """One command, after what waits."""
+        """Send what waits, then one command; its reply."""
         self.flush()
         return self._runner.call(*command)
 
     def pipeline(self, *commands: Command) -> list[Reply]:
-        """Several commands in one round trip, after what waits; raises the first error reply."""
+        """Send what waits, then several commands in one round trip; their replies. Raises the first error reply."""
         self.flush()
         replies = self._runner.pipeline(commands)
         for reply in replies:
@@ -156,29 +149,34 @@ class ResultStore:
         return replies
 
     def evaluate(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Reply:
-        """A script that may run twice without harm, after what waits."""
+        """Send what waits, then run a script that may run twice without harm; its reply."""
         self.flush()
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, script, command))
+        return self._run(script, command)
 
     @property
     def pool(self) -> ConnectionPool:
-        """How to connect."""
+        """How to connect to the server."""
         return self._runner.pool
 
+    def _run(self, script: Script, command: Command) -> Reply:
+        return self._runner.on_connection(lambda connection, _: self._runner.evaluate(connection, script, command))
+
     def _send(self, group: list[Record]) -> None:
-        command = _storing(group)
-        codes: list[int] = self._runner.on_connection(lambda wire, _: self._runner.evaluate(wire, _STORE, command))
+        command = _store_command(group)
+        codes: list[int] = self._runner.on_connection(
+            lambda connection, _: self._runner.evaluate(connection, _STORE, command)
+        )
         if StoreCode.UNREADABLE in codes:
             for record, code in zip(group, codes, strict=True):
                 if code == StoreCode.UNREADABLE:
-                    self._swap(record)
+                    self._compare_and_swap(record)
 
     def _send_group(self, group: list[Record]) -> None:
         try:
             self._send(group)
         except ResponseError as error:
-            if str(error).startswith(_PASSING):
+            if str(error).startswith(_TEMPORARY_ERRORS):
                 raise
             for record in group:
                 self._send_or_drop(record)
@@ -187,12 +185,13 @@ class ResultStore:
         try:
             self._send([record])
         except ResponseError as error:
-            if str(error).startswith(_PASSING):
+            if str(error).startswith(_TEMPORARY_ERRORS):
                 raise
             logger.error("The result %r cannot be stored: %s", record.key, error)
 
-    def _swap(self, record: Record) -> None:
-        for _ in range(SWAPS):
+    def _compare_and_swap(self, record: Record) -> None:
+        """Store over a payload that does not show its state. Raises ResultUnsettled after `MAX_SWAPS` attempts."""
+        for _ in range(MAX_SWAPS):
             before = self._runner.call("GET", record.key)
             if before is None:
                 self._send([record])
@@ -201,90 +200,65 @@ class ResultStore:
             if status == "SUCCESS" or (not record.final and status in ("FAILURE", "REVOKED")):
                 return
             command = (b"EVALSHA", _SWAP.sha, 1, record.key, before, record.payload, record.seconds)
-            if self._runner.on_connection(lambda wire, _, command=command: self._runner.evaluate(wire, _SWAP, command)):
+            if self._runner.on_connection(
+                lambda connection, _, command=command: self._runner.evaluate(connection, _SWAP, command)
+            ):
                 return
         raise ResultUnsettled(record.key.decode(errors="replace"))
 
-    def _own(self) -> None:
-        if self._pid != os.getpid():  # what the parent gathered is the parent's to send
-            self._pid, self._waiting, self._flushing = os.getpid(), deque(), threading.Lock()
+    def _reset_after_fork(self) -> None:
+        if self._pid != os.getpid():  # the parent sends what waited in the parent
+            self._pid, self._buffer, self._flushing = os.getpid(), deque(), threading.Lock()
 
 
-def _storing(group: Sequence[Record]) -> Command:
+def _store_command(group: Sequence[Record]) -> Command:
     args: list[Argument] = []
     for record in group:
         args += (record.payload, record.seconds, int(record.final))
     return (b"EVALSHA", _STORE.sha, len(group), *(record.key for record in group), *args)
 
 
-class _HeldBack:
-    """The last word on one task, for somebody else to store."""
+class Handover:
+    """The final state of one task, which another process stores."""
 
     def __init__(self, task_id: str) -> None:
-        self._end, self._pid = task_id.encode(), os.getpid()
+        self._key_end, self._pid = task_id.encode(), os.getpid()
         self._store: ResultStore | None = None
         self.records: list[Record] = []
 
-    def takes(self, store: ResultStore, record: Record) -> bool:
-        """Keep it, if it is that."""
-        fits = record.final and not record.at_once and len(record.payload) <= MAX_HANDED_OVER
-        if not fits or not record.key.endswith(self._end) or self._pid != os.getpid():
+    def accept(self, store: ResultStore, record: Record) -> bool:
+        """Keep the record if it is the task's final state and short enough; False: the caller stores it."""
+        fits = record.final and not record.immediate and len(record.payload) <= MAX_HANDED_OVER
+        if not fits or not record.key.endswith(self._key_end) or self._pid != os.getpid():
             return False
         self._store = store
         self.records.append(record)
         return True
 
-    def send(self) -> None:
-        """Store it here after all."""
+    def store_here(self) -> None:
+        """Store in this process what was kept."""
         while self._store and self.records:
-            self._store.send(self.records[0])
+            self._store.store_now(self.records[0])
             del self.records[0]
 
 
 @contextmanager
-def hold_back(task_id: str) -> Generator[_HeldBack]:
-    """Within, the final state of this task is not stored but put into `records`: somebody else will store it.
+def hand_over_result(task_id: str) -> Generator[Handover]:
+    """Put the final state of this task into `records` instead of storing it: another process stores it.
 
-    For a process that runs one task at a time. It is stored here if it is read here, or an exception leaves.
+    For a process that runs one task at a time. The state is stored here after all if it is read in this process, or
+    if the block raises.
     """
-    global _held_back  # noqa: PLW0603 - one task at a time
-    held = _held_back = _HeldBack(task_id)
+    global _handover  # noqa: PLW0603 - one task at a time
+    handover = _handover = Handover(task_id)
     try:
-        yield held
+        yield handover
     except BaseException:
-        held.send()
+        handover.store_here()
         raise
     finally:
-        _held_back = None
-
-
-def gather(wake: Callable[[], None]) -> None:
-    """From now on final states wait in this process for `flush_results`; `wake` is called when one begins to wait."""
-    global _gatherer  # noqa: PLW0603 - acks and results of a process meet here, and nowhere else
-    _gatherer = (os.getpid(), wake)
-
-
-def stop_gathering(wake: Callable[[], None] | None = None) -> None:
-    """Send what waits; results are stored at once again, unless others than `wake` gather."""
-    global _gatherer  # noqa: PLW0603
-    if wake is None or (_gatherer is not None and _gatherer[1] == wake):
-        _gatherer = None
-    flush_results()
-
-
-def flush_results() -> None:
-    """Send the results that wait in this process."""
-    for store in list(_stores):
-        store.flush()
-
-
-def _gathering() -> Callable[[], None] | None:
-    if _gatherer is None or _gatherer[0] != os.getpid():
-        return None
-    return _gatherer[1]
+        _handover = None
 
 
 _STORE, _SWAP = load_script("store_results"), load_script("swap_result")
-_gatherer: tuple[int, Callable[[], None]] | None = None
-_held_back: _HeldBack | None = None
-_stores: WeakSet[ResultStore] = WeakSet()
+_handover: Handover | None = None

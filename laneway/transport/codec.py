@@ -1,8 +1,8 @@
-"""A kombu message in the engine's envelope, and back.
+"""Converts a kombu message into the engine's envelope, and back.
 
-What equals its default, or follows from the task id and name, is left out when a task message is stored
-and put back at delivery: a worker sees the complete protocol 2. The stored body is a line of JSON with
-what is left of headers and properties (or nothing), a NUL, and the message's own body.
+Headers that equal their default, or follow from the task id and name, are left out when a task message is stored and
+added again at delivery: a worker sees the complete protocol 2. The stored body is a line of JSON with the remaining
+headers and properties (or nothing), a NUL, and the message's own body.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
 HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
 HEADER_LEASE = "laneway-lease"
-"""Put on at delivery: what a task needs to begin and conclude attempts (`Lease.parse`)."""
+"""Added at delivery: the lease, which a task needs to start and finish attempts (`Lease.parse`)."""
 HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
 
-_OWN = frozenset(
+_ENGINE_HEADERS = frozenset(
     (
         HEADER_KEY,
         HEADER_UNIQUE,
@@ -37,7 +37,7 @@ _OWN = frozenset(
         HEADER_NOT_AFTER,
     )
 )
-"""What is said to the engine, and not to the worker (but for the lease)."""
+"""Headers that are for the engine, and not for the worker (except the lease)."""
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
     "shadow": None,
@@ -57,12 +57,12 @@ _TASK_DEFAULTS: dict[str, Any] = {
 }
 _CONTENT = (("t", "content-type", "application/json"), ("e", "content-encoding", "utf-8"))
 _EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
-_FROM_ID = ("id", "root_id")
-_OF_TASKS = frozenset(_TASK_DEFAULTS) | {"id", "task"}
-_USUAL = frozenset("hpc")
+_EQUAL_TO_ID = ("id", "root_id")
+_TASK_HEADERS = frozenset(_TASK_DEFAULTS) | {"id", "task"}
+_USUAL_META = frozenset("hpc")
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
-"""What reading bytes may raise that may be anything."""
+"""Errors that reading arbitrary bytes may raise."""
 _missing = object()
 
 
@@ -75,12 +75,13 @@ def message_options(
     once: bool = False,
     not_after: float | None = None,
 ) -> dict[str, Any]:
-    """Headers for `apply_async(headers=…)`: ordering key, uniqueness, most deliveries of one message, durability.
+    """Headers for `apply_async(headers=…)`.
 
-    `once`: while a message with this task id is in the queue, a repeat is not queued; so too with a durability, with
-    which `apply_async` raises NotDurable or DurabilityUnavailable when it was not confirmed.
-    `not_after`: unix time (s) past which, by the server's clock, the message is refused: `apply_async` raises TooLate.
-    It is for the submission alone: neither stored nor delivered, so a retry of the task is not bound by it.
+    `key`: the ordering key. `unique`: the uniqueness key and how long it holds. `max_deliveries`: how often the message
+    is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
+    when it is not confirmed. `once`: a repeat is not queued while a message with this task id is in the queue; a
+    durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past it.
+    `not_after` is for the submission alone: it is neither stored nor delivered, so it does not limit a retry.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -99,41 +100,41 @@ def message_options(
 
 
 def durability_of(raw: dict[str, Any]) -> Durability:
-    """What a kombu message asks for."""
-    asked = raw["headers"].get(HEADER_DURABILITY)
-    return Durability(asked) if asked else Durability.MEMORY
+    """The durability that a kombu message requests."""
+    durability = raw["headers"].get(HEADER_DURABILITY)
+    return Durability(durability) if durability else Durability.MEMORY
 
 
 def not_after_of(raw: dict[str, Any]) -> float | None:
     """The unix time (s) past which a kombu message is refused."""
-    asked = raw["headers"].get(HEADER_NOT_AFTER)
-    return None if asked is None else float(asked)
+    not_after = raw["headers"].get(HEADER_NOT_AFTER)
+    return None if not_after is None else float(not_after)
 
 
 def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
-    """The envelope of a kombu message. `new_id` names it when it is no task message (by default a new UUID)."""
+    """The envelope of a kombu message. `new_id` is its id when it is no task message (by default a new UUID)."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
-    asked = {key: headers.pop(key) for key in _OWN.intersection(headers)}
-    unique = asked.get(HEADER_UNIQUE)
-    # a retry is a further message of its task; a repeat of what may be there already is not
-    once = bool(asked.get(HEADER_DURABILITY) or asked.get(HEADER_ONCE)) and not headers.get("retries")
+    options = {key: headers.pop(key) for key in _ENGINE_HEADERS.intersection(headers)}
+    unique = options.get(HEADER_UNIQUE)
+    # a retry is another message of its task; `once` is about a repeat of the same message
+    once = bool(options.get(HEADER_DURABILITY) or options.get(HEADER_ONCE)) and not headers.get("retries")
     return Message(
         task_id=task_id,
         name=name[:MAX_TEXT],
         id=task_id if once else None,
         body=_pack(raw, headers, properties, task_id, name),
         priority=priority,
-        key=asked.get(HEADER_KEY),
+        key=options.get(HEADER_KEY),
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
-        max_deliveries=asked.get(HEADER_MAX_DELIVERIES),
+        max_deliveries=options.get(HEADER_MAX_DELIVERIES),
     )
 
 
 def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a task message as it is stored; raises ValueError when they cannot be read."""
+    """The arguments of a stored task message. Raises ValueError when they cannot be read."""
     meta_raw, _, body = message.body.partition(b"\0")
     try:
         meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
@@ -144,14 +145,14 @@ def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
 
 
 def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
-    """The kombu message that was stored; raises ValueError when it cannot be read."""
+    """The kombu message of a delivery. Raises ValueError when it cannot be read."""
     raw = from_stored(delivery.stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
     raw["headers"][HEADER_LEASE] = str(delivery.lease)
     return raw
 
 
 def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
-    """The same of a message that was only looked at."""
+    """The kombu message of a stored message, without a lease. Raises ValueError when it cannot be read."""
     try:
         return _read(stored, queue=queue, deliveries=deliveries, tag=tag)
     except _UNREADABLE as error:
@@ -165,7 +166,7 @@ def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str,
     headers: dict[str, Any] = meta.get("h", {})
     properties: dict[str, Any] = meta.get("p", {})
     if not meta.get("n"):
-        headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_FROM_ID, message.task_id), **headers}
+        headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_EQUAL_TO_ID, message.task_id), **headers}
         properties = {"correlation_id": message.task_id, **properties}
     headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
     routing = meta.get("r") or ["", queue]
@@ -185,7 +186,7 @@ def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str,
 
 
 def _check_call(body: bytes) -> None:
-    """Celery looks for arguments in whatever it reads: of a number or nothing at all it would die."""
+    """Raise ValueError for a body that holds no arguments: Celery's worker would die of a number or an empty body."""
     if body.lstrip()[:1] not in {b"[", b"{"}:
         raise ValueError("not the arguments of a task")
 
@@ -197,7 +198,7 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
         properties.pop(derived, None)
     if properties.get("delivery_mode") == 2:
         del properties["delivery_mode"]
-    if headers.keys() >= _OF_TASKS:
+    if headers.keys() >= _TASK_HEADERS:
         derived = {**_TASK_DEFAULTS, "task": name, "id": task_id, "root_id": task_id}
         headers = {key: value for key, value in headers.items() if derived.get(key, _missing) != value}
         if properties.get("correlation_id") == task_id:
@@ -209,14 +210,14 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
     meta |= {key: value for key, value in (("h", headers), ("p", properties)) if value}
     meta |= {key: raw[field] for key, field, default in _CONTENT if raw[field] != default}
     body = _pack_body(raw["body"], meta)
-    if meta.keys() == _USUAL and headers.keys() == {"origin"} and properties.keys() == {"reply_to"}:
-        return _usual(headers["origin"], properties["reply_to"]) + body
+    if meta.keys() == _USUAL_META and headers.keys() == {"origin"} and properties.keys() == {"reply_to"}:
+        return _usual_meta(headers["origin"], properties["reply_to"]) + body
     return (_to_json(meta).encode() if meta else b"") + b"\0" + body
 
 
 @lru_cache(maxsize=16)
-def _usual(origin: str, reply_to: str) -> bytes:
-    """What is left of nearly all messages, but for their bodies; the same for all that one thread sends."""
+def _usual_meta(origin: str, reply_to: str) -> bytes:
+    """The line of JSON of nearly all messages; it is the same for all that one thread sends."""
     return _to_json({"h": {"origin": origin}, "p": {"reply_to": reply_to}, "c": 1}).encode() + b"\0"
 
 
@@ -238,11 +239,11 @@ def _unpack_body(body: bytes, meta: dict[str, Any]) -> str | bytes:
 
 
 def _priority(properties: dict[str, Any]) -> int:
-    asked = properties.get("priority")
-    if not asked:
+    priority = properties.get("priority")
+    if not priority:
         return 0
     try:
-        return min(max(int(asked), 0), PRIORITIES - 1)
+        return min(max(int(priority), 0), PRIORITIES - 1)
     except (TypeError, ValueError):
         return 0
 

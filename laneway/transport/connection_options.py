@@ -1,9 +1,9 @@
-"""From a kombu connection to an address and settings that `make_pool` knows.
+"""Derives from a kombu connection the address and the settings that `make_pool` takes.
 
-kombu's several addresses (`broker_url = "redis://a;redis://b"`) mean two things: nodes that may be the
-broker, tried in turn, or the Sentinels of one broker. Trying in turn is kombu's; but it takes the
-transport's name from the next address then, so that a project would be on another transport without
-being told. These addresses are therefore given a scheme of the engine's own.
+Several addresses in kombu (`broker_url = "redis://a;redis://b"`) mean one of two things: nodes that may be the broker
+and are tried in turn, or the Sentinels of one broker. kombu tries nodes in turn, but takes the name of the transport
+from the next address, so that a project would silently change to another transport. Therefore these addresses get a
+scheme of the engine's own.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _FROM_OPTIONS = (
     "socket_keepalive_options",
     "socket_timeout",
 )
-"""What kombu's own Redis transport takes from the transport options, too."""
+"""Transport options that are connection settings, as in kombu's own Redis transport."""
 
 for _scheme in (PLAIN, SECURE):
     TRANSPORT_ALIASES.setdefault(_scheme, "laneway:Transport")
 
 
-class OwnAddresses(Iterator[str]):
-    """The addresses that kombu tries in turn, each with a scheme that stays with this transport."""
+class EngineAddresses(Iterator[str]):
+    """The addresses that kombu tries in turn, each with a scheme that keeps this transport."""
 
     def __init__(self, addresses: Iterator[str]) -> None:
         self._addresses = addresses
 
     def __next__(self) -> str:
-        """The next to try."""
+        """The next address to try."""
         scheme, separator, rest = next(self._addresses).partition("://")
         if not separator:
             return scheme
@@ -50,19 +50,19 @@ class OwnAddresses(Iterator[str]):
 
 
 def keep_transport(client: Any) -> None:
-    """Have kombu try this connection's other addresses with this transport. Raises BadAddress."""
+    """Make kombu try this connection's other addresses with this transport. Raises BadAddress."""
     schemes = {str(address).partition("://")[0] for address in client.alt or () if "://" in str(address)}
     if "sentinel" in schemes or str(client.hostname).startswith("sentinel://"):
-        client.cycle = None  # they are all asked at each connect
+        client.cycle = None  # each connect asks all Sentinels
         return
     if schemes & {"unix", "socket"} and len(client.alt) > 1:
         raise BadAddress("unix", "cannot be one of several addresses")
-    if client.cycle is not None and not isinstance(client.cycle, OwnAddresses):
-        client.cycle = OwnAddresses(client.cycle)
+    if client.cycle is not None and not isinstance(client.cycle, EngineAddresses):
+        client.cycle = EngineAddresses(client.cycle)
 
 
 def address_of(client: Any) -> str:
-    """Where this connection is to go."""
+    """The address of the server that this connection is for."""
     host = str(client.hostname or "localhost")
     if host.startswith("sentinel://"):
         return ";".join(dict.fromkeys([host, *(str(other) for other in client.alt or ())]))
@@ -77,7 +77,7 @@ def address_of(client: Any) -> str:
 
 
 def settings_of(client: Connection) -> dict[str, Any]:
-    """redis-py's settings: from the transport options, `broker_use_ssl` and what the address leaves out."""
+    """redis-py's settings: from the transport options, `broker_use_ssl`, and the connection's login and database."""
     options: dict[str, Any] = client.transport_options
     settings: dict[str, Any] = {"socket_keepalive": True, "socket_timeout": 30}
     settings |= {name: options[name] for name in _FROM_OPTIONS if name in options}

@@ -1,9 +1,9 @@
-"""Keeps the leases of what this process holds, until it is settled.
+"""Keeps the leases of the messages that this process holds until they are settled.
 
-Leases belong to the process and the broker, not to a connection: when Celery loses its connection and
-makes a new one, its pool goes on with what it has, so that stays leased and renewed, and a late ack
-goes out. One daemon thread renews every third of a lease, so also while a task holds the main thread,
-and gives back what could not be given back before. Acks go out in groups (`commits.py`).
+Leases belong to the process and the broker, not to a connection. When Celery loses its connection and makes a new one,
+its pool goes on with the messages that it has. So they stay leased and renewed, and a late ack is sent. A daemon
+thread renews every third of a lease, also while a task holds the main thread, and gives back what could not be given
+back before. Acks are sent in groups (`ack_batcher.py`).
 """
 
 from __future__ import annotations
@@ -19,138 +19,143 @@ from collections.abc import Callable, Hashable, Sequence
 
 from redis.exceptions import RedisError, ResponseError
 
+from laneway.engine import before_ack
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.engine.replies import LeaseStatus
-from laneway.results.store import flush_results
-from laneway.transport.ack_batcher import LOST, RETRY_SECONDS, AckBatcher
+from laneway.transport.ack_batcher import LOST_STATUSES, RETRY_SECONDS, AckBatcher
 
 logger = logging.getLogger(__name__)
 MAX_UNCONFIRMED = 1024
 
 
 class LeaseKeeper:
-    """What is held here. `on_cancelled` hears of held messages whose task was cancelled, once each."""
+    """The messages that are held here. `on_cancelled` is called once for each whose task was cancelled."""
 
     def __init__(self, engine: Engine, *, lease_ms: int, on_cancelled: Callable[[Delivery], None]) -> None:
         self.engine, self._lease_ms, self._on_cancelled = engine, lease_ms, on_cancelled
-        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[object] = weakref.WeakSet()
         self._held: dict[int, Delivery] = {}
         self._ends: dict[int, float] = {}
         self._kept: dict[int, tuple[Delivery, bool]] = {}
-        self.prefetch = 0  # of the worker's consumer, as it was when nothing was kept of a lost connection
-        self._told: set[int] = set()
-        self._commits = AckBatcher(engine, is_idle=lambda: not self._held)
-        self._later: deque[Callable[[], object]] = deque()
+        self.prefetch_count = 0
+        """The consumer's prefetch count while nothing was kept of a lost connection."""
+        self._reported: set[int] = set()
+        self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
+        self._postponed: deque[Callable[[], object]] = deque()
         self._sending = threading.Lock()
         self._wake = threading.Event()
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
+    def attach(self, connection: object) -> None:
+        """Stay ready while this connection is open."""
+        self._connections.add(connection)
+
+    def detach(self, connection: object) -> None:
+        """Send the acks of a connection that is closed; end the threads when nothing is open and nothing is held."""
+        self._connections.discard(connection)
+        try:
+            self._ack_batcher.flush(force=True)
+            self._send_postponed()
+        finally:
+            thread = self._thread
+            self._wake.set()
+            if self._is_idle:
+                if thread and thread is not threading.current_thread():
+                    thread.join(5)
+                self._ack_batcher.stop()
+                self.engine.close()
+
     def hold(self, delivery: Delivery, *, since: float) -> None:
-        """Renew this lease from now on; `since`: the monotonic time before it was asked for."""
+        """Renew this lease from now on; `since` is the monotonic time before the fetch was sent."""
         self._ends[id(delivery)] = since + self._lease_ms / 1000
         self._held[id(delivery)] = delivery
-        self._attend()
+        self._ensure_running()
 
     @property
-    def congested(self) -> bool:
-        """True when so much waits to be acked that no more should be begun: a server must be away."""
-        return len(self._commits) >= MAX_UNCONFIRMED
+    def is_congested(self) -> bool:
+        """True when so many acks wait that no more tasks should begin: a server must be away."""
+        return len(self._ack_batcher) >= MAX_UNCONFIRMED
 
-    def valid(self, delivery: Delivery) -> bool:
+    @property
+    def is_holding(self) -> bool:
+        """True while anything is held here."""
+        return bool(self._held)
+
+    @property
+    def kept_count(self) -> int:
+        """How many messages of lost connections this process still has."""
+        return len(self._kept)
+
+    def is_valid(self, delivery: Delivery) -> bool:
         """True while nobody else can have the message: by this process's own clock the lease is not over."""
         return time.monotonic() < self._ends.get(id(delivery), 0.0)
 
     def drop(self, delivery: Delivery) -> bool:
-        """Renew it no longer; False when it was lost before."""
-        self._told.discard(id(delivery))
+        """Stop renewing it; False when it was lost before."""
+        self._reported.discard(id(delivery))
         self._kept.pop(id(delivery), None)
         self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
 
     def keep(self, delivery: Delivery, owner: object, *, started: bool) -> None:
-        """The connection broke: hold it as long as `owner` lives, who may settle it, and release it after that."""
+        """Hold a message whose connection broke as long as `owner` lives, who may settle it; release it after that."""
         self._kept[id(delivery)] = (delivery, started)
-        # only notes it: collection may happen in any thread, at any point
-        weakref.finalize(owner, self._abandoned, delivery).atexit = False
-
-    @property
-    def kept(self) -> int:
-        """How many messages of lost connections somebody here still has."""
-        return len(self._kept)
-
-    @property
-    def holds(self) -> bool:
-        """True while anything is held here."""
-        return bool(self._held)
+        # only makes a note: collection may happen in any thread, at any point
+        weakref.finalize(owner, self._on_owner_collected, delivery).atexit = False
 
     def ack(self, delivery: Delivery) -> None:
-        """End it, together with others, after its result is stored; may raise ServerLost, and is sent later then."""
+        """End it together with others, after its result is stored. May raise ServerLost; the ack is sent later then."""
         if not self.drop(delivery):
             logger.warning("Message %s was acknowledged after its lease was lost", delivery.id)
-        self._attend()
-        self._commits.add(delivery)
+        self._ensure_running()
+        self._ack_batcher.add(delivery)
 
     def release(self, deliveries: Sequence[Delivery], *, counted: bool) -> None:
         """Give them back, now or as soon as the server is there again."""
         self._settle(deliveries, lambda: self.engine.release(deliveries, counted=counted))
 
     def bury(self, delivery: Delivery, *, reason: str, error: str = "") -> None:
-        """Make a dead letter of it, now or as soon as the server is there again."""
+        """Make it a dead letter, now or as soon as the server is there again."""
         self._settle([delivery], lambda: self.engine.bury([delivery], reason=reason, error=error))
 
     def flush(self) -> None:
-        """Send the acks that have gathered. May raise ServerLost; they are sent again then."""
-        self._commits.flush()
+        """Send the acks that wait. May raise ServerLost; they are sent again then."""
+        self._ack_batcher.flush()
 
-    def leave(self, user: object) -> None:
-        """A connection is closed: send its acks; without connections and anything held the thread ends."""
-        self.users.discard(user)
-        try:
-            self._commits.flush(insist=True)
-            self._send_later()
-        finally:
-            thread = self._thread
-            self._wake.set()
-            if self._idle:
-                if thread and thread is not threading.current_thread():
-                    thread.join(5)
-                self._commits.stop()
-                self.engine.close()
-
-    def finish(self) -> None:
-        """The process ends: give back what is still kept."""
+    def close_at_exit(self) -> None:
+        """Give back what is still kept, because the process ends."""
         kept = list(self._kept.values())
         try:
             for counted in (False, True):
                 self.release([delivery for delivery, started in kept if started is counted], counted=counted)
-            self._commits.flush(insist=True)
-            self._send_later()
+            self._ack_batcher.flush(force=True)
+            self._send_postponed()
         except (EngineError, RedisError) as error:
             logger.warning("Some messages were not given back, their leases will run out: %s", error)
         self.engine.close()
 
     def renew(self) -> None:
-        """Prolong everything held; what was lost is dropped, what was cancelled is told once."""
-        held = [*self._held.values(), *self._commits.unconfirmed]
+        """Prolong everything held; drop what was lost, and report once what was cancelled."""
+        held = [*self._held.values(), *self._ack_batcher.unconfirmed]
         if not held:
             return
         end = time.monotonic() + self._lease_ms / 1000
         for delivery, code in zip(held, self.engine.renew(held, lease_ms=self._lease_ms), strict=True):
-            if code in LOST:
+            if code in LOST_STATUSES:
                 if self.drop(delivery):
                     logger.warning("The lease on message %s was lost (%s): it may run again", delivery.id, code.name)
                 continue
             if id(delivery) in self._held:
                 self._ends[id(delivery)] = end
-            if code is LeaseStatus.CANCELLED and id(delivery) not in self._told:
-                self._told.add(id(delivery))
+            if code is LeaseStatus.CANCELLED and id(delivery) not in self._reported:
+                self._reported.add(id(delivery))
                 self._on_cancelled(delivery)
 
     @property
-    def _idle(self) -> bool:
-        return not (self.users or self._held or len(self._commits) or self._later)
+    def _is_idle(self) -> bool:
+        return not (self._connections or self._held or len(self._ack_batcher) or self._postponed)
 
     def _settle(self, deliveries: Sequence[Delivery], send: Callable[[], object]) -> None:
         for delivery in deliveries:
@@ -158,35 +163,35 @@ class LeaseKeeper:
         if not deliveries:
             return
         try:
-            flush_results()
+            before_ack.flush_buffers()
         except (EngineError, RedisError) as error:
             logger.warning("Results cannot be stored now: %s", error)
         try:
             send()
         except ServerLost as error:
             logger.warning("%d messages are given back when the server is there again: %s", len(deliveries), error)
-            self._later.append(send)
-            self._attend()
+            self._postponed.append(send)
+            self._ensure_running()
 
-    def _abandoned(self, delivery: Delivery) -> None:
+    def _on_owner_collected(self, delivery: Delivery) -> None:
         entry = self._kept.get(id(delivery))
         if entry is None or os.getpid() != self._pid:
             return
         self.drop(delivery)
-        self._later.append(lambda: self.engine.release([delivery], counted=entry[1]))
+        self._postponed.append(lambda: self.engine.release([delivery], counted=entry[1]))
         self._wake.set()
 
-    def _send_later(self) -> None:
+    def _send_postponed(self) -> None:
         with self._sending:
-            while self._later:
+            while self._postponed:
                 try:
-                    self._later[0]()
+                    self._postponed[0]()
                 except ResponseError as error:
                     logger.error("The server refuses to take messages back, their leases will run out: %s", error)
-                self._later.popleft()
+                self._postponed.popleft()
 
-    def _attend(self) -> None:
-        self._commits.start()
+    def _ensure_running(self) -> None:
+        self._ack_batcher.start()
         if self._thread is None and os.getpid() == self._pid:
             self._thread = threading.Thread(target=self._run, name="laneway-leases", daemon=True)
             self._thread.start()
@@ -201,16 +206,16 @@ class LeaseKeeper:
                 if time.monotonic() >= due:
                     self.renew()
                     due = time.monotonic() + period
-                self._send_later()
+                self._send_postponed()
             except (EngineError, RedisError) as error:
                 logger.warning("Leases could not be renewed, trying again: %s", error)
                 time.sleep(RETRY_SECONDS)
                 due = time.monotonic()
-            if self._idle:
+            if self._is_idle:
                 self._thread = None
-                self._commits.stop()
-                if not self._idle:  # something came in between, and saw a thread
-                    self._attend()
+                self._ack_batcher.stop()
+                if not self._is_idle:  # something was added meanwhile, by a caller that saw a running thread
+                    self._ensure_running()
                 return
 
 
@@ -218,18 +223,18 @@ _shared: dict[Hashable, LeaseKeeper] = {}
 _sharing = threading.Lock()
 
 
-def shared_leases(key: Hashable, make: Callable[[], LeaseKeeper]) -> LeaseKeeper:
-    """This process's leases on one broker."""
+def shared_lease_keeper(key: Hashable, make: Callable[[], LeaseKeeper]) -> LeaseKeeper:
+    """The one keeper of this process for the broker that `key` names."""
     with _sharing:
         if key not in _shared:
             _shared[key] = make()
         return _shared[key]
 
 
-def _finish_all() -> None:
-    for leases in list(_shared.values()):
-        leases.finish()
+def _close_all_at_exit() -> None:
+    for lease_keeper in list(_shared.values()):
+        lease_keeper.close_at_exit()
 
 
-atexit.register(_finish_all)
+atexit.register(_close_all_at_exit)
 os.register_at_fork(after_in_child=_shared.clear)

@@ -1,8 +1,8 @@
-"""Waits for work on behalf of a connection's channels: bells, broadcasts, and what is due.
+"""Waits for work on behalf of a connection's channels: wakeups, broadcasts, and messages that become due.
 
-Each consuming channel has a wire on which a BZPOPMIN on its queues' bells stands; a ring says that a
-fetch may bring something. What is only due later is fetched by the clock. A ring that comes while the
-channel is full is given back, so that it wakes somebody else.
+Each consuming channel has a connection on which a BZPOPMIN waits for a wakeup from its queues; a wakeup says that a
+fetch may bring something. Messages that become due later are fetched by the clock. A wakeup that comes while the
+channel is full is given back, so that it wakes another consumer.
 """
 
 from __future__ import annotations
@@ -11,181 +11,241 @@ import json
 import logging
 import select
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from laneway.engine.connection import RawConnection
+from laneway.engine.engine import Engine
 from laneway.engine.keys import fanout
 from laneway.engine.round_robin import RoundRobin
 
-if TYPE_CHECKING:
-    from laneway.transport.channel import Channel
-    from laneway.transport.transport import Transport
-
 logger = logging.getLogger(__name__)
-BELL_SECONDS = 20
+BLOCK_SECONDS = 20
+"""How long a BZPOPMIN waits on the server."""
 OVERDUE_SECONDS = 10
+"""A connection is replaced when its BZPOPMIN is not answered this long after `BLOCK_SECONDS`."""
+
+
+class QoS(Protocol):
+    """How much a channel may hold."""
+
+    @property
+    def room(self) -> int:
+        """How many more messages the channel may hold."""
+        ...
+
+    def remember_prefetch_count(self) -> None:
+        """Note the prefetch count for the next connection."""
+        ...
+
+
+class ConsumingChannel(Protocol):
+    """What the poller needs of a channel."""
+
+    next_fetch_at: float
+    """When a fetch may bring something (monotonic seconds)."""
+    round_robin: RoundRobin | None
+    """The queues that the channel consumes."""
+
+    @property
+    def qos(self) -> QoS:
+        """How much the channel may hold."""
+        ...
+
+    @property
+    def fetch_due_at(self) -> float:
+        """When to fetch next (monotonic seconds)."""
+        ...
+
+    def fetch(self) -> bool:
+        """Fetch messages; True if there were any."""
+        ...
+
+    def deliver_pending(self) -> bool:
+        """Hand one fetched message to its consumer; True if there was one."""
+        ...
+
+
+class Transport(Protocol):
+    """What the poller needs of the transport that owns it."""
+
+    engine: Engine
+
+    @property
+    def channels(self) -> Sequence[ConsumingChannel] | None:
+        """The open channels."""
+        ...
+
+    def command(self, *parts: bytes | str | int) -> Any:
+        """Send one command; its reply."""
+        ...
+
+    def deliver(self, message: dict[str, Any], queue: str) -> None:
+        """Hand a message to the consumer of this queue."""
+        ...
+
+    def stop_watching(self, descriptor: int) -> None:
+        """Take this descriptor out of the event loop: it is about to be closed."""
+        ...
 
 
 class WakeupListener:
-    """One channel's ear: a wire with, most of the time, an unanswered BZPOPMIN on it."""
+    """The connection on which one channel waits for wakeups; most of the time a BZPOPMIN is unanswered on it."""
 
-    def __init__(self, wire: RawConnection) -> None:
-        self.wire = wire
-        self.lanes: RoundRobin | None = None
+    def __init__(self, connection: RawConnection) -> None:
+        self.connection = connection
+        self.is_listening = False
         self._since = 0.0
 
-    def listen(self, lanes: RoundRobin) -> None:
-        """Ask, unless a question stands already."""
-        if self.lanes is None:
-            self.wire.send(("BZPOPMIN", *lanes.bells, BELL_SECONDS))
-            self.lanes, self._since = lanes, time.monotonic()
+    def listen(self, round_robin: RoundRobin) -> None:
+        """Send a BZPOPMIN for these queues, unless one is unanswered."""
+        if not self.is_listening:
+            self.connection.send(("BZPOPMIN", *round_robin.bells, BLOCK_SECONDS))
+            self.is_listening, self._since = True, time.monotonic()
 
-    def heard(self) -> bytes | None:
-        """Read the answer that has come: the bell that rang, or None."""
-        reply = self.wire.receive()
-        self.lanes = None
+    def receive(self) -> bytes | None:
+        """Read the reply that has come: the key of the wakeup, or None when there was none in time."""
+        reply = self.connection.receive()
+        self.is_listening = False
         return reply[0] if reply else None
 
     @property
-    def overdue(self) -> bool:
-        """True when the answer should have come long ago: the connection is dead."""
-        return self.lanes is not None and time.monotonic() - self._since > BELL_SECONDS + OVERDUE_SECONDS
+    def is_overdue(self) -> bool:
+        """True when the reply should have come long ago: the connection is dead."""
+        return self.is_listening and time.monotonic() - self._since > BLOCK_SECONDS + OVERDUE_SECONDS
 
 
 class Poller:
-    """What a connection listens to. All of it happens in the thread that consumes."""
+    """The connections that a transport listens on. All of it happens in the thread that consumes."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._bells: dict[Channel, WakeupListener] = {}
-        self._listener: RawConnection | None = None
-        self._exchanges: dict[str, str] = {}
+        self._listeners: dict[ConsumingChannel, WakeupListener] = {}
+        self._broadcasts: RawConnection | None = None
+        self._queues: dict[str, str] = {}
+        """Exchange → the queue that gets its broadcasts."""
         self._turn = 0
 
     def subscribe(self, exchange: str, queue: str) -> None:
-        """Hear broadcasts to this exchange on behalf of this queue."""
-        if self._listener is None or self._listener.closed:
-            self._listener = RawConnection(self._transport.engine.runner.pool)
-        self._exchanges[exchange] = queue
-        self._listener.send(("SUBSCRIBE", fanout(exchange)))
-        self._listener.receive()
+        """Deliver broadcasts to this exchange to this queue."""
+        if self._broadcasts is None or self._broadcasts.closed:
+            self._broadcasts = RawConnection(self._transport.engine.runner.pool)
+        self._queues[exchange] = queue
+        self._broadcasts.send(("SUBSCRIBE", fanout(exchange)))
+        self._broadcasts.receive()
 
     def unsubscribe(self, exchange: str) -> None:
-        """Hear them no longer."""
-        if self._exchanges.pop(exchange, None) and self._listener and not self._listener.closed:
-            self._listener.send(("UNSUBSCRIBE", fanout(exchange)))
+        """Stop delivering broadcasts to this exchange."""
+        if self._queues.pop(exchange, None) and self._broadcasts and not self._broadcasts.closed:
+            self._broadcasts.send(("UNSUBSCRIBE", fanout(exchange)))
 
-    def changed(self, channel: Channel) -> None:
-        """The channel consumes other queues now: its standing question is about the wrong bells."""
-        bell = self._bells.pop(channel, None)
-        if bell:
-            self._hang_up(bell.wire)
-
-    def forget(self, channel: Channel) -> None:
-        """The channel consumes nothing any more."""
-        self.changed(channel)
+    def close_listener(self, channel: ConsumingChannel) -> None:
+        """Stop waiting for wakeups of the queues that the channel consumed until now."""
+        listener = self._listeners.pop(channel, None)
+        if listener:
+            self._close(listener.connection)
 
     def close(self) -> None:
-        """Close all wires."""
-        for bell in self._bells.values():
-            self._hang_up(bell.wire)
-        self._bells.clear()
-        if self._listener:
-            self._hang_up(self._listener)
-            self._listener = None
+        """Close all connections."""
+        for listener in self._listeners.values():
+            self._close(listener.connection)
+        self._listeners.clear()
+        if self._broadcasts:
+            self._close(self._broadcasts)
+            self._broadcasts = None
 
     def step(self) -> bool:
-        """Deliver one message that may be had now, or listen for more; True if one was delivered."""
+        """Deliver one message that is available, or listen for wakeups; True if one was delivered."""
         channels = list(self._transport.channels or ())
         turn = self._turn % len(channels) if channels else 0
         for offset, channel in enumerate(channels[turn:] + channels[:turn], 1):
-            if channel.deliver_pending():
+            if channel.deliver_pending() or self._fetch_and_deliver(channel):
                 self._turn = turn + offset
                 return True
-            if not channel.lanes:
-                continue
-            if time.monotonic() >= channel.fetch_at() and channel.fetch() and channel.deliver_pending():
-                self._turn = turn + offset
-                return True
-            if channel.lanes and channel.qos.room() > 0 and time.monotonic() < channel.look_at:
-                self._bell(channel).listen(channel.lanes)
+            if channel.round_robin and channel.qos.room > 0 and time.monotonic() < channel.next_fetch_at:
+                self._listener(channel).listen(channel.round_robin)
         return False
 
-    def wires(self) -> dict[int, WakeupListener | RawConnection]:
-        """What to wait for, by file descriptor."""
+    def connections(self) -> dict[int, WakeupListener | RawConnection]:
+        """The connections to wait for, by file descriptor."""
         found: dict[int, WakeupListener | RawConnection] = {
-            bell.wire.fileno(): bell for bell in self._bells.values() if bell.lanes
+            listener.connection.fileno(): listener for listener in self._listeners.values() if listener.is_listening
         }
-        if self._listener and not self._listener.closed:
-            found[self._listener.fileno()] = self._listener
+        if self._broadcasts and not self._broadcasts.closed:
+            found[self._broadcasts.fileno()] = self._broadcasts
         return found
 
-    def until_due(self, limit: float) -> float:
-        """Seconds until the clock says that a fetch may bring something; at most `limit`."""
+    def seconds_until_due(self, limit: float) -> float:
+        """Seconds until a fetch may bring something by the clock; at most `limit`."""
         now = time.monotonic()
-        return max(0.0, min([limit, *(channel.fetch_at() - now for channel in self._transport.channels or ())]))
+        return max(0.0, min([limit, *(channel.fetch_due_at - now for channel in self._transport.channels or ())]))
 
     def wait(self, timeout: float) -> bool:
-        """Wait for a ring or a broadcast; True if a broadcast was delivered."""
-        watch = select.poll()
-        wires = self.wires()
-        for descriptor in wires:
-            watch.register(descriptor, select.POLLIN)
+        """Wait for a wakeup or a broadcast, `timeout` seconds at most; True if a broadcast was delivered."""
+        poll = select.poll()
+        for descriptor in self.connections():
+            poll.register(descriptor, select.POLLIN)
         delivered = False
-        for descriptor, _ in watch.poll(timeout * 1000):
-            delivered |= self.readable(descriptor)
+        for descriptor, _ in poll.poll(timeout * 1000):
+            delivered |= self.read(descriptor)
         return delivered
 
-    def readable(self, descriptor: int) -> bool:
+    def read(self, descriptor: int) -> bool:
         """Read what has come on this descriptor; True if a broadcast was delivered."""
-        source = self.wires().get(descriptor)
+        source = self.connections().get(descriptor)
         if isinstance(source, RawConnection):
-            return self._broadcasts(source)
+            return self._deliver_broadcasts(source)
         if source is not None:
-            self._rung(source)
+            self._read_wakeup(source)
         return False
 
-    def check(self) -> None:
-        """Replace the wires on which an answer is overdue."""
-        for channel, bell in list(self._bells.items()):
-            if bell.overdue:
+    def replace_dead_connections(self) -> None:
+        """Close the connections on which a reply is overdue; the next step opens others."""
+        for channel, listener in list(self._listeners.items()):
+            if listener.is_overdue:
                 logger.warning("The broker does not answer on a waiting connection; it is replaced")
-                self.changed(channel)
+                self.close_listener(channel)
 
-    def _rung(self, bell: WakeupListener) -> None:
-        channel = next(channel for channel, mine in self._bells.items() if mine is bell)
-        rang = bell.heard()
-        if channel.qos.room() > 0:
-            channel.look_at = 0.0
-        elif rang:
-            self._transport.command("ZADD", rang, 0, "1")
+    def _fetch_and_deliver(self, channel: ConsumingChannel) -> bool:
+        if not channel.round_robin:
+            return False
+        channel.qos.remember_prefetch_count()
+        return time.monotonic() >= channel.fetch_due_at and channel.fetch() and channel.deliver_pending()
 
-    def _broadcasts(self, wire: RawConnection) -> bool:
+    def _read_wakeup(self, listener: WakeupListener) -> None:
+        channel = next(channel for channel, other in self._listeners.items() if other is listener)
+        wakeup = listener.receive()
+        if channel.qos.room > 0:
+            channel.next_fetch_at = 0.0
+        elif wakeup:
+            self._transport.command("ZADD", wakeup, 0, "1")
+
+    def _deliver_broadcasts(self, connection: RawConnection) -> bool:
         delivered = False
-        for kind, name, payload in _events(wire):
+        for kind, name, payload in _received(connection):
             exchange = name[len(fanout("")) :].decode()
-            queue = self._exchanges.get(exchange)
+            queue = self._queues.get(exchange)
             if kind != b"message" or queue is None:
                 continue
             message: dict[str, Any] = json.loads(payload)
-            self._transport._deliver(message, queue)
+            self._transport.deliver(message, queue)
             delivered = True
         return delivered
 
-    def _bell(self, channel: Channel) -> WakeupListener:
-        bell = self._bells.get(channel)
-        if bell is None or bell.wire.closed:
-            bell = self._bells[channel] = WakeupListener(RawConnection(self._transport.engine.runner.pool))
-        return bell
+    def _listener(self, channel: ConsumingChannel) -> WakeupListener:
+        listener = self._listeners.get(channel)
+        if listener is None or listener.connection.closed:
+            connection = RawConnection(self._transport.engine.runner.pool)
+            listener = self._listeners[channel] = WakeupListener(connection)
+        return listener
 
-    def _hang_up(self, wire: RawConnection) -> None:
-        if not wire.closed:
-            self._transport.on_hang_up(wire.fileno())
-            wire.close()
+    def _close(self, connection: RawConnection) -> None:
+        if not connection.closed:
+            self._transport.stop_watching(connection.fileno())
+            connection.close()
 
 
-def _events(wire: RawConnection) -> Iterator[list[bytes]]:
-    yield wire.receive()
-    while wire.buffered:
-        yield wire.receive()
+def _received(connection: RawConnection) -> Iterator[list[bytes]]:
+    yield connection.receive()
+    while connection.buffered:
+        yield connection.receive()

@@ -1,66 +1,60 @@
-"""What a Celery worker does when it hears, at a renewal, that a message it holds was cancelled.
+"""What a Celery worker does when a renewal reports that a message it holds was cancelled.
 
-A task that has not started here never will: it is revoked as by `control.revoke`. One that runs goes on
-and is not repeated; with `cancel_signal` among the transport options it is ended as by
-`control.revoke(..., terminate=True)`, in the pools that can do that (prefork, gevent).
+A task that has not started here never starts: it is revoked as by `control.revoke`. A running task goes on and is not
+repeated. With the transport option `cancel_signal` it is ended as by `control.revoke(..., terminate=True)`, in the
+pools that can do that (prefork, gevent).
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 from weakref import WeakSet
 
+from celery.signals import worker_ready
+from kombu.asynchronous import get_event_loop
+
 from laneway.engine.engine import Delivery
+from laneway.transport.celery_worker import worker_state
 
 logger = logging.getLogger(__name__)
 _consumers: WeakSet[Any] = WeakSet()
+"""The worker's consumers, whose pools can end a task."""
 
 
-def remember_consumers() -> None:
-    """In a worker process: know its consumer, whose pool can end a task."""
-    if "celery.worker.consumer.consumer" in sys.modules:
-        from celery.signals import worker_ready
-
-        worker_ready.connect(_remember, weak=False, dispatch_uid=__name__)
+@worker_ready.connect(weak=False, dispatch_uid=__name__)
+def _remember_consumer(sender: Any, **_: Any) -> None:
+    _consumers.add(sender)
 
 
-def on_cancelled(delivery: Delivery, *, signal: str | None) -> None:
-    """Called once for each held message whose task was cancelled, in any thread."""
-    state = sys.modules.get("celery.worker.state")
+def revoke_held(delivery: Delivery, *, signal: str | None) -> None:
+    """Revoke the task of a held message, and end it with `signal` if it runs. Called once a message, in any thread."""
+    state = worker_state()
     if state is None:
         return
     task_id = delivery.stored.message.task_id
     state.revoked.add(task_id)
-    started = [request for request in tuple(state.reserved_requests) if request.id == task_id]
+    requests = [request for request in tuple(state.reserved_requests) if request.id == task_id]
     logger.info("Task %s was cancelled while this worker held it", task_id)
-    for request in started if signal else ():
-        _soon(request, signal)
+    for request in requests if signal else ():
+        _terminate_in_loop(request, signal)
 
 
-def _remember(sender: Any, **_: Any) -> None:
-    _consumers.add(sender)
-
-
-def _soon(request: Any, signal: str | None) -> None:
+def _terminate_in_loop(request: Any, signal: str | None) -> None:
     """End it in the event loop's own thread, if the worker has such a loop."""
-    from kombu.asynchronous import get_event_loop
-
     loop: Any = get_event_loop()
     if loop is None:
-        _end(request, signal)
+        _terminate(request, signal)
     else:
-        loop.call_soon(_end, request, signal)
+        loop.call_soon(_terminate, request, signal)
 
 
-def _end(request: Any, signal: str | None) -> None:
-    from celery.worker.state import reserved_requests
-
-    consumer = next((one for one in tuple(_consumers) if one.hostname == request.hostname), None)
-    if consumer is None or request not in reserved_requests:
+def _terminate(request: Any, signal: str | None) -> None:
+    state = worker_state()
+    consumer = next((consumer for consumer in tuple(_consumers) if consumer.hostname == request.hostname), None)
+    if state is None or consumer is None or request not in state.reserved_requests:
         return
     try:
         request.terminate(consumer.pool, signal=signal)
     except NotImplementedError:
-        logger.warning("Task %s was cancelled, but this pool cannot end a task that runs", request.id)
+        logger.warning("Task %s was cancelled, but this pool cannot end a running task", request.id)

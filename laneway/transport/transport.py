@@ -1,104 +1,46 @@
-"""The kombu transport: `broker_transport = "laneway:Transport"`, while the broker's URL stays what it is.
+"""The kombu transport: `broker_transport = "laneway:Transport"`, which `laneway.install` sets. The broker's URL stays.
 
-Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `horizon` seconds
-between two looks without a bell (1) · `cancel_signal`, which ends a running task that was cancelled (none: it
-goes on) · `master_name` for `sentinel://` · any of redis-py's connection settings
-in `connection`.
+Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
+two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it goes on) ·
+`master_name` for `sentinel://` · redis-py's connection settings in `connection`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
-import os
-import sys
 import time
-import weakref
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import redis
+from celery.signals import worker_ready
 from kombu.transport import virtual
 from redis.exceptions import RedisError, ResponseError
 
 from laneway.engine.engine import Engine
 from laneway.engine.errors import EngineError, ServerLost
+from laneway.transport import celery_worker
 from laneway.transport.channel import Channel
 from laneway.transport.connection_options import address_of, keep_transport, settings_of
-from laneway.transport.lease_keeper import LeaseKeeper, shared_leases
+from laneway.transport.event_loop import EventLoopDriver
+from laneway.transport.lease_keeper import LeaseKeeper, shared_lease_keeper
 from laneway.transport.poller import Poller
-from laneway.transport.revocation import on_cancelled, remember_consumers
-from laneway.transport.write_through import writes_at_once
-from laneway.worker.inspect import extend_inspect
-from laneway.worker.lease_check import check_leases_before_start
+from laneway.transport.revocation import revoke_held
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
-HORIZON_SECONDS = 1.0
-TURN = 32
-"""Messages handed out in one turn of the event loop, which has pipes of the pool to serve as well."""
-
-
-class Alarm:
-    """Ends the event loop's wait in time for the next tick.
-
-    The loop decides how long to wait before it calls `on_tick`, so a timer set there is seen a round
-    late; a byte in a pipe makes that round begin at once.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._at, self._ringing = 0.0, False
-        self._read, self._write = os.pipe()
-        for end in (self._read, self._write):
-            os.set_blocking(end, False)
-        weakref.finalize(self, _close, self._read, self._write)
-        loop.add_reader(self._read, self._rung)
-
-    def set(self, seconds: float) -> None:
-        """Make the loop tick again in at most so many seconds; with 0 again and again, until it is set anew."""
-        if self._read not in self._loop.readers:  # the worker's reset of its loop forgets them
-            self._loop.add_reader(self._read, self._rung)
-        now, rang, self._ringing = time.monotonic(), self._ringing, seconds <= 0
-        if not seconds:
-            if not rang:
-                self._ring()
-            return
-        if not now < self._at <= now + seconds + 0.001:
-            self._at = now + seconds
-            self._loop.call_later(seconds, _nothing)
-            self._ring()
-        elif rang:
-            self._rung()
-
-    def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write, b"!")
-
-    def stop(self) -> None:
-        """The loop must not watch it any more."""
-        self._loop.remove_reader(self._read)
-
-    def _rung(self) -> None:
-        if self._ringing:
-            return
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._read, 4096)
-
-
-def _nothing() -> None:
-    """The timer only ends the loop's wait; the next tick looks."""
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+POLL_SECONDS = 1.0
+NOT_INSTALLED = (
+    "This worker has the engine's transport without laneway.install(app). A task may start although its lease is over; "
+    "a countdown or ETA is waited for once more, by this worker's clock; a pool process that stands still is not "
+    "replaced; a message that is no task call ends the worker; and `inspect scheduled` does not show what waits in the "
+    "broker. Call laneway.install(app) where the app is made."
+)
 
 
 class Transport(virtual.Transport):
-    """One connection of kombu's: an engine, its leases, and the channels on it."""
+    """One connection of kombu's: an engine, the keeper of its leases, and the channels on it."""
 
     Channel = Channel
     can_parse_url = True
@@ -117,71 +59,69 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         options: dict[str, Any] = client.transport_options
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
-        self.horizon = float(options.get("horizon", HORIZON_SECONDS))
+        self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
         self.weights: dict[str, int] = options.get("weights", {})
         self.fanouts: dict[str, str] = {}
         keep_transport(client)
         url, settings = address_of(client), settings_of(client)
         self.engine = Engine.from_url(url, **settings)
-        self.leases = self._leases(url, settings, options.get("cancel_signal"))
+        self.lease_keeper = self._lease_keeper(url, settings, options.get("cancel_signal"))
         self.poller = Poller(self)
-        self._loop: Any = None
-        self._forget_loop: Callable[[], None] | None = None
+        self._driver: EventLoopDriver | None = None
 
-    def _leases(self, url: str, settings: dict[str, Any], signal: str | None) -> LeaseKeeper:
+    def _lease_keeper(self, url: str, settings: dict[str, Any], signal: str | None) -> LeaseKeeper:
         def make() -> LeaseKeeper:
-            told = partial(on_cancelled, signal=signal)
-            return LeaseKeeper(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=told)
+            on_cancelled = partial(revoke_held, signal=signal)
+            return LeaseKeeper(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=on_cancelled)
 
-        return shared_leases((url, repr(settings), self.lease_ms, signal), make)
+        return shared_lease_keeper((url, repr(settings), self.lease_ms, signal), make)
 
     @property
     def is_cut(self) -> bool:
-        """True for the consuming connection of a Celery worker that does not stop: what it closes, it makes anew."""
-        state = sys.modules.get("celery.worker.state")
-        if state is None or not (self._loop is not None or state.reserved_requests):
-            return False
-        return all(flag is None or flag is False for flag in (state.should_stop, state.should_terminate))
+        """True for the consuming connection of a worker that is not stopping: the worker replaces what it closes."""
+        return (self._driver is not None or celery_worker.has_requests()) and not celery_worker.is_stopping()
 
     def command(self, *parts: bytes | str | int) -> Any:
-        """A command outside the scripts: bindings, broadcasts, the bell."""
+        """Send a command outside the scripts (bindings, broadcasts, wakeups); its reply."""
         return self.engine.runner.call(*parts)
 
-    def tell(self, *parts: bytes | str | int) -> None:
-        """A command whose answer nobody waits for."""
-        self.engine.runner.on_connection(lambda wire, _: wire.post(parts))
+    def send_without_reply(self, *parts: bytes | str | int) -> None:
+        """Send a command whose reply nobody waits for."""
+        self.engine.runner.on_connection(lambda connection, _: connection.post(parts))
+
+    def deliver(self, message: dict[str, Any], queue: str) -> None:
+        """Hand a message to the consumer of this queue."""
+        self._deliver(message, queue)
 
     def establish_connection(self) -> Any:
-        """Check the server, and be ready."""
+        """Connect and check the server."""
         self.engine.check()
-        self.leases.users.add(self)
-        for prepare in (check_leases_before_start, remember_consumers, extend_inspect):  # if it is a worker
-            prepare()
+        self.lease_keeper.attach(self)
         return super().establish_connection()
 
     def close_connection(self, connection: Any) -> None:
-        """Give back what is held, send what is left of the acks, close."""
+        """Give back what is held, send the last acks, and close."""
         super().close_connection(connection)
-        if self._forget_loop:
-            self._forget_loop()
+        if self._driver:
+            self._driver.stop()
         try:
-            self.leases.leave(self)
+            self.lease_keeper.detach(self)
         except EngineError as error:
             logger.warning("Some acks could not be sent, they are sent when the server is there again: %s", error)
         self.poller.close()
         self.engine.close()
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver something, waiting up to `timeout` seconds for it; raises TimeoutError when nothing comes."""
+        """Deliver a message, waiting for it up to `timeout` seconds. Raises TimeoutError when none comes."""
         del connection
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self.poller.step():
                 return
-            left = self.horizon if deadline is None else max(0.0, deadline - time.monotonic())
-            if self.poller.wait(self.poller.until_due(min(left, self.horizon))):
+            left = self.poll_interval if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.poller.wait(self.poller.seconds_until_due(min(left, self.poll_interval))):
                 return
-            self.poller.check()
+            self.poller.replace_dead_connections()
             if deadline is not None and time.monotonic() >= deadline:
                 if self.poller.step():
                     return
@@ -190,55 +130,26 @@ class Transport(virtual.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let Celery's event loop do the waiting."""
         del connection
-        self._loop = loop
-        if self.leases.holds:  # over a connection that was lost: what the worker let go of goes back now
+        if self.lease_keeper.is_holding:  # of a lost connection: give back now what the worker has let go of
             gc.collect()
-        alarm = Alarm(loop)
+        self._driver = EventLoopDriver(loop, self.poller, poll_interval=self.poll_interval)
 
-        def on_tick() -> None:
-            more = self._take_turn(loop)
-            for descriptor in self.poller.wires():
-                if descriptor not in loop.readers:
-                    loop.add_reader(descriptor, on_readable, descriptor)
-            alarm.set(0 if more else self.poller.until_due(self.horizon))
-
-        def on_readable(descriptor: int) -> None:
-            if descriptor not in self.poller.wires():
-                loop.remove_reader(descriptor)
-                return
-            self.poller.readable(descriptor)
-
-        def forget() -> None:
-            loop.on_tick.discard(on_tick)
-            alarm.stop()
-
-        self._forget_loop = forget
-        loop.on_tick.add(on_tick)
-        loop.call_repeatedly(10, self.poller.check)
-
-    def _take_turn(self, loop: Any) -> bool:
-        """Hand out messages until one has used `call_soon`, as acks do, for that waits for the next turn.
-
-        So what a pool that blocks acknowledges goes out before its next task; others get many in one turn.
-        True if the loop must go round at once: for what is left, or because the pool heard of new work too late
-        in this round to write to its processes (Celery's prefork pool; `laneway.worker.prefork` writes at once).
-        """
-        for handed_out in range(TURN):
-            if not self.poller.step():
-                return handed_out > 0 and loop not in writes_at_once
-            if loop._ready:
-                break
-        return True
-
-    def on_hang_up(self, descriptor: int) -> None:
-        """A wire is about to be closed: the event loop must not watch it any more."""
-        if self._loop is not None:
-            self._loop.remove_reader(descriptor)
+    def stop_watching(self, descriptor: int) -> None:
+        """Take this descriptor out of the event loop: it is about to be closed."""
+        if self._driver is not None:
+            self._driver.stop_watching(descriptor)
 
     def driver_version(self) -> str:
-        """redis-py's, which connects."""
+        """The version of redis-py, which connects."""
         return redis.__version__
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """kombu's own way of hiding passwords."""
+        """Leave the hiding of passwords to kombu."""
         raise NotImplementedError
+
+
+@worker_ready.connect(weak=False, dispatch_uid=__name__)
+def _warn_if_not_installed(sender: Any, **_: Any) -> None:
+    transport = getattr(getattr(sender, "connection", None), "transport", None)
+    if isinstance(transport, Transport) and sender not in celery_worker.prepared_consumers:
+        logger.warning(NOT_INSTALLED)

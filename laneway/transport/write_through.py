@@ -1,8 +1,8 @@
-"""Which event loops have a pool that writes to its processes at once, not in the loop's next turn."""
+"""The event loops whose pool writes to its processes at once; Celery's pool writes in the loop's next turn."""
 
 from __future__ import annotations
 
 from typing import Any
 from weakref import WeakSet
 
-writes_at_once: WeakSet[Any] = WeakSet()
+write_through_loops: WeakSet[Any] = WeakSet()

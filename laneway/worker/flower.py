@@ -1,13 +1,13 @@
-"""Flower's page of queues, and its `/api/queues/length`, for queues that the engine keeps.
+"""Shows the engine's queues on Flower's page of queues and in its `/api/queues/length`.
 
-Flower measures Redis lists, of which the engine has none, and so shows 0 for every queue. In Flower's configuration
-file (`flowerconfig.py`, or what `--conf` names), which is Python:
+Flower measures Redis lists, of which the engine has none, and so shows 0 for every queue. Put this into Flower's
+configuration file (`flowerconfig.py`, or the file that `--conf` names), which is Python:
 
     import laneway.worker.flower
     laneway.worker.flower.install()
 
-The two pages then ask the engine, over Celery's own broker connection: whatever address and options that has. A project
-on another transport keeps what Flower does itself. Flower is imported here and nowhere else.
+The two pages then read the engine's numbers over Celery's own broker connection, whatever address and options that has.
+A project on another transport keeps Flower's own numbers. Flower is imported in this module and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ CONNECT_SECONDS = 3
 
 
 def install() -> None:
-    """Have Flower show the engine's queues; once is enough, twice does no harm. Before Flower is started."""
-    handlers[:] = [_ours(rule) for rule in handlers]
+    """Make Flower show the engine's queues. Call it before Flower starts; a second call does no harm."""
+    handlers[:] = [_with_engine_handler(rule) for rule in handlers]
 
 
 class EngineBroker:
-    """What Flower asks of a broker. `flower` is its application, which has the workers that it knows of."""
+    """A broker as Flower uses it. `flower` is Flower's application, which knows the workers."""
 
     def __init__(self, flower: Any) -> None:
         self._flower = flower
 
     async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """A row for each queue: `messages` wait (ready, scheduled, held), `messages_unacknowledged` are leased.
+        """One row a queue.
+
+        `messages` counts what waits (ready, scheduled, held), `messages_unacknowledged` what is leased.
 
         Raises Flower's error for a broker that is away (503).
         """
@@ -53,26 +55,26 @@ class EngineBroker:
         return [_row(queue, consumers.count(queue.queue)) for queue in stats]
 
     async def _consumers(self) -> list[str]:
-        """The queue of each consumer, as the workers say; those that Flower has not asked yet are asked now."""
+        """The queue of each consumer. Workers that Flower has not inspected yet are inspected now."""
         live = {name for name, worker in self._flower.events.state.workers.items() if worker.alive}
         known = self._flower.workers
         if any("active_queues" not in known.get(name, {}) for name in live):
             await self._flower.update_workers()
-        asked = [known.get(name, {}) for name in live]
-        return [str(queue["name"]) for worker in asked for queue in worker.get("active_queues", ())]
+        workers = [known.get(name, {}) for name in live]
+        return [str(queue["name"]) for worker in workers for queue in worker.get("active_queues", ())]
 
 
 class _OnEngine(BaseHandler):
-    """For Flower's handlers: another broker, and also the queues that nobody consumes."""
+    """Gives Flower's handlers another broker, and also the queues that no worker consumes."""
 
     def get_broker(self) -> Any:
-        """The engine, where it is beneath."""
+        """The engine if the project is on it, else Flower's own broker."""
         if _uses_engine(self.application.capp):
             return EngineBroker(self.application)
         return super().get_broker()
 
     def get_active_queue_names(self) -> list[str]:
-        """Flower's, which are those that a worker consumes, and the project's own."""
+        """The queues that a worker consumes, as in Flower, and all queues that the project declares."""
         names = super().get_active_queue_names()
         app: Celery = self.application.capp
         if not _uses_engine(app):
@@ -88,18 +90,18 @@ class QueueLengths(_OnEngine, GetQueueLengths):
     """`/api/queues/length`."""
 
 
-_OURS: dict[Any, Any] = {BrokerView: QueuePage, GetQueueLengths: QueueLengths}
+_ENGINE_HANDLERS: dict[Any, Any] = {BrokerView: QueuePage, GetQueueLengths: QueueLengths}
 
 
-def _ours(rule: Any) -> Any:
-    """One of Flower's routes, with our handler in the place of its own."""
+def _with_engine_handler(rule: Any) -> Any:
+    """One of Flower's routes, with the engine's handler if there is one."""
     if not isinstance(rule, URLSpec):
         pattern, handler, *more = rule
-        return (pattern, _OURS.get(handler, handler), *more)
-    if rule.handler_class not in _OURS:
+        return (pattern, _ENGINE_HANDLERS.get(handler, handler), *more)
+    if rule.handler_class not in _ENGINE_HANDLERS:
         return rule
     pattern = cast("str", rule.regex.pattern)  # pyright: ignore[reportUnknownMemberType] - Tornado types it in part
-    return URLSpec(pattern, _OURS[rule.handler_class], rule.kwargs, rule.name)
+    return URLSpec(pattern, _ENGINE_HANDLERS[rule.handler_class], rule.kwargs, rule.name)
 
 
 def _uses_engine(app: Celery) -> bool:
@@ -114,7 +116,7 @@ def _stats(app: Celery, queues: Sequence[str]) -> list[QueueStats]:
 
 
 def _row(queue: QueueStats, consumers: int) -> dict[str, Any]:
-    """In the words of RabbitMQ's management interface, which Flower's page has columns for, and some of our own."""
+    """The fields of RabbitMQ's management interface, for which Flower's page has columns, and the engine's own."""
     return {
         "name": queue.queue,
         "messages": queue.waiting,

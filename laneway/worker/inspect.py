@@ -1,48 +1,49 @@
-"""`inspect scheduled` shows what waits in the broker, too.
+"""Makes `inspect scheduled` list the tasks that wait in the broker, too.
 
-Celery lists what the worker holds in its memory until it is due. On this transport that is the broker's
-to do, so each worker adds the first of what is scheduled in the queues it consumes; several workers of
-one queue list the same.
+Celery lists the tasks that the worker holds in its memory until they are due. On this transport they wait in the
+broker, so each worker adds the first scheduled messages of the queues that it consumes. Several workers of one queue
+list the same messages.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+
+from celery.worker import control
+from celery.worker.request import Request
 
 from laneway.engine.replies import MessageState
 from laneway.transport.channel import Channel
 from laneway.transport.codec import from_stored
 
-MOST = 100
+MAX_LISTED = 100
 """Messages listed of each queue."""
-_PRIORITY = 6  # what Celery's own entries of this list have
+_PRIORITY = 6  # as in the entries that Celery makes
 
 
 def extend_inspect() -> None:
-    """In a worker process, once: put another command in the place of Celery's."""
-    control: Any = sys.modules.get("celery.worker.control")
-    if control is None or getattr(control.Panel.data["scheduled"], "with_broker", False):
+    """Replace Celery's command in this worker process, once."""
+    celery_scheduled = control.Panel.data["scheduled"]
+    if getattr(celery_scheduled, "lists_broker", False):
         return
-    celerys_own = control.Panel.data["scheduled"]
 
     def scheduled(state: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """List of ETA/countdown tasks: held by this worker, or due later in its queues."""
-        return [*celerys_own(state, **kwargs), *_in_broker(state)]
+        return [*celery_scheduled(state, **kwargs), *_scheduled_in_broker(state)]
 
-    scheduled.with_broker = True  # pyright: ignore[reportFunctionMemberAccess]
+    scheduled.lists_broker = True  # pyright: ignore[reportFunctionMemberAccess]
     control.inspect_command(alias="dump_schedule")(scheduled)
 
 
-def _in_broker(state: Any) -> Iterator[dict[str, Any]]:
+def _scheduled_in_broker(state: Any) -> Iterator[dict[str, Any]]:
     task_consumer: Any = getattr(state.consumer, "task_consumer", None)
     channel: object = getattr(task_consumer, "channel", None)
     if not isinstance(channel, Channel) or channel.connection is None:
         return
     for queue in sorted({queue.name for queue in task_consumer.queues}):
-        for peeked in channel.connection.engine.peek(queue, MessageState.SCHEDULED, limit=MOST):
+        for peeked in channel.connection.engine.peek(queue, MessageState.SCHEDULED, limit=MAX_LISTED):
             due = datetime.fromtimestamp((peeked.at or 0) / 1000, UTC).isoformat()
             raw = from_stored(peeked.stored, queue=queue, deliveries=peeked.deliveries, tag="")
             raw["headers"].setdefault("eta", due)
@@ -50,14 +51,12 @@ def _in_broker(state: Any) -> Iterator[dict[str, Any]]:
 
 
 def _entry(consumer: Any, channel: Channel, raw: dict[str, Any], due: str) -> dict[str, Any]:
-    """As Celery describes a request; less of it if the message cannot be read here."""
-    from celery.worker.request import Request
-
+    """The message as Celery describes a request; only id and task if it cannot be read here."""
     headers = raw["headers"]
     try:
         message = channel.Message(raw, channel=channel)
         request: Any = Request(message, app=consumer.app, hostname=consumer.hostname, headers=headers)
         described, eta = request.info(), request.eta.isoformat()
-    except Exception:  # noqa: BLE001 - what is listed was not made by us, and is only shown
+    except Exception:  # noqa: BLE001 - anybody may have sent the message, and it is only shown
         described, eta = {"id": headers.get("id"), "name": headers.get("task")}, due
     return {"eta": eta, "priority": _PRIORITY, "request": described}

@@ -1,11 +1,11 @@
-"""Watches the processes of a prefork pool: what a worker was given is begun, or they are replaced.
+"""Watches the processes of a prefork pool: a process that does not begin its job is replaced.
 
-Celery writes a job into the pipe of one pool process, and starts time limits when that process says that it has
-begun. One that stands still in between (stopped, frozen, waiting for a lock that nobody holds) keeps the job for
-ever: its worker lives and renews, so no lease runs out. It is killed here; Celery then starts another, and gives
-a job that was not begun to the next process that is free. If that does not help either, the worker ends.
+Celery writes a job into the pipe of one pool process, and starts time limits when that process reports that it has
+begun. A process that stands still in between (stopped, frozen, waiting for a lock that nobody holds) keeps the job for
+ever: its worker lives and renews, so no lease runs out. The watchdog kills it. Celery then starts another process, and
+gives a job that was not begun to the next idle one. If that does not help either, the worker ends.
 
-The watch counts its own looks, not seconds: a machine that was asleep does not count.
+The watchdog counts its own checks, not seconds: a machine that was suspended does not count.
 """
 
 from __future__ import annotations
@@ -18,82 +18,79 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from celery.concurrency.asynpool import AsynPool
+from celery.worker import state
+
 logger = logging.getLogger(__name__)
-LOOK_SECONDS = 1.0
-LOOKS_UNTIL_REPLACED = 10
-LOOKS_UNTIL_THE_END = 60
-END_SECONDS = 10.0
-"""How long the worker may take to end in good order; its pool may not end at all."""
+CHECK_SECONDS = 1.0
+CHECKS_UNTIL_REPLACED = 10
+CHECKS_UNTIL_GIVING_UP = 60
+EXIT_SECONDS = 10.0
+"""How long the worker may take to stop in good order. After that it exits: its pool may never stop."""
 
 
-class PoolWatch:
-    """One pool (Celery's `AsynPool`), looked at every second in the thread of the event loop."""
+class PoolWatchdog:
+    """Checks one pool (Celery's `AsynPool`) every second, in the thread of the event loop."""
 
     def __init__(self, pool: Any, *, give_up: Callable[[], None]) -> None:
         self._pool, self._give_up = pool, give_up
-        self._ignored: dict[int, tuple[int, int]] = {}
-        """Idle process → (the job that it should begin, in how many looks)."""
+        self._idle_with_job: dict[int, tuple[int, int]] = {}
+        """Idle process → (the job that it should begin, for how many checks)."""
         self._stalled = (-1, 0)
+        """(The oldest job of a pool that runs nothing, for how many checks)."""
 
-    def look(self) -> None:
-        """Replace processes that do not begin what waits for them; give up when nothing is begun at all."""
+    def check(self) -> None:
+        """Replace processes that do not begin the job that waits for them; give up when the pool begins nothing."""
         jobs = [job for job in list(self._pool._cache.values()) if not job.ready()]
         waiting = [job for job in jobs if not job._accepted]
         running: set[int] = {pid for job in jobs for pid in job.worker_pids()}
-        ignored: dict[int, tuple[int, int]] = {}
-        for process in self._idle(running):
-            job = _first(job for job in waiting if job._write_to in (None, process))
+        idle_with_job: dict[int, tuple[int, int]] = {}
+        for process in self._idle_processes(running):
+            job = _oldest(job for job in waiting if job._write_to in (None, process))
             if job >= 0:
-                ignored[process.pid] = _again(self._ignored.get(process.pid), job)
-        self._ignored = ignored
-        for pid, (job, looks) in ignored.items():
-            if looks % LOOKS_UNTIL_REPLACED == 0:
-                logger.error("Pool process %d has not begun job %d for %d looks and is replaced", pid, job, looks)
+                idle_with_job[process.pid] = _count_check(self._idle_with_job.get(process.pid), job)
+        self._idle_with_job = idle_with_job
+        for pid, (job, checks) in idle_with_job.items():
+            if checks % CHECKS_UNTIL_REPLACED == 0:
+                logger.error("Pool process %d has not begun job %d for %d checks and is replaced", pid, job, checks)
                 _kill(pid)
-        self._look_at_all(_first(waiting), idle=not running)
+        self._check_stalled(_oldest(waiting), is_idle=not running)
 
-    def _idle(self, running: set[int]) -> list[Any]:
+    def _idle_processes(self, running: set[int]) -> list[Any]:
         starting = self._pool._waiting_to_start
-        return [one for one in self._pool._pool if one.pid not in running and one not in starting and one._is_alive()]
+        processes = self._pool._pool
+        return [p for p in processes if p.pid not in running and p not in starting and p._is_alive()]
 
-    def _look_at_all(self, job: int, *, idle: bool) -> None:
-        self._stalled = _again(self._stalled, job) if idle and job >= 0 else (-1, 0)
-        if self._stalled[1] == LOOKS_UNTIL_THE_END:
+    def _check_stalled(self, job: int, *, is_idle: bool) -> None:
+        self._stalled = _count_check(self._stalled, job) if is_idle and job >= 0 else (-1, 0)
+        if self._stalled[1] == CHECKS_UNTIL_GIVING_UP:
             logger.critical("The pool begins nothing, new processes do not help: the worker ends. Restart it")
             self._give_up()
 
 
-def watch_pools() -> None:
-    """Have each prefork worker that becomes ready in this process watched; safe to call again."""
-    from celery.signals import worker_ready
-
-    worker_ready.connect(_begin, dispatch_uid="laneway.worker.pool_watchdog", weak=False)
-
-
-def _begin(sender: Any = None, **_: Any) -> None:
-    from celery.concurrency.asynpool import AsynPool
-
-    pool = getattr(getattr(sender, "pool", None), "_pool", None)
-    if isinstance(pool, AsynPool) and sender.hub is not None:
-        sender.hub.call_repeatedly(LOOK_SECONDS, PoolWatch(pool, give_up=_end_worker).look)
+def watch_pool(consumer: Any) -> bool:
+    """Watch the pool of this worker's consumer, if it is a prefork pool on an event loop; True if it is watched."""
+    pool = getattr(consumer.pool, "_pool", None)
+    if not isinstance(pool, AsynPool) or consumer.hub is None:
+        return False
+    consumer.hub.call_repeatedly(CHECK_SECONDS, PoolWatchdog(pool, give_up=_end_worker).check)
+    return True
 
 
 def _end_worker() -> None:
-    """What the worker holds is given back; or, if its pool does not even end, taken back when its leases run out."""
-    from celery.worker import state
-
+    """Stop the worker, which gives its messages back; if its pool never stops, exit, and the leases run out."""
     state.should_terminate = os.EX_SOFTWARE
-    last = threading.Timer(END_SECONDS, os._exit, (os.EX_SOFTWARE,))
-    last.daemon = True
-    last.start()
+    exit_timer = threading.Timer(EXIT_SECONDS, os._exit, (os.EX_SOFTWARE,))
+    exit_timer.daemon = True
+    exit_timer.start()
 
 
-def _again(before: tuple[int, int] | None, job: int) -> tuple[int, int]:
+def _count_check(before: tuple[int, int] | None, job: int) -> tuple[int, int]:
     return (job, before[1] + 1) if before and before[0] == job else (job, 1)
 
 
-def _first(jobs: Iterable[Any]) -> int:
-    """The oldest one's number, or -1."""
+def _oldest(jobs: Iterable[Any]) -> int:
+    """The number of the oldest job, or -1."""
     return min((job._job for job in jobs), default=-1)
 
 

@@ -1,11 +1,10 @@
 """A shorter way from `apply_async` to the engine: `Celery(..., amqp="laneway.worker.producer:AMQP")`.
 
-Most of what a submission costs is Celery and kombu preparing for what a plain task message does not need:
-copies of queues and exchanges to look up whether they are declared, a retry policy, a delivery tag. This way
-builds the same message and puts it with the same channel. Whatever is special goes Celery's own way: other
-transports and producers, exchanges and routing keys, other serializers than JSON, compression, receivers of
-`before_task_publish`, options that are not listed here. So does a submission that fails because the broker is
-away, for Celery's own way knows how to retry.
+Most of what a submission costs is preparation by Celery and kombu that a plain task message does not need: copies of
+queues and exchanges to look up whether they are declared, a retry policy, a delivery tag. This way builds the same
+message and puts it through the same channel. Every special submission goes Celery's own way: other transports and
+producers, exchanges and routing keys, other serializers than JSON, compression, receivers of `before_task_publish`,
+options that are not listed here. So does a submission that fails because the broker is away: Celery's own way retries.
 """
 
 from __future__ import annotations
@@ -31,23 +30,23 @@ from laneway.transport.transport import Transport
 _PLAIN = frozenset({"queue", "headers", "priority", "serializer", "expiration", "retry", "retry_policy"})
 _JSON = (None, "json")
 _UNSET = frozenset({"routing_key", "exchange", "delivery_mode", "compression", "immediate", "mandatory"})
-"""What Celery hands on as None when some option of a task is given."""
-_NO_CALL: tuple[Any, ...] = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+"""Options that Celery passes as None when a task has some option of its own."""
+_EMPTY_CALL: tuple[Any, ...] = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
 _dumps = serialization.dumps
-_EMPTY = _dumps(_NO_CALL, serializer="json")
-"""A call without arguments, ready made."""
-_OFTEN = ("task_always_eager", "task_send_sent_event", "broker_pool_acquire_timeout")
-FEW = 2
-"""A pool of no more connections than this has none to spare for a producer that waits."""
+_EMPTY_BODY = _dumps(_EMPTY_CALL, serializer="json")
+"""A call without arguments, already serialized."""
+_FREQUENT_SETTINGS = ("task_always_eager", "task_send_sent_event", "broker_pool_acquire_timeout")
+SMALL_POOL = 2
+"""A pool of at most this many connections keeps no producer ready: others may need its connection."""
 
 
 class AMQP(amqp.AMQP):
-    """What Celery calls `app.amqp`."""
+    """The class of `app.amqp`."""
 
     def as_task_v2(
         self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
     ) -> Any:
-        """Celery's message; what is empty is not described at length."""
+        """Celery's message; empty arguments are not described by a costly function."""
         if not args:
             options.setdefault("argsrepr", "()")
         if not kwargs:
@@ -56,21 +55,21 @@ class AMQP(amqp.AMQP):
         return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
 
     def Router(self, queues: Any = None, create_missing: Any = None) -> Any:
-        """As Celery's, with a shorter way for a task that is routed nowhere in particular."""
-        celerys = super().Router(queues, create_missing)
-        return _Router(celerys.routes, celerys.queues, celerys.create_missing, app=celerys.app)
+        """Celery's router, with a shorter way for a task without a route."""
+        router = super().Router(queues, create_missing)
+        return _Router(router.routes, router.queues, router.create_missing, app=router.app)
 
     def _create_task_sender(self) -> Callable[..., Any]:
         conf = self.app.conf
-        _keep_at_hand(conf)
-        celerys: Callable[..., Any] = super()._create_task_sender()
+        _copy_to_front(conf)
+        celery_send: Callable[..., Any] = super()._create_task_sender()
         if conf.task_serializer != "json" or conf.task_compression:
-            return celerys
-        return _Sender(self, celerys).send
+            return celery_send
+        return _Sender(self, celery_send).send
 
     @property
     def producer_pool(self) -> Any:
-        """As Celery's; on the engine's transport one that keeps a producer ready."""
+        """Celery's pool; on the engine's transport one that keeps a producer ready."""
         if self._producer_pool is None:
             connection = self.app.connection_for_write()
             if not isinstance(connection.transport, Transport):
@@ -80,9 +79,9 @@ class AMQP(amqp.AMQP):
         return self._producer_pool
 
 
-def _keep_at_hand(conf: Any) -> None:
-    """Settings that each submission looks up: a default is found in the third place, after eight that have it not."""
-    for name in _OFTEN:
+def _copy_to_front(conf: Any) -> None:
+    """Copy settings that each submission reads to the front: Celery finds a default after eight look-ups that fail."""
+    for name in _FREQUENT_SETTINGS:
         if name not in conf.changes:
             conf[name] = conf[name]
 
@@ -91,7 +90,7 @@ _origins: dict[int, str] = {}
 
 
 def _origin() -> str:
-    """The name of this process as a sender of tasks."""
+    """The name of this process as the sender of a task."""
     pid = os.getpid()
     if pid not in _origins:
         _origins.clear()
@@ -101,7 +100,7 @@ def _origin() -> str:
 
 class _Router(routes.Router):
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
-        """Options with the queue's object; what is None among them is left out."""
+        """The options with the queue as an object, and without those that are None."""
         app: Any = self.app
         queue: Any = None
         if not self.routes and options.get("queue") is None:
@@ -109,20 +108,20 @@ class _Router(routes.Router):
                 queue = self.queues[app.conf.task_default_queue]
         if queue is None:
             return super().route(options, name, args, kwargs, task_type)
-        made = {key: value for key, value in options.items() if value is not None}
-        made["queue"] = queue
-        return made
+        routed = {key: value for key, value in options.items() if value is not None}
+        routed["queue"] = queue
+        return routed
 
 
 class _ProducerPool(pools.ProducerPool):
-    """Keeps the last producer on its connection: taking that apart and together is most of what acquiring costs."""
+    """Keeps the last producer on its connection: detaching and attaching it is most of what acquiring costs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ready: deque[Any] = deque()
         super().__init__(*args, **kwargs)
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
-        """The producer that is ready, if its connection lives, or another."""
+        """The producer that is ready, if its connection is alive, or another."""
         while self._ready and not self._closed:
             try:
                 producer = self._ready.pop()
@@ -134,9 +133,9 @@ class _ProducerPool(pools.ProducerPool):
         return super().acquire(block=block, timeout=timeout)
 
     def release(self, resource: Any) -> None:
-        """Keep it ready, unless somebody may be waiting for it or for its connection."""
-        room = _has_room(self) and _has_room(self.connections)
-        if room and not self._ready and not self._closed and _is_alive(resource):
+        """Keep the producer ready, unless a thread may be waiting for it or for its connection."""
+        nobody_waits = _has_spare(self) and _has_spare(self.connections)
+        if nobody_waits and not self._ready and not self._closed and _is_alive(resource):
             self._ready.append(resource)
         else:
             super().release(resource)
@@ -150,8 +149,8 @@ class _Producers(pools.Producers):
 _producers = pools.register_group(_Producers(limit=pools.use_global_limit))
 
 
-def _has_room(pool: Any) -> bool:
-    return bool(pool.limit) and len(pool._dirty) < pool.limit and pool.limit > FEW
+def _has_spare(pool: Any) -> bool:
+    return bool(pool.limit) and len(pool._dirty) < pool.limit and pool.limit > SMALL_POOL
 
 
 def _is_alive(producer: Any) -> bool:
@@ -162,27 +161,27 @@ def _is_alive(producer: Any) -> bool:
 class _Sender:
     """Sends task messages."""
 
-    def __init__(self, app_amqp: AMQP, celerys: Callable[..., Any]) -> None:
+    def __init__(self, app_amqp: AMQP, celery_send: Callable[..., Any]) -> None:
         conf = app_amqp.app.conf
-        self._amqp, self._celerys = app_amqp, celerys
+        self._amqp, self._celery_send = app_amqp, celery_send
         self._delivery_mode: Any = conf.task_default_delivery_mode
         self._retry = bool(conf.task_publish_retry)
         self._retry_policy: dict[str, Any] = dict(conf.task_publish_retry_policy)
 
     def send(self, producer: Any, name: str, message: Any, **options: Any) -> Any:
-        """As `AMQP.send_task_message`."""
+        """Send a message, with the arguments of `AMQP.send_task_message`."""
         queue: Any = options.get("queue")
         if not (_is_plain(producer, options) and _is_direct(queue)):
-            return self._celerys(producer, name, message, **options)
+            return self._celery_send(producer, name, message, **options)
         try:
             channel = producer.channel
             if type(channel) is not Channel or channel.connection is None:
-                return self._celerys(producer, name, message, **options)
+                return self._celery_send(producer, name, message, **options)
             self._put(channel, queue, message, options)
         except ServerLost:
             if not options.get("retry", self._retry):
                 raise
-            return self._celerys(producer, name, message, **options)
+            return self._celery_send(producer, name, message, **options)
         if channel.collected is None:
             self._announce(producer, name, message, queue.name, options)
         return None
@@ -190,7 +189,9 @@ class _Sender:
     def _put(self, channel: Channel, queue: Any, message: Any, options: dict[str, Any]) -> None:
         if options.get("headers"):
             message.headers.update(options["headers"])
-        content_type, encoding, body = _EMPTY if message.body == _NO_CALL else _dumps(message.body, serializer="json")
+        content_type, encoding, body = (
+            _EMPTY_BODY if message.body == _EMPTY_CALL else _dumps(message.body, serializer="json")
+        )
         mode = maybe_delivery_mode(queue.exchange.delivery_mode or self._delivery_mode)
         properties: dict[str, Any] = {
             **message.properties,
@@ -214,16 +215,16 @@ class _Sender:
         )
 
     def _announce(self, producer: Any, name: str, message: Any, queue: str, options: dict[str, Any]) -> None:
-        about: dict[str, Any] = {"exchange": "", "routing_key": queue}
+        delivery_info: dict[str, Any] = {"exchange": "", "routing_key": queue}
         if signals.after_task_publish.receivers:
-            signals.after_task_publish.send(sender=name, body=message.body, headers=message.headers, **about)
+            signals.after_task_publish.send(sender=name, body=message.body, headers=message.headers, **delivery_info)
         if not message.sent_event:
             return
-        message.sent_event.update(about, queue=queue)
+        message.sent_event.update(delivery_info, queue=queue)
         dispatcher = self._amqp._event_dispatcher
         if dispatcher.serializer == "json" and dispatcher.exchange.type == "fanout":
             with suppress(ServerLost):
-                _tell(producer.channel, dispatcher, message.sent_event)
+                _publish_event(producer.channel, dispatcher, message.sent_event)
                 return
         policy: dict[str, Any] = self._retry_policy | (options.get("retry_policy") or {})
         dispatcher.publish(
@@ -231,8 +232,8 @@ class _Sender:
         )
 
 
-def _tell(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
-    """Publish the event `task-sent`, as the dispatcher would."""
+def _publish_event(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
+    """Publish the event `task-sent` in the dispatcher's form."""
     exchange, routing_key = dispatcher.exchange.name, "task.sent"
     event = dispatcher._prepare_event("task-sent", fields)
     content_type, encoding, body = _dumps(event, serializer="json")

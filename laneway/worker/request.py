@@ -1,4 +1,4 @@
-"""The class of requests that a worker on this transport uses; see `laneway.worker.lease_check`."""
+"""The class of requests of a worker on the engine: it checks the lease before a task starts, and waits for no ETA."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from laneway.worker.lease_check import drop_if_lost, stop_if_lost
 
 
 class Request(request.Request):
-    """Celery's, which does not start a message whose lease is over, nor wait for what is due.
+    """Celery's request, which does not start a message whose lease is over and does not wait for an ETA.
 
-    The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait by its own clock.
+    The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait once more, by its own clock.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
-        """Raises InvalidTaskError for what is no call: it is rejected then, where Celery's own lets the worker die."""
+        """Raises InvalidTaskError for a message that is no task call: it is rejected; Celery's worker would die."""
         try:
             super().__init__(message, **options)
             args, kwargs, embed = self._payload
@@ -35,11 +35,14 @@ class Request(request.Request):
         return None if isinstance(self.message, ReadMessage) else super().eta
 
     def revoked(self) -> bool:
-        """True if it must be skipped; asked when it comes and when the pool takes it."""
+        """True if it must be skipped. Celery calls this when the message arrives and when the pool takes it."""
         return drop_if_lost(self) or bool(super().revoked())
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A pool in this process runs it next, if nobody revoked it meanwhile; one of other processes has begun it."""
+        """The pool has taken it. Raises TaskRevokedError if a pool in this process must not run it.
+
+        A pool of other processes has started the task already.
+        """
         stop_if_lost(self, pid)
         if pid == os.getpid() and super().revoked():
             raise TaskRevokedError(self.id)

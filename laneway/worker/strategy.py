@@ -1,12 +1,12 @@
-"""Prefork children hand their results to the parent; see `laneway.worker.lease_check`.
+"""Lets prefork children hand their results to the parent process, which stores them in groups.
 
-Celery lets a task choose how a worker takes in its messages. This choice is Celery's own but for one thing: a
-prefork child that has run a task does not store the result itself, at the price of a round trip, but gives it to
-the parent with its answer. There results wait for the acks and are stored together (`commits.py`). A child that
-dies in between has given nothing: its task was not acked either, and runs again.
+A strategy is how a worker takes in the messages of a task. This one is Celery's with one change: a prefork child that
+has run a task does not spend a round trip on storing the result, but sends it to the parent with its answer. There
+results wait for the acks and are stored together (`laneway.transport.ack_batcher`). A child that dies in between has
+sent nothing: its task is not acked either, and runs again.
 
-Handed over are results of tasks that ack late and that nothing follows (`backend.py`), if they are not large;
-all others the child stores as ever.
+Results are handed over for tasks that ack late and that no other task follows, if they are not large
+(`laneway.results.store.MAX_HANDED_OVER`). The child stores all other results.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from celery.app.trace import fast_trace_task
 from celery.concurrency.prefork import TaskPool
 from celery.worker import strategy
 
-from laneway.results.store import Record, ResultStore, hold_back
+from laneway.results.store import Record, ResultStore, hand_over_result
 
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """What to do with each message of this task."""
+    """The function that takes in each message of this task."""
     store = getattr(task.backend, "results", None)
     if task.acks_late and isinstance(store, ResultStore) and isinstance(consumer.pool, TaskPool):
         consumer = _Consumer(consumer, _Pool(consumer.pool, store))
@@ -31,23 +31,23 @@ def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...,
 
 
 def trace(task: str, task_id: str, *args: Any, **kwargs: Any) -> tuple[Any, list[Record]]:
-    """In the child: run the task; Celery's answer, and what is left to store."""
-    with hold_back(task_id) as held:
+    """Run the task in the child; Celery's answer, and the records that the parent stores."""
+    with hand_over_result(task_id) as handover:
         answer = fast_trace_task(task, task_id, *args, **kwargs)
-        if answer[0]:  # an exception, which may not survive the way
-            held.send()
-    return answer, held.records
+        if answer[0]:  # an exception, which may not survive pickling
+            handover.store_here()
+    return answer, handover.records
 
 
-def _take_in(store: ResultStore, on_success: Callable[..., Any], outcome: tuple[Any, list[Record]]) -> None:
+def _store_and_report(store: ResultStore, on_success: Callable[..., Any], outcome: tuple[Any, list[Record]]) -> None:
     answer, records = outcome
     for record in records:
-        store.add(record)
+        store.buffer(record)
     on_success(answer)
 
 
 class _Consumer:
-    """Celery's consumer with another way into its pool."""
+    """Celery's consumer with another pool."""
 
     def __init__(self, consumer: Any, pool: _Pool) -> None:
         self._consumer, self.pool = consumer, pool
@@ -57,7 +57,7 @@ class _Consumer:
 
 
 class _Pool:
-    """The pool as Celery's requests use it: tasks are traced by `trace`, what they hand over is taken in."""
+    """The pool as Celery's requests use it: it runs tasks with `trace` and stores what the children hand over."""
 
     def __init__(self, pool: TaskPool, store: ResultStore) -> None:
         self._pool, self._store = pool, store
@@ -65,5 +65,5 @@ class _Pool:
     def apply_async(self, target: Any, *, callback: Any, **options: Any) -> Any:
         """Send a task to a child."""
         if target is fast_trace_task:
-            target, callback = trace, partial(_take_in, self._store, callback)
+            target, callback = trace, partial(_store_and_report, self._store, callback)
         return self._pool.apply_async(target, callback=callback, **options)

@@ -15,7 +15,7 @@ from app.core.celery_app import make_celery
 from app.core.queues import QUEUES
 from app.core.settings import load_settings
 from laneway.engine import RoundRobin
-from laneway.install import RESULT_BACKEND, TRANSPORT
+from laneway.installation import RESULT_BACKEND, TRANSPORT
 from laneway.platform.celery_app import PRIORITY_STEPS
 from laneway.platform.queues import LANE_WEIGHTS, Lane, LaneCycle, Priority
 from laneway.platform.registry import registry

@@ -26,29 +26,29 @@ from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 
 BROKER, RESULTS = 7, 8
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 30
-CREWS = {
-    "kombu-prefork": ("", "prefork", 2),
-    "kombu-threads": ("", "threads", 4),
-    "engine-prefork": ("laneway:Transport", "prefork", 2),
-    "engine-solo": ("laneway:Transport", "solo", 1),
+WORKERS = {
+    "kombu-prefork": (False, "prefork", 2),
+    "kombu-threads": (False, "threads", 4),
+    "engine-prefork": (True, "prefork", 2),
+    "engine-solo": (True, "solo", 1),
 }
 
 
-@pytest.fixture(scope="module", params=CREWS)
+@pytest.fixture(scope="module", params=WORKERS)
 def app(
     request: pytest.FixtureRequest, valkey: RunningValkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Celery]:
     """An app with a worker."""
-    transport, pool, concurrency = CREWS[request.param]
+    on_engine, pool, concurrency = WORKERS[request.param]
     valkey.flush(BROKER, RESULTS)
     broker, results = valkey.url(BROKER), BACKEND + valkey.url(RESULTS)
-    app = backend_app(broker, results, transport=transport)
+    app = backend_app(broker, results, on_engine=on_engine)
     environment = {
         "BACKEND_TEST_BROKER": broker,
         "BACKEND_TEST_RESULTS": results,
-        "BACKEND_TEST_TRANSPORT": transport,
+        "BACKEND_TEST_ENGINE": "1" if on_engine else "",
     }
     argv = [sys.executable, "-m", "celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
     argv += ["--concurrency", str(concurrency), "--loglevel", "WARNING"]

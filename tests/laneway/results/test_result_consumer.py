@@ -102,7 +102,7 @@ def test_forty_threads_wait_over_one_connection(app: Celery, backend: ResultBack
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting threads do not look up by themselves, so that a call to wake one that is missing shows."""
-    monkeypatch.setattr("laneway.results.result_consumer.LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("laneway.results.result_consumer.CHECK_SECONDS", 60.0)
 
 
 def test_when_the_reading_thread_leaves_another_reads_on(app: Celery, backend: ResultBackend, patience: None) -> None:
@@ -111,7 +111,7 @@ def test_when_the_reading_thread_leaves_another_reads_on(app: Celery, backend: R
         first = threads.submit(app.AsyncResult("first").get, timeout=20)
         wait_until(consumer._reading.locked, seconds=5)  # pyright: ignore[reportPrivateUsage]
         second = threads.submit(app.AsyncResult("second").get, timeout=20)
-        wait_until(lambda: consumer._followers, seconds=5)  # pyright: ignore[reportPrivateUsage]
+        wait_until(lambda: consumer._waiters, seconds=5)  # pyright: ignore[reportPrivateUsage]
         backend.store_result("first", 1, "SUCCESS")
         assert first.result(10) == 1
         backend.store_result("second", 2, "SUCCESS")
@@ -220,8 +220,8 @@ def test_a_connection_that_fell_silent_is_replaced(
     redis_urls: RedisUrls, backend: ResultBackend, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("laneway.results.result_consumer.PING_SECONDS", 0.2)
-    monkeypatch.setattr("laneway.results.result_consumer.ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr("laneway.results.result_consumer.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("laneway.results.result_consumer.REPLY_SECONDS", 0.2)
+    monkeypatch.setattr("laneway.results.result_consumer.CHECK_SECONDS", 0.1)
     passage = Passage(valkey.port)
     app = backend_app(redis_urls.broker, f"{BACKEND}redis://127.0.0.1:{passage.port}/1")
     with ThreadPoolExecutor(1) as threads:

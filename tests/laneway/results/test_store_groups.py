@@ -14,8 +14,9 @@ import redis
 from celery import Celery
 
 from laneway.engine import ServerLost
+from laneway.engine.before_ack import flush_buffers, start_buffering, stop_buffering
 from laneway.results.backend import ResultBackend
-from laneway.results.store import flush_results, gather, hold_back, stop_gathering
+from laneway.results.store import hand_over_result
 from tests.fixtures.result_server import calls, request
 from tests.fixtures.valkey import RunningValkey
 
@@ -24,9 +25,9 @@ from tests.fixtures.valkey import RunningValkey
 def woken() -> Generator[list[int]]:
     """Gathers; one entry for each time that results began to wait."""
     times: list[int] = []
-    gather(lambda: times.append(1))
+    start_buffering(lambda: times.append(1))
     yield times
-    stop_gathering()
+    stop_buffering()
 
 
 def test_gathered_results_are_sent_together_before_the_acks(
@@ -37,7 +38,7 @@ def test_gathered_results_are_sent_together_before_the_acks(
     assert woken
     assert server.dbsize() == 0
     before = calls(server).get("evalsha", 0)
-    flush_results()
+    flush_buffers()
     assert server.dbsize() == 30
     assert calls(server)["evalsha"] - before <= 2
 
@@ -71,10 +72,10 @@ def test_gathered_results_wait_on_while_the_server_is_away(
     valkey.stop()
     try:
         with pytest.raises(ServerLost):
-            flush_results()
+            flush_buffers()
     finally:
         valkey.start()
-    flush_results()
+    flush_buffers()
     assert backend.get_result("t") == 1
 
 
@@ -84,7 +85,7 @@ def test_one_result_that_the_server_refuses_does_not_hold_up_the_others(
     server.rpush("celery-task-meta-bad", "not a string")
     for task_id in ("a", "bad", "b"):
         backend.store_result(task_id, 1, "SUCCESS")
-    flush_results()
+    flush_buffers()
     assert [backend.get_state(task_id) for task_id in "ab"] == ["SUCCESS", "SUCCESS"]
     assert "celery-task-meta-bad" in caplog.text
 
@@ -96,7 +97,7 @@ def test_a_forked_child_does_not_send_what_its_parent_gathered(
     child = os.fork()
     if child == 0:
         try:
-            flush_results()
+            flush_buffers()
             backend.store_result("child", 1, "SUCCESS")
         finally:
             os._exit(0)
@@ -107,7 +108,7 @@ def test_a_forked_child_does_not_send_what_its_parent_gathered(
 def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
     backend: ResultBackend, server: redis.Redis
 ) -> None:
-    with hold_back("t") as held:
+    with hand_over_result("t") as held:
         backend.store_result("t", None, "STARTED")
         backend.store_result("other", 1, "SUCCESS")
         backend.store_result("t", 1, "SUCCESS")
@@ -115,7 +116,7 @@ def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
         assert [record.key for record in held.records] == [b"celery-task-meta-t"]
     assert backend.results.get(b"celery-task-meta-t")
     for record in held.records:
-        backend.results.add(record)
+        backend.results.buffer(record)
     assert backend.get_state("t") == "SUCCESS"
 
 
@@ -123,7 +124,7 @@ def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
 def test_what_other_tasks_follow_is_stored_at_once(
     backend: ResultBackend, server: redis.Redis, woken: list[int], follower: str
 ) -> None:
-    with hold_back("t") as held:
+    with hand_over_result("t") as held:
         backend.store_result("t", 1, "SUCCESS", request=request("t", **{follower: ["x"]}))
         assert not held.records
     assert server.dbsize() == 1
@@ -133,13 +134,13 @@ def test_what_other_tasks_follow_is_stored_at_once(
 def test_a_held_back_result_is_stored_when_it_is_read_or_too_long_or_its_task_breaks(
     backend: ResultBackend, server: redis.Redis
 ) -> None:
-    with hold_back("read"):
+    with hand_over_result("read"):
         backend.store_result("read", 1, "SUCCESS")
         assert backend.get_result("read") == 1
-    with hold_back("long") as held:
+    with hand_over_result("long") as held:
         backend.store_result("long", "x" * 20_000, "SUCCESS")
         assert not held.records
-    with pytest.raises(KeyboardInterrupt), hold_back("broken"):
+    with pytest.raises(KeyboardInterrupt), hand_over_result("broken"):
         backend.store_result("broken", 1, "SUCCESS")
         raise KeyboardInterrupt
     assert server.dbsize() == 3

@@ -22,7 +22,7 @@ from celery import Celery
 from laneway.engine import Engine, Message, RoundRobin, ServerLost
 from laneway.engine.engine import Delivery
 from laneway.results.backend import ResultBackend
-from laneway.transport.ack_batcher import GATHER_SECONDS, AckBatcher
+from laneway.transport.ack_batcher import BATCH_SECONDS, AckBatcher
 from laneway.transport.lease_keeper import LeaseKeeper
 from tests.fixtures.backend_app import BACKEND, backend_app
 from tests.fixtures.ending import end_group
@@ -51,7 +51,7 @@ def app(valkey: RunningValkey, results_server: RunningValkey) -> Generator[Celer
     app = backend_app(
         valkey.url(BROKER),
         BACKEND + results_server.url(RESULTS),
-        transport="laneway:Transport",
+        on_engine=True,
         result_backend_max_retries=1,
     )
     yield app
@@ -72,14 +72,14 @@ def engine(app: Celery, valkey: RunningValkey) -> Generator[Engine]:
 
 
 @pytest.fixture
-def leases(engine: Engine) -> Generator[LeaseKeeper]:
-    leases = LeaseKeeper(engine, lease_ms=LEASE_MS, on_cancelled=lambda _: None)
+def lease_keeper(engine: Engine) -> Generator[LeaseKeeper]:
+    lease_keeper = LeaseKeeper(engine, lease_ms=LEASE_MS, on_cancelled=lambda _: None)
     user = type("User", (), {})()
-    leases.users.add(user)
-    yield leases
-    for delivery in list(leases._held.values()):  # pyright: ignore[reportPrivateUsage]
-        leases.drop(delivery)
-    leases.leave(user)
+    lease_keeper.attach(user)
+    yield lease_keeper
+    for delivery in list(lease_keeper._held.values()):  # pyright: ignore[reportPrivateUsage]
+        lease_keeper.drop(delivery)
+    lease_keeper.detach(user)
     wait_until(lambda: not _threads(), seconds=10)
 
 
@@ -91,7 +91,7 @@ def start(
     environment = os.environ | {
         "BACKEND_TEST_BROKER": str(app.conf.broker_url),
         "BACKEND_TEST_RESULTS": BACKEND + results_server.url(RESULTS),
-        "BACKEND_TEST_TRANSPORT": "laneway:Transport",
+        "BACKEND_TEST_ENGINE": "1",
     }
     workers: list[subprocess.Popen[bytes]] = []
 
@@ -109,13 +109,13 @@ def start(
         end_group(worker)
 
 
-def held(engine: Engine, leases: LeaseKeeper, n: int, *, key: str | None = None) -> list[Delivery]:
+def held(engine: Engine, lease_keeper: LeaseKeeper, n: int, *, key: str | None = None) -> list[Delivery]:
     for number in range(n):
         engine.put(QUEUE, Message(task_id=f"t{number}", name="x", key=key))
-    asked = time.monotonic()
+    sent_at = time.monotonic()
     deliveries = engine.fetch(RoundRobin({QUEUE: 1}), n, lease_ms=LEASE_MS).deliveries
     for delivery in deliveries:
-        leases.hold(delivery, since=asked)
+        lease_keeper.hold(delivery, since=sent_at)
     return deliveries
 
 
@@ -129,51 +129,51 @@ def leased(engine: Engine) -> int:
 
 
 def _threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "laneway-commits"]
+    return [thread.name for thread in threading.enumerate() if thread.name == "laneway-acks"]
 
 
 def test_results_and_acks_go_out_together_soon_and_by_themselves(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
-    deliveries = held(engine, leases, 20)
+    deliveries = held(engine, lease_keeper, 20)
     for delivery in deliveries[:19]:
         backend.store_result(delivery.id, 1, "SUCCESS")
-        leases.ack(delivery)
-    asked = time.monotonic()
+        lease_keeper.ack(delivery)
+    sent_at = time.monotonic()
     wait_until(lambda: leased(engine) == 1, seconds=5)
-    assert time.monotonic() - asked < 200 * GATHER_SECONDS
+    assert time.monotonic() - sent_at < 200 * BATCH_SECONDS
     assert stored(results_server) == 19
 
 
 def test_the_last_of_what_is_held_waits_for_nobody(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
-    for delivery in held(engine, leases, 3):
+    for delivery in held(engine, lease_keeper, 3):
         backend.store_result(delivery.id, 1, "SUCCESS")
-        leases.ack(delivery)
+        lease_keeper.ack(delivery)
     assert (leased(engine), stored(results_server)) == (0, 3)
 
 
 def test_an_ack_that_frees_an_ordering_key_takes_the_result_with_it(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
-    held(engine, leases, 1)
-    (delivery,) = held(engine, leases, 1, key="k")[:1]
+    held(engine, lease_keeper, 1)
+    (delivery,) = held(engine, lease_keeper, 1, key="k")[:1]
     backend.store_result("t", 1, "SUCCESS")
-    leases.ack(delivery)
+    lease_keeper.ack(delivery)
     assert (leased(engine), stored(results_server)) == (1, 1)
 
 
-def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_leases_stay(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_lease_keeper_stay(
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
-    deliveries = held(engine, leases, 3)
+    deliveries = held(engine, lease_keeper, 3)
     results_server.stop()
     try:
         for delivery in deliveries[:2]:
             backend.store_result(delivery.id, 1, "SUCCESS")
-            leases.ack(delivery)
-        leases.flush()
+            lease_keeper.ack(delivery)
+        lease_keeper.flush()
         away_until = time.monotonic() + 1.5 * LEASE_MS / 1000
         wait_until(lambda: time.monotonic() > away_until, seconds=10)
         assert leased(engine) == 3, "neither acked nor lost"
@@ -182,34 +182,34 @@ def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_leases_stay(
         results_server.start()
     wait_until(lambda: leased(engine) == 1, seconds=10)
     assert stored(results_server) == 2
-    leases.ack(deliveries[2])
+    lease_keeper.ack(deliveries[2])
 
 
 def test_an_ack_that_the_broker_did_not_get_is_sent_when_it_is_back(
-    engine: Engine, leases: LeaseKeeper, valkey: RunningValkey
+    engine: Engine, lease_keeper: LeaseKeeper, valkey: RunningValkey
 ) -> None:
-    (delivery,) = held(engine, leases, 1)
+    (delivery,) = held(engine, lease_keeper, 1)
     valkey.stop()
     try:
         with pytest.raises(ServerLost):
-            leases.ack(delivery)
+            lease_keeper.ack(delivery)
     finally:
         valkey.start()
-    wait_until(lambda: not len(leases._commits), seconds=10)  # pyright: ignore[reportPrivateUsage]
+    wait_until(lambda: not len(lease_keeper._ack_batcher), seconds=10)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_an_ack_waits_for_results_that_another_thread_is_sending(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
-    first, _ = held(engine, leases, 2)
+    first, _ = held(engine, lease_keeper, 2)
     pid = results_server_pid(results_server)
     os.kill(pid, signal.SIGSTOP)  # before there is a result: it goes out after 5 ms
     try:
         backend.store_result(first.id, 1, "SUCCESS")
         sender = threading.Thread(target=backend.results.flush)
         sender.start()
-        wait_until(lambda: not backend.results._waiting, seconds=5)  # pyright: ignore[reportPrivateUsage]
-        acker = threading.Thread(target=lambda: (leases.ack(first), leases.flush()))
+        wait_until(lambda: not backend.results._buffer, seconds=5)  # pyright: ignore[reportPrivateUsage]
+        acker = threading.Thread(target=lambda: (lease_keeper.ack(first), lease_keeper.flush()))
         acker.start()
         acker.join(0.5)
         assert leased(engine) == 2
@@ -227,17 +227,17 @@ def results_server_pid(server: RunningValkey) -> int:
 
 
 def test_what_is_acked_after_the_thread_ended_is_sent_too(
-    engine: Engine, leases: LeaseKeeper, backend: ResultBackend
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend
 ) -> None:
-    deliveries = held(engine, leases, 2)
-    commits = AckBatcher(engine, is_idle=lambda: False)
-    commits.start()
-    commits.stop()
+    deliveries = held(engine, lease_keeper, 2)
+    batcher = AckBatcher(engine, is_idle=lambda: False)
+    batcher.start()
+    batcher.stop()
     backend.store_result("t", 1, "SUCCESS")
-    commits.add(deliveries[0])
+    batcher.add(deliveries[0])
     wait_until(lambda: leased(engine) == 1, seconds=5)
-    commits.stop()
-    leases.ack(deliveries[1])
+    batcher.stop()
+    lease_keeper.ack(deliveries[1])
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])

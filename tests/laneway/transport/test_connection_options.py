@@ -64,8 +64,8 @@ def redis_urls(request: pytest.FixtureRequest, valkey: RunningValkey, tmp_path: 
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[WatchedPair]:
     """A master and its replica, watched by Sentinels."""
     options = {"master_name": "main"}
-    monkeypatch.setenv("OPTIONS", json.dumps(options))
-    monkeypatch.setenv("CONF", json.dumps({"result_backend_transport_options": options}))
+    conf = {"broker_transport_options": options, "result_backend_transport_options": options}
+    monkeypatch.setenv("CONF", json.dumps(conf))
     with watched_pair(tmp_path) as made:
         yield made
 

@@ -1,4 +1,7 @@
-"""A Celery app on the engine's transport, for workers of tests. `BROKER` and `BACKEND` are in the environment."""
+"""A Celery app on the engine, for workers of tests. `BROKER` and `BACKEND` are in the environment.
+
+With `INSTALL=no` it has the transport alone.
+"""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
@@ -13,21 +16,22 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject
 
+import laneway
 from laneway.worker import pool_watchdog
 
-pool_watchdog.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", pool_watchdog.LOOK_SECONDS))
+pool_watchdog.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", pool_watchdog.CHECK_SECONDS))
 app = Celery("engine-tests", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
-    broker_transport="laneway:Transport",
-    worker_pool="laneway.worker.prefork:TaskPool",
-    worker_consumer="laneway.worker.consumer:Consumer",
     worker_send_task_events=True,
     task_track_started=True,
-    broker_transport_options={"lease": 2, "weights": {"celery": 6, "low": 1}},
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,
     task_create_missing_queues=True,
 )
+if os.environ.get("INSTALL") == "no":
+    app.conf.broker_transport = "laneway:Transport"
+else:
+    laneway.install(app, lease=2, weights={"celery": 6, "low": 1})
 
 
 @app.task
@@ -47,7 +51,7 @@ def same(text: str) -> str:
 
 @app.task(acks_late=True)
 def note(folder: str, name: str, seconds: float = 0) -> str:
-    """Write down when it began and ended, in a file of its own."""
+    """Write when it starts and ends into a file of its own."""
     started = time.time()
     with (Path(folder) / name).open("a") as file:
         file.write(f"start {started}\n")
@@ -71,6 +75,6 @@ def refuse() -> None:
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def mark(folder: str, name: str) -> None:
-    """Write down that it ran; again, if its process was killed before it was done."""
+    """Leave a file that shows that it ran. It runs again if its process is killed before it ends."""
     time.sleep(0.01)
     (Path(folder) / name).touch()

@@ -1,5 +1,7 @@
-"""A Celery app for tests of Celery's features on the engine. `BROKER`, `BACKEND` and more settings, as JSON in
-`CONF` and `OPTIONS` (of the transport), are in the environment."""
+"""A Celery app for tests of Celery's features on the engine.
+
+The environment has `BROKER` and `BACKEND` and, as JSON, `CONF` (more settings) and `OPTIONS` (of `laneway.install`).
+"""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
@@ -19,17 +21,17 @@ from typing import Any
 from celery import Celery
 from celery.worker.control import inspect_command
 
+import laneway
+
 app = Celery("engine-features", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
-    broker_transport="laneway:Transport",
-    worker_pool="laneway.worker.prefork:TaskPool",
-    broker_transport_options={"lease": 2, **json.loads(os.environ.get("OPTIONS", "{}"))},
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,
     worker_pool_restarts=True,
     result_extended=True,
 )
 app.conf.update(json.loads(os.environ.get("CONF", "{}")))
+laneway.install(app, **{"lease": 2, **json.loads(os.environ.get("OPTIONS", "{}"))})
 
 
 @app.task
@@ -44,7 +46,7 @@ def total(numbers: list[int]) -> int:
 
 @app.task(acks_late=True)
 def note(folder: str, name: str, seconds: float = 0) -> str:
-    """Write down when it began and ended, in a file of its own."""
+    """Write when it starts and ends into a file of its own."""
     with (Path(folder) / name).open("a") as file:
         file.write(f"start {time.time()}\n")
         file.flush()
@@ -55,7 +57,7 @@ def note(folder: str, name: str, seconds: float = 0) -> str:
 
 @app.task
 def note_early(folder: str, name: str, seconds: float = 0) -> str:
-    """The same, acked before it runs."""
+    """The same task, acked before it runs."""
     return note(folder, name, seconds)
 
 
@@ -77,14 +79,14 @@ def replaced(self: Any, x: int) -> None:
 
 @app.task(bind=True)
 def seen(self: Any) -> dict[str, Any]:
-    """What the task sees of its message."""
+    """The fields of its message that the task sees."""
     request = self.request
     return {"eta": request.eta, "stamps": request.stamps, "headers": request.stamped_headers, "id": request.id}
 
 
 @app.task(acks_late=True)
 def die(folder: str) -> None:
-    """Its process is killed, the first time."""
+    """Kill its own process, the first time."""
     path = Path(folder) / "died"
     with path.open("a") as file:
         file.write("x")
@@ -94,13 +96,13 @@ def die(folder: str) -> None:
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def die_and_repeat(folder: str) -> None:
-    """The same, to be run again."""
+    """The same task, which runs again."""
     die(folder)
 
 
 @app.task(acks_late=True, acks_on_failure_or_timeout=False)
 def fail_unacked(folder: str) -> None:
-    """Fails, and is not acked when it does."""
+    """Fail, without an ack."""
     with (Path(folder) / "failed").open("a") as file:
         file.write("x")
     raise ValueError("meant to")
@@ -108,7 +110,7 @@ def fail_unacked(folder: str) -> None:
 
 @inspect_command()
 def engine_sizes(state: Any) -> dict[str, int]:
-    """How much is in the containers of all the engine's objects in the worker's main process, by attribute."""
+    """How many items the containers of all the engine's objects hold in the worker's main process, by attribute."""
     del state
     sizes: Counter[str] = Counter()
     gc.collect()

@@ -85,7 +85,7 @@ def test_no_task_is_lost_when_pool_processes_are_killed_by_the_hundred(
 def test_a_task_in_the_hands_of_a_process_that_stands_still_is_given_to_another(
     app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LOOK_SECONDS", "0.1")
+    monkeypatch.setenv("CHECK_SECONDS", "0.1")
     worker = start("prefork", "-c", "2").wait_until_ready()
     wait_until(lambda: len(processes(worker)) == 2, seconds=20)
     send(processes(worker)[0], signal.SIGSTOP)
@@ -101,7 +101,7 @@ def test_a_task_in_the_hands_of_a_process_that_stands_still_is_given_to_another(
 def test_a_worker_whose_pool_begins_nothing_ends_and_gives_back_what_it_holds(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LOOK_SECONDS", "0.1")
+    monkeypatch.setenv("CHECK_SECONDS", "0.1")
     worker = start("prefork", "-c", "2").wait_until_ready()
     with standing_still(worker):
         app.mark.apply_async((str(tmp_path), "t"))

@@ -42,7 +42,7 @@ def test_a_process_says_quietly_that_it_has_begun_and_aloud_what_came_of_it() ->
     queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), start_pipe=beginnings)
     reports, begun = Reports(queue), (ACK, (7, None, 2.5, 4711, None))
     reports.put(begun)
-    reports.quietly = True
+    reports.uses_start_pipe = True
     reports.put((ACK, (8, None, 3.5, 4711, None)))
     reports.put((READY, (8, None, (True, "done"), 5)))
 

@@ -21,7 +21,8 @@ from kombu import pools
 from kombu.entity import Queue
 from kombu.exceptions import EncodeError, OperationalError
 
-from laneway.engine import Engine, MessageInfo, MessageState, Unique
+import laneway
+from laneway.engine import Engine, MessageState, Unique
 from laneway.transport.codec import from_stored, message_options
 from laneway.worker.producer import AMQP
 from tests.fixtures.valkey import RedisUrls
@@ -55,11 +56,11 @@ def make_app(urls: RedisUrls, way: type[amqp.AMQP], **settings: Any) -> Celery:
         "ways", broker=urls.broker, backend="laneway:ResultBackend+" + urls.backend, amqp=way, set_as_current=False
     )
     app.conf.update(
-        broker_transport="laneway:Transport",
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.05},
         task_queues=[Queue("celery"), Queue("other", max_priority=9)],
         **settings,
     )
+    laneway.install(app)
     app.task(name="ways.work", shared=False)(_work)
     return app
 

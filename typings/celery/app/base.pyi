@@ -8,13 +8,18 @@ from typing import Any, TypeVar
 from celery.app.amqp import AMQP
 from celery.app.task import Task
 from celery.app.utils import Settings
+from celery.utils.dispatch import Signal
 from kombu.connection import Connection, ConnectionPool
 
 _Task = TypeVar("_Task", bound=Task)
 
 class Celery:
     main: str | None
+    amqp_cls: Any
     backend_cls: Any
+    configured: bool
+    on_after_configure: Signal
+    steps: dict[str, set[Any]]
     tasks: dict[str, Task]
 
     def __init__(
@@ -77,6 +82,8 @@ class Celery:
     ) -> Any: ...
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection: ...
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection: ...
+    @cached_property
+    def Task(self) -> type[Task]: ...
     @cached_property
     def amqp(self) -> AMQP: ...
     @property

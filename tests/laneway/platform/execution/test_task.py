@@ -88,7 +88,7 @@ class Bench:
         """Take the next message, run it, and see that its acknowledgement goes out."""
         run = self.next()
         id = run() if run else None
-        self.connection.transport.leases.flush()
+        self.connection.transport.lease_keeper.flush()
         return id
 
     def delivered(self) -> str:

@@ -1,0 +1,281 @@
+"""`laneway.install(celery_app)`: puts the engine under a Celery app in one call.
+
+It sets, on this app only: the transport and its options, the result backend, the prefork pool, the consumer, the
+producer (`app.amqp`), and the classes of a worker's requests. What a project has chosen itself stays: another pool than
+prefork, a consumer or a producer class of its own, a result backend that is not on Redis, and options of the transport
+that `install` is not given.
+
+Call it before or after `app.conf` is configured, but before the app is used. Celery makes `app.amqp` and `app.backend`
+when they are first needed, and keeps them: `install` raises InstalledTooLate when it finds one of Celery's own. The
+settings are made whenever Celery reads its configuration, so `config_from_object` may come before or after, and
+`CELERY_RESULT_BACKEND` in the environment is respected. A setting that is changed after that stays changed: with
+`app.conf.broker_transport_options = …` the options of `install` are gone.
+
+A second call with the same options changes nothing. With other options it raises AlreadyInstalled, because the first
+ones may be in use.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakKeyDictionary
+
+from laneway.engine.errors import LanewayError
+from laneway.engine.round_robin import MAX_QUEUES, MAX_WEIGHT
+from laneway.worker.task_classes import use_engine_classes
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+TRANSPORT: Final = "laneway:Transport"
+RESULT_BACKEND: Final = "laneway:ResultBackend"
+POOL: Final = "laneway.worker.prefork:TaskPool"
+CONSUMER: Final = "laneway.worker.consumer:Consumer"
+PRODUCER: Final = "laneway.worker.producer:AMQP"
+WORKER_STEP: Final = "laneway.worker.step:WorkerStep"
+
+MIN_LEASE, MAX_LEASE = 1.0, 86_400.0
+MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.05, 60.0
+_CELERY_PRODUCERS: Final = ("celery.app.amqp:AMQP", None)
+_CELERY_CONSUMERS: Final = ("celery.worker.consumer:Consumer", None)
+_CELERY_PREFORK: Final = ("prefork", "processes", "celery.concurrency.prefork:TaskPool", None)
+_RESULT_SCHEMES: Final = ("redis", "rediss", "sentinel", "redis+socket")
+_SECRETS: Final = ("password", "credential")
+
+
+class InstallError(LanewayError, init=False):
+    """`laneway.install` cannot do what it was called for."""
+
+
+class ImpossibleOption(InstallError):
+    """An option has a value that cannot work."""
+
+    template = "laneway.install: {option} must be {requirement}, not {value!r}."
+    option: str
+    requirement: str
+    value: object
+
+
+class InstalledTooLate(InstallError):
+    """The app has made an object with its old settings."""
+
+    template = (
+        "laneway.install comes too late: the app has already made its {made}. Call it right after the app is made, "
+        "before a task is sent or a result is read."
+    )
+    made: str
+
+
+class AlreadyInstalled(InstallError):
+    """`install` was called before, with other options."""
+
+    template = "laneway.install was called before with other options: {before}, now {now}. Call it once."
+    before: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one `install`; None: the transport's default, or what the project has set."""
+
+    lease: float | None
+    weights: Mapping[str, int] | None
+    poll_interval: float | None
+    cancel_signal: str | None
+    connection: Mapping[str, Any] | None
+    results: bool
+
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """The given options, by their names in `broker_transport_options`."""
+        options = {
+            "lease": self.lease,
+            "weights": None if self.weights is None else dict(self.weights),
+            "poll_interval": self.poll_interval,
+            "cancel_signal": self.cancel_signal,
+            "connection": None if self.connection is None else dict(self.connection),
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+    def __str__(self) -> str:
+        options = self.transport_options | {"results": self.results}
+        return ", ".join(f"{name}={_shown(name, value)}" for name, value in options.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The engine under one app. `str()` lists each setting with its value, URLs without passwords."""
+
+    app: Celery = field(repr=False)
+    options: Options
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as they are now. This makes Celery read its configuration, if it has not yet."""
+        conf, task = self.app.conf, self.app.Task
+        return {
+            "broker_url": conf.broker_url,
+            "broker_transport": conf.broker_transport,
+            "broker_transport_options": conf.broker_transport_options,
+            "result_backend": self.app.backend_cls or conf.result_backend,
+            "worker_pool": conf.worker_pool,
+            "worker_consumer": conf.worker_consumer,
+            "amqp": self.app.amqp_cls,
+            "task.Request": task.Request,
+            "task.Strategy": task.Strategy,
+            "consumer steps": sorted(map(str, self.app.steps["consumer"])),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name} = {_shown(name, value)}" for name, value in self.settings.items())
+
+
+_installed: WeakKeyDictionary[Celery, Options] = WeakKeyDictionary()
+
+
+def install(
+    app: Celery,
+    *,
+    lease: float | None = None,
+    weights: Mapping[str, int] | None = None,
+    poll_interval: float | None = None,
+    cancel_signal: str | None = None,
+    connection: Mapping[str, Any] | None = None,
+    results: bool = True,
+) -> Installation:
+    """Put the engine under this app; what it has set is in the Installation that it returns.
+
+    `lease`: seconds (1 to 86,400; 30) after which the message of a worker that died is handed out again.
+    `weights`: queue → 1 to 100, its share of a worker that consumes several queues (1 for queues that are not named).
+    `poll_interval`: the most seconds (0.05 to 60; 1) between two fetches of a worker that gets no wakeup.
+    `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it goes on.
+    `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
+    `results`: put the project's result backend, if it is on Redis, on the engine's connections and group commit.
+
+    Raises ImpossibleOption, InstalledTooLate, AlreadyInstalled. A broker that is not on Redis or Valkey is a BadAddress
+    when Celery connects.
+    """
+    options = Options(lease, _copy(weights), poll_interval, cancel_signal, _copy(connection), results)
+    _check(options)
+    before = _installed.get(app)
+    if before is not None and before != options:
+        raise AlreadyInstalled(str(before), str(options))
+    if before is None:
+        _check_in_time(app, results=results)
+        if app.configured:
+            _apply(app, options)
+        _set_classes(app)
+        app.on_after_configure.connect(partial(_apply_to_sender, options), weak=False, dispatch_uid=__name__)
+        _installed[app] = options
+    return Installation(app, options)
+
+
+def _copy(value: Any) -> Any:
+    return dict(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else value
+
+
+def _check(options: Options) -> None:
+    _check_seconds("lease", options.lease, MIN_LEASE, MAX_LEASE)
+    _check_seconds("poll_interval", options.poll_interval, MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
+    if options.weights is not None:
+        _check_weights(options.weights)
+    name = options.cancel_signal
+    if name is not None and not (_is_name(name) and f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__):
+        raise ImpossibleOption("cancel_signal", 'the name of a signal, such as "TERM"', name)
+    if options.connection is not None and not (
+        _is_mapping(options.connection) and all(_is_name(key) for key in options.connection)
+    ):
+        raise ImpossibleOption("connection", "a mapping of redis-py's connection settings", options.connection)
+    if not isinstance(cast("object", options.results), bool):
+        raise ImpossibleOption("results", "True or False", options.results)
+
+
+def _check_seconds(option: str, seconds: object, low: float, high: float) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not low <= seconds <= high:
+        raise ImpossibleOption(option, f"a number of seconds from {low:g} to {high:g}", seconds)
+
+
+def _check_weights(weights: Mapping[str, int]) -> None:
+    if not _is_mapping(weights) or len(weights) > MAX_QUEUES:
+        raise ImpossibleOption("weights", f"a mapping of at most {MAX_QUEUES} queues to weights", weights)
+    for queue, weight in cast("Mapping[object, object]", weights).items():
+        if not _is_name(queue):
+            raise ImpossibleOption("each queue in weights", "a name", queue)
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
+            raise ImpossibleOption(f"the weight of {queue!r}", f"a whole number from 1 to {MAX_WEIGHT}", weight)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _check_in_time(app: Celery, *, results: bool) -> None:
+    """Raise InstalledTooLate when the app has an object of its old settings. Celery caches both by these names."""
+    cached = vars(app)
+    if "amqp" in cached and app.amqp_cls in _CELERY_PRODUCERS:
+        raise InstalledTooLate("producer (app.amqp)")
+    backend: object = cached.get("_backend_cache") or getattr(cached.get("_local"), "backend", None)
+    url = str(getattr(backend, "url", None) or "")
+    if results and backend is not None and not _is_on_engine(backend) and _scheme(url) in _RESULT_SCHEMES:
+        raise InstalledTooLate("result backend (app.backend)")
+
+
+def _is_on_engine(backend: object) -> bool:
+    return any(base.__module__ == "laneway.results.backend" for base in type(backend).__mro__)
+
+
+def _set_classes(app: Celery) -> None:
+    """Set what is no setting: the class of `app.amqp`, the classes of tasks, and the step of the consumer."""
+    if app.amqp_cls in _CELERY_PRODUCERS:
+        app.amqp_cls = PRODUCER
+    use_engine_classes(app.Task)
+    app.steps["consumer"].add(WORKER_STEP)
+
+
+def _apply_to_sender(options: Options, sender: Celery, **_: Any) -> None:
+    _apply(sender, options)
+
+
+def _apply(app: Celery, options: Options) -> None:
+    """Change the configuration that Celery has read. It must not raise: Celery only logs errors of signal handlers."""
+    conf = app.conf
+    changes: dict[str, Any] = {
+        "broker_transport": TRANSPORT,
+        "broker_transport_options": {**(conf.broker_transport_options or {}), **options.transport_options},
+    }
+    if conf.worker_pool in _CELERY_PREFORK:
+        changes["worker_pool"] = POOL
+    if conf.worker_consumer in _CELERY_CONSUMERS:
+        changes["worker_consumer"] = CONSUMER
+    backend: object = app.backend_cls or conf.result_backend
+    if options.results and isinstance(backend, str) and _scheme(backend) in _RESULT_SCHEMES:
+        url = f"{RESULT_BACKEND}+{backend.removeprefix('redis+')}"
+        changes["result_backend"] = url
+        app.backend_cls = url  # Celery reads CELERY_RESULT_BACKEND before the setting
+    conf.update(changes)
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else ""
+
+
+def _shown(name: str, value: object) -> str:
+    """A value for people, without passwords."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return "{" + ", ".join(f"{key}: {_shown(str(key), item)}" for key, item in items) + "}"
+    if any(word in name for word in _SECRETS) and value is not None:
+        return "**"
+    text = re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:**@", str(value))
+    return re.sub(r"(?<=password=)[^&]*", "**", text)

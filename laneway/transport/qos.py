@@ -1,0 +1,125 @@
+"""What a channel has handed out and not settled, and how much more it may hold."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from kombu.transport import virtual
+
+from laneway.engine.engine import Delivery
+from laneway.transport.celery_worker import running_task_ids
+from laneway.transport.lease_keeper import LeaseKeeper
+
+logger = logging.getLogger(__name__)
+MAX_FETCH = 256
+
+
+class Connection(Protocol):
+    """What the QoS needs of the channel's transport."""
+
+    lease_keeper: LeaseKeeper
+
+    @property
+    def is_cut(self) -> bool:
+        """True when a worker replaces this connection and goes on with what it holds."""
+        ...
+
+
+class HoldingChannel(Protocol):
+    """What the QoS needs of its channel."""
+
+    connection: Any  # a `Connection`; None once kombu has closed the channel
+
+    def give_back(self, deliveries: list[Delivery]) -> None:
+        """Release these messages."""
+        ...
+
+
+class QoS(virtual.QoS):
+    """The messages that a channel has handed out. They can be settled after the channel is closed, too."""
+
+    def __init__(self, channel: HoldingChannel, prefetch_count: int = 0) -> None:
+        super().__init__(channel, prefetch_count)
+        self.held: dict[str, Delivery] = {}
+        self._lease_keeper: LeaseKeeper = channel.connection.lease_keeper
+
+    @property
+    def room(self) -> int:
+        """How many more messages the channel may hold."""
+        if not self.can_consume() or self._lease_keeper.is_congested:
+            return 0
+        if "can_consume" in self.__dict__:  # Celery's worker_disable_prefetch decides before each message
+            return 1
+        estimate = self.can_consume_max_estimate()
+        room = MAX_FETCH if estimate is None else min(estimate, MAX_FETCH)
+        kept, prefetch_count = self._lease_keeper.kept_count, self._lease_keeper.prefetch_count
+        if kept and prefetch_count and self.prefetch_count:
+            room = max(0, min(room, prefetch_count - kept - len(self.held)))
+        return room
+
+    def remember_prefetch_count(self) -> None:
+        """Note the prefetch count for the next connection: after a cut Celery uses another one for a while."""
+        if self.prefetch_count and not self._lease_keeper.kept_count:
+            self._lease_keeper.prefetch_count = self.prefetch_count
+
+    def ack(self, delivery_tag: str) -> None:
+        """End the message."""
+        delivery = self._settle(delivery_tag)
+        if delivery is not None:
+            self._lease_keeper.ack(delivery)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give the message back to its old place, counted; or make it a dead letter."""
+        delivery = self._settle(delivery_tag)
+        if delivery is None:
+            return
+        if requeue:
+            self._lease_keeper.release([delivery], counted=True)
+        else:
+            self._lease_keeper.bury(delivery, reason="rejected")
+
+    def bury(self, delivery_tag: str, error: str) -> None:
+        """Make an unreadable message a dead letter."""
+        delivery = self._settle(delivery_tag)
+        if delivery is not None:
+            self._lease_keeper.bury(delivery, reason="malformed", error=error)
+
+    def drop_if_lost(self, delivery_tag: str) -> bool:
+        """Drop a message whose lease is over, and return True: it must not be started."""
+        delivery = self.held.get(delivery_tag)
+        if delivery is None or self._lease_keeper.is_valid(delivery):
+            return False
+        self._settle(delivery_tag)
+        logger.warning("The lease on message %s was over before it started: it is not run", delivery.id)
+        self._lease_keeper.release([delivery], counted=False)
+        return True
+
+    def restore_unacked(self) -> list[Any]:
+        """Give everything back; if a worker's connection broke, only what its pool lets go of."""
+        self._flush()
+        messages = dict(self._delivered or {})
+        if self._delivered is not None:
+            self._delivered.clear()
+        connection: Connection | None = self.channel.connection
+        if connection is None:
+            return []
+        if connection.is_cut:
+            self._keep(messages)
+            return []
+        held, self.held = list(self.held.values()), {}
+        self.channel.give_back(held)
+        return []
+
+    def _keep(self, messages: dict[str, Any]) -> None:
+        running = running_task_ids()
+        for tag, delivery in list(self.held.items()):
+            if tag in messages:
+                started = delivery.stored.message.task_id in running
+                self._lease_keeper.keep(delivery, messages[tag], started=started)
+
+    def _settle(self, delivery_tag: str) -> Delivery | None:
+        """Take a message off the list; None when it is not on it."""
+        delivery = self.held.pop(delivery_tag, None)
+        super().ack(delivery_tag)
+        return delivery

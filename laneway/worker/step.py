@@ -1,0 +1,39 @@
+"""What `laneway.install` adds to the consumer of a Celery worker, as a bootstep.
+
+1. Every task of the app uses the engine's request and strategy, also a task whose base class is not `app.Task`.
+2. `inspect scheduled` lists the tasks that wait in the broker, too.
+3. The processes of a prefork pool are watched (`pool_watchdog.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+
+from laneway.transport.celery_worker import prepared_consumers
+from laneway.worker.inspect import extend_inspect
+from laneway.worker.pool_watchdog import watch_pool
+from laneway.worker.task_classes import use_engine_classes
+
+
+class WorkerStep(bootsteps.StartStopStep):
+    """Prepares one worker. Celery makes it before the consumer reads the tasks' classes."""
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._is_watching = False
+        extend_inspect()
+        _use_engine_classes(consumer)
+        prepared_consumers.add(consumer)
+
+    def start(self, consumer: Any) -> None:
+        """Called at each connection: take in tasks that were registered since, and watch the pool."""
+        _use_engine_classes(consumer)
+        if not self._is_watching:
+            self._is_watching = watch_pool(consumer)
+
+
+def _use_engine_classes(consumer: Any) -> None:
+    for task in consumer.app.tasks.values():
+        use_engine_classes(task)
