@@ -18,7 +18,7 @@ from laneway.platform.execution.cancellation_watchdog import CancellationWatchdo
 from laneway.platform.execution.celery_results import Results
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.execution.steps import Steps
-from laneway.platform.flow.queue_limits import QueueLimits, kept_throttles
+from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
@@ -66,7 +66,7 @@ class Platform:
             self._app,
             max_queue_size=limits.max_queue_size,
             max_unread=limits.max_unread_events,
-            throttles=lambda: kept_throttles(self.database),
+            rate_limits=lambda: stored_rate_limits(self.database),
         )
 
     @cached_property

@@ -223,7 +223,7 @@ class _Sender:
         dispatcher = self._amqp._event_dispatcher
         if dispatcher.serializer == "json" and dispatcher.exchange.type == "fanout":
             with suppress(ServerLost):
-                _tell(producer.channel, dispatcher, message.sent_event)
+                publish_task_sent(producer.channel, dispatcher, message.sent_event)
                 return
         policy: dict[str, Any] = self._retry_policy | (options.get("retry_policy") or {})
         dispatcher.publish(
@@ -231,7 +231,7 @@ class _Sender:
         )
 
 
-def _tell(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
+def publish_task_sent(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
     """Publish the event `task-sent`, as the dispatcher would."""
     exchange, routing_key = dispatcher.exchange.name, "task.sent"
     event = dispatcher._prepare_event("task-sent", fields)

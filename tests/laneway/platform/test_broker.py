@@ -23,6 +23,7 @@ from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.task_messages import REQUEST_HEADER
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 
@@ -355,4 +356,4 @@ def test_an_amqp_address_is_always_kombus_own_and_its_priorities_are_not_turned(
     with celery_on(load_settings()) as app:
         broker = Broker(app, max_queue_size=10, max_unread=100)
         assert broker.engine is None
-        assert [broker._priority(priority) for priority in Priority] == [0, 3, 6, 9]
+        assert [broker._message_priority(priority) for priority in Priority] == [0, 3, 6, 9]

@@ -25,11 +25,11 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return time
 
 
-def ask(silence: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: BaseException | None = None) -> bool:
+def ask(breaker: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: BaseException | None = None) -> bool:
     """Whether the broker was asked: it takes so long, and then raises this."""
     asked = False
     try:
-        with silence.heeded():
+        with breaker.guarded():
             asked = True
             time.now += seconds
             if error is not None:
@@ -40,13 +40,13 @@ def ask(silence: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: Bas
 
 
 def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
-    silence = CircuitBreaker()
-    assert ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+    breaker = CircuitBreaker()
+    assert ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
 
-    assert not ask(silence, time)
+    assert not ask(breaker, time)
     time.now += PAUSE
-    assert ask(silence, time)
-    assert ask(silence, time)
+    assert ask(breaker, time)
+    assert ask(breaker, time)
 
 
 @pytest.mark.parametrize(
@@ -59,29 +59,29 @@ def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
     ids=["a refused connection", "a refusal that took long", "a slow answer"],
 )
 def test_whoever_answers_is_asked_again(time: Time, seconds: float, error: Exception | None) -> None:
-    silence = CircuitBreaker()
+    breaker = CircuitBreaker()
 
-    assert ask(silence, time, seconds=seconds, error=error)
-    assert ask(silence, time)
+    assert ask(breaker, time, seconds=seconds, error=error)
+    assert ask(breaker, time)
 
 
 def test_one_asks_again_and_the_others_do_not_wait_with_it(time: Time) -> None:
-    silence = CircuitBreaker()
-    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+    breaker = CircuitBreaker()
+    ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE
 
-    with silence.heeded():
+    with breaker.guarded():
         time.now += PATIENCE - 1
-        assert not ask(silence, time)
-    assert ask(silence, time)
+        assert not ask(breaker, time)
+    assert ask(breaker, time)
 
 
 def test_one_that_is_interrupted_while_it_asks_holds_nobody_up(time: Time) -> None:
-    silence = CircuitBreaker()
-    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+    breaker = CircuitBreaker()
+    ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE
 
     with pytest.raises(KeyboardInterrupt):
-        ask(silence, time, seconds=SLOW, error=KeyboardInterrupt())
+        ask(breaker, time, seconds=SLOW, error=KeyboardInterrupt())
 
-    assert ask(silence, time)
+    assert ask(breaker, time)

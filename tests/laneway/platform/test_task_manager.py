@@ -18,14 +18,15 @@ from kombu.entity import Queue
 
 from laneway.engine import Durability, MessageState
 from laneway.platform import clock
-from laneway.platform.broker import REQUEST_HEADER, Broker
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
-from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, QueueFull, UnknownQueue, UnknownTask
+from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, QueueFull, UnknownQueue, UnknownTaskType
 from laneway.platform.logging import bind, unbind_all
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.task_messages import REQUEST_HEADER
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until
@@ -126,7 +127,7 @@ def test_the_same_id_for_another_task_is_a_conflict(platform: Platform) -> None:
 
 
 def test_an_unknown_task_is_refused(platform: Platform) -> None:
-    with pytest.raises(UnknownTask, match="no_such_task"):
+    with pytest.raises(UnknownTaskType, match="no_such_task"):
         platform.tasks.submit("no_such_task", {})
 
     assert platform.rows() == []

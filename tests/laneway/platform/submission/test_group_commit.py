@@ -38,10 +38,10 @@ def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
     """The first is at work while the others come; then the gate opens."""
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(len(numbers)) as pool:
-        futures = [pool.submit(group.do, numbers[0])]
+        futures = [pool.submit(group.run, numbers[0])]
         wait_until(lambda: gate.groups, seconds=10)
         for number in numbers[1:]:
-            futures.append(pool.submit(group.do, number))
+            futures.append(pool.submit(group.run, number))
             wait_until(lambda: len(group._waiting) == len(futures) - 1, seconds=10)  # pyright: ignore[reportPrivateUsage]
         gate.open.set()
     return futures
@@ -57,7 +57,7 @@ def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
 
 
 def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MOST", 2)
+    monkeypatch.setattr(group_commit, "MAX_GROUP", 2)
     gate = Gate(doubled)
 
     futures = together(gate, range(6))
@@ -109,7 +109,7 @@ def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     group = GroupCommit[int, int](doubled)
     group._busy = True  # pyright: ignore[reportPrivateUsage]  # somebody who is no more
 
-    assert group.do(4) == 8
+    assert group.run(4) == 8
     assert not group._waiting  # pyright: ignore[reportPrivateUsage]
 
 
@@ -117,10 +117,10 @@ def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(group_commit, "PATIENCE", 3600)
 
     def more(items: Sequence[int]) -> Sequence[int]:
-        return [item + (group.do(item - 1) if item else 0) for item in items]
+        return [item + (group.run(item - 1) if item else 0) for item in items]
 
     group = GroupCommit[int, int](more)
-    assert [group.do(3), group.do(4)] == [6, 10]
+    assert [group.run(3), group.run(4)] == [6, 10]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -129,12 +129,12 @@ def test_a_fork_amid_the_work_leaves_the_child_free(monkeypatch: pytest.MonkeyPa
     gate = Gate(doubled)
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(group.do, 1)
+        future = pool.submit(group.run, 1)
         wait_until(lambda: gate.groups, seconds=10)
         child = os.fork()
         if child == 0:
             gate.open.set()
-            os._exit(group.do(21))
+            os._exit(group.run(21))
         _, status = os.waitpid(child, 0)
         gate.open.set()
         assert future.result() == 2

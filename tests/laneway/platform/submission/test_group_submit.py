@@ -44,7 +44,7 @@ def together(platform: Platform, monkeypatch: pytest.MonkeyPatch, *submits: Subm
         first = pool.submit(message(platform, "first"))
         assert held.wait(20)
         futures = [pool.submit(_told, submit) for submit in submits]
-        waiting = platform.tasks._acceptance._gathering._waiting  # pyright: ignore[reportPrivateUsage]
+        waiting = platform.tasks._submitter._group_commit._waiting  # pyright: ignore[reportPrivateUsage]
         wait_until(lambda: len(waiting) == len(submits), seconds=20)
         release.set()
         assert first.result().state == TaskState.PENDING
@@ -122,8 +122,8 @@ def test_two_processes_with_the_same_ids_in_another_order_do_not_wait_for_each_o
 
     def accept(some: Sequence[Any]) -> int:
         barrier.wait(20)
-        acceptance = group_submit.Acceptance(platform.database, platform.broker)
-        told = acceptance._accept_each(some)  # pyright: ignore[reportPrivateUsage]
+        acceptance = group_submit.GroupSubmit(platform.database, platform.broker)
+        told = acceptance.submit_group(some)
         return sum(isinstance(one, group_submit.Accepted) and isinstance(one.run, TaskRun) for one in told)
 
     with ThreadPoolExecutor(2) as pool:
