@@ -165,7 +165,7 @@ class Broker:
             (engine.pause if limit.paused else engine.resume)(queue)
 
     def cancel(self, queue: str, id: str) -> bool:
-        """Remove a waiting message, or mark a leased one as cancelled. False without a message or without the engine."""
+        """Remove a waiting message, or mark a leased one as cancelled. False without a message or the engine."""
         if self.engine is None:
             return False
         with self.guarded():

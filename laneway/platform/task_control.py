@@ -17,8 +17,8 @@ from laneway.platform.errors import (
     HistoryBehind,
     InvalidPayload,
     QueueFull,
-    Unsendable,
     UnknownTaskType,
+    Unsendable,
     WrongState,
 )
 from laneway.platform.execution.on_failure import submit_on_failure

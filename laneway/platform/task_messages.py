@@ -53,7 +53,7 @@ class TaskMessages:
     """Builds and announces messages for one Celery app."""
 
     def __init__(self, app: Celery) -> None:
-        self._app = app
+        self._app: Any = app  # Celery's stubs lack what is used here
 
     @property
     def can_build(self) -> bool:
@@ -126,7 +126,7 @@ class TaskMessages:
     def _is_plain(self) -> bool:
         conf = self._app.conf
         return (
-            conf.task_protocol == 2  # noqa: PLR2004 - Celery's number of its message format
+            conf.task_protocol == 2
             and conf.task_serializer == "json"
             and conf.event_serializer == "json"
             and not conf.task_compression

@@ -23,7 +23,6 @@ from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.task_messages import REQUEST_HEADER
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 

@@ -21,7 +21,14 @@ from laneway.platform import clock
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
-from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, QueueFull, UnknownQueue, UnknownTaskType
+from laneway.platform.errors import (
+    BrokerUnavailable,
+    Conflict,
+    InvalidPayload,
+    QueueFull,
+    UnknownQueue,
+    UnknownTaskType,
+)
 from laneway.platform.logging import bind, unbind_all
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schemas.task import TaskHandle, TaskState

@@ -1,4 +1,4 @@
-"""Queries over the rows of tasks. Each change of state is a conditional UPDATE: the second of two changes does nothing."""
+"""Queries over the rows of tasks. A change of state is a conditional UPDATE: the second of two does nothing."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def recent(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
 
 
 def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], int]:
-    """(queue, state) → number of tasks, for unfinished states and dead letters. Scheduled tasks that are due are pending."""
+    """(queue, state) → number of tasks, unfinished or dead letters. Scheduled tasks that are due are pending."""
     states = (*UNFINISHED, TaskState.DEAD_LETTER)
     due = and_(TaskRun.state == TaskState.SCHEDULED, TaskRun.due_at <= now)
     state = case((due, TaskState.PENDING), else_=TaskRun.state)
