@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -25,12 +27,13 @@ from laneway.platform.errors import (
     BrokerUnavailable,
     Conflict,
     InvalidPayload,
+    PlatformError,
     QueueFull,
     UnknownQueue,
     UnknownTaskType,
 )
 from laneway.platform.logging import bind, unbind_all
-from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.task_messages import REQUEST_HEADER
@@ -213,14 +216,14 @@ def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker took it and died before it said so."""
-    publish = Broker.publish
+    publish_many = Broker.publish_many
 
-    def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
-        publish(broker, run, **options)
-        raise BrokerUnavailable("connection lost")
+    def publish_then_lose(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
+        publish_many(broker, runs)
+        return [BrokerUnavailable("connection lost") for _ in runs]
 
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", cut_off)
+        away.setattr(Broker, "publish_many", publish_then_lose)
         assert platform.webhook(id="ghost").state == TaskState.ACCEPTED
 
     assert not platform.webhook(id="ghost").created
@@ -236,12 +239,12 @@ def test_what_a_second_submitter_was_promised_is_not_withdrawn(
     """Its repeat came while the first submitter was still being refused."""
     promised: list[TaskHandle] = []
 
-    def in_vain(_broker: Broker, _run: TaskRun, **_options: object) -> None:
+    def refuse(_broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         promised.append(platform.webhook(id="same"))
-        raise QueueFull("webhooks", 1)
+        return [QueueFull("webhooks", 1) for _ in runs]
 
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", in_vain)
+        away.setattr(Broker, "publish_many", refuse)
         assert platform.webhook(id="same").created
 
     assert promised == [TaskHandle(task_id="same", state=TaskState.PENDING, created=False)]
@@ -327,12 +330,7 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
 
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
     """The catalog's keys are identifiers of at most 128 characters; a longer one must not break the ledger."""
-    spec = TaskSpec(
-        "process_conversation_message_task",
-        "conversations",
-        registry["process_conversation_message_task"].payload,
-        key="text",
-    )
+    spec = replace(registry["process_conversation_message_task"], key="text")
     id = platform.tasks.submit(spec, {"conversation_id": "c", "text": "x" * 1000}).task_id
 
     assert len(platform.row(id).key or "") == 200

@@ -16,6 +16,7 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission import group_submit
 from laneway.platform.submission.acceptance import SubmitOptions, row_of
+from laneway.platform.task_messages import TaskMessage, TaskMessages
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 
@@ -82,7 +83,7 @@ def test_they_are_one_transaction_and_one_call_and_each_is_there_once(
     assert {(one.task_id, one.created, one.state) for one in told if isinstance(one, TaskHandle)} == {
         (id, True, TaskState.PENDING) for id in ids
     }
-    assert calls == [1, THREADS, -THREADS]
+    assert calls == [1, -1, THREADS, -THREADS]
     worked = [platform.work() for _ in range(THREADS + 2)]
     assert sorted(id for id in worked if id) == ["first", *ids]
 
@@ -161,14 +162,14 @@ def test_a_broker_that_is_away_gets_them_all_later(platform: Platform, monkeypat
 
 
 def test_what_goes_wrong_with_one_message_harms_no_other(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = Broker._send  # pyright: ignore[reportPrivateUsage]
+    build = TaskMessages.build
 
-    def breaks(broker: Broker, run: TaskRun, *args: Any, **more: Any) -> None:
+    def fail_for_odd(messages: TaskMessages, run: TaskRun, **options: Any) -> TaskMessage:
         if run.id == "odd":
-            raise RuntimeError("nobody thought of this")
-        send(broker, run, *args, **more)
+            raise RuntimeError("unexpected")
+        return build(messages, run, **options)
 
-    monkeypatch.setattr(Broker, "_send", breaks)
+    monkeypatch.setattr(TaskMessages, "build", fail_for_odd)
     odd: list[BaseException] = []
 
     def submit_odd() -> TaskHandle:
