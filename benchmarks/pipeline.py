@@ -152,8 +152,8 @@ def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
     from laneway.platform.submission.outbox import Submission
 
     for _ in range(0, jobs, AT_ONCE):
-        with services.tasks.transaction(bounded=True) as unit:
-            unit.submit_many([Submission(NOTHING, payload, SubmitOptions()) for _ in range(AT_ONCE)])
+        with services.tasks.transaction(bounded=True) as transaction:
+            transaction.submit_many([Submission(NOTHING, payload, SubmitOptions()) for _ in range(AT_ONCE)])
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Project:
     folder: Path
 
     def run(self, *command: str) -> tuple[int, str]:
-        """The exit code of `python -m …` in the folder, and everything that was printed."""
+        """The exit code of `python …` in the folder, and everything that was printed."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": f"{self.folder}:{REPOSITORY}",
@@ -75,7 +75,7 @@ class Project:
             "REDIS_PORT": "1",
         }
         done = subprocess.run(
-            [sys.executable, "-m", *command],
+            [sys.executable, *command],
             cwd=self.folder,
             env=environment,
             capture_output=True,
@@ -103,10 +103,10 @@ def make_project(folder: Path, tasks: str, *, scheduled: str = "report", module:
     return Project(folder)
 
 
-WORKER = ("celery", "-A", "shop.celery_app:celery_app", "worker", "-P", "solo")
-BEAT = ("celery", "-A", "shop.celery_app:celery_app", "beat", "-S", "celery.beat:Scheduler")
-COMMAND = ("laneway.cli.main", "stats")
-SERVER = ("uvicorn", "shop.api:app")
+WORKER = ("-m", "celery", "-A", "shop.celery_app:celery_app", "worker", "-P", "solo")
+BEAT = ("-m", "celery", "-A", "shop.celery_app:celery_app", "beat", "-S", "celery.beat:Scheduler")
+COMMAND = ("-c", "from laneway.cli.main import main; main()", "stats")
+SERVER = ("-m", "uvicorn", "shop.api:app")
 
 
 @pytest.mark.parametrize("command", [WORKER, BEAT, COMMAND, SERVER], ids=["worker", "beat", "laneway", "uvicorn"])

@@ -39,7 +39,7 @@ def ask(breaker: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: Bas
     return asked
 
 
-def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
+def test_after_a_timeout_no_call_is_made_for_a_while(time: Time) -> None:
     breaker = CircuitBreaker()
     assert ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
 
@@ -58,14 +58,14 @@ def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
     ],
     ids=["a refused connection", "a refusal that took long", "a slow answer"],
 )
-def test_whoever_answers_is_asked_again(time: Time, seconds: float, error: Exception | None) -> None:
+def test_a_broker_that_answers_is_called_again(time: Time, seconds: float, error: Exception | None) -> None:
     breaker = CircuitBreaker()
 
     assert ask(breaker, time, seconds=seconds, error=error)
     assert ask(breaker, time)
 
 
-def test_one_asks_again_and_the_others_do_not_wait_with_it(time: Time) -> None:
+def test_one_caller_tries_again_and_the_others_fail_at_once(time: Time) -> None:
     breaker = CircuitBreaker()
     ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE
@@ -76,7 +76,7 @@ def test_one_asks_again_and_the_others_do_not_wait_with_it(time: Time) -> None:
     assert ask(breaker, time)
 
 
-def test_one_that_is_interrupted_while_it_asks_holds_nobody_up(time: Time) -> None:
+def test_an_interrupted_call_does_not_keep_the_circuit_open(time: Time) -> None:
     breaker = CircuitBreaker()
     ask(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE

@@ -1,8 +1,5 @@
 """The one way in, on real databases and a real broker."""
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import time
@@ -45,7 +42,7 @@ BROKER_ANSWERS_WITHIN = 10.0
 """Seconds within which a submission to a broker that is away must have failed."""
 
 
-def test_a_submitted_task_is_in_the_ledger_and_at_the_broker(platform: Platform) -> None:
+def test_a_submitted_task_has_a_row_and_a_message(platform: Platform) -> None:
     handle = platform.tasks.submit("process_conversation_message_task", {"conversation_id": "c-1", "text": " Hi "})
 
     row = platform.row(handle.task_id)
@@ -92,7 +89,7 @@ def test_the_same_id_and_payload_twice_is_one_row_one_message_and_the_first_hand
     assert platform.sent() == ["order-1"]
 
 
-def test_the_handle_of_a_repeat_says_what_has_become_of_the_first(platform: Platform) -> None:
+def test_the_handle_of_a_repeat_has_the_current_state(platform: Platform) -> None:
     platform.message(id="order-1")
     platform.work()
 
@@ -173,7 +170,7 @@ def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(pl
     assert platform.sent() == []
 
 
-def test_a_broker_that_is_away_gets_the_task_later_and_the_answer_comes_quickly(platform: Platform) -> None:
+def test_a_broker_that_is_away_gets_the_task_later_and_submit_returns_quickly(platform: Platform) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
@@ -190,7 +187,9 @@ def test_a_broker_that_is_away_gets_the_task_later_and_the_answer_comes_quickly(
     [SubmitOptions(id="order-1", unique="one"), SubmitOptions(id="order-1", durability=Durability.DISK)],
     ids=["unique", "disk"],
 )
-def test_what_only_the_broker_can_give_is_refused_while_it_is_away(platform: Platform, options: SubmitOptions) -> None:
+def test_uniqueness_and_durability_are_refused_while_the_broker_is_away(
+    platform: Platform, options: SubmitOptions
+) -> None:
     platform.valkey.stop()
 
     with pytest.raises(BrokerUnavailable):
@@ -212,7 +211,7 @@ def test_the_broker_connection_works_again_after_a_restart(platform: Platform, i
     assert platform.sent() == ["before", "order-1"]
 
 
-def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
+def test_a_task_whose_message_was_queued_without_a_confirmation_runs_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker took it and died before it said so."""
@@ -233,7 +232,7 @@ def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
     assert platform.row("ghost").payload == webhook_payload()
 
 
-def test_what_a_second_submitter_was_promised_is_not_withdrawn(
+def test_a_task_on_which_a_duplicate_submit_relies_is_not_withdrawn(
     platform: Platform, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its repeat came while the first submitter was still being refused."""
@@ -277,7 +276,7 @@ def test_a_delayed_task_is_delivered_when_it_is_due(platform: Platform) -> None:
     assert platform.row(id).state == TaskState.COMPLETED
 
 
-def test_a_delayed_task_is_kept_as_well_while_the_broker_is_away_and_its_time_runs(platform: Platform) -> None:
+def test_a_delayed_task_keeps_its_due_time_while_the_broker_is_away(platform: Platform) -> None:
     platform.valkey.stop()
     id = platform.chore(delay=90)
     platform.valkey.start()
@@ -314,7 +313,7 @@ def test_a_payload_of_a_megabyte_goes_through(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_json_does_not_know_becomes_null(platform: Platform, number: float) -> None:
+def test_a_number_without_a_json_form_becomes_null(platform: Platform, number: float) -> None:
     id = platform.tasks.submit("send_webhook_response_task", {**webhook_payload(), "data": {"n": number}}).task_id
 
     assert platform.row(id).payload["data"] == {"n": None}
@@ -337,7 +336,7 @@ def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platf
     assert platform.messages()[0].stored.message.key == platform.row(id).key
 
 
-def test_submissions_survive_everything_but_their_own_database(
+def test_another_process_on_the_same_servers_has_the_submissions(
     environment: Environment, redis_urls: RedisUrls, platform_database: Database, tmp_path: Path
 ) -> None:
     """A second process on the same servers sees what the first accepted."""
@@ -355,7 +354,7 @@ def webhook_payload() -> dict[str, object]:
     return {"url": "https://example.com/hook", "event": "replied", "data": {}}
 
 
-def test_a_task_may_be_put_into_another_queue_and_only_one_that_there_is(platform: Platform) -> None:
+def test_a_task_may_be_put_into_another_declared_queue(platform: Platform) -> None:
     handle = platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(queue="analytics"))
 
     assert platform.row(handle.task_id).queue == "analytics"

@@ -47,7 +47,7 @@ def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
     return futures
 
 
-def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
+def test_calls_during_the_work_are_the_next_group() -> None:
     gate = Gate(doubled)
 
     futures = together(gate, range(6))
@@ -56,7 +56,7 @@ def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
     assert gate.groups == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_has_a_maximum_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MAX_GROUP", 2)
     gate = Gate(doubled)
 
@@ -66,7 +66,7 @@ def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -
     assert gate.groups == [[0], [1, 2], [3, 4], [5]]
 
 
-def test_an_error_for_one_is_raised_for_that_one() -> None:
+def test_an_error_of_one_item_is_raised_in_its_call() -> None:
     gate = Gate(lambda items: [ValueError(str(item)) if item == 2 else item for item in items])
 
     futures = together(gate, range(4))
@@ -76,7 +76,7 @@ def test_an_error_for_one_is_raised_for_that_one() -> None:
         futures[2].result()
 
 
-def test_an_error_of_the_work_is_raised_for_each_of_the_group() -> None:
+def test_an_error_of_the_work_is_raised_in_each_call_of_the_group() -> None:
     def fails(items: Sequence[int]) -> Sequence[int]:
         raise OSError(len(items))
 
@@ -85,7 +85,7 @@ def test_an_error_of_the_work_is_raised_for_each_of_the_group() -> None:
     assert [str(future.exception()) for future in futures] == ["1", "2", "2"]
 
 
-def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
+def test_a_waiter_whose_leader_was_interrupted_runs_its_item_itself() -> None:
     gate = Gate(doubled)
     led: list[str] = []
 
@@ -104,7 +104,7 @@ def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
     assert gate.groups[:2] == [[0], [1, 2, 3]]
 
 
-def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_is_never_woken_runs_its_item_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
     group = GroupCommit[int, int](doubled)
     group._busy = True  # pyright: ignore[reportPrivateUsage]  # somebody who is no more
@@ -113,7 +113,7 @@ def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert not group._waiting  # pyright: ignore[reportPrivateUsage]
 
 
-def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_from_within_the_work_is_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 3600)
 
     def more(items: Sequence[int]) -> Sequence[int]:
@@ -124,7 +124,7 @@ def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.Monke
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_amid_the_work_leaves_the_child_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_during_the_work_does_not_block_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 3600)
     gate = Gate(doubled)
     group = GroupCommit[int, int](gate)

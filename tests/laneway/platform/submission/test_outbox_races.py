@@ -21,7 +21,7 @@ from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.submission.test_outbox import Refusals, died_before_noting, put_order, say
 
 
-def test_a_cancel_that_the_relay_is_quicker_than_reaches_the_message(
+def test_a_cancel_after_the_relay_has_sent_reaches_the_message(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.valkey.stop()
@@ -39,7 +39,9 @@ def test_a_cancel_that_the_relay_is_quicker_than_reaches_the_message(
     assert platform.work("maintenance") is None
 
 
-def test_one_that_is_deleted_while_it_is_sent_does_not_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_is_deleted_while_it_is_sent_does_not_run(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish = Broker.publish_many
 
     def deleted_meanwhile(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
@@ -48,13 +50,13 @@ def test_one_that_is_deleted_while_it_is_sent_does_not_run(platform: Platform, m
         return publish(broker, runs)
 
     monkeypatch.setattr(Broker, "publish_many", deleted_meanwhile)
-    with platform.tasks.transaction() as unit:
-        unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
+    with platform.tasks.transaction() as transaction:
+        transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
 
     assert platform.sent("maintenance") == []
 
 
-def test_a_relay_knows_what_was_sent_while_it_read_the_journals(
+def test_a_relay_does_not_resend_tasks_that_were_sent_while_it_read_the_journals(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
 ) -> None:
     """A sender is within its time when the journals are read, and past it when they have been."""
@@ -106,9 +108,7 @@ def test_a_repeat_while_the_broker_is_tried_does_not_keep_a_task_from_the_outbox
     [SubmitOptions(id="m-2", unique="one"), SubmitOptions(id="m-2", durability=Durability.DISK)],
     ids=["uniqueness", "durability"],
 )
-def test_what_only_the_broker_can_give_does_not_wait_behind_earlier_ones_of_its_key(
-    platform: Platform, options: SubmitOptions
-) -> None:
+def test_a_unique_task_does_not_wait_behind_unsent_tasks_of_its_key(platform: Platform, options: SubmitOptions) -> None:
     platform.valkey.stop()
     platform.message(id="m-1")
     platform.valkey.start()
@@ -119,7 +119,7 @@ def test_what_only_the_broker_can_give_does_not_wait_behind_earlier_ones_of_its_
     assert [row.id for row in platform.rows()] == ["m-1"]
 
 
-def test_of_those_that_are_sent_one_by_one_the_first_are_known_to_be_sent_when_the_broker_goes(
+def test_tasks_that_were_sent_before_the_broker_went_away_are_noted_as_sent(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.broker.__dict__["engine"] = None  # as on RabbitMQ
@@ -131,11 +131,15 @@ def test_of_those_that_are_sent_one_by_one_the_first_are_known_to_be_sent_when_t
         given.append(run.id)
 
     monkeypatch.setattr(Broker, "publish", goes_away)
-    with platform.tasks.transaction() as unit:
+    with platform.tasks.transaction() as transaction:
         for number in range(3):
-            unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
+            transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
 
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
+    assert [handle.state for handle in transaction.handles] == [
+        TaskState.PENDING,
+        TaskState.ACCEPTED,
+        TaskState.ACCEPTED,
+    ]
     assert [row.state for row in platform.rows()] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
 
 
