@@ -1,4 +1,4 @@
-"""The broker, as the platform sees it: the delivery engine on a real Valkey, and kombu's own transport on the same."""
+"""The broker of the platform on a real Valkey: with the delivery engine, and with kombu's own transport."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_ping_fails_while_the_broker_is_away(platform: Platform) -> None:
     platform.broker.ping()
 
 
-QUESTIONS: dict[str, Callable[[Broker], object]] = {
+CALLS: dict[str, Callable[[Broker], object]] = {
     "stats": lambda broker: broker.stats(["webhooks"]),
     "find": lambda broker: broker.find("webhooks", ["x"]),
     "cancel": lambda broker: broker.cancel("webhooks", "x"),
@@ -208,13 +208,13 @@ QUESTIONS: dict[str, Callable[[Broker], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", QUESTIONS)
+@pytest.mark.parametrize("call", CALLS)
 def test_every_call_of_a_broker_that_is_away_fails_quickly(platform: Platform, call: str) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
     with pytest.raises(BrokerUnavailable):
-        QUESTIONS[call](platform.broker)
+        CALLS[call](platform.broker)
 
     assert time.monotonic() - began < 10
 
@@ -234,7 +234,7 @@ def test_a_password_in_the_address_is_not_in_the_error(
     urls = RedisUrls(broker, backend, redis_urls.valkey)
     settings = settings_for(environment, platform_database, urls, folder=tmp_path, BROKER_TRANSPORT=transport)
     with celery_on(settings) as app, pytest.raises(BrokerUnavailable) as refused:
-        QUESTIONS[call](Broker(app, max_queue_size=10, max_unread=100))
+        CALLS[call](Broker(app, max_queue_size=10, max_unread=100))
 
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(refused.value)
@@ -347,7 +347,7 @@ def test_on_the_stock_transport_a_queue_has_no_limit(
 def test_an_amqp_address_uses_kombus_transport_and_keeps_the_order_of_priorities(
     environment: Environment, transport: str
 ) -> None:
-    """In AMQP 9 goes first; nothing is sent here, the scale is looked at."""
+    """In AMQP 9 goes first. Nothing is sent here; only the scale is checked."""
     environment(CELERY_BROKER_URL="amqp://127.0.0.1//", BROKER_TRANSPORT=transport)
     with celery_on(load_settings()) as app:
         broker = Broker(app, max_queue_size=10, max_unread=100)

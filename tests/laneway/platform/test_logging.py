@@ -151,8 +151,8 @@ def test_values_named_like_secrets_are_hidden(lines: Written, name: str) -> None
 
 
 def test_the_arguments_of_a_failed_task_are_not_in_celerys_line_about_it(lines: Written) -> None:
-    told = {"id": "t-1", "args": "('hidden',)", "kwargs": "{'url': 'https://example.com/?token=hidden'}"}
-    logging.getLogger("celery.app.trace").error("Task t-1 raised unexpected", extra={"data": told})
+    values = {"id": "t-1", "args": "('hidden',)", "kwargs": "{'url': 'https://example.com/?token=hidden'}"}
+    logging.getLogger("celery.app.trace").error("Task t-1 raised unexpected", extra={"data": values})
 
     assert lines()[0]["data"]["id"] == "t-1"
     assert "hidden" not in lines.text

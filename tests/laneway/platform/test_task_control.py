@@ -134,7 +134,7 @@ def test_a_task_that_was_asked_to_stop_and_fails_is_cancelled_and_not_retried(pl
     id = platform.message()
     attempt = platform.start()
     platform.tasks.cancel(id)
-    attempt.cancel_requested = True  # as its heart finds out
+    attempt.cancel_requested = True  # as the cancellation watchdog notices
 
     platform.end(attempt, Raised(OSError("gone")))
 
@@ -293,7 +293,7 @@ def test_a_task_whose_message_is_a_dead_letter_can_be_retried(platform: Platform
     assert platform.tasks.retry(id).created
 
     assert platform.places() == {behind: MessageState.READY, id: MessageState.HELD}, (
-        "a dead one has left its place in the order"
+        "a dead letter has left the order of its key"
     )
     assert [platform.work() for _ in range(3)] == [behind, id, None]
     assert platform.row(id).error is None

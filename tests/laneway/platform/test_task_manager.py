@@ -1,4 +1,4 @@
-"""The one way in, on real databases and a real broker."""
+"""Submitting a task, on real databases and a real broker."""
 
 from __future__ import annotations
 
@@ -161,9 +161,9 @@ def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(pl
     with pytest.raises(InvalidPayload) as refused:
         platform.tasks.submit("process_conversation_message_task", payload)
 
-    told = str(refused.value)
+    text = str(refused.value)
     assert [problem.partition(":")[0] for problem in refused.value.problems] == ["conversation_id", "text", "surprise"]
-    assert "secret-value" not in told
+    assert "secret-value" not in text
     assert "secret-value" not in repr(refused.value)
     assert refused.value.__cause__ is None
     assert platform.rows() == []
@@ -187,9 +187,7 @@ def test_a_broker_that_is_away_gets_the_task_later_and_submit_returns_quickly(pl
     [SubmitOptions(id="order-1", unique="one"), SubmitOptions(id="order-1", durability=Durability.DISK)],
     ids=["unique", "disk"],
 )
-def test_uniqueness_and_durability_are_refused_while_the_broker_is_away(
-    platform: Platform, options: SubmitOptions
-) -> None:
+def test_uniqueness_and_durability_need_the_broker(platform: Platform, options: SubmitOptions) -> None:
     platform.valkey.stop()
 
     with pytest.raises(BrokerUnavailable):
@@ -214,7 +212,7 @@ def test_the_broker_connection_works_again_after_a_restart(platform: Platform, i
 def test_a_task_whose_message_was_queued_without_a_confirmation_runs_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker took it and died before it said so."""
+    """The broker queued the message and died before it confirmed that."""
     publish_many = Broker.publish_many
 
     def publish_then_lose(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
@@ -235,7 +233,7 @@ def test_a_task_whose_message_was_queued_without_a_confirmation_runs_once(
 def test_a_task_on_which_a_duplicate_submit_relies_is_not_withdrawn(
     platform: Platform, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its repeat came while the first submitter was still being refused."""
+    """The duplicate came while the first submit was being refused."""
     promised: list[TaskHandle] = []
 
     def refuse(_broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
@@ -328,7 +326,7 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
 
 
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
-    """The catalog's keys are identifiers of at most 128 characters; a longer one must not break the ledger."""
+    """The keys of the application have at most 128 characters. A longer one must still fit its column."""
     spec = replace(registry["process_conversation_message_task"], key="text")
     id = platform.tasks.submit(spec, {"conversation_id": "c", "text": "x" * 1000}).task_id
 

@@ -1,4 +1,4 @@
-"""Rates, tasks in flight and pauses of queues: stored in the database, enforced by the engine, and shown to waiting tasks."""
+"""Rates, tasks in flight and pauses of queues: stored, enforced by the engine, shown to waiting tasks."""
 
 from __future__ import annotations
 

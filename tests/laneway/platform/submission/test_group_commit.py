@@ -1,4 +1,4 @@
-"""Group commit: each gets its own outcome, whoever does the work, and nobody waits for ever."""
+"""Group commit: every call gets its own outcome, whichever thread does the work, and none waits forever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Work = Callable[[Sequence[int]], Sequence[int | Exception]]
 
 
 class Gate:
-    """Work that stands still while the gate is closed, and remembers its groups."""
+    """Work that waits until the gate is open, and remembers its groups."""
 
     def __init__(self, work: Work) -> None:
         self.groups: list[list[int]] = []
@@ -35,7 +35,7 @@ def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
 
 
 def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
-    """The first is at work while the others come; then the gate opens."""
+    """Run the first number, let the others arrive during its work, and open the gate."""
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(len(numbers)) as pool:
         futures = [pool.submit(group.run, numbers[0])]
@@ -107,7 +107,7 @@ def test_a_waiter_whose_leader_was_interrupted_runs_its_item_itself() -> None:
 def test_a_waiter_that_is_never_woken_runs_its_item_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
     group = GroupCommit[int, int](doubled)
-    group._busy = True  # pyright: ignore[reportPrivateUsage]  # somebody who is no more
+    group._busy = True  # pyright: ignore[reportPrivateUsage]  # a leader that is gone
 
     assert group.run(4) == 8
     assert not group._waiting  # pyright: ignore[reportPrivateUsage]

@@ -39,9 +39,7 @@ def test_a_cancel_after_the_relay_has_sent_reaches_the_message(
     assert platform.work("maintenance") is None
 
 
-def test_a_task_that_is_deleted_while_it_is_sent_does_not_run(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_deleted_while_it_is_sent_does_not_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = Broker.publish_many
 
     def deleted_meanwhile(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
