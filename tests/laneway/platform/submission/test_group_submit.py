@@ -150,7 +150,7 @@ def test_a_broker_that_is_away_gets_the_whole_group_later(platform: Platform, mo
     def away(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         if len(runs) == 1:
             return publish_many(broker, runs)
-        return [BrokerUnavailable("as asked") for _ in runs]
+        return [BrokerUnavailable("away") for _ in runs]
 
     monkeypatch.setattr(Broker, "publish_many", away)
     outcomes = together(platform, monkeypatch, message(platform, "m-1"), message(platform, "m-2"))
@@ -189,7 +189,7 @@ def test_a_database_that_is_away_fails_each_submission(platform: Platform, monke
 
     def away(session: Any, rows: Sequence[Any]) -> Any:
         if len(rows) > 1:
-            raise DatabaseUnavailable("as asked")
+            raise DatabaseUnavailable("away")
         return accept_many(session, rows)
 
     monkeypatch.setattr(group_submit, "accept_many", away)

@@ -1,4 +1,4 @@
-"""The outbox: submissions that belong to a transaction, and what a broker that is away gets later."""
+"""The outbox: submissions that belong to a transaction, and tasks that a broker gets when it is back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def say(text: str = "Hello", conversation: str = CONVERSATION) -> dict[str, Any]
 
 
 def put_order(platform: Platform) -> list[str]:
-    """The tasks of conversations in the order in which the engine got them, by its journal."""
+    """The tasks in the order in which the engine got them, as its journal shows."""
     platform.recorder.catch_up()
     with platform.database.reading() as session:
         wanted = select(TaskEvent.task_id).where(TaskEvent.kind == "put").order_by(TaskEvent.seq)
@@ -40,7 +40,7 @@ def put_order(platform: Platform) -> list[str]:
 
 
 def died_before_noting(platform: Platform, monkeypatch: pytest.MonkeyPatch, *, published: bool) -> None:
-    """A submitter that dies between its commit and noting that it sent, behind or before the sending."""
+    """Submit and die after the commit: before the tasks are published, or after it and before that is noted."""
     publish = Broker.publish_many
 
     def die(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
@@ -243,7 +243,7 @@ def test_uniqueness_is_refused_in_a_transaction(platform: Platform) -> None:
 
 
 def _away(_broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
-    return [BrokerUnavailable("as asked")] * len(runs)
+    return [BrokerUnavailable("away")] * len(runs)
 
 
 def _until_empty(platform: Platform) -> None:

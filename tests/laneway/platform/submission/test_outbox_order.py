@@ -39,7 +39,7 @@ def submit(transaction: SubmissionTransaction, *ids: str, conversation: str = "c
 def kept(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str, conversation: str = "c-1") -> None:
     """Messages that are in the outbox and not claimed, because the broker was away."""
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish_many", lambda _, runs: [BrokerUnavailable("as asked") for _ in runs])
+        away.setattr(Broker, "publish_many", lambda _, runs: [BrokerUnavailable("away") for _ in runs])
         with platform.tasks.transaction() as transaction:
             submit(transaction, *ids, conversation=conversation)
     assert {handle.state for handle in transaction.handles} == {TaskState.ACCEPTED}
@@ -180,7 +180,7 @@ def test_an_uncommitted_claim_is_no_claim(platform: Platform, monkeypatch: pytes
             yield session
             session.rollback()
         monkeypatch.setattr(Database, "transaction", begin)
-        raise DatabaseUnavailable("as asked")
+        raise DatabaseUnavailable("away")
 
     calls = _slow(
         monkeypatch, times=1, meanwhile=lambda: monkeypatch.setattr(Database, "transaction", lost_at_the_commit)

@@ -1,4 +1,4 @@
-"""Rows of which no message can be made, as another version may have written them: they end, and hold up no other."""
+"""Rows that cannot be made into messages, for example of another version: they become dead letters and block nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
-from celery import Celery
 from sqlalchemy import update
 
+from laneway.engine import Engine
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable
@@ -27,7 +27,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 
 def accepted(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str) -> None:
-    """Tasks that were accepted while the broker was away."""
+    """Accept tasks while the broker is away."""
 
     def refuse(_: Broker, runs: list[TaskRun]) -> list[BrokerUnavailable]:
         return [BrokerUnavailable("away") for _ in runs]
@@ -91,7 +91,7 @@ def test_an_error_of_the_broker_buries_nothing(
 
     accepted(platform, monkeypatch, "first", "last")
     with monkeypatch.context() as broken:
-        broken.setattr(Celery, "send_task", fail)
+        broken.setattr(Engine, "put_many", fail)
         with suppress(type(error), BrokerUnavailable):
             platform.tasks.outbox.relay()
 
