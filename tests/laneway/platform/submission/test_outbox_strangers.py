@@ -1,4 +1,4 @@
-"""Rows that cannot be made into messages, for example of another version: they become dead letters and block nothing."""
+"""Rows that cannot be made into messages, as of another version: they become dead letters and block nothing."""
 
 from __future__ import annotations
 
