@@ -15,7 +15,7 @@ from app.services.container import Services
 from laneway.api import docs_page, errors
 from laneway.api.middleware import BodyLimit, RequestContext
 from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
-from laneway.platform.celery_app import load_tasks
+from laneway.platform.celery_app import load_tasks_or_exit
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.schemas.problem import Problem
@@ -45,7 +45,7 @@ def create_app(config: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
     )
-    load_tasks(celery_app)
+    load_tasks_or_exit(celery_app)
     app.state.services = Services(config, celery_app)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)

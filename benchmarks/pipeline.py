@@ -1,13 +1,10 @@
-"""The figures of a priority queue: submissions and tasks a second, bytes of Redis a task, large payloads.
+"""Measures a queue: submissions and tasks a second, bytes of Redis a task, large payloads.
 
     python -m benchmarks.pipeline [--jobs 2000] [--rounds 3] [--pool solo] [--concurrency 1]
 
-Each is measured twice: on the delivery engine alone, and through the whole platform (row, message, attempt, history, on
-SQLite), with a real worker. It starts an embedded Valkey without persistence.
+Each figure is measured twice: on the delivery engine alone, and through the whole platform (row, message, attempt,
+history, on SQLite) with a real worker. The benchmark starts an embedded Valkey without persistence.
 """
-
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -35,10 +32,10 @@ if TYPE_CHECKING:
     from app.services.container import Services
 
 QUEUE, BATCH, SMALL = "maintenance", 32, 200
-"""SMALL: bytes of an ordinary payload."""
+"""SMALL: bytes of an average payload."""
 MEGABYTE = 1_048_576
 LARGE_JOBS = 20
-AT_ONCE = 500
+PER_TRANSACTION = 500
 """Submissions in one transaction."""
 CONCURRENCY = {"prefork": 4, "threads": 8, "solo": 1}
 Figures = dict[str, list[float]]
@@ -52,7 +49,7 @@ def rate(jobs: int, call: Callable[[], object]) -> float:
 
 
 def messages(jobs: int, size: int = SMALL) -> list[Message]:
-    """As many messages with bodies of that size."""
+    """New messages with bodies of this size."""
     return [Message(task_id=str(uuid.uuid4()), name="bench.noop", body=b"x" * size) for _ in range(jobs)]
 
 
@@ -64,7 +61,7 @@ def drain(engine: Engine, queue: str) -> None:
 
 
 def on_engine(url: str, jobs: int, figures: Figures) -> None:
-    """The engine alone."""
+    """Measure the engine alone."""
     engine, queue = Engine.from_url(url), f"bench-{uuid.uuid4().hex[:6]}"
     meter = Meter(engine)
     work = messages(jobs)
@@ -81,7 +78,7 @@ def on_engine(url: str, jobs: int, figures: Figures) -> None:
 
 
 def platform(url: str, folder: Path) -> Services:
-    """Its services. Settings come from the environment, so it is set before anything of the platform is imported."""
+    """The services of the application. The environment is set before the settings are imported, which read it."""
     os.environ |= {
         "CELERY_BROKER_URL": f"{url}",
         "CELERY_RESULT_BACKEND": url.rsplit("/", 1)[0] + "/1",
@@ -105,11 +102,11 @@ def platform(url: str, folder: Path) -> Services:
 
 
 def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: Figures) -> None:
-    """The whole path."""
+    """Measure the whole platform."""
     from benchmarks.pipeline_app import NOTHING
 
     engine = services.broker.engine
-    assert engine is not None  # noqa: S101  it is the default
+    assert engine is not None  # noqa: S101 - the engine is the default transport
     meter, payload = Meter(engine), {"data": "x" * SMALL}
 
     def submit(_: int) -> object:
@@ -127,7 +124,9 @@ def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: F
             figures, "platform: submissions, eight threads, /s", rate(jobs, lambda: [*threads.map(submit, range(jobs))])
         )
     _add(
-        figures, f"platform: submissions, {AT_ONCE} at once, /s", rate(jobs, lambda: _batches(services, jobs, payload))
+        figures,
+        f"platform: submissions, {PER_TRANSACTION} at once, /s",
+        rate(jobs, lambda: _batches(services, jobs, payload)),
     )
     services.recorder.catch_up()
     with worker(*pool):
@@ -142,23 +141,23 @@ def on_platform(services: Services, jobs: int, pool: tuple[str, int], figures: F
         )
     services.recorder.catch_up()
     counts = services.tasks.counts()
-    assert set(counts) == {"completed"}, counts  # noqa: S101  a figure of work that was not done is none
+    assert set(counts) == {"completed"}, counts  # noqa: S101 - unfinished work would make the figures wrong
 
 
 def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
-    """As `POST /tasks/batch` does it."""
+    """Submit in transactions, as `POST /tasks/batch` does."""
     from benchmarks.pipeline_app import NOTHING
     from laneway.platform.submission.acceptance import SubmitOptions
     from laneway.platform.submission.outbox import Submission
 
-    for _ in range(0, jobs, AT_ONCE):
-        with services.tasks.transaction(bounded=True) as unit:
-            unit.submit_many([Submission(NOTHING, payload, SubmitOptions()) for _ in range(AT_ONCE)])
+    for _ in range(0, jobs, PER_TRANSACTION):
+        with services.tasks.transaction(bounded=True) as transaction:
+            transaction.submit_many([Submission(NOTHING, payload, SubmitOptions()) for _ in range(PER_TRANSACTION)])
 
 
 @contextmanager
 def worker(pool: str, concurrency: int) -> Generator[None]:
-    """A worker, not ready yet; what it needs to start is not measured."""
+    """A worker process, which may not be ready yet: its start is not measured."""
     argv = [
         sys.executable,
         "-m",
@@ -185,7 +184,7 @@ def worker(pool: str, concurrency: int) -> Generator[None]:
 
 
 def _drained(engine: Engine, jobs: int) -> float:
-    """Tasks a second, from the first that is gone to the last."""
+    """Tasks a second, from the first finished task to the last."""
     _until(lambda: _left(engine) < jobs)
     began, first = time.perf_counter(), _left(engine)
     _until(lambda: _left(engine) == 0)

@@ -1,4 +1,4 @@
-"""The platform's Celery app with one task that does nothing: what is left is the platform's own cost."""
+"""The application's Celery app with one task that does nothing, to measure the cost of the platform itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NOTHING", "Blob", "celery_app"]
 
 
 class Blob(Payload):
-    """So many bytes."""
+    """Data of any size."""
 
     data: str = ""
 

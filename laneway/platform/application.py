@@ -1,4 +1,4 @@
-"""Where a project's application is: read from `[tool.laneway]` in its pyproject.toml, and imported when it is used."""
+"""The application of a project: named in `[tool.laneway]` of its pyproject.toml, imported at its first use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, cast
 from celery import Celery
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.errors import ConfigError
 from laneway.platform.platform import Platform
@@ -21,7 +22,7 @@ from laneway.platform.settings.base import PROJECT_FILE, project
 
 
 class Application(BaseModel):
-    """The section `[tool.laneway]`: where to find the parts of an application, each as `module:name`."""
+    """The section `[tool.laneway]`: the parts of an application, each as `module:name`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,25 +35,23 @@ class Application(BaseModel):
     api: str
     """The ASGI application, as uvicorn takes it."""
     development: str | None = None
-    """A function of the settings: environment variables for what `laneway up` starts on a development machine."""
+    """A function of the settings: environment variables for the processes of `laneway up` on a development machine."""
     commands: str | None = None
     """A function that adds the application's own commands to the command line."""
 
     def celery_app(self) -> Celery:
         """The Celery app, with every task registered. Raises ConfigError."""
-        from laneway.platform.celery_app import load_tasks
-
-        app = cast("Celery", _imported(self.celery))
+        app = cast("Celery", _import(self.celery))
         load_tasks(app)
         return app
 
     def declare_queues(self) -> None:
-        """Import what declares the queues."""
-        _imported(self.celery)
+        """Import the module that declares the queues."""
+        _import(self.celery)
 
     def load_settings(self) -> Settings:
         """The settings. Raises ConfigError."""
-        return cast("Callable[[], Settings]", _imported(self.settings))()
+        return cast("Callable[[], Settings]", _import(self.settings))()
 
     def make_platform(self, settings: Settings) -> Platform:
         """A platform on these settings."""
@@ -63,23 +62,23 @@ class Application(BaseModel):
         upgrade(settings.storage.url, self._platform_class().migrations)
 
     def development_environment(self, settings: Settings) -> dict[str, str]:
-        """Environment variables for what `laneway up` starts."""
+        """Environment variables for the processes that `laneway up` starts."""
         if self.development is None:
             return {}
-        return cast("Callable[[Settings], dict[str, str]]", _imported(self.development))(settings)
+        return cast("Callable[[Settings], dict[str, str]]", _import(self.development))(settings)
 
     def add_commands(self, cli: Any) -> None:
         """Add the application's own commands."""
         if self.commands is not None:
-            cast("Callable[[Any], None]", _imported(self.commands))(cli)
+            cast("Callable[[Any], None]", _import(self.commands))(cli)
 
     def _platform_class(self) -> type[Platform]:
-        return cast("type[Platform]", _imported(self.platform))
+        return cast("type[Platform]", _import(self.platform))
 
 
 @cache
 def application() -> Application:
-    """The application of this project. Raises ConfigError that says what is missing."""
+    """The application of this project. Raises ConfigError, which names what is missing."""
     path = project.path / PROJECT_FILE
     section = _section(path)
     if section is None:
@@ -104,16 +103,16 @@ def _section(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def _imported(name: str) -> Any:
-    """What `module:name` names. Raises ConfigError when the name is not there."""
+def _import(name: str) -> Any:
+    """The object that `module:name` names. Raises ConfigError when it does not exist."""
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ConfigError(f"[tool.laneway] names {name!r}; it must be `module:name`.")
     try:
         return getattr(importlib.import_module(module), attribute)
     except AttributeError as error:
-        raise ConfigError(f"[tool.laneway] names {name!r}, and {module} has no {attribute!r}.") from error
+        raise ConfigError(f"[tool.laneway] names {name!r}, but {module} has no {attribute!r}.") from error
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise ConfigError(f"[tool.laneway] names {name!r}, and there is no module {error.name!r}.") from error
+            raise ConfigError(f"[tool.laneway] names {name!r}, but there is no module {error.name!r}.") from error
         raise

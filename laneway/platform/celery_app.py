@@ -1,10 +1,11 @@
-"""The Celery app of an application, configured from its settings and declared queues."""
+"""The Celery app of an application, configured from its settings, its queues and its schedules."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -17,15 +18,15 @@ from laneway.platform.errors import ConfigError
 from laneway.platform.logging import configure_logging
 from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
-from laneway.platform.schedules.entry import Schedule
+from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings
 
 WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
-"""What a worker imports beside the tasks."""
+"""Modules that a worker imports in addition to the tasks."""
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
-"""The steps in kombu's Redis transport, where 0 goes first."""
+"""Priorities in kombu's Redis transport, where 0 goes first."""
 VISIBILITY_TIMEOUT = 3600
-"""Seconds after which Redis hands out an unacknowledged message again; longer than any task may run."""
+"""Seconds after which kombu's Redis transport delivers an unacknowledged message again; more than a task may run."""
 
 
 def make_celery(
@@ -33,36 +34,59 @@ def make_celery(
 ) -> Celery:
     """A Celery app on these settings.
 
-    `tasks`: the modules that register tasks; `load_tasks` and workers import them.
+    `tasks`: the modules that register tasks; `load_tasks` and workers import them. `schedules`: what Beat submits.
     """
     app = Celery(name)
-    _task_modules[app] = tuple(tasks)
-    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, schedules))
-    app.backend_cls = settings.redis.result_url  # before the setting, Celery reads CELERY_RESULT_BACKEND itself
+    _declarations[app] = _Declarations(tuple(tasks), tuple(schedules))
+    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, _declarations[app].schedules))
+    app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
     if settings.redis.on_engine:
         _install_engine(app, settings)
     return app
 
 
-_task_modules: WeakKeyDictionary[Celery, tuple[str, ...]] = WeakKeyDictionary()
+@dataclass(frozen=True, slots=True)
+class _Declarations:
+    """What the application declared for one Celery app."""
+
+    modules: tuple[str, ...]
+    schedules: tuple[Schedule, ...]
+
+
+_declarations: WeakKeyDictionary[Celery, _Declarations] = WeakKeyDictionary()
 
 
 def load_tasks(app: Celery) -> None:
-    """Import the modules that register tasks, and check the whole registry. Raises ConfigError."""
-    for module in (*_task_modules[app], *WORKER_MODULES):
-        importlib.import_module(module)
+    """Import the modules that register tasks, and check all tasks and schedules. Raises ConfigError."""
+    declared = _declarations[app]
+    for module in (*declared.modules, *WORKER_MODULES):
+        _import_task_module(module)
     registry.check()
+    check_schedules(declared.schedules, registry)
+
+
+def load_tasks_or_exit(app: Celery) -> None:
+    """As `load_tasks`; a task or schedule that cannot work ends the process with one sentence."""
+    try:
+        load_tasks(app)
+    except ConfigError as error:
+        sys.exit(str(error))
 
 
 @import_modules.connect
 def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
-    """Celery imports what it needs: a task that cannot work ends the start with one sentence."""
-    if sender not in _task_modules:
-        return
+    """Load the tasks when a worker or Beat imports its modules."""
+    if sender in _declarations:
+        load_tasks_or_exit(sender)
+
+
+def _import_task_module(name: str) -> None:
     try:
-        load_tasks(sender)
-    except ConfigError as error:
-        sys.exit(str(error))
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(f"The task module {name!r} does not exist: no module {error.name!r}.") from error
+        raise
 
 
 def _broker(config: Settings) -> dict[str, Any]:
@@ -83,12 +107,12 @@ def _broker(config: Settings) -> dict[str, Any]:
     }
 
 
-# Without these a publisher waits for ever for a broker that is away.
-_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+# Without these options a publisher waits forever for a broker that is away.
+_FAIL_FAST = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
 def _engine() -> dict[str, Any]:
-    return {"broker_transport_options": _IMPATIENT, "task_queues": [_queue(name) for name in queues]}
+    return {"broker_transport_options": _FAIL_FAST, "task_queues": [_queue(name) for name in queues]}
 
 
 def _install_engine(app: Celery, config: Settings) -> None:
@@ -100,13 +124,13 @@ def _install_engine(app: Celery, config: Settings) -> None:
     )
 
 
-# RabbitMQ is silent about a message that it did not take, unless it is asked to confirm each; and without the
-# timeouts (seconds) even closing a connection waits for ever for a broker that does not answer.
+# RabbitMQ does not report a message that it refused unless each message is to be confirmed. Without the timeouts
+# (seconds) even closing a connection waits forever for a broker that does not answer.
 _AMQP = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 
 
 def _stock(config: Settings) -> dict[str, Any]:
-    """kombu's own transports; docs/operations.md says what is missing there."""
+    """kombu's own transports; docs/operations.md lists what is missing there."""
     on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
     redis_options = {
         "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),
@@ -118,8 +142,8 @@ def _stock(config: Settings) -> dict[str, Any]:
         "health_check_interval": 10,
     }
     return {
-        "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_IMPATIENT},
-        "broker_channel_error_retry": True,  # RabbitMQ closes the channel of who holds a message for too long
+        "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_FAIL_FAST},
+        "broker_channel_error_retry": True,  # RabbitMQ closes a channel that holds a message for too long
         "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in queues],
     }
 
@@ -162,7 +186,7 @@ def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:
 
 
 def configure_logs(settings: Settings) -> None:
-    """Have Celery's programs write their logs as the settings say."""
+    """Make Celery's programs write their logs as the settings say."""
 
     def configure(**_: Any) -> None:
         configure_logging(settings.operation)

@@ -1,8 +1,8 @@
 """Remembers that the broker does not answer, so that not every caller waits for it.
 
-A broker that refuses connections is known to be away at once. One that is frozen, or behind a network that swallows
-everything, is only known by a timeout: whoever asks pays for it, and so would everybody after him. Here the others
-are told at once, and one at a time asks again.
+A broker that refuses connections fails at once. A broker that is frozen, or behind a network that drops everything, is
+only noticed by a timeout. The first caller pays for that timeout. After it the other callers get the error at once,
+and one caller at a time tries again.
 """
 
 from __future__ import annotations
@@ -15,32 +15,39 @@ from typing import Final
 from laneway.platform.errors import BrokerUnavailable
 
 SLOW: Final = 2.0
-"""Seconds after which an attempt that failed has failed by a timeout."""
+"""A call that fails after this many seconds has failed by a timeout."""
 PAUSE: Final = 3.0
-"""Seconds from such a failure until somebody asks again."""
+"""Seconds between such a failure and the next try."""
 PATIENCE: Final = 30.0
-"""Seconds for which the others wait for the answer of the one who asks; two tries with their timeouts take less."""
+"""Seconds for which the others fail at once while one caller tries; two tries with their timeouts take less."""
 
 
 class CircuitBreaker:
-    """Of one broker, in one process, for any thread. No lock: a fork amid it must not leave one taken."""
+    """The state of one broker in one process; safe for any thread.
+
+    There is no lock, because a fork in the middle of a call would leave it taken in the child.
+    """
 
     def __init__(self) -> None:
-        self._until: float | None = None
+        self._closed_at: float | None = None
+        """Monotonic time from which calls are let through again; None: they are let through."""
 
     @contextmanager
-    def heeded(self) -> Generator[None]:
-        """Ask the broker in this block; not within another one. Raises BrokerUnavailable at once while it is silent."""
-        began, until = monotonic(), self._until
-        if until is not None:
-            if began < until:
+    def guarded(self) -> Generator[None]:
+        """Call the broker in this block; blocks must not be nested.
+
+        Raises BrokerUnavailable at once while the broker is known not to answer.
+        """
+        started, closed_at = monotonic(), self._closed_at
+        if closed_at is not None:
+            if started < closed_at:
                 raise BrokerUnavailable("it did not answer a moment ago")
-            self._until = began + PATIENCE
-        silent = False
+            self._closed_at = started + PATIENCE
+        timed_out = False
         try:
             yield
         except BrokerUnavailable:
-            silent = monotonic() - began >= SLOW
+            timed_out = monotonic() - started >= SLOW
             raise
         finally:
-            self._until = monotonic() + PAUSE if silent else None
+            self._closed_at = monotonic() + PAUSE if timed_out else None

@@ -1,4 +1,4 @@
-"""The one clock: always UTC, always aware."""
+"""The clock of the platform: always UTC, always with a time zone."""
 
 from datetime import UTC, datetime
 
@@ -9,5 +9,5 @@ def now() -> datetime:
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """A time from outside; one without a zone is in UTC."""
+    """The time with a zone: one without a zone is in UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

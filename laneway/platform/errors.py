@@ -1,4 +1,4 @@
-"""The platform's error tree: each class knows its HTTP status and whether a retry can help."""
+"""The errors of the platform: each class states its HTTP status and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from laneway.engine.errors import LanewayError
 
 
 class PlatformError(LanewayError, init=False):
-    """Something went wrong that the platform can name."""
+    """Base of every error that the platform raises on purpose."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds after which another try makes sense, when the error knows."""
+        """Seconds to wait before the next try; None when the error does not know."""
         return None
 
 
@@ -32,13 +32,13 @@ class RetryableError(PlatformError, init=False):
 
 
 class ConfigError(PlatformError, init=False):
-    """The settings are missing something or contradict each other."""
+    """The configuration is incomplete or contradicts itself."""
 
     title = "Configuration error"
 
 
 class NotConfigured(PlatformError):
-    """A feature was asked for whose setting is empty."""
+    """The feature needs a setting that is empty."""
 
     status, title = 503, "Not configured"
 
@@ -48,7 +48,7 @@ class NotConfigured(PlatformError):
 
 
 class InvalidPayload(PermanentError):
-    """A task's payload does not fit its type."""
+    """The payload does not fit the payload type of the task."""
 
     title = "Invalid payload"
 
@@ -60,7 +60,7 @@ class InvalidPayload(PermanentError):
 
 
 class PayloadTooLarge(PermanentError):
-    """A task's payload is larger than is kept."""
+    """The payload is larger than the platform stores."""
 
     status, title = 413, "Payload too large"
 
@@ -91,7 +91,7 @@ class UnknownTaskType(PlatformError):
 
 
 class UnknownQueue(PermanentError):
-    """There is no such queue."""
+    """The queue does not exist."""
 
     title = "Unknown queue"
 
@@ -103,7 +103,7 @@ class UnknownQueue(PermanentError):
 
 
 class TaskExpired(PlatformError):
-    """The task finished so long ago that its status is no longer kept for callers."""
+    """The task finished so long ago that callers no longer get its status."""
 
     status, title = 410, "Task status expired"
 
@@ -113,7 +113,7 @@ class TaskExpired(PlatformError):
 
 
 class WrongState(PlatformError):
-    """The task is in a state in which this cannot be done to it."""
+    """The state of the task does not allow this action."""
 
     status, title = 409, "Not possible in this state"
 
@@ -124,7 +124,7 @@ class WrongState(PlatformError):
 
 
 class Conflict(PlatformError, init=False):
-    """The same id was used before for something else."""
+    """The id was used before for another task or payload."""
 
     status, title = 409, "Conflict"
 
@@ -149,7 +149,7 @@ class DuplicateTask(PlatformError):
 
 
 class QueueFull(RetryableError):
-    """The queue holds as many waiting tasks as it may."""
+    """The queue holds as many waiting tasks as its limit allows."""
 
     status, title = 429, "Queue full"
 
@@ -163,11 +163,11 @@ class QueueFull(RetryableError):
 
 
 class HistoryBehind(RetryableError):
-    """So much waits to be recorded that nothing more is accepted: it could not be accounted for."""
+    """Too many events are not recorded yet. No further task is accepted, because its history could be lost."""
 
     title = "History behind"
 
-    template = "{unread} events of the queue {queue!r} wait to be recorded: is the database there?"
+    template = "{unread} events of the queue {queue!r} are not recorded yet: check that the database is available."
     queue: str
     unread: int
 
@@ -177,7 +177,7 @@ class HistoryBehind(RetryableError):
 
 
 class BrokerUnavailable(RetryableError):
-    """The broker did not take the message."""
+    """The broker did not accept the message."""
 
     title = "Broker unavailable"
 
@@ -189,8 +189,24 @@ class BrokerUnavailable(RetryableError):
         return 5.0
 
 
+class TooLate(BrokerUnavailable):
+    """The sender's claim on the row of the task had expired when the broker got the message. Nothing is queued."""
+
+    template = "The broker refused the message: {reason}"
+
+
+class Unsendable(PermanentError):
+    """The row of the task cannot be made into a message, for example because another version wrote it."""
+
+    title = "Unsendable"
+
+    template = "No message can be made of task {task_id!r}: {reason}"
+    task_id: str
+    reason: str
+
+
 class NotDurable(RetryableError):
-    """The task is accepted, but the broker did not confirm in time that its message is as safe as was asked for."""
+    """The task is accepted, but the broker did not confirm the requested durability in time. Its row stays."""
 
     title = "Durability not confirmed"
 
@@ -203,12 +219,12 @@ class NotDurable(RetryableError):
 
 
 class Unsupported(PermanentError):
-    """The broker in use cannot do this."""
+    """The broker in use does not have this feature."""
 
     title = "Not supported by this broker"
 
-    template = "This broker cannot give {what}: {broker}"
-    what: str
+    template = "This broker cannot give {feature}: {broker}"
+    feature: str
     broker: str
 
 
@@ -226,7 +242,7 @@ class DatabaseUnavailable(RetryableError):
 
 
 class UpstreamError(RetryableError):
-    """A service that we called failed in a way that may pass."""
+    """A remote service failed in a way that may be temporary."""
 
     status, title = 502, "Upstream failed"
 
@@ -241,7 +257,7 @@ class UpstreamError(RetryableError):
 
 
 class UpstreamRefused(PermanentError):
-    """A service that we called refused for good."""
+    """A remote service refused the request permanently."""
 
     title = "Upstream refused"
 
@@ -251,7 +267,7 @@ class UpstreamRefused(PermanentError):
 
 
 class BadSignature(PlatformError):
-    """The request is not signed by whom it says it is from."""
+    """The signature of the request does not match its sender."""
 
     status, title = 401, "Bad signature"
 
@@ -261,7 +277,7 @@ class BadSignature(PlatformError):
 
 
 class TimeLimitExceeded(RetryableError):
-    """The task ran longer than it may."""
+    """The task ran longer than its time limit."""
 
     title = "Time limit exceeded"
 
@@ -270,7 +286,7 @@ class TimeLimitExceeded(RetryableError):
 
 
 class ResultTooLarge(PermanentError):
-    """A task returned more than is kept."""
+    """The result of a task is larger than the platform stores."""
 
     title = "Result too large"
 
@@ -280,7 +296,7 @@ class ResultTooLarge(PermanentError):
 
 
 class StepTooLarge(PermanentError):
-    """A step returned more than is kept."""
+    """The result of a step is larger than the platform stores."""
 
     title = "Step too large"
 
@@ -291,7 +307,7 @@ class StepTooLarge(PermanentError):
 
 
 class TaskSnoozed(PlatformError):
-    """A task wants to go on later; no failure."""
+    """The task asked to run again later. This is not a failure."""
 
     title = "Snoozed"
 
@@ -299,11 +315,11 @@ class TaskSnoozed(PlatformError):
     reason: str = ""
 
     def __str__(self) -> str:
-        return self.reason or f"to go on in {self.delay:g} s"
+        return self.reason or f"continues in {self.delay:g} s"
 
 
 class Undeliverable(PermanentError):
-    """The broker gave a task's message up and keeps it as a dead letter."""
+    """The broker gave up on the message of the task and keeps it as a dead letter."""
 
     title = "Undeliverable"
 
@@ -315,7 +331,7 @@ class Undeliverable(PermanentError):
 
 
 class WorkerLost(RetryableError):
-    """The worker died, or lost its lease, while it ran the task."""
+    """The worker died or lost its lease while it ran the task."""
 
     title = "Worker lost"
 
@@ -324,4 +340,4 @@ class WorkerLost(RetryableError):
 
 
 class TaskCancelled(BaseException):
-    """Raised inside a task that was asked to stop; not an Exception, so that task code does not catch it."""
+    """Raised in a task that was asked to stop. Not an Exception, so that `except Exception` in a task lets it pass."""

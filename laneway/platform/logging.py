@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with the ids it belongs to; JSON in production, readable in a terminal."""
+"""Structured logs: one line per event, with the ids of its context; JSON in production, readable in a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -18,8 +18,8 @@ from laneway.platform.settings import OperationSettings
 SECRET_NAMES = re.compile(
     r"secret|password|token$|api[-_]?key|google_key|authorization|signature|^(kw)?args$", re.IGNORECASE
 )
-"""And what tasks are called with, which Celery adds to its lines about failures: what customers wrote, addresses with
-tokens."""
+"""Names whose values are hidden. `args` and `kwargs` are the arguments of tasks, which Celery adds to its lines about
+failures: they hold texts of customers and addresses with tokens."""
 NOISY = (
     "alembic",
     "amqp",
@@ -33,12 +33,12 @@ NOISY = (
     "redbeat",
     "uvicorn.access",
 )
-"""Loggers of which only warnings are wanted; Celery's lines about each task repeat ours, with what customers wrote."""
+"""Loggers that only log warnings. Celery's lines about each task repeat ours, and contain texts of customers."""
 URL_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 
 def configure_logging(settings: OperationSettings, *, json: bool | None = None) -> None:
-    """Send every log line of this process, ours and the libraries', through one formatter to standard error."""
+    """Write every log line of this process, also of libraries, through one formatter to standard error."""
     as_json = json if json is not None else wants_json(settings)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -49,7 +49,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         redact,
-        _hand_on,
+        _copy_to_sink,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -70,19 +70,19 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
 
 
 def wants_json(settings: OperationSettings) -> bool:
-    """Whether lines are JSON: as `LOG_FORMAT` says, or in production."""
+    """True when lines are JSON: as LOG_FORMAT says, by default in production."""
     if settings.log_format == "auto":
         return settings.environment == "production"
     return settings.log_format == "json"
 
 
 def quiet(settings: OperationSettings) -> OperationSettings:
-    """The same, for a command that talks to a person: only warnings are logged."""
+    """The settings for a command whose output a person reads: only warnings are logged."""
     return settings.model_copy(update={"log_level": "WARNING"})
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank whatever is named like a secret, and logins inside addresses."""
+    """Hide values whose names are those of secrets, and logins in addresses."""
     event.pop("color_message", None)  # uvicorn's second copy of its message
     return _redacted(event)
 
@@ -98,55 +98,56 @@ def _redacted(value: Any) -> Any:
     return value
 
 
-_capturing: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar("capturing", default=None)
+LineSink: TypeAlias = Callable[[dict[str, Any]], None]
+_sink: ContextVar[LineSink | None] = ContextVar("sink", default=None)
 
 
 @contextmanager
-def capture(tell: Callable[[dict[str, Any]], None], *, lines: int) -> Generator[None]:
-    """Hand the first `lines` log lines of this context, from INFO on, to `tell` as well, redacted."""
+def capture(sink: LineSink, *, lines: int) -> Generator[None]:
+    """Pass the first `lines` log lines of this context, from INFO on, to `sink` as well, redacted."""
     left = lines
 
-    def once(line: dict[str, Any]) -> None:
+    def pass_on(line: dict[str, Any]) -> None:
         nonlocal left
         if left > 0:
             left -= 1
-            tell(line)
+            sink(line)
 
-    token = _capturing.set(once)
+    token = _sink.set(pass_on)
     try:
         yield
     finally:
-        _capturing.reset(token)
+        _sink.reset(token)
 
 
-def _hand_on(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    tell = _capturing.get()
-    if tell is not None and method != "debug":
-        _capturing.set(None)  # what the telling logs is not told
+def _copy_to_sink(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    sink = _sink.get()
+    if sink is not None and method != "debug":
+        _sink.set(None)  # lines that the sink itself logs are not passed to it
         try:
-            tell(
+            sink(
                 {
                     "level": method,
                     "text": str(event.get("event"))[:2000],
-                    "data": {name: str(value)[:500] for name, value in event.items() if name not in _NOT_TOLD},
+                    "data": {name: str(value)[:500] for name, value in event.items() if name not in _NOT_CAPTURED},
                 }
             )
         finally:
-            _capturing.set(tell)
+            _sink.set(sink)
     return event
 
 
-_NOT_TOLD = {"event", "level", "logger", "timestamp", "task_id", "_record", "_from_structlog", "exc_info"}
+_NOT_CAPTURED = {"event", "level", "logger", "timestamp", "task_id", "_record", "_from_structlog", "exc_info"}
 
 
 def bind(**ids: str | None) -> None:
-    """Add ids (task_id, conversation_id, request_id) to every later line of this context; None takes one away."""
+    """Add ids (task_id, conversation_id, request_id) to the later lines of this context; None removes one."""
     structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
     structlog.contextvars.unbind_contextvars(*(name for name, value in ids.items() if value is None))
 
 
 def unbind_all() -> None:
-    """Forget every bound id."""
+    """Remove every bound id."""
     structlog.contextvars.clear_contextvars()
 
 
@@ -160,7 +161,7 @@ def _renderers(as_json: bool) -> list[Processor]:
         return [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            redact,  # once more: now the traceback is text
+            redact,  # again: the traceback is text now
             structlog.processors.JSONRenderer(),
         ]
     return [

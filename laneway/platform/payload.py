@@ -1,4 +1,4 @@
-"""What a task is called with: the base of every payload, and the payloads that the platform itself defines."""
+"""The arguments of a task: the base of every payload, and the payloads that the platform itself defines."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,127}$")]
-"""An id chosen by a caller: letters, digits and ``._:@+=-``, at most 128, starting with a letter or digit."""
+"""An id that a caller chose: at most 128 letters, digits and ``._:@+=-``, the first one a letter or digit."""
 
 
 class Payload(BaseModel):
-    """What a task is called with; unknown fields are refused, so that a typing error is not ignored."""
+    """The arguments of a task. Unknown fields are refused, so that a misspelt name is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EndedTask(Payload):
-    """Payload of the tasks that look after those which ended without being completed (`TaskSpec.on_failure`)."""
+    """The payload of `TaskSpec.on_failure` tasks: the task that ended without being completed."""
 
     task_id: str = Field(max_length=155)
-    run: int = Field(description="Its attempts so far: a task that is run again by hand may end again")
+    run: int = Field(description="The number of its attempts so far: a task that is retried by hand may end again")
 
 
 class Nothing(Payload):
-    """The payload of a task that needs none."""
+    """The payload of a task without arguments."""

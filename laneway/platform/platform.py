@@ -1,4 +1,4 @@
-"""The platform of one process: its services, each made when it is first asked for, all from the same settings."""
+"""The platform of one process: its services, all on the same settings, each made at its first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laneway.platform.execution.cancellation_watchdog import CancellationWatchdo
 from laneway.platform.execution.celery_results import Results
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.execution.steps import Steps
-from laneway.platform.flow.queue_limits import QueueLimits, kept_throttles
+from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
@@ -40,12 +40,12 @@ from laneway.platform.workflows.views import WorkflowViews
 
 
 class Platform:
-    """What the API, the tasks and the command line work with. An application subclasses it to add its own services."""
+    """The services that the API, tasks and the command line use. An application subclasses it to add its own."""
 
     migrations: ClassVar[tuple[MigrationHistory, ...]] = (PLATFORM_HISTORY,)
-    """The histories of tables that are brought up to date together, in this order."""
+    """The migration histories that are upgraded together, in this order."""
     workflow_folder: ClassVar[Path | None] = None
-    """Where the definitions of workflows are; None: there are none."""
+    """The folder of workflow definitions. None: there are no workflows."""
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         self._settings, self._app = settings, app
@@ -66,7 +66,7 @@ class Platform:
             self._app,
             max_queue_size=limits.max_queue_size,
             max_unread=limits.max_unread_events,
-            throttles=lambda: kept_throttles(self.database),
+            rate_limits=lambda: stored_rate_limits(self.database),
         )
 
     @cached_property
@@ -152,7 +152,7 @@ class Platform:
         return WorkflowViews(self.database, self.tasks, figures=self.workflow_figures)
 
     def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
-        """Figures of the application's own that are shown of a run, made from what its steps measured."""
+        """The application's own figures of a workflow run, computed from the metrics of its steps."""
         del metrics
         return {}
 
@@ -165,7 +165,7 @@ class Platform:
         return Alerts(self.database, self.tasks, self._settings.operation)
 
     def close(self) -> None:
-        """Give back the connections of this process."""
+        """Close the connections of this process."""
         for name in ("broker", "results", "database"):
             if name in self.__dict__:
                 getattr(self, name).close()
@@ -176,23 +176,23 @@ _current: Platform | None = None
 
 
 def use_platform(make: Callable[[], Platform]) -> None:
-    """Say how this process makes its platform; it is made when `current_platform` is first called."""
+    """Set how this process makes its platform. `current_platform` makes it at its first call."""
     global _make  # noqa: PLW0603 - one platform a process
     _make = make
 
 
 def current_platform() -> Platform:
-    """The platform of this process."""
+    """The platform of this process. Raises RuntimeError before `use_platform` was called."""
     global _current  # noqa: PLW0603
     if _current is None:
         if _make is None:
-            raise RuntimeError("no platform: the application calls laneway.platform.platform.use_platform first")
+            raise RuntimeError("There is no platform: call laneway.platform.platform.use_platform first.")
         _current = _make()
     return _current
 
 
 def forget_platform() -> Platform | None:
-    """Make a new platform when it is next asked for, as a forked child must; gives back the old one."""
+    """Drop the platform, so that the next use makes a new one, as in a forked child. Returns the old one."""
     global _current
     old, _current = _current, None
     return old

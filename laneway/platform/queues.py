@@ -1,6 +1,6 @@
-"""Queues, the lanes they belong to, the workers that serve them, and priorities.
+"""Queues, their lanes, the workers that serve them, and priorities.
 
-An application declares its queues once, with `declare_queues`; everything else asks `queues`.
+An application declares its queues once, with `declare_queues`. All other code reads `queues`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from laneway.platform.errors import ConfigError
 
 
 class Priority(IntEnum):
-    """How urgent a task is within its queue."""
+    """The priority of a task within its queue."""
 
     LOW = 0
     NORMAL = 1
@@ -24,7 +24,7 @@ class Priority(IntEnum):
 
 
 class Lane(StrEnum):
-    """How urgent a queue is beside the others."""
+    """The priority class of a queue among the others."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -32,20 +32,21 @@ class Lane(StrEnum):
 
 
 LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
-"""Of ten tasks that a worker takes, how many come from each lane while all of them have work."""
+"""Of ten tasks that a worker takes, the number from each lane while all lanes have work."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerGroup:
-    """A worker process and the queues that it serves. `concurrency`: None takes WORKER_CONCURRENCY."""
+    """A worker process and the queues that it serves."""
 
     name: str
     queues: tuple[str, ...]
     concurrency: int | None = None
+    """None: WORKER_CONCURRENCY."""
 
 
 class Queues(Mapping[str, Lane]):
-    """The queues that the application declared, each with its lane; a mapping in the order of declaration."""
+    """Queue → lane, for the queues that the application declared, in the order of declaration."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
@@ -62,11 +63,13 @@ class Queues(Mapping[str, Lane]):
 
     @property
     def default(self) -> str:
-        """Where Celery sends a task that names no queue: the last one, so that it delays nothing more urgent."""
+        """The queue of tasks that name none: the last one, so that it delays nothing more urgent."""
+        if not self._lanes:
+            raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
         return list(self._lanes)[-1]
 
     def declare(self, lanes: Mapping[str, Lane], workers: Sequence[WorkerGroup]) -> None:
-        """Take the place of what was declared before. Raises ConfigError for workers of queues that do not exist."""
+        """Replace the declared queues and workers. Raises ConfigError for a worker of an undeclared queue."""
         for group in workers:
             unknown = [queue for queue in group.queues if queue not in lanes]
             if unknown:
@@ -74,7 +77,7 @@ class Queues(Mapping[str, Lane]):
         self._lanes, self.workers = dict(lanes), tuple(workers)
 
     def worker(self, name: str) -> WorkerGroup:
-        """One group. Raises ConfigError."""
+        """The worker group of this name. Raises ConfigError."""
         for group in self.workers:
             if group.name == name:
                 return group
@@ -83,7 +86,7 @@ class Queues(Mapping[str, Lane]):
 
 
 queues: Final = Queues()
-"""What the application of this process declared."""
+"""The queues of this process's application."""
 
 
 def declare_queues(lanes: Mapping[str, Lane], *, workers: Sequence[WorkerGroup] = ()) -> None:
@@ -92,21 +95,21 @@ def declare_queues(lanes: Mapping[str, Lane], *, workers: Sequence[WorkerGroup] 
 
 
 class LaneCycle:
-    """The order in which a worker asks its queues: drawn anew each time, weighted by lane.
+    """The order in which a worker looks into its queues: drawn anew each time, weighted by lane.
 
-    A high lane is asked first six times out of ten, and no lane is starved. kombu's Redis transport takes
-    this class as `queue_order_strategy`; the method names are kombu's.
+    A queue of the lane HIGH comes first six times out of ten, and no lane starves. kombu's Redis transport takes this
+    class as `queue_order_strategy`; the method names are kombu's.
     """
 
     def __init__(self, items: Iterable[str] | None = None) -> None:
         self.items = list(items or ())
 
     def update(self, items: Iterable[str]) -> None:
-        """The queues that are consumed from."""
+        """Set the queues that are consumed from."""
         self.items[:] = items
 
     def consume(self, n: int) -> list[str]:
-        """All queues, in the order to ask them now (Efraimidis and Spirakis, weighted sampling without replacement)."""
+        """The next `n` queues, by weighted sampling without replacement (Efraimidis and Spirakis)."""
         draws = {name: random() ** (1 / _weight(name)) for name in self.items}
         return sorted(draws, key=draws.__getitem__, reverse=True)[:n]
 

@@ -224,7 +224,7 @@ class _Sender:
         dispatcher = self._amqp._event_dispatcher
         if dispatcher.serializer == "json" and dispatcher.exchange.type == "fanout":
             with suppress(ServerLost):
-                _publish_event(producer.channel, dispatcher, message.sent_event)
+                publish_task_sent(producer.channel, dispatcher, message.sent_event)
                 return
         policy: dict[str, Any] = self._retry_policy | (options.get("retry_policy") or {})
         dispatcher.publish(
@@ -232,8 +232,8 @@ class _Sender:
         )
 
 
-def _publish_event(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
-    """Publish the event `task-sent` in the dispatcher's form."""
+def publish_task_sent(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
+    """Publish the event `task-sent`, as the dispatcher would."""
     exchange, routing_key = dispatcher.exchange.name, "task.sent"
     event = dispatcher._prepare_event("task-sent", fields)
     content_type, encoding, body = _dumps(event, serializer="json")

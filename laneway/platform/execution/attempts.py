@@ -21,13 +21,14 @@ from typing import Any, Protocol, TypeVar
 
 from laneway.engine import AckAction, Engine, Kind, Lease, LeaseStatus, MessageInfo
 from laneway.platform import clock
-from laneway.platform.broker import REQUEST_HEADER, RETRIES_HEADER, named_errors
+from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, OutcomePolicy, Raised, Skip
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
+from laneway.platform.task_messages import REQUEST_HEADER, RETRIES_HEADER
 from laneway.transport.codec import HEADER_LEASE
 
 log = logger(__name__)
@@ -145,13 +146,13 @@ class EngineAttempts:
         lease = attempt.lease
         if lease is None:
             return None
-        with named_errors():
+        with translated_errors():
             return _stop(self._engine.report(lease, kind, json.dumps(said, default=str)))
 
     def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
         """One look at all leases."""
         leases = [attempt.lease for attempt in attempts if attempt.lease]
-        with named_errors():
+        with translated_errors():
             codes = iter(self._engine.check_leases(leases))
         return [_stop(next(codes)) if attempt.lease else None for attempt in attempts]
 
@@ -168,7 +169,7 @@ class EngineAttempts:
     ) -> AttemptResult | None:
         """By the lease that the engine knows; nothing is done when the attempt has been concluded."""
         del worker
-        with named_errors():
+        with translated_errors():
             found = self._engine.find_many(queue, [task_id])[0]
         if found is None or found.lease is None or lease not in (None, str(found.lease)):
             return None
@@ -194,7 +195,7 @@ class EngineAttempts:
         until = monotonic() + self._settings.lease_seconds
         while True:
             try:
-                with named_errors():
+                with translated_errors():
                     return call()
             except BrokerUnavailable:
                 if monotonic() >= until:

@@ -1,1 +1,1 @@
-"""How fast a queue may go."""
+"""Rates, numbers in flight and pauses of queues."""

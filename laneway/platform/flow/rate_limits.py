@@ -1,4 +1,4 @@
-"""What holds a queue back: a pause, a rate, a number of tasks in flight; in our units and in the engine's."""
+"""The limits of a queue (pause, rate, tasks in flight), in the units of the platform and of the engine."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from laneway.engine import QueueStats
 
 _MICROSECONDS = 1_000_000
 BURST_SECONDS = 0.1
-"""So much of a rate may come at once: a fast queue would otherwise need a round trip to the broker for each task."""
+"""The part of a rate that may start at once: a fast queue would otherwise need a round trip for each task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """The limits of a queue: `rate` starts within `per_seconds`, `max_in_flight` tasks with workers; None: no limit."""
+    """The limits of a queue. None: no limit."""
 
     rate: int | None = None
+    """Tasks that may start within `per_seconds`."""
     per_seconds: float = 1.0
     max_in_flight: int | None = None
+    """Tasks that workers may hold at the same time."""
     paused: bool = False
 
     @property
     def per_second(self) -> float | None:
-        """The rate, a second."""
+        """The rate in tasks a second."""
         return None if self.rate is None else self.rate / self.per_seconds
 
     @property
     def burst(self) -> int:
-        """How many may start at once."""
+        """The number of tasks that may start at once."""
         return max(1, math.floor((self.per_second or 0) * BURST_SECONDS))
 
     def holds(self, stats: QueueStats) -> bool:
-        """Whether the broker keeps exactly these limits."""
+        """True when the broker enforces exactly these limits."""
         limits = stats.limits
         interval = None if self.per_second is None else max(1, round(_MICROSECONDS / self.per_second))
         burst = None if interval is None else self.burst
@@ -46,12 +48,12 @@ class RateLimit:
 
 
 def paused_reason(stats: QueueStats) -> str | None:
-    """That the queue hands out nothing until somebody says so, if it is so."""
+    """The text for a paused queue; None when it is not paused."""
     return f"its queue {stats.queue!r} to be resumed: it is paused" if stats.paused else None
 
 
 def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
-    """Why the queue hands out nothing at the moment, if its rate or number in flight is the reason."""
+    """The text for a queue that starts nothing now because of its rate or number in flight; None when it does."""
     most, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
     if most is not None and stats.leased >= most:
         return f"its turn: {stats.leased} tasks of the queue {stats.queue!r} run, and no more may (max_in_flight)"

@@ -59,19 +59,19 @@ class JournalRecorder:
         if engine is None:
             return {}
         names = list(queues or self._broker.queues)
-        with self._broker.asking():
+        with self._broker.guarded():
             return {name: count for name, count in zip(names, engine.unread(names), strict=True) if count}
 
     def _record(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
             place = repository.lock_cursor(session, queue)
-            with self._broker.asking():
+            with self._broker.guarded():
                 events = engine.events(queue, after=place, limit=BATCH)
             if events:
                 place = events[-1].cursor
                 submit_on_failure(session, record(session, queue, events), self._settings)
                 repository.move_cursor(session, queue, place)
         if place != repository.START:
-            with self._broker.asking():
+            with self._broker.guarded():
                 engine.trim_journal(queue, until=place)
         return len(events)

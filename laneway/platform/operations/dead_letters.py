@@ -23,7 +23,8 @@ from laneway.platform.errors import NotFound, PlatformError, UnknownTask, WrongS
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.schemas.task import TaskState
-from laneway.platform.task_manager import TaskManager, still_valid
+from laneway.platform.task_control import check_payload
+from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
@@ -110,7 +111,7 @@ class DeadLetters:
 
     def _requeue(self, run: TaskRun) -> None:
         if run.raw is None:
-            still_valid(run)
+            check_payload(run)
             self._tasks.retry(run.id)
         elif not self._broker.requeue(run.queue, run.id):
             raise WrongState(run.id, "no longer kept by the broker", "sent again")

@@ -1,1 +1,1 @@
-"""What runs by the clock."""
+"""Tasks that are submitted at fixed times."""

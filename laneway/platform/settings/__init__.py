@@ -39,7 +39,7 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """All groups of the platform. Build it with `load_settings`, which turns every problem into one readable error."""
+    """All groups of the platform. `load_settings` builds it and turns all problems into one readable error."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,7 @@ class Settings(BaseModel):
     operation: OperationSettings
 
     def contradictions(self) -> list[str]:
-        """Sentences about settings of different groups that cannot both be meant; an application may add its own."""
+        """One sentence for each contradiction between settings of different groups; an application may add its own."""
         return []
 
 
@@ -65,13 +65,13 @@ def load_settings(kind: type[S]) -> S:
             groups[name] = group()
         except ValidationError as error:
             problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
-    made = None if problems else kind(**groups)  # pyright: ignore[reportArgumentType]
-    if made is None or (problems := made.contradictions()):
+    settings = None if problems else kind(**groups)  # pyright: ignore[reportArgumentType]
+    if settings is None or (problems := settings.contradictions()):
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    return made
+    return settings
 
 
 def _problem(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    location = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+    return f"{location}: {message}" if location else message

@@ -1,4 +1,4 @@
-"""What all groups of settings share: where they are read from."""
+"""The base of all groups of settings: where they are read from."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ PROJECT_FILE: Final = "pyproject.toml"
 
 
 class ProjectFolder:
-    """The folder of the project: relative paths in settings start here, and `.env` is read from here."""
+    """The folder of the project: relative paths in settings start here, and `.env` is read here."""
 
     def __init__(self) -> None:
         self._chosen: Path | None = None
         self.reads_env_file = True
-        """False: `.env` is ignored, as tests want it."""
+        """False: `.env` is ignored, for tests."""
 
     @property
     def path(self) -> Path:
-        """The folder that `use` named; else the nearest one with a pyproject.toml, from the current folder upwards."""
+        """The folder given to `use`; else the nearest one with a pyproject.toml, from the current folder upwards."""
         if self._chosen is not None:
             return self._chosen
         here = Path.cwd()
         return next((folder for folder in (here, *here.parents) if (folder / PROJECT_FILE).exists()), here)
 
     def use(self, folder: Path) -> None:
-        """Name the project's folder, so that the current folder of a process does not matter."""
+        """Set the project's folder, so that the current folder of the process does not matter."""
         self._chosen = folder.resolve()
 
 
 project: Final = ProjectFolder()
-"""The project that this process belongs to."""
+"""The project of this process."""
 
 
 class Group(BaseSettings):
-    """One group of settings; each field is read from the environment variable in its alias."""
+    """One group of settings. Each field is read from the environment variable in its alias."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True,
@@ -67,5 +67,5 @@ class Group(BaseSettings):
 
 
 def absolute(path: Path) -> Path:
-    """A path of a setting, absolute: relative ones start at the project's folder."""
+    """The absolute form of a path in a setting. Relative paths start at the project's folder."""
     return Path(os.path.normpath(project.path / path.expanduser())).resolve()

@@ -13,7 +13,7 @@ from laneway.platform.settings.signing_key import signing_key
 
 
 class RedisSettings(Group):
-    """Where the broker and the result store are."""
+    """The addresses of the broker and the result store."""
 
     host: str = Field("127.0.0.1", alias="REDIS_HOST")
     port: Port = Field(6379, alias="REDIS_PORT")
@@ -50,17 +50,17 @@ class RedisSettings(Group):
 
     @property
     def schedules_url(self) -> str:
-        """Where Beat keeps its schedule and its lock: beside the queues, or beside the results where those are not."""
+        """Where Beat keeps its schedule and its lock: at the broker if that is a Redis, else at the result store."""
         return self.broker_url if self.broker_url.startswith(("redis", "unix")) else self.result_url
 
     @property
     def on_engine(self) -> bool:
-        """Whether the delivery engine is beneath: on Redis and Valkey, unless `BROKER_TRANSPORT` says otherwise."""
+        """True when the delivery engine is the broker: on Redis and Valkey, unless BROKER_TRANSPORT is `celery`."""
         return self.transport == "laneway" and _is_redis(self.broker_url)
 
     @property
     def external(self) -> bool:
-        """Whether a server was named, so that none of our own is started."""
+        """True when the settings name a server; `laneway up` then starts none."""
         return bool(self.url or self.celery_broker_url)
 
     def _at(self, database: int) -> str:
@@ -70,7 +70,7 @@ class RedisSettings(Group):
 
 
 class TaskSettings(Group):
-    """How tasks run, are retried and are remembered."""
+    """Limits of tasks: time, retries, queue sizes, history. Times are in seconds unless the name says otherwise."""
 
     task_serializer: Literal["json"] = Field("json", alias="CELERY_TASK_SERIALIZER")
     result_serializer: Literal["json"] = Field("json", alias="CELERY_RESULT_SERIALIZER")
@@ -96,7 +96,7 @@ class TaskSettings(Group):
 
 
 class StorageSettings(Group):
-    """Where data is kept, and for how long (in days)."""
+    """Where data is stored, and for how many days."""
 
     data_dir: Path = Field(Path("data"), alias="DATA_DIR")
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
@@ -125,7 +125,7 @@ class StorageSettings(Group):
 
 
 class ApiSettings(Group):
-    """The API and Flower."""
+    """Addresses and limits of the API and Flower."""
 
     host: str = Field("127.0.0.1", alias="API_HOST")
     port: Port = Field(8000, alias="API_PORT")
@@ -143,7 +143,7 @@ class ApiSettings(Group):
 
 
 class OutboundSettings(Group):
-    """Outbound webhooks: the receiver of this platform's own events, the keys that sign, and the limits of a POST."""
+    """Outbound webhooks: the receiver of this platform's events, the signing keys, and the limits of a POST."""
 
     url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
     secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")

@@ -1,4 +1,4 @@
-"""The key that a configured secret stands for: read here by the settings, which check it, and by who signs."""
+"""The signing key of a configured secret; used by the settings, which check it, and by the sender of webhooks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ STANDARD_PREFIX = "whsec_"
 def signing_key(secret: SecretStr, *, setting: str) -> bytes:
     """The key that signs outbound webhooks.
 
-    A secret that starts with `whsec_` is base64 after that prefix, as Standard Webhooks has it. Any other secret is
-    taken as it is, as UTF-8, without guessing whether it might be base64: its receivers configure
-    `whsec_` + base64(secret). Raises ValueError, naming the setting, when a `whsec_` secret is not base64, or nothing
-    is left of it.
+    A secret that starts with `whsec_` is base64 after that prefix, as Standard Webhooks defines it. Any other secret
+    is used unchanged, as UTF-8, also if it looks like base64: its receivers configure `whsec_` + base64(secret).
+    Raises ValueError, naming the setting, when a `whsec_` secret is not base64 or the key is empty.
     """
     text = secret.get_secret_value()
     if not text.startswith(STANDARD_PREFIX):

@@ -1,1 +1,1 @@
-"""How a task is accepted and handed to the broker."""
+"""Accepting tasks and publishing them to the broker."""

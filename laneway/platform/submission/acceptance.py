@@ -1,13 +1,13 @@
-"""What a submission may ask for, and the row and the message options that come of it."""
+"""The options of a submission, and the row that stores it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4, uuid5
 
 import structlog
@@ -17,15 +17,8 @@ from sqlalchemy.orm import Session
 from laneway.engine import Durability, Unique, UniqueMode
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import outbox, task_runs
-from laneway.platform.db.queries import task_events as stories
-from laneway.platform.errors import (
-    Conflict,
-    InvalidPayload,
-    PayloadTooLarge,
-    UnknownQueue,
-    UnknownTask,
-)
+from laneway.platform.db.queries import outbox, task_events, task_runs
+from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
 from laneway.platform.history.adoption import fingerprint
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
@@ -35,42 +28,58 @@ from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
 
 PAYLOAD_LIMIT = 1_048_576
-"""Bytes of a payload, as JSON in UTF-8."""
+"""Bytes of a payload as JSON in UTF-8."""
 KEY_LIMIT = 200
-"""Bytes of an ordering key; a longer one is cut, and told apart by a digest."""
+"""Bytes of an ordering key. A longer key is cut, and a digest keeps it distinct."""
+DIGEST_LENGTH = 32
 IDEMPOTENCY = UUID("7d0d6f0e-3f4b-4f86-9c35-6b6f0c2f5d11")
-"""The namespace of ids made from idempotency keys."""
+"""Namespace of the ids that are made from idempotency keys."""
+
+Row: TypeAlias = dict[str, Any]
+"""The columns of a row of `task_runs` that is to be inserted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions:
-    """How a task is to be accepted. Times in seconds.
-
-    `id` or `idempotency_key`: the same one again, with the same payload, gives back the first handle.
-    `expires`: not started after so long, it never is. `unique`: one task with this key at a time, `unique_mode`
-    long; another is refused with DuplicateTask. `queue`, `max_retries`, `time_limit` (an attempt is stopped after it):
-    instead of the task's own. `durability`: when the message counts as queued.
-    """
+    """How a task is accepted. All times are in seconds."""
 
     id: str | None = None
+    """A repeat with the same id and the same payload returns the handle of the first task."""
     idempotency_key: str | None = None
+    """As `id`, for a key of any form: the id is made from it."""
     priority: Priority | None = None
+    """None: the priority of the task's declaration."""
     delay: float = 0
+    """The task is not started before this time has passed."""
     expires: float | None = None
+    """A task that has not been started after this time never is."""
     unique: str | None = None
+    """One task with this key at a time; another is refused with DuplicateTask."""
     unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
+    """How long the uniqueness key is held."""
     unique_seconds: float = 0
-    tags: tuple[str, ...] = field(default=())
+    """The time for `UniqueMode.FOR_TIME`."""
+    tags: tuple[str, ...] = ()
+    """Words by which the task is found."""
     queue: str | None = None
+    """None: the queue of the task's declaration."""
     max_retries: int | None = None
+    """None: as the task declares it, else TASK_MAX_RETRIES."""
     time_limit: float | None = None
+    """An attempt is stopped after this time. None: TASK_SOFT_TIME_LIMIT."""
     durability: Durability = Durability.MEMORY
+    """Where the message must be before the task counts as queued."""
 
     def task_id(self) -> str:
-        """The caller's id, one made from the idempotency key, or a new one."""
+        """`id`, an id made from the idempotency key, or a new one."""
         if self.id is not None:
             return self.id
         return str(uuid5(IDEMPOTENCY, self.idempotency_key) if self.idempotency_key is not None else uuid4())
+
+    @property
+    def needs_broker(self) -> bool:
+        """True when the broker must be there now: only it can give uniqueness and durability."""
+        return self.durability is not Durability.MEMORY or self.unique is not None
 
 
 def spec_of(task: TaskRef) -> TaskSpec:
@@ -81,7 +90,7 @@ def spec_of(task: TaskRef) -> TaskSpec:
 
 
 def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
-    """The payload as its type. Raises InvalidPayload, naming each field and problem, never the values."""
+    """The payload as the task's payload type. Raises InvalidPayload, which names fields and problems but no values."""
     if isinstance(payload, spec.payload):
         return payload
     try:
@@ -92,64 +101,70 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
         raise InvalidPayload(spec.name, problems) from None
 
 
-def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings) -> dict[str, Any]:
+def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings) -> Row:
     """The row of a submission. Raises InvalidPayload, PayloadTooLarge, UnknownQueue."""
-    now, data = clock.now(), _bounded(spec, _as_json(spec, payload))
-    key = getattr(payload, spec.key) if spec.key else None
+    now, data = clock.now(), _json_of(spec, payload)
     return {
         "id": options.task_id(),
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
-        "key": ordering_key(f"{spec.key}:{key}") if isinstance(key, str) else None,
+        "key": _key_of(spec, payload),
         "payload": data,
         "fingerprint": fingerprint(spec.name, data),
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
-        "max_retries": next(
-            number for number in (options.max_retries, spec.max_retries, settings.max_retries) if number is not None
-        ),
+        "max_retries": _first_given(options.max_retries, spec.max_retries, settings.max_retries),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "tags": sorted(set(options.tags)),
-        "options": _options(options),
+        "options": _stored_options(options),
         "accepted_at": now,
         "published_at": now,
-        "due_at": _in(now, options.delay) if options.delay > 0 else None,
-        "expires_at": _in(now, options.expires),
+        "due_at": _after(now, options.delay) if options.delay > 0 else None,
+        "expires_at": _after(now, options.expires),
     }
 
 
-def accept(session: Session, values: dict[str, Any]) -> TaskRun | TaskHandle:
-    """Write the row down, or give back the handle of the task that had this id first. Raises Conflict.
+def accept(session: Session, row: Row) -> TaskRun | TaskHandle:
+    """Insert a row, or return the handle of the task that already has its id. Raises Conflict."""
+    return accept_many(session, [row])[0]
 
-    One whose ordering key has tasks that are not yet with the broker waits behind them.
+
+def accept_many(session: Session, rows: Sequence[Row]) -> list[TaskRun | TaskHandle]:
+    """Insert rows, in order. Existing rows return a handle. Raises Conflict.
+
+    A task whose ordering key has earlier tasks that the broker does not have yet is left to the relay, which sends
+    them in order.
     """
-    return accept_many(session, [values])[0]
-
-
-def accept_many(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun | TaskHandle]:
-    """The same for many; what is not new is told by its handle."""
-    _put_behind(session, rows)
+    _queue_behind_key(session, rows)
     added = {run.id: run for run in task_runs.add(session, rows)}
-    stories.add_events(
-        session,
-        [
-            {
-                "task_id": run.id,
-                "at": run.accepted_at,
-                "kind": "accepted",
-                "attempt": None,
-                "data": {"queue": run.queue, "priority": run.priority, "request_id": run.request_id},
-            }
-            for run in added.values()
-        ],
-    )
+    task_events.add_events(session, [_accepted_event(run) for run in added.values()])
     for run in added.values():
-        stories.add_tags(session, run.id, run.tags)
-    return [added.pop(row["id"], None) or _known(session, row) for row in rows]
+        task_events.add_tags(session, run.id, run.tags)
+    return [added.pop(row["id"], None) or _existing(session, row) for row in rows]
 
 
-def _put_behind(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Those whose key has an earlier task that is not yet with the broker are sent after it, by the relay."""
+def unique_of(run: TaskRun) -> Unique | None:
+    """The uniqueness that a row was submitted with."""
+    stored = run.options.get("unique")
+    return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
+
+
+def ordering_key(key: str) -> str:
+    """The key in at most `KEY_LIMIT` bytes. Different keys stay different."""
+    raw = key.encode("utf-8", "replace")
+    if len(raw) <= KEY_LIMIT:
+        return key
+    kept = raw[: KEY_LIMIT - DIGEST_LENGTH - 1].decode("utf-8", "ignore")
+    return f"{kept}:{hashlib.sha256(raw).hexdigest()[:DIGEST_LENGTH]}"
+
+
+def _accepted_event(run: TaskRun) -> dict[str, Any]:
+    data = {"queue": run.queue, "priority": run.priority, "request_id": run.request_id}
+    return {"task_id": run.id, "at": run.accepted_at, "kind": "accepted", "attempt": None, "data": data}
+
+
+def _queue_behind_key(session: Session, rows: Sequence[Row]) -> None:
+    """Leave rows to the relay whose ordering key has an earlier task that the broker does not have yet."""
     keys = {row["key"] for row in rows if row["key"] is not None}
     waiting = outbox.keys_waiting(session, keys) if keys else set[str]()
     for row in rows:
@@ -157,25 +172,22 @@ def _put_behind(session: Session, rows: Sequence[dict[str, Any]]) -> None:
             row.update(state=TaskState.ACCEPTED, published_at=None)
 
 
-def _known(session: Session, row: dict[str, Any]) -> TaskHandle:
-    known = task_runs.find(session, row["id"])
-    if known is None:
-        raise UnknownTask(row["id"])  # deleted at this very moment
-    if known.fingerprint != row["fingerprint"]:
-        raise Conflict(f"The id {known.id!r} was used before for another task or another payload.")
-    task_runs.count_on(session, known)
-    return TaskHandle(task_id=known.id, state=TaskState(known.state), created=False)
+def _existing(session: Session, row: Row) -> TaskHandle:
+    run = task_runs.find(session, row["id"])
+    if run is None:
+        raise UnknownTask(row["id"])  # deleted by another transaction at this moment
+    if run.fingerprint != row["fingerprint"]:
+        raise Conflict(f"The id {run.id!r} was used before for another task or another payload.")
+    task_runs.mark_relied_on(session, run)
+    return TaskHandle(task_id=run.id, state=TaskState(run.state), created=False)
 
 
-def _as_json(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
+def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
+    """The payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
     try:
-        return payload.model_dump(mode="json", exclude_none=True)
-    except ValueError as error:  # nested too deeply, a number of thousands of digits
+        data = payload.model_dump(mode="json", exclude_none=True)
+    except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
-
-
-def _bounded(spec: TaskSpec, data: dict[str, Any]) -> dict[str, Any]:
-    """The same, if it is not too much. Raises PayloadTooLarge."""
     size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
@@ -190,30 +202,25 @@ def _queue_of(spec: TaskSpec, options: SubmitOptions) -> str:
     return options.queue
 
 
-def unique_of(run: TaskRun) -> Unique | None:
-    """The uniqueness that a row was submitted with."""
-    kept = run.options.get("unique")
-    return Unique(kept[0], UniqueMode(kept[1]), kept[2]) if kept else None
+def _key_of(spec: TaskSpec, payload: Payload) -> str | None:
+    value = getattr(payload, spec.key) if spec.key else None
+    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str) else None
 
 
-def ordering_key(key: str) -> str:
-    """At most `KEY_LIMIT` bytes; different keys stay different."""
-    raw = key.encode("utf-8", "replace")
-    if len(raw) <= KEY_LIMIT:
-        return key
-    return f"{raw[: KEY_LIMIT - 33].decode('utf-8', 'ignore')}:{hashlib.sha256(raw).hexdigest()[:32]}"
-
-
-def _options(options: SubmitOptions) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+def _stored_options(options: SubmitOptions) -> dict[str, Any]:
+    stored: dict[str, Any] = {}
     if options.unique is not None:
-        kept["unique"] = [options.unique, int(options.unique_mode), round(options.unique_seconds * 1000)]
+        stored["unique"] = [options.unique, int(options.unique_mode), round(options.unique_seconds * 1000)]
     if options.max_retries is not None:
-        kept["max_retries"] = options.max_retries
+        stored["max_retries"] = options.max_retries
     if options.time_limit is not None:
-        kept["time_limit"] = options.time_limit
-    return kept
+        stored["time_limit"] = options.time_limit
+    return stored
 
 
-def _in(now: datetime, seconds: float | None) -> datetime | None:
+def _first_given(*numbers: int | None) -> int:
+    return next(number for number in numbers if number is not None)
+
+
+def _after(now: datetime, seconds: float | None) -> datetime | None:
     return None if seconds is None else now + timedelta(seconds=seconds)

@@ -1,6 +1,7 @@
-"""Group commit: what several threads ask for at the same moment is done together by one of them.
+"""Group commit: one thread does the work for all threads that submit at the same moment.
 
-Nobody waits for company: who finds nobody at work begins at once, alone, and what comes meanwhile is the next group.
+Nobody waits for a group to fill. A caller that finds no work in progress starts at once, alone. Calls that arrive
+meanwhile form the next group.
 """
 
 from __future__ import annotations
@@ -14,94 +15,103 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST: Final = 100
-"""In one group."""
+MAX_GROUP: Final = 100
+"""Items in one group."""
 PATIENCE: Final = 60.0
-"""Seconds after which who still waits does its own alone: whoever led was stopped where nothing could be passed on."""
+"""A waiter gives up on its leader after this many seconds and runs its item itself."""
 
 
-class _Place(Generic[T, R]):
-    """One who asks."""
+class _Call(Generic[T, R]):
+    """One call of `GroupCommit.run`."""
 
-    __slots__ = ("item", "leads", "outcome", "told")
+    __slots__ = ("item", "leads", "outcome", "woken")
 
     def __init__(self, item: T) -> None:
-        self.item, self.leads, self.told = item, False, Event()
+        self.item, self.leads, self.woken = item, False, Event()
         self.outcome: R | Exception | None = None
 
 
 class GroupCommit(Generic[T, R]):
-    """For any thread. `work` gives back what became of each, in order: an exception is raised for that one alone."""
+    """Runs items in groups; safe for any thread.
+
+    `work` returns one outcome per item, in order. An outcome that is an exception is raised in the call of its item
+    only.
+    """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R | Exception]]) -> None:
         self._work = work
-        self._forget()
+        self._reset()
 
-    def do(self, item: T) -> R:
-        """Have this done. Raises what `work` raises, or has for this one."""
+    def run(self, item: T) -> R:
+        """Run this item, in a group if others wait. Raises its outcome if that is an exception, or what `work` raises.
+
+        The leader calls `work` from this function: each frame counts on the way from the API to the broker.
+        """
         if self._pid != os.getpid():
-            self._forget()  # the others, and perhaps the lock, were left behind by a fork
-        place = _Place[T, R](item)
-        if get_ident() not in self._leading and (self._is_first(place) or self._is_called(place)):
-            self._lead(place)
-        outcome = place.outcome
-        if outcome is None:  # its leader was stopped; or it is asked for amid the work, by the one who does that
-            outcome = self._work([item])[0]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            self._reset()  # a fork left the other threads behind, and perhaps a taken lock
+        call = _Call[T, R](item)
+        if get_ident() not in self._leaders and (self._enter(call) or self._wait(call)):
+            group = self._take_group()
+            outcomes: Sequence[R | Exception | None] = [None] * len(group)
+            self._leaders.add(get_ident())
+            try:
+                outcomes = self._work([member.item for member in group])
+            except Exception as error:  # noqa: BLE001 - raised in every call of the group
+                outcomes = [error] * len(group)
+            finally:
+                self._leaders.discard(get_ident())
+                self._hand_out(group, outcomes)
+        if call.outcome is None:  # its leader was interrupted, or this call was made from within `work`
+            call.outcome = self._work([item])[0]
+        if isinstance(call.outcome, Exception):
+            raise call.outcome
+        return call.outcome
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._pid, self._lock, self._busy = os.getpid(), Lock(), False
-        self._waiting: deque[_Place[T, R]] = deque()
-        self._leading: set[int] = set()
+        self._waiting: deque[_Call[T, R]] = deque()
+        self._leaders: set[int] = set()
 
-    def _is_first(self, place: _Place[T, R]) -> bool:
+    def _enter(self, call: _Call[T, R]) -> bool:
+        """Join the waiting calls; True if the call leads because no work is in progress."""
         with self._lock:
-            self._waiting.append(place)
-            first, self._busy = not self._busy, True
-        return first
+            self._waiting.append(call)
+            leads, self._busy = not self._busy, True
+        return leads
 
-    def _is_called(self, place: _Place[T, R]) -> bool:
-        """Wait until it is done, or for this one to do it."""
+    def _wait(self, call: _Call[T, R]) -> bool:
+        """Wait for the outcome; True if the call has to lead instead."""
         try:
-            told = place.told.wait(PATIENCE)
+            woken = call.woken.wait(PATIENCE)
         except BaseException:
-            self._withdraw(place)
+            self._withdraw(call)
             raise
-        if not told:
-            self._withdraw(place)
-            self._pass_on()  # a second leader does no harm, none at all would have everybody wait as long
-        return place.leads
+        if not woken:
+            self._withdraw(call)
+            self._appoint_leader()  # a second leader does no harm; without one every waiter would wait as long
+        return call.leads
 
-    def _lead(self, place: _Place[T, R]) -> None:
+    def _take_group(self) -> list[_Call[T, R]]:
         with self._lock:
-            group = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-        outcomes: Sequence[R | Exception | None] = [None] * len(group)
-        self._leading.add(get_ident())
-        try:
-            outcomes = self._work([one.item for one in group])
-        except Exception as error:  # noqa: BLE001 - each gets it
-            outcomes = [error] * len(group)
-        finally:
-            self._leading.discard(get_ident())
-            for one, outcome in zip(group, outcomes, strict=True):
-                one.outcome = outcome
-                if one is not place:
-                    one.told.set()
-            self._pass_on()
+            return [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
 
-    def _withdraw(self, place: _Place[T, R]) -> None:
+    def _hand_out(self, group: Sequence[_Call[T, R]], outcomes: Sequence[R | Exception | None]) -> None:
+        for member, outcome in zip(group, outcomes, strict=True):
+            member.outcome = outcome
+            member.woken.set()
+        self._appoint_leader()
+
+    def _withdraw(self, call: _Call[T, R]) -> None:
         with self._lock:
-            if place in self._waiting:
-                self._waiting.remove(place)
-        if place.leads:
-            place.leads = False
-            self._pass_on()
+            if call in self._waiting:
+                self._waiting.remove(call)
+        if call.leads:
+            call.leads = False
+            self._appoint_leader()
 
-    def _pass_on(self) -> None:
+    def _appoint_leader(self) -> None:
         with self._lock:
             self._busy = bool(self._waiting)
             if self._busy:
                 self._waiting[0].leads = True
-                self._waiting[0].told.set()
+                self._waiting[0].woken.set()

@@ -1,93 +1,80 @@
-"""A submission's way into the database and to the broker; what several threads submit goes together."""
+"""Accepts submissions in groups: one transaction for all rows, then one call of the broker for each queue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from laneway.engine import Durability
-from laneway.platform.broker import Broker, time_left
+from laneway.platform.broker import Broker, seconds_until_due
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.schemas.task import TaskHandle
-from laneway.platform.submission.acceptance import SubmitOptions, accept, accept_many
-from laneway.platform.submission.group_commit import GroupCommit
-
-Row = dict[str, Any]
+from laneway.platform.submission.acceptance import Row, accept_many
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A submission that is written down, or was before."""
+    """A submission whose row is stored."""
 
     run: TaskRun | TaskHandle
-    refused: Exception | None = None
-    """Why the broker did not take it. None also when it was not to be given to it now."""
+    """The new row, or the handle of the task that had the id before."""
+    refusal: Exception | None = None
+    """Why the broker refused the message. None also when nothing was sent."""
 
 
-class Acceptance:
-    """Writes rows down, and gives them to the broker behind the commit."""
+class GroupSubmit:
+    """Stores rows, and publishes their messages after the commit."""
 
     def __init__(self, database: Database, broker: Broker) -> None:
         self._database, self._broker = database, broker
-        self._gathering = GroupCommit[Row, Accepted](self._accept_each)
 
-    def accept(self, values: Row, options: SubmitOptions) -> Accepted:
-        """Raises Conflict, UnknownTask, DatabaseUnavailable: nothing is accepted."""
-        if self._broker.engine is not None and not only_the_broker_can(options):
-            return self._gathering.do(values)
-        with self._database.transaction() as session:
-            run = accept(session, values)
-        return Accepted(run, self._refusal(run, options.durability) if _is_to_be_sent(run) else None)
+    def submit_group(self, rows: Sequence[Row]) -> Sequence[Accepted | Exception]:
+        """Accept rows in one transaction; if it fails for one of them, accept each in its own.
 
-    def _accept_each(self, rows: Sequence[Row]) -> Sequence[Accepted | Exception]:
-        """In one transaction; if it fails for one of them, each in its own."""
-        # by id: of two groups that have the same ids, in two processes, neither waits for the other's second one
-        places = sorted(range(len(rows)), key=lambda place: rows[place]["id"])
+        Returns one outcome per row, in order. Raises DatabaseUnavailable for all.
+        """
+        # By id: two processes that submit the same ids then lock them in the same order and cannot deadlock.
+        order = sorted(range(len(rows)), key=lambda index: rows[index]["id"])
         try:
             with self._database.transaction() as session:
-                accepted = accept_many(session, [rows[place] for place in places])
+                accepted = accept_many(session, [rows[index] for index in order])
         except DatabaseUnavailable:
             raise
         except Exception:
             if len(rows) == 1:
                 raise
-            return [self._alone(row) for row in rows]
-        fresh = [run for run in accepted if isinstance(run, TaskRun) and _is_to_be_sent(run)]
-        refused = dict(zip((run.id for run in fresh), self._refusals(fresh), strict=True))
-        told = dict(zip(places, accepted, strict=True))
+            return [self._accept_separately(row) for row in rows]
+        new = [run for run in accepted if isinstance(run, TaskRun) and run.published_at is not None]
+        try:
+            refusals: Sequence[Exception | None] = self._broker.publish_many(new) if new else ()
+        except Exception as error:  # noqa: BLE001 - one message caused it, and the others must not fail with it
+            refusals = [error] if len(new) == 1 else [self._publish(run) for run in new]
+        refusal_of = dict(zip((run.id for run in new), refusals, strict=True))
+        by_index = dict(zip(order, accepted, strict=True))
         return [
-            Accepted(run, refused.get(run.id) if isinstance(run, TaskRun) else None)
-            for run in (told[place] for place in range(len(rows)))
+            Accepted(run, refusal_of.get(run.id) if isinstance(run, TaskRun) else None)
+            for run in (by_index[index] for index in range(len(rows)))
         ]
 
-    def _alone(self, row: Row) -> Accepted | Exception:
+    def submit_one(self, row: Row, durability: Durability) -> Accepted:
+        """Accept one row and publish it: for a broker without group calls, a uniqueness, or a durability."""
+        with self._database.transaction() as session:
+            run = accept_many(session, [row])[0]
+        if isinstance(run, TaskHandle) or run.published_at is None:
+            return Accepted(run)
+        return Accepted(run, self._publish(run, durability))
+
+    def _accept_separately(self, row: Row) -> Accepted | Exception:
         try:
-            return self._accept_each([row])[0]
-        except Exception as error:  # noqa: BLE001 - its submitter gets it
+            return self.submit_group([row])[0]
+        except Exception as error:  # noqa: BLE001 - raised in the call of its submitter
             return error
 
-    def _refusals(self, runs: Sequence[TaskRun]) -> Sequence[Exception | None]:
+    def _publish(self, run: TaskRun, durability: Durability = Durability.MEMORY) -> Exception | None:
         try:
-            return self._broker.publish_many(runs)
-        except Exception as error:  # noqa: BLE001 - of one of them; the others must not suffer from it
-            return [error] if len(runs) == 1 else [self._refusal(run) for run in runs]
-
-    def _refusal(self, run: TaskRun | TaskHandle, durability: Durability = Durability.MEMORY) -> Exception | None:
-        assert isinstance(run, TaskRun)  # noqa: S101  a handle is not sent
-        try:
-            self._broker.publish(run, delay=time_left(run), durability=durability)
-        except Exception as error:  # noqa: BLE001 - its submitter gets it
+            self._broker.publish(run, delay=seconds_until_due(run), durability=durability)
+        except Exception as error:  # noqa: BLE001 - raised in the call of its submitter
             return error
         return None
-
-
-def only_the_broker_can(options: SubmitOptions) -> bool:
-    """Whether a submission wants what nobody can give it later."""
-    return options.durability is not Durability.MEMORY or options.unique is not None
-
-
-def _is_to_be_sent(run: TaskRun | TaskHandle) -> bool:
-    return isinstance(run, TaskRun) and run.published_at is not None

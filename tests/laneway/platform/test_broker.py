@@ -1,7 +1,4 @@
-"""The broker, as the platform sees it: the delivery engine on a real Valkey, and kombu's own transport on the same."""
-
-# redis-py is typed in part only; the scale of priorities is the broker's own affair.
-# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+"""The broker of the platform on a real Valkey: with the delivery engine, and with kombu's own transport."""
 
 from __future__ import annotations
 
@@ -75,9 +72,9 @@ def test_the_ordering_key_and_the_delay_go_with_the_message(platform: Platform) 
     before = int(time.time() * 1000)
     first, second, later = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
 
-    (ready,) = platform.messages(place=MessageState.READY)
-    (held,) = platform.messages(place=MessageState.HELD)
-    (scheduled,) = platform.messages(place=MessageState.SCHEDULED)
+    (ready,) = platform.messages(state=MessageState.READY)
+    (held,) = platform.messages(state=MessageState.HELD)
+    (scheduled,) = platform.messages(state=MessageState.SCHEDULED)
     assert [found.stored.message.task_id for found in (ready, held, scheduled)] == [first, second, later]
     assert [found.stored.message.key for found in (ready, held, scheduled)] == [
         "conversation_id:c-1",
@@ -95,10 +92,10 @@ def test_a_task_without_a_key_waits_for_nobody(platform: Platform) -> None:
     assert [found.stored.message.key for found in platform.messages("maintenance")] == [None, None]
 
 
-def test_stats_and_find_tell_where_tasks_are(platform: Platform) -> None:
+def test_stats_and_find_report_the_state_of_messages(platform: Platform) -> None:
     first, held, later = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
 
-    found = platform.broker.find("conversations", [first, "nobody", held, later])
+    found = platform.broker.find("conversations", [first, "unknown", held, later])
     stats = platform.broker.stats(["conversations", "webhooks"])
 
     assert found is not None and stats is not None
@@ -140,11 +137,11 @@ def test_a_queue_that_the_broker_lost_gets_its_limits_back(platform: Platform) -
     assert set(stats[0].limits) >= {"max_size", "journal"}
 
 
-def test_a_cancelled_task_has_no_message_any_more_and_a_running_one_is_marked(platform: Platform) -> None:
+def test_a_cancelled_task_has_no_message_and_a_running_one_is_marked(platform: Platform) -> None:
     first, second, third = platform.message("c-1"), platform.message("c-1"), platform.message("c-1")
 
     assert platform.broker.cancel("conversations", first)
-    assert not platform.broker.cancel("conversations", "nobody")
+    assert not platform.broker.cancel("conversations", "unknown")
     delivery = platform.fetched()
     assert platform.broker.cancel("conversations", second)
 
@@ -152,7 +149,7 @@ def test_a_cancelled_task_has_no_message_any_more_and_a_running_one_is_marked(pl
     assert platform.engine.check_leases([delivery.lease]) == [LeaseStatus.CANCELLED]
 
 
-def test_a_purge_throws_away_what_waits_and_leaves_what_runs(platform: Platform) -> None:
+def test_a_purge_deletes_waiting_tasks_and_leaves_running_ones(platform: Platform) -> None:
     running, *_ = platform.message("c-1"), platform.message("c-1"), platform.message("c-2", delay=60)
     platform.fetched()
 
@@ -167,7 +164,7 @@ def test_only_a_dead_message_is_requeued(platform: Platform) -> None:
 
     assert platform.broker.requeue("maintenance", id)
     assert platform.sent("maintenance") == [id]
-    assert not platform.broker.requeue("maintenance", "nobody")
+    assert not platform.broker.requeue("maintenance", "unknown")
 
 
 def test_only_a_dead_message_is_discarded(platform: Platform) -> None:
@@ -186,7 +183,7 @@ def bury(platform: Platform, queue: str) -> None:
     platform.engine.bury([platform.fetched(queue)], reason="poison", error="killed its worker")
 
 
-def test_ping_says_whether_the_broker_answers(platform: Platform) -> None:
+def test_ping_fails_while_the_broker_is_away(platform: Platform) -> None:
     platform.broker.ping()
     platform.valkey.stop()
     began = time.monotonic()
@@ -199,7 +196,7 @@ def test_ping_says_whether_the_broker_answers(platform: Platform) -> None:
     platform.broker.ping()
 
 
-QUESTIONS: dict[str, Callable[[Broker], object]] = {
+CALLS: dict[str, Callable[[Broker], object]] = {
     "stats": lambda broker: broker.stats(["webhooks"]),
     "find": lambda broker: broker.find("webhooks", ["x"]),
     "cancel": lambda broker: broker.cancel("webhooks", "x"),
@@ -211,19 +208,19 @@ QUESTIONS: dict[str, Callable[[Broker], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", QUESTIONS)
-def test_every_question_to_a_broker_that_is_away_fails_quickly(platform: Platform, call: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_of_a_broker_that_is_away_fails_quickly(platform: Platform, call: str) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
     with pytest.raises(BrokerUnavailable):
-        QUESTIONS[call](platform.broker)
+        CALLS[call](platform.broker)
 
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("transport", "call"), [("laneway", "ping"), ("laneway", "stats"), ("celery", "ping")])
-def test_a_password_in_the_address_is_not_told(
+def test_a_password_in_the_address_is_not_in_the_error(
     environment: Environment,
     platform_database: Database,
     redis_urls: RedisUrls,
@@ -237,7 +234,7 @@ def test_a_password_in_the_address_is_not_told(
     urls = RedisUrls(broker, backend, redis_urls.valkey)
     settings = settings_for(environment, platform_database, urls, folder=tmp_path, BROKER_TRANSPORT=transport)
     with celery_on(settings) as app, pytest.raises(BrokerUnavailable) as refused:
-        QUESTIONS[call](Broker(app, max_queue_size=10, max_unread=100))
+        CALLS[call](Broker(app, max_queue_size=10, max_unread=100))
 
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(refused.value)
@@ -261,7 +258,7 @@ def test_many_threads_publish_at_once(platform: Platform) -> None:
     assert sorted(platform.sent("maintenance")) == sorted(ids)
 
 
-def test_a_task_reaches_the_queue_that_the_catalog_says(platform: Platform) -> None:
+def test_a_task_reaches_the_queue_of_its_declaration(platform: Platform) -> None:
     id = platform.tasks.submit("generate_conversation_analytics_task", {"hours": 2}).task_id
 
     assert platform.sent("analytics") == [id]
@@ -280,7 +277,7 @@ def test_on_the_stock_transport_tasks_are_sent_and_taken_in_the_order_of_their_p
     assert [stock.take("maintenance") for _ in Priority] == [ids[priority] for priority in sorted(Priority)[::-1]]
 
 
-def test_on_the_stock_transport_nobody_can_look_into_queues(stock: Platform) -> None:
+def test_on_the_stock_transport_queues_cannot_be_searched(stock: Platform) -> None:
     id = stock.message()
 
     assert stock.broker.engine is None
@@ -298,7 +295,7 @@ def test_on_the_stock_transport_nobody_can_look_into_queues(stock: Platform) -> 
     assert stock.take() == id, "it stays, and is refused when it comes"
 
 
-def test_on_the_stock_transport_a_steward_has_nothing_to_compare(stock: Platform) -> None:
+def test_on_the_stock_transport_maintenance_reconciles_nothing(stock: Platform) -> None:
     stock.message()
 
     assert stock.steward().reconcile() == 0
@@ -347,12 +344,12 @@ def test_on_the_stock_transport_a_queue_has_no_limit(
 
 
 @pytest.mark.parametrize("transport", ["laneway", "celery"])
-def test_an_amqp_address_is_always_kombus_own_and_its_priorities_are_not_turned(
+def test_an_amqp_address_uses_kombus_transport_and_keeps_the_order_of_priorities(
     environment: Environment, transport: str
 ) -> None:
-    """In AMQP 9 goes first; nothing is sent here, the scale is looked at."""
+    """In AMQP 9 goes first. Nothing is sent here; only the scale is checked."""
     environment(CELERY_BROKER_URL="amqp://127.0.0.1//", BROKER_TRANSPORT=transport)
     with celery_on(load_settings()) as app:
         broker = Broker(app, max_queue_size=10, max_unread=100)
         assert broker.engine is None
-        assert [broker._priority(priority) for priority in Priority] == [0, 3, 6, 9]
+        assert [broker._message_priority(priority) for priority in Priority] == [0, 3, 6, 9]

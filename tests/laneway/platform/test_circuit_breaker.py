@@ -1,4 +1,4 @@
-"""Of many callers of a broker that does not answer one waits at a time; the others are told at once."""
+"""One caller at a time waits for a broker that does not answer; the others fail at once."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return time
 
 
-def ask(silence: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: BaseException | None = None) -> bool:
-    """Whether the broker was asked: it takes so long, and then raises this."""
-    asked = False
+def call(breaker: CircuitBreaker, time: Time, *, seconds: float = 0.0, error: BaseException | None = None) -> bool:
+    """Call the broker, which takes this long and then raises this error; False when no call was made."""
+    called = False
     try:
-        with silence.heeded():
-            asked = True
+        with breaker.guarded():
+            called = True
             time.now += seconds
             if error is not None:
                 raise error
     except (BrokerUnavailable, QueueFull):
         pass
-    return asked
+    return called
 
 
-def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
-    silence = CircuitBreaker()
-    assert ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+def test_after_a_timeout_no_call_is_made_for_a_while(time: Time) -> None:
+    breaker = CircuitBreaker()
+    assert call(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
 
-    assert not ask(silence, time)
+    assert not call(breaker, time)
     time.now += PAUSE
-    assert ask(silence, time)
-    assert ask(silence, time)
+    assert call(breaker, time)
+    assert call(breaker, time)
 
 
 @pytest.mark.parametrize(
@@ -58,30 +58,30 @@ def test_after_a_timeout_nobody_asks_for_a_while(time: Time) -> None:
     ],
     ids=["a refused connection", "a refusal that took long", "a slow answer"],
 )
-def test_whoever_answers_is_asked_again(time: Time, seconds: float, error: Exception | None) -> None:
-    silence = CircuitBreaker()
+def test_a_broker_that_answers_is_called_again(time: Time, seconds: float, error: Exception | None) -> None:
+    breaker = CircuitBreaker()
 
-    assert ask(silence, time, seconds=seconds, error=error)
-    assert ask(silence, time)
+    assert call(breaker, time, seconds=seconds, error=error)
+    assert call(breaker, time)
 
 
-def test_one_asks_again_and_the_others_do_not_wait_with_it(time: Time) -> None:
-    silence = CircuitBreaker()
-    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+def test_one_caller_tries_again_and_the_others_fail_at_once(time: Time) -> None:
+    breaker = CircuitBreaker()
+    call(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE
 
-    with silence.heeded():
+    with breaker.guarded():
         time.now += PATIENCE - 1
-        assert not ask(silence, time)
-    assert ask(silence, time)
+        assert not call(breaker, time)
+    assert call(breaker, time)
 
 
-def test_one_that_is_interrupted_while_it_asks_holds_nobody_up(time: Time) -> None:
-    silence = CircuitBreaker()
-    ask(silence, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
+def test_an_interrupted_call_does_not_keep_the_circuit_open(time: Time) -> None:
+    breaker = CircuitBreaker()
+    call(breaker, time, seconds=SLOW, error=BrokerUnavailable("timed out"))
     time.now += PAUSE
 
     with pytest.raises(KeyboardInterrupt):
-        ask(silence, time, seconds=SLOW, error=KeyboardInterrupt())
+        call(breaker, time, seconds=SLOW, error=KeyboardInterrupt())
 
-    assert ask(silence, time)
+    assert call(breaker, time)

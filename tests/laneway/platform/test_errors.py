@@ -102,12 +102,12 @@ def test_an_error_has_a_sentence_a_title_and_a_status(kind: type[PlatformError])
 
 
 @pytest.mark.parametrize("kind", platform_errors(), ids=lambda kind: kind.__name__)
-def test_whether_a_retry_can_help_follows_the_tree(kind: type[PlatformError]) -> None:
+def test_a_retry_helps_for_retryable_errors_only(kind: type[PlatformError]) -> None:
     assert kind.retryable or not issubclass(kind, RetryableError)
     assert not (kind.retryable and issubclass(kind, PermanentError))
 
 
-def test_errors_that_know_when_to_come_back_say_so() -> None:
+def test_some_errors_carry_the_seconds_to_wait() -> None:
     assert QueueFull("q", 5).retry_after == 10
     assert BrokerUnavailable("away").retry_after == DatabaseUnavailable("away").retry_after == 5
     assert UpstreamError("crm", "busy").retry_after is None

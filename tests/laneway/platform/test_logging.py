@@ -116,7 +116,7 @@ def test_bound_ids_are_in_every_later_line_also_in_those_of_libraries(lines: Wri
     assert "task_id" not in four
 
 
-def test_ids_of_one_thread_do_not_get_into_anothers_lines(lines: Written) -> None:
+def test_ids_of_one_thread_are_not_in_the_lines_of_another(lines: Written) -> None:
     bind(task_id="t-1")
     with ThreadPoolExecutor(1) as pool:
         pool.submit(fresh().info, "elsewhere").result()
@@ -143,22 +143,22 @@ def test_ids_of_one_thread_do_not_get_into_anothers_lines(lines: Written) -> Non
         "X-Hub-Signature-256",
     ],
 )
-def test_whatever_is_named_like_a_secret_is_blanked(lines: Written, name: str) -> None:
+def test_values_named_like_secrets_are_hidden(lines: Written, name: str) -> None:
     fresh().info("event", **{name: "hunter2"})
     fresh().info("event", headers={name: "hunter2", "inner": [{name: "hunter2"}]})
 
     assert "hunter2" not in json.dumps(lines())
 
 
-def test_what_a_failed_task_was_called_with_is_not_in_celerys_line_about_it(lines: Written) -> None:
-    told = {"id": "t-1", "args": "('hidden',)", "kwargs": "{'url': 'https://example.com/?token=hidden'}"}
-    logging.getLogger("celery.app.trace").error("Task t-1 raised unexpected", extra={"data": told})
+def test_the_arguments_of_a_failed_task_are_not_in_celerys_line_about_it(lines: Written) -> None:
+    values = {"id": "t-1", "args": "('hidden',)", "kwargs": "{'url': 'https://example.com/?token=hidden'}"}
+    logging.getLogger("celery.app.trace").error("Task t-1 raised unexpected", extra={"data": values})
 
     assert lines()[0]["data"]["id"] == "t-1"
     assert "hidden" not in lines.text
 
 
-def test_figures_named_like_tokens_stay(lines: Written) -> None:
+def test_numbers_named_like_tokens_are_kept(lines: Written) -> None:
     fresh().info("reply", prompt_tokens=7)
 
     assert lines()[0]["prompt_tokens"] == 7
@@ -167,7 +167,7 @@ def test_figures_named_like_tokens_stay(lines: Written) -> None:
 LOGIN = "redis://user:hunter2@db:6379/0"
 
 
-def test_logins_are_taken_out_of_addresses_wherever_they_are(lines: Written) -> None:
+def test_logins_are_removed_from_all_addresses(lines: Written) -> None:
     log = fresh()
     log.info(f"connecting to {LOGIN}", url=LOGIN, urls=[LOGIN], nested={"url": LOGIN})
     log.info("connecting to %s", LOGIN)
@@ -179,7 +179,7 @@ def test_logins_are_taken_out_of_addresses_wherever_they_are(lines: Written) -> 
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_logins_are_taken_out_of_tracebacks(written: Written, as_json: bool) -> None:
+def test_logins_are_removed_from_tracebacks(written: Written, as_json: bool) -> None:
     written.configure(settings(), json=as_json)
     address = "redis://user:" + "2retnuh"[::-1] + "@db"
     try:
@@ -192,7 +192,7 @@ def test_logins_are_taken_out_of_tracebacks(written: Written, as_json: bool) -> 
     assert "hunter2" not in written.text
 
 
-def test_an_address_without_a_login_is_left_alone(lines: Written) -> None:
+def test_an_address_without_a_login_is_unchanged(lines: Written) -> None:
     fresh().info("see https://example.com/a?mail=me@example.com")
 
     assert lines()[0]["event"] == "see https://example.com/a?mail=me@example.com"
@@ -229,7 +229,7 @@ def test_lines_below_the_level_are_not_written(lines: Written) -> None:
     assert [line["event"] for line in lines()] == ["loud enough"]
 
 
-def test_celerys_and_uvicorns_own_handlers_are_taken_over(lines: Written) -> None:
+def test_the_handlers_of_celery_and_uvicorn_are_replaced(lines: Written) -> None:
     for name in ("uvicorn.error", "celery.worker"):
         logging.getLogger(name).addHandler(logging.StreamHandler())
     lines.configure(settings(), json=True)

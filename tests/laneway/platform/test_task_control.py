@@ -16,13 +16,13 @@ from tests.fixtures.platform import MovableClock, Platform
 # --- cancel -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [MessageState.READY, MessageState.SCHEDULED, MessageState.HELD])
+@pytest.mark.parametrize("state", [MessageState.READY, MessageState.SCHEDULED, MessageState.HELD])
 def test_a_waiting_task_that_is_cancelled_never_runs_and_its_message_is_gone(
-    platform: Platform, place: MessageState
+    platform: Platform, state: MessageState
 ) -> None:
-    first = platform.message() if place is MessageState.HELD else None
-    id = platform.message(delay=60 if place is MessageState.SCHEDULED else 0)
-    assert platform.places()[id] is place
+    first = platform.message() if state is MessageState.HELD else None
+    id = platform.message(delay=60 if state is MessageState.SCHEDULED else 0)
+    assert platform.places()[id] is state
 
     answer = platform.tasks.cancel(id)
 
@@ -34,7 +34,7 @@ def test_a_waiting_task_that_is_cancelled_never_runs_and_its_message_is_gone(
 
 
 @pytest.mark.parametrize("delay", [0, 60], ids=["ready", "delayed"])
-def test_when_the_first_of_a_key_is_cancelled_the_next_moves_up_at_once(platform: Platform, delay: float) -> None:
+def test_when_the_first_task_of_a_key_is_cancelled_the_next_is_ready_at_once(platform: Platform, delay: float) -> None:
     first, second, third = platform.message(delay=delay), platform.message(), platform.message()
     assert platform.places() == {
         first: MessageState.SCHEDULED if delay else MessageState.READY,
@@ -49,7 +49,7 @@ def test_when_the_first_of_a_key_is_cancelled_the_next_moves_up_at_once(platform
     assert platform.places() == {}
 
 
-def test_a_cancel_of_a_task_that_waits_for_its_retry_takes_its_message_away(platform: Platform) -> None:
+def test_a_cancel_of_a_task_that_waits_for_its_retry_removes_its_message(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     assert platform.work(outcome=Raised(OSError("away")), schedule=(60.0,)) == first
     assert platform.places() == {first: MessageState.SCHEDULED, second: MessageState.HELD}
@@ -99,7 +99,7 @@ def test_a_cancel_while_the_broker_is_away_is_refused_and_the_task_stays(platfor
     assert (platform.state(id), platform.sent()) == (TaskState.CANCELLED, [])
 
 
-def test_a_task_whose_message_is_lost_is_cancelled_all_the_same(platform: Platform) -> None:
+def test_a_task_whose_message_is_lost_can_be_cancelled(platform: Platform) -> None:
     id = platform.message()
     platform.lose("conversations")
 
@@ -130,11 +130,11 @@ def test_a_second_cancel_of_a_running_task_changes_nothing(platform: Platform) -
     assert platform.tasks.status(id).cancel_requested
 
 
-def test_a_task_that_was_asked_to_stop_and_fails_is_cancelled_and_not_tried_again(platform: Platform) -> None:
+def test_a_task_that_was_asked_to_stop_and_fails_is_cancelled_and_not_retried(platform: Platform) -> None:
     id = platform.message()
     attempt = platform.start()
     platform.tasks.cancel(id)
-    attempt.cancel_requested = True  # as its heart finds out
+    attempt.cancel_requested = True  # as the cancellation watchdog notices
 
     platform.end(attempt, Raised(OSError("gone")))
 
@@ -154,7 +154,7 @@ def test_a_task_that_was_asked_to_stop_too_late_is_completed(platform: Platform)
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_task_that_is_over_cannot_be_cancelled(platform: Platform, state: TaskState) -> None:
+def test_a_finished_task_cannot_be_cancelled(platform: Platform, state: TaskState) -> None:
     id = platform.brought_to(state)
 
     with pytest.raises(WrongState, match=f"is {state}; it cannot be cancelled"):
@@ -163,9 +163,9 @@ def test_a_task_that_is_over_cannot_be_cancelled(platform: Platform, state: Task
     assert platform.state(id) == state
 
 
-def test_cancelling_an_unknown_task_says_so(platform: Platform) -> None:
+def test_cancelling_an_unknown_task_is_an_error(platform: Platform) -> None:
     with pytest.raises(UnknownTask):
-        platform.tasks.cancel("nobody")
+        platform.tasks.cancel("unknown")
 
 
 def test_cancelling_while_a_worker_begins_ends_one_way_or_the_other(platform: Platform) -> None:
@@ -219,7 +219,7 @@ def test_cancelling_while_a_worker_fetches_ends_one_way_or_the_other(platform: P
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_task_that_is_over_can_be_run_again_under_its_id(platform: Platform, state: TaskState) -> None:
+def test_a_finished_task_can_be_retried_under_its_id(platform: Platform, state: TaskState) -> None:
     id = platform.brought_to(state)
     before = platform.row(id)
 
@@ -236,7 +236,7 @@ def test_a_task_that_is_over_can_be_run_again_under_its_id(platform: Platform, s
 
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.SCHEDULED, TaskState.PROCESSING])
-def test_a_task_that_is_not_over_cannot_be_retried(platform: Platform, state: TaskState) -> None:
+def test_an_unfinished_task_cannot_be_retried(platform: Platform, state: TaskState) -> None:
     id = platform.brought_to(state)
 
     with pytest.raises(WrongState, match=f"is {state}; it cannot be retried"):
@@ -245,12 +245,12 @@ def test_a_task_that_is_not_over_cannot_be_retried(platform: Platform, state: Ta
     assert platform.state(id) == state
 
 
-def test_retrying_an_unknown_task_says_so(platform: Platform) -> None:
+def test_retrying_an_unknown_task_is_an_error(platform: Platform) -> None:
     with pytest.raises(UnknownTask):
-        platform.tasks.retry("nobody")
+        platform.tasks.retry("unknown")
 
 
-def test_of_several_who_retry_one_task_at_once_one_does(platform: Platform) -> None:
+def test_of_several_retries_of_one_task_at_once_one_succeeds(platform: Platform) -> None:
     id = platform.brought_to(TaskState.DEAD_LETTER)
     together = Barrier(6)
 
@@ -282,7 +282,7 @@ def test_a_retry_while_the_broker_is_away_is_accepted_and_sent_later(
     assert platform.sent() == [id]
 
 
-def test_a_task_whose_message_the_broker_buried_can_be_run_again(platform: Platform) -> None:
+def test_a_task_whose_message_is_a_dead_letter_can_be_retried(platform: Platform) -> None:
     id, behind = platform.message(), platform.message()
     platform.engine.bury([platform.fetched()], reason="poison", error="killed its worker")
     row = platform.row(id)
@@ -293,7 +293,7 @@ def test_a_task_whose_message_the_broker_buried_can_be_run_again(platform: Platf
     assert platform.tasks.retry(id).created
 
     assert platform.places() == {behind: MessageState.READY, id: MessageState.HELD}, (
-        "a dead one has left its place in the order"
+        "a dead letter has left the order of its key"
     )
     assert [platform.work() for _ in range(3)] == [behind, id, None]
     assert platform.row(id).error is None
@@ -317,7 +317,7 @@ def test_a_retry_of_a_buried_task_while_the_broker_is_away_is_sent_later(
     assert platform.work("maintenance") == id
 
 
-def test_a_task_that_is_run_again_does_not_keep_its_first_result(platform: Platform) -> None:
+def test_a_retried_task_does_not_keep_its_first_result(platform: Platform) -> None:
     id = platform.brought_to(TaskState.COMPLETED)
     platform.app.backend.store_result(id, {"first": True}, "SUCCESS")
 

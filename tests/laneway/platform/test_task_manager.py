@@ -1,13 +1,12 @@
-"""The one way in, on real databases and a real broker."""
-
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Submitting a task, on real databases and a real broker."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -18,14 +17,23 @@ from kombu.entity import Queue
 
 from laneway.engine import Durability, MessageState
 from laneway.platform import clock
-from laneway.platform.broker import REQUEST_HEADER, Broker
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
-from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, QueueFull, UnknownQueue, UnknownTask
+from laneway.platform.errors import (
+    BrokerUnavailable,
+    Conflict,
+    InvalidPayload,
+    PlatformError,
+    QueueFull,
+    UnknownQueue,
+    UnknownTaskType,
+)
 from laneway.platform.logging import bind, unbind_all
-from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.task_messages import REQUEST_HEADER
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until
@@ -34,7 +42,7 @@ BROKER_ANSWERS_WITHIN = 10.0
 """Seconds within which a submission to a broker that is away must have failed."""
 
 
-def test_a_submitted_task_is_in_the_ledger_and_at_the_broker(platform: Platform) -> None:
+def test_a_submitted_task_has_a_row_and_a_message(platform: Platform) -> None:
     handle = platform.tasks.submit("process_conversation_message_task", {"conversation_id": "c-1", "text": " Hi "})
 
     row = platform.row(handle.task_id)
@@ -81,7 +89,7 @@ def test_the_same_id_and_payload_twice_is_one_row_one_message_and_the_first_hand
     assert platform.sent() == ["order-1"]
 
 
-def test_the_handle_of_a_repeat_says_what_has_become_of_the_first(platform: Platform) -> None:
+def test_the_handle_of_a_repeat_has_the_current_state(platform: Platform) -> None:
     platform.message(id="order-1")
     platform.work()
 
@@ -126,7 +134,7 @@ def test_the_same_id_for_another_task_is_a_conflict(platform: Platform) -> None:
 
 
 def test_an_unknown_task_is_refused(platform: Platform) -> None:
-    with pytest.raises(UnknownTask, match="no_such_task"):
+    with pytest.raises(UnknownTaskType, match="no_such_task"):
         platform.tasks.submit("no_such_task", {})
 
     assert platform.rows() == []
@@ -153,16 +161,16 @@ def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(pl
     with pytest.raises(InvalidPayload) as refused:
         platform.tasks.submit("process_conversation_message_task", payload)
 
-    told = str(refused.value)
+    text = str(refused.value)
     assert [problem.partition(":")[0] for problem in refused.value.problems] == ["conversation_id", "text", "surprise"]
-    assert "secret-value" not in told
+    assert "secret-value" not in text
     assert "secret-value" not in repr(refused.value)
     assert refused.value.__cause__ is None
     assert platform.rows() == []
     assert platform.sent() == []
 
 
-def test_a_broker_that_is_away_gets_the_task_later_and_the_answer_comes_quickly(platform: Platform) -> None:
+def test_a_broker_that_is_away_gets_the_task_later_and_submit_returns_quickly(platform: Platform) -> None:
     platform.valkey.stop()
     began = time.monotonic()
 
@@ -179,7 +187,7 @@ def test_a_broker_that_is_away_gets_the_task_later_and_the_answer_comes_quickly(
     [SubmitOptions(id="order-1", unique="one"), SubmitOptions(id="order-1", durability=Durability.DISK)],
     ids=["unique", "disk"],
 )
-def test_what_only_the_broker_can_give_is_refused_while_it_is_away(platform: Platform, options: SubmitOptions) -> None:
+def test_uniqueness_and_durability_need_the_broker(platform: Platform, options: SubmitOptions) -> None:
     platform.valkey.stop()
 
     with pytest.raises(BrokerUnavailable):
@@ -201,18 +209,18 @@ def test_the_broker_connection_works_again_after_a_restart(platform: Platform, i
     assert platform.sent() == ["before", "order-1"]
 
 
-def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
+def test_a_task_whose_message_was_queued_without_a_confirmation_runs_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker took it and died before it said so."""
-    publish = Broker.publish
+    """The broker queued the message and died before it confirmed that."""
+    publish_many = Broker.publish_many
 
-    def cut_off(broker: Broker, run: TaskRun, **options: Any) -> None:
-        publish(broker, run, **options)
-        raise BrokerUnavailable("connection lost")
+    def publish_then_lose(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
+        publish_many(broker, runs)
+        return [BrokerUnavailable("connection lost") for _ in runs]
 
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", cut_off)
+        away.setattr(Broker, "publish_many", publish_then_lose)
         assert platform.webhook(id="ghost").state == TaskState.ACCEPTED
 
     assert not platform.webhook(id="ghost").created
@@ -222,18 +230,18 @@ def test_a_task_whose_message_got_through_although_nobody_could_tell_runs_once(
     assert platform.row("ghost").payload == webhook_payload()
 
 
-def test_what_a_second_submitter_was_promised_is_not_withdrawn(
+def test_a_task_on_which_a_duplicate_submit_relies_is_not_withdrawn(
     platform: Platform, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its repeat came while the first submitter was still being refused."""
+    """The duplicate came while the first submit was being refused."""
     promised: list[TaskHandle] = []
 
-    def in_vain(_broker: Broker, _run: TaskRun, **_options: object) -> None:
+    def refuse(_broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         promised.append(platform.webhook(id="same"))
-        raise QueueFull("webhooks", 1)
+        return [QueueFull("webhooks", 1) for _ in runs]
 
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", in_vain)
+        away.setattr(Broker, "publish_many", refuse)
         assert platform.webhook(id="same").created
 
     assert promised == [TaskHandle(task_id="same", state=TaskState.PENDING, created=False)]
@@ -266,7 +274,7 @@ def test_a_delayed_task_is_delivered_when_it_is_due(platform: Platform) -> None:
     assert platform.row(id).state == TaskState.COMPLETED
 
 
-def test_a_delayed_task_is_kept_as_well_while_the_broker_is_away_and_its_time_runs(platform: Platform) -> None:
+def test_a_delayed_task_keeps_its_due_time_while_the_broker_is_away(platform: Platform) -> None:
     platform.valkey.stop()
     id = platform.chore(delay=90)
     platform.valkey.start()
@@ -303,7 +311,7 @@ def test_a_payload_of_a_megabyte_goes_through(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_json_does_not_know_becomes_null(platform: Platform, number: float) -> None:
+def test_a_number_without_a_json_form_becomes_null(platform: Platform, number: float) -> None:
     id = platform.tasks.submit("send_webhook_response_task", {**webhook_payload(), "data": {"n": number}}).task_id
 
     assert platform.row(id).payload["data"] == {"n": None}
@@ -318,20 +326,15 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
 
 
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
-    """The catalog's keys are identifiers of at most 128 characters; a longer one must not break the ledger."""
-    spec = TaskSpec(
-        "process_conversation_message_task",
-        "conversations",
-        registry["process_conversation_message_task"].payload,
-        key="text",
-    )
+    """The keys of the application have at most 128 characters. A longer one must still fit its column."""
+    spec = replace(registry["process_conversation_message_task"], key="text")
     id = platform.tasks.submit(spec, {"conversation_id": "c", "text": "x" * 1000}).task_id
 
     assert len(platform.row(id).key or "") == 200
     assert platform.messages()[0].stored.message.key == platform.row(id).key
 
 
-def test_submissions_survive_everything_but_their_own_database(
+def test_another_process_on_the_same_servers_has_the_submissions(
     environment: Environment, redis_urls: RedisUrls, platform_database: Database, tmp_path: Path
 ) -> None:
     """A second process on the same servers sees what the first accepted."""
@@ -349,7 +352,7 @@ def webhook_payload() -> dict[str, object]:
     return {"url": "https://example.com/hook", "event": "replied", "data": {}}
 
 
-def test_a_task_may_be_put_into_another_queue_and_only_one_that_there_is(platform: Platform) -> None:
+def test_a_task_may_be_put_into_another_declared_queue(platform: Platform) -> None:
     handle = platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(queue="analytics"))
 
     assert platform.row(handle.task_id).queue == "analytics"

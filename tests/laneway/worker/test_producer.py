@@ -22,7 +22,7 @@ from kombu.entity import Queue
 from kombu.exceptions import EncodeError, OperationalError
 
 import laneway
-from laneway.engine import Engine, MessageState, Unique
+from laneway.engine import Engine, MessageInfo, MessageState, Unique
 from laneway.transport.codec import from_stored, message_options
 from laneway.worker.producer import AMQP
 from tests.fixtures.valkey import RedisUrls

@@ -1,4 +1,4 @@
-"""Queries over the ledger of tasks. Each change of state is a conditional UPDATE: who comes second changes nothing."""
+"""Queries over the rows of tasks. A change of state is a conditional UPDATE: the second of two does nothing."""
 
 from __future__ import annotations
 
@@ -25,66 +25,73 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_dict
 
 from laneway.platform.db.models import TaskAttempt, TaskRun
+from laneway.platform.errors import UnknownTask
 from laneway.platform.schemas.task import SENT, UNFINISHED, WAITING, TaskState
 
 PAGE = 200
-COUNTED_ON = timedelta(microseconds=1)
-"""By so much later a task was sent whose id was submitted once more: by its first sender still, but it is no more his
-alone."""
-
+RELIED_ON = timedelta(microseconds=1)
+"""Added to `published_at` when a duplicate submit relies on the row, so that the first sender cannot withdraw it."""
 
 _TABLE = cast("Table", TaskRun.__table__)
 _ADD = {
     dialect: insert(_TABLE).on_conflict_do_nothing(index_elements=[_TABLE.c.id]).returning(_TABLE.c.id, _TABLE.c.seq)
     for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
-"""Made once: to build a statement costs more than to execute it. An insert of the ORM's costs three times as much."""
+"""Built once: to build a statement costs more than to execute it. An insert by the ORM costs three times as much."""
 _NEW: dict[str, Any] = {"progress": 0, "attempts": 0, "attempts_before": 0, "cancel_requested": False}
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun]:
-    """Write down new tasks, in this order; gives back those whose ids were not taken already.
+    """Insert new tasks, in this order; returns those whose ids were free.
 
-    What is given back does not belong to the session: to change it changes no row.
+    The returned objects do not belong to the session: a change of them changes no row.
     """
     connection = session.connection()
     added = connection.execute(_ADD[connection.dialect.name], [_NEW | row for row in rows])
-    places = {row.id: row.seq for row in added}
-    taken = {row["id"]: row for row in reversed(rows)}
-    return [_row(_NEW | taken[id] | {"seq": seq}) for id, seq in sorted(places.items(), key=itemgetter(1))]
+    seqs = {row.id: row.seq for row in added}
+    first = {row["id"]: row for row in reversed(rows)}
+    return [_row(_NEW | first[id] | {"seq": seq}) for id, seq in sorted(seqs.items(), key=itemgetter(1))]
 
 
 def _row(values: dict[str, Any]) -> TaskRun:
-    """A row as it is in the database; what each attribute costs to be set is only for changes."""
+    """A row with these values. Attributes set one by one would cost the tracking of changes."""
     run = TaskRun()
     instance_dict(run).update(values)
     return run
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:
-    """The task with this id; locked, it cannot change before the transaction ends."""
+    """The task with this id, or None. `lock`: nobody else can change it before the transaction ends."""
     if "\x00" in id:
-        return None  # PostgreSQL refuses even to compare it
+        return None  # PostgreSQL refuses to compare a NUL character
     statement = select(TaskRun).where(TaskRun.id == id)
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 
+def get(session: Session, id: str, *, lock: bool = False) -> TaskRun:
+    """As `find`. Raises UnknownTask."""
+    run = find(session, id, lock=lock)
+    if run is None:
+        raise UnknownTask(id)
+    return run
+
+
 def withdraw(session: Session, run: TaskRun) -> bool:
-    """Strike out a task that was never handed to the broker; False when somebody works on it or counts on it."""
+    """Delete a task that the broker did not take; False when a worker has it or a duplicate submit relies on it."""
     untouched = and_(TaskRun.id == run.id, TaskRun.published_at == run.published_at)
     return _changed(
         session.execute(delete(TaskRun).where(untouched, TaskRun.state.in_(WAITING), TaskRun.attempts == 0))
     )
 
 
-def count_on(session: Session, run: TaskRun) -> None:
-    """Note that a second submitter was told that this task is accepted: its first one may no longer withdraw it."""
+def mark_relied_on(session: Session, run: TaskRun) -> None:
+    """Note that a duplicate submit relies on this task: its first submitter can no longer withdraw it."""
     untouched = (TaskRun.id == run.id, TaskRun.state.in_(SENT), TaskRun.published_at == run.accepted_at)
-    session.execute(update(TaskRun).where(*untouched).values(published_at=run.accepted_at + COUNTED_ON))
+    session.execute(update(TaskRun).where(*untouched).values(published_at=run.accepted_at + RELIED_ON))
 
 
 def count_unfinished(session: Session, key: str) -> int:
-    """How many tasks of an ordering key are not over."""
+    """The number of tasks of an ordering key that are not finished."""
     return (
         session.scalar(
             select(func.count()).select_from(TaskRun).where(TaskRun.key == key, TaskRun.state.in_(UNFINISHED))
@@ -94,12 +101,12 @@ def count_unfinished(session: Session, key: str) -> int:
 
 
 def request_cancel(session: Session, id: str) -> bool:
-    """Ask a running task to stop."""
+    """Ask a running task to stop; False when it does not run."""
     return _move(session, id, TaskState.PROCESSING, cancel_requested=True)
 
 
 def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
-    """Put a finished task back at the start: its attempts are numbered on, and count anew."""
+    """Reset a finished task to pending. The numbers of its attempts go on; the count for retries starts again."""
     run.attempts_before, run.attempts = run.attempts_before + run.attempts, 0
     run.state, run.cancel_requested, run.published_at = TaskState.PENDING, False, sent_at
     run.progress, run.progress_message, run.result, run.raw = 0, None, None, None
@@ -108,36 +115,36 @@ def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
 
 
 def end_waiting(session: Session, id: str, *waiting: TaskState, state: TaskState, now: datetime) -> bool:
-    """End a task that waits; in one of these states, if any are given."""
+    """End a waiting task, or one in these waiting states; False when it is in another state."""
     return _move(session, id, *waiting or WAITING, state=state, finished_at=now, due_at=None)
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """Note that a task is sent (again); False when somebody else did so, or it moved on, since `run` was read.
+    """Note that a task is sent again; False when the row has changed since `run` was read.
 
-    One that ran is waiting from now on: its message, and with it its worker's say and the count of its attempts, is
-    gone.
+    A running task becomes pending: its message is lost, so its worker can no longer settle it, and its attempts are
+    no longer counted.
     """
     state = TaskState.PENDING if run.state == TaskState.PROCESSING else run.state
     before = TaskRun.attempts_before + TaskRun.attempts
     values = {"published_at": now, "state": state, "attempts_before": before, "attempts": 0}
-    mine = _changed(session.execute(update(TaskRun).where(_unmoved(run)).values(values)))
-    if mine:
-        _give_up(session, run, now=now, outcome="lost")
-    return mine
+    changed = _changed(session.execute(update(TaskRun).where(_unchanged(run)).values(values)))
+    if changed:
+        _end_open_attempts(session, run, now=now, outcome="lost")
+    return changed
 
 
 def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """End a task as cancelled that the broker does not have; False when it moved on since `run` was read."""
+    """End a task that the broker has lost as cancelled; False when the row has changed since `run` was read."""
     values = {"state": TaskState.CANCELLED, "finished_at": now, "due_at": None}
-    mine = _changed(session.execute(update(TaskRun).where(_unmoved(run)).values(values)))
-    if mine:
-        _give_up(session, run, now=now, outcome=TaskState.CANCELLED.value)
-    return mine
+    changed = _changed(session.execute(update(TaskRun).where(_unchanged(run)).values(values)))
+    if changed:
+        _end_open_attempts(session, run, now=now, outcome=TaskState.CANCELLED.value)
+    return changed
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
-    """Tasks that were last sent (or never) or started before `moment` and are not over, in order of submission."""
+    """Unfinished tasks that were never sent, or last sent or started before `moment`, in the order of submission."""
     sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
     waiting = and_(TaskRun.state.in_(SENT), sent)
     running = and_(TaskRun.state == TaskState.PROCESSING, TaskRun.started_at < moment)
@@ -159,7 +166,7 @@ def recent(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
 
 
 def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], int]:
-    """(queue, state) → number, for states that are not over, and dead letters; what is due waits, and is pending."""
+    """(queue, state) → number of tasks, unfinished or dead letters. Scheduled tasks that are due are pending."""
     states = (*UNFINISHED, TaskState.DEAD_LETTER)
     due = and_(TaskRun.state == TaskState.SCHEDULED, TaskRun.due_at <= now)
     state = case((due, TaskState.PENDING), else_=TaskRun.state)
@@ -170,7 +177,7 @@ def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], 
 
 
 def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
-    """Task name → how many failed for good since then."""
+    """Task name → number of tasks that failed finally since then."""
     rows = session.execute(
         select(TaskRun.name, func.count())
         .where(TaskRun.finished_at >= since, TaskRun.state.in_((TaskState.FAILED, TaskState.DEAD_LETTER)))
@@ -179,15 +186,15 @@ def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def _unmoved(run: TaskRun) -> ColumnElement[bool]:
+def _unchanged(run: TaskRun) -> ColumnElement[bool]:
     sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
     return and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)
 
 
-def _give_up(session: Session, run: TaskRun, *, now: datetime, outcome: str) -> None:
-    """What was begun and will not be heard of again is over."""
-    left = (TaskAttempt.task_id == run.id, TaskAttempt.outcome.is_(None))
-    session.execute(update(TaskAttempt).where(*left).values(outcome=outcome, ended_at=now))
+def _end_open_attempts(session: Session, run: TaskRun, *, now: datetime, outcome: str) -> None:
+    """End the attempts that were started and will not report any more."""
+    still_open = (TaskAttempt.task_id == run.id, TaskAttempt.outcome.is_(None))
+    session.execute(update(TaskAttempt).where(*still_open).values(outcome=outcome, ended_at=now))
 
 
 def _move(session: Session, id: str, *states: TaskState, **values: Any) -> bool:

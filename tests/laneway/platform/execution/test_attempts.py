@@ -162,7 +162,7 @@ def failing_once(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_an_answer_that_was_lost_begins_no_second_attempt(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     id = platform.chore()
-    monkeypatch.setattr(Engine, "begin", failing_once(Engine.begin))
+    monkeypatch.setattr(Engine, "start_attempt", failing_once(Engine.begin))
 
     attempt = platform.start("maintenance")
 
@@ -176,7 +176,7 @@ def test_an_answer_that_was_lost_does_not_change_the_outcome(
 ) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
-    monkeypatch.setattr(Engine, "conclude", failing_once(Engine.conclude))
+    monkeypatch.setattr(Engine, "finish_attempt", failing_once(Engine.conclude))
 
     assert platform.end(attempt, AWAY)
 

@@ -142,10 +142,10 @@ def test_an_outcome_that_the_broker_did_not_take_in_time_is_tried_again(
     def away(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "conclude", away)
+    monkeypatch.setattr(Engine, "finish_attempt", away)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
     assert bench.delivered() == first
-    monkeypatch.setattr(Engine, "conclude", conclude)
+    monkeypatch.setattr(Engine, "finish_attempt", conclude)
 
     assert platform.places() == {first: MessageState.READY, second: MessageState.HELD}
     row = platform.row(first)
@@ -165,10 +165,10 @@ def test_an_attempt_that_could_not_be_begun_is_none_and_its_message_keeps_its_pl
     def away(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "begin", away)
+    monkeypatch.setattr(Engine, "start_attempt", away)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
     assert bench.delivered() == first
-    monkeypatch.setattr(Engine, "begin", begin)
+    monkeypatch.setattr(Engine, "start_attempt", begin)
 
     assert (bench.ran, platform.places()) == ([], {first: MessageState.READY, second: MessageState.HELD})
     assert platform.state(first) == TaskState.PENDING

@@ -1,4 +1,4 @@
-"""Rates, tasks in flight and pauses of queues: kept in the database, in force in the engine, told to who waits."""
+"""Rates, tasks in flight and pauses of queues: stored, enforced by the engine, shown to waiting tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chores(services: Services, number: int) -> list[str]:
 
 
 def waiting_for(services: Services, platform: Platform, id: str) -> str | None:
-    """What the task is told while a worker of its queue lives."""
+    """Why the task waits while a worker of its queue is alive."""
     platform.alive()
     return services.tasks.status(id).waiting_for
 
@@ -49,14 +49,14 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(services: Services, p
     assert platform.fetch(QUEUE) is not None
 
 
-def test_a_paused_queue_takes_what_is_submitted(services: Services, platform: Platform) -> None:
+def test_a_paused_queue_accepts_submissions(services: Services, platform: Platform) -> None:
     services.queue_limits.pause(QUEUE)
     ids = chores(services, 3)
 
     assert platform.sent(QUEUE) == ids
 
 
-def test_no_more_run_than_may_be_in_flight(services: Services, platform: Platform) -> None:
+def test_no_more_tasks_run_than_may_be_in_flight(services: Services, platform: Platform) -> None:
     services.queue_limits.put(QUEUE, Wanted(max_in_flight=2))
     ids = chores(services, 3)
 
@@ -110,7 +110,7 @@ def test_a_broker_that_lost_its_data_gets_its_limits_again(services: Services, p
     assert services.queue_limits.of(QUEUE).in_force is True
 
 
-def test_limits_that_are_set_while_the_broker_is_away_come_with_it(services: Services, platform: Platform) -> None:
+def test_limits_set_while_the_broker_is_away_apply_when_it_is_back(services: Services, platform: Platform) -> None:
     platform.valkey.stop()
     answer = services.queue_limits.put(QUEUE, Wanted(max_in_flight=3))
     assert (answer.max_in_flight, answer.in_force) == (3, None)
@@ -121,7 +121,7 @@ def test_limits_that_are_set_while_the_broker_is_away_come_with_it(services: Ser
     assert services.queue_limits.of(QUEUE).in_force is True
 
 
-def test_queues_nobody_spoke_of_have_no_limits(services: Services, platform: Platform) -> None:
+def test_queues_have_no_limits_by_default(services: Services, platform: Platform) -> None:
     services.queue_limits.put(QUEUE, Wanted(rate=1))
     listed = {one.queue: one for one in services.queue_limits.listing()}
 
@@ -137,7 +137,7 @@ def test_queues_nobody_spoke_of_have_no_limits(services: Services, platform: Pla
     assert listed[QUEUE].updated_at is not None
 
 
-def test_an_unknown_queue_is_refused_and_nothing_is_kept(services: Services) -> None:
+def test_an_unknown_queue_is_refused_and_nothing_is_stored(services: Services) -> None:
     for call in (services.queue_limits.of, services.queue_limits.pause):
         with pytest.raises(NoSuchQueue, match="there are conversations"):
             call("nonsense")
@@ -182,6 +182,6 @@ def test_a_whole_number_is_one_in_either_way_of_writing_it() -> None:
         {"speed": 1},
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_an_impossible_limit_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Wanted.model_validate(wrong)

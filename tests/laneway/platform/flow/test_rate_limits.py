@@ -1,4 +1,4 @@
-"""Limits of queues in our units and in the engine's, and what a task is told of them."""
+"""Limits of queues in the units of the platform and of the engine, and the reasons that waiting tasks show."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def stats(*, paused: bool = False, leased: int = 0, **limits: Any) -> QueueStats
         (RateLimit(rate=1, per_seconds=86_400), 86_400_000_000, 1),
     ],
 )
-def test_the_engine_is_found_to_keep_what_it_was_given(
-    throttle: RateLimit, interval: int | None, burst: int | None
-) -> None:
+def test_limits_hold_after_they_were_set(throttle: RateLimit, interval: int | None, burst: int | None) -> None:
     fields = Limits(rate=throttle.per_second, burst=throttle.burst).fields()
     given = {name: fields[name] for name in ("interval", "burst") if fields[name] is not None}
 
@@ -50,12 +48,12 @@ def test_the_engine_is_found_to_keep_what_it_was_given(
         RateLimit(rate=2, paused=True),
     ],
 )
-def test_any_difference_is_seen(other: RateLimit) -> None:
+def test_any_difference_is_noticed(other: RateLimit) -> None:
     assert RateLimit(rate=2).holds(stats(interval=500_000, burst=1))
     assert not other.holds(stats(interval=500_000, burst=1))
 
 
-def test_a_paused_queue_says_so() -> None:
+def test_a_paused_queue_gives_its_reason() -> None:
     assert paused_reason(stats()) is None
     assert paused_reason(stats(paused=True)) == "its queue 'qa' to be resumed: it is paused"
 
@@ -67,14 +65,14 @@ def test_a_queue_with_room_gives_no_reason() -> None:
     assert throttle_reason(stats(interval=1_000_000, burst=2, tat=NOW_US + 1_000_000), now=NOW) is None
 
 
-def test_a_queue_whose_places_are_taken_says_how_many_run() -> None:
+def test_a_queue_at_its_limit_gives_the_number_of_running_tasks() -> None:
     why = throttle_reason(stats(leased=2, max_in_flight=2), now=NOW)
 
     assert why == "its turn: 2 tasks of the queue 'qa' run, and no more may (max_in_flight)"
 
 
 @pytest.mark.parametrize(("interval", "pace"), [(6_000_000, "one task in 6 s"), (200_000, "5 tasks a second")])
-def test_a_queue_whose_rate_is_used_up_says_its_pace(interval: int, pace: str) -> None:
+def test_a_queue_whose_rate_is_used_up_gives_its_pace(interval: int, pace: str) -> None:
     used = stats(interval=interval, burst=1, tat=NOW_US + 1000)
 
     assert throttle_reason(used, now=NOW) == f"its turn: the queue 'qa' starts {pace} (rate limit)"

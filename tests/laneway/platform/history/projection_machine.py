@@ -280,7 +280,7 @@ class HistoryMachine(RuleBasedStateMachine):
             return
         self.record()
         self.platform.lose(QUEUE)
-        self.platform.broker._bounded.clear()  # pyright: ignore[reportPrivateUsage]
+        self.platform.broker._configured.clear()  # pyright: ignore[reportPrivateUsage]
         self.platform.broker.prepare()
         for task in self.tasks.values():
             task.message = Sent("gone")

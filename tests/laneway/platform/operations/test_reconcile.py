@@ -187,7 +187,7 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
     id = platform.chore()
     seen = platform.row(id)
     platform.lose(MAINTENANCE)
-    platform.broker._bounded.clear()  # pyright: ignore[reportPrivateUsage]
+    platform.broker._configured.clear()  # pyright: ignore[reportPrivateUsage]
     if meanwhile == "cancelled":
         platform.tasks.cancel(id)
     elif meanwhile == "claimed":

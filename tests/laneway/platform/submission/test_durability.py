@@ -1,8 +1,5 @@
 """When a submission counts as accepted: in the broker's memory, on its disk, or at a replica; each on real servers."""
 
-# redis-py is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
@@ -105,7 +102,7 @@ def test_without_an_append_only_file_durability_on_disk_is_refused_and_nothing_i
 
 
 @pytest.mark.usefixtures("no_append_only_file")
-def test_what_was_accepted_before_stays_when_a_repeat_asks_for_what_cannot_be(platform: Platform) -> None:
+def test_an_accepted_task_stays_when_a_repeat_asks_for_an_unsupported_durability(platform: Platform) -> None:
     platform.chore("first")
 
     with pytest.raises(Unsupported):
@@ -117,7 +114,7 @@ def test_what_was_accepted_before_stays_when_a_repeat_asks_for_what_cannot_be(pl
     assert platform.sent("maintenance") == ["first"]
 
 
-def test_without_a_replica_it_is_said_and_a_repeat_with_the_same_id_is_queued_once(
+def test_without_a_replica_durability_is_not_confirmed_and_a_repeat_is_queued_once(
     platform: Platform, tmp_path: Path
 ) -> None:
     for _ in range(2):
@@ -144,7 +141,7 @@ def test_without_a_replica_it_is_said_and_a_repeat_with_the_same_id_is_queued_on
 
 
 @pytest.mark.parametrize("durability", [Durability.DISK, Durability.REPLICA])
-def test_a_repeat_of_what_is_over_asks_the_broker_for_nothing(platform: Platform, durability: Durability) -> None:
+def test_a_durable_repeat_of_a_finished_task_publishes_nothing(platform: Platform, durability: Durability) -> None:
     platform.chore("done")
     assert platform.work("maintenance") == "done"
 
@@ -154,7 +151,7 @@ def test_a_repeat_of_what_is_over_asks_the_broker_for_nothing(platform: Platform
     assert platform.places("maintenance") == {}
 
 
-def test_a_durable_repeat_of_a_delayed_task_leaves_it_due_when_it_was(platform: Platform) -> None:
+def test_a_durable_repeat_of_a_delayed_task_keeps_its_due_time(platform: Platform) -> None:
     platform.chore("later", delay=60)
     (first,) = platform.messages("maintenance", MessageState.SCHEDULED)
 
@@ -166,7 +163,7 @@ def test_a_durable_repeat_of_a_delayed_task_leaves_it_due_when_it_was(platform: 
     assert again == first
 
 
-def test_a_durable_repeat_of_a_task_that_waits_for_its_retry_leaves_it_at_that(platform: Platform) -> None:
+def test_a_durable_repeat_of_a_task_that_waits_for_its_retry_changes_nothing(platform: Platform) -> None:
     platform.chore("flaky")
     assert platform.work("maintenance", Raised(OSError("away")), schedule=(60.0,)) == "flaky"
     assert platform.places("maintenance") == {"flaky": MessageState.SCHEDULED}

@@ -1,4 +1,4 @@
-"""Group commit: each gets its own outcome, whoever does the work, and nobody waits for ever."""
+"""Group commit: every call gets its own outcome, whichever thread does the work, and none waits forever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Work = Callable[[Sequence[int]], Sequence[int | Exception]]
 
 
 class Gate:
-    """Work that stands still while the gate is closed, and remembers its groups."""
+    """Work that waits until the gate is open, and remembers its groups."""
 
     def __init__(self, work: Work) -> None:
         self.groups: list[list[int]] = []
@@ -35,19 +35,19 @@ def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
 
 
 def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
-    """The first is at work while the others come; then the gate opens."""
+    """Run the first number, let the others arrive during its work, and open the gate."""
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(len(numbers)) as pool:
-        futures = [pool.submit(group.do, numbers[0])]
+        futures = [pool.submit(group.run, numbers[0])]
         wait_until(lambda: gate.groups, seconds=10)
         for number in numbers[1:]:
-            futures.append(pool.submit(group.do, number))
+            futures.append(pool.submit(group.run, number))
             wait_until(lambda: len(group._waiting) == len(futures) - 1, seconds=10)  # pyright: ignore[reportPrivateUsage]
         gate.open.set()
     return futures
 
 
-def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
+def test_calls_during_the_work_are_the_next_group() -> None:
     gate = Gate(doubled)
 
     futures = together(gate, range(6))
@@ -56,8 +56,8 @@ def test_what_comes_while_one_is_at_work_is_the_next_group() -> None:
     assert gate.groups == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MOST", 2)
+def test_a_group_has_a_maximum_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_GROUP", 2)
     gate = Gate(doubled)
 
     futures = together(gate, range(6))
@@ -66,7 +66,7 @@ def test_a_group_is_not_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -
     assert gate.groups == [[0], [1, 2], [3, 4], [5]]
 
 
-def test_an_error_for_one_is_raised_for_that_one() -> None:
+def test_an_error_of_one_item_is_raised_in_its_call() -> None:
     gate = Gate(lambda items: [ValueError(str(item)) if item == 2 else item for item in items])
 
     futures = together(gate, range(4))
@@ -76,7 +76,7 @@ def test_an_error_for_one_is_raised_for_that_one() -> None:
         futures[2].result()
 
 
-def test_an_error_of_the_work_is_raised_for_each_of_the_group() -> None:
+def test_an_error_of_the_work_is_raised_in_each_call_of_the_group() -> None:
     def fails(items: Sequence[int]) -> Sequence[int]:
         raise OSError(len(items))
 
@@ -85,7 +85,7 @@ def test_an_error_of_the_work_is_raised_for_each_of_the_group() -> None:
     assert [str(future.exception()) for future in futures] == ["1", "2", "2"]
 
 
-def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
+def test_a_waiter_whose_leader_was_interrupted_runs_its_item_itself() -> None:
     gate = Gate(doubled)
     led: list[str] = []
 
@@ -104,37 +104,37 @@ def test_who_was_led_by_one_that_was_stopped_does_its_own() -> None:
     assert gate.groups[:2] == [[0], [1, 2, 3]]
 
 
-def test_who_is_never_told_does_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_is_never_woken_runs_its_item_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
     group = GroupCommit[int, int](doubled)
-    group._busy = True  # pyright: ignore[reportPrivateUsage]  # somebody who is no more
+    group._busy = True  # pyright: ignore[reportPrivateUsage]  # a leader that is gone
 
-    assert group.do(4) == 8
+    assert group.run(4) == 8
     assert not group._waiting  # pyright: ignore[reportPrivateUsage]
 
 
-def test_what_is_asked_for_amid_the_work_is_done_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_from_within_the_work_is_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 3600)
 
     def more(items: Sequence[int]) -> Sequence[int]:
-        return [item + (group.do(item - 1) if item else 0) for item in items]
+        return [item + (group.run(item - 1) if item else 0) for item in items]
 
     group = GroupCommit[int, int](more)
-    assert [group.do(3), group.do(4)] == [6, 10]
+    assert [group.run(3), group.run(4)] == [6, 10]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_amid_the_work_leaves_the_child_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_during_the_work_does_not_block_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 3600)
     gate = Gate(doubled)
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(group.do, 1)
+        future = pool.submit(group.run, 1)
         wait_until(lambda: gate.groups, seconds=10)
         child = os.fork()
         if child == 0:
             gate.open.set()
-            os._exit(group.do(21))
+            os._exit(group.run(21))
         _, status = os.waitpid(child, 0)
         gate.open.set()
         assert future.result() == 2

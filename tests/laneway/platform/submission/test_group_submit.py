@@ -1,4 +1,4 @@
-"""Submissions of several threads at one moment: one transaction and one call, and each is answered for itself."""
+"""Submissions of several threads at the same moment: one transaction, one call, and an outcome for each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission import group_submit
 from laneway.platform.submission.acceptance import SubmitOptions, row_of
+from laneway.platform.task_messages import TaskMessage, TaskMessages
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 
@@ -24,41 +25,41 @@ THREADS = 8
 
 
 def message(platform: Platform, id: str, *, text: str = "Hello", conversation: str | None = None) -> Submit:
-    """Submit a message of a conversation of its own, unless said otherwise."""
+    """A call that submits a message, by default of a conversation of its own."""
     payload = {"conversation_id": conversation or f"c-{id}", "text": text}
     return lambda: platform.tasks.submit("process_conversation_message_task", payload, id=id)
 
 
 def together(platform: Platform, monkeypatch: pytest.MonkeyPatch, *submits: Submit) -> list[TaskHandle | Exception]:
-    """One submission is being sent while these come: they are one group. Gives back what came of each."""
+    """Submit these while another submission is being sent, so that they form one group; returns their outcomes."""
     publish_many, held, release = Broker.publish_many, Event(), Event()
 
-    def standing(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
+    def wait_then_publish(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         if not held.is_set():
             held.set()
             assert release.wait(20)
         return publish_many(broker, runs)
 
     with monkeypatch.context() as slow, ThreadPoolExecutor(len(submits) + 1) as pool:
-        slow.setattr(Broker, "publish_many", standing)
+        slow.setattr(Broker, "publish_many", wait_then_publish)
         first = pool.submit(message(platform, "first"))
         assert held.wait(20)
-        futures = [pool.submit(_told, submit) for submit in submits]
-        waiting = platform.tasks._acceptance._gathering._waiting  # pyright: ignore[reportPrivateUsage]
+        futures = [pool.submit(_outcome_of, submit) for submit in submits]
+        waiting = platform.tasks._submitter._group_commit._waiting  # pyright: ignore[reportPrivateUsage]
         wait_until(lambda: len(waiting) == len(submits), seconds=20)
         release.set()
         assert first.result().state == TaskState.PENDING
         return [future.result() for future in futures]
 
 
-def _told(submit: Submit) -> TaskHandle | Exception:
+def _outcome_of(submit: Submit) -> TaskHandle | Exception:
     try:
         return submit()
     except PlatformError as error:
         return error
 
 
-def test_they_are_one_transaction_and_one_call_and_each_is_there_once(
+def test_a_group_is_one_transaction_and_one_call_and_each_task_is_queued_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.broker.prepare()
@@ -77,21 +78,20 @@ def test_they_are_one_transaction_and_one_call_and_each_is_there_once(
 
     monkeypatch.setattr(type(platform.engine), "put_many", put)
     ids = [f"m-{number}" for number in range(THREADS)]
-    told = together(platform, monkeypatch, *(message(platform, id) for id in ids))
+    outcomes = together(platform, monkeypatch, *(message(platform, id) for id in ids))
 
-    assert {(one.task_id, one.created, one.state) for one in told if isinstance(one, TaskHandle)} == {
+    handles = [outcome for outcome in outcomes if isinstance(outcome, TaskHandle)]
+    assert {(handle.task_id, handle.created, handle.state) for handle in handles} == {
         (id, True, TaskState.PENDING) for id in ids
     }
-    assert calls == [1, THREADS, -THREADS]
+    assert calls == [1, -1, THREADS, -THREADS]
     worked = [platform.work() for _ in range(THREADS + 2)]
     assert sorted(id for id in worked if id) == ["first", *ids]
 
 
-def test_one_that_contradicts_an_earlier_one_is_refused_alone(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conflicting_submission_is_refused_alone(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     message(platform, "known", text="one thing", conversation="c-1")()
-    told = together(
+    outcomes = together(
         platform,
         monkeypatch,
         message(platform, "m-1"),
@@ -100,21 +100,21 @@ def test_one_that_contradicts_an_earlier_one_is_refused_alone(
         message(platform, "m-2"),
     )
 
-    assert isinstance(told[1], Conflict)
-    assert [one.created for one in told if isinstance(one, TaskHandle)] == [True, False, True]
+    assert isinstance(outcomes[1], Conflict)
+    assert [outcome.created for outcome in outcomes if isinstance(outcome, TaskHandle)] == [True, False, True]
     assert {run.id for run in platform.rows()} == {"known", "first", "m-1", "m-2"}
     assert {run.state for run in platform.rows()} == {TaskState.PENDING}
 
 
 def test_one_id_twice_in_a_group_is_one_task(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     same = message(platform, "m-1", conversation="c-1")
-    told = together(platform, monkeypatch, same, same, same)
+    outcomes = together(platform, monkeypatch, same, same, same)
 
-    assert sorted(one.created for one in told if isinstance(one, TaskHandle)) == [False, False, True]
+    assert sorted(outcome.created for outcome in outcomes if isinstance(outcome, TaskHandle)) == [False, False, True]
     assert sorted(id for id in (platform.work() for _ in range(4)) if id) == ["first", "m-1"]
 
 
-def test_two_processes_with_the_same_ids_in_another_order_do_not_wait_for_each_other(platform: Platform) -> None:
+def test_two_processes_that_submit_the_same_ids_in_another_order_do_not_deadlock(platform: Platform) -> None:
     several = [SubmitOptions(id=f"m-{number}") for number in range(20)]
     spec, payload = registry["cleanup_old_data_task"], registry["cleanup_old_data_task"].payload()
     rows = [row_of(spec, payload, options, platform.settings.tasks) for options in several]
@@ -122,53 +122,53 @@ def test_two_processes_with_the_same_ids_in_another_order_do_not_wait_for_each_o
 
     def accept(some: Sequence[Any]) -> int:
         barrier.wait(20)
-        acceptance = group_submit.Acceptance(platform.database, platform.broker)
-        told = acceptance._accept_each(some)  # pyright: ignore[reportPrivateUsage]
-        return sum(isinstance(one, group_submit.Accepted) and isinstance(one.run, TaskRun) for one in told)
+        group = group_submit.GroupSubmit(platform.database, platform.broker)
+        accepted = [outcome for outcome in group.submit_group(some) if isinstance(outcome, group_submit.Accepted)]
+        return sum(isinstance(outcome.run, TaskRun) for outcome in accepted)
 
     with ThreadPoolExecutor(2) as pool:
         created = list(pool.map(accept, [[dict(row) for row in rows], [dict(row) for row in reversed(rows)]]))
     assert sum(created) == len(rows)
 
 
-def test_those_for_which_there_is_no_room_are_refused_and_the_others_are_queued(
+def test_submissions_beyond_the_limit_are_refused_and_the_others_are_queued(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.broker.prepare()
     platform.engine.set_max_size("conversations", 4)
-    told = together(platform, monkeypatch, *(message(platform, f"m-{number}") for number in range(5)))
+    outcomes = together(platform, monkeypatch, *(message(platform, f"m-{number}") for number in range(5)))
 
-    assert [type(one) for one in told].count(QueueFull) == 2
-    accepted = {one.task_id for one in told if isinstance(one, TaskHandle)}
+    assert [type(outcome) for outcome in outcomes].count(QueueFull) == 2
+    accepted = {outcome.task_id for outcome in outcomes if isinstance(outcome, TaskHandle)}
     assert {run.id for run in platform.rows()} == accepted | {"first"}
     assert set(platform.sent()) == accepted | {"first"}
 
 
-def test_a_broker_that_is_away_gets_them_all_later(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_is_away_gets_the_whole_group_later(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_many = Broker.publish_many
 
     def away(broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         if len(runs) == 1:
             return publish_many(broker, runs)
-        return [BrokerUnavailable("as asked") for _ in runs]
+        return [BrokerUnavailable("away") for _ in runs]
 
     monkeypatch.setattr(Broker, "publish_many", away)
-    told = together(platform, monkeypatch, message(platform, "m-1"), message(platform, "m-2"))
+    outcomes = together(platform, monkeypatch, message(platform, "m-1"), message(platform, "m-2"))
 
-    assert [one.state for one in told if isinstance(one, TaskHandle)] == [TaskState.ACCEPTED] * 2
+    assert [outcome.state for outcome in outcomes if isinstance(outcome, TaskHandle)] == [TaskState.ACCEPTED] * 2
     monkeypatch.setattr(Broker, "publish_many", publish_many)
     assert platform.tasks.outbox.relay() == 2
 
 
-def test_what_goes_wrong_with_one_message_harms_no_other(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = Broker._send  # pyright: ignore[reportPrivateUsage]
+def test_an_unexpected_error_of_one_message_harms_no_other(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = TaskMessages.build
 
-    def breaks(broker: Broker, run: TaskRun, *args: Any, **more: Any) -> None:
+    def fail_for_odd(messages: TaskMessages, run: TaskRun, **options: Any) -> TaskMessage:
         if run.id == "odd":
-            raise RuntimeError("nobody thought of this")
-        send(broker, run, *args, **more)
+            raise RuntimeError("unexpected")
+        return build(messages, run, **options)
 
-    monkeypatch.setattr(Broker, "_send", breaks)
+    monkeypatch.setattr(TaskMessages, "build", fail_for_odd)
     odd: list[BaseException] = []
 
     def submit_odd() -> TaskHandle:
@@ -178,24 +178,24 @@ def test_what_goes_wrong_with_one_message_harms_no_other(platform: Platform, mon
             odd.append(error)
             return TaskHandle(task_id="odd", state=TaskState.PENDING, created=False)
 
-    told = together(platform, monkeypatch, message(platform, "m-1"), submit_odd, message(platform, "m-2"))
-    assert [one.created for one in told if isinstance(one, TaskHandle)] == [True, False, True]
+    outcomes = together(platform, monkeypatch, message(platform, "m-1"), submit_odd, message(platform, "m-2"))
+    assert [outcome.created for outcome in outcomes if isinstance(outcome, TaskHandle)] == [True, False, True]
     assert len(odd) == 1
     assert sorted(platform.sent()) == ["first", "m-1", "m-2"]
 
 
-def test_a_database_that_is_away_is_said_to_each(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_fails_each_submission(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     accept_many = group_submit.accept_many
 
     def away(session: Any, rows: Sequence[Any]) -> Any:
         if len(rows) > 1:
-            raise DatabaseUnavailable("as asked")
+            raise DatabaseUnavailable("away")
         return accept_many(session, rows)
 
     monkeypatch.setattr(group_submit, "accept_many", away)
-    told = together(platform, monkeypatch, message(platform, "m-1"), message(platform, "m-2"))
+    outcomes = together(platform, monkeypatch, message(platform, "m-1"), message(platform, "m-2"))
 
-    assert [type(one) for one in told] == [DatabaseUnavailable] * 2
+    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
     assert [run.id for run in platform.rows()] == ["first"]
 
 
@@ -218,7 +218,7 @@ def test_many_threads_submit_each_in_its_own_order(platform: Platform) -> None:
         assert own == sorted(own)
 
 
-def test_what_only_the_broker_can_give_goes_alone(platform: Platform) -> None:
-    told = platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1", unique="one"))
-    assert told.created
+def test_a_unique_task_is_submitted_alone(platform: Platform) -> None:
+    handle = platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1", unique="one"))
+    assert handle.created
     assert platform.sent("maintenance") == ["m-1"]

@@ -39,7 +39,7 @@ def test_a_full_queue_refuses_and_stores_nothing(platform: Platform) -> None:
     assert small.submit("generate_conversation_analytics_task", {"hours": 1}).created, "another queue has room"
 
 
-def test_what_was_refused_is_taken_under_the_same_id_when_there_is_room(platform: Platform) -> None:
+def test_a_refused_task_is_accepted_under_its_id_when_there_is_room(platform: Platform) -> None:
     small = limited(platform, 1)
     small.submit("cleanup_old_data_task", {})
     with pytest.raises(QueueFull):
@@ -50,7 +50,7 @@ def test_what_was_refused_is_taken_under_the_same_id_when_there_is_room(platform
     assert platform.sent("maintenance") == ["again"]
 
 
-def test_a_full_queue_still_answers_for_what_it_has(platform: Platform) -> None:
+def test_a_full_queue_still_returns_the_handles_of_its_tasks(platform: Platform) -> None:
     small = limited(platform, 1)
     small.submit("cleanup_old_data_task", {}, id="first")
 
@@ -58,26 +58,26 @@ def test_a_full_queue_still_answers_for_what_it_has(platform: Platform) -> None:
     assert platform.sent("maintenance") == ["first"]
 
 
-@pytest.mark.parametrize("place", [MessageState.SCHEDULED, MessageState.HELD])
-def test_scheduled_and_held_tasks_count_as_waiting(platform: Platform, place: MessageState) -> None:
+@pytest.mark.parametrize("state", [MessageState.SCHEDULED, MessageState.HELD])
+def test_scheduled_and_held_tasks_count_as_waiting(platform: Platform, state: MessageState) -> None:
     small = limited(platform, 2)
     for number in range(2):
         small.submit(
             "process_conversation_message_task",
             {"conversation_id": "c-1", "text": str(number)},
             id=f"m{number}",
-            delay=60 if place is MessageState.SCHEDULED and number else 0,
+            delay=60 if state is MessageState.SCHEDULED and number else 0,
         )
-    if place is MessageState.SCHEDULED:
+    if state is MessageState.SCHEDULED:
         small = limited(platform, 1)
         platform.take()
-    assert platform.places()["m1"] is (place if place is MessageState.HELD else MessageState.SCHEDULED)
+    assert platform.places()["m1"] is (state if state is MessageState.HELD else MessageState.SCHEDULED)
 
     with pytest.raises(QueueFull):
         small.submit("process_conversation_message_task", {"conversation_id": "c-2", "text": "no room"})
 
 
-def test_what_runs_or_is_over_does_not_count_as_waiting(platform: Platform) -> None:
+def test_running_and_finished_tasks_do_not_count_as_waiting(platform: Platform) -> None:
     small = limited(platform, 1)
     small.submit("cleanup_old_data_task", {})
     assert platform.work("maintenance")
@@ -157,7 +157,7 @@ def test_a_retry_by_hand_into_a_full_queue_is_accepted_and_sent_when_there_is_ro
     assert platform.sent() == [dead]
 
 
-def test_a_limit_that_a_new_process_raises_holds_for_all(platform: Platform) -> None:
+def test_a_limit_that_a_new_process_raises_applies_to_all_processes(platform: Platform) -> None:
     old = limited(platform, 1)
     old.submit("cleanup_old_data_task", {})
     with pytest.raises(QueueFull):
@@ -169,7 +169,7 @@ def test_a_limit_that_a_new_process_raises_holds_for_all(platform: Platform) -> 
         old.submit("cleanup_old_data_task", {})
 
 
-def test_a_limit_that_a_new_process_lowers_keeps_what_is_inside(platform: Platform) -> None:
+def test_a_limit_that_a_new_process_lowers_keeps_queued_tasks(platform: Platform) -> None:
     ids = [platform.chore() for _ in range(4)]
 
     with pytest.raises(QueueFull):

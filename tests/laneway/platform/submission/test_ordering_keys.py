@@ -38,13 +38,13 @@ def test_a_task_is_held_while_the_one_before_runs(platform: Platform) -> None:
     assert platform.places() == {second: MessageState.READY, third: MessageState.HELD}
 
 
-def test_a_task_waits_also_for_one_that_has_not_started(platform: Platform) -> None:
+def test_a_task_waits_for_an_earlier_one_that_has_not_started(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
 
     assert platform.places() == {first: MessageState.READY, second: MessageState.HELD}
 
 
-def test_a_task_waits_also_for_one_that_is_due_later(platform: Platform) -> None:
+def test_a_task_waits_for_an_earlier_one_that_is_due_later(platform: Platform) -> None:
     first, second = platform.message(delay=0.3), platform.message()
 
     assert platform.places() == {first: MessageState.SCHEDULED, second: MessageState.HELD}
@@ -69,7 +69,7 @@ def test_tasks_without_a_key_do_not_wait_for_each_other(platform: Platform) -> N
     [Completed({}), Raised(ValueError("wrong")), Raised(PermanentError("no")), Stopped()],
     ids=["completed", "failed", "refused", "cancelled"],
 )
-def test_the_next_one_goes_when_the_head_is_over(platform: Platform, outcome: Outcome) -> None:
+def test_the_next_task_is_ready_when_the_head_is_finished(platform: Platform, outcome: Outcome) -> None:
     first, second, third = (platform.message() for _ in range(3))
 
     assert platform.work(outcome=outcome) == first
@@ -78,7 +78,7 @@ def test_the_next_one_goes_when_the_head_is_over(platform: Platform, outcome: Ou
     assert [platform.work(), platform.work(), platform.work()] == [second, third, None]
 
 
-def test_the_next_one_goes_when_the_head_is_a_dead_letter(platform: Platform) -> None:
+def test_the_next_task_is_ready_when_the_head_is_a_dead_letter(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     for _ in range(platform.settings.tasks.max_retries + 1):
         assert platform.work(outcome=AWAY, schedule=(0.0,)) == first
@@ -88,7 +88,7 @@ def test_the_next_one_goes_when_the_head_is_a_dead_letter(platform: Platform) ->
 
 
 @pytest.mark.parametrize("head", [MessageState.READY, MessageState.SCHEDULED, MessageState.HELD])
-def test_the_next_one_goes_when_a_waiting_one_before_it_is_cancelled(platform: Platform, head: MessageState) -> None:
+def test_the_next_task_is_ready_when_a_waiting_one_is_cancelled(platform: Platform, head: MessageState) -> None:
     before = platform.message() if head is MessageState.HELD else None
     first = platform.message(delay=60 if head is MessageState.SCHEDULED else 0)
     second = platform.message()
@@ -107,7 +107,7 @@ def test_the_others_are_held_while_the_head_waits_for_its_retry(platform: Platfo
     assert platform.work(outcome=AWAY, schedule=LATE) == first
 
     assert platform.places() == {first: MessageState.SCHEDULED, second: MessageState.HELD, third: MessageState.HELD}
-    (retry,) = platform.messages(place=MessageState.SCHEDULED)
+    (retry,) = platform.messages(state=MessageState.SCHEDULED)
     assert retry.stored.message.key == "conversation_id:c-1"
     assert platform.work() is None
     assert platform.tasks.status(second).waiting_for == f"an earlier task of conversation_id:c-1 (task {first})"
@@ -125,7 +125,7 @@ def test_a_retry_runs_when_it_is_due_and_before_those_behind_it(platform: Platfo
 
 
 @pytest.mark.parametrize("end", ["acknowledged", "lost"])
-def test_a_retry_keeps_its_place_however_its_delivery_ends(platform: Platform, end: str) -> None:
+def test_a_retry_keeps_its_position_however_its_delivery_ends(platform: Platform, end: str) -> None:
     """A crash between the conclusion and the acknowledgement must not let the next one by."""
     first, second = platform.message(), platform.message()
     delivery = platform.fetched()
@@ -144,7 +144,7 @@ def test_a_retry_keeps_its_place_however_its_delivery_ends(platform: Platform, e
     assert platform.state(first) == TaskState.SCHEDULED
 
 
-def test_a_cancelled_retry_lets_the_next_one_go(platform: Platform) -> None:
+def test_after_a_cancelled_retry_the_next_task_is_ready(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     platform.work(outcome=AWAY, schedule=LATE)
 
@@ -153,7 +153,7 @@ def test_a_cancelled_retry_lets_the_next_one_go(platform: Platform) -> None:
     assert platform.work() == second
 
 
-def test_the_order_outranks_priority_within_a_key(platform: Platform) -> None:
+def test_the_order_within_a_key_ignores_priority(platform: Platform) -> None:
     first = platform.message(priority=Priority.LOW)
     urgent = platform.message(priority=Priority.CRITICAL)
     other = platform.message("c-2", priority=Priority.HIGH)
@@ -229,7 +229,7 @@ def test_a_key_goes_on_when_its_heads_workers_died_for_good(platform: Platform) 
         ("a:b", "a:c"),
     ],
 )
-def test_long_and_foreign_keys_are_told_apart(platform: Platform, keys: tuple[str, str]) -> None:
+def test_long_and_foreign_keys_stay_distinct(platform: Platform, keys: tuple[str, str]) -> None:
     """The platform's own tasks have short keys; a task of a project's own may have any."""
     one, other, behind = (about(platform, key) for key in (*keys, keys[0]))
 

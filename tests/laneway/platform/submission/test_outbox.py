@@ -1,4 +1,4 @@
-"""The outbox: submissions that belong to a transaction, and what a broker that is away gets later."""
+"""The outbox: submissions that belong to a transaction, and tasks that a broker gets when it is back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def say(text: str = "Hello", conversation: str = CONVERSATION) -> dict[str, Any]
 
 
 def put_order(platform: Platform) -> list[str]:
-    """The tasks of conversations in the order in which the engine got them, by its journal."""
+    """The tasks in the order in which the engine got them, as its journal shows."""
     platform.recorder.catch_up()
     with platform.database.reading() as session:
         wanted = select(TaskEvent.task_id).where(TaskEvent.kind == "put").order_by(TaskEvent.seq)
@@ -40,7 +40,7 @@ def put_order(platform: Platform) -> list[str]:
 
 
 def died_before_noting(platform: Platform, monkeypatch: pytest.MonkeyPatch, *, published: bool) -> None:
-    """A submitter that dies between its commit and noting that it sent, behind or before the sending."""
+    """Submit and die after the commit: before the tasks are published, or after it and before that is noted."""
     publish = Broker.publish_many
 
     def die(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
@@ -50,19 +50,19 @@ def died_before_noting(platform: Platform, monkeypatch: pytest.MonkeyPatch, *, p
 
     with monkeypatch.context() as dying:
         dying.setattr(Broker, "publish_many", die)
-        with pytest.raises(KeyboardInterrupt), platform.tasks.transaction() as unit:
-            unit.submit("process_conversation_message_task", say("first"), options=SubmitOptions(id="m-1"))
+        with pytest.raises(KeyboardInterrupt), platform.tasks.transaction() as transaction:
+            transaction.submit("process_conversation_message_task", say("first"), options=SubmitOptions(id="m-1"))
 
 
 def test_a_change_and_its_submissions_are_committed_together_and_sent_at_once(platform: Platform) -> None:
-    with platform.tasks.transaction() as unit:
-        conversations.open_or_continue(unit.session, CONVERSATION, channel="api", customer={}, now=clock.now())
+    with platform.tasks.transaction() as transaction:
+        conversations.open_or_continue(transaction.session, CONVERSATION, channel="api", customer={}, now=clock.now())
         assert (
-            unit.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1")).state
+            transaction.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1")).state
             == TaskState.ACCEPTED
         )
 
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING]
+    assert [handle.state for handle in transaction.handles] == [TaskState.PENDING]
     assert platform.row("m-1").state == TaskState.PENDING
     assert platform.sent() == ["m-1"]
     with platform.database.reading() as session:
@@ -70,9 +70,9 @@ def test_a_change_and_its_submissions_are_committed_together_and_sent_at_once(pl
 
 
 def test_an_error_in_the_transaction_leaves_nothing_behind(platform: Platform) -> None:
-    with pytest.raises(Conflict), platform.tasks.transaction() as unit:
-        unit.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1"))
-        unit.submit("process_conversation_message_task", say("other"), options=SubmitOptions(id="m-1"))
+    with pytest.raises(Conflict), platform.tasks.transaction() as transaction:
+        transaction.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1"))
+        transaction.submit("process_conversation_message_task", say("other"), options=SubmitOptions(id="m-1"))
 
     assert platform.rows() == []
     assert platform.sent() == []
@@ -80,18 +80,18 @@ def test_an_error_in_the_transaction_leaves_nothing_behind(platform: Platform) -
 
 def test_a_repeat_submits_nothing_twice(platform: Platform) -> None:
     for _ in range(2):
-        with platform.tasks.transaction() as unit:
-            unit.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1"))
+        with platform.tasks.transaction() as transaction:
+            transaction.submit("process_conversation_message_task", say(), options=SubmitOptions(id="m-1"))
 
-    assert [handle.created for handle in unit.handles] == [False]
+    assert [handle.created for handle in transaction.handles] == [False]
     assert platform.sent() == ["m-1"]
 
 
-def test_what_the_broker_could_not_be_given_is_sent_in_order_when_it_is_back(platform: Platform) -> None:
+def test_tasks_of_an_unreachable_broker_are_sent_in_order_when_it_is_back(platform: Platform) -> None:
     platform.valkey.stop()
-    with platform.tasks.transaction() as unit:
-        unit.submit("process_conversation_message_task", say("1"), options=SubmitOptions(id="m-1"))
-        unit.submit("process_conversation_message_task", say("2"), options=SubmitOptions(id="m-2"))
+    with platform.tasks.transaction() as transaction:
+        transaction.submit("process_conversation_message_task", say("1"), options=SubmitOptions(id="m-1"))
+        transaction.submit("process_conversation_message_task", say("2"), options=SubmitOptions(id="m-2"))
     platform.message(id="m-3")
     platform.message("c-2", id="other")
     assert {platform.row(id).state for id in ("m-1", "m-2", "m-3", "other")} == {TaskState.ACCEPTED}
@@ -109,7 +109,7 @@ def test_what_the_broker_could_not_be_given_is_sent_in_order_when_it_is_back(pla
 
 
 @pytest.mark.parametrize("published", [False, True], ids=["before it was sent", "after it was sent"])
-def test_a_submitter_that_dies_half_way_is_taken_over_and_nothing_runs_twice(
+def test_the_tasks_of_a_submitter_that_dies_are_sent_and_run_once(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock, published: bool
 ) -> None:
     died_before_noting(platform, monkeypatch, published=published)
@@ -126,7 +126,7 @@ def test_a_submitter_that_dies_half_way_is_taken_over_and_nothing_runs_twice(
 
 
 @pytest.mark.parametrize("number", [1, 3], ids=["alone", "together"])
-def test_a_sender_that_stood_still_sends_nothing_behind_the_back_of_others(
+def test_a_sender_that_was_paused_sends_nothing_that_others_have_sent(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock, number: int
 ) -> None:
     """It was stopped between its commit and the sending; meanwhile another sent the tasks, and a worker did them."""
@@ -143,9 +143,9 @@ def test_a_sender_that_stood_still_sends_nothing_behind_the_back_of_others(
         return publish(broker, runs)
 
     monkeypatch.setattr(Broker, "publish_many", stand_still)
-    with platform.tasks.transaction() as unit:
+    with platform.tasks.transaction() as transaction:
         for id in ids:
-            unit.submit("process_conversation_message_task", say(conversation=id), options=SubmitOptions(id=id))
+            transaction.submit("process_conversation_message_task", say(conversation=id), options=SubmitOptions(id=id))
 
     assert worked == ids
     assert platform.work() is None
@@ -178,11 +178,11 @@ def test_a_full_queue_does_not_hold_up_the_others(platform: Platform, monkeypatc
     platform.chore("there")
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish_many", _away)
-        with platform.tasks.transaction() as unit:
+        with platform.tasks.transaction() as transaction:
             for number in range(3):
-                unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"full-{number}"))
-            unit.submit("process_conversation_message_task", say(), options=SubmitOptions(id="free"))
-    assert [handle.state for handle in unit.handles] == [TaskState.ACCEPTED] * 4
+                transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"full-{number}"))
+            transaction.submit("process_conversation_message_task", say(), options=SubmitOptions(id="free"))
+    assert [handle.state for handle in transaction.handles] == [TaskState.ACCEPTED] * 4
 
     assert platform.tasks.outbox.relay() == 1
     assert platform.sent() == ["free"]
@@ -195,9 +195,9 @@ def test_a_bounded_transaction_is_refused_as_a_whole(platform: Platform) -> None
     outbox = platform.tasks.outbox
     outbox._settings = outbox._settings.model_copy(update={"max_queue_size": 2})  # pyright: ignore[reportPrivateUsage]
 
-    with pytest.raises(QueueFull), platform.tasks.transaction(bounded=True) as unit:
+    with pytest.raises(QueueFull), platform.tasks.transaction(bounded=True) as transaction:
         for number in range(3):
-            unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
+            transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
 
     assert platform.rows() == []
     platform.valkey.stop()
@@ -208,7 +208,7 @@ def test_a_bounded_transaction_is_refused_as_a_whole(platform: Platform) -> None
     assert [row.id for row in platform.rows()] == ["m-0", "m-1"]
 
 
-def test_what_is_not_sent_yet_can_be_cancelled_while_the_broker_is_away(platform: Platform) -> None:
+def test_an_unsent_task_can_be_cancelled_while_the_broker_is_away(platform: Platform) -> None:
     platform.valkey.stop()
     id = platform.chore()
 
@@ -219,7 +219,7 @@ def test_what_is_not_sent_yet_can_be_cancelled_while_the_broker_is_away(platform
     assert platform.row(id).state == TaskState.CANCELLED
 
 
-def test_one_that_is_cancelled_while_it_is_sent_does_not_run(
+def test_a_task_that_is_cancelled_while_it_is_sent_does_not_run(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = Broker.publish_many
@@ -230,20 +230,20 @@ def test_one_that_is_cancelled_while_it_is_sent_does_not_run(
         return publish(broker, runs)
 
     monkeypatch.setattr(Broker, "publish_many", cancelled_meanwhile)
-    with platform.tasks.transaction() as unit:
-        unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
+    with platform.tasks.transaction() as transaction:
+        transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
 
     assert platform.sent("maintenance") == []
     assert platform.row("m-1").state == TaskState.CANCELLED
 
 
-def test_what_only_the_broker_can_give_is_no_part_of_a_transaction(platform: Platform) -> None:
-    with pytest.raises(Unsupported), platform.tasks.transaction() as unit:
-        unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(unique="one"))
+def test_uniqueness_is_refused_in_a_transaction(platform: Platform) -> None:
+    with pytest.raises(Unsupported), platform.tasks.transaction() as transaction:
+        transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(unique="one"))
 
 
 def _away(_broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
-    return [BrokerUnavailable("as asked")] * len(runs)
+    return [BrokerUnavailable("away")] * len(runs)
 
 
 def _until_empty(platform: Platform) -> None:
@@ -252,8 +252,8 @@ def _until_empty(platform: Platform) -> None:
 
 
 def test_many_are_accepted_together_and_sent_in_order(platform: Platform) -> None:
-    with platform.tasks.transaction() as unit:
-        handles = unit.submit_many(
+    with platform.tasks.transaction() as transaction:
+        handles = transaction.submit_many(
             [
                 Submission(registry["cleanup_old_data_task"], {}, SubmitOptions(id=f"m-{number:03}"))
                 for number in range(700)
@@ -266,7 +266,7 @@ def test_many_are_accepted_together_and_sent_in_order(platform: Platform) -> Non
         )
 
     assert [handle.created for handle in handles] == [True] * 703
-    states = {handle.task_id: handle.state for handle in unit.handles}
+    states = {handle.task_id: handle.state for handle in transaction.handles}
     assert (states["m-699"], states["later"], states["c-1"]) == (
         TaskState.PENDING,
         TaskState.SCHEDULED,
@@ -279,16 +279,16 @@ def test_many_are_accepted_together_and_sent_in_order(platform: Platform) -> Non
     assert platform.row("m-000").state == TaskState.COMPLETED
 
 
-def test_of_many_each_that_is_known_is_told_and_one_that_cannot_be_stops_all(platform: Platform) -> None:
+def test_known_ids_return_handles_and_one_conflict_stops_all(platform: Platform) -> None:
     platform.chore("known")
-    with platform.tasks.transaction() as unit:
+    with platform.tasks.transaction() as transaction:
         some = [
             Submission(registry["cleanup_old_data_task"], {}, SubmitOptions(id=id)) for id in ("known", "new", "new")
         ]
-        assert [handle.created for handle in unit.submit_many(some)] == [False, True, False]
+        assert [handle.created for handle in transaction.submit_many(some)] == [False, True, False]
 
-    with pytest.raises(Conflict), platform.tasks.transaction() as unit:
-        unit.submit_many(
+    with pytest.raises(Conflict), platform.tasks.transaction() as transaction:
+        transaction.submit_many(
             [
                 Submission(registry["cleanup_old_data_task"], {}, SubmitOptions(id="one more")),
                 Submission(registry["process_conversation_message_task"], say(), SubmitOptions(id="known")),
@@ -298,14 +298,14 @@ def test_of_many_each_that_is_known_is_told_and_one_that_cannot_be_stops_all(pla
     assert [row.id for row in platform.rows()] == ["known", "new"]
 
 
-def test_of_many_those_for_which_there_is_room_are_sent(platform: Platform) -> None:
+def test_as_many_as_fit_into_the_queue_are_sent(platform: Platform) -> None:
     platform.broker.prepare()
     platform.engine.set_max_size("maintenance", 3)
-    with platform.tasks.transaction() as unit:
-        unit.submit_many(
+    with platform.tasks.transaction() as transaction:
+        transaction.submit_many(
             [Submission(registry["cleanup_old_data_task"], {}, SubmitOptions(id=f"m-{number}")) for number in range(5)]
         )
 
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING] * 3 + [TaskState.ACCEPTED] * 2
+    assert [handle.state for handle in transaction.handles] == [TaskState.PENDING] * 3 + [TaskState.ACCEPTED] * 2
     assert [platform.work("maintenance") for _ in range(3)] == ["m-0", "m-1", "m-2"]
     assert platform.tasks.outbox.relay() == 2

@@ -1,4 +1,4 @@
-"""A process that is killed in any gap between a transaction and its messages loses nothing and repeats nothing."""
+"""A process killed at any point between a transaction and its messages loses nothing and repeats nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.submitting import GAPS
 
 
 def killed_in(gap: str, platform: Platform) -> None:
-    """Have a submitter of its own process die in that gap."""
+    """Run a submitter process that dies in this gap."""
     redis = platform.settings.redis
     known = {name.upper() for name in setting_names()}
     environment = {name: value for name, value in os.environ.items() if name.upper() not in known} | {
@@ -41,7 +41,7 @@ def test_a_killed_sender_loses_nothing_and_repeats_nothing(
         platform.valkey.start()
 
     killed_in(gap, platform)
-    worked = [platform.work()]  # a worker may be quicker than anybody who repairs
+    worked = [platform.work()]  # a worker may be faster than the relay
     platform.message(id="m-2")
     movable_clock.forward(9)
     platform.tasks.outbox.relay()

@@ -1,4 +1,4 @@
-"""Tasks of one ordering key: one sender at a time, hundreds at once, never one behind an earlier that is missing."""
+"""Tasks of one ordering key: one sender at a time, hundreds in one call, and no task before an earlier one."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from tests.fixtures.platform import Platform
 Refusals = list[PlatformError | None]
 
 
-def submit(unit: SubmissionTransaction, *ids: str, conversation: str = "c-1") -> None:
+def submit(transaction: SubmissionTransaction, *ids: str, conversation: str = "c-1") -> None:
     """Submit messages of one conversation: it is their key."""
     payload = {"conversation_id": conversation, "text": "Hello"}
-    unit.submit_many(
+    transaction.submit_many(
         [Submission(registry["process_conversation_message_task"], payload, SubmitOptions(id=id)) for id in ids]
     )
 
 
 def kept(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str, conversation: str = "c-1") -> None:
-    """Messages that are in the outbox and nobody's: the broker was away."""
+    """Messages that are in the outbox and not claimed, because the broker was away."""
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish_many", lambda _, runs: [BrokerUnavailable("as asked") for _ in runs])
-        with platform.tasks.transaction() as unit:
-            submit(unit, *ids, conversation=conversation)
-    assert {handle.state for handle in unit.handles} == {TaskState.ACCEPTED}
+        away.setattr(Broker, "publish_many", lambda _, runs: [BrokerUnavailable("away") for _ in runs])
+        with platform.tasks.transaction() as transaction:
+            submit(transaction, *ids, conversation=conversation)
+    assert {handle.state for handle in transaction.handles} == {TaskState.ACCEPTED}
 
 
 def test_a_long_queue_of_one_key_is_sent_by_the_hundred(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +60,9 @@ def test_a_full_queue_takes_the_first_of_a_key_and_the_others_follow_in_order(pl
     platform.broker.prepare()
     platform.engine.set_max_size("conversations", 3)
     ids = [f"m-{number}" for number in range(7)]
-    with platform.tasks.transaction() as unit:
-        submit(unit, *ids)
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING] * 3 + [TaskState.ACCEPTED] * 4
+    with platform.tasks.transaction() as transaction:
+        submit(transaction, *ids)
+    assert [handle.state for handle in transaction.handles] == [TaskState.PENDING] * 3 + [TaskState.ACCEPTED] * 4
 
     worked: list[str | None] = []
     for _ in ids:
@@ -86,12 +86,12 @@ def test_room_that_comes_between_two_calls_lets_no_task_overtake(
     worked: list[str | None] = []
     monkeypatch.setattr(broker_module, "CHUNK", 3)
     monkeypatch.setattr(Engine, "put_many", and_then_one_ends)
-    with platform.tasks.transaction() as unit:
-        submit(unit, "m-1", "m-2", "m-3", "m-4", "m-5", "m-6")
-        submit(unit, "other-1", "other-2", conversation="c-2")
+    with platform.tasks.transaction() as transaction:
+        submit(transaction, "m-1", "m-2", "m-3", "m-4", "m-5", "m-6")
+        submit(transaction, "other-1", "other-2", conversation="c-2")
 
-    assert [handle.state for handle in unit.handles[:6]] == [TaskState.PENDING] * 2 + [TaskState.ACCEPTED] * 4
-    assert unit.handles[6].state == TaskState.PENDING, "another key goes on"
+    assert [handle.state for handle in transaction.handles[:6]] == [TaskState.PENDING] * 2 + [TaskState.ACCEPTED] * 4
+    assert transaction.handles[6].state == TaskState.PENDING, "another key goes on"
     monkeypatch.setattr(Engine, "put_many", put_many)
     for _ in range(8):
         platform.tasks.outbox.relay()
@@ -133,10 +133,10 @@ def test_nothing_is_claimed_behind_a_task_that_another_transaction_has_locked(
 def test_a_sender_that_was_too_slow_tries_once_more(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     platform.broker.prepare()
     calls = _slow(monkeypatch, times=2)
-    with platform.tasks.transaction() as unit:
-        submit(unit, "m-1", "m-2", "m-3")
-        submit(unit, "other", conversation="c-2")
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING] * 4
+    with platform.tasks.transaction() as transaction:
+        submit(transaction, "m-1", "m-2", "m-3")
+        submit(transaction, "other", conversation="c-2")
+    assert [handle.state for handle in transaction.handles] == [TaskState.PENDING] * 4
     assert platform.message("c-3", id="alone")
     assert platform.row("alone").state == TaskState.PENDING
 
@@ -158,39 +158,43 @@ def test_a_sender_that_was_too_slow_leaves_what_others_have_taken(
             rows["m-1"].published_at = clock.now()
 
     _slow(monkeypatch, times=1, meanwhile=taken)
-    with platform.tasks.transaction() as unit:
-        submit(unit, "m-1", "m-2")
-        submit(unit, "other", conversation="c-2")
+    with platform.tasks.transaction() as transaction:
+        submit(transaction, "m-1", "m-2")
+        submit(transaction, "other", conversation="c-2")
 
-    assert [handle.state for handle in unit.handles] == [TaskState.ACCEPTED, TaskState.ACCEPTED, TaskState.PENDING]
+    assert [handle.state for handle in transaction.handles] == [
+        TaskState.ACCEPTED,
+        TaskState.ACCEPTED,
+        TaskState.PENDING,
+    ]
     assert platform.sent() == ["other"]
 
 
-def test_a_claim_that_was_not_committed_is_none(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uncommitted_claim_is_no_claim(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     platform.broker.prepare()
-    transaction = Database.transaction
+    begin = Database.transaction
 
     @contextmanager
     def lost_at_the_commit(database: Database) -> Generator[Session]:
-        with transaction(database) as session:
+        with begin(database) as session:
             yield session
             session.rollback()
-        monkeypatch.setattr(Database, "transaction", transaction)
-        raise DatabaseUnavailable("as asked")
+        monkeypatch.setattr(Database, "transaction", begin)
+        raise DatabaseUnavailable("away")
 
     calls = _slow(
         monkeypatch, times=1, meanwhile=lambda: monkeypatch.setattr(Database, "transaction", lost_at_the_commit)
     )
-    with platform.tasks.transaction() as unit:
-        submit(unit, "m-1", "m-2")
+    with platform.tasks.transaction() as transaction:
+        submit(transaction, "m-1", "m-2")
 
-    assert [handle.state for handle in unit.handles] == [TaskState.ACCEPTED] * 2
+    assert [handle.state for handle in transaction.handles] == [TaskState.ACCEPTED] * 2
     assert calls == ["late"]
     assert platform.sent() == []
 
 
 def _slow(monkeypatch: pytest.MonkeyPatch, *, times: int, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
-    """Every other time that tasks are handed over, so often, it takes longer than it may."""
+    """Make the first `times` of every two calls of the broker too late for their claim."""
     calls = list[str]()
     publish, publish_many, within = Broker.publish, Broker.publish_many, broker_module.PUBLISH_WITHIN
 
@@ -218,7 +222,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch, *, times: int, meanwhile: Callable[[]
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tasks were handed to the broker, call by call."""
+    """The number of tasks of each call of the broker."""
     publish_many, sizes = Broker.publish_many, list[int]()
 
     def counted(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:

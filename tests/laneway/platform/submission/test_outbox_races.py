@@ -1,4 +1,4 @@
-"""The outbox when something else happens at the same moment: a cancel, a repeat, a slow reader, a broker that goes."""
+"""The outbox while something else happens: a cancel, a duplicate submit, a slow relay, a broker that goes away."""
 
 from __future__ import annotations
 
@@ -21,43 +21,44 @@ from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.submission.test_outbox import Refusals, died_before_noting, put_order, say
 
 
-def test_a_cancel_that_the_relay_is_quicker_than_reaches_the_message(
+def test_a_cancel_after_the_relay_has_sent_reaches_the_message(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.valkey.stop()
     id = platform.chore()
     platform.valkey.start()
-    note = platform.tasks._note  # pyright: ignore[reportPrivateUsage]
+    control = platform.tasks._control  # pyright: ignore[reportPrivateUsage]
+    add_event = control._add_event  # pyright: ignore[reportPrivateUsage]
 
-    def sent_meanwhile(*args: Any, **data: Any) -> None:
+    def relay_first(*args: Any, **data: Any) -> None:
         assert platform.tasks.outbox.relay() == 1
-        note(*args, **data)
+        add_event(*args, **data)
 
-    monkeypatch.setattr(platform.tasks, "_note", sent_meanwhile)
+    monkeypatch.setattr(control, "_add_event", relay_first)
 
     assert platform.tasks.cancel(id).cancelled
     assert platform.work("maintenance") is None
 
 
-def test_one_that_is_deleted_while_it_is_sent_does_not_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_deleted_while_it_is_sent_does_not_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = Broker.publish_many
 
-    def deleted_meanwhile(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
+    def delete_then_publish(broker: Broker, runs: Sequence[TaskRun]) -> Refusals:
         for run in runs:
             platform.tasks.delete(run.id)
         return publish(broker, runs)
 
-    monkeypatch.setattr(Broker, "publish_many", deleted_meanwhile)
-    with platform.tasks.transaction() as unit:
-        unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
+    monkeypatch.setattr(Broker, "publish_many", delete_then_publish)
+    with platform.tasks.transaction() as transaction:
+        transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id="m-1"))
 
     assert platform.sent("maintenance") == []
 
 
-def test_a_relay_knows_what_was_sent_while_it_read_the_journals(
+def test_a_relay_does_not_resend_tasks_that_were_sent_while_it_read_the_journals(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
 ) -> None:
-    """A sender is within its time when the journals are read, and past it when they have been."""
+    """The claim of a sender is valid when the relay starts to read the journals, and ended when it has read them."""
     platform.valkey.stop()
     platform.chore("other")
     platform.valkey.start()
@@ -87,7 +88,7 @@ def test_a_repeat_while_the_broker_is_tried_does_not_keep_a_task_from_the_outbox
 ) -> None:
     def repeated_meanwhile(_broker: Broker, run: TaskRun, **_: Any) -> None:
         assert not platform.tasks.submit("process_conversation_message_task", say("1"), id=run.id).created
-        raise BrokerUnavailable("as asked")
+        raise BrokerUnavailable("away")
 
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish", repeated_meanwhile)
@@ -106,9 +107,7 @@ def test_a_repeat_while_the_broker_is_tried_does_not_keep_a_task_from_the_outbox
     [SubmitOptions(id="m-2", unique="one"), SubmitOptions(id="m-2", durability=Durability.DISK)],
     ids=["uniqueness", "durability"],
 )
-def test_what_only_the_broker_can_give_does_not_wait_behind_earlier_ones_of_its_key(
-    platform: Platform, options: SubmitOptions
-) -> None:
+def test_a_unique_task_does_not_wait_behind_unsent_tasks_of_its_key(platform: Platform, options: SubmitOptions) -> None:
     platform.valkey.stop()
     platform.message(id="m-1")
     platform.valkey.start()
@@ -119,23 +118,27 @@ def test_what_only_the_broker_can_give_does_not_wait_behind_earlier_ones_of_its_
     assert [row.id for row in platform.rows()] == ["m-1"]
 
 
-def test_of_those_that_are_sent_one_by_one_the_first_are_known_to_be_sent_when_the_broker_goes(
+def test_tasks_that_were_sent_before_the_broker_went_away_are_noted_as_sent(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.broker.__dict__["engine"] = None  # as on RabbitMQ
-    given: list[str] = []
+    published: list[str] = []
 
-    def goes_away(_broker: Broker, run: TaskRun, **_: Any) -> None:
-        if given:
-            raise BrokerUnavailable("as asked")
-        given.append(run.id)
+    def publish_one_then_fail(_broker: Broker, run: TaskRun, **_: Any) -> None:
+        if published:
+            raise BrokerUnavailable("away")
+        published.append(run.id)
 
-    monkeypatch.setattr(Broker, "publish", goes_away)
-    with platform.tasks.transaction() as unit:
+    monkeypatch.setattr(Broker, "publish", publish_one_then_fail)
+    with platform.tasks.transaction() as transaction:
         for number in range(3):
-            unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
+            transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=f"m-{number}"))
 
-    assert [handle.state for handle in unit.handles] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
+    assert [handle.state for handle in transaction.handles] == [
+        TaskState.PENDING,
+        TaskState.ACCEPTED,
+        TaskState.ACCEPTED,
+    ]
     assert [row.state for row in platform.rows()] == [TaskState.PENDING, TaskState.ACCEPTED, TaskState.ACCEPTED]
 
 
@@ -144,8 +147,8 @@ def test_while_the_broker_is_frozen_one_caller_waits_for_it_and_the_others_are_a
 ) -> None:
     celery: Any = platform_app
     options = celery.conf.broker_transport_options
-    impatient = {**options["connection"], "socket_timeout": 1}
-    celery.conf.broker_transport_options = {**options, "connection": impatient}
+    connection = {**options["connection"], "socket_timeout": 1}
+    celery.conf.broker_transport_options = {**options, "connection": connection}
     platform.broker.__dict__.pop("engine", None)
     monkeypatch.setattr(circuit_breaker, "SLOW", 0.5)
     took: list[float] = []

@@ -1,4 +1,4 @@
-"""Rows of which no message can be made, as another version may have written them: they end, and hold up no other."""
+"""Rows that cannot be made into messages, as of another version: they become dead letters and block nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
-from celery import Celery
 from sqlalchemy import update
 
+from laneway.engine import Engine
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable
@@ -27,16 +27,16 @@ ODD: dict[str, dict[str, Any]] = {
 
 
 def accepted(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str) -> None:
-    """Tasks that were accepted while the broker was away."""
+    """Accept tasks while the broker is away."""
 
     def refuse(_: Broker, runs: list[TaskRun]) -> list[BrokerUnavailable]:
         return [BrokerUnavailable("away") for _ in runs]
 
     with monkeypatch.context() as away:
         away.setattr(Broker, "publish_many", refuse)
-        with platform.tasks.transaction() as unit:
+        with platform.tasks.transaction() as transaction:
             for id in ids:
-                unit.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=id))
+                transaction.submit("cleanup_old_data_task", {}, options=SubmitOptions(id=id))
     assert {platform.row(id).state for id in ids} == {TaskState.ACCEPTED}
 
 
@@ -46,7 +46,7 @@ def make_odd(platform: Platform, id: str, values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_the_relay_makes_it_a_dead_letter_and_sends_the_others(
+def test_the_relay_buries_an_unsendable_task_and_sends_the_others(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     accepted(platform, monkeypatch, "first", "odd", "last")
@@ -62,7 +62,7 @@ def test_the_relay_makes_it_a_dead_letter_and_sends_the_others(
     assert platform.tasks.outbox.relay() == 0
 
 
-def test_one_alone_is_a_dead_letter_too(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_unsendable_task_becomes_a_dead_letter(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted(platform, monkeypatch, "odd")
     make_odd(platform, "odd", {"payload": [1, 2]})
 
@@ -71,7 +71,7 @@ def test_one_alone_is_a_dead_letter_too(platform: Platform, monkeypatch: pytest.
     assert platform.row("odd").state == TaskState.DEAD_LETTER
 
 
-def test_a_waiting_one_whose_message_was_lost_is_a_dead_letter_when_it_is_to_be_sent_again(platform: Platform) -> None:
+def test_an_unsendable_task_becomes_a_dead_letter_when_it_is_sent_again(platform: Platform) -> None:
     platform.tasks.submit("cleanup_old_data_task", {}, id="odd")
     make_odd(platform, "odd", {"payload": [1, 2]})
 
@@ -83,7 +83,7 @@ def test_a_waiting_one_whose_message_was_lost_is_a_dead_letter_when_it_is_to_be_
 @pytest.mark.parametrize(
     "error", [AttributeError("'NoneType' object has no attribute 'send'"), SSLCertVerificationError("no")]
 )
-def test_what_goes_wrong_at_the_sending_buries_nothing(
+def test_an_error_of_the_broker_buries_nothing(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -91,7 +91,7 @@ def test_what_goes_wrong_at_the_sending_buries_nothing(
 
     accepted(platform, monkeypatch, "first", "last")
     with monkeypatch.context() as broken:
-        broken.setattr(Celery, "send_task", fail)
+        broken.setattr(Engine, "put_many", fail)
         with suppress(type(error), BrokerUnavailable):
             platform.tasks.outbox.relay()
 

@@ -1,0 +1,52 @@
+"""The errors of Celery, kombu, redis-py and the engine, as errors of the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from laneway.engine import PutCode, PutResult
+from laneway.engine import errors as engine_errors
+from laneway.platform import errors
+from laneway.platform.logging import URL_LOGIN
+
+
+@contextmanager
+def translated_errors() -> Generator[None]:
+    """Raise the platform's error for each error of the broker in this block."""
+    try:
+        yield
+    except engine_errors.QueueFull as error:
+        raise errors.QueueFull(error.queue, error.size) from error
+    except engine_errors.DuplicateTask as error:
+        raise errors.DuplicateTask(error.existing) from error
+    except engine_errors.JournalFull as error:
+        raise errors.HistoryBehind(error.queue, error.unread) from error
+    except engine_errors.TooLate as error:
+        raise errors.TooLate(_late_by(1000 * error.late)) from error
+    except engine_errors.NotDurable as error:
+        raise errors.NotDurable(error.durability) from error
+    except engine_errors.DurabilityUnavailable as error:
+        raise errors.Unsupported(f"durability {error.durability!r}", error.reason) from error
+    except (KombuError, RedisError, engine_errors.EngineError, OSError) as error:
+        raise errors.BrokerUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error
+
+
+def refusal_of(result: PutResult) -> errors.PlatformError | None:
+    """Why a message was not queued, or None. A message of a task that was cancelled meanwhile is not needed."""
+    if result.code is PutCode.FULL:
+        return errors.QueueFull(result.queue, result.size)
+    if result.code is PutCode.JOURNAL_FULL:
+        return errors.HistoryBehind(result.queue, result.size)
+    if result.code is PutCode.DUPLICATE:
+        return errors.DuplicateTask(result.existing)
+    if result.code is PutCode.TOO_LATE:
+        return errors.TooLate(_late_by(result.late_ms))
+    return None
+
+
+def _late_by(milliseconds: float) -> str:
+    return f"it came {milliseconds:.0f} ms after the claim on its task had expired"

@@ -1,0 +1,138 @@
+"""Accepts one task: stores its row, publishes its message, and settles what the broker refused.
+
+The row comes first. A crash between the two leaves a row that the maintenance sends, never a message without a row.
+A submission that is refused leaves no row, with two exceptions on purpose: a broker that is away gets the task later
+from the outbox, and after NotDurable the row stays because the message may be queued.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laneway.engine import Durability
+from laneway.platform import clock
+from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import task_runs
+from laneway.platform.db.session import Database
+from laneway.platform.errors import (
+    BrokerUnavailable,
+    DuplicateTask,
+    HistoryBehind,
+    QueueFull,
+    TooLate,
+    Unsendable,
+    Unsupported,
+)
+from laneway.platform.logging import logger
+from laneway.platform.payload import Payload
+from laneway.platform.registry import TaskRef
+from laneway.platform.schemas.task import WAITING, TaskHandle, TaskState
+from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
+from laneway.platform.submission.group_commit import GroupCommit
+from laneway.platform.submission.group_submit import Accepted, GroupSubmit
+from laneway.platform.submission.outbox import Outbox
+from laneway.platform.task_reader import TaskReader
+
+log = logger(__name__)
+
+REFUSALS = (QueueFull, HistoryBehind, DuplicateTask, Unsendable, Unsupported)
+"""Errors of the broker after which the submission is refused and its row is deleted."""
+
+
+class Submitter:
+    """Accepts tasks."""
+
+    def __init__(
+        self, database: Database, broker: Broker, outbox: Outbox, reader: TaskReader, settings: TaskSettings
+    ) -> None:
+        self._database, self._broker, self._outbox = database, broker, outbox
+        self._reader, self._settings = reader, settings
+        self._group_submit = GroupSubmit(database, broker)
+        self._group_commit = GroupCommit[Row, Accepted](self._group_submit.submit_group)
+
+    def submit(self, task: TaskRef, payload: Payload | dict[str, Any], options: SubmitOptions) -> TaskHandle:
+        """Accept one task; see `TaskManager.submit`."""
+        spec = spec_of(task)
+        row = row_of(spec, validated(spec, payload), options, self._settings)
+        if self._broker.engine is None or options.needs_broker:
+            accepted = self._group_submit.submit_one(row, options.durability)
+        else:
+            accepted = self._group_commit.run(row)
+        run = accepted.run
+        if isinstance(run, TaskHandle):
+            return self._repeat(run, options)
+        state = self._settle(run, options, accepted.refusal)
+        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+        return TaskHandle(task_id=run.id, state=state, created=True)
+
+    def _repeat(self, handle: TaskHandle, options: SubmitOptions) -> TaskHandle:
+        """The handle of a task that was submitted before, with its state of now."""
+        if options.durability is not Durability.MEMORY:
+            self._confirm(handle.task_id, options.durability)
+        return handle.model_copy(update={"state": TaskState(self._reader.current(handle.task_id).state)})
+
+    def _confirm(self, id: str, durability: Durability) -> None:
+        """Publish a waiting task again for its durability. The broker knows the message and queues it once.
+
+        A task that was started was safe already.
+        """
+        run = self._reader.current(id)
+        if run.state == TaskState.ACCEPTED:
+            raise BrokerUnavailable("the task is accepted, but the broker does not have it yet")
+        if run.state in WAITING and not run.attempts:
+            run.published_at = clock.now()
+            self._broker.publish(run, delay=seconds_until_due(run), durability=durability)
+
+    def _settle(self, run: TaskRun, options: SubmitOptions, refusal: Exception | None) -> TaskState:
+        """The state of a new task: queued, kept for the relay, or withdrawn by raising the refusal."""
+        if run.published_at is None:  # the broker does not have the earlier tasks of its key yet
+            return self._leave_to_relay(run, options)
+        try:
+            self._publish_again_if_late(run, options, refusal)
+        except BrokerUnavailable as error:
+            if options.needs_broker:
+                if self._withdraw(run):
+                    raise
+                return TaskState(run.state)
+            log.warning("task accepted but not published yet", task_id=run.id, error=str(error))
+            return self._park(run)
+        except REFUSALS as error:
+            if self._withdraw(run):
+                if isinstance(error, Unsupported):  # the engine may have queued the message before it refused
+                    self._broker.cancel(run.queue, run.id)
+                raise
+        return TaskState(run.state)
+
+    def _leave_to_relay(self, run: TaskRun, options: SubmitOptions) -> TaskState:
+        if options.needs_broker and self._withdraw(run):
+            raise BrokerUnavailable("it does not have the earlier tasks of this ordering key yet")
+        self._outbox.wake_relay()
+        return TaskState.ACCEPTED
+
+    def _publish_again_if_late(self, run: TaskRun, options: SubmitOptions, refusal: Exception | None) -> None:
+        """Re-raise the publish error; retry once on TooLate, unless another process has taken the row since."""
+        if not isinstance(refusal, TooLate):
+            if refusal is not None:
+                raise refusal
+            return
+        now = clock.now()
+        with self._database.transaction() as session:
+            claimed = task_runs.publish_again(session, run, now=now)
+        if claimed:
+            run.published_at = now
+            self._broker.publish(run, delay=seconds_until_due(run), durability=options.durability)
+
+    def _park(self, run: TaskRun) -> TaskState:
+        try:
+            parked = self._outbox.park(run)
+        except QueueFull:
+            if self._withdraw(run):
+                raise
+            parked = False
+        return TaskState.ACCEPTED if parked else TaskState(run.state)
+
+    def _withdraw(self, run: TaskRun) -> bool:
+        with self._database.transaction() as session:
+            return task_runs.withdraw(session, run)

@@ -1,0 +1,163 @@
+"""Changes tasks that exist: cancel, retry, delete, send again, flush a queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from laneway.platform import clock
+from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import task_events, task_runs
+from laneway.platform.db.session import Database
+from laneway.platform.errors import (
+    BrokerUnavailable,
+    DuplicateTask,
+    HistoryBehind,
+    InvalidPayload,
+    QueueFull,
+    UnknownTaskType,
+    Unsendable,
+    WrongState,
+)
+from laneway.platform.execution.on_failure import submit_on_failure
+from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.history.task_views import display_state
+from laneway.platform.logging import logger
+from laneway.platform.schemas.task import FINISHED, WAITING, CancelResponse, TaskHandle, TaskState
+from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.acceptance import spec_of, validated
+from laneway.platform.submission.outbox import Outbox
+from laneway.platform.task_reader import TaskReader
+
+log = logger(__name__)
+
+SENT_LATER = (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask)
+"""Errors of the broker after which the maintenance sends the task later."""
+
+
+class TaskControl:
+    """Cancels, retries, deletes and resends tasks."""
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        recorder: JournalRecorder,
+        outbox: Outbox,
+        reader: TaskReader,
+        settings: TaskSettings,
+    ) -> None:
+        self._database, self._broker, self._recorder = database, broker, recorder
+        self._outbox, self._reader, self._settings = outbox, reader, settings
+
+    def cancel(self, id: str) -> CancelResponse:
+        """Stop a task; see `TaskManager.cancel`."""
+        run = self._reader.current(id)
+        if run.state in FINISHED:
+            raise WrongState(id, run.state, "cancelled")
+        self._add_event(id, "cancel requested")
+        in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
+        if not in_outbox and not self._broker.cancel(run.queue, id):
+            self._cancel_row(id)  # the engine does not have it: only the row knows that it waits or runs
+        state = TaskState(self._reader.current(id).state)
+        if state in FINISHED and state is not TaskState.CANCELLED:
+            raise WrongState(id, state, "cancelled")
+        log.info("cancel requested", task_id=id, state=state)
+        return CancelResponse(task_id=id, status=state, cancelled=state is TaskState.CANCELLED)
+
+    def retry(self, id: str) -> TaskHandle:
+        """Run a finished task again; see `TaskManager.retry`."""
+        self._reader.current(id)
+        with self._database.transaction() as session:
+            run = task_runs.get(session, id, lock=True)
+            if run.state not in FINISHED:
+                raise WrongState(id, run.state, "retried")
+            check_payload(run)
+            task_events.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
+            task_runs.restart(run, sent_at=None)
+        self._send_restarted(run)
+        log.info("task retried by hand", task_id=id, task=run.name)
+        return TaskHandle(task_id=id, state=display_state(run), created=True)
+
+    def delete(self, id: str) -> None:
+        """Delete a task; see `TaskManager.delete`."""
+        run = self._reader.current(id)
+        if run.state in WAITING:
+            self.cancel(id)
+        with self._database.transaction() as session:
+            run = task_runs.get(session, id, lock=True)
+            if run.state not in FINISHED:
+                raise WrongState(id, run.state, "deleted before it is over")
+            session.delete(run)
+        self._broker.discard(run.queue, run.id)
+
+    def flush(self, queue: str) -> int:
+        """Cancel the waiting tasks of a queue; see `TaskManager.flush`."""
+        number = self._broker.purge(queue)
+        self._recorder.catch_up_quietly()
+        log.warning("queue flushed", queue=queue, tasks=number)
+        return number
+
+    def send(self, run: TaskRun) -> bool:
+        """Publish a waiting task again; False when another process has just done so. Raises as `Broker.publish`."""
+        now = clock.now()
+        with self._database.transaction() as session:
+            claimed = task_runs.publish_again(session, run, now=now)
+        if claimed:
+            run.published_at = now
+            try:
+                self._broker.publish(run, delay=seconds_until_due(run))
+            except Unsendable as error:
+                self._outbox.bury(run, error)
+        return claimed
+
+    def send_or_later(self, run: TaskRun, *, delay: float = 0) -> None:
+        """Publish a task; if that fails now, leave it to the maintenance."""
+        try:
+            self._broker.publish(run, delay=delay)
+        except Unsendable as error:
+            self._outbox.bury(run, error)
+        except SENT_LATER as error:
+            log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
+
+    def cancel_lost(self, session: Session, run: TaskRun) -> bool:
+        """End a task as cancelled that was asked to stop and that the broker has lost."""
+        ended = task_runs.cancel_lost(session, run, now=clock.now())
+        if ended:
+            submit_on_failure(session, [task_runs.get(session, run.id)], self._settings)
+        return ended
+
+    def _cancel_row(self, id: str, *states: TaskState) -> bool:
+        """End a waiting task, or one in these states; without states ask a running one to stop."""
+        with self._database.transaction() as session:
+            ended = task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now())
+            if ended:
+                submit_on_failure(session, [task_runs.get(session, id)], self._settings)
+            elif not states:
+                task_runs.request_cancel(session, id)
+        return ended
+
+    def _add_event(self, id: str, kind: str, **data: Any) -> None:
+        with self._database.transaction() as session:
+            # The lock keeps the events of a task in one order, so that a follower misses none.
+            task_runs.get(session, id, lock=True)
+            task_events.add_event(session, id, kind, at=clock.now(), **data)
+
+    def _send_restarted(self, run: TaskRun) -> None:
+        """Send a restarted task after its dead letter is deleted; if that fails now, leave it to the maintenance."""
+        try:
+            self._broker.forget_result(run.id)
+            self._broker.discard(run.queue, run.id)
+            self.send(run)
+        except SENT_LATER as error:
+            log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
+
+
+def check_payload(run: TaskRun) -> None:
+    """Raise WrongState for a task whose payload was blanked since, or no longer fits its payload type."""
+    try:
+        validated(spec_of(run.name), run.payload)
+    except (InvalidPayload, UnknownTaskType) as error:
+        raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error

@@ -1,0 +1,174 @@
+"""Celery messages of tasks, built from their rows.
+
+A message is what `send_task` would build. The engine takes it directly, without kombu's exchanges, declarations and
+producers. What Celery's own publishing adds is kept: `after_task_publish`, the event `task-sent`, the parent and the
+children of a task that submits another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from celery import Celery, signals
+from kombu.exceptions import KombuError
+from kombu.serialization import dumps
+from redis.exceptions import RedisError
+
+from laneway.engine import Message
+from laneway.engine.errors import EngineError
+from laneway.platform import clock
+from laneway.platform.db.models import TaskRun
+from laneway.platform.errors import Unsendable
+from laneway.platform.submission.acceptance import unique_of
+from laneway.transport.codec import message_options, to_message
+from laneway.worker.producer import publish_task_sent
+
+REQUEST_HEADER: Final = "laneway-request"
+"""The id of the HTTP request that submitted the task, for the log lines of the task."""
+RETRIES_HEADER: Final = "laneway-retries"
+"""The number of retries of a task that was submitted with a number of its own."""
+KILL_AFTER: Final = 5.0
+"""Seconds between a task's own time limit, at which it is interrupted, and the end of its process."""
+_PERSISTENT: Final = 2
+"""The delivery mode of AMQP; the codec leaves this one out."""
+_LOST = (EngineError, RedisError, KombuError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """A message for the engine, and what is announced once the engine has it."""
+
+    run: TaskRun
+    envelope: Message
+    headers: dict[str, Any]
+    body: Any
+    sent_event: dict[str, Any] | None
+
+
+class TaskMessages:
+    """Builds and announces messages for one Celery app."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app: Any = app  # Celery's stubs lack what is used here
+
+    @property
+    def can_build(self) -> bool:
+        """False when only Celery's own publishing does what the app wants: routes, another protocol or serializer,
+        compression, receivers of `before_task_publish`."""
+        return self._is_plain and not signals.before_task_publish.receivers and not signals.task_sent.receivers
+
+    def build(self, run: TaskRun, *, delay: float, priority: int) -> TaskMessage:
+        """The message of a row, to be delivered `delay` seconds from now. Raises Unsendable for an unreadable row."""
+        check_sendable(run)
+        app = self._app
+        parent: Any = app.current_worker_task
+        made: Any = app.amqp.as_task_v2(
+            run.id,
+            run.name,
+            (),
+            run.payload,
+            countdown=delay if delay > 0 else None,
+            expires=run.expires_at,
+            reply_to=app.thread_oid,
+            create_sent_event=self._announces,
+            root_id=(parent.request.root_id or parent.request.id) if parent else None,
+            parent_id=parent.request.id if parent else None,
+            ignore_result=False,
+            **time_limits(run),
+        )
+        content_type, encoding, body = dumps(made.body, serializer="json")
+        options = message_options(key=run.key, unique=unique_of(run), once=True)
+        envelope = to_message(
+            {
+                "body": body,
+                "content-type": content_type,
+                "content-encoding": encoding,
+                "headers": made.headers | headers_of(run) | options,
+                "properties": made.properties | _properties(run, priority),
+            }
+        )
+        return TaskMessage(run, envelope, made.headers | headers_of(run), made.body, made.sent_event)
+
+    def announce(self, messages: Sequence[TaskMessage]) -> None:
+        """Tell Celery's listeners that these messages are queued. A lost event does not fail the submission."""
+        parent: Any = self._app.current_worker_task
+        for message in messages:
+            route = {"exchange": "", "routing_key": message.run.queue}
+            if signals.after_task_publish.receivers:
+                signals.after_task_publish.send(
+                    sender=message.run.name, body=message.body, headers=message.headers, **route
+                )
+            if parent:
+                parent.add_trail(self._app.AsyncResult(message.run.id))
+        if messages and self._announces:
+            with suppress(*_LOST):
+                self._publish_events(messages)
+
+    def _publish_events(self, messages: Sequence[TaskMessage]) -> None:
+        with self._app.producer_pool.acquire(block=True) as producer:
+            for message in messages:
+                route = {"exchange": "", "routing_key": message.run.queue, "queue": message.run.queue}
+                publish_task_sent(producer.channel, self._dispatcher, (message.sent_event or {}) | route)
+
+    @cached_property
+    def _announces(self) -> bool:
+        return bool(self._app.conf.task_send_sent_event)
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        return self._app.events.Dispatcher(enabled=False)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        conf = self._app.conf
+        return (
+            conf.task_protocol == 2
+            and conf.task_serializer == "json"
+            and conf.event_serializer == "json"
+            and not conf.task_compression
+            and not conf.task_routes
+        )
+
+
+def check_sendable(run: TaskRun) -> None:
+    """Raise Unsendable for a row of another shape. Whatever fails later is not the fault of the row."""
+    payload: Any = run.payload
+    try:
+        unique: Any = unique_of(run)
+        headers_of(run)
+        time_limits(run)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+    if not isinstance(payload, dict):
+        raise Unsendable(run.id, "its payload is no object")
+    if unique and not (isinstance(unique.key, str) and isinstance(unique.ttl_ms, int)):
+        raise Unsendable(run.id, "its uniqueness key or time is not valid")
+
+
+def headers_of(run: TaskRun) -> dict[str, Any]:
+    """The headers that the platform adds to a message."""
+    max_retries = run.options.get("max_retries")
+    retries = {} if max_retries is None else {RETRIES_HEADER: max_retries}
+    return {REQUEST_HEADER: run.request_id, **retries}
+
+
+def time_limits(run: TaskRun) -> dict[str, Any]:
+    """Celery's time limits of a task that was submitted with a limit of its own."""
+    limit = run.options.get("time_limit")
+    return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + KILL_AFTER}
+
+
+def _properties(run: TaskRun, priority: int) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "delivery_mode": _PERSISTENT,
+        "priority": priority,
+        "delivery_info": {"exchange": "", "routing_key": run.queue},
+    }
+    if run.expires_at is not None:
+        left = (run.expires_at - clock.now()).total_seconds()
+        properties["expiration"] = str(int(max(0, left) * 1000))
+    return properties

@@ -1,0 +1,102 @@
+"""Reads tasks: status, search, figures of queues. The journals are recorded first, so that readers see the present."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from laneway.platform import clock
+from laneway.platform.broker import Broker
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import search, task_runs, workers
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.db.session import Database
+from laneway.platform.errors import BrokerUnavailable, TaskExpired
+from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.history.task_views import describe, figures, reason, waiting_for
+from laneway.platform.queues import queues as declared
+from laneway.platform.schemas.task import FINISHED, WAITING, QueueFigures, TaskState, TaskStatus
+from laneway.platform.settings import TaskSettings
+
+
+class TaskReader:
+    """Answers questions about tasks."""
+
+    def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder, settings: TaskSettings) -> None:
+        self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
+
+    def current(self, id: str) -> TaskRun:
+        """The row of a task, up to date. Raises UnknownTask."""
+        with self._database.reading() as session:
+            run = task_runs.find(session, id)
+        if run is not None and run.state in FINISHED:
+            return run
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            return task_runs.get(session, id)
+
+    def status(self, id: str) -> TaskStatus:
+        """The status of a task. Raises UnknownTask, and TaskExpired when it finished too long ago."""
+        run = self.current(id)
+        if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
+            raise TaskExpired(id, self._settings.status_expiry_hours)
+        with self._database.reading() as session:
+            serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
+        return describe(run, waiting_for=self._waiting_for(run, serving=serving))
+
+    def search(
+        self, which: Filter, *, before: int | None = None, limit: int = 50
+    ) -> tuple[list[TaskStatus], int | None]:
+        """Tasks, newest first, and the `before` of the next page; None after the last page."""
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            page = search.page(session, which, before=before, limit=limit)
+        return [describe(run) for run in page], page[-1].seq if len(page) == limit else None
+
+    def by_ids(self, ids: Sequence[str]) -> list[TaskStatus]:
+        """The known tasks of these ids, in the order of submission."""
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            return [describe(run) for run in task_runs.recent(session, ids)]
+
+    def by_state(self, states: Sequence[TaskState], *, limit: int) -> list[TaskStatus]:
+        """Tasks in these states, newest first."""
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
+
+    def counts(self) -> dict[TaskState, int]:
+        """State → number of tasks in the whole history."""
+        with self._database.reading() as session:
+            return search.counts_by_state(session, Filter())
+
+    def queues(self) -> dict[str, QueueFigures]:
+        """Queue → its figures, for the declared queues and those that have tasks."""
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            counts = task_runs.count_by_queue(session, now=clock.now())
+            serving = workers.serving(session, now=clock.now())
+        names = [*declared, *sorted({queue for queue, _ in counts} - set(declared))]
+        return {name: figures(name, counts, serving) for name in names}
+
+    def live_workers(self) -> int:
+        """The number of workers that reported lately."""
+        with self._database.reading() as session:
+            return len(workers.alive(session, now=clock.now()))
+
+    def _waiting_for(self, run: TaskRun, *, serving: int) -> str | None:
+        if run.state not in WAITING:
+            return None
+        try:
+            found, stats = self._broker.find(run.queue, [run.id]), self._broker.stats([run.queue])
+        except BrokerUnavailable:
+            return "the broker, which cannot be reached"
+        if run.state == TaskState.ACCEPTED:
+            return "being sent to the broker"
+        return waiting_for(
+            run,
+            serving=serving,
+            now=clock.now(),
+            why=reason(found[0]) if found else None,
+            stats=stats[0] if stats else None,
+        )
