@@ -36,7 +36,7 @@ from laneway.platform.errors import (
 )
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.history.task_views import describe, display_state, figures, reason, waiting_for
+from laneway.platform.history.task_views import describe, display_state, queue_figures, queue_reason, waiting_for
 from laneway.platform.logging import logger
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
@@ -206,7 +206,7 @@ class TaskManager:
             counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
         names = [*declared, *sorted({queue for queue, _ in counts} - set(declared))]
-        return {name: figures(name, counts, serving) for name in names}
+        return {name: queue_figures(name, counts, serving) for name in names}
 
     def live_workers(self) -> int:
         """How many workers reported lately."""
@@ -349,7 +349,7 @@ class TaskManager:
             run,
             serving=serving,
             now=clock.now(),
-            why=reason(found[0]) if found else None,
+            reason=queue_reason(found[0]) if found else None,
             stats=stats[0] if stats else None,
         )
 

@@ -34,7 +34,7 @@ class NoSuchQueue(UnknownQueue):
 def kept_throttles(database: Database) -> dict[str, RateLimit]:
     """Queue → what is wanted of it, where somebody ever said so."""
     with database.reading() as session:
-        return {row.queue: _throttle(row) for row in repository.kept(session)}
+        return {row.queue: _throttle(row) for row in repository.all_limits(session)}
 
 
 class QueueLimits:
@@ -46,7 +46,7 @@ class QueueLimits:
     def listing(self) -> list[QueueLimitsResponse]:
         """Every queue."""
         with self._database.reading() as session:
-            rows = {row.queue: row for row in repository.kept(session)}
+            rows = {row.queue: row for row in repository.all_limits(session)}
         stats = self._stats()
         return [_answer(queue, rows.get(queue), stats.get(queue)) for queue in declared]
 
@@ -62,7 +62,7 @@ class QueueLimits:
             rate=wanted.rate, per_seconds=wanted.per_seconds, max_in_flight=wanted.max_in_flight, paused=wanted.paused
         )
         with self._database.transaction() as session:
-            repository.keep(session, queue=_checked(queue), updated_at=clock.now(), **asdict(throttle))
+            repository.save(session, queue=_checked(queue), updated_at=clock.now(), **asdict(throttle))
         log.info("queue limits set", queue=queue, **asdict(throttle))
         try:
             self._broker.throttle(queue, throttle)

@@ -20,7 +20,7 @@ from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.queries import task_runs
 from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
-from laneway.platform.history.adoption import adopted, fits
+from laneway.platform.history.adoption import run_from_message, is_storable_id
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import FINISHED, TaskState
@@ -74,10 +74,10 @@ class JournalProjection:
         if event.stored is None:
             log.warning("event of a task that nobody knows", task_id=event.task_id, kind=event.kind)
             return None
-        if not fits(event.task_id):
+        if not is_storable_id(event.task_id):
             log.warning("a task whose id cannot be stored is not in the history", task_id=event.task_id)
             return None
-        run = adopted(event.stored, queue=self._queue, at=moment(event.at))
+        run = run_from_message(event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
         self._runs[run.id] = run
         return run
@@ -128,30 +128,30 @@ class JournalProjection:
     def end(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
         if run.state in FINISHED:
             return None
-        ruling, at = _ruling(event), moment(event.at)
-        if ruling.state is TaskState.SCHEDULED and run.state != TaskState.PROCESSING:
+        result, at = _ruling(event), moment(event.at)
+        if result.state is TaskState.SCHEDULED and run.state != TaskState.PROCESSING:
             return None
-        outcome = ruling.state.value
-        if ruling.state is TaskState.SCHEDULED:
+        outcome = result.state.value
+        if result.state is TaskState.SCHEDULED:
             outcome = "snoozed" if event.verdict is AckAction.SNOOZE else "retry"
             run.published_at, run.due_at = at, at + timedelta(milliseconds=event.delay_ms)
         else:
             run.finished_at, run.due_at = at, None
-        self._end_attempt(run, event, outcome=outcome, ruling=ruling)
-        if not ruling.counted:  # the engine gives its number to the next one; the history numbers on
+        self._end_attempt(run, event, outcome=outcome, result=result)
+        if not result.counted:  # the engine gives its number to the next one; the history numbers on
             run.attempts, run.attempts_before = run.attempts - 1, run.attempts_before + 1
-        run.state, run.result = ruling.state, ruling.result
-        run.error, run.error_type = ruling.error, ruling.error_type
-        run.traceback, run.error_group = ruling.traceback, ruling.error_group
-        if ruling.state is TaskState.COMPLETED:
+        run.state, run.result = result.state, result.result
+        run.error, run.error_type = result.error, result.error_type
+        run.traceback, run.error_group = result.traceback, result.error_group
+        if result.state is TaskState.COMPLETED:
             run.progress = 100
         told = {
-            "state": ruling.state.value,
+            "state": result.state.value,
             "outcome": outcome,
-            "error": ruling.error,
-            "error_type": ruling.error_type,
-            "delay": ruling.delay or None,
-            "how": ruling.how,
+            "error": result.error,
+            "error_type": result.error_type,
+            "delay": result.delay or None,
+            "how": result.how,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -160,9 +160,9 @@ class JournalProjection:
         if run.state in FINISHED or attempt is None or attempt.outcome is not None:
             return None
         error = WorkerLost(run.worker or "?")
-        ruling = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
-        self._end_attempt(run, event, outcome="lost", ruling=ruling)
-        run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), ruling.error_type, None
+        result = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
+        self._end_attempt(run, event, outcome="lost", result=result)
+        run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), result.error_type, None
         run.published_at = moment(event.at)
         return {"worker": run.worker, "reason": event.reason}
 
@@ -177,9 +177,9 @@ class JournalProjection:
             state, run.progress_message = TaskState.COMPLETED, "acknowledged; its outcome is in Celery's results"
         else:
             state, error = TaskState.FAILED, "The message was acknowledged without a recorded outcome."
-        ruling = AttemptResult(state, error=error, error_type="Unrecorded" if error else None)
-        self._end_attempt(run, event, outcome=state.value, ruling=ruling)
-        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
+        result = AttemptResult(state, error=error, error_type="Unrecorded" if error else None)
+        self._end_attempt(run, event, outcome=state.value, result=result)
+        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, result.error_type
         run.due_at = None
         return {"state": state.value, "error": error}
 
@@ -187,8 +187,8 @@ class JournalProjection:
         if run.state in FINISHED:
             return None
         error = f"{event.reason}: {event.detail}" if event.detail else event.reason
-        ruling = _clean(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
-        self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, ruling=ruling)
+        result = _clean(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
+        self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, result=result)
         run.state, run.finished_at, run.error, run.error_type = (
             TaskState.DEAD_LETTER,
             moment(event.at),
@@ -202,7 +202,7 @@ class JournalProjection:
     def cancel(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
         if run.state in FINISHED:
             return None
-        self._end_attempt(run, event, outcome=TaskState.CANCELLED.value, ruling=AttemptResult(TaskState.CANCELLED))
+        self._end_attempt(run, event, outcome=TaskState.CANCELLED.value, result=AttemptResult(TaskState.CANCELLED))
         run.state, run.finished_at, run.due_at = TaskState.CANCELLED, moment(event.at), None
         return {"state": run.state}
 
@@ -252,13 +252,13 @@ class JournalProjection:
                 attempt.ended_at, attempt.outcome = moment(event.at), "lost"
                 attempt.error, attempt.error_type = str(error), type(error).__name__
 
-    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, ruling: AttemptResult) -> None:
+    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, result: AttemptResult) -> None:
         attempt = self._attempt(run, run.attempts_before + event.attempt)
         if attempt is None or attempt.outcome is not None:
             return
         attempt.ended_at, attempt.outcome = moment(event.at), outcome
-        attempt.error, attempt.error_type, attempt.traceback = ruling.error, ruling.error_type, ruling.traceback
-        attempt.delay = ruling.delay if ruling.state is TaskState.SCHEDULED else None
+        attempt.error, attempt.error_type, attempt.traceback = result.error, result.error_type, result.traceback
+        attempt.delay = result.delay if result.state is TaskState.SCHEDULED else None
 
 
 _APPLY: dict[Kind, Callable[[JournalProjection, TaskRun, Event], dict[str, Any] | None]] = {
@@ -293,18 +293,18 @@ def _ruling(event: Event) -> AttemptResult:
         return _clean(AttemptResult(TaskState.FAILED, error=text, error_type="Unreadable"))
 
 
-def _clean(ruling: AttemptResult) -> AttemptResult:
+def _clean(result: AttemptResult) -> AttemptResult:
     """The same with texts that any database takes."""
 
     def text(value: object, limit: int) -> str | None:
         return None if value is None else repository.storable(str(value))[:limit]
 
     return replace(
-        ruling,
-        error=text(ruling.error, ERROR_LIMIT),
-        error_type=text(ruling.error_type, 200),
-        error_group=text(ruling.error_group, GROUP_CHARACTERS),
-        traceback=text(ruling.traceback, TRACEBACK_LIMIT),
+        result,
+        error=text(result.error, ERROR_LIMIT),
+        error_type=text(result.error_type, 200),
+        error_group=text(result.error_group, GROUP_CHARACTERS),
+        traceback=text(result.traceback, TRACEBACK_LIMIT),
     )
 
 

@@ -100,8 +100,8 @@ def _waiting(number: int) -> str:
 
 def _tell(unit: SubmissionTransaction, *, now: datetime) -> None:
     """Have whoever is configured told of what they do not know yet: what comes and goes once in a while only."""
-    alerts = repository.untold(unit.session, lately=now - TELL_AGAIN)
+    alerts = repository.unannounced(unit.session, lately=now - TELL_AGAIN)
     for alert in alerts:
-        alert.told_at = now
+        alert.announced_at = now
     if alerts:
         unit.submit(registry.by_role(NOTICE_ROLE), AlertsOpened(alerts=[alert.id for alert in alerts]))

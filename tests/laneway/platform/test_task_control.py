@@ -117,7 +117,7 @@ def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -
     assert (answer.status, answer.cancelled) == (TaskState.PROCESSING, False)
     assert platform.tasks.status(attempt.task_id).cancel_requested
     assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "half"}) is True
-    assert platform.attempts.asked_to_stop([attempt]) == [True]
+    assert platform.attempts.check_cancelled([attempt]) == [True]
 
 
 def test_a_second_cancel_of_a_running_task_changes_nothing(platform: Platform) -> None:
@@ -187,7 +187,7 @@ def test_cancelling_while_a_worker_begins_ends_one_way_or_the_other(platform: Pl
 
         if isinstance(begun, Attempt):
             assert platform.state(id) == TaskState.PROCESSING, f"round {round}"
-            assert platform.attempts.asked_to_stop([begun]) == [True]
+            assert platform.attempts.check_cancelled([begun]) == [True]
         else:
             assert begun == Skip("it was cancelled")
         platform.engine.ack([delivery])

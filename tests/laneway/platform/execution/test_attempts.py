@@ -34,7 +34,7 @@ def delivered(headers: dict[str, Any]) -> DeliveredTask:
 
 @pytest.mark.parametrize("headers", [{}, {HEADER_LEASE: "nonsense"}, {HEADER_LEASE: 7}, {HEADER_LEASE: None}])
 def test_a_message_that_the_engine_did_not_deliver_is_refused(platform: Platform, headers: dict[str, Any]) -> None:
-    assert platform.attempts.begin(delivered(headers)) == Skip("it was not delivered by the engine")
+    assert platform.attempts.start(delivered(headers)) == Skip("it was not delivered by the engine")
 
 
 def test_an_attempt_under_a_lease_that_is_over_is_refused(platform: Platform) -> None:
@@ -55,7 +55,7 @@ def test_an_attempt_under_a_lease_that_is_over_is_refused(platform: Platform) ->
 def test_a_lease_that_nobody_gave_is_refused(platform: Platform) -> None:
     platform.broker.prepare()
     lease = Lease("maintenance", b"\x01" * 16, b"me")
-    assert platform.attempts.begin(delivered({HEADER_LEASE: str(lease)})) == Skip("its lease was over")
+    assert platform.attempts.start(delivered({HEADER_LEASE: str(lease)})) == Skip("its lease was over")
 
 
 def test_what_was_cancelled_before_it_began_is_not_begun(platform: Platform) -> None:
@@ -73,7 +73,7 @@ def test_nothing_of_it_needs_the_database(platform: Platform) -> None:
     with platform.without_database():
         attempt = platform.start("maintenance")
         assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 10}) is False
-        assert platform.attempts.asked_to_stop([attempt]) == [False]
+        assert platform.attempts.check_cancelled([attempt]) == [False]
         assert platform.end(attempt, AWAY)
     assert platform.state(id) == TaskState.SCHEDULED
 
@@ -193,7 +193,7 @@ def test_a_thread_that_was_stalled_past_its_lease_changes_nothing(platform: Plat
 
     stalled = Thread(
         target=lambda: answers.append(
-            platform.attempts.conclude(old, platform.attempts.rule.decide(old, Completed({"old": True})))
+            platform.attempts.finish(old, platform.attempts.policy.decide(old, Completed({"old": True})))
         )
     )
     stalled.start()

@@ -148,7 +148,7 @@ def test_an_attempt_that_was_taken_over_changes_nothing(desk: EngineDesk | Stock
     for outcome in (Completed({"from": "the old attempt"}), Raised(ValueError("old")), AWAY, Snoozed(9), Stopped()):
         assert desk.end(old, outcome) is False
     assert desk.attempts.report(old, Kind.PROGRESS, {"percent": 99, "message": "old"}) is None
-    assert desk.attempts.asked_to_stop([old, new]) == [None, False]
+    assert desk.attempts.check_cancelled([old, new]) == [None, False]
     assert vars_of(desk.row(old.task_id)) == before
     assert desk.end(new, Completed({"from": "the new attempt"}))
     assert desk.row(old.task_id).result == {"from": "the new attempt"}
@@ -165,7 +165,7 @@ def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(desk: EngineDesk
     new = start(desk, id)
     assert (old.number, new.number, old.worker) == (1, 1, new.worker)
 
-    assert desk.attempts.asked_to_stop([old, second, new]) == [None, None, False]
+    assert desk.attempts.check_cancelled([old, second, new]) == [None, None, False]
     assert desk.attempts.report(old, Kind.PROGRESS, {"percent": 99}) is None
     assert desk.end(old, Completed({"from": "the old attempt"})) is False
     assert desk.state(id) == TaskState.PROCESSING
@@ -175,10 +175,10 @@ def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(desk: EngineDesk
 
 def test_what_an_attempt_came_to_first_stands(desk: EngineDesk | StockDesk) -> None:
     attempt = start(desk)
-    ruling = desk.attempts.rule.decide(attempt, Completed({"n": 1}))
-    assert desk.attempts.conclude(attempt, ruling)
+    result = desk.attempts.policy.decide(attempt, Completed({"n": 1}))
+    assert desk.attempts.finish(attempt, result)
 
-    desk.attempts.conclude(attempt, desk.attempts.rule.decide(attempt, Completed({"n": 2})))
+    desk.attempts.finish(attempt, desk.attempts.policy.decide(attempt, Completed({"n": 2})))
     desk.end(attempt, Raised(ValueError("late")))
 
     assert (desk.state(attempt.task_id), desk.row(attempt.task_id).result) == (TaskState.COMPLETED, {"n": 1})
@@ -191,9 +191,9 @@ def test_of_two_who_conclude_an_attempt_at_once_one_does(desk: EngineDesk | Stoc
         attempt, together = start(desk), Barrier(2)
 
         def conclude(outcome: Outcome, attempt: Attempt = attempt, together: Barrier = together) -> bool:
-            ruling = desk.attempts.rule.decide(attempt, outcome)
+            result = desk.attempts.policy.decide(attempt, outcome)
             together.wait(10)
-            return desk.attempts.conclude(attempt, ruling)
+            return desk.attempts.finish(attempt, result)
 
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(conclude, [Completed({}), Stopped()]))
@@ -260,8 +260,8 @@ def test_who_is_asked_to_stop_is_told_to_each_by_itself(desk: EngineDesk | Stock
     desk.tasks.cancel(stopping.task_id)
     desk.end(over)
 
-    assert desk.attempts.asked_to_stop([mine, stopping, over]) == [False, True, None]
-    assert desk.attempts.asked_to_stop([]) == []
+    assert desk.attempts.check_cancelled([mine, stopping, over]) == [False, True, None]
+    assert desk.attempts.check_cancelled([]) == []
 
 
 def test_a_failure_of_what_was_cancelled_is_not_tried_again(desk: EngineDesk | StockDesk) -> None:
@@ -284,7 +284,7 @@ def lease_of(attempt: Attempt) -> str | None:
 def test_a_lost_process_is_concluded_by_its_worker(desk: EngineDesk | StockDesk) -> None:
     attempt = start(desk)
 
-    desk.attempts.conclude_for(
+    desk.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         Raised(WorkerLost("worker-1")),
@@ -303,7 +303,7 @@ def test_a_lost_process_is_concluded_by_its_worker(desk: EngineDesk | StockDesk)
 def test_a_task_that_was_killed_from_outside_is_cancelled(desk: EngineDesk | StockDesk, how: str) -> None:
     attempt = start(desk)
 
-    desk.attempts.conclude_for(
+    desk.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         None,
@@ -321,7 +321,7 @@ def test_a_lost_process_of_a_cancelled_task_is_a_cancelled_task(desk: EngineDesk
     attempt = start(desk)
     desk.tasks.cancel(attempt.task_id)
 
-    desk.attempts.conclude_for(
+    desk.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         Raised(WorkerLost("worker-1")),
@@ -346,7 +346,7 @@ def test_a_lost_process_of_what_is_somebody_elses_by_now_changes_nothing(
         desk.end(old)
     before = vars_of(desk.row(old.task_id))
 
-    desk.attempts.conclude_for(
+    desk.attempts.finish_for(
         "nobody" if case == "unknown" else old.task_id,
         QUEUE,
         outcome,

@@ -34,11 +34,11 @@ def test_the_heart_looks_after_what_runs_and_after_nothing_else(
     looks = looks_of(monkeypatch)
     first, second = (chore(platform) for _ in range(2))
     heart = beating(platform)
-    with heart.holding(first):
+    with heart.watch(first):
         wait_until(lambda: [first.task_id] in looks, seconds=SOON)
-        with heart.holding(second):
+        with heart.watch(second):
             wait_until(lambda: {first.task_id, second.task_id} == set(looks[-1]), seconds=SOON)
-    with heart.holding(second):
+    with heart.watch(second):
         wait_until(lambda: looks[-1] == [second.task_id], seconds=SOON)
 
     assert platform.end(first)
@@ -48,7 +48,7 @@ def test_the_heart_looks_while_the_task_keeps_its_thread_busy(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, run = looks_of(monkeypatch), chore(platform)
-    with beating(platform).holding(run):
+    with beating(platform).watch(run):
         busy_for(0.5)
 
     assert looks.count([run.task_id]) >= 2
@@ -70,7 +70,7 @@ def test_a_cancelled_task_has_a_time_of_grace_in_which_it_is_told_and_not_interr
     platform.tasks.cancel(run.task_id)
     began = told = time.monotonic()
 
-    with pytest.raises(TaskCancelled), beating(platform, grace=0.5).holding(run):
+    with pytest.raises(TaskCancelled), beating(platform, grace=0.5).watch(run):
         while not run.cancel_requested:
             busy_for(0.01)
         told = time.monotonic()
@@ -86,7 +86,7 @@ def test_a_task_that_ends_in_its_time_of_grace_is_not_interrupted(platform: Plat
     run = chore(platform)
     platform.tasks.cancel(run.task_id)
 
-    with beating(platform, grace=30).holding(run):
+    with beating(platform, grace=30).watch(run):
         while not run.cancel_requested:
             busy_for(0.01)
         busy_for(3 * BEAT)
@@ -101,7 +101,7 @@ def test_a_cancelled_task_is_interrupted_in_the_midst_of_its_work(platform: Plat
     platform.tasks.cancel(run.task_id)
     began = time.monotonic()
 
-    with pytest.raises(TaskCancelled), beating(platform).holding(run):
+    with pytest.raises(TaskCancelled), beating(platform).watch(run):
         busy_for(SOON)
 
     assert time.monotonic() - began < SOON
@@ -114,7 +114,7 @@ def test_a_task_that_catches_every_exception_is_interrupted_all_the_same(platfor
     run = chore(platform)
     platform.tasks.cancel(run.task_id)
 
-    with pytest.raises(TaskCancelled), beating(platform).holding(run):
+    with pytest.raises(TaskCancelled), beating(platform).watch(run):
         try:
             busy_for(SOON)
         except Exception:  # noqa: BLE001
@@ -125,10 +125,10 @@ def test_a_task_that_was_taken_over_is_interrupted_at_once(platform: Platform) -
     run = chore(platform)
     new = taken_over(platform, run)
 
-    with pytest.raises(TaskCancelled), beating(platform, grace=SOON * 10).holding(run):
+    with pytest.raises(TaskCancelled), beating(platform, grace=SOON * 10).watch(run):
         busy_for(SOON)
 
-    assert not platform.attempts.conclude(run, platform.attempts.rule.decide(run, Stopped()))
+    assert not platform.attempts.finish(run, platform.attempts.policy.decide(run, Stopped()))
     assert platform.end(new)
     assert platform.state(new.task_id) == TaskState.COMPLETED
 
@@ -141,7 +141,7 @@ def test_an_interruption_meets_only_the_thread_of_its_task(platform: Platform) -
 
     def work(run: Attempt) -> None:
         try:
-            with heart.holding(run):
+            with heart.watch(run):
                 while not release.is_set():
                     busy_for(0.001)
             ended[run.task_id] = "to its end"
@@ -172,12 +172,12 @@ def test_two_attempts_of_one_task_in_one_process_are_told_apart(
 
     def stale() -> None:
         try:
-            with heart.holding(old):
+            with heart.watch(old):
                 busy_for(SOON)
         except TaskCancelled:
             old_ended.set()
 
-    with heart.holding(new):
+    with heart.watch(new):
         thread = Thread(target=stale)
         thread.start()
         wait_until(old_ended.is_set, seconds=SOON)
@@ -194,18 +194,18 @@ def test_the_heart_beats_on_after_it_could_not_look(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     run, failures = chore(platform), list[int]()
-    asked_to_stop = EngineAttempts.asked_to_stop
+    check_cancelled = EngineAttempts.check_cancelled
 
     def failing(self: EngineAttempts, attempts: Sequence[Attempt]) -> list[bool | None]:
         if len(failures) < 3:
             failures.append(1)
             raise failure
-        return asked_to_stop(self, attempts)
+        return check_cancelled(self, attempts)
 
-    monkeypatch.setattr(EngineAttempts, "asked_to_stop", failing)
+    monkeypatch.setattr(EngineAttempts, "check_cancelled", failing)
     platform.tasks.cancel(run.task_id)
 
-    with pytest.raises(TaskCancelled), beating(platform).holding(run):
+    with pytest.raises(TaskCancelled), beating(platform).watch(run):
         busy_for(6 * SOON)  # to show an unexpected error takes long
     assert len(failures) == 3
 
@@ -215,7 +215,7 @@ def test_a_task_is_not_interrupted_because_something_is_away(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, away: str
 ) -> None:
     looks, run = looks_of(monkeypatch), chore(platform)
-    with beating(platform).holding(run):
+    with beating(platform).watch(run):
         if away == "broker":
             platform.valkey.stop()
         try:
@@ -236,7 +236,7 @@ def test_a_task_is_not_interrupted_because_something_is_away(
 def test_an_error_of_the_task_passes_through(platform: Platform) -> None:
     run = chore(platform)
 
-    with pytest.raises(LookupError, match="own"), beating(platform).holding(run):
+    with pytest.raises(LookupError, match="own"), beating(platform).watch(run):
         raise LookupError("its own")
 
 
@@ -258,7 +258,7 @@ def test_cancelling_at_any_moment_never_interrupts_what_comes_after(platform: Pl
         canceller.start()
         try:
             try:
-                with heart.holding(run):
+                with heart.watch(run):
                     busy_for(random.random() * 0.04)
             except TaskCancelled:
                 interrupted += 1
@@ -282,7 +282,7 @@ def test_an_interruption_at_any_instruction_leaves_the_heart_beating(hasty_threa
         run = nobodys(f"t{number}")
         try:
             try:
-                with heart.holding(run):
+                with heart.watch(run):
                     spin(random.randrange(2000))
             except TaskCancelled:
                 interrupted += 1
@@ -295,7 +295,7 @@ def test_an_interruption_at_any_instruction_leaves_the_heart_beating(hasty_threa
     assert late == 0
     assert interrupted > 50, "the test did not meet what it is about"
     before = executions.asked
-    with pytest.raises(TaskCancelled), heart.holding(nobodys("last")):
+    with pytest.raises(TaskCancelled), heart.watch(nobodys("last")):
         busy_for(SOON)
     assert executions.asked > before, "the heart still beats"
     asked = executions.asked
@@ -309,7 +309,7 @@ class StopEverybody(EngineAttempts):
     def __init__(self) -> None:
         self.asked = 0
 
-    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
+    def check_cancelled(self, attempts: Sequence[Attempt]) -> list[bool | None]:
         self.asked += 1
         return [True] * len(attempts)
 
@@ -341,15 +341,15 @@ def beating(platform: Platform, *, every: float = BEAT, grace: float = 0) -> Can
 
 def looks_of(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Grows by the ids that the heart asks for, at each of its looks."""
-    looks, asked_to_stop = list[list[str]](), EngineAttempts.asked_to_stop
+    looks, check_cancelled = list[list[str]](), EngineAttempts.check_cancelled
 
     def noted(self: EngineAttempts, attempts: Sequence[Attempt]) -> list[bool | None]:
         try:
-            return asked_to_stop(self, attempts)
+            return check_cancelled(self, attempts)
         finally:
             looks.append([run.task_id for run in attempts])
 
-    monkeypatch.setattr(EngineAttempts, "asked_to_stop", noted)
+    monkeypatch.setattr(EngineAttempts, "check_cancelled", noted)
     return looks
 
 

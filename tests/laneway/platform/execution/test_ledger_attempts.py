@@ -211,7 +211,7 @@ def test_of_many_who_take_over_at_once_one_does_and_one_attempt_is_counted(desk:
 def test_a_waiting_task_that_was_revoked_is_cancelled_and_one_that_came_too_late_is_expired(desk: StockDesk) -> None:
     revoked, late = desk.chore(), desk.chore()
     for id, how in ((revoked, "revoked"), (late, "expired")):
-        desk.attempts.conclude_for(id, "maintenance", None, spec=None, how=how, worker="worker-1")
+        desk.attempts.finish_for(id, "maintenance", None, spec=None, how=how, worker="worker-1")
 
     assert [desk.state(id) for id in (revoked, late)] == [TaskState.CANCELLED, TaskState.EXPIRED]
     assert desk.begin(revoked) == Skip("it is cancelled")
@@ -219,7 +219,7 @@ def test_a_waiting_task_that_was_revoked_is_cancelled_and_one_that_came_too_late
 
 def test_a_task_whose_process_died_before_it_began_waits_on(desk: StockDesk) -> None:
     id = desk.chore()
-    desk.attempts.conclude_for(id, "maintenance", Raised(WorkerLost("worker-1")), spec=None, how="lost", worker="w")
+    desk.attempts.finish_for(id, "maintenance", Raised(WorkerLost("worker-1")), spec=None, how="lost", worker="w")
 
     assert desk.state(id) == TaskState.PENDING
     assert desk.end(start(desk, id))
@@ -228,7 +228,7 @@ def test_a_task_whose_process_died_before_it_began_waits_on(desk: StockDesk) -> 
 def test_the_row_of_another_worker_is_left_alone(desk: StockDesk) -> None:
     attempt = start(desk, worker="worker-2")
 
-    desk.attempts.conclude_for(attempt.task_id, "maintenance", None, spec=None, how="killed", worker="worker-1")
+    desk.attempts.finish_for(attempt.task_id, "maintenance", None, spec=None, how="killed", worker="worker-1")
 
     assert desk.end(attempt)
 

@@ -16,7 +16,7 @@ PAYLOAD: dict[str, Any] = {"url": "https://example.com/", "event": "e", "data": 
 
 def lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:
     """The worker's main process concludes for a child that cannot."""
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         attempt.task_id,
         attempt.queue,
         Raised(error),
@@ -92,7 +92,7 @@ def test_a_task_killed_from_outside_is_cancelled_and_its_key_goes_on(platform: P
     first, second = platform.message(), platform.message()
     attempt = platform.start()
 
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         first,
         "conversations",
         None,
@@ -112,7 +112,7 @@ def test_a_delivered_task_that_was_revoked_or_came_too_late_before_it_began_is_o
         id = platform.chore()
         delivery = platform.fetched("maintenance")
 
-        platform.attempts.conclude_for(
+        platform.attempts.finish_for(
             id,
             "maintenance",
             None,
@@ -130,7 +130,7 @@ def test_a_delivered_task_that_was_revoked_or_came_too_late_before_it_began_is_o
 def test_what_is_not_delivered_is_not_concluded(platform: Platform) -> None:
     id = platform.chore()
 
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         id, "maintenance", None, spec=registry["cleanup_old_data_task"], how="revoked", worker="worker-1"
     )
 

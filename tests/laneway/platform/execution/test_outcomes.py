@@ -116,14 +116,14 @@ def test_the_delay_doubles_up_to_its_bound_and_is_drawn(number: int, delay: floa
 
 @pytest.mark.parametrize(("number", "delay"), [(1, 1.05), (2, 60 * 1.05), (3, 60 * 1.05)])
 def test_a_schedule_of_its_own_is_kept_to(number: int, delay: float) -> None:
-    ruling = rule(0.5).decide(attempt(number), Raised(OSError()), schedule=(1.0, 60.0))
-    assert ruling.delay == pytest.approx(delay)
+    result = rule(0.5).decide(attempt(number), Raised(OSError()), schedule=(1.0, 60.0))
+    assert result.delay == pytest.approx(delay)
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(17.0, 17.0), (-3.0, 0.0), (1e9, LONGEST_WAIT)])
 def test_an_error_that_says_when_is_heard(asked: float, delay: float) -> None:
-    ruling = rule().decide(attempt(), Raised(UpstreamError("crm", "busy", after=asked)), schedule=(1.0,))
-    assert (ruling.state, ruling.delay) == (TaskState.SCHEDULED, delay)
+    result = rule().decide(attempt(), Raised(UpstreamError("crm", "busy", after=asked)), schedule=(1.0,))
+    assert (result.state, result.delay) == (TaskState.SCHEDULED, delay)
     assert rule().decide(attempt(), Raised(QueueFull("crm", 5))).delay == 10
 
 
@@ -138,9 +138,9 @@ def test_a_retry_counts_and_a_snooze_does_not() -> None:
 
 @pytest.mark.parametrize(("asked", "delay"), [(-1.0, 0.0), (math.inf, LONGEST_SNOOZE), (math.nan, 0.0), (0.0, 0.0)])
 def test_a_snooze_is_never_in_the_past_nor_for_ever(asked: float, delay: float) -> None:
-    ruling = rule().decide(attempt(), Snoozed(asked))
-    assert ruling.delay == delay
-    assert AttemptResult.from_json(ruling.to_json()) == ruling
+    result = rule().decide(attempt(), Snoozed(asked))
+    assert result.delay == delay
+    assert AttemptResult.from_json(result.to_json()) == result
 
 
 # --- cancelled ----------------------------------------------------------------------------------------------
@@ -148,20 +148,20 @@ def test_a_snooze_is_never_in_the_past_nor_for_ever(asked: float, delay: float) 
 
 @pytest.mark.parametrize("how", ["cooperative", "interrupted", "killed"])
 def test_a_stopped_task_is_cancelled_and_says_how(how: str) -> None:
-    ruling = rule().decide(attempt(cancelled=True), Stopped(how))
-    assert (ruling.state, ruling.how, ruling.error) == (TaskState.CANCELLED, how, None)
+    result = rule().decide(attempt(cancelled=True), Stopped(how))
+    assert (result.state, result.how, result.error) == (TaskState.CANCELLED, how, None)
 
 
 @pytest.mark.parametrize("outcome", [Raised(OSError("gone")), Raised(ValueError("odd")), Snoozed(5)])
 def test_a_cancelled_task_is_not_tried_again_whatever_became_of_it(outcome: Outcome) -> None:
-    ruling = rule().decide(attempt(cancelled=True), outcome)
-    assert (ruling.state, ruling.delay) == (TaskState.CANCELLED, 0)
-    assert ruling.error == (str(outcome.error) if isinstance(outcome, Raised) else None)
+    result = rule().decide(attempt(cancelled=True), outcome)
+    assert (result.state, result.delay) == (TaskState.CANCELLED, 0)
+    assert result.error == (str(outcome.error) if isinstance(outcome, Raised) else None)
 
 
 def test_a_cancelled_task_that_was_quicker_is_completed() -> None:
-    ruling = rule().decide(attempt(cancelled=True), Completed({"n": 1}))
-    assert (ruling.state, ruling.result) == (TaskState.COMPLETED, {"n": 1})
+    result = rule().decide(attempt(cancelled=True), Completed({"n": 1}))
+    assert (result.state, result.result) == (TaskState.COMPLETED, {"n": 1})
 
 
 # --- results ------------------------------------------------------------------------------------------------
@@ -184,9 +184,9 @@ def deep() -> dict[str, Any]:
     "result", [{"n": math.nan}, {"n": math.inf}, {"when": timedelta(1)}, {"set": {1}}, {("a",): 1}, endless(), b"raw"]
 )
 def test_a_result_that_is_not_json_is_a_failure_that_says_so(result: Any) -> None:
-    ruling = rule().decide(attempt(), Completed(result))
-    assert (ruling.state, ruling.error_type, ruling.result) == (TaskState.FAILED, "TypeError", None)
-    assert "not JSON" in (ruling.error or "")
+    result = rule().decide(attempt(), Completed(result))
+    assert (result.state, result.error_type, result.result) == (TaskState.FAILED, "TypeError", None)
+    assert "not JSON" in (result.error or "")
 
 
 def test_a_result_that_is_too_deep_is_a_failure_that_says_so() -> None:
@@ -198,18 +198,18 @@ def test_a_result_may_have_so_many_characters_and_no_more(size: int, state: Task
     result = {"text": "x" * (size - len('{"text": ""}'))}
     assert len(json.dumps(result)) == size
 
-    ruling = rule().decide(attempt(), Completed(result))
+    result = rule().decide(attempt(), Completed(result))
 
-    assert ruling.state is state
+    assert result.state is state
     if state is TaskState.FAILED:
-        assert (ruling.error_type, ruling.result) == (ResultTooLarge.__name__, None)
-        assert str(size) in (ruling.error or "")
+        assert (result.error_type, result.result) == (ResultTooLarge.__name__, None)
+        assert str(size) in (result.error or "")
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "\U0001f600", "é"])
 def test_a_result_may_hold_any_text(text: str) -> None:
-    ruling = rule().decide(attempt(), Completed({"text": text}))
-    assert AttemptResult.from_json(ruling.to_json()).result == {"text": text}
+    result = rule().decide(attempt(), Completed({"text": text}))
+    assert AttemptResult.from_json(result.to_json()).result == {"text": text}
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -224,10 +224,10 @@ def caught(error: Exception) -> Exception:
 
 
 def test_a_failure_is_told_with_its_kind_message_and_traceback() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(OSError("disk on fire"))))
-    assert (ruling.error_type, ruling.error) == ("OSError", "disk on fire")
-    assert "disk on fire" in (ruling.traceback or "")
-    assert "raise error" in (ruling.traceback or "")
+    result = rule().decide(attempt(), Raised(caught(OSError("disk on fire"))))
+    assert (result.error_type, result.error) == ("OSError", "disk on fire")
+    assert "disk on fire" in (result.traceback or "")
+    assert "raise error" in (result.traceback or "")
 
 
 def test_an_invalid_payload_is_told_without_a_traceback() -> None:
@@ -247,17 +247,17 @@ class Mute(Exception):
 
 
 def test_an_error_that_fails_to_say_what_it_is_has_a_ruling_all_the_same() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(Mute())))
-    assert (ruling.state, ruling.error_type) == (TaskState.SCHEDULED, "Mute")
-    assert "LookupError" in (ruling.error or "")
+    result = rule().decide(attempt(), Raised(caught(Mute())))
+    assert (result.state, result.error_type) == (TaskState.SCHEDULED, "Mute")
+    assert "LookupError" in (result.error or "")
 
 
 def test_long_errors_are_cut_and_null_bytes_dropped() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(OSError("null \x00 byte, " + "long " * 10_000))))
-    assert (ruling.error or "").startswith("null  byte, long")
-    assert len(ruling.error or "") == ERROR_LIMIT
-    assert 0 < len(ruling.traceback or "") <= TRACEBACK_LIMIT
-    assert "\x00" not in (ruling.traceback or "")
+    result = rule().decide(attempt(), Raised(caught(OSError("null \x00 byte, " + "long " * 10_000))))
+    assert (result.error or "").startswith("null  byte, long")
+    assert len(result.error or "") == ERROR_LIMIT
+    assert 0 < len(result.traceback or "") <= TRACEBACK_LIMIT
+    assert "\x00" not in (result.traceback or "")
 
 
 # --- groups of errors ---------------------------------------------------------------------------------------
@@ -331,8 +331,8 @@ def test_any_message_has_a_group(message: str) -> None:
     "outcome", [Completed({"a": [1, None]}), Raised(caught(OSError("away"))), Stopped("killed"), Snoozed(1.5, "later")]
 )
 def test_a_ruling_survives_its_way_through_the_journal(outcome: Outcome) -> None:
-    ruling = rule().decide(attempt(), outcome)
-    assert AttemptResult.from_json(ruling.to_json()) == ruling
+    result = rule().decide(attempt(), outcome)
+    assert AttemptResult.from_json(result.to_json()) == result
 
 
 def test_a_ruling_of_another_version_is_read_as_far_as_it_is_known() -> None:

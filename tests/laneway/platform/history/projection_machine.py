@@ -209,11 +209,11 @@ class HistoryMachine(RuleBasedStateMachine):
             return
         outcome, state, told = OUTCOMES[kind]
         schedule = (3600.0,) if kind == LATER else (0.0,)
-        ruling = self.platform.attempts.rule.decide(attempt, outcome, schedule=schedule)
+        result = self.platform.attempts.policy.decide(attempt, outcome, schedule=schedule)
         if kind in (AGAIN, LATER) and attempt.number > MAX_RETRIES:
             state, told = TaskState.DEAD_LETTER, "dead_letter"
-        assert ruling.state is state
-        assert self.platform.attempts.conclude(attempt, ruling) is self.holds(held)
+        assert result.state is state
+        assert self.platform.attempts.finish(attempt, result) is self.holds(held)
         if not self.holds(held) or message.verdict is not None:
             return
         message.verdict, message.running = kind if state is TaskState.SCHEDULED else "over", False

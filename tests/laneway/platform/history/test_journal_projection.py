@@ -55,8 +55,8 @@ def test_the_story_keeps_what_was_said_and_the_number_of_the_attempt(platform: P
 
 def test_a_failure_to_be_tried_again_is_scheduled_with_its_error(platform: Platform) -> None:
     id = platform.chore()
-    ruling = AttemptResult(TaskState.SCHEDULED, delay=60.0, error="away", error_type="OSError", traceback="line 1")
-    platform.attempts.conclude(platform.start("maintenance"), ruling)
+    result = AttemptResult(TaskState.SCHEDULED, delay=60.0, error="away", error_type="OSError", traceback="line 1")
+    platform.attempts.finish(platform.start("maintenance"), result)
 
     row = platform.row(id)
     assert (row.state, row.attempts, row.error, row.error_type, row.traceback) == (

@@ -16,7 +16,7 @@ from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.execution.outcomes import Attempt
-from laneway.platform.history.adoption import adopted_row
+from laneway.platform.history.adoption import run_from_call
 from laneway.platform.operations import maintenance as steward_module
 from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
 from laneway.platform.submission.acceptance import SubmitOptions
@@ -79,7 +79,7 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
     ids = [f"chore-{number}" for number in range(1500)]
     with platform.database.transaction() as session:
         session.add_all(
-            [adopted_row(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1) for id in ids]
+            [run_from_call(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1) for id in ids]
         )
     movable_clock.forward(LATER)
 

@@ -220,7 +220,7 @@ def test_a_result_that_nobody_can_read_is_told_and_replaced(office: Office) -> N
     office.app.backend.client.set(office.key(id), b'\x80{"status"\x00')
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "what nobody can read")]
+    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "unreadable")]
     assert office.result(id) == {"done": True}
 
 

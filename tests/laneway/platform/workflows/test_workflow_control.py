@@ -159,7 +159,7 @@ def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_bu
 
     def cancelled_meanwhile() -> dict[str, int]:
         assert desk.services.workflows.cancel("w-1").stopping == ["a"]
-        assert desk.platform.attempts.asked_to_stop([attempt]) == [True]
+        assert desk.platform.attempts.check_cancelled([attempt]) == [True]
         return {"done": 1}
 
     desk.scripts["a"] = [cancelled_meanwhile]
