@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laneway.platform.history.worker_summary import WorkerTotals, WorkerMeter
+    from laneway.platform.history.worker_summary import WorkerMeter, WorkerTotals
     from laneway.platform.platform import Platform
 
 JSON = "--json"

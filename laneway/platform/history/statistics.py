@@ -71,7 +71,9 @@ class Statistics:
             counted = _newest(session, requested, limit=MAX_COUNTED)
             measured = _newest(session, counted, limit=MAX_MEASURED)
             results = _QueryResults(
-                _length(counted.period), repository.count_ends(session, counted), repository.durations(session, measured)
+                seconds=_length(counted.period),
+                ends=repository.count_ends(session, counted),
+                durations=repository.durations(session, measured),
             )
         return Window(
             seconds=results.seconds,

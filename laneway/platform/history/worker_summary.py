@@ -21,7 +21,7 @@ class WorkerTotals:
     """A worker's attempts by their outcome.
 
     `seconds`: how long the worker ran. `processed`: attempts that ended. `failed`: for good, dead letters included.
-    `unfinished`: attempts that started here and did not end here. `mean_seconds`, `p95_seconds`: of attempts that ended.
+    `unfinished`: attempts that started here and did not end here. `mean_seconds`, `p95_seconds`: of the processed ones.
     """
 
     worker: str

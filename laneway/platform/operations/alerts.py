@@ -86,7 +86,7 @@ class Alerts:
                 )
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - timedelta(hours=1))
-            disabled = outbound_webhooks.disabled_for_cause(session, limit=MOST_ENDPOINTS)
+            disabled = outbound_webhooks.disabled_automatically(session, limit=MOST_ENDPOINTS)
         for task, count in failures.items():
             if count >= self._settings.alert_failures:
                 yield "failures", task, f"{task} failed for good {count} times within an hour"

@@ -21,7 +21,13 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit, task_runs
 from laneway.platform.db.queries.audit import Ended
 from laneway.platform.db.session import Database
-from laneway.platform.execution.celery_results import CELERY_STATES, FINAL_STATES, RESULTS_PER_FETCH, UNREADABLE, Results
+from laneway.platform.execution.celery_results import (
+    CELERY_STATES,
+    FINAL_STATES,
+    RESULTS_PER_FETCH,
+    UNREADABLE,
+    Results,
+)
 from laneway.platform.history.adoption import is_storable_id
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.schemas.task import TaskState

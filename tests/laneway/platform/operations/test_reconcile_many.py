@@ -79,7 +79,10 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
     ids = [f"chore-{number}" for number in range(1500)]
     with platform.database.transaction() as session:
         session.add_all(
-            [run_from_call(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1) for id in ids]
+            [
+                run_from_call(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1)
+                for id in ids
+            ]
         )
     movable_clock.forward(LATER)
 
