@@ -14,7 +14,7 @@ from laneway.engine import Engine, Event, Kind
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
-from laneway.platform.execution.outcomes import Completed, Raised
+from laneway.platform.execution.outcomes import AttemptSignal, Completed, Raised
 from laneway.platform.history import journal_recorder as history_module
 from laneway.platform.history.journal_projection import record
 from laneway.platform.history.journal_recorder import JournalRecorder
@@ -214,7 +214,7 @@ def test_progress_is_dropped_at_the_bound_and_outcomes_are_not(platform: Platfor
     platform.recorder.catch_up()
     platform.engine.journal("maintenance", 1)
     for percent in range(5):
-        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is False
+        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is AttemptSignal.CONTINUE
     assert platform.engine.unread(["maintenance"]) == [1]
     platform.end(attempt)
 
