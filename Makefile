@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # In this order; the tests with whole platforms mostly wait, so three processes keep two cores busy.
-TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/acceptance
+TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/wheel tests/acceptance
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -64,7 +64,7 @@ load: install-dev ## Many users on the whole platform, and an account of all the
 
 lock: install-dev ## Compile requirements/ anew from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt
-	$(COMPILE) --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --group dev --output-file requirements/dev.txt
 
 clean: ## Delete caches and build results (.venv and data stay)
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report build dist .coverage

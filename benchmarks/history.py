@@ -95,9 +95,10 @@ def recorder(url: str, folder: Path) -> JournalRecorder:
     """A recorder on a database of its own."""
     database = Database(f"sqlite:///{folder / 'history.db'}")
     upgrade(database.url.render_as_string(hide_password=False))
-    app = make_celery(load_settings())
+    settings = load_settings()
+    app = make_celery(settings)
     app.conf.update(broker_url=url)
-    return JournalRecorder(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000))
+    return JournalRecorder(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000), settings.tasks)
 
 
 def show(figures: dict[str, list[float]], commands: dict[str, float]) -> None:

@@ -11,18 +11,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
+import grimp
 import pytest
 
 from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
 from app.core.settings import ROOT, load_settings
+from app.db.models import Base
 from app.main import create_app
 from beat_schedule import SCHEDULE
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schedules.entry import Schedule
 
-LONGEST_MODULE, LONGEST_FUNCTION = 400, 40
+LONGEST_MODULE, LONGEST_FUNCTION, MEDIAN_FUNCTION = 400, 40, 6
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS = {
     f"{folder}/migrations/versions/0001_first_schema.py:{function}": "one table after the other, as Alembic writes them"
@@ -34,6 +37,18 @@ SPEAKING = ("laneway/cli/", "laneway/server/", "app/demo/")
 """What talks to a person at a terminal."""
 SOURCES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "laneway").rglob("*.py"), ROOT / "beat_schedule.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+LIBRARY_TASKS = {"run_workflow_step_task", "settle_workflow_step_task", "stop_workflow_task"}
+"""The tasks that the library itself defines, on a queue of the application's choice."""
+COMMON_WORDS = {"messages", "webhooks", "workflows", "documents", "leads", "reports", "maintenance"}
+"""Names of the application's queues and tables that are also ordinary words of the library (a CLI group, a key)."""
+CONTRACT = {
+    *("process_conversation_message_task", "process_manipulator_interaction_task", "continue_conversation_async_task"),
+    *("batch_conversation_analysis_task", "process_facebook_webhook_task", "process_google_webhook_task"),
+    *("process_generic_webhook_task", "send_webhook_response_task", "generate_conversation_analytics_task"),
+    *("generate_performance_report_task", "cleanup_old_data_task", "crm_update", "crm_notify"),
+    *("cleanup_old_workflows", "generate_weekly_report", "dev", "qa", "fix", "deploy"),
+}
+"""The names of tasks that other programs rely on."""
 ADDRESS = re.compile(r"://|--(extra-)?index-url|--find-links|@ *file|--trusted-host")
 
 
@@ -99,6 +114,19 @@ def test_a_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(_tree(path))
 
 
+def test_most_functions_are_a_few_lines() -> None:
+    lengths = [length for path in SOURCES for _, length in _functions(path)]
+
+    assert median(lengths) <= MEDIAN_FUNCTION
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_no_file_opts_out_of_the_type_checker_or_the_formatter(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+
+    assert [line for line in lines if line.startswith("# pyright:") or "# fmt: " in line] == []
+
+
 def test_the_layers_are_kept() -> None:
     lint = Path(sys.executable).parent / "lint-imports"
     ran = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -106,12 +134,40 @@ def test_the_layers_are_kept() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_every_task_of_the_catalog_is_registered_under_its_name_and_no_other_is() -> None:
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions and those for type checkers count, too."""
+    graph = grimp.build_graph("laneway", "app")
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    while leaves := [module for module, others in imported.items() if not others]:
+        for leaf in leaves:
+            del imported[leaf]
+        for others in imported.values():
+            others.difference_update(leaves)
+    upstream = {module for module in imported if any(module in others for others in imported.values())}
+
+    assert upstream == set()
+
+
+def test_the_library_names_no_task_queue_or_table_of_the_application() -> None:
+    tasks = {spec.name for spec in registry.values() if spec.name not in LIBRARY_TASKS}
+    names = tasks | {queue for queue in QUEUES if queue not in COMMON_WORDS} | set(Base.metadata.tables) - COMMON_WORDS
+    strings = {
+        (name(path), node.value)
+        for path in SOURCES
+        if name(path).startswith("laneway/")
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+    assert tasks
+    assert {(path, value) for path, value in strings if value in names} == set()
+
+
+def test_the_registry_and_celery_have_the_same_tasks() -> None:
     own = {task for task in celery_app.tasks if not task.startswith("celery.")}
 
-    # Other tests may have added tasks of their own to catalog and app alike.
     assert own == set(registry)
-    assert all(spec.name == task for task, spec in registry.items())
+    assert own >= CONTRACT
 
 
 @pytest.mark.parametrize("spec", list(registry.values()), ids=spec_name)

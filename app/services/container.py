@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from celery import Celery
 from pydantic import BaseModel
 
 from app.core.celery_app import celery_app
@@ -43,14 +42,10 @@ class Services(Platform):
     migrations: ClassVar[tuple[MigrationHistory, ...]] = (PLATFORM_HISTORY, APPLICATION_HISTORY)
     workflow_folder: ClassVar[Path | None] = Path(__file__).resolve().parents[1] / "workflows"
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
-        super().__init__(settings, app)
-        self._own = settings
-
     @property
     def settings(self) -> Settings:
         """The application's settings."""
-        return self._own
+        return cast("Settings", self._settings)
 
     @cached_property
     def pipeline(self) -> Pipeline:

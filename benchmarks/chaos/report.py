@@ -99,7 +99,7 @@ def _show_findings(one: Outcome, out: Console) -> None:
         for finding in findings[:SHOWN]:
             by = f" [{', '.join(finding.explained_by)}]" if finding.explained_by else ""
             out.print(escape(f"{one.plan.transport}, {name}: {finding.kind} {finding.mark}: {finding.what}{by}"))
-            for line in finding.recorder:
+            for line in finding.history:
                 out.print(escape(f"    {line}"))
         if len(findings) > SHOWN:
             out.print(f"    ... {len(findings) - SHOWN} more in the JSON file")

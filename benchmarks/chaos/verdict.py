@@ -265,9 +265,9 @@ class _Judge:
         return min([run.ended, *cuts])
 
     def _finding(self, offer: Offer, runs: Sequence[Run], what: str, *, by: tuple[str, ...] = ()) -> Finding:
-        return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._recorder(offer, runs)))
+        return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._history(offer, runs)))
 
-    def _recorder(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
+    def _history(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
         """The task's life, and what was done meanwhile to those who had it: seconds of the run."""
         zero = self._terms.origin
         accepted = "never accepted" if offer.accepted_at is None else f"accepted {offer.accepted_at - zero:.3f}"

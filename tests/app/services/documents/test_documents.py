@@ -105,8 +105,8 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
 
 
 def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
-    webhooks = desk.services.settings.webhooks.model_copy(update={"outbound_secret": None})
-    desk.services.settings = desk.services.settings.model_copy(update={"webhooks": webhooks})
+    outbound = desk.services.settings.outbound.model_copy(update={"secret": None})
+    desk.services._settings = desk.services.settings.model_copy(update={"outbound": outbound})
 
     with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
         desk.submit(callback_url=CALLBACK)

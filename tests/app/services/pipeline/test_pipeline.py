@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +14,6 @@ from pydantic import ValidationError
 from app.core.settings import ROOT, PipelineSettings, load_settings
 from app.development import pipeline_example
 from app.schemas.pipeline import PipelineCommand, Step
-from app.services.container import Services
 from app.services.pipeline.commands import Pipeline
 from app.services.pipeline.errors import UnknownCommand
 from app.services.pipeline.output import Output
@@ -193,13 +191,11 @@ def test_a_long_line_is_cut_when_it_is_told() -> None:
 # --- the workflow's handler ---------------------------------------------------------------------------------------
 
 
-def call(pipeline: Pipeline, step: Step, *, outputs: dict[str, dict[str, Any]] | None = None) -> StepCall:
+def call(step: Step, *, outputs: dict[str, dict[str, Any]] | None = None) -> StepCall:
     """One step of a run in which each step's command is `it`."""
 
-    services = cast("Services", SimpleNamespace(pipeline=pipeline))
     inputs = {"folder": FOLDER, **dict.fromkeys((step.value for step in Step), "it")}
     return StepCall(
-        services=services,
         task=cast("Any", TaskAlone()),
         run_id="r",
         workflow_type="delivery_pipeline",
@@ -214,7 +210,7 @@ def call(pipeline: Pipeline, step: Step, *, outputs: dict[str, dict[str, Any]] |
 def test_the_fix_step_gets_what_qa_said(tmp_path: Path) -> None:
     pipeline, qa = Workshop(tmp_path).pipeline(READS_REPORT), {"qa": {"output": "2 failed"}}
 
-    fixed, built = run_command(call(pipeline, Step.FIX, outputs=qa)), run_command(call(pipeline, Step.DEV, outputs=qa))
+    fixed, built = run_command(pipeline, call(Step.FIX, outputs=qa)), run_command(pipeline, call(Step.DEV, outputs=qa))
 
     assert fixed.output == "2 failed\n"  # type: ignore[union-attr]
     assert built.output == "\n"  # type: ignore[union-attr]
@@ -223,7 +219,7 @@ def test_the_fix_step_gets_what_qa_said(tmp_path: Path) -> None:
 def test_defects_that_qa_finds_are_the_steps_outcome(tmp_path: Path) -> None:
     pipeline = Workshop(tmp_path).pipeline("print('1 failed'); raise SystemExit(1)")
 
-    result = run_command(call(pipeline, Step.QA))
+    result = run_command(pipeline, call(Step.QA))
 
     assert isinstance(result, StepResult)
     assert (result.outcome, result.reason, result.output["output"]) == (
@@ -239,5 +235,5 @@ def test_a_pipeline_that_cannot_end_does_not_begin(tmp_path: Path) -> None:
     settings = PipelineSettings(PIPELINE_ROOT=tmp_path, PIPELINE_COMMANDS=json.dumps(commands))  # pyright: ignore
 
     with pytest.raises(UnknownCommand, match="for deploy; PIPELINE_COMMANDS allows: none"):
-        run_command(call(Pipeline(settings, seconds=5), Step.DEV))
+        run_command(Pipeline(settings, seconds=5), call(Step.DEV))
     assert not (workshop.folder / "built").exists()

@@ -58,7 +58,7 @@ def test_the_heart_looks_while_the_task_keeps_its_thread_busy(
 def test_the_heart_looks_every_second_and_with_short_leases_more_often(
     services: Services, lease: float, every: float
 ) -> None:
-    services.settings = services.settings.model_copy(
+    services._settings = services.settings.model_copy(
         update={"tasks": services.settings.tasks.model_copy(update={"lease_seconds": lease, "cancel_grace": 7})}
     )
     heart = services.cancellation_watchdog
