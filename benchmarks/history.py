@@ -7,9 +7,6 @@ the journal. Then the recorder writes the journal into a SQLite database. An emb
 started for it.
 """
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import argparse
@@ -40,7 +37,7 @@ OUTCOME = AttemptResult(TaskState.COMPLETED, result={"done": True}).to_json()
 
 
 def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
-    """Put the jobs, and then fetch and acknowledge them as a worker does, with `attempts` also start and finish them."""
+    """Put the jobs, then fetch and acknowledge them as a worker does. `attempts`: also start and finish them."""
     for start in range(0, jobs, BATCH):
         engine.put_many(
             QUEUE,

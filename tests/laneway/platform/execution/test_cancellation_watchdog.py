@@ -58,7 +58,7 @@ def test_the_watchdog_checks_while_the_task_keeps_its_thread_busy(
 def test_the_watchdog_checks_every_second_and_more_often_with_short_leases(
     services: Services, lease: float, every: float
 ) -> None:
-    services._settings = services.settings.model_copy(
+    services._settings = services.settings.model_copy(  # pyright: ignore[reportPrivateUsage]
         update={"tasks": services.settings.tasks.model_copy(update={"lease_seconds": lease, "cancel_grace": 7})}
     )
     watchdog = services.cancellation_watchdog

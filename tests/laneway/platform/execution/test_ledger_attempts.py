@@ -26,7 +26,8 @@ from tests.fixtures.attempts import LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls
 
-LEASE = 10.0
+LEASE = 100.0
+"""Seconds. So long that a slow machine cannot make a worker look dead within a test."""
 
 
 @pytest.fixture

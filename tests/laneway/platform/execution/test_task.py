@@ -1,9 +1,5 @@
 """What happens around a task that is delivered as a worker delivers it, also without the database or the broker."""
 
-# Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportUninitializedInstanceVariable=false
-
 from __future__ import annotations
 
 import socket
@@ -13,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from celery.concurrency.solo import TaskPool
+from celery.concurrency.solo import TaskPool  # pyright: ignore[reportMissingTypeStubs]
 from kombu.entity import Queue
 
 from app.services.container import Services
@@ -66,7 +62,8 @@ class TaskRunner:
 
     def fetch(self) -> Callable[[], str] | None:
         """Take the next message; returns a function that runs it with Celery's own request and tracer."""
-        message: Any = Queue("conversations")(self.channel).get()
+        queue: Any = Queue("conversations")
+        message: Any = queue(self.channel).get()
         if message is None:
             return None
         request: Any = Request(
