@@ -305,7 +305,7 @@ def task(
     on_failure: str | None = None,
     role: str | None = None,
 ) -> Callable[[Callable[..., Any]], PlatformTask]:
-    """Declare a function as a task, so that workers run it and callers submit it by name.
+    """Declare a function as a task: workers run it, and callers submit it by its name.
 
         class Greeting(Payload):
             name: str
@@ -315,47 +315,46 @@ def task(
             return {"text": f"Hello, {payload.name}!"}
 
     The function has two parameters. The first one is the running task (`PlatformTask`), by convention called `self`.
-    The second one is the payload; its type annotation, a subclass of `laneway.Payload`, is what submissions are
-    checked against.
+    The second one is the payload: its annotation, a subclass of `laneway.Payload`, is what submissions are checked by.
 
-    `queue`: a declared queue.
-    `name`: how callers submit the task; default: the function's name.
-    `key`: a field of the payload. Tasks with the same value run one at a time, in the order of their submission.
-    `priority`: of the task within its queue.
+    `queue`: a declared queue. `name`: default: the function's name. `priority`: of the task within its queue.
+    `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
     `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
     `role`: what the platform itself submits the task for.
 
-    Raises BadTask, which names the function's problem, when the declaration cannot work.
+    Raises BadTask, which names the mistake, when the declaration cannot work.
     """
 
     def register(work: Callable[..., Any]) -> PlatformTask:
-        task_name = name or work.__name__
-        spec = TaskSpec(
-            name=task_name,
-            queue=queue,
-            payload=payload_type(work, task=task_name),
-            key=key,
-            priority=priority,
-            max_retries=checked_retries(retries, task=task_name),
-            delays=checked_delays(delays, task=task_name),
-            on_failure=on_failure,
-            role=role,
-        )
-        attributes = {
-            "name": task_name,
-            "spec": spec,
-            "work": staticmethod(work),
-            "__doc__": work.__doc__,
-            "__module__": work.__module__,
-        }
-        task_class = cast("type[PlatformTask]", type(work.__name__, (PlatformTask,), attributes))
-        instance = task_class()
-        registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
-        return instance
+        options = {"queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
+        return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
 
     return register
+
+
+def _register(
+    work: Callable[..., Any], *, name: str, retries: int | None, delays: Sequence[float] | None, **options: Any
+) -> PlatformTask:
+    spec = TaskSpec(
+        name=name,
+        payload=payload_type(work, task=name),
+        max_retries=checked_retries(retries, task=name),
+        delays=checked_delays(delays, task=name),
+        **options,
+    )
+    attributes = {
+        "name": name,
+        "spec": spec,
+        "work": staticmethod(work),
+        "__doc__": work.__doc__,
+        "__module__": work.__module__,
+    }
+    task_class = cast("type[PlatformTask]", type(work.__name__, (PlatformTask,), attributes))
+    instance = task_class()
+    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
+    return instance
 
 
 def _as_dict(result: BaseModel | dict[str, Any] | None) -> dict[str, Any] | None:
