@@ -1,13 +1,11 @@
-"""What the history costs, per task.
+"""Measures what the history costs per task.
 
-    python -m benchmarks.recorder [--jobs 3000] [--rounds 3]
+    python -m benchmarks.history [--jobs 3000] [--rounds 3]
 
-The same jobs go through the engine three ways, interleaved: plainly; with attempts (begin and conclude); with attempts
-and the journal. Then the recorder reads the journal into SQLite. It starts an embedded Valkey without persistence.
+The same jobs go through the engine in three ways, interleaved: without attempts, with attempts, and with attempts and
+the journal. Then the recorder writes the journal into a SQLite database. An embedded Valkey without persistence is
+started for it.
 """
-
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ OUTCOME = AttemptResult(TaskState.COMPLETED, result={"done": True}).to_json()
 
 
 def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
-    """Put them, then fetch, run and ack them, as a worker does."""
+    """Put the jobs, then fetch and acknowledge them as a worker does. `attempts`: also start and finish them."""
     for start in range(0, jobs, BATCH):
         engine.put_many(
             QUEUE,
@@ -56,16 +54,16 @@ def work(engine: Engine, jobs: int, *, attempts: bool) -> None:
         engine.ack(deliveries)
 
 
-def timed(jobs: int, call: Callable[[], object]) -> float:
-    """Microseconds a job."""
-    began = time.perf_counter()
+def time_per_job(jobs: int, call: Callable[[], object]) -> float:
+    """Call the function; returns microseconds per job."""
+    started = time.perf_counter()
     call()
-    return (time.perf_counter() - began) / jobs * 1e6
+    return (time.perf_counter() - started) / jobs * 1e6
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks.recorder", description=__doc__)
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.history", description=__doc__)
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -73,7 +71,7 @@ def main() -> None:
     commands: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, embedded() as url:
         engine = Engine.from_url(url)
-        meter, history = Meter(engine), recorder(url, Path(folder))
+        meter, recorder = Meter(engine), make_recorder(url, Path(folder))
         for _ in range(options.rounds):
             for name, attempts, bound in (
                 ("plain", False, None),
@@ -82,17 +80,17 @@ def main() -> None:
             ):
                 engine.enable_journal(QUEUE, bound)
                 meter.command("CONFIG", "RESETSTAT")
-                took = timed(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
+                took = time_per_job(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
                 figures.setdefault(name, []).append(took)
                 books = meter.books()
                 commands[name] = sum(calls for calls, _ in books.values()) / options.jobs
-            took = timed(options.jobs, history.catch_up)
+            took = time_per_job(options.jobs, recorder.catch_up)
             figures.setdefault("recorder, SQLite", []).append(took)
-    show(figures, commands)
+    print_table(figures, commands)
 
 
-def recorder(url: str, folder: Path) -> JournalRecorder:
-    """A recorder on a database of its own."""
+def make_recorder(url: str, folder: Path) -> JournalRecorder:
+    """A recorder on a new database."""
     database = Database(f"sqlite:///{folder / 'history.db'}")
     upgrade(database.url.render_as_string(hide_password=False))
     settings = load_settings()
@@ -101,9 +99,9 @@ def recorder(url: str, folder: Path) -> JournalRecorder:
     return JournalRecorder(database, Broker(app, max_queue_size=10_000_000, max_unread=10_000_000), settings.tasks)
 
 
-def show(figures: dict[str, list[float]], commands: dict[str, float]) -> None:
-    """A table: medians with minimum and maximum."""
-    table = Table("", "µs a task", "min", "max", "commands a task", box=None)
+def print_table(figures: dict[str, list[float]], commands: dict[str, float]) -> None:
+    """Print medians with minimum and maximum, and the commands per task."""
+    table = Table("", "µs per task", "min", "max", "commands per task", box=None)
     for name, values in figures.items():
         count = f"{commands[name]:.1f}" if name in commands else ""
         table.add_row(name, f"{statistics.median(values):.0f}", f"{min(values):.0f}", f"{max(values):.0f}", count)

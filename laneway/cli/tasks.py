@@ -72,11 +72,11 @@ def watch(id: Id, as_json: Json = False) -> None:
     services = make_services()
     services.tasks.current(id)  # or there is nothing to show
     bell, after, over = Event(), 0, False
-    with watching(out, silent=as_json) as bar, services.event_stream.listening(id, bell.set):
+    with watching(out, silent=as_json) as bar, services.event_stream.subscribe(id, bell.set):
         shown = bar.add_task("waiting", total=100)
         while not over:
             bell.clear()
-            page, over = services.event_stream.news(id, after=after)
+            page, over = services.event_stream.new_events(id, after=after)
             for event in page:
                 after = event.seq
                 if as_json:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laneway.platform.history.worker_summary import WorkerFigures, WorkerSummary
+    from laneway.platform.history.worker_summary import WorkerMeter, WorkerTotals
     from laneway.platform.platform import Platform
 
 JSON = "--json"
@@ -39,17 +39,17 @@ def main(argv: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _begin(name: str) -> WorkerSummary | None:
+def _begin(name: str) -> WorkerMeter | None:
     from celery.utils.nodenames import default_nodename, host_format
 
     from laneway.platform.errors import PlatformError
-    from laneway.platform.history.worker_summary import WorkerSummary
+    from laneway.platform.history.worker_summary import WorkerMeter
 
     own = _platform()
     worker: Any = host_format(default_nodename(name))
-    shift = WorkerSummary(own.database, own.recorder, worker=str(worker))
+    shift = WorkerMeter(own.database, own.recorder, worker=str(worker))
     try:
-        shift.begin()
+        shift.start()
     except PlatformError as error:
         _say(f"{worker} will not say what it did: {error}", err=True)
         return None
@@ -58,20 +58,20 @@ def _begin(name: str) -> WorkerSummary | None:
     return shift
 
 
-def _tell(shift: WorkerSummary | None, *, as_json: bool) -> None:
+def _tell(shift: WorkerMeter | None, *, as_json: bool) -> None:
     from laneway.platform.errors import PlatformError
 
     if shift is None:
         return
     try:
-        found = shift.figures()
+        found = shift.totals()
     except PlatformError as error:
         _say(f"What it did cannot be said: {error}", err=True)
         return
     _say(json.dumps(asdict(found)) if as_json else told(found))
 
 
-def told(found: WorkerFigures) -> str:
+def told(found: WorkerTotals) -> str:
     """The figures for a person."""
     lines = [
         f"{found.worker} worked for {found.seconds:.1f} s",

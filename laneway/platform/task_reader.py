@@ -13,7 +13,7 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, TaskExpired
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.history.task_views import describe, figures, reason, waiting_for
+from laneway.platform.history.task_views import describe, queue_figures, queue_reason, waiting_for
 from laneway.platform.queues import queues as declared
 from laneway.platform.schemas.task import FINISHED, WAITING, QueueFigures, TaskState, TaskStatus
 from laneway.platform.settings import TaskSettings
@@ -77,7 +77,7 @@ class TaskReader:
             counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
         names = [*declared, *sorted({queue for queue, _ in counts} - set(declared))]
-        return {name: figures(name, counts, serving) for name in names}
+        return {name: queue_figures(name, counts, serving) for name in names}
 
     def live_workers(self) -> int:
         """The number of workers that reported lately."""
@@ -97,6 +97,6 @@ class TaskReader:
             run,
             serving=serving,
             now=clock.now(),
-            why=reason(found[0]) if found else None,
+            reason=queue_reason(found[0]) if found else None,
             stats=stats[0] if stats else None,
         )

@@ -105,7 +105,7 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
         replies,
         answered=(last_replied or 0) > (last_asked or 0) > 0,
         supported=supported > 0,
-        responses=measured.times if measured else 0,
+        responses=measured.count if measured else 0,
         response_seconds=measured.mean if measured else None,
     )
 

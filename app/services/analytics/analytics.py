@@ -253,7 +253,7 @@ def _conversations(session: Session, period: Period) -> ConversationAnalytics:
         replies_with_sources=cited,
         sources_share=_share(cited, number),
         response_seconds=_durations(responses),
-        unanswered=asked - (responses.times if responses else 0),
+        unanswered=asked - (responses.count if responses else 0),
         prompt_tokens=sum(role.prompt_tokens for role in roles),
         completion_tokens=sum(role.completion_tokens for role in roles),
         days=_days(session, period),
@@ -308,7 +308,7 @@ def _no_tasks() -> TaskFigures:
 def _durations(measured: Measured | None) -> Durations:
     if measured is None:
         return Durations(count=0, mean=None, p50=None, p95=None)
-    return Durations(count=measured.times, mean=measured.mean, p50=measured.p50, p95=measured.p95)
+    return Durations(count=measured.count, mean=measured.mean, p50=measured.p50, p95=measured.p95)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -177,10 +177,10 @@ async def events(
     """
     after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
     loop, bell = asyncio.get_running_loop(), asyncio.Event()
-    with services.event_stream.listening(task_id, partial(loop.call_soon_threadsafe, bell.set)):
+    with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, bell.set)):
         while True:
             bell.clear()
-            page, over = await run_sync(partial(services.event_stream.news, task_id, after=after))
+            page, over = await run_sync(partial(services.event_stream.new_events, task_id, after=after))
             for event in page:
                 after = event.seq
                 view = describe_event(event)

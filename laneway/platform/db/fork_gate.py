@@ -1,17 +1,18 @@
-"""What no thread may be in the middle of when its process forks: the child would have it half done for ever.
+"""Keeps forks away from blocks of work that must not be copied half done into a child process.
 
-A worker's main process starts new pool processes while its other threads work (the steward, at least). A child
-has only the thread that forked, and a copy of everything else as it was at that moment:
+A worker's main process forks its pool processes while its other threads work (maintenance, at least). A child has only
+the thread that forked, and a copy of all memory as it was at that moment. Whatever another thread was in the middle of
+stays half done in the child for ever:
 
-- SQLite notes in the process's own memory which locks on a file the process has. A child that was forked in
-  another thread's write transaction finds the write lock taken, by nobody who could ever give it back: each of
-  its transactions ends in "database is locked". A file that is merely open is noted too, and the child then
-  leaves out locks that it needs ("How To Corrupt An SQLite Database File", 2.6).
-- The stream that log lines go to is locked while a line is written; a child that was forked then stands still
-  at its first line.
+- SQLite records in the memory of the process which locks it holds on a file. A child that was forked during another
+  thread's write transaction finds the write lock taken, and no thread can ever release it. Each of its transactions
+  ends in "database is locked". SQLite also records files that are only open; the child then omits locks that it needs
+  ("How To Corrupt An SQLite Database File", 2.6).
+- The stream of log lines is locked while a line is written. A child that was forked at that moment hangs at its first
+  log line.
 
-So a fork waits for a moment in which nobody is in such a block, keeps others from entering one, and lets
-registered resources be closed. It happens in `os.register_at_fork`, and so also for a library's forks.
+So a fork waits until no thread is inside such a block, lets no thread enter one, and closes registered resources. This
+is done in `os.register_at_fork`, so it covers the forks of libraries as well.
 """
 
 from __future__ import annotations
@@ -27,84 +28,93 @@ from time import monotonic, sleep
 log = logging.getLogger(__name__)
 
 PATIENCE = 40.0
-"""Seconds that a fork waits for the blocks of other threads; more than a SQLite writer waits for another process."""
+"""Seconds that a fork waits for other threads; longer than a SQLite writer waits for another process."""
 POLL_SECONDS = 0.001
 
 
 class ForkGate:
     """Keeps blocks of work and forks apart.
 
-    There is no lock in it: tasks are interrupted between any two instructions (`TaskCancelled`), and one taken
-    and not released would stop everything. Each side says what it does first, and then looks at the other.
+    It has no lock. A task can be interrupted between any two instructions (`TaskCancelled`), and a lock that was taken
+    and never released would stop the whole process. Instead, each side first announces itself and then checks for the
+    other: of two that come at the same time, at least one sees the other.
     """
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._inside: dict[int, int] = {}
-        self._forking: set[int] = set()
-        self._before: tuple[weakref.WeakMethod[Callable[[], object]], ...] = ()
-        self._taken: dict[int, list[logging.Handler]] = {}
+        self._depth_by_thread: dict[int, int] = {}
+        self._forking_threads: set[int] = set()
+        self._close_methods: tuple[weakref.WeakMethod[Callable[[], object]], ...] = ()
+        self._locked_handlers: dict[int, list[logging.Handler]] = {}
 
-    def before(self, close: Callable[[], object]) -> None:
+    def close_before_fork(self, close: Callable[[], object]) -> None:
         """Call this bound method before each fork, as long as its object lives."""
-        self._before = (*(one for one in self._before if one()), weakref.WeakMethod(close))
+        alive = (method for method in self._close_methods if method())
+        self._close_methods = (*alive, weakref.WeakMethod(close))
 
     @contextmanager
-    def held_off(self) -> Generator[None]:
-        """No fork by another thread while the block lasts; waits for one that is under way. May be nested."""
-        me = get_ident()
+    def block_forks(self) -> Generator[None]:
+        """Let no other thread fork while the block runs; first wait for a fork in progress. Blocks may be nested."""
+        thread = get_ident()
         try:
-            self._enter(me)
+            self._enter(thread)
             yield
         finally:
-            self._leave(me)
+            self._leave(thread)
 
-    def close(self) -> None:
-        """In the forking thread: wait until nobody is inside, and close what must not be open."""
-        me = get_ident()
-        self._forking.add(me)
+    def before_fork(self) -> None:
+        """In the forking thread: wait until all blocks of other threads have ended, and close what must not be open.
+
+        After `patience` seconds the fork happens anyway, and an error is logged.
+        """
+        thread = get_ident()
+        self._forking_threads.add(thread)
         deadline = monotonic() + self._patience
-        while any(thread != me for thread in tuple(self._inside)):
+        while any(other != thread for other in tuple(self._depth_by_thread)):
             if monotonic() > deadline:
-                log.error("a process is forked while a thread uses the database: the new one may not be able to")
+                log.error("forking while another thread uses the database: the child may not be able to use it")
                 break
             sleep(POLL_SECONDS)
-        for method in self._before:
+        for method in self._close_methods:
             if close := method():
                 close()
-        self._taken[me] = list(logging.getLogger().handlers)
-        for handler in self._taken[me]:
+        self._locked_handlers[thread] = list(logging.getLogger().handlers)
+        for handler in self._locked_handlers[thread]:
             handler.acquire()
 
-    def open(self) -> None:
-        """In the parent, after the fork: let the others go on."""
-        me = get_ident()
-        for handler in self._taken.pop(me, ()):
+    def after_fork_in_parent(self) -> None:
+        """Let other threads enter blocks and write log lines again."""
+        thread = get_ident()
+        for handler in self._locked_handlers.pop(thread, ()):
             handler.release()
-        self._forking.discard(me)
+        self._forking_threads.discard(thread)
 
-    def renew(self) -> None:
-        """In the child: there are no others, and logging has made its locks anew."""
-        self._taken.clear()
-        self._inside.clear()
-        self._forking.clear()
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's threads, which the child does not have. `logging` itself has renewed its locks."""
+        self._locked_handlers.clear()
+        self._depth_by_thread.clear()
+        self._forking_threads.clear()
 
-    def _enter(self, me: int) -> None:
+    def _enter(self, thread: int) -> None:
         while True:
-            depth = self._inside.get(me, 0)
-            self._inside[me] = depth + 1
-            if depth or not self._forking - {me}:
+            depth = self._depth_by_thread.get(thread, 0)
+            self._depth_by_thread[thread] = depth + 1
+            if depth or not self._forking_threads - {thread}:
                 return
-            del self._inside[me]
+            del self._depth_by_thread[thread]
             sleep(POLL_SECONDS)
 
-    def _leave(self, me: int) -> None:
-        depth = self._inside.pop(me, 0)
+    def _leave(self, thread: int) -> None:
+        depth = self._depth_by_thread.pop(thread, 0)
         if depth > 1:
-            self._inside[me] = depth - 1
+            self._depth_by_thread[thread] = depth - 1
 
 
-gate = ForkGate()
-"""This process's."""
+fork_gate = ForkGate()
+"""The gate of this process."""
 
-os.register_at_fork(before=gate.close, after_in_parent=gate.open, after_in_child=gate.renew)
+os.register_at_fork(
+    before=fork_gate.before_fork,
+    after_in_parent=fork_gate.after_fork_in_parent,
+    after_in_child=fork_gate.after_fork_in_child,
+)

@@ -1,6 +1,6 @@
-"""Bring the database's schema up to date.
+"""Brings the database's schema up to date.
 
-The platform and an application have a history of migrations each, with a version table of its own; one transaction
+The platform and the application each have a history of migrations, with a version table of its own. One transaction
 brings all of them up to date.
 """
 
@@ -19,19 +19,19 @@ from laneway.platform.db.models import Base, UtcDateTime
 from laneway.platform.db.session import Database
 
 ADVISORY_LOCK = 5_263_926
-"""PostgreSQL's lock that keeps two migrations from running at once; SQLite's write lock does the same."""
+"""The PostgreSQL lock that keeps two migrations from running at once. On SQLite the write lock does that."""
 
 
 @dataclass(frozen=True)
 class MigrationHistory:
-    """The migrations of one set of tables."""
+    """The migrations of one set of tables. `folder` contains Alembic's `env.py` and `versions`."""
 
     folder: Path
     version_table: str
     metadata: MetaData
 
     def config(self) -> Config:
-        """Alembic's configuration, without a file of its own."""
+        """Alembic's configuration, without a configuration file."""
         config = Config()
         config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
         config.attributes["history"] = self
@@ -43,7 +43,7 @@ PLATFORM_HISTORY = MigrationHistory(Path(__file__).parent / "migrations", "lanew
 
 
 def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,)) -> None:
-    """Run the missing migrations in one transaction; of several callers at once, one does it and the others wait."""
+    """Run the missing migrations in one transaction. Of several callers at once, one runs them and the others wait."""
     database = Database(url)
     try:
         with database.transaction() as session:
@@ -58,16 +58,16 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
 
 
 def run_migrations() -> None:
-    """Run the migrations that Alembic was asked for; the `env.py` of each history calls this."""
+    """Run the migrations of the current Alembic command. The `env.py` of each history calls this."""
     history: MigrationHistory = context.config.attributes["history"]
     context.configure(
         connection=context.config.attributes["connection"],
         target_metadata=history.metadata,
         version_table=history.version_table,
-        render_item=_render,
+        render_item=_render_item,
     )
     context.run_migrations()
 
 
-def _render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False

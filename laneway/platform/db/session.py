@@ -1,4 +1,4 @@
-"""One database, SQLite or PostgreSQL, behind two kinds of session: reading and transaction."""
+"""One database, SQLite or PostgreSQL, with two kinds of session: reading and transaction."""
 
 from __future__ import annotations
 
@@ -16,56 +16,61 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.orm import Session
 
-from laneway.platform.db.fork_gate import gate
+from laneway.platform.db.fork_gate import fork_gate
 from laneway.platform.errors import DatabaseUnavailable
 
 BUSY_SECONDS = 30
-"""How long a SQLite writer waits for another to finish."""
-LOOK_SECONDS = 0.001
-"""Pause between two looks whether another process has finished writing."""
+"""How long a SQLite writer waits for another one to finish."""
+WRITE_LOCK_POLL_SECONDS = 0.001
+"""Pause between two attempts to take the write lock."""
 PRIMARY_CODE = 0xFF
-"""SQLite's extended error codes have the plain one in their lowest byte."""
-_PATIENT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
+"""Mask of the primary code in an extended error code of SQLite, which is its lowest byte."""
+_SET_BUSY_TIMEOUT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
 
 
 class Database:
-    """The engine of one process; a forked child makes its own. A SQLite file is never open while the process forks."""
+    """The database connections of one process. A forked child makes its own.
+
+    A SQLite file is never open while the process forks (`fork_gate`).
+    """
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
-        self._turn = Lock() if self.is_sqlite else nullcontext()
-        """Writers of this process wait here for each other. SQLite's own way to wait sleeps longer and longer, and
-        holds up every greenlet of a thread, the one that writes among them. Nobody holds it while the process forks."""
+        self._write_lock = Lock() if self.is_sqlite else nullcontext()
+        """Lets one writer of this process in at a time. SQLite would wait by itself, but it sleeps longer and longer,
+        and it would stop every greenlet of a thread, also the one that writes. No thread holds this lock while the
+        process forks."""
         if self.is_sqlite:
-            gate.before(self.close)
+            fork_gate.close_before_fork(self.close)
 
     @contextmanager
     def transaction(self) -> Generator[Session]:
-        """A session that writes: committed at the end of the block, rolled back on an error.
+        """A session that writes. It is committed at the end of the block, and rolled back on an error.
 
-        On SQLite it takes the write lock at once, so that it cannot fail half-way because of another writer.
+        On SQLite it takes the write lock at its beginning, so that another writer cannot make it fail half-way.
+        Raises DatabaseUnavailable.
         """
         with self._session(writes=True) as session:
             yield session
 
     @contextmanager
     def reading(self) -> Generator[Session]:
-        """A session that only reads; it waits for nobody."""
+        """A session that only reads. It waits for no writer. Raises DatabaseUnavailable."""
         with self._session(writes=False) as session:
             yield session
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         self.engine.dispose()
 
     @contextmanager
     def _session(self, *, writes: bool) -> Generator[Session]:
         try:
             with (
-                gate.held_off() if self.is_sqlite else nullcontext(),
-                self._turn if writes else nullcontext(),
+                fork_gate.block_forks() if self.is_sqlite else nullcontext(),
+                self._write_lock if writes else nullcontext(),
                 self.engine.connect().execution_options(laneway_writes=writes) as connection,
                 connection.begin(),
                 Session(bind=connection, expire_on_commit=False) as session,
@@ -93,10 +98,10 @@ def _sqlite(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions by itself
+    connection.isolation_level = None  # the driver must not begin transactions itself
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.execute(_PATIENT)
+    connection.execute(_SET_BUSY_TIMEOUT)
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -107,9 +112,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _take_write_lock(connection: Connection) -> None:
-    """Begin to write, as soon as no other process does.
+    """Begin a write transaction as soon as no other process has one.
 
-    SQLite would look again after longer and longer pauses, up to 100 ms, most of which pass with the lock free.
+    SQLite would wait by itself, with growing pauses of up to 100 ms, during most of which the lock is free. So this
+    function polls instead, and sets SQLite's own waiting to zero meanwhile.
     """
     driver = cast("sqlite3.Connection", connection.connection.driver_connection)
     deadline = monotonic() + BUSY_SECONDS
@@ -123,7 +129,7 @@ def _take_write_lock(connection: Connection) -> None:
                     break
             else:
                 return
-            sleep(LOOK_SECONDS)
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # what is wrong is raised as SQLAlchemy's
+            sleep(WRITE_LOCK_POLL_SECONDS)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error as SQLAlchemy's
     finally:
-        driver.execute(_PATIENT)
+        driver.execute(_SET_BUSY_TIMEOUT)

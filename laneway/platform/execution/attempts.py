@@ -1,13 +1,13 @@
-"""Attempts on the delivery engine: begun and concluded there, atomically with the message that they are about.
+"""Attempts on the delivery engine: started and finished there, atomically with the message that they belong to.
 
-1. `begin`: the engine numbers the attempt, if the lease is still held and the task was not cancelled.
-2. The task runs. Its outcome is a value; `outcomes.Rule` decides what comes of it.
-3. `conclude`: the ruling is tied to the message and noted in the journal, in one step. The first one stands.
-4. The acknowledgement (Celery, acks late) carries it out. A worker that dies before it has lost nothing: the end of its
-   lease carries it out as well.
+1. `start`: the engine numbers the attempt, if the lease still holds and the task was not cancelled.
+2. The task runs. Its outcome is a value; `OutcomePolicy` decides what it leads to.
+3. `finish`: one script stores the result with the message and in the journal. The first result stands.
+4. The acknowledgement, which Celery sends late, carries the result out. If the worker dies before it, the end of the
+   lease carries the result out as well: nothing is lost.
 
-A crash before the conclusion: the message is delivered again, and the attempt is noted as lost. The database is not
-needed for any of it; the recorder (`history.py`) follows.
+After a crash before step 3 the message is delivered again, and the attempt is recorded as lost. None of this needs the
+database: the recorder (`history/journal_recorder.py`) brings it up to date afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from laneway.engine import AckAction, Engine, Kind, Lease, LeaseStatus, MessageI
 from laneway.platform import clock
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, WorkerLost
-from laneway.platform.execution.outcomes import Attempt, AttemptResult, OutcomePolicy, Raised, Skip
+from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
 from laneway.platform.schemas.task import TaskState
@@ -34,14 +34,15 @@ from laneway.transport.codec import HEADER_LEASE
 log = logger(__name__)
 T = TypeVar("T")
 
-HELD = (LeaseStatus.DONE, LeaseStatus.CANCELLED)
-PAUSE = 0.25
-"""Seconds between two tries to reach a broker that is away."""
+LEASE_HELD = (LeaseStatus.DONE, LeaseStatus.CANCELLED)
+RECONNECT_SECONDS = 0.25
+"""Pause between two attempts to reach an unreachable broker."""
+REQUEST_ID_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveredTask:
-    """A message as a worker has it."""
+    """A message as a worker received it."""
 
     task_id: str
     spec: TaskSpec
@@ -52,27 +53,27 @@ class DeliveredTask:
 
 
 class Attempts(Protocol):
-    """Begins and concludes attempts."""
+    """Starts and finishes attempts. Every method raises BrokerUnavailable or DatabaseUnavailable."""
 
-    rule: OutcomePolicy
+    policy: OutcomePolicy
 
-    def begin(self, delivered: DeliveredTask) -> Attempt | Skip:
-        """Begin an attempt, or say why this delivery is not to be run. Raises Broker- or DatabaseUnavailable."""
+    def start(self, delivered: DeliveredTask) -> Attempt | Skip:
+        """Start an attempt, or return why this delivery must not run."""
         ...
 
-    def conclude(self, attempt: Attempt, ruling: AttemptResult) -> bool:
-        """Persist what was ruled; False when the attempt lost its say, and nothing was changed."""
+    def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
+        """Store the result. False: the attempt does not own the task any more, and nothing was changed."""
         ...
 
-    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
-        """Note progress or a log line; True when the task was asked to stop, None when the attempt lost its say."""
+    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+        """Record progress or a log line of a running attempt, and return what the attempt has to do."""
         ...
 
-    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
-        """For each: True when the task was asked to stop, None when the attempt lost its say."""
+    def check_cancelled(self, attempts: Sequence[Attempt]) -> list[AttemptSignal]:
+        """What each of these attempts has to do, in their order."""
         ...
 
-    def conclude_for(
+    def finish_for(
         self,
         task_id: str,
         queue: str,
@@ -83,80 +84,69 @@ class Attempts(Protocol):
         worker: str,
         lease: str | None = None,
     ) -> AttemptResult | None:
-        """From outside, for a process that cannot: its task's outcome, or None when it was stopped (`how`).
+        """Store the outcome of a task whose process cannot do so itself; `outcome` None: it was stopped (`how`).
 
-        Gives back what was ruled. Nothing is done when `worker`, or `lease`, does not have the task any more: it is
-        somebody else's by now.
+        Returns the result. None: neither `worker` nor `lease` owns the task any more, and nothing was changed.
         """
         ...
 
 
 class EngineAttempts:
-    """On the delivery engine."""
+    """Attempts on the delivery engine."""
 
     def __init__(self, engine: Engine, settings: TaskSettings) -> None:
-        self._engine, self._settings, self.rule = engine, settings, OutcomePolicy(settings)
+        self._engine, self._settings, self.policy = engine, settings, OutcomePolicy(settings)
 
-    def begin(self, delivered: DeliveredTask) -> Attempt | Skip:
-        """Begin; a task that lost its worker too often is a dead letter instead."""
+    def start(self, delivered: DeliveredTask) -> Attempt | Skip:
+        """Start an attempt. A task that lost its worker too often becomes a dead letter instead."""
         try:
             lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
         except ValueError:
             return Skip("it was not delivered by the engine")
-        call = token_bytes(6)  # the same for each try: one whose answer was lost begins nothing new
-        code, number = self._patiently(lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call))
+        call = token_bytes(6)  # the same in every repetition: if only the reply was lost, no second attempt starts
+        code, number = self._retry_while_leased(
+            lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call)
+        )
         if code is LeaseStatus.CANCELLED:
             return Skip("it was cancelled")
-        if code not in HELD:
+        if code not in LEASE_HELD:
             return Skip("its lease was over")
-        attempt = Attempt(
-            task_id=delivered.task_id,
-            name=delivered.spec.name,
-            queue=lease.queue,
-            number=number,
-            lease=lease,
-            max_retries=self._retries(delivered.spec),
-            payload=delivered.payload,
-            worker=delivered.worker,
-            started_at=clock.now(),
-            request_id=_text(delivered.headers.get(REQUEST_HEADER)),
-        )
+        attempt = self._new_attempt(delivered, lease, number)
         if number > attempt.max_retries + 1:
             lost = Raised(WorkerLost("each of its workers"))
-            self.conclude(attempt, self.rule.decide(attempt, lost))
+            self.finish(attempt, self.policy.decide(attempt, lost))
             return Skip("it lost its worker too often")
         return attempt
 
-    def conclude(self, attempt: Attempt, ruling: AttemptResult) -> bool:
-        """Tie the ruling to the message."""
+    def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
+        """Store the result with the message; the acknowledgement carries it out."""
         lease = attempt.lease
         if lease is None:
             return False
-        verdict = AckAction.DONE
-        if ruling.state is TaskState.SCHEDULED:
-            verdict = AckAction.RETRY if ruling.counted else AckAction.SNOOZE
-        outcome, delay = ruling.to_json(), round(ruling.delay * 1000)
-        code = self._patiently(lambda: self._engine.finish_attempt(lease, verdict, outcome=outcome, delay_ms=delay))
-        if code not in HELD:
+        action, outcome, delay = ack_action(result), result.to_json(), round(result.delay * 1000)
+        code = self._retry_while_leased(
+            lambda: self._engine.finish_attempt(lease, action, outcome=outcome, delay_ms=delay)
+        )
+        if code not in LEASE_HELD:
             log.warning("outcome refused: the attempt lost its lease", task_id=attempt.task_id, attempt=attempt.number)
-        return code in HELD
+        return code in LEASE_HELD
 
-    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
-        """Note it in the journal."""
+    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+        """Write the data into the journal."""
         lease = attempt.lease
         if lease is None:
-            return None
+            return AttemptSignal.LOST
         with translated_errors():
-            return _stop(self._engine.report(lease, kind, json.dumps(said, default=str)))
+            return _signal(self._engine.report(lease, kind, json.dumps(data, default=str)))
 
-    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
-        """One look at all leases."""
+    def check_cancelled(self, attempts: Sequence[Attempt]) -> list[AttemptSignal]:
+        """Ask the engine about all leases at once."""
         leases = [attempt.lease for attempt in attempts if attempt.lease]
         with translated_errors():
             codes = iter(self._engine.check_leases(leases))
-        return [_stop(next(codes)) if attempt.lease else None for attempt in attempts]
+        return [_signal(next(codes)) if attempt.lease else AttemptSignal.LOST for attempt in attempts]
 
-    def conclude_for(
+    def finish_for(
         self,
         task_id: str,
         queue: str,
@@ -167,31 +157,51 @@ class EngineAttempts:
         worker: str,
         lease: str | None = None,
     ) -> AttemptResult | None:
-        """By the lease that the engine knows; nothing is done when the attempt has been concluded."""
+        """Finish under the lease that the engine knows. Nothing happens if the attempt has a result already."""
         del worker
         with translated_errors():
             found = self._engine.find_many(queue, [task_id])[0]
         if found is None or found.lease is None or lease not in (None, str(found.lease)):
             return None
-        attempt = _attempt_of(found, queue, max_retries=self._retries(spec) if spec else 0)
-        ruling = AttemptResult(TaskState.CANCELLED, how=how)
-        if how == "expired":
-            ruling = AttemptResult(TaskState.EXPIRED, error="It was not started in time.")
-        elif outcome is not None:
-            schedule = (0.0,) if attempt.number <= 1 and isinstance(outcome.error, WorkerLost) else None
-            ruling = self.rule.decide(attempt, outcome, schedule=schedule)
-        if not self.conclude(attempt, ruling):
+        attempt = _attempt_from_message(found, queue, max_retries=self._max_retries(spec) if spec else 0)
+        result = self._result_for(attempt, outcome, how=how)
+        if not self.finish(attempt, result):
             return None
         log.warning(
-            "task settled for its process", task_id=task_id, task=attempt.name, now=ruling.state, error=ruling.error
+            "task finished for its process", task_id=task_id, task=attempt.name, now=result.state, error=result.error
         )
-        return ruling
+        return result
 
-    def _retries(self, spec: TaskSpec) -> int:
+    def _result_for(self, attempt: Attempt, outcome: Raised | None, *, how: str) -> AttemptResult:
+        if how == "expired":
+            return AttemptResult(TaskState.EXPIRED, error="It was not started in time.")
+        if outcome is None:
+            return AttemptResult(TaskState.CANCELLED, how=how)
+        is_first_loss = attempt.number <= 1 and isinstance(outcome.error, WorkerLost)
+        return self.policy.decide(attempt, outcome, schedule=(0.0,) if is_first_loss else None)
+
+    def _new_attempt(self, delivered: DeliveredTask, lease: Lease, number: int) -> Attempt:
+        return Attempt(
+            task_id=delivered.task_id,
+            name=delivered.spec.name,
+            queue=lease.queue,
+            number=number,
+            lease=lease,
+            max_retries=self._max_retries(delivered.spec),
+            payload=delivered.payload,
+            worker=delivered.worker,
+            started_at=clock.now(),
+            request_id=_request_id(delivered.headers),
+        )
+
+    def _max_retries(self, spec: TaskSpec) -> int:
         return self._settings.max_retries if spec.max_retries is None else spec.max_retries
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Try for as long as the lease can last: what was done would be done again."""
+    def _retry_while_leased(self, call: Callable[[], T]) -> T:
+        """Repeat the call until it reaches the broker, for as long as a lease lasts.
+
+        Giving up earlier would throw away finished work: the message would be delivered and run again.
+        """
         until = monotonic() + self._settings.lease_seconds
         while True:
             try:
@@ -200,16 +210,25 @@ class EngineAttempts:
             except BrokerUnavailable:
                 if monotonic() >= until:
                     raise
-                sleep(PAUSE)
+                sleep(RECONNECT_SECONDS)
 
 
-def as_asked(spec: TaskSpec, headers: dict[str, Any]) -> TaskSpec:
-    """What a message says about its task where that differs from the catalog: how often it may be retried."""
-    own = headers.get(RETRIES_HEADER)
-    return replace(spec, max_retries=own) if isinstance(own, int) and own >= 0 else spec
+def ack_action(result: AttemptResult) -> AckAction:
+    """What the acknowledgement of the message does after this result."""
+    if result.state is not TaskState.SCHEDULED:
+        return AckAction.DONE
+    return AckAction.RETRY if result.counted else AckAction.SNOOZE
 
 
-def _attempt_of(found: MessageInfo, queue: str, *, max_retries: int) -> Attempt:
+def with_message_options(spec: TaskSpec, headers: dict[str, Any]) -> TaskSpec:
+    """The spec with what the message sets for this one task: the number of retries."""
+    max_retries = headers.get(RETRIES_HEADER)
+    if isinstance(max_retries, int) and max_retries >= 0:
+        return replace(spec, max_retries=max_retries)
+    return spec
+
+
+def _attempt_from_message(found: MessageInfo, queue: str, *, max_retries: int) -> Attempt:
     return Attempt(
         task_id=found.stored.message.task_id,
         name=found.stored.message.name,
@@ -224,9 +243,12 @@ def _attempt_of(found: MessageInfo, queue: str, *, max_retries: int) -> Attempt:
     )
 
 
-def _stop(code: LeaseStatus) -> bool | None:
-    return {LeaseStatus.DONE: False, LeaseStatus.CANCELLED: True}.get(code)
+def _signal(code: LeaseStatus) -> AttemptSignal:
+    if code is LeaseStatus.CANCELLED:
+        return AttemptSignal.CANCEL
+    return AttemptSignal.CONTINUE if code is LeaseStatus.DONE else AttemptSignal.LOST
 
 
-def _text(value: object) -> str | None:
-    return value[:64] if isinstance(value, str) else None
+def _request_id(headers: dict[str, Any]) -> str | None:
+    value = headers.get(REQUEST_HEADER)
+    return value[:REQUEST_ID_LIMIT] if isinstance(value, str) else None

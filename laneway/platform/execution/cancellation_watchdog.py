@@ -1,9 +1,24 @@
-"""Watches over the tasks that this process runs, and interrupts those that were asked to stop or have been taken over.
+"""Interrupts running tasks that were cancelled, or that another worker has taken over.
 
-One daemon thread per process. It looks every few seconds also while a task keeps the main thread busy.
-A task that was cancelled finds out when it reports progress, asks (`raise_if_cancelled`), or begins a step. After a
-time of grace it gets `TaskCancelled` raised in its own thread, at its next Python instruction, in every pool alike.
-One that was taken over gets it at once. A call into C that never returns is left to the time limits.
+One daemon thread per process asks about all running attempts every few seconds, also while a task keeps the main
+thread busy.
+
+- A cancelled task has a grace period in which it can stop by itself: when it reports progress, calls
+  `raise_if_cancelled`, or begins a step. After that, the watchdog raises `TaskCancelled` in the thread of the task.
+- A task that was taken over is interrupted at once: nothing that it still does counts.
+
+CPython delivers such an exception between two bytecode instructions, in every kind of pool. So the watchdog cannot
+interrupt a call into C that never returns; the time limits end that.
+
+The exception must hit the task and nothing else. Two threads take part, and either may be anywhere in its code:
+
+- The task may end while the watchdog is about to interrupt it. So the watchdog first sets `interrupting`, and checks
+  only then whether the attempt is still watched; the end of the attempt first removes it from the watched ones, and
+  waits only then until `interrupting` is false. Whichever comes second sees the other.
+- The exception may be set and not delivered yet when the task ends. So the end of the attempt clears a pending one.
+- The exception may hit the end of the attempt itself. So that code runs twice; there is at most one interruption, and
+  the second run is complete. That code takes no lock: an exception between taking and releasing it would leave the
+  lock taken for ever, and the next task of the process would hang.
 """
 
 from __future__ import annotations
@@ -17,103 +32,107 @@ from time import monotonic, sleep
 
 from laneway.platform.errors import PlatformError, TaskCancelled
 from laneway.platform.execution.attempts import Attempts
-from laneway.platform.execution.outcomes import Attempt
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.logging import logger
 
 log = logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
-    """One running attempt and the thread that runs it."""
+class _WatchedAttempt:
+    """A running attempt and the thread that runs it."""
 
     attempt: Attempt
     thread: int
     interrupting: bool = False
-    """The heart is about to interrupt it, or to find that it is over."""
+    """The watchdog is about to interrupt it, or to find out that it has ended."""
     interrupted: bool = False
-    asked_at: float = 0.0
+    cancelled_at: float = 0.0
+    """When the watchdog first saw the cancel, by the monotonic clock; 0: it did not."""
 
 
 class CancellationWatchdog:
-    """What one process runs."""
+    """Watches the attempts that one process runs."""
 
-    def __init__(self, executions: Attempts, *, every: float, grace: float) -> None:
-        """`every`, `grace`: seconds between two looks, and from the first sign of a cancel to the interruption."""
-        self._attempts, self._every, self._grace = executions, every, grace
-        self._held: set[_Held] = set()
-        self._lock, self._busy = Lock(), Event()
+    def __init__(self, attempts: Attempts, *, every: float, grace: float) -> None:
+        """`every`: seconds between two checks. `grace`: seconds that a cancelled task has to stop by itself."""
+        self._attempts, self._every, self._grace = attempts, every, grace
+        self._watched: set[_WatchedAttempt] = set()
+        self._lock, self._has_work = Lock(), Event()
         self._thread: Thread | None = None
 
     @contextmanager
-    def holding(self, attempt: Attempt) -> Generator[None]:
-        """Watch over a running task while the block lasts; TaskCancelled may be raised in it, not after it."""
-        held = _Held(attempt, get_ident())
+    def watch(self, attempt: Attempt) -> Generator[None]:
+        """Watch an attempt while the block runs. TaskCancelled may be raised inside the block, never after it."""
+        watched = _WatchedAttempt(attempt, get_ident())
         try:
             try:
-                self._begin(held)
+                self._add(watched)
                 yield
             finally:
-                self._end(held)
+                self._remove(watched)
         finally:
-            self._end(held)  # again, in case the first one was interrupted; there is one interruption at most
+            self._remove(watched)  # the interruption may have hit the first call; there is no second interruption
 
-    def _begin(self, held: _Held) -> None:
-        with self._lock:  # it is not held yet, and cannot be interrupted
+    def _add(self, watched: _WatchedAttempt) -> None:
+        with self._lock:  # safe here: the attempt is not watched yet, so nothing can interrupt this block
             if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._beat, name="laneway-heart", daemon=True)
+                self._thread = Thread(target=self._run, name="laneway-cancellation-watchdog", daemon=True)
                 self._thread.start()
-            self._busy.set()
-            self._held.add(held)
+            self._has_work.set()
+            self._watched.add(watched)
 
-    def _end(self, held: _Held) -> None:
-        """No lock here: an interruption between taking and releasing one would leave it taken for ever."""
-        self._held.discard(held)
-        while held.interrupting:
+    def _remove(self, watched: _WatchedAttempt) -> None:
+        self._watched.discard(watched)
+        while watched.interrupting:
             sleep(0)
-        if held.interrupted:
-            _raise_in(held.thread, None)  # one that was not delivered yet must not hit what comes next
+        if watched.interrupted:
+            _raise_in_thread(watched.thread, None)  # clears an exception that was not delivered yet
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while True:
-            self._busy.wait()
+            self._has_work.wait()
             sleep(self._every)
             with self._lock:
-                owned = list(self._held)
-                if not owned:
-                    self._busy.clear()
-            if owned:
-                self._look(owned)
+                watched = list(self._watched)
+                if not watched:
+                    self._has_work.clear()
+            if watched:
+                self._check(watched)
 
-    def _look(self, owned: list[_Held]) -> None:
+    def _check(self, watched: list[_WatchedAttempt]) -> None:
         try:
-            answers = self._attempts.asked_to_stop([held.attempt for held in owned])
+            signals = self._attempts.check_cancelled([each.attempt for each in watched])
         except PlatformError as error:
-            log.warning("not known whether tasks were cancelled, will look again", error=str(error))
+            log.warning("cancelled tasks not checked, will check again", error=str(error))
             return
         except Exception:
-            log.exception("not known whether tasks were cancelled, will look again")
+            log.exception("cancelled tasks not checked, will check again")
             return
-        for held, asked_to_stop in zip(owned, answers, strict=True):
-            if asked_to_stop is None:
-                self._interrupt(held, "another worker has taken it over")
-            elif asked_to_stop:
-                held.attempt.cancel_requested = True
-                held.asked_at = held.asked_at or monotonic()
-                if monotonic() - held.asked_at >= self._grace:
-                    self._interrupt(held, "it was cancelled")
+        for each, signal in zip(watched, signals, strict=True):
+            if signal is AttemptSignal.LOST:
+                self._interrupt(each, "another worker has taken it over")
+            elif signal is AttemptSignal.CANCEL:
+                self._handle_cancel(each)
 
-    def _interrupt(self, held: _Held, why: str) -> None:
-        held.interrupting = True  # from here on its end waits for us; if it has begun already, it is not held
+    def _handle_cancel(self, watched: _WatchedAttempt) -> None:
+        watched.attempt.cancel_requested = True
+        watched.cancelled_at = watched.cancelled_at or monotonic()
+        if monotonic() - watched.cancelled_at >= self._grace:
+            self._interrupt(watched, "it was cancelled")
+
+    def _interrupt(self, watched: _WatchedAttempt, reason: str) -> None:
+        watched.interrupting = True  # before the check: from here on, `_remove` waits for this method
         try:
-            if held.interrupted or held not in self._held:
+            if watched.interrupted or watched not in self._watched:
                 return
-            held.interrupted = held.attempt.interrupted = held.attempt.cancel_requested = True
-            _raise_in(held.thread, TaskCancelled)
+            watched.interrupted = watched.attempt.interrupted = watched.attempt.cancel_requested = True
+            _raise_in_thread(watched.thread, TaskCancelled)
         finally:
-            held.interrupting = False
-        log.info("task interrupted", task_id=held.attempt.task_id, why=why)
+            watched.interrupting = False
+        log.info("task interrupted", task_id=watched.attempt.task_id, reason=reason)
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+def _raise_in_thread(thread: int, error: type[BaseException] | None) -> None:
+    """Set the exception that CPython raises at the thread's next bytecode instruction; None clears a pending one."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)

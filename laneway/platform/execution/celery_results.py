@@ -1,8 +1,11 @@
-"""Celery's result store, behind the few things that the audit asks of it. Nothing else of the platform reads it.
+"""Celery's result store, for the audit. Nothing else of the platform reads it.
 
-The history says what became of a task; a result is what Celery's own callers (`AsyncResult`), chains and chords see of
-it. Both backends, the engine's and Celery's own, keep a result as one string that begins with its state, so that many
-are looked at without being fetched.
+The history says what became of a task. A Celery result is what Celery's own callers see of it: `AsyncResult`, chains
+and chords. The two can differ, because they are two writes: a worker that dies between them leaves a chain waiting for
+a result that never comes. The audit finds such results here, and replaces them from the history.
+
+Both backends, the engine's and Celery's own, store a result as one string that begins with its state. So the states of
+many results are read without fetching the results.
 """
 
 from __future__ import annotations
@@ -29,20 +32,21 @@ from laneway.platform.errors import PermanentError, RetryableError
 from laneway.platform.logging import URL_LOGIN
 from laneway.platform.schemas.task import TaskState
 
-FINAL: Final = {
+CELERY_STATES: Final = {
     TaskState.COMPLETED: states.SUCCESS,
     TaskState.FAILED: states.FAILURE,
     TaskState.DEAD_LETTER: states.FAILURE,
     TaskState.CANCELLED: states.REVOKED,
     TaskState.EXPIRED: states.REVOKED,
 }
-"""What the result of a task says when it is over, by the state in the history."""
-OVER: Final = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
-UNREADABLE: Final = "what nobody can read"
-HEAD: Final = 64
-"""Bytes of a result in which its state is found."""
-STATUS: Final = re.compile(rb'^\{"status": ?"([A-Z]{1,32})"')
-FETCHED: Final = 20
+"""The state of a final Celery result, by the state of the task in the history."""
+FINAL_STATES: Final = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
+UNREADABLE: Final = "unreadable"
+"""Stands for the state of a stored value that is no Celery result."""
+STATE_BYTES: Final = 64
+"""The first bytes of a result; its state is among them."""
+STATE_PATTERN: Final = re.compile(rb'^\{"status": ?"([A-Z]{1,32})"')
+RESULTS_PER_FETCH: Final = 20
 """Whole results in one round trip: each may have a megabyte."""
 
 
@@ -56,21 +60,24 @@ class ResultStoreUnavailable(RetryableError):
 
 
 class TaskFailed(PermanentError):
-    """How a failure is told to Celery: its kind and message, so that it survives pickling."""
+    """A failure as Celery gets it: the class and the message of the error, as text.
+
+    The error itself might not survive pickling, which Celery does to carry it from one process to another.
+    """
 
     template = "{kind}: {message}"
     kind: str
     message: str
 
 
-def as_celery_has_it(error: TaskFailed) -> dict[str, Any]:
-    """The same in a stored result."""
+def failure_meta(error: TaskFailed) -> dict[str, Any]:
+    """The failure in the form in which Celery's backends store it."""
     return {"exc_type": "TaskFailed", "exc_message": [error.kind, error.message], "exc_module": TaskFailed.__module__}
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """A stored result of a task that is over: its state, when it was stored, and the class of its error."""
+class FinalResult:
+    """A stored result of a task that has ended: its state, when it was stored, and the class of its error."""
 
     state: str
     at: datetime | None
@@ -78,58 +85,58 @@ class End:
 
 
 class Results:
-    """Looks results up, and puts them back."""
+    """Reads, replaces and deletes Celery results. Every method raises ResultStoreUnavailable."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     @property
     def listable(self) -> bool:
-        """Whether results can be looked up here: on Redis and Valkey."""
+        """Whether results can be listed: only if they are stored on Redis or Valkey."""
         return isinstance(self._backend, RedisBackend)
 
     @property
-    def kept(self) -> timedelta | None:
+    def retention(self) -> timedelta | None:
         """How long a result is kept; None: for ever."""
         seconds = self._backend.expires
         return timedelta(seconds=seconds) if seconds else None
 
     def states(self, ids: Sequence[str]) -> list[str | None]:
-        """Celery's state in each of these results, in one round trip; None where there is no result."""
+        """The Celery state in each of these results, read in one round trip; None: there is no result."""
         with named_errors():
             pipeline = self._client.pipeline(transaction=False)
             for id in ids:
-                pipeline.getrange(self._backend.get_key_for_task(id), 0, HEAD - 1)
+                pipeline.getrange(self._backend.get_key_for_task(id), 0, STATE_BYTES - 1)
             heads: list[bytes] = pipeline.execute() if ids else []
             return [self._state(id, head) for id, head in zip(ids, heads, strict=True)]
 
-    def ends(self, ids: Sequence[str]) -> list[End | None]:
-        """These results as far as they are final, a few at a time; None where there is no such result."""
-        found: list[End | None] = []
+    def final_results(self, ids: Sequence[str]) -> list[FinalResult | None]:
+        """The final results of these tasks; None: there is no result, or it is not final."""
+        found: list[FinalResult | None] = []
         with named_errors():
-            for first in range(0, len(ids), FETCHED):
-                keys = [self._backend.get_key_for_task(id) for id in ids[first : first + FETCHED]]
-                found += [self._end(payload) for payload in self._client.mget(keys)]
+            for first in range(0, len(ids), RESULTS_PER_FETCH):
+                keys = [self._backend.get_key_for_task(id) for id in ids[first : first + RESULTS_PER_FETCH]]
+                found += [self._final_result(payload) for payload in self._client.mget(keys)]
         return found
 
-    def put(self, run: TaskRun) -> None:
-        """Store what the history says of a task that is over, in the place of whatever is there; who waits is told."""
-        value, left = _value(run), self._left(run)
+    def replace(self, run: TaskRun) -> None:
+        """Replace the result of an ended task with what the history says. Waiting callers are notified."""
+        value, seconds = _value(run), self._remaining_seconds(run)
         with named_errors():
-            self._backend.forget(run.id)  # a success that is there would stay
+            self._backend.forget(run.id)  # Celery does not overwrite a stored success
             self._backend.store_result(
-                run.id, value, FINAL[TaskState(run.state)], traceback=run.traceback, request=_request(run)
+                run.id, value, CELERY_STATES[TaskState(run.state)], traceback=run.traceback, request=_request(run)
             )
-            if left is not None:
-                self._backend.expire(self._backend.get_key_for_task(run.id), left)
+            if seconds is not None:
+                self._backend.expire(self._backend.get_key_for_task(run.id), seconds)
 
     def forget(self, id: str) -> None:
-        """Take a result away."""
+        """Delete a result."""
         with named_errors():
             self._backend.forget(id)
 
     def ids(self, *, page: int) -> Iterator[list[str]]:
-        """The tasks that have results, about `page` keys of the store at a time; some may come twice."""
+        """The ids of all tasks that have results. Each list comes from about `page` keys; an id may come twice."""
         prefix: bytes = self._backend.task_keyprefix
         pattern, cursor = re.sub(rb"([\\*?\[\]])", rb"\\\1", prefix) + b"*", 0
         while True:
@@ -140,7 +147,7 @@ class Results:
                 return
 
     def close(self) -> None:
-        """Give back the connections of this process."""
+        """Close the connections of this process."""
         if "_backend" in self.__dict__ and self.listable:
             self._client.close()
 
@@ -152,37 +159,37 @@ class Results:
     def _client(self) -> Any:
         return self._backend.client
 
-    def _left(self, run: TaskRun) -> int | None:
-        """Seconds for which the result of a task that ended when it did is still to be kept."""
-        if self.kept is None or run.finished_at is None:
+    def _remaining_seconds(self, run: TaskRun) -> int | None:
+        """How long to keep the result: a replaced result expires when the original one would have expired."""
+        if self.retention is None or run.finished_at is None:
             return None
-        return max(1, round((run.finished_at + self.kept - clock.now()).total_seconds()))
+        return max(1, round((run.finished_at + self.retention - clock.now()).total_seconds()))
 
     def _state(self, id: str, head: bytes) -> str | None:
         if not head:
             return None
-        found = STATUS.match(head)
+        found = STATE_PATTERN.match(head)
         if found:
             return found[1].decode()
-        end = self._meta(self._client.get(self._backend.get_key_for_task(id)))  # compressed, or not Celery's
-        return None if end is None else str(end["status"])
+        meta = self._decode(self._client.get(self._backend.get_key_for_task(id)))  # compressed, or not Celery's
+        return None if meta is None else str(meta["status"])
 
-    def _end(self, payload: bytes | None) -> End | None:
-        meta = self._meta(payload)
-        if meta is None or meta["status"] not in OVER:
+    def _final_result(self, payload: bytes | None) -> FinalResult | None:
+        meta = self._decode(payload)
+        if meta is None or meta["status"] not in FINAL_STATES:
             return None
         result = meta.get("result")
-        failed = isinstance(result, dict) and meta["status"] != states.SUCCESS
-        kind = cast("dict[str, Any]", result).get("exc_type") if failed else None
-        return End(str(meta["status"]), _moment(meta.get("date_done")), kind if isinstance(kind, str) else None)
+        is_error = isinstance(result, dict) and meta["status"] != states.SUCCESS
+        kind = cast("dict[str, Any]", result).get("exc_type") if is_error else None
+        return FinalResult(str(meta["status"]), _moment(meta.get("date_done")), kind if isinstance(kind, str) else None)
 
-    def _meta(self, payload: bytes | None) -> dict[str, Any] | None:
+    def _decode(self, payload: bytes | None) -> dict[str, Any] | None:
         if payload is None:
             return None
         try:
             meta = self._backend.decode(payload)
             return meta if isinstance(meta["status"], str) else {"status": UNREADABLE}
-        except Exception:  # noqa: BLE001  it may be anything
+        except Exception:  # noqa: BLE001  another program may have stored anything under this key
             return {"status": UNREADABLE}
 
 
@@ -195,7 +202,7 @@ def _value(run: TaskRun) -> Any:
 
 
 def _request(run: TaskRun) -> Context:
-    """The call, as far as a stored result tells of it."""
+    """The call of the task, with the fields that a stored result contains."""
     return Context(
         {
             "id": run.id,
@@ -221,7 +228,7 @@ def _moment(text: object) -> datetime | None:
 
 @contextmanager
 def named_errors() -> Generator[None]:
-    """Celery's, the engine's and redis-py's errors as the platform's."""
+    """Raise the errors of Celery, the engine and redis-py as ResultStoreUnavailable, without a password in the text."""
     try:
         yield
     except (RedisError, EngineError, KombuError, BackendStoreError, OSError) as error:

@@ -1,7 +1,8 @@
-"""Attempts on a broker without the delivery engine: the rows themselves say who runs what.
+"""Attempts on a broker without the delivery engine: the rows of the database say which worker runs which task.
 
-The same events are recorded as on the engine, at once instead of through a journal. What a broker redelivers while its
-worker lives is put off; what a dead worker left is taken over, when the broker gives it out again.
+The events of the engine are recorded here as well, at once instead of through a journal. A message that the broker
+delivers again while its worker lives is put off. A task whose worker died is taken over when the broker delivers its
+message again.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from laneway.engine import AckAction, Event, Kind
+from laneway.engine import Event, Kind
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
 from laneway.platform.errors import WorkerLost
-from laneway.platform.execution.attempts import DeliveredTask
+from laneway.platform.execution.attempts import DeliveredTask, ack_action
 from laneway.platform.execution.on_failure import submit_on_failure
-from laneway.platform.execution.outcomes import Attempt, AttemptResult, OutcomePolicy, Raised, Skip
-from laneway.platform.history.adoption import adopted_row
+from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
+from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
@@ -33,79 +34,59 @@ from laneway.platform.task_manager import TaskManager
 log = logger(__name__)
 
 LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
-"""Names an attempt that is over for certain, though its worker lives: its outcome could not be recorded."""
+"""Header with the number of an attempt that has ended although its worker lives: its outcome could not be recorded."""
 ALIVE_SHARE = 0.6
-"""Of a lease: a worker that has been silent for so long is taken for dead."""
+"""Share of a lease. A worker that has not reported for this long counts as dead."""
 
 
 class LedgerAttempts:
-    """In the ledger."""
+    """Attempts in the rows of the database."""
 
     def __init__(self, database: Database, tasks: TaskManager, settings: TaskSettings) -> None:
-        self._database, self._tasks, self._settings, self.rule = database, tasks, settings, OutcomePolicy(settings)
+        self._database, self._tasks, self._settings, self.policy = database, tasks, settings, OutcomePolicy(settings)
 
-    def begin(self, delivered: DeliveredTask) -> Attempt | Skip:
-        """Begin, unless the task is over or a living worker runs it."""
+    def start(self, delivered: DeliveredTask) -> Attempt | Skip:
+        """Start an attempt, unless the task has ended or a living worker runs it."""
         with self._database.transaction() as session:
             run = task_runs.find(session, delivered.task_id, lock=True) or self._adopt(session, delivered)
-            if run.state in FINISHED:
-                return Skip(f"it is {run.state}")
-            if run.state == TaskState.PROCESSING:
-                if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._lives(session, run):
-                    return Skip(f"{run.worker} runs it", busy=True)
-                self._record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
-                if run.cancel_requested:
-                    self._record(session, run, Kind.CANCEL)
-                    return Skip("it was cancelled")
+            skip = self._reason_to_skip(session, run, delivered)
+            if skip is not None:
+                return skip
             number = run.attempts + 1
             if number > run.max_retries + 1:
-                ruling = self.rule.decide(_attempt(run, number), Raised(WorkerLost("each of its workers")))
-                self._record(
-                    session, run, Kind.END, attempt=run.attempts, ack_action=AckAction.DONE, outcome=ruling.to_json()
-                )
+                self._end(session, run, _attempt(run, number), Raised(WorkerLost("each of its workers")))
                 return Skip("it lost its worker too often")
             self._record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
             return _attempt(run, number)
 
-    def conclude(self, attempt: Attempt, ruling: AttemptResult) -> bool:
-        """Record the ruling, and send a retry."""
-        verdict = AckAction.DONE
-        if ruling.state is TaskState.SCHEDULED:
-            verdict = AckAction.RETRY if ruling.counted else AckAction.SNOOZE
+    def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
+        """Record the result, and send the message of a retry."""
         with self._database.transaction() as session:
-            run = self._owned(session, attempt)
+            run = self._owned_run(session, attempt)
             if run is None:
                 log.warning("outcome refused: the attempt was taken over", task_id=attempt.task_id)
                 return False
-            self._record(
-                session,
-                run,
-                Kind.END,
-                attempt=attempt.number,
-                ack_action=verdict,
-                outcome=ruling.to_json(),
-                delay_ms=round(ruling.delay * 1000),
-            )
-        if ruling.state is TaskState.SCHEDULED:
-            self._tasks.send_or_later(run, delay=ruling.delay)
+            self._record_end(session, run, attempt.number, result)
+        if result.state is TaskState.SCHEDULED:
+            self._tasks.send_or_later(run, delay=result.delay)
         return True
 
-    def report(self, attempt: Attempt, kind: Kind, said: dict[str, Any]) -> bool | None:
-        """Record it."""
+    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+        """Record the data as an event."""
         with self._database.transaction() as session:
-            run = self._owned(session, attempt)
+            run = self._owned_run(session, attempt)
             if run is None:
-                return None
-            self._record(session, run, kind, attempt=attempt.number, outcome=json.dumps(said, default=str))
-            return run.cancel_requested
+                return AttemptSignal.LOST
+            self._record(session, run, kind, attempt=attempt.number, outcome=json.dumps(data, default=str))
+            return _signal(run, attempt)
 
-    def asked_to_stop(self, attempts: Sequence[Attempt]) -> list[bool | None]:
-        """One query for all."""
+    def check_cancelled(self, attempts: Sequence[Attempt]) -> list[AttemptSignal]:
+        """Read the rows of all attempts in one query."""
         with self._database.reading() as session:
             runs = {run.id: run for run in task_runs.recent(session, [attempt.task_id for attempt in attempts])}
-        return [_stop(runs.get(attempt.task_id), attempt) for attempt in attempts]
+        return [_signal(runs.get(attempt.task_id), attempt) for attempt in attempts]
 
-    def conclude_for(
+    def finish_for(
         self,
         task_id: str,
         queue: str,
@@ -116,7 +97,7 @@ class LedgerAttempts:
         worker: str,
         lease: str | None = None,
     ) -> AttemptResult | None:
-        """For the attempt that the row names."""
+        """Finish the attempt that the row names."""
         del queue, spec, lease
         with self._database.reading() as session:
             run = task_runs.find(session, task_id)
@@ -124,27 +105,60 @@ class LedgerAttempts:
             return None
         attempt = _attempt(run, run.attempts)
         attempt.cancel_requested = run.cancel_requested
-        ruling = AttemptResult(TaskState.EXPIRED if how == "expired" else TaskState.CANCELLED, how=how)
+        result = AttemptResult(TaskState.EXPIRED if how == "expired" else TaskState.CANCELLED, how=how)
         if outcome is not None:
-            ruling = self.rule.decide(attempt, outcome)
+            result = self.policy.decide(attempt, outcome)
         if run.state == TaskState.PROCESSING:
-            return ruling if self.conclude(attempt, ruling) else None
-        if ruling.state is TaskState.SCHEDULED:  # the process died before it began
-            self._tasks.send_or_later(run)
-            return ruling
-        with self._database.transaction() as session:
-            if task_runs.end_waiting(session, task_id, state=ruling.state, now=clock.now()):
-                found = task_runs.find(session, task_id)
-                submit_on_failure(session, [found] if found else [], self._settings)
-        return ruling
+            return result if self.finish(attempt, result) else None
+        self._finish_waiting(run, result)
+        return result
 
-    def _record(self, session: Session, run: TaskRun, kind: Kind, **more: Any) -> None:
-        place = f"{round(clock.now().timestamp() * 1000)}-0"
-        event = Event(cursor=place, kind=kind, task_id=run.id, message_id=run.id, **more)
+    def _finish_waiting(self, run: TaskRun, result: AttemptResult) -> None:
+        """Store the result of a task whose process died before the attempt started."""
+        if result.state is TaskState.SCHEDULED:
+            self._tasks.send_or_later(run)
+            return
+        with self._database.transaction() as session:
+            if task_runs.end_waiting(session, run.id, state=result.state, now=clock.now()):
+                ended = task_runs.find(session, run.id)
+                submit_on_failure(session, [ended] if ended else [], self._settings)
+
+    def _reason_to_skip(self, session: Session, run: TaskRun, delivered: DeliveredTask) -> Skip | None:
+        """Why the delivery must not run. If it may, an earlier attempt of a dead worker is recorded as lost."""
+        if run.state in FINISHED:
+            return Skip(f"it is {run.state}")
+        if run.state != TaskState.PROCESSING:
+            return None
+        if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._worker_lives(session, run):
+            return Skip(f"{run.worker} runs it", busy=True)
+        self._record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
+        if not run.cancel_requested:
+            return None
+        self._record(session, run, Kind.CANCEL)
+        return Skip("it was cancelled")
+
+    def _end(self, session: Session, run: TaskRun, attempt: Attempt, outcome: Raised) -> None:
+        self._record_end(session, run, run.attempts, self.policy.decide(attempt, outcome))
+
+    def _record_end(self, session: Session, run: TaskRun, number: int, result: AttemptResult) -> None:
+        self._record(
+            session,
+            run,
+            Kind.END,
+            attempt=number,
+            ack_action=ack_action(result),
+            outcome=result.to_json(),
+            delay_ms=round(result.delay * 1000),
+        )
+
+    def _record(self, session: Session, run: TaskRun, kind: Kind, **fields: Any) -> None:
+        offset = f"{round(clock.now().timestamp() * 1000)}-0"
+        event = Event(cursor=offset, kind=kind, task_id=run.id, message_id=run.id, **fields)
         submit_on_failure(session, JournalProjection(session, run.queue).apply([event]), self._settings)
 
     def _adopt(self, session: Session, delivered: DeliveredTask) -> TaskRun:
-        run = adopted_row(
+        """Add the row of a task that was sent past the task manager."""
+        run = run_from_call(
             delivered.task_id,
             delivered.spec.name,
             delivered.payload,
@@ -158,11 +172,12 @@ class LedgerAttempts:
         session.flush()
         return run
 
-    def _owned(self, session: Session, attempt: Attempt) -> TaskRun | None:
+    def _owned_run(self, session: Session, attempt: Attempt) -> TaskRun | None:
+        """The locked row, if the attempt still owns the task."""
         run = task_runs.find(session, attempt.task_id, lock=True)
-        return run if run is not None and _stop(run, attempt) is not None else None
+        return run if _signal(run, attempt) is not AttemptSignal.LOST else None
 
-    def _lives(self, session: Session, run: TaskRun) -> bool:
+    def _worker_lives(self, session: Session, run: TaskRun) -> bool:
         seen_after = clock.now() - timedelta(seconds=self._settings.lease_seconds * ALIVE_SHARE)
         return bool(
             run.worker
@@ -185,9 +200,10 @@ def _attempt(run: TaskRun, number: int) -> Attempt:
     )
 
 
-def _stop(run: TaskRun | None, attempt: Attempt) -> bool | None:
-    """By its start, too: after a retry by hand the numbers begin anew."""
+def _signal(run: TaskRun | None, attempt: Attempt) -> AttemptSignal:
+    """Compare the start time, too: after a retry by hand the attempt numbers start at 1 again."""
     if run is None or run.state != TaskState.PROCESSING:
-        return None
-    mine = (run.attempts, run.worker, run.started_at) == (attempt.number, attempt.worker, attempt.started_at)
-    return run.cancel_requested if mine else None
+        return AttemptSignal.LOST
+    if (run.attempts, run.worker, run.started_at) != (attempt.number, attempt.worker, attempt.started_at):
+        return AttemptSignal.LOST
+    return AttemptSignal.CANCEL if run.cancel_requested else AttemptSignal.CONTINUE

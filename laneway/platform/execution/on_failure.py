@@ -1,6 +1,6 @@
-"""What is done about tasks that ended without being completed: the task that their kind names is submitted.
+"""Submits the `on_failure` task of tasks that ended without being completed.
 
-It happens in the transaction that records the end, so that no end is missed, whatever it came from: an error, a lost
+The task is submitted in the transaction that records the end. So no end is missed, whatever caused it: an error, a lost
 worker, a time limit, a cancel, an expiry, a message that could not be read.
 """
 
@@ -20,7 +20,7 @@ from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
 
 
 def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: TaskSettings) -> None:
-    """Submit what follows the end of these tasks; each end once. The relay sends it."""
+    """Accept the `on_failure` task of each of these tasks, once per end. The outbox relay sends it later."""
     for run in ended:
         spec = registry.get(run.name)
         if spec is None or spec.on_failure is None or run.state not in FINISHED or run.state == TaskState.COMPLETED:
@@ -29,12 +29,12 @@ def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: Task
         values = row_of(
             registry[spec.on_failure],
             EndedTask(task_id=run.id, run=number),
-            SubmitOptions(id=_id(run.id, number)),
+            SubmitOptions(id=_task_id(run.id, number)),
             settings,
         )
         accept(session, values | {"state": TaskState.ACCEPTED, "published_at": None, "request_id": run.request_id})
 
 
-def _id(task_id: str, number: int) -> str:
-    """The same for the same end."""
-    return f"ended:{hashlib.sha256(f'{task_id}:{number}'.encode()).hexdigest()[:40]}"
+def _task_id(ended_task_id: str, attempts: int) -> str:
+    """The id of the `on_failure` task. It is the same for the same end, so that a second submission has no effect."""
+    return f"ended:{hashlib.sha256(f'{ended_task_id}:{attempts}'.encode()).hexdigest()[:40]}"

@@ -1,7 +1,8 @@
-"""What became of an attempt, as values, and the one place that decides what comes next.
+"""What became of an attempt, as values, and the one place that decides what happens next.
 
-A task returns or raises; `Outcome` says which. `Rule.decide` makes a `Ruling` of it: the state, the delay of a
-retry, and everything that is kept. Executions persist rulings and decide nothing themselves.
+A task returns or raises; an `Outcome` says which. `OutcomePolicy.decide` turns the outcome into an `AttemptResult`: the
+next state of the task, the delay of a retry, and everything that is stored. `Attempts` stores results and decides
+nothing itself.
 """
 
 from __future__ import annotations
@@ -14,25 +15,38 @@ import traceback as tracebacks
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from enum import Enum
 from types import TracebackType
 from typing import Any
 
 from laneway.engine import Lease
 from laneway.platform.errors import InvalidPayload, ResultTooLarge
-from laneway.platform.execution.retry import RetryPolicy
+from laneway.platform.execution.retry import RetryPolicy, is_retryable
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
 
 ERROR_LIMIT, TRACEBACK_LIMIT, RESULT_LIMIT = 4_000, 16_000, 1_000_000
-"""Characters of an error, of its traceback (its end says most) and of a result (JSON) that are kept."""
+"""Characters that are stored: of an error, of its traceback (the end, which says most), of a result as JSON."""
 GROUP_CHARACTERS = 16
+"""Characters of an error group's fingerprint."""
 LONGEST_SNOOZE = 366 * 86_400.0
-"""Seconds: an endless one would be no delay at all."""
+"""Seconds. A longer snooze, even an infinite one, is cut to this."""
+
+
+class AttemptSignal(Enum):
+    """What a running attempt has to do."""
+
+    CONTINUE = "continue"
+    """It holds its lease, and nobody cancelled the task."""
+    CANCEL = "cancel"
+    """It holds its lease, and the task was cancelled: stop."""
+    LOST = "lost"
+    """It does not own the task any more: whatever it reports changes nothing."""
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One running attempt. `number`: from 1, in this run of the task."""
+    """One running attempt. `number` counts from 1 and starts again when the task is retried by hand."""
 
     task_id: str
     name: str
@@ -46,12 +60,12 @@ class Attempt:
     lease: Lease | None = None
     cancel_requested: bool = False
     interrupted: bool = False
-    """It was not stopped by looking whether it should be, but from outside."""
+    """The watchdog raised TaskCancelled in the task, which did not stop by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """This delivery is not to be run; `busy`: not now, because a living worker runs the task."""
+    """This delivery is not run. `busy`: a living worker runs the task, so the delivery is put off."""
 
     reason: str
     busy: bool = False
@@ -66,14 +80,14 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The task raised; the policy decides whether it is tried again."""
+    """The task raised. The policy decides whether it is retried."""
 
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
-    """The task wants to go on later (seconds); that is no failure, and the attempt does not count."""
+    """The task asked to run again after `delay` seconds. That is no failure, and the attempt does not count."""
 
     delay: float
     reason: str = ""
@@ -81,7 +95,7 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The task stopped because it was asked to; `how`: cooperative, interrupted or killed."""
+    """The task stopped because it was cancelled. `how`: cooperative, interrupted or killed."""
 
     how: str = "cooperative"
 
@@ -91,27 +105,27 @@ Outcome = Completed | Raised | Snoozed | Stopped
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What is kept of an attempt, and what comes next. SCHEDULED means: once more, after `delay` seconds."""
+    """What is stored of an attempt, and what happens next. SCHEDULED: the task runs again after `delay` seconds."""
 
     state: TaskState
     delay: float = 0.0
     counted: bool = True
-    """Whether the attempt counts."""
+    """Whether the attempt counts towards `max_retries`."""
     result: dict[str, Any] | None = None
     error: str | None = None
     error_type: str | None = None
     error_group: str | None = None
     traceback: str | None = None
     how: str | None = None
-    """How a cancel came about."""
+    """How a cancelled task stopped."""
 
     def to_json(self) -> str:
-        """For the journal."""
+        """The text that the journal keeps."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> AttemptResult:
-        """Of the journal; unknown fields, of another version, are left out. Raises ValueError."""
+        """Read a result from the journal. Fields of another version are ignored. Raises ValueError."""
         values: dict[str, Any] = json.loads(text)
         known: dict[str, Any] = {item.name: values[item.name] for item in fields(cls) if item.name in values}
         known["state"] = TaskState(values["state"])
@@ -120,13 +134,13 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class OutcomePolicy:
-    """Decides. Everything that it needs comes in; `draw` gives a number in [0, 1)."""
+    """Decides what an outcome leads to, from its arguments alone. `draw` returns a random number in [0, 1)."""
 
     settings: TaskSettings
     draw: Callable[[], float] = field(default=random.random)
 
-    def policy(self, *, max_retries: int, schedule: tuple[float, ...] | None = None) -> RetryPolicy:
-        """The retry policy from the settings, with a task's own number of retries and schedule."""
+    def retry_policy(self, *, max_retries: int, schedule: tuple[float, ...] | None = None) -> RetryPolicy:
+        """The retry policy of the settings, with the task's own number of retries and schedule."""
         return RetryPolicy(
             max_retries=max_retries,
             delay=self.settings.retry_delay,
@@ -135,37 +149,40 @@ class OutcomePolicy:
         )
 
     def decide(self, attempt: Attempt, outcome: Outcome, *, schedule: tuple[float, ...] | None = None) -> AttemptResult:
-        """What comes of this outcome."""
+        """The result of an attempt. `schedule`: seconds before each retry, instead of exponential backoff."""
         outcome = _storable(outcome)
         if isinstance(outcome, Completed):
             return AttemptResult(TaskState.COMPLETED, result=outcome.result)
         if isinstance(outcome, Stopped) or attempt.cancel_requested:
             how = outcome.how if isinstance(outcome, Stopped) else "cooperative"
-            return AttemptResult(TaskState.CANCELLED, how=how, **_told(outcome))
+            return AttemptResult(TaskState.CANCELLED, how=how, **_error_fields(outcome))
         if isinstance(outcome, Snoozed):
             delay = min(max(0.0, outcome.delay), LONGEST_SNOOZE)
-            return AttemptResult(
-                TaskState.SCHEDULED, delay=delay, counted=False, error=outcome.reason[:ERROR_LIMIT] or None
-            )
-        policy = self.policy(max_retries=attempt.max_retries, schedule=schedule)
+            reason = outcome.reason[:ERROR_LIMIT] or None
+            return AttemptResult(TaskState.SCHEDULED, delay=delay, counted=False, error=reason)
+        return self._decide_error(attempt, outcome, schedule)
+
+    def _decide_error(self, attempt: Attempt, outcome: Raised, schedule: tuple[float, ...] | None) -> AttemptResult:
+        policy = self.retry_policy(max_retries=attempt.max_retries, schedule=schedule)
         delay = policy.next_delay(outcome.error, attempts=attempt.number, random=self.draw)
         if delay is not None:
-            return AttemptResult(TaskState.SCHEDULED, delay=delay, **_told(outcome))
-        retryable = RetryPolicy(attempt.number, 0, 0).next_delay(
-            outcome.error, attempts=attempt.number, random=self.draw
-        )
-        return AttemptResult(TaskState.FAILED if retryable is None else TaskState.DEAD_LETTER, **_told(outcome))
+            return AttemptResult(TaskState.SCHEDULED, delay=delay, **_error_fields(outcome))
+        state = TaskState.DEAD_LETTER if is_retryable(outcome.error) else TaskState.FAILED
+        return AttemptResult(state, **_error_fields(outcome))
 
 
 def error_group(kind: str, trace: TracebackType | None, message: str) -> str:
-    """The fingerprint of an error: its class and the innermost place it came from; else its message without numbers."""
+    """The fingerprint of an error: its class and the innermost function that raised it.
+
+    An error without a traceback is grouped by its message, in which digits do not matter.
+    """
     frames: list[tracebacks.FrameSummary] = list(tracebacks.extract_tb(trace)) if trace else []
-    place = f"{frames[-1].filename}:{frames[-1].name}" if frames else re.sub(r"\d+", "#", message)
-    return hashlib.sha256(f"{kind}\n{place}".encode(errors="replace")).hexdigest()[:GROUP_CHARACTERS]
+    origin = f"{frames[-1].filename}:{frames[-1].name}" if frames else re.sub(r"\d+", "#", message)
+    return hashlib.sha256(f"{kind}\n{origin}".encode(errors="replace")).hexdigest()[:GROUP_CHARACTERS]
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """The same, or what is wrong with its result: one that cannot be kept would leave the task without an outcome."""
+    """The outcome, or an error if its result cannot be stored: otherwise the task would have no outcome at all."""
     if not isinstance(outcome, Completed):
         return outcome
     try:
@@ -175,11 +192,11 @@ def _storable(outcome: Outcome) -> Outcome:
     return Raised(ResultTooLarge(size, RESULT_LIMIT)) if size > RESULT_LIMIT else outcome
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _error_fields(outcome: Outcome) -> dict[str, Any]:
     if not isinstance(outcome, Raised):
         return {}
     error, kind = outcome.error, type(outcome.error).__name__
-    text = _said(error) or kind
+    text = _message(error) or kind
     return {
         "error": text[:ERROR_LIMIT],
         "error_type": kind,
@@ -188,12 +205,12 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _said(error: BaseException) -> str:
-    """Its message; errors of tasks may fail to say it."""
+def _message(error: BaseException) -> str:
+    """The error's message, or a note if its `__str__` raises."""
     try:
         return str(error).replace("\x00", "")  # PostgreSQL stores no null bytes
     except Exception as broken:  # noqa: BLE001
-        return f"(an error whose message cannot be had: {type(broken).__name__})"
+        return f"(an error whose message cannot be read: {type(broken).__name__})"
 
 
 def _traceback(error: BaseException) -> str | None:

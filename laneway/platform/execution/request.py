@@ -1,7 +1,10 @@
-"""What ends a task from outside, in the worker's main process, and how that becomes its outcome.
+"""Finishes tasks from the worker's main process when their own process cannot.
 
-Celery acknowledges what was lost, timed out or revoked, and says so to others after that. Here the outcome comes
-first, while the lease still holds; what cannot be recorded now is given back in the place of the acknowledgement.
+Three things end a task from outside: its process dies, the hard time limit kills it, or somebody revokes it. Celery
+then acknowledges the message first and reports the end afterwards. A crash between the two would lose the outcome:
+the message is gone, and nobody knows what became of the task. So `PlatformRequest` stores the outcome first, while the
+lease still holds. If the outcome cannot be stored now, the message is rejected instead of acknowledged: it stays in
+the queue and is delivered again.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from celery.states import RETRY
 from celery.worker import state
 
 from laneway.platform.errors import PlatformError, TimeLimitExceeded, WorkerLost
-from laneway.platform.execution.attempts import as_asked
-from laneway.platform.execution.celery_results import TaskFailed, as_celery_has_it, named_errors
+from laneway.platform.execution.attempts import with_message_options
+from laneway.platform.execution.celery_results import TaskFailed, failure_meta, named_errors
 from laneway.platform.execution.outcomes import AttemptResult, Raised
 from laneway.platform.logging import logger
 from laneway.platform.platform import current_platform
@@ -29,37 +32,44 @@ log = logger(__name__)
 
 
 class PlatformRequest(Request):
-    """A message that a worker has taken in."""
+    """A message that this worker has received."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The child that ran it died: it cannot settle its task itself. (Out of time: `on_timeout` is told next.)"""
+        """Finish the task of a pool process that died.
+
+        A hard time limit arrives here first, and then as `on_timeout`, which finishes the task.
+        """
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
         if isinstance(error, PoolTimeLimitExceeded):
             return None
-        ended = self._already_cancelled or self._already_revoked
-        lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not ended
-        if lost and self._goes_on(self._conclude(Raised(WorkerLost(str(self.hostname))), how="lost")):
+        is_stopped = self._already_cancelled or self._already_revoked
+        is_lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not is_stopped
+        if is_lost and self._announce_retry(self._finish(Raised(WorkerLost(str(self.hostname))), how="lost")):
             return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Its child is killed at the hard time limit; at the soft one it is told, and settles its task itself."""
-        if soft or not self._goes_on(self._conclude(Raised(TimeLimitExceeded(timeout)), how="lost")):
+        """Finish a task whose process is killed at the hard time limit.
+
+        At the soft limit the task gets an exception, and its process finishes it.
+        """
+        if soft or not self._announce_retry(self._finish(Raised(TimeLimitExceeded(timeout)), how="lost")):
             super().on_timeout(soft, timeout)
 
     def maybe_expire(self) -> bool:
-        """Whether it is too late to start it; one that was started in time is not too late for its retry.
+        """Whether it is too late to start the task. A task that started in time may be retried after its expiry.
 
-        Unlike Celery's, it leaves no mark in this worker: the task may be sent again by hand, under its id.
+        Celery also marks an expired id as revoked in this worker. This method does not: after a retry by hand the same
+        id is valid again, and the worker would refuse it.
         """
         until: datetime | None = self.expires
         if until is None or datetime.now(UTC if until.tzinfo else None) <= until:
             return False
-        return not self._begun
+        return not self._was_started
 
     @property
-    def _begun(self) -> bool:
+    def _was_started(self) -> bool:
         try:
             return current_platform().tasks.current(self.id).started_at is not None
         except PlatformError:
@@ -71,34 +81,35 @@ class PlatformRequest(Request):
         return str((self.delivery_info or {}).get("routing_key") or (spec.queue if spec else ""))
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """Somebody revoked or killed it with Celery's own means, or it was not started in time."""
-        self._conclude(None, how="expired" if expired else "killed" if terminated else "revoked")
+        """Finish a task that was revoked or killed by Celery's own commands, or that was not started in time."""
+        self._finish(None, how="expired" if expired else "killed" if terminated else "revoked")
         super()._announce_revoked(reason, terminated, signum, expired)
 
-    def _goes_on(self, ruling: AttemptResult | None) -> bool:
-        """Whether the task is tried again: then Celery's callers are told so, and not of a failure.
+    def _announce_retry(self, result: AttemptResult | None) -> bool:
+        """Report a retry to Celery's callers, who would otherwise see a failure. False: there is no retry.
 
-        The result comes first: behind the acknowledgement another worker may have a newer one.
+        The Celery result is stored before the acknowledgement. After it, another worker may run the retry and store
+        a newer result, which this one must not overwrite.
         """
-        if ruling is None or ruling.state is not TaskState.SCHEDULED:
+        if result is None or result.state is not TaskState.SCHEDULED:
             return False
         state.task_ready(self)
-        told = TaskFailed(ruling.error_type or "", ruling.error or "")
+        failure = TaskFailed(result.error_type or "", result.error or "")
         try:
             with named_errors():
-                self.task.backend.store_result(self.id, as_celery_has_it(told), RETRY, request=self._context)
+                self.task.backend.store_result(self.id, failure_meta(failure), RETRY, request=self._context)
         except PlatformError as problem:
-            log.warning("that it is tried again is not in its result", task_id=self.id, error=str(problem))
+            log.warning("the Celery result does not show the retry", task_id=self.id, error=str(problem))
         self.acknowledge()
-        self.send_event("task-retried", exception=repr(told), traceback="")
+        self.send_event("task-retried", exception=repr(failure), traceback="")
         return True
 
-    def _conclude(self, outcome: Raised | None, *, how: str) -> AttemptResult | None:
-        """Settle the task for a process that cannot: `outcome` is None when it was stopped (`how`); what was ruled."""
+    def _finish(self, outcome: Raised | None, *, how: str) -> AttemptResult | None:
+        """Store the outcome of the task, or reject the message. `outcome` None: the task was stopped (`how`)."""
         spec = getattr(self.task, "spec", None)
-        spec = as_asked(spec, self.request_dict) if spec else None
+        spec = with_message_options(spec, self.request_dict) if spec else None
         try:
-            return current_platform().attempts.conclude_for(
+            return current_platform().attempts.finish_for(
                 self.id,
                 self._queue,
                 outcome,
@@ -108,6 +119,6 @@ class PlatformRequest(Request):
                 lease=self.request_dict.get(HEADER_LEASE),
             )
         except PlatformError as problem:
-            log.warning("not settled now, given back", task_id=self.id, error=str(problem))
+            log.warning("outcome not stored now, message returned to the queue", task_id=self.id, error=str(problem))
             self.reject(requeue=True)
             return None

@@ -1,7 +1,7 @@
-"""When a failed task is tried again: a pure decision, and the only one.
+"""When a failed task is retried: a pure function, and the only place that decides it.
 
-Exponential back-off with full jitter, capped (Marc Brooker, "Exponential Backoff and Jitter", AWS
-Architecture Blog, 2015): a random delay between nothing and the cap spreads a crowd of failures best.
+Exponential backoff with full jitter, capped (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog,
+2015): a random delay between zero and the cap spreads many simultaneous failures best.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import dataclass
 from laneway.platform.errors import PlatformError
 
 LONGEST_WAIT = 86_400.0
-"""Seconds; nobody's Retry-After holds a task longer."""
+"""Seconds. A longer `Retry-After` is cut to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to wait after each failure (seconds), and how often to try again."""
+    """How often to retry, and how many seconds to wait after each failure."""
 
     max_retries: int
     delay: float
     delay_max: float
     schedule: Sequence[float] | None = None
-    """Delays of its own, one per retry, jittered upwards by at most a tenth; instead of the exponential ones."""
+    """Seconds before each retry, instead of the exponential delays; jitter adds at most a tenth."""
 
     def next_delay(self, error: BaseException, *, attempts: int, random: Callable[[], float]) -> float | None:
-        """Seconds until the next try after `attempts` starts, or None when there is to be none.
+        """Seconds until the next attempt after `attempts` attempts, or None when there is none.
 
-        `random` gives a number in [0, 1).
+        `random` returns a number in [0, 1). A wait that the error itself asks for replaces the computed one.
         """
         if not is_retryable(error) or attempts > self.max_retries:
             return None
-        asked = retry_after(error)
-        if asked is not None:
-            return min(max(asked, 0.0), LONGEST_WAIT)
+        requested = retry_after(error)
+        if requested is not None:
+            return min(max(requested, 0.0), LONGEST_WAIT)
         if self.schedule is not None:
             step = self.schedule[min(attempts, len(self.schedule)) - 1]
             return step * (1 + random() / 10)
@@ -42,12 +42,15 @@ class RetryPolicy:
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether doing it again may help: the platform's errors say so themselves, unknown ones are given a chance."""
+    """Whether a retry may help.
+
+    The platform's errors say so themselves. Of other errors, those that point to a bug are not retried.
+    """
     if isinstance(error, PlatformError):
         return error.retryable
     return not isinstance(error, TypeError | ValueError | LookupError | AttributeError | NotImplementedError)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The wait in seconds that the error itself asks for."""
+    """The wait in seconds that the error itself asks for, if any."""
     return error.retry_after if isinstance(error, PlatformError) else None

@@ -1,17 +1,17 @@
-"""Whether this worker shuts down: one byte that the main process shares with the children that it forks."""
+"""Whether this worker shuts down: one byte of memory that the main process shares with its forked children."""
 
 from __future__ import annotations
 
 import mmap
 
-_flag = mmap.mmap(-1, 1)  # shared and anonymous: made before the fork, seen by all after it
+_flag = mmap.mmap(-1, 1)  # anonymous and shared: created before the fork, so every child sees the same byte
 
 
 def announce_shutdown() -> None:
-    """Long loops stop at their next item."""
+    """Make `PlatformTask.loop` stop at its next item, in this process and in its children."""
     _flag[0] = 1
 
 
-def shutting_down() -> bool:
+def is_shutting_down() -> bool:
     """Whether a shutdown was announced."""
     return _flag[0] == 1

@@ -1,4 +1,4 @@
-"""Steps of a task that are done once, and loops that go on where they were: kept in the database, by task and name."""
+"""Steps of a task that run once, and loops that resume: stored in the database by task and name."""
 
 from __future__ import annotations
 
@@ -15,50 +15,51 @@ from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.history.journal_recorder import JournalRecorder
 
 STEP_LIMIT = 1_000_000
-"""Characters of JSON that one step may keep."""
+"""Characters of JSON that one step may store."""
 NAME_LIMIT = 155
+"""Characters of a step's name: the width of the column."""
 
 
 class Steps:
-    """What attempts leave for those that come after them."""
+    """What one attempt stores for later attempts of the same task."""
 
     def __init__(self, database: Database, recorder: JournalRecorder) -> None:
         self._database, self._recorder = database, recorder
 
-    def once(self, attempt: Attempt, name: str, work: Callable[[], Any]) -> Any:
-        """The kept result, or that of `work`, kept before it is given back.
+    def run_once(self, attempt: Attempt, name: str, work: Callable[[], Any]) -> Any:
+        """Return the stored result, or run `work`, store its result and return it.
 
-        A crash between the work and the keeping repeats the work: where that matters, `work` stores its effect under an
-        id derived from the task and the step.
+        A crash between `work` and the storing repeats `work`. Where that matters, `work` stores its effect under an id
+        derived from the task and the step. Raises StepTooLarge, and PermanentError for an unusable name.
         """
         with self._database.reading() as session:
-            known = repository.step(session, attempt.task_id, _checked(name))
-        if known is not None:
-            return known.result
+            stored = repository.step(session, attempt.task_id, _checked(name))
+        if stored is not None:
+            return stored.result
         result = work()
-        self._keep(attempt, name, result)
-        return json.loads(json.dumps(result))  # what a later attempt will get
+        self._store(attempt, name, result)
+        return json.loads(json.dumps(result))  # the same value that a later attempt will read
 
-    def place(self, attempt: Attempt, name: str) -> int:
-        """How many items of a loop are done."""
+    def loop_index(self, attempt: Attempt, name: str) -> int:
+        """How many items of a loop are finished."""
         with self._database.reading() as session:
-            known = repository.step(session, attempt.task_id, _checked(name))
-        return int(known.result) if known is not None else 0
+            stored = repository.step(session, attempt.task_id, _checked(name))
+        return int(stored.result) if stored is not None else 0
 
-    def advance(self, attempt: Attempt, name: str, place: int) -> None:
-        """So many items are done."""
-        self._keep(attempt, name, place)
+    def save_loop_index(self, attempt: Attempt, name: str, index: int) -> None:
+        """Store how many items of a loop are finished."""
+        self._store(attempt, name, index)
 
-    def _keep(self, attempt: Attempt, name: str, result: Any) -> None:
+    def _store(self, attempt: Attempt, name: str, result: Any) -> None:
         size = len(json.dumps(result, allow_nan=False))
         if size > STEP_LIMIT:
             raise StepTooLarge(name, size, STEP_LIMIT)
         with self._database.reading() as session:
-            known = task_runs.find(session, attempt.task_id) is not None
-        if not known:  # it came past the task manager, and is not recorded yet
+            is_recorded = task_runs.find(session, attempt.task_id) is not None
+        if not is_recorded:  # a task that was sent past the task manager has no row until the journal is recorded
             self._recorder.catch_up()
         with self._database.transaction() as session:
-            repository.keep_step(session, attempt.task_id, name, result=result, attempt=attempt.number, at=clock.now())
+            repository.save_step(session, attempt.task_id, name, result=result, attempt=attempt.number, at=clock.now())
 
 
 def _checked(name: str) -> str:

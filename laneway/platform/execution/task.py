@@ -1,18 +1,18 @@
-"""PlatformTask: what happens around each task, in one place.
+"""`@task` and `PlatformTask`: how a task is declared, and what happens around each run of it.
 
-    message ─► begin ─► run (watched, interruptible) ─► outcome, a value ─► ruling ─► concluded ─► told to Celery
+    message ─► start attempt ─► run the function ─► outcome ─► result ─► finish attempt ─► Celery result
 
-Celery keeps the broker's side (acknowledge, results, events); `app/services/executions.py` the attempts.
+The function runs watched and interruptible. Celery keeps its part: acknowledgement, results, events. The attempts are
+kept by `execution/attempts.py`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from time import monotonic
-from typing import Any, NoReturn, TypeVar, cast, get_type_hints
+from typing import Any, NoReturn, TypeVar, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
@@ -21,12 +21,14 @@ from pydantic import BaseModel
 
 from laneway.engine import Kind
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
-from laneway.platform.execution.attempts import DeliveredTask, as_asked
-from laneway.platform.execution.celery_results import TaskFailed, as_celery_has_it
+from laneway.platform.execution.attempts import DeliveredTask, with_message_options
+from laneway.platform.execution.celery_results import TaskFailed, failure_meta
+from laneway.platform.execution.declaration import checked_delays, checked_retries, payload_type
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
 from laneway.platform.execution.outcomes import (
     Attempt,
     AttemptResult,
+    AttemptSignal,
     Completed,
     Outcome,
     Raised,
@@ -34,163 +36,217 @@ from laneway.platform.execution.outcomes import (
     Snoozed,
     Stopped,
 )
-from laneway.platform.execution.shutdown import shutting_down
-from laneway.platform.history.adoption import called_with
+from laneway.platform.execution.shutdown import is_shutting_down
+from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
-from laneway.platform.payload import Payload
 from laneway.platform.platform import Platform, current_platform
 from laneway.platform.queues import Priority
-from laneway.platform.registry import BadTask, TaskSpec, registry
+from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schemas.task import FAILURES, TaskState
 from laneway.platform.submission.acceptance import validated
 
 log = logger(__name__)
 Item = TypeVar("Item")
 
-AGAIN_AFTER = 5.0
-"""Seconds until a message is delivered again that cannot be dealt with now: the ledger is away, or the task runs."""
-PROGRESS_EVERY = 0.25
-"""Seconds between stored progress reports; the first and the last are always stored."""
+REDELIVERY_SECONDS = 5.0
+"""Delay of a message that cannot be handled now: the database cannot be reached, or another worker runs the task."""
+PROGRESS_SECONDS = 0.25
+"""Shortest time between two recorded progress reports. The first one, and those of 100 percent, are always recorded."""
 LOG_LINES = 200
-"""Log lines of one attempt that go into its story."""
+"""Log lines of one attempt that become events of the task."""
 
 
 class PlatformTask(Task):
-    """Base of every task; `spec` says what it is, `work` does it."""
+    """A running task, as its function gets it in `self`. Every task that `@task` declares is one.
+
+        @task(queue="imports", retries=5)
+        def import_rows(self: PlatformTask, payload: Import) -> dict[str, int]:
+            rows = self.step("fetch", fetch, payload.url)       # runs once, also if a later attempt repeats the task
+            for row in self.loop("store", rows):                # resumes at the first unfinished row
+                store(row)
+                self.progress(50, "storing")                    # stops the task here if somebody cancelled it
+            return {"rows": len(rows)}
+
+    What the function does decides how the task continues:
+
+    | the function | the task |
+    |---|---|
+    | returns None, a dict or a pydantic model | is completed; the result is stored as JSON of at most 1 MB |
+    | raises an error that a retry may help | runs again after a delay, `retries` times, and then is a dead letter |
+    | raises an error that a retry cannot help (PermanentError, ValueError, TypeError, …) | fails |
+    | calls `self.snooze(seconds)` | runs again after that time; the attempt does not count |
+    | lets TaskCancelled pass | is cancelled |
+
+    A crash at any point repeats the attempt. So effects must be safe to repeat: store them under `self.id`.
+    """
 
     abstract = True
     Request = "laneway.platform.execution.request:PlatformRequest"
     typing = False
-    max_retries = None  # Celery's own count, of deliveries that were put off
-    throws = (TaskFailed,)  # or Celery logs it as unexpected, with a traceback that shows nothing but this module
+    max_retries = None  # Celery's own count, which includes deliveries that were put off
+    throws = (TaskFailed,)  # otherwise Celery logs a traceback that only shows this module
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
 
     @cached_property
-    def services(self) -> Platform:
-        """The platform of this process."""
+    def platform(self) -> Platform:
+        """The platform of this process: submit other tasks with `self.platform.tasks.submit(...)`."""
         return current_platform()
 
     @property
     def id(self) -> str:
-        """The id of the running task."""
+        """The id of the running task. It stays the same in every attempt."""
         return self.request.id
 
     @property
     def attempt(self) -> int:
-        """How often the running task has been started, this time included."""
-        return self._running.number
+        """The number of this attempt: 1 for the first one, 2 for the first retry.
+
+        It does not grow after a snooze, and starts at 1 again after a retry by hand.
+        """
+        return self._attempt.number
 
     def progress(self, percent: float, message: str | None = None, **counters: float) -> None:
-        """Say how far the task is (0-100), what it does, and count; raises TaskCancelled when it was asked to stop."""
-        last, at = getattr(self.request, "laneway_progress", (0, -PROGRESS_EVERY))
-        share = max(last, min(100, int(percent)))
-        if share < 100 and monotonic() - at < PROGRESS_EVERY:
+        """Report how far the task is; the report is shown in its status and in its events.
+
+        `percent`: 0 to 100, cut to whole numbers; it never goes down within an attempt. `message`: what the task does
+        now. `counters`: any numbers, by name. Reports within 0.25 s of the last one are dropped, except at 100 percent.
+
+        Raises TaskCancelled when the task was cancelled or another worker has taken it over: let it pass. Raises
+        BrokerUnavailable (without the delivery engine: DatabaseUnavailable).
+        """
+        last_percent, last_time = getattr(self.request, "laneway_progress", (0, -PROGRESS_SECONDS))
+        rounded = max(last_percent, min(100, int(percent)))
+        if rounded < 100 and monotonic() - last_time < PROGRESS_SECONDS:
             return
-        self.request.laneway_progress = (share, monotonic())
-        said = {"percent": share, "message": message, **({"counters": counters} if counters else {})}
-        if self.services.attempts.report(self._running, Kind.PROGRESS, said) is not False:
+        self.request.laneway_progress = (rounded, monotonic())
+        data = {"percent": rounded, "message": message, **({"counters": counters} if counters else {})}
+        if self.platform.attempts.report(self._attempt, Kind.PROGRESS, data) is not AttemptSignal.CONTINUE:
             raise TaskCancelled
 
     def raise_if_cancelled(self) -> None:
-        """Raise TaskCancelled when the task was asked to stop, or has been taken over."""
-        if self._running.cancel_requested or self.services.attempts.asked_to_stop([self._running])[0] is not False:
+        """Raise TaskCancelled when the task was cancelled, or when another worker has taken it over.
+
+        Call it in long work that reports no progress. Raises BrokerUnavailable (without the delivery engine:
+        DatabaseUnavailable).
+        """
+        if self._attempt.cancel_requested:
+            raise TaskCancelled
+        if self.platform.attempts.check_cancelled([self._attempt])[0] is not AttemptSignal.CONTINUE:
             raise TaskCancelled
 
     def snooze(self, seconds: float, reason: str = "") -> NoReturn:
-        """Go on later, from the beginning; that is no failure, and the attempt does not count."""
+        """End this attempt, and run the task again from the beginning after `seconds` (0 to 366 days).
+
+        That is no failure, and the attempt does not count as a retry. `reason` is shown in the status. Works by raising
+        TaskSnoozed: let it pass.
+        """
         raise TaskSnoozed(seconds, reason)
 
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do `work` once: its result (JSON) is kept, and a later attempt gets that instead of doing it again."""
+        """Call `work(*args, **kwargs)` once and store its result; a later attempt gets the stored result instead.
+
+        `name`: 1 to 155 characters, unique in the task. The result is returned as it is read back from JSON: a tuple
+        becomes a list. A crash between the call and the storing repeats the call.
+
+        Raises TaskCancelled as `raise_if_cancelled` does, StepTooLarge for more than 1,000,000 characters of JSON,
+        TypeError or ValueError for a result that is not JSON, PermanentError for an unusable name, DatabaseUnavailable,
+        and whatever `work` raises.
+        """
         self.raise_if_cancelled()
-        return self.services.steps.once(self._running, name, lambda: work(*args, **kwargs))
+        return self.platform.steps.run_once(self._attempt, name, lambda: work(*args, **kwargs))
 
     def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:
-        """The items that no earlier attempt has done; the place is kept behind each.
+        """Iterate over the items that no earlier attempt has finished.
 
-        When the worker shuts down the loop stops at the next item, and the task goes on elsewhere, uncounted.
+        The number of finished items is stored after each one, under `name` (1 to 155 characters, unique in the task).
+        So `items` must be the same in every attempt, in the same order. A crash repeats the item that was running.
+
+        When the worker shuts down, the loop stops at the next item: the task is snoozed for 0 s, and continues on
+        another worker. Raises TaskCancelled, PermanentError for an unusable name, and DatabaseUnavailable.
         """
-        place = self.services.steps.place(self._running, name)
-        for number in range(place, len(items)):
+        first = self.platform.steps.loop_index(self._attempt, name)
+        for index in range(first, len(items)):
             self.raise_if_cancelled()
-            if shutting_down():
+            if is_shutting_down():
                 raise TaskSnoozed(0, "the worker shuts down")
-            yield items[number]
-            self.services.steps.advance(self._running, name, number + 1)
+            yield items[index]
+            self.platform.steps.save_loop_index(self._attempt, name, index + 1)
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Celery's entry: begin, run, rule, conclude, answer."""
+        """Run one attempt. Celery calls this for each delivered message."""
         unbind_all()
-        bind(task_id=self.id, conversation_id=_text(kwargs.get("conversation_id")))
-        attempt = self._begin(args, kwargs)
+        bind(task_id=self.id, conversation_id=_short_text(kwargs.get("conversation_id")))
+        attempt = self._start_attempt(args, kwargs)
         self.request.laneway_attempt = attempt
         bind(request_id=attempt.request_id)
-        outcome = self._outcome(attempt)
-        ruling = self.services.attempts.rule.decide(attempt, outcome, schedule=self.spec.delays)
+        outcome = self._run_work(attempt)
+        result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
         try:
-            mine = self.services.attempts.conclude(attempt, ruling)
+            is_stored = self.platform.attempts.finish(attempt, result)
         except PlatformError as error:
-            self._later(str(error), lost_attempt=attempt.number)
-        tell = log.warning if mine and ruling.state in FAILURES else log.info
-        tell(
-            "task ended",
-            task=self.name,
-            state=ruling.state if mine else "lost its lease",
-            attempt=attempt.number,
-            seconds=round(monotonic() - self.request.laneway_began, 3),
-            error=_told(outcome),
-        )
-        return self._answer(ruling if mine else None, outcome)
+            self._put_off(str(error), lost_attempt=attempt.number)
+        self._log_end(attempt, outcome, result if is_stored else None)
+        return self._report_to_celery(outcome, result if is_stored else None)
 
     @property
-    def _running(self) -> Attempt:
+    def _attempt(self) -> Attempt:
         return self.request.laneway_attempt
 
     @property
     def _time_limit(self) -> float:
-        """The task's own, or the platform's, in seconds."""
+        """The soft time limit in seconds: the task's own, or the platform's."""
         _, own = self.request.timelimit or (None, None)
-        return float(own or self.services.settings.tasks.soft_time_limit)
+        return float(own or self.platform.settings.tasks.soft_time_limit)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
-        self.request.laneway_began = monotonic()
+    def _start_attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
+        """Start the attempt, or raise what makes Celery drop the delivery or put it off."""
+        self.request.laneway_started = monotonic()
+        headers = self.request.headers or {}
         delivered = DeliveredTask(
             task_id=self.id,
-            spec=as_asked(self.spec, self.request.headers or {}),
+            spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
-            payload=called_with(args, kwargs),
-            headers=self.request.headers or {},
+            payload=payload_of_call(args, kwargs),
+            headers=headers,
             worker=str(self.request.hostname),
         )
         try:
-            begun = self.services.attempts.begin(delivered)
+            started = self.platform.attempts.start(delivered)
         except PlatformError as error:
-            self._later(str(error))
-        if isinstance(begun, Skip):
-            if begun.busy:
-                self._later(begun.reason)
-            log.info("delivery dropped", task=self.name, reason=begun.reason)
+            self._put_off(str(error))
+        if isinstance(started, Skip):
+            if started.busy:
+                self._put_off(started.reason)
+            log.info("delivery dropped", task=self.name, reason=started.reason)
             raise Ignore
-        return begun
+        return started
 
-    def _later(self, why: str, *, lost_attempt: int = 0) -> NoReturn:
-        """Have the message delivered again in a while; it is no attempt, and Celery's count of retries is no limit."""
-        log.warning("delivered again later", task=self.name, seconds=AGAIN_AFTER, reason=why)
-        if self.services.broker.engine is not None:  # there it keeps its place; a further one would leave it unrecorded
-            raise Reject(why, requeue=True)
-        given = self.request.headers or {}
-        headers = {**given, LOST_ATTEMPT_HEADER: lost_attempt or given.get(LOST_ATTEMPT_HEADER, 0)}
+    def _put_off(self, reason: str, *, lost_attempt: int = 0) -> NoReturn:
+        """Have the message delivered again later. This is no attempt, and Celery's count of retries does not limit it.
+
+        On the delivery engine the message is rejected and keeps its position in the queue. A retry would be another
+        message, and the outcome of the first one would never be recorded.
+        """
+        log.warning("delivered again later", task=self.name, seconds=REDELIVERY_SECONDS, reason=reason)
+        if self.platform.broker.engine is not None:
+            raise Reject(reason, requeue=True)
+        headers = self.request.headers or {}
+        headers = {**headers, LOST_ATTEMPT_HEADER: lost_attempt or headers.get(LOST_ATTEMPT_HEADER, 0)}
         try:
-            raise self.retry(countdown=AGAIN_AFTER, headers=headers)
-        except Reject as error:  # the broker is away, too; as Celery has it, the message would be buried
+            raise self.retry(countdown=REDELIVERY_SECONDS, headers=headers)
+        except Reject as error:  # the broker cannot be reached either; Celery's Reject would bury the message
             raise Reject(error.reason, requeue=True) from error
 
-    def _outcome(self, attempt: Attempt) -> Outcome:
+    def _run_work(self, attempt: Attempt) -> Outcome:
+        """Run the function, and turn whatever it returns or raises into an outcome."""
         try:
-            with self.services.cancellation_watchdog.holding(attempt), capture(self._tell(attempt), lines=LOG_LINES):
+            with (
+                self.platform.cancellation_watchdog.watch(attempt),
+                capture(self._log_recorder(attempt), lines=LOG_LINES),
+            ):
                 payload = validated(self.spec, attempt.payload)
-                return Completed(_plain(self.work(self, payload)))
+                return Completed(_as_dict(self.work(self, payload)))
         except TaskCancelled:
             return Stopped("interrupted" if attempt.interrupted else "cooperative")
         except TaskSnoozed as snooze:
@@ -200,27 +256,40 @@ class PlatformTask(Task):
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
             return Raised(error)
 
-    def _tell(self, attempt: Attempt) -> Callable[[dict[str, Any]], None]:
-        """Puts log lines of the running task into its story."""
+    def _log_recorder(self, attempt: Attempt) -> Callable[[dict[str, Any]], None]:
+        """A function that records the log lines of the running task as its events."""
 
-        def tell(line: dict[str, Any]) -> None:
-            with suppress(PlatformError):  # it is in the log all the same
-                self.services.attempts.report(attempt, Kind.LOG, line)
+        def record(line: dict[str, Any]) -> None:
+            with suppress(PlatformError):  # the line is in the worker's log in any case
+                self.platform.attempts.report(attempt, Kind.LOG, line)
 
-        return tell
+        return record
 
-    def _answer(self, ruling: AttemptResult | None, outcome: Outcome) -> dict[str, Any] | None:
-        if isinstance(outcome, Completed) and ruling is not None and ruling.state is TaskState.COMPLETED:
+    def _log_end(self, attempt: Attempt, outcome: Outcome, result: AttemptResult | None) -> None:
+        write = log.warning if result and result.state in FAILURES else log.info
+        write(
+            "task ended",
+            task=self.name,
+            state=result.state if result else "lost its lease",
+            attempt=attempt.number,
+            seconds=round(monotonic() - self.request.laneway_started, 3),
+            error=_error_text(outcome),
+        )
+
+    def _report_to_celery(self, outcome: Outcome, result: AttemptResult | None) -> dict[str, Any] | None:
+        """Return or raise what Celery stores as the task's result. `result` None: the attempt lost its lease."""
+        if result is None:
+            raise Ignore
+        if isinstance(outcome, Completed) and result.state is TaskState.COMPLETED:
             return outcome.result
-        state = ruling.state if ruling else None
-        told = TaskFailed(ruling.error_type or "Cancelled", ruling.error or "stopped on request") if ruling else None
-        if told and state in FAILURES:
-            raise told from None
-        if told and state is TaskState.SCHEDULED:
-            self.update_state(state="RETRY", meta=as_celery_has_it(told))
-            self.send_event("task-retried", exception=repr(told), traceback="")
-        if told and state is TaskState.CANCELLED:
-            self.update_state(state="REVOKED", meta=as_celery_has_it(told))
+        failure = TaskFailed(result.error_type or "Cancelled", result.error or "stopped on request")
+        if result.state in FAILURES:
+            raise failure from None
+        if result.state is TaskState.SCHEDULED:
+            self.update_state(state="RETRY", meta=failure_meta(failure))
+            self.send_event("task-retried", exception=repr(failure), traceback="")
+        if result.state is TaskState.CANCELLED:
+            self.update_state(state="REVOKED", meta=failure_meta(failure))
             self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise Ignore
 
@@ -236,64 +305,68 @@ def task(
     on_failure: str | None = None,
     role: str | None = None,
 ) -> Callable[[Callable[..., Any]], PlatformTask]:
-    """Register a function `(self, payload)` as a task; its payload is the type of its second parameter.
+    """Declare a function as a task: workers run it, and callers submit it by its name.
 
-    `name`: the function's own name, if not given. The other arguments are the fields of `TaskSpec`; `retries`: None
-    takes TASK_MAX_RETRIES; `delays`: seconds before each retry. Raises BadTask for a declaration that cannot work.
+        class Greeting(Payload):
+            name: str
+
+        @task(queue="mail", retries=3)
+        def greet(self: PlatformTask, payload: Greeting) -> dict[str, str]:
+            return {"text": f"Hello, {payload.name}!"}
+
+    The function has two parameters. The first one is the running task (`PlatformTask`), by convention called `self`.
+    The second one is the payload: its annotation, a subclass of `laneway.Payload`, is what submissions are checked by.
+
+    `queue`: a declared queue. `name`: default: the function's name. `priority`: of the task within its queue.
+    `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
+    `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
+    `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
+    `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
+    `role`: what the platform itself submits the task for.
+
+    Raises BadTask, which names the mistake, when the declaration cannot work.
     """
 
     def register(work: Callable[..., Any]) -> PlatformTask:
-        known = name or work.__name__
-        spec = TaskSpec(
-            name=known,
-            queue=queue,
-            payload=payload_of(work, task=known),
-            key=key,
-            priority=priority,
-            max_retries=retries,
-            delays=None if delays is None else tuple(delays),
-            on_failure=on_failure,
-            role=role,
-        )
-        attributes = {
-            "name": known,
-            "spec": spec,
-            "work": staticmethod(work),
-            "__doc__": work.__doc__,
-            "__module__": work.__module__,
-        }
-        kind = cast("type[PlatformTask]", type(work.__name__, (PlatformTask,), attributes))
-        made = kind()
-        registry.add(spec, made, source=f"{work.__module__}.{work.__qualname__}")
-        return made
+        options = {"queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
+        return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
 
     return register
 
 
-def payload_of(work: Callable[..., Any], *, task: str) -> type[Payload]:
-    """The type of a task function's second parameter. Raises BadTask when there is none that can be read."""
-    parameters = list(inspect.signature(work).parameters)
-    if len(parameters) != 2:
-        raise BadTask(task, "its function takes two parameters: the running task and the payload.")
-    try:
-        hints = get_type_hints(work)
-    except NameError as error:
-        raise BadTask(task, f"the type of its payload cannot be read ({error}); import it at run time.") from error
-    if parameters[1] not in hints:
-        raise BadTask(task, f"its parameter {parameters[1]!r} has no type; annotate it with a laneway.Payload.")
-    return hints[parameters[1]]
+def _register(
+    work: Callable[..., Any], *, name: str, retries: int | None, delays: Sequence[float] | None, **options: Any
+) -> PlatformTask:
+    spec = TaskSpec(
+        name=name,
+        payload=payload_type(work, task=name),
+        max_retries=checked_retries(retries, task=name),
+        delays=checked_delays(delays, task=name),
+        **options,
+    )
+    attributes = {
+        "name": name,
+        "spec": spec,
+        "work": staticmethod(work),
+        "__doc__": work.__doc__,
+        "__module__": work.__module__,
+    }
+    task_class = cast("type[PlatformTask]", type(work.__name__, (PlatformTask,), attributes))
+    instance = task_class()
+    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
+    return instance
 
 
-def _plain(result: BaseModel | dict[str, Any] | None) -> dict[str, Any] | None:
+def _as_dict(result: BaseModel | dict[str, Any] | None) -> dict[str, Any] | None:
     return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
 
 
-def _told(outcome: Outcome) -> str | None:
+def _error_text(outcome: Outcome) -> str | None:
     if not isinstance(outcome, Raised):
         return None
     kind = "" if isinstance(outcome.error, InvalidPayload) else f"{type(outcome.error).__name__}: "
     return f"{kind}{outcome.error}"[:500]
 
 
-def _text(value: Any) -> str | None:
+def _short_text(value: Any) -> str | None:
     return value[:155] if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""What a worker does when it starts, forks and stops."""
+"""What the platform does when a Celery worker starts, forks a child and stops."""
 
 from __future__ import annotations
 
@@ -19,57 +19,61 @@ from laneway.platform.platform import Platform, current_platform, forget_platfor
 
 log = logger(__name__)
 
-_stewards: list[Maintenance] = []
+_running_maintenance: list[Maintenance] = []
 
 
 @worker_ready.connect
-def start_steward(sender: Any, **_: Any) -> None:
-    """Begin to look after the ledger."""
-    own = current_platform()
-    _prepare(own)
-    queues = [queue.name for queue in sender.task_consumer.queues]
-    steward = Maintenance(
-        own.database,
-        own.broker,
-        own.tasks,
-        own.recorder,
+def start_maintenance(sender: Any, **_: Any) -> None:
+    """Prepare the queues, and start the maintenance thread of this worker."""
+    platform = current_platform()
+    _prepare_broker(platform)
+    maintenance = Maintenance(
+        platform.database,
+        platform.broker,
+        platform.tasks,
+        platform.recorder,
         name=str(sender.hostname),
-        queues=queues,
-        lease_seconds=own.settings.tasks.lease_seconds,
+        queues=[queue.name for queue in sender.task_consumer.queues],
+        lease_seconds=platform.settings.tasks.lease_seconds,
     )
-    _stewards.append(steward)
-    steward.start()
+    _running_maintenance.append(maintenance)
+    maintenance.start()
 
 
-def _prepare(own: Platform) -> None:
-    if own.broker.engine is None:
+def _prepare_broker(platform: Platform) -> None:
+    """Set the limits of the queues. A broker that cannot be reached now must not keep the worker from starting."""
+    if platform.broker.engine is None:
         log.warning(
             "without the delivery engine: no order by key, no queue limits, delays in memory",
-            broker=own.settings.redis.broker_url.partition(":")[0],
+            broker=platform.settings.redis.broker_url.partition(":")[0],
         )
     try:
-        own.broker.prepare()
+        platform.broker.prepare()
     except PlatformError as error:
         log.warning("queue limits not set now", error=str(error))
 
 
 @worker_shutting_down.connect
 def stop_loops(**_: Any) -> None:
-    """Loops of running tasks end at their next item, and go on elsewhere."""
+    """Stop the loops of running tasks at their next item. The tasks continue on another worker."""
     announce_shutdown()
 
 
 @worker_shutdown.connect
-def stop_steward(**_: Any) -> None:
-    """End the steward, and sign the worker off."""
-    while _stewards:
-        _stewards.pop().stop()
+def stop_maintenance(**_: Any) -> None:
+    """Stop the maintenance thread and remove the worker from the list of live workers."""
+    while _running_maintenance:
+        _running_maintenance.pop().stop()
 
 
 @worker_process_init.connect
-def forget_parents_connections(**_: Any) -> None:
-    """A forked child makes its own services: connections must not be shared between processes."""
+def drop_inherited_connections(**_: Any) -> None:
+    """Make a forked child create a platform of its own: two processes must not share a connection.
+
+    The parent's database connections are dropped without being closed, because closing them would end them for the
+    parent as well. The delivery engine notices a fork by itself.
+    """
     inherited = current_platform()
     if "database" in inherited.__dict__:
-        inherited.database.engine.dispose(close=False)  # the broker's engine knows of forks itself
+        inherited.database.engine.dispose(close=False)
     forget_platform()

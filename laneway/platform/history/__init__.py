@@ -1,1 +1,1 @@
-"""What happened to tasks: recorded from the engine's journals, and read."""
+"""The history of tasks: recorded from the engine's journals, and read."""

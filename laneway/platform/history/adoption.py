@@ -1,4 +1,4 @@
-"""Tasks that came past the task manager (Beat, a shell, a chain), as rows made from their messages."""
+"""Rows for tasks that were sent past the task manager (by Beat, a shell, a chain), made from their messages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from laneway.platform.schemas.task import TaskState
 from laneway.transport.codec import call_of
 
 UNKNOWN = "(unreadable)"
+"""Stands for the name of a task whose message has none."""
 ID_LIMIT = 155
-"""Characters of a task's id."""
+"""Characters of a task's id: the width of the column."""
 
 
-def adopted(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
-    """The row of a task of which nothing is known but its message, which may be anything."""
+def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
+    """The row of a task of which only the message is known. The message may contain anything."""
     message = stored.message
-    return adopted_row(
+    return run_from_call(
         message.task_id,
         message.name or UNKNOWN,
         _payload(stored),
@@ -34,10 +35,10 @@ def adopted(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
     )
 
 
-def adopted_row(
+def run_from_call(
     id: str, name: str, payload: dict[str, Any], *, queue: str, at: datetime, priority: int, key: str | None = None
 ) -> TaskRun:
-    """The same from its parts."""
+    """The row of a task of which only the call is known. Texts are cut to what the columns hold."""
     spec = registry.get(name)
     return TaskRun(
         id=id,
@@ -60,23 +61,23 @@ def adopted_row(
     )
 
 
-def fits(id: str) -> bool:
-    """Whether a task of this id can have a row: under another id nobody would find it."""
+def is_storable_id(id: str) -> bool:
+    """Whether a task with this id can have a row. A changed id would be no help: nobody would find the task by it."""
     return len(id) <= ID_LIMIT and storable(id) == id
 
 
 def fingerprint(name: str, payload: dict[str, Any]) -> str:
-    """The same task with the same payload has the same fingerprint."""
+    """A digest of the task's name and payload. Equal calls have equal fingerprints."""
     return hashlib.sha256(f"{name}\n{json.dumps(payload, sort_keys=True, default=str)}".encode()).hexdigest()
 
 
-def called_with(args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The payload of a call; the platform's own tasks take named arguments only."""
+def payload_of_call(args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The payload of a call. The platform's own tasks take named arguments only; others are stored under `args`."""
     return kwargs if not args else {**kwargs, "args": list(args)}
 
 
 def _payload(stored: Stored) -> dict[str, Any]:
     try:
-        return called_with(*call_of(stored.message))
-    except (ValueError, TypeError, AttributeError, RecursionError):  # it may be anything
+        return payload_of_call(*call_of(stored.message))
+    except (ValueError, TypeError, AttributeError, RecursionError):  # the message may contain anything
         return {}

@@ -1,7 +1,7 @@
-"""The story of a task: its attempts and events, and who follows them live.
+"""Attempts and events of a task, and live notifications of new events.
 
-Many may follow many tasks: one thread in the process looks for what is new, once for all of them, and hands it out.
-An event's id is its place in the story, so that who was cut off goes on behind the last one that it saw.
+Any number of subscribers may follow any number of tasks. One thread per process looks for new events, once for all of
+them. An event's id grows within its task, so a subscriber whose connection broke resumes after the last id that it saw.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
-Ring = Callable[[], object]
+Notify = Callable[[], object]
 
-LOOK_EVERY = 0.25
-"""Seconds between two looks for what is new, while anybody follows."""
+POLL_SECONDS = 0.25
+"""Time between two queries for new events, while there are subscribers."""
 BATCH = 500
+"""Most events in one page."""
 
 
 class EventStream:
-    """Attempts and events of tasks."""
+    """Reads the attempts and events of tasks, and notifies subscribers."""
 
     def __init__(self, database: Database, recorder: JournalRecorder, tasks: TaskManager) -> None:
         self._database, self._recorder, self._tasks = database, recorder, tasks
-        self._followers: dict[str, list[Ring]] = {}
-        self._lock, self._wanted = Lock(), Signal()
+        self._subscribers: dict[str, list[Notify]] = {}
+        self._lock, self._has_subscribers = Lock(), Signal()
         self._thread: Thread | None = None
 
     def attempts(self, id: str) -> Sequence[TaskAttempt]:
@@ -46,62 +47,67 @@ class EventStream:
             return repository.attempts(session, id)
 
     def events(self, id: str, *, after: int = 0, limit: int = BATCH) -> Sequence[TaskEvent]:
-        """The story of a task behind that event. Raises UnknownTask."""
+        """The events of a task after the event with this id. Raises UnknownTask."""
         self._tasks.current(id)
         return self._events(id, after=after, limit=limit)
 
-    def news(self, id: str, *, after: int) -> tuple[Sequence[TaskEvent], bool]:
-        """What came behind that event, and whether that is all there will be. Raises UnknownTask."""
-        over = self._tasks.current(id).state in FINISHED  # asked first: what ends it is then among the events
+    def new_events(self, id: str, *, after: int) -> tuple[Sequence[TaskEvent], bool]:
+        """The events after this one, and whether there will be no more. Raises UnknownTask."""
+        is_finished = self._tasks.current(id).state in FINISHED  # read first, so that the events include the end
         page = self._events(id, after=after)
-        return page, over and len(page) < BATCH
+        return page, is_finished and len(page) < BATCH
 
     @contextmanager
-    def listening(self, id: str, ring: Ring) -> Generator[None]:
-        """Have `ring` called from another thread whenever there is news of a task, while the block lasts."""
+    def subscribe(self, id: str, notify: Notify) -> Generator[None]:
+        """Call `notify`, from another thread, whenever the task has new events, while the block lasts."""
         with self._lock:
-            self._followers.setdefault(id, []).append(ring)
+            self._subscribers.setdefault(id, []).append(notify)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._look, name="laneway-stories", daemon=True)
+                self._thread = Thread(target=self._run, name="laneway-event-stream", daemon=True)
                 self._thread.start()
-            self._wanted.set()
+            self._has_subscribers.set()
         try:
             yield
         finally:
-            with self._lock:
-                self._followers[id].remove(ring)
-                if not self._followers[id]:
-                    del self._followers[id]
-                if not self._followers:
-                    self._wanted.clear()
+            self._unsubscribe(id, notify)
+
+    def _unsubscribe(self, id: str, notify: Notify) -> None:
+        with self._lock:
+            self._subscribers[id].remove(notify)
+            if not self._subscribers[id]:
+                del self._subscribers[id]
+            if not self._subscribers:
+                self._has_subscribers.clear()
 
     def _events(self, id: str, *, after: int, limit: int = BATCH) -> Sequence[TaskEvent]:
         with self._database.reading() as session:
             return repository.events(session, id, after=after, limit=limit)
 
-    def _look(self) -> None:
-        last = 0
+    def _run(self) -> None:
+        newest = 0
         while True:
-            self._wanted.wait()
-            began = monotonic()
+            self._has_subscribers.wait()
+            started = monotonic()
             try:
-                last = self._ring(last)
+                newest = self._notify_subscribers(newest)
             except PlatformError as error:
-                log.warning("stories stand still", error=str(error))
-            Signal().wait(max(0.0, LOOK_EVERY - (monotonic() - began)))
+                log.warning("event streams stand still", error=str(error))
+            Signal().wait(max(0.0, POLL_SECONDS - (monotonic() - started)))
 
-    def _ring(self, last: int) -> int:
-        """Wake those whose tasks have news behind `last`; gives back the newest event."""
+    def _notify_subscribers(self, after: int) -> int:
+        """Notify the subscribers of tasks that have events after this one; returns the id of the newest event.
+
+        The query begins `BATCH` events earlier: transactions do not become visible in the order of their events' ids.
+        """
         self._recorder.catch_up()
         with self._lock:
-            ids = list(self._followers)
+            ids = list(self._subscribers)
         with self._database.reading() as session:
             newest = repository.newest_event(session)
-            if newest == last:
-                return last
-            # some way back: transactions do not become visible in the order of their events' ids
-            ids = repository.tasks_with_news(session, ids, after=max(0, last - BATCH))
+            if newest == after:
+                return after
+            ids = repository.tasks_with_events(session, ids, after=max(0, after - BATCH))
         with self._lock:
-            for ring in [ring for id in ids for ring in self._followers.get(id, ())]:
-                ring()
+            for notify in [notify for id in ids for notify in self._subscribers.get(id, ())]:
+                notify()
         return newest

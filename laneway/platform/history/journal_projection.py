@@ -1,7 +1,8 @@
-"""How an event of the journal changes the history: the only writer of what became of tasks.
+"""How the events of a journal change the history: the only code that writes what became of tasks.
 
-`Recording` applies a batch to the rows of its tasks, in order, inside the caller's transaction. An event that was
-recorded before changes nothing: attempts have numbers, and a state is only left in the direction of the life cycle.
+`JournalProjection` applies a batch of events to the rows of their tasks, in order, inside the caller's transaction. An
+event that was recorded before changes nothing: attempts have numbers, and a state only changes in the direction of the
+life cycle (docs/lifecycle.md).
 """
 
 from __future__ import annotations
@@ -20,24 +21,28 @@ from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.queries import task_runs
 from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
-from laneway.platform.history.adoption import adopted, fits
+from laneway.platform.history.adoption import is_storable_id, run_from_message
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
 
+EventData = dict[str, Any]
+"""What an event of a task shows beside its kind, time and attempt."""
+
 
 def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
-    """Record a batch; gives back the tasks that ended without being completed.
+    """Record a batch; returns the tasks that ended without being completed.
 
-    What cannot be recorded is left out, each event by itself: the rest must not wait for it.
+    If the batch fails, each event is recorded by itself, and one that fails is left out and logged: it must not keep
+    the others waiting. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
             return JournalProjection(session, queue).apply(events)
     except (OperationalError, InterfaceError):
-        raise  # the database is away
+        raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
@@ -46,58 +51,62 @@ def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRu
 
 
 class JournalProjection:
-    """One batch of events of one queue."""
+    """Applies one batch of events of one queue.
+
+    There is one method per kind of event, named after what happened. It changes the row and returns the data
+    of the task's event, or None when the event changes nothing and is not recorded.
+    """
 
     def __init__(self, session: Session, queue: str) -> None:
         self._session, self._queue = session, queue
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
-        self._story: list[dict[str, Any]] = []
+        self._new_events: list[dict[str, Any]] = []
         self._ended: dict[str, TaskRun] = {}
 
     def apply(self, events: Sequence[Event]) -> list[TaskRun]:
-        """Record them all; gives back the tasks that ended without being completed."""
+        """Record all events; returns the tasks that ended without being completed."""
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
-        for attempt in repository.attempts_of(self._session, ids):  # all at once: a query for each would flush each
+        for attempt in repository.attempts_of(self._session, ids):  # in one query: a query per task would flush each
             self._attempts.setdefault(attempt.task_id, {})[attempt.number] = attempt
         for event in events:
             run = self._runs.get(event.task_id) or self._adopt(event)
             if run is not None:
-                self._record(run, event)
+                self._apply_event(run, event)
         self._session.flush()
-        repository.add_events(self._session, self._story)
+        repository.add_events(self._session, self._new_events)
         return list(self._ended.values())
 
     def _adopt(self, event: Event) -> TaskRun | None:
-        """A task that came past the task manager: its first event carries its message."""
+        """Add the row of a task that was sent past the task manager: its first event carries its message."""
         if event.stored is None:
-            log.warning("event of a task that nobody knows", task_id=event.task_id, kind=event.kind)
+            log.warning("event of an unknown task left out", task_id=event.task_id, kind=event.kind)
             return None
-        if not fits(event.task_id):
-            log.warning("a task whose id cannot be stored is not in the history", task_id=event.task_id)
+        if not is_storable_id(event.task_id):
+            log.warning("task left out of the history: its id cannot be stored", task_id=event.task_id)
             return None
-        run = adopted(event.stored, queue=self._queue, at=moment(event.at))
+        run = run_from_message(event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
         self._runs[run.id] = run
         return run
 
-    def _record(self, run: TaskRun, event: Event) -> None:
+    def _apply_event(self, run: TaskRun, event: Event) -> None:
         number = run.attempts_before + event.attempt if event.attempt else None
-        data = _APPLY[event.kind](self, run, event)
+        data = _METHODS[event.kind](self, run, event)
         if data is None:
             return
         if run.state in FINISHED and run.state != TaskState.COMPLETED:
             self._ended[run.id] = run
         else:
             self._ended.pop(run.id, None)
-        self._story.append(
+        self._new_events.append(
             {"task_id": run.id, "at": moment(event.at), "kind": event.kind.value, "attempt": number, "data": data}
         )
 
-    # --- one method a kind; each gives back what the story tells of it, or None when it is no news
+    # --- one method per kind of event
 
-    def put(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def put(self, run: TaskRun, event: Event) -> EventData | None:
         if event.stored is None or run.state in FINISHED or run.attempts:
             return None
         due = event.stored.message.eta_ms
@@ -107,67 +116,59 @@ class JournalProjection:
             run.state, run.due_at = TaskState.SCHEDULED, moment(due)
         return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
 
-    def begin(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def begin(self, run: TaskRun, event: Event) -> EventData | None:
+        """A snoozed attempt did not count, so the engine uses its number again: its row is started anew."""
         at, number = moment(event.at), run.attempts_before + event.attempt
         known = self._attempt(run, number)
         if run.state in FINISHED or (known is not None and known.outcome != "snoozed"):
             return None
-        first = event.attempt == 1 and not run.attempts_before
-        run.ready_at = run.due_at or (None if first else run.published_at) or run.accepted_at
+        is_first = event.attempt == 1 and not run.attempts_before
+        run.ready_at = run.due_at or (None if is_first else run.published_at) or run.accepted_at
         run.state, run.attempts, run.started_at = TaskState.PROCESSING, event.attempt, at
         run.worker = repository.storable(event.worker)
         run.due_at, run.progress, run.progress_message, run.finished_at = None, 0, None, None
-        self._give_up(run, event)
-        attempt = known or TaskAttempt(task_id=run.id, number=number)  # a snooze did not count: its number again
+        self._end_open_attempts(run, at)
+        attempt = known or TaskAttempt(task_id=run.id, number=number)
         attempt.worker, attempt.started_at = run.worker, at
         attempt.ended_at = attempt.outcome = attempt.delay = None
         self._attempts.setdefault(run.id, {})[number] = attempt
         self._session.add(attempt)
         return {"worker": event.worker}
 
-    def end(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        if run.state in FINISHED:
+    def end(self, run: TaskRun, event: Event) -> EventData | None:
+        result, at = _result(event), moment(event.at)
+        runs_again = result.state is TaskState.SCHEDULED
+        if run.state in FINISHED or (runs_again and run.state != TaskState.PROCESSING):
             return None
-        ruling, at = _ruling(event), moment(event.at)
-        if ruling.state is TaskState.SCHEDULED and run.state != TaskState.PROCESSING:
-            return None
-        outcome = ruling.state.value
-        if ruling.state is TaskState.SCHEDULED:
+        outcome = result.state.value
+        if runs_again:
             outcome = "snoozed" if event.ack_action is AckAction.SNOOZE else "retry"
             run.published_at, run.due_at = at, at + timedelta(milliseconds=event.delay_ms)
         else:
             run.finished_at, run.due_at = at, None
-        self._end_attempt(run, event, outcome=outcome, ruling=ruling)
-        if not ruling.counted:  # the engine gives its number to the next one; the history numbers on
+        self._end_attempt(run, event, outcome=outcome, result=result)
+        if not result.counted:  # the engine uses the number again; in the history every attempt has its own
             run.attempts, run.attempts_before = run.attempts - 1, run.attempts_before + 1
-        run.state, run.result = ruling.state, ruling.result
-        run.error, run.error_type = ruling.error, ruling.error_type
-        run.traceback, run.error_group = ruling.traceback, ruling.error_group
-        if ruling.state is TaskState.COMPLETED:
+        run.state, run.result = result.state, result.result
+        run.error, run.error_type = result.error, result.error_type
+        run.traceback, run.error_group = result.traceback, result.error_group
+        if result.state is TaskState.COMPLETED:
             run.progress = 100
-        told = {
-            "state": ruling.state.value,
-            "outcome": outcome,
-            "error": ruling.error,
-            "error_type": ruling.error_type,
-            "delay": ruling.delay or None,
-            "how": ruling.how,
-        }
-        return {name: value for name, value in told.items() if value is not None}
+        return _end_data(result, outcome)
 
-    def lost(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def lost(self, run: TaskRun, event: Event) -> EventData | None:
         attempt = self._attempt(run, run.attempts_before + event.attempt)
         if run.state in FINISHED or attempt is None or attempt.outcome is not None:
             return None
         error = WorkerLost(run.worker or "?")
-        ruling = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
-        self._end_attempt(run, event, outcome="lost", ruling=ruling)
-        run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), ruling.error_type, None
+        result = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
+        self._end_attempt(run, event, outcome="lost", result=result)
+        run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), result.error_type, None
         run.published_at = moment(event.at)
         return {"worker": run.worker, "reason": event.reason}
 
-    def ack(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        """The message is gone, and nobody said what became of the task; of Celery's own tasks nobody ever does."""
+    def ack(self, run: TaskRun, event: Event) -> EventData | None:
+        """The message is gone and the task has no outcome. That is normal for Celery's own tasks, and only for them."""
         if run.state in FINISHED:
             return None
         error = None
@@ -177,65 +178,69 @@ class JournalProjection:
             state, run.progress_message = TaskState.COMPLETED, "acknowledged; its outcome is in Celery's results"
         else:
             state, error = TaskState.FAILED, "The message was acknowledged without a recorded outcome."
-        ruling = AttemptResult(state, error=error, error_type="Unrecorded" if error else None)
-        self._end_attempt(run, event, outcome=state.value, ruling=ruling)
-        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, ruling.error_type
+        result = AttemptResult(state, error=error, error_type="Unrecorded" if error else None)
+        self._end_attempt(run, event, outcome=state.value, result=result)
+        run.state, run.finished_at, run.error, run.error_type = state, moment(event.at), error, result.error_type
         run.due_at = None
         return {"state": state.value, "error": error}
 
-    def bury(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def bury(self, run: TaskRun, event: Event) -> EventData | None:
         if run.state in FINISHED:
             return None
         error = f"{event.reason}: {event.detail}" if event.detail else event.reason
-        ruling = _clean(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
-        self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, ruling=ruling)
-        run.state, run.finished_at, run.error, run.error_type = (
-            TaskState.DEAD_LETTER,
-            moment(event.at),
-            repository.storable(error),
-            "Undeliverable",
-        )
+        result = _storable(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
+        self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, result=result)
+        run.state, run.finished_at = TaskState.DEAD_LETTER, moment(event.at)
+        run.error, run.error_type = repository.storable(error), "Undeliverable"
         run.due_at, run.traceback = None, None
-        run.error_group, run.raw = repository.group_of("Undeliverable", event.reason), _raw(event)
+        run.error_group = repository.error_group("Undeliverable", event.reason)
+        run.raw = event.stored.message.body if event.stored else None
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 
-    def cancel(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def cancel(self, run: TaskRun, event: Event) -> EventData | None:
         if run.state in FINISHED:
             return None
-        self._end_attempt(run, event, outcome=TaskState.CANCELLED.value, ruling=AttemptResult(TaskState.CANCELLED))
+        self._end_attempt(run, event, outcome=TaskState.CANCELLED.value, result=AttemptResult(TaskState.CANCELLED))
         run.state, run.finished_at, run.due_at = TaskState.CANCELLED, moment(event.at), None
         return {"state": run.state}
 
-    def mark(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def mark(self, run: TaskRun, event: Event) -> EventData | None:
+        """A running task was asked to stop."""
         del event
         if run.state in FINISHED or run.cancel_requested:
             return None
         run.cancel_requested = True
         return {}
 
-    def purge(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        told = self.cancel(run, event)
-        if told is not None:
+    def purge(self, run: TaskRun, event: Event) -> EventData | None:
+        data = self.cancel(run, event)
+        if data is not None:
             run.error = "The queue was purged."
-        return told
+        return data
 
-    def requeue(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        """The engine delivers a dead letter of its own again."""
+    def requeue(self, run: TaskRun, event: Event) -> EventData | None:
+        """The engine delivers one of its dead letters again."""
         if run.state not in FINISHED:
             return None
         task_runs.restart(run, sent_at=moment(event.at))
         return {}
 
-    def told(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
-        """Progress and log lines: the outcome is what the caller gave, as JSON."""
-        data = repository.readable(event.outcome)
-        if event.kind is Kind.PROGRESS and run.state == TaskState.PROCESSING and event.attempt == run.attempts:
+    def progress(self, run: TaskRun, event: Event) -> EventData | None:
+        """The event's outcome is the JSON object that the task reported."""
+        data = repository.parse_object(event.outcome)
+        if run.state == TaskState.PROCESSING and event.attempt == run.attempts:
             percent, message = data.get("percent"), data.get("message")
             run.progress = max(0, min(100, int(percent))) if isinstance(percent, int | float) else run.progress
             run.progress_message = repository.storable(str(message)) if message is not None else None
         return data
 
-    def nothing(self, run: TaskRun, event: Event) -> dict[str, Any] | None:
+    def log_line(self, run: TaskRun, event: Event) -> EventData | None:
+        """The event's outcome is the log line, as a JSON object."""
+        del run
+        return repository.parse_object(event.outcome)
+
+    def dead_letter_removed(self, run: TaskRun, event: Event) -> EventData | None:
+        """The engine does not have the dead letter any more. The task stays what it is."""
         del run, event
         return {}
 
@@ -244,24 +249,24 @@ class JournalProjection:
     def _attempt(self, run: TaskRun, number: int) -> TaskAttempt | None:
         return self._attempts.get(run.id, {}).get(number)
 
-    def _give_up(self, run: TaskRun, event: Event) -> None:
-        """What was begun before and never heard of again is over: the broker lost what became of it."""
+    def _end_open_attempts(self, run: TaskRun, at: datetime) -> None:
+        """End earlier attempts without an outcome as lost: the broker lost the events that would say more."""
         for attempt in self._attempts.get(run.id, {}).values():
             if attempt.outcome is None:
                 error = WorkerLost(attempt.worker or "?")
-                attempt.ended_at, attempt.outcome = moment(event.at), "lost"
+                attempt.ended_at, attempt.outcome = at, "lost"
                 attempt.error, attempt.error_type = str(error), type(error).__name__
 
-    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, ruling: AttemptResult) -> None:
+    def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, result: AttemptResult) -> None:
         attempt = self._attempt(run, run.attempts_before + event.attempt)
         if attempt is None or attempt.outcome is not None:
             return
         attempt.ended_at, attempt.outcome = moment(event.at), outcome
-        attempt.error, attempt.error_type, attempt.traceback = ruling.error, ruling.error_type, ruling.traceback
-        attempt.delay = ruling.delay if ruling.state is TaskState.SCHEDULED else None
+        attempt.error, attempt.error_type, attempt.traceback = result.error, result.error_type, result.traceback
+        attempt.delay = result.delay if result.state is TaskState.SCHEDULED else None
 
 
-_APPLY: dict[Kind, Callable[[JournalProjection, TaskRun, Event], dict[str, Any] | None]] = {
+_METHODS: dict[Kind, Callable[[JournalProjection, TaskRun, Event], EventData | None]] = {
     Kind.PUT: JournalProjection.put,
     Kind.BEGIN: JournalProjection.begin,
     Kind.END: JournalProjection.end,
@@ -272,41 +277,49 @@ _APPLY: dict[Kind, Callable[[JournalProjection, TaskRun, Event], dict[str, Any] 
     Kind.MARK: JournalProjection.mark,
     Kind.PURGE: JournalProjection.purge,
     Kind.REQUEUE: JournalProjection.requeue,
-    Kind.DISCARD: JournalProjection.nothing,
-    Kind.FORGET: JournalProjection.nothing,
-    Kind.PROGRESS: JournalProjection.told,
-    Kind.LOG: JournalProjection.told,
+    Kind.DISCARD: JournalProjection.dead_letter_removed,
+    Kind.FORGET: JournalProjection.dead_letter_removed,
+    Kind.PROGRESS: JournalProjection.progress,
+    Kind.LOG: JournalProjection.log_line,
 }
 
 
 def moment(milliseconds: int) -> datetime:
-    """A time of the server's."""
+    """A time of the server, in milliseconds since 1970, as a datetime."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _ruling(event: Event) -> AttemptResult:
-    """What the worker decided; one that cannot be read is a failure that says so."""
+def _end_data(result: AttemptResult, outcome: str) -> EventData:
+    data = {
+        "state": result.state.value,
+        "outcome": outcome,
+        "error": result.error,
+        "error_type": result.error_type,
+        "delay": result.delay or None,
+        "how": result.how,
+    }
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _result(event: Event) -> AttemptResult:
+    """The result that the worker stored. One that cannot be read becomes a failure that says so."""
     try:
-        return _clean(AttemptResult.from_json(event.outcome))
+        return _storable(AttemptResult.from_json(event.outcome))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"The recorded outcome cannot be read: {error}"
-        return _clean(AttemptResult(TaskState.FAILED, error=text, error_type="Unreadable"))
+        return _storable(AttemptResult(TaskState.FAILED, error=text, error_type="Unreadable"))
 
 
-def _clean(ruling: AttemptResult) -> AttemptResult:
-    """The same with texts that any database takes."""
+def _storable(result: AttemptResult) -> AttemptResult:
+    """The result with texts that every database accepts, cut to what the columns hold."""
 
     def text(value: object, limit: int) -> str | None:
         return None if value is None else repository.storable(str(value))[:limit]
 
     return replace(
-        ruling,
-        error=text(ruling.error, ERROR_LIMIT),
-        error_type=text(ruling.error_type, 200),
-        error_group=text(ruling.error_group, GROUP_CHARACTERS),
-        traceback=text(ruling.traceback, TRACEBACK_LIMIT),
+        result,
+        error=text(result.error, ERROR_LIMIT),
+        error_type=text(result.error_type, 200),
+        error_group=text(result.error_group, GROUP_CHARACTERS),
+        traceback=text(result.traceback, TRACEBACK_LIMIT),
     )
-
-
-def _raw(event: Event) -> bytes | None:
-    return event.stored.message.body if event.stored else None

@@ -1,8 +1,9 @@
-"""The recorder: brings what the engine's journals say into the database, each event once in effect.
+"""Records the engine's journals in the database, each event exactly once in effect.
 
-The place up to which a journal is recorded is written in the same transaction as what was recorded, under a lock; the
-journal lets go of it after that. So any process may record at any time, and a crash between the two repeats nothing.
-While the database is away the journals hold what happened, up to their bound; then nothing new is accepted.
+The transaction that records events also stores, under a lock, the offset up to which the journal is recorded. The
+journal is trimmed afterwards. So any process may record at any time, and a crash between the two steps records nothing
+twice. While the database cannot be reached, the journals keep the events, up to their bound; after that, nothing new
+is accepted.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ from laneway.platform.settings import TaskSettings
 log = logger(__name__)
 
 BATCH = 500
+"""Events that are recorded in one transaction."""
 
 
 class JournalRecorder:
-    """Records the journals of queues."""
+    """Records the journals of queues. Without the delivery engine there are none, and nothing is done."""
 
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings
 
     def catch_up(self, queues: Sequence[str] | None = None) -> int:
-        """Record everything that has happened until now; gives back how many events it was. Without the engine: none.
+        """Record every event so far, of all queues by default; returns the number of events.
 
         Raises BrokerUnavailable, DatabaseUnavailable.
         """
@@ -40,21 +42,21 @@ class JournalRecorder:
             return 0
         recorded = 0
         for queue in self.unread(queues):
-            while batch := self._record(engine, queue):
+            while batch := self._record_batch(engine, queue):
                 recorded += batch
                 if batch < BATCH:
                     break
         return recorded
 
     def catch_up_quietly(self) -> None:
-        """The same for whoever reads: what cannot be recorded now is recorded later."""
+        """Record every event so far, for callers that only read. An error is logged; the events are recorded later."""
         try:
             self.catch_up()
         except PlatformError as error:
             log.warning("the history is behind", error=str(error))
 
     def unread(self, queues: Sequence[str] | None = None) -> dict[str, int]:
-        """Queue → events that wait to be recorded, where there are any."""
+        """Queue → number of events that are not recorded yet, where there are any."""
         engine = self._broker.engine
         if engine is None:
             return {}
@@ -62,16 +64,16 @@ class JournalRecorder:
         with self._broker.guarded():
             return {name: count for name, count in zip(names, engine.unread(names), strict=True) if count}
 
-    def _record(self, engine: Engine, queue: str) -> int:
+    def _record_batch(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
-            place = repository.lock_cursor(session, queue)
+            offset = repository.lock_cursor(session, queue)
             with self._broker.guarded():
-                events = engine.events(queue, after=place, limit=BATCH)
+                events = engine.events(queue, after=offset, limit=BATCH)
             if events:
-                place = events[-1].cursor
+                offset = events[-1].cursor
                 submit_on_failure(session, record(session, queue, events), self._settings)
-                repository.move_cursor(session, queue, place)
-        if place != repository.START:
+                repository.move_cursor(session, queue, offset)
+        if offset != repository.START:
             with self._broker.guarded():
-                engine.trim_journal(queue, until=place)
+                engine.trim_journal(queue, until=offset)
         return len(events)

@@ -1,7 +1,8 @@
-"""Statistics of a window of time, of all tasks, per queue and per type.
+"""Statistics of the tasks that ended within a window of time: of all, per queue and per task name.
 
-Their cost is bounded, whatever the history holds: an index leads to what ended last, and of that the newest
-`MOST_COUNTED` tasks are counted and the newest `MOST_MEASURED` are measured. The answer says since when.
+Their cost is bounded, however large the history is. An index leads to the tasks that ended last; the newest
+`MAX_COUNTED` of them are counted, and the durations of the newest `MAX_MEASURED` are measured. The result says from
+when on.
 """
 
 from __future__ import annotations
@@ -15,78 +16,80 @@ from sqlalchemy.orm import Session
 from laneway.platform import clock
 from laneway.platform.db.queries import statistics as repository
 from laneway.platform.db.queries.durations import TOTAL, Measured, Period
-from laneway.platform.db.queries.statistics import By, Ended, Grouped, Which
+from laneway.platform.db.queries.statistics import EndCounts, EndedFilter, GroupBy, GroupKey
 from laneway.platform.db.session import Database
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.schemas.statistics import Durations, Performance, Window
 
-MOST_COUNTED: Final = 100_000
-MOST_MEASURED: Final = 10_000
-NONE: Final = Ended(0, 0, 0, 0, 0, 0)
+MAX_COUNTED: Final = 100_000
+MAX_MEASURED: Final = 10_000
+NO_ENDS: Final = EndCounts(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What the queries gave."""
+class _QueryResults:
+    """The counts and durations of every group. `seconds`: the length of the counted period."""
 
     seconds: float
-    ended: dict[Grouped, Ended]
-    durations: dict[str, dict[Grouped, Measured]]
+    ends: dict[GroupKey, EndCounts]
+    durations: dict[str, dict[GroupKey, Measured]]
 
-    def performance(self, group: Grouped) -> Performance:
-        """Of one group."""
-        ended = self.ended.get(group, NONE)
-        over = ended.completed + ended.failed + ended.dead
+    def performance(self, group: GroupKey) -> Performance:
+        """The figures of one group."""
+        ends = self.ends.get(group, NO_ENDS)
+        rated = ends.completed + ends.failed + ends.dead
         return Performance(
-            completed=ended.completed,
-            failed=ended.failed,
-            dead=ended.dead,
-            cancelled=ended.cancelled,
-            expired=ended.expired,
-            retried=ended.retried,
-            success_rate=round(ended.completed / over, 4) if over else None,
-            throughput=round(ended.completed / self.seconds, 4) if self.seconds > 0 else 0.0,
+            completed=ends.completed,
+            failed=ends.failed,
+            dead=ends.dead,
+            cancelled=ends.cancelled,
+            expired=ends.expired,
+            retried=ends.retried,
+            success_rate=round(ends.completed / rated, 4) if rated else None,
+            throughput=round(ends.completed / self.seconds, 4) if self.seconds > 0 else 0.0,
             waiting_seconds=_durations(self.durations["waited"].get(group)),
             processing_seconds=_durations(self.durations["processed"].get(group)),
         )
 
-    def by(self, kind: By) -> dict[str, Performance]:
-        """Of every group of a kind."""
-        return {group[1]: self.performance(group) for group in sorted(self.ended) if group[0] is kind}
+    def by(self, group_by: GroupBy) -> dict[str, Performance]:
+        """Group name → figures, for every queue or every task name."""
+        return {group[1]: self.performance(group) for group in sorted(self.ends) if group[0] is group_by}
 
 
 class Statistics:
-    """Counts and measures what has ended lately."""
+    """Counts and measures the tasks that ended lately."""
 
     def __init__(self, database: Database, recorder: JournalRecorder) -> None:
         self._database, self._recorder = database, recorder
 
     def window(self, seconds: float = 3600, *, queue: str | None = None, name: str | None = None) -> Window:
-        """What ended within the last `seconds`, of one queue or one type if so wanted."""
+        """The tasks that ended within the last `seconds`; `queue`, `name`: only those. Raises DatabaseUnavailable."""
         self._recorder.catch_up_quietly()
         until = clock.now()
-        asked = Which(Period(until - timedelta(seconds=seconds), until), queue, name)
+        requested = EndedFilter(Period(until - timedelta(seconds=seconds), until), queue, name)
         with self._database.reading() as session:
-            counted = _newest(session, asked, most=MOST_COUNTED)
-            narrower = _newest(session, counted, most=MOST_MEASURED)
-            found = _Found(
-                _length(counted.period), repository.ended(session, counted), repository.durations(session, narrower)
+            counted = _newest(session, requested, limit=MAX_COUNTED)
+            measured = _newest(session, counted, limit=MAX_MEASURED)
+            results = _QueryResults(
+                seconds=_length(counted.period),
+                ends=repository.count_ends(session, counted),
+                durations=repository.durations(session, measured),
             )
         return Window(
-            seconds=found.seconds,
+            seconds=results.seconds,
             since=counted.period.start,
-            measured_since=narrower.period.start,
+            measured_since=measured.period.start,
             until=until,
-            total=found.performance((By.TOTAL, TOTAL)),
-            queues=found.by(By.QUEUE),
-            types=found.by(By.TYPE),
+            total=results.performance((GroupBy.TOTAL, TOTAL)),
+            queues=results.by(GroupBy.QUEUE),
+            types=results.by(GroupBy.NAME),
         )
 
 
-def _newest(session: Session, which: Which, *, most: int) -> Which:
-    """The same, begun later if more than `most` ended in it."""
-    edge = repository.earliest(session, which, most=most)
-    return which if edge is None else replace(which, period=Period(_after(edge), which.period.end))
+def _newest(session: Session, ended: EndedFilter, *, limit: int) -> EndedFilter:
+    """The filter with a later start, if more than `limit` tasks ended in its period."""
+    last_excluded = repository.last_beyond(session, ended, limit=limit)
+    return ended if last_excluded is None else replace(ended, period=Period(_after(last_excluded), ended.period.end))
 
 
 def _after(moment: datetime) -> datetime:
@@ -100,4 +103,4 @@ def _length(period: Period) -> float:
 def _durations(measured: Measured | None) -> Durations:
     if measured is None:
         return Durations(count=0, mean=None, p50=None, p95=None)
-    return Durations(count=measured.times, mean=measured.mean, p50=measured.p50, p95=measured.p95)
+    return Durations(count=measured.count, mean=measured.mean, p50=measured.p50, p95=measured.p95)

@@ -1,4 +1,4 @@
-"""Rows as callers see them."""
+"""Turns rows into what callers see of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laneway.platform.schemas.task import AttemptView, EventView, QueueFigures, 
 
 
 def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
-    """One task."""
+    """The status of a task."""
     return TaskStatus(
         task_id=run.id,
         name=run.name,
@@ -41,7 +41,11 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
 
 
 def display_state(run: TaskRun) -> TaskState:
-    """What is due waits like any other; what was sent anew by hand is accepted until the broker has it."""
+    """The state that is shown.
+
+    A scheduled task that is due is shown as pending. A task that was retried by hand is shown as accepted until the
+    broker has its message.
+    """
     if run.state == TaskState.PENDING and run.published_at is None:
         return TaskState.ACCEPTED
     if run.state == TaskState.SCHEDULED and run.due_at and run.due_at <= clock.now():
@@ -50,7 +54,7 @@ def display_state(run: TaskRun) -> TaskState:
 
 
 def describe_attempt(attempt: TaskAttempt) -> AttemptView:
-    """One attempt."""
+    """The view of an attempt."""
     return AttemptView(
         number=attempt.number,
         worker=attempt.worker,
@@ -65,12 +69,12 @@ def describe_attempt(attempt: TaskAttempt) -> AttemptView:
 
 
 def describe_event(event: TaskEvent) -> EventView:
-    """One event of a task's story."""
+    """The view of an event."""
     return EventView(id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=event.data)
 
 
-def reason(found: MessageInfo | None) -> str | None:
-    """Why a message is not delivered, if the reason is in the queue."""
+def queue_reason(found: MessageInfo | None) -> str | None:
+    """Why a message is not delivered, if the reason is in its queue; None: it only waits for its turn."""
     if found is None:
         return "being sent again: the broker does not have it"
     if found.state is MessageState.HELD:
@@ -80,15 +84,15 @@ def reason(found: MessageInfo | None) -> str | None:
 
 
 def waiting_for(
-    run: TaskRun, *, serving: int, now: datetime, why: str | None = None, stats: QueueStats | None = None
+    run: TaskRun, *, serving: int, now: datetime, reason: str | None = None, stats: QueueStats | None = None
 ) -> str:
-    """What a sent task waits for, the most stubborn thing first.
+    """What a task waits for whose message is in its queue; of several things, the one that lasts longest.
 
-    `serving`: live workers of its queue; `why` is of `reason`, and `stats` of its queue, where they can be had.
+    `serving`: live workers of its queue. `reason`: what `queue_reason` returned. `stats`: of its queue.
     """
     paused = paused_reason(stats) if stats else None
-    if paused or why:
-        return paused or why or ""
+    if paused or reason:
+        return paused or reason or ""
     if run.state == TaskState.SCHEDULED and run.due_at and run.due_at > now:
         return "its due time"
     if not serving:
@@ -96,8 +100,8 @@ def waiting_for(
     return (throttle_reason(stats, now=now) if stats else None) or "a free worker"
 
 
-def figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
-    """One queue."""
+def queue_figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
+    """The number of tasks of a queue by state. `counts`: by queue and state. `serving`: live workers by queue."""
 
     def count(*states: TaskState) -> int:
         return sum(counts.get((name, state), 0) for state in states)

@@ -1,11 +1,11 @@
-"""What one worker did, from its start to its end, counted from the history: the same for every kind of pool."""
+"""What one worker did from its start to its end, counted from the history: alike for every kind of pool."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from time import monotonic
 
-from laneway.platform.db.queries import task_events as stories
+from laneway.platform.db.queries import task_events
 from laneway.platform.db.queries import worker_summary as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import PlatformError
@@ -17,10 +17,11 @@ log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerFigures:
-    """Attempts by their outcome; times in seconds, of those that ended.
+class WorkerTotals:
+    """A worker's attempts by their outcome.
 
-    `processed`: all that ended. `failed`: for good, dead letters too. `unfinished`: begun, and not ended here.
+    `seconds`: how long the worker ran. `processed`: attempts that ended. `failed`: for good, dead letters included.
+    `unfinished`: attempts that started here and did not end here. `mean_seconds`, `p95_seconds`: of the processed ones.
     """
 
     worker: str
@@ -36,32 +37,38 @@ class WorkerFigures:
     p95_seconds: float | None
 
 
-class WorkerSummary:
-    """From now on, until `figures` are asked for. The bookmark is a place in the history, so no clock matters."""
+class WorkerMeter:
+    """Counts what a worker does from `start` on.
+
+    The beginning is an event of the history and not a time, so differing clocks do not matter.
+    """
 
     def __init__(self, database: Database, recorder: JournalRecorder, *, worker: str) -> None:
         self._database, self._recorder, self._worker = database, recorder, worker
-        self._began, self._bookmark = monotonic(), 0
+        self._started, self._first_event = monotonic(), 0
 
-    def begin(self) -> None:
-        """Everything up to now was done by others. Raises DatabaseUnavailable."""
-        self._recorder.catch_up_quietly()  # also a worker of the same name that was killed
+    def start(self) -> None:
+        """Exclude everything that is recorded so far. Raises DatabaseUnavailable."""
+        self._recorder.catch_up_quietly()  # includes what a killed worker of the same name did
         with self._database.reading() as session:
-            self._bookmark = stories.newest_event(session)
+            self._first_event = task_events.newest_event(session)
 
-    def figures(self) -> WorkerFigures:
-        """What was done. Raises DatabaseUnavailable; what could not be recorded now is missing, and logged."""
+    def totals(self) -> WorkerTotals:
+        """What the worker did. If the journals cannot be recorded, that is logged and the totals may be too low.
+
+        Raises DatabaseUnavailable.
+        """
         try:
             self._recorder.catch_up()
         except PlatformError as error:
-            log.warning("the figures may be incomplete, the history is behind", error=str(error))
+            log.warning("the worker's totals may be incomplete: the history is behind", error=str(error))
         with self._database.reading() as session:
-            counts = repository.outcomes(session, self._worker, after=self._bookmark)
-            times = repository.times(session, self._worker, after=self._bookmark)
+            counts = repository.outcomes(session, self._worker, after=self._first_event)
+            times = repository.times(session, self._worker, after=self._first_event)
         unfinished = counts.pop("", 0) + counts.pop("lost", 0)
-        return WorkerFigures(
+        return WorkerTotals(
             worker=self._worker,
-            seconds=round(monotonic() - self._began, 3),
+            seconds=round(monotonic() - self._started, 3),
             processed=sum(counts.values()),
             completed=counts.get(TaskState.COMPLETED, 0),
             retried=counts.get("retry", 0),

@@ -86,7 +86,7 @@ class Alerts:
                 )
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - timedelta(hours=1))
-            disabled = outbound_webhooks.disabled_for_cause(session, limit=MOST_ENDPOINTS)
+            disabled = outbound_webhooks.disabled_automatically(session, limit=MOST_ENDPOINTS)
         for task, count in failures.items():
             if count >= self._settings.alert_failures:
                 yield "failures", task, f"{task} failed for good {count} times within an hour"
@@ -100,8 +100,8 @@ def _waiting(number: int) -> str:
 
 def _tell(unit: SubmissionTransaction, *, now: datetime) -> None:
     """Have whoever is configured told of what they do not know yet: what comes and goes once in a while only."""
-    alerts = repository.untold(unit.session, lately=now - TELL_AGAIN)
+    alerts = repository.unannounced(unit.session, lately=now - TELL_AGAIN)
     for alert in alerts:
-        alert.told_at = now
+        alert.announced_at = now
     if alerts:
         unit.submit(registry.by_role(NOTICE_ROLE), AlertsOpened(alerts=[alert.id for alert in alerts]))

@@ -21,8 +21,14 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit, task_runs
 from laneway.platform.db.queries.audit import Ended
 from laneway.platform.db.session import Database
-from laneway.platform.execution.celery_results import FETCHED, FINAL, OVER, UNREADABLE, Results
-from laneway.platform.history.adoption import fits
+from laneway.platform.execution.celery_results import (
+    CELERY_STATES,
+    FINAL_STATES,
+    RESULTS_PER_FETCH,
+    UNREADABLE,
+    Results,
+)
+from laneway.platform.history.adoption import is_storable_id
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.schemas.task import TaskState
 
@@ -117,9 +123,9 @@ class ResultAudit:
         if not runs or not self._results.listable:
             return {}
         said = self._results.states([run.id for run in runs])
-        suspects = [run for run, state in zip(runs, said, strict=True) if state in OVER]
+        suspects = [run for run, state in zip(runs, said, strict=True) if state in FINAL_STATES]
         found: dict[str, str] = {}
-        for run, end in zip(suspects, self._results.ends([run.id for run in suspects]), strict=True):
+        for run, end in zip(suspects, self._results.final_results([run.id for run in suspects]), strict=True):
             since = max(at for at in (run.accepted_at, run.published_at, run.started_at) if at)
             if end and end.error_type not in PROCESS_LOST and (end.at is None or end.at >= since):
                 found[run.id] = end.state
@@ -130,7 +136,7 @@ class ResultAudit:
         self._results.forget(id)
 
     def _ended(self) -> Iterator[list[Ended]]:
-        now, kept, after = clock.now(), self._results.kept, None
+        now, kept, after = clock.now(), self._results.retention, None
         since = now - kept + MARGIN if kept else None
         while True:
             with self._database.reading() as session:
@@ -165,12 +171,12 @@ class ResultAudit:
     def _put_back(self, wrong: dict[Ended, Finding]) -> int:
         ends, done = {end.id: end for end in wrong}, 0
         ids = list(ends)
-        for first in range(0, len(ids), FETCHED):
+        for first in range(0, len(ids), RESULTS_PER_FETCH):
             with self._database.reading() as session:
-                runs = task_runs.recent(session, ids[first : first + FETCHED])
+                runs = task_runs.recent(session, ids[first : first + RESULTS_PER_FETCH])
             for run in runs:
                 if (run.state, run.finished_at) == (ends[run.id].state, ends[run.id].finished_at) and not _blanked(run):
-                    self._results.put(run)
+                    self._results.replace(run)
                     done += 1
         return done
 
@@ -188,7 +194,7 @@ class ResultAudit:
             yield from (Finding(id, Kind.UNKNOWN, None, None) for id in absent)
 
     def _absent(self, ids: Sequence[str]) -> list[str]:
-        storable = [id for id in ids if fits(id)]  # the others cannot even be asked for
+        storable = [id for id in ids if is_storable_id(id)]  # the others cannot even be asked for
         with self._database.reading() as session:
             known = audit.known(session, storable) if storable else set[str]()
         return [id for id in dict.fromkeys(ids) if id not in known]
@@ -197,15 +203,15 @@ class ResultAudit:
 def _compare(end: Ended, stored: str | None) -> Finding | None:
     """What is wrong with the result of a task that is over."""
     state = TaskState(end.state)
-    if state not in FINAL or (state is TaskState.COMPLETED and end.started_at is None):
+    if state not in CELERY_STATES or (state is TaskState.COMPLETED and end.started_at is None):
         return None  # the latter is a task of Celery's own: the history says only that its message was acknowledged
     if stored is None:
         by_a_worker = end.started_at is not None or state is TaskState.EXPIRED
         return Finding(end.id, Kind.MISSING, state, None) if by_a_worker else None
-    if stored not in OVER:
+    if stored not in FINAL_STATES:
         kind = Kind.CONTRADICTING if stored == UNREADABLE else Kind.MISSING
         return Finding(end.id, kind, state, stored)
-    return None if stored == FINAL[state] else Finding(end.id, Kind.CONTRADICTING, state, stored)
+    return None if stored == CELERY_STATES[state] else Finding(end.id, Kind.CONTRADICTING, state, stored)
 
 
 def _blanked(run: TaskRun) -> bool:

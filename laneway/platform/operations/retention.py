@@ -109,7 +109,7 @@ class Retention:
             RetentionRule("dead_letters", self._beyond_the_cap, timedelta(0)),
             RetentionRule("task_contents", repository.blank_tasks, timedelta(hours=self._tasks.status_expiry_hours)),
             *self._more,
-            RetentionRule("outbound_deliveries", repository.delete_callbacks, webhooks),
+            RetentionRule("outbound_deliveries", repository.delete_outbound_deliveries, webhooks),
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),

@@ -171,10 +171,10 @@ class OutboundWebhooks:
         address, now = egress.receiver(webhook.url), clock.now()
         with self._database.transaction() as session:
             id = hashlib.sha256(address.encode()).hexdigest()[:32]
-            endpoint = repository.seen_endpoint(session, id, url=address[:SHOWN], now=now)
+            endpoint = repository.touch_endpoint(session, id, url=address[:SHOWN], now=now)
             delivery = self._entry(session, webhook, delivery_id, endpoint_id=endpoint.id, now=now)
             if delivery.attempts:  # or it would wait for its own dead attempt
-                repository.give_up(session, delivery.id, now=now, error=LOST)
+                repository.end_lost_attempts(session, delivery.id, now=now, error=LOST)
             refused = self._refusal(session, endpoint, delivery, now=now)
             if refused is None:
                 _begin(session, delivery, now=now)

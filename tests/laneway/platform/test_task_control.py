@@ -9,7 +9,7 @@ import pytest
 
 from laneway.engine import Kind, MessageState
 from laneway.platform.errors import BrokerUnavailable, UnknownTask, WrongState
-from laneway.platform.execution.outcomes import Attempt, Completed, Raised, Skip
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Raised, Skip
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
@@ -116,8 +116,8 @@ def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -
 
     assert (answer.status, answer.cancelled) == (TaskState.PROCESSING, False)
     assert platform.tasks.status(attempt.task_id).cancel_requested
-    assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "half"}) is True
-    assert platform.attempts.asked_to_stop([attempt]) == [True]
+    assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "half"}) is AttemptSignal.CANCEL
+    assert platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CANCEL]
 
 
 def test_a_second_cancel_of_a_running_task_changes_nothing(platform: Platform) -> None:
@@ -187,7 +187,7 @@ def test_cancelling_while_a_worker_begins_ends_one_way_or_the_other(platform: Pl
 
         if isinstance(begun, Attempt):
             assert platform.state(id) == TaskState.PROCESSING, f"round {round}"
-            assert platform.attempts.asked_to_stop([begun]) == [True]
+            assert platform.attempts.check_cancelled([begun]) == [AttemptSignal.CANCEL]
         else:
             assert begun == Skip("it was cancelled")
         platform.engine.ack([delivery])

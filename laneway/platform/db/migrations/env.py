@@ -1,4 +1,4 @@
-"""Alembic's entry."""
+"""Alembic runs this file for each command."""
 
 from laneway.platform.db.migrate import run_migrations
 

@@ -1,4 +1,4 @@
-"""The platform's tables, a module for each noun."""
+"""The platform's tables, one module per subject."""
 
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint

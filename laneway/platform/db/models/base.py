@@ -1,4 +1,4 @@
-"""What all tables share. Times are aware and in UTC; ids from outside are strings."""
+"""What all tables share. Times are timezone-aware and in UTC; ids from outside are strings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 Id = BigInteger().with_variant(Integer, "sqlite")
-"""An auto-incremented key; SQLite only counts up for INTEGER."""
+"""The type of an auto-incremented key. SQLite increments INTEGER columns only."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment; SQLite, which knows no time zones, gets it in UTC."""
+    """A timezone-aware time. SQLite has no time zones and gets it in UTC. Raises ValueError for a naive time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -34,10 +34,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 COLUMN_TYPES = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, str: Text}
-"""How a column is stored, by the type of its attribute."""
+"""The type of a column, by the type of its attribute."""
 
 
 class Base(DeclarativeBase):
-    """The base of every table of the platform."""
+    """Base of every table of the platform."""
 
     type_annotation_map: ClassVar = COLUMN_TYPES

@@ -1,4 +1,4 @@
-"""The tables of outbound webhooks: the receivers, what was sent to them, and what they answered."""
+"""The tables of outbound webhooks: receivers, deliveries, and the attempts at them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from laneway.platform.db.models.base import Base, Id
 
 
 class OutboundEndpoint(Base):
-    """One receiver, as its attempts have shown it."""
+    """A receiver, and how the attempts to reach it went."""
 
     __tablename__ = "outbound_endpoints"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """A digest of the whole address without user, query and fragment."""
+    """A digest of the address without user, query and fragment."""
     url: Mapped[str]
-    """That address, cut for showing."""
+    """The same address, cut to a length that is shown."""
     state: Mapped[str] = mapped_column(String(16), default="enabled")
-    """enabled or disabled"""
+    """enabled or disabled."""
     consecutive_failures: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None]
-    """The first of the failures that nothing but failures followed."""
+    """When the current series of failures began; None: the last attempt succeeded."""
     last_failure_at: Mapped[datetime | None]
     last_success_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
@@ -33,11 +33,11 @@ class OutboundEndpoint(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
-    """When something was last to be delivered to it."""
+    """When there was last something to deliver to it."""
 
 
 class OutboundDelivery(Base):
-    """One outbound webhook from its first attempt on. Its task, of the same id, is in `task_runs` for as long."""
+    """An outbound webhook, from its first attempt on. Its task has the same id and is kept in `task_runs` as long."""
 
     __tablename__ = "outbound_deliveries"
     __table_args__ = (
@@ -48,19 +48,19 @@ class OutboundDelivery(Base):
 
     seq: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(155), unique=True)
-    """The id of its task, and its `webhook-id`."""
+    """The id of its task, which is also its `webhook-id`."""
     endpoint_id: Mapped[str] = mapped_column(String(32))
     url: Mapped[str]
     event: Mapped[str] = mapped_column(String(100))
     body: Mapped[str]
-    """What is signed and sent, the same at every attempt."""
+    """What is signed and sent, the same in every attempt."""
     state: Mapped[str] = mapped_column(String(16))
-    """As the attempts left it; the task's own state, while it is known, is the better one."""
+    """The state after the last attempt. While the task is kept, the state of the task is more exact."""
     attempts: Mapped[int] = mapped_column(default=0)
     put_off: Mapped[int] = mapped_column(default=0)
-    """How often in a row it had to wait because its endpoint was busy."""
+    """How often in a row it was put off because its endpoint was busy."""
     status: Mapped[int | None]
-    """Of the newest answer."""
+    """HTTP status of the newest response."""
     error: Mapped[str | None]
     occurred_at: Mapped[datetime]
     created_at: Mapped[datetime]
@@ -68,7 +68,7 @@ class OutboundDelivery(Base):
 
 
 class OutboundAttempt(Base):
-    """One POST and what came of it; no `ended_at` while it runs."""
+    """A POST and its outcome. `ended_at` is None while it runs."""
 
     __tablename__ = "outbound_attempts"
     __table_args__ = (Index("ix_outbound_attempts_running", "endpoint_id", "ended_at"),)
@@ -83,6 +83,6 @@ class OutboundAttempt(Base):
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
     answer: Mapped[str | None]
-    """The first bytes of the answer's body, as text."""
+    """The first bytes of the response's body, as text."""
     request_headers: Mapped[list[Any]] = mapped_column(default=list)
     """The names of the headers that were sent."""

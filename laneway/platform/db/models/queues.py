@@ -1,4 +1,4 @@
-"""The table of queues whose speed an operator has limited."""
+"""The table of the limits that operators set for queues."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from laneway.platform.db.models.base import Base
 
 
 class QueueLimit(Base):
-    """What an operator wants of a queue; the broker is brought to it, also after it lost its data."""
+    """The limits of a queue. The broker is set to them, also after it lost its data."""
 
     __tablename__ = "queue_limits"
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     rate: Mapped[int | None]
-    """So many starts, at most, within `per_seconds`."""
+    """Most starts within `per_seconds`; None: no limit."""
     per_seconds: Mapped[float] = mapped_column(Float)
     max_in_flight: Mapped[int | None]
     paused: Mapped[bool]

@@ -1,4 +1,4 @@
-"""The tables of tasks: what was accepted, what became of it, who works, what is wrong."""
+"""The tables of tasks: tasks, attempts, events, steps, live workers, alerts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laneway.platform.db.models.base import Base, Id
 
 
 class TaskRun(Base):
-    """One accepted task and what became of it."""
+    """An accepted task and what became of it."""
 
     __tablename__ = "task_runs"
     __table_args__ = (
@@ -38,19 +38,19 @@ class TaskRun(Base):
     progress_message: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     attempts_before: Mapped[int] = mapped_column(default=0)
-    """Attempts of earlier runs: a retry by hand counts its own anew, and goes on in the numbering."""
+    """Attempts that `attempts` does not count: those before a retry by hand, and snoozed ones. Numbers continue."""
     max_retries: Mapped[int]
     tags: Mapped[list[Any]] = mapped_column(default=list)
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What its message needs when it is sent again: uniqueness."""
+    """What the message needs when it is sent again: the uniqueness."""
     result: Mapped[dict[str, Any] | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
     traceback: Mapped[str | None]
     error_group: Mapped[str | None] = mapped_column(String(16))
-    """Fingerprint of the error's class and place: what failed the same way is one group."""
+    """Fingerprint of the error. Tasks that failed the same way have the same group."""
     raw: Mapped[bytes | None]
-    """The record of a message that could not be read or run, as the broker had it."""
+    """The body of a message that could not be read or run, as the broker had it."""
     worker: Mapped[str | None] = mapped_column(String(255))
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -59,15 +59,15 @@ class TaskRun(Base):
     expires_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
-    """Since when it could have been started, before its last start: accepted, due, given back or sent again."""
+    """When the task could have been started for the last time: it was accepted, due, returned or sent again."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     trashed_at: Mapped[datetime | None]
-    """When a dead letter was discarded; it can be restored until it is swept."""
+    """When a dead letter was discarded. It can be restored until retention deletes it."""
 
 
 class TaskTag(Base):
-    """One tag of one task."""
+    """A tag by which a task is found."""
 
     __tablename__ = "task_tags"
     __table_args__ = (Index("ix_task_tags_tag", "tag", "task_id"),)
@@ -77,7 +77,7 @@ class TaskTag(Base):
 
 
 class TaskAttempt(Base):
-    """One attempt at a task and how it ended."""
+    """An attempt and how it ended."""
 
     __tablename__ = "task_attempts"
 
@@ -87,16 +87,16 @@ class TaskAttempt(Base):
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
-    """completed, retry, snoozed, failed, dead_letter, cancelled, expired or lost; none while it runs."""
+    """completed, retry, snoozed, failed, dead_letter, cancelled, expired or lost; None while it runs."""
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
     traceback: Mapped[str | None]
     delay: Mapped[float | None] = mapped_column(Float)
-    """Seconds until the next one."""
+    """Seconds until the next attempt."""
 
 
 class TaskEvent(Base):
-    """Something that happened to a task, in order: the journal, progress, its log lines, what operators did."""
+    """An event of a task: an entry of the journal, progress, a log line, or an operator's action."""
 
     __tablename__ = "task_events"
     __table_args__ = (Index("ix_task_events_task", "task_id", "seq"),)
@@ -110,7 +110,7 @@ class TaskEvent(Base):
 
 
 class TaskStep(Base):
-    """The kept result of one step of a task, or how far a loop of it has come."""
+    """The stored result of a step of a task, or the number of finished items of a loop."""
 
     __tablename__ = "task_steps"
 
@@ -122,7 +122,7 @@ class TaskStep(Base):
 
 
 class JournalCursor(Base):
-    """How far the journal of a queue has been recorded: written in one transaction with what was recorded."""
+    """The offset up to which the journal of a queue is recorded, written in the transaction that records the events."""
 
     __tablename__ = "journal_cursors"
 
@@ -131,7 +131,7 @@ class JournalCursor(Base):
 
 
 class Worker(Base):
-    """A live worker process, as it last reported."""
+    """A worker, as it last reported."""
 
     __tablename__ = "workers"
 
@@ -142,7 +142,7 @@ class Worker(Base):
 
 
 class Alert(Base):
-    """Something an operator should look at; open until `closed_at` is set."""
+    """A problem that needs an operator. It is open until `closed_at` is set."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -162,5 +162,5 @@ class Alert(Base):
     message: Mapped[str]
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    told_at: Mapped[datetime | None]
-    """When somebody was written to about it, or was to be."""
+    announced_at: Mapped[datetime | None]
+    """When an e-mail about it was queued."""

@@ -1,4 +1,4 @@
-"""The tables of workflows: runs, visits of their steps, signals, and figures."""
+"""The tables of workflows: runs, visits of their steps, signals, and metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laneway.platform.db.models.base import Base, Id
 
 
 class WorkflowRun(Base):
-    """One run, with the definition as it was when it was accepted."""
+    """A run of a workflow, with the definition at the time of its acceptance."""
 
     __tablename__ = "workflow_runs"
     __table_args__ = (
@@ -31,7 +31,7 @@ class WorkflowRun(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     agent_id: Mapped[str | None] = mapped_column(String(200))
     retry_of: Mapped[str | None] = mapped_column(String(96))
-    """The run that this one was started from, from its beginning."""
+    """The run that this one repeats from its beginning."""
     state: Mapped[str] = mapped_column(String(16))
     output: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
@@ -41,7 +41,7 @@ class WorkflowRun(Base):
 
 
 class WorkflowStepRun(Base):
-    """One visit of one step: its task, and what came of it."""
+    """A visit of a step: its task and its outcome."""
 
     __tablename__ = "workflow_steps"
     __table_args__ = (Index("ix_workflow_steps_task", "task_id"),)
@@ -51,10 +51,10 @@ class WorkflowStepRun(Base):
     visit: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
     superseded_by: Mapped[str | None] = mapped_column(String(40))
-    """The step that led back, so that this visit does not count any more."""
+    """The step that led back. This visit does not count any more."""
     task_id: Mapped[str | None] = mapped_column(String(155))
     retries_seen: Mapped[int] = mapped_column(default=0)
-    """How often its task had been sent again by hand when it was settled: once more is a retry, not a repeat."""
+    """How often its task had been retried by hand when the visit ended: a higher number means a new retry."""
     output: Mapped[dict[str, Any] | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
@@ -62,11 +62,11 @@ class WorkflowStepRun(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]
-    """When a timer is over, or the time for a signal."""
+    """When a timer ends, or the time for a signal."""
 
 
 class WorkflowSignal(Base):
-    """A signal that somebody sent to a run; `visit`: the one that it went to."""
+    """A signal that was sent to a run. `visit`: the visit that received it."""
 
     __tablename__ = "workflow_signals"
     __table_args__ = (Index("uq_workflow_signals", "run_id", "name", "key", unique=True),)
@@ -81,7 +81,7 @@ class WorkflowSignal(Base):
 
 
 class WorkflowMetric(Base):
-    """A figure of a run, a whole number whose unit is in its name."""
+    """A metric of a run: a whole number. Its unit is part of its name."""
 
     __tablename__ = "workflow_metrics"
     __table_args__ = (Index("ix_workflow_metrics_name", "name", "at"),)

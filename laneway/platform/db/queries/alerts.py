@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session, aliased
 
 from laneway.platform.db.models import Alert
 
-MOST_TOLD = 100
-"""Alerts in one letter."""
+MAX_ANNOUNCED = 100
+"""Alerts in one e-mail."""
 
 
 def open_alert(session: Session, kind: str, *, subject: str, message: str, now: datetime) -> bool:
-    """Open an alert, or refresh the open one; True when it is new."""
+    """Open an alert, or replace the message of the open one. True: it is new."""
     try:
         with session.begin_nested():
             session.add(Alert(kind=kind, subject=subject, message=message, opened_at=now))
@@ -31,13 +31,13 @@ def open_alert(session: Session, kind: str, *, subject: str, message: str, now: 
 
 
 def close_alert(session: Session, kind: str, *, subject: str, now: datetime) -> None:
-    """Close the open alert about this, if there is one."""
-    open_one = (Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
-    session.execute(update(Alert).where(*open_one).values(closed_at=now))
+    """Close the open alert of this kind and subject, if there is one."""
+    is_open = (Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
+    session.execute(update(Alert).where(*is_open).values(closed_at=now))
 
 
 def close_others(session: Session, still: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
-    """Close the open alerts whose (kind, subject) is no longer true; gives back the closed ones."""
+    """Close the open alerts whose (kind, subject) is not in `still`; returns the closed ones."""
     over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in still]
     for alert in over:
         alert.closed_at = now
@@ -45,19 +45,23 @@ def close_others(session: Session, still: Collection[tuple[str, str]], *, now: d
 
 
 def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequence[Alert]:
-    """Open alerts (or closed ones too), newest first."""
+    """Open alerts, or with `closed` the closed ones as well, newest first."""
     statement = select(Alert).order_by(Alert.id.desc()).limit(limit)
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
 
 
-def untold(session: Session, *, lately: datetime) -> list[Alert]:
-    """Open alerts that nobody was told of, unless an earlier one about the same was told since `lately`."""
+def unannounced(session: Session, *, lately: datetime) -> list[Alert]:
+    """Open alerts that no e-mail has announced yet, locked, oldest first.
+
+    An alert is left out if an earlier one of the same kind and subject was announced since `lately`: one that keeps
+    opening and closing must not send an e-mail each time.
+    """
     same = aliased(Alert)
-    told = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.told_at >= lately)
-    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.told_at.is_(None), ~told)
-    return list(session.scalars(statement.order_by(Alert.id).limit(MOST_TOLD).with_for_update()))
+    announced = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.announced_at >= lately)
+    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.announced_at.is_(None), ~announced)
+    return list(session.scalars(statement.order_by(Alert.id).limit(MAX_ANNOUNCED).with_for_update()))
 
 
 def by_id(session: Session, ids: Sequence[int]) -> Sequence[Alert]:
-    """Those of these alerts that there are."""
+    """The alerts with these ids, as far as they exist."""
     return session.scalars(select(Alert).where(Alert.id.in_(ids)).order_by(Alert.id)).all()

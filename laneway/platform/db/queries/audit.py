@@ -1,4 +1,4 @@
-"""Queries of the audit: the ends that the history knows of, without what tasks were called with or gave back."""
+"""Queries of the audit: how tasks ended. Payloads and results, which may be large, are not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laneway.platform.db.models import TaskEvent, TaskRun
 
 
 class Ended(NamedTuple):
-    """The end of a task."""
+    """How and when a task ended."""
 
     id: str
     state: str
@@ -25,10 +25,10 @@ class Ended(NamedTuple):
 def ended(
     session: Session, *, since: datetime | None, before: datetime, after: Ended | None, limit: int
 ) -> list[Ended]:
-    """Tasks that ended in [`since`, `before`), in the order of their ends; the next page begins behind `after`."""
+    """Tasks that ended in [`since`, `before`), in that order. `after`: the last one of the previous page."""
     statement, first = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
     if first is not None:
-        statement = statement.where(TaskRun.finished_at >= first)  # by the index, which the next condition is not
+        statement = statement.where(TaskRun.finished_at >= first)  # uses the index, which the next condition cannot
     if after is not None:
         same = and_(TaskRun.finished_at == after.finished_at, TaskRun.seq > after.seq)
         statement = statement.where(or_(TaskRun.finished_at > after.finished_at, same))
@@ -37,22 +37,22 @@ def ended(
 
 
 def still_ended(session: Session, ids: Sequence[str]) -> set[Ended]:
-    """The ends of those of these tasks that are over."""
+    """The current ends of these tasks, as far as they have ended."""
     return {Ended(*row) for row in session.execute(_ends().where(TaskRun.id.in_(ids)))}
 
 
 def known(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of these ids that tasks have."""
+    """Those of these ids that belong to a task."""
     return set(session.scalars(select(TaskRun.id).where(TaskRun.id.in_(ids))))
 
 
 def submitted(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of these tasks that came through the task manager: no one else writes down that they were accepted."""
+    """Those of these tasks that the task manager accepted. Only it records the event `accepted`."""
     statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.kind == "accepted")
     return set(session.scalars(statement))
 
 
 def _ends() -> Select[str, str, datetime | None, datetime | None, int]:
-    """Only a task that is over has a time at which it ended; asked for states, too, SQLite would sort them all."""
+    """Only an ended task has `finished_at`. With a condition on the state as well, SQLite would sort all rows."""
     columns = (TaskRun.id, TaskRun.state, TaskRun.started_at, TaskRun.finished_at, TaskRun.seq)
     return select(*columns).where(TaskRun.finished_at.is_not(None))

@@ -1,5 +1,7 @@
-"""Measuring in the database, alike on SQLite and PostgreSQL: durations in whole microseconds, percentiles by nearest
-rank with window functions."""
+"""Measures durations in the database, with equal results on SQLite and PostgreSQL.
+
+Durations are whole microseconds. Percentiles are computed by nearest rank, with window functions.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 TOTAL: Final = "all"
-"""The name of everything together."""
+"""The name of the group that contains everything."""
 _MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `start` on, up to but not including `end`."""
+    """The time from `start`, inclusive, to `end`, exclusive."""
 
     start: datetime
     end: datetime
@@ -28,22 +30,22 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Durations of one group, in seconds."""
+    """The durations of one group: their number; mean, median and 95th percentile in seconds."""
 
-    times: int
+    count: int
     mean: float
     p50: float
     p95: float
 
 
 class Microseconds(FunctionElement[int]):
-    """A moment as microseconds since 1970: exact, and something that both databases can subtract."""
+    """A time as microseconds since 1970: exact, and a number that both databases can subtract."""
 
     type, inherit_cache = BigInteger(), True
 
 
 class UtcDay(FunctionElement[str]):
-    """A moment's day in UTC, as 2026-01-31."""
+    """The day of a time in UTC, as 2026-01-31."""
 
     type, inherit_cache = String(), True
 
@@ -55,8 +57,8 @@ def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(Microseconds, "sqlite")
 def _(element: Microseconds, compiler: SQLCompiler, **options: Any) -> str:
-    moment = compiler.process(element.clauses, **options)  # "2026-01-31 12:00:00.000000", always six places
-    # Whole seconds alone: strftime rounds 59.9995 up to the next second.
+    moment = compiler.process(element.clauses, **options)  # "2026-01-31 12:00:00.000000", always six decimals
+    # Without the fraction, because strftime rounds 59.9995 up to the next second.
     seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
     return f"({seconds} * 1000000 + CAST(substr({moment}, 21) AS INTEGER))"
 
@@ -72,19 +74,20 @@ def _(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def measure(session: Session, durations: Select[str, int]) -> dict[str, Measured]:
-    """Number, mean and percentiles of each group of a select of (name, duration); NULLs are left out.
+    """Name → durations, of a select of (name, duration in microseconds). NULLs are left out.
 
-    Nearest rank: of n durations in order the p-th percentile is number ceil(n * p / 100).
+    Nearest rank: of n sorted durations, the p-th percentile is the one with the number ceil(n * p / 100).
     """
-    taken = durations.subquery()
-    return {row[0]: measured(*row[1:]) for row in session.execute(figures(taken.c.name, duration=taken.c.duration))}
+    rows = durations.subquery()
+    statement = select_measures(rows.c.name, duration=rows.c.duration)
+    return {row[0]: measured(*row[1:]) for row in session.execute(statement)}
 
 
-def figures(name: ColumnElement[str], *, duration: ColumnElement[int]) -> Select[str, int, Any, int, int]:
-    """Name, number, mean, median and 95th percentile of each group; `measured` reads the last four.
+def select_measures(name: ColumnElement[str], *, duration: ColumnElement[int]) -> Select[str, int, Any, int, int]:
+    """A select of name, count, mean, median and 95th percentile of each group. `measured` takes the last four.
 
-    The p-th percentile is the smallest duration whose share of durations that are no longer reaches p: a division of
-    whole numbers is rounded to the same number as the literal that it equals, so that nothing falls off the edge.
+    The p-th percentile is the smallest duration whose cumulative share reaches p. The comparison is exact at the edge:
+    the quotient of two whole numbers is rounded to the same float as the literal that it equals.
     """
     share = func.cume_dist().over(partition_by=name, order_by=duration).label("share")
     ranked = select(name.label("name"), duration.label("duration"), share).where(duration.is_not(None)).subquery()
@@ -97,24 +100,24 @@ def figures(name: ColumnElement[str], *, duration: ColumnElement[int]) -> Select
     )
 
 
-def measured(number: int, mean: Any, p50: int, p95: int) -> Measured:
-    """What a row of `figures` says."""
-    return Measured(number, _seconds(mean), _seconds(p50), _seconds(p95))
+def measured(count: int, mean: Any, p50: int, p95: int) -> Measured:
+    """The durations of one row of `select_measures`, in seconds."""
+    return Measured(count, _seconds(mean), _seconds(p50), _seconds(p95))
 
 
 def between(start: Any, end: Any) -> ColumnElement[int]:
-    """A duration; never below zero, because two machines' clocks wrote the two times."""
+    """Microseconds from `start` to `end`, at least 0: the clocks of two machines may have written the two times."""
     duration = Microseconds(end) - Microseconds(start)
     return case((duration < 0, 0), else_=duration).label("duration")
 
 
 def within(moment: InstrumentedAttribute[Any], period: Period) -> ColumnElement[bool]:
-    """Whether it happened in the period."""
+    """A condition: the time is in the period."""
     return and_(moment >= period.start, moment < period.end)
 
 
 def count_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    """How many rows of the group it holds for."""
+    """The number of rows of the group for which the condition is true."""
     return func.count(case((condition, 1)))
 
 

@@ -15,14 +15,14 @@ from laneway.platform.schemas.task import TaskState
 
 ENABLED, DISABLED = "enabled", "disabled"
 OPERATOR = "operator"
-"""The reason of what somebody disabled by hand."""
+"""The reason of an endpoint that an operator disabled."""
 STATE: ColumnElement[str] = func.coalesce(TaskRun.state, OutboundDelivery.state)
-"""The state of a delivery: its task's while that is known, then as its attempts left it."""
+"""The state of a delivery: that of its task while the task is kept, and then the one after its last attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries; what is not given does not matter. Times are of the first attempt."""
+    """Selects deliveries; a field that is not set selects all. Times are those of the first attempt."""
 
     endpoint: str | None = None
     event: str | None = None
@@ -31,7 +31,7 @@ class DeliveryFilter:
     until: datetime | None = None
 
     def clauses(self) -> list[ColumnElement[bool]]:
-        """As conditions on `CallbackDelivery` and `STATE`."""
+        """The filter as conditions on `OutboundDelivery` and `STATE`."""
         found: list[ColumnElement[bool]] = []
         if self.endpoint is not None:
             found.append(OutboundDelivery.endpoint_id == self.endpoint)
@@ -46,8 +46,8 @@ class DeliveryFilter:
         return found
 
 
-def seen_endpoint(session: Session, id: str, *, url: str, now: datetime) -> OutboundEndpoint:
-    """The endpoint, locked; it is written down when it is seen for the first time."""
+def touch_endpoint(session: Session, id: str, *, url: str, now: datetime) -> OutboundEndpoint:
+    """Store that there is something to deliver to an endpoint; returns it, locked. A new endpoint is added."""
     found = find_endpoint(session, id, lock=True)
     if found is None:
         values = {"id": id, "url": url, "state": ENABLED, "consecutive_failures": 0, "created_at": now, "seen_at": now}
@@ -55,14 +55,14 @@ def seen_endpoint(session: Session, id: str, *, url: str, now: datetime) -> Outb
             with session.begin_nested():
                 session.execute(insert(OutboundEndpoint).values(**values))
         except IntegrityError:
-            pass  # somebody else did at the same moment; now it is there to be locked
+            pass  # another transaction inserted it first; the row exists now and can be locked
         found = session.scalars(_endpoint(id).with_for_update()).one()
     found.seen_at = now
     return found
 
 
 def find_endpoint(session: Session, id: str, *, lock: bool = False) -> OutboundEndpoint | None:
-    """The endpoint with this id; locked, it cannot change before the transaction ends."""
+    """The endpoint with this id. With `lock` it cannot change before the transaction ends."""
     statement = _endpoint(id)
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
@@ -70,7 +70,7 @@ def find_endpoint(session: Session, id: str, *, lock: bool = False) -> OutboundE
 def endpoints(
     session: Session, *, state: str | None = None, url: str | None = None, limit: int = 50
 ) -> Sequence[OutboundEndpoint]:
-    """Endpoints, the last used first; `url`: part of the address."""
+    """Endpoints, the most recently used first. `url`: a part of the address."""
     statement = select(OutboundEndpoint).order_by(OutboundEndpoint.seen_at.desc(), OutboundEndpoint.id).limit(limit)
     if state is not None:
         statement = statement.where(OutboundEndpoint.state == state)
@@ -79,10 +79,10 @@ def endpoints(
     return session.scalars(statement).all()
 
 
-def disabled_for_cause(session: Session, *, limit: int) -> Sequence[OutboundEndpoint]:
-    """Endpoints that nobody disabled by hand, the newest first."""
-    cause = (OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason != OPERATOR)
-    statement = select(OutboundEndpoint).where(*cause).order_by(OutboundEndpoint.disabled_at.desc())
+def disabled_automatically(session: Session, *, limit: int) -> Sequence[OutboundEndpoint]:
+    """Endpoints that the platform disabled, not an operator; the most recently disabled first."""
+    automatically = (OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason != OPERATOR)
+    statement = select(OutboundEndpoint).where(*automatically).order_by(OutboundEndpoint.disabled_at.desc())
     return session.scalars(statement.limit(limit)).all()
 
 
@@ -92,60 +92,60 @@ def find_delivery(session: Session, id: str) -> OutboundDelivery | None:
 
 
 def with_state(session: Session, id: str) -> tuple[OutboundDelivery, TaskState] | None:
-    """The delivery with this id, and its state."""
+    """The delivery with this id and its state."""
     row = session.execute(_joined().where(OutboundDelivery.id == id)).one_or_none()
     return (row[0], TaskState(row[1])) if row else None
 
 
 def page(
-    session: Session, which: DeliveryFilter, *, before: int | None = None, limit: int = 50
+    session: Session, filters: DeliveryFilter, *, before: int | None = None, limit: int = 50
 ) -> list[tuple[OutboundDelivery, TaskState]]:
-    """Deliveries with their states, newest first; `before`: the `seq` at which the last page ended."""
-    statement = _joined().where(*which.clauses()).order_by(OutboundDelivery.seq.desc()).limit(limit)
+    """A page of deliveries with their states, newest first. `before`: the last `seq` of the previous page."""
+    statement = _joined().where(*filters.clauses()).order_by(OutboundDelivery.seq.desc()).limit(limit)
     if before is not None:
         statement = statement.where(OutboundDelivery.seq < before)
     return [(delivery, TaskState(state)) for delivery, state in session.execute(statement)]
 
 
-def oldest(session: Session, which: DeliveryFilter, *, after: int, limit: int) -> Sequence[OutboundDelivery]:
-    """Deliveries, oldest first; `after`: the `seq` at which the last page ended."""
+def oldest(session: Session, filters: DeliveryFilter, *, after: int, limit: int) -> Sequence[OutboundDelivery]:
+    """A page of deliveries, oldest first. `after`: the last `seq` of the previous page."""
     statement = select(OutboundDelivery).outerjoin(TaskRun, TaskRun.id == OutboundDelivery.id)
-    chosen = statement.where(*which.clauses(), OutboundDelivery.seq > after)
+    chosen = statement.where(*filters.clauses(), OutboundDelivery.seq > after)
     return session.scalars(chosen.order_by(OutboundDelivery.seq).limit(limit)).all()
 
 
-def count(session: Session, which: DeliveryFilter, *, after: int = 0) -> int:
-    """How many deliveries there are."""
+def count(session: Session, filters: DeliveryFilter, *, after: int = 0) -> int:
+    """The number of selected deliveries."""
     statement = select(func.count()).select_from(OutboundDelivery).outerjoin(TaskRun, TaskRun.id == OutboundDelivery.id)
-    return session.scalar(statement.where(*which.clauses(), OutboundDelivery.seq > after)) or 0
+    return session.scalar(statement.where(*filters.clauses(), OutboundDelivery.seq > after)) or 0
 
 
 def attempts(session: Session, delivery_id: str) -> Sequence[OutboundAttempt]:
-    """The kept attempts of a delivery."""
+    """The attempts of a delivery that are kept, by number."""
     statement = select(OutboundAttempt).where(OutboundAttempt.delivery_id == delivery_id)
     return session.scalars(statement.order_by(OutboundAttempt.number)).all()
 
 
 def find_attempt(session: Session, delivery_id: str, number: int) -> OutboundAttempt | None:
-    """One attempt."""
+    """One attempt of a delivery."""
     return session.get(OutboundAttempt, (delivery_id, number))
 
 
 def running(session: Session, endpoint_id: str, *, since: datetime) -> int:
-    """How many attempts at an endpoint have begun since then and are not over."""
-    open_ones = (OutboundAttempt.endpoint_id == endpoint_id, OutboundAttempt.ended_at.is_(None))
+    """The number of attempts at an endpoint that started since then and have not ended."""
+    is_running = (OutboundAttempt.endpoint_id == endpoint_id, OutboundAttempt.ended_at.is_(None))
     statement = select(func.count()).select_from(OutboundAttempt)
-    return session.scalar(statement.where(*open_ones, OutboundAttempt.started_at >= since)) or 0
+    return session.scalar(statement.where(*is_running, OutboundAttempt.started_at >= since)) or 0
 
 
-def give_up(session: Session, delivery_id: str, *, now: datetime, error: str) -> None:
-    """End the attempts of a delivery that nobody will hear of again: its task has begun anew."""
-    left = (OutboundAttempt.delivery_id == delivery_id, OutboundAttempt.ended_at.is_(None))
-    session.execute(update(OutboundAttempt).where(*left).values(ended_at=now, error_type="WorkerLost", error=error))
+def end_lost_attempts(session: Session, delivery_id: str, *, now: datetime, error: str) -> None:
+    """End the running attempts of a delivery as lost: its task has started again, so their worker is gone."""
+    running = (OutboundAttempt.delivery_id == delivery_id, OutboundAttempt.ended_at.is_(None))
+    session.execute(update(OutboundAttempt).where(*running).values(ended_at=now, error_type="WorkerLost", error=error))
 
 
 def trim_attempts(session: Session, delivery_id: str, *, below: int) -> None:
-    """Forget the attempts with numbers below that."""
+    """Delete the attempts with lower numbers."""
     old = (OutboundAttempt.delivery_id == delivery_id, OutboundAttempt.number < below)
     session.execute(delete(OutboundAttempt).where(*old))
 

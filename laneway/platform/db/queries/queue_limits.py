@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from laneway.platform.db.models import QueueLimit
 
 
-def kept(session: Session) -> Sequence[QueueLimit]:
-    """Every queue for which somebody ever said something."""
+def all_limits(session: Session) -> Sequence[QueueLimit]:
+    """The limits of every queue that an operator ever limited."""
     return session.scalars(select(QueueLimit).order_by(QueueLimit.queue)).all()
 
 
-def keep(session: Session, **values: Any) -> None:
-    """Write down what is wanted of a queue, in the place of what was."""
+def save(session: Session, **values: Any) -> None:
+    """Store the limits of a queue; they replace earlier ones."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     new = dialect.insert(QueueLimit).values(**values)
     replaced = {name: new.excluded[name] for name in values if name != "queue"}

@@ -1,6 +1,6 @@
-"""Deletions by age, a batch at a time. Each function takes at most `limit` rows and gives back how many it took.
+"""Deletes what is too old, in batches. Each function takes at most `limit` rows and returns how many it took.
 
-Rows that somebody else holds are left for the next time, so that two sweeps never wait for each other.
+Rows that another transaction has locked are skipped, so that two runs of retention never wait for each other.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.schemas.workflow_run import RUN_OVER
 
 BLANKED: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
-"""Tasks nobody will look into again; failed ones and dead letters keep what is needed to review and retry them."""
+"""States of tasks that nobody reviews. Failed tasks and dead letters keep what a review and a retry need."""
 
 
 def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Tasks, dead letters too, that ended before then; never an unfinished one."""
-    return delete_batch(session, TaskRun.seq, _over(TaskRun.state.in_(FINISHED), before), limit)
+    """Delete tasks that ended before then, dead letters included; never an unfinished one."""
+    return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(FINISHED), before), limit)
 
 
 def clear_tasks(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:
-    """Tasks that ended in these states before then."""
-    return delete_batch(session, TaskRun.seq, _over(TaskRun.state.in_(states), before), limit)
+    """Delete tasks that ended in these states before then."""
+    return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(states), before), limit)
 
 
 def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Take payload, result, tracebacks and steps from tasks that completed, expired or were cancelled before then."""
+    """Erase payload, result, tracebacks and steps of tasks that completed, expired or were cancelled before then."""
     filled = or_(
         cast(TaskRun.payload, String) != "{}",
         TaskRun.result.is_not(None),
@@ -49,7 +49,7 @@ def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
         exists().where(TaskStep.task_id == TaskRun.id),
         exists().where(TaskAttempt.task_id == TaskRun.id, TaskAttempt.traceback.is_not(None)),
     )
-    ids = _locked(session, TaskRun.seq, and_(_over(TaskRun.state.in_(BLANKED), before), filled), limit)
+    ids = _lock(session, TaskRun.seq, and_(_ended_before(TaskRun.state.in_(BLANKED), before), filled), limit)
     if ids:
         # null(): a plain None would be stored as JSON's null
         blank = update(TaskRun).where(TaskRun.seq.in_(ids)).values(payload={}, result=null(), traceback=None)
@@ -60,46 +60,49 @@ def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
     return len(ids)
 
 
-def delete_callbacks(session: Session, *, before: datetime, limit: int) -> int:
-    """Outbound webhooks that were last attempted before then, with their attempts (ON DELETE CASCADE)."""
+def delete_outbound_deliveries(session: Session, *, before: datetime, limit: int) -> int:
+    """Delete outbound webhooks that were last attempted before then, with their attempts (ON DELETE CASCADE)."""
     return delete_batch(session, OutboundDelivery.seq, OutboundDelivery.touched_at < before, limit)
 
 
 def delete_endpoints(session: Session, *, before: datetime, limit: int) -> int:
-    """Receivers that nothing was to be sent to since then; never one that somebody disabled by hand."""
-    by_hand = and_(OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason == OPERATOR)
-    return delete_batch(session, OutboundEndpoint.id, and_(OutboundEndpoint.seen_at < before, ~by_hand), limit)
+    """Delete receivers to which nothing was sent since then; never one that an operator disabled."""
+    by_operator = and_(OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason == OPERATOR)
+    return delete_batch(session, OutboundEndpoint.id, and_(OutboundEndpoint.seen_at < before, ~by_operator), limit)
 
 
 def delete_workflows(session: Session, *, before: datetime, limit: int) -> int:
-    """Workflows that ended before then, with steps, signals and figures (ON DELETE CASCADE); never one that goes on."""
+    """Delete workflows that ended before then, with steps, signals and metrics (ON DELETE CASCADE).
+
+    A workflow that has not ended is never deleted.
+    """
     return delete_batch(
         session, WorkflowRun.seq, and_(WorkflowRun.state.in_(RUN_OVER), WorkflowRun.finished_at < before), limit
     )
 
 
 def delete_alerts(session: Session, *, before: datetime, limit: int) -> int:
-    """Alerts closed before then; never an open one."""
+    """Delete alerts that were closed before then; never an open one."""
     return delete_batch(session, Alert.id, Alert.closed_at < before, limit)
 
 
 def delete_workers(session: Session, *, before: datetime, limit: int) -> int:
-    """Workers that have not reported since then."""
+    """Delete workers that have not reported since then."""
     return delete_batch(session, Worker.name, Worker.seen_at < before, limit)
 
 
-def _over(ended: ColumnElement[bool], before: datetime) -> ColumnElement[bool]:
-    return and_(ended, TaskRun.finished_at < before)
+def _ended_before(is_ended: ColumnElement[bool], before: datetime) -> ColumnElement[bool]:
+    return and_(is_ended, TaskRun.finished_at < before)
 
 
 def delete_batch(session: Session, key: InstrumentedAttribute[Any], old: ColumnElement[bool], limit: int) -> int:
-    """Delete at most `limit` rows that are `old`, in the order of `key`; how many it were."""
-    ids = _locked(session, key, old, limit)
+    """Delete at most `limit` rows for which `old` is true, in the order of `key`; returns how many."""
+    ids = _lock(session, key, old, limit)
     if ids:
         rows = delete(key.class_).where(key.in_(ids))  # pyright: ignore[reportArgumentType] - never an alias here
         session.execute(rows.execution_options(synchronize_session=False))
     return len(ids)
 
 
-def _locked(session: Session, key: InstrumentedAttribute[Any], old: ColumnElement[bool], limit: int) -> Sequence[Any]:
+def _lock(session: Session, key: InstrumentedAttribute[Any], old: ColumnElement[bool], limit: int) -> Sequence[Any]:
     return session.scalars(select(key).where(old).order_by(key).limit(limit).with_for_update(skip_locked=True)).all()

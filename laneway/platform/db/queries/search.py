@@ -1,4 +1,4 @@
-"""Finding tasks: one filter for lists, dead letters and counts."""
+"""Searches tasks, with one filter for lists, dead letters and counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from laneway.platform.schemas.task import TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which tasks; what is not given does not matter. Times are of acceptance; `error` is part of the error's text."""
+    """Selects tasks; a field that is not set selects all.
+
+    `since` and `until` are about the acceptance. `error` is a part of the error's text.
+    """
 
     states: tuple[TaskState, ...] = ()
     name: str | None = None
@@ -30,7 +33,7 @@ class Filter:
     trashed: bool | None = None
 
     def clauses(self) -> list[ColumnElement[bool]]:
-        """As conditions on `TaskRun`."""
+        """The filter as conditions on `TaskRun`."""
         found: list[ColumnElement[bool]] = []
         if self.states:
             found.append(TaskRun.state.in_(self.states))
@@ -70,27 +73,27 @@ class Group:
     last_at: datetime | None
 
 
-def page(session: Session, which: Filter, *, before: int | None = None, limit: int = 50) -> Sequence[TaskRun]:
-    """Some of them, newest first; `before`: the `seq` at which the last page ended."""
-    statement = select(TaskRun).where(*which.clauses())
+def page(session: Session, filters: Filter, *, before: int | None = None, limit: int = 50) -> Sequence[TaskRun]:
+    """A page of the selected tasks, newest first. `before`: the `seq` of the last task of the previous page."""
+    statement = select(TaskRun).where(*filters.clauses())
     if before is not None:
         statement = statement.where(TaskRun.seq < before)
     return session.scalars(statement.order_by(TaskRun.seq.desc()).limit(limit)).all()
 
 
-def count(session: Session, which: Filter) -> int:
-    """How many there are."""
-    return session.scalar(select(func.count()).select_from(TaskRun).where(*which.clauses())) or 0
+def count(session: Session, filters: Filter) -> int:
+    """The number of selected tasks."""
+    return session.scalar(select(func.count()).select_from(TaskRun).where(*filters.clauses())) or 0
 
 
-def counts_by_state(session: Session, which: Filter) -> dict[TaskState, int]:
-    """State → how many."""
-    rows = session.execute(select(TaskRun.state, func.count()).where(*which.clauses()).group_by(TaskRun.state))
+def counts_by_state(session: Session, filters: Filter) -> dict[TaskState, int]:
+    """State → number of selected tasks."""
+    rows = session.execute(select(TaskRun.state, func.count()).where(*filters.clauses()).group_by(TaskRun.state))
     return {TaskState(state): number for state, number in rows}
 
 
-def groups(session: Session, which: Filter, *, limit: int = 50) -> list[Group]:
-    """What failed the same way, the largest group first."""
+def groups(session: Session, filters: Filter, *, limit: int = 50) -> list[Group]:
+    """The selected tasks grouped by error, the largest group first."""
     number = func.count()
     statement = (
         select(
@@ -102,36 +105,36 @@ def groups(session: Session, which: Filter, *, limit: int = 50) -> list[Group]:
             func.min(TaskRun.finished_at),
             func.max(TaskRun.finished_at),
         )
-        .where(*which.clauses())
+        .where(*filters.clauses())
         .group_by(TaskRun.error_group, TaskRun.name)
         .order_by(number.desc())
         .limit(limit)
     )
     return [
-        Group(group or "", name, kind or "", (error or "")[:500], many, first, last)
-        for group, name, kind, error, many, first, last in session.execute(statement)
+        Group(group or "", name, kind or "", (error or "")[:500], count, first, last)
+        for group, name, kind, error, count, first, last in session.execute(statement)
     ]
 
 
 def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
-    """Put these into the trash, or take them out of it."""
+    """Put these tasks into the trash at this time; with None, take them out of it."""
     for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()):
         run.trashed_at = at
 
 
 def delete_trashed(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete what has been in the trash since before then."""
+    """Delete tasks that were put into the trash before then; returns how many."""
     old = and_(TaskRun.trashed_at.is_not(None), TaskRun.trashed_at < before)
     return _delete(session, session.scalars(select(TaskRun.id).where(old).limit(limit)).all())
 
 
-def delete_beyond(session: Session, which: Filter, *, most: int, limit: int) -> int:
-    """Delete the oldest of these tasks beyond `most`."""
-    newest = select(TaskRun.seq).where(*which.clauses()).order_by(TaskRun.seq.desc()).offset(most).limit(1)
+def delete_beyond(session: Session, filters: Filter, *, most: int, limit: int) -> int:
+    """Delete the selected tasks except the newest `most`, oldest first, at most `limit`. Returns how many."""
+    newest = select(TaskRun.seq).where(*filters.clauses()).order_by(TaskRun.seq.desc()).offset(most).limit(1)
     edge = session.scalar(newest)
     if edge is None:
         return 0
-    old = select(TaskRun.id).where(*which.clauses(), TaskRun.seq <= edge).order_by(TaskRun.seq).limit(limit)
+    old = select(TaskRun.id).where(*filters.clauses(), TaskRun.seq <= edge).order_by(TaskRun.seq).limit(limit)
     return _delete(session, session.scalars(old).all())
 
 

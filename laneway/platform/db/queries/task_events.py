@@ -15,11 +15,15 @@ from sqlalchemy.orm import Session
 from laneway.platform.db.models import JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
 
 START = "0-0"
+"""The offset before the first entry of a journal."""
 _ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
 
 
 def lock_cursor(session: Session, queue: str) -> str:
-    """How far the journal of a queue is recorded; nobody else records it until the transaction ends."""
+    """The offset up to which the journal of a queue is recorded.
+
+    It is locked: nobody else records this journal until the transaction ends.
+    """
     statement = select(JournalCursor).where(JournalCursor.queue == queue).with_for_update()
     found = session.scalars(statement).one_or_none()
     if found is None:
@@ -27,18 +31,18 @@ def lock_cursor(session: Session, queue: str) -> str:
             with session.begin_nested():
                 session.execute(insert(JournalCursor).values(queue=queue, position=START))
         except IntegrityError:
-            pass  # somebody else did at the same moment; now it is there to be locked
+            pass  # another transaction inserted it first; the row exists now and can be locked
         found = session.scalars(statement).one()
     return found.position
 
 
 def move_cursor(session: Session, queue: str, position: str) -> None:
-    """Everything up to here is recorded."""
+    """Store the offset up to which the journal is recorded."""
     session.execute(update(JournalCursor).where(JournalCursor.queue == queue).values(position=position))
 
 
 def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
-    """The tasks with these ids."""
+    """The tasks with these ids, locked."""
     return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()).all()
 
 
@@ -48,40 +52,40 @@ def attempts_of(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:
 
 
 def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:
-    """All attempts of a task."""
+    """All attempts of a task, by number."""
     return session.scalars(select(TaskAttempt).where(TaskAttempt.task_id == task_id).order_by(TaskAttempt.number)).all()
 
 
 def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Add to the stories of tasks."""
+    """Add events of tasks."""
     if rows:
         session.connection().execute(_ADD_EVENTS, list(rows))
 
 
 def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data: Any) -> None:
-    """One thing that somebody did to a task."""
+    """Add an event that belongs to no attempt, such as an operator's action."""
     add_events(session, [{"task_id": task_id, "at": at, "kind": kind, "attempt": None, "data": data}])
 
 
 def add_tags(session: Session, task_id: str, tags: Sequence[str]) -> None:
-    """Let a task be found by these."""
+    """Add the tags by which a task is found."""
     if tags:
         session.execute(insert(TaskTag), [{"task_id": task_id, "tag": tag} for tag in tags])
 
 
 def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) -> Sequence[TaskEvent]:
-    """The story of a task after that event."""
+    """The events of a task after the event with this id, oldest first."""
     statement = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.seq > after)
     return session.scalars(statement.order_by(TaskEvent.seq).limit(limit)).all()
 
 
 def step(session: Session, task_id: str, name: str) -> TaskStep | None:
-    """What is kept of a step."""
+    """The stored result of a step."""
     return session.get(TaskStep, (task_id, name))
 
 
-def keep_step(session: Session, task_id: str, name: str, *, result: Any, attempt: int, at: datetime) -> None:
-    """Keep the result of a step, or how far a loop is."""
+def save_step(session: Session, task_id: str, name: str, *, result: Any, attempt: int, at: datetime) -> None:
+    """Store the result of a step, or how many items of a loop are finished."""
     found = session.get(TaskStep, (task_id, name))
     if found is None:
         session.add(TaskStep(task_id=task_id, name=name, result=result, attempt=attempt, at=at))
@@ -89,8 +93,8 @@ def keep_step(session: Session, task_id: str, name: str, *, result: Any, attempt
         found.result, found.attempt, found.at = result, attempt, at
 
 
-def readable(text: str) -> dict[str, Any]:
-    """JSON from the journal; what is not an object of JSON is shown as it is."""
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object from the journal. Any other text is returned under the name `text`."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -99,21 +103,21 @@ def readable(text: str) -> dict[str, Any]:
 
 
 def storable(text: str) -> str:
-    """Text that any database takes: PostgreSQL stores no null bytes, and nobody stores half of a surrogate pair."""
+    """The text without what a database refuses: PostgreSQL stores no null bytes, UTF-8 no half of a surrogate pair."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def group_of(*parts: str) -> str:
-    """The fingerprint of what failed in the same way."""
+def error_group(*parts: str) -> str:
+    """The fingerprint of an error: equal parts give the same group."""
     return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]
 
 
 def newest_event(session: Session) -> int:
-    """The id of the newest event of all."""
+    """The id of the newest event of all tasks; 0: there is none."""
     return session.scalar(select(func.max(TaskEvent.seq))) or 0
 
 
-def tasks_with_news(session: Session, ids: Sequence[str], *, after: int) -> list[str]:
-    """Those of these tasks that have events behind that one."""
+def tasks_with_events(session: Session, ids: Sequence[str], *, after: int) -> list[str]:
+    """Those of these tasks that have events after the event with this id."""
     statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.seq > after).distinct()
     return list(session.scalars(statement))

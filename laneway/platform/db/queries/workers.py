@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from laneway.platform.db.models import Worker
 
 ALIVE = timedelta(seconds=20)
-"""A worker that reported within this time is alive."""
+"""A worker counts as alive for this long after its last report."""
 
 
 def report(session: Session, name: str, *, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
-    """Say that a worker lives, since when, and which queues it serves."""
+    """Store that a worker lives, when it started, and which queues it serves."""
     values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
     seen = session.execute(update(Worker).where(Worker.name == name).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -24,17 +24,20 @@ def report(session: Session, name: str, *, queues: Sequence[str], started_at: da
 
 
 def leave(session: Session, name: str) -> None:
-    """Say that a worker stopped."""
+    """Delete a worker that has stopped."""
     session.execute(delete(Worker).where(Worker.name == name))
 
 
 def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
-    """The workers that reported lately."""
+    """The live workers, by name."""
     return session.scalars(select(Worker).where(Worker.seen_at > now - ALIVE).order_by(Worker.name)).all()
 
 
 def is_alive(session: Session, name: str, *, since: datetime, seen_after: datetime) -> bool:
-    """Whether the worker that had this name at `since` has reported after `seen_after`."""
+    """Whether the worker that had this name at `since` has reported after `seen_after`.
+
+    A worker of the same name that started later is another one.
+    """
     statement = select(Worker.name).where(Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after)
     return session.scalar(statement) is not None
 

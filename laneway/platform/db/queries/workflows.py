@@ -1,4 +1,4 @@
-"""Queries over runs of workflows. Whoever changes a run locks its row first, and reads its steps behind that."""
+"""Queries over runs of workflows. To change a run, lock its row first and read its steps afterwards."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from laneway.platform.schemas.task import FINISHED
 from laneway.platform.schemas.workflow_run import RUN_OVER, RunState, StepState
 
 BY_HAND = ("retried by hand", "requeue")
-"""The events with which a finished task is sent again."""
+"""The kinds of events by which an operator runs a finished task again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs."""
+    """Selects runs; a field that is not set selects all."""
 
     states: tuple[RunState, ...] = ()
     type: str | None = None
 
 
 def add(session: Session, **values: Any) -> WorkflowRun | None:
-    """Write down a new run; None when its id is taken already."""
+    """Add a run; None: its id is taken."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     new = dialect.insert(WorkflowRun).values(**values).on_conflict_do_nothing(index_elements=[WorkflowRun.id])
     return session.scalars(new.returning(WorkflowRun)).one_or_none()
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None:
-    """The run with this id; locked, it and its steps cannot change before the transaction ends."""
+    """The run with this id. With `lock`, the run and its steps cannot change before the transaction ends."""
     if "\x00" in id:
-        return None  # PostgreSQL refuses even to compare it
+        return None  # PostgreSQL refuses to compare a null byte
     statement = select(WorkflowRun).where(WorkflowRun.id == id)
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 
 def settled(session: Session, id: str) -> bool:
-    """Whether nothing can happen in a run any more: it is over, and so is each of its tasks."""
+    """Whether nothing can change a run any more: the run and all its tasks have ended. True for an unknown run."""
     run = find(session, id)
     if run is None or run.state not in RUN_OVER:
         return run is None
@@ -52,19 +52,19 @@ def settled(session: Session, id: str) -> bool:
     return session.scalars(unfinished).first() is None
 
 
-def page(session: Session, which: RunFilter, *, before: int | None, limit: int) -> Sequence[WorkflowRun]:
-    """Some runs, newest first, without what may be long: definition, input and output."""
-    long = (WorkflowRun.definition, WorkflowRun.input, WorkflowRun.output)
-    statement = select(WorkflowRun).options(*map(defer, long)).order_by(WorkflowRun.seq.desc()).limit(limit)
-    if which.states:
-        statement = statement.where(WorkflowRun.state.in_(which.states))
-    if which.type is not None:
-        statement = statement.where(WorkflowRun.type == which.type)
+def page(session: Session, filters: RunFilter, *, before: int | None, limit: int) -> Sequence[WorkflowRun]:
+    """A page of runs, newest first, without the large columns. `before`: the last `seq` of the previous page."""
+    large = (WorkflowRun.definition, WorkflowRun.input, WorkflowRun.output)
+    statement = select(WorkflowRun).options(*map(defer, large)).order_by(WorkflowRun.seq.desc()).limit(limit)
+    if filters.states:
+        statement = statement.where(WorkflowRun.state.in_(filters.states))
+    if filters.type is not None:
+        statement = statement.where(WorkflowRun.type == filters.type)
     return session.scalars(statement.where(WorkflowRun.seq < before) if before else statement).all()
 
 
 def begin(session: Session, id: str, *, now: datetime) -> None:
-    """Note that the first step of a run was started."""
+    """Store that the first step of a run has started."""
     session.execute(
         update(WorkflowRun)
         .where(WorkflowRun.id == id, WorkflowRun.state == RunState.PENDING)
@@ -73,52 +73,54 @@ def begin(session: Session, id: str, *, now: datetime) -> None:
 
 
 def steps(session: Session, run_id: str) -> Sequence[WorkflowStepRun]:
-    """Every visit of every step of a run, in the order in which they were started."""
+    """Every visit of every step of a run, in the order of their creation."""
     order = (WorkflowStepRun.created_at, WorkflowStepRun.visit, WorkflowStepRun.step)
     return session.scalars(select(WorkflowStepRun).where(WorkflowStepRun.run_id == run_id).order_by(*order)).all()
 
 
 def step(session: Session, run_id: str, step: str, visit: int) -> WorkflowStepRun | None:
-    """One visit."""
+    """One visit of a step."""
     return session.get(WorkflowStepRun, (run_id, step, visit))
 
 
 def step_of_task(session: Session, task_id: str) -> WorkflowStepRun | None:
-    """The visit that a task is about."""
+    """The visit whose task this is."""
     return session.scalars(select(WorkflowStepRun).where(WorkflowStepRun.task_id == task_id)).one_or_none()
 
 
 def tasks_of(session: Session, ids: Sequence[str]) -> dict[str, TaskRun]:
-    """Id → row, of those tasks that are known."""
+    """Id → row of each of these tasks that exists."""
     return {run.id: run for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)))}
 
 
 def times_sent_by_hand(session: Session, task_id: str) -> int:
-    """How often somebody had a finished task run again."""
+    """How often an operator ran a finished task again."""
     statement = select(func.count()).select_from(TaskEvent)
     return session.scalar(statement.where(TaskEvent.task_id == task_id, TaskEvent.kind.in_(BY_HAND))) or 0
 
 
 def signal(session: Session, run_id: str, name: str, key: str) -> WorkflowSignal | None:
     """A signal by its key."""
-    which = (WorkflowSignal.run_id == run_id, WorkflowSignal.name == name, WorkflowSignal.key == key)
-    return session.scalars(select(WorkflowSignal).where(*which)).one_or_none()
+    conditions = (WorkflowSignal.run_id == run_id, WorkflowSignal.name == name, WorkflowSignal.key == key)
+    return session.scalars(select(WorkflowSignal).where(*conditions)).one_or_none()
 
 
 def count_signals(session: Session, run_id: str) -> int:
-    """How many signals a run has been sent."""
+    """The number of signals that were sent to a run."""
     statement = select(func.count()).select_from(WorkflowSignal).where(WorkflowSignal.run_id == run_id)
     return session.scalar(statement) or 0
 
 
 def next_signal(session: Session, run_id: str, name: str) -> WorkflowSignal | None:
-    """The oldest signal of this name that no visit has had."""
-    which = (WorkflowSignal.run_id == run_id, WorkflowSignal.name == name, WorkflowSignal.visit.is_(None))
-    return session.scalars(select(WorkflowSignal).where(*which).order_by(WorkflowSignal.seq).limit(1)).one_or_none()
+    """The oldest signal of this name that no visit has received."""
+    conditions = (WorkflowSignal.run_id == run_id, WorkflowSignal.name == name, WorkflowSignal.visit.is_(None))
+    return session.scalars(
+        select(WorkflowSignal).where(*conditions).order_by(WorkflowSignal.seq).limit(1)
+    ).one_or_none()
 
 
 def metrics(session: Session, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Run → name → figure."""
+    """Run → name → value of each metric."""
     found: dict[str, dict[str, int]] = {}
     for metric in session.scalars(select(WorkflowMetric).where(WorkflowMetric.run_id.in_(run_ids))):
         found.setdefault(metric.run_id, {})[metric.name] = metric.value
@@ -126,7 +128,7 @@ def metrics(session: Session, run_ids: Sequence[str]) -> dict[str, dict[str, int
 
 
 def set_metrics(session: Session, run_id: str, figures: dict[str, int], *, at: datetime) -> None:
-    """Keep figures of a run, in the place of older ones of the same name."""
+    """Store metrics of a run. They replace older ones of the same name."""
     if figures:
         old = (WorkflowMetric.run_id == run_id, WorkflowMetric.name.in_(figures))
         session.execute(delete(WorkflowMetric).where(*old))
@@ -136,17 +138,17 @@ def set_metrics(session: Session, run_id: str, figures: dict[str, int], *, at: d
 
 @dataclass(frozen=True, slots=True)
 class TypeFigures:
-    """The runs of one type that were accepted in a period, by state, and what the completed ones measured."""
+    """The runs of one type that were accepted in a period: their number by state, and metrics of the completed ones."""
 
     type: str
     states: dict[str, int]
     mean_duration_ms: float | None
     total: int
-    """The sum of the metric that was asked for."""
+    """The sum of the requested metric."""
 
 
 def figures(session: Session, *, start: datetime, end: datetime, total_of: str) -> list[TypeFigures]:
-    """What became of the runs that were accepted from `start` up to `end`, by type; `total_of`: a metric to add up."""
+    """The runs that were accepted from `start` up to `end`, exclusive, by type. `total_of`: the metric to add up."""
     accepted = (WorkflowRun.accepted_at >= start, WorkflowRun.accepted_at < end)
     states: dict[str, dict[str, int]] = {}
     counted = select(WorkflowRun.type, WorkflowRun.state, func.count()).where(*accepted)
@@ -168,7 +170,7 @@ def figures(session: Session, *, start: datetime, end: datetime, total_of: str) 
 
 
 def open_steps(session: Session, run_id: str) -> Sequence[WorkflowStepRun]:
-    """The visits of a run that are not over, or were cancelled."""
+    """The visits of a run that have not ended or were cancelled."""
     states = (StepState.OPEN, StepState.CANCELLED)
-    which = (WorkflowStepRun.run_id == run_id, WorkflowStepRun.state.in_(states))
-    return session.scalars(select(WorkflowStepRun).where(*which)).all()
+    conditions = (WorkflowStepRun.run_id == run_id, WorkflowStepRun.state.in_(states))
+    return session.scalars(select(WorkflowStepRun).where(*conditions)).all()

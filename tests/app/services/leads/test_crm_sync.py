@@ -339,7 +339,7 @@ def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any
     )
 
     def step(name: str, work: Any, *values: Any, **named: Any) -> Any:
-        return own.steps.once(attempt, name, lambda: work(*values, **named))
+        return own.steps.run_once(attempt, name, lambda: work(*values, **named))
 
     return own.lead_notices.tell(event, task_id=id, step=step)
 

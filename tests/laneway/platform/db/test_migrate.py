@@ -1,4 +1,4 @@
-"""The migrations of the platform and of the application, on both databases."""
+"""The migrations of the platform and of the application, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
 
 
 def head(history: MigrationHistory) -> str | None:
-    """The newest revision."""
+    """The newest revision of a history."""
     return ScriptDirectory.from_config(history.config()).get_current_head()
 
 
-def test_the_migrations_make_exactly_the_models(database: Database) -> None:
-    both = MetaData()
+def test_the_migrations_create_exactly_the_models(database: Database) -> None:
+    all_tables = MetaData()
     for metadata in (Base.metadata, ApplicationBase.metadata):
         for table in metadata.tables.values():
-            table.to_metadata(both)
+            table.to_metadata(all_tables)
     versions = {history.version_table for history in HISTORIES}
 
     def relevant(name: str | None, _type: str, _parents: object) -> bool:
@@ -42,7 +42,7 @@ def test_the_migrations_make_exactly_the_models(database: Database) -> None:
 
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": relevant})
-        differences = compare_metadata(context, both)
+        differences = compare_metadata(context, all_tables)
 
     assert differences == []
 
@@ -72,20 +72,20 @@ def test_the_platform_works_without_the_tables_of_an_application(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_many_upgrades_at_once_make_one_schema(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_simultaneous_upgrades_create_one_schema(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
     if kind == "postgresql":
-        _emptied(url)
+        _drop_schema(url)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(upgrade_alone, [url] * 4))
+        list(pool.map(upgrade_in_a_process, [url] * 4))
 
     database = Database(url)
     assert {"task_runs", "conversations"} <= set(inspect(database.engine).get_table_names())
     database.close()
 
 
-def test_a_downgrade_takes_everything_away(database: Database) -> None:
+def test_a_downgrade_removes_everything(database: Database) -> None:
     for history in reversed(HISTORIES):
         with database.transaction() as session:
             config = history.config()
@@ -95,8 +95,8 @@ def test_a_downgrade_takes_everything_away(database: Database) -> None:
     assert set(inspect(database.engine).get_table_names()) == {history.version_table for history in HISTORIES}
 
 
-def upgrade_alone(url: str) -> None:
-    """Upgrade in a process of its own: Alembic keeps its context in the module, so threads cannot share it."""
+def upgrade_in_a_process(url: str) -> None:
+    """Upgrade in a process of its own. Alembic keeps its context in a module, so threads cannot share it."""
     program = (
         "from app.services.container import Services; from laneway.platform.db.migrate import upgrade; "
         f"upgrade({url!r}, Services.migrations)"
@@ -104,7 +104,7 @@ def upgrade_alone(url: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-def _emptied(url: str) -> None:
+def _drop_schema(url: str) -> None:
     database = Database(url)
     with database.transaction() as session:
         session.execute(text("DROP SCHEMA public CASCADE"))

@@ -1,4 +1,4 @@
-"""Several writers of one SQLite file in one process."""
+"""Several writers of one SQLite file, in one process and in several."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import sys
 import gevent
-from app.core import clock
 from app.db.models import Report
-from app.db.session import Database
+from laneway.platform import clock
+from laneway.platform.db.session import Database
 
 database = Database(sys.argv[1])
 
@@ -35,7 +35,7 @@ def write(number):
     with database.transaction() as session:
         session.add(Report(id=str(number), kind="test", data={}, created_at=clock.now()))
         session.flush()
-        gevent.sleep(0.05)  # as one does that talks to another server in between
+        gevent.sleep(0.05)  # as if it talked to another server
     return number
 
 print(sorted(gevent.pool.Pool(5).map(write, range(5))))
@@ -43,12 +43,12 @@ print(sorted(gevent.pool.Pool(5).map(write, range(5))))
 
 
 def count(database: Database) -> int:
-    """How many reports there are."""
+    """The number of reports."""
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(Report)) or 0
 
 
-def test_threads_write_one_after_the_other(sqlite_database: Database) -> None:
+def test_threads_write_one_after_another(sqlite_database: Database) -> None:
     def write(number: int) -> None:
         with sqlite_database.transaction() as session:
             session.add(Report(id=str(number), kind="test", data={}, created_at=clock.now()))
@@ -59,7 +59,7 @@ def test_threads_write_one_after_the_other(sqlite_database: Database) -> None:
     assert count(sqlite_database) == 200
 
 
-def test_an_error_lets_the_next_writer_in(sqlite_database: Database) -> None:
+def test_the_next_writer_can_write_after_an_error(sqlite_database: Database) -> None:
     for _ in range(2):
         try:
             with sqlite_database.transaction():
@@ -70,7 +70,7 @@ def test_an_error_lets_the_next_writer_in(sqlite_database: Database) -> None:
     assert count(sqlite_database) == 0
 
 
-def test_greenlets_that_wait_for_something_else_while_they_write_do_not_lock_each_other_out(
+def test_greenlets_that_switch_while_they_write_do_not_block_each_other(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
     url = sqlite_database.url.render_as_string(hide_password=False)
@@ -92,43 +92,43 @@ def test_greenlets_that_wait_for_something_else_while_they_write_do_not_lock_eac
 
 
 @contextmanager
-def held(database: Database) -> Generator[sqlite3.Connection]:
-    """Somebody else writes: to SQLite another connection is as another process."""
-    stranger = sqlite3.connect(str(database.url.database), isolation_level=None, check_same_thread=False)
-    stranger.execute("BEGIN IMMEDIATE")
+def other_writer(database: Database) -> Generator[sqlite3.Connection]:
+    """A connection that holds the write lock. To SQLite it is the same as another process."""
+    connection = sqlite3.connect(str(database.url.database), isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        yield stranger
+        yield connection
     finally:
-        stranger.close()
+        connection.close()
 
 
-def test_a_writer_waits_for_another_process_and_then_writes(sqlite_database: Database) -> None:
-    began = Event()
+def test_a_writer_waits_for_another_process(sqlite_database: Database) -> None:
+    started = Event()
 
     def write() -> None:
-        began.set()
+        started.set()
         with sqlite_database.transaction() as session:
             session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
 
     writer = Thread(target=write)
-    with held(sqlite_database) as stranger:
+    with other_writer(sqlite_database) as other:
         writer.start()
-        began.wait()
+        assert started.wait(10)
         writer.join(0.3)
         assert writer.is_alive()
-        assert count(sqlite_database) == 0  # who reads waits for nobody
-        stranger.execute("COMMIT")
+        assert count(sqlite_database) == 0  # a reader waits for no writer
+        other.execute("COMMIT")
         writer.join(10)
 
     assert count(sqlite_database) == 1
 
 
-def test_another_process_that_writes_for_too_long_is_a_named_error(
+def test_waiting_too_long_for_another_process_is_database_unavailable(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "BUSY_SECONDS", 0.2)
     with (
-        held(sqlite_database),
+        other_writer(sqlite_database),
         pytest.raises(DatabaseUnavailable, match="locked"),
         sqlite_database.transaction(),
     ):
@@ -139,7 +139,7 @@ def test_another_process_that_writes_for_too_long_is_a_named_error(
     assert count(sqlite_database) == 1
 
 
-def test_a_file_that_is_no_database_is_no_endless_wait(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
     database = Database(f"sqlite:///{tmp_path / 'broken.db'}")
     with pytest.raises(Exception, match="not a database"), database.transaction():

@@ -1,4 +1,4 @@
-"""Attempts on the engine: what does not hold of attempts on rows. The rest is `tests/contract/test_executions.py`."""
+"""Attempts on the engine: what differs from attempts on rows. `test_attempts_contract.py` has what both share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from laneway.engine import Engine, Kind, Lease, LeaseStatus, MessageState, ServerLost
 from laneway.platform.errors import BrokerUnavailable, QueueFull
-from laneway.platform.execution import attempts as executions_module
+from laneway.platform.execution import attempts as attempts_module
 from laneway.platform.execution.attempts import DeliveredTask
-from laneway.platform.execution.outcomes import Attempt, Completed, Raised, Skip, Snoozed, Stopped
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Raised, Skip, Snoozed, Stopped
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from laneway.transport.codec import HEADER_LEASE
@@ -33,11 +33,11 @@ def delivered(headers: dict[str, Any]) -> DeliveredTask:
 
 
 @pytest.mark.parametrize("headers", [{}, {HEADER_LEASE: "nonsense"}, {HEADER_LEASE: 7}, {HEADER_LEASE: None}])
-def test_a_message_that_the_engine_did_not_deliver_is_refused(platform: Platform, headers: dict[str, Any]) -> None:
-    assert platform.attempts.begin(delivered(headers)) == Skip("it was not delivered by the engine")
+def test_a_message_that_the_engine_did_not_deliver_is_skipped(platform: Platform, headers: dict[str, Any]) -> None:
+    assert platform.attempts.start(delivered(headers)) == Skip("it was not delivered by the engine")
 
 
-def test_an_attempt_under_a_lease_that_is_over_is_refused(platform: Platform) -> None:
+def test_a_delivery_whose_lease_is_over_is_skipped(platform: Platform) -> None:
     id = platform.chore()
     delivery = platform.fetched("maintenance")
     platform.engine.renew([delivery], lease_ms=0)
@@ -52,13 +52,13 @@ def test_an_attempt_under_a_lease_that_is_over_is_refused(platform: Platform) ->
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.COMPLETED, 1)
 
 
-def test_a_lease_that_nobody_gave_is_refused(platform: Platform) -> None:
+def test_a_delivery_with_an_invented_lease_is_skipped(platform: Platform) -> None:
     platform.broker.prepare()
     lease = Lease("maintenance", b"\x01" * 16, b"me")
-    assert platform.attempts.begin(delivered({HEADER_LEASE: str(lease)})) == Skip("its lease was over")
+    assert platform.attempts.start(delivered({HEADER_LEASE: str(lease)})) == Skip("its lease was over")
 
 
-def test_what_was_cancelled_before_it_began_is_not_begun(platform: Platform) -> None:
+def test_a_task_that_was_cancelled_before_its_start_is_skipped(platform: Platform) -> None:
     id = platform.chore()
     delivery = platform.fetched("maintenance")
     platform.tasks.cancel(id)
@@ -68,17 +68,17 @@ def test_what_was_cancelled_before_it_began_is_not_begun(platform: Platform) -> 
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.CANCELLED, 0)
 
 
-def test_nothing_of_it_needs_the_database(platform: Platform) -> None:
+def test_attempts_do_not_need_the_database(platform: Platform) -> None:
     id = platform.chore()
     with platform.without_database():
         attempt = platform.start("maintenance")
-        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 10}) is False
-        assert platform.attempts.asked_to_stop([attempt]) == [False]
+        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 10}) is AttemptSignal.CONTINUE
+        assert platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CONTINUE]
         assert platform.end(attempt, AWAY)
     assert platform.state(id) == TaskState.SCHEDULED
 
 
-def test_a_retry_is_the_same_message_with_the_policys_delay(platform: Platform) -> None:
+def test_a_retry_is_the_same_message_after_the_delay_of_the_policy(platform: Platform) -> None:
     id = platform.chore()
     before = platform.messages("maintenance")[0].stored
     platform.work("maintenance", Raised(QueueFull("crm", 5)))
@@ -94,7 +94,7 @@ def test_a_retry_is_the_same_message_with_the_policys_delay(platform: Platform) 
 
 
 @pytest.mark.parametrize("outcome", [Completed({}), Stopped(), Raised(ValueError("wrong"))])
-def test_nothing_is_left_of_a_task_that_is_over(platform: Platform, outcome: Any) -> None:
+def test_the_engine_keeps_nothing_of_an_ended_task(platform: Platform, outcome: Any) -> None:
     platform.chore()
     platform.work("maintenance", outcome)
 
@@ -102,7 +102,7 @@ def test_nothing_is_left_of_a_task_that_is_over(platform: Platform, outcome: Any
     assert platform.engine.stats(["maintenance"])[0].leased == 0
 
 
-def test_until_the_acknowledgement_the_message_stays_and_the_end_of_its_lease_carries_it_out(
+def test_the_end_of_the_lease_carries_the_result_out_without_an_acknowledgement(
     platform: Platform,
 ) -> None:
     id = platform.chore()
@@ -116,10 +116,10 @@ def test_until_the_acknowledgement_the_message_stays_and_the_end_of_its_lease_ca
     assert platform.places("maintenance") == {id: MessageState.SCHEDULED}
 
 
-# --- the broker away ----------------------------------------------------------------------------------------
+# --- the broker cannot be reached ---------------------------------------------------------------------------
 
 
-def test_a_worker_waits_for_a_broker_that_is_away_for_a_while(platform: Platform) -> None:
+def test_a_worker_waits_for_a_broker_that_returns_soon(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
     platform.valkey.stop()
@@ -133,10 +133,10 @@ def test_a_worker_waits_for_a_broker_that_is_away_for_a_while(platform: Platform
     assert platform.row(id).result == {"n": 1}
 
 
-def test_it_does_not_wait_longer_than_its_lease_lasts(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_waits_no_longer_than_a_lease_lasts(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     platform.chore()
     attempt = platform.start("maintenance")
-    monkeypatch.setattr(executions_module, "PAUSE", 0.01)
+    monkeypatch.setattr(attempts_module, "RECONNECT_SECONDS", 0.01)
     object.__setattr__(platform.attempts._settings, "lease_seconds", 0.3)  # pyright: ignore[reportPrivateUsage]
     platform.valkey.stop()
     try:
@@ -146,23 +146,23 @@ def test_it_does_not_wait_longer_than_its_lease_lasts(platform: Platform, monkey
         platform.valkey.start()
 
 
-def failing_once(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Does it, but the answer is lost the first time."""
+def losing_the_first_reply(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which takes effect every time but loses its first reply."""
     lost: list[int] = []
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        answer = call(*args, **kwargs)
+        reply = call(*args, **kwargs)
         if not lost:
             lost.append(1)
-            raise ServerLost("the answer was lost")
-        return answer
+            raise ServerLost("the reply was lost")
+        return reply
 
     return called
 
 
-def test_an_answer_that_was_lost_begins_no_second_attempt(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_reply_starts_no_second_attempt(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     id = platform.chore()
-    monkeypatch.setattr(Engine, "start_attempt", failing_once(Engine.begin))
+    monkeypatch.setattr(Engine, "start_attempt", losing_the_first_reply(Engine.begin))
 
     attempt = platform.start("maintenance")
 
@@ -171,35 +171,33 @@ def test_an_answer_that_was_lost_begins_no_second_attempt(platform: Platform, mo
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.COMPLETED, 1)
 
 
-def test_an_answer_that_was_lost_does_not_change_the_outcome(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_reply_does_not_change_the_outcome(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
-    monkeypatch.setattr(Engine, "finish_attempt", failing_once(Engine.conclude))
+    monkeypatch.setattr(Engine, "finish_attempt", losing_the_first_reply(Engine.conclude))
 
     assert platform.end(attempt, AWAY)
 
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.SCHEDULED, 1)
 
 
-def test_a_thread_that_was_stalled_past_its_lease_changes_nothing(platform: Platform) -> None:
+def test_a_thread_that_stalled_past_its_lease_changes_nothing(platform: Platform) -> None:
     id = platform.chore()
     old = platform.start("maintenance", worker="stalled")
     old_delivery = platform.deliveries[id]
     platform.engine.renew([old_delivery], lease_ms=0)
     new = platform.start("maintenance", worker="fresh")
-    answers: list[bool] = []
+    stored: list[bool] = []
 
     stalled = Thread(
-        target=lambda: answers.append(
-            platform.attempts.conclude(old, platform.attempts.rule.decide(old, Completed({"old": True})))
+        target=lambda: stored.append(
+            platform.attempts.finish(old, platform.attempts.policy.decide(old, Completed({"old": True})))
         )
     )
     stalled.start()
     stalled.join()
 
-    assert answers == [False]
+    assert stored == [False]
     assert platform.engine.ack([old_delivery]) == [LeaseStatus.STALE]
     assert platform.end(new, Completed({"new": True}))
     assert platform.row(id).result == {"new": True}

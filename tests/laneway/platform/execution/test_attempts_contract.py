@@ -1,4 +1,4 @@
-"""What holds of attempts wherever they are kept: with the delivery engine, and on rows beneath another broker."""
+"""The contract of `Attempts`, on both implementations: on the delivery engine, and on rows with another broker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ import pytest
 from laneway.engine import Kind
 from laneway.platform.db.session import Database
 from laneway.platform.errors import InvalidPayload, PermanentError, TimeLimitExceeded, WorkerLost
-from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Skip, Snoozed, Stopped
+from laneway.platform.execution.outcomes import (
+    Attempt,
+    AttemptSignal,
+    Completed,
+    Outcome,
+    Raised,
+    Skip,
+    Snoozed,
+    Stopped,
+)
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.attempts import QUEUE, EngineDesk, StockDesk, stock_desk
+from tests.fixtures.attempts import QUEUE, EngineDriver, LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls
 
@@ -24,42 +33,42 @@ AWAY = Raised(OSError("away"))
 
 
 @pytest.fixture(params=["engine", "rows"])
-def desk(
+def driver(
     request: pytest.FixtureRequest,
     environment: Environment,
     platform_database: Database,
     redis_urls: RedisUrls,
     tmp_path: Path,
-) -> Iterator[EngineDesk | StockDesk]:
-    """Attempts on the engine, and on rows; on SQLite and on PostgreSQL."""
+) -> Iterator[EngineDriver | LedgerDriver]:
+    """Attempts on the engine and on rows, each on SQLite and on PostgreSQL."""
     if request.param == "engine":
         platform: Platform = request.getfixturevalue("platform")
-        yield EngineDesk(platform)
+        yield EngineDriver(platform)
         return
     config = settings_for(environment, platform_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
-        yield stock_desk(config, app, platform_database)
+        yield ledger_driver(config, app, platform_database)
 
 
-def start(desk: EngineDesk | StockDesk, id: str | None = None, *, worker: str = "worker-1") -> Attempt:
-    """Begin an attempt at a task, or at a new one."""
-    begun = desk.begin(id or desk.chore(), worker=worker)
-    assert isinstance(begun, Attempt), begun
-    return begun
+def start(driver: EngineDriver | LedgerDriver, id: str | None = None, *, worker: str = "worker-1") -> Attempt:
+    """Start an attempt of a task, or of a new one."""
+    started = driver.start(id or driver.submit(), worker=worker)
+    assert isinstance(started, Attempt), started
+    return started
 
 
-def test_an_attempt_that_began_is_processing_at_its_worker(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk, worker="worker-7")
+def test_a_started_attempt_makes_its_task_processing_on_its_worker(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver, worker="worker-7")
 
-    row = desk.row(attempt.task_id)
+    row = driver.row(attempt.task_id)
     assert (row.state, row.attempts, row.worker) == ("processing", 1, "worker-7")
     assert (attempt.number, attempt.name, attempt.queue) == (1, "cleanup_old_data_task", QUEUE)
     assert row.started_at is not None
-    assert desk.outcomes(attempt.task_id) == [(1, None)]
+    assert driver.outcomes(attempt.task_id) == [(1, None)]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "state", "told"),
+    ("outcome", "state", "outcome_name"),
     [
         (Completed({"reply": "hi"}), TaskState.COMPLETED, "completed"),
         (Stopped(), TaskState.CANCELLED, "cancelled"),
@@ -70,221 +79,235 @@ def test_an_attempt_that_began_is_processing_at_its_worker(desk: EngineDesk | St
         (Snoozed(60, "not yet"), TaskState.SCHEDULED, "snoozed"),
     ],
 )
-def test_each_outcome_is_kept(desk: EngineDesk | StockDesk, outcome: Outcome, state: TaskState, told: str) -> None:
-    attempt = start(desk)
+def test_each_outcome_is_stored(
+    driver: EngineDriver | LedgerDriver, outcome: Outcome, state: TaskState, outcome_name: str
+) -> None:
+    attempt = start(driver)
 
-    assert desk.end(attempt, outcome, schedule=(60.0,))
+    assert driver.finish(attempt, outcome, schedule=(60.0,))
 
-    row = desk.row(attempt.task_id)
+    row = driver.row(attempt.task_id)
     assert row.state == state
     assert row.result == (outcome.result if isinstance(outcome, Completed) else None)
     assert (row.finished_at is None) is (state is TaskState.SCHEDULED)
     assert (row.due_at is not None) is (state is TaskState.SCHEDULED)
     assert row.error == (str(outcome.error) if isinstance(outcome, Raised) else getattr(outcome, "reason", None))
-    assert desk.outcomes(attempt.task_id) == [(1, told)]
+    assert driver.outcomes(attempt.task_id) == [(1, outcome_name)]
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "\U0001f600"])
-def test_a_result_and_an_error_may_hold_any_text(desk: EngineDesk | StockDesk, text: str) -> None:
-    done, failed = start(desk), start(desk)
-    desk.end(done, Completed({"text": text}))
-    desk.end(failed, Raised(ValueError(f"no: {text}")))
+def test_a_result_and_an_error_may_contain_any_text(driver: EngineDriver | LedgerDriver, text: str) -> None:
+    done, failed = start(driver), start(driver)
+    driver.finish(done, Completed({"text": text}))
+    driver.finish(failed, Raised(ValueError(f"no: {text}")))
 
-    assert desk.row(done.task_id).result == {"text": text}
-    assert (desk.row(failed.task_id).error or "").startswith("no: ")
+    assert driver.row(done.task_id).result == {"text": text}
+    assert (driver.row(failed.task_id).error or "").startswith("no: ")
 
 
-def test_retries_are_counted_and_end_as_a_dead_letter(desk: EngineDesk | StockDesk) -> None:
-    id, states = desk.chore(), list[TaskState]()
+def test_a_task_is_a_dead_letter_after_its_last_retry(driver: EngineDriver | LedgerDriver) -> None:
+    id, states = driver.submit(), list[TaskState]()
     for number in range(1, 5):
-        attempt = start(desk, id)
+        attempt = start(driver, id)
         assert attempt.number == number
-        desk.end(attempt, AWAY)
-        states.append(desk.state(id))
+        driver.finish(attempt, AWAY)
+        states.append(driver.state(id))
 
     assert states == [TaskState.SCHEDULED] * 3 + [TaskState.DEAD_LETTER]
-    row = desk.row(id)
+    row = driver.row(id)
     assert (row.attempts, row.error, row.finished_at is not None) == (4, "away", True)
-    assert desk.outcomes(id) == [(1, "retry"), (2, "retry"), (3, "retry"), (4, "dead_letter")]
+    assert driver.outcomes(id) == [(1, "retry"), (2, "retry"), (3, "retry"), (4, "dead_letter")]
 
 
-def test_a_snooze_does_not_count(desk: EngineDesk | StockDesk) -> None:
-    id = desk.chore()
+def test_a_snoozed_attempt_does_not_count(driver: EngineDriver | LedgerDriver) -> None:
+    id = driver.submit()
     for _ in range(5):
-        desk.end(start(desk, id), Snoozed(0))
-    attempt = start(desk, id)
+        driver.finish(start(driver, id), Snoozed(0))
+    attempt = start(driver, id)
     assert attempt.number == 1
-    desk.end(attempt)
+    driver.finish(attempt)
 
-    assert (desk.state(id), desk.row(id).attempts) == (TaskState.COMPLETED, 1)
-    assert desk.outcomes(id) == [*((number, "snoozed") for number in range(1, 6)), (6, "completed")]
+    assert (driver.state(id), driver.row(id).attempts) == (TaskState.COMPLETED, 1)
+    assert driver.outcomes(id) == [*((number, "snoozed") for number in range(1, 6)), (6, "completed")]
 
 
-def test_the_task_of_a_dead_worker_is_taken_over_and_its_attempt_counted(desk: EngineDesk | StockDesk) -> None:
-    old = start(desk, worker="dead")
-    desk.die(old)
+def test_another_worker_takes_over_the_task_of_a_dead_worker_and_the_lost_attempt_counts(
+    driver: EngineDriver | LedgerDriver,
+) -> None:
+    old = start(driver, worker="dead")
+    driver.lose_worker(old)
 
-    new = start(desk, old.task_id, worker="heir")
+    new = start(driver, old.task_id, worker="successor")
 
     assert new.number == 2
-    row = desk.row(old.task_id)
+    row = driver.row(old.task_id)
     assert (row.state, row.worker, row.error_type, "dead" in (row.error or "")) == (
         "processing",
-        "heir",
+        "successor",
         "WorkerLost",
         True,
     )
-    assert desk.end(old) is False
-    assert desk.end(new)
-    assert desk.outcomes(old.task_id) == [(1, "lost"), (2, "completed")]
+    assert driver.finish(old) is False
+    assert driver.finish(new)
+    assert driver.outcomes(old.task_id) == [(1, "lost"), (2, "completed")]
 
 
-def test_an_attempt_that_was_taken_over_changes_nothing(desk: EngineDesk | StockDesk) -> None:
-    old = start(desk, worker="stalled")
-    desk.die(old)
-    new = start(desk, old.task_id, worker="fresh")
-    before = vars_of(desk.row(old.task_id))
+def test_a_lost_attempt_changes_nothing(driver: EngineDriver | LedgerDriver) -> None:
+    old = start(driver, worker="stalled")
+    driver.lose_worker(old)
+    new = start(driver, old.task_id, worker="fresh")
+    before = vars_of(driver.row(old.task_id))
 
     for outcome in (Completed({"from": "the old attempt"}), Raised(ValueError("old")), AWAY, Snoozed(9), Stopped()):
-        assert desk.end(old, outcome) is False
-    assert desk.attempts.report(old, Kind.PROGRESS, {"percent": 99, "message": "old"}) is None
-    assert desk.attempts.asked_to_stop([old, new]) == [None, False]
-    assert vars_of(desk.row(old.task_id)) == before
-    assert desk.end(new, Completed({"from": "the new attempt"}))
-    assert desk.row(old.task_id).result == {"from": "the new attempt"}
+        assert driver.finish(old, outcome) is False
+    assert driver.attempts.report(old, Kind.PROGRESS, {"percent": 99, "message": "old"}) is AttemptSignal.LOST
+    assert driver.attempts.check_cancelled([old, new]) == [AttemptSignal.LOST, AttemptSignal.CONTINUE]
+    assert vars_of(driver.row(old.task_id)) == before
+    assert driver.finish(new, Completed({"from": "the new attempt"}))
+    assert driver.row(old.task_id).result == {"from": "the new attempt"}
 
 
-def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(desk: EngineDesk | StockDesk) -> None:
-    """Its number is the same, and so is its worker."""
-    id = desk.chore()
-    old = start(desk, id)
-    desk.die(old)
-    second = start(desk, id)
-    desk.end(second, Raised(ValueError("wrong")))
-    desk.tasks.retry(id)
-    new = start(desk, id)
+def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(driver: EngineDriver | LedgerDriver) -> None:
+    """Its number and its worker are those of the new attempt."""
+    id = driver.submit()
+    old = start(driver, id)
+    driver.lose_worker(old)
+    second = start(driver, id)
+    driver.finish(second, Raised(ValueError("wrong")))
+    driver.tasks.retry(id)
+    new = start(driver, id)
     assert (old.number, new.number, old.worker) == (1, 1, new.worker)
 
-    assert desk.attempts.asked_to_stop([old, second, new]) == [None, None, False]
-    assert desk.attempts.report(old, Kind.PROGRESS, {"percent": 99}) is None
-    assert desk.end(old, Completed({"from": "the old attempt"})) is False
-    assert desk.state(id) == TaskState.PROCESSING
-    assert desk.end(new)
-    assert desk.outcomes(id) == [(1, "lost"), (2, "failed"), (3, "completed")]
+    assert driver.attempts.check_cancelled([old, second, new]) == [
+        AttemptSignal.LOST,
+        AttemptSignal.LOST,
+        AttemptSignal.CONTINUE,
+    ]
+    assert driver.attempts.report(old, Kind.PROGRESS, {"percent": 99}) is AttemptSignal.LOST
+    assert driver.finish(old, Completed({"from": "the old attempt"})) is False
+    assert driver.state(id) == TaskState.PROCESSING
+    assert driver.finish(new)
+    assert driver.outcomes(id) == [(1, "lost"), (2, "failed"), (3, "completed")]
 
 
-def test_what_an_attempt_came_to_first_stands(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
-    ruling = desk.attempts.rule.decide(attempt, Completed({"n": 1}))
-    assert desk.attempts.conclude(attempt, ruling)
+def test_the_first_result_of_an_attempt_stands(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
+    result = driver.attempts.policy.decide(attempt, Completed({"n": 1}))
+    assert driver.attempts.finish(attempt, result)
 
-    desk.attempts.conclude(attempt, desk.attempts.rule.decide(attempt, Completed({"n": 2})))
-    desk.end(attempt, Raised(ValueError("late")))
+    driver.attempts.finish(attempt, driver.attempts.policy.decide(attempt, Completed({"n": 2})))
+    driver.finish(attempt, Raised(ValueError("late")))
 
-    assert (desk.state(attempt.task_id), desk.row(attempt.task_id).result) == (TaskState.COMPLETED, {"n": 1})
-    assert desk.story(attempt.task_id).count("end") == 1
+    assert (driver.state(attempt.task_id), driver.row(attempt.task_id).result) == (TaskState.COMPLETED, {"n": 1})
+    assert driver.event_kinds(attempt.task_id).count("end") == 1
 
 
-def test_of_two_who_conclude_an_attempt_at_once_one_does(desk: EngineDesk | StockDesk) -> None:
-    """The task itself and the worker's main process, which thinks that its child died."""
+def test_of_two_simultaneous_results_one_is_stored(driver: EngineDriver | LedgerDriver) -> None:
+    """One comes from the task, the other from the main process, which believes that the task's process died."""
     for _ in range(10):
-        attempt, together = start(desk), Barrier(2)
+        attempt, together = start(driver), Barrier(2)
 
-        def conclude(outcome: Outcome, attempt: Attempt = attempt, together: Barrier = together) -> bool:
-            ruling = desk.attempts.rule.decide(attempt, outcome)
+        def finish(outcome: Outcome, attempt: Attempt = attempt, together: Barrier = together) -> bool:
+            result = driver.attempts.policy.decide(attempt, outcome)
             together.wait(10)
-            return desk.attempts.conclude(attempt, ruling)
+            return driver.attempts.finish(attempt, result)
 
         with ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(conclude, [Completed({}), Stopped()]))
+            stored = list(pool.map(finish, [Completed({}), Stopped()]))
 
-        assert any(answers)
-        state = desk.state(attempt.task_id)
-        assert desk.outcomes(attempt.task_id) == [(1, state.value)]
-        assert desk.story(attempt.task_id).count("end") == 1
+        assert any(stored)
+        state = driver.state(attempt.task_id)
+        assert driver.outcomes(attempt.task_id) == [(1, state.value)]
+        assert driver.event_kinds(attempt.task_id).count("end") == 1
 
 
-def test_a_task_that_kills_its_workers_ends_as_a_dead_letter(desk: EngineDesk | StockDesk) -> None:
-    id, tries = desk.chore(), 4
+def test_a_task_that_kills_its_workers_becomes_a_dead_letter(driver: EngineDriver | LedgerDriver) -> None:
+    id, tries = driver.submit(), 4
     for number in range(1, tries + 1):
-        attempt = start(desk, id, worker=f"victim-{number}")
+        attempt = start(driver, id, worker=f"victim-{number}")
         assert attempt.number == number
-        desk.die(attempt)
+        driver.lose_worker(attempt)
 
-    assert desk.begin(id, worker="survivor") == Skip("it lost its worker too often")
+    assert driver.start(id, worker="survivor") == Skip("it lost its worker too often")
 
-    row = desk.row(id)
+    row = driver.row(id)
     assert (row.state, row.error_type) == ("dead_letter", "WorkerLost")
     assert row.finished_at is not None
-    assert [told for _, told in desk.outcomes(id)][:tries] == ["lost"] * tries
+    assert [outcome_name for _, outcome_name in driver.outcomes(id)][:tries] == ["lost"] * tries
 
 
-def test_the_cancelled_task_of_a_dead_worker_is_cancelled_and_not_run_again(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk, worker="dead")
-    desk.tasks.cancel(attempt.task_id)
-    desk.die(attempt)
+def test_a_cancelled_task_is_not_run_again_after_its_worker_died(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver, worker="dead")
+    driver.tasks.cancel(attempt.task_id)
+    driver.lose_worker(attempt)
 
-    if isinstance(desk, EngineDesk):
-        assert desk.platform.fetch(QUEUE) is None, "it is not even delivered"
+    if isinstance(driver, EngineDriver):
+        assert driver.platform.fetch(QUEUE) is None, "it is not delivered at all"
     else:
-        assert desk.begin(attempt.task_id, worker="worker-2") == Skip("it was cancelled")
+        assert driver.start(attempt.task_id, worker="worker-2") == Skip("it was cancelled")
 
-    assert desk.state(attempt.task_id) == TaskState.CANCELLED
-    assert desk.outcomes(attempt.task_id) == [(1, "lost")]
+    assert driver.state(attempt.task_id) == TaskState.CANCELLED
+    assert driver.outcomes(attempt.task_id) == [(1, "lost")]
 
 
 # --- progress, cancel ---------------------------------------------------------------------------------------
 
 
-def test_progress_is_kept_and_says_whether_to_stop(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
+def test_progress_is_stored_and_returns_whether_to_stop(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
 
-    assert desk.attempts.report(attempt, Kind.PROGRESS, {"percent": 30, "message": "reading"}) is False
-    desk.tasks.cancel(attempt.task_id)
-    assert desk.attempts.report(attempt, Kind.PROGRESS, {"percent": 60, "message": "writing"}) is True
+    assert (
+        driver.attempts.report(attempt, Kind.PROGRESS, {"percent": 30, "message": "reading"}) is AttemptSignal.CONTINUE
+    )
+    driver.tasks.cancel(attempt.task_id)
+    assert driver.attempts.report(attempt, Kind.PROGRESS, {"percent": 60, "message": "writing"}) is AttemptSignal.CANCEL
 
-    row = desk.row(attempt.task_id)
+    row = driver.row(attempt.task_id)
     assert (row.progress, row.progress_message, row.cancel_requested) == (60, "writing", True)
 
 
-def test_log_lines_are_part_of_the_story(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
-    desk.attempts.report(attempt, Kind.LOG, {"event": "a line"})
-    desk.end(attempt)
+def test_log_lines_become_events(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
+    driver.attempts.report(attempt, Kind.LOG, {"event": "a line"})
+    driver.finish(attempt)
 
-    assert desk.story(attempt.task_id)[-3:] == ["begin", "log", "end"]
-
-
-def test_who_is_asked_to_stop_is_told_to_each_by_itself(desk: EngineDesk | StockDesk) -> None:
-    mine, stopping, over = (start(desk) for _ in range(3))
-    desk.tasks.cancel(stopping.task_id)
-    desk.end(over)
-
-    assert desk.attempts.asked_to_stop([mine, stopping, over]) == [False, True, None]
-    assert desk.attempts.asked_to_stop([]) == []
+    assert driver.event_kinds(attempt.task_id)[-3:] == ["begin", "log", "end"]
 
 
-def test_a_failure_of_what_was_cancelled_is_not_tried_again(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
-    desk.tasks.cancel(attempt.task_id)
-    attempt.cancel_requested = True  # as the heart notes it
+def test_each_attempt_gets_its_own_signal(driver: EngineDriver | LedgerDriver) -> None:
+    running, cancelled, finished = (start(driver) for _ in range(3))
+    driver.tasks.cancel(cancelled.task_id)
+    driver.finish(finished)
 
-    desk.end(attempt, AWAY)
+    assert driver.attempts.check_cancelled([running, cancelled, finished]) == [
+        AttemptSignal.CONTINUE,
+        AttemptSignal.CANCEL,
+        AttemptSignal.LOST,
+    ]
+    assert driver.attempts.check_cancelled([]) == []
 
-    assert desk.state(attempt.task_id) == TaskState.CANCELLED
+
+def test_a_cancelled_task_that_fails_is_not_retried(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
+    driver.tasks.cancel(attempt.task_id)
+    attempt.cancel_requested = True  # as the cancellation watchdog sets it
+
+    driver.finish(attempt, AWAY)
+
+    assert driver.state(attempt.task_id) == TaskState.CANCELLED
 
 
-# --- from outside -------------------------------------------------------------------------------------------
+# --- finished by the main process ---------------------------------------------------------------------------
 
 
 def lease_of(attempt: Attempt) -> str | None:
     return str(attempt.lease) if attempt.lease else None
 
 
-def test_a_lost_process_is_concluded_by_its_worker(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
+def test_the_main_process_finishes_the_task_of_a_dead_process(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
 
-    desk.attempts.conclude_for(
+    driver.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         Raised(WorkerLost("worker-1")),
@@ -294,16 +317,16 @@ def test_a_lost_process_is_concluded_by_its_worker(desk: EngineDesk | StockDesk)
         lease=lease_of(attempt),
     )
 
-    row = desk.row(attempt.task_id)
+    row = driver.row(attempt.task_id)
     assert (row.state, row.error_type) == ("scheduled", "WorkerLost")
-    assert desk.outcomes(attempt.task_id) == [(1, "retry")]
+    assert driver.outcomes(attempt.task_id) == [(1, "retry")]
 
 
 @pytest.mark.parametrize("how", ["killed", "revoked"])
-def test_a_task_that_was_killed_from_outside_is_cancelled(desk: EngineDesk | StockDesk, how: str) -> None:
-    attempt = start(desk)
+def test_a_task_that_celery_killed_or_revoked_is_cancelled(driver: EngineDriver | LedgerDriver, how: str) -> None:
+    attempt = start(driver)
 
-    desk.attempts.conclude_for(
+    driver.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         None,
@@ -313,15 +336,15 @@ def test_a_task_that_was_killed_from_outside_is_cancelled(desk: EngineDesk | Sto
         lease=lease_of(attempt),
     )
 
-    assert desk.state(attempt.task_id) == TaskState.CANCELLED
-    assert desk.outcomes(attempt.task_id) == [(1, "cancelled")]
+    assert driver.state(attempt.task_id) == TaskState.CANCELLED
+    assert driver.outcomes(attempt.task_id) == [(1, "cancelled")]
 
 
-def test_a_lost_process_of_a_cancelled_task_is_a_cancelled_task(desk: EngineDesk | StockDesk) -> None:
-    attempt = start(desk)
-    desk.tasks.cancel(attempt.task_id)
+def test_a_cancelled_task_whose_process_died_is_cancelled(driver: EngineDriver | LedgerDriver) -> None:
+    attempt = start(driver)
+    driver.tasks.cancel(attempt.task_id)
 
-    desk.attempts.conclude_for(
+    driver.attempts.finish_for(
         attempt.task_id,
         QUEUE,
         Raised(WorkerLost("worker-1")),
@@ -330,23 +353,23 @@ def test_a_lost_process_of_a_cancelled_task_is_a_cancelled_task(desk: EngineDesk
         worker="worker-1",
     )
 
-    assert desk.state(attempt.task_id) == TaskState.CANCELLED
+    assert driver.state(attempt.task_id) == TaskState.CANCELLED
 
 
 @pytest.mark.parametrize("case", ["taken over", "finished", "unknown"])
 @pytest.mark.parametrize("outcome", [Raised(WorkerLost("worker-1")), None])
-def test_a_lost_process_of_what_is_somebody_elses_by_now_changes_nothing(
-    desk: EngineDesk | StockDesk, case: str, outcome: Raised | None
+def test_a_dead_process_changes_nothing_after_its_task_was_taken_over(
+    driver: EngineDriver | LedgerDriver, case: str, outcome: Raised | None
 ) -> None:
-    old = start(desk)
+    old = start(driver)
     if case == "taken over":
-        desk.die(old)
-        start(desk, old.task_id, worker="worker-2")
+        driver.lose_worker(old)
+        start(driver, old.task_id, worker="worker-2")
     elif case == "finished":
-        desk.end(old)
-    before = vars_of(desk.row(old.task_id))
+        driver.finish(old)
+    before = vars_of(driver.row(old.task_id))
 
-    desk.attempts.conclude_for(
+    driver.attempts.finish_for(
         "nobody" if case == "unknown" else old.task_id,
         QUEUE,
         outcome,
@@ -356,7 +379,7 @@ def test_a_lost_process_of_what_is_somebody_elses_by_now_changes_nothing(
         lease=lease_of(old),
     )
 
-    assert vars_of(desk.row(old.task_id)) == before
+    assert vars_of(driver.row(old.task_id)) == before
 
 
 def vars_of(row: object) -> dict[str, Any]:

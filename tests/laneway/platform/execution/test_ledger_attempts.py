@@ -1,4 +1,4 @@
-"""Attempts on rows, beneath a broker without the engine: who may run a task now, and who takes over from the dead."""
+"""Attempts on rows, with a broker without the engine: which worker may run a task, and which one takes it over."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from laneway.platform.execution.ledger_attempts import ALIVE_SHARE, LOST_ATTEMPT
 from laneway.platform.execution.outcomes import Attempt, Raised, Skip
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.attempts import StockDesk, stock_desk
+from tests.fixtures.attempts import LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls
 
-LEASE = 10.0
+LEASE = 100.0
+"""Seconds. So long that a slow machine cannot make a worker look dead within a test."""
 
 
 @pytest.fixture
 def config(environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path) -> Settings:
-    """Settings with kombu's own transport; on SQLite and on PostgreSQL."""
+    """Settings with kombu's own transport, on SQLite and on PostgreSQL."""
     return settings_for(
         environment,
         platform_database,
@@ -43,200 +44,208 @@ def config(environment: Environment, platform_database: Database, redis_urls: Re
 
 
 @pytest.fixture
-def desk(config: Settings, platform_database: Database) -> Iterator[StockDesk]:
+def driver(config: Settings, platform_database: Database) -> Iterator[LedgerDriver]:
     """Tasks and attempts on rows."""
     with celery_on(config) as app:
-        yield stock_desk(config, app, platform_database)
+        yield ledger_driver(config, app, platform_database)
 
 
-def alive(desk: StockDesk, worker: str = "worker-1") -> Maintenance:
-    """Have a worker report, as its steward does."""
-    steward = Maintenance(
-        desk.database, desk.broker, desk.tasks, desk.recorder, name=worker, queues=["maintenance"], lease_seconds=LEASE
+def report_worker(driver: LedgerDriver, worker: str = "worker-1") -> Maintenance:
+    """Let a worker report, as its maintenance thread does."""
+    maintenance = Maintenance(
+        driver.database,
+        driver.broker,
+        driver.tasks,
+        driver.recorder,
+        name=worker,
+        queues=["maintenance"],
+        lease_seconds=LEASE,
     )
-    steward.report()
-    return steward
+    maintenance.report()
+    return maintenance
 
 
-def start(desk: StockDesk, id: str | None = None, *, worker: str = "worker-1", headers: Any = None) -> Attempt:
-    begun = desk.begin(id or desk.chore(), worker=worker, headers=headers)
-    assert isinstance(begun, Attempt), begun
-    return begun
+def start(driver: LedgerDriver, id: str | None = None, *, worker: str = "worker-1", headers: Any = None) -> Attempt:
+    started = driver.start(id or driver.submit(), worker=worker, headers=headers)
+    assert isinstance(started, Attempt), started
+    return started
 
 
-def test_a_second_delivery_of_what_is_over_is_refused(desk: StockDesk) -> None:
-    attempt = start(desk)
-    desk.end(attempt)
+def test_a_second_delivery_of_an_ended_task_is_skipped(driver: LedgerDriver) -> None:
+    attempt = start(driver)
+    driver.finish(attempt)
 
-    assert desk.begin(attempt.task_id, worker="worker-2") == Skip("it is completed")
+    assert driver.start(attempt.task_id, worker="worker-2") == Skip("it is completed")
 
 
-def test_a_message_without_a_row_is_adopted_once_and_tried_as_often_as_any(desk: StockDesk) -> None:
-    attempt = start(desk, "from-beat")
+def test_a_message_without_a_row_gets_one_and_is_retried_like_any_task(driver: LedgerDriver) -> None:
+    attempt = start(driver, "from-beat")
     assert attempt.max_retries == 3
-    desk.end(attempt, Raised(OSError("away")))
-    assert desk.state("from-beat") == TaskState.SCHEDULED
-    desk.end(start(desk, "from-beat"))
+    driver.finish(attempt, Raised(OSError("away")))
+    assert driver.state("from-beat") == TaskState.SCHEDULED
+    driver.finish(start(driver, "from-beat"))
 
-    assert (desk.state("from-beat"), desk.row("from-beat").attempts) == (TaskState.COMPLETED, 2)
+    assert (driver.state("from-beat"), driver.row("from-beat").attempts) == (TaskState.COMPLETED, 2)
 
 
-def test_a_retry_is_handed_to_the_broker_and_its_outcome_stands_if_that_is_away(
-    desk: StockDesk, redis_urls: RedisUrls
+def test_a_result_is_stored_although_the_broker_cannot_take_the_retry(
+    driver: LedgerDriver, redis_urls: RedisUrls
 ) -> None:
-    attempt = start(desk)
+    attempt = start(driver)
     redis_urls.valkey.stop()
     try:
-        assert desk.end(attempt, Raised(OSError("away")))
+        assert driver.finish(attempt, Raised(OSError("away")))
     finally:
         redis_urls.valkey.start()
 
-    assert desk.state(attempt.task_id) == TaskState.SCHEDULED
+    assert driver.state(attempt.task_id) == TaskState.SCHEDULED
 
 
-def test_of_many_threads_that_begin_one_task_one_does(desk: StockDesk) -> None:
+def test_of_many_threads_that_start_one_task_one_succeeds(driver: LedgerDriver) -> None:
     for worker in "abcdef":
-        alive(desk, worker)
+        report_worker(driver, worker)
     for _ in range(10):
-        id, together = desk.chore(), Barrier(6)
+        id, together = driver.submit(), Barrier(6)
 
-        def begin(worker: str, id: str = id, together: Barrier = together) -> Attempt | Skip:
+        def start_at_once(worker: str, id: str = id, together: Barrier = together) -> Attempt | Skip:
             together.wait(10)
-            return desk.begin(id, worker=worker)
+            return driver.start(id, worker=worker)
 
         with ThreadPoolExecutor(6) as pool:
-            answers = list(pool.map(begin, "abcdef"))
+            answers = list(pool.map(start_at_once, "abcdef"))
 
         (won,) = (answer for answer in answers if isinstance(answer, Attempt))
         assert [answer.busy for answer in answers if isinstance(answer, Skip)] == [True] * 5
-        assert (desk.row(id).worker, desk.row(id).attempts) == (won.worker, 1)
+        assert (driver.row(id).worker, driver.row(id).attempts) == (won.worker, 1)
 
 
-def test_of_many_processes_that_begin_the_same_tasks_each_task_has_one(desk: StockDesk, config: Settings) -> None:
-    chores = [desk.chore() for _ in range(30)]
+def test_of_many_processes_that_start_the_same_tasks_each_task_gets_one(driver: LedgerDriver, config: Settings) -> None:
+    ids = [driver.submit() for _ in range(30)]
 
-    won = begun_by_processes(desk, config, chores, processes=2)
+    won = start_in_processes(driver, config, ids, processes=2)
 
-    assert sorted(id for ids in won.values() for id in ids) == sorted(chores), "each once"
-    assert all(desk.row(id).worker == worker for worker, ids in won.items() for id in ids)
-
-
-# --- who comes while it runs, or after its worker died ------------------------------------------------------
+    assert sorted(id for started in won.values() for id in started) == sorted(ids), "each once"
+    assert all(driver.row(id).worker == worker for worker, started in won.items() for id in started)
 
 
-def test_a_second_delivery_of_what_a_living_worker_runs_is_put_off(desk: StockDesk) -> None:
-    alive(desk)
-    id = start(desk).task_id
+# --- a delivery while the task runs, or after its worker died -----------------------------------------------
 
-    assert desk.begin(id, worker="worker-2") == Skip("worker-1 runs it", busy=True)
-    assert desk.begin(id, worker="worker-1") == Skip("worker-1 runs it", busy=True)
-    assert (desk.row(id).attempts, desk.row(id).worker) == (1, "worker-1")
+
+def test_a_second_delivery_is_put_off_while_a_living_worker_runs_the_task(driver: LedgerDriver) -> None:
+    report_worker(driver)
+    id = start(driver).task_id
+
+    assert driver.start(id, worker="worker-2") == Skip("worker-1 runs it", busy=True)
+    assert driver.start(id, worker="worker-1") == Skip("worker-1 runs it", busy=True)
+    assert (driver.row(id).attempts, driver.row(id).worker) == (1, "worker-1")
 
 
 @pytest.mark.parametrize(("silent", "taken"), [(ALIVE_SHARE - 0.05, False), (ALIVE_SHARE + 0.05, True)])
-def test_a_worker_lives_while_it_reported_within_a_part_of_the_lease(
-    desk: StockDesk, movable_clock: MovableClock, silent: float, taken: bool
+def test_a_worker_counts_as_alive_for_a_share_of_the_lease_after_its_report(
+    driver: LedgerDriver, movable_clock: MovableClock, silent: float, taken: bool
 ) -> None:
-    alive(desk)
-    id = start(desk).task_id
+    report_worker(driver)
+    id = start(driver).task_id
     movable_clock.forward(silent * LEASE)
 
-    assert isinstance(desk.begin(id, worker="worker-2"), Attempt) is taken
+    assert isinstance(driver.start(id, worker="worker-2"), Attempt) is taken
 
 
-def test_a_worker_that_reports_on_keeps_its_long_task(desk: StockDesk, movable_clock: MovableClock) -> None:
-    steward = alive(desk)
-    id = start(desk).task_id
+def test_a_worker_that_keeps_reporting_keeps_its_long_task(driver: LedgerDriver, movable_clock: MovableClock) -> None:
+    maintenance = report_worker(driver)
+    id = start(driver).task_id
     movable_clock.forward(3600)
-    steward.report()
+    maintenance.report()
 
-    assert desk.begin(id, worker="worker-2") == Skip("worker-1 runs it", busy=True)
+    assert driver.start(id, worker="worker-2") == Skip("worker-1 runs it", busy=True)
 
 
-def test_a_worker_that_was_restarted_under_its_name_does_not_run_what_it_ran_before(
-    desk: StockDesk, movable_clock: MovableClock
+def test_a_restarted_worker_of_the_same_name_does_not_own_the_earlier_attempt(
+    driver: LedgerDriver, movable_clock: MovableClock
 ) -> None:
-    alive(desk)
-    old = start(desk)
+    report_worker(driver)
+    old = start(driver)
     movable_clock.forward(0.01)
-    alive(desk)  # a new process: it started after the attempt
+    report_worker(driver)  # a new process, which started after the attempt
 
-    new = start(desk, old.task_id)
+    new = start(driver, old.task_id)
 
-    assert (new.number, desk.row(old.task_id).error_type) == (2, "WorkerLost")
-    assert desk.end(old) is False
-
-
-def test_a_worker_that_signed_off_runs_nothing(desk: StockDesk) -> None:
-    steward = alive(desk)
-    old = start(desk)
-    steward.sign_off()
-
-    assert start(desk, old.task_id, worker="worker-2").number == 2
+    assert (new.number, driver.row(old.task_id).error_type) == (2, "WorkerLost")
+    assert driver.finish(old) is False
 
 
-def test_an_attempt_that_is_over_for_certain_is_taken_over_from_a_living_worker(desk: StockDesk) -> None:
-    alive(desk)
-    old = start(desk)
+def test_a_worker_that_signed_off_counts_as_dead(driver: LedgerDriver) -> None:
+    maintenance = report_worker(driver)
+    old = start(driver)
+    maintenance.sign_off()
 
-    new = start(desk, old.task_id, headers={LOST_ATTEMPT_HEADER: 1})
-
-    assert (new.number, desk.row(old.task_id).error_type) == (2, "WorkerLost")
-    again = desk.begin(old.task_id, worker="worker-1", headers={LOST_ATTEMPT_HEADER: 1})
-    assert again == Skip("worker-1 runs it", busy=True), "of the second attempt nobody said so"
+    assert start(driver, old.task_id, worker="worker-2").number == 2
 
 
-def test_of_many_who_take_over_at_once_one_does_and_one_attempt_is_counted(desk: StockDesk) -> None:
-    heirs = "abcdef"
-    for heir in heirs:
-        alive(desk, heir)
+def test_an_attempt_that_the_header_names_as_lost_is_taken_over_from_a_living_worker(driver: LedgerDriver) -> None:
+    report_worker(driver)
+    old = start(driver)
+
+    new = start(driver, old.task_id, headers={LOST_ATTEMPT_HEADER: 1})
+
+    assert (new.number, driver.row(old.task_id).error_type) == (2, "WorkerLost")
+    again = driver.start(old.task_id, worker="worker-1", headers={LOST_ATTEMPT_HEADER: 1})
+    assert again == Skip("worker-1 runs it", busy=True), "the header names the first attempt only"
+
+
+def test_of_many_simultaneous_takeovers_one_succeeds_and_one_lost_attempt_counts(driver: LedgerDriver) -> None:
+    names = "abcdef"
+    for name in names:
+        report_worker(driver, name)
     for _ in range(10):
-        id, together = start(desk, worker="dead").task_id, Barrier(len(heirs))
+        id, together = start(driver, worker="dead").task_id, Barrier(len(names))
 
-        def begin(worker: str, id: str = id, together: Barrier = together) -> Attempt | Skip:
+        def start_at_once(worker: str, id: str = id, together: Barrier = together) -> Attempt | Skip:
             together.wait(10)
-            return desk.begin(id, worker=worker)
+            return driver.start(id, worker=worker)
 
-        with ThreadPoolExecutor(len(heirs)) as pool:
-            answers = list(pool.map(begin, heirs))
+        with ThreadPoolExecutor(len(names)) as pool:
+            answers = list(pool.map(start_at_once, names))
 
         assert [answer.number for answer in answers if isinstance(answer, Attempt)] == [2]
         assert [answer.busy for answer in answers if isinstance(answer, Skip)] == [True] * 5
-        assert desk.outcomes(id) == [(1, "lost"), (2, None)]
+        assert driver.outcomes(id) == [(1, "lost"), (2, None)]
 
 
-# --- from outside -------------------------------------------------------------------------------------------
+# --- finished by the main process ---------------------------------------------------------------------------
 
 
-def test_a_waiting_task_that_was_revoked_is_cancelled_and_one_that_came_too_late_is_expired(desk: StockDesk) -> None:
-    revoked, late = desk.chore(), desk.chore()
+def test_a_waiting_task_is_cancelled_when_revoked_and_expired_when_late(
+    driver: LedgerDriver,
+) -> None:
+    revoked, late = driver.submit(), driver.submit()
     for id, how in ((revoked, "revoked"), (late, "expired")):
-        desk.attempts.conclude_for(id, "maintenance", None, spec=None, how=how, worker="worker-1")
+        driver.attempts.finish_for(id, "maintenance", None, spec=None, how=how, worker="worker-1")
 
-    assert [desk.state(id) for id in (revoked, late)] == [TaskState.CANCELLED, TaskState.EXPIRED]
-    assert desk.begin(revoked) == Skip("it is cancelled")
-
-
-def test_a_task_whose_process_died_before_it_began_waits_on(desk: StockDesk) -> None:
-    id = desk.chore()
-    desk.attempts.conclude_for(id, "maintenance", Raised(WorkerLost("worker-1")), spec=None, how="lost", worker="w")
-
-    assert desk.state(id) == TaskState.PENDING
-    assert desk.end(start(desk, id))
+    assert [driver.state(id) for id in (revoked, late)] == [TaskState.CANCELLED, TaskState.EXPIRED]
+    assert driver.start(revoked) == Skip("it is cancelled")
 
 
-def test_the_row_of_another_worker_is_left_alone(desk: StockDesk) -> None:
-    attempt = start(desk, worker="worker-2")
+def test_a_task_whose_process_died_before_the_attempt_started_still_waits(driver: LedgerDriver) -> None:
+    id = driver.submit()
+    driver.attempts.finish_for(id, "maintenance", Raised(WorkerLost("worker-1")), spec=None, how="lost", worker="w")
 
-    desk.attempts.conclude_for(attempt.task_id, "maintenance", None, spec=None, how="killed", worker="worker-1")
+    assert driver.state(id) == TaskState.PENDING
+    assert driver.finish(start(driver, id))
 
-    assert desk.end(attempt)
+
+def test_a_task_that_another_worker_runs_is_not_changed(driver: LedgerDriver) -> None:
+    attempt = start(driver, worker="worker-2")
+
+    driver.attempts.finish_for(attempt.task_id, "maintenance", None, spec=None, how="killed", worker="worker-1")
+
+    assert driver.finish(attempt)
 
 
-def test_a_task_is_found_by_its_row_alone(desk: StockDesk) -> None:
-    """No journal: what happened is recorded when it happens."""
-    attempt = start(desk)
-    with desk.database.reading() as session:
+def test_a_started_attempt_is_in_the_database_at_once(driver: LedgerDriver) -> None:
+    """There is no journal that would have to be recorded first."""
+    attempt = start(driver)
+    with driver.database.reading() as session:
         run = task_runs.find(session, attempt.task_id)
     assert run is not None
     assert run.state == TaskState.PROCESSING
@@ -244,8 +253,10 @@ def test_a_task_is_found_by_its_row_alone(desk: StockDesk) -> None:
     assert abs((clock.now() - run.started_at).total_seconds()) < 30
 
 
-def begun_by_processes(desk: StockDesk, config: Settings, ids: list[str], *, processes: int) -> dict[str, list[str]]:
-    """Let several processes begin all ids at the same moment; worker → what it got."""
+def start_in_processes(
+    driver: LedgerDriver, config: Settings, ids: list[str], *, processes: int
+) -> dict[str, list[str]]:
+    """Let several processes start all tasks at the same moment; returns worker → ids of the tasks that it started."""
     names = [f"worker-{number}" for number in range(processes)]
     started = {
         worker: subprocess.Popen(
@@ -262,7 +273,7 @@ def begun_by_processes(desk: StockDesk, config: Settings, ids: list[str], *, pro
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for worker in names:
-            alive(desk, worker)
+            report_worker(driver, worker)
         for process in started.values():
             assert process.stdin is not None
             process.stdin.write("go\n")

@@ -1,4 +1,4 @@
-"""Attempts on the engine that ended without concluding themselves: dead processes, kills from outside."""
+"""Attempts on the engine whose process cannot finish them: it died, or it was killed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.fixtures.platform import Platform
 PAYLOAD: dict[str, Any] = {"url": "https://example.com/", "event": "e", "data": {}}
 
 
-def lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:
-    """The worker's main process concludes for a child that cannot."""
-    platform.attempts.conclude_for(
+def finish_lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:
+    """Finish an attempt as the worker's main process does when a child died."""
+    platform.attempts.finish_for(
         attempt.task_id,
         attempt.queue,
         Raised(error),
@@ -27,9 +27,9 @@ def lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str |
     )
 
 
-def test_a_lost_process_is_concluded_by_its_worker_and_its_task_goes_on_at_once(platform: Platform) -> None:
+def test_a_task_runs_again_at_once_after_its_process_died_for_the_first_time(platform: Platform) -> None:
     id = platform.message()
-    lost(platform, platform.start(), WorkerLost("worker-1"))
+    finish_lost(platform, platform.start(), WorkerLost("worker-1"))
 
     row = platform.row(id)
     assert (row.state, row.error_type) == ("scheduled", "WorkerLost")
@@ -37,12 +37,12 @@ def test_a_lost_process_is_concluded_by_its_worker_and_its_task_goes_on_at_once(
     assert platform.places() == {id: MessageState.READY}
 
 
-def test_a_process_that_is_lost_a_second_time_is_waited_for(platform: Platform) -> None:
-    """It may be the task's own doing."""
+def test_a_task_runs_again_after_a_delay_when_its_process_died_twice(platform: Platform) -> None:
+    """The task itself may be the cause."""
     id = platform.tasks.submit("send_webhook_response_task", PAYLOAD).task_id
     delays = list[float]()
     for _ in range(2):
-        lost(platform, platform.start("webhooks"), WorkerLost("worker-1"))
+        finish_lost(platform, platform.start("webhooks"), WorkerLost("worker-1"))
         row = platform.row(id)
         assert row.due_at is not None
         assert row.published_at is not None
@@ -52,9 +52,9 @@ def test_a_process_that_is_lost_a_second_time_is_waited_for(platform: Platform) 
     assert delays[0] == 0 < delays[1]
 
 
-def test_a_task_over_its_time_limit_is_waited_for(platform: Platform) -> None:
+def test_a_task_over_its_time_limit_runs_again_after_a_delay(platform: Platform) -> None:
     id = platform.chore()
-    lost(platform, platform.start("maintenance"), TimeLimitExceeded(9))
+    finish_lost(platform, platform.start("maintenance"), TimeLimitExceeded(9))
 
     row = platform.row(id)
     assert (row.state, row.error_type) == ("scheduled", "TimeLimitExceeded")
@@ -63,36 +63,36 @@ def test_a_task_over_its_time_limit_is_waited_for(platform: Platform) -> None:
     assert row.due_at > row.published_at
 
 
-def test_the_end_of_the_lease_carries_out_what_was_concluded(platform: Platform) -> None:
-    """The worker died as well, before the acknowledgement."""
+def test_the_end_of_the_lease_carries_the_result_out(platform: Platform) -> None:
+    """The main process died as well, before the acknowledgement."""
     id = platform.message()
-    lost(platform, platform.start(), WorkerLost("worker-1"))
+    finish_lost(platform, platform.start(), WorkerLost("worker-1"))
     platform.engine.renew([platform.deliveries[id]], lease_ms=0)
 
-    attempt = platform.start(worker="heir")
+    attempt = platform.start(worker="successor")
     assert attempt.number == 2
     platform.end(attempt, Completed({"n": 2}))
     assert platform.row(id).result == {"n": 2}
 
 
-def test_a_process_that_was_taken_over_meanwhile_has_no_say(platform: Platform) -> None:
+def test_a_dead_process_changes_nothing_after_its_task_was_taken_over(platform: Platform) -> None:
     id = platform.message()
     old = platform.start()
     platform.engine.renew([platform.deliveries[id]], lease_ms=0)
     new = platform.start(worker="worker-2")
 
-    lost(platform, old, WorkerLost("worker-1"))
+    finish_lost(platform, old, WorkerLost("worker-1"))
 
     assert platform.state(id) == TaskState.PROCESSING
     assert platform.end(new)
     assert platform.state(id) == TaskState.COMPLETED
 
 
-def test_a_task_killed_from_outside_is_cancelled_and_its_key_goes_on(platform: Platform) -> None:
+def test_a_killed_task_is_cancelled_and_the_next_task_of_its_key_is_ready(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     attempt = platform.start()
 
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         first,
         "conversations",
         None,
@@ -103,16 +103,16 @@ def test_a_task_killed_from_outside_is_cancelled_and_its_key_goes_on(platform: P
     )
 
     assert platform.state(first) == TaskState.CANCELLED
-    platform.engine.ack([platform.deliveries[first]])  # as Celery does with what was revoked
+    platform.engine.ack([platform.deliveries[first]])  # as Celery acknowledges a revoked task
     assert platform.places() == {second: MessageState.READY}
 
 
-def test_a_delivered_task_that_was_revoked_or_came_too_late_before_it_began_is_over(platform: Platform) -> None:
+def test_a_delivered_task_that_was_revoked_or_late_before_its_start_ends(platform: Platform) -> None:
     for how, state in (("revoked", TaskState.CANCELLED), ("expired", TaskState.EXPIRED)):
         id = platform.chore()
         delivery = platform.fetched("maintenance")
 
-        platform.attempts.conclude_for(
+        platform.attempts.finish_for(
             id,
             "maintenance",
             None,
@@ -127,10 +127,10 @@ def test_a_delivered_task_that_was_revoked_or_came_too_late_before_it_began_is_o
         assert platform.row(id).attempts == 0
 
 
-def test_what_is_not_delivered_is_not_concluded(platform: Platform) -> None:
+def test_a_task_that_is_not_delivered_is_not_finished(platform: Platform) -> None:
     id = platform.chore()
 
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         id, "maintenance", None, spec=registry["cleanup_old_data_task"], how="revoked", worker="worker-1"
     )
 

@@ -1,4 +1,4 @@
-"""Tasks that end without being completed are looked after by the task that their kind names."""
+"""The `on_failure` task is submitted once for each end of a task that was not completed."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
-AFTER = replace(registry["health_sweep_task"], name="test_after_task", payload=EndedTask, queue="analytics")
+FOLLOW_UP = replace(registry["health_sweep_task"], name="test_follow_up_task", payload=EndedTask, queue="analytics")
 WATCHED = replace(
-    registry["cleanup_old_data_task"], name="test_watched_task", payload=Nothing, on_failure=AFTER.name, max_retries=1
+    registry["cleanup_old_data_task"],
+    name="test_watched_task",
+    payload=Nothing,
+    on_failure=FOLLOW_UP.name,
+    max_retries=1,
 )
 
 
 @pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two kinds of task: one is looked after by the other."""
-    for spec in (AFTER, WATCHED):
+def registered_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register a task, and the task that it names as its `on_failure`."""
+    for spec in (FOLLOW_UP, WATCHED):
         monkeypatch.setitem(registry, spec.name, spec)
 
 
-def submitted(platform: Platform) -> str:
-    """A task that is looked after."""
+def submit(platform: Platform) -> str:
+    """Submit a task that names an `on_failure` task."""
     return platform.tasks.submit(WATCHED, {}, id="watched").task_id
 
 
-def looked_after(platform: Platform) -> list[dict[str, Any]]:
-    """The payloads of the tasks that were submitted for its ends, and are with the broker."""
+def follow_ups(platform: Platform) -> list[dict[str, Any]]:
+    """The payloads of the `on_failure` tasks, all of which are with the broker."""
     platform.recorder.catch_up()
     platform.tasks.outbox.relay()
-    runs = [row for row in platform.rows() if row.name == AFTER.name]
+    runs = [row for row in platform.rows() if row.name == FOLLOW_UP.name]
     assert {row.id for row in runs} == set(platform.places("analytics"))
     return [row.payload for row in runs]
 
@@ -49,7 +53,7 @@ def fail(platform: Platform) -> None:
     platform.end(platform.start("maintenance"), Raised(ValueError("wrong")))
 
 
-def die(platform: Platform) -> None:
+def use_up_the_retries(platform: Platform) -> None:
     for _ in range(2):
         assert platform.work("maintenance", Raised(OSError("away")), schedule=(0.0,)) == "watched"
 
@@ -83,46 +87,46 @@ def purge(platform: Platform) -> None:
     platform.tasks.flush("maintenance")
 
 
-ENDINGS = [fail, die, cancel, cancel_before_it_is_sent, cancel_what_the_broker_lost, bury, purge]
+ENDINGS = [fail, use_up_the_retries, cancel, cancel_before_it_is_sent, cancel_what_the_broker_lost, bury, purge]
 
 
-def named(ending: Callable[[Platform], None]) -> str:
+def ending_name(ending: Callable[[Platform], None]) -> str:
     return ending.__name__
 
 
-@pytest.mark.parametrize("ending", ENDINGS, ids=named)
-def test_each_way_to_end_is_looked_after_once(platform: Platform, ending: Callable[[Platform], None]) -> None:
-    submitted(platform)
+@pytest.mark.parametrize("ending", ENDINGS, ids=ending_name)
+def test_each_way_to_end_submits_one_task(platform: Platform, ending: Callable[[Platform], None]) -> None:
+    submit(platform)
 
     ending(platform)
 
-    (payload,) = looked_after(platform)
+    (payload,) = follow_ups(platform)
     assert payload["task_id"] == "watched"
-    assert looked_after(platform) == [payload]
+    assert follow_ups(platform) == [payload]
 
 
-def test_what_is_completed_needs_nothing(platform: Platform) -> None:
-    submitted(platform)
+def test_a_completed_task_submits_none(platform: Platform) -> None:
+    submit(platform)
 
     platform.end(platform.start("maintenance"), Completed({}))
 
-    assert looked_after(platform) == []
+    assert follow_ups(platform) == []
 
 
-def test_a_task_that_is_run_again_and_fails_again_is_looked_after_again(platform: Platform) -> None:
-    submitted(platform)
+def test_a_task_that_fails_again_after_a_retry_by_hand_submits_another_one(platform: Platform) -> None:
+    submit(platform)
     fail(platform)
-    first = looked_after(platform)
+    first = follow_ups(platform)
     platform.tasks.retry("watched")
     fail(platform)
 
     assert len(first) == 1
-    assert [payload["run"] for payload in looked_after(platform)] == [1, 2]
+    assert [payload["run"] for payload in follow_ups(platform)] == [1, 2]
 
 
-def test_what_is_sent_past_the_platform_is_looked_after_too(platform: Platform) -> None:
+def test_a_task_that_was_sent_past_the_platform_submits_one_too(platform: Platform) -> None:
     platform.broker.prepare()
     platform.app.send_task(WATCHED.name, task_id="watched", queue="maintenance")
     fail(platform)
 
-    assert [payload["task_id"] for payload in looked_after(platform)] == ["watched"]
+    assert [payload["task_id"] for payload in follow_ups(platform)] == ["watched"]

@@ -1,4 +1,4 @@
-"""What comes of each outcome: the table of rulings, and what is kept of results and errors."""
+"""What each outcome leads to, and what is stored of results and errors."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
 
 
-def rule(draw: float = 0.5, **settings: Any) -> OutcomePolicy:
-    """With a retry delay of 10 to 40 seconds, and `draw` in the place of chance."""
+def policy(draw: float = 0.5, **settings: Any) -> OutcomePolicy:
+    """A policy with a retry delay of 10 to 40 seconds, and `draw` instead of random numbers."""
     return OutcomePolicy(
         TaskSettings.model_validate({"TASK_RETRY_DELAY": 10, "TASK_RETRY_DELAY_MAX": 40, **settings}),
         draw=lambda: draw,
@@ -83,8 +83,8 @@ def attempt(number: int = 1, *, max_retries: int = 3, cancelled: bool = False) -
         (Raised(RuntimeError("odd")), TaskState.SCHEDULED),
     ],
 )
-def test_each_outcome_has_its_state(outcome: Outcome, state: TaskState) -> None:
-    assert rule().decide(attempt(), outcome).state is state
+def test_each_outcome_leads_to_its_state(outcome: Outcome, state: TaskState) -> None:
+    assert policy().decide(attempt(), outcome).state is state
 
 
 @pytest.mark.parametrize(
@@ -98,82 +98,82 @@ def test_each_outcome_has_its_state(outcome: Outcome, state: TaskState) -> None:
         (5, 3, TaskState.DEAD_LETTER),
     ],
 )
-def test_what_may_pass_is_tried_again_until_the_retries_are_used_up(
+def test_a_retryable_error_is_retried_until_the_retries_are_used_up(
     number: int, max_retries: int, state: TaskState
 ) -> None:
-    assert rule().decide(attempt(number, max_retries=max_retries), Raised(OSError("away"))).state is state
+    assert policy().decide(attempt(number, max_retries=max_retries), Raised(OSError("away"))).state is state
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_what_cannot_pass_fails_at_once_and_is_no_dead_letter(number: int) -> None:
-    assert rule().decide(attempt(number), Raised(ValueError("wrong"))).state is TaskState.FAILED
+def test_a_permanent_error_fails_at_once_and_is_no_dead_letter(number: int) -> None:
+    assert policy().decide(attempt(number), Raised(ValueError("wrong"))).state is TaskState.FAILED
 
 
 @pytest.mark.parametrize(("number", "delay"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, 20.0), (40, 20.0)])
-def test_the_delay_doubles_up_to_its_bound_and_is_drawn(number: int, delay: float) -> None:
-    assert rule(0.5).decide(attempt(number, max_retries=99), Raised(OSError())).delay == delay
+def test_the_delay_doubles_up_to_its_limit_and_is_random(number: int, delay: float) -> None:
+    assert policy(0.5).decide(attempt(number, max_retries=99), Raised(OSError())).delay == delay
 
 
 @pytest.mark.parametrize(("number", "delay"), [(1, 1.05), (2, 60 * 1.05), (3, 60 * 1.05)])
-def test_a_schedule_of_its_own_is_kept_to(number: int, delay: float) -> None:
-    ruling = rule(0.5).decide(attempt(number), Raised(OSError()), schedule=(1.0, 60.0))
-    assert ruling.delay == pytest.approx(delay)
+def test_a_schedule_replaces_the_exponential_delays(number: int, delay: float) -> None:
+    result = policy(0.5).decide(attempt(number), Raised(OSError()), schedule=(1.0, 60.0))
+    assert result.delay == pytest.approx(delay)
 
 
-@pytest.mark.parametrize(("asked", "delay"), [(17.0, 17.0), (-3.0, 0.0), (1e9, LONGEST_WAIT)])
-def test_an_error_that_says_when_is_heard(asked: float, delay: float) -> None:
-    ruling = rule().decide(attempt(), Raised(UpstreamError("crm", "busy", after=asked)), schedule=(1.0,))
-    assert (ruling.state, ruling.delay) == (TaskState.SCHEDULED, delay)
-    assert rule().decide(attempt(), Raised(QueueFull("crm", 5))).delay == 10
+@pytest.mark.parametrize(("requested", "delay"), [(17.0, 17.0), (-3.0, 0.0), (1e9, LONGEST_WAIT)])
+def test_the_wait_that_an_error_asks_for_is_used(requested: float, delay: float) -> None:
+    result = policy().decide(attempt(), Raised(UpstreamError("crm", "busy", after=requested)), schedule=(1.0,))
+    assert (result.state, result.delay) == (TaskState.SCHEDULED, delay)
+    assert policy().decide(attempt(), Raised(QueueFull("crm", 5))).delay == 10
 
 
 def test_a_retry_counts_and_a_snooze_does_not() -> None:
-    retry = rule().decide(attempt(), Raised(OSError("away")))
-    snooze = rule().decide(attempt(9), Snoozed(3, "not yet"))
+    retry = policy().decide(attempt(), Raised(OSError("away")))
+    snooze = policy().decide(attempt(9), Snoozed(3, "not yet"))
 
     assert retry.counted
     assert (snooze.counted, snooze.state, snooze.delay, snooze.error) == (False, TaskState.SCHEDULED, 3, "not yet")
     assert snooze.error_group is None
 
 
-@pytest.mark.parametrize(("asked", "delay"), [(-1.0, 0.0), (math.inf, LONGEST_SNOOZE), (math.nan, 0.0), (0.0, 0.0)])
-def test_a_snooze_is_never_in_the_past_nor_for_ever(asked: float, delay: float) -> None:
-    ruling = rule().decide(attempt(), Snoozed(asked))
-    assert ruling.delay == delay
-    assert AttemptResult.from_json(ruling.to_json()) == ruling
+@pytest.mark.parametrize(("requested", "delay"), [(-1.0, 0.0), (math.inf, LONGEST_SNOOZE), (math.nan, 0.0), (0.0, 0.0)])
+def test_a_snooze_is_never_negative_and_never_endless(requested: float, delay: float) -> None:
+    result = policy().decide(attempt(), Snoozed(requested))
+    assert result.delay == delay
+    assert AttemptResult.from_json(result.to_json()) == result
 
 
 # --- cancelled ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["cooperative", "interrupted", "killed"])
-def test_a_stopped_task_is_cancelled_and_says_how(how: str) -> None:
-    ruling = rule().decide(attempt(cancelled=True), Stopped(how))
-    assert (ruling.state, ruling.how, ruling.error) == (TaskState.CANCELLED, how, None)
+def test_a_stopped_task_is_cancelled_and_its_result_says_how(how: str) -> None:
+    result = policy().decide(attempt(cancelled=True), Stopped(how))
+    assert (result.state, result.how, result.error) == (TaskState.CANCELLED, how, None)
 
 
 @pytest.mark.parametrize("outcome", [Raised(OSError("gone")), Raised(ValueError("odd")), Snoozed(5)])
-def test_a_cancelled_task_is_not_tried_again_whatever_became_of_it(outcome: Outcome) -> None:
-    ruling = rule().decide(attempt(cancelled=True), outcome)
-    assert (ruling.state, ruling.delay) == (TaskState.CANCELLED, 0)
-    assert ruling.error == (str(outcome.error) if isinstance(outcome, Raised) else None)
+def test_a_cancelled_task_is_never_retried(outcome: Outcome) -> None:
+    result = policy().decide(attempt(cancelled=True), outcome)
+    assert (result.state, result.delay) == (TaskState.CANCELLED, 0)
+    assert result.error == (str(outcome.error) if isinstance(outcome, Raised) else None)
 
 
-def test_a_cancelled_task_that_was_quicker_is_completed() -> None:
-    ruling = rule().decide(attempt(cancelled=True), Completed({"n": 1}))
-    assert (ruling.state, ruling.result) == (TaskState.COMPLETED, {"n": 1})
+def test_a_task_that_completes_in_spite_of_a_cancel_is_completed() -> None:
+    result = policy().decide(attempt(cancelled=True), Completed({"n": 1}))
+    assert (result.state, result.result) == (TaskState.COMPLETED, {"n": 1})
 
 
 # --- results ------------------------------------------------------------------------------------------------
 
 
-def endless() -> dict[str, Any]:
+def recursive_dict() -> dict[str, Any]:
     itself: dict[str, Any] = {}
     itself["itself"] = itself
     return itself
 
 
-def deep() -> dict[str, Any]:
+def deeply_nested_dict() -> dict[str, Any]:
     result: dict[str, Any] = {}
     for _ in range(100_000):
         result = {"deeper": result}
@@ -181,97 +181,98 @@ def deep() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "result", [{"n": math.nan}, {"n": math.inf}, {"when": timedelta(1)}, {"set": {1}}, {("a",): 1}, endless(), b"raw"]
+    "value",
+    [{"n": math.nan}, {"n": math.inf}, {"when": timedelta(1)}, {"set": {1}}, {("a",): 1}, recursive_dict(), b"raw"],
 )
-def test_a_result_that_is_not_json_is_a_failure_that_says_so(result: Any) -> None:
-    ruling = rule().decide(attempt(), Completed(result))
-    assert (ruling.state, ruling.error_type, ruling.result) == (TaskState.FAILED, "TypeError", None)
-    assert "not JSON" in (ruling.error or "")
+def test_a_result_that_is_not_json_is_a_failure_that_says_so(value: Any) -> None:
+    result = policy().decide(attempt(), Completed(value))
+    assert (result.state, result.error_type, result.result) == (TaskState.FAILED, "TypeError", None)
+    assert "not JSON" in (result.error or "")
 
 
-def test_a_result_that_is_too_deep_is_a_failure_that_says_so() -> None:
-    assert "not JSON" in (rule().decide(attempt(), Completed(deep())).error or "")
+def test_a_result_that_is_nested_too_deeply_is_a_failure_that_says_so() -> None:
+    assert "not JSON" in (policy().decide(attempt(), Completed(deeply_nested_dict())).error or "")
 
 
 @pytest.mark.parametrize(("size", "state"), [(RESULT_LIMIT, TaskState.COMPLETED), (RESULT_LIMIT + 1, TaskState.FAILED)])
-def test_a_result_may_have_so_many_characters_and_no_more(size: int, state: TaskState) -> None:
-    result = {"text": "x" * (size - len('{"text": ""}'))}
-    assert len(json.dumps(result)) == size
+def test_a_result_may_have_as_many_characters_as_the_limit(size: int, state: TaskState) -> None:
+    value = {"text": "x" * (size - len('{"text": ""}'))}
+    assert len(json.dumps(value)) == size
 
-    ruling = rule().decide(attempt(), Completed(result))
+    result = policy().decide(attempt(), Completed(value))
 
-    assert ruling.state is state
+    assert result.state is state
     if state is TaskState.FAILED:
-        assert (ruling.error_type, ruling.result) == (ResultTooLarge.__name__, None)
-        assert str(size) in (ruling.error or "")
+        assert (result.error_type, result.result) == (ResultTooLarge.__name__, None)
+        assert str(size) in (result.error or "")
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "\U0001f600", "é"])
-def test_a_result_may_hold_any_text(text: str) -> None:
-    ruling = rule().decide(attempt(), Completed({"text": text}))
-    assert AttemptResult.from_json(ruling.to_json()).result == {"text": text}
+def test_a_result_may_contain_any_text(text: str) -> None:
+    result = policy().decide(attempt(), Completed({"text": text}))
+    assert AttemptResult.from_json(result.to_json()).result == {"text": text}
 
 
 # --- errors -------------------------------------------------------------------------------------------------
 
 
 def caught(error: Exception) -> Exception:
-    """The same error with a traceback."""
+    """The error, with a traceback."""
     try:
         raise error
     except Exception as raised:  # noqa: BLE001
         return raised
 
 
-def test_a_failure_is_told_with_its_kind_message_and_traceback() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(OSError("disk on fire"))))
-    assert (ruling.error_type, ruling.error) == ("OSError", "disk on fire")
-    assert "disk on fire" in (ruling.traceback or "")
-    assert "raise error" in (ruling.traceback or "")
+def test_a_failure_is_stored_with_class_message_and_traceback() -> None:
+    result = policy().decide(attempt(), Raised(caught(OSError("disk on fire"))))
+    assert (result.error_type, result.error) == ("OSError", "disk on fire")
+    assert "disk on fire" in (result.traceback or "")
+    assert "raise error" in (result.traceback or "")
 
 
-def test_an_invalid_payload_is_told_without_a_traceback() -> None:
-    """A traceback of a validation may show values."""
-    assert rule().decide(attempt(), Raised(caught(InvalidPayload("t", ["field: wrong"])))).traceback is None
+def test_an_invalid_payload_is_stored_without_a_traceback() -> None:
+    """The traceback of a validation may contain values of the payload."""
+    assert policy().decide(attempt(), Raised(caught(InvalidPayload("t", ["field: wrong"])))).traceback is None
 
 
-def test_an_error_without_a_message_is_called_by_its_kind() -> None:
-    assert rule().decide(attempt(), Raised(RuntimeError())).error == "RuntimeError"
+def test_an_error_without_a_message_is_stored_by_its_class() -> None:
+    assert policy().decide(attempt(), Raised(RuntimeError())).error == "RuntimeError"
 
 
-class Mute(Exception):
-    """Fails to say what it is."""
+class Unprintable(Exception):
+    """An error whose `__str__` raises."""
 
     def __str__(self) -> str:
         raise LookupError
 
 
-def test_an_error_that_fails_to_say_what_it_is_has_a_ruling_all_the_same() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(Mute())))
-    assert (ruling.state, ruling.error_type) == (TaskState.SCHEDULED, "Mute")
-    assert "LookupError" in (ruling.error or "")
+def test_an_error_whose_message_cannot_be_read_has_a_result_too() -> None:
+    result = policy().decide(attempt(), Raised(caught(Unprintable())))
+    assert (result.state, result.error_type) == (TaskState.SCHEDULED, "Unprintable")
+    assert "LookupError" in (result.error or "")
 
 
-def test_long_errors_are_cut_and_null_bytes_dropped() -> None:
-    ruling = rule().decide(attempt(), Raised(caught(OSError("null \x00 byte, " + "long " * 10_000))))
-    assert (ruling.error or "").startswith("null  byte, long")
-    assert len(ruling.error or "") == ERROR_LIMIT
-    assert 0 < len(ruling.traceback or "") <= TRACEBACK_LIMIT
-    assert "\x00" not in (ruling.traceback or "")
+def test_long_errors_are_cut_and_null_bytes_removed() -> None:
+    result = policy().decide(attempt(), Raised(caught(OSError("null \x00 byte, " + "long " * 10_000))))
+    assert (result.error or "").startswith("null  byte, long")
+    assert len(result.error or "") == ERROR_LIMIT
+    assert 0 < len(result.traceback or "") <= TRACEBACK_LIMIT
+    assert "\x00" not in (result.traceback or "")
 
 
 # --- groups of errors ---------------------------------------------------------------------------------------
 
 
-def here(message: str) -> Exception:
+def raised_here(message: str) -> Exception:
     return caught_in(lambda: fail_with(ValueError(message)))
 
 
-def there(message: str) -> Exception:
-    def other_place() -> None:
+def raised_elsewhere(message: str) -> Exception:
+    def other_function() -> None:
         raise ValueError(message)
 
-    return caught_in(other_place)
+    return caught_in(other_function)
 
 
 def fail_with(error: Exception) -> None:
@@ -287,29 +288,29 @@ def caught_in(work: Callable[[], None]) -> Exception:
 
 
 def group_of(error: Exception) -> str | None:
-    return rule().decide(attempt(), Raised(error)).error_group
+    return policy().decide(attempt(), Raised(error)).error_group
 
 
-def test_errors_of_one_kind_and_place_are_one_group_whatever_they_say() -> None:
-    assert group_of(here("order 1")) == group_of(here("something else")) is not None
+def test_errors_of_one_class_and_function_are_one_group_whatever_their_message() -> None:
+    assert group_of(raised_here("order 1")) == group_of(raised_here("something else")) is not None
 
 
-def test_errors_of_another_place_or_kind_are_another_group() -> None:
-    elsewhere = group_of(there("order 1"))
-    other_kind = group_of(caught_in(lambda: fail_with(LookupError("order 1"))))
-    assert len({group_of(here("order 1")), elsewhere, other_kind}) == 3
+def test_errors_of_another_function_or_class_are_another_group() -> None:
+    other_function = group_of(raised_elsewhere("order 1"))
+    other_class = group_of(caught_in(lambda: fail_with(LookupError("order 1"))))
+    assert len({group_of(raised_here("order 1")), other_function, other_class}) == 3
 
 
-def test_the_group_is_that_of_the_innermost_place() -> None:
-    """Whoever called it."""
-    assert group_of(here("x")) == group_of(caught_in(lambda: caught_in_turn("x")))
+def test_the_group_depends_on_the_innermost_function() -> None:
+    """Its callers do not matter."""
+    assert group_of(raised_here("x")) == group_of(caught_in(lambda: fail_one_level_deeper("x")))
 
 
-def caught_in_turn(message: str) -> None:
+def fail_one_level_deeper(message: str) -> None:
     fail_with(ValueError(message))
 
 
-def test_errors_without_a_traceback_are_grouped_by_their_message_without_its_numbers() -> None:
+def test_errors_without_a_traceback_are_grouped_by_their_message_without_digits() -> None:
     assert group_of(OSError("order 12 of 7")) == group_of(OSError("order 3 of 44"))
     assert group_of(OSError("order 12")) != group_of(OSError("customer 12"))
 
@@ -324,24 +325,24 @@ def test_any_message_has_a_group(message: str) -> None:
     assert len(error_group("OSError", None, message)) == 16
 
 
-# --- rulings on their way -----------------------------------------------------------------------------------
+# --- results in the journal ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "outcome", [Completed({"a": [1, None]}), Raised(caught(OSError("away"))), Stopped("killed"), Snoozed(1.5, "later")]
 )
-def test_a_ruling_survives_its_way_through_the_journal(outcome: Outcome) -> None:
-    ruling = rule().decide(attempt(), outcome)
-    assert AttemptResult.from_json(ruling.to_json()) == ruling
+def test_a_result_is_the_same_after_the_journal(outcome: Outcome) -> None:
+    result = policy().decide(attempt(), outcome)
+    assert AttemptResult.from_json(result.to_json()) == result
 
 
-def test_a_ruling_of_another_version_is_read_as_far_as_it_is_known() -> None:
+def test_unknown_fields_of_a_result_are_ignored() -> None:
     assert AttemptResult.from_json('{"state": "failed", "error": "x", "of_the_future": 1}') == AttemptResult(
         TaskState.FAILED, error="x"
     )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"state": "unheard of"}', '{"state": 3}'])
-def test_what_is_no_ruling_is_refused(text: str) -> None:
+def test_a_text_that_is_no_result_is_refused(text: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         AttemptResult.from_json(text)

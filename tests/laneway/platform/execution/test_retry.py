@@ -40,39 +40,39 @@ def test_delays_double_up_to_the_limit_and_end_after_the_last_retry() -> None:
     assert delays(RetryPolicy(9, 60, 200), OSError()) == [60, 120, 200, 200, 200, 200]
 
 
-def test_no_retries_means_none() -> None:
+def test_with_no_retries_there_is_no_delay() -> None:
     assert delays(RetryPolicy(0, 60, 3600), OSError()) == [None] * 6
 
 
-def test_a_permanent_error_is_never_tried_again() -> None:
+def test_a_permanent_error_is_never_retried() -> None:
     assert delays(POLICY, PermanentError()) == [None] * 6
 
 
-def test_a_schedule_of_its_own_is_followed_and_its_last_step_repeated() -> None:
+def test_a_schedule_is_followed_and_its_last_delay_repeated() -> None:
     policy = RetryPolicy(5, 60, 3600, schedule=(5, 300, 1800))
 
     assert delays(policy, OSError(), draw=0) == [5, 300, 1800, 1800, 1800, None]
     assert delays(policy, OSError(), draw=1)[:3] == pytest.approx([5.5, 330, 1980])
 
 
-def test_the_wait_that_an_error_asks_for_goes_before_everything() -> None:
+def test_the_wait_that_an_error_asks_for_comes_first() -> None:
     policy = RetryPolicy(2, 60, 3600, schedule=(5, 300))
 
     assert delays(policy, UpstreamError("crm", "busy", 42.0))[:3] == [42, 42, None]
     assert delays(POLICY, QueueFull("crm", 10))[0] == 10
-    assert delays(POLICY, UpstreamError("crm", "busy"), draw=0.5)[0] == 30, "it asks for nothing"
+    assert delays(POLICY, UpstreamError("crm", "busy"), draw=0.5)[0] == 30, "this error asks for no wait"
 
 
-@given(asked=st.floats(allow_nan=False))
-def test_nobodys_retry_after_is_negative_or_longer_than_a_day(asked: float) -> None:
-    delay = POLICY.next_delay(UpstreamError("crm", "busy", asked), attempts=1, random=highest)
+@given(requested=st.floats(allow_nan=False))
+def test_a_retry_after_is_limited_to_between_zero_and_a_day(requested: float) -> None:
+    delay = POLICY.next_delay(UpstreamError("crm", "busy", requested), attempts=1, random=highest)
 
     assert delay is not None
     assert 0 <= delay <= LONGEST_WAIT
 
 
 @given(attempts=st.integers(1, 10_000), delay=seconds, longest=seconds, draw=draws)
-def test_an_exponential_delay_is_between_nothing_and_the_limit(
+def test_an_exponential_delay_is_between_zero_and_the_limit(
     attempts: int, delay: float, longest: float, draw: float
 ) -> None:
     policy = RetryPolicy(10_000, delay, longest)
@@ -84,7 +84,7 @@ def test_an_exponential_delay_is_between_nothing_and_the_limit(
 
 
 @given(steps=st.lists(seconds, min_size=1, max_size=9), attempts=st.integers(1, 30), draw=draws)
-def test_a_scheduled_delay_is_its_step_and_at_most_a_tenth_more(steps: list[float], attempts: int, draw: float) -> None:
+def test_a_scheduled_delay_is_lengthened_by_at_most_a_tenth(steps: list[float], attempts: int, draw: float) -> None:
     policy = RetryPolicy(30, 1, 1, schedule=steps)
 
     wait = policy.next_delay(OSError(), attempts=attempts, random=lambda: draw)
@@ -116,7 +116,7 @@ def test_there_are_exactly_as_many_retries_as_allowed(max_retries: int, attempts
         WorkerLost("w"),
     ],
 )
-def test_what_may_pass_is_tried_again(error: Exception) -> None:
+def test_an_error_that_may_pass_is_retryable(error: Exception) -> None:
     assert is_retryable(error)
 
 
@@ -135,20 +135,20 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
         Conflict(),
     ],
 )
-def test_what_will_not_pass_is_not_tried_again(error: Exception) -> None:
+def test_an_error_that_points_to_a_bug_or_says_so_is_not_retryable(error: Exception) -> None:
     assert not is_retryable(error)
 
 
-def test_an_error_of_validation_is_not_tried_again() -> None:
+def test_a_validation_error_is_not_retryable() -> None:
     class Model(BaseModel):
         number: int
 
-    with pytest.raises(ValidationError) as wrong:
+    with pytest.raises(ValidationError) as invalid:
         Model.model_validate({"number": "x"})
-    assert not is_retryable(wrong.value)
+    assert not is_retryable(invalid.value)
 
 
-def test_only_the_platforms_errors_ask_for_a_wait() -> None:
+def test_only_errors_of_the_platform_ask_for_a_wait() -> None:
     assert retry_after(QueueFull("q", 1)) == 10
     assert retry_after(RetryableError()) is None
     assert retry_after(OSError()) is None

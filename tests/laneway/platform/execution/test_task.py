@@ -1,8 +1,4 @@
-"""What surrounds a task, delivered as a worker delivers it: also with the database, or the broker, away."""
-
-# Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedBaseClass=false, reportUninitializedInstanceVariable=false
+"""What happens around a task that is delivered as a worker delivers it, also without the database or the broker."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from celery.concurrency.solo import TaskPool
+from celery.concurrency.solo import TaskPool  # pyright: ignore[reportMissingTypeStubs]
 from kombu.entity import Queue
 
 from app.services.container import Services
@@ -32,13 +28,13 @@ from tests.fixtures.waiting import wait_until
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's result backend
 
 WORKER = socket.gethostname()
-"""As the tracer calls itself that is used here."""
+"""The name of the worker in Celery's tracer, which runs the tasks here."""
 SOON = 10.0
-"""Seconds within which what is put off has come back."""
+"""Seconds within which a message that was put off is delivered again."""
 
 
-class Bench:
-    """The conversation task with a body that the test gives, and deliveries of its messages to this process."""
+class TaskRunner:
+    """The conversation task with a body that the test chooses; its messages are delivered to this process."""
 
     def __init__(self, platform: Platform, services: Services) -> None:
         self.platform, self.ran = platform, list[tuple[str, int]]()
@@ -52,21 +48,22 @@ class Bench:
             "name": "process_conversation_message_task",
             "spec": registry["process_conversation_message_task"],
             "work": staticmethod(work),
-            "services": services,
+            "platform": services,
         }
-        self.task: Any = platform.app.register_task(type("Tried", (PlatformTask,), attributes)())
+        self.task: Any = platform.app.register_task(type("TaskUnderTest", (PlatformTask,), attributes)())
         self.connection: Any = None
         self.connect()
 
     def connect(self) -> None:
-        """Anew, if it was connected: a worker does that when it has lost its connection."""
+        """Open a new connection, as a worker does after it lost its own."""
         self.close()
         self.connection = self.platform.app.connection_for_write()
         self.channel: Any = self.connection.default_channel
 
-    def next(self) -> Callable[[], str] | None:
-        """Take the next message; called, it is run with Celery's own request and tracer; its task's id."""
-        message: Any = Queue("conversations")(self.channel).get()
+    def fetch(self) -> Callable[[], str] | None:
+        """Take the next message; returns a function that runs it with Celery's own request and tracer."""
+        queue: Any = Queue("conversations")
+        message: Any = queue(self.channel).get()
         if message is None:
             return None
         request: Any = Request(
@@ -85,14 +82,14 @@ class Bench:
         return run
 
     def deliver(self) -> str | None:
-        """Take the next message, run it, and see that its acknowledgement goes out."""
-        run = self.next()
+        """Take the next message, run it and send its acknowledgement; returns the task id."""
+        run = self.fetch()
         id = run() if run else None
         self.connection.transport.lease_keeper.flush()
         return id
 
-    def delivered(self) -> str:
-        """The same as soon as there is one."""
+    def deliver_next(self) -> str:
+        """Wait for a message, and deliver it."""
         id = wait_until(self.deliver, seconds=SOON)
         assert id is not None
         return id
@@ -103,82 +100,82 @@ class Bench:
 
 
 @pytest.fixture
-def bench(platform: Platform, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """Deliveries that come back soon when they are put off; the worker reported."""
+def runner(platform: Platform, services: Services) -> Iterator[TaskRunner]:
+    """A runner whose worker has reported, and whose watchdog checks often."""
     services.cancellation_watchdog._every = 0.05  # pyright: ignore[reportPrivateUsage]
-    bench = Bench(platform, services)
+    runner = TaskRunner(platform, services)
     platform.alive(WORKER)
-    yield bench
-    bench.close()
+    yield runner
+    runner.close()
 
 
-def test_a_message_is_begun_run_concluded_and_acknowledged(bench: Bench, platform: Platform) -> None:
+def test_a_message_is_run_its_result_stored_and_acknowledged(runner: TaskRunner, platform: Platform) -> None:
     id = platform.message()
 
-    assert bench.delivered() == id
+    assert runner.deliver_next() == id
 
     row = platform.row(id)
     assert (row.state, row.result, row.attempts, row.worker) == ("completed", {"fine": True}, 1, WORKER)
     assert platform.places() == {}
 
 
-def test_tasks_run_while_the_database_is_away_and_it_is_known_afterwards(bench: Bench, platform: Platform) -> None:
+def test_tasks_run_without_the_database_and_are_recorded_afterwards(runner: TaskRunner, platform: Platform) -> None:
     ids = [platform.message() for _ in range(2)]
     with platform.without_database():
-        assert [bench.delivered() for _ in ids] == ids
+        assert [runner.deliver_next() for _ in ids] == ids
         assert platform.places() == {}
 
-    assert bench.ran == [(id, 1) for id in ids]
+    assert runner.ran == [(id, 1) for id in ids]
     assert {platform.state(id) for id in ids} == {TaskState.COMPLETED}
 
 
-def test_an_outcome_that_the_broker_did_not_take_in_time_is_tried_again(
-    bench: Bench, platform: Platform, monkeypatch: pytest.MonkeyPatch
+def test_a_task_runs_again_when_the_broker_did_not_take_its_outcome_in_time(
+    runner: TaskRunner, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attempt counts as lost; its message keeps its place."""
+    """The attempt counts as lost. Its message keeps its position."""
     first, second = platform.message(), platform.message()
     conclude = Engine.conclude
 
-    def away(*_: Any, **__: Any) -> Any:
+    def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "finish_attempt", away)
-    monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
-    assert bench.delivered() == first
+    monkeypatch.setattr(Engine, "finish_attempt", unreachable)
+    monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
+    assert runner.deliver_next() == first
     monkeypatch.setattr(Engine, "finish_attempt", conclude)
 
     assert platform.places() == {first: MessageState.READY, second: MessageState.HELD}
     row = platform.row(first)
     assert (row.state, row.attempts, row.error_type) == ("pending", 1, "WorkerLost")
 
-    assert [bench.delivered(), bench.delivered()] == [first, second]
-    assert bench.ran == [(first, 1), (first, 2), (second, 1)]
+    assert [runner.deliver_next(), runner.deliver_next()] == [first, second]
+    assert runner.ran == [(first, 1), (first, 2), (second, 1)]
     assert platform.state(first) == TaskState.COMPLETED
 
 
-def test_an_attempt_that_could_not_be_begun_is_none_and_its_message_keeps_its_place(
-    bench: Bench, platform: Platform, monkeypatch: pytest.MonkeyPatch
+def test_an_attempt_that_cannot_start_does_not_count_and_its_message_keeps_its_position(
+    runner: TaskRunner, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = platform.message(), platform.message()
     begin = Engine.begin
 
-    def away(*_: Any, **__: Any) -> Any:
+    def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "start_attempt", away)
-    monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # its patience ends soon
-    assert bench.delivered() == first
+    monkeypatch.setattr(Engine, "start_attempt", unreachable)
+    monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
+    assert runner.deliver_next() == first
     monkeypatch.setattr(Engine, "start_attempt", begin)
 
-    assert (bench.ran, platform.places()) == ([], {first: MessageState.READY, second: MessageState.HELD})
+    assert (runner.ran, platform.places()) == ([], {first: MessageState.READY, second: MessageState.HELD})
     assert platform.state(first) == TaskState.PENDING
-    assert [bench.delivered(), bench.delivered()] == [first, second]
+    assert [runner.deliver_next(), runner.deliver_next()] == [first, second]
     assert (platform.state(first), platform.row(first).attempts) == (TaskState.COMPLETED, 1)
 
 
-def test_a_message_whose_lease_went_to_somebody_else_is_not_run(bench: Bench, platform: Platform) -> None:
+def test_a_message_whose_lease_another_worker_has_is_not_run(runner: TaskRunner, platform: Platform) -> None:
     id = platform.message()
-    run = bench.next()
+    run = runner.fetch()
     assert run is not None
     lease = platform.engine.find("conversations", id).lease
     assert lease is not None
@@ -188,27 +185,27 @@ def test_a_message_whose_lease_went_to_somebody_else_is_not_run(bench: Bench, pl
 
     run()
 
-    assert bench.ran == []
+    assert runner.ran == []
     assert platform.end(attempt)
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.COMPLETED, 1)
 
 
-def test_a_retry_waits_at_the_head_of_its_key_and_those_behind_it_are_held(bench: Bench, platform: Platform) -> None:
+def test_a_retry_keeps_its_position_and_later_tasks_of_its_key_are_held(runner: TaskRunner, platform: Platform) -> None:
     first, second = platform.message(), platform.message()
 
     def work(_: PlatformTask) -> dict[str, Any]:
-        if len(bench.ran) == 1:
+        if len(runner.ran) == 1:
             raise OSError("away")
         return {}
 
-    bench.body = work
-    bench.delivered()
+    runner.body = work
+    runner.deliver_next()
 
     assert platform.state(first) == TaskState.SCHEDULED
     assert platform.places() == {first: MessageState.SCHEDULED, second: MessageState.HELD}
 
 
-def test_a_task_that_reports_progress_after_a_cancel_stops(bench: Bench, platform: Platform) -> None:
+def test_a_task_that_reports_progress_after_a_cancel_stops(runner: TaskRunner, platform: Platform) -> None:
     id = platform.message()
 
     def work(task: PlatformTask) -> dict[str, Any]:
@@ -216,13 +213,13 @@ def test_a_task_that_reports_progress_after_a_cancel_stops(bench: Bench, platfor
         task.progress(10)
         return {}
 
-    bench.body = work
-    bench.delivered()
+    runner.body = work
+    runner.deliver_next()
 
     assert (platform.state(id), platform.places()) == (TaskState.CANCELLED, {})
 
 
-def test_a_task_from_another_door_is_run_and_entered_into_the_history(bench: Bench, platform: Platform) -> None:
+def test_a_task_that_was_sent_past_the_platform_is_run_and_recorded(runner: TaskRunner, platform: Platform) -> None:
     platform.broker.prepare()
     platform.app.send_task(
         "process_conversation_message_task",
@@ -232,7 +229,7 @@ def test_a_task_from_another_door_is_run_and_entered_into_the_history(bench: Ben
     )
 
     with platform.without_database():
-        assert bench.delivered() == "from-a-shell"
+        assert runner.deliver_next() == "from-a-shell"
 
     row = platform.row("from-a-shell")
     assert (row.state, row.attempts, row.payload) == (
@@ -242,7 +239,7 @@ def test_a_task_from_another_door_is_run_and_entered_into_the_history(bench: Ben
     )
 
 
-def test_the_database_is_really_away_in_these_tests(platform: Platform) -> None:
+def test_the_database_is_really_unreachable_in_these_tests(platform: Platform) -> None:
     platform.chore()
     with platform.without_database(), pytest.raises(DatabaseUnavailable):
         platform.recorder.catch_up()

@@ -1,4 +1,4 @@
-"""The recorder: tasks that came past the task manager, and what nobody can read."""
+"""The recorder: tasks that were sent past the task manager, and messages that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from laneway.platform.errors import WrongState
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.history.journal_projection import record
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.journal import attempts, story
+from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import Platform
 
 AWAY = Raised(OSError("away"))
 NOW = 1_790_000_000_000
 
 
-def test_a_task_that_came_past_the_manager_is_adopted(platform: Platform) -> None:
+def test_a_task_that_was_sent_past_the_manager_gets_a_row(platform: Platform) -> None:
     platform.broker.prepare()
     platform.app.send_task(  # pyright: ignore[reportUnknownMemberType]
         "process_conversation_message_task",
@@ -41,10 +41,10 @@ def test_a_task_that_came_past_the_manager_is_adopted(platform: Platform) -> Non
 
     assert platform.state("from-a-shell") == TaskState.COMPLETED
     assert attempts(platform, "from-a-shell") == [(1, "completed")]
-    assert story(platform, "from-a-shell") == ["put", "begin", "end"]
+    assert event_kinds(platform, "from-a-shell") == ["put", "begin", "end"]
 
 
-def test_an_adopted_task_that_is_due_later_is_scheduled(platform: Platform) -> None:
+def test_a_task_that_was_sent_past_the_manager_with_a_delay_is_scheduled(platform: Platform) -> None:
     platform.broker.prepare()
     due = NOW * 10
     platform.engine.put(
@@ -69,7 +69,7 @@ def test_an_adopted_task_that_is_due_later_is_scheduled(platform: Platform) -> N
         (b"", {}),
     ],
 )
-def test_a_message_that_nobody_can_run_is_a_dead_letter_with_what_it_was(
+def test_a_message_that_cannot_be_run_is_a_dead_letter_with_its_body(
     platform: Platform, body: bytes, payload: dict[str, Any]
 ) -> None:
     platform.broker.prepare()
@@ -84,7 +84,7 @@ def test_a_message_that_nobody_can_run_is_a_dead_letter_with_what_it_was(
         platform.tasks.retry("odd")
 
 
-def test_a_task_whose_id_cannot_be_stored_does_not_hold_up_the_others(platform: Platform) -> None:
+def test_a_task_whose_id_cannot_be_stored_does_not_delay_the_others(platform: Platform) -> None:
     platform.broker.prepare()
     platform.engine.put("maintenance", Message(task_id="x" * 156, name="cleanup_old_data_task", body=b"\0[[], {}, {}]"))
     good = platform.chore()
@@ -111,7 +111,7 @@ def test_a_task_whose_id_cannot_be_stored_does_not_hold_up_the_others(platform: 
         json.dumps({"state": "failed", "error": ["not", "a text"]}),
     ],
 )
-def test_an_outcome_of_any_kind_ends_its_task(platform: Platform, outcome: str) -> None:
+def test_any_stored_outcome_ends_its_task(platform: Platform, outcome: str) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
     assert attempt.lease is not None
@@ -124,7 +124,7 @@ def test_an_outcome_of_any_kind_ends_its_task(platform: Platform, outcome: str) 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "data",
     [
         "no JSON",
         "[]",
@@ -136,12 +136,12 @@ def test_an_outcome_of_any_kind_ends_its_task(platform: Platform, outcome: str) 
         '{"percent": 900}',
     ],
 )
-def test_whatever_a_task_says_does_not_hold_up_the_history(platform: Platform, said: str) -> None:
+def test_any_reported_progress_is_recorded(platform: Platform, data: str) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance", worker="w\x00")
     assert attempt.lease is not None
     for kind in (Kind.PROGRESS, Kind.LOG):
-        platform.engine.report(attempt.lease, kind, said)
+        platform.engine.report(attempt.lease, kind, data)
     platform.recorder.catch_up()
     assert 0 <= platform.row(id).progress <= 100
     platform.end(attempt)
@@ -150,7 +150,7 @@ def test_whatever_a_task_says_does_not_hold_up_the_history(platform: Platform, s
     assert attempts(platform, id) == [(1, "completed")]
 
 
-def test_an_event_that_cannot_be_recorded_is_left_out_and_the_rest_is_recorded(
+def test_only_the_event_that_cannot_be_recorded_is_left_out(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [platform.chore() for _ in range(3)]
@@ -167,30 +167,30 @@ def test_an_event_that_cannot_be_recorded_is_left_out_and_the_rest_is_recorded(
     platform.recorder.catch_up()
 
     assert {platform.state(id) for id in ids} == {TaskState.COMPLETED}
-    assert story(platform, broken) == ["accepted", "put", "end"]
-    assert [story(platform, id) for id in (ids[0], ids[2])] == [["accepted", "put", "begin", "end"]] * 2
+    assert event_kinds(platform, broken) == ["accepted", "put", "end"]
+    assert [event_kinds(platform, id) for id in (ids[0], ids[2])] == [["accepted", "put", "begin", "end"]] * 2
 
 
-def test_an_event_of_a_task_that_nobody_knows_is_passed_over(platform: Platform) -> None:
+def test_an_event_of_an_unknown_task_is_left_out(platform: Platform) -> None:
     with platform.database.transaction() as session:
         record(session, "maintenance", [Event(f"{NOW}-0", Kind.END, "nobody", "nobody", attempt=1)])
 
     assert platform.rows() == []
 
 
-def test_the_place_is_kept_per_queue(platform: Platform) -> None:
+def test_the_journal_offset_is_stored_per_queue(platform: Platform) -> None:
     platform.chore()
     platform.message()
     platform.recorder.catch_up(["maintenance"])
     with platform.database.reading() as session:
-        assert [place.queue for place in session.scalars(select(JournalCursor))] == ["maintenance"]
+        assert [cursor.queue for cursor in session.scalars(select(JournalCursor))] == ["maintenance"]
     assert platform.recorder.unread() == {"conversations": 1}
     assert platform.recorder.catch_up() == 1
     assert platform.places() != {}
     assert list(platform.places("maintenance").values()) == [MessageState.READY]
 
 
-def test_a_task_of_celerys_own_is_over_when_it_is_acknowledged(platform: Platform) -> None:
+def test_a_task_of_celery_itself_ends_with_its_acknowledgement(platform: Platform) -> None:
     platform.broker.prepare()
     platform.engine.put("maintenance", Message(task_id="own", name="celery.chord_unlock", body=b"\0[[], {}, {}]"))
     platform.engine.put("maintenance", Message(task_id="ours", name="cleanup_old_data_task", body=b"\0[[], {}, {}]"))

@@ -1,4 +1,4 @@
-"""What happens in the engine as rows, attempts and stories: each kind of event."""
+"""What each kind of event of the engine does to rows, attempts and events of tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from laneway.engine import Kind
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.execution.outcomes import AttemptResult, Completed, Raised, Snoozed, Stopped
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.journal import attempts, story
+from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.waiting import wait_until
 
@@ -16,7 +16,7 @@ AWAY = Raised(OSError("away"))
 NOW = 1_790_000_000_000
 
 
-def test_a_task_that_completes_is_told_from_its_acceptance_to_its_end(platform: Platform) -> None:
+def test_a_completed_task_is_recorded_from_its_acceptance_to_its_end(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance", worker="worker-7")
     platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "sweeping"})
@@ -34,10 +34,10 @@ def test_a_task_that_completes_is_told_from_its_acceptance_to_its_end(platform: 
     assert row.started_at is not None
     assert row.accepted_at.timestamp() - 0.002 <= row.started_at.timestamp() <= row.finished_at.timestamp()
     assert attempts(platform, id) == [(1, "completed")]
-    assert story(platform, id) == ["accepted", "put", "begin", "progress", "log", "end"]
+    assert event_kinds(platform, id) == ["accepted", "put", "begin", "progress", "log", "end"]
 
 
-def test_the_story_keeps_what_was_said_and_the_number_of_the_attempt(platform: Platform) -> None:
+def test_events_keep_their_data_and_the_number_of_the_attempt(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
     platform.attempts.report(attempt, Kind.LOG, {"event": "a line", "level": "info"})
@@ -45,18 +45,18 @@ def test_the_story_keeps_what_was_said_and_the_number_of_the_attempt(platform: P
     platform.recorder.catch_up()
 
     with platform.database.reading() as session:
-        told = {event.kind: (event.attempt, event.data) for event in repository.events(session, id)}
-    assert told["log"] == (1, {"event": "a line", "level": "info"})
-    assert told["begin"] == (1, {"worker": "worker-1"})
-    number, data = told["end"]
+        recorded = {event.kind: (event.attempt, event.data) for event in repository.events(session, id)}
+    assert recorded["log"] == (1, {"event": "a line", "level": "info"})
+    assert recorded["begin"] == (1, {"worker": "worker-1"})
+    number, data = recorded["end"]
     assert (number, data["state"], data["outcome"], data["error"]) == (1, "scheduled", "retry", "away")
-    assert told["put"][0] is None
+    assert recorded["put"][0] is None
 
 
-def test_a_failure_to_be_tried_again_is_scheduled_with_its_error(platform: Platform) -> None:
+def test_a_retry_is_scheduled_with_the_error_of_the_attempt(platform: Platform) -> None:
     id = platform.chore()
-    ruling = AttemptResult(TaskState.SCHEDULED, delay=60.0, error="away", error_type="OSError", traceback="line 1")
-    platform.attempts.conclude(platform.start("maintenance"), ruling)
+    result = AttemptResult(TaskState.SCHEDULED, delay=60.0, error="away", error_type="OSError", traceback="line 1")
+    platform.attempts.finish(platform.start("maintenance"), result)
 
     row = platform.row(id)
     assert (row.state, row.attempts, row.error, row.error_type, row.traceback) == (
@@ -71,10 +71,10 @@ def test_a_failure_to_be_tried_again_is_scheduled_with_its_error(platform: Platf
     assert (row.due_at - row.published_at).total_seconds() == 60
     assert row.finished_at is None
     with platform.database.reading() as session:
-        (kept,) = repository.attempts(session, id)
-        assert (kept.outcome, kept.error, kept.delay) == ("retry", "away", 60.0)
-        assert kept.ended_at is not None
-        assert kept.started_at <= kept.ended_at
+        (attempt,) = repository.attempts(session, id)
+        assert (attempt.outcome, attempt.error, attempt.delay) == ("retry", "away", 60.0)
+        assert attempt.ended_at is not None
+        assert attempt.started_at <= attempt.ended_at
 
 
 def test_a_success_after_a_failure_clears_the_error(platform: Platform) -> None:
@@ -89,7 +89,7 @@ def test_a_success_after_a_failure_clears_the_error(platform: Platform) -> None:
     assert attempts(platform, id) == [(1, "retry"), (2, "completed")]
 
 
-def test_a_snooze_does_not_count_but_is_numbered(platform: Platform) -> None:
+def test_a_snoozed_attempt_does_not_count_but_has_a_number(platform: Platform) -> None:
     id = platform.chore()
     for _ in range(3):
         platform.work("maintenance", Snoozed(0, "not yet"))
@@ -101,7 +101,7 @@ def test_a_snooze_does_not_count_but_is_numbered(platform: Platform) -> None:
     assert attempts(platform, id) == [(1, "snoozed"), (2, "snoozed"), (3, "snoozed"), (4, "completed")]
 
 
-def test_a_task_waits_from_when_it_is_due_and_not_from_when_it_was_accepted(platform: Platform) -> None:
+def test_waiting_time_starts_when_the_task_is_due(platform: Platform) -> None:
     id = platform.chore(delay=0.4)
     due = platform.row(id).due_at
     wait_until(lambda: platform.work("maintenance", AWAY, schedule=(0.3,)), seconds=10)
@@ -115,7 +115,7 @@ def test_a_task_waits_from_when_it_is_due_and_not_from_when_it_was_accepted(plat
     assert platform.row(id).ready_at == again
 
 
-def test_a_task_that_is_run_again_waits_from_then_on(platform: Platform, movable_clock: MovableClock) -> None:
+def test_waiting_time_starts_again_with_a_retry_by_hand(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.chore()
     platform.work("maintenance", Raised(ValueError("wrong")))
     assert platform.row(id).ready_at == platform.row(id).accepted_at
@@ -128,7 +128,7 @@ def test_a_task_that_is_run_again_waits_from_then_on(platform: Platform, movable
     assert (row.ready_at - row.accepted_at).total_seconds() >= 3600
 
 
-def test_a_lost_attempt_is_waiting_again_and_says_who_lost_it(platform: Platform) -> None:
+def test_a_task_waits_again_after_a_lost_attempt_and_names_the_worker(platform: Platform) -> None:
     id = platform.chore()
     delivery = platform.fetched("maintenance", lease=0.05)
     platform.begun(delivery, worker="worker-7")
@@ -145,7 +145,7 @@ def test_a_lost_attempt_is_waiting_again_and_says_who_lost_it(platform: Platform
 
 
 @pytest.mark.parametrize(("marked", "state"), [(False, TaskState.FAILED), (True, TaskState.CANCELLED)])
-def test_an_acknowledgement_without_an_outcome_is_a_failure_unless_it_was_cancelled(
+def test_an_acknowledgement_without_an_outcome_is_a_failure_unless_the_task_was_cancelled(
     platform: Platform, marked: bool, state: TaskState
 ) -> None:
     id = platform.chore()
@@ -163,7 +163,7 @@ def test_an_acknowledgement_without_an_outcome_is_a_failure_unless_it_was_cancel
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_a_buried_message_is_a_dead_letter_with_the_reason_and_what_it_was(platform: Platform, running: bool) -> None:
+def test_a_buried_message_is_a_dead_letter_with_reason_and_body(platform: Platform, running: bool) -> None:
     id = platform.chore()
     delivery = platform.fetched("maintenance")
     if running:
@@ -177,7 +177,7 @@ def test_a_buried_message_is_a_dead_letter_with_the_reason_and_what_it_was(platf
     assert row.error_group
     assert row.raw == delivery.stored.message.body
     assert [outcome for _, outcome in attempts(platform, id)] in ([["dead_letter"], ["lost"]] if running else [[]])
-    assert "bury" in story(platform, id)
+    assert "bury" in event_kinds(platform, id)
 
 
 def test_a_cancelled_message_is_a_cancelled_task(platform: Platform) -> None:
@@ -189,7 +189,7 @@ def test_a_cancelled_message_is_a_cancelled_task(platform: Platform) -> None:
     assert row.finished_at is not None
 
 
-def test_a_mark_is_kept_until_the_end(platform: Platform) -> None:
+def test_a_cancel_request_is_stored_until_the_task_ends(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
     platform.engine.cancel("maintenance", id)
@@ -197,10 +197,10 @@ def test_a_mark_is_kept_until_the_end(platform: Platform) -> None:
     assert (platform.state(id), platform.row(id).cancel_requested) == (TaskState.PROCESSING, True)
     platform.end(attempt, Stopped("interrupted"))
     assert (platform.state(id), attempts(platform, id)) == (TaskState.CANCELLED, [(1, "cancelled")])
-    assert story(platform, id)[-2:] == ["mark", "end"]
+    assert event_kinds(platform, id)[-2:] == ["mark", "end"]
 
 
-def test_a_marked_task_whose_worker_died_is_cancelled(platform: Platform) -> None:
+def test_a_task_with_a_cancel_request_is_cancelled_when_its_worker_dies(platform: Platform) -> None:
     id = platform.chore()
     platform.begun(platform.fetched("maintenance", lease=0.05))
     platform.engine.cancel("maintenance", id)
@@ -209,7 +209,7 @@ def test_a_marked_task_whose_worker_died_is_cancelled(platform: Platform) -> Non
     assert attempts(platform, id) == [(1, "lost")]
 
 
-def test_a_purged_queue_cancels_what_waits_and_nothing_else(platform: Platform) -> None:
+def test_purging_a_queue_cancels_waiting_tasks_only(platform: Platform) -> None:
     running = platform.chore()
     attempt = platform.start("maintenance")
     waiting = [platform.chore(), platform.chore(delay=60)]
@@ -221,7 +221,7 @@ def test_a_purged_queue_cancels_what_waits_and_nothing_else(platform: Platform) 
     assert platform.state(running) == TaskState.COMPLETED
 
 
-def test_a_dead_letter_that_the_engine_delivers_again_starts_anew_and_numbers_on(platform: Platform) -> None:
+def test_a_requeued_dead_letter_counts_from_zero_and_continues_the_numbers(platform: Platform) -> None:
     id = platform.chore()
     platform.start("maintenance")
     platform.engine.bury([platform.deliveries[id]], reason="rejected")
@@ -237,7 +237,7 @@ def test_a_dead_letter_that_the_engine_delivers_again_starts_anew_and_numbers_on
     assert [number for number, _ in attempts(platform, id)] == [1, 2]
 
 
-def test_a_retry_by_hand_numbers_the_attempts_on(platform: Platform) -> None:
+def test_a_retry_by_hand_continues_the_numbers_of_the_attempts(platform: Platform) -> None:
     id = platform.chore()
     platform.work("maintenance", Raised(ValueError("wrong")))
     platform.tasks.retry(id)
@@ -245,11 +245,11 @@ def test_a_retry_by_hand_numbers_the_attempts_on(platform: Platform) -> None:
     platform.work("maintenance")
 
     assert attempts(platform, id) == [(1, "failed"), (2, "retry"), (3, "completed")]
-    assert platform.row(id).attempts == 2, "of this run"
+    assert platform.row(id).attempts == 2, "those since the retry by hand"
 
 
-def test_a_message_that_is_sent_again_numbers_the_attempts_on(platform: Platform) -> None:
-    """The engine counts a new message's attempts from one."""
+def test_a_message_that_is_sent_again_continues_the_numbers_of_the_attempts(platform: Platform) -> None:
+    """The engine itself numbers the attempts of a new message from 1."""
     id = platform.chore()
     platform.start("maintenance")
     platform.recorder.catch_up()

@@ -1,4 +1,4 @@
-"""The recorder: each event once in effect, whatever is killed or away meanwhile."""
+"""The recorder records each event once in effect, whatever crashes or cannot be reached meanwhile."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from laneway.engine import Engine, Event, Kind
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
-from laneway.platform.execution.outcomes import Completed, Raised
-from laneway.platform.history import journal_recorder as history_module
+from laneway.platform.execution.outcomes import AttemptSignal, Completed, Raised
+from laneway.platform.history import journal_recorder as recorder_module
 from laneway.platform.history.journal_projection import record
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.journal import attempts, story
+from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import Platform
 
 AWAY = Raised(OSError("away"))
 NOW = 1_790_000_000_000
 
 
-def everything(platform: Platform) -> dict[str, list[dict[str, Any]]]:
-    """All that is recorded."""
+def all_records(platform: Platform) -> dict[str, list[dict[str, Any]]]:
+    """Every recorded row, by table."""
     with platform.database.reading() as session:
         return {
-            table.__tablename__: [vars_of(row) for row in session.scalars(select(table))]
+            table.__tablename__: [column_values(row) for row in session.scalars(select(table))]
             for table in (TaskRun, TaskAttempt, TaskEvent)
         }
 
 
-def vars_of(row: object) -> dict[str, Any]:
+def column_values(row: object) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if not name.startswith("_")}
 
 
-# --- once, whatever happens ---------------------------------------------------------------------------------
+# --- each event once in effect ------------------------------------------------------------------------------
 
 
-def batch_of_all(platform: Platform) -> list[Event]:
-    """Events of several tasks, unread."""
+def events_of_every_end(platform: Platform) -> list[Event]:
+    """Let tasks end in every way; returns their events, which are not recorded yet."""
     platform.chore()
     platform.work("maintenance", AWAY, schedule=(0.0,))
     platform.work("maintenance")
@@ -58,10 +58,10 @@ def batch_of_all(platform: Platform) -> list[Event]:
     return platform.engine.events("maintenance")
 
 
-def test_a_batch_that_is_recorded_twice_changes_nothing(platform: Platform) -> None:
-    events = batch_of_all(platform)
+def test_recording_a_batch_twice_changes_nothing(platform: Platform) -> None:
+    events = events_of_every_end(platform)
     platform.recorder.catch_up()
-    before = everything(platform)
+    before = all_records(platform)
     assert {row["state"] for row in before["task_runs"]} == {
         "completed",
         "cancelled",
@@ -73,58 +73,58 @@ def test_a_batch_that_is_recorded_twice_changes_nothing(platform: Platform) -> N
     with platform.database.transaction() as session:
         record(session, "maintenance", events)
 
-    after = everything(platform)
+    after = all_records(platform)
     assert after["task_runs"] == before["task_runs"]
     assert after["task_attempts"] == before["task_attempts"]
 
 
-class StopHere(Exception):
-    """In the place of a crash."""
+class Crash(Exception):
+    """Stands for a crash."""
 
 
-def test_a_crash_between_the_commit_and_the_forgetting_repeats_nothing(
+def test_a_crash_between_the_commit_and_the_trimming_repeats_nothing(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch_of_all(platform)
+    events_of_every_end(platform)
     unread = platform.engine.unread(["maintenance"])
-    forget = Engine.trim_journal
+    forget_events = Engine.forget_events
 
     def crash(*_: Any, **__: Any) -> None:
-        raise StopHere
+        raise Crash
 
-    monkeypatch.setattr(Engine, "trim_journal", crash)
-    with pytest.raises(StopHere):
+    monkeypatch.setattr(Engine, "forget_events", crash)
+    with pytest.raises(Crash):
         platform.recorder.catch_up()
-    monkeypatch.setattr(Engine, "trim_journal", forget)
-    before = everything(platform)
-    assert platform.engine.unread(["maintenance"]) == unread, "the journal has it all"
+    monkeypatch.setattr(Engine, "forget_events", forget_events)
+    before = all_records(platform)
+    assert platform.engine.unread(["maintenance"]) == unread, "the journal was not trimmed"
     assert len(before["task_attempts"]) == 4
 
     assert platform.recorder.catch_up() == 0
 
-    assert everything(platform) == before
+    assert all_records(platform) == before
     assert platform.engine.unread(["maintenance"]) == [0]
 
 
 def test_a_crash_before_the_commit_loses_nothing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch_of_all(platform)
-    before, move_cursor = everything(platform), repository.move_cursor
+    events_of_every_end(platform)
+    before, move_cursor = all_records(platform), repository.move_cursor
 
     def crash(*_: Any, **__: Any) -> None:
-        raise StopHere
+        raise Crash
 
     monkeypatch.setattr(repository, "move_cursor", crash)
-    with pytest.raises(StopHere):
+    with pytest.raises(Crash):
         platform.recorder.catch_up()
     monkeypatch.setattr(repository, "move_cursor", move_cursor)
-    assert everything(platform) == before, "all or nothing"
+    assert all_records(platform) == before, "nothing was committed"
 
     assert platform.recorder.catch_up() > 0
-    assert {row["state"] for row in everything(platform)["task_runs"]} > {"completed", "failed", "dead_letter"}
+    assert {row["state"] for row in all_records(platform)["task_runs"]} > {"completed", "failed", "dead_letter"}
 
 
-def test_several_recorders_at_once_record_each_event_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "BATCH", 3)
+def test_simultaneous_recorders_record_each_event_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "BATCH", 3)
     ids = [platform.chore() for _ in range(8)]
     for _ in ids:
         platform.work("maintenance", AWAY, schedule=(0.0,))
@@ -141,10 +141,10 @@ def test_several_recorders_at_once_record_each_event_once(platform: Platform, mo
     assert sum(recorded) == unread == 8 * 5
     for id in ids:
         assert attempts(platform, id) == [(1, "retry"), (2, "completed")]
-        assert story(platform, id) == ["accepted", "put", "begin", "end", "begin", "end"]
+        assert event_kinds(platform, id) == ["accepted", "put", "begin", "end", "begin", "end"]
 
 
-def test_the_recorder_keeps_up_with_those_who_work(platform: Platform) -> None:
+def test_the_recorder_keeps_up_with_a_busy_worker(platform: Platform) -> None:
     done = Signal()
 
     def work() -> None:
@@ -171,10 +171,10 @@ def test_the_recorder_keeps_up_with_those_who_work(platform: Platform) -> None:
         assert session.scalar(select(func.count()).select_from(TaskAttempt)) == 15 + 10
 
 
-# --- the database away --------------------------------------------------------------------------------------
+# --- servers that cannot be reached -------------------------------------------------------------------------
 
 
-def test_while_the_database_is_away_tasks_are_run_and_the_journal_holds_it(platform: Platform) -> None:
+def test_tasks_run_without_the_database_and_the_journal_keeps_the_events(platform: Platform) -> None:
     ids = [platform.chore() for _ in range(3)]
     platform.recorder.catch_up()
     with platform.without_database():
@@ -189,7 +189,7 @@ def test_while_the_database_is_away_tasks_are_run_and_the_journal_holds_it(platf
     assert {(platform.state(id), str(platform.row(id).result)) for id in ids} == {("completed", "{'fine': True}")}
 
 
-def test_at_the_bound_nothing_new_is_accepted_and_what_was_accepted_still_ends(platform: Platform) -> None:
+def test_a_full_journal_refuses_new_tasks_and_lets_accepted_ones_end(platform: Platform) -> None:
     ids = [platform.chore() for _ in range(2)]
     platform.recorder.catch_up()
     platform.engine.enable_journal("maintenance", 2)
@@ -208,26 +208,26 @@ def test_at_the_bound_nothing_new_is_accepted_and_what_was_accepted_still_ends(p
     assert platform.state("now") == TaskState.PENDING
 
 
-def test_progress_is_dropped_at_the_bound_and_outcomes_are_not(platform: Platform) -> None:
+def test_a_full_journal_drops_progress_but_no_outcomes(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
     platform.recorder.catch_up()
     platform.engine.enable_journal("maintenance", 1)
     for percent in range(5):
-        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is False
+        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is AttemptSignal.CONTINUE
     assert platform.engine.unread(["maintenance"]) == [1]
     platform.end(attempt)
 
     assert platform.state(id) == TaskState.COMPLETED
 
 
-def test_the_broker_away_is_named_and_nothing_is_recorded(platform: Platform) -> None:
+def test_an_unreachable_broker_is_an_error_and_nothing_is_recorded(platform: Platform) -> None:
     id = platform.chore()
     platform.work("maintenance")
     platform.valkey.stop()
     try:
         with pytest.raises(BrokerUnavailable):
             platform.recorder.catch_up()
-        assert platform.tasks.current(id).state == "pending", "as far as it is known"
+        assert platform.tasks.current(id).state == "pending", "the last recorded state"
     finally:
         platform.valkey.start()

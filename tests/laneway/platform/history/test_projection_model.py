@@ -1,4 +1,4 @@
-"""The history against its model: random calls, recorded at random moments, and the same on both sides."""
+"""Runs the state machine that compares the history with a model of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def platforms(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[], Platform]]:
-    """Makes fresh platforms: an own database file each, and an empty broker."""
+    """Creates fresh platforms, each with its own database file and an empty broker."""
     monkeypatch.setattr(maintenance, "MISSING_AFTER", timedelta(seconds=-1))
     monkeypatch.setitem(
         registry,
@@ -61,8 +61,8 @@ def platforms(
             databases.pop().close()
 
 
-@pytest.mark.timeout(600)  # a failure is made smaller before it is shown, which takes minutes
-def test_the_history_says_what_its_model_says(platforms: Callable[[], Platform]) -> None:
+@pytest.mark.timeout(600)  # Hypothesis shrinks a failure before it shows it, which takes minutes
+def test_the_history_agrees_with_its_model(platforms: Callable[[], Platform]) -> None:
     run_state_machine_as_test(
         lambda: HistoryMachine(platforms()),  # pyright: ignore[reportArgumentType]  any factory will do
         settings=settings(

@@ -1,4 +1,4 @@
-"""Statistics of a window of time, computed in the database; on SQLite and on PostgreSQL."""
+"""Statistics of a window of time, computed in the database, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import statistics as repository
 from laneway.platform.db.queries.durations import Period, measure
-from laneway.platform.db.queries.statistics import By, Which
+from laneway.platform.db.queries.statistics import EndedFilter, GroupBy
 from laneway.platform.db.session import Database
-from laneway.platform.history import statistics as service
+from laneway.platform.history import statistics as statistics_module
 from laneway.platform.schemas.task import TaskState
 
 ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED, TaskState.EXPIRED)
@@ -36,7 +36,7 @@ def add(
     ready: float | None = None,
     now: datetime | None = None,
 ) -> None:
-    """A task that ended so many seconds ago, after it waited and worked for so long; `ready`: due, before its start."""
+    """Add a task that ended `ago` seconds ago, after it waited and worked. `ready`: seconds from due to started."""
     finished = (now or clock.now()) - timedelta(seconds=ago)
     started = finished - timedelta(seconds=worked)
     with database.transaction() as session:
@@ -60,7 +60,7 @@ def add(
         )
 
 
-def test_the_window_counts_what_ended_in_it_by_how_it_ended(services: Services) -> None:
+def test_the_window_counts_the_tasks_that_ended_in_it_by_how_they_ended(services: Services) -> None:
     for state in ENDS:
         add(services.database, state=state)
     add(services.database, attempts=2)
@@ -83,7 +83,7 @@ def test_the_window_counts_what_ended_in_it_by_how_it_ended(services: Services) 
     assert (window.until - window.since).total_seconds() == 3600
 
 
-def test_each_queue_and_each_type_has_figures_of_its_own(services: Services) -> None:
+def test_each_queue_and_each_task_name_has_its_own_figures(services: Services) -> None:
     add(services.database, queue="webhooks", name="task_a", worked=1)
     add(services.database, queue="webhooks", name="task_b", worked=3)
     add(services.database, queue="crm", name="task_b", worked=5, state=TaskState.FAILED)
@@ -98,7 +98,7 @@ def test_each_queue_and_each_type_has_figures_of_its_own(services: Services) -> 
     assert (window.queues["crm"].success_rate, window.queues["webhooks"].success_rate) == (0.0, 1.0)
 
 
-def test_a_window_may_be_of_one_queue_or_of_one_type(services: Services) -> None:
+def test_a_window_may_be_limited_to_a_queue_or_a_task_name(services: Services) -> None:
     add(services.database, queue="webhooks", name="task_a")
     add(services.database, queue="crm", name="task_a")
     add(services.database, queue="crm", name="task_b")
@@ -109,7 +109,7 @@ def test_a_window_may_be_of_one_queue_or_of_one_type(services: Services) -> None
     assert (one.total.completed, list(one.queues), list(one.types)) == (1, ["crm"], ["task_b"])
 
 
-def test_times_are_measured_from_acceptance_to_start_and_from_start_to_end(services: Services) -> None:
+def test_waiting_is_measured_to_the_start_and_processing_to_the_end(services: Services) -> None:
     for number in range(1, 21):
         add(services.database, waited=number / 10, worked=number)
 
@@ -120,7 +120,7 @@ def test_times_are_measured_from_acceptance_to_start_and_from_start_to_end(servi
     assert (processing.count, processing.mean, processing.p50, processing.p95) == (20, 10.5, 10.0, 19.0)
 
 
-def test_a_delay_is_no_waiting_and_a_retry_waits_again(services: Services) -> None:
+def test_a_delay_is_no_waiting_time_and_a_retry_waits_again(services: Services) -> None:
     add(services.database, waited=3600, ready=1)
     add(services.database, waited=7200, ready=3, attempts=2)
 
@@ -129,8 +129,8 @@ def test_a_delay_is_no_waiting_and_a_retry_waits_again(services: Services) -> No
     assert (waiting.count, waiting.mean, waiting.p95) == (2, 2.0, 3.0)
 
 
-def test_the_waiting_time_of_a_task_that_was_retried_long_ago_is_not_known(services: Services) -> None:
-    """From before it was noted when a task was due."""
+def test_a_retried_task_without_a_ready_time_has_no_waiting_time(services: Services) -> None:
+    """Such rows were written before `ready_at` existed."""
     add(services.database, waited=100, attempts=2)
 
     total = services.statistics.window().total
@@ -139,18 +139,18 @@ def test_the_waiting_time_of_a_task_that_was_retried_long_ago_is_not_known(servi
     assert total.processing_seconds.count == 1
 
 
-def test_an_empty_window_has_no_rates_and_no_times(services: Services) -> None:
+def test_an_empty_window_has_no_rates_and_no_durations(services: Services) -> None:
     window = services.statistics.window()
 
     assert (window.total.success_rate, window.total.throughput, window.total.processing_seconds.p95) == (None, 0, None)
     assert (window.queues, window.types) == ({}, {})
 
 
-def test_of_more_than_are_counted_the_newest_are_and_the_answer_says_since_when(
+def test_only_the_newest_tasks_are_counted_and_the_window_says_since_when(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_COUNTED", 6)
-    monkeypatch.setattr(service, "MOST_MEASURED", 3)
+    monkeypatch.setattr(statistics_module, "MAX_COUNTED", 6)
+    monkeypatch.setattr(statistics_module, "MAX_MEASURED", 3)
     now = clock.now()
     for number in range(10):
         add(services.database, ago=100 * (number + 1), worked=number + 1, now=now)
@@ -167,7 +167,7 @@ def test_of_more_than_are_counted_the_newest_are_and_the_answer_says_since_when(
 
 @given(values=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
 def test_percentiles_are_by_nearest_rank(percentile_database: Database, values: list[int]) -> None:
-    """Whole durations in microseconds, of any number: the 95th percentile of n is number ceil(0.95 n)."""
+    """Durations are whole microseconds. The 95th percentile of n sorted durations is number ceil(0.95 n)."""
     rows = union_all(*(select(literal("g").label("name"), literal(value).label("duration")) for value in values))
     taken = rows.subquery()
 
@@ -175,28 +175,28 @@ def test_percentiles_are_by_nearest_rank(percentile_database: Database, values: 
         found = measure(session, select(taken.c.name, taken.c.duration))["g"]
 
     ranked = sorted(values)
-    assert found.times == len(values)
+    assert found.count == len(values)
     assert found.p50 == round(ranked[ceil(len(values) * 50 / 100) - 1] / 1e6, 6)
     assert found.p95 == round(ranked[-(-len(values) * 95 // 100) - 1] / 1e6, 6)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def percentile_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Database:
-    """A database whose tables do not matter."""
+    """A database; its tables do not matter."""
     if request.param == "postgresql":
         return request.getfixturevalue("platform_postgresql")
     return Database(f"sqlite:///{tmp_path_factory.mktemp('percentiles') / 'any.db'}")
 
 
-def test_a_group_is_named_by_what_it_groups(services: Services) -> None:
+def test_groups_are_named_after_queues_and_tasks(services: Services) -> None:
     period = Period(clock.now() - timedelta(hours=1), clock.now())
     add(services.database)
 
     with services.database.reading() as session:
-        assert repository.earliest(session, Which(period), most=1) is None
-        assert repository.earliest(session, Which(period), most=0) is not None
-        assert list(repository.ended(session, Which(period))) == [
-            (By.TOTAL, "all"),
-            (By.QUEUE, "webhooks"),
-            (By.TYPE, "task_a"),
+        assert repository.last_beyond(session, EndedFilter(period), limit=1) is None
+        assert repository.last_beyond(session, EndedFilter(period), limit=0) is not None
+        assert list(repository.count_ends(session, EndedFilter(period))) == [
+            (GroupBy.TOTAL, "all"),
+            (GroupBy.QUEUE, "webhooks"),
+            (GroupBy.NAME, "task_a"),
         ]

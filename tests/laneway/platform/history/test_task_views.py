@@ -1,4 +1,4 @@
-"""What is told of tasks and queues."""
+"""What callers see of tasks and queues."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_the_status_of_an_unknown_task_is_a_404(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("id", ["null\x00byte", "x" * 10_000, "ü ☃", ""])
-def test_an_id_that_no_database_would_store_is_unknown_too(platform: Platform, id: str) -> None:
-    for ask in (platform.tasks.status, platform.tasks.cancel, platform.tasks.retry, platform.tasks.details):
+def test_an_id_that_no_database_could_store_is_unknown(platform: Platform, id: str) -> None:
+    for method in (platform.tasks.status, platform.tasks.cancel, platform.tasks.retry, platform.tasks.details):
         with pytest.raises(UnknownTask):
-            ask(id)
+            method(id)
 
 
 def test_the_status_of_an_expired_task_is_a_410(platform: Platform, movable_clock: MovableClock) -> None:
@@ -44,14 +44,14 @@ def test_the_status_of_an_expired_task_is_a_410(platform: Platform, movable_cloc
     assert expired.value.status == 410
 
 
-def test_a_task_that_is_not_over_never_expires(platform: Platform, movable_clock: MovableClock) -> None:
+def test_the_status_of_an_unfinished_task_never_expires(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.message()
     movable_clock.forward(365 * 86_400)
 
     assert platform.tasks.status(id).status == TaskState.PENDING
 
 
-def test_a_status_tells_everything(platform: Platform) -> None:
+def test_a_status_shows_everything(platform: Platform) -> None:
     id = platform.message(priority=Priority.HIGH)
     attempt = platform.start(worker="worker-7")
     platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
@@ -86,7 +86,7 @@ def test_a_status_says_what_the_task_waits_for(platform: Platform) -> None:
     assert waiting_for(platform, second) == "a free worker"
 
 
-def test_a_task_in_front_that_waits_for_its_retry_is_named(platform: Platform) -> None:
+def test_an_earlier_task_that_waits_for_its_retry_is_named(platform: Platform) -> None:
     first, second = platform.message(), platform.message()
     assert platform.work(outcome=Raised(OSError("away")), schedule=(60.0,)) == first
 
@@ -94,7 +94,7 @@ def test_a_task_in_front_that_waits_for_its_retry_is_named(platform: Platform) -
     assert waiting_for(platform, second) == f"an earlier task of conversation_id:c-1 (task {first})"
 
 
-def test_a_status_says_that_the_broker_lost_a_task_or_is_away(platform: Platform) -> None:
+def test_a_status_says_that_the_broker_lost_the_task_or_cannot_be_reached(platform: Platform) -> None:
     id = platform.message()
     serve(platform, "conversations")
     platform.lose("conversations")
@@ -105,7 +105,7 @@ def test_a_status_says_that_the_broker_lost_a_task_or_is_away(platform: Platform
     assert waiting_for(platform, id) == "the broker, which cannot be reached"
 
 
-def test_what_is_due_is_shown_as_waiting(platform: Platform, movable_clock: MovableClock) -> None:
+def test_a_scheduled_task_that_is_due_is_shown_as_pending(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.message(delay=60)
     assert platform.tasks.status(id).status == TaskState.SCHEDULED
     assert platform.tasks.queues()["conversations"].scheduled == 1
@@ -117,7 +117,7 @@ def test_what_is_due_is_shown_as_waiting(platform: Platform, movable_clock: Mova
     assert (figures.pending, figures.scheduled) == (1, 0)
 
 
-def test_a_status_of_a_task_that_no_longer_waits_does_not_need_the_broker(platform: Platform) -> None:
+def test_the_status_of_a_finished_task_does_not_need_the_broker(platform: Platform) -> None:
     id = platform.brought_to(TaskState.COMPLETED)
     platform.valkey.stop()
 
@@ -138,8 +138,8 @@ def serve(platform: Platform, *queues: str) -> None:
 # --- queue figures and lists --------------------------------------------------------------------------------
 
 
-def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> None:
-    for state in reversed(TaskState):  # what waits comes last: it would be taken
+def test_queue_figures_count_tasks_by_state(platform: Platform) -> None:
+    for state in reversed(TaskState):  # waiting tasks last, or a later step would run them
         platform.brought_to(state, conversation=f"c-{state}")
     serve(platform, "conversations", "webhooks")
 
@@ -153,7 +153,7 @@ def test_queue_figures_count_every_state_in_its_place(platform: Platform) -> Non
     assert (figures["webhooks"].workers, figures["analytics"].workers) == (1, 0)
 
 
-def test_a_worker_that_is_silent_is_not_counted(platform: Platform, movable_clock: MovableClock) -> None:
+def test_a_worker_that_stopped_reporting_is_not_counted(platform: Platform, movable_clock: MovableClock) -> None:
     serve(platform, "webhooks")
     assert platform.tasks.live_workers() == 1
     movable_clock.forward(21)

@@ -10,7 +10,7 @@ import pytest
 
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
-from laneway.platform.execution.outcomes import Attempt, Raised
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Raised
 from laneway.platform.operations import maintenance as steward_module
 from laneway.platform.operations.maintenance import MISSING_AFTER
 from laneway.platform.schemas.task import TaskState
@@ -95,7 +95,7 @@ def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
     assert platform.state(id) == TaskState.PENDING
     assert attempts(platform, id) == [(1, "lost")]
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}, "at once"
-    assert platform.attempts.asked_to_stop([old]) == [None], "its worker has no say any more"
+    assert platform.attempts.check_cancelled([old]) == [AttemptSignal.LOST], "its worker has no say any more"
     assert platform.work(MAINTENANCE) == id
     assert platform.state(id) == TaskState.COMPLETED
     assert attempts(platform, id) == [(1, "lost"), (2, "completed")]

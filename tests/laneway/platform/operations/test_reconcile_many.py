@@ -16,11 +16,11 @@ from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.execution.outcomes import Attempt
-from laneway.platform.history.adoption import adopted_row
+from laneway.platform.history.adoption import run_from_call
 from laneway.platform.operations import maintenance as steward_module
 from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
 from laneway.platform.submission.acceptance import SubmitOptions
-from tests.fixtures.attempts import stock_desk
+from tests.fixtures.attempts import ledger_driver
 from tests.fixtures.journal import attempts
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls
@@ -79,7 +79,10 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
     ids = [f"chore-{number}" for number in range(1500)]
     with platform.database.transaction() as session:
         session.add_all(
-            [adopted_row(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1) for id in ids]
+            [
+                run_from_call(id, "cleanup_old_data_task", {}, queue=MAINTENANCE, at=clock.now(), priority=1)
+                for id in ids
+            ]
         )
     movable_clock.forward(LATER)
 
@@ -149,15 +152,15 @@ def test_without_the_engine_nothing_is_compared(
 ) -> None:
     config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
-        desk = stock_desk(config, app, sqlite_database)
-        attempt = desk.begin(desk.chore())
+        desk = ledger_driver(config, app, sqlite_database)
+        attempt = desk.start(desk.submit())
         assert isinstance(attempt, Attempt)
         steward = Maintenance(
             desk.database, desk.broker, desk.tasks, desk.recorder, name="w", queues=[MAINTENANCE], lease_seconds=15
         )
 
         assert (steward.reconcile(), steward.record()) == (0, 0)
-        assert desk.end(attempt)
+        assert desk.finish(attempt)
 
 
 def peeked(platform: Platform, queue: str) -> list[Any]:

@@ -24,7 +24,7 @@ from laneway.platform.operations import result_audit
 from laneway.platform.operations.audit import Audit, Count
 from laneway.platform.operations.result_audit import Kind
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.attempts import EngineDesk, StockDesk, stock_desk
+from tests.fixtures.attempts import EngineDriver, LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 
@@ -39,7 +39,7 @@ DONE = Completed({"done": True})
 class Office:
     """A platform, and what the audit says of it."""
 
-    desk: EngineDesk | StockDesk
+    desk: EngineDriver | LedgerDriver
     app: Celery
     clock: MovableClock
     valkey: RunningValkey
@@ -47,7 +47,7 @@ class Office:
     def audit(self, results: Results | None = None, *, repair: bool = False) -> Count:
         """One audit."""
         desk = self.desk
-        platform = desk.platform if isinstance(desk, EngineDesk) else desk
+        platform = desk.platform if isinstance(desk, EngineDriver) else desk
         audit = Audit(desk.database, platform.broker, platform.recorder, desk.tasks, results or Results(self.app))
         return audit.count(repair=repair)
 
@@ -59,8 +59,8 @@ class Office:
 
     def begun(self) -> Attempt:
         """A task that a worker began, and said so."""
-        id = self.desk.chore()
-        attempt = self.desk.begin(id)
+        id = self.desk.submit()
+        attempt = self.desk.start(id)
         assert isinstance(attempt, Attempt), attempt
         self.app.backend.mark_as_started(id)
         return attempt
@@ -68,7 +68,7 @@ class Office:
     def ended(self, outcome: Outcome = DONE, *, stored: bool = True) -> str:
         """A task that a worker ended, and, unless it died in between, stored its result; its id."""
         attempt = self.begun()
-        assert self.desk.end(attempt, outcome)
+        assert self.desk.finish(attempt, outcome)
         if stored:
             self.store(attempt.task_id, outcome)
         return attempt.task_id
@@ -104,11 +104,11 @@ def office(
     """On the engine with its results, and on Celery's own; on SQLite and on PostgreSQL."""
     if request.param == "engine":
         platform: Platform = request.getfixturevalue("platform")
-        yield Office(EngineDesk(platform), platform.app, movable_clock, valkey)
+        yield Office(EngineDriver(platform), platform.app, movable_clock, valkey)
         return
     config = settings_for(environment, platform_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
-        yield Office(stock_desk(config, app, platform_database), app, movable_clock, valkey)
+        yield Office(ledger_driver(config, app, platform_database), app, movable_clock, valkey)
 
 
 def elsewhere(url: str) -> Results:
@@ -168,14 +168,14 @@ def test_a_result_that_is_put_back_is_kept_as_long_as_it_would_have_been(office:
 
 
 def test_a_task_that_ended_without_being_run_has_no_result_and_none_is_missed(office: Office) -> None:
-    office.desk.tasks.cancel(office.desk.chore())
+    office.desk.tasks.cancel(office.desk.submit())
     office.clock.forward(LATER)
 
     assert office.told() == []
 
 
 def test_an_expired_task_that_lost_its_result_gets_one(office: Office) -> None:
-    id = office.desk.chore()
+    id = office.desk.submit()
     with office.desk.database.transaction() as session:  # as the worker that found it too late has it recorded
         expired = {"state": TaskState.EXPIRED, "finished_at": office.clock.now()}
         session.execute(update(TaskRun).where(TaskRun.id == id).values(**expired))
@@ -220,7 +220,7 @@ def test_a_result_that_nobody_can_read_is_told_and_replaced(office: Office) -> N
     office.app.backend.client.set(office.key(id), b'\x80{"status"\x00')
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "what nobody can read")]
+    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "unreadable")]
     assert office.result(id) == {"done": True}
 
 
@@ -271,7 +271,7 @@ def test_a_result_that_says_over_of_an_unfinished_task_is_unaccounted_for(office
     assert office.audit(repair=True).repaired == 1
     assert office.app.AsyncResult(attempt.task_id).state == "PENDING"
     assert office.audit().balanced
-    assert office.desk.end(attempt), "the task goes on"
+    assert office.desk.finish(attempt), "the task goes on"
     office.store(attempt.task_id)
     office.clock.forward(LATER)
     assert office.told() == []
@@ -280,7 +280,7 @@ def test_a_result_that_says_over_of_an_unfinished_task_is_unaccounted_for(office
 def test_a_task_that_the_engine_lost_with_a_result_is_sent_again_without_it(
     platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
 ) -> None:
-    office = Office(EngineDesk(platform), platform.app, movable_clock, valkey)
+    office = Office(EngineDriver(platform), platform.app, movable_clock, valkey)
     id = office.begun().task_id
     platform.tasks.current(id)
     office.store(id)
@@ -296,7 +296,7 @@ def test_a_task_that_the_engine_lost_with_a_result_is_sent_again_without_it(
 def test_the_result_of_an_earlier_run_is_not_the_end_of_this_one(office: Office) -> None:
     first = office.ended(Raised(ValueError("wrong")))
     office.desk.tasks.retry(first)
-    again = office.desk.begin(first)
+    again = office.desk.start(first)
     assert isinstance(again, Attempt)
     office.clock.forward(LATER)
 
@@ -306,7 +306,7 @@ def test_the_result_of_an_earlier_run_is_not_the_end_of_this_one(office: Office)
 
 def test_what_celery_says_of_a_lost_process_is_not_the_end_of_its_task(office: Office) -> None:
     attempt = office.begun()
-    assert office.desk.end(attempt, Raised(OSError("away")), schedule=(60.0,))
+    assert office.desk.finish(attempt, Raised(OSError("away")), schedule=(60.0,))
     office.app.backend.mark_as_failure(attempt.task_id, WorkerLostError("signal 9"))
     office.clock.forward(LATER)
 

@@ -131,7 +131,7 @@ def test_a_retry_keeps_its_position_however_its_delivery_ends(platform: Platform
     delivery = platform.fetched()
     attempt = platform.begun(delivery)
     assert isinstance(attempt, Attempt)
-    platform.attempts.conclude(attempt, platform.attempts.rule.decide(attempt, AWAY, schedule=LATE))
+    platform.attempts.finish(attempt, platform.attempts.policy.decide(attempt, AWAY, schedule=LATE))
     assert platform.places() == {first: MessageState.LEASED, second: MessageState.HELD}
 
     if end == "acknowledged":
@@ -190,7 +190,7 @@ def test_a_task_that_lost_its_process_is_run_again_before_those_behind_it(platfo
     ids = [platform.message() for _ in range(3)]
     attempt = platform.start()
 
-    platform.attempts.conclude_for(
+    platform.attempts.finish_for(
         ids[0],
         "conversations",
         Raised(WorkerLost("worker-1")),
@@ -324,7 +324,7 @@ class RandomWorker:
             return
         fails = attempt.number <= 2 and self.dice.random() < 0.3
         attempt.max_retries = 9
-        ruling = self.platform.attempts.rule.decide(attempt, AWAY if fails else Completed({}), schedule=(0.0,))
-        if self.platform.attempts.conclude(attempt, ruling) and ruling.state is TaskState.COMPLETED:
+        ruling = self.platform.attempts.policy.decide(attempt, AWAY if fails else Completed({}), schedule=(0.0,))
+        if self.platform.attempts.finish(attempt, ruling) and ruling.state is TaskState.COMPLETED:
             self.left.discard(attempt.task_id)
         self.platform.engine.ack([delivery])

@@ -217,7 +217,7 @@ def test_old_deliveries_go_with_their_attempts_and_what_somebody_disabled_stays(
     ago = clock.now() - timedelta(days=40)
     with platform.database.transaction() as session:
         session.execute(update(OutboundDelivery).where(OutboundDelivery.id == old).values(touched_at=ago))
-        assert retention.delete_callbacks(session, before=clock.now() - timedelta(days=30), limit=10) == 1
+        assert retention.delete_outbound_deliveries(session, before=clock.now() - timedelta(days=30), limit=10) == 1
         assert retention.delete_endpoints(session, before=clock.now() + timedelta(days=1), limit=10) == 1
 
     assert post.ids() == [new]

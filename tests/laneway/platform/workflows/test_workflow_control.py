@@ -11,7 +11,7 @@ from laneway.engine import MessageState
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Conflict, NotFound
-from laneway.platform.execution.outcomes import Attempt, Completed, Snoozed, Stopped
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Snoozed, Stopped
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.schemas.workflow_run import RunState
 from laneway.platform.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
@@ -159,7 +159,7 @@ def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_bu
 
     def cancelled_meanwhile() -> dict[str, int]:
         assert desk.services.workflows.cancel("w-1").stopping == ["a"]
-        assert desk.platform.attempts.asked_to_stop([attempt]) == [True]
+        assert desk.platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CANCEL]
         return {"done": 1}
 
     desk.scripts["a"] = [cancelled_meanwhile]
