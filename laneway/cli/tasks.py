@@ -101,7 +101,7 @@ def audit(
 
     Exit code 0: everything is accounted for (or was repaired), 1: not. Results that are missing or wrong are told only.
     """
-    found = make_services().audit.count(repair=repair)
+    found = make_services().audit.run(repair=repair)
     left = len(found.unaccounted) - found.repaired + len(found.unknown)
     if as_json:
         print_json(views.audit_data(found))

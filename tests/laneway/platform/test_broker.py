@@ -301,7 +301,7 @@ def test_on_the_stock_transport_nobody_can_look_into_queues(stock: Platform) -> 
 def test_on_the_stock_transport_a_steward_has_nothing_to_compare(stock: Platform) -> None:
     stock.message()
 
-    assert stock.steward().reconcile() == 0
+    assert stock.maintenance().reconcile() == 0
 
 
 @pytest.mark.parametrize("durability", [Durability.DISK, Durability.REPLICA])

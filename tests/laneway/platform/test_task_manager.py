@@ -239,7 +239,7 @@ def test_what_a_second_submitter_was_promised_is_not_withdrawn(
     assert promised == [TaskHandle(task_id="same", state=TaskState.PENDING, created=False)]
     assert platform.sent("webhooks") == []
     movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent("webhooks") == ["same"]
 
 

@@ -50,11 +50,11 @@ def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequ
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
 
 
-def untold(session: Session, *, lately: datetime) -> list[Alert]:
+def unnotified(session: Session, *, lately: datetime) -> list[Alert]:
     """Open alerts that nobody was told of, unless an earlier one about the same was told since `lately`."""
     same = aliased(Alert)
-    told = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.told_at >= lately)
-    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.told_at.is_(None), ~told)
+    told = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.notified_at >= lately)
+    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.notified_at.is_(None), ~told)
     return list(session.scalars(statement.order_by(Alert.id).limit(MOST_TOLD).with_for_update()))
 
 

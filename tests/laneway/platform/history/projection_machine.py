@@ -287,7 +287,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule()
     def steward_compares(self) -> None:
-        self.platform.steward().reconcile()
+        self.platform.maintenance().reconcile()
         for task in self.tasks.values():
             if task.state not in UNFINISHED or task.message.place != "gone":
                 continue

@@ -191,7 +191,7 @@ def test_those_that_the_broker_does_not_take_now_are_sent_by_the_steward(
     movable_clock.forward(60)
 
     assert platform.state(id) == TaskState.PENDING
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.work("webhooks") == id
 
 

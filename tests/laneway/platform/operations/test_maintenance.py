@@ -29,7 +29,7 @@ def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(platform: Platform) -> None:
-    steward = platform.steward("w1", ["webhooks"])
+    steward = platform.maintenance("w1", ["webhooks"])
     steward.report()
     steward.report()
     assert platform.tasks.live_workers() == 1
@@ -63,7 +63,7 @@ def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) ->
     kept = platform.webhook(id="kept").task_id
     platform.lose("webhooks")
     platform.tasks.outbox.park(platform.row(kept))
-    steward = platform.steward("w1")
+    steward = platform.maintenance("w1")
     steward.start()
     try:
         wait_until(lambda: sorted(platform.sent(MAINTENANCE)) == sorted([lost, dead]), seconds=10)
@@ -86,7 +86,7 @@ def recorded(platform: Platform, id: str) -> TaskState:
 def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, hasty: None) -> None:
     platform.chore()
     platform.lose(MAINTENANCE)
-    steward = platform.steward("w1")
+    steward = platform.maintenance("w1")
     steward.start()
     try:
         wait_until(lambda: "journal" in platform.engine.stats([MAINTENANCE])[0].limits, seconds=10)
@@ -124,7 +124,7 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
 
 @pytest.mark.parametrize("away", ["broker", "database"])
 def test_the_thread_outlives_what_goes_and_comes(platform: Platform, hasty: None, away: str) -> None:
-    id, steward = platform.chore(), platform.steward("w1")
+    id, steward = platform.chore(), platform.maintenance("w1")
     platform.lose(MAINTENANCE)
     with contextlib.ExitStack() as stack, capture_logs() as logs:
         if away == "broker":

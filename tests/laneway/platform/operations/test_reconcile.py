@@ -33,7 +33,7 @@ def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_message_is_sent_again_after_a_while(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.steward()
+    id, steward = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER - 8)
     assert steward.reconcile() == 0, "it may be on its way"
@@ -54,7 +54,7 @@ def test_a_lost_message_that_is_due_later_is_sent_again_with_the_rest_of_its_del
     platform.lose(MAINTENANCE)
     movable_clock.forward(20)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     (message,) = platform.messages(MAINTENANCE, MessageState.SCHEDULED)
     assert message.at is not None
@@ -67,7 +67,7 @@ def test_a_lost_message_that_was_due_meanwhile_is_sent_at_once(platform: Platfor
     platform.lose(MAINTENANCE)
     movable_clock.forward(60)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
 
 
@@ -78,7 +78,7 @@ def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableCl
     platform.lose("conversations")
     movable_clock.forward(LATER)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.places() == {id: MessageState.SCHEDULED}
 
 
@@ -90,7 +90,7 @@ def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
     platform.recorder.catch_up()
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     assert platform.state(id) == TaskState.PENDING
     assert attempts(platform, id) == [(1, "lost")]
@@ -109,7 +109,7 @@ def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
     platform.tasks.cancel(id)
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     assert platform.state(id) == TaskState.CANCELLED
     assert attempts(platform, id) == [(1, "cancelled")]
@@ -122,7 +122,7 @@ def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_
     platform.recorder.catch_up()
     platform.lose("conversations")
 
-    assert platform.steward().reconcile() == 5
+    assert platform.maintenance().reconcile() == 5
     assert platform.places() == {ids[0]: MessageState.READY, **dict.fromkeys(ids[1:], MessageState.HELD)}
     assert [platform.work() for _ in ids] == ids
 
@@ -145,7 +145,7 @@ def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soo
     }
     assert platform.places() == there
 
-    assert [platform.steward().reconcile() for _ in range(2)] == [0, 0]
+    assert [platform.maintenance().reconcile() for _ in range(2)] == [0, 0]
 
     assert platform.places() == there
     assert over in [row["id"] for row in before]
@@ -158,7 +158,7 @@ def test_what_ended_but_is_not_recorded_yet_is_not_sent_again(platform: Platform
     platform.work(MAINTENANCE)
     assert [row.state for row in platform.rows()] == ["pending"], "as far as the rows know"
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
 
     assert (platform.state(id), platform.places(MAINTENANCE)) == (TaskState.COMPLETED, {})
 
@@ -169,7 +169,7 @@ def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: N
     for id in ids:
         platform.broker.publish(platform.row(id))
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent() == [*ids, lost]
 
 
@@ -178,7 +178,7 @@ def test_a_task_that_is_over_needs_no_message(platform: Platform, looked_at_soon
     id = platform.brought_to(state)
     platform.lose("conversations")
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
     assert (platform.state(id), platform.places()) == (state, {})
 
 
@@ -215,12 +215,12 @@ def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
         platform.begun(delivery)
     platform.engine.bury([delivery], reason="malformed", error="no such codec")
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
 
     row = platform.row(first)
     assert (row.state, row.error_type) == ("dead_letter", "Undeliverable")
     assert row.error == "malformed: no such codec"
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
     assert platform.work() == second, "its key went on"
 
 
@@ -239,7 +239,7 @@ def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliver
 def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
     platform: Platform, looked_at_soon: None
 ) -> None:
-    id, steward = platform.chore(), platform.steward()
+    id, steward = platform.chore(), platform.maintenance()
     platform.engine.bury([platform.fetched(MAINTENANCE)], reason="rejected")
     seen = platform.row(id)
     steward.reconcile()

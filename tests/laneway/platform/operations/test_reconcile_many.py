@@ -58,7 +58,7 @@ def test_a_page_that_was_mended_is_followed_by_the_next(
     ids = [platform.chore() for _ in range(8)]
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 8
+    assert platform.maintenance().reconcile() == 8
     assert platform.sent(MAINTENANCE) == ids
 
 
@@ -67,7 +67,7 @@ def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
 ) -> None:
     monkeypatch.setattr(steward_module, "PAGE", 3)
     ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
-    steward = platform.steward()
+    steward = platform.maintenance()
     for _ in range(2):  # the steward comes back to the last page
         platform.lose(MAINTENANCE)
         assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
@@ -83,7 +83,7 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
         )
     movable_clock.forward(LATER)
 
-    assert platform.steward().reconcile() == 1500
+    assert platform.maintenance().reconcile() == 1500
     assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
 
 
@@ -97,12 +97,12 @@ def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
     platform.broker.prepare()
     platform.engine.limit("conversations", Limits(max_size=1))
 
-    assert platform.steward().reconcile() == 2
+    assert platform.maintenance().reconcile() == 2
     assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
 
 
 def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.steward()
+    id, steward = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
     platform.valkey.stop()
@@ -125,7 +125,7 @@ def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
     platform.lose(MAINTENANCE)
     other = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert sorted(platform.places(MAINTENANCE)) == sorted([second, other])
     assert first not in platform.places(MAINTENANCE)
 
@@ -140,7 +140,7 @@ def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
     platform.broker.prepare()
     platform.engine.journal("conversations", 0)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])
 
 
@@ -171,7 +171,7 @@ def at_once(platform: Platform, job: Callable[[Maintenance], int], *, stewards: 
     together = Barrier(stewards)
 
     def work(number: int) -> int:
-        steward = platform.steward(f"steward-{number}")
+        steward = platform.maintenance(f"steward-{number}")
         together.wait(10)
         return job(steward)
 

@@ -310,7 +310,7 @@ def test_a_retry_while_the_broker_is_away_says_so_and_is_sent_when_it_is_back(de
     assert desk.services.workflows.retry("w-1").status == TaskState.ACCEPTED
     assert desk.states() == {"a:1": "accepted"}
     desk.platform.valkey.start()
-    desk.platform.steward().reconcile()
+    desk.platform.maintenance().reconcile()
     assert desk.states() == {"a:1": "pending"}
     desk.work()
 
