@@ -15,7 +15,7 @@ from rich.text import Text
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform.db.queries.workflows import RunFilter
-from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowAccepted, WorkflowHead, WorkflowView
+from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
 from laneway.platform.workflows.runs import Launch
 from laneway.platform.workflows.views import definition_view
 
@@ -126,7 +126,7 @@ def signal(
     return None
 
 
-def run_table(runs: list[WorkflowHead]) -> Table:
+def run_table(runs: list[WorkflowSummaryView]) -> Table:
     """Runs, one a line."""
     table = Table(
         Column("workflow id", overflow="fold", min_width=36),
@@ -219,7 +219,7 @@ def _object(text: str, option: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _tell(accepted: WorkflowAccepted, what: str, *, as_json: bool) -> None:
+def _tell(accepted: WorkflowHandle, what: str, *, as_json: bool) -> None:
     if as_json:
         return print_json(accepted.model_dump(mode="json"))
     out.print(f"{what}: {accepted.workflow_id} (task {accepted.task_id}, {accepted.status.value})")

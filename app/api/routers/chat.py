@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
 from laneway.api.errors import problems
-from laneway.platform.schemas.workflow_run import WorkflowAccepted
+from laneway.platform.schemas.workflow_run import WorkflowHandle
 from laneway.platform.workflows.runs import Launch
 
 router = APIRouter(prefix="/api", tags=["workflows"])
@@ -17,9 +17,9 @@ router = APIRouter(prefix="/api", tags=["workflows"])
     "/chat",
     status_code=202,
     response_description="Accepted: its steps are tasks",
-    responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"}, **problems(409, 429)},
+    responses={200: {"model": WorkflowHandle, "description": "It had been accepted before"}, **problems(409, 429)},
 )
-def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
+def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Accept a workflow for an agent, and answer at once.
 
     A broker that is away gets it later: then its status is `accepted`.

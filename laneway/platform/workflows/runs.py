@@ -24,8 +24,8 @@ from laneway.platform.schemas.workflow_run import (
     RunState,
     SignalResponse,
     StepState,
-    WorkflowAccepted,
-    WorkflowCancelled,
+    WorkflowCancelResponse,
+    WorkflowHandle,
     WorkflowRef,
     WorkflowStepRef,
 )
@@ -70,7 +70,7 @@ class Workflows:
         self._database, self._tasks = database, tasks
         self.definitions = known
 
-    def start(self, type: str, given: dict[str, Any], *, launch: Launch | None = None) -> WorkflowAccepted:
+    def start(self, type: str, given: dict[str, Any], *, launch: Launch | None = None) -> WorkflowHandle:
         """Accept a run of a definition: its row and its first steps' tasks are one transaction.
 
         Raises UnknownWorkflowType, InvalidInput, Conflict (same id, other input), QueueFull: nothing is accepted.
@@ -78,7 +78,7 @@ class Workflows:
         plan = self.definitions.plan(type)
         return self.start_plan(plan, self.definitions.checked_input(plan, given), launch=launch or Launch())
 
-    def start_plan(self, plan: Plan, given: dict[str, Any], *, launch: Launch) -> WorkflowAccepted:
+    def start_plan(self, plan: Plan, given: dict[str, Any], *, launch: Launch) -> WorkflowHandle:
         """The same for any plan."""
         definition, now, id = plan.definition, clock.now(), launch.run_id()
         fingerprint = _fingerprint(definition.name, given)
@@ -101,7 +101,7 @@ class Workflows:
             transitions.begin_run(unit, run, plan, now=now)
         first = unit.handles[0]
         log.info("workflow accepted", workflow=id, type=definition.name, status=first.state)
-        return WorkflowAccepted(workflow_id=id, task_id=first.task_id, status=first.state, created=True)
+        return WorkflowHandle(workflow_id=id, task_id=first.task_id, status=first.state, created=True)
 
     def signal(self, id: str, name: str, *, data: dict[str, Any], key: str = "") -> SignalResponse:
         """Keep a signal, and let the step that waits for it go on. The same again changes nothing.
@@ -131,7 +131,7 @@ class Workflows:
         self._stop([waiting])  # its timer
         return SignalResponse(workflow_id=id, signal=name, created=True, delivered=True)
 
-    def cancel(self, id: str) -> WorkflowCancelled:
+    def cancel(self, id: str) -> WorkflowCancelResponse:
         """Stop a run: steps that wait never start, running ones are asked to stop. A repeat asks again.
 
         Raises NotFound, WrongWorkflowState when it is over already.
@@ -150,7 +150,7 @@ class Workflows:
         except BrokerUnavailable:  # what has not begun never will; what runs is told when the broker is back
             stopping = []
             self._tasks.submit(registry.by_role(STOP_ROLE), WorkflowRef(run_id=id))
-        return WorkflowCancelled(workflow_id=id, state=RunState.CANCELLED, stopping=stopping)
+        return WorkflowCancelResponse(workflow_id=id, state=RunState.CANCELLED, stopping=stopping)
 
     def stop_steps(self, id: str) -> list[str]:
         """Cancel the tasks of a cancelled run; gives back the steps that were running. Raises BrokerUnavailable."""
@@ -161,7 +161,7 @@ class Workflows:
             rows = [row for row in repository.open_steps(session, id) if row.state == StepState.CANCELLED]
         return self._stop(rows, patient=False)
 
-    def retry(self, id: str) -> WorkflowAccepted:
+    def retry(self, id: str) -> WorkflowHandle:
         """Go on with a run that failed or was cancelled, from its failed and cancelled steps; what is done stays done.
 
         Where a running step was done in spite of the cancel, what comes after it is started. The tasks of these steps
@@ -191,7 +191,7 @@ class Workflows:
             else:
                 log.info("step retried", workflow=row.run_id, step=row.step, task_id=handle.task_id)
 
-    def restart(self, id: str, *, new_id: str | None = None) -> WorkflowAccepted:
+    def restart(self, id: str, *, new_id: str | None = None) -> WorkflowHandle:
         """Start a new run like this one, from the beginning; the old one stays as it is. Raises NotFound, Conflict."""
         with self._database.reading() as session:
             run = repository.find(session, id)
@@ -199,7 +199,7 @@ class Workflows:
                 raise NotFound("workflow", id)
         return self.start_plan(plan_of(run), run.input, launch=Launch(id=new_id, agent_id=run.agent_id, retry_of=id))
 
-    def _known(self, session: Session, id: str, *, fingerprint: str) -> WorkflowAccepted:
+    def _known(self, session: Session, id: str, *, fingerprint: str) -> WorkflowHandle:
         run = repository.find(session, id)
         if run is None:
             raise NotFound("workflow", id)  # deleted at this very moment
@@ -272,10 +272,10 @@ def _repeated(known: WorkflowSignal, data: dict[str, Any]) -> SignalResponse:
     return SignalResponse(workflow_id=known.run_id, signal=known.name, created=False, delivered=known.visit is not None)
 
 
-def _accepted(session: Session, row: WorkflowStepRun, *, created: bool) -> WorkflowAccepted:
+def _accepted(session: Session, row: WorkflowStepRun, *, created: bool) -> WorkflowHandle:
     id = row.task_id or ""
     task = repository.tasks_of(session, [id]).get(id)
-    return WorkflowAccepted(
+    return WorkflowHandle(
         workflow_id=row.run_id, task_id=id, status=display_state(task) if task else TaskState.COMPLETED, created=created
     )
 

@@ -138,7 +138,7 @@ class _Deciding:
             states = {step: self._state(step) for step in before}
             if any(state not in SETTLED for state in states.values()):
                 continue
-            wanted = all(state in MEETS[self.plan.steps[name].wants(step)] for step, state in states.items())
+            wanted = all(state in MEETS[self.plan.steps[name].condition(step)] for step, state in states.items())
             if wanted:
                 self._start(name)
             else:
@@ -209,6 +209,6 @@ class _Deciding:
         if self._state(name) is not StepState.FAILED:
             return False
         return not any(
-            self.plan.steps[other].wants(name) is not Condition.OK and self._state(other) is not StepState.SKIPPED
+            self.plan.steps[other].condition(name) is not Condition.OK and self._state(other) is not StepState.SKIPPED
             for other in self.plan.successors[name]
         )

@@ -19,8 +19,8 @@ from laneway.platform.schemas.workflow_run import (
     RunState,
     StepState,
     StepView,
-    WorkflowHead,
     WorkflowPage,
+    WorkflowSummaryView,
     WorkflowView,
 )
 from laneway.platform.task_manager import TaskManager
@@ -81,7 +81,7 @@ class WorkflowViews:
         with self._database.reading() as session:
             runs = repository.page(session, which, before=before, limit=limit)
             metrics = repository.metrics(session, [run.id for run in runs])
-        heads = [WorkflowHead(**_head(run), **self._figures(metrics.get(run.id, {}))) for run in runs]
+        heads = [WorkflowSummaryView(**_head(run), **self._figures(metrics.get(run.id, {}))) for run in runs]
         return WorkflowPage(workflows=heads, next=runs[-1].seq if len(runs) == limit else None)
 
     def _reasons(self, plan: Plan, rows: Sequence[WorkflowStepRun], tasks: dict[str, TaskRun]) -> dict[str, str]:

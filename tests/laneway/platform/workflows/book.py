@@ -111,7 +111,9 @@ class Book:
         for predecessor in self.plan.steps[name].predecessors:
             mark = self.marks.get(predecessor)
             assert mark is not None and not mark.superseded, f"{name} started before {predecessor} was done"
-            assert mark.state in MEETS[self.plan.steps[name].wants(predecessor)], f"{name} started in spite of its when"
+            assert mark.state in MEETS[self.plan.steps[name].condition(predecessor)], (
+                f"{name} started in spite of its when"
+            )
 
 
 def expected(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -120,6 +122,6 @@ def expected(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     met = {Condition.OK: ("ok",), Condition.FAILED: ("failed",), Condition.ANY: ("ok", "failed", "skipped")}
     for name in plan.order:
         step = plan.steps[name]
-        runs = all(found[before] in met[step.wants(before)] for before in step.predecessors)
+        runs = all(found[before] in met[step.condition(before)] for before in step.predecessors)
         found[name] = outcomes[name].value if runs else "skipped"
     return found

@@ -15,7 +15,7 @@ from laneway.platform.execution.outcomes import Completed, Outcome, Raised, Stop
 from laneway.platform.payload import EndedTask
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
-from laneway.platform.schemas.workflow_run import RunState, WorkflowAccepted
+from laneway.platform.schemas.workflow_run import RunState, WorkflowHandle
 from laneway.platform.workflows.handlers import failed
 from laneway.platform.workflows.runs import Launch
 from tests.fixtures.platform import Platform
@@ -150,7 +150,7 @@ def test_the_same_start_at_the_same_moment_is_one_run(desk: Desk) -> None:
     inputs = {"tasks_per_week": 1, "time_per_task_minutes": 1, "hourly_wage": 1, "automation_percent": 1}
     barrier = Barrier(4)
 
-    def start(_: int) -> WorkflowAccepted:
+    def start(_: int) -> WorkflowHandle:
         barrier.wait(10)
         return desk.services.workflows.start("savings_assessment", inputs, launch=Launch(id="once"))
 
