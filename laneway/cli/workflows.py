@@ -16,7 +16,7 @@ from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definition_view
 
 workflows = typer.Typer(no_args_is_help=True, help="Workflows: start them, follow them, stop them, go on with them.")
@@ -82,7 +82,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a workflow."""
-    accepted = make_services().workflows.start(type, _object(given, "--input"), launch=Launch(id=id))
+    accepted = make_services().workflows.start(type, _object(given, "--input"), options=StartOptions(id=id))
     _tell(accepted, "Accepted" if accepted.created else "Accepted before", as_json=as_json)
 
 

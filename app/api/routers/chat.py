@@ -8,7 +8,7 @@ from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
 from laneway.api.errors import problems
 from laneway.platform.schemas.workflow_run import WorkflowHandle
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.runs import StartOptions
 
 router = APIRouter(prefix="/api", tags=["workflows"])
 
@@ -24,7 +24,7 @@ def chat(body: ChatRequest, services: ServicesDep, response: Response) -> Workfl
 
     A broker that is away gets it later: then its status is `accepted`.
     """
-    launch = Launch(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
-    accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, launch=launch)
+    options = StartOptions(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
+    accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, options=options)
     response.status_code = 202 if accepted.created else 200
     return accepted

@@ -23,7 +23,7 @@ from laneway.platform.schemas.workflow_run import (
     WorkflowRequest,
     WorkflowView,
 )
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definition_view
 
 router = APIRouter(prefix="/api", tags=["workflows"])
@@ -52,8 +52,8 @@ def definitions(services: ServicesDep) -> DefinitionsResponse:
 )
 def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Start a workflow of any definition."""
-    launch = Launch(id=body.id, idempotency_key=body.idempotency_key)
-    accepted = services.workflows.start(body.workflow_type, body.input, launch=launch)
+    options = StartOptions(id=body.id, idempotency_key=body.idempotency_key)
+    accepted = services.workflows.start(body.workflow_type, body.input, options=options)
     response.status_code = 202 if accepted.created else 200
     return accepted
 

@@ -1,7 +1,7 @@
 """Dead letters: tasks that failed for good, and messages that could not be read or run.
 
-Operators list them one by one or by group (tasks that failed the same way). They send them again or discard them, by id,
-by group or by filter, and a dry run first says how many. A discarded dead letter can be restored for a day.
+Operators list them one by one or by group (tasks that failed the same way). They send them again or discard them, by
+id, by group or by filter, and a dry run first says how many. A discarded dead letter can be restored for a day.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ class OutboundWebhook(Payload):
     event: str = Field(min_length=1, max_length=100)
     data: dict[str, Any]
     occurred_at: Moment | None = None
-    """When the event happened; without it, when the task was accepted. It is part of the payload that the id stands for."""
+    """When the event happened; without it, when the task was accepted.
+
+    It is a part of the payload: the same task id with another time is a conflict."""
 
     @model_validator(mode="after")
     def _require_plausible_time(self) -> OutboundWebhook:

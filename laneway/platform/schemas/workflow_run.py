@@ -161,9 +161,7 @@ class StepView(Response):
     step: str
     kind: StepKind
     visit: int = Field(description="Number of this visit, from 1; 0: the step was not reached yet")
-    state: str = Field(
-        description="ok, failed, skipped or cancelled; while it is open the state of its task; `to_come` if not reached yet"
-    )
+    state: str = Field(description="ok, failed, skipped, cancelled; the task's state while it is open; or to_come")
     superseded: bool = Field(description="A loop led back, and this visit does not count any more")
     task_id: str | None
     attempts: int | None

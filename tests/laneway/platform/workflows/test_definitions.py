@@ -12,7 +12,7 @@ from app.core.settings import ROOT
 from app.schemas.savings import CalculatorInputs
 from app.services.container import Services
 from laneway.platform.errors import ConfigError
-from laneway.platform.workflows.definitions import checked, load, parsed
+from laneway.platform.workflows.definitions import checked_plan, load_definitions, parsed_definition
 from laneway.platform.workflows.errors import InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 
@@ -30,7 +30,7 @@ def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 def problems(data: Any) -> str:
     """What is said of a definition that is wrong."""
     with pytest.raises(InvalidDefinition) as found:
-        checked(parsed("tried", data), handlers=HANDLERS, inputs=INPUTS)
+        checked_plan(parsed_definition("tried", data), handlers=HANDLERS, inputs=INPUTS)
     return str(found.value)
 
 
@@ -115,8 +115,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 
 def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() -> None:
-    plan = checked(
-        parsed(
+    plan = checked_plan(
+        parsed_definition(
             "tried",
             definition(
                 A,
@@ -135,9 +135,9 @@ def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() 
     )
 
     assert plan.order == ("a", "b", "c", "left", "right", "pause", "approve")
-    assert (plan.loops["c"].asides, plan.loops["c"].body) == (("fix", "more"), ("b", "c"))
+    assert (plan.loops["c"].detour, plan.loops["c"].body) == (("fix", "more"), ("b", "c"))
     assert plan.signals == {"approve": "approve"}
-    assert plan.known_to("more") == ("a", "b", "c", "fix")
+    assert plan.visible_to("more") == ("a", "b", "c", "fix")
 
 
 def test_every_shipped_definition_is_good_and_named_like_its_file(services: Services) -> None:
@@ -150,13 +150,13 @@ def test_every_shipped_definition_is_good_and_named_like_its_file(services: Serv
 def test_a_file_that_is_not_yaml_or_a_second_one_of_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: [")
     with pytest.raises(ConfigError, match=r"a\.yaml.* is not valid"):
-        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
 
     text = f"name: same\nsteps: [{{name: a, handler: {GOOD}}}]\n"
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match="two definitions named 'same'"):
-        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
 
 
 def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is_named(services: Services) -> None:
@@ -164,4 +164,4 @@ def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is
     with pytest.raises(UnknownWorkflowType, match="savings_assessment"):
         known.plan("brew_coffee")
     with pytest.raises(InvalidInput, match="hourly_wage"):
-        known.checked_input(known.plan("savings_assessment"), {"hourly_wage": "-4711"})
+        known.validated_input(known.plan("savings_assessment"), {"hourly_wage": "-4711"})
