@@ -11,7 +11,7 @@ import pytest
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Attempt, Raised
-from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.journal import attempts
@@ -26,23 +26,23 @@ LATER = MISSING_AFTER.total_seconds() + 1
 @pytest.fixture
 def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was sent is looked for at once."""
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
 # --- messages that the broker lost --------------------------------------------------------------------------
 
 
 def test_a_lost_message_is_sent_again_after_a_while(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.maintenance()
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER - 8)
-    assert steward.reconcile() == 0, "it may be on its way"
+    assert maintenance.reconcile() == 0, "it may be on its way"
     movable_clock.forward(8)
 
-    assert steward.reconcile() == 1
+    assert maintenance.reconcile() == 1
 
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
-    assert steward.reconcile() == 0
+    assert maintenance.reconcile() == 0
     assert platform.work(MAINTENANCE) == id
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.COMPLETED, 1)
 
@@ -239,15 +239,15 @@ def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliver
 def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
     platform: Platform, looked_at_soon: None
 ) -> None:
-    id, steward = platform.chore(), platform.maintenance()
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.engine.bury([platform.fetched(MAINTENANCE)], reason="rejected")
     seen = platform.row(id)
-    steward.reconcile()
+    maintenance.reconcile()
 
     platform.tasks.retry(id)
 
-    assert platform.tasks.send(seen) is False, "a steward that looked before"
-    assert steward.reconcile() == 0
+    assert platform.tasks.send(seen) is False, "a maintenance that looked before"
+    assert maintenance.reconcile() == 0
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
     assert platform.work(MAINTENANCE) == id
     assert platform.state(id) == TaskState.COMPLETED

@@ -1,4 +1,4 @@
-"""Many lost tasks, several stewards, and what keeps some of them from being sent."""
+"""Many lost tasks, several maintenance threads, and what keeps some of them from being sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.history.adoption import adopted_row
-from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
 from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.attempts import stock_desk
@@ -33,7 +33,7 @@ LATER = MISSING_AFTER.total_seconds() + 1
 @pytest.fixture
 def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was sent is looked for at once."""
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
 def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
@@ -54,7 +54,7 @@ def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, mo
 def test_a_page_that_was_mended_is_followed_by_the_next(
     platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
+    monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.chore() for _ in range(8)]
     platform.lose(MAINTENANCE)
 
@@ -65,12 +65,12 @@ def test_a_page_that_was_mended_is_followed_by_the_next(
 def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
     platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
+    monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
-    steward = platform.maintenance()
-    for _ in range(2):  # the steward comes back to the last page
+    maintenance = platform.maintenance()
+    for _ in range(2):  # the maintenance comes back to the last page
         platform.lose(MAINTENANCE)
-        assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
+        assert [maintenance.reconcile() for _ in range(3)] == [0, 0, 1]
         assert platform.sent(MAINTENANCE) == ids[6:]
 
 
@@ -102,17 +102,17 @@ def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
 
 
 def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.maintenance()
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
     platform.valkey.stop()
     with pytest.raises(BrokerUnavailable):
-        steward.reconcile()
+        maintenance.reconcile()
     platform.valkey.start()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
 
-    assert steward.reconcile() == 1
+    assert maintenance.reconcile() == 1
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
 
 
@@ -152,11 +152,11 @@ def test_without_the_engine_nothing_is_compared(
         desk = stock_desk(config, app, sqlite_database)
         attempt = desk.begin(desk.chore())
         assert isinstance(attempt, Attempt)
-        steward = Maintenance(
+        maintenance = Maintenance(
             desk.database, desk.broker, desk.tasks, desk.recorder, name="w", queues=[MAINTENANCE], lease_seconds=15
         )
 
-        assert (steward.reconcile(), steward.record()) == (0, 0)
+        assert (maintenance.reconcile(), maintenance.record()) == (0, 0)
         assert desk.end(attempt)
 
 
@@ -166,14 +166,14 @@ def peeked(platform: Platform, queue: str) -> list[Any]:
     return [found for page in pages for found in page]
 
 
-def at_once(platform: Platform, job: Callable[[Maintenance], int], *, stewards: int = 4) -> list[int]:
-    """Let several stewards do the same at the same moment; what each of them did."""
-    together = Barrier(stewards)
+def at_once(platform: Platform, job: Callable[[Maintenance], int], *, threads: int = 4) -> list[int]:
+    """Let several maintenance threads do the same at the same moment; what each of them did."""
+    together = Barrier(threads)
 
     def work(number: int) -> int:
-        steward = platform.maintenance(f"steward-{number}")
+        maintenance = platform.maintenance(f"maintenance-{number}")
         together.wait(10)
-        return job(steward)
+        return job(maintenance)
 
-    with ThreadPoolExecutor(stewards) as pool:
-        return list(pool.map(work, range(stewards)))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(threads)))

@@ -21,8 +21,8 @@ from laneway.platform.db.session import Database
 from laneway.platform.execution.celery_results import Results, ResultStoreUnavailable, TaskFailed
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.operations import result_audit
-from laneway.platform.operations.audit import Audit, Count
-from laneway.platform.operations.result_audit import Kind
+from laneway.platform.operations.audit import Audit, AuditReport
+from laneway.platform.operations.result_audit import ResultProblem
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.attempts import EngineDesk, StockDesk, stock_desk
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
@@ -44,14 +44,14 @@ class Office:
     clock: MovableClock
     valkey: RunningValkey
 
-    def audit(self, results: Results | None = None, *, repair: bool = False) -> Count:
+    def audit(self, results: Results | None = None, *, repair: bool = False) -> AuditReport:
         """One audit."""
         desk = self.desk
         platform = desk.platform if isinstance(desk, EngineDesk) else desk
         audit = Audit(desk.database, platform.broker, platform.recorder, desk.tasks, results or Results(self.app))
-        return audit.count(repair=repair)
+        return audit.run(repair=repair)
 
-    def told(self, *, repair: bool = False) -> list[tuple[str, Kind, TaskState | None, str | None]]:
+    def told(self, *, repair: bool = False) -> list[tuple[str, ResultProblem, TaskState | None, str | None]]:
         """What it says of results."""
         results = self.audit(repair=repair).results
         assert sum(results.found.values()) == len(results.named)
@@ -137,9 +137,9 @@ def test_results_of_a_flushed_store_are_told_and_put_back(office: Office) -> Non
     office.valkey.flush(1)
 
     told = [
-        (done, Kind.MISSING, TaskState.COMPLETED, None),
-        (failed, Kind.MISSING, TaskState.FAILED, None),
-        (stopped, Kind.MISSING, TaskState.CANCELLED, None),
+        (done, ResultProblem.MISSING, TaskState.COMPLETED, None),
+        (failed, ResultProblem.MISSING, TaskState.FAILED, None),
+        (stopped, ResultProblem.MISSING, TaskState.CANCELLED, None),
     ]
     assert office.told() == told
     count = office.audit()
@@ -181,7 +181,7 @@ def test_an_expired_task_that_lost_its_result_gets_one(office: Office) -> None:
         session.execute(update(TaskRun).where(TaskRun.id == id).values(**expired))
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.MISSING, TaskState.EXPIRED, None)]
+    assert office.told(repair=True) == [(id, ResultProblem.MISSING, TaskState.EXPIRED, None)]
     with pytest.raises(TaskRevokedError, match="expired"):
         office.result(id)
 
@@ -201,7 +201,7 @@ def test_a_result_that_contradicts_the_history_is_told_and_replaced(
     office.store(id, stored)
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState(office.desk.row(id).state), says)]
+    assert office.told(repair=True) == [(id, ResultProblem.CONTRADICTING, TaskState(office.desk.row(id).state), says)]
     assert office.told() == []
     if outcome is DONE:
         assert office.result(id) == {"done": True}
@@ -211,7 +211,7 @@ def test_a_result_that_says_started_of_a_task_that_is_over_is_completed(office: 
     id = office.ended(stored=False)
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.MISSING, TaskState.COMPLETED, "STARTED")]
+    assert office.told(repair=True) == [(id, ResultProblem.MISSING, TaskState.COMPLETED, "STARTED")]
     assert office.result(id) == {"done": True}
 
 
@@ -220,7 +220,7 @@ def test_a_result_that_nobody_can_read_is_told_and_replaced(office: Office) -> N
     office.app.backend.client.set(office.key(id), b'\x80{"status"\x00')
     office.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "what nobody can read")]
+    assert office.told(repair=True) == [(id, ResultProblem.CONTRADICTING, TaskState.COMPLETED, "what nobody can read")]
     assert office.result(id) == {"done": True}
 
 
@@ -250,7 +250,7 @@ def test_results_of_tasks_that_the_history_does_not_know_are_told_and_left_alone
     told = office.told(repair=True)
 
     assert {(id, kind) for id, kind, _, _ in told} == {
-        (id, Kind.UNKNOWN) for id in (*strange, "broken-\N{REPLACEMENT CHARACTER}")
+        (id, ResultProblem.UNKNOWN) for id in (*strange, "broken-\N{REPLACEMENT CHARACTER}")
     }
     assert office.audit().balanced
     assert [office.result(id) for id in (known, *strange)] == [{"done": True}] * 5
@@ -351,7 +351,7 @@ def test_a_task_that_is_run_again_while_it_is_looked_at_is_left_alone(office: Of
 
 
 def test_many_results_are_looked_at_in_pages_and_few_are_named(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in (("PAGE", 3), ("FETCHED", 2), ("NAMED", 4)):
+    for name, size in (("PAGE", 3), ("FETCHED", 2), ("MAX_NAMED", 4)):
         monkeypatch.setattr(result_audit, name, size)
     ids = [office.ended(stored=number % 2 == 0) for number in range(10)]
     with office.desk.database.transaction() as session:
@@ -361,11 +361,14 @@ def test_many_results_are_looked_at_in_pages_and_few_are_named(office: Office, m
     office.clock.forward(LATER)
     results = office.audit(repair=True).results
 
-    assert (results.looked_at, results.found) == (10, {Kind.MISSING: 5, Kind.CONTRADICTING: 0, Kind.UNKNOWN: 3})
+    assert (results.looked_at, results.found) == (
+        10,
+        {ResultProblem.MISSING: 5, ResultProblem.CONTRADICTING: 0, ResultProblem.UNKNOWN: 3},
+    )
     assert ([one.task_id for one in results.named], results.repaired) == (ids[1:8:2], 5)
     for number in range(3, 60):  # more than a server gives in one page, however few it is asked for
         office.store(f"unknown-{number}")
-    monkeypatch.setattr(result_audit, "SCANNED", 3)
+    monkeypatch.setattr(result_audit, "MAX_SCANNED", 3)
     assert not office.audit().results.scanned_all
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from laneway.platform.errors import UpstreamError
 from laneway.platform.webhooks import egress
-from laneway.platform.webhooks.egress import MAX_ANSWER, ForbiddenAddress
+from laneway.platform.webhooks.address_rules import AllowPrivate
+from laneway.platform.webhooks.egress import MAX_BODY, ForbiddenAddress
 from tests.fixtures.certificates import self_signed
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": True, **options})
+    return egress.post(url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": AllowPrivate.ALL, **options})
 
 
 def took(started: float) -> float:
@@ -27,10 +28,10 @@ def took(started: float) -> float:
 
 
 def test_a_post_arrives_as_it_was_given(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(202, {"X-Note": "fine"}, "done"))
+    http_peer.reply_with(HttpReply(202, {"X-Note": "fine"}, "done"))
     answer = post(http_peer.at("localhost") + "/hook?a=1&b=%20", headers={"X-Sent": "yes"})
 
-    (asked,) = http_peer.asked
+    (asked,) = http_peer.requests
     assert (asked.method, asked.path, asked.body) == ("POST", "/hook?a=1&b=%20", b"{}")
     assert asked.headers["host"] == f"localhost:{http_peer.port}"
     assert asked.headers["x-sent"] == "yes"
@@ -56,16 +57,16 @@ def test_a_post_arrives_as_it_was_given(http_peer: HttpPeer) -> None:
 )
 def test_this_machine_is_not_called_under_any_spelling(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises(ForbiddenAddress):
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_a_name_with_one_forbidden_address_is_refused_altogether(http_peer: HttpPeer) -> None:
     with pytest.raises(ForbiddenAddress, match="metadata"):
         post(http_peer.at("hooks.example"), resolve=lambda *_: ["127.0.0.1", "169.254.169.254"])
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_the_name_is_looked_up_once_and_the_checked_address_is_the_one_connected_to(http_peer: HttpPeer) -> None:
@@ -79,7 +80,7 @@ def test_the_name_is_looked_up_once_and_the_checked_address_is_the_one_connected
     post(http_peer.at("hooks.example"), resolve=rebinding)
 
     assert asked == [("hooks.example", http_peer.port)]
-    assert http_peer.asked[0].headers["host"] == f"hooks.example:{http_peer.port}"
+    assert http_peer.requests[0].headers["host"] == f"hooks.example:{http_peer.port}"
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(http_peer: HttpPeer) -> None:
@@ -128,14 +129,14 @@ def test_a_header_cannot_be_split(http_peer: HttpPeer, header: str) -> None:
     with pytest.raises(ForbiddenAddress, match="not be valid HTTP"):
         post(http_peer.url, headers={"X-A": header})
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_redirects_are_answers_and_are_not_followed(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(307, {"Location": http_peer.url + "/elsewhere"}))
+    http_peer.reply_with(HttpReply(307, {"Location": http_peer.url + "/elsewhere"}))
 
     assert post(http_peer.url).status == 307
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 def test_proxies_of_the_environment_are_not_used(http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,26 +145,28 @@ def test_proxies_of_the_environment_are_not_used(http_peer: HttpPeer, monkeypatc
             monkeypatch.setenv(name, proxy.url)
         post(http_peer.url)
 
-        assert proxy.asked == []
-    assert len(http_peer.asked) == 1
+        assert proxy.requests == []
+    assert len(http_peer.requests) == 1
 
 
 def test_a_huge_answer_is_cut_and_its_rest_is_not_waited_for(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {}, b"x" * 20_000_000), Says(200, {}, b"x" * 20_000_000, stall_after=MAX_ANSWER))
+    http_peer.reply_with(
+        HttpReply(200, {}, b"x" * 20_000_000), HttpReply(200, {}, b"x" * 20_000_000, stall_after=MAX_BODY)
+    )
 
-    assert post(http_peer.url).body == b"x" * MAX_ANSWER
-    assert post(http_peer.url, timeout=2).body == b"x" * MAX_ANSWER
+    assert post(http_peer.url).body == b"x" * MAX_BODY
+    assert post(http_peer.url, timeout=2).body == b"x" * MAX_BODY
 
 
 def test_a_compressed_answer_is_left_as_it_is(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {"Content-Encoding": "gzip"}, b"not gzip at all"))
+    http_peer.reply_with(HttpReply(200, {"Content-Encoding": "gzip"}, b"not gzip at all"))
 
     assert post(http_peer.url).body == b"not gzip at all"
-    assert http_peer.asked[0].headers["accept-encoding"] == "identity"
+    assert http_peer.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_silence_ends_at_the_deadline(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(delay=30))
+    http_peer.reply_with(HttpReply(delay=30))
     started = time.monotonic()
     with pytest.raises(UpstreamError, match=r"no answer within 0\.3 s"):
         post(http_peer.url, timeout=0.3)
@@ -172,7 +175,7 @@ def test_silence_ends_at_the_deadline(http_peer: HttpPeer) -> None:
 
 
 def test_an_answer_that_drips_ends_at_the_same_deadline(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {}, "x" * 1000, drip=0.05))
+    http_peer.reply_with(HttpReply(200, {}, "x" * 1000, drip=0.05))
     started = time.monotonic()
     with pytest.raises(UpstreamError, match="no answer within"):
         post(http_peer.url, timeout=0.5)
@@ -205,7 +208,7 @@ def test_a_receiver_that_does_not_read_ends_at_the_deadline() -> None:
                 b"x" * 30_000_000,
                 headers={},
                 timeout=0.5,
-                allow_private=True,
+                allow_private=AllowPrivate.ALL,
             )
 
     assert took(started) < 3
@@ -218,14 +221,14 @@ def test_a_closed_port_and_an_unknown_name_are_failures_that_may_pass() -> None:
         post(f"http://127.0.0.1:{port}/?token=hidden")
 
     def unknown(host: str, port: int) -> list[str]:
-        return egress.addresses_of("no-such-name.invalid", port)
+        return egress.resolve_by_system("no-such-name.invalid", port)
 
     with pytest.raises(UpstreamError, match="cannot be resolved"):
         post("http://no-such-name.invalid/", resolve=unknown)
 
 
 def test_hanging_up_is_a_failure_that_may_pass(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(hang_up=True))
+    http_peer.reply_with(HttpReply(hang_up=True))
     with pytest.raises(UpstreamError, match="hung up"):
         post(http_peer.url)
 
@@ -264,7 +267,7 @@ def test_an_unknown_certificate_is_not_trusted(tls_peer: HttpPeer) -> None:
     with pytest.raises(UpstreamError, match="certificate cannot be trusted"):
         post(tls_peer.at("hooks.example"), resolve=here)
 
-    assert tls_peer.asked == []
+    assert tls_peer.requests == []
 
 
 def test_plain_http_where_tls_is_spoken_is_a_failure_that_may_pass(http_peer: HttpPeer) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from laneway.platform.errors import UpstreamError
 from laneway.platform.webhooks import egress
-from laneway.platform.webhooks.egress import MAX_ANSWER, ForbiddenAddress, receiver
-from tests.fixtures.http_peer import HttpPeer, Says
+from laneway.platform.webhooks.address_rules import AllowPrivate
+from laneway.platform.webhooks.egress import MAX_BODY, ForbiddenAddress, endpoint_url
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 
 Saying = Callable[[socket.socket, threading.Event], None]
 ENOUGH = 3.0
@@ -24,7 +25,7 @@ ENOUGH = 3.0
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": True, **options})
+    return egress.post(url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": AllowPrivate.ALL, **options})
 
 
 @contextmanager
@@ -95,9 +96,9 @@ def test_a_handshake_drop_by_drop_ends_at_the_deadline() -> None:
 def test_a_body_without_end_is_cut(http_peer: HttpPeer) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     with server(again_and_again(chunk, first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as port:
-        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_ANSWER
+        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_BODY
     with server(again_and_again(b"x" * 4096, first=b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_ANSWER
+        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_BODY
 
 
 def test_a_body_in_chunks_of_one_byte_ends_at_the_deadline() -> None:
@@ -108,7 +109,7 @@ def test_a_body_in_chunks_of_one_byte_ends_at_the_deadline() -> None:
 
 def test_a_bomb_is_not_unpacked(http_peer: HttpPeer) -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
-    http_peer.will(Says(200, {"Content-Encoding": "gzip"}, bomb))
+    http_peer.reply_with(HttpReply(200, {"Content-Encoding": "gzip"}, bomb))
     tracemalloc.start()
     try:
         answer = post(http_peer.url, timeout=5)
@@ -116,16 +117,16 @@ def test_a_bomb_is_not_unpacked(http_peer: HttpPeer) -> None:
     finally:
         tracemalloc.stop()
 
-    assert answer.body == bomb[:MAX_ANSWER]
+    assert answer.body == bomb[:MAX_BODY]
     assert most < 5_000_000
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_to_a_place_that_is_forbidden_is_only_an_answer(http_peer: HttpPeer, status: int) -> None:
-    http_peer.will(Says(status, {"Location": "http://169.254.169.254/latest/meta-data/"}))
+    http_peer.reply_with(HttpReply(status, {"Location": "http://169.254.169.254/latest/meta-data/"}))
 
     assert post(http_peer.url, timeout=5).status == status
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,18 +155,18 @@ def test_a_redirect_to_a_place_that_is_forbidden_is_only_an_answer(http_peer: Ht
 )
 def test_a_disguised_address_of_this_machine_is_not_called(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises((ForbiddenAddress, UpstreamError)) as refused:
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
     assert isinstance(refused.value, ForbiddenAddress) or "resolved" in str(refused.value)
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 @pytest.mark.parametrize("host", ["１２７.0.0.1", "ⓛocalhost", "local\u00adhost", "127.0.0.1\u2024evil", "a\\@b"])
 def test_a_host_in_letters_that_only_look_alike_is_not_called(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises((ForbiddenAddress, UpstreamError)):
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_a_name_beyond_ascii_is_looked_up_and_sent_as_idna_has_it(http_peer: HttpPeer) -> None:
@@ -178,7 +179,7 @@ def test_a_name_beyond_ascii_is_looked_up_and_sent_as_idna_has_it(http_peer: Htt
     post(http_peer.at("Bücher.example"), timeout=5, resolve=resolve)
 
     assert names == ["xn--bcher-kva.example"]
-    assert http_peer.asked[0].headers["host"] == f"xn--bcher-kva.example:{http_peer.port}"
+    assert http_peer.requests[0].headers["host"] == f"xn--bcher-kva.example:{http_peer.port}"
 
 
 @pytest.mark.parametrize("nonsense", [[], ["127.0.0.1", "::ffff:169.254.169.254"], ["0.0.0.0"]])
@@ -186,7 +187,7 @@ def test_a_resolver_cannot_lead_us_astray(http_peer: HttpPeer, nonsense: list[st
     with pytest.raises((ForbiddenAddress, UpstreamError)):
         post(http_peer.at("hooks.example"), resolve=lambda *_: nonsense)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 @pytest.mark.parametrize(
@@ -200,5 +201,5 @@ def test_a_resolver_cannot_lead_us_astray(http_peer: HttpPeer, nonsense: list[st
     ],
 )
 def test_a_receiver_has_one_name(url: str, same: str) -> None:
-    assert receiver(url) == same
-    assert receiver(same) == same
+    assert endpoint_url(url) == same
+    assert endpoint_url(same) == same

@@ -38,7 +38,9 @@ def test_a_step_waits_for_its_signal_and_goes_on_with_its_data(harness: Workflow
     assert harness.platform.state("w-1:approve:1") == TaskState.CANCELLED, "its timer is of no use any more"
 
 
-def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_nothing(harness: WorkflowHarness) -> None:
+def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_nothing(
+    harness: WorkflowHarness,
+) -> None:
     harness.start({"name": "a"}, APPROVE)
     signal = harness.services.workflows.signal
 
@@ -48,7 +50,9 @@ def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_
     harness.run_all()
 
     assert [(one.created, one.delivered) for one in (first, again)] == [(True, False), (False, False)]
-    assert harness.view().output == {"approve": {"data": {"n": 1}, "received_at": harness.rows()[-1].output["received_at"]}}  # pyright: ignore[reportOptionalSubscript]
+    assert harness.view().output == {
+        "approve": {"data": {"n": 1}, "received_at": harness.rows()[-1].output["received_at"]}
+    }  # pyright: ignore[reportOptionalSubscript]
     late = signal("w-1", "approve", data={"n": 1})
     assert (late.created, late.delivered) == (False, True)
     with pytest.raises(WrongWorkflowState):
@@ -152,7 +156,9 @@ def test_a_cancelled_run_starts_nothing_more_and_what_waits_is_cancelled(harness
     assert harness.services.workflows.cancel("w-1").state is RunState.CANCELLED, "a repeat is no error"
 
 
-def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_but_nothing_follows(harness: WorkflowHarness) -> None:
+def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_but_nothing_follows(
+    harness: WorkflowHarness,
+) -> None:
     harness.start(*CHAIN)
     attempt = harness.begin_task()
     assert attempt is not None
@@ -166,7 +172,10 @@ def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_bu
     harness.platform.end(attempt, harness.run(attempt))
     harness.run_all()
 
-    assert (harness.states(), harness.view().state) == ({"a:1": "ok", "b": "to_come", "c": "to_come"}, RunState.CANCELLED)
+    assert (harness.states(), harness.view().state) == (
+        {"a:1": "ok", "b": "to_come", "c": "to_come"},
+        RunState.CANCELLED,
+    )
     assert (harness.rows()[0].output, harness.steps_run) == ({"done": 1}, ["a"])
 
     assert harness.services.workflows.retry("w-1").task_id == "w-1:b:1", "what was done stays done"
@@ -241,7 +250,9 @@ def test_a_cancelled_run_goes_on_from_where_it_was_and_its_tasks_records_go_on(h
     assert "cancel" in kinds and "retried by hand" in kinds
 
 
-def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by_value(harness: WorkflowHarness) -> None:
+def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by_value(
+    harness: WorkflowHarness,
+) -> None:
     harness.scripts = {"left": [ValueError("wrong")], "right": [failed("not good enough")]}
     harness.start(
         {"name": "a"},
@@ -261,7 +272,9 @@ def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by
 
     view = harness.view()
     assert (view.state, view.error, view.metrics["completed"]) == (RunState.COMPLETED, None, 1)
-    assert harness.steps_run.count("a") == 1 and harness.steps_run.count("left") == harness.steps_run.count("right") == 2
+    assert (
+        harness.steps_run.count("a") == 1 and harness.steps_run.count("left") == harness.steps_run.count("right") == 2
+    )
     with pytest.raises(WrongWorkflowState):
         harness.services.workflows.retry("w-1")
 
@@ -317,7 +330,9 @@ def test_a_retry_while_the_broker_is_away_says_so_and_is_sent_when_it_is_back(ha
     assert (harness.steps_run, harness.view().state) == (["a", "a"], RunState.COMPLETED)
 
 
-def test_the_tasks_of_an_earlier_workflow_are_not_taken_for_those_of_a_new_one_with_its_id(harness: WorkflowHarness) -> None:
+def test_the_tasks_of_an_earlier_workflow_are_not_taken_for_those_of_a_new_one_with_its_id(
+    harness: WorkflowHarness,
+) -> None:
     harness.start(*CHAIN)
     harness.run_all()
     harness.services.retention.clean_up_workflows(before=clock.now() + timedelta(seconds=1))

@@ -53,7 +53,9 @@ def test_branches_that_end_at_the_same_moment_start_the_join_once(harness: Workf
     assert harness.view().state is RunState.COMPLETED
 
 
-def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_that_task(harness: WorkflowHarness) -> None:
+def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_that_task(
+    harness: WorkflowHarness,
+) -> None:
     harness.start({"name": "a"})
     attempt = harness.begin_task()
     assert attempt is not None
@@ -66,7 +68,9 @@ def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_t
 
 
 @pytest.mark.parametrize("said", [{"fine": True}, failed("no")], ids=["ok", "failed by value"])
-def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothing(harness: WorkflowHarness, said: Any) -> None:
+def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothing(
+    harness: WorkflowHarness, said: Any
+) -> None:
     harness.scripts["a"] = [said]
     harness.start(*CHAIN)
     attempt = harness.begin_task()
@@ -203,7 +207,11 @@ def test_what_was_accepted_while_the_broker_was_away_is_sent_once_and_in_order_w
 
     harness.run_all()
 
-    assert harness.steps_run[:3] == ["a", "a", "a"] and [call.run_id for call in harness.calls][:3] == ["w-0", "w-1", "w-2"]
+    assert harness.steps_run[:3] == ["a", "a", "a"] and [call.run_id for call in harness.calls][:3] == [
+        "w-0",
+        "w-1",
+        "w-2",
+    ]
     assert all(harness.view(f"w-{number}").state is RunState.COMPLETED for number in range(3))
     assert len(harness.calls) == 6
 

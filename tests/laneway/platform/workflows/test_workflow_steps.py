@@ -25,7 +25,9 @@ def test_steps_run_after_those_that_they_come_after_and_are_given_their_outputs(
 
     harness.run_all()
 
-    assert harness.steps_run[0] == "a" and sorted(harness.steps_run[1:3]) == ["b", "c"] and harness.steps_run[3:] == ["d"]
+    assert (
+        harness.steps_run[0] == "a" and sorted(harness.steps_run[1:3]) == ["b", "c"] and harness.steps_run[3:] == ["d"]
+    )
     last = harness.calls[-1]
     assert (dict(last.input), set(last.outputs)) == ({"n": 1}, {"a", "b", "c"})
     view = harness.view()
@@ -58,7 +60,9 @@ def test_a_loop_that_was_gone_through_often_enough_fails_the_run(harness: Workfl
     assert harness.states()["deploy:1"] == "skipped"
 
 
-def test_an_error_fails_the_step_for_good_and_a_retry_of_its_task_by_hand_revives_the_run(harness: WorkflowHarness) -> None:
+def test_an_error_fails_the_step_for_good_and_a_retry_of_its_task_by_hand_revives_the_run(
+    harness: WorkflowHarness,
+) -> None:
     harness.scripts["b"] = [ValueError("wrong")]
     harness.start(*DIAMOND)
     harness.run_all()
