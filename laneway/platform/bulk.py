@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from laneway.platform.db.models import OutboundDelivery, TaskRun
 from laneway.platform.errors import PlatformError
 
 
-class Identified(Protocol):
-    """A row with an id."""
-
-    @property
-    def id(self) -> str:
-        """The id under which a refusal is reported."""
-        ...
-
-
-Row = TypeVar("Row", bound=Identified)
+Row = TypeVar("Row", bound=TaskRun | OutboundDelivery)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

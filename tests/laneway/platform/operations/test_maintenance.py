@@ -1,4 +1,4 @@
-"""What the maintenance does so that no task is forgotten; its reports, its deliveries, and the thread for real."""
+"""Maintenance: the reports of a worker, and the thread with all its jobs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MAINTENANCE = "maintenance"
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
     monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
@@ -44,14 +44,14 @@ def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(plat
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A maintenance that looks many times a second."""
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A maintenance thread that checks many times a second."""
     for name in ("TICK", "COMPARE_EVERY", "PREPARE_EVERY"):
         monkeypatch.setattr(maintenance_module, name, 0.02)
     monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=0.3))
 
 
-def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) -> None:
+def test_the_thread_runs_all_its_jobs(platform: Platform, fast: None) -> None:
     lost, dead = platform.chore(), platform.chore()
     platform.start(MAINTENANCE)
     platform.recorder.catch_up()
@@ -83,7 +83,7 @@ def recorded(platform: Platform, id: str) -> TaskState:
     return next(TaskState(row.state) for row in platform.rows() if row.id == id)
 
 
-def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, hasty: None) -> None:
+def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, fast: None) -> None:
     platform.chore()
     platform.lose(MAINTENANCE)
     maintenance = platform.maintenance("w1")
@@ -123,7 +123,7 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
 
 
 @pytest.mark.parametrize("away", ["broker", "database"])
-def test_the_thread_outlives_what_goes_and_comes(platform: Platform, hasty: None, away: str) -> None:
+def test_the_thread_survives_outages_of_broker_and_database(platform: Platform, fast: None, away: str) -> None:
     id, maintenance = platform.chore(), platform.maintenance("w1")
     platform.lose(MAINTENANCE)
     with contextlib.ExitStack() as stack, capture_logs() as logs:

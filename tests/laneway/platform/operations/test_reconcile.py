@@ -20,12 +20,12 @@ from tests.fixtures.waiting import wait_until
 
 MAINTENANCE = "maintenance"
 LATER = MISSING_AFTER.total_seconds() + 1
-"""Seconds after which what was sent must be in the broker."""
+"""Seconds after which a task that was sent must be in the broker."""
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
     monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
@@ -62,7 +62,7 @@ def test_a_lost_message_that_is_due_later_is_sent_again_with_the_rest_of_its_del
     assert platform.state(id) == TaskState.SCHEDULED
 
 
-def test_a_lost_message_that_was_due_meanwhile_is_sent_at_once(platform: Platform, movable_clock: MovableClock) -> None:
+def test_a_lost_message_whose_time_has_come_is_sent_at_once(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.chore(delay=30)
     platform.lose(MAINTENANCE)
     movable_clock.forward(60)
@@ -83,7 +83,7 @@ def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableCl
 
 
 def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     old = platform.start(MAINTENANCE, worker="dead-worker")
@@ -102,7 +102,7 @@ def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
 
 
 def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     platform.start(MAINTENANCE)
@@ -116,7 +116,7 @@ def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
     assert platform.places(MAINTENANCE) == {}
 
 
-def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_at_soon: None) -> None:
+def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, compared_at_once: None) -> None:
     ids = [platform.message("c-1", text=str(number)) for number in range(5)]
     platform.start(worker="dead-worker")
     platform.recorder.catch_up()
@@ -127,7 +127,7 @@ def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_
     assert [platform.work() for _ in ids] == ids
 
 
-def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soon: None) -> None:
+def test_tasks_whose_message_is_in_the_broker_are_left_alone(platform: Platform, compared_at_once: None) -> None:
     over = platform.brought_to(TaskState.COMPLETED, conversation="c-5")
     running, prefetched = platform.message("c-1"), platform.message("c-2")
     leased = [platform.fetched(), platform.fetched()]
@@ -153,7 +153,7 @@ def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soo
     assert [task_id_of(delivery) for delivery in leased] == [running, prefetched]
 
 
-def test_what_ended_but_is_not_recorded_yet_is_not_sent_again(platform: Platform, looked_at_soon: None) -> None:
+def test_a_task_whose_end_is_not_recorded_yet_is_not_sent_again(platform: Platform, compared_at_once: None) -> None:
     id = platform.chore()
     platform.work(MAINTENANCE)
     assert [row.state for row in platform.rows()] == ["pending"], "as far as the rows know"
@@ -163,7 +163,7 @@ def test_what_ended_but_is_not_recorded_yet_is_not_sent_again(platform: Platform
     assert (platform.state(id), platform.places(MAINTENANCE)) == (TaskState.COMPLETED, {})
 
 
-def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: None) -> None:
+def test_only_lost_tasks_are_sent_again(platform: Platform, compared_at_once: None) -> None:
     lost, *ids = [platform.message(f"c-{number}") for number in range(3)]
     platform.lose("conversations")
     for id in ids:
@@ -174,7 +174,9 @@ def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: N
 
 
 @pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.DEAD_LETTER])
-def test_a_task_that_is_over_needs_no_message(platform: Platform, looked_at_soon: None, state: TaskState) -> None:
+def test_a_finished_task_without_a_message_is_left_alone(
+    platform: Platform, compared_at_once: None, state: TaskState
+) -> None:
     id = platform.brought_to(state)
     platform.lose("conversations")
 
@@ -183,7 +185,7 @@ def test_a_task_that_is_over_needs_no_message(platform: Platform, looked_at_soon
 
 
 @pytest.mark.parametrize("meanwhile", ["cancelled", "claimed", "sent"])
-def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, meanwhile: str) -> None:
+def test_a_task_that_changed_since_it_was_read_is_not_sent(platform: Platform, meanwhile: str) -> None:
     id = platform.chore()
     seen = platform.row(id)
     platform.lose(MAINTENANCE)
@@ -206,8 +208,8 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
-    platform: Platform, looked_at_soon: None, running: bool
+def test_a_buried_task_is_not_sent_again_and_its_key_is_free(
+    platform: Platform, compared_at_once: None, running: bool
 ) -> None:
     first, second = platform.message(), platform.message()
     delivery = platform.fetched()
@@ -224,8 +226,8 @@ def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
     assert platform.work() == second, "its key went on"
 
 
-def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliveries(
-    platform: Platform, looked_at_soon: None
+def test_a_message_that_is_delivered_too_often_becomes_a_dead_letter(
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     for _ in range(5):
@@ -237,7 +239,7 @@ def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliver
 
 
 def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
     id, maintenance = platform.chore(), platform.maintenance()
     platform.engine.bury([platform.fetched(MAINTENANCE)], reason="rejected")
@@ -246,7 +248,7 @@ def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
 
     platform.tasks.retry(id)
 
-    assert platform.tasks.send(seen) is False, "a maintenance that looked before"
+    assert platform.tasks.send(seen) is False, "a maintenance thread that read the row before"
     assert maintenance.reconcile() == 0
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
     assert platform.work(MAINTENANCE) == id

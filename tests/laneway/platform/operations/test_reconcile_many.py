@@ -1,4 +1,4 @@
-"""Many lost tasks, several maintenance threads, and what keeps some of them from being sent."""
+"""Many lost tasks, concurrent maintenance threads, and what blocks some tasks."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ from tests.fixtures.valkey import RedisUrls
 
 MAINTENANCE = "maintenance"
 LATER = MISSING_AFTER.total_seconds() + 1
-"""Seconds after which what was sent must be in the broker."""
+"""Seconds after which a task that was sent must be in the broker."""
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
     monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
-def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
+def test_concurrent_maintenance_threads_send_each_lost_task_once(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
     running = [platform.chore() for _ in range(10)]
     for _ in running:
         platform.start(MAINTENANCE)
@@ -51,8 +53,8 @@ def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, mo
     assert {str(attempts(platform, id)) for id in running} == {"[(1, 'lost')]"}
 
 
-def test_a_page_that_was_mended_is_followed_by_the_next(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+def test_a_page_with_losses_is_followed_by_the_next_page(
+    platform: Platform, compared_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.chore() for _ in range(8)]
@@ -62,8 +64,8 @@ def test_a_page_that_was_mended_is_followed_by_the_next(
     assert platform.sent(MAINTENANCE) == ids
 
 
-def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+def test_each_call_compares_one_page_without_losses_and_starts_over_at_the_end(
+    platform: Platform, compared_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
@@ -87,9 +89,7 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
     assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
 
 
-def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_full_queue_does_not_block_lost_tasks_of_other_queues(platform: Platform, compared_at_once: None) -> None:
     for _ in range(3):
         platform.message()
     chore = platform.chore()
@@ -101,7 +101,7 @@ def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
     assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
 
 
-def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
+def test_lost_tasks_are_sent_after_an_outage_of_the_broker(platform: Platform, movable_clock: MovableClock) -> None:
     id, maintenance = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
@@ -116,9 +116,7 @@ def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
 
 
-def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_taken_uniqueness_key_does_not_block_other_lost_tasks(platform: Platform, compared_at_once: None) -> None:
     options = SubmitOptions(unique="once")
     first = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
     second = platform.chore()
@@ -130,9 +128,7 @@ def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
     assert first not in platform.places(MAINTENANCE)
 
 
-def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_full_journal_does_not_block_lost_tasks_of_other_queues(platform: Platform, compared_at_once: None) -> None:
     platform.message()
     chore = platform.chore()
     platform.recorder.catch_up()
@@ -145,7 +141,7 @@ def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
 
 
 def test_without_the_engine_nothing_is_compared(
-    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
+    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, compared_at_once: None
 ) -> None:
     config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:

@@ -1,4 +1,4 @@
-"""Which addresses others may send us to: a rule about numbers, tested with numbers."""
+"""Which addresses may be called, and how URLs are displayed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_our_own_network_is_called_only_when_it_is_allowed(address: str) -> None
 
 
 @pytest.mark.parametrize("address", OWN)
-def test_where_only_this_machine_is_allowed_our_network_is_not(address: str) -> None:
+def test_allowing_loopback_does_not_allow_our_network(address: str) -> None:
     called = forbidden_reason(ip_address(address), allow_private=AllowPrivate.LOOPBACK) is None
 
     assert called == (address.startswith("127.") or address == "::1")
@@ -94,7 +94,7 @@ def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_itself(wrapping: str, v
 
 
 @given(st.ip_addresses())
-def test_what_python_calls_not_global_is_not_called(address: IPv4Address | IPv6Address) -> None:
+def test_addresses_that_python_calls_not_global_are_not_called(address: IPv4Address | IPv6Address) -> None:
     wraps = isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour)
     if not wraps and (not address.is_global or address.is_multicast):
         assert forbidden_reason(address) is not None
@@ -108,7 +108,7 @@ def test_what_python_calls_not_global_is_not_called(address: IPv4Address | IPv6A
         ("http://h\n/", "the address"),
     ],
 )
-def test_an_address_is_shown_without_what_may_be_secret(url: str, safe: str) -> None:
+def test_a_url_is_displayed_without_its_secrets(url: str, safe: str) -> None:
     assert display_url(url).rstrip("/") == safe
 
 

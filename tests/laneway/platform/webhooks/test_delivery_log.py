@@ -1,4 +1,4 @@
-"""The log of outbound webhooks beside the history of their tasks: looked through, and sent again."""
+"""The log of outbound webhooks: filters, states and replays."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ FAILED = DeliveryFilter(states=(TaskState.FAILED, TaskState.DEAD_LETTER))
 
 
 class DeliveryLogHarness:
-    """Submits deliveries, and works on them as a worker does."""
+    """Submits deliveries, and runs their tasks as a worker does."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform, self.harness = platform, DeliveryHarness(platform.database)
         self.log = DeliveryLog(platform.database, platform.tasks, platform.recorder)
 
     def sent(self, url: str, *, last: bool = False, n: int = 1) -> str:
-        """Submit one, and make its first attempt; `last`: there will be no other. Its id."""
+        """Submit a delivery, make its first attempt, and return its id; `last`: no attempt follows."""
         id = self.platform.tasks.submit("send_webhook_response_task", webhook(url, data={"n": n})).task_id
         self.work(last=last)
         return id
 
     def work(self, *, last: bool = False) -> None:
-        """Make the next attempt at whatever waits."""
+        """Make the next attempt of any waiting delivery."""
         attempt = self.platform.start("webhooks")
         number = 8 if last else attempt.number
         attempt.max_retries = 0 if last else 7
@@ -57,7 +57,7 @@ class DeliveryLogHarness:
         self.platform.recorder.catch_up()
 
     def ids(self, **which: object) -> list[str]:
-        """Those that are listed, newest first."""
+        """Return the ids of the listed deliveries, newest first."""
         return [entry.delivery.id for entry in self.log.page(DeliveryFilter(**which))]  # pyright: ignore
 
     def state(self, id: str) -> TaskState:
@@ -73,7 +73,7 @@ def log_harness(platform: Platform) -> DeliveryLogHarness:
     return DeliveryLogHarness(platform)
 
 
-def test_the_log_is_looked_through_by_receiver_event_state_and_time(
+def test_deliveries_are_filtered_by_receiver_event_state_and_time(
     log_harness: DeliveryLogHarness, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(410))
@@ -125,7 +125,7 @@ def test_a_replay_restarts_the_task_and_sends_the_same_again(
 
 
 @pytest.mark.parametrize("left", ["the task without its payload", "nothing of the task"])
-def test_the_log_gives_back_what_retention_took(
+def test_a_replay_restores_a_task_that_retention_deleted_or_blanked(
     log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer, left: str
 ) -> None:
     id = log_harness.sent(http_peer.url)
@@ -141,7 +141,7 @@ def test_the_log_gives_back_what_retention_took(
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
 
 
-def test_what_is_on_its_way_is_not_replayed(log_harness: DeliveryLogHarness, http_peer: HttpPeer) -> None:
+def test_a_waiting_delivery_is_not_replayed(log_harness: DeliveryLogHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(500))
     id = log_harness.sent(http_peer.url)
 
@@ -152,7 +152,7 @@ def test_what_is_on_its_way_is_not_replayed(log_harness: DeliveryLogHarness, htt
             log_harness.log.replay(unknown)
 
 
-def test_what_a_disabled_receiver_missed_is_replayed_when_it_is_enabled(
+def test_deliveries_missed_by_a_disabled_receiver_are_replayed_after_it_is_enabled(
     log_harness: DeliveryLogHarness, http_peer: HttpPeer
 ) -> None:
     first = log_harness.sent(http_peer.url)
@@ -188,7 +188,7 @@ def test_a_replay_of_many_goes_page_by_page_oldest_first(log_harness: DeliveryLo
     assert log_harness.log.replay_many(which).matched == 0  # all of them are on their way
 
 
-def test_without_states_only_what_failed_for_good_is_replayed(
+def test_without_states_only_deliveries_that_failed_for_good_are_replayed(
     log_harness: DeliveryLogHarness, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(500))
@@ -203,7 +203,7 @@ def test_without_states_only_what_failed_for_good_is_replayed(
     ]
 
 
-def test_the_sweep_of_alerts_keeps_a_disabled_receivers_and_closes_it_when_it_is_forgotten(
+def test_the_alert_of_a_disabled_receiver_stays_open_until_the_receiver_is_deleted(
     log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
     alerts = Alerts(platform.database, platform.tasks, platform.settings.operation)
@@ -222,7 +222,7 @@ def test_the_sweep_of_alerts_keeps_a_disabled_receivers_and_closes_it_when_it_is
     assert alerts.sweep()["closed"] == [f"endpoint_disabled {endpoint.id}"]
 
 
-def test_old_deliveries_go_with_their_attempts_and_what_somebody_disabled_stays(
+def test_old_deliveries_are_deleted_and_receivers_disabled_by_an_operator_stay(
     log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
     old, new = log_harness.sent(http_peer.url + "/old"), log_harness.sent(http_peer.url + "/new")

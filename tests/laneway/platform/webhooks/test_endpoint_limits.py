@@ -1,4 +1,4 @@
-"""How many outbound webhooks one receiver gets at a time."""
+"""How many deliveries one receiver gets at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def harness(platform: Platform) -> DeliveryHarness:
     return DeliveryHarness(platform.database)
 
 
-def test_a_slow_receiver_has_only_so_many_deliveries_in_flight(platform: Platform, http_peer: HttpPeer) -> None:
+def test_a_slow_receiver_has_a_limited_number_of_deliveries_in_flight(platform: Platform, http_peer: HttpPeer) -> None:
     harness, go = DeliveryHarness(platform.database, slots=3), Event()
 
     def slow(_: HttpRequest) -> HttpReply:
@@ -51,13 +51,13 @@ def busy(error: Exception) -> float:
 
 
 def test_a_delay_for_a_busy_receiver_is_bounded(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
-    def put_off(asked: HttpRequest) -> HttpReply:
+    def postponed(asked: HttpRequest) -> HttpReply:
         delays = [busy(harness.failure(http_peer.url, id="d-2")) for _ in range(12)]
         assert 150 <= delays[-1] <= 300
         return HttpReply(200)
 
     harness = DeliveryHarness(harness.database, max_in_flight=1)
-    http_peer.reply_with(put_off)
+    http_peer.reply_with(postponed)
 
     assert harness.deliver(http_peer.url).status == 200
 
@@ -75,7 +75,7 @@ def test_a_receiver_that_failed_three_times_gets_one_at_a_time(harness: Delivery
     assert harness.deliver(http_peer.url, id="d-4").status == 200
 
 
-def test_first_deliveries_at_one_moment_make_one_receiver_and_keep_its_limit(
+def test_concurrent_first_deliveries_make_one_receiver_and_keep_its_limit(
     platform: Platform, http_peer: HttpPeer
 ) -> None:
     harness, lock, now, most = DeliveryHarness(platform.database, slots=3), Lock(), 0, 0
@@ -105,7 +105,7 @@ def test_first_deliveries_at_one_moment_make_one_receiver_and_keep_its_limit(
     assert [harness.delivery(f"d-{number}").attempts for number in range(16)] == [int(done) for done in outcomes]
 
 
-def test_what_a_dead_worker_had_in_flight_counts_only_for_a_while(
+def test_attempts_of_a_dead_worker_count_as_in_flight_for_a_limited_time(
     harness: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     harness = DeliveryHarness(harness.database, max_in_flight=1)

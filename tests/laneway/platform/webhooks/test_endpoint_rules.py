@@ -1,4 +1,4 @@
-"""When a receiver of webhooks is disabled: the rule against its own sentence, on any history."""
+"""When a receiver of webhooks is disabled: the rules on any history of successes and failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = EndpointRules(disable_after=DAYS, in_flight=4)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 histories = st.lists(st.tuples(st.booleans(), st.integers(0, 7 * 24).map(lambda hours: timedelta(hours=hours))))
-"""Successes and failures, each so long after the one before."""
+"""Successes and failures, each with the time since the one before."""
 
 
 def new() -> OutboundEndpoint:
@@ -33,7 +33,7 @@ def new() -> OutboundEndpoint:
 
 
 def expected(failures: list[datetime]) -> bool:
-    """Of failures that nothing else interrupted: the newest row without a long pause is long enough."""
+    """Whether the newest series of failures, without a long pause in it, is long enough."""
     row = failures[-1:]
     for earlier in reversed(failures[:-1]):
         if row[-1] - earlier >= DAYS:
@@ -79,18 +79,18 @@ def test_after_three_failures_in_a_row_there_is_one_delivery_at_a_time(failures:
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [("gone", "410"), ("failing", "since 2026-01-01 00:00"), ("operator", "an operator")]
+    ("reason", "part"), [("gone", "410"), ("failing", "since 2026-01-01 00:00"), ("operator", "an operator")]
 )
-def test_the_complaint_says_why_and_what_to_do(reason: str, said: str) -> None:
+def test_the_alert_message_says_why_and_what_to_do(reason: str, part: str) -> None:
     endpoint = new()
     record_failure(endpoint, "no", at=START, rules=RULES)
     disable(endpoint, reason, at=START)
 
-    assert said in alert_message(endpoint)
+    assert part in alert_message(endpoint)
     assert "laneway callbacks enable e" in alert_message(endpoint)
 
 
-def test_a_success_that_comes_after_it_was_disabled_leaves_the_complaint_as_it_was() -> None:
+def test_a_success_after_the_endpoint_was_disabled_does_not_change_the_alert_message() -> None:
     endpoint = new()
     record_failure(endpoint, "no", at=START, rules=RULES)
     disable(endpoint, "failing", at=START)

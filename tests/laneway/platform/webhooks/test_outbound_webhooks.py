@@ -1,4 +1,4 @@
-"""Attempts at outbound webhooks: what is logged of them, and what they do to their receiver."""
+"""Attempts at outbound webhooks: what the log stores, and how they change the receiver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def harness(platform: Platform) -> DeliveryHarness:
     return DeliveryHarness(platform.database)
 
 
-def test_a_delivery_is_logged_with_what_was_sent_and_answered(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
+def test_a_delivery_is_logged_with_request_and_response(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(202, {}, "taken"))
     receipt = harness.deliver(http_peer.url + "/hook?token=hidden")
 
@@ -67,7 +67,7 @@ def test_the_time_of_the_event_may_be_given(harness: DeliveryHarness, http_peer:
             webhook(http_peer.url, occurred_at=impossible)
 
 
-def test_a_failure_is_logged_and_the_last_one_is_for_good(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
+def test_failures_are_logged_and_the_last_one_is_a_dead_letter(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.always = HttpReply(500, {}, b"x" * 5000)
     error = harness.failure(http_peer.url)
     (attempt,) = harness.attempts()
@@ -80,16 +80,14 @@ def test_a_failure_is_logged_and_the_last_one_is_for_good(harness: DeliveryHarne
     assert [one.number for one in harness.attempts()] == [1, 2]
 
 
-def test_what_cannot_be_stored_as_text_is_logged_as_far_as_it_can(
-    harness: DeliveryHarness, http_peer: HttpPeer
-) -> None:
+def test_a_response_that_is_no_text_is_logged_as_far_as_possible(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(500, {}, b"a\x00b\xff\xc3"))
     harness.failure(http_peer.url)
 
     assert harness.attempts()[0].answer == "ab��"
 
 
-def test_what_is_no_fault_of_the_receiver_does_not_count_against_it(platform: Platform, http_peer: HttpPeer) -> None:
+def test_our_own_faults_do_not_count_against_the_receiver(platform: Platform, http_peer: HttpPeer) -> None:
     with pytest.raises(NotConfigured):
         DeliveryHarness(platform.database, secret=None).deliver(http_peer.url)
     harness = DeliveryHarness(platform.database)
@@ -111,9 +109,7 @@ def test_a_forbidden_address_is_logged_and_counts(platform: Platform, http_peer:
     assert http_peer.requests == []
 
 
-def test_a_receiver_is_known_by_its_address_without_query_and_spelling(
-    harness: DeliveryHarness, http_peer: HttpPeer
-) -> None:
+def test_urls_that_differ_in_query_and_spelling_are_one_receiver(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     at = f"127.0.0.1:{http_peer.port}"
     for number, url in enumerate(
         [f"http://{at}/h?t=1", f"http://{at}/h#x", f"http://{at}/a/../h", f"http://127。0。0。1:{http_peer.port}/h?t=2"]
@@ -145,7 +141,7 @@ def test_a_receiver_that_only_fails_for_days_is_disabled_with_an_alert(
     assert harness.attempts("d-4") == []
 
 
-def test_one_success_in_between_ends_the_row_of_failures(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
+def test_a_success_ends_the_series_of_failures(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(500), HttpReply(200), HttpReply(500))
     harness.failure(http_peer.url)
     harness.age(failing_since=6, last_failure_at=1)
@@ -156,9 +152,7 @@ def test_one_success_in_between_ends_the_row_of_failures(harness: DeliveryHarnes
     assert (harness.endpoint().state, harness.endpoint().consecutive_failures) == ("enabled", 1)
 
 
-def test_a_receiver_that_was_left_alone_for_days_gets_its_days_anew(
-    harness: DeliveryHarness, http_peer: HttpPeer
-) -> None:
+def test_a_long_pause_starts_a_new_series_of_failures(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.always = HttpReply(500)
     harness.failure(http_peer.url)
     harness.age(failing_since=30, last_failure_at=29)
@@ -195,7 +189,7 @@ def test_gone_disables_at_once_and_enabling_closes_the_alert(harness: DeliveryHa
     assert harness.deliver(http_peer.url, id="d-2").status == 200
 
 
-def test_what_is_disabled_by_hand_is_no_alert_and_a_late_success_does_not_enable_it(
+def test_a_receiver_disabled_by_an_operator_has_no_alert_and_a_late_success_does_not_enable_it(
     harness: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     def disabled_meanwhile(_: HttpRequest) -> HttpReply:
@@ -208,7 +202,7 @@ def test_what_is_disabled_by_hand_is_no_alert_and_a_late_success_does_not_enable
     assert (harness.endpoint().state, harness.endpoint().reason, harness.alerts()) == ("disabled", "operator", [])
 
 
-# What goes wrong on our side
+# --- failures on our side
 
 
 def test_an_attempt_whose_worker_died_is_shown_as_lost_and_sent_again_under_its_id(
@@ -257,7 +251,7 @@ def test_without_the_database_nothing_is_sent(
     assert http_peer.requests == []
 
 
-def test_a_database_that_goes_away_meanwhile_does_not_undo_a_delivery(
+def test_an_outage_of_the_database_does_not_undo_a_delivery(
     platform: Platform, harness: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     away = platform.without_database()
@@ -285,9 +279,7 @@ def test_only_the_newest_attempts_are_kept(
     assert harness.delivery().attempts == 5
 
 
-def test_another_payload_under_an_id_that_was_forgotten_is_sent_as_it_is(
-    harness: DeliveryHarness, http_peer: HttpPeer
-) -> None:
+def test_another_payload_under_the_same_id_is_sent_unchanged(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
     harness.deliver(http_peer.url)
     harness.deliver(http_peer.url, data={"n": 2})
 
@@ -302,6 +294,7 @@ def test_no_secret_and_no_signature_is_in_the_log(harness: DeliveryHarness, http
         harness.deliver(http_peer.url + "/h?token=hidden")
 
     (attempt,) = harness.attempts()
-    said = f"{failed.value!r} {attempt.error} {attempt.request_headers} {harness.delivery().error} {harness.endpoint().url}"
+    logged = f"{attempt.error} {attempt.request_headers} {harness.delivery().error} {harness.endpoint().url}"
+    text = f"{failed.value!r} {logged}"
     signature = http_peer.requests[0].headers["webhook-signature"]
-    assert not any(word in said for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))
+    assert not any(word in text for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))

@@ -1,4 +1,4 @@
-"""What a definition may say, and how it is told what is wrong with it."""
+"""Valid definitions, and the problems that are reported of invalid ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ INPUTS: dict[str, type[BaseModel]] = {"calculator_inputs": CalculatorInputs}
 
 
 def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A definition as plain data; a task's handler is one that exists."""
+    """Return a definition as plain data; tasks have a handler that exists."""
     full = [{"handler": GOOD, **step} if step.get("kind", "task") == "task" else step for step in steps]
     return {"name": "tried", "version": 1, "steps": full, **more}
 
 
 def problems(data: Any) -> str:
-    """What is said of a definition that is wrong."""
+    """Return the problems of an invalid definition."""
     with pytest.raises(InvalidDefinition) as found:
         checked_plan(parsed_definition("tried", data), handlers=HANDLERS, inputs=INPUTS)
     return str(found.value)
@@ -103,12 +103,12 @@ WRONG: list[tuple[Any, str]] = [
 ]
 
 
-def test_what_is_wrong_with_a_definition_is_said_in_its_words() -> None:
-    for data, said in WRONG:
-        assert said in problems(data), data
+def test_each_problem_of_a_definition_is_named() -> None:
+    for data, problem in WRONG:
+        assert problem in problems(data), data
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_of_a_definition_are_reported_together() -> None:
     text = problems(definition({**A, "after": ["ghost"], "then": "gone"}, {**A}))
 
     assert text.count("\n  - ") == 3
@@ -140,7 +140,7 @@ def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() 
     assert plan.visible_to("more") == ("a", "b", "c", "fix")
 
 
-def test_every_shipped_definition_is_good_and_named_like_its_file(services: Services) -> None:
+def test_every_shipped_definition_is_valid_and_named_like_its_file(services: Services) -> None:
     names = [plan.definition.name for plan in services.workflow_definitions.plans]
 
     assert names == sorted(path.stem for path in (ROOT / "app" / "workflows").glob("*.yaml"))

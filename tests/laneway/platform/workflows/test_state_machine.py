@@ -1,4 +1,4 @@
-"""What comes next in a run, case by case."""
+"""The state machine of workflows, case by case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def names(run: RunModel) -> list[str]:
     return [name for name, _ in run.started]
 
 
-def test_a_join_starts_once_when_the_last_of_its_predecessors_is_done() -> None:
+def test_a_join_starts_once_when_its_last_predecessor_ends() -> None:
     run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a", "b"]}))
     assert run.open == [("a", 1), ("b", 1)]
 
@@ -33,7 +33,7 @@ def test_a_join_starts_once_when_the_last_of_its_predecessors_is_done() -> None:
     assert run.outcome is RunState.COMPLETED
 
 
-def test_a_failed_step_skips_what_comes_after_it_and_the_run_fails_when_the_rest_is_done() -> None:
+def test_steps_after_a_failed_step_are_skipped_and_the_run_fails_when_the_rest_has_ended() -> None:
     run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a"]}, {"name": "d", "after": ["c"]}))
 
     run.end("a", FAILED)
@@ -43,7 +43,7 @@ def test_a_failed_step_skips_what_comes_after_it_and_the_run_fails_when_the_rest
     assert (run.outcome, run.failed) == (RunState.FAILED, ("a",))
 
 
-def test_a_failure_that_a_step_is_there_for_does_not_fail_the_run() -> None:
+def test_a_failure_that_another_step_handles_does_not_fail_the_run() -> None:
     run = RunModel(
         plan({"name": "a"}, {"name": "rescue", "when": {"a": "failed"}}, {"name": "report", "when": {"rescue": "any"}})
     )
@@ -55,7 +55,7 @@ def test_a_failure_that_a_step_is_there_for_does_not_fail_the_run() -> None:
     assert (run.outcome, run.failed) == (RunState.COMPLETED, ())
 
 
-def test_a_step_for_a_failure_that_was_skipped_itself_does_not_help() -> None:
+def test_a_failure_whose_handling_step_was_skipped_fails_the_run() -> None:
     run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "rescue", "after": ["b"], "when": {"a": "failed"}}))
 
     run.end("a", FAILED)
@@ -77,7 +77,7 @@ def test_a_failed_qa_leads_to_fix_and_back_until_it_is_ok() -> None:
     assert (names(run), run.outcome) == (["dev", "qa", "fix", "qa", "deploy"], RunState.COMPLETED)
 
 
-def test_after_so_many_rounds_the_failure_stands() -> None:
+def test_after_the_last_round_the_failure_stands() -> None:
     run = RunModel(plan(*PIPELINE))
     run.end("dev")
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_after_so_many_rounds_the_failure_stands() -> None:
     assert (run.outcome, run.failed, run.states()["deploy"]) == (RunState.FAILED, ("qa",), "skipped")
 
 
-def test_a_fix_that_fails_ends_the_loop_and_can_be_gone_on_with() -> None:
+def test_a_failed_detour_step_ends_the_loop_and_can_be_revived() -> None:
     run = RunModel(plan(*PIPELINE))
     run.end("dev")
     run.end("qa", FAILED)
@@ -106,7 +106,7 @@ def test_a_fix_that_fails_ends_the_loop_and_can_be_gone_on_with() -> None:
     assert run.outcome is RunState.COMPLETED
 
 
-def test_a_loop_may_lead_back_over_several_steps_which_are_all_done_again() -> None:
+def test_a_loop_runs_all_steps_of_its_body_again() -> None:
     run = RunModel(
         plan(
             {"name": "plan"},
@@ -129,7 +129,7 @@ def test_a_loop_may_lead_back_over_several_steps_which_are_all_done_again() -> N
     assert (run.outcome, names(run).count("plan")) == (RunState.COMPLETED, 1)
 
 
-def test_what_was_skipped_for_a_failure_is_considered_anew_when_the_step_is_gone_on_with() -> None:
+def test_steps_skipped_for_a_failure_are_considered_again_when_the_step_is_revived() -> None:
     run = RunModel(
         plan(
             {"name": "a"},
@@ -152,7 +152,7 @@ def test_what_was_skipped_for_a_failure_is_considered_anew_when_the_step_is_gone
     assert (run.outcome, run.failed) == (RunState.FAILED, ("rescue",)), "what rescue did, or failed to, stands"
 
 
-def test_an_end_that_is_told_twice_or_of_an_earlier_visit_changes_nothing() -> None:
+def test_a_repeated_end_and_the_end_of_an_earlier_visit_change_nothing() -> None:
     run = RunModel(plan(*PIPELINE))
     run.end("dev")
     assert not run.end("dev").applies
@@ -165,7 +165,7 @@ def test_an_end_that_is_told_twice_or_of_an_earlier_visit_changes_nothing() -> N
     assert run.open == [("qa", 2)]
 
 
-def test_a_run_that_was_cancelled_amid_a_loop_goes_on_with_the_next_step_of_it() -> None:
+def test_a_run_cancelled_in_a_detour_continues_with_the_next_detour_step() -> None:
     run = RunModel(
         plan(
             {"name": "qa", "on_failed": {"goto": "find", "at_most": 2}},

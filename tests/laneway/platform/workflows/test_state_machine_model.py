@@ -1,4 +1,4 @@
-"""Random definitions, random outcomes, in any order: what holds for each of them."""
+"""Properties of the state machine for random definitions, outcomes and orders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONDITIONS = st.sampled_from(["ok", "ok", "failed", "any"])
 
 @st.composite
 def dags(draw: DrawFn, most: int = 8) -> list[dict[str, Any]]:
-    """Steps of which each comes after some of those before it."""
+    """Draw steps, each of which comes after some of the steps before it."""
     names = [f"s{number}" for number in range(draw(st.integers(1, most)))]
     steps: list[dict[str, Any]] = []
     for number, name in enumerate(names):
@@ -33,7 +33,7 @@ def dags(draw: DrawFn, most: int = 8) -> list[dict[str, Any]]:
 
 @st.composite
 def looped(draw: DrawFn) -> Plan:
-    """The same with loops, as far as they make a definition; some over steps of their own."""
+    """Draw a plan with loops, as far as they are valid; some lead over detour steps."""
     steps = draw(dags())
     for number in range(draw(st.integers(1, 3))):
         free = [step for step in steps if "then" not in step and "on_failed" not in step]
@@ -55,7 +55,7 @@ def looped(draw: DrawFn) -> Plan:
 
 @settings(max_examples=150, deadline=None)
 @given(dags(), st.data())
-def test_steps_end_as_their_predecessors_say_in_whatever_order_they_end(
+def test_final_states_do_not_depend_on_the_order_in_which_steps_end(
     steps: list[dict[str, Any]], data: DataObject
 ) -> None:
     drawn = plan(*steps)
@@ -68,21 +68,21 @@ def test_steps_end_as_their_predecessors_say_in_whatever_order_they_end(
     assert run.states() == expected(drawn, outcomes)
     ran = [name for name, state in run.states().items() if state != "skipped"]
     assert sorted(name for name, _ in run.started) == sorted(ran)
-    unmet = [name for name, state in run.states().items() if state == "failed" and not _is_met(drawn, run, name)]
-    assert sorted(run.failed) == sorted(unmet)
-    assert run.outcome is (RunState.FAILED if unmet else RunState.COMPLETED)
+    unhandled = [
+        name for name, state in run.states().items() if state == "failed" and not _is_handled(drawn, run, name)
+    ]
+    assert sorted(run.failed) == sorted(unhandled)
+    assert run.outcome is (RunState.FAILED if unhandled else RunState.COMPLETED)
 
 
 @settings(max_examples=150, deadline=None)
 @given(looped(), st.data())
-def test_a_run_with_loops_always_ends_and_no_step_is_visited_more_often_than_its_loops_allow(
-    drawn: Plan, data: DataObject
-) -> None:
+def test_a_run_with_loops_always_ends_and_loops_keep_their_limits(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
     while run.open:
         name, visit = data.draw(st.sampled_from(run.open), label="ends")
         run.end(name, data.draw(OUTCOMES, label=name))
-        assert not run.end(name, visit=visit).applies, "the same end again changed something"
+        assert not run.end(name, visit=visit).applies, "a repeated end changed something"
 
     rounds = 1 + sum(loop.at_most for loop in drawn.loops.values())
     assert all(visit.number <= rounds for visit in run.visits.values())
@@ -92,7 +92,7 @@ def test_a_run_with_loops_always_ends_and_no_step_is_visited_more_often_than_its
 
 @settings(max_examples=100, deadline=None)
 @given(looped(), st.data())
-def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(drawn: Plan, data: DataObject) -> None:
+def test_a_failed_run_can_be_retried_from_its_failed_steps_until_it_completes(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
     while run.open:
         name, _ = data.draw(st.sampled_from(run.open), label="ends")
@@ -101,7 +101,7 @@ def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(dr
     visits = {name: visit.number for name, visit in run.visits.items()}
 
     for _ in range(len(drawn.steps) + 1):
-        for name in _to_go_on_from(run):
+        for name in _steps_to_retry(run):
             if run.visits[name].state.value == "failed" and not run.visits[name].superseded:
                 assert run.revive(name).applies
         while run.open:
@@ -116,9 +116,7 @@ def test_a_failed_run_can_be_gone_on_with_from_what_failed_until_it_completes(dr
 
 @settings(max_examples=200, deadline=None)
 @given(looped(), st.data())
-def test_a_cancelled_run_can_be_gone_on_with_whatever_its_running_steps_still_did(
-    drawn: Plan, data: DataObject
-) -> None:
+def test_a_cancelled_run_can_be_retried_whatever_its_running_steps_did(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
     for _ in range(data.draw(st.integers(0, 12), label="ends before the cancel")):
         if run.open:
@@ -135,14 +133,14 @@ def test_a_cancelled_run_can_be_gone_on_with_whatever_its_running_steps_still_di
     assert run.outcome is not None
 
 
-def _is_met(drawn: Plan, run: RunModel, failed: str) -> bool:
-    """Whether a step that was there for this failure ran."""
+def _is_handled(drawn: Plan, run: RunModel, failed: str) -> bool:
+    """Whether a step ran that handles this failure."""
     return any(
         step.when.get(failed, "ok") != "ok" and run.states()[name] != "skipped" for name, step in drawn.steps.items()
     )
 
 
-def _to_go_on_from(run: RunModel) -> list[str]:
+def _steps_to_retry(run: RunModel) -> list[str]:
     failed = [name for name in run.failed if not run.visits[name].superseded]
     detours = {step: loop.origin for step, loop in run.plan.detour_of.items() if run.states().get(step) == "failed"}
     return [*detours, *(name for name in failed if name not in detours.values())]

@@ -23,7 +23,7 @@ APPROVE = {"name": "approve", "kind": "signal", "timeout": 60, "after": ["a"]}
 CHAIN = ({"name": "a"}, {"name": "b", "after": ["a"]}, {"name": "c", "after": ["b"]})
 
 
-def test_a_step_waits_for_its_signal_and_goes_on_with_its_data(harness: WorkflowHarness) -> None:
+def test_a_step_waits_for_its_signal_and_outputs_its_data(harness: WorkflowHarness) -> None:
     harness.start({"name": "a"}, APPROVE, {"name": "b", "after": ["approve"]})
     harness.run_all()
     assert harness.states()["approve:1"] == "scheduled"
@@ -38,7 +38,7 @@ def test_a_step_waits_for_its_signal_and_goes_on_with_its_data(harness: Workflow
     assert harness.platform.state("w-1:approve:1") == TaskState.CANCELLED, "its timer is of no use any more"
 
 
-def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_nothing(
+def test_an_early_signal_is_stored_and_a_repeat_changes_nothing(
     harness: WorkflowHarness,
 ) -> None:
     harness.start({"name": "a"}, APPROVE)
@@ -59,7 +59,7 @@ def test_a_signal_that_comes_before_its_step_is_kept_and_the_same_again_changes_
         signal("w-1", "approve", data={}, key="further")
 
 
-def test_a_signal_that_nobody_waits_for_is_refused(harness: WorkflowHarness) -> None:
+def test_a_signal_that_no_step_waits_for_is_refused(harness: WorkflowHarness) -> None:
     harness.start({"name": "a"}, APPROVE)
 
     with pytest.raises(UnknownSignal, match="approve"):
@@ -68,7 +68,7 @@ def test_a_signal_that_nobody_waits_for_is_refused(harness: WorkflowHarness) -> 
         harness.services.workflows.signal("w-2", "approve", data={})
 
 
-def test_data_that_is_no_json_or_too_much_is_refused(harness: WorkflowHarness) -> None:
+def test_data_that_is_no_json_or_too_large_is_refused(harness: WorkflowHarness) -> None:
     harness.start({"name": "a"}, APPROVE)
 
     for data in ({"n": float("nan")}, {"text": "\ud800"}, {"deep": _nested(100)}, {"deep": _nested(5000)}):
@@ -84,7 +84,7 @@ def test_data_that_is_no_json_or_too_much_is_refused(harness: WorkflowHarness) -
     assert (harness.states()["a:1"], harness.view().steps[0].error_type) == ("failed", "ValueError")
 
 
-def test_each_visit_of_a_step_in_a_loop_takes_a_signal_of_its_own(harness: WorkflowHarness) -> None:
+def test_each_visit_in_a_loop_takes_one_signal(harness: WorkflowHarness) -> None:
     harness.scripts["check"] = [failed("once more")]
     harness.start(
         {"name": "a"}, APPROVE, {"name": "check", "after": ["approve"], "on_failed": {"goto": "approve", "at_most": 3}}
@@ -99,7 +99,7 @@ def test_each_visit_of_a_step_in_a_loop_takes_a_signal_of_its_own(harness: Workf
 
 
 @pytest.mark.parametrize(("what", "end"), [("failed", RunState.FAILED), ("ok", RunState.COMPLETED)])
-def test_a_signal_that_does_not_come_in_time_ends_the_step_as_it_says(
+def test_a_missing_signal_ends_the_step_with_its_on_timeout_outcome(
     harness: WorkflowHarness, movable_clock: MovableClock, what: str, end: RunState
 ) -> None:
     harness.start({**APPROVE, "after": [], "timeout": 5, "on_timeout": what})
@@ -114,7 +114,7 @@ def test_a_signal_that_does_not_come_in_time_ends_the_step_as_it_says(
     assert harness.view().state is end
 
 
-def test_a_timer_holds_up_what_comes_after_it(harness: WorkflowHarness, movable_clock: MovableClock) -> None:
+def test_steps_after_a_timer_wait_for_it(harness: WorkflowHarness, movable_clock: MovableClock) -> None:
     harness.start({"name": "pause", "kind": "wait", "seconds": 30}, {"name": "a", "after": ["pause"]})
     harness.run_all()
     assert (harness.states(), harness.steps_run) == ({"pause:1": "scheduled", "a": "to_come"}, [])
@@ -131,7 +131,7 @@ def test_a_timer_holds_up_what_comes_after_it(harness: WorkflowHarness, movable_
     assert (harness.steps_run, harness.view().state) == (["a"], RunState.COMPLETED)
 
 
-def test_a_timer_that_is_gone_on_with_begins_anew(harness: WorkflowHarness) -> None:
+def test_a_revived_timer_starts_again(harness: WorkflowHarness) -> None:
     harness.start({"name": "pause", "kind": "wait", "seconds": 30}, {"name": "a", "after": ["pause"]})
     harness.services.workflows.cancel("w-1")
     harness.run_all()
@@ -142,7 +142,7 @@ def test_a_timer_that_is_gone_on_with_begins_anew(harness: WorkflowHarness) -> N
     assert (harness.states(), harness.steps_run) == ({"pause:1": "scheduled", "a": "to_come"}, [])
 
 
-def test_a_cancelled_run_starts_nothing_more_and_what_waits_is_cancelled(harness: WorkflowHarness) -> None:
+def test_a_cancelled_run_starts_no_step_and_cancels_waiting_ones(harness: WorkflowHarness) -> None:
     harness.start(*CHAIN, {"name": "later", "kind": "wait", "seconds": 60})
     harness.run_next()
 
@@ -156,7 +156,7 @@ def test_a_cancelled_run_starts_nothing_more_and_what_waits_is_cancelled(harness
     assert harness.services.workflows.cancel("w-1").state is RunState.CANCELLED, "a repeat is no error"
 
 
-def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_but_nothing_follows(
+def test_a_running_step_of_a_cancelled_run_is_asked_to_stop_and_its_result_is_kept(
     harness: WorkflowHarness,
 ) -> None:
     harness.start(*CHAIN)
@@ -183,7 +183,7 @@ def test_a_running_step_is_asked_to_stop_and_what_it_did_all_the_same_is_kept_bu
     assert (harness.steps_run, harness.view().state) == (["a", "b", "c"], RunState.COMPLETED)
 
 
-def test_a_run_that_was_cancelled_in_its_last_step_which_was_done_all_the_same_is_completed_by_a_retry(
+def test_a_retry_completes_a_cancelled_run_whose_last_step_succeeded(
     harness: WorkflowHarness,
 ) -> None:
     harness.start({"name": "a"})
@@ -199,7 +199,7 @@ def test_a_run_that_was_cancelled_in_its_last_step_which_was_done_all_the_same_i
     assert (harness.view().state, harness.view().output) == (RunState.COMPLETED, {"a": {"state": "cancelled"}})
 
 
-def test_a_cancelled_run_goes_on_from_its_asides_first(harness: WorkflowHarness) -> None:
+def test_a_retry_of_a_cancelled_run_starts_with_detour_steps(harness: WorkflowHarness) -> None:
     harness.start(
         {"name": "other"}, {"name": "qa", "on_failed": {"goto": "fix", "at_most": 1}}, {"name": "fix", "then": "qa"}
     )
@@ -225,7 +225,7 @@ def test_a_cancelled_run_goes_on_from_its_asides_first(harness: WorkflowHarness)
     assert [harness.steps_run.count(step) for step in ("other", "qa", "fix")] == [1, 2, 2]
 
 
-def test_a_step_whose_message_outlived_the_cancel_of_its_run_is_not_begun(harness: WorkflowHarness) -> None:
+def test_a_step_whose_message_outlived_the_cancel_is_not_run(harness: WorkflowHarness) -> None:
     harness.start(*CHAIN)
     attempt = harness.begin_task()
     assert attempt is not None
@@ -235,7 +235,7 @@ def test_a_step_whose_message_outlived_the_cancel_of_its_run_is_not_begun(harnes
     assert harness.steps_run == []
 
 
-def test_a_cancelled_run_goes_on_from_where_it_was_and_its_tasks_records_go_on(harness: WorkflowHarness) -> None:
+def test_a_retry_continues_a_cancelled_run_with_the_same_tasks(harness: WorkflowHarness) -> None:
     harness.start(*CHAIN)
     harness.run_next()
     harness.services.workflows.cancel("w-1")
@@ -250,7 +250,7 @@ def test_a_cancelled_run_goes_on_from_where_it_was_and_its_tasks_records_go_on(h
     assert "cancel" in kinds and "retried by hand" in kinds
 
 
-def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by_value(
+def test_a_retry_continues_a_failed_run_from_its_failed_steps(
     harness: WorkflowHarness,
 ) -> None:
     harness.scripts = {"left": [ValueError("wrong")], "right": [failed("not good enough")]}
@@ -279,9 +279,7 @@ def test_a_failed_run_goes_on_from_its_failed_steps_also_from_one_that_failed_by
         harness.services.workflows.retry("w-1")
 
 
-def test_a_retry_that_broke_off_between_its_two_halves_is_finished_by_a_repeat(
-    harness: WorkflowHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_retry_finishes_an_interrupted_one(harness: WorkflowHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     harness.scripts["a"] = [ValueError("wrong")]
     harness.start(*CHAIN)
     harness.run_all()
@@ -298,7 +296,7 @@ def test_a_retry_that_broke_off_between_its_two_halves_is_finished_by_a_repeat(
 
 
 @pytest.mark.parametrize("how", ["deleted", "blanked"])
-def test_a_run_goes_on_though_the_record_of_a_steps_task_is_no_longer_whole(harness: WorkflowHarness, how: str) -> None:
+def test_a_retry_works_when_the_task_of_a_step_was_deleted_or_blanked(harness: WorkflowHarness, how: str) -> None:
     harness.scripts["a"] = [failed("not good enough")]
     harness.start(*CHAIN)
     harness.run_all()
@@ -314,7 +312,7 @@ def test_a_run_goes_on_though_the_record_of_a_steps_task_is_no_longer_whole(harn
     assert (harness.steps_run, harness.view().state) == (["a", "a", "b", "c"], RunState.COMPLETED)
 
 
-def test_a_retry_while_the_broker_is_away_says_so_and_is_sent_when_it_is_back(harness: WorkflowHarness) -> None:
+def test_a_retry_while_the_broker_is_away_is_sent_when_it_is_back(harness: WorkflowHarness) -> None:
     harness.scripts["a"] = [failed("not good enough")]
     harness.start({"name": "a"})
     harness.run_all()
@@ -330,7 +328,7 @@ def test_a_retry_while_the_broker_is_away_says_so_and_is_sent_when_it_is_back(ha
     assert (harness.steps_run, harness.view().state) == (["a", "a"], RunState.COMPLETED)
 
 
-def test_the_tasks_of_an_earlier_workflow_are_not_taken_for_those_of_a_new_one_with_its_id(
+def test_a_new_workflow_does_not_reuse_the_tasks_of_an_earlier_one_with_its_id(
     harness: WorkflowHarness,
 ) -> None:
     harness.start(*CHAIN)
@@ -356,7 +354,7 @@ def test_a_step_whose_task_is_deleted_while_it_waits_fails(harness: WorkflowHarn
     assert (harness.view().state, harness.view().error) == (RunState.FAILED, "a: its task was deleted")
 
 
-def test_a_task_that_somebody_else_made_for_a_step_does_nothing(harness: WorkflowHarness) -> None:
+def test_a_forged_task_of_a_step_does_nothing(harness: WorkflowHarness) -> None:
     harness.start(*CHAIN)
     harness.services.tasks.submit("run_workflow_step_task", {"run_id": "w-1", "step": "a", "visit": 1}, id="forged")
 

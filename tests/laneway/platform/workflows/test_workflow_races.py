@@ -1,4 +1,4 @@
-"""What is told twice, comes too late, or happens at the same moment: nothing is lost, and nothing is done twice."""
+"""Repeats, late events and concurrent events of workflows: nothing is lost, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_branches_that_end_at_the_same_moment_start_the_join_once(harness: Workf
     assert harness.view().state is RunState.COMPLETED
 
 
-def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_that_task(
+def test_a_run_that_ends_before_its_last_task_is_shown_with_that_task(
     harness: WorkflowHarness,
 ) -> None:
     harness.start({"name": "a"})
@@ -67,11 +67,9 @@ def test_a_run_is_over_before_its_last_task_and_is_shown_with_what_is_known_of_t
     assert run.steps[0].started_at is not None
 
 
-@pytest.mark.parametrize("said", [{"fine": True}, failed("no")], ids=["ok", "failed by value"])
-def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothing(
-    harness: WorkflowHarness, said: Any
-) -> None:
-    harness.scripts["a"] = [said]
+@pytest.mark.parametrize("returned", [{"fine": True}, failed("no")], ids=["ok", "failed by value"])
+def test_a_task_delivered_again_after_its_step_ended_changes_nothing(harness: WorkflowHarness, returned: Any) -> None:
+    harness.scripts["a"] = [returned]
     harness.start(*CHAIN)
     attempt = harness.begin_task()
     assert attempt is not None
@@ -80,7 +78,9 @@ def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothi
 
     assert isinstance(first, Completed) and first == again
     assert harness.steps_run == ["a"]
-    assert [run.id for run in harness.platform.rows()] == ["w-1:a:1", "w-1:b:1"][: 2 if said == {"fine": True} else 1]
+    assert [run.id for run in harness.platform.rows()] == ["w-1:a:1", "w-1:b:1"][
+        : 2 if returned == {"fine": True} else 1
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_task_that_is_delivered_again_after_its_step_was_settled_changes_nothi
     ],
     ids=["worker lost", "hard time limit", "retries used up", "stopped by an operator"],
 )
-def test_a_step_whose_task_ended_without_a_word_is_settled_as_failed(
+def test_a_step_whose_task_ended_without_ending_it_fails(
     harness: WorkflowHarness, outcome: Outcome, kind: str, error: str
 ) -> None:
     harness.start(*CHAIN)
@@ -109,7 +109,7 @@ def test_a_step_whose_task_ended_without_a_word_is_settled_as_failed(
     assert (harness.view().state, harness.states()["b:1"]) == (RunState.FAILED, "skipped")
 
 
-def test_a_waiting_steps_task_that_an_operator_cancels_fails_the_step(harness: WorkflowHarness) -> None:
+def test_cancelling_the_task_of_a_waiting_step_fails_the_step(harness: WorkflowHarness) -> None:
     harness.start(*CHAIN)
 
     harness.services.tasks.cancel("w-1:a:1")
@@ -118,7 +118,7 @@ def test_a_waiting_steps_task_that_an_operator_cancels_fails_the_step(harness: W
     assert (harness.view().state, harness.view().error) == (RunState.FAILED, "a: its task was cancelled")
 
 
-def test_an_end_that_is_told_late_does_not_touch_what_was_sent_again_since(harness: WorkflowHarness) -> None:
+def test_a_late_end_does_not_change_a_step_that_was_retried(harness: WorkflowHarness) -> None:
     harness.scripts["a"] = [ValueError("wrong")]
     harness.start(*CHAIN)
     harness.run_next()
@@ -137,7 +137,7 @@ def test_an_end_that_is_told_late_does_not_touch_what_was_sent_again_since(harne
     assert harness.services.workflow_steps.settle_ended_task(EndedTask(task_id="nobody", run=1)) == {"settled": False}
 
 
-def test_a_retry_by_hand_of_a_visit_that_counts_no_more_or_was_ok_changes_nothing(harness: WorkflowHarness) -> None:
+def test_retrying_the_task_of_a_superseded_or_successful_visit_changes_nothing(harness: WorkflowHarness) -> None:
     harness.scripts["qa"] = [failed("no")]
     harness.start(*PIPELINE)
     harness.run_all()
@@ -152,7 +152,7 @@ def test_a_retry_by_hand_of_a_visit_that_counts_no_more_or_was_ok_changes_nothin
     assert {harness.platform.state(id) for id in ("w-1:qa:1", "w-1:dev:1")} == {TaskState.COMPLETED}
 
 
-def test_the_same_start_at_the_same_moment_is_one_run(harness: WorkflowHarness) -> None:
+def test_concurrent_starts_with_one_id_are_one_run(harness: WorkflowHarness) -> None:
     inputs = {"tasks_per_week": 1, "time_per_task_minutes": 1, "hourly_wage": 1, "automation_percent": 1}
     barrier = Barrier(4)
 
@@ -168,7 +168,7 @@ def test_the_same_start_at_the_same_moment_is_one_run(harness: WorkflowHarness) 
     assert [run.id for run in harness.platform.rows()] == ["once:validate:1"]
 
 
-def test_a_start_whose_task_cannot_be_accepted_leaves_nothing_behind(harness: WorkflowHarness) -> None:
+def test_a_start_whose_task_is_refused_stores_nothing(harness: WorkflowHarness) -> None:
     harness.platform.chore(id="w-1:a:1")  # somebody has had this id
 
     with pytest.raises(Conflict):
@@ -179,7 +179,7 @@ def test_a_start_whose_task_cannot_be_accepted_leaves_nothing_behind(harness: Wo
     assert len(harness.platform.rows()) == 1
 
 
-def test_a_full_queue_refuses_a_start_and_never_what_follows_in_a_run(
+def test_a_full_queue_refuses_new_runs_but_not_the_steps_of_accepted_ones(
     harness: WorkflowHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.start({"name": "a"}, *({"name": f"b{number}", "after": ["a"]} for number in range(3)))
@@ -195,7 +195,7 @@ def test_a_full_queue_refuses_a_start_and_never_what_follows_in_a_run(
         assert repository.find(session, "w-2") is None
 
 
-def test_what_was_accepted_while_the_broker_was_away_is_sent_once_and_in_order_when_it_is_back(
+def test_runs_accepted_while_the_broker_was_away_are_sent_once_and_in_order(
     harness: WorkflowHarness, platform: Platform
 ) -> None:
     platform.valkey.kill()
@@ -216,7 +216,7 @@ def test_what_was_accepted_while_the_broker_was_away_is_sent_once_and_in_order_w
     assert len(harness.calls) == 6
 
 
-def test_steps_go_to_the_queues_that_they_name_with_retries_and_limits_of_their_own(harness: WorkflowHarness) -> None:
+def test_steps_use_the_queue_retries_and_time_limit_of_their_definition(harness: WorkflowHarness) -> None:
     harness.start({"name": "a", "queue": "analytics", "max_retries": 7, "timeout": 2.5})
 
     assert [peeked.stored.message.task_id for peeked in harness.platform.messages("analytics")] == ["w-1:a:1"]

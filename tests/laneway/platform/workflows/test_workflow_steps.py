@@ -20,7 +20,7 @@ PIPELINE = (
 )
 
 
-def test_steps_run_after_those_that_they_come_after_and_are_given_their_outputs(harness: WorkflowHarness) -> None:
+def test_steps_run_after_their_predecessors_and_get_their_outputs(harness: WorkflowHarness) -> None:
     harness.start(*DIAMOND, input={"n": 1})
 
     harness.run_all()
@@ -36,7 +36,7 @@ def test_steps_run_after_those_that_they_come_after_and_are_given_their_outputs(
     assert set(harness.states().values()) == {"ok"}
 
 
-def test_a_failed_qa_leads_to_fix_and_back_at_most_so_often(harness: WorkflowHarness) -> None:
+def test_a_failed_qa_leads_to_fix_and_back_within_the_limit(harness: WorkflowHarness) -> None:
     harness.scripts["qa"] = [failed("3 tests fail", {"defects": 3}), failed("1 test fails", {"defects": 1})]
     harness.start(*PIPELINE)
 
@@ -48,7 +48,7 @@ def test_a_failed_qa_leads_to_fix_and_back_at_most_so_often(harness: WorkflowHar
     assert harness.view().state is RunState.COMPLETED
 
 
-def test_a_loop_that_was_gone_through_often_enough_fails_the_run(harness: WorkflowHarness) -> None:
+def test_a_loop_that_used_up_its_rounds_fails_the_run(harness: WorkflowHarness) -> None:
     harness.scripts["qa"] = [failed("no") for _ in range(3)]
     harness.start(*PIPELINE)
 
@@ -60,7 +60,7 @@ def test_a_loop_that_was_gone_through_often_enough_fails_the_run(harness: Workfl
     assert harness.states()["deploy:1"] == "skipped"
 
 
-def test_an_error_fails_the_step_for_good_and_a_retry_of_its_task_by_hand_revives_the_run(
+def test_retrying_the_task_of_a_failed_step_continues_the_run(
     harness: WorkflowHarness,
 ) -> None:
     harness.scripts["b"] = [ValueError("wrong")]

@@ -1,4 +1,4 @@
-"""The calculator as a workflow, its figures, the weekly report, and what is deleted when."""
+"""The savings assessment, its metrics, the weekly report, and the deletion of old workflows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def assess(harness: WorkflowHarness, id: str, **changes: object) -> None:
     harness.run_all()
 
 
-def test_the_assessment_keeps_its_figures_and_says_what_it_found(harness: WorkflowHarness) -> None:
+def test_the_assessment_stores_metrics_and_a_summary(harness: WorkflowHarness) -> None:
     assess(harness, "w-1")
 
     view = harness.view()
@@ -35,8 +35,8 @@ def test_the_assessment_keeps_its_figures_and_says_what_it_found(harness: Workfl
         "completed": 1,
     }
     assert view.metrics["duration_ms"] == round(1000 * (view.duration_seconds or 0))
-    said = (view.output or {})["summary"]["summary"]
-    assert said.startswith("Of 1.6667 hours a week 1.3333 can be saved: 33.33 a week")
+    summary = (view.output or {})["summary"]["summary"]
+    assert summary.startswith("Of 1.6667 hours a week 1.3333 can be saved: 33.33 a week")
 
 
 def test_the_weekly_report_counts_runs_savings_and_durations_and_can_be_fetched(harness: WorkflowHarness) -> None:
@@ -86,7 +86,7 @@ def test_a_report_on_a_week_without_workflows_has_no_rates(harness: WorkflowHarn
     assert (total["runs"], total["completion_rate"], total["mean_duration_seconds"]) == (0, None, None)
 
 
-def test_old_workflows_are_deleted_with_all_that_is_theirs_and_what_goes_on_stays(harness: WorkflowHarness) -> None:
+def test_old_workflows_are_deleted_and_unfinished_ones_stay(harness: WorkflowHarness) -> None:
     for id in ("old", "young"):
         assess(harness, id)
     harness.start({"name": "approve", "kind": "signal", "timeout": 60}, {"name": "a"}, id="open")
