@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from laneway.platform.db.models import OutboundDelivery, TaskRun
 from laneway.platform.errors import PlatformError
 
-
 Row = TypeVar("Row", bound=TaskRun | OutboundDelivery)
 
 

@@ -93,7 +93,7 @@ class TaskRequest(BaseModel):
     durability: DurabilityName = DurabilityName.MEMORY
 
     @model_validator(mode="after")
-    def _one_identity(self) -> Self:
+    def _allow_one_identity(self) -> Self:
         if self.id is not None and self.idempotency_key is not None:
             raise ValueError("id and idempotency_key exclude each other")
         if (self.name is None) == (self.type is None):

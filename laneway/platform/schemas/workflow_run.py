@@ -74,7 +74,7 @@ class WorkflowIdentity(WorkflowBody):
     idempotency_key: Text | None = Field(None, description="Instead of `id`")
 
     @model_validator(mode="after")
-    def _one_identity(self) -> Self:
+    def _allow_one_identity(self) -> Self:
         if self.id is not None and self.idempotency_key is not None:
             raise ValueError("id and idempotency_key exclude each other")
         return self

@@ -68,22 +68,6 @@ class HttpResponse:
     """The names of the headers that the request had."""
 
 
-def post(
-    url: str,
-    body: bytes,
-    *,
-    headers: Mapping[str, str],
-    timeout: float,
-    allow_private: AllowPrivate = AllowPrivate.NONE,
-    tls: ssl.SSLContext | None = None,
-    resolve: Resolver | None = None,
-) -> HttpResponse:
-    """POST to a URL that somebody else chose; see `send`."""
-    return send(
-        "POST", url, body, headers=headers, timeout=timeout, allow_private=allow_private, tls=tls, resolve=resolve
-    )
-
-
 def send(
     method: str,
     url: str,

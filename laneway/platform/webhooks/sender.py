@@ -69,8 +69,8 @@ class Sender:
             "Content-Type": "application/json",
             **sign_outbound(body, self._keys, message_id=delivery_id, at=clock.now()),
         }
-        return egress.post(
-            url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private
+        return egress.send(
+            "POST", url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private
         )
 
 

@@ -20,7 +20,9 @@ from tests.fixtures.http_peer import HttpPeer, HttpReply
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": AllowPrivate.ALL, **options})
+    return egress.send(
+        "POST", url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": AllowPrivate.ALL, **options}
+    )
 
 
 def took(started: float) -> float:
@@ -203,7 +205,8 @@ def test_a_receiver_that_does_not_read_ends_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         started = time.monotonic()
         with pytest.raises(UpstreamError, match="no answer within"):
-            egress.post(
+            egress.send(
+                "POST",
                 f"http://127.0.0.1:{deaf.getsockname()[1]}/",
                 b"x" * 30_000_000,
                 headers={},

@@ -25,7 +25,9 @@ ENOUGH = 3.0
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": AllowPrivate.ALL, **options})
+    return egress.send(
+        "POST", url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": AllowPrivate.ALL, **options}
+    )
 
 
 @contextmanager
