@@ -1,15 +1,18 @@
-"""What is too old goes, what is needed stays; the same on both databases."""
+"""Retention deletes what is too old, and keeps what is needed, on both databases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, func, select, text
 
+from app.core.settings import Settings
+from app.core.settings.groups import RetentionSettings
 from app.db.models import (
     Conversation,
     ConversationAnalysis,
@@ -21,6 +24,8 @@ from app.db.models import (
     WebhookDelivery,
     WebhookEvent,
 )
+from app.db.queries import retention as app_repository
+from app.services.retention import retention_rules
 from laneway.platform.db.models import Alert, Base, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.session import Database
@@ -56,9 +61,12 @@ def retention(database: Database) -> Retention:
 
 
 def sweeper(database: Database) -> Retention:
-    days = {"TASKS": 30, "CONVERSATIONS": 100, "WEBHOOKS": 20, "REPORTS": 50, "LEADS": 60}
-    storage = StorageSettings.model_validate({f"RETENTION_DAYS_{kind}": number for kind, number in days.items()})
-    return Retention(database, storage, TaskSettings.model_validate({"TASK_STATUS_EXPIRY_HOURS": 24}))
+    storage = StorageSettings.model_validate({"RETENTION_DAYS_TASKS": 30, "RETENTION_DAYS_WEBHOOKS": 20})
+    days = {"CONVERSATIONS": 100, "REPORTS": 50, "LEADS": 60}
+    own = RetentionSettings.model_validate({f"RETENTION_DAYS_{kind}": number for kind, number in days.items()})
+    rules = retention_rules(cast("Settings", SimpleNamespace(storage=storage, retention=own)))
+    tasks = TaskSettings.model_validate({"TASK_STATUS_EXPIRY_HOURS": 24})
+    return Retention(database, storage, tasks, more=rules)
 
 
 def ago(days: float) -> datetime:
@@ -372,7 +380,7 @@ def test_sqlite_keeps_foreign_keys_so_that_nothing_is_orphaned(sqlite_database: 
     store(sqlite_database, *conversation("old", ago(900)))
 
     with sqlite_database.transaction() as session:
-        assert repository.delete_conversations(session, before=NOW, limit=10) == 1
+        assert app_repository.delete_conversations(session, before=NOW, limit=10) == 1
     with sqlite_database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Message)) == 0
 

@@ -50,9 +50,9 @@ def test_an_early_signal_is_stored_and_a_repeat_changes_nothing(
     harness.run_all()
 
     assert [(one.created, one.delivered) for one in (first, again)] == [(True, False), (False, False)]
-    assert harness.view().output == {
-        "approve": {"data": {"n": 1}, "received_at": harness.rows()[-1].output["received_at"]}
-    }  # pyright: ignore[reportOptionalSubscript]
+    output = harness.rows()[-1].output
+    assert output is not None
+    assert harness.view().output == {"approve": {"data": {"n": 1}, "received_at": output["received_at"]}}
     late = signal("w-1", "approve", data={"n": 1})
     assert (late.created, late.delivered) == (False, True)
     with pytest.raises(WrongWorkflowState):
