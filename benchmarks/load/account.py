@@ -53,7 +53,7 @@ def account(accepted: Path, *, seconds: float) -> Account:
     failed = [
         f"{run.name} {run.task_id}: {run.status} {run.error or ''}" for run in runs if run.status != TaskState.COMPLETED
     ]
-    found = services.audit.count()
+    found = services.audit.run()
     result = Account(
         accepted=len(ids),
         lost=len(ids) - len(runs),

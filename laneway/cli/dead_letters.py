@@ -8,9 +8,11 @@ import typer
 
 from laneway.cli import views
 from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks
+from laneway.platform.bulk import BulkResult
+from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe
-from laneway.platform.operations.dead_letters import DEAD, Plan
+from laneway.platform.operations.dead_letters import DEAD
 from laneway.platform.schemas.task import TaskState
 
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: tasks that failed for good, kept to be looked at.")
@@ -147,7 +149,7 @@ def _selected(
     )
 
 
-def _tell(plan: Plan, what: str, *, as_json: bool) -> None:
+def _tell(plan: BulkResult[TaskRun], what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {

@@ -19,7 +19,7 @@ from laneway.platform.db.models import TaskEvent
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.history import Clearable
+from laneway.platform.schemas.history import ClearableState
 from laneway.platform.schemas.task import TaskState
 
 GOOD = (TaskState.COMPLETED,)
@@ -101,7 +101,7 @@ def audit(
 
     Exit code 0: everything is accounted for (or was repaired), 1: not. Results that are missing or wrong are told only.
     """
-    found = make_services().audit.count(repair=repair)
+    found = make_services().audit.run(repair=repair)
     left = len(found.unaccounted) - found.repaired + len(found.unknown)
     if as_json:
         print_json(views.audit_data(found))
@@ -130,12 +130,12 @@ def flush(
 
 def clear(
     older_than: Annotated[float, typer.Option(min=0, help="Seconds since they ended.")],
-    state: Annotated[list[Clearable] | None, typer.Option(help="Of these ends; else completed ones.")] = None,
+    state: Annotated[list[ClearableState] | None, typer.Option(help="Of these ends; else completed ones.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete tasks that ended so long ago, with their history."""
-    states = [TaskState(one.value) for one in state or (Clearable.COMPLETED,)]
+    states = [TaskState(one.value) for one in state or (ClearableState.COMPLETED,)]
     if not yes:
         typer.confirm(f"Delete tasks ({', '.join(states)}) that ended over {older_than:g} s ago?", abort=True)
     retention, deleted, more = make_services().retention, 0, True

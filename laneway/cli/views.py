@@ -17,8 +17,8 @@ from rich.text import Text
 
 from laneway.platform.db.models import TaskEvent, TaskRun
 from laneway.platform.db.queries.search import Group
-from laneway.platform.operations.audit import Count
-from laneway.platform.operations.result_audit import ResultCount
+from laneway.platform.operations.audit import AuditReport
+from laneway.platform.operations.result_audit import ResultReport
 from laneway.platform.schemas.queue import QueueLimitsResponse
 from laneway.platform.schemas.statistics import Window
 from laneway.platform.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
@@ -214,7 +214,7 @@ def headline(event: TaskEvent) -> str:
     return f"{event.kind} {said}"[:60]
 
 
-def audit_table(found: Count) -> Table:
+def audit_table(found: AuditReport) -> Table:
     """Every state with its number, then what is missing."""
     table = Table.grid(padding=(0, 2))
     table.add_row("accepted", str(found.accepted))
@@ -231,7 +231,7 @@ def audit_table(found: Count) -> Table:
     return table
 
 
-def _add_results(table: Table, results: ResultCount) -> None:
+def _add_results(table: Table, results: ResultReport) -> None:
     if not results.listable:
         table.add_row("results", "not looked at: the result store is not Redis or Valkey")
         return
@@ -248,7 +248,7 @@ def _add_results(table: Table, results: ResultCount) -> None:
         table.add_row("", f"… and {sum(results.found.values()) - len(results.named)} more")
 
 
-def audit_data(found: Count) -> dict[str, Any]:
+def audit_data(found: AuditReport) -> dict[str, Any]:
     """The same for scripts."""
     return {
         "accepted": found.accepted,

@@ -16,11 +16,11 @@ from laneway.platform import clock
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.errors import PlatformError
 from laneway.platform.schemas.outbound_webhook import (
-    DeliveryDetails,
+    DeliveryDetailsView,
     DeliveryView,
     EndpointState,
     EndpointView,
-    Replayed,
+    ReplayResponse,
 )
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -150,7 +150,7 @@ def _told(endpoint: EndpointView, *, as_json: bool) -> None:
     return out.print(f"{endpoint.url} is {endpoint.state}.")
 
 
-def _tell(done: Replayed, *, as_json: bool) -> None:
+def _tell(done: ReplayResponse, *, as_json: bool) -> None:
     if as_json:
         print_json(done.model_dump(mode="json"))
     elif done.dry_run:
@@ -197,7 +197,7 @@ def _endpoints(found: list[EndpointView]) -> Table:
     return table
 
 
-def _attempts(found: DeliveryDetails) -> Table:
+def _attempts(found: DeliveryDetailsView) -> Table:
     table = Table("attempt", "started", "ms", "status", "error", "answer", box=None, header_style="bold")
     for one in found.attempts:
         table.add_row(

@@ -15,8 +15,8 @@ from rich.text import Text
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform.db.queries.workflows import RunFilter
-from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowAccepted, WorkflowHead, WorkflowView
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
+from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definition_view
 
 workflows = typer.Typer(no_args_is_help=True, help="Workflows: start them, follow them, stop them, go on with them.")
@@ -82,7 +82,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a workflow."""
-    accepted = make_services().workflows.start(type, _object(given, "--input"), launch=Launch(id=id))
+    accepted = make_services().workflows.start(type, _object(given, "--input"), options=StartOptions(id=id))
     _tell(accepted, "Accepted" if accepted.created else "Accepted before", as_json=as_json)
 
 
@@ -126,7 +126,7 @@ def signal(
     return None
 
 
-def run_table(runs: list[WorkflowHead]) -> Table:
+def run_table(runs: list[WorkflowSummaryView]) -> Table:
     """Runs, one a line."""
     table = Table(
         Column("workflow id", overflow="fold", min_width=36),
@@ -219,7 +219,7 @@ def _object(text: str, option: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _tell(accepted: WorkflowAccepted, what: str, *, as_json: bool) -> None:
+def _tell(accepted: WorkflowHandle, what: str, *, as_json: bool) -> None:
     if as_json:
         return print_json(accepted.model_dump(mode="json"))
     out.print(f"{what}: {accepted.workflow_id} (task {accepted.task_id}, {accepted.status.value})")

@@ -30,8 +30,7 @@ from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.delivery_log import DeliveryLog
 from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
-from laneway.platform.workflows import definitions
-from laneway.platform.workflows.definitions import Definitions
+from laneway.platform.workflows.definitions import Definitions, load_definitions
 from laneway.platform.workflows.handlers import Handler
 from laneway.platform.workflows.registry import registered_handlers, registered_inputs
 from laneway.platform.workflows.runs import Workflows
@@ -129,7 +128,7 @@ class Platform:
 
     @cached_property
     def workflow_definitions(self) -> Definitions:
-        return definitions.load(self.workflow_folder, handlers=self.workflow_handlers, inputs=self.workflow_inputs)
+        return load_definitions(self.workflow_folder, handlers=self.workflow_handlers, inputs=self.workflow_inputs)
 
     @cached_property
     def workflow_handlers(self) -> dict[str, Handler]:

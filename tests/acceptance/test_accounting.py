@@ -338,7 +338,7 @@ def check_results(site: Site) -> str:
     """Results fit the history, but for Celery's word on killed processes; from an empty store all can be put back."""
     found = told(site)
     assert found["unknown"] == 0
-    wrong = [one for one in site.services.audit.count().results.named if one.kind == "contradicting"]
+    wrong = [one for one in site.services.audit.run().results.named if one.kind == "contradicting"]
     assert [one for one in wrong if one.stored != "FAILURE"] == []
     assert len(wrong) <= WRONG, wrong
 
@@ -346,7 +346,7 @@ def check_results(site: Site) -> str:
     with site.services.database.reading() as session:
         ended = list(session.scalars(select(TaskRun).where(TaskRun.finished_at.is_not(None))))
     wait_until(lambda: not any(run.finished_at and run.finished_at > clock.now() - GRACE for run in ended), seconds=30)
-    mended = site.services.audit.count(repair=True)
+    mended = site.services.audit.run(repair=True)
     assert (mended.unaccounted, mended.unknown) == ([], [])
     assert mended.results.repaired == sum(mended.results.found.values()) > 0
     assert sum(told(site).values()) == 0
@@ -357,7 +357,7 @@ def check_results(site: Site) -> str:
 
 def told(site: Site) -> dict[str, int]:
     """What the audit tells of results."""
-    return {kind.value: number for kind, number in site.services.audit.count().results.found.items()}
+    return {kind.value: number for kind, number in site.services.audit.run().results.found.items()}
 
 
 def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
@@ -369,7 +369,7 @@ def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
     engine.enable_journal("conversations", site.settings.tasks.max_unread_events)
 
     def missing() -> list[str]:
-        return [each.task_id for each in site.services.audit.count().unaccounted]
+        return [each.task_id for each in site.services.audit.run().unaccounted]
 
     wait_until(missing, seconds=10)  # what was sent a moment ago is not missing yet
     found = site.start("audit", "laneway", "audit", "--json")

@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from laneway.platform.schemas.task import TaskState
-from tests.fixtures.http_peer import Asked, HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 from tests.fixtures.receiving import SECRET, webhook
 from tests.fixtures.site import Site, running_site
 from tests.fixtures.waiting import wait_until
@@ -37,21 +37,21 @@ class Slow:
     def __init__(self, peer: HttpPeer, *, seconds: float) -> None:
         self._peer, self._seconds, self._lock, self._now, self.most = peer, seconds, Lock(), 0, 0
 
-    def __call__(self, _: Asked) -> Says:
+    def __call__(self, _: HttpRequest) -> HttpReply:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
         self._peer.pause(self._seconds)
         with self._lock:
             self._now -= 1
-        return Says(200)
+        return HttpReply(200)
 
 
 def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(site: Site, http_peer: HttpPeer) -> None:
     with HttpPeer() as slow_peer:
         slow = slow_peer.always = Slow(slow_peer, seconds=1)
         site.worker(queues="webhooks", concurrency=2)
-        http_peer.will(Says(500))
+        http_peer.reply_with(HttpReply(500))
         waiting = [
             site.submit("send_webhook_response_task", webhook(slow_peer.url, data={"n": number})) for number in range(4)
         ]
@@ -61,7 +61,7 @@ def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(s
         assert slow.most == 1, "one of two slots is kept for others"
 
     assert run.state == TaskState.COMPLETED
-    first, second = http_peer.asked
+    first, second = http_peer.requests
     for asked in (first, second):
         assert asked.headers["webhook-id"] == failing
         for secret in (SECRET, OLD_SECRET):
@@ -74,15 +74,15 @@ def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(s
 
 
 def test_a_delivery_whose_worker_was_killed_is_sent_again_under_its_id(site: Site, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, delay=20))
+    http_peer.reply_with(HttpReply(200, delay=20))
     first = site.worker("first", queues="webhooks", concurrency=1)
     id = site.submit("send_webhook_response_task", webhook(http_peer.url))
-    wait_until(lambda: http_peer.asked, seconds=20)
+    wait_until(lambda: http_peer.requests, seconds=20)
     first.kill()
     site.worker("second", queues="webhooks", concurrency=1)
 
     assert site.until(id).state == TaskState.COMPLETED
-    assert [asked.headers["webhook-id"] for asked in http_peer.asked] == [id, id]
+    assert [asked.headers["webhook-id"] for asked in http_peer.requests] == [id, id]
     assert [one.error_type for one in site.services.delivery_log.show(id).attempts] == ["WorkerLost", None]
 
 
@@ -91,4 +91,4 @@ def test_an_address_of_this_machine_is_refused_unless_the_settings_allow_it(site
     run = site.until(site.submit("send_webhook_response_task", webhook(http_peer.url)))
 
     assert (run.state, run.error_type, run.attempts) == (TaskState.FAILED, "ForbiddenAddress", 1)
-    assert http_peer.asked == []
+    assert http_peer.requests == []

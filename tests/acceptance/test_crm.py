@@ -17,7 +17,7 @@ from laneway.platform.db.models import TaskAttempt
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.schemas.task import TaskStatus
 from tests.fixtures.crm_server import CrmServer
-from tests.fixtures.http_peer import Asked, Says
+from tests.fixtures.http_peer import HttpReply, HttpRequest
 from tests.fixtures.mail_server import MailServer
 from tests.fixtures.site import Node, Site, running_site
 from tests.fixtures.waiting import wait_until
@@ -99,7 +99,7 @@ def test_thirty_changes_of_five_leads_end_with_the_newest_in_the_crm_and_the_wor
     own_site: Site, crm: CrmServer, mail: MailServer
 ) -> None:
     own_site.api()
-    crm.peer.will(*[Says(503, {"Retry-After": "1"})] * 4)
+    crm.peer.reply_with(*[HttpReply(503, {"Retry-After": "1"})] * 4)
     worker = hired(own_site, "-c", "2")
     create(own_site)
     change(own_site)
@@ -125,11 +125,11 @@ def test_a_worker_that_is_killed_leaves_the_crm_with_the_newest_and_nothing_old_
     create(own_site)
     wait_until(lambda: len(crm.records) == LEADS, seconds=30)
 
-    def kills(asked: Asked) -> Says:
+    def kills(asked: HttpRequest) -> HttpReply:
         worker.kill()  # its request has arrived; it will not hear the answer
         return crm._answer(asked)  # pyright: ignore[reportPrivateUsage]
 
-    crm.peer.will(kills)
+    crm.peer.reply_with(kills)
     change(own_site)
     wait_until(lambda: worker.ended, seconds=30)
     second = hired(own_site, "-c", "2", name="worker-2")
@@ -145,7 +145,7 @@ def test_a_worker_that_is_killed_leaves_the_crm_with_the_newest_and_nothing_old_
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("pool", ["threads", "solo"])
 def test_the_figures_of_a_worker_are_right_with_every_pool(own_site: Site, crm: CrmServer, pool: str) -> None:
-    crm.peer.will(Says(503), Says(422))
+    crm.peer.reply_with(HttpReply(503), HttpReply(422))
     worker = hired(own_site, "-P", pool, "-c", "2", "--json")
     for number in range(4):
         own_site.services.leads.create(LeadRequest(lead_id=f"lead-{number}", name="Ada"))

@@ -67,7 +67,7 @@ def submit(office: Site, document: str, key: str, receiver: HttpPeer) -> str:
 
 def received(receiver: HttpPeer) -> dict[str, Any]:
     """The one callback that came; its signature is ours."""
-    (asked,) = wait_until(lambda: receiver.asked, seconds=20)
+    (asked,) = wait_until(lambda: receiver.requests, seconds=20)
     headers = {name: value for name, value in asked.headers.items() if name.startswith("webhook-")}
     Webhook(SECRET).verify(asked.body, headers)
     return asked.json()
@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_while_it_reads_leaves_no_process_and_the_docume
     document = office.get("/api/documents/slow")
     assert (document["state"], document["pages"]) == ("processed", 800)
     assert other.stop() == 0
-    assert len(receiver.asked) == 1
+    assert len(receiver.requests) == 1
 
 
 def readers(worker: Node) -> list[psutil.Process]:

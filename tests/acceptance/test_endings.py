@@ -50,7 +50,7 @@ def left_in(site: Site, queue: str) -> list[str]:
 def until_nothing_is_left(site: Site) -> None:
     """Wait until the broker has let go of everything; then history and broker agree."""
     wait_until(lambda: not left_in(site, "conversations") + left_in(site, "analytics"), seconds=20)
-    count = site.services.audit.count()
+    count = site.services.audit.run()
     assert count.balanced, count
 
 

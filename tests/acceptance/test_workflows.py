@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from laneway.platform.schemas.workflow_run import RunState, WorkflowView
-from laneway.platform.workflows.definitions import checked, parsed
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.definitions import checked_plan, parsed_definition
+from laneway.platform.workflows.runs import StartOptions
 from tests.acceptance.conftest import Report
 from tests.fixtures import handlers_for_tests as _handlers
 from tests.fixtures.site import Site
@@ -37,10 +37,12 @@ CROWD = 100
 def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
     """Start a workflow of the test's own."""
     full = [{"handler": "noting", **step} for step in steps]
-    plan = checked(
-        parsed("tried", {"name": "tried", "steps": full}), handlers=site.services.workflow_handlers, inputs={}
+    plan = checked_plan(
+        parsed_definition("tried", {"name": "tried", "steps": full}),
+        handlers=site.services.workflow_handlers,
+        inputs={},
     )
-    return site.services.workflows.start_plan(plan, given, launch=Launch(id=id)).workflow_id
+    return site.services.workflows.start_plan(plan, given, options=StartOptions(id=id)).workflow_id
 
 
 def until_over(site: Site, id: str, *, seconds: float = 40) -> WorkflowView:

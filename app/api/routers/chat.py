@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
 from laneway.api.errors import problems
-from laneway.platform.schemas.workflow_run import WorkflowAccepted
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.schemas.workflow_run import WorkflowHandle
+from laneway.platform.workflows.runs import StartOptions
 
 router = APIRouter(prefix="/api", tags=["workflows"])
 
@@ -17,14 +17,14 @@ router = APIRouter(prefix="/api", tags=["workflows"])
     "/chat",
     status_code=202,
     response_description="Accepted: its steps are tasks",
-    responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"}, **problems(409, 429)},
+    responses={200: {"model": WorkflowHandle, "description": "It had been accepted before"}, **problems(409, 429)},
 )
-def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
+def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Accept a workflow for an agent, and answer at once.
 
     A broker that is away gets it later: then its status is `accepted`.
     """
-    launch = Launch(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
-    accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, launch=launch)
+    options = StartOptions(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
+    accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, options=options)
     response.status_code = 202 if accepted.created else 200
     return accepted

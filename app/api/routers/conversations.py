@@ -28,9 +28,9 @@ from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import (
     FINISHED,
-    ActiveTasks,
+    ActiveTasksResponse,
     CancelResponse,
-    QueuesStatus,
+    QueuesResponse,
     TaskHandle,
     TaskState,
     TaskStatus,
@@ -88,16 +88,16 @@ def post_interaction(body: InteractionRequest, services: ServicesDep) -> Interac
 
 
 @router.get("/tasks/queues/status", responses=problems())
-def queues_status(services: ServicesDep) -> QueuesStatus:
+def queues_status(services: ServicesDep) -> QueuesResponse:
     """What waits, runs and is dead, per queue."""
-    return QueuesStatus(queues=services.tasks.queues(), timestamp=clock.now())
+    return QueuesResponse(queues=services.tasks.queues(), timestamp=clock.now())
 
 
 @router.get("/tasks/active", responses=problems())
-def active_tasks(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ActiveTasks:
+def active_tasks(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ActiveTasksResponse:
     """What is being worked on now, newest first."""
     tasks = services.tasks.active(limit)
-    return ActiveTasks(tasks=tasks, count=len(tasks), timestamp=clock.now())
+    return ActiveTasksResponse(tasks=tasks, count=len(tasks), timestamp=clock.now())
 
 
 @router.get("/tasks/{task_id}/status", responses=problems(404, 410))

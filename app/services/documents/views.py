@@ -13,7 +13,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from laneway.platform.schemas.task import FINISHED, TaskState, TaskStatus
 from laneway.platform.task_manager import TaskManager
-from laneway.platform.webhooks.egress import shown
+from laneway.platform.webhooks.egress import display_url
 
 
 class DocumentViews:
@@ -89,7 +89,7 @@ def _view(row: Document, task: TaskStatus | None) -> DocumentView:
         task_id=row.task_id,
         error=row.error,
         error_type=row.error_type,
-        callback_url=shown(row.callback_url) if row.callback_url else None,
+        callback_url=display_url(row.callback_url) if row.callback_url else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

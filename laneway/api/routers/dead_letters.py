@@ -10,10 +10,18 @@ from fastapi import APIRouter, Query
 from laneway.api.deps import ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import Short
+from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.operations.dead_letters import DEAD, Plan
-from laneway.platform.schemas.history import DeadLetterPage, DeadLetterView, Done, Groups, GroupView, Selection
+from laneway.platform.operations.dead_letters import DEAD
+from laneway.platform.schemas.history import (
+    BulkActionResponse,
+    DeadLetterGroupsResponse,
+    DeadLetterGroupView,
+    DeadLetterPage,
+    DeadLetterSelection,
+    DeadLetterView,
+)
 from laneway.platform.schemas.task import TaskState
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
@@ -39,12 +47,14 @@ def listing(
 
 
 @router.get("/groups", responses=problems())
-def groups(services: ServicesDep, failed: bool = False, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Groups:
+def groups(
+    services: ServicesDep, failed: bool = False, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> DeadLetterGroupsResponse:
     """What failed the same way, the largest group first."""
     found = services.dead_letters.groups(Filter(states=_states(failed)), limit=limit)
-    return Groups(
+    return DeadLetterGroupsResponse(
         groups=[
-            GroupView(
+            DeadLetterGroupView(
                 group=one.group,
                 name=one.name,
                 error_type=one.error_type,
@@ -65,19 +75,19 @@ def show(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
 
 
 @router.post("/requeue", responses=problems())
-def requeue(body: Selection, services: ServicesDep) -> Done:
+def requeue(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Send the selected ones again; with `dry_run` say how many and which."""
     return done(services.dead_letters.requeue(_selected(body), dry_run=body.dry_run))
 
 
 @router.post("/discard", responses=problems())
-def discard(body: Selection, services: ServicesDep) -> Done:
+def discard(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Put the selected ones into the trash; they can be restored for a day."""
     return done(services.dead_letters.discard(_selected(body), dry_run=body.dry_run))
 
 
 @router.post("/restore", responses=problems())
-def restore(body: Selection, services: ServicesDep) -> Done:
+def restore(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Take the selected ones out of the trash."""
     return done(services.dead_letters.restore(_selected(body), dry_run=body.dry_run))
 
@@ -105,9 +115,9 @@ def view(run: TaskRun) -> DeadLetterView:
     )
 
 
-def done(plan: Plan) -> Done:
+def done(plan: BulkResult[TaskRun]) -> BulkActionResponse:
     """What was done, for callers."""
-    return Done(
+    return BulkActionResponse(
         matched=plan.matched,
         done=plan.done,
         dry_run=plan.dry_run,
@@ -120,7 +130,7 @@ def _states(failed: bool) -> tuple[TaskState, ...]:
     return DEAD if failed else (TaskState.DEAD_LETTER,)
 
 
-def _selected(body: Selection) -> Filter:
+def _selected(body: DeadLetterSelection) -> Filter:
     return Filter(
         ids=tuple(body.ids),
         states=_states(body.failed or bool(body.ids)),

@@ -12,13 +12,13 @@ from laneway.api.routers.tasks import Short, Written
 from laneway.platform import clock
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.schemas.outbound_webhook import (
-    DeliveryDetails,
+    DeliveryDetailsView,
     DeliveryPage,
-    Endpoints,
+    EndpointsResponse,
     EndpointState,
     EndpointView,
-    Replayed,
     ReplayRequest,
+    ReplayResponse,
 )
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
@@ -53,7 +53,7 @@ def deliveries(
 
 
 @router.get("/deliveries/{delivery_id}", responses=problems(404))
-def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetails:
+def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
     """One delivery: its attempts, what was answered, and the body."""
     return describe_details(services.delivery_log.show(delivery_id))
 
@@ -67,7 +67,7 @@ def replay(delivery_id: DeliveryId, services: ServicesDep) -> TaskHandle:
 
 
 @router.post("/replay", responses=problems())
-def replay_many(body: ReplayRequest, services: ServicesDep) -> Replayed:
+def replay_many(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
     """Send the selected deliveries again, oldest first; with `dry_run` say how many and which."""
     states = () if body.only_failed else FINISHED
     which = DeliveryFilter(endpoint=body.endpoint, event=body.event, states=states, since=body.since, until=body.until)
@@ -81,10 +81,10 @@ def endpoints(
     state: EndpointState | None = None,
     url: Annotated[Short, Query(description="Part of the address")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-) -> Endpoints:
+) -> EndpointsResponse:
     """Receivers, the last used first."""
     found = services.outbound_webhooks.endpoints(state=state, url=url, limit=limit)
-    return Endpoints(endpoints=[describe_endpoint(one) for one in found])
+    return EndpointsResponse(endpoints=[describe_endpoint(one) for one in found])
 
 
 @router.get("/endpoints/{endpoint_id}", responses=problems(404))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
-from laneway.platform.schemas.queue import QueueLimits, QueueLimitsList, QueueLimitsResponse
+from laneway.platform.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
 
 router = APIRouter(tags=["queues"])
 
@@ -16,9 +16,9 @@ QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, ex
 
 
 @router.get("/queues", responses=problems())
-def listing(services: ServicesDep) -> QueueLimitsList:
+def listing(services: ServicesDep) -> QueueLimitsListResponse:
     """Every queue with its limits."""
-    return QueueLimitsList(queues=services.queue_limits.listing())
+    return QueueLimitsListResponse(queues=services.queue_limits.listing())
 
 
 @router.get("/queues/{queue}/limits", responses=problems(404))

@@ -24,15 +24,15 @@ from laneway.platform.platform import Platform
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.history import (
     A_YEAR,
-    BatchAccepted,
-    Clearable,
-    Cleared,
-    Stats,
+    BatchResponse,
+    ClearableState,
+    ClearResponse,
+    StatsResponse,
     TaskBatch,
     TaskRequest,
     UniqueFor,
 )
-from laneway.platform.schemas.moment import within_reach
+from laneway.platform.schemas.moment import clamped
 from laneway.platform.schemas.statistics import LONGEST_WINDOW, Window
 from laneway.platform.schemas.task import AttemptView, CancelResponse, TaskHandle, TaskPage, TaskState, TaskStatus
 from laneway.platform.submission.acceptance import SubmitOptions
@@ -58,7 +58,7 @@ def _written_out(value: object) -> object:
 
 
 NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
-Written = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(within_reach)]
+Written = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(clamped)]
 """A time; not a number, of which nobody can tell seconds from milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
@@ -77,7 +77,7 @@ def submit(body: TaskRequest, services: ServicesDep, response: Response) -> Task
 
 
 @router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
-def submit_many(body: TaskBatch, services: ServicesDep) -> BatchAccepted:
+def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     """Accept many tasks in one transaction, all or none; an error tells of the first that cannot be accepted.
 
     Uniqueness, and a durability other than memory, cannot be asked for here.
@@ -85,7 +85,7 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchAccepted:
     submissions = [Submission(one.task, one.payload, _wish(one)) for one in body.tasks]
     with services.tasks.transaction(bounded=True) as unit:
         unit.submit_many(submissions)
-    return BatchAccepted(tasks=unit.handles, created=sum(handle.created for handle in unit.handles))
+    return BatchResponse(tasks=unit.handles, created=sum(handle.created for handle in unit.handles))
 
 
 @router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
@@ -127,10 +127,10 @@ def one(task_id: TaskId, services: ServicesDep) -> TaskStatus:
 def clear(
     services: ServicesDep,
     older_than: Annotated[float, Query(ge=0, le=LONGEST_AGE, description="Seconds since they ended")],
-    state: Annotated[list[Clearable] | None, Query(description="Of these ends; else completed ones")] = None,
-) -> Cleared:
+    state: Annotated[list[ClearableState] | None, Query(description="Of these ends; else completed ones")] = None,
+) -> ClearResponse:
     """Delete tasks that ended so long ago, with their history; many, but not endlessly many, in one call."""
-    states = [TaskState(one.value) for one in state or (Clearable.COMPLETED,)]
+    states = [TaskState(one.value) for one in state or (ClearableState.COMPLETED,)]
     return services.retention.clear(states, older_than=older_than)
 
 
@@ -196,15 +196,15 @@ def stats(
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Seconds up to now")] = 3600,
     queue: Annotated[Short, Query(description="In the window this queue only")] = None,
     type: Annotated[Short, Query(description="In the window this task only, by its name")] = None,
-) -> Stats:
+) -> StatsResponse:
     """Queues, states, workers, how far the history is behind; and of the window success, throughput and times."""
     return gather_stats(services, services.statistics.window(window, queue=queue, name=type))
 
 
-def gather_stats(services: Platform, window: Window) -> Stats:
+def gather_stats(services: Platform, window: Window) -> StatsResponse:
     """Everything at one moment."""
     queues = services.tasks.queues()
-    return Stats(
+    return StatsResponse(
         queues=queues,
         tasks={state.value: number for state, number in services.tasks.counts().items()},
         unread_events=sum(services.recorder.unread().values()),

@@ -11,19 +11,19 @@ from laneway.api.errors import problems
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.schemas.workflow import Name
 from laneway.platform.schemas.workflow_run import (
-    DefinitionList,
+    DefinitionsResponse,
     RetryFrom,
     RetryRequest,
     RunState,
     SignalRequest,
     SignalResponse,
-    WorkflowAccepted,
-    WorkflowCancelled,
+    WorkflowCancelResponse,
+    WorkflowHandle,
     WorkflowPage,
     WorkflowRequest,
     WorkflowView,
 )
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definition_view
 
 router = APIRouter(prefix="/api", tags=["workflows"])
@@ -38,22 +38,22 @@ FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 
 
 @router.get("/workflow-definitions", responses=problems())
-def definitions(services: ServicesDep) -> DefinitionList:
+def definitions(services: ServicesDep) -> DefinitionsResponse:
     """What can be started: steps, and the JSON schema of the input."""
     known = services.workflows.definitions
-    return DefinitionList(definitions=[definition_view(known, plan) for plan in known.plans])
+    return DefinitionsResponse(definitions=[definition_view(known, plan) for plan in known.plans])
 
 
 @router.post(
     "/workflows",
     status_code=202,
     response_description="Accepted: its steps are tasks",
-    responses={200: {"model": WorkflowAccepted, "description": "It had been accepted before"}, **problems(409, 429)},
+    responses={200: {"model": WorkflowHandle, "description": "It had been accepted before"}, **problems(409, 429)},
 )
-def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowAccepted:
+def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Start a workflow of any definition."""
-    launch = Launch(id=body.id, idempotency_key=body.idempotency_key)
-    accepted = services.workflows.start(body.workflow_type, body.input, launch=launch)
+    options = StartOptions(id=body.id, idempotency_key=body.idempotency_key)
+    accepted = services.workflows.start(body.workflow_type, body.input, options=options)
     response.status_code = 202 if accepted.created else 200
     return accepted
 
@@ -77,13 +77,13 @@ def one(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
 
 
 @router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409))
-def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelled:
+def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
     """Stop a workflow: steps that wait never start, running ones are asked to stop."""
     return services.workflows.cancel(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
-def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowAccepted:
+def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
     """Go on from the steps that failed, or (`from: start`) start a new workflow like it from the beginning."""
     if body.start_from is RetryFrom.START:
         return services.workflows.restart(workflow_id, new_id=body.id)

@@ -35,7 +35,7 @@ class NoSuchQueue(UnknownQueue):
 def stored_rate_limits(database: Database) -> dict[str, RateLimit]:
     """Queue → its limits, for the queues whose limits were ever set."""
     with database.reading() as session:
-        return {row.queue: _rate_limit(row) for row in queries.kept(session)}
+        return {row.queue: _rate_limit(row) for row in queries.all_limits(session)}
 
 
 class QueueLimits:
@@ -47,7 +47,7 @@ class QueueLimits:
     def listing(self) -> list[QueueLimitsResponse]:
         """The limits of every queue."""
         with self._database.reading() as session:
-            rows = {row.queue: row for row in queries.kept(session)}
+            rows = {row.queue: row for row in queries.all_limits(session)}
         stats = self._stats()
         return [_response(queue, rows.get(queue), stats.get(queue)) for queue in declared]
 
@@ -67,7 +67,7 @@ class QueueLimits:
             paused=request.paused,
         )
         with self._database.transaction() as session:
-            queries.keep(session, queue=queue, updated_at=clock.now(), **asdict(limit))
+            queries.save(session, queue=queue, updated_at=clock.now(), **asdict(limit))
         log.info("queue limits set", queue=queue, **asdict(limit))
         try:
             self._broker.set_rate_limit(queue, limit)

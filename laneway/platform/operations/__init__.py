@@ -1,1 +1,1 @@
-"""What operators do, and what keeps the platform in order."""
+"""Operations: maintenance by workers, dead letters, alerts, retention and the audit."""

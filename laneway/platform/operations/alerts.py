@@ -1,10 +1,10 @@
-"""What an operator should know without looking: failing tasks, long queues, queues that nobody serves."""
+"""Alerts: failing tasks, long queues, queues without a worker, and receivers of webhooks that were disabled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from laneway.platform import clock
 from laneway.platform.db.models import Alert
@@ -14,94 +14,102 @@ from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.schemas.alert import AlertsOpened
+from laneway.platform.schemas.task import QueueFigures
 from laneway.platform.settings import OperationSettings
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.endpoint_rules import ALERT as ENDPOINT_DISABLED
-from laneway.platform.webhooks.endpoint_rules import complaint
+from laneway.platform.webhooks.endpoint_rules import alert_message
 
 log = logger(__name__)
 
-Finding = tuple[str, str, str]
-"""Kind, subject, message."""
 NOTICE_ROLE: Final = "notices about alerts"
-TELL_AGAIN = timedelta(hours=1)
-"""An alert about the same is told by e-mail once in so long."""
-MOST_ENDPOINTS = 100
-"""Disabled receivers of webhooks that have an alert each."""
+NOTIFY_EVERY: Final = timedelta(hours=1)
+"""At most one e-mail is sent about the same kind and subject in this time."""
+FAILURE_PERIOD: Final = timedelta(hours=1)
+"""Failures of a task are counted over this time."""
+MAX_ENDPOINTS: Final = 100
+"""At most this many disabled receivers of webhooks get an alert each."""
+
+
+class AlertCondition(NamedTuple):
+    """A condition that is wrong now; kind and subject identify its alert."""
+
+    kind: str
+    subject: str
+    message: str
 
 
 class Alerts:
-    """Opens an alert when something becomes wrong, and closes it when it is right again."""
+    """Opens an alert when a condition becomes wrong and closes it when the condition is right again."""
 
     def __init__(
         self, database: Database, tasks: TaskManager, settings: OperationSettings, *, with_notices: bool = False
     ) -> None:
-        """`with_notices`: a task with the role `NOTICE_ROLE` is submitted for alerts that nobody was told of."""
+        """`with_notices`: submit the task with the role `NOTICE_ROLE` for alerts that nobody was notified of."""
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
 
     def sweep(self) -> dict[str, Any]:
-        """Look at everything once; gives back what is open, and what was opened and closed by this look."""
-        findings = list(self._findings())
+        """Check every condition once; return the number of open alerts and what this sweep opened and closed."""
+        conditions = list(self._conditions())
         now = clock.now()
         with self._tasks.transaction() as unit:
-            session = unit.session
-            opened = [
-                finding
-                for finding in findings
-                if repository.open_alert(session, finding[0], subject=finding[1], message=finding[2], now=now)
-            ]
-            closed = repository.close_others(session, {(kind, subject) for kind, subject, _ in findings}, now=now)
+            opened = [condition for condition in conditions if _open_alert(unit, condition, now=now)]
+            current = {(condition.kind, condition.subject) for condition in conditions}
+            closed = repository.close_others(unit.session, current, now=now)
             if self._with_notices:
-                _tell(unit, now=now)
-        for kind, subject, message in opened:
-            log.warning("alert opened", kind=kind, subject=subject, message=message)
+                _notify(unit, now=now)
+        for condition in opened:
+            log.warning("alert opened", **condition._asdict())
         for alert in closed:
             log.info("alert closed", kind=alert.kind, subject=alert.subject)
         return {
-            "open": len(findings),
-            "opened": [message for _, _, message in opened],
+            "open": len(conditions),
+            "opened": [condition.message for condition in opened],
             "closed": [f"{alert.kind} {alert.subject}" for alert in closed],
         }
 
     def listing(self, *, closed: bool = False) -> Sequence[Alert]:
-        """Open alerts, or closed ones too, newest first."""
+        """Return the open alerts, with `closed` the closed ones too, newest first."""
         with self._database.reading() as session:
             return repository.listing(session, closed=closed)
 
-    def _findings(self) -> Iterator[Finding]:
+    def _conditions(self) -> Iterator[AlertCondition]:
         for name, queue in self._tasks.queues().items():
-            waiting = queue.pending + queue.scheduled
-            if waiting >= self._settings.alert_backlog:
-                yield (
-                    "backlog",
-                    name,
-                    f"{_waiting(waiting)} in the queue {name!r} (ALERT_BACKLOG is {self._settings.alert_backlog})",
-                )
-            if queue.pending and not queue.workers:
-                yield (
-                    "no_worker",
-                    name,
-                    f"{_waiting(queue.pending)} in the queue {name!r}, which no live worker serves",
-                )
+            yield from self._queue_conditions(name, queue)
         with self._database.reading() as session:
-            failures = task_runs.count_failures(session, since=clock.now() - timedelta(hours=1))
-            disabled = outbound_webhooks.disabled_automatically(session, limit=MOST_ENDPOINTS)
+            failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
+            disabled = outbound_webhooks.disabled_automatically(session, limit=MAX_ENDPOINTS)
         for task, count in failures.items():
             if count >= self._settings.alert_failures:
-                yield "failures", task, f"{task} failed for good {count} times within an hour"
+                yield AlertCondition("failures", task, f"{task} failed for good {count} times within an hour")
         for endpoint in disabled:
-            yield ENDPOINT_DISABLED, endpoint.id, complaint(endpoint)
+            yield AlertCondition(ENDPOINT_DISABLED, endpoint.id, alert_message(endpoint))
+
+    def _queue_conditions(self, name: str, queue: QueueFigures) -> Iterator[AlertCondition]:
+        waiting, limit = queue.pending + queue.scheduled, self._settings.alert_backlog
+        if waiting >= limit:
+            message = f"{_tasks_wait(waiting)} in the queue {name!r} (ALERT_BACKLOG is {limit})"
+            yield AlertCondition("backlog", name, message)
+        if queue.pending and not queue.workers:
+            message = f"{_tasks_wait(queue.pending)} in the queue {name!r}, which no live worker serves"
+            yield AlertCondition("no_worker", name, message)
 
 
-def _waiting(number: int) -> str:
+def _open_alert(unit: SubmissionTransaction, condition: AlertCondition, *, now: datetime) -> bool:
+    """Open the alert of this condition, or refresh the open one; True when it is new."""
+    kind, subject, message = condition
+    return repository.open_alert(unit.session, kind, subject=subject, message=message, now=now)
+
+
+def _tasks_wait(number: int) -> str:
     return "1 task waits" if number == 1 else f"{number} tasks wait"
 
 
-def _tell(unit: SubmissionTransaction, *, now: datetime) -> None:
-    """Have whoever is configured told of what they do not know yet: what comes and goes once in a while only."""
-    alerts = repository.unannounced(unit.session, lately=now - TELL_AGAIN)
+def _notify(unit: SubmissionTransaction, *, now: datetime) -> None:
+    """Submit a notice about new alerts, at most once an hour about the same one: it may open and close often."""
+    alerts = repository.unnotified(unit.session, lately=now - NOTIFY_EVERY)
     for alert in alerts:
-        alert.announced_at = now
+        alert.notified_at = now
     if alerts:
         unit.submit(registry.by_role(NOTICE_ROLE), AlertsOpened(alerts=[alert.id for alert in alerts]))

@@ -1,11 +1,22 @@
-"""The count of everything that was ever accepted: history, engine and results side by side.
+"""The audit: compare the history, the engine and the result store, and report what does not fit.
+
+Each task that was ever accepted is in one state of the history, so that always
 
     accepted = completed + failed + dead letters + cancelled + expired + waiting + running
 
-holds in the history by its very form; what matters is that each task that is not over is somewhere it can go on from,
-that the engine holds nothing that the history does not know, and that no task has come to an end that the history knows
-nothing of. What fails one of these is unaccounted for. Results that are gone or wrong are told beside it
-(`result_audit.py`).
+The sum says nothing about losses. The audit therefore compares in three directions. A finding of the first three kinds
+is *unaccounted for*, and an audit without them is *balanced*:
+
+1. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or has it as a
+   dead message only. Nothing would ever run it. Repair: send it again.
+2. **History → result.** An unfinished task must not have a final result. Finding: its result says that it is over, so
+   that work was done which the history does not know. Repair: delete the result, and the task goes on.
+3. **Engine → history.** A message in the engine must belong to a task of the history. Finding: an unknown task.
+   There is no repair.
+4. **Finished tasks and their results** are compared too (`result_audit.py`). These findings are reported beside the
+   others and are not unaccounted for, because the history has the outcome.
+
+Events that could not be recorded in the history make the audit unbalanced as well.
 """
 
 from __future__ import annotations
@@ -23,18 +34,18 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.execution.celery_results import Results
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.operations.result_audit import ResultAudit, ResultCount
+from laneway.platform.operations.result_audit import ResultAudit, ResultReport
 from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.task_manager import TaskManager
 
 PAGE = 500
 GRACE = timedelta(seconds=2)
-"""What was sent a moment ago may be between the two places."""
+"""Tasks that were sent more recently are not compared: their message may be on its way to the engine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A task that is not over, and that the engine does not have or gave up, or that is over by its result."""
+class UnaccountedTask:
+    """An unfinished task that the engine will not deliver, or whose result says that it is over."""
 
     task_id: str
     name: str
@@ -44,46 +55,47 @@ class Missing:
 
 
 @dataclass(slots=True)
-class Count:
+class AuditReport:
     """The result of an audit."""
 
     accepted: int = 0
+    """All tasks of the history."""
     by_state: dict[TaskState, int] = field(default_factory=dict)
     engine: dict[str, QueueStats] = field(default_factory=dict)
     unread: int = 0
-    """Events that wait to be recorded, after all that could be recorded was."""
-    unaccounted: list[Missing] = field(default_factory=list)
+    """Events that are still not recorded after the audit recorded all it could."""
+    unaccounted: list[UnaccountedTask] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Tasks in the engine that the history does not know."""
     repaired: int = 0
-    results: ResultCount = field(default_factory=ResultCount)
-    """What the result store says; none of it is unaccounted for."""
+    results: ResultReport = field(default_factory=ResultReport)
+    """Finished tasks compared with the result store; nothing in it is unaccounted for."""
 
     @property
     def balanced(self) -> bool:
-        """Whether nothing is missing on either side, and everything is recorded."""
+        """Whether no task is unaccounted for, no message is unknown, and every event is recorded."""
         return not (self.unaccounted or self.unknown or self.unread)
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
-    """What may be wrong with a task that is not over."""
+class Discrepancy:
+    """An unfinished task of the history that the engine or the result store contradicts."""
 
     run: TaskRun
-    lost: str | None
-    """Why the engine will not deliver it."""
-    result: str | None
-    """What its result says, if that is that it is over."""
+    undeliverable: str | None
+    """Why the engine will not deliver it; None: it will."""
+    final_result: str | None
+    """Celery's state in its result, if the result says that the task is over."""
 
     @property
     def why(self) -> str:
-        """In words."""
-        said = f"its result says {self.result}" if self.result else None
-        return "; ".join(reason for reason in (self.lost, said) if reason)
+        """The discrepancy in words."""
+        result = f"its result says {self.final_result}" if self.final_result else None
+        return "; ".join(reason for reason in (self.undeliverable, result) if reason)
 
 
 class Audit:
-    """Counts, names what is missing, and puts it back."""
+    """Compares the three stores, names each discrepancy, and repairs it if asked to."""
 
     def __init__(
         self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager, results: Results
@@ -91,87 +103,93 @@ class Audit:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
         self._results = ResultAudit(database, recorder, results)
 
-    def count(self, *, repair: bool = False) -> Count:
-        """Look at everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
+    def run(self, *, repair: bool = False) -> AuditReport:
+        """Compare everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
         self._recorder.catch_up()
-        found = Count()
-        for suspect in self._missing():
-            run = suspect.run
-            found.unaccounted.append(Missing(run.id, run.name, run.queue, TaskState(run.state), suspect.why))
-            if repair and self._mend(suspect):
-                found.repaired += 1
-        found.unknown = list(self._unknown())
-        found.results = self._results.count(repair=repair)
+        report = AuditReport()
+        for found in self._discrepancies():
+            run = found.run
+            report.unaccounted.append(UnaccountedTask(run.id, run.name, run.queue, TaskState(run.state), found.why))
+            if repair and self._repair(found):
+                report.repaired += 1
+        report.unknown = list(self._unknown_tasks())
+        report.results = self._results.run(repair=repair)
         with self._database.reading() as session:
-            found.by_state = search.counts_by_state(session, Filter())
-        found.accepted = sum(found.by_state.values())  # one look: a second one would count what came meanwhile
-        found.engine = {stats.queue: stats for stats in self._broker.stats(self._broker.queues) or ()}
-        found.unread = sum(self._recorder.unread().values())
-        return found
+            report.by_state = search.counts_by_state(session, Filter())
+        # A second query would count tasks that were accepted in between.
+        report.accepted = sum(report.by_state.values())
+        report.engine = {stats.queue: stats for stats in self._broker.stats(self._broker.queues) or ()}
+        report.unread = sum(self._recorder.unread().values())
+        return report
 
-    def _mend(self, suspect: Suspect) -> bool:
-        """The result first: what is sent again could not replace a success."""
-        if suspect.result:
-            self._results.take_away(suspect.run.id)
-        return self._tasks.send(suspect.run) if suspect.lost else True
+    def _repair(self, found: Discrepancy) -> bool:
+        """Delete the result first: the result of a task that is sent again could not replace a success."""
+        if found.final_result:
+            self._results.delete_result(found.run.id)
+        return self._tasks.send(found.run) if found.undeliverable else True
 
-    def _missing(self) -> Iterator[Suspect]:
+    # --- the history against the engine and the results of unfinished tasks
+
+    def _discrepancies(self) -> Iterator[Discrepancy]:
         after = 0
         while True:
             with self._database.reading() as session:
                 page = task_runs.unfinished_before(session, clock.now() - GRACE, after_seq=after, limit=PAGE)
-            yield from self._missing_of(page)
+            yield from self._discrepancies_on(page)
             if len(page) < PAGE:
                 return
             after = page[-1].seq
 
-    def _missing_of(self, page: Sequence[TaskRun]) -> Iterator[Suspect]:
-        lost, over = self._lost(page), self._results.said_to_be_over(page)
-        suspects = [run for run in page if run.id in lost or run.id in over]
+    def _discrepancies_on(self, page: Sequence[TaskRun]) -> Iterator[Discrepancy]:
+        undeliverable, final = self._undeliverable(page), self._results.final_results(page)
+        suspects = [run for run in page if run.id in undeliverable or run.id in final]
         if suspects:
-            self._recorder.catch_up()  # what ended while we looked is over by now
+            self._recorder.catch_up()  # tasks that ended during the comparison are recorded as finished now
         for run in suspects:
-            now = self._tasks.current(run.id)
-            if now.state not in FINISHED and now.published_at == run.published_at:
-                yield Suspect(now, lost.get(run.id), over.get(run.id))
+            current = self._tasks.current(run.id)
+            if current.state not in FINISHED and current.published_at == run.published_at:
+                yield Discrepancy(current, undeliverable.get(run.id), final.get(run.id))
 
-    def _lost(self, page: Sequence[TaskRun]) -> dict[str, str]:
-        """Task → why the engine will not deliver it."""
-        found: dict[str, str] = {}
+    def _undeliverable(self, page: Sequence[TaskRun]) -> dict[str, str]:
+        """Return task id → why the engine will not deliver it."""
+        reasons: dict[str, str] = {}
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
-            places = self._broker.find(queue, [run.id for run in runs])
-            for run, place in zip(runs, places or (), strict=places is not None):
-                why = _suspicion(place)
-                if why:
-                    found[run.id] = why
-        return found
+            messages = self._broker.find(queue, [run.id for run in runs])
+            for run, message in zip(runs, messages or (), strict=messages is not None):
+                reason = _reason_undeliverable(message)
+                if reason:
+                    reasons[run.id] = reason
+        return reasons
 
-    def _unknown(self) -> Iterator[str]:
+    # --- the engine against the history
+
+    def _unknown_tasks(self) -> Iterator[str]:
+        """Yield the ids of tasks that the engine has and the history does not know."""
         engine = self._broker.engine
         for queue in self._broker.queues if engine is not None else ():
-            for place in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED):
-                yield from self._unknown_in(queue, place)
+            for state in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED):
+                yield from self._unknown_tasks_in(queue, state)
 
-    def _unknown_in(self, queue: str, place: MessageState) -> Iterator[str]:
+    def _unknown_tasks_in(self, queue: str, state: MessageState) -> Iterator[str]:
         engine, offset = self._broker.engine, 0
         while engine is not None:
-            page = engine.peek(queue, place, offset=offset, limit=PAGE)
-            ids = [peeked.stored.message.task_id for peeked in page]
-            with self._database.reading() as session:
-                known = audit.known(session, ids)
-            absent = [id for id in ids if id not in known]
-            if absent:
-                self._recorder.catch_up()
-                with self._database.reading() as session:
-                    known = audit.known(session, absent)
-                yield from (id for id in absent if id not in known)
+            page = engine.peek(queue, state, offset=offset, limit=PAGE)
+            unknown = self._unknown_to_history([message.stored.message.task_id for message in page])
+            if unknown:
+                self._recorder.catch_up()  # the history adopts tasks that came past the platform
+                yield from self._unknown_to_history(unknown)
             if len(page) < PAGE:
                 return
             offset += PAGE
 
+    def _unknown_to_history(self, ids: Sequence[str]) -> list[str]:
+        with self._database.reading() as session:
+            known = audit.known(session, ids)
+        return [id for id in ids if id not in known]
 
-def _suspicion(found: MessageInfo | None) -> str | None:
-    if found is None:
+
+def _reason_undeliverable(message: MessageInfo | None) -> str | None:
+    if message is None:
         return "the engine does not have it"
-    return "the engine gave it up" if found.state is MessageState.DEAD else None
+    return "the engine gave it up" if message.state is MessageState.DEAD else None

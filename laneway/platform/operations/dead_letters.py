@@ -1,25 +1,25 @@
 """Dead letters: tasks that failed for good, and messages that could not be read or run.
 
-They are looked through by group (what failed the same way), sent again one by one, by group or by filter (with a dry
-run first), or discarded: then they can be restored for a day.
+Operators list them one by one or by group (tasks that failed the same way). They send them again or discard them, by
+id, by group or by filter, and a dry run first says how many. A discarded dead letter can be restored for a day.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
+from laneway.platform.bulk import BulkResult, apply_to_each
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import search, task_runs
-from laneway.platform.db.queries import task_events as stories
+from laneway.platform.db.queries import search, task_events, task_runs
 from laneway.platform.db.queries.search import Filter, Group
 from laneway.platform.db.session import Database
-from laneway.platform.errors import NotFound, PlatformError, UnknownTask, WrongState
+from laneway.platform.errors import NotFound, UnknownTask, WrongState
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.schemas.task import TaskState
@@ -29,77 +29,60 @@ from laneway.platform.task_manager import TaskManager
 log = logger(__name__)
 
 DEAD: Final = (TaskState.DEAD_LETTER, TaskState.FAILED)
-SAMPLES = 5
-PAGE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an action on many would do, or did. `refused`: id → why not."""
-
-    matched: int
-    done: int
-    samples: list[TaskRun]
-    refused: dict[str, str]
-    dry_run: bool
+SAMPLES: Final = 5
+PAGE: Final = 200
 
 
 class DeadLetters:
-    """What an operator does with them."""
+    """Lists dead letters, sends them again, discards and restores them."""
 
     def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager) -> None:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
 
     def page(self, which: Filter, *, before: int | None = None, limit: int = 50) -> Sequence[TaskRun]:
-        """Some of them, newest first; those in the trash only when asked for."""
+        """Return dead letters, newest first; those in the trash only if the filter asks for them."""
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
-            return search.page(session, _dead(which), before=before, limit=limit)
+            return search.page(session, _dead_only(which), before=before, limit=limit)
 
     def groups(self, which: Filter, *, limit: int = 50) -> list[Group]:
-        """What failed the same way, the largest group first."""
+        """Return the groups of dead letters that failed the same way, the largest group first."""
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
-            return search.groups(session, _dead(which), limit=limit)
+            return search.groups(session, _dead_only(which), limit=limit)
 
     def show(self, id: str) -> TaskRun:
-        """One of them, with everything that is kept. Raises NotFound."""
+        """Return one dead letter with everything that is kept of it. Raises NotFound."""
         run = self._tasks.current(id)
         if run.state not in DEAD:
             raise NotFound("dead letter", id)
         return run
 
-    def requeue(self, which: Filter, *, dry_run: bool = False) -> Plan:
-        """Send them again; what can not be is named, and stays. Safe to repeat."""
-        return self._each(_dead(which), self._requeue, dry_run=dry_run)
+    def requeue(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
+        """Send them again; one that cannot be sent is reported and stays a dead letter. Safe to repeat."""
+        return self._apply(_dead_only(which), self._requeue, dry_run=dry_run)
 
-    def discard(self, which: Filter, *, dry_run: bool = False) -> Plan:
-        """Put them into the trash."""
-        return self._each(_dead(which), self._discard, dry_run=dry_run)
+    def discard(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
+        """Move them to the trash."""
+        return self._apply(_dead_only(which), self._discard, dry_run=dry_run)
 
-    def restore(self, which: Filter, *, dry_run: bool = False) -> Plan:
+    def restore(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
         """Take them out of the trash."""
-        return self._each(_dead(which, trashed=True), self._restore, dry_run=dry_run)
+        return self._apply(_dead_only(which, trashed=True), self._restore, dry_run=dry_run)
 
-    def _each(self, which: Filter, act: _Act, *, dry_run: bool) -> Plan:
+    def _apply(self, which: Filter, action: Callable[[TaskRun], None], *, dry_run: bool) -> BulkResult[TaskRun]:
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             matched = search.count(session, which)
             samples = list(search.page(session, which, limit=SAMPLES))
-            refused = dict(_left_out(session, which))
+            refused = dict(_unmatched_ids(session, which))
         if dry_run:
-            return Plan(matched, 0, samples, refused, dry_run=True)
-        done = 0
-        for run in self._all(which):
-            try:
-                act(run)
-                done += 1
-            except PlatformError as error:
-                refused[run.id] = str(error)
-        self._recorder.catch_up_quietly()  # what the engine delivers again is no dead letter any more
-        return Plan(matched, done, samples, refused, dry_run=False)
+            return BulkResult(matched=matched, done=0, samples=samples, refused=refused, dry_run=True)
+        done, failed = apply_to_each(self._matching(which), action)
+        self._recorder.catch_up_quietly()  # a task that the engine delivers again is no dead letter any more
+        return BulkResult(matched=matched, done=done, samples=samples, refused=refused | failed, dry_run=False)
 
-    def _all(self, which: Filter) -> Iterator[TaskRun]:
+    def _matching(self, which: Filter) -> Iterator[TaskRun]:
         before: int | None = None
         while True:
             with self._database.reading() as session:
@@ -117,24 +100,21 @@ class DeadLetters:
             raise WrongState(run.id, "no longer kept by the broker", "sent again")
 
     def _discard(self, run: TaskRun) -> None:
-        self._trash(run, "discarded")
+        self._set_trashed(run, "discarded")
 
     def _restore(self, run: TaskRun) -> None:
-        self._trash(run, "restored")
+        self._set_trashed(run, "restored")
 
-    def _trash(self, run: TaskRun, kind: str) -> None:
+    def _set_trashed(self, run: TaskRun, event: str) -> None:
         now = clock.now()
         with self._database.transaction() as session:
-            search.trash(session, [run.id], at=now if kind == "discarded" else None)
-            stories.add_event(session, run.id, kind, at=now)
-        log.info(f"dead letter {kind}", task_id=run.id, task=run.name)
+            search.trash(session, [run.id], at=now if event == "discarded" else None)
+            task_events.add_event(session, run.id, event, at=now)
+        log.info(f"dead letter {event}", task_id=run.id, task=run.name)
 
 
-_Act = Callable[[TaskRun], None]
-
-
-def _left_out(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
-    """Those of the ids asked for that are nothing to act on, and why."""
+def _unmatched_ids(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
+    """Yield the ids in the filter on which the action is impossible, each with the reason."""
     known = {run.id: run for run in task_runs.recent(session, which.ids)}
     for id in dict.fromkeys(which.ids):
         run = known.get(id)
@@ -146,19 +126,7 @@ def _left_out(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
             yield id, f"Dead letter {id!r} is {'not ' if which.trashed else ''}in the trash."
 
 
-def _dead(which: Filter, *, trashed: bool = False) -> Filter:
+def _dead_only(which: Filter, *, trashed: bool = False) -> Filter:
+    """Return the filter limited to dead letters; `trashed` applies where the filter says nothing about the trash."""
     states = tuple(state for state in which.states if state in DEAD) or (TaskState.DEAD_LETTER,)
-    wanted = which.trashed if which.trashed is not None else trashed
-    return Filter(
-        states=states,
-        name=which.name,
-        queue=which.queue,
-        key=which.key,
-        tag=which.tag,
-        group=which.group,
-        error=which.error,
-        since=which.since,
-        until=which.until,
-        ids=which.ids,
-        trashed=wanted,
-    )
+    return replace(which, states=states, trashed=trashed if which.trashed is None else which.trashed)

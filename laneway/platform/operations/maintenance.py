@@ -1,13 +1,16 @@
-"""What every worker does beside its tasks, so that none is forgotten. A thread in each worker's main process:
+"""Maintenance: what every worker does beside its tasks, so that no task is forgotten.
 
-1. reports that the worker lives, and which queues it serves;
-2. records what the engine's journals say (`history.py`);
-3. compares the ledger with the broker: what the broker lost is sent again;
-4. sends what is accepted and not yet with the broker (`outbox.py`).
+It is a thread in each worker's main process that
 
-All of it is safe to do twice and in many workers at once: each step is a conditional update in the ledger,
-and a second delivery of a task is refused at its claim. What depends on time (delays, retries, the leases of
-dead workers) is the delivery engine's. Without the engine two and three are left out: nobody can look.
+1. reports that the worker lives and which queues it serves;
+2. records the events of the engine's journals in the history (`JournalRecorder`);
+3. compares the ledger with the broker, and sends again what the broker lost;
+4. sends the tasks that were accepted and have not reached the broker yet (`Outbox`).
+
+All of it may be done twice, and by many workers at once: each step is a conditional update in the ledger, and a second
+delivery of a task is refused when a worker claims it. The delivery engine handles what depends on time: delays,
+retries and the leases of dead workers. Without the engine, steps 2 and 3 do nothing, because the broker cannot be asked
+what it holds.
 """
 
 from __future__ import annotations
@@ -31,17 +34,18 @@ from laneway.platform.task_manager import TaskManager
 log = logger(__name__)
 
 TICK = 0.5
-"""Seconds between looks at what is to be done."""
+"""Seconds between two checks for due jobs."""
 COMPARE_EVERY, PREPARE_EVERY = 5.0, 5.0
+"""Seconds between two runs of `reconcile`, and of `Broker.prepare`."""
 REPORT_SHARE = 0.2
-"""Of a lease, between two reports: a worker that is silent for three is taken for dead (`Executions.claim`)."""
+"""Part of a lease between two reports. A worker that misses three is taken for dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
-"""Sent or started so long ago, a task must be in the broker: publishing takes no longer."""
+"""A task that was sent or started this long ago must be in the broker: publishing takes no longer."""
 PAGE = 500
 
 
 class Maintenance(Thread):
-    """The thread; `stop` ends it at once."""
+    """The maintenance thread of one worker."""
 
     def __init__(
         self,
@@ -54,13 +58,13 @@ class Maintenance(Thread):
         queues: Sequence[str],
         lease_seconds: float,
     ) -> None:
-        super().__init__(name="laneway-steward", daemon=True)
+        super().__init__(name="laneway-maintenance", daemon=True)
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
         self._cursor = 0
-        self._ended = Event()
+        self._stopped = Event()
 
     def run(self) -> None:
         jobs = [
@@ -71,85 +75,87 @@ class Maintenance(Thread):
             (COMPARE_EVERY, self.reconcile),
         ]
         next_at = [0.0] * len(jobs)
-        while not self._ended.is_set():
+        while not self._stopped.is_set():
             for number, (every, job) in enumerate(jobs):
                 if monotonic() >= next_at[number]:
                     next_at[number] = monotonic() + every
                     self._attempt(job)
-            self._ended.wait(TICK)
+            self._stopped.wait(TICK)
 
     def stop(self) -> None:
-        """End the thread and sign the worker off."""
-        self._ended.set()
+        """Stop the thread after its current job, and sign the worker off."""
+        self._stopped.set()
         self.join(timeout=5)
         self._attempt(self.sign_off)
 
     def report(self) -> None:
-        """Say that this worker lives."""
+        """Store that this worker lives."""
         with self._database.transaction() as session:
             workers.report(session, self.worker, queues=self._queues, started_at=self._started_at, now=clock.now())
 
     def sign_off(self) -> None:
-        """Say that this worker stopped."""
+        """Store that this worker has stopped."""
         with self._database.transaction() as session:
             workers.leave(session, self.worker)
 
     def reconcile(self) -> int:
-        """Compare tasks that are not over with what the broker has, a page at a time, further if any was missing."""
-        mended = 0
-        while not self._ended.is_set():
+        """Send again the unfinished tasks that the broker lost; return how many.
+
+        Compares one page of unfinished tasks with the broker, and goes on to the next page while a page had losses.
+        """
+        repaired = 0
+        while not self._stopped.is_set():
             before = clock.now() - MISSING_AFTER
             with self._database.reading() as session:
                 page = task_runs.unfinished_before(session, before, after_seq=self._cursor, limit=PAGE)
             self._cursor = page[-1].seq if len(page) == PAGE else 0
-            missing = self._reconcile(page)
-            mended += missing
-            if not missing or not self._cursor:
+            sent = self._reconcile_page(page)
+            repaired += sent
+            if not sent or not self._cursor:
                 break
-        return mended
+        return repaired
 
     def record(self) -> int:
-        """Bring the history up to date."""
+        """Record the new events of the journals; return how many."""
         return self._recorder.catch_up()
 
     def relay(self) -> int:
-        """Send what is accepted and not yet with the broker."""
+        """Send the tasks that were accepted and have not reached the broker; return how many."""
         return self._tasks.outbox.relay()
 
-    def _reconcile(self, page: Sequence[TaskRun]) -> int:
-        missing: list[TaskRun] = []
+    def _reconcile_page(self, page: Sequence[TaskRun]) -> int:
+        lost: list[TaskRun] = []
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
-            found = self._broker.find(queue, [run.id for run in runs])
-            missing += [
-                run for run, place in zip(runs, found or (), strict=found is not None) if self._gone(run, place)
-            ]
-        if missing:
-            self._recorder.catch_up()  # what ended before we looked is over by now
-            self._broker.prepare()  # without its journal nobody would hear of what is sent now
-        full: set[str] = set()
-        return sum(self._send_again(run, full) for run in missing)
+            messages = self._broker.find(queue, [run.id for run in runs])
+            pairs = zip(runs, messages or (), strict=messages is not None)
+            lost += [run for run, message in pairs if self._is_lost(run, message)]
+        if lost:
+            self._recorder.catch_up()  # tasks that ended before the comparison are recorded as finished now
+            self._broker.prepare()  # without its journal, events of what is sent now would be lost
+        full_queues: set[str] = set()
+        return sum(self._send_again(run, full_queues) for run in lost)
 
-    def _gone(self, run: TaskRun, found: MessageInfo | None) -> bool:
-        """Whether the broker does not have a task, or only a dead letter from before it was sent anew by hand."""
-        if found is not None and found.state is MessageState.DEAD and run.published_at is None:
+    def _is_lost(self, run: TaskRun, message: MessageInfo | None) -> bool:
+        """Whether the broker has no message of a task, or only a dead one from before an operator sent it again."""
+        if message is not None and message.state is MessageState.DEAD and run.published_at is None:
             self._broker.discard(run.queue, run.id)
             return True
-        return found is None
+        return message is None
 
-    def _send_again(self, run: TaskRun, full: set[str]) -> bool:
+    def _send_again(self, run: TaskRun, full_queues: set[str]) -> bool:
         if run.cancel_requested:
             with self._database.transaction() as session:
                 return self._tasks.cancel_lost(session, run)
-        if run.queue in full:
+        if run.queue in full_queues:
             return False
         try:
             sent = self._tasks.send(run)
-        except (QueueFull, HistoryBehind) as error:  # what is left of it waits for room; other queues do not
-            full.add(run.queue)
+        except (QueueFull, HistoryBehind) as error:  # the rest of this queue waits for room; other queues do not
+            full_queues.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
             return False
-        except DuplicateTask as error:  # its turn comes when the other one is over
+        except DuplicateTask as error:  # it is sent when the task with the same uniqueness key is finished
             log.warning("lost task not sent now", task_id=run.id, error=str(error))
             return False
         if sent:
@@ -160,6 +166,6 @@ class Maintenance(Thread):
         try:
             job()
         except PlatformError as error:
-            log.warning("steward: will try again", job=job.__name__, error=str(error))
+            log.warning("maintenance: will try again", job=job.__name__, error=str(error))
         except Exception:
-            log.exception("steward: unexpected error", job=job.__name__)
+            log.exception("maintenance: unexpected error", job=job.__name__)

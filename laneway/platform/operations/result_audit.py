@@ -1,11 +1,17 @@
-"""The third place of the audit: what Celery's result store says beside what the history says.
+"""The audit of results: compare Celery's result store with the history.
 
-The history is the truth. A result that is gone was flushed or expired with its store, and its task is accounted for
-without it: that is told, and can be put back. A result that says that a task is over of whose end the history knows
-nothing is another matter: work was done of which nobody keeps account.
+The history is the truth, and its tasks fall into two groups:
 
-Time and memory are bounded: a page of tasks costs one query and one round trip, whatever the results weigh; only what
-was found wrong is looked at again.
+- **A finished task** should have a final result that says the same end. If the result is gone (flushed, or expired with
+  its store) or says something else, the task is still accounted for. The finding is reported (`ResultProblem`), and
+  repair stores the result again from the history.
+- **An unfinished task** must not have a final result. If it has one, work was done that the history does not know:
+  the task is unaccounted for (`final_results`, used by `audit.py`).
+
+Results whose task the history does not know are reported as well.
+
+Time and memory are bounded: a page of tasks costs one query and one round trip, however large the results are. Only
+the tasks with a finding are looked at again.
 """
 
 from __future__ import annotations
@@ -34,108 +40,112 @@ from laneway.platform.schemas.task import TaskState
 
 PAGE: Final = 500
 GRACE: Final = timedelta(seconds=5)
-"""A worker notes the end of a task before it stores the result."""
+"""Tasks that ended more recently are not compared: a worker records the end before it stores the result."""
 MARGIN: Final = timedelta(minutes=1)
-"""Results that expire so soon may be gone before they are looked at."""
-NAMED: Final = 100
-"""So many findings are named; all are counted, and with repair all are put right."""
-SCANNED: Final = 200_000
-"""Keys of the store that are looked through for tasks that nobody knows."""
-CELERYS_OWN: Final = "celery."
-"""Tasks so named say that they are over by their results alone; the history follows with the acknowledgement."""
+"""Results that expire within this time are not compared: they may be gone before they are read."""
+MAX_NAMED: Final = 100
+"""Findings that are named. All are counted, and repair covers all."""
+MAX_SCANNED: Final = 200_000
+"""Keys of the result store that are scanned for results of unknown tasks."""
+CELERY_PREFIX: Final = "celery."
+"""Celery's own tasks end with their result; the history learns of the end later, by the acknowledgement."""
 PROCESS_LOST: Final = frozenset({"WorkerLostError", "TimeLimitExceeded"})
-"""What a worker's main process stores for a process that is gone: the end of an attempt, which may be retried."""
+"""Errors that a worker's main process stores for a lost process. They end an attempt; the task may be retried."""
 
 
-class Kind(StrEnum):
-    """What may be wrong with a result."""
+class ResultProblem(StrEnum):
+    """What is wrong with a result."""
 
     MISSING = "missing"
-    """A worker ended the task, and the final result is not there."""
+    """A worker ended the task, and there is no final result."""
     CONTRADICTING = "contradicting"
-    """It says another end than the history."""
+    """The result says another end than the history, or cannot be read."""
     UNKNOWN = "unknown"
-    """The history does not know the task."""
+    """The history does not know the task: it was deleted, or it belongs to somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ResultFinding:
     """A result that does not fit the history."""
 
     task_id: str
-    kind: Kind
+    kind: ResultProblem
     state: TaskState | None
-    """In the history."""
+    """The state in the history; None: the task is unknown."""
     stored: str | None
-    """Celery's state in the store; none: there is no result."""
+    """Celery's state in the store; None: there is no result, or the task is unknown."""
 
 
 @dataclass(slots=True)
-class ResultCount:
-    """What a look at the result store brought."""
+class ResultReport:
+    """The outcome of comparing the result store with the history."""
 
     listable: bool = True
-    """False: this store cannot be looked through."""
+    """False: this kind of result store cannot be searched, and nothing was compared."""
     looked_at: int = 0
-    """Ended tasks whose results should be there still."""
-    found: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
-    named: list[Finding] = field(default_factory=list)
+    """Finished tasks whose results were compared."""
+    found: dict[ResultProblem, int] = field(default_factory=lambda: dict.fromkeys(ResultProblem, 0))
+    named: list[ResultFinding] = field(default_factory=list)
+    """The first `MAX_NAMED` findings."""
     repaired: int = 0
     scanned_all: bool = True
-    """False: the store has more results than are looked through for unknown tasks."""
+    """False: the store has more than `MAX_SCANNED` results, and unknown tasks may be missed."""
 
-    def add(self, finding: Finding) -> None:
-        """One more."""
+    def add(self, finding: ResultFinding) -> None:
+        """Count a finding, and name it if there is room."""
         self.found[finding.kind] += 1
-        if len(self.named) < NAMED:
+        if len(self.named) < MAX_NAMED:
             self.named.append(finding)
 
 
 class ResultAudit:
-    """Compares, names, and puts back."""
+    """Compares results with the history, names each problem, and stores results again if asked to."""
 
     def __init__(self, database: Database, recorder: JournalRecorder, results: Results) -> None:
         self._database, self._recorder, self._results = database, recorder, results
 
-    def count(self, *, repair: bool = False) -> ResultCount:
-        """Look at everything once. Raises ResultStoreUnavailable, DatabaseUnavailable."""
-        count = ResultCount(listable=self._results.listable)
-        if not count.listable:
-            return count
-        for page in self._ended():
-            count.looked_at += len(page)
-            wrong = self._wrong(page)
-            for finding in wrong.values():
-                count.add(finding)
+    def run(self, *, repair: bool = False) -> ResultReport:
+        """Compare everything once. Raises ResultStoreUnavailable, DatabaseUnavailable."""
+        report = ResultReport(listable=self._results.listable)
+        if not report.listable:
+            return report
+        for page in self._finished_tasks():
+            report.looked_at += len(page)
+            findings = self._findings(page)
+            for finding in findings.values():
+                report.add(finding)
             if repair:
-                count.repaired += self._put_back(wrong)
-        for finding in self._unknown(count):
-            count.add(finding)
-        return count
+                report.repaired += self._store_again(findings)
+        for finding in self._unknown_tasks(report):
+            report.add(finding)
+        return report
 
-    def said_to_be_over(self, runs: Sequence[TaskRun]) -> dict[str, str]:
-        """Task → what its result says, for those of these unfinished tasks that are over by their results.
+    def final_results(self, runs: Sequence[TaskRun]) -> dict[str, str]:
+        """Return task id → Celery's state, for those of these unfinished tasks whose result says that they are over.
 
-        Only what was stored since the task was last sent or started counts: older results are of an earlier run, and
-        what a main process says of a lost one is not the end of the task.
+        A result counts only if it was stored since the task was last sent or started: an older one belongs to an
+        earlier run. What a main process stores for a lost process does not count either: it is not the end of the task.
         """
-        runs = [run for run in runs if not run.name.startswith(CELERYS_OWN)]
+        runs = [run for run in runs if not run.name.startswith(CELERY_PREFIX)]
         if not runs or not self._results.listable:
             return {}
-        said = self._results.states([run.id for run in runs])
-        suspects = [run for run, state in zip(runs, said, strict=True) if state in FINAL_STATES]
-        found: dict[str, str] = {}
+        stored = self._results.states([run.id for run in runs])
+        suspects = [run for run, state in zip(runs, stored, strict=True) if state in FINAL_STATES]
+        final: dict[str, str] = {}
         for run, end in zip(suspects, self._results.final_results([run.id for run in suspects]), strict=True):
             since = max(at for at in (run.accepted_at, run.published_at, run.started_at) if at)
             if end and end.error_type not in PROCESS_LOST and (end.at is None or end.at >= since):
-                found[run.id] = end.state
-        return found
+                final[run.id] = end.state
+        return final
 
-    def take_away(self, id: str) -> None:
-        """Forget a result that is not the end of its task: a success would stay there whatever comes."""
+    def delete_result(self, id: str) -> None:
+        """Delete the result of an unfinished task: Celery never replaces a stored success."""
         self._results.forget(id)
 
-    def _ended(self) -> Iterator[list[Ended]]:
+    # --- finished tasks and their results
+
+    def _finished_tasks(self) -> Iterator[list[Ended]]:
+        """Yield pages of the tasks that ended so long ago that a result is stored, and not so long that it expired."""
         now, kept, after = clock.now(), self._results.retention, None
         since = now - kept + MARGIN if kept else None
         while True:
@@ -147,73 +157,83 @@ class ResultAudit:
                 return
             after = page[-1]
 
-    def _wrong(self, page: Sequence[Ended]) -> dict[Ended, Finding]:
+    def _findings(self, page: Sequence[Ended]) -> dict[Ended, ResultFinding]:
+        """Compare twice: only a finding that is still there after the history was brought up to date is one."""
         suspects = [end for end, finding in self._compared(page) if finding]
         if not suspects:
             return {}
         ids = [end.id for end in suspects]
-        self._recorder.catch_up()  # what was sent again meanwhile is not over any more
+        self._recorder.catch_up()  # a task that was sent again in the meantime is not finished any more
         with self._database.reading() as session:
             ended, submitted = audit.still_ended(session, ids), audit.submitted(session, ids)
         suspects = [end for end in suspects if end in ended]
         return {
             end: finding
             for end, finding in self._compared(suspects)
-            # a task that came past the platform may have been told not to keep its result
+            # A task that did not come through the platform may have been sent with ignore_result.
             if finding and (finding.stored or end.id in submitted)
         }
 
-    def _compared(self, ends: Sequence[Ended]) -> Iterator[tuple[Ended, Finding | None]]:
+    def _compared(self, ends: Sequence[Ended]) -> Iterator[tuple[Ended, ResultFinding | None]]:
         stored = self._results.states([end.id for end in ends])
         for end, state in zip(ends, stored, strict=True):
             yield end, _compare(end, state)
 
-    def _put_back(self, wrong: dict[Ended, Finding]) -> int:
-        ends, done = {end.id: end for end in wrong}, 0
+    def _store_again(self, findings: dict[Ended, ResultFinding]) -> int:
+        """Store the results of these tasks again, if nothing happened to the tasks since; return how many."""
+        ends, repaired = {end.id: end for end in findings}, 0
         ids = list(ends)
         for first in range(0, len(ids), RESULTS_PER_FETCH):
             with self._database.reading() as session:
                 runs = task_runs.recent(session, ids[first : first + RESULTS_PER_FETCH])
             for run in runs:
-                if (run.state, run.finished_at) == (ends[run.id].state, ends[run.id].finished_at) and not _blanked(run):
+                end = ends[run.id]
+                if (run.state, run.finished_at) == (end.state, end.finished_at) and not _is_blanked(run):
                     self._results.replace(run)
-                    done += 1
-        return done
+                    repaired += 1
+        return repaired
 
-    def _unknown(self, count: ResultCount) -> Iterator[Finding]:
+    # --- results of unknown tasks
+
+    def _unknown_tasks(self, report: ResultReport) -> Iterator[ResultFinding]:
         scanned = 0
         for ids in self._results.ids(page=PAGE):
-            if scanned >= SCANNED:
-                count.scanned_all = False
+            if scanned >= MAX_SCANNED:
+                report.scanned_all = False
                 return
             scanned += PAGE
-            absent = self._absent(ids)
-            if absent:
+            unknown = self._unknown_to_history(ids)
+            if unknown:
                 self._recorder.catch_up()
-                absent = self._absent(absent)
-            yield from (Finding(id, Kind.UNKNOWN, None, None) for id in absent)
+                unknown = self._unknown_to_history(unknown)
+            yield from (ResultFinding(id, ResultProblem.UNKNOWN, None, None) for id in unknown)
 
-    def _absent(self, ids: Sequence[str]) -> list[str]:
-        storable = [id for id in ids if is_storable_id(id)]  # the others cannot even be asked for
+    def _unknown_to_history(self, ids: Sequence[str]) -> list[str]:
+        storable = [id for id in ids if is_storable_id(id)]  # the database refuses to compare the others
         with self._database.reading() as session:
             known = audit.known(session, storable) if storable else set[str]()
         return [id for id in dict.fromkeys(ids) if id not in known]
 
 
-def _compare(end: Ended, stored: str | None) -> Finding | None:
-    """What is wrong with the result of a task that is over."""
+def _compare(end: Ended, stored: str | None) -> ResultFinding | None:
+    """Compare the end of a task in the history with Celery's state in its result."""
     state = TaskState(end.state)
-    if state not in CELERY_STATES or (state is TaskState.COMPLETED and end.started_at is None):
-        return None  # the latter is a task of Celery's own: the history says only that its message was acknowledged
+    if state not in CELERY_STATES or _is_celerys_own(end):
+        return None
     if stored is None:
-        by_a_worker = end.started_at is not None or state is TaskState.EXPIRED
-        return Finding(end.id, Kind.MISSING, state, None) if by_a_worker else None
+        ended_by_a_worker = end.started_at is not None or state is TaskState.EXPIRED
+        return ResultFinding(end.id, ResultProblem.MISSING, state, None) if ended_by_a_worker else None
     if stored not in FINAL_STATES:
-        kind = Kind.CONTRADICTING if stored == UNREADABLE else Kind.MISSING
-        return Finding(end.id, kind, state, stored)
-    return None if stored == CELERY_STATES[state] else Finding(end.id, Kind.CONTRADICTING, state, stored)
+        kind = ResultProblem.CONTRADICTING if stored == UNREADABLE else ResultProblem.MISSING
+        return ResultFinding(end.id, kind, state, stored)
+    return None if stored == CELERY_STATES[state] else ResultFinding(end.id, ResultProblem.CONTRADICTING, state, stored)
 
 
-def _blanked(run: TaskRun) -> bool:
-    """Whether retention took the result away, which then cannot be put back."""
+def _is_celerys_own(end: Ended) -> bool:
+    """Whether the history knows only that the message was acknowledged, as for Celery's own tasks."""
+    return end.state == TaskState.COMPLETED and end.started_at is None
+
+
+def _is_blanked(run: TaskRun) -> bool:
+    """Whether retention deleted the result from the row, so that it cannot be stored again."""
     return run.state == TaskState.COMPLETED and run.result is None and not run.payload

@@ -1,9 +1,10 @@
-"""What is kept for how long: everything older is deleted, in small transactions, and counted."""
+"""Retention: delete everything that is older than its limit, in small transactions, and count it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.orm import Session
@@ -14,99 +15,94 @@ from laneway.platform.db.queries import search
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
-from laneway.platform.schemas.history import Cleared
+from laneway.platform.schemas.history import ClearResponse
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import StorageSettings, TaskSettings
 
 Progress = Callable[[float, str], None]
-"""Told how far the sweep is (0 to 100) and what it does; what it raises stops the sweep between two batches."""
+"""Receives the progress of a sweep (0 to 100) and a message. An exception from it stops the sweep between batches."""
 
-TRASH_KEPT: Final = timedelta(days=1)
+KEEP_TRASH: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
 BATCH: Final = 500
-"""Rows a transaction: few enough for other writers to get their turn on SQLite."""
-MOST_CLEARED: Final = 10_000
-"""Tasks deleted by one call of `clear`."""
+"""Rows in one transaction: few enough that other writers get their turn on SQLite."""
+MAX_CLEARED: Final = 10_000
+"""Tasks that one call of `clear` deletes at most."""
 
 log = logger(__name__)
 
 
-class Take(Protocol):
-    """Takes one batch and says how many rows it was."""
+class RemoveBatch(Protocol):
+    """Removes at most `limit` rows (or their contents) from before a time and returns how many rows it removed."""
 
     def __call__(self, session: Session, *, before: datetime, limit: int) -> int: ...
 
 
 class RetentionRule(NamedTuple):
-    """One kind of data: its name in the counts, how a batch is taken, and how long it is kept."""
+    """One kind of data: its name in the counts, how one batch is removed, and how long it is kept."""
 
     kind: str
-    take: Take
+    remove_batch: RemoveBatch
     age: timedelta
 
 
-class Step(NamedTuple):
-    """One kind of data: its name in the counts, how a batch is taken, and from what age on."""
-
-    kind: str
-    take: Take
-    before: datetime
-
-
 class Retention:
-    """Deletes what is older than its retention. Interrupted anywhere, the next sweep goes on where this one ended."""
+    """Deletes what is older than its limit. After an interruption the next sweep continues where this one stopped."""
 
     def __init__(
         self, database: Database, storage: StorageSettings, tasks: TaskSettings, *, more: Sequence[RetentionRule] = ()
     ) -> None:
-        """`more`: what else is deleted by age, in this order, such as the application's own data."""
+        """`more`: rules for further data, such as the application's own; they run in this order."""
         self._database, self._storage, self._tasks, self._more = database, storage, tasks, more
 
     def sweep(
         self, *, now: datetime, batch: int = BATCH, progress: Progress | None = None, task_hours: float | None = None
     ) -> dict[str, int]:
-        """Delete everything that is too old at `now`, `batch` rows a transaction; gives back the counts by kind.
+        """Delete everything that is too old at `now`, `batch` rows a transaction; return the counts by kind.
 
-        `task_hours`: tasks that ended longer ago go, instead of what is configured.
+        `task_hours`: delete tasks that ended longer ago than this, instead of the configured time.
 
         Unfinished tasks, open alerts and webhooks still to be processed stay, however old they are.
         """
-        steps = self._steps(now, task_hours)
-        counts = {step.kind: 0 for step in steps}
-        for number, step in enumerate(steps):
-            for taken in self._batches(step, batch):
-                counts[step.kind] += taken
+        rules = self._rules(task_hours)
+        counts = {rule.kind: 0 for rule in rules}
+        for number, rule in enumerate(rules):
+            for removed in self._batches(rule.remove_batch, before=now - rule.age, size=batch):
+                counts[rule.kind] += removed
                 if progress:
-                    progress(100 * number / len(steps), f"{step.kind}: {counts[step.kind]}")
+                    progress(100 * number / len(rules), f"{rule.kind}: {counts[rule.kind]}")
         return counts
 
     def clean_up_workflows(self, *, before: datetime, batch: int = BATCH, progress: Progress | None = None) -> int:
-        """Delete the workflows that ended before then; how many. They have a schedule, and an age, of their own."""
+        """Delete the workflows that ended before `before` and return their number.
+
+        They are not part of `sweep`: they have a schedule and an age of their own.
+        """
         count = 0
-        for taken in self._batches(Step("workflows", repository.delete_workflows, before), batch):
-            count += taken
+        for removed in self._batches(repository.delete_workflows, before=before, size=batch):
+            count += removed
             if progress:
                 progress(50, f"workflows: {count}")
         return count
 
-    def clear(self, states: Sequence[TaskState], *, older_than: float, most: int = MOST_CLEARED) -> Cleared:
-        """Delete tasks that ended in these states more than `older_than` seconds ago, in batches, `most` of them."""
-        before, deleted, taken = clock.now() - timedelta(seconds=older_than), 0, BATCH
-        while taken == BATCH and deleted < most:
-            with self._database.transaction() as session:
-                taken = repository.clear_tasks(session, states=states, before=before, limit=BATCH)
-            deleted += taken
+    def clear(self, states: Sequence[TaskState], *, older_than: float, most: int = MAX_CLEARED) -> ClearResponse:
+        """Delete tasks that ended in these states more than `older_than` seconds ago, at most `most` of them."""
+        before, deleted, removed = clock.now() - timedelta(seconds=older_than), 0, 0
+        for removed in self._batches(partial(repository.clear_tasks, states=states), before=before, size=BATCH):
+            deleted += removed
+            if deleted >= most:
+                break
         log.warning("tasks cleared", states=[str(state) for state in states], older_than=older_than, tasks=deleted)
-        return Cleared(deleted=deleted, more=taken == BATCH)
+        return ClearResponse(deleted=deleted, more=removed == BATCH)
 
-    def _steps(self, now: datetime, task_hours: float | None) -> list[Step]:
+    def _rules(self, task_hours: float | None) -> list[RetentionRule]:
         tasks = timedelta(days=self._storage.keep_tasks) if task_hours is None else timedelta(hours=task_hours)
         webhooks = timedelta(days=self._storage.keep_webhooks)
-        rules = [
+        return [
             RetentionRule("tasks", repository.delete_tasks, tasks),
-            RetentionRule("trashed", search.delete_trashed, TRASH_KEPT),
-            RetentionRule("dead_letters", self._beyond_the_cap, timedelta(0)),
+            RetentionRule("trashed", search.delete_trashed, KEEP_TRASH),
+            RetentionRule("dead_letters", self._delete_excess_dead_letters, timedelta(0)),
             RetentionRule("task_contents", repository.blank_tasks, timedelta(hours=self._tasks.status_expiry_hours)),
             *self._more,
             RetentionRule("outbound_deliveries", repository.delete_outbound_deliveries, webhooks),
@@ -114,17 +110,17 @@ class Retention:
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
         ]
-        return [Step(rule.kind, rule.take, now - rule.age) for rule in rules]
 
-    def _beyond_the_cap(self, session: Session, *, before: datetime, limit: int) -> int:
+    def _delete_excess_dead_letters(self, session: Session, *, before: datetime, limit: int) -> int:
+        """Delete the oldest dead letters beyond MAX_DEAD_LETTERS; their age does not matter."""
         del before
         dead = Filter(states=(TaskState.DEAD_LETTER,))
         return search.delete_beyond(session, dead, most=self._tasks.max_dead_letters, limit=limit)
 
-    def _batches(self, step: Step, size: int) -> Iterator[int]:
-        """How many rows each batch took, until one is not full; every batch is committed before the next."""
-        taken = size
-        while taken == size:
+    def _batches(self, remove_batch: RemoveBatch, *, before: datetime, size: int) -> Iterator[int]:
+        """Remove batches until one is not full; yield the rows of each, after it was committed."""
+        removed = size
+        while removed == size:
             with self._database.transaction() as session:
-                taken = step.take(session, before=step.before, limit=size)
-            yield taken
+                removed = remove_batch(session, before=before, limit=size)
+            yield removed

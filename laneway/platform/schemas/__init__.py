@@ -1,1 +1,1 @@
-"""What callers of the platform send and receive."""
+"""Requests and responses of the platform, and the payloads of its own tasks."""

@@ -1,4 +1,4 @@
-"""Alerts, as tasks are given them."""
+"""Payloads of tasks about alerts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from laneway.platform.payload import Payload
 
 
 class AlertsOpened(Payload):
-    """Payload of `send_alert_mail_task`: alerts that somebody is to be told of, by their ids."""
+    """Payload of `send_alert_mail_task`: the ids of the alerts to notify somebody about."""
 
     alerts: list[int] = Field(max_length=500)

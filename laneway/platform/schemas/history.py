@@ -1,4 +1,4 @@
-"""Requests and answers about tasks in general: submissions, searches, dead letters, figures."""
+"""Tasks of any name: submissions, dead letters, statistics, and clearing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ A_YEAR = 366 * 86_400
 
 
 class PriorityName(StrEnum):
-    """How urgent."""
+    """The priority of a task."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -27,7 +27,7 @@ class PriorityName(StrEnum):
 
 
 class UniqueFor(StrEnum):
-    """How long a uniqueness key is held."""
+    """Until when a uniqueness key is held."""
 
     START = "until_start"
     DONE = "until_done"
@@ -35,7 +35,7 @@ class UniqueFor(StrEnum):
 
 
 class DurabilityName(StrEnum):
-    """Where the message must have arrived before it is accepted."""
+    """Where the message must be stored before the task counts as accepted."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -43,25 +43,29 @@ class DurabilityName(StrEnum):
 
 
 class Uniqueness(BaseModel):
-    """One task with this key at a time."""
+    """Accept only one task with this key at a time."""
 
     model_config = ConfigDict(extra="forbid")
 
     key: Text
     until: UniqueFor = UniqueFor.DONE
     seconds: float = Field(
-        0, strict=True, ge=0, le=A_YEAR, description="For `for_time`; else the longest it is held (0: no limit)"
+        0,
+        strict=True,
+        ge=0,
+        le=A_YEAR,
+        description="For `for_time`: how long the key is held; otherwise the longest time (0: no limit)",
     )
 
     @model_validator(mode="after")
-    def _timed(self) -> Self:
+    def _require_seconds(self) -> Self:
         if self.until is UniqueFor.TIME and self.seconds <= 0:
             raise ValueError("for_time needs seconds")
         return self
 
 
 class TaskRequest(BaseModel):
-    """A task of any type."""
+    """Submit a task of any name."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -72,28 +76,28 @@ class TaskRequest(BaseModel):
         },
     )
 
-    name: Text | None = Field(None, description="The task's registered name")
-    type: Text | None = Field(None, description="The same, for callers who call it so")
+    name: Text | None = Field(None, description="The registered name of the task")
+    type: Text | None = Field(None, description="Another spelling of `name`; give one of the two")
     payload: dict[str, Any] = Field(default_factory=dict)
-    id: Identifier | None = Field(None, description="The same id again, with the same payload, is the same task")
-    idempotency_key: Text | None = Field(None, description="Instead of an id")
+    id: Identifier | None = Field(None, description="The same id with the same payload is the same task")
+    idempotency_key: Text | None = Field(None, description="Instead of `id`")
     priority: PriorityName | Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
-        None, description="By its name, or as a number: low 0, normal 1, high 2, critical 3"
+        None, description="A name, or a number: low 0, normal 1, high 2, critical 3"
     )
-    delay: float = Field(0, strict=True, ge=0, le=A_YEAR, description="Seconds until it may start")
+    delay: float = Field(0, strict=True, ge=0, le=A_YEAR, description="Seconds until the task may start")
     expires: float | None = Field(
-        None, strict=True, gt=0, le=A_YEAR, description="Seconds after which it is not started any more"
+        None, strict=True, gt=0, le=A_YEAR, description="Seconds after which the task is not started any more"
     )
     unique: Uniqueness | None = None
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     durability: DurabilityName = DurabilityName.MEMORY
 
     @model_validator(mode="after")
-    def _one_identity(self) -> Self:
+    def _allow_one_identity(self) -> Self:
         if self.id is not None and self.idempotency_key is not None:
             raise ValueError("id and idempotency_key exclude each other")
         if (self.name is None) == (self.type is None):
-            raise ValueError("say which task: its name, or its type, which is the same")
+            raise ValueError("name the task: give either name or type")
         return self
 
     @property
@@ -102,11 +106,11 @@ class TaskRequest(BaseModel):
         return self.name or self.type or ""
 
 
-MOST_AT_ONCE = 1000
+MAX_BATCH = 1000
 
 
 class TaskBatch(BaseModel):
-    """Many tasks, accepted together or not at all."""
+    """Submit many tasks: all of them are accepted, or none."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -115,18 +119,18 @@ class TaskBatch(BaseModel):
         },
     )
 
-    tasks: list[TaskRequest] = Field(min_length=1, max_length=MOST_AT_ONCE)
+    tasks: list[TaskRequest] = Field(min_length=1, max_length=MAX_BATCH)
 
 
-class BatchAccepted(Response):
-    """What became of each, in their order."""
+class BatchResponse(Response):
+    """The handles of the submitted tasks, in their order."""
 
     tasks: list[TaskHandle]
-    created: int = Field(description="How many had not been accepted before")
+    created: int = Field(description="Number of tasks that are new")
 
 
 class DeadLetterView(Response):
-    """One dead letter, with everything that is kept of it."""
+    """One dead letter with everything that is kept of it."""
 
     task_id: str
     name: str
@@ -136,44 +140,44 @@ class DeadLetterView(Response):
     error: str | None
     error_type: str | None
     traceback: str | None
-    group: str | None = Field(description="The same for all that failed the same way")
+    group: str | None = Field(description="The same for all tasks that failed the same way")
     attempts: int
     worker: str | None
     key: str | None
     tags: list[str]
-    raw: str | None = Field(description="The message as it came, in base64, if it could not be read or run")
+    raw: str | None = Field(description="The original message in base64, if it could not be read or run")
     accepted_at: datetime
     finished_at: datetime | None
-    trashed_at: datetime | None = Field(description="When it was discarded; deleted a day later")
+    trashed_at: datetime | None = Field(description="When it was discarded; it is deleted a day later")
 
 
 class DeadLetterPage(Response):
-    """Some dead letters, newest first."""
+    """A page of dead letters, newest first."""
 
     dead_letters: list[DeadLetterView]
-    next: int | None = Field(description="`before` of the next page; none on the last")
+    next: int | None = Field(description="`before` of the next page; null on the last page")
 
 
-class GroupView(Response):
-    """What failed the same way."""
+class DeadLetterGroupView(Response):
+    """Tasks that failed the same way."""
 
     group: str
     name: str
     error_type: str
-    error: str = Field(description="Of one of them")
+    error: str = Field(description="The error of one of them")
     count: int
     first_at: datetime | None
     last_at: datetime | None
 
 
-class Groups(Response):
-    """Groups, the largest first."""
+class DeadLetterGroupsResponse(Response):
+    """Groups of dead letters, the largest first."""
 
-    groups: list[GroupView]
+    groups: list[DeadLetterGroupView]
 
 
-class Selection(BaseModel):
-    """Which dead letters: by id, by group, or by what they have in common."""
+class DeadLetterSelection(BaseModel):
+    """Select dead letters by id, by group, or by properties."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"group": "5d0c6a1f3b7e9a24", "dry_run": True}]}
@@ -184,42 +188,42 @@ class Selection(BaseModel):
     name: Text | None = None
     queue: Text | None = None
     tag: Text | None = None
-    error: Text | None = Field(None, description="Part of the error's text")
-    failed: StrictBool = Field(False, description="Permanent failures, too")
-    everything: StrictBool = Field(False, description="Needed when nothing else is said")
-    dry_run: StrictBool = Field(False, description="Say what would be done, and do nothing")
+    error: Text | None = Field(None, description="Part of the error text")
+    failed: StrictBool = Field(False, description="Include permanent failures")
+    everything: StrictBool = Field(False, description="Required if nothing else selects")
+    dry_run: StrictBool = Field(False, description="Report what would be done, and change nothing")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _require_a_criterion(self) -> Self:
         if not (self.ids or self.group or self.name or self.queue or self.tag or self.error or self.everything):
-            raise ValueError("say which: ids, group, name, queue, tag, error, or everything")
+            raise ValueError("select by ids, group, name, queue, tag, error, or everything")
         return self
 
 
-class Done(Response):
-    """What was done, or would be, to the selected dead letters."""
+class BulkActionResponse(Response):
+    """The outcome of an action on the selected dead letters, or its forecast."""
 
     matched: int
     done: int
     dry_run: bool
-    samples: list[str] = Field(description="Ids of some of them")
-    refused: dict[str, str] = Field(description="Id → why nothing was done with it")
+    samples: list[str] = Field(description="Ids of some selected dead letters")
+    refused: dict[str, str] = Field(description="Id → why nothing was done")
 
 
-class Stats(Response):
-    """Everything at one moment."""
+class StatsResponse(Response):
+    """Queues, tasks and workers at one moment, and recent statistics."""
 
     queues: dict[str, QueueFigures]
-    tasks: dict[str, int] = Field(description="State → number, in the whole history")
-    unread_events: int = Field(description="Events that wait to be recorded")
-    unread_limit: int = Field(description="At so many nothing more is accepted (MAX_UNREAD_EVENTS)")
+    tasks: dict[str, int] = Field(description="State → number of tasks in the whole history")
+    unread_events: int = Field(description="Events that are not recorded yet")
+    unread_limit: int = Field(description="At this number submitting is refused (MAX_UNREAD_EVENTS)")
     workers: int
     timestamp: datetime
-    window: Window = Field(description="How it went lately")
+    window: Window = Field(description="Statistics of the tasks that ended lately")
 
 
-class Clearable(StrEnum):
-    """Ends of which the tasks may be cleared away; dead letters are looked through first (`/dead-letters`)."""
+class ClearableState(StrEnum):
+    """Final states whose tasks may be deleted. Dead letters are handled by `/dead-letters`."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -227,8 +231,8 @@ class Clearable(StrEnum):
     EXPIRED = "expired"
 
 
-class Cleared(Response):
-    """What was cleared away."""
+class ClearResponse(Response):
+    """The outcome of deleting tasks."""
 
     deleted: int
-    more: bool = Field(description="One call deletes so many at most: there are more of them")
+    more: bool = Field(description="More tasks match than one call deletes")

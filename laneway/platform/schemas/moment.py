@@ -1,4 +1,4 @@
-"""Times that callers write."""
+"""Times in requests."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator
 
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Times further away are mistakes, and their neighbours may be out of Python's reach."""
+"""A time outside of this range is a mistake, and arithmetic near Python's own limits could overflow."""
 
 
-def _written_out(value: object) -> object:
+def _require_text(value: object) -> object:
     if isinstance(value, int | float):
         raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")  # noqa: TRY004  Pydantic wants it so
     return value
 
 
-def within_reach(moment: datetime) -> datetime:
-    """The same, or the nearest time that can be turned into UTC and compared: for filters, which find nothing there."""
+def clamped(moment: datetime) -> datetime:
+    """Return the time, or the limit that it exceeds. For filters, which find nothing beyond the limits anyway."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return EARLIEST if aware < EARLIEST else LATEST if aware > LATEST else moment
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-"""A time with its zone; not a number, of which nobody can tell seconds from milliseconds."""
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_text)]
+"""A time with its zone. A number is refused, because nobody can tell seconds from milliseconds."""

@@ -1,4 +1,4 @@
-"""Outbound webhooks as callers see them: receivers, deliveries, attempts, replays."""
+"""Outbound webhooks: receivers, deliveries, attempts, replays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, m
 
 from laneway.platform.payload import Payload
 from laneway.platform.schemas.history import Text
-from laneway.platform.schemas.moment import EARLIEST, LATEST, Moment, within_reach
+from laneway.platform.schemas.moment import EARLIEST, LATEST, Moment, clamped
 from laneway.platform.schemas.task import Response, TaskState
 
-Reachable = Annotated[Moment, AfterValidator(within_reach)]
+FilterMoment = Annotated[Moment, AfterValidator(clamped)]
 
 
 class OutboundWebhook(Payload):
@@ -23,17 +23,19 @@ class OutboundWebhook(Payload):
     event: str = Field(min_length=1, max_length=100)
     data: dict[str, Any]
     occurred_at: Moment | None = None
-    """When the event happened; without it, when the task was accepted. One task id, one time: it is of the payload."""
+    """When the event happened; without it, when the task was accepted.
+
+    It is a part of the payload: the same task id with another time is a conflict."""
 
     @model_validator(mode="after")
-    def _of_these_days(self) -> OutboundWebhook:
+    def _require_plausible_time(self) -> OutboundWebhook:
         if self.occurred_at and not EARLIEST <= self.occurred_at < LATEST:
             raise ValueError(f"occurred_at must be between {EARLIEST:%Y} and {LATEST:%Y}")
         return self
 
 
 class Receipt(BaseModel):
-    """A delivered outbound webhook."""
+    """The receipt of a delivered webhook."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +44,7 @@ class Receipt(BaseModel):
     status: int
     duration_ms: int
     url: str
-    """Without user, query and fragment: they may hold secrets."""
+    """Without user, query and fragment, which may hold secrets."""
     attempt: int
 
 
@@ -57,21 +59,21 @@ class EndpointView(Response):
     """One receiver."""
 
     endpoint_id: str
-    url: str = Field(description="Without user, query and fragment: they may hold secrets")
+    url: str = Field(description="Without user, query and fragment, which may hold secrets")
     state: EndpointState
     consecutive_failures: int
-    failing_since: datetime | None = Field(description="The first of the failures that only failures followed")
+    failing_since: datetime | None = Field(description="The first failure of the current series of failures")
     last_failure_at: datetime | None
     last_success_at: datetime | None
     last_error: str | None
     disabled_at: datetime | None
-    reason: str | None = Field(description="Why it is disabled: gone (410), failing, operator")
+    reason: str | None = Field(description="Why it is disabled: gone (it answered 410), failing, or operator")
     created_at: datetime
-    seen_at: datetime = Field(description="When something was last to be sent to it")
+    seen_at: datetime = Field(description="When a webhook was last to be sent to it")
 
 
-class Endpoints(Response):
-    """Some receivers, the last used first."""
+class EndpointsResponse(Response):
+    """Receivers, the most recently used first."""
 
     endpoints: list[EndpointView]
 
@@ -79,27 +81,27 @@ class Endpoints(Response):
 class DeliveryView(Response):
     """One delivery."""
 
-    delivery_id: str = Field(description="The id of its task, and its `webhook-id`")
+    delivery_id: str = Field(description="The id of its task and the value of its `webhook-id` header")
     endpoint_id: str
     url: str = Field(description="Without user, query and fragment")
     event: str
     state: TaskState
-    attempts: int = Field(description="POSTs so far, replays included")
-    status: int | None = Field(description="Of the newest answer")
+    attempts: int = Field(description="Number of POSTs so far, replays included")
+    status: int | None = Field(description="HTTP status of the newest response")
     error: str | None
     occurred_at: datetime
-    created_at: datetime = Field(description="When it was attempted for the first time")
+    created_at: datetime = Field(description="Time of the first attempt")
 
 
 class DeliveryPage(Response):
-    """Some deliveries, newest first."""
+    """A page of deliveries, newest first."""
 
     deliveries: list[DeliveryView]
-    next: int | None = Field(description="`before` of the next page; none on the last")
+    next: int | None = Field(description="`before` of the next page; null on the last page")
 
 
 class DeliveryAttemptView(Response):
-    """One POST."""
+    """One attempt: one POST."""
 
     number: int
     started_at: datetime
@@ -108,12 +110,12 @@ class DeliveryAttemptView(Response):
     duration_ms: int | None
     error_type: str | None
     error: str | None
-    answer: str | None = Field(description="The first 1024 bytes of the answer's body, as text")
-    request_headers: list[str] = Field(description="The names of the headers that were sent")
+    answer: str | None = Field(description="The first 1024 bytes of the response body, as text")
+    request_headers: list[str] = Field(description="Names of the headers of the request")
 
 
-class DeliveryDetails(Response):
-    """One delivery with its kept attempts, oldest first, and the body that is sent."""
+class DeliveryDetailsView(Response):
+    """One delivery with the attempts that are kept, oldest first, and the body that is sent."""
 
     delivery: DeliveryView
     attempts: list[DeliveryAttemptView]
@@ -121,35 +123,35 @@ class DeliveryDetails(Response):
 
 
 class ReplayRequest(BaseModel):
-    """Which deliveries to send again: those of a receiver, of a time, or both."""
+    """Select the deliveries to send again: by receiver, by time, or by both."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"endpoint": "5d0c6a1f3b7e9a245d0c6a1f3b7e9a24", "dry_run": True}]},
     )
 
-    endpoint: Text | None = Field(None, description="The endpoint's id")
+    endpoint: Text | None = Field(None, description="Id of the receiver")
     event: Text | None = None
-    since: Reachable | None = Field(None, description="First attempted at or after")
-    until: Reachable | None = Field(None, description="First attempted before")
-    only_failed: StrictBool = Field(True, description="False: delivered, cancelled and expired ones, too")
-    after: int = Field(0, strict=True, ge=0, le=2**63 - 1, description="`next` of the call before")
+    since: FilterMoment | None = Field(None, description="First attempted at this time or later")
+    until: FilterMoment | None = Field(None, description="First attempted before this time")
+    only_failed: StrictBool = Field(True, description="False: include delivered, cancelled and expired ones")
+    after: int = Field(0, strict=True, ge=0, le=2**63 - 1, description="`next` of the previous call")
     limit: int = Field(100, strict=True, ge=1, le=1000)
-    dry_run: StrictBool = Field(False, description="Say how many and which, and do nothing")
+    dry_run: StrictBool = Field(False, description="Report how many and which, and change nothing")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _require_a_criterion(self) -> Self:
         if self.endpoint is None and self.since is None:
-            raise ValueError("say which: endpoint, since, or both")
+            raise ValueError("select by endpoint, since, or both")
         return self
 
 
-class Replayed(Response):
-    """What was sent again, or would be."""
+class ReplayResponse(Response):
+    """The outcome of a replay, or its forecast."""
 
-    matched: int = Field(description="All that fit, also beyond `limit`")
+    matched: int = Field(description="All matching deliveries, also beyond `limit`")
     done: int
     dry_run: bool
-    samples: list[str] = Field(description="Ids of some of them")
-    refused: dict[str, str] = Field(description="Id → why it was not sent again")
-    next: int | None = Field(description="`after` of the next call; none when nothing is left")
+    samples: list[str] = Field(description="Ids of some matching deliveries")
+    refused: dict[str, str] = Field(description="Id → why the delivery was not sent again")
+    next: int | None = Field(description="`after` of the next call; null when nothing is left")

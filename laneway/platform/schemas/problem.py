@@ -1,4 +1,4 @@
-"""How errors are answered: RFC 9457, Problem Details for HTTP APIs."""
+"""Error responses: RFC 9457, Problem Details for HTTP APIs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from pydantic import BaseModel, Field
 
 
 class FieldProblem(BaseModel):
-    """One thing that is wrong with a request."""
+    """One invalid field of a request."""
 
     field: str = Field(examples=["body.text"])
     problem: str = Field(examples=["String should have at least 1 character"])
 
 
 class Problem(BaseModel):
-    """One error."""
+    """An error."""
 
-    type: str = Field(description="What kind of problem it is", examples=["urn:laneway:problem:unknown-task"])
+    type: str = Field(description="The kind of the problem", examples=["urn:laneway:problem:unknown-task"])
     title: str = Field(examples=["Unknown task"])
     status: int = Field(examples=[404])
     detail: str = Field(examples=["No task 'a1' is known here."])
-    instance: str = Field(description="The path that was asked for")
+    instance: str = Field(description="The path of the request")
     request_id: str | None = None
-    errors: list[FieldProblem] | None = Field(None, description="For 422: each field that does not fit")
+    errors: list[FieldProblem] | None = Field(None, description="For 422: each invalid field")

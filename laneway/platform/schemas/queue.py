@@ -1,4 +1,4 @@
-"""The limits of queues as operators set and see them."""
+"""The limits of queues: requests and responses."""
 
 from __future__ import annotations
 
@@ -23,37 +23,39 @@ def _number(value: object) -> object:
 
 Rate = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_number)]
 InFlight = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_number)]
-"""Whole numbers as JSON has them: 5.0 is one, "5" and true are none."""
+"""A whole number in JSON: 5.0 is accepted, "5" and true are not."""
 
 
 class QueueLimits(BaseModel):
-    """What a queue may do; all of it is replaced, and what is left out is no limit."""
+    """The limits of a queue. They replace all limits it has; a limit that is left out does not apply."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"rate": 10, "per_seconds": 60}]}
     )
 
-    rate: Rate | None = Field(None, description="At most so many starts within per_seconds, spread evenly")
-    per_seconds: float = Field(1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of rate, in seconds")
-    max_in_flight: InFlight | None = Field(
-        None, description="At most so many tasks with workers at a time, of all workers"
+    rate: Rate | None = Field(None, description="Starts within `per_seconds`, at most; they are spread evenly")
+    per_seconds: float = Field(
+        1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of `rate`, in seconds"
     )
-    paused: StrictBool = Field(False, description="Start nothing until it is resumed; what runs goes on")
+    max_in_flight: InFlight | None = Field(None, description="Tasks that all workers together may hold at a time")
+    paused: StrictBool = Field(False, description="Start no task until the queue is resumed; running tasks go on")
 
 
 class QueueLimitsResponse(Response):
-    """What a queue may do."""
+    """The limits of one queue."""
 
     queue: str
     rate: int | None
     per_seconds: float
     max_in_flight: int | None
     paused: bool
-    updated_at: datetime | None = Field(description="When an operator last said so; never: null")
-    in_force: bool | None = Field(description="Whether the broker has it; null while the broker cannot be asked")
+    updated_at: datetime | None = Field(description="When an operator last set the limits; null: never")
+    in_force: bool | None = Field(
+        description="Whether the broker applies the limits; null while the broker is unavailable"
+    )
 
 
-class QueueLimitsList(Response):
-    """All queues."""
+class QueueLimitsListResponse(Response):
+    """The limits of all queues."""
 
     queues: list[QueueLimitsResponse]

@@ -1,4 +1,4 @@
-"""How the work went lately: figures of what ended within a window of time."""
+"""Statistics of the tasks that ended within a window of time."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ LONGEST_WINDOW = 30 * 86_400
 
 
 class Durations(Response):
-    """How long something took, in seconds, over `count` times that it was measured."""
+    """Statistics of durations, in seconds."""
 
-    count: int
+    count: int = Field(description="Number of durations that were measured")
     mean: float | None
     p50: float | None
     p95: float | None
 
 
 class Performance(Response):
-    """The tasks of one queue, one type or all of them that ended within the window."""
+    """The tasks of one queue, of one name, or all tasks that ended within the window."""
 
     completed: int
     failed: int
     dead: int
     cancelled: int
     expired: int
-    retried: int = Field(description="Started more than once")
-    success_rate: float | None = Field(description="Completed, of completed, failed and dead; 0 to 1")
-    throughput: float = Field(description="Completed per second")
-    waiting_seconds: Durations = Field(description="Due to last started: a delay is no waiting")
-    processing_seconds: Durations = Field(description="Last start to end")
+    retried: int = Field(description="Tasks that were started more than once")
+    success_rate: float | None = Field(description="Completed / (completed + failed + dead), from 0 to 1")
+    throughput: float = Field(description="Completed tasks per second")
+    waiting_seconds: Durations = Field(description="From the due time to the last start; a delay does not count")
+    processing_seconds: Durations = Field(description="From the last start to the end")
 
 
 class Window(Response):
-    """What ended within a window of time, measured in the database."""
+    """The tasks that ended within a window of time, measured in the database."""
 
-    seconds: float = Field(description="How long the window is")
-    since: datetime = Field(description="Its begin: later than asked for where more ended than are counted")
-    measured_since: datetime = Field(description="From when on durations are measured: they take the newest ones only")
+    seconds: float = Field(description="Length of the window")
+    since: datetime = Field(
+        description="Start of the window; later than requested if more tasks ended than are counted"
+    )
+    measured_since: datetime = Field(description="Durations cover the newest tasks only, those that ended since then")
     until: datetime
     total: Performance
-    queues: dict[str, Performance] = Field(description="Queues in which something ended")
-    types: dict[str, Performance] = Field(description="Task names of which something ended")
+    queues: dict[str, Performance] = Field(description="Queues in which a task ended")
+    types: dict[str, Performance] = Field(description="Task names of which a task ended")

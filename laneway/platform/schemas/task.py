@@ -1,4 +1,4 @@
-"""Tasks as callers see them: states, status, queue figures."""
+"""Tasks: states, status, attempts, events, and the figures of queues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     ACCEPTED = "accepted"
     PENDING = "pending"
@@ -24,7 +24,7 @@ class TaskState(StrEnum):
 
 
 SENT = (TaskState.PENDING, TaskState.SCHEDULED)
-"""Waiting, in the broker's hands."""
+"""States of a task that waits and is in the broker."""
 WAITING = (TaskState.ACCEPTED, *SENT)
 UNFINISHED = (*WAITING, TaskState.PROCESSING)
 FAILURES = (TaskState.FAILED, TaskState.DEAD_LETTER)
@@ -32,7 +32,7 @@ FINISHED = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskSt
 
 
 class Response(BaseModel):
-    """What the API answers."""
+    """Base of the API's responses."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,26 +43,26 @@ class TaskHandle(Response):
     task_id: str
     state: TaskState
     created: bool
-    """False when this id had been submitted before: nothing new was queued."""
+    """False: this id was submitted before, and nothing new was queued."""
 
 
 class TaskStatus(Response):
-    """Everything a caller may know about one task."""
+    """The status of one task."""
 
     task_id: str
     name: str = Field(examples=["process_conversation_message_task"])
     status: TaskState
     progress: int = Field(ge=0, le=100)
-    message: str | None = Field(None, description="What the task is doing, in its own words")
+    message: str | None = Field(None, description="The last progress message of the task")
     result: dict[str, Any] | None
     error: str | None
     error_type: str | None
-    attempts: int = Field(description="How often it was started")
+    attempts: int = Field(description="How often the task was started")
     max_retries: int
     queue: str
     priority: int
-    key: str | None = Field(description="Tasks with one key run one at a time, in the order of their submission")
-    waiting_for: str | None = Field(description="Why it does not run yet, if it does not")
+    key: str | None = Field(description="Tasks with the same key run one at a time, in the order of their submission")
+    waiting_for: str | None = Field(description="Why the task does not run yet; null when it runs or is finished")
     worker: str | None
     cancel_requested: bool
     accepted_at: datetime
@@ -70,7 +70,7 @@ class TaskStatus(Response):
     expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
-    tags: list[str] = Field(description="What it can be found by")
+    tags: list[str] = Field(description="Tags by which the task can be found")
 
 
 class AttemptView(Response):
@@ -81,16 +81,16 @@ class AttemptView(Response):
     started_at: datetime
     ended_at: datetime | None
     outcome: str | None = Field(
-        description="completed, retry, snoozed, failed, dead_letter, cancelled, expired, lost; none while it runs"
+        description="completed, retry, snoozed, failed, dead_letter, cancelled, expired, lost; null while it runs"
     )
     error: str | None
     error_type: str | None
-    delay: float | None = Field(description="seconds until the next attempt")
+    delay: float | None = Field(description="Seconds until the next attempt")
     traceback: str | None
 
 
 class EventView(Response):
-    """Something that happened to a task."""
+    """One event of a task."""
 
     id: int
     at: datetime
@@ -100,33 +100,33 @@ class EventView(Response):
 
 
 class TaskPage(Response):
-    """Some tasks, newest first."""
+    """A page of tasks, newest first."""
 
     tasks: list[TaskStatus]
-    next: int | None = Field(description="`before` of the next page; none on the last")
+    next: int | None = Field(description="`before` of the next page; null on the last page")
 
 
 class QueueFigures(Response):
-    """One queue, counted from the ledger."""
+    """The figures of one queue, counted in the database."""
 
     lane: str
-    active: int = Field(description="being worked on")
-    accepted: int = Field(0, description="accepted, and not yet with the broker")
-    pending: int = Field(description="waiting for a worker or for an earlier task of the same key")
-    scheduled: int = Field(description="due later, retries included")
-    dead: int = Field(description="dead letters, to be looked at")
-    workers: int = Field(description="live workers that serve this queue")
+    active: int = Field(description="Tasks that run")
+    accepted: int = Field(0, description="Tasks that were accepted and have not reached the broker yet")
+    pending: int = Field(description="Tasks that wait for a worker, or for an earlier task of the same key")
+    scheduled: int = Field(description="Tasks that are due later, retries included")
+    dead: int = Field(description="Dead letters")
+    workers: int = Field(description="Live workers that serve this queue")
 
 
-class QueuesStatus(Response):
-    """All queues at one moment."""
+class QueuesResponse(Response):
+    """The figures of all queues at one moment."""
 
     queues: dict[str, QueueFigures]
     timestamp: datetime
 
 
-class ActiveTasks(Response):
-    """What is being worked on now."""
+class ActiveTasksResponse(Response):
+    """The tasks that run now."""
 
     tasks: list[TaskStatus]
     count: int
@@ -134,8 +134,8 @@ class ActiveTasks(Response):
 
 
 class CancelResponse(Response):
-    """What a cancel did."""
+    """The outcome of a cancel."""
 
     task_id: str
     status: TaskState
-    cancelled: bool = Field(description="True: it will not run. False: it runs and was asked to stop.")
+    cancelled: bool = Field(description="True: the task will not run. False: it runs and was asked to stop.")

@@ -1,6 +1,6 @@
-"""Workflow definitions as data: what a YAML file in `app/workflows` may say.
+"""Workflow definitions as data: the content of a YAML file.
 
-`docs/workflows.md` explains each field; how steps fit together is checked by `app/services/workflows/plan.py`.
+`docs/workflows.md` explains each field. `laneway/platform/workflows/plan.py` checks how the steps fit together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-"""Of a definition, a step, a handler, a signal: small letters, digits, ``_`` and ``-``, at most 40."""
+"""Name of a definition, step, handler or signal: at most 40 small letters, digits, ``_`` and ``-``."""
 MAX_STEPS, MAX_ROUNDS = 100, 100
 LONGEST_WAIT = 366 * 86_400
 LONGEST_TIMEOUT = 86_400
@@ -26,14 +26,14 @@ class StepKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a step ended, as a value: `failed` is something that was found out, not a crash."""
+    """How a step ended. `failed` is a result that the step found out, not a crash."""
 
     OK = "ok"
     FAILED = "failed"
 
 
 class Condition(StrEnum):
-    """Which outcome of a predecessor a step asks for; `any`: failed and skipped ones, too."""
+    """The outcome of a predecessor that a step requires; `any` includes failed and skipped."""
 
     OK = "ok"
     FAILED = "failed"
@@ -45,18 +45,18 @@ class _Frozen(BaseModel):
 
 
 class Loop(_Frozen):
-    """Where to go on when a step failed, and how often in one run."""
+    """The step to continue with after a failure, and how often in one run."""
 
     goto: Name
     at_most: int = Field(strict=True, ge=1, le=MAX_ROUNDS)
 
 
 class StepDefinition(_Frozen):
-    """One step. Times in seconds."""
+    """One step. Times are in seconds."""
 
     name: Name
     kind: StepKind = StepKind.TASK
-    handler: Name | None = Field(None, description="For `task`: the registered handler that does the work")
+    handler: Name | None = Field(None, description="For `task`: name of the registered handler")
     options: dict[str, Any] = Field(default_factory=dict, alias="with", description="For `task`: static arguments")
     after: tuple[Name, ...] = Field((), max_length=MAX_STEPS)
     when: dict[Name, Condition] = Field(default_factory=dict)
@@ -64,31 +64,31 @@ class StepDefinition(_Frozen):
     max_retries: int | None = Field(None, strict=True, ge=0, le=100)
     timeout: float | None = Field(None, gt=0, le=LONGEST_WAIT)
     seconds: float | None = Field(None, ge=0, le=LONGEST_WAIT, description="For `wait`")
-    signal: Name | None = Field(None, description="For `signal`: its name, if not the step's")
+    signal: Name | None = Field(None, description="For `signal`: name of the signal, if it is not the step's name")
     on_timeout: Outcome = Outcome.FAILED
     on_failed: Loop | None = None
-    then: Name | None = Field(None, description="Only a loop leads here, and from here to that step")
+    then: Name | None = Field(None, description="Only a loop leads to this step; the run continues with the named step")
 
     @property
     def predecessors(self) -> tuple[str, ...]:
-        """What it comes after; a step that `when` names is one of them."""
+        """The steps that this one comes after; those named in `when` are among them."""
         return tuple(dict.fromkeys((*self.after, *self.when)))
 
     @property
     def signal_name(self) -> str:
-        """What a `signal` step waits for."""
+        """The name of the signal that a `signal` step waits for."""
         return self.signal or self.name
 
-    def wants(self, predecessor: str) -> Condition:
-        """Which outcome of a predecessor it asks for."""
+    def condition(self, predecessor: str) -> Condition:
+        """Return the outcome of a predecessor that this step requires."""
         return self.when.get(predecessor, Condition.OK)
 
     @model_validator(mode="after")
-    def _of_its_kind(self) -> Self:
+    def _require_fields_of_its_kind(self) -> Self:
         needed = {StepKind.TASK: "handler", StepKind.WAIT: "seconds", StepKind.SIGNAL: "timeout"}[self.kind]
         if getattr(self, needed) is None:
             raise ValueError(f"a step of kind {self.kind.value!r} needs {needed!r}")
-        strange = {
+        misplaced = {
             "handler": self.handler is not None and self.kind is not StepKind.TASK,
             "with": bool(self.options) and self.kind is not StepKind.TASK,
             "max_retries": self.max_retries is not None and self.kind is not StepKind.TASK,
@@ -97,7 +97,7 @@ class StepDefinition(_Frozen):
             "signal": self.signal is not None and self.kind is not StepKind.SIGNAL,
             "on_timeout": "on_timeout" in self.model_fields_set and self.kind is not StepKind.SIGNAL,
         }
-        wrong = [name for name, given in strange.items() if given]
+        wrong = [name for name, given in misplaced.items() if given]
         if wrong:
             raise ValueError(f"a step of kind {self.kind.value!r} has no {', '.join(wrong)}")
         if self.kind is StepKind.TASK and self.timeout is not None and self.timeout > LONGEST_TIMEOUT:
@@ -106,10 +106,10 @@ class StepDefinition(_Frozen):
 
 
 class WorkflowDefinition(_Frozen):
-    """A workflow: steps in any order of which each says what it comes after."""
+    """A workflow: steps in any order, each of which names the steps it comes after."""
 
     name: Name
     version: int = Field(1, strict=True, ge=1, le=1_000_000)
     description: str = Field("", max_length=1000)
-    input: Name | None = Field(None, description="The registered type of its input; none: any JSON object")
+    input: Name | None = Field(None, description="Name of the registered input type; null: any JSON object")
     steps: tuple[StepDefinition, ...] = Field(min_length=1, max_length=MAX_STEPS)

@@ -1,4 +1,4 @@
-"""Runs of workflows: the payloads of their tasks, requests, and how they are answered."""
+"""Runs of workflows: payloads of their tasks, requests and responses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from laneway.platform.schemas.task import Response, TaskState
 from laneway.platform.schemas.workflow import Name, StepKind
 
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]
-"""An id chosen by a caller: letters, digits and ``._:@+=-``, at most 96, starting with a letter or digit."""
+"""An id chosen by the caller: at most 96 letters, digits and ``._:@+=-``; the first is a letter or digit."""
 
 
 class RunState(StrEnum):
-    """Where a run is in its life."""
+    """The state of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -31,7 +31,7 @@ RUN_OVER = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
 
 
 class StepState(StrEnum):
-    """What is known of a visit of a step; while it is open, its task says more."""
+    """The state of one visit of a step. While it is open, the state of its task says more."""
 
     OPEN = "open"
     OK = "ok"
@@ -41,7 +41,7 @@ class StepState(StrEnum):
 
 
 class WorkflowStepRef(Payload):
-    """Payload of `run_workflow_step_task`: one visit of one step of one run."""
+    """Payload of `run_workflow_step_task`: one visit of one step in one run."""
 
     run_id: str = Field(min_length=1, max_length=96)
     step: Name
@@ -49,12 +49,12 @@ class WorkflowStepRef(Payload):
 
     @property
     def task_id(self) -> str:
-        """The id of its task: the same for the same visit."""
+        """The id of the task; each visit has one id."""
         return f"{self.run_id}:{self.step}:{self.visit}"
 
 
 class WorkflowRef(Payload):
-    """Payload of the tasks that are about a whole run."""
+    """Payload of tasks about a whole run."""
 
     run_id: str = Field(min_length=1, max_length=96)
 
@@ -70,18 +70,18 @@ class WorkflowBody(BaseModel):
 
 
 class WorkflowIdentity(WorkflowBody):
-    id: WorkflowId | None = Field(None, description="The same id again, with the same input, is the same workflow")
-    idempotency_key: Text | None = Field(None, description="Instead of an id")
+    id: WorkflowId | None = Field(None, description="The same id with the same input is the same workflow")
+    idempotency_key: Text | None = Field(None, description="Instead of `id`")
 
     @model_validator(mode="after")
-    def _one_identity(self) -> Self:
+    def _allow_one_identity(self) -> Self:
         if self.id is not None and self.idempotency_key is not None:
             raise ValueError("id and idempotency_key exclude each other")
         return self
 
 
 class WorkflowRequest(WorkflowIdentity):
-    """Start any definition."""
+    """Start a workflow."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -105,7 +105,7 @@ class WorkflowRequest(WorkflowIdentity):
 
 
 class SignalRequest(WorkflowBody):
-    """A signal for a workflow. With ids of their own several of one name are kept, one for each visit of its step."""
+    """Send a signal to a workflow. Signals of one name need ids if its step waits for several, one for each visit."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"data": {"approved_by": "Ada"}}]})
 
@@ -114,43 +114,45 @@ class SignalRequest(WorkflowBody):
 
 
 class RetryFrom(StrEnum):
-    """Where a run goes on."""
+    """Where a run continues."""
 
     FAILED = "failed"
     START = "start"
 
 
 class RetryRequest(WorkflowBody):
-    """`failed`: what is done stays done. `start`: a new run of the same definition with the same input."""
+    """Retry a run. `failed`: completed steps stay completed. `start`: start a new run with the same input."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"from": "failed"}, {"from": "start"}]})
 
     start_from: RetryFrom = Field(RetryFrom.FAILED, alias="from")
-    id: WorkflowId | None = Field(None, description="Of the new run, for `start`")
+    id: WorkflowId | None = Field(None, description="For `start`: id of the new run")
 
     @model_validator(mode="after")
-    def _only_for_a_new_one(self) -> Self:
+    def _allow_id_only_for_a_new_run(self) -> Self:
         if self.id is not None and self.start_from is not RetryFrom.START:
             raise ValueError("id is for `from: start`, which makes a new workflow")
         return self
 
 
-class WorkflowAccepted(Response):
-    """The receipt of a run."""
+class WorkflowHandle(Response):
+    """The receipt of a workflow."""
 
     workflow_id: str
-    task_id: str = Field(description="The task of its first step")
-    status: TaskState = Field(description="Of that task; `accepted`: the broker is away and gets it later")
-    created: bool = Field(description="False: this id had been started before, and nothing new was")
+    task_id: str = Field(description="Id of the first step's task")
+    status: TaskState = Field(
+        description="State of that task; `accepted`: the broker is away, and the task is sent later"
+    )
+    created: bool = Field(description="False: this id was started before, and nothing new was started")
 
 
 class SignalResponse(Response):
-    """What became of a signal."""
+    """The outcome of a signal."""
 
     workflow_id: str
     signal: str
-    created: bool = Field(description="False: it had been sent before")
-    delivered: bool = Field(description="False: it is kept until its step waits for it")
+    created: bool = Field(description="False: the signal was sent before")
+    delivered: bool = Field(description="False: the signal is kept until its step waits for it")
 
 
 class StepView(Response):
@@ -158,9 +160,9 @@ class StepView(Response):
 
     step: str
     kind: StepKind
-    visit: int = Field(description="How often it had been started by then; 0: not reached yet")
-    state: str = Field(description="ok, failed, skipped, cancelled; of its task while it is not over; or to_come")
-    superseded: bool = Field(description="A loop led back: a later visit counts")
+    visit: int = Field(description="Number of this visit, from 1; 0: the step was not reached yet")
+    state: str = Field(description="ok, failed, skipped, cancelled; the task's state while it is open; or to_come")
+    superseded: bool = Field(description="A loop led back, and this visit does not count any more")
     task_id: str | None
     attempts: int | None
     output: dict[str, Any] | None
@@ -173,8 +175,8 @@ class StepView(Response):
     due_at: datetime | None
 
 
-class WorkflowHead(Response):
-    """A run without its steps. An application may add figures of its own (`WorkflowViews`)."""
+class WorkflowSummaryView(Response):
+    """A run without its steps. An application may add fields of its own (`WorkflowViews`)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -191,43 +193,43 @@ class WorkflowHead(Response):
     duration_seconds: float | None = Field(description="From acceptance to the end")
 
 
-class WorkflowView(WorkflowHead):
-    """A run with everything that is known of it."""
+class WorkflowView(WorkflowSummaryView):
+    """A run with its steps, input and output."""
 
     input: dict[str, Any]
-    output: dict[str, Any] | None = Field(description="Step → output, of the last steps")
+    output: dict[str, Any] | None = Field(description="Step → output, for the last steps")
     metrics: dict[str, int]
-    waiting_for: list[str] = Field(description="Why it does not go on, a line for each step that waits")
+    waiting_for: list[str] = Field(description="Why the run does not continue: one line for each waiting step")
     steps: list[StepView]
 
 
 class WorkflowPage(Response):
-    """Some runs, newest first."""
+    """A page of runs, newest first."""
 
-    workflows: list[WorkflowHead]
-    next: int | None = Field(description="`before` of the next page; none on the last")
+    workflows: list[WorkflowSummaryView]
+    next: int | None = Field(description="`before` of the next page; null on the last page")
 
 
 class DefinitionView(Response):
-    """One definition."""
+    """One workflow definition."""
 
     workflow_type: str
     version: int
     description: str
-    input: dict[str, Any] | None = Field(description="JSON schema of its input, if it has a type")
+    input: dict[str, Any] | None = Field(description="JSON schema of the input, if the input has a type")
     signals: list[str]
     steps: list[dict[str, Any]]
 
 
-class DefinitionList(Response):
-    """All definitions."""
+class DefinitionsResponse(Response):
+    """All workflow definitions."""
 
     definitions: list[DefinitionView]
 
 
-class WorkflowCancelled(Response):
-    """What a cancel did."""
+class WorkflowCancelResponse(Response):
+    """The outcome of a cancel."""
 
     workflow_id: str
     state: RunState
-    stopping: list[str] = Field(description="Steps that were running, and have been asked to stop")
+    stopping: list[str] = Field(description="Running steps that were asked to stop")

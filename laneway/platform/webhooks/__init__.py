@@ -1,1 +1,1 @@
-"""Outbound webhooks: signed, sent, retried and logged."""
+"""Outbound webhooks: sign, send, retry and log them. Signatures of inbound webhooks are verified here, too."""

@@ -1,8 +1,10 @@
-"""When a receiver of webhooks is disabled, and how many deliveries it may have at a time: pure rules on its row.
+"""When a receiver of webhooks is disabled, and how many deliveries it may get at a time: pure rules on its row.
 
-An endpoint is disabled at once by a 410, and by days of nothing but failures: the first and the newest failure are so
-long apart, nothing succeeded in between, and it was never left alone for as long (the failures of one bad day a month
-are no row of failures).
+A 410 disables an endpoint at once. Otherwise days of nothing but failures disable it, which means all of this:
+
+- the first and the newest failure are `disable_after` apart,
+- no delivery succeeded in between,
+- there was no pause as long as `disable_after` between two failures: one bad day a month is not a series of failures.
 """
 
 from __future__ import annotations
@@ -15,38 +17,41 @@ from laneway.platform.db.models import OutboundEndpoint
 from laneway.platform.db.queries.outbound_webhooks import DISABLED, ENABLED, OPERATOR
 
 ALERT: Final = "endpoint_disabled"
-"""The kind of its alert; the subject is the endpoint's id."""
+"""The kind of the alert about a disabled endpoint; its subject is the endpoint's id."""
 GONE, FAILING = "gone", "failing"
-SUSPECT: Final = 3
-"""Failures in a row from which on an endpoint gets one delivery at a time: it most likely only costs time."""
+"""Reasons why an endpoint was disabled; the third one is `OPERATOR`."""
+SUSPECT_AFTER: Final = 3
+"""After this many failures in a row an endpoint gets one delivery at a time: most likely it only costs time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """`disable_after`: days of nothing but failures; `in_flight`: deliveries at a time to one endpoint."""
+class EndpointRules:
+    """The settings of the rules."""
 
     disable_after: timedelta
+    """How long nothing but failures disables an endpoint."""
     in_flight: int
+    """Deliveries to one endpoint at a time."""
 
-    def limit(self, endpoint: OutboundEndpoint) -> int:
-        """How many deliveries it may have in flight."""
-        return 1 if endpoint.consecutive_failures >= SUSPECT else self.in_flight
+    def max_in_flight(self, endpoint: OutboundEndpoint) -> int:
+        """Return how many deliveries this endpoint may have in flight."""
+        return 1 if endpoint.consecutive_failures >= SUSPECT_AFTER else self.in_flight
 
-    def verdict(self, endpoint: OutboundEndpoint, *, at: datetime) -> str | None:
-        """Why it is to be disabled now, if it is."""
+    def disable_reason(self, endpoint: OutboundEndpoint, *, at: datetime) -> str | None:
+        """Return why the endpoint is to be disabled now, or None."""
         since = endpoint.failing_since
         return FAILING if since is not None and at - since >= self.disable_after else None
 
 
-def succeeded(endpoint: OutboundEndpoint, *, at: datetime) -> None:
-    """It took a delivery; one that was disabled meanwhile stays so, and keeps what led to it."""
+def record_success(endpoint: OutboundEndpoint, *, at: datetime) -> None:
+    """Record that a delivery succeeded. An endpoint that was disabled meanwhile stays so and keeps its failures."""
     endpoint.last_success_at = at
     if endpoint.state == ENABLED:
         endpoint.failing_since, endpoint.consecutive_failures, endpoint.last_error = None, 0, None
 
 
-def failed(endpoint: OutboundEndpoint, error: str, *, at: datetime, rules: Rules) -> None:
-    """It did not; after a pause as long as the rule's days the row of failures begins anew."""
+def record_failure(endpoint: OutboundEndpoint, error: str, *, at: datetime, rules: EndpointRules) -> None:
+    """Record that a delivery failed. After a pause as long as `disable_after` a new series of failures begins."""
     last = endpoint.last_failure_at
     if endpoint.failing_since is None or last is None or at - last >= rules.disable_after:
         endpoint.failing_since, endpoint.consecutive_failures = at, 0
@@ -55,21 +60,21 @@ def failed(endpoint: OutboundEndpoint, error: str, *, at: datetime, rules: Rules
 
 
 def disable(endpoint: OutboundEndpoint, reason: str, *, at: datetime) -> None:
-    """Send nothing to it any more."""
+    """Mark the endpoint as disabled: nothing is sent to it."""
     endpoint.state, endpoint.reason, endpoint.disabled_at = DISABLED, reason, at
 
 
 def enable(endpoint: OutboundEndpoint) -> None:
-    """Send to it again, as if it had never failed."""
+    """Mark the endpoint as enabled and forget its failures."""
     endpoint.state, endpoint.reason, endpoint.disabled_at = ENABLED, None, None
     endpoint.failing_since, endpoint.last_failure_at, endpoint.consecutive_failures = None, None, 0
 
 
-def complaint(endpoint: OutboundEndpoint) -> str:
-    """What an operator is told about an endpoint that was disabled for a cause."""
+def alert_message(endpoint: OutboundEndpoint) -> str:
+    """Return the text of the alert: why the endpoint was disabled, and the command that enables it."""
     why = "it answered 410 Gone"
     if endpoint.reason == FAILING and endpoint.failing_since is not None:
         why = f"it has only failed since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC"
     if endpoint.reason == OPERATOR:
-        why = "somebody disabled it"
+        why = "an operator disabled it"
     return f"no more webhooks go to {endpoint.url}: {why} (`laneway callbacks enable {endpoint.id}`)"

@@ -1,10 +1,12 @@
-"""Outbound webhooks on the wire: the body, its signature, the POST, and what the receiver's answer means.
+"""Outbound webhooks on the wire: the body, its signature, the POST, and what the response means.
 
-The rules are those of Standard Webhooks (https://www.standardwebhooks.com): the body is
-`{"type", "timestamp", "data"}`; 2xx within the timeout is success; 410 means that the receiver is gone for good; every
-other answer, redirects included, and no answer at all is a failure that is tried again on `OUTBOUND_SCHEDULE`. Other
-4xx answers too, because a receiver that is being deployed or reconfigured gives them and gets well again. 429 and 503
-may name a longer wait, never a shorter one.
+The rules are those of Standard Webhooks (https://www.standardwebhooks.com):
+
+- The body is `{"type", "timestamp", "data"}`.
+- A 2xx within the timeout is success. 410 means that the receiver is gone for good.
+- Every other response is a failure that is retried on `OUTBOUND_SCHEDULE`, and so is no response. This includes
+  redirects and other 4xx responses: a receiver that is being deployed or reconfigured gives them and recovers.
+- 429 and 503 may ask for a longer wait, never for a shorter one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from laneway.platform import clock
 from laneway.platform.errors import InvalidPayload, NotConfigured, PermanentError, UpstreamError
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress
+from laneway.platform.webhooks.address_rules import AllowPrivate
 from laneway.platform.webhooks.signing import sign_outbound
 
 OUTBOUND_SCHEDULE: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0)
@@ -41,14 +44,12 @@ class EndpointGone(PermanentError):
 
 
 class Sender:
-    """Signs with the platform's secrets and POSTs."""
+    """Signs bodies with the platform's secrets and POSTs them."""
 
     def __init__(self, settings: OutboundSettings) -> None:
         self._keys = settings.signing_keys
         self._timeout = settings.timeout
-        self._allow_private: egress.Allowed = settings.allow_private
-        if settings.allow_loopback and not settings.allow_private:
-            self._allow_private = "loopback"
+        self._allow_private = _allow_private(settings)
 
     def check(self, delivery_id: str) -> None:
         """Raise NotConfigured without OUTBOUND_WEBHOOK_SECRET, and InvalidPayload for an id that cannot be sent."""
@@ -58,43 +59,50 @@ class Sender:
             raise InvalidPayload("the outbound webhook", ["its id is not 1 to 200 visible ASCII characters"])
 
     def post(self, url: str, body: str, *, delivery_id: str) -> egress.HttpResponse:
-        """One signed POST; `delivery_id` stays the same for all attempts. Any status is an answer.
+        """Send one signed POST and return the response, whatever its status.
 
-        Raises ForbiddenAddress (permanent), UpstreamError (to be tried again), and what `check` does.
+        `delivery_id` stays the same for all attempts. Raises ForbiddenAddress (permanent), UpstreamError (retry), and
+        what `check` raises.
         """
         self.check(delivery_id)
         headers = {
             "Content-Type": "application/json",
             **sign_outbound(body, self._keys, message_id=delivery_id, at=clock.now()),
         }
-        return egress.post(
-            url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private
+        return egress.send(
+            "POST", url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private
         )
 
 
-def body_of(event: str, data: Mapping[str, Any], *, occurred_at: datetime) -> str:
-    """The body, the same for each attempt. Raises InvalidPayload for what is not JSON."""
-    stamp = occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    content = {"type": event, "timestamp": stamp, "data": data}
+def delivery_body(event: str, data: Mapping[str, Any], *, occurred_at: datetime) -> str:
+    """Return the body, which is the same for each attempt. Raises InvalidPayload for data that is not JSON."""
+    timestamp = occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    content = {"type": event, "timestamp": timestamp, "data": data}
     try:
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise InvalidPayload("the outbound webhook", ["its data is not JSON"]) from None
 
 
-def judge(answer: egress.HttpResponse, url: str, *, attempt: int) -> None:
-    """Raise EndpointGone or UpstreamError when the answer to the `attempt`-th POST (from 1) is no success."""
-    if 200 <= answer.status < 300:
+def raise_unless_successful(response: egress.HttpResponse, url: str, *, attempt: int) -> None:
+    """Raise EndpointGone or UpstreamError unless the response to the `attempt`-th POST (from 1) is a success."""
+    if 200 <= response.status < 300:
         return
-    if answer.status == GONE:
+    if response.status == GONE:
         raise EndpointGone(url)
-    asked = (
-        egress.retry_after(answer.headers.get("retry-after"), at=clock.now()) if answer.status in THROTTLED else None
-    )
-    raise UpstreamError(url, f"it answered {answer.status}", _no_sooner(asked, attempt))
+    wait = None
+    if response.status in THROTTLED:
+        wait = egress.retry_after(response.headers.get("retry-after"), at=clock.now())
+    raise UpstreamError(url, f"it answered {response.status}", _if_longer_than_schedule(wait, attempt))
 
 
-def _no_sooner(asked: float | None, attempt: int) -> float | None:
-    """What the receiver asked for, if that is longer than the schedule; None leaves it to the schedule."""
-    step = OUTBOUND_SCHEDULE[min(max(attempt, 1), len(OUTBOUND_SCHEDULE)) - 1]
-    return math.ceil(asked) if asked is not None and asked > step else None
+def _allow_private(settings: OutboundSettings) -> AllowPrivate:
+    if settings.allow_private:
+        return AllowPrivate.ALL
+    return AllowPrivate.LOOPBACK if settings.allow_loopback else AllowPrivate.NONE
+
+
+def _if_longer_than_schedule(wait: float | None, attempt: int) -> float | None:
+    """Return the wait that the receiver asks for if it is longer than the schedule's; None: use the schedule."""
+    scheduled = OUTBOUND_SCHEDULE[min(max(attempt, 1), len(OUTBOUND_SCHEDULE)) - 1]
+    return math.ceil(wait) if wait is not None and wait > scheduled else None

@@ -13,19 +13,19 @@ from laneway.platform.webhooks.sender import OUTBOUND_SCHEDULE
 
 
 def deliver_webhook_task(self: PlatformTask, payload: OutboundWebhook) -> dict[str, Any]:
-    """Sign and POST one event; failed deliveries follow the schedule of Standard Webhooks."""
+    """Sign and POST one event. A failed delivery is retried on the schedule of Standard Webhooks."""
     self.progress(10, f"posting {payload.event}")
     try:
         receipt = current_platform().outbound_webhooks.deliver(payload, delivery_id=self.id, attempt=self.attempt)
     except EndpointBusy as busy:
         self.snooze(busy.delay, str(busy))
-    except DatabaseUnavailable as away:  # nothing was sent: the attempt does not count
-        self.snooze(away.retry_after, "the database is away")
+    except DatabaseUnavailable as unavailable:  # nothing was sent, so the attempt does not count
+        self.snooze(unavailable.retry_after, "the database is away")
     return {"status": receipt.status, "duration_ms": receipt.duration_ms, "url": receipt.url}
 
 
 def register_delivery_task(*, queue: str, name: str = "deliver_webhook_task") -> PlatformTask:
-    """Deliver outbound webhooks as tasks of this queue, under this name."""
+    """Register the task that delivers outbound webhooks on this queue, under this name."""
     retries = len(OUTBOUND_SCHEDULE)
     return task(queue=queue, name=name, role=DELIVERY_ROLE, retries=retries, delays=OUTBOUND_SCHEDULE)(
         deliver_webhook_task

@@ -1,22 +1,23 @@
-"""Rows of outbound webhooks as callers see them."""
+"""Views of outbound webhooks: rows as the API and the command line show them."""
 
 from __future__ import annotations
 
-from laneway.platform.db.models import OutboundAttempt, OutboundEndpoint
+from laneway.platform.bulk import BulkResult
+from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.schemas.outbound_webhook import (
     DeliveryAttemptView,
-    DeliveryDetails,
+    DeliveryDetailsView,
     DeliveryView,
     EndpointState,
     EndpointView,
-    Replayed,
+    ReplayResponse,
 )
-from laneway.platform.webhooks.delivery_log import Entry, Replay
-from laneway.platform.webhooks.egress import shown
+from laneway.platform.webhooks.delivery_log import LoggedDelivery
+from laneway.platform.webhooks.egress import display_url
 
 
 def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:
-    """One receiver."""
+    """Return the view of one receiver."""
     return EndpointView(
         endpoint_id=endpoint.id,
         url=endpoint.url,
@@ -33,50 +34,50 @@ def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:
     )
 
 
-def describe_delivery(entry: Entry) -> DeliveryView:
-    """One delivery."""
-    one = entry.delivery
+def describe_delivery(logged: LoggedDelivery) -> DeliveryView:
+    """Return the view of one delivery."""
+    delivery = logged.delivery
     return DeliveryView(
-        delivery_id=one.id,
-        endpoint_id=one.endpoint_id,
-        url=shown(one.url),
-        event=one.event,
-        state=entry.state,
-        attempts=one.attempts,
-        status=one.status,
-        error=one.error,
-        occurred_at=one.occurred_at,
-        created_at=one.created_at,
+        delivery_id=delivery.id,
+        endpoint_id=delivery.endpoint_id,
+        url=display_url(delivery.url),
+        event=delivery.event,
+        state=logged.state,
+        attempts=delivery.attempts,
+        status=delivery.status,
+        error=delivery.error,
+        occurred_at=delivery.occurred_at,
+        created_at=delivery.created_at,
     )
 
 
-def describe_details(entry: Entry) -> DeliveryDetails:
-    """One delivery with its attempts and its body."""
-    attempts = [_attempt(one) for one in entry.attempts]
-    return DeliveryDetails(delivery=describe_delivery(entry), attempts=attempts, body=entry.delivery.body)
+def describe_details(logged: LoggedDelivery) -> DeliveryDetailsView:
+    """Return the view of one delivery with its attempts and its body."""
+    attempts = [_describe_attempt(attempt) for attempt in logged.attempts]
+    return DeliveryDetailsView(delivery=describe_delivery(logged), attempts=attempts, body=logged.delivery.body)
 
 
-def describe_replay(done: Replay) -> Replayed:
-    """What a replay did."""
-    return Replayed(
-        matched=done.matched,
-        done=done.done,
-        dry_run=done.dry_run,
-        samples=done.samples,
-        refused=done.refused,
-        next=done.next,
+def describe_replay(result: BulkResult[OutboundDelivery]) -> ReplayResponse:
+    """Return the view of a replay of many deliveries."""
+    return ReplayResponse(
+        matched=result.matched,
+        done=result.done,
+        dry_run=result.dry_run,
+        samples=[delivery.id for delivery in result.samples],
+        refused=result.refused,
+        next=result.next,
     )
 
 
-def _attempt(one: OutboundAttempt) -> DeliveryAttemptView:
+def _describe_attempt(attempt: OutboundAttempt) -> DeliveryAttemptView:
     return DeliveryAttemptView(
-        number=one.number,
-        started_at=one.started_at,
-        ended_at=one.ended_at,
-        status=one.status,
-        duration_ms=one.duration_ms,
-        error_type=one.error_type,
-        error=one.error,
-        answer=one.answer,
-        request_headers=one.request_headers,
+        number=attempt.number,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        status=attempt.status,
+        duration_ms=attempt.duration_ms,
+        error_type=attempt.error_type,
+        error=attempt.error,
+        answer=attempt.answer,
+        request_headers=attempt.request_headers,
     )

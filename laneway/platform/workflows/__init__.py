@@ -1,4 +1,4 @@
-"""Workflows: definitions as data, runs in the database, each step one task of the platform.
+"""Workflows: definitions are data, runs are rows in the database, and each step is one task of the platform.
 
-definition (YAML) ─► Plan ─► decide (pure) ─► rows and submissions, in one transaction ─► step tasks ─► decide …
+definition (YAML) ─► Plan ─► decision (pure) ─► rows and submissions, in one transaction ─► step tasks ─► decision …
 """

@@ -1,4 +1,4 @@
-"""What can be wrong with workflows, their definitions and what is asked of them."""
+"""Errors of workflows: of their definitions, inputs, states and signals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from laneway.platform.errors import ConfigError, PermanentError, PlatformError
 
 
 class InvalidDefinition(ConfigError):
-    """A workflow definition that cannot be run."""
+    """A workflow definition cannot be used."""
 
     title = "Invalid workflow definition"
 
@@ -20,7 +20,7 @@ class InvalidDefinition(ConfigError):
 
 
 class UnknownWorkflowType(PlatformError):
-    """There is no definition of this name."""
+    """No definition has this name."""
 
     status, title = 422, "Unknown workflow type"
 
@@ -32,7 +32,7 @@ class UnknownWorkflowType(PlatformError):
 
 
 class InvalidInput(PermanentError):
-    """What a workflow was started with does not fit its type."""
+    """The input of a workflow does not fit its type."""
 
     title = "Invalid workflow input"
 
@@ -44,7 +44,7 @@ class InvalidInput(PermanentError):
 
 
 class WrongWorkflowState(PlatformError):
-    """The workflow is in a state in which this cannot be done to it."""
+    """The action is not possible in the state of the workflow."""
 
     status, title = 409, "Not possible in this state"
 
@@ -63,12 +63,12 @@ class UnknownSignal(PlatformError):
     known: list[str]
 
     def __str__(self) -> str:
-        what = f"it waits for {', '.join(self.known)}" if self.known else "it waits for none"
-        return f"This workflow has no step that waits for the signal {self.name!r}; {what}."
+        expected = f"it waits for {', '.join(self.known)}" if self.known else "it waits for none"
+        return f"This workflow has no step that waits for the signal {self.name!r}; {expected}."
 
 
 class InvalidSignal(PermanentError):
-    """A signal's data cannot be kept."""
+    """The data of a signal cannot be stored."""
 
     title = "Invalid signal"
 
@@ -78,7 +78,7 @@ class InvalidSignal(PermanentError):
 
 
 class UnknownHandler(PermanentError):
-    """A step names a handler that this process does not have: another version of the platform wrote it."""
+    """The process has no handler of this name: another version of the platform wrote the step."""
 
     title = "Unknown step handler"
 
@@ -87,7 +87,7 @@ class UnknownHandler(PermanentError):
 
 
 class OutputTooLarge(PermanentError):
-    """A step gave back more than is kept."""
+    """The output of a step is larger than what is stored."""
 
     title = "Step output too large"
 

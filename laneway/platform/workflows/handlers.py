@@ -1,11 +1,11 @@
-"""What a step handler is given, and what it gives back.
+"""Step handlers: what a handler is given, and what it may return.
 
-A handler is a function of one `StepCall`. It may be called again for the same visit after its worker died: its effects
-are stored under `call.task.id`, or done in `call.task.step(...)`. It returns
+A handler is a function of one `StepCall`. After a crash of its worker it may be called again for the same visit: it
+stores its effects under `call.task.id`, or makes them in `call.task.step(...)`. It
 
-- a dict or a model: the step is ok, and that is its output;
-- `failed(reason, ...)`: it found out that something is not as it should be; no crash, and no retry;
-- or it raises: an error that a retry may help is retried (`max_retries`), any other makes the step fail.
+- returns a dict or a model: the step succeeds, and this is its output;
+- returns `failed(reason, ...)`: the step found a problem in what it examined. That is no crash, and it is not retried;
+- raises: an error that a retry may help is retried (`max_retries`), any other error makes the step fail.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from laneway.platform.schemas.workflow import Outcome
 Item = TypeVar("Item")
 
 
-class Running(Protocol):
+class StepTask(Protocol):
     """The task that runs a step; `PlatformTask` is one."""
 
     @property
     def id(self) -> str:
-        """Its id: the same for each attempt at this visit of the step."""
+        """The id of the task: the same for each attempt at this visit."""
         ...
 
     @property
     def attempt(self) -> int:
-        """How often it has been started, this time included."""
+        """The number of this attempt, from 1."""
         ...
 
     def progress(self, percent: float, message: str | None = None, **counters: float) -> None:
-        """Say how far it is (0-100); raises TaskCancelled when it was asked to stop."""
+        """Report the progress (0-100). Raises TaskCancelled when the task was asked to stop."""
         ...
 
     def raise_if_cancelled(self) -> None:
-        """Raise TaskCancelled when it was asked to stop."""
+        """Raise TaskCancelled when the task was asked to stop."""
         ...
 
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do a part once, however often the task is started."""
+        """Do a part of the work once, however often the task is started."""
         ...
 
     def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:
-        """Go through items once, however often the task is started."""
+        """Iterate over items once, however often the task is started."""
         ...
 
 
 class NoOptions(BaseModel):
-    """For handlers without arguments of their own."""
+    """The options of a handler that has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,30 +61,32 @@ class NoOptions(BaseModel):
 class StepCall:
     """One call of a handler."""
 
-    task: Running
+    task: StepTask
     run_id: str
     workflow_type: str
     step: str
     visit: int
-    """From 1; a loop that leads back counts it up."""
+    """From 1; each round of a loop is a further visit."""
     input: Mapping[str, Any]
-    """What the run was started with."""
+    """The input of the run."""
     options: Any
-    """The step's `with`, as the handler's type."""
+    """The step's `with`, as the handler's `options` type."""
     outputs: Mapping[str, dict[str, Any]]
-    """Step → output, of everything that this step comes after; in a loop, also of its last round."""
+    """Step → output, of all steps that this one comes after; in a loop also of its last round."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What came of a step."""
+    """How a step ended."""
 
     output: dict[str, Any] = field(default_factory=dict[str, Any])
     outcome: Outcome = Outcome.OK
     reason: str | None = None
+    """Why it failed."""
 
 
 Returned = StepResult | BaseModel | dict[str, Any] | None
+"""What a handler may return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,12 @@ class Handler:
 
 
 def failed(reason: str, output: dict[str, Any] | None = None) -> StepResult:
-    """The step found out that something is not as it should be."""
+    """Return a failure: the step found a problem, for this reason."""
     return StepResult(output or {}, Outcome.FAILED, reason)
 
 
 def result_of(returned: Returned) -> StepResult:
-    """What a handler returned, as a result."""
+    """Return what a handler returned, as a result."""
     if isinstance(returned, StepResult):
         return returned
     if isinstance(returned, BaseModel):

@@ -1,14 +1,17 @@
-"""A definition whose steps fit together: their order, and the loops that lead back.
+"""The plan of a workflow: a definition whose steps fit together, with their order and the loops that lead back.
 
-A step with `then` is an aside: only a loop leads to it. All others are ordinary, and form a graph without cycles. A
-loop belongs to the step with `on_failed`, its origin: it leads over its asides back to a step that the origin comes
-after (or to the origin itself); what lies between the two is its body, and is run again. A body is left through its
-origin only, and two bodies are apart or one within the other: so nothing outside ever rests on what is run again.
+- A step with `then` is a *detour step*: only a loop leads to it. All other steps are *ordinary*; they form a graph
+  without cycles.
+- A loop belongs to the step with `on_failed`, its *origin*. It leads over its detour steps back to an ordinary step:
+  one that the origin comes after, or the origin itself. Everything from there to the origin is the *body* of the loop,
+  and runs again.
+- Only the origin leads out of a body, and two bodies are either separate or one lies within the other. So no step
+  outside of a loop ever depends on a step that runs again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,30 +21,33 @@ from laneway.platform.workflows.errors import InvalidDefinition
 
 @dataclass(frozen=True, slots=True)
 class LoopPlan:
-    """One loop: from `origin`, when it failed, over `asides` to `back_to`, at most so often."""
+    """One loop: when `origin` fails, continue over `detour` with `back_to`, at most `at_most` times in one run."""
 
     origin: str
     at_most: int
-    asides: tuple[str, ...]
+    detour: tuple[str, ...]
+    """The detour steps, in order."""
     back_to: str
     body: tuple[str, ...]
-    """From `back_to` to `origin`, in order."""
+    """The ordinary steps from `back_to` to `origin`, in order."""
 
 
 class Plan:
-    """The graph of a definition. Raises InvalidDefinition, which names everything that is wrong with it."""
+    """The graph of a definition. Raises InvalidDefinition, which names every problem of the definition."""
 
     def __init__(self, definition: WorkflowDefinition) -> None:
         self.definition = definition
         self.steps: Mapping[str, StepDefinition] = {step.name: step for step in definition.steps}
-        self._refuse(self._misnamed())
-        self.order = self._sorted()
-        """The ordinary steps, each behind those that it comes after."""
-        self._refuse(self._cycles())
-        self._refuse(self._astray())
-        self.loops: Mapping[str, LoopPlan] = {name: self._loop(name) for name in self.order if self._loops(name)}
-        self._refuse(self._tangled())
-        self.aside_of = {aside: loop for loop in self.loops.values() for aside in loop.asides}
+        self._raise_if_any(self._name_problems())
+        self.order = self._topological_order()
+        """The ordinary steps, each behind the steps that it comes after."""
+        self._raise_if_any(self._cycle_problems())
+        self._raise_if_any(self._detour_problems())
+        self.loops: Mapping[str, LoopPlan] = {name: self._loop(name) for name in self.order if self._has_loop(name)}
+        """Origin → its loop."""
+        self._raise_if_any(self._nesting_problems())
+        self.detour_of = {step: loop for loop in self.loops.values() for step in loop.detour}
+        """Detour step → the loop that leads to it."""
 
     @cached_property
     def successors(self) -> Mapping[str, tuple[str, ...]]:
@@ -52,7 +58,7 @@ class Plan:
 
     @cached_property
     def ancestors(self) -> Mapping[str, frozenset[str]]:
-        """Step → everything that it comes after, directly or not."""
+        """Step → all steps that it comes after, directly or indirectly."""
         found: dict[str, frozenset[str]] = {}
         for name in self.order:
             before = self.steps[name].predecessors
@@ -64,75 +70,73 @@ class Plan:
         """Name of a signal → the step that waits for it."""
         return {step.signal_name: name for name, step in self.steps.items() if step.kind is StepKind.SIGNAL}
 
-    def known_to(self, step: str) -> tuple[str, ...]:
-        """The steps whose outputs a step is given: what it comes after, and the asides of the loops around it."""
-        loop = self.aside_of.get(step)
+    def visible_to(self, step: str) -> tuple[str, ...]:
+        """Return the steps whose outputs a step is given: its ancestors, and detour steps of the loops around it."""
+        loop = self.detour_of.get(step)
         if loop is not None:
-            before = {*self.ancestors[loop.origin], loop.origin, *loop.asides[: loop.asides.index(step)]}
+            before = {*self.ancestors[loop.origin], loop.origin, *loop.detour[: loop.detour.index(step)]}
         else:
-            before = {*self.ancestors[step], *self._around(step)}
+            before = {*self.ancestors[step], *self._loop_steps_before(step)}
         return tuple(name for name in self.steps if name in before)
 
-    def _around(self, step: str) -> Iterator[str]:
-        """Of the loops before and around a step the asides; of those that lead back to it the origin, too."""
+    def _loop_steps_before(self, step: str) -> Iterator[str]:
+        """Yield the detour steps of loops before and around a step, and the origins of loops that lead back to it."""
         for loop in self.loops.values():
             if step in loop.body or loop.origin in self.ancestors[step]:
-                yield from loop.asides
+                yield from loop.detour
             if step == loop.back_to:
                 yield loop.origin
 
-    def _refuse(self, problems: Iterator[str]) -> None:
+    # --- checks of the definition
+
+    def _raise_if_any(self, problems: Iterable[str]) -> None:
         found = list(dict.fromkeys(problems))
         if found:
             raise InvalidDefinition(self.definition.name, found)
 
-    def _misnamed(self) -> Iterator[str]:
+    def _name_problems(self) -> Iterator[str]:
+        """Yield duplicate steps and signals, and references to unknown steps."""
         seen: set[str] = set()
         for step in self.definition.steps:
             if step.name in seen:
                 yield f"there are two steps {step.name!r}"
             seen.add(step.name)
-            goto = step.on_failed.goto if step.on_failed else None
-            for field, names in (
-                ("after", step.after),
-                ("when", step.when),
-                ("then", [step.then]),
-                ("on_failed", [goto]),
-            ):
-                for name in names:
-                    if name is not None and name not in self.steps:
-                        yield f"step {step.name!r}: {field} names the unknown step {name!r}"
-        waited = [step.signal_name for step in self.definition.steps if step.kind is StepKind.SIGNAL]
-        yield from (f"two steps wait for the signal {name!r}" for name in waited if waited.count(name) > 1)
+            for field, name in _references(step):
+                if name not in self.steps:
+                    yield f"step {step.name!r}: {field} names the unknown step {name!r}"
+        signals = [step.signal_name for step in self.definition.steps if step.kind is StepKind.SIGNAL]
+        yield from (f"two steps wait for the signal {name!r}" for name in signals if signals.count(name) > 1)
 
-    def _sorted(self) -> tuple[str, ...]:
-        """Kahn's algorithm; steps on cycles, and behind them, are missing from it."""
-        left = {name: set(step.predecessors) for name, step in self.steps.items() if step.then is None}
+    def _topological_order(self) -> tuple[str, ...]:
+        """Return the ordinary steps in order (Kahn's algorithm), without those on cycles and behind cycles."""
+        remaining = {name: set(step.predecessors) for name, step in self.steps.items() if step.then is None}
         order: list[str] = []
-        while ready := [name for name, before in left.items() if before <= set(order)]:
+        while ready := [name for name, before in remaining.items() if before <= set(order)]:
             order += ready
             for name in ready:
-                del left[name]
+                del remaining[name]
         return tuple(order)
 
-    def _cycles(self) -> Iterator[str]:
-        left = [name for name, step in self.steps.items() if step.then is None and name not in self.order]
-        asides = {name for name, step in self.steps.items() if step.then is not None}
-        behind = [name for name in left if asides & set(self.steps[name].predecessors)]
+    def _cycle_problems(self) -> Iterator[str]:
+        """Yield cycles, and ordinary steps that come after a detour step."""
+        missing = [name for name, step in self.steps.items() if step.then is None and name not in self.order]
+        detours = {name for name, step in self.steps.items() if step.then is not None}
+        behind = [name for name in missing if detours & set(self.steps[name].predecessors)]
         for name in behind:
-            wrong = ", ".join(sorted(asides & set(self.steps[name].predecessors)))
+            wrong = ", ".join(sorted(detours & set(self.steps[name].predecessors)))
             yield f"step {name!r} comes after {wrong}, which only a loop leads to: it may never run"
-        if left and not behind:
-            yield f"the steps {', '.join(left)} wait for each other: a cycle (loops are written with on_failed)"
+        if missing and not behind:
+            yield f"the steps {', '.join(missing)} wait for each other: a cycle (loops are written with on_failed)"
 
-    def _astray(self) -> Iterator[str]:
+    def _detour_problems(self) -> Iterator[str]:
+        """Yield loops that lead nowhere or forward, and detour steps that do not belong to exactly one loop."""
         led_to: list[str] = []
         for name in self.order:
-            if self._loops(name):
-                asides, back_to = self._way(name)
-                led_to += asides
+            if self._has_loop(name):
+                detour, back_to = self._detour(name)
+                led_to += detour
                 if back_to is None:
-                    yield f"step {name!r}: the steps {', '.join(asides)} lead to each other by then, and never back"
+                    yield f"step {name!r}: the steps {', '.join(detour)} lead to each other by then, and never back"
                 elif back_to != name and back_to not in self.ancestors[name]:
                     yield f"step {name!r}: its loop leads to {back_to!r}, which it does not come after"
         for name, step in self.steps.items():
@@ -144,45 +148,51 @@ class Plan:
                 how = "no loop leads to it" if name not in led_to else "more than one loop leads to it"
                 yield f"step {name!r} has then, but {how}"
 
-    def _tangled(self) -> Iterator[str]:
-        for loop in self.loops.values():
+    def _nesting_problems(self) -> Iterator[str]:
+        """Yield steps that depend on the inside of a loop, too many rounds in sum, and loops that overlap."""
+        loops = list(self.loops.values())
+        for loop in loops:
             for name in loop.body[:-1]:
                 for outside in sorted(set(self.successors[name]) - set(loop.body)):
                     yield (
                         f"step {outside!r} comes after {name!r}, which the loop of {loop.origin!r} runs again: "
                         f"let it come after {loop.origin!r}"
                     )
-        loops = list(self.loops.values())
         if sum(loop.at_most for loop in loops) > MAX_ROUNDS:
             yield f"its loops may go round {sum(loop.at_most for loop in loops)} times in sum, more than {MAX_ROUNDS}"
-        for number, one in enumerate(loops):
+        for number, loop in enumerate(loops):
             for other in loops[number + 1 :]:
-                both, first, second = set(one.body) & set(other.body), set(one.body), set(other.body)
-                if both and not (first <= second or second <= first):
-                    yield (f"the loops of {one.origin!r} and {other.origin!r} overlap: one must lie within the other")
+                first, second = set(loop.body), set(other.body)
+                if first & second and not (first <= second or second <= first):
+                    yield f"the loops of {loop.origin!r} and {other.origin!r} overlap: one must lie within the other"
 
-    def _loops(self, name: str) -> bool:
+    # --- loops
+
+    def _has_loop(self, name: str) -> bool:
         return self.steps[name].on_failed is not None
 
-    def _way(self, origin: str) -> tuple[tuple[str, ...], str | None]:
-        """The asides of a loop, and the ordinary step that they lead to."""
-        asides: list[str] = []
+    def _detour(self, origin: str) -> tuple[tuple[str, ...], str | None]:
+        """Return the detour steps of a loop and the ordinary step that they lead to; None: they never lead back."""
+        detour: list[str] = []
         loop = self.steps[origin].on_failed
         name = loop.goto if loop else origin
         while (following := self.steps[name].then) is not None:
-            if name in asides:
-                return tuple(asides), None
-            asides.append(name)
+            if name in detour:
+                return tuple(detour), None
+            detour.append(name)
             name = following
-        return tuple(asides), name
+        return tuple(detour), name
 
-    def _loop(self, origin: str) -> LoopPlan:
-        (asides, back_to), loop = self._way(origin), self.steps[origin].on_failed
+    def _loop(self, name: str) -> LoopPlan:
+        (detour, back_to), loop = self._detour(name), self.steps[name].on_failed
         assert back_to is not None and loop is not None  # noqa: S101  checked before
-        body = tuple(
-            name
-            for name in self.order
-            if (name == back_to or back_to in self.ancestors[name])
-            and (name == origin or name in self.ancestors[origin])
-        )
-        return LoopPlan(origin, loop.at_most, asides, back_to, body)
+        from_target = [step for step in self.order if step == back_to or back_to in self.ancestors[step]]
+        body = tuple(step for step in from_target if step == name or step in self.ancestors[name])
+        return LoopPlan(name, loop.at_most, detour, back_to, body)
+
+
+def _references(step: StepDefinition) -> Iterator[tuple[str, str]]:
+    """Yield each step that this one names, with the field that names it."""
+    goto = step.on_failed.goto if step.on_failed else None
+    for field, names in (("after", step.after), ("when", step.when), ("then", [step.then]), ("on_failed", [goto])):
+        yield from ((field, name) for name in names if name is not None)

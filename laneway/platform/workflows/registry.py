@@ -1,4 +1,4 @@
-"""Step handlers and types of input that any definition may name, registered when a module is imported."""
+"""Step handlers and input types that definitions may name. A module registers them when it is imported."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from laneway.platform.errors import ConfigError
 from laneway.platform.workflows.handlers import Handler
 
 registered_handlers: Final[dict[str, Handler]] = {}
-"""Handlers by name."""
+"""Name → handler."""
 registered_inputs: Final[dict[str, type[BaseModel]]] = {}
-"""Types of input by name."""
+"""Name → input type."""
 
 
-def register_handlers(several: Iterable[Handler]) -> None:
-    """Let definitions name these handlers. Raises ConfigError for two different handlers of one name."""
-    for handler in several:
+def register_handlers(handlers: Iterable[Handler]) -> None:
+    """Register handlers. Raises ConfigError for two different handlers of one name."""
+    for handler in handlers:
         if registered_handlers.get(handler.name, handler) != handler:
             raise ConfigError(f"There are two workflow handlers named {handler.name!r}.")
         registered_handlers[handler.name] = handler
 
 
-def register_input(name: str, kind: type[BaseModel]) -> None:
-    """Let definitions name this type of input. Raises ConfigError for two different types of one name."""
-    if registered_inputs.get(name, kind) is not kind:
+def register_input(name: str, model: type[BaseModel]) -> None:
+    """Register an input type. Raises ConfigError for two different types of one name."""
+    if registered_inputs.get(name, model) is not model:
         raise ConfigError(f"There are two workflow inputs named {name!r}.")
-    registered_inputs[name] = kind
+    registered_inputs[name] = model

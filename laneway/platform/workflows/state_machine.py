@@ -1,12 +1,12 @@
-"""What comes next in a run: a pure function over the plan, the states of its steps, and what just happened.
+"""What happens next in a run: a pure function of the plan, the latest visits of its steps, and one event.
 
-Nothing here reads a clock, a database or a queue. Whoever calls it writes the decision down, in the transaction in
-which it read the states (`advancing.py`).
+Nothing here reads a clock, a database or a queue. The caller stores the decision in the transaction in which it read
+the visits (`transitions.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -15,38 +15,44 @@ from laneway.platform.schemas.workflow import Condition, Outcome
 from laneway.platform.schemas.workflow_run import RunState, StepState
 from laneway.platform.workflows.plan import LoopPlan, Plan
 
-SETTLED = frozenset({StepState.OK, StepState.FAILED, StepState.SKIPPED})
+ENDED = frozenset({StepState.OK, StepState.FAILED, StepState.SKIPPED})
+"""States of a visit after which the steps behind it can be decided. A cancelled visit may still be revived."""
 REVIVABLE = frozenset({StepState.FAILED, StepState.CANCELLED})
-AS_STATE = {Outcome.OK: StepState.OK, Outcome.FAILED: StepState.FAILED}
-MEETS = {
+STATE_OF = {Outcome.OK: StepState.OK, Outcome.FAILED: StepState.FAILED}
+STATES_THAT_MEET = {
     Condition.OK: frozenset({StepState.OK}),
     Condition.FAILED: frozenset({StepState.FAILED}),
-    Condition.ANY: SETTLED,
+    Condition.ANY: ENDED,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """The latest visit of a step; superseded: a loop led back, and what it says does not count any more."""
+class Visit:
+    """The latest visit of a step."""
 
-    visit: int
+    number: int
+    """From 1."""
     state: StepState
     superseded: bool = False
+    """A loop led back, and the state of this visit does not count any more."""
 
 
-class Change(StrEnum):
-    """What just happened."""
+class EventKind(StrEnum):
+    """The kinds of events."""
 
     STARTED = "started"
-    SETTLED = "settled"
+    """The run starts, or continues after a cancel."""
+    ENDED = "ended"
+    """A visit of a step ended."""
     REVIVED = "revived"
+    """A failed or cancelled visit runs again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The run was started or goes on, a visit of a step ended, or one that had failed or was cancelled runs again."""
+    """What just happened in a run; `step` and `visit` name the visit, `outcome` is for `ENDED`."""
 
-    change: Change
+    kind: EventKind
     step: str = ""
     visit: int = 0
     outcome: Outcome = Outcome.OK
@@ -54,100 +60,97 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be written down; visits by (step, number)."""
+    """What is to be stored; a visit is given as (step, number)."""
 
-    heard: bool = True
-    """False: the event was about a visit that is not the latest, or had ended; nothing changes."""
+    applies: bool = True
+    """False: the event is about a visit that is not the latest one or has ended before. Nothing changes."""
     start: tuple[tuple[str, int], ...] = ()
     skip: tuple[tuple[str, int], ...] = ()
     supersede: tuple[str, ...] = ()
     """Steps whose latest visit does not count any more."""
     restore: tuple[str, ...] = ()
     """Steps whose latest visit counts again."""
-    jumped: bool = False
-    """The step that the event is about leads back once more."""
+    looped: bool = False
+    """The loop of the event's step goes one more round."""
     outcome: RunState | None = None
-    """How the run ended, when it did."""
+    """The final state of the run, if it ended."""
     failed: tuple[str, ...] = ()
-    """The steps that made it fail."""
+    """The steps that made the run fail."""
 
 
-def decide(plan: Plan, marks: Mapping[str, Mark], event: Event, *, jumps: int = 0) -> Decision:
-    """What comes of an event. `jumps`: how often the step that it is about has led back in this run."""
-    work = _Deciding(plan, dict(marks))
-    if event.change is Change.SETTLED and not work.settle(event, jumps=jumps):
-        return Decision(heard=False)
-    if event.change is Change.REVIVED and not work.revive(event):
-        return Decision(heard=False)
-    work.advance()
-    return work.decision()
+def decision_after(plan: Plan, visits: Mapping[str, Visit], event: Event, *, rounds: int = 0) -> Decision:
+    """Return what follows from an event. `rounds`: how often the loop of the event's step has run in this run."""
+    transition = _Transition(plan, dict(visits))
+    if event.kind is EventKind.ENDED and not transition.end(event, rounds=rounds):
+        return Decision(applies=False)
+    if event.kind is EventKind.REVIVED and not transition.revive(event):
+        return Decision(applies=False)
+    transition.start_and_skip()
+    return transition.decision()
 
 
 @dataclass
-class _Deciding:
-    """The states while they are worked on."""
+class _Transition:
+    """The visits while one event is applied to them, and the changes so far."""
 
     plan: Plan
-    marks: dict[str, Mark]
+    visits: dict[str, Visit]
     started: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     skipped: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     superseded: list[str] = field(default_factory=list[str])
     restored: list[str] = field(default_factory=list[str])
-    jumped: bool = False
+    looped: bool = False
 
-    def settle(self, event: Event, *, jumps: int) -> bool:
-        """A visit ended."""
-        mark = self.marks.get(event.step)
-        if mark is None or mark.visit != event.visit or mark.state is not StepState.OPEN:
+    def end(self, event: Event, *, rounds: int) -> bool:
+        """Apply the end of a visit; False when it is not the latest visit, or not open."""
+        visit = self.visits.get(event.step)
+        if visit is None or visit.number != event.visit or visit.state is not StepState.OPEN:
             return False
-        self.marks[event.step] = replace(mark, state=AS_STATE[event.outcome])
-        loop, aside_of = self.plan.loops.get(event.step), self.plan.aside_of.get(event.step)
-        if loop is not None and event.outcome is Outcome.FAILED and jumps < loop.at_most:
-            self.jumped = True
+        self.visits[event.step] = replace(visit, state=STATE_OF[event.outcome])
+        loop, detour_of = self.plan.loops.get(event.step), self.plan.detour_of.get(event.step)
+        failed = event.outcome is Outcome.FAILED
+        if loop is not None and failed and rounds < loop.at_most:
+            self.looped = True
             self._supersede(loop.body)
-            if loop.asides:
-                self._start(loop.asides[0])
-        elif aside_of is not None:
-            self._settle_aside(event, aside_of)
+            if loop.detour:
+                self._start(loop.detour[0])
+        elif detour_of is not None and failed:
+            self._end_loop(detour_of)
         return True
 
     def revive(self, event: Event) -> bool:
-        """A visit that had failed or was cancelled runs again; what was skipped for it is considered anew."""
-        mark = self.marks.get(event.step)
-        if mark is None or mark.visit != event.visit or mark.superseded or mark.state not in REVIVABLE:
+        """Reopen a failed or cancelled visit, and reconsider the steps that were skipped because of it.
+
+        False when it is not the latest visit, does not count, or neither failed nor was cancelled.
+        """
+        visit = self.visits.get(event.step)
+        if visit is None or visit.number != event.visit or visit.superseded or visit.state not in REVIVABLE:
             return False
-        self.marks[event.step] = replace(mark, state=StepState.OPEN)
-        loop = self.plan.aside_of.get(event.step)
+        self.visits[event.step] = replace(visit, state=StepState.OPEN)
+        loop = self.plan.detour_of.get(event.step)
         origin = loop.origin if loop else event.step
         behind = [name for name in self.plan.order if origin in self.plan.ancestors[name]]
-        self._supersede([name for name in behind if self._state(name) is StepState.SKIPPED])
-        if loop is not None and mark.state is StepState.FAILED:
+        self._supersede(name for name in behind if self._state(name) is StepState.SKIPPED)
+        if loop is not None and visit.state is StepState.FAILED:
             self._supersede(loop.body)
         return True
 
-    def advance(self) -> None:
-        """Start the asides whose turn it is; start or skip every ordinary step whose predecessors have all ended."""
+    def start_and_skip(self) -> None:
+        """Start the detour steps whose turn it is; start or skip each ordinary step whose predecessors have ended."""
         for loop in self.plan.loops.values():
-            for aside, following in pairwise(loop.asides):
-                if self._state(aside) is StepState.OK and self._visits(following) < self._visits(aside):
+            for step, following in pairwise(loop.detour):
+                if self._state(step) is StepState.OK and self._number(following) < self._number(step):
                     self._start(following)
         for name in self.plan.order:
-            mark, before = self.marks.get(name), self.plan.steps[name].predecessors
-            if (mark is not None and not mark.superseded) or self._is_held(name):
+            visit = self.visits.get(name)
+            if (visit is not None and not visit.superseded) or self._is_on_detour(name):
                 continue
-            states = {step: self._state(step) for step in before}
-            if any(state not in SETTLED for state in states.values()):
-                continue
-            wanted = all(state in MEETS[self.plan.steps[name].wants(step)] for step, state in states.items())
-            if wanted:
-                self._start(name)
-            else:
-                self._put(name, StepState.SKIPPED)
-                self.skipped.append((name, self.marks[name].visit))
+            if all(self._state(before) in ENDED for before in self.plan.steps[name].predecessors):
+                self._start_or_skip(name)
 
     def decision(self) -> Decision:
-        """Everything together."""
-        failed = tuple(name for name in self.plan.order if self._made_it_fail(name))
+        """Return all changes together, and the final state of the run if it ended."""
+        failed = tuple(name for name in self.plan.order if self._fails_the_run(name))
         outcome = None
         if self._is_over():
             outcome = RunState.FAILED if failed else RunState.COMPLETED
@@ -156,59 +159,66 @@ class _Deciding:
             skip=tuple(self.skipped),
             supersede=tuple(self.superseded),
             restore=tuple(self.restored),
-            jumped=self.jumped,
+            looped=self.looped,
             outcome=outcome,
             failed=failed if outcome else (),
         )
 
-    def _settle_aside(self, event: Event, loop: LoopPlan) -> None:
-        """When one failed the origin's failure stands; else `advance` goes on to the next one."""
-        if event.outcome is Outcome.FAILED:
-            for name in loop.body:
-                self.marks[name] = replace(self.marks[name], superseded=False)
-                self.restored.append(name)
+    def _end_loop(self, loop: LoopPlan) -> None:
+        """Let the failure of the origin stand, because a detour step failed."""
+        for name in loop.body:
+            self.visits[name] = replace(self.visits[name], superseded=False)
+            self.restored.append(name)
 
-    def _supersede(self, names: tuple[str, ...] | list[str]) -> None:
+    def _supersede(self, names: Iterable[str]) -> None:
         for name in names:
-            self.marks[name] = replace(self.marks[name], superseded=True)
+            self.visits[name] = replace(self.visits[name], superseded=True)
             self.superseded.append(name)
 
+    def _start_or_skip(self, name: str) -> None:
+        step = self.plan.steps[name]
+        if all(self._state(before) in STATES_THAT_MEET[step.condition(before)] for before in step.predecessors):
+            self._start(name)
+        else:
+            self.skipped.append(self._new_visit(name, StepState.SKIPPED))
+
     def _start(self, name: str) -> None:
-        self._put(name, StepState.OPEN)
-        self.started.append((name, self.marks[name].visit))
+        self.started.append(self._new_visit(name, StepState.OPEN))
 
-    def _put(self, name: str, state: StepState) -> None:
-        self.marks[name] = Mark(self._visits(name) + 1, state)
+    def _new_visit(self, name: str, state: StepState) -> tuple[str, int]:
+        number = self._number(name) + 1
+        self.visits[name] = Visit(number, state)
+        return name, number
 
-    def _visits(self, name: str) -> int:
-        mark = self.marks.get(name)
-        return mark.visit if mark else 0
+    def _number(self, name: str) -> int:
+        visit = self.visits.get(name)
+        return visit.number if visit else 0
 
     def _state(self, name: str) -> StepState | None:
-        """As it counts now; None: it is still to come."""
-        mark = self.marks.get(name)
-        return None if mark is None or mark.superseded else mark.state
+        """Return the state that counts now; None: the step is still to come."""
+        visit = self.visits.get(name)
+        return None if visit is None or visit.superseded else visit.state
 
-    def _is_held(self, name: str) -> bool:
-        """Whether a loop that leads back to it is still among its asides."""
+    def _is_on_detour(self, name: str) -> bool:
+        """Whether a loop that leads back to this step is still at one of its detour steps."""
         return any(
-            self._state(aside) in (StepState.OPEN, StepState.CANCELLED)
+            self._state(step) in (StepState.OPEN, StepState.CANCELLED)
             for loop in self.plan.loops.values()
             if loop.back_to == name
-            for aside in loop.asides
+            for step in loop.detour
         )
 
     def _is_over(self) -> bool:
-        asides = (self._state(name) for name in self.plan.aside_of)
-        return all(self._state(name) in SETTLED for name in self.plan.order) and not any(
-            state in (StepState.OPEN, StepState.CANCELLED) for state in asides
+        detours = (self._state(name) for name in self.plan.detour_of)
+        return all(self._state(name) in ENDED for name in self.plan.order) and not any(
+            state in (StepState.OPEN, StepState.CANCELLED) for state in detours
         )
 
-    def _made_it_fail(self, name: str) -> bool:
-        """Whether a step failed, and no other one was there for that."""
+    def _fails_the_run(self, name: str) -> bool:
+        """Whether a step failed, and no step ran that is there for this failure."""
         if self._state(name) is not StepState.FAILED:
             return False
         return not any(
-            self.plan.steps[other].wants(name) is not Condition.OK and self._state(other) is not StepState.SKIPPED
+            self.plan.steps[other].condition(name) is not Condition.OK and self._state(other) is not StepState.SKIPPED
             for other in self.plan.successors[name]
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.payload import EndedTask
@@ -11,9 +11,9 @@ from laneway.platform.schemas.workflow_run import WorkflowRef, WorkflowStepRef
 from laneway.platform.workflows.runs import STOP_ROLE
 from laneway.platform.workflows.transitions import STEP_ROLE
 
-SETTLE_TASK = "settle_workflow_step_task"
-PATIENCE = 20
-"""Retries of what must not be left half done."""
+SETTLE_TASK: Final = "settle_workflow_step_task"
+RETRIES: Final = 20
+"""Many retries, because these tasks must not be left half done."""
 
 
 def run_workflow_step_task(self: PlatformTask, payload: WorkflowStepRef) -> dict[str, Any]:
@@ -22,9 +22,9 @@ def run_workflow_step_task(self: PlatformTask, payload: WorkflowStepRef) -> dict
 
 
 def settle_workflow_step_task(self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
-    """Settle a step whose task ended for good without settling it."""
+    """End a step whose task ended for good without ending it."""
     del self
-    return current_platform().workflow_steps.settle_ended(payload)
+    return current_platform().workflow_steps.settle_ended_task(payload)
 
 
 def stop_workflow_task(self: PlatformTask, payload: WorkflowRef) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def stop_workflow_task(self: PlatformTask, payload: WorkflowRef) -> dict[str, An
 
 
 def register_workflow_tasks(*, queue: str) -> None:
-    """Run the steps of workflows as tasks of this queue; a step may name another one."""
+    """Register the tasks that run workflows on this queue; a step may name another queue."""
     task(queue=queue, role=STEP_ROLE, on_failure=SETTLE_TASK)(run_workflow_step_task)
-    task(queue=queue, retries=PATIENCE)(settle_workflow_step_task)
-    task(queue=queue, role=STOP_ROLE, retries=PATIENCE)(stop_workflow_task)
+    task(queue=queue, retries=RETRIES)(settle_workflow_step_task)
+    task(queue=queue, role=STOP_ROLE, retries=RETRIES)(stop_workflow_task)

@@ -1,4 +1,4 @@
-"""Runs as callers see them."""
+"""Views of runs: what the API and the command line show."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from laneway.platform.schemas.workflow_run import (
     RunState,
     StepState,
     StepView,
-    WorkflowHead,
     WorkflowPage,
+    WorkflowSummaryView,
     WorkflowView,
 )
 from laneway.platform.task_manager import TaskManager
@@ -29,10 +29,10 @@ from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import plan_of
 
 MAX_REASONS: Final = 10
-"""Waiting steps whose queue is asked why."""
-
+"""Waiting tasks for which a view finds out the reason."""
 
 Figures = Callable[[dict[str, int]], dict[str, Any]]
+"""Makes the application's own fields of a view from the metrics of a run."""
 
 
 def _no_figures(metrics: dict[str, int]) -> dict[str, Any]:
@@ -41,18 +41,18 @@ def _no_figures(metrics: dict[str, int]) -> dict[str, Any]:
 
 
 class WorkflowViews:
-    """Looks at runs."""
+    """Makes views of runs."""
 
     def __init__(self, database: Database, tasks: TaskManager, *, figures: Figures = _no_figures) -> None:
-        """`figures`: what the application shows of a run beside its state, made from what its steps measured."""
+        """`figures`: makes further fields of a view from the metrics that the steps of the run stored."""
         self._database, self._tasks, self._figures = database, tasks, figures
 
     def view(self, id: str) -> WorkflowView:
-        """Everything about a run, as of now. Raises NotFound."""
+        """Return one run with its steps. Raises NotFound."""
         with self._database.reading() as session:
             settled = repository.settled(session, id)
         if not settled:
-            self._tasks.runs([])  # brings the history up to date, before anything is read: a step ends before its task
+            self._tasks.runs([])  # brings the history up to date before it is read: a step ends before its task does
         with self._database.reading() as session:
             run = repository.find(session, id)
             if run is None:
@@ -61,13 +61,16 @@ class WorkflowViews:
             metrics = repository.metrics(session, [id]).get(id, {})
             tasks = repository.tasks_of(session, [row.task_id for row in rows if row.task_id])
         plan = plan_of(run)
-        reasons = self._reasons(plan, rows, tasks)
-        steps = [_step(plan, row, tasks.get(row.task_id or ""), why=reasons.get(row.task_id or "")) for row in rows]
+        reasons = self._waiting_reasons(plan, rows, tasks)
+        steps = [
+            _step_view(plan, row, tasks.get(row.task_id or ""), waiting_for=reasons.get(row.task_id or ""))
+            for row in rows
+        ]
         reached = {row.step for row in rows}
-        steps += [_to_come(plan, name) for name in plan.steps if name not in reached]
+        steps += [_unreached_step_view(plan, name) for name in plan.steps if name not in reached]
         waiting = [f"{step.step}: {step.waiting_for}" for step in steps if step.waiting_for]
         return WorkflowView(
-            **_head(run),
+            **_summary_fields(run),
             **self._figures(metrics),
             input=run.input,
             output=run.output,
@@ -77,16 +80,20 @@ class WorkflowViews:
         )
 
     def page(self, which: RunFilter, *, before: int | None = None, limit: int = 50) -> WorkflowPage:
-        """Some runs, newest first."""
+        """Return a page of runs, newest first."""
         with self._database.reading() as session:
             runs = repository.page(session, which, before=before, limit=limit)
             metrics = repository.metrics(session, [run.id for run in runs])
-        heads = [WorkflowHead(**_head(run), **self._figures(metrics.get(run.id, {}))) for run in runs]
-        return WorkflowPage(workflows=heads, next=runs[-1].seq if len(runs) == limit else None)
+        summaries = [
+            WorkflowSummaryView(**_summary_fields(run), **self._figures(metrics.get(run.id, {}))) for run in runs
+        ]
+        return WorkflowPage(workflows=summaries, next=runs[-1].seq if len(runs) == limit else None)
 
-    def _reasons(self, plan: Plan, rows: Sequence[WorkflowStepRun], tasks: dict[str, TaskRun]) -> dict[str, str]:
-        """Task → why its step waits."""
-        found: dict[str, str] = {}
+    def _waiting_reasons(
+        self, plan: Plan, rows: Sequence[WorkflowStepRun], tasks: dict[str, TaskRun]
+    ) -> dict[str, str]:
+        """Return task id → why its step waits."""
+        reasons: dict[str, str] = {}
         for row in rows:
             task = tasks.get(row.task_id or "")
             if task is None or row.state != StepState.OPEN:
@@ -94,29 +101,29 @@ class WorkflowViews:
             step = plan.steps[row.step]
             if step.kind is StepKind.SIGNAL:
                 until = f", until {row.due_at:%F %T} UTC" if row.due_at else ""
-                found[task.id] = f"the signal {step.signal_name!r}{until}"
-            elif task.state in WAITING and len(found) < MAX_REASONS:
+                reasons[task.id] = f"the signal {step.signal_name!r}{until}"
+            elif task.state in WAITING and len(reasons) < MAX_REASONS:
                 with suppress(PlatformError):
-                    found[task.id] = self._tasks.status(task.id).waiting_for or ""
+                    reasons[task.id] = self._tasks.status(task.id).waiting_for or ""
             elif task.state in FINISHED:
-                found[task.id] = f"its task, which is {task.state}, to be settled"
-        return {id: why for id, why in found.items() if why}
+                reasons[task.id] = f"its task, which is {task.state}, to be settled"
+        return {id: reason for id, reason in reasons.items() if reason}
 
 
 def definition_view(definitions: Definitions, plan: Plan) -> DefinitionView:
-    """One definition, with the JSON schema of its input."""
-    definition, kind = plan.definition, definitions.input_of(plan)
+    """Return one definition, with the JSON schema of its input."""
+    definition, model = plan.definition, definitions.input_type(plan)
     return DefinitionView(
         workflow_type=definition.name,
         version=definition.version,
         description=definition.description,
-        input=kind.model_json_schema(mode="validation") if kind else None,
+        input=model.model_json_schema(mode="validation") if model else None,
         signals=sorted(plan.signals),
         steps=[step.model_dump(mode="json", by_alias=True, exclude_defaults=True) for step in definition.steps],
     )
 
 
-def _head(run: WorkflowRun) -> dict[str, Any]:
+def _summary_fields(run: WorkflowRun) -> dict[str, Any]:
     end = run.finished_at
     return {
         "workflow_id": run.id,
@@ -133,7 +140,7 @@ def _head(run: WorkflowRun) -> dict[str, Any]:
     }
 
 
-def _step(plan: Plan, row: WorkflowStepRun, task: TaskRun | None, *, why: str | None) -> StepView:
+def _step_view(plan: Plan, row: WorkflowStepRun, task: TaskRun | None, *, waiting_for: str | None) -> StepView:
     state = display_state(task).value if task is not None and row.state == StepState.OPEN else row.state
     return StepView(
         step=row.step,
@@ -146,7 +153,7 @@ def _step(plan: Plan, row: WorkflowStepRun, task: TaskRun | None, *, why: str | 
         output=row.output,
         error=row.error,
         error_type=row.error_type,
-        waiting_for=why,
+        waiting_for=waiting_for,
         created_at=row.created_at,
         started_at=row.started_at or (task.started_at if task else None),
         finished_at=row.finished_at,
@@ -154,7 +161,7 @@ def _step(plan: Plan, row: WorkflowStepRun, task: TaskRun | None, *, why: str | 
     )
 
 
-def _to_come(plan: Plan, name: str) -> StepView:
+def _unreached_step_view(plan: Plan, name: str) -> StepView:
     return StepView(
         step=name,
         kind=plan.steps[name].kind,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.fixtures.api_calls import Api, problem
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Platform
-from tests.fixtures.receiving import Desk
+from tests.fixtures.receiving import DeliveryHarness
 
 BASE = "/api/callbacks"
 
 
 @pytest.fixture
-def desk(api: Api) -> Desk:
-    return Desk(api.database)
+def desk(api: Api) -> DeliveryHarness:
+    return DeliveryHarness(api.database)
 
 
 def get(api: Api, path: str, **query: object) -> dict[str, object]:
@@ -23,10 +23,12 @@ def get(api: Api, path: str, **query: object) -> dict[str, object]:
     return answer.json()
 
 
-def test_deliveries_are_listed_newest_first_a_page_at_a_time(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200), Says(500), Says(204))
+def test_deliveries_are_listed_newest_first_a_page_at_a_time(
+    api: Api, desk: DeliveryHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(204))
     desk.deliver(http_peer.url + "/h?token=hidden", id="d-1")
-    desk.fails(http_peer.url, id="d-2")
+    desk.failure(http_peer.url, id="d-2")
     desk.deliver(http_peer.url, id="d-3")
 
     page = get(api, "/deliveries", limit=2)
@@ -42,9 +44,11 @@ def test_deliveries_are_listed_newest_first_a_page_at_a_time(api: Api, desk: Des
     assert len(get(api, "/deliveries", endpoint=endpoint, since="2020-01-01T00:00:00Z")["deliveries"]) == 1
 
 
-def test_one_delivery_is_shown_with_its_attempts_and_its_body(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(500, {}, "broken"))
-    desk.fails(http_peer.url + "/h?token=hidden")
+def test_one_delivery_is_shown_with_its_attempts_and_its_body(
+    api: Api, desk: DeliveryHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(500, {}, "broken"))
+    desk.failure(http_peer.url + "/h?token=hidden")
     desk.deliver(http_peer.url + "/h?token=hidden", attempt=2)
     answer = api.http.get(f"{BASE}/deliveries/d-1")
 
@@ -54,12 +58,12 @@ def test_one_delivery_is_shown_with_its_attempts_and_its_body(api: Api, desk: De
         (2, 200, ""),
     ]
     assert "webhook-signature" in found["attempts"][0]["request_headers"]
-    assert found["body"] == http_peer.asked[0].body.decode()
+    assert found["body"] == http_peer.requests[0].body.decode()
     assert "hidden" not in answer.text
     problem(api.http.get(f"{BASE}/deliveries/none"), 404)
 
 
-def test_a_delivery_is_replayed_once(api: Api, platform: Platform, desk: Desk, http_peer: HttpPeer) -> None:
+def test_a_delivery_is_replayed_once(api: Api, platform: Platform, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
     desk.deliver(http_peer.url)
 
     answer = api.http.post(f"{BASE}/deliveries/d-1/replay")
@@ -69,10 +73,12 @@ def test_a_delivery_is_replayed_once(api: Api, platform: Platform, desk: Desk, h
     problem(api.http.post(f"{BASE}/deliveries/none/replay"), 404)
 
 
-def test_a_range_is_replayed_after_a_dry_run(api: Api, platform: Platform, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.always = Says(500)
+def test_a_range_is_replayed_after_a_dry_run(
+    api: Api, platform: Platform, desk: DeliveryHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.always = HttpReply(500)
     for number in (1, 2, 3):
-        desk.fails(http_peer.url, id=f"d-{number}", attempt=8)
+        desk.failure(http_peer.url, id=f"d-{number}", attempt=8)
     body = {"endpoint": desk.endpoint().id, "since": "2020-01-01T00:00:00Z", "limit": 2}
 
     plan = api.http.post(f"{BASE}/replay", json={**body, "dry_run": True}).json()
@@ -84,10 +90,10 @@ def test_a_range_is_replayed_after_a_dry_run(api: Api, platform: Platform, desk:
         problem(api.http.post(f"{BASE}/replay", json=senseless), 422)
 
 
-def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200), Says(410))
+def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(200), HttpReply(410))
     desk.deliver(http_peer.url + "/a%20b?token=hidden")
-    desk.fails(http_peer.url + "/gone", id="d-2")
+    desk.failure(http_peer.url + "/gone", id="d-2")
     gone, fine = get(api, "/endpoints")["endpoints"]
     assert (gone["state"], gone["reason"], fine["state"]) == ("disabled", "gone", "enabled")
     assert [one["url"] for one in get(api, "/endpoints", state="disabled")["endpoints"]] == [http_peer.url + "/gone"]
@@ -103,9 +109,11 @@ def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: Desk, http_pe
         problem(call(f"{BASE}/endpoints/none{path}"), 404)
 
 
-def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(410))
-    desk.fails(http_peer.at("localhost"))
+def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(
+    api: Api, desk: DeliveryHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(410))
+    desk.failure(http_peer.at("localhost"))
 
     detail = problem(api.http.post(f"{BASE}/deliveries/d-1/replay"), 409)["detail"]
     assert f"enables endpoint {desk.endpoint().id}" in detail

@@ -6,29 +6,29 @@ import pytest
 from sqlalchemy import delete
 
 from laneway.platform.db.models import OutboundDelivery, OutboundEndpoint
-from tests.fixtures.http_peer import HttpPeer, Says
-from tests.fixtures.receiving import Desk
+from tests.fixtures.http_peer import HttpPeer, HttpReply
+from tests.fixtures.receiving import DeliveryHarness
 from tests.fixtures.shell import Shell
 
 
 @pytest.fixture
-def desk(laneway: Shell) -> Desk:
+def desk(laneway: Shell) -> DeliveryHarness:
     database = laneway.site.services.database
     with database.transaction() as session:
         for table in (OutboundDelivery, OutboundEndpoint):
             session.execute(delete(table))
-    return Desk(database)
+    return DeliveryHarness(database)
 
 
-def test_nothing_is_said_in_a_word(laneway: Shell, desk: Desk) -> None:
+def test_nothing_is_said_in_a_word(laneway: Shell, desk: DeliveryHarness) -> None:
     assert desk.endpoints() == []
     assert laneway("callbacks", "list").out == "None.\n"
     assert laneway("callbacks", "endpoints").out == "None.\n"
 
 
-def test_deliveries_are_listed_and_shown(laneway: Shell, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(500, {}, "[/broken]"))
-    desk.fails(http_peer.url + "/h?token=hidden")
+def test_deliveries_are_listed_and_shown(laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(500, {}, "[/broken]"))
+    desk.failure(http_peer.url + "/h?token=hidden")
     listed, told = laneway("callbacks", "list"), laneway("callbacks", "list", "--state", "scheduled", "--json").json()
 
     assert (listed.code, "order.paid" in listed.out, "scheduled" in listed.out) == (0, True, True)
@@ -42,20 +42,20 @@ def test_deliveries_are_listed_and_shown(laneway: Shell, desk: Desk, http_peer: 
 
 
 def test_what_a_receiver_answers_commands_nothing_in_the_terminal(
-    laneway: Shell, desk: Desk, http_peer: HttpPeer
+    laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
-    http_peer.will(Says(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r\nline\r\n"))
-    desk.fails(http_peer.url)
+    http_peer.reply_with(HttpReply(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r\nline\r\n"))
+    desk.failure(http_peer.url)
 
     shown = laneway("callbacks", "show", "d-1").out
     assert "mine" in shown and "J\n" in shown.replace(" ", "")
     assert not any(character in shown for character in "\x1b\x07\x9b\r")
 
 
-def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: Desk, http_peer: HttpPeer) -> None:
-    http_peer.always = Says(500)
+def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
+    http_peer.always = HttpReply(500)
     for number in (1, 2, 3, 4):
-        desk.fails(http_peer.url, id=f"d-{number}", attempt=8)
+        desk.failure(http_peer.url, id=f"d-{number}", attempt=8)
     endpoint = desk.endpoint().id
 
     one = laneway("callbacks", "replay", "d-1")
@@ -74,10 +74,10 @@ def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: Desk, 
 
 
 def test_receivers_are_disabled_and_enabled_and_an_open_alert_is_among_the_figures(
-    laneway: Shell, desk: Desk, http_peer: HttpPeer
+    laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
-    http_peer.will(Says(410))
-    desk.fails(http_peer.url + "/h")
+    http_peer.reply_with(HttpReply(410))
+    desk.failure(http_peer.url + "/h")
     (endpoint,) = laneway("callbacks", "endpoints", "--state", "disabled", "--json").json()
     assert (endpoint["reason"], endpoint["url"]) == ("gone", http_peer.url + "/h")
     assert endpoint["endpoint_id"] in laneway("callbacks", "endpoints").out

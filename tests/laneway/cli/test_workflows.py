@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from laneway.platform.workflows.definitions import checked, parsed
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.definitions import checked_plan, parsed_definition
+from laneway.platform.workflows.runs import StartOptions
 from tests.fixtures.shell import Shell
 
 INPUT = '{"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}'
@@ -49,8 +49,12 @@ def test_a_signal_is_kept_until_its_step_waits_for_it(laneway: Shell) -> None:
         {"name": "approve", "kind": "signal", "timeout": 60, "after": ["pause"]},
         {"name": "pause", "kind": "wait", "seconds": 60},
     ]
-    plan = checked(parsed("tried", {"name": "tried", "steps": steps}), handlers={}, inputs={})
-    laneway.site.services.workflows.start_plan(plan, {}, launch=Launch(id="cli-3"))
+    plan = checked_plan(
+        parsed_definition("tried", {"name": "tried", "steps": steps}),
+        handlers=laneway.site.services.workflow_handlers,
+        inputs={},
+    )
+    laneway.site.services.workflows.start_plan(plan, {}, options=StartOptions(id="cli-3"))
 
     sent = laneway("workflows", "signal", "cli-3", "approve", "--data", '{"by": "Ada"}')
     assert sent.out == "Kept until its step waits for it.\n"

@@ -298,7 +298,7 @@ def test_on_the_stock_transport_queues_cannot_be_searched(stock: Platform) -> No
 def test_on_the_stock_transport_maintenance_reconciles_nothing(stock: Platform) -> None:
     stock.message()
 
-    assert stock.steward().reconcile() == 0
+    assert stock.maintenance().reconcile() == 0
 
 
 @pytest.mark.parametrize("durability", [Durability.DISK, Durability.REPLICA])

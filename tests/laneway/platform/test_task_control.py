@@ -278,7 +278,7 @@ def test_a_retry_while_the_broker_is_away_is_accepted_and_sent_later(
     platform.valkey.start()
     platform.lose("conversations")
     movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent() == [id]
 
 
@@ -311,7 +311,7 @@ def test_a_retry_of_a_buried_task_while_the_broker_is_away_is_sent_later(
     assert platform.places("maintenance") == {id: MessageState.DEAD}, "what is buried is still there"
 
     movable_clock.forward(60)
-    platform.steward().reconcile()
+    platform.maintenance().reconcile()
 
     assert platform.state(id) == TaskState.PENDING
     assert platform.work("maintenance") == id

@@ -247,7 +247,7 @@ def test_a_task_on_which_a_duplicate_submit_relies_is_not_withdrawn(
     assert promised == [TaskHandle(task_id="same", state=TaskState.PENDING, created=False)]
     assert platform.sent("webhooks") == []
     movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent("webhooks") == ["same"]
 
 

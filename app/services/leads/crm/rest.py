@@ -22,6 +22,7 @@ from app.services.leads.crm.mapping import found, mapped
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError
 from laneway.platform.webhooks import egress
+from laneway.platform.webhooks.address_rules import AllowPrivate
 
 PASSING: Final = frozenset({408, 425, 429})
 GONE: Final = (404, 410)
@@ -78,7 +79,7 @@ class RestCrm:
                 json.dumps(body).encode(),
                 headers=headers,
                 timeout=self._settings.timeout,
-                allow_private=True,
+                allow_private=AllowPrivate.ALL,
             )
         except UpstreamError as error:
             raise UpstreamError(SERVICE, error.reason, error.after) from None

@@ -162,5 +162,5 @@ class Alert(Base):
     message: Mapped[str]
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    announced_at: Mapped[datetime | None]
-    """When an e-mail about it was queued."""
+    notified_at: Mapped[datetime | None]
+    """When somebody was written to about it, or was to be."""

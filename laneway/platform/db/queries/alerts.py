@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session, aliased
 
 from laneway.platform.db.models import Alert
 
-MAX_ANNOUNCED = 100
-"""Alerts in one e-mail."""
+MAX_NOTIFIED = 100
+"""Alerts in one notice."""
 
 
 def open_alert(session: Session, kind: str, *, subject: str, message: str, now: datetime) -> bool:
@@ -50,16 +50,16 @@ def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequ
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
 
 
-def unannounced(session: Session, *, lately: datetime) -> list[Alert]:
-    """Open alerts that no e-mail has announced yet, locked, oldest first.
+def unnotified(session: Session, *, lately: datetime) -> list[Alert]:
+    """Open alerts that no notice covers yet, locked, oldest first.
 
-    An alert is left out if an earlier one of the same kind and subject was announced since `lately`: one that keeps
-    opening and closing must not send an e-mail each time.
+    An alert is left out if a notice covered an earlier one of the same kind and subject since `lately`: an alert that
+    keeps opening and closing must not send an e-mail each time.
     """
     same = aliased(Alert)
-    announced = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.announced_at >= lately)
-    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.announced_at.is_(None), ~announced)
-    return list(session.scalars(statement.order_by(Alert.id).limit(MAX_ANNOUNCED).with_for_update()))
+    notified = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.notified_at >= lately)
+    statement = select(Alert).where(Alert.closed_at.is_(None), Alert.notified_at.is_(None), ~notified)
+    return list(session.scalars(statement.order_by(Alert.id).limit(MAX_NOTIFIED).with_for_update()))
 
 
 def by_id(session: Session, ids: Sequence[int]) -> Sequence[Alert]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.core.settings import ResponderSettings
 from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn, make_responder
 from laneway.platform.errors import PlatformError, UpstreamError, UpstreamRefused
-from tests.fixtures.http_peer import Asked, HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 
 KEY = "sk-test-0123456789"
 PASSAGES = [
@@ -39,17 +39,19 @@ def ask(http_peer: HttpPeer) -> Iterator[Callable[..., Reply]]:
         responder.close()
 
 
-def answer(text: Any = "Within 30 days. [1]", **more: Any) -> Says:
+def answer(text: Any = "Within 30 days. [1]", **more: Any) -> HttpReply:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    return Says(body={"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **more})
+    return HttpReply(
+        body={"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **more}
+    )
 
 
 def test_the_request_holds_the_passages_the_history_and_the_question(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer())
+    http_peer.reply_with(answer())
     history = [Turn("customer", "Hi"), Turn("assistant", "Hello!"), Turn("operator", "I am Jo.")]
     ask("How long may I return it?", history=history)
 
-    (asked,) = http_peer.asked
+    (asked,) = http_peer.requests
     sent = asked.json()
     assert (asked.path, sent["model"]) == ("/v1/chat/completions", "local")
     assert asked.headers["authorization"] == f"Bearer {KEY}"
@@ -65,18 +67,18 @@ def test_the_request_holds_the_passages_the_history_and_the_question(http_peer: 
 
 
 def test_history_and_passages_are_bounded_and_the_newest_turns_are_kept(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer())
+    http_peer.reply_with(answer())
     history = [Turn("customer", f"turn {number} " + "x" * 1000) for number in range(100)]
     ask(history=history, passages=[SourcePassage("d", "T", n, "y" * 100_000, 1) for n in range(50)])
 
-    body = http_peer.asked[0].body.decode()
+    body = http_peer.requests[0].body.decode()
     assert len(body) < 40_000
     assert "turn 99 " in body
     assert "turn 5 " not in body
 
 
 def test_sources_are_the_cited_passages_in_the_order_of_their_citation(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer("The inspection is free [2], returns take 30 days [1, 2]. Or so [9][[9]8]."))
+    http_peer.reply_with(answer("The inspection is free [2], returns take 30 days [1, 2]. Or so [9][[9]8]."))
     reply = ask()
 
     assert reply.text == "The inspection is free [1], returns take 30 days [2][1]. Or so."
@@ -84,13 +86,13 @@ def test_sources_are_the_cited_passages_in_the_order_of_their_citation(http_peer
 
 
 def test_an_answer_that_cites_nothing_has_no_sources(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer("I do not know."))
+    http_peer.reply_with(answer("I do not know."))
 
     assert ask().sources == ()
 
 
 def test_token_counts_are_recorded_when_the_server_gives_them(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer(usage={"prompt_tokens": 120, "completion_tokens": 8, "total_tokens": 128}), answer())
+    http_peer.reply_with(answer(usage={"prompt_tokens": 120, "completion_tokens": 8, "total_tokens": 128}), answer())
     counted, uncounted = ask(), ask()
 
     assert (counted.prompt_tokens, counted.completion_tokens) == (120, 8)
@@ -99,7 +101,7 @@ def test_token_counts_are_recorded_when_the_server_gives_them(http_peer: HttpPee
 
 
 def test_an_answer_can_always_be_stored(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer("nul: \x00"), answer("x" * 1_000_000), answer("half a pair: \ud800"))
+    http_peer.reply_with(answer("nul: \x00"), answer("x" * 1_000_000), answer("half a pair: \ud800"))
 
     assert ask().text == "nul: \ufffd"
     assert len(ask().text) == 20_000
@@ -108,7 +110,7 @@ def test_an_answer_can_always_be_stored(http_peer: HttpPeer, ask: Any) -> None:
 
 
 def test_a_local_server_needs_no_key(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(answer())
+    http_peer.reply_with(answer())
 
     assert ask(api_key=None).text == "Within 30 days. [1]"
 
@@ -116,25 +118,25 @@ def test_a_local_server_needs_no_key(http_peer: HttpPeer, ask: Any) -> None:
 def test_proxies_of_the_environment_are_not_used(
     http_peer: HttpPeer, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    http_peer.will(answer())
+    http_peer.reply_with(answer())
     with HttpPeer() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         ask()
 
-        assert proxy.asked == []
+        assert proxy.requests == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_trouble_that_passes_is_not_noticed(http_peer: HttpPeer, ask: Any, status: int) -> None:
-    http_peer.will(Says(status, QUICK), Says(status, QUICK), answer())
+    http_peer.reply_with(HttpReply(status, QUICK), HttpReply(status, QUICK), answer())
 
     assert ask().text == "Within 30 days. [1]"
-    assert len(http_peer.asked) == 3
+    assert len(http_peer.requests) == 3
 
 
 def test_retry_after_is_honoured(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.will(Says(429, {"Retry-After": "1"}), answer())
+    http_peer.reply_with(HttpReply(429, {"Retry-After": "1"}), answer())
     started = time.monotonic()
     ask()
 
@@ -148,41 +150,43 @@ def failed(ask: Any, kind: type[PlatformError], **settings: Any) -> Any:
 
 
 def test_429_for_ever_is_to_be_tried_later_as_the_server_says(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.always = Says(429, {**QUICK, "Retry-After": "300"})
+    http_peer.always = HttpReply(429, {**QUICK, "Retry-After": "300"})
     error = failed(ask, UpstreamError)
 
     assert error.retry_after == 300
     assert str(error) == "The model endpoint failed: it answered 429"
-    assert len(http_peer.asked) == 3
+    assert len(http_peer.requests) == 3
 
 
 def test_a_wait_beyond_the_sdks_patience_is_left_to_the_task(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.always = Says(429, {"Retry-After": "3600"})
+    http_peer.always = HttpReply(429, {"Retry-After": "3600"})
 
     assert failed(ask, UpstreamError).retry_after == 3600
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
 def test_trouble_that_stays_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, status: int) -> None:
-    http_peer.always = Says(status, QUICK)
+    http_peer.always = HttpReply(status, QUICK)
 
     assert failed(ask, UpstreamError).retry_after is None
-    assert len(http_peer.asked) == 3
+    assert len(http_peer.requests) == 3
 
 
 @pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 422])
 def test_a_refusal_is_for_good_and_asked_once(http_peer: HttpPeer, ask: Any, status: int) -> None:
-    http_peer.always = Says(status, {"Location": http_peer.url}, {"error": {"message": KEY, "code": "model_not_found"}})
+    http_peer.always = HttpReply(
+        status, {"Location": http_peer.url}, {"error": {"message": KEY, "code": "model_not_found"}}
+    )
     error = failed(ask, UpstreamRefused)
 
     assert str(error).startswith(f"The model endpoint refused: it answered {status} (model_not_found)")
     assert error.retryable is False
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 def test_silence_is_to_be_tried_later(http_peer: HttpPeer, ask: Any) -> None:
-    http_peer.always = Says(delay=30)
+    http_peer.always = HttpReply(delay=30)
     started = time.monotonic()
     error = failed(ask, UpstreamError, timeout=0.2)
 
@@ -198,34 +202,34 @@ def test_nobody_there_is_to_be_tried_later(ask: Any) -> None:
 
 
 BROKEN = {
-    "not json": Says(200, {"Content-Type": "application/json"}, '{"choices": [{"mess'),
-    "a web page": Says(200, {"Content-Type": "text/html"}, "<html>Welcome</html>"),
-    "nothing": Says(200),
-    "a list": Says(200, {"Content-Type": "application/json"}, "[]"),
-    "no choices": Says(body={"id": "c", "object": "chat.completion", "choices": []}),
-    "null choices": Says(body={"choices": None}),
-    "no message": Says(body={"choices": [{"index": 0}]}),
+    "not json": HttpReply(200, {"Content-Type": "application/json"}, '{"choices": [{"mess'),
+    "a web page": HttpReply(200, {"Content-Type": "text/html"}, "<html>Welcome</html>"),
+    "nothing": HttpReply(200),
+    "a list": HttpReply(200, {"Content-Type": "application/json"}, "[]"),
+    "no choices": HttpReply(body={"id": "c", "object": "chat.completion", "choices": []}),
+    "null choices": HttpReply(body={"choices": None}),
+    "no message": HttpReply(body={"choices": [{"index": 0}]}),
     "null content": answer(None),
     "content that is not text": answer([{"type": "text"}]),
     "empty content": answer("  \n "),
     "only invented citations": answer("[7]"),
-    "not utf-8": Says(200, {"Content-Type": "application/json"}, b'{"choices": "\xff"}'),
-    "an error with 200": Says(body={"error": {"message": "overloaded"}}),
+    "not utf-8": HttpReply(200, {"Content-Type": "application/json"}, b'{"choices": "\xff"}'),
+    "an error with 200": HttpReply(body={"error": {"message": "overloaded"}}),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_answer_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, broken: str) -> None:
-    http_peer.will(BROKEN[broken])
+    http_peer.reply_with(BROKEN[broken])
 
     assert "its answer is" in str(failed(ask, UpstreamError))
 
 
 @pytest.mark.parametrize("key", [KEY, "letters_only"])
 def test_the_key_is_in_no_error_and_no_traceback(http_peer: HttpPeer, ask: Any, key: str) -> None:
-    def echo(asked: Asked) -> Says:
+    def echo(asked: HttpRequest) -> HttpReply:
         said = {"error": {"message": f"bad key {asked.headers['authorization']}", "code": key, "type": key}}
-        return Says(401, QUICK, said)
+        return HttpReply(401, QUICK, said)
 
     http_peer.always = echo
     error = failed(ask, UpstreamRefused, api_key=SecretStr(key))

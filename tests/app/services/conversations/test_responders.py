@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from app.core.settings import ResponderSettings
 from app.services.conversations.responders import Reason, Reply, Responder, SourcePassage, Turn, make_responder
-from tests.fixtures.http_peer import Asked, HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 
 RETURNS = SourcePassage(
     "returns",
@@ -34,14 +34,14 @@ TALK = [Turn("customer", "Is the first inspection free?"), Turn("assistant", "It
 QUESTION = "How long may I return a bicycle?"
 
 
-def model(asked: Asked) -> Says:
+def model(asked: HttpRequest) -> HttpReply:
     """A small chat completions server: quotes the passage that shares most words with the last message."""
     messages = asked.json()["messages"]
     wanted = set(re.findall(r"\w{4,}", messages[-1]["content"].lower()))
     found = re.findall(r"^\[(\d+)\] (.*?)\n(.*?)(?=\n\n\[\d+\] |\Z)", messages[0]["content"], re.S | re.M)
     best = max(found, key=lambda item: len(wanted & set(re.findall(r"\w{4,}", item[2].lower()))), default=None)
     text = f"{best[2]} [{best[0]}]" if best else "That is not in the documents. [1]"
-    return Says(
+    return HttpReply(
         body={
             "id": "chatcmpl-1",
             "object": "chat.completion",

@@ -31,7 +31,7 @@ from app.services.integrations.storage import (
 )
 from app.services.integrations.storage_folder import Folder
 from laneway.platform.errors import PlatformError
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.valkey import free_port
 
@@ -311,21 +311,21 @@ def test_a_server_that_is_away_is_tried_again_later() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        [Says(503), Says(503)],
-        [Says(500), Says(500)],
-        [Says(503, {}, "<Error><Code>SlowDown</Code></Error>"), Says(503)],
-        [Says(200, delay=30), Says(200, delay=30)],
-        [Says(200, {}, b"x" * 10, drip=0.3)],
-        [Says(200, {}, b"x" * 10, stall_after=5)],
-        [Says(hang_up=True), Says(hang_up=True)],
+        [HttpReply(503), HttpReply(503)],
+        [HttpReply(500), HttpReply(500)],
+        [HttpReply(503, {}, "<Error><Code>SlowDown</Code></Error>"), HttpReply(503)],
+        [HttpReply(200, delay=30), HttpReply(200, delay=30)],
+        [HttpReply(200, {}, b"x" * 10, drip=0.3)],
+        [HttpReply(200, {}, b"x" * 10, stall_after=5)],
+        [HttpReply(hang_up=True), HttpReply(hang_up=True)],
     ],
     ids=["503", "500", "slow down", "silent", "dripping", "stalled", "hung up"],
 )
 def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(
-    http_peer: HttpPeer, script: list[Says]
+    http_peer: HttpPeer, script: list[HttpReply]
 ) -> None:
-    http_peer.will(*script)
-    http_peer.always = Says(503)
+    http_peer.reply_with(*script)
+    http_peer.always = HttpReply(503)
     before = monotonic()
 
     assert refused(at(http_peer.url), "a", StorageUnavailable).retryable
@@ -333,6 +333,6 @@ def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(
 
 
 def test_an_answer_that_does_not_say_how_long_it_is_is_refused_by_name(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
+    http_peer.reply_with(HttpReply(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
 
     assert "how long" in str(refused(at(http_peer.url, timeout=20), "a", StorageRefused))

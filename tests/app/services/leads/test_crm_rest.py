@@ -11,7 +11,7 @@ import pytest
 from app.core.settings import CrmSettings, load_settings
 from app.services.leads.crm import CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable, RestCrm
 from laneway.platform.errors import ConfigError, PlatformError, UpstreamError
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Environment
 from tests.fixtures.valkey import free_port
 
@@ -46,10 +46,10 @@ def crm(peer: HttpPeer, **more: Any) -> RestCrm:
 
 
 def test_without_a_mapping_everything_known_is_sent_under_our_names(peer: HttpPeer) -> None:
-    peer.will(Says(201, body={"id": 17}))
+    peer.reply_with(HttpReply(201, body={"id": 17}))
     id = crm(peer).create(LEAD, key="key-1")
 
-    (asked,) = peer.asked
+    (asked,) = peer.requests
     assert (id, asked.method, asked.path) == ("17", "POST", "/api/leads")
     assert asked.json() == {name: value for name, value in DATA.items() if value is not None}
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
@@ -74,11 +74,11 @@ def test_requests_are_as_the_settings_say(peer: HttpPeer) -> None:
         CRM_ID_PATH="data.0.key",
         CRM_FIELD_MAPPING=json.dumps(mapping),
     )
-    peer.will(Says(200, body={"data": [{"key": "a b/c"}]}), Says(204))
+    peer.reply_with(HttpReply(200, body={"data": [{"key": "a b/c"}]}), HttpReply(204))
     id = own.create(LEAD, key="k")
     own.update(id, LEAD, key="k")
 
-    created, updated = peer.asked
+    created, updated = peer.requests
     assert (created.path, created.headers["x-api-key"]) == ("/api/contacts/new", f"key={TOKEN}")
     assert created.json() == {
         "full_name": "Ada",
@@ -90,15 +90,15 @@ def test_requests_are_as_the_settings_say(peer: HttpPeer) -> None:
 
 
 def test_without_a_token_no_authorization_is_sent(peer: HttpPeer) -> None:
-    peer.will(Says(201, body={"id": "x"}))
+    peer.reply_with(HttpReply(201, body={"id": "x"}))
     crm(peer, CRM_TOKEN=None).create(LEAD, key="k")
 
-    assert "authorization" not in peer.asked[0].headers
+    assert "authorization" not in peer.requests[0].headers
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_what_may_pass_is_to_be_tried_again_when_the_crm_says(peer: HttpPeer, status: int) -> None:
-    peer.will(Says(status, {"Retry-After": "7"}, "busy"), Says(status))
+    peer.reply_with(HttpReply(status, {"Retry-After": "7"}, "busy"), HttpReply(status))
 
     with pytest.raises(UpstreamError, match=rf"The CRM failed: it answered {status} \(busy\)") as passing:
         crm(peer).update("1", LEAD, key="k")
@@ -111,16 +111,16 @@ def test_what_may_pass_is_to_be_tried_again_when_the_crm_says(peer: HttpPeer, st
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (Says(400, body={"error": "email is not valid"}), "email is not valid"),
-        (Says(422, body="\x00bad\r\nname\x1b[31m"), "it answered 422 (bad name [31m)"),
-        (Says(401), "check CRM_TOKEN"),
-        (Says(403, body="no scope"), "check CRM_TOKEN and what it may do"),
-        (Says(405), "check CRM_CREATE_REQUEST"),
-        (Says(302, {"Location": "http://127.0.0.1:1/"}), "redirects are not followed, check CRM_BASE_URL"),
+        (HttpReply(400, body={"error": "email is not valid"}), "email is not valid"),
+        (HttpReply(422, body="\x00bad\r\nname\x1b[31m"), "it answered 422 (bad name [31m)"),
+        (HttpReply(401), "check CRM_TOKEN"),
+        (HttpReply(403, body="no scope"), "check CRM_TOKEN and what it may do"),
+        (HttpReply(405), "check CRM_CREATE_REQUEST"),
+        (HttpReply(302, {"Location": "http://127.0.0.1:1/"}), "redirects are not followed, check CRM_BASE_URL"),
     ],
 )
-def test_any_other_answer_is_for_good_and_says_why(peer: HttpPeer, answer: Says, told: str) -> None:
-    peer.will(answer, answer)
+def test_any_other_answer_is_for_good_and_says_why(peer: HttpPeer, answer: HttpReply, told: str) -> None:
+    peer.reply_with(answer, answer)
     for call in (lambda: crm(peer).create(LEAD, key="k"), lambda: crm(peer).update("1", LEAD, key="k")):
         with pytest.raises(CrmRefused) as refused:
             call()
@@ -129,7 +129,7 @@ def test_any_other_answer_is_for_good_and_says_why(peer: HttpPeer, answer: Says,
 
 
 def test_a_missing_path_is_not_a_missing_record(peer: HttpPeer) -> None:
-    peer.will(Says(404), Says(404), Says(410))
+    peer.reply_with(HttpReply(404), HttpReply(404), HttpReply(410))
 
     with pytest.raises(CrmRefused, match="check CRM_BASE_URL and CRM_CREATE_REQUEST"):
         crm(peer).create(LEAD, key="k")
@@ -139,7 +139,7 @@ def test_a_missing_path_is_not_a_missing_record(peer: HttpPeer) -> None:
 
 
 def test_a_conflict_names_the_record_that_there_is(peer: HttpPeer) -> None:
-    peer.will(Says(409, body={"id": "old-1", "error": "exists"}), Says(409, body="locked"))
+    peer.reply_with(HttpReply(409, body={"id": "old-1", "error": "exists"}), HttpReply(409, body="locked"))
 
     with pytest.raises(CrmConflict) as known:
         crm(peer).create(LEAD, key="k")
@@ -168,7 +168,7 @@ def test_a_conflict_names_the_record_that_there_is(peer: HttpPeer) -> None:
     ],
 )
 def test_an_answer_without_an_id_names_the_setting_that_says_where_it_is(peer: HttpPeer, body: Any) -> None:
-    peer.will(Says(201, body=body))
+    peer.reply_with(HttpReply(201, body=body))
 
     with pytest.raises(CrmUnreadable, match=r"no id is at CRM_ID_PATH \(id\)"):
         crm(peer).create(LEAD, key="k")
@@ -176,7 +176,9 @@ def test_an_answer_without_an_id_names_the_setting_that_says_where_it_is(peer: H
 
 @pytest.mark.parametrize("status", [400, 409, 503])
 def test_a_token_that_is_said_back_is_told_to_nobody(peer: HttpPeer, status: int) -> None:
-    peer.will(Says(status, body=f"the token {TOKEN} or " + TOKEN.replace("/", "\\/") + " is wrong " + "x" * 100_000))
+    peer.reply_with(
+        HttpReply(status, body=f"the token {TOKEN} or " + TOKEN.replace("/", "\\/") + " is wrong " + "x" * 100_000)
+    )
 
     with pytest.raises(PlatformError) as refused:
         crm(peer).create(LEAD, key="k")
@@ -185,9 +187,11 @@ def test_a_token_that_is_said_back_is_told_to_nobody(peer: HttpPeer, status: int
     assert len(str(refused.value)) < 450
 
 
-@pytest.mark.parametrize("answer", [Says(delay=9), Says(201, body={"id": "1"}, stall_after=3), Says(hang_up=True)])
-def test_no_whole_answer_in_time_is_tried_again(peer: HttpPeer, answer: Says) -> None:
-    peer.will(answer)
+@pytest.mark.parametrize(
+    "answer", [HttpReply(delay=9), HttpReply(201, body={"id": "1"}, stall_after=3), HttpReply(hang_up=True)]
+)
+def test_no_whole_answer_in_time_is_tried_again(peer: HttpPeer, answer: HttpReply) -> None:
+    peer.reply_with(answer)
 
     with pytest.raises(UpstreamError, match="The CRM failed"):
         crm(peer, CRM_TIMEOUT_SECONDS=0.3).create(LEAD, key="k")

@@ -23,7 +23,7 @@ from laneway.platform.execution.outcomes import Attempt, Raised
 from laneway.platform.payload import EndedTask
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.crm_server import CrmServer
-from tests.fixtures.http_peer import Asked, Says
+from tests.fixtures.http_peer import HttpReply, HttpRequest
 from tests.fixtures.mail_server import MailServer
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
@@ -132,12 +132,12 @@ def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(ow
 def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_record(
     own: Services, server: CrmServer
 ) -> None:
-    def takes_it_and_dies(asked: Asked) -> Says:
+    def takes_it_and_dies(asked: HttpRequest) -> HttpReply:
         server._answer(asked)  # pyright: ignore[reportPrivateUsage]
-        return Says(hang_up=True)
+        return HttpReply(hang_up=True)
 
     stored(own)
-    server.peer.will(takes_it_and_dies)
+    server.peer.reply_with(takes_it_and_dies)
     with pytest.raises(UpstreamError):
         tell(own, 1)
     assert "The CRM failed" in (own.leads.view("lead-1").crm.error or "")
@@ -164,7 +164,7 @@ def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: Crm
 
 def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, server: CrmServer) -> None:
     stored(own, email="ada@nowhere")
-    server.peer.will(Says(422, body={"error": "email"}))
+    server.peer.reply_with(HttpReply(422, body={"error": "email"}))
     with pytest.raises(PermanentError, match="422"):
         tell(own, 1)
     changed(own, email="ada@example.com")
@@ -177,7 +177,7 @@ def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, serve
 def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: CrmServer) -> None:
     server.records["old"] = {"name": "A. L."}
     stored(own)
-    server.peer.will(Says(409, body={"id": "old"}))
+    server.peer.reply_with(HttpReply(409, body={"id": "old"}))
     tell(own, 1)
 
     assert (own.leads.view("lead-1").crm.id, server.records["old"]["name"]) == ("old", "Ada")
@@ -188,17 +188,19 @@ def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: C
     stored(own)
     tell(own, 1)
     changed(own, status="won")
-    server.peer.always = lambda asked: Says(404) if asked.method == "PATCH" else Says(409, body={"id": "gone"})
+    server.peer.always = lambda asked: (
+        HttpReply(404) if asked.method == "PATCH" else HttpReply(409, body={"id": "gone"})
+    )
     with pytest.raises(UpstreamError, match="does not keep what it takes"):
         tell(own, 2)
 
-    assert len(server.peer.asked) == 7
+    assert len(server.peer.requests) == 7
 
 
 def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: Services, server: CrmServer) -> None:
     """As if it had stalled with its request under way: another one had the task by then, and told a newer version."""
 
-    def overtaken(asked: Asked) -> Says:
+    def overtaken(asked: HttpRequest) -> HttpReply:
         changed(own, status="newest")
         tell(own, 3)
         return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
@@ -206,7 +208,7 @@ def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: S
     stored(own)
     tell(own, 1)
     changed(own, status="older")
-    server.peer.will(overtaken)
+    server.peer.reply_with(overtaken)
     own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
 
     assert server.versions("lead-1")[:3] == [1, 3, 2]
@@ -219,16 +221,16 @@ def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_a
 ) -> None:
     """The CRM did take what was older, behind what was newer."""
 
-    def overtaken(asked: Asked) -> Says:
+    def overtaken(asked: HttpRequest) -> HttpReply:
         changed(own, status="newest")
         tell(own, 3)
         server._answer(asked)  # pyright: ignore[reportPrivateUsage]
-        return Says(504, body={"error": "the gateway gave up"})
+        return HttpReply(504, body={"error": "the gateway gave up"})
 
     stored(own)
     tell(own, 1)
     changed(own, status="older")
-    server.peer.will(overtaken)
+    server.peer.reply_with(overtaken)
     own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
 
     assert server.versions("lead-1") == [1, 3, 2, 3]
@@ -254,7 +256,7 @@ def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -
     with pytest.raises(TaskCancelled):
         own.crm.update(CrmUpdate(lead_id="lead-1", version=1), still_mine=lost_after(0))
 
-    assert server.peer.asked == []
+    assert server.peer.requests == []
 
 
 def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
@@ -273,12 +275,12 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
 
 
 def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, server: CrmServer) -> None:
-    def deleted(asked: Asked) -> Says:
+    def deleted(asked: HttpRequest) -> HttpReply:
         own.leads.delete("lead-1")
         return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
-    server.peer.will(deleted)
+    server.peer.reply_with(deleted)
 
     assert tell(own, 1) == {"skipped": "the lead was deleted"}
     with pytest.raises(NotFound):

@@ -74,7 +74,7 @@ def cancel_what_the_broker_lost(platform: Platform) -> None:
         session.execute(update(TaskRun).values(cancel_requested=True, published_at=clock.now() - timedelta(minutes=1)))
     platform.lose("maintenance")
     platform.broker.prepare()
-    platform.steward().reconcile()
+    platform.maintenance().reconcile()
 
 
 def bury(platform: Platform) -> None:

@@ -288,7 +288,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        self.platform.steward().reconcile()
+        self.platform.maintenance().reconcile()
         for task in self.tasks.values():
             if task.state not in UNFINISHED or task.message.state != "gone":
                 continue

@@ -1,4 +1,4 @@
-"""Alerts open when something becomes wrong, once, and close when it is right again."""
+"""Alerts open once when a condition becomes wrong, and close when it is right again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.fixtures.platform import MovableClock, Platform
 
 @pytest.fixture
 def alerts(platform: Platform) -> Alerts:
-    """With low thresholds: three waiting tasks, two failures."""
+    """Alerts with low thresholds: three waiting tasks, two failures."""
     limits = platform.settings.operation.model_copy(update={"alert_backlog": 3, "alert_failures": 2})
     return Alerts(platform.database, platform.tasks, limits)
 
@@ -35,7 +35,7 @@ def test_a_quiet_platform_has_no_alerts(alerts: Alerts) -> None:
     assert alerts.listing() == []
 
 
-def test_a_queue_that_nobody_serves_is_an_alert_until_somebody_does(platform: Platform, alerts: Alerts) -> None:
+def test_a_queue_without_a_worker_is_an_alert_until_a_worker_serves_it(platform: Platform, alerts: Alerts) -> None:
     platform.chore()
 
     assert alerts.sweep()["opened"] == ["1 task waits in the queue 'maintenance', which no live worker serves"]
@@ -56,7 +56,7 @@ def test_a_worker_that_fell_silent_is_an_alert(platform: Platform, alerts: Alert
     assert found(alerts) == [("no_worker", "maintenance")]
 
 
-def test_a_long_queue_is_an_alert_from_the_threshold_on(platform: Platform, alerts: Alerts) -> None:
+def test_a_queue_that_reaches_the_threshold_is_an_alert(platform: Platform, alerts: Alerts) -> None:
     serve(platform, "maintenance")
     platform.chore()
     platform.chore(delay=60)
@@ -82,7 +82,7 @@ def test_a_task_that_keeps_failing_is_an_alert_for_an_hour(
     assert alerts.sweep()["closed"] == ["failures cleanup_old_data_task"]
 
 
-def test_retries_completions_and_cancels_are_no_failures(platform: Platform, alerts: Alerts) -> None:
+def test_retries_completions_and_cancels_do_not_count_as_failures(platform: Platform, alerts: Alerts) -> None:
     for _ in range(3):
         platform.chore()
         assert platform.work("maintenance")
@@ -132,64 +132,64 @@ def test_several_sweeps_at_once_open_one_alert(platform: Platform, alerts: Alert
 
 
 @pytest.fixture
-def loud(platform: Platform) -> Alerts:
-    """The same, and somebody gets e-mails."""
+def notifying(platform: Platform) -> Alerts:
+    """The same alerts, with notices by e-mail."""
     limits = platform.settings.operation.model_copy(update={"alert_backlog": 3, "alert_failures": 2})
-    return Alerts(platform.database, platform.tasks, limits, by_mail=True)
+    return Alerts(platform.database, platform.tasks, limits, with_notices=True)
 
 
-def letters(platform: Platform) -> list[AlertsOpened]:
-    """What the tasks that write e-mails were called with."""
+def notices(platform: Platform) -> list[AlertsOpened]:
+    """Return the payloads of the tasks that send e-mails about alerts."""
     tasks = platform.tasks.search(Filter(name="send_alert_mail_task"))[0]
     return [AlertsOpened.model_validate(platform.row(task.task_id).payload) for task in tasks]
 
 
-def test_without_anybody_to_write_to_nothing_is_queued(platform: Platform, alerts: Alerts) -> None:
+def test_without_recipients_no_notice_is_queued(platform: Platform, alerts: Alerts) -> None:
     platform.chore()
     alerts.sweep()
 
-    assert letters(platform) == []
+    assert notices(platform) == []
 
 
-def test_each_alert_is_told_once_also_one_that_was_not_opened_by_the_sweep(platform: Platform, loud: Alerts) -> None:
+def test_each_alert_is_notified_once_even_if_the_sweep_did_not_open_it(platform: Platform, notifying: Alerts) -> None:
     platform.chore()
-    loud.sweep()
+    notifying.sweep()
     with platform.database.transaction() as session:
         repository.open_alert(session, "failures", subject="qa", message="failed", now=clock.now())
         other = [alert.id for alert in repository.listing(session) if alert.kind == "failures"]
     fail(platform), fail(platform)
-    loud.sweep()
-    loud.sweep()
+    notifying.sweep()
+    notifying.sweep()
 
-    (one,) = [alert.id for alert in loud.listing(closed=True) if alert.kind == "no_worker"]
-    told = [id for letter in letters(platform) for id in letter.alerts]
-    assert told.count(one) == 1
-    assert len(told) == len(set(told))
-    assert not set(other) & set(told), "it was over before anybody could be told"
+    (one,) = [alert.id for alert in notifying.listing(closed=True) if alert.kind == "no_worker"]
+    notified = [id for notice in notices(platform) for id in notice.alerts]
+    assert notified.count(one) == 1
+    assert len(notified) == len(set(notified))
+    assert not set(other) & set(notified), "it was closed before it could be notified"
 
 
-def test_what_comes_and_goes_is_told_once_an_hour(
-    platform: Platform, loud: Alerts, movable_clock: MovableClock
+def test_an_alert_that_opens_and_closes_often_is_notified_once_an_hour(
+    platform: Platform, notifying: Alerts, movable_clock: MovableClock
 ) -> None:
     serve(platform, "maintenance")
     for _ in range(3):
         id = platform.message()
-        loud.sweep()
+        notifying.sweep()
         platform.tasks.cancel(id)
-        loud.sweep()
-    assert len(letters(platform)) == 1
+        notifying.sweep()
+    assert len(notices(platform)) == 1
 
     movable_clock.forward(3700)
     serve(platform, "maintenance")
     platform.message()
-    loud.sweep()
-    assert len(letters(platform)) == 2
+    notifying.sweep()
+    assert len(notices(platform)) == 2
 
 
-def test_every_recipient_gets_one_letter_about_the_alerts(platform: Platform, loud: Alerts) -> None:
+def test_every_recipient_gets_one_email_about_the_alerts(platform: Platform, notifying: Alerts) -> None:
     platform.chore()
-    loud.sweep()
-    (event,) = letters(platform)
+    notifying.sweep()
+    (event,) = notices(platform)
     kept: dict[str, Any] = {}
 
     def step(name: str, work: Any, *values: Any) -> None:

@@ -29,9 +29,9 @@ def audit(platform: Platform) -> Audit:
 
 
 def test_an_empty_platform_is_balanced(audit: Audit) -> None:
-    count = audit.count()
+    report = audit.run()
 
-    assert (count.accepted, count.by_state, count.unread, count.balanced) == (0, {}, 0, True)
+    assert (report.accepted, report.by_state, report.unread, report.balanced) == (0, {}, 0, True)
 
 
 def test_a_healthy_platform_is_balanced_with_a_task_in_every_state(
@@ -41,50 +41,50 @@ def test_a_healthy_platform_is_balanced_with_a_task_in_every_state(
         platform.brought_to(state, conversation=f"c-{state}")
     platform.message("c-pending")
     movable_clock.forward(LATER)
-    count = audit.count()
+    report = audit.run()
 
-    assert count.by_state == dict.fromkeys(TaskState, 1) | {TaskState.PENDING: 2}
-    assert count.accepted == len(TaskState) + 1
-    assert (count.unaccounted, count.unknown, count.unread, count.balanced) == ([], [], 0, True)
-    stats = count.engine["conversations"]
+    assert report.by_state == dict.fromkeys(TaskState, 1) | {TaskState.PENDING: 2}
+    assert report.accepted == len(TaskState) + 1
+    assert (report.unaccounted, report.unknown, report.unread, report.balanced) == ([], [], 0, True)
+    stats = report.engine["conversations"]
     assert (stats.waiting, stats.leased) == (4, 1), "held and delayed ones wait, too, and the one nobody noted as sent"
 
 
-def test_what_has_happened_and_is_not_recorded_yet_is_recorded_first(
+def test_the_audit_first_records_events_that_are_not_recorded_yet(
     platform: Platform, audit: Audit, movable_clock: MovableClock
 ) -> None:
     id = platform.message()
     movable_clock.forward(LATER)
     platform.work()
-    count = audit.count()
+    report = audit.run()
 
-    assert count.by_state == {TaskState.COMPLETED: 1}
-    assert count.balanced
+    assert report.by_state == {TaskState.COMPLETED: 1}
+    assert report.balanced
     assert platform.state(id) == TaskState.COMPLETED
 
 
-def test_a_message_that_was_deleted_behind_the_platforms_back_is_named_and_put_back(
+def test_a_message_that_was_deleted_in_the_broker_is_reported_and_sent_again(
     platform: Platform, audit: Audit, movable_clock: MovableClock
 ) -> None:
     lost, kept = platform.message("c-1"), platform.chore()
-    assert audit.count().balanced, "sent a moment ago: it may be on its way"
+    assert audit.run().balanced, "sent a moment ago: it may be on its way"
     platform.lose("conversations")
     movable_clock.forward(LATER)
 
-    count = audit.count()
-    assert [(one.task_id, one.queue, one.state, one.why) for one in count.unaccounted] == [
+    report = audit.run()
+    assert [(one.task_id, one.queue, one.state, one.why) for one in report.unaccounted] == [
         (lost, "conversations", TaskState.PENDING, "the engine does not have it"),
     ]
-    assert (count.balanced, count.repaired, platform.sent()) == (False, 0, []), "nothing is done unasked"
-    mended = audit.count(repair=True)
-    assert (len(mended.unaccounted), mended.repaired) == (1, 1)
+    assert (report.balanced, report.repaired, platform.sent()) == (False, 0, []), "nothing is done unasked"
+    repaired = audit.run(repair=True)
+    assert (len(repaired.unaccounted), repaired.repaired) == (1, 1)
     movable_clock.forward(LATER)
-    assert audit.count().balanced
+    assert audit.run().balanced
     assert platform.work() == lost
     assert platform.sent("maintenance") == [kept]
 
 
-def test_the_message_of_a_running_task_that_vanished_is_named_and_put_back(
+def test_the_lost_message_of_a_running_task_is_reported_and_sent_again(
     platform: Platform, audit: Audit, movable_clock: MovableClock
 ) -> None:
     id = platform.message()
@@ -93,12 +93,12 @@ def test_the_message_of_a_running_task_that_vanished_is_named_and_put_back(
     platform.lose("conversations")
     movable_clock.forward(LATER)
 
-    assert [(one.task_id, one.state) for one in audit.count().unaccounted] == [(id, TaskState.PROCESSING)]
-    assert audit.count(repair=True).repaired == 1
+    assert [(one.task_id, one.state) for one in audit.run().unaccounted] == [(id, TaskState.PROCESSING)]
+    assert audit.run(repair=True).repaired == 1
     assert platform.sent() == [id]
 
 
-def test_a_message_that_the_history_does_not_know_is_named(platform: Platform, audit: Audit) -> None:
+def test_a_message_of_a_task_unknown_to_the_history_is_reported(platform: Platform, audit: Audit) -> None:
     known, waiting, later, held = (
         platform.message("c-1"),
         platform.message("c-2"),
@@ -109,19 +109,21 @@ def test_a_message_that_the_history_does_not_know_is_named(platform: Platform, a
     platform.recorder.catch_up()
     with platform.database.transaction() as session:
         session.execute(delete(TaskRun).where(TaskRun.id != known))
-    count = audit.count(repair=True)
+    report = audit.run(repair=True)
 
     assert running == known
-    assert sorted(count.unknown) == sorted([waiting, later, held])
-    assert (count.accepted, count.unaccounted, count.balanced) == (1, [], False)
+    assert sorted(report.unknown) == sorted([waiting, later, held])
+    assert (report.accepted, report.unaccounted, report.balanced) == (1, [], False)
 
 
-def test_a_task_that_came_past_the_platform_is_known_by_its_message(platform: Platform, audit: Audit) -> None:
+def test_a_task_that_did_not_come_through_the_platform_is_known_by_its_message(
+    platform: Platform, audit: Audit
+) -> None:
     platform.broker.prepare()
     platform.engine.put("webhooks", Message(task_id="by-beat", name="cleanup_old_data_task", body=b"[[], {}, {}]"))
-    count = audit.count()
+    report = audit.run()
 
-    assert (count.accepted, count.unknown, count.balanced) == (1, [], True)
+    assert (report.accepted, report.unknown, report.balanced) == (1, [], True)
 
 
 def test_a_message_that_the_engine_gave_up_is_a_dead_letter_and_accounted_for(
@@ -130,9 +132,9 @@ def test_a_message_that_the_engine_gave_up_is_a_dead_letter_and_accounted_for(
     platform.message()
     platform.engine.bury([platform.fetched()], reason="poison")
     movable_clock.forward(LATER)
-    count = audit.count()
+    report = audit.run()
 
-    assert (count.by_state, count.balanced) == ({TaskState.DEAD_LETTER: 1}, True)
+    assert (report.by_state, report.balanced) == ({TaskState.DEAD_LETTER: 1}, True)
 
 
 def test_without_the_broker_there_is_no_audit(platform: Platform, audit: Audit) -> None:
@@ -140,7 +142,7 @@ def test_without_the_broker_there_is_no_audit(platform: Platform, audit: Audit) 
     platform.valkey.stop()
 
     with pytest.raises(BrokerUnavailable):
-        audit.count()
+        audit.run()
 
 
 class Chance:
@@ -200,13 +202,13 @@ def test_history_and_engine_agree_after_random_work(
     for _ in range(150):
         chance.step()
     movable_clock.forward(LATER)
-    count = audit.count()
+    report = audit.run()
 
-    assert (count.unaccounted, count.unknown, count.unread) == ([], [], 0)
-    assert count.balanced
-    assert count.accepted == len(chance.accepted) == sum(count.by_state.values())
-    stats = count.engine["conversations"]
+    assert (report.unaccounted, report.unknown, report.unread) == ([], [], 0)
+    assert report.balanced
+    assert report.accepted == len(chance.accepted) == sum(report.by_state.values())
+    stats = report.engine["conversations"]
     unfinished = sum(
-        count.by_state.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.PROCESSING)
+        report.by_state.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.PROCESSING)
     )
     assert stats.waiting + stats.leased == unfinished

@@ -50,9 +50,7 @@ def raised(kind: type[Exception], *args: object) -> Exception:
         return error
 
 
-def test_they_are_listed_newest_first_and_by_what_they_have_in_common(
-    platform: Platform, dead_letters: DeadLetters
-) -> None:
+def test_dead_letters_are_listed_newest_first_and_filtered(platform: Platform, dead_letters: DeadLetters) -> None:
     one = die(platform, OSError("connection lost"), tags=("a",))
     two = die(platform, OSError("100% lost"), tags=("a", "b"))
     failed = die(platform, UpstreamRefused("model", "no"))
@@ -68,7 +66,7 @@ def test_they_are_listed_newest_first_and_by_what_they_have_in_common(
     assert ids(dead_letters.page(EVERY, before=first[-1].seq, limit=2)) == [one]
 
 
-def test_what_failed_the_same_way_is_one_group(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_tasks_that_failed_the_same_way_are_one_group(platform: Platform, dead_letters: DeadLetters) -> None:
     """The class of the error and the place it came from; without a place, its text without numbers."""
     for number in range(3):
         die(platform, OSError(f"connection {number} lost"))
@@ -86,7 +84,7 @@ def test_what_failed_the_same_way_is_one_group(platform: Platform, dead_letters:
     assert len(ids(dead_letters.page(Filter(group=largest.group)))) == 3
 
 
-def test_one_is_shown_with_everything_and_nothing_else_is(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_show_returns_a_dead_letter_and_refuses_other_tasks(platform: Platform, dead_letters: DeadLetters) -> None:
     id = die(platform, raised(OSError, "away"))
     run = dead_letters.show(id)
 
@@ -101,27 +99,25 @@ def test_one_is_shown_with_everything_and_nothing_else_is(platform: Platform, de
 # --- requeue ------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_names_and_counts_and_changes_nothing(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_a_dry_run_counts_and_changes_nothing(platform: Platform, dead_letters: DeadLetters) -> None:
     dead = [die(platform, OSError("away")) for _ in range(7)]
     rows = [(row.id, row.state, row.trashed_at) for row in platform.rows()]
 
     for act in (dead_letters.requeue, dead_letters.discard):
-        plan = act(Filter(), dry_run=True)
-        assert (plan.matched, plan.done, plan.dry_run, plan.refused) == (7, 0, True, {})
-        assert ids(plan.samples) == dead[:1:-1]
+        result = act(Filter(), dry_run=True)
+        assert (result.matched, result.done, result.dry_run, result.refused) == (7, 0, True, {})
+        assert ids(result.samples) == dead[:1:-1]
     assert dead_letters.restore(Filter(), dry_run=True).matched == 0
     assert [(row.id, row.state, row.trashed_at) for row in platform.rows()] == rows
     assert platform.sent("webhooks") == []
 
 
-def test_a_group_is_sent_again_and_runs_with_its_attempts_numbered_on(
-    platform: Platform, dead_letters: DeadLetters
-) -> None:
+def test_a_requeued_group_runs_and_its_attempt_numbers_continue(platform: Platform, dead_letters: DeadLetters) -> None:
     one, two, other = (die(platform, OSError(text)) for text in ("lost 1", "lost 2", "disk full"))
     group = platform.row(one).error_group
-    plan = dead_letters.requeue(Filter(group=group))
+    result = dead_letters.requeue(Filter(group=group))
 
-    assert (plan.matched, plan.done, plan.refused) == (2, 2, {})
+    assert (result.matched, result.done, result.refused) == (2, 2, {})
     assert platform.state(other) == TaskState.DEAD_LETTER
     assert sorted(platform.sent("webhooks")) == sorted([one, two])
     while platform.work("webhooks"):
@@ -131,19 +127,21 @@ def test_a_group_is_sent_again_and_runs_with_its_attempts_numbered_on(
     assert dead_letters.requeue(Filter(group=group)).matched == 0, "safe to repeat"
 
 
-def test_more_than_a_page_is_sent_again_each_once(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_more_dead_letters_than_a_page_are_sent_again_each_once(platform: Platform, dead_letters: DeadLetters) -> None:
     ids_ = [platform.webhook(id=f"w{number}").task_id for number in range(450)]
     platform.recorder.catch_up()
     with platform.database.transaction() as session:
         session.execute(update(TaskRun).values(state=TaskState.DEAD_LETTER, finished_at=clock.now()))
     platform.broker.purge("webhooks")
-    plan = dead_letters.requeue(Filter())
+    result = dead_letters.requeue(Filter())
 
-    assert (plan.matched, plan.done, plan.refused) == (450, 450, {})
+    assert (result.matched, result.done, result.refused) == (450, 450, {})
     assert sorted(platform.sent("webhooks")) == sorted(ids_)
 
 
-def test_what_cannot_be_sent_again_is_named_and_the_rest_is_sent(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_dead_letters_that_cannot_be_sent_again_are_refused_and_the_others_are_sent(
+    platform: Platform, dead_letters: DeadLetters
+) -> None:
     good, blank, renamed = (die(platform, OSError("away")) for _ in range(3))
     trashed, waiting = die(platform, OSError("away")), platform.webhook().task_id
     with platform.database.transaction() as session:
@@ -151,10 +149,10 @@ def test_what_cannot_be_sent_again_is_named_and_the_rest_is_sent(platform: Platf
         session.execute(update(TaskRun).where(TaskRun.id == renamed).values(name="of_an_older_version"))
     dead_letters.discard(Filter(ids=(trashed,)))
 
-    plan = dead_letters.requeue(Filter(states=DEAD, ids=(good, blank, renamed, trashed, waiting, "nobody", good)))
+    result = dead_letters.requeue(Filter(states=DEAD, ids=(good, blank, renamed, trashed, waiting, "nobody", good)))
 
-    assert (plan.matched, plan.done) == (3, 1)
-    assert plan.refused == {
+    assert (result.matched, result.done) == (3, 1)
+    assert result.refused == {
         blank: f"Task {blank!r} is dead_letter and its payload is no longer kept or valid; it cannot be retried.",
         renamed: f"Task {renamed!r} is dead_letter and its payload is no longer kept or valid; it cannot be retried.",
         trashed: f"Dead letter {trashed!r} is in the trash.",
@@ -165,7 +163,7 @@ def test_what_cannot_be_sent_again_is_named_and_the_rest_is_sent(platform: Platf
     assert {platform.state(id) for id in (blank, renamed, trashed)} == {TaskState.DEAD_LETTER}
 
 
-def test_two_operators_at_once_send_each_once(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_concurrent_requeues_send_each_dead_letter_once(platform: Platform, dead_letters: DeadLetters) -> None:
     dead = [die(platform, OSError("away")) for _ in range(10)]
     together = Barrier(3)
 
@@ -181,7 +179,7 @@ def test_two_operators_at_once_send_each_once(platform: Platform, dead_letters: 
     assert {platform.row(id).attempts_before for id in dead} == {1}
 
 
-def test_those_that_the_broker_does_not_take_now_are_sent_by_the_steward(
+def test_dead_letters_requeued_while_the_broker_is_away_are_sent_by_maintenance(
     platform: Platform, dead_letters: DeadLetters, movable_clock: MovableClock
 ) -> None:
     id = die(platform, OSError("away"))
@@ -191,16 +189,14 @@ def test_those_that_the_broker_does_not_take_now_are_sent_by_the_steward(
     movable_clock.forward(60)
 
     assert platform.state(id) == TaskState.PENDING
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.work("webhooks") == id
 
 
 # --- what the engine buried ---------------------------------------------------------------------------------
 
 
-def test_a_message_that_could_not_be_run_is_kept_as_it_came_and_sent_as_it_was(
-    platform: Platform, dead_letters: DeadLetters
-) -> None:
+def test_an_undeliverable_message_is_kept_and_requeued_unchanged(platform: Platform, dead_letters: DeadLetters) -> None:
     platform.broker.prepare()
     body = b"\xff\x00 not JSON"
     platform.engine.put("webhooks", Message(task_id="odd", name="nothing", body=body))
@@ -209,13 +205,15 @@ def test_a_message_that_could_not_be_run_is_kept_as_it_came_and_sent_as_it_was(
     (run,) = dead_letters.page(Filter())
     assert (run.id, run.raw, run.error_type) == ("odd", body, "Undeliverable")
     assert "not JSON" in str(run.error)
-    plan = dead_letters.requeue(Filter())
-    assert (plan.done, plan.refused) == (1, {})
+    result = dead_letters.requeue(Filter())
+    assert (result.done, result.refused) == (1, {})
     assert platform.state("odd") == TaskState.PENDING
     assert platform.messages("webhooks")[0].stored.message.body == body
 
 
-def test_one_that_the_broker_no_longer_has_is_named(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_an_undeliverable_message_that_the_broker_lost_is_refused(
+    platform: Platform, dead_letters: DeadLetters
+) -> None:
     platform.broker.prepare()
     platform.engine.put("webhooks", Message(task_id="odd", name="nothing", body=b"?"))
     platform.engine.bury([platform.fetched("webhooks")], reason="unreadable")
@@ -231,7 +229,9 @@ def test_one_that_the_broker_no_longer_has_is_named(platform: Platform, dead_let
 # --- the trash ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_discarded_can_be_restored_and_both_are_told(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_a_discarded_dead_letter_can_be_restored_and_both_are_recorded(
+    platform: Platform, dead_letters: DeadLetters
+) -> None:
     one, other = die(platform, OSError("away"), tags=("x",)), die(platform, OSError("away"))
 
     assert dead_letters.discard(Filter(tag="x")).done == 1
@@ -240,8 +240,8 @@ def test_what_is_discarded_can_be_restored_and_both_are_told(platform: Platform,
     assert platform.row(one).trashed_at is not None
     assert (dead_letters.requeue(Filter()).done, platform.state(one)) == (1, TaskState.DEAD_LETTER)
     assert dead_letters.discard(Filter()).matched == 0
-    plan = dead_letters.restore(Filter(ids=(one,)))
-    assert (plan.matched, plan.done, plan.refused) == (1, 1, {})
+    result = dead_letters.restore(Filter(ids=(one,)))
+    assert (result.matched, result.done, result.refused) == (1, 1, {})
     assert ids(dead_letters.page(Filter())) == [one]
     again = dead_letters.restore(Filter(ids=(one,)))
     assert again.refused == {one: f"Dead letter {one!r} is not in the trash."}
@@ -250,7 +250,7 @@ def test_what_is_discarded_can_be_restored_and_both_are_told(platform: Platform,
     assert list(kinds)[-2:] == ["discarded", "restored"]
 
 
-def test_one_in_the_trash_that_is_run_again_by_hand_leaves_it(platform: Platform, dead_letters: DeadLetters) -> None:
+def test_a_retry_by_hand_takes_a_dead_letter_out_of_the_trash(platform: Platform, dead_letters: DeadLetters) -> None:
     id = die(platform, OSError("away"))
     dead_letters.discard(Filter())
 

@@ -1,4 +1,4 @@
-"""What the steward does so that no task is forgotten; its reports, its deliveries, and the thread for real."""
+"""Maintenance: the reports of a worker, and the thread with all its jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from laneway.platform import clock
 from laneway.platform.execution.ledger_attempts import ALIVE_SHARE
-from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import Platform
@@ -20,22 +20,22 @@ MAINTENANCE = "maintenance"
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
 # --- workers and deliveries ---------------------------------------------------------------------------------
 
 
 def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(platform: Platform) -> None:
-    steward = platform.steward("w1", ["webhooks"])
-    steward.report()
-    steward.report()
+    maintenance = platform.maintenance("w1", ["webhooks"])
+    maintenance.report()
+    maintenance.report()
     assert platform.tasks.live_workers() == 1
     assert platform.tasks.queues()["webhooks"].workers == 1
 
-    steward.sign_off()
+    maintenance.sign_off()
 
     assert platform.tasks.live_workers() == 0
 
@@ -44,14 +44,14 @@ def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(plat
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A steward that looks many times a second."""
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A maintenance thread that checks many times a second."""
     for name in ("TICK", "COMPARE_EVERY", "PREPARE_EVERY"):
-        monkeypatch.setattr(steward_module, name, 0.02)
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=0.3))
+        monkeypatch.setattr(maintenance_module, name, 0.02)
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=0.3))
 
 
-def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) -> None:
+def test_the_thread_runs_all_its_jobs(platform: Platform, fast: None) -> None:
     lost, dead = platform.chore(), platform.chore()
     platform.start(MAINTENANCE)
     platform.recorder.catch_up()
@@ -63,8 +63,8 @@ def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) ->
     kept = platform.webhook(id="kept").task_id
     platform.lose("webhooks")
     platform.tasks.outbox.park(platform.row(kept))
-    steward = platform.steward("w1")
-    steward.start()
+    maintenance = platform.maintenance("w1")
+    maintenance.start()
     try:
         wait_until(lambda: sorted(platform.sent(MAINTENANCE)) == sorted([lost, dead]), seconds=10)
         wait_until(lambda: recorded(platform, buried) == TaskState.DEAD_LETTER, seconds=10)
@@ -72,9 +72,9 @@ def test_the_thread_does_all_of_it_by_itself(platform: Platform, hasty: None) ->
         wait_until(lambda: platform.sent("webhooks") == [kept], seconds=10)
         assert platform.tasks.live_workers() == 1
     finally:
-        steward.stop()
+        maintenance.stop()
 
-    assert not steward.is_alive()
+    assert not maintenance.is_alive()
     assert platform.tasks.live_workers() == 0
 
 
@@ -83,15 +83,15 @@ def recorded(platform: Platform, id: str) -> TaskState:
     return next(TaskState(row.state) for row in platform.rows() if row.id == id)
 
 
-def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, hasty: None) -> None:
+def test_the_thread_sets_the_limits_of_queues_that_the_broker_lost(platform: Platform, fast: None) -> None:
     platform.chore()
     platform.lose(MAINTENANCE)
-    steward = platform.steward("w1")
-    steward.start()
+    maintenance = platform.maintenance("w1")
+    maintenance.start()
     try:
         wait_until(lambda: "journal" in platform.engine.stats([MAINTENANCE])[0].limits, seconds=10)
     finally:
-        steward.stop()
+        maintenance.stop()
 
 
 def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
@@ -104,8 +104,8 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
         report(self)
 
     monkeypatch.setattr(Maintenance, "report", noted)
-    monkeypatch.setattr(steward_module, "TICK", 0.01)
-    steward = Maintenance(
+    monkeypatch.setattr(maintenance_module, "TICK", 0.01)
+    maintenance = Maintenance(
         platform.database,
         platform.broker,
         platform.tasks,
@@ -114,17 +114,17 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
         queues=[MAINTENANCE],
         lease_seconds=1,
     )
-    steward.start()
+    maintenance.start()
     try:
         wait_until(lambda: len(reports) >= 4, seconds=10)
     finally:
-        steward.stop()
+        maintenance.stop()
     assert (reports[3] - reports[0]) / 3 < ALIVE_SHARE / 2, "two in the time in which one must come"
 
 
 @pytest.mark.parametrize("away", ["broker", "database"])
-def test_the_thread_outlives_what_goes_and_comes(platform: Platform, hasty: None, away: str) -> None:
-    id, steward = platform.chore(), platform.steward("w1")
+def test_the_thread_survives_outages_of_broker_and_database(platform: Platform, fast: None, away: str) -> None:
+    id, maintenance = platform.chore(), platform.maintenance("w1")
     platform.lose(MAINTENANCE)
     with contextlib.ExitStack() as stack, capture_logs() as logs:
         if away == "broker":
@@ -132,9 +132,9 @@ def test_the_thread_outlives_what_goes_and_comes(platform: Platform, hasty: None
             stack.callback(platform.valkey.start)
         else:
             stack.enter_context(platform.without_database())
-        steward.start()
+        maintenance.start()
         wait_until(lambda: any(entry.get("job") == "reconcile" for entry in logs), seconds=15)
     try:
         wait_until(lambda: platform.sent(MAINTENANCE) == [id], seconds=15)
     finally:
-        steward.stop()
+        maintenance.stop()

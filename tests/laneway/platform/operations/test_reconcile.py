@@ -11,7 +11,7 @@ import pytest
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Raised
-from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.journal import attempts
@@ -20,29 +20,29 @@ from tests.fixtures.waiting import wait_until
 
 MAINTENANCE = "maintenance"
 LATER = MISSING_AFTER.total_seconds() + 1
-"""Seconds after which what was sent must be in the broker."""
+"""Seconds after which a task that was sent must be in the broker."""
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
 # --- messages that the broker lost --------------------------------------------------------------------------
 
 
 def test_a_lost_message_is_sent_again_after_a_while(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.steward()
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER - 8)
-    assert steward.reconcile() == 0, "it may be on its way"
+    assert maintenance.reconcile() == 0, "it may be on its way"
     movable_clock.forward(8)
 
-    assert steward.reconcile() == 1
+    assert maintenance.reconcile() == 1
 
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
-    assert steward.reconcile() == 0
+    assert maintenance.reconcile() == 0
     assert platform.work(MAINTENANCE) == id
     assert (platform.state(id), platform.row(id).attempts) == (TaskState.COMPLETED, 1)
 
@@ -54,7 +54,7 @@ def test_a_lost_message_that_is_due_later_is_sent_again_with_the_rest_of_its_del
     platform.lose(MAINTENANCE)
     movable_clock.forward(20)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     (message,) = platform.messages(MAINTENANCE, MessageState.SCHEDULED)
     assert message.at is not None
@@ -62,12 +62,12 @@ def test_a_lost_message_that_is_due_later_is_sent_again_with_the_rest_of_its_del
     assert platform.state(id) == TaskState.SCHEDULED
 
 
-def test_a_lost_message_that_was_due_meanwhile_is_sent_at_once(platform: Platform, movable_clock: MovableClock) -> None:
+def test_a_lost_message_whose_time_has_come_is_sent_at_once(platform: Platform, movable_clock: MovableClock) -> None:
     id = platform.chore(delay=30)
     platform.lose(MAINTENANCE)
     movable_clock.forward(60)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
 
 
@@ -78,19 +78,19 @@ def test_a_lost_retry_is_sent_again(platform: Platform, movable_clock: MovableCl
     platform.lose("conversations")
     movable_clock.forward(LATER)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.places() == {id: MessageState.SCHEDULED}
 
 
 def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     old = platform.start(MAINTENANCE, worker="dead-worker")
     platform.recorder.catch_up()
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     assert platform.state(id) == TaskState.PENDING
     assert attempts(platform, id) == [(1, "lost")]
@@ -102,32 +102,32 @@ def test_a_running_task_without_a_message_is_sent_again_and_its_attempt_is_lost(
 
 
 def test_a_running_task_without_a_message_that_was_cancelled_is_cancelled(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     platform.start(MAINTENANCE)
     platform.tasks.cancel(id)
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
 
     assert platform.state(id) == TaskState.CANCELLED
     assert attempts(platform, id) == [(1, "cancelled")]
     assert platform.places(MAINTENANCE) == {}
 
 
-def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, looked_at_soon: None) -> None:
+def test_the_lost_messages_of_a_key_keep_their_order(platform: Platform, compared_at_once: None) -> None:
     ids = [platform.message("c-1", text=str(number)) for number in range(5)]
     platform.start(worker="dead-worker")
     platform.recorder.catch_up()
     platform.lose("conversations")
 
-    assert platform.steward().reconcile() == 5
+    assert platform.maintenance().reconcile() == 5
     assert platform.places() == {ids[0]: MessageState.READY, **dict.fromkeys(ids[1:], MessageState.HELD)}
     assert [platform.work() for _ in ids] == ids
 
 
-def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soon: None) -> None:
+def test_tasks_whose_message_is_in_the_broker_are_left_alone(platform: Platform, compared_at_once: None) -> None:
     over = platform.brought_to(TaskState.COMPLETED, conversation="c-5")
     running, prefetched = platform.message("c-1"), platform.message("c-2")
     leased = [platform.fetched(), platform.fetched()]
@@ -145,7 +145,7 @@ def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soo
     }
     assert platform.places() == there
 
-    assert [platform.steward().reconcile() for _ in range(2)] == [0, 0]
+    assert [platform.maintenance().reconcile() for _ in range(2)] == [0, 0]
 
     assert platform.places() == there
     assert over in [row["id"] for row in before]
@@ -153,37 +153,39 @@ def test_nothing_is_done_to_what_is_on_its_way(platform: Platform, looked_at_soo
     assert [task_id_of(delivery) for delivery in leased] == [running, prefetched]
 
 
-def test_what_ended_but_is_not_recorded_yet_is_not_sent_again(platform: Platform, looked_at_soon: None) -> None:
+def test_a_task_whose_end_is_not_recorded_yet_is_not_sent_again(platform: Platform, compared_at_once: None) -> None:
     id = platform.chore()
     platform.work(MAINTENANCE)
     assert [row.state for row in platform.rows()] == ["pending"], "as far as the rows know"
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
 
     assert (platform.state(id), platform.places(MAINTENANCE)) == (TaskState.COMPLETED, {})
 
 
-def test_only_the_lost_ones_are_sent_again(platform: Platform, looked_at_soon: None) -> None:
+def test_only_lost_tasks_are_sent_again(platform: Platform, compared_at_once: None) -> None:
     lost, *ids = [platform.message(f"c-{number}") for number in range(3)]
     platform.lose("conversations")
     for id in ids:
         platform.broker.publish(platform.row(id))
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent() == [*ids, lost]
 
 
 @pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.DEAD_LETTER])
-def test_a_task_that_is_over_needs_no_message(platform: Platform, looked_at_soon: None, state: TaskState) -> None:
+def test_a_finished_task_without_a_message_is_left_alone(
+    platform: Platform, compared_at_once: None, state: TaskState
+) -> None:
     id = platform.brought_to(state)
     platform.lose("conversations")
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
     assert (platform.state(id), platform.places()) == (state, {})
 
 
 @pytest.mark.parametrize("meanwhile", ["cancelled", "claimed", "sent"])
-def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, meanwhile: str) -> None:
+def test_a_task_that_changed_since_it_was_read_is_not_sent(platform: Platform, meanwhile: str) -> None:
     id = platform.chore()
     seen = platform.row(id)
     platform.lose(MAINTENANCE)
@@ -206,8 +208,8 @@ def test_a_task_that_moved_on_since_the_look_is_not_sent(platform: Platform, mea
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
-    platform: Platform, looked_at_soon: None, running: bool
+def test_a_buried_task_is_not_sent_again_and_its_key_is_free(
+    platform: Platform, compared_at_once: None, running: bool
 ) -> None:
     first, second = platform.message(), platform.message()
     delivery = platform.fetched()
@@ -215,17 +217,17 @@ def test_a_task_that_the_broker_buried_is_not_sent_again_and_its_key_goes_on(
         platform.begun(delivery)
     platform.engine.bury([delivery], reason="malformed", error="no such codec")
 
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
 
     row = platform.row(first)
     assert (row.state, row.error_type) == ("dead_letter", "Undeliverable")
     assert row.error == "malformed: no such codec"
-    assert platform.steward().reconcile() == 0
+    assert platform.maintenance().reconcile() == 0
     assert platform.work() == second, "its key went on"
 
 
-def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliveries(
-    platform: Platform, looked_at_soon: None
+def test_a_message_that_is_delivered_too_often_becomes_a_dead_letter(
+    platform: Platform, compared_at_once: None
 ) -> None:
     id = platform.chore()
     for _ in range(5):
@@ -237,17 +239,17 @@ def test_a_message_that_nobody_ever_ends_is_a_dead_letter_after_too_many_deliver
 
 
 def test_a_buried_task_that_is_retried_by_hand_runs_and_is_not_buried_again(
-    platform: Platform, looked_at_soon: None
+    platform: Platform, compared_at_once: None
 ) -> None:
-    id, steward = platform.chore(), platform.steward()
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.engine.bury([platform.fetched(MAINTENANCE)], reason="rejected")
     seen = platform.row(id)
-    steward.reconcile()
+    maintenance.reconcile()
 
     platform.tasks.retry(id)
 
-    assert platform.tasks.send(seen) is False, "a steward that looked before"
-    assert steward.reconcile() == 0
+    assert platform.tasks.send(seen) is False, "a maintenance thread that read the row before"
+    assert maintenance.reconcile() == 0
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
     assert platform.work(MAINTENANCE) == id
     assert platform.state(id) == TaskState.COMPLETED

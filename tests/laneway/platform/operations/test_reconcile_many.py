@@ -1,4 +1,4 @@
-"""Many lost tasks, several stewards, and what keeps some of them from being sent."""
+"""Many lost tasks, concurrent maintenance threads, and what blocks some tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.history.adoption import run_from_call
-from laneway.platform.operations import maintenance as steward_module
+from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
 from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.attempts import ledger_driver
@@ -27,16 +27,18 @@ from tests.fixtures.valkey import RedisUrls
 
 MAINTENANCE = "maintenance"
 LATER = MISSING_AFTER.total_seconds() + 1
-"""Seconds after which what was sent must be in the broker."""
+"""Seconds after which a task that was sent must be in the broker."""
 
 
 @pytest.fixture
-def looked_at_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is looked for at once."""
-    monkeypatch.setattr(steward_module, "MISSING_AFTER", timedelta(seconds=-1))
+def compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tasks with the broker at once after they were sent."""
+    monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=-1))
 
 
-def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, movable_clock: MovableClock) -> None:
+def test_concurrent_maintenance_threads_send_each_lost_task_once(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
     running = [platform.chore() for _ in range(10)]
     for _ in running:
         platform.start(MAINTENANCE)
@@ -51,26 +53,26 @@ def test_several_stewards_at_once_send_and_take_over_once(platform: Platform, mo
     assert {str(attempts(platform, id)) for id in running} == {"[(1, 'lost')]"}
 
 
-def test_a_page_that_was_mended_is_followed_by_the_next(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+def test_a_page_with_losses_is_followed_by_the_next_page(
+    platform: Platform, compared_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
+    monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.chore() for _ in range(8)]
     platform.lose(MAINTENANCE)
 
-    assert platform.steward().reconcile() == 8
+    assert platform.maintenance().reconcile() == 8
     assert platform.sent(MAINTENANCE) == ids
 
 
-def test_pages_without_a_loss_are_looked_at_one_in_each_call_round_and_round(
-    platform: Platform, looked_at_soon: None, monkeypatch: pytest.MonkeyPatch
+def test_each_call_compares_one_page_without_losses_and_starts_over_at_the_end(
+    platform: Platform, compared_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steward_module, "PAGE", 3)
+    monkeypatch.setattr(maintenance_module, "PAGE", 3)
     ids = [platform.message(f"c-{number}") for number in range(6)] + [platform.chore()]
-    steward = platform.steward()
-    for _ in range(2):  # the steward comes back to the last page
+    maintenance = platform.maintenance()
+    for _ in range(2):  # the maintenance comes back to the last page
         platform.lose(MAINTENANCE)
-        assert [steward.reconcile() for _ in range(3)] == [0, 0, 1]
+        assert [maintenance.reconcile() for _ in range(3)] == [0, 0, 1]
         assert platform.sent(MAINTENANCE) == ids[6:]
 
 
@@ -86,13 +88,11 @@ def test_fifteen_hundred_lost_tasks_are_sent_again_in_one_call(platform: Platfor
         )
     movable_clock.forward(LATER)
 
-    assert platform.steward().reconcile() == 1500
+    assert platform.maintenance().reconcile() == 1500
     assert [found.stored.message.task_id for found in peeked(platform, MAINTENANCE)] == ids
 
 
-def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_full_queue_does_not_block_lost_tasks_of_other_queues(platform: Platform, compared_at_once: None) -> None:
     for _ in range(3):
         platform.message()
     chore = platform.chore()
@@ -100,42 +100,38 @@ def test_a_full_queue_does_not_keep_lost_tasks_of_another_from_being_sent(
     platform.broker.prepare()
     platform.engine.limit("conversations", Limits(max_size=1))
 
-    assert platform.steward().reconcile() == 2
+    assert platform.maintenance().reconcile() == 2
     assert (len(platform.sent()), platform.sent(MAINTENANCE)) == (1, [chore])
 
 
-def test_what_could_not_be_sent_again_is_sent_later(platform: Platform, movable_clock: MovableClock) -> None:
-    id, steward = platform.chore(), platform.steward()
+def test_lost_tasks_are_sent_after_an_outage_of_the_broker(platform: Platform, movable_clock: MovableClock) -> None:
+    id, maintenance = platform.chore(), platform.maintenance()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
     platform.valkey.stop()
     with pytest.raises(BrokerUnavailable):
-        steward.reconcile()
+        maintenance.reconcile()
     platform.valkey.start()
     platform.lose(MAINTENANCE)
     movable_clock.forward(LATER)
 
-    assert steward.reconcile() == 1
+    assert maintenance.reconcile() == 1
     assert platform.places(MAINTENANCE) == {id: MessageState.READY}
 
 
-def test_a_uniqueness_key_that_is_taken_keeps_no_other_task_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_taken_uniqueness_key_does_not_block_other_lost_tasks(platform: Platform, compared_at_once: None) -> None:
     options = SubmitOptions(unique="once")
     first = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
     second = platform.chore()
     platform.lose(MAINTENANCE)
     other = platform.tasks.submit("cleanup_old_data_task", {}, options=options).task_id
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert sorted(platform.places(MAINTENANCE)) == sorted([second, other])
     assert first not in platform.places(MAINTENANCE)
 
 
-def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
-    platform: Platform, looked_at_soon: None
-) -> None:
+def test_a_full_journal_does_not_block_lost_tasks_of_other_queues(platform: Platform, compared_at_once: None) -> None:
     platform.message()
     chore = platform.chore()
     platform.recorder.catch_up()
@@ -143,23 +139,23 @@ def test_a_full_journal_keeps_no_task_of_another_queue_from_being_sent(
     platform.broker.prepare()
     platform.engine.enable_journal("conversations", 0)
 
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert (platform.sent(), platform.sent(MAINTENANCE)) == ([], [chore])
 
 
 def test_without_the_engine_nothing_is_compared(
-    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, looked_at_soon: None
+    environment: Environment, sqlite_database: Database, redis_urls: RedisUrls, tmp_path: Path, compared_at_once: None
 ) -> None:
     config = settings_for(environment, sqlite_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
         desk = ledger_driver(config, app, sqlite_database)
         attempt = desk.start(desk.submit())
         assert isinstance(attempt, Attempt)
-        steward = Maintenance(
+        maintenance = Maintenance(
             desk.database, desk.broker, desk.tasks, desk.recorder, name="w", queues=[MAINTENANCE], lease_seconds=15
         )
 
-        assert (steward.reconcile(), steward.record()) == (0, 0)
+        assert (maintenance.reconcile(), maintenance.record()) == (0, 0)
         assert desk.finish(attempt)
 
 
@@ -169,14 +165,14 @@ def peeked(platform: Platform, queue: str) -> list[Any]:
     return [found for page in pages for found in page]
 
 
-def at_once(platform: Platform, job: Callable[[Maintenance], int], *, stewards: int = 4) -> list[int]:
-    """Let several stewards do the same at the same moment; what each of them did."""
-    together = Barrier(stewards)
+def at_once(platform: Platform, job: Callable[[Maintenance], int], *, threads: int = 4) -> list[int]:
+    """Let several maintenance threads do the same at the same moment; what each of them did."""
+    together = Barrier(threads)
 
     def work(number: int) -> int:
-        steward = platform.steward(f"steward-{number}")
+        maintenance = platform.maintenance(f"maintenance-{number}")
         together.wait(10)
-        return job(steward)
+        return job(maintenance)
 
-    with ThreadPoolExecutor(stewards) as pool:
-        return list(pool.map(work, range(stewards)))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(threads)))

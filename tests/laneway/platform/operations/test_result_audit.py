@@ -1,4 +1,4 @@
-"""The third place of the audit: results that are gone, wrong or nobody's are told, and put back from the history."""
+"""The audit of results: missing, wrong and unknown results are reported, and stored again from the history."""
 
 # Celery and redis-py are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,8 +21,8 @@ from laneway.platform.db.session import Database
 from laneway.platform.execution.celery_results import Results, ResultStoreUnavailable, TaskFailed
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.operations import result_audit
-from laneway.platform.operations.audit import Audit, Count
-from laneway.platform.operations.result_audit import Kind
+from laneway.platform.operations.audit import Audit, AuditReport
+from laneway.platform.operations.result_audit import ResultProblem
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.attempts import EngineDriver, LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
@@ -31,43 +31,43 @@ from tests.fixtures.valkey import RedisUrls, RunningValkey
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery's own backend
 
 LATER = 10.0
-"""Seconds after which a result that is not there counts as missing."""
+"""Seconds after the end of a task when its missing result is reported."""
 DONE = Completed({"done": True})
 
 
 @dataclass
-class Office:
-    """A platform, and what the audit says of it."""
+class ResultHarness:
+    """A platform, its result store, and the audit of both."""
 
     desk: EngineDriver | LedgerDriver
     app: Celery
     clock: MovableClock
     valkey: RunningValkey
 
-    def audit(self, results: Results | None = None, *, repair: bool = False) -> Count:
-        """One audit."""
+    def audit(self, results: Results | None = None, *, repair: bool = False) -> AuditReport:
+        """Run one audit."""
         desk = self.desk
         platform = desk.platform if isinstance(desk, EngineDriver) else desk
         audit = Audit(desk.database, platform.broker, platform.recorder, desk.tasks, results or Results(self.app))
-        return audit.count(repair=repair)
+        return audit.run(repair=repair)
 
-    def told(self, *, repair: bool = False) -> list[tuple[str, Kind, TaskState | None, str | None]]:
-        """What it says of results."""
+    def findings(self, *, repair: bool = False) -> list[tuple[str, ResultProblem, TaskState | None, str | None]]:
+        """Return the findings of one audit about results."""
         results = self.audit(repair=repair).results
         assert sum(results.found.values()) == len(results.named)
         return [(one.task_id, one.kind, one.state, one.stored) for one in results.named]
 
-    def begun(self) -> Attempt:
-        """A task that a worker began, and said so."""
+    def start_task(self) -> Attempt:
+        """Start a task, and store STARTED as its result."""
         id = self.desk.submit()
         attempt = self.desk.start(id)
         assert isinstance(attempt, Attempt), attempt
         self.app.backend.mark_as_started(id)
         return attempt
 
-    def ended(self, outcome: Outcome = DONE, *, stored: bool = True) -> str:
-        """A task that a worker ended, and, unless it died in between, stored its result; its id."""
-        attempt = self.begun()
+    def end_task(self, outcome: Outcome = DONE, *, stored: bool = True) -> str:
+        """Run a task and return its id; `stored`: its result is stored, too."""
+        attempt = self.start_task()
         assert self.desk.finish(attempt, outcome)
         if stored:
             self.store(attempt.task_id, outcome)
@@ -83,16 +83,16 @@ class Office:
             self.app.backend.mark_as_failure(id, TaskFailed("ValueError", "wrong"))
 
     def key(self, id: str) -> bytes:
-        """Where its result is."""
+        """Return the key of a result."""
         return self.app.backend.get_key_for_task(id)
 
     def result(self, id: str) -> Any:
-        """What Celery's own callers get."""
+        """Return the result as Celery's callers get it."""
         return self.app.AsyncResult(id).get(timeout=5)
 
 
 @pytest.fixture(params=["engine", "rows"])
-def office(
+def harness(
     request: pytest.FixtureRequest,
     environment: Environment,
     platform_database: Database,
@@ -100,90 +100,90 @@ def office(
     tmp_path: Path,
     movable_clock: MovableClock,
     valkey: RunningValkey,
-) -> Iterator[Office]:
-    """On the engine with its results, and on Celery's own; on SQLite and on PostgreSQL."""
+) -> Iterator[ResultHarness]:
+    """A harness on the engine and one on Celery's own transport, each on SQLite and on PostgreSQL."""
     if request.param == "engine":
         platform: Platform = request.getfixturevalue("platform")
-        yield Office(EngineDriver(platform), platform.app, movable_clock, valkey)
+        yield ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
         return
     config = settings_for(environment, platform_database, redis_urls, folder=tmp_path, BROKER_TRANSPORT="celery")
     with celery_on(config) as app:
-        yield Office(ledger_driver(config, app, platform_database), app, movable_clock, valkey)
+        yield ResultHarness(ledger_driver(config, app, platform_database), app, movable_clock, valkey)
 
 
-def elsewhere(url: str) -> Results:
-    """Another result store."""
+def results_in(url: str) -> Results:
+    """Return the results of another kind of store."""
     app = Celery("elsewhere", set_as_current=False)
     app.backend_cls = url  # pyright: ignore[reportAttributeAccessIssue]  a setting would give way to the environment
     return Results(app)
 
 
-def test_nothing_is_told_where_each_task_has_the_result_that_fits(office: Office) -> None:
+def test_matching_results_give_no_findings(harness: ResultHarness) -> None:
     for outcome in (DONE, Raised(ValueError("wrong")), Stopped()):
-        office.ended(outcome)
-    office.begun()
-    office.clock.forward(LATER)
-    count = office.audit()
+        harness.end_task(outcome)
+    harness.start_task()
+    harness.clock.forward(LATER)
+    report = harness.audit()
 
-    assert (count.results.looked_at, count.results.named, count.results.scanned_all) == (3, [], True)
-    assert count.balanced
+    assert (report.results.looked_at, report.results.named, report.results.scanned_all) == (3, [], True)
+    assert report.balanced
 
 
-def test_results_of_a_flushed_store_are_told_and_put_back(office: Office) -> None:
+def test_results_of_a_flushed_store_are_reported_and_stored_again(harness: ResultHarness) -> None:
     with pytest.raises(ValueError, match="wrong") as raised:
         raise ValueError("wrong")
-    done, failed, stopped = (office.ended(outcome) for outcome in (DONE, Raised(raised.value), Stopped()))
-    office.clock.forward(LATER)
-    office.valkey.flush(1)
+    done, failed, stopped = (harness.end_task(outcome) for outcome in (DONE, Raised(raised.value), Stopped()))
+    harness.clock.forward(LATER)
+    harness.valkey.flush(1)
 
-    told = [
-        (done, Kind.MISSING, TaskState.COMPLETED, None),
-        (failed, Kind.MISSING, TaskState.FAILED, None),
-        (stopped, Kind.MISSING, TaskState.CANCELLED, None),
+    findings = [
+        (done, ResultProblem.MISSING, TaskState.COMPLETED, None),
+        (failed, ResultProblem.MISSING, TaskState.FAILED, None),
+        (stopped, ResultProblem.MISSING, TaskState.CANCELLED, None),
     ]
-    assert office.told() == told
-    count = office.audit()
-    assert (count.balanced, count.results.repaired) == (True, 0), "their tasks are accounted for without them"
-    assert office.audit(repair=True).results.repaired == 3
-    assert office.result(done) == {"done": True}
+    assert harness.findings() == findings
+    report = harness.audit()
+    assert (report.balanced, report.results.repaired) == (True, 0), "their tasks are accounted for without them"
+    assert harness.audit(repair=True).results.repaired == 3
+    assert harness.result(done) == {"done": True}
     with pytest.raises(TaskFailed, match="ValueError: wrong"):
-        office.result(failed)
+        harness.result(failed)
     with pytest.raises(TaskFailed, match="Cancelled: stopped on request"):
-        office.result(stopped)
-    assert office.app.AsyncResult(failed).traceback == office.desk.row(failed).traceback is not None
-    assert (office.app.AsyncResult(done).name, office.app.AsyncResult(done).queue) == (
+        harness.result(stopped)
+    assert harness.app.AsyncResult(failed).traceback == harness.desk.row(failed).traceback is not None
+    assert (harness.app.AsyncResult(done).name, harness.app.AsyncResult(done).queue) == (
         "cleanup_old_data_task",
         "maintenance",
     )
-    assert office.told() == []
+    assert harness.findings() == []
 
 
-def test_a_result_that_is_put_back_is_kept_as_long_as_it_would_have_been(office: Office) -> None:
-    id = office.ended(stored=False)
-    office.clock.forward(20 * 3600)
-    office.audit(repair=True)
+def test_a_result_that_is_stored_again_keeps_its_expiry(harness: ResultHarness) -> None:
+    id = harness.end_task(stored=False)
+    harness.clock.forward(20 * 3600)
+    harness.audit(repair=True)
 
-    with_ttl: Any = office.app.backend.client.ttl(office.key(id))
+    with_ttl: Any = harness.app.backend.client.ttl(harness.key(id))
     assert 0 < with_ttl <= 4 * 3600
 
 
-def test_a_task_that_ended_without_being_run_has_no_result_and_none_is_missed(office: Office) -> None:
-    office.desk.tasks.cancel(office.desk.submit())
-    office.clock.forward(LATER)
+def test_a_task_that_never_ran_needs_no_result(harness: ResultHarness) -> None:
+    harness.desk.tasks.cancel(harness.desk.submit())
+    harness.clock.forward(LATER)
 
-    assert office.told() == []
+    assert harness.findings() == []
 
 
-def test_an_expired_task_that_lost_its_result_gets_one(office: Office) -> None:
-    id = office.desk.submit()
-    with office.desk.database.transaction() as session:  # as the worker that found it too late has it recorded
-        expired = {"state": TaskState.EXPIRED, "finished_at": office.clock.now()}
+def test_the_lost_result_of_an_expired_task_is_stored_again(harness: ResultHarness) -> None:
+    id = harness.desk.submit()
+    with harness.desk.database.transaction() as session:  # as the worker that found it too late has it recorded
+        expired = {"state": TaskState.EXPIRED, "finished_at": harness.clock.now()}
         session.execute(update(TaskRun).where(TaskRun.id == id).values(**expired))
-    office.clock.forward(LATER)
+    harness.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.MISSING, TaskState.EXPIRED, None)]
+    assert harness.findings(repair=True) == [(id, ResultProblem.MISSING, TaskState.EXPIRED, None)]
     with pytest.raises(TaskRevokedError, match="expired"):
-        office.result(id)
+        harness.result(id)
 
 
 @pytest.mark.parametrize(
@@ -194,190 +194,197 @@ def test_an_expired_task_that_lost_its_result_gets_one(office: Office) -> None:
         (Stopped(), DONE, "SUCCESS"),
     ],
 )
-def test_a_result_that_contradicts_the_history_is_told_and_replaced(
-    office: Office, outcome: Outcome, stored: Outcome, says: str
+def test_a_result_that_contradicts_the_history_is_reported_and_replaced(
+    harness: ResultHarness, outcome: Outcome, stored: Outcome, says: str
 ) -> None:
-    id = office.ended(outcome, stored=False)
-    office.store(id, stored)
-    office.clock.forward(LATER)
+    id = harness.end_task(outcome, stored=False)
+    harness.store(id, stored)
+    harness.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState(office.desk.row(id).state), says)]
-    assert office.told() == []
+    assert harness.findings(repair=True) == [
+        (id, ResultProblem.CONTRADICTING, TaskState(harness.desk.row(id).state), says)
+    ]
+    assert harness.findings() == []
     if outcome is DONE:
-        assert office.result(id) == {"done": True}
+        assert harness.result(id) == {"done": True}
 
 
-def test_a_result_that_says_started_of_a_task_that_is_over_is_completed(office: Office) -> None:
-    id = office.ended(stored=False)
-    office.clock.forward(LATER)
+def test_a_result_that_says_started_of_a_finished_task_is_replaced(harness: ResultHarness) -> None:
+    id = harness.end_task(stored=False)
+    harness.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.MISSING, TaskState.COMPLETED, "STARTED")]
-    assert office.result(id) == {"done": True}
+    assert harness.findings(repair=True) == [(id, ResultProblem.MISSING, TaskState.COMPLETED, "STARTED")]
+    assert harness.result(id) == {"done": True}
 
 
-def test_a_result_that_nobody_can_read_is_told_and_replaced(office: Office) -> None:
-    id = office.ended()
-    office.app.backend.client.set(office.key(id), b'\x80{"status"\x00')
-    office.clock.forward(LATER)
+def test_an_unreadable_result_is_reported_and_replaced(harness: ResultHarness) -> None:
+    id = harness.end_task()
+    harness.app.backend.client.set(harness.key(id), b'\x80{"status"\x00')
+    harness.clock.forward(LATER)
 
-    assert office.told(repair=True) == [(id, Kind.CONTRADICTING, TaskState.COMPLETED, "unreadable")]
-    assert office.result(id) == {"done": True}
+    assert harness.findings(repair=True) == [(id, ResultProblem.CONTRADICTING, TaskState.COMPLETED, "unreadable")]
+    assert harness.result(id) == {"done": True}
 
 
 @pytest.mark.parametrize("payload", ["{", "[]", '{"status": 5}', '{"status": "FAILURE", "result": 7, "date_done": 7}'])
-def test_whatever_is_stored_for_an_unfinished_task_the_audit_goes_on(office: Office, payload: str) -> None:
-    attempt = office.begun()
-    office.app.backend.client.set(office.key(attempt.task_id), payload)
-    office.clock.forward(LATER)
+def test_no_stored_result_of_an_unfinished_task_breaks_the_audit(harness: ResultHarness, payload: str) -> None:
+    attempt = harness.start_task()
+    harness.app.backend.client.set(harness.key(attempt.task_id), payload)
+    harness.clock.forward(LATER)
 
-    assert len(office.audit(repair=True).unaccounted) == ("FAILURE" in payload)
-
-
-def test_a_compressed_result_is_read(office: Office) -> None:
-    office.app.backend.compression = "gzip"
-    office.ended()
-    office.clock.forward(LATER)
-
-    assert office.told() == []
+    assert len(harness.audit(repair=True).unaccounted) == ("FAILURE" in payload)
 
 
-def test_results_of_tasks_that_the_history_does_not_know_are_told_and_left_alone(office: Office) -> None:
-    known, strange = office.ended(), ["somebody-else", "x" * 300, "nul\x00", "\N{GREEK SMALL LETTER ALPHA}"]
+def test_a_compressed_result_is_read(harness: ResultHarness) -> None:
+    harness.app.backend.compression = "gzip"
+    harness.end_task()
+    harness.clock.forward(LATER)
+
+    assert harness.findings() == []
+
+
+def test_results_of_unknown_tasks_are_reported_and_left_alone(harness: ResultHarness) -> None:
+    known, strange = harness.end_task(), ["somebody-else", "x" * 300, "nul\x00", "\N{GREEK SMALL LETTER ALPHA}"]
     for id in strange:
-        office.store(id)
-    office.app.backend.client.set(office.key("broken-") + b"\xff", "1")
-    office.clock.forward(LATER)
-    told = office.told(repair=True)
+        harness.store(id)
+    harness.app.backend.client.set(harness.key("broken-") + b"\xff", "1")
+    harness.clock.forward(LATER)
+    findings = harness.findings(repair=True)
 
-    assert {(id, kind) for id, kind, _, _ in told} == {
-        (id, Kind.UNKNOWN) for id in (*strange, "broken-\N{REPLACEMENT CHARACTER}")
+    assert {(id, kind) for id, kind, _, _ in findings} == {
+        (id, ResultProblem.UNKNOWN) for id in (*strange, "broken-\N{REPLACEMENT CHARACTER}")
     }
-    assert office.audit().balanced
-    assert [office.result(id) for id in (known, *strange)] == [{"done": True}] * 5
+    assert harness.audit().balanced
+    assert [harness.result(id) for id in (known, *strange)] == [{"done": True}] * 5
 
 
 @pytest.mark.parametrize("stored", [DONE, Raised(ValueError("wrong"))])
-def test_a_result_that_says_over_of_an_unfinished_task_is_unaccounted_for(office: Office, stored: Outcome) -> None:
-    attempt = office.begun()
-    office.store(attempt.task_id, stored)
-    office.clock.forward(LATER)
-    count = office.audit()
+def test_an_unfinished_task_with_a_final_result_is_unaccounted_for(harness: ResultHarness, stored: Outcome) -> None:
+    attempt = harness.start_task()
+    harness.store(attempt.task_id, stored)
+    harness.clock.forward(LATER)
+    report = harness.audit()
 
     says = "SUCCESS" if stored is DONE else "FAILURE"
-    assert [(one.task_id, one.state, one.why) for one in count.unaccounted] == [
+    assert [(one.task_id, one.state, one.why) for one in report.unaccounted] == [
         (attempt.task_id, TaskState.PROCESSING, f"its result says {says}"),
     ]
-    assert (count.balanced, count.results.named) == (False, [])
-    assert office.audit(repair=True).repaired == 1
-    assert office.app.AsyncResult(attempt.task_id).state == "PENDING"
-    assert office.audit().balanced
-    assert office.desk.finish(attempt), "the task goes on"
-    office.store(attempt.task_id)
-    office.clock.forward(LATER)
-    assert office.told() == []
+    assert (report.balanced, report.results.named) == (False, [])
+    assert harness.audit(repair=True).repaired == 1
+    assert harness.app.AsyncResult(attempt.task_id).state == "PENDING"
+    assert harness.audit().balanced
+    assert harness.desk.finish(attempt), "the task goes on"
+    harness.store(attempt.task_id)
+    harness.clock.forward(LATER)
+    assert harness.findings() == []
 
 
-def test_a_task_that_the_engine_lost_with_a_result_is_sent_again_without_it(
+def test_a_lost_task_with_a_final_result_is_sent_again_without_the_result(
     platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
 ) -> None:
-    office = Office(EngineDriver(platform), platform.app, movable_clock, valkey)
-    id = office.begun().task_id
+    harness = ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
+    id = harness.start_task().task_id
     platform.tasks.current(id)
-    office.store(id)
+    harness.store(id)
     platform.lose("maintenance")
     movable_clock.forward(LATER)
-    count = office.audit(repair=True)
+    report = harness.audit(repair=True)
 
-    assert [one.why for one in count.unaccounted] == ["the engine does not have it; its result says SUCCESS"]
-    assert (count.repaired, platform.sent("maintenance")) == (1, [id])
-    assert office.app.AsyncResult(id).state == "PENDING"
+    assert [one.why for one in report.unaccounted] == ["the engine does not have it; its result says SUCCESS"]
+    assert (report.repaired, platform.sent("maintenance")) == (1, [id])
+    assert harness.app.AsyncResult(id).state == "PENDING"
 
 
-def test_the_result_of_an_earlier_run_is_not_the_end_of_this_one(office: Office) -> None:
-    first = office.ended(Raised(ValueError("wrong")))
-    office.desk.tasks.retry(first)
-    again = office.desk.start(first)
+def test_the_result_of_an_earlier_run_is_not_the_end_of_this_one(harness: ResultHarness) -> None:
+    first = harness.end_task(Raised(ValueError("wrong")))
+    harness.desk.tasks.retry(first)
+    again = harness.desk.start(first)
     assert isinstance(again, Attempt)
-    office.clock.forward(LATER)
+    harness.clock.forward(LATER)
 
-    count = office.audit()
-    assert (count.unaccounted, count.results.named) == ([], [])
-
-
-def test_what_celery_says_of_a_lost_process_is_not_the_end_of_its_task(office: Office) -> None:
-    attempt = office.begun()
-    assert office.desk.finish(attempt, Raised(OSError("away")), schedule=(60.0,))
-    office.app.backend.mark_as_failure(attempt.task_id, WorkerLostError("signal 9"))
-    office.clock.forward(LATER)
-
-    count = office.audit()
-    assert (count.unaccounted, count.results.named) == ([], [])
+    report = harness.audit()
+    assert (report.unaccounted, report.results.named) == ([], [])
 
 
-def test_a_task_that_came_past_the_platform_may_have_been_told_to_keep_no_result(office: Office) -> None:
-    id = office.ended(stored=False)
-    office.app.backend.forget(id)
-    with office.desk.database.transaction() as session:
+def test_the_result_that_celery_stores_for_a_lost_process_is_not_final(harness: ResultHarness) -> None:
+    attempt = harness.start_task()
+    assert harness.desk.finish(attempt, Raised(OSError("away")), schedule=(60.0,))
+    harness.app.backend.mark_as_failure(attempt.task_id, WorkerLostError("signal 9"))
+    harness.clock.forward(LATER)
+
+    report = harness.audit()
+    assert (report.unaccounted, report.results.named) == ([], [])
+
+
+def test_a_task_that_did_not_come_through_the_platform_needs_no_result(harness: ResultHarness) -> None:
+    id = harness.end_task(stored=False)
+    harness.app.backend.forget(id)
+    with harness.desk.database.transaction() as session:
         session.execute(delete(TaskEvent).where(TaskEvent.kind == "accepted"))
-    office.clock.forward(LATER)
+    harness.clock.forward(LATER)
 
-    assert office.told() == []
-
-
-def test_neither_what_ended_a_moment_ago_nor_what_has_expired_is_missed(office: Office) -> None:
-    office.ended(stored=False)
-    assert office.told() == []
-    office.clock.forward(24 * 3600 - 30)
-
-    assert office.audit().results.looked_at == 0
+    assert harness.findings() == []
 
 
-def test_a_task_that_is_run_again_while_it_is_looked_at_is_left_alone(office: Office) -> None:
-    id = office.ended(stored=False)
-    office.clock.forward(LATER)
+def test_results_of_recently_ended_and_of_expired_tasks_are_not_compared(harness: ResultHarness) -> None:
+    harness.end_task(stored=False)
+    assert harness.findings() == []
+    harness.clock.forward(24 * 3600 - 30)
+
+    assert harness.audit().results.looked_at == 0
+
+
+def test_a_task_that_runs_again_during_the_audit_is_left_alone(harness: ResultHarness) -> None:
+    id = harness.end_task(stored=False)
+    harness.clock.forward(LATER)
 
     class Late(Results):
         """Somebody retries the task by hand between the first look and the second."""
 
         def states(self, ids: Sequence[str]) -> list[str | None]:
             found = super().states(ids)
-            if office.desk.row(id).state == TaskState.COMPLETED:
-                office.desk.tasks.retry(id)
+            if harness.desk.row(id).state == TaskState.COMPLETED:
+                harness.desk.tasks.retry(id)
             return found
 
-    count = office.audit(Late(office.app), repair=True)
-    assert (count.results.named, count.results.repaired) == ([], 0)
-    assert office.app.AsyncResult(id).state == "PENDING"
+    report = harness.audit(Late(harness.app), repair=True)
+    assert (report.results.named, report.results.repaired) == ([], 0)
+    assert harness.app.AsyncResult(id).state == "PENDING"
 
 
-def test_many_results_are_looked_at_in_pages_and_few_are_named(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in (("PAGE", 3), ("FETCHED", 2), ("NAMED", 4)):
+def test_results_are_compared_in_pages_and_a_limited_number_is_named(
+    harness: ResultHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("PAGE", 3), ("FETCHED", 2), ("MAX_NAMED", 4)):
         monkeypatch.setattr(result_audit, name, size)
-    ids = [office.ended(stored=number % 2 == 0) for number in range(10)]
-    with office.desk.database.transaction() as session:
-        session.execute(update(TaskRun).values(finished_at=office.clock.now()))  # at one and the same moment
+    ids = [harness.end_task(stored=number % 2 == 0) for number in range(10)]
+    with harness.desk.database.transaction() as session:
+        session.execute(update(TaskRun).values(finished_at=harness.clock.now()))  # at one and the same moment
     for number in range(3):
-        office.store(f"unknown-{number}")
-    office.clock.forward(LATER)
-    results = office.audit(repair=True).results
+        harness.store(f"unknown-{number}")
+    harness.clock.forward(LATER)
+    results = harness.audit(repair=True).results
 
-    assert (results.looked_at, results.found) == (10, {Kind.MISSING: 5, Kind.CONTRADICTING: 0, Kind.UNKNOWN: 3})
+    assert (results.looked_at, results.found) == (
+        10,
+        {ResultProblem.MISSING: 5, ResultProblem.CONTRADICTING: 0, ResultProblem.UNKNOWN: 3},
+    )
     assert ([one.task_id for one in results.named], results.repaired) == (ids[1:8:2], 5)
     for number in range(3, 60):  # more than a server gives in one page, however few it is asked for
-        office.store(f"unknown-{number}")
-    monkeypatch.setattr(result_audit, "SCANNED", 3)
-    assert not office.audit().results.scanned_all
+        harness.store(f"unknown-{number}")
+    monkeypatch.setattr(result_audit, "MAX_SCANNED", 3)
+    assert not harness.audit().results.scanned_all
 
 
-def test_without_the_result_store_there_is_no_audit(office: Office) -> None:
-    office.ended()
+def test_without_the_result_store_there_is_no_audit(harness: ResultHarness) -> None:
+    harness.end_task()
     with pytest.raises(ResultStoreUnavailable, match="CELERY_RESULT_BACKEND"):
-        office.audit(elsewhere("redis://127.0.0.1:1/0"))
+        harness.audit(results_in("redis://127.0.0.1:1/0"))
 
 
-def test_a_store_that_cannot_be_looked_through_is_left_out(office: Office) -> None:
-    office.ended()
-    office.clock.forward(LATER)
-    count = office.audit(elsewhere("cache+memory://"), repair=True)
+def test_a_store_that_cannot_be_searched_is_not_compared(harness: ResultHarness) -> None:
+    harness.end_task()
+    harness.clock.forward(LATER)
+    report = harness.audit(results_in("cache+memory://"), repair=True)
 
-    assert (count.balanced, count.results.listable, count.results.looked_at) == (True, False, 0)
+    assert (report.balanced, report.results.listable, report.results.looked_at) == (True, False, 0)

@@ -1,15 +1,18 @@
-"""What is too old goes, what is needed stays; the same on both databases."""
+"""Retention deletes what is too old, and keeps what is needed, on both databases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, func, select, text
 
+from app.core.settings import Settings
+from app.core.settings.groups import RetentionSettings
 from app.db.models import (
     Conversation,
     ConversationAnalysis,
@@ -21,6 +24,8 @@ from app.db.models import (
     WebhookDelivery,
     WebhookEvent,
 )
+from app.db.queries import retention as app_repository
+from app.services.retention import retention_rules
 from laneway.platform.db.models import Alert, Base, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.session import Database
@@ -56,9 +61,12 @@ def retention(database: Database) -> Retention:
 
 
 def sweeper(database: Database) -> Retention:
-    days = {"TASKS": 30, "CONVERSATIONS": 100, "WEBHOOKS": 20, "REPORTS": 50, "LEADS": 60}
-    storage = StorageSettings.model_validate({f"RETENTION_DAYS_{kind}": number for kind, number in days.items()})
-    return Retention(database, storage, TaskSettings.model_validate({"TASK_STATUS_EXPIRY_HOURS": 24}))
+    storage = StorageSettings.model_validate({"RETENTION_DAYS_TASKS": 30, "RETENTION_DAYS_WEBHOOKS": 20})
+    days = {"CONVERSATIONS": 100, "REPORTS": 50, "LEADS": 60}
+    own = RetentionSettings.model_validate({f"RETENTION_DAYS_{kind}": number for kind, number in days.items()})
+    rules = retention_rules(cast("Settings", SimpleNamespace(storage=storage, retention=own)))
+    tasks = TaskSettings.model_validate({"TASK_STATUS_EXPIRY_HOURS": 24})
+    return Retention(database, storage, tasks, more=rules)
 
 
 def ago(days: float) -> datetime:
@@ -94,7 +102,7 @@ def task(state: str, finished: datetime | None, **values: Any) -> TaskRun:
 
 
 def conversation(id: str, updated: datetime, *, messages: int = 1) -> list[Base]:
-    said = [
+    turns = [
         Message(conversation_id=id, message_id=f"m-{next(numbers)}", role="customer", text="t", created_at=updated)
         for _ in range(messages)
     ]
@@ -110,7 +118,7 @@ def conversation(id: str, updated: datetime, *, messages: int = 1) -> list[Base]
         analysed_at=NOW,
     )
     opened = Conversation(id=id, channel="api", customer={}, status="open", created_at=ago(900), updated_at=updated)
-    return [opened, *said, analysis]
+    return [opened, *turns, analysis]
 
 
 def webhook(id: str, state: str, received: datetime) -> list[Base]:
@@ -123,11 +131,11 @@ def ids(database: Database, column: Any) -> set[Any]:
         return set(session.scalars(select(column)))
 
 
-def test_an_empty_database_is_swept_too(retention: Retention) -> None:
+def test_a_sweep_of_an_empty_database_deletes_nothing(retention: Retention) -> None:
     assert retention.sweep(now=NOW) == dict.fromkeys(KINDS, 0)
 
 
-def test_finished_tasks_go_when_they_are_older_than_their_retention(database: Database, retention: Retention) -> None:
+def test_finished_tasks_are_deleted_after_their_retention(database: Database, retention: Retention) -> None:
     old = [task(state, ago(30.01)) for state in FINISHED]
     young = [task(state, ago(29.99)) for state in FINISHED]
     store(database, *old, *young)
@@ -144,7 +152,7 @@ def test_unfinished_tasks_stay_however_old_they_are(database: Database, retentio
     assert ids(database, TaskRun.id) == {run.id for run in runs}
 
 
-def test_contents_go_from_tasks_whose_status_expired_but_not_from_failures(
+def test_contents_of_expired_tasks_are_deleted_but_not_those_of_failures(
     database: Database, retention: Retention
 ) -> None:
     expired = {state: task(state, ago(1.01)) for state in FINISHED}
@@ -165,9 +173,7 @@ def test_contents_go_from_tasks_whose_status_expired_but_not_from_failures(
     assert retention.sweep(now=NOW)["task_contents"] == 0
 
 
-def test_leads_go_with_what_the_local_crm_has_when_nobody_has_changed_them_for_long(
-    database: Database, retention: Retention
-) -> None:
+def test_old_leads_are_deleted_with_their_local_crm_records(database: Database, retention: Retention) -> None:
     def lead(id: str, updated: datetime) -> list[Base]:
         values = {"lead_id": id, "uid": id, "source": "api", "source_id": id, "fields": {}, "crm_state": "synced"}
         record = CrmRecord(id=id, lead_uid=id, version=1, data={}, created_at=ago(900), updated_at=updated)
@@ -179,7 +185,9 @@ def test_leads_go_with_what_the_local_crm_has_when_nobody_has_changed_them_for_l
     assert ids(database, Lead.lead_id) == ids(database, CrmRecord.id) == {"live"}
 
 
-def test_silent_conversations_go_with_their_messages_and_analyses(database: Database, retention: Retention) -> None:
+def test_old_conversations_are_deleted_with_their_messages_and_analyses(
+    database: Database, retention: Retention
+) -> None:
     store(database, *conversation("old", ago(100.01), messages=3), *conversation("live", ago(99.99), messages=2))
 
     counts = retention.sweep(now=NOW)
@@ -189,7 +197,7 @@ def test_silent_conversations_go_with_their_messages_and_analyses(database: Data
     assert ids(database, ConversationAnalysis.conversation_id) == {"live"}
 
 
-def test_webhooks_go_once_they_are_processed_and_old(database: Database, retention: Retention) -> None:
+def test_old_processed_webhooks_are_deleted(database: Database, retention: Retention) -> None:
     for state in ("stored", "queued", "processed"):
         store(database, *webhook(f"{state}-old", state, ago(20.01)), *webhook(f"{state}-new", state, ago(19.99)))
     store(database, WebhookEvent(source="s", event_id="lone", kind="k", delivery_id="x", data={}, created_at=ago(21)))
@@ -201,7 +209,7 @@ def test_webhooks_go_once_they_are_processed_and_old(database: Database, retenti
     assert ids(database, WebhookDelivery.id) == ids(database, WebhookEvent.event_id) == left
 
 
-def test_documents_that_never_became_passages_go_and_others_stay(database: Database, retention: Retention) -> None:
+def test_old_documents_without_passages_are_deleted(database: Database, retention: Retention) -> None:
     def document(id: str, state: str, days: float, *, passages: int = 0) -> Document:
         return Document(
             id=id, title=id, digest="", state=state, passage_count=passages, created_at=ago(999), updated_at=ago(days)
@@ -222,7 +230,7 @@ def test_documents_that_never_became_passages_go_and_others_stay(database: Datab
     assert ids(database, Document.id) == {"young", "queued", "failed-anew", "old"}
 
 
-def test_reports_closed_alerts_and_silent_workers_go(database: Database, retention: Retention) -> None:
+def test_old_reports_closed_alerts_and_silent_workers_are_deleted(database: Database, retention: Retention) -> None:
     store(
         database,
         *(Report(id=f"r{days}", kind="k", data={}, created_at=ago(days)) for days in (51, 49)),
@@ -242,18 +250,18 @@ def test_reports_closed_alerts_and_silent_workers_go(database: Database, retenti
 def test_a_sweep_works_in_batches_each_its_own_transaction(database: Database, retention: Retention) -> None:
     store(database, *(task("completed", ago(60)) for _ in range(25)), *conversation("old", ago(200), messages=25))
     commits: list[int] = []
-    said: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
 
     @event.listens_for(database.engine, "commit")
     def committed(_connection: object) -> None:
         commits.append(1)
 
-    counts = retention.sweep(now=NOW, batch=10, progress=lambda percent, message: said.append((percent, message)))
+    counts = retention.sweep(now=NOW, batch=10, progress=lambda percent, message: reported.append((percent, message)))
 
     assert (counts["tasks"], counts["messages"], counts["conversations"]) == (25, 25, 1)
-    assert len(commits) == len(said) == len(KINDS) + 4
-    assert [message for _, message in said[:3]] == ["tasks: 10", "tasks: 20", "tasks: 25"]
-    assert [percent for percent, _ in said] == sorted(percent for percent, _ in said)
+    assert len(commits) == len(reported) == len(KINDS) + 4
+    assert [message for _, message in reported[:3]] == ["tasks: 10", "tasks: 20", "tasks: 25"]
+    assert [percent for percent, _ in reported] == sorted(percent for percent, _ in reported)
 
 
 # --- the history of tasks -----------------------------------------------------------------------------------
@@ -269,7 +277,7 @@ def story(id: str) -> list[Base]:
     ]
 
 
-def test_what_belongs_to_a_task_goes_with_it_however_it_goes(database: Database) -> None:
+def test_attempts_events_steps_and_tags_are_deleted_with_their_task(database: Database) -> None:
     runs = {
         "tasks": task("completed", ago(31)),
         "trashed": task("dead_letter", ago(3), trashed_at=ago(1.01)),
@@ -297,7 +305,7 @@ def capped(database: Database, most: int) -> Retention:
     )
 
 
-def test_what_was_discarded_goes_a_day_later(database: Database, retention: Retention) -> None:
+def test_discarded_dead_letters_are_deleted_a_day_later(database: Database, retention: Retention) -> None:
     old, young, kept = (task("dead_letter", ago(5), trashed_at=at) for at in (ago(1.01), ago(0.99), None))
     store(database, old, young, kept)
 
@@ -305,7 +313,7 @@ def test_what_was_discarded_goes_a_day_later(database: Database, retention: Rete
     assert ids(database, TaskRun.id) == {young.id, kept.id}
 
 
-def test_the_oldest_dead_letters_go_when_there_are_too_many(database: Database) -> None:
+def test_the_oldest_dead_letters_are_deleted_when_there_are_too_many(database: Database) -> None:
     others = [task(state, ago(1)) for state in FINISHED if state != "dead_letter"]
     dead = [task("dead_letter", ago(1)) for _ in range(25)]
     store(database, *others, *dead)
@@ -315,7 +323,7 @@ def test_the_oldest_dead_letters_go_when_there_are_too_many(database: Database) 
     assert ids(database, TaskRun.id) == {run.id for run in (*others, *dead[18:])}
 
 
-def test_hours_of_the_callers_choice_go_before_what_is_configured(database: Database, retention: Retention) -> None:
+def test_the_hours_of_the_caller_override_the_configured_retention(database: Database, retention: Retention) -> None:
     old, young, waiting = task("failed", ago(0.3)), task("failed", ago(0.2)), task("pending", None)
     store(database, old, young, waiting)
 
@@ -346,7 +354,7 @@ def test_a_batch_takes_no_more_than_it_may(database: Database) -> None:
     assert len(ids(database, TaskRun.id)) == 3
 
 
-def test_a_sweep_that_was_stopped_goes_on_the_next_time(database: Database, retention: Retention) -> None:
+def test_the_next_sweep_continues_an_interrupted_one(database: Database, retention: Retention) -> None:
     store(database, *(task("completed", ago(60)) for _ in range(25)))
 
     with pytest.raises(KeyboardInterrupt):
@@ -356,7 +364,7 @@ def test_a_sweep_that_was_stopped_goes_on_the_next_time(database: Database, rete
     assert retention.sweep(now=NOW, batch=10)["tasks"] == 5
 
 
-def test_rows_that_another_transaction_holds_are_left_for_the_next_sweep(postgresql_database: Database) -> None:
+def test_locked_rows_are_left_for_the_next_sweep(postgresql_database: Database) -> None:
     retention = sweeper(postgresql_database)
     held, free = task("completed", ago(600)), task("completed", ago(600))
     store(postgresql_database, held, free)
@@ -372,14 +380,14 @@ def test_sqlite_keeps_foreign_keys_so_that_nothing_is_orphaned(sqlite_database: 
     store(sqlite_database, *conversation("old", ago(900)))
 
     with sqlite_database.transaction() as session:
-        assert repository.delete_conversations(session, before=NOW, limit=10) == 1
+        assert app_repository.delete_conversations(session, before=NOW, limit=10) == 1
     with sqlite_database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Message)) == 0
 
 
 def _stop_at(message: str) -> Callable[[float, str], None]:
-    def progress(_percent: float, said: str) -> None:
-        if said == message:
+    def progress(_percent: float, reported: str) -> None:
+        if reported == message:
             raise KeyboardInterrupt
 
     return progress

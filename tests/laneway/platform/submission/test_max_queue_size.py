@@ -153,7 +153,7 @@ def test_a_retry_by_hand_into_a_full_queue_is_accepted_and_sent_when_there_is_ro
     assert (platform.state(dead), platform.sent()) == (TaskState.PENDING, ["in-the-way"])
     assert platform.work() == "in-the-way"
     movable_clock.forward(60)
-    assert platform.steward().reconcile() == 1
+    assert platform.maintenance().reconcile() == 1
     assert platform.sent() == [dead]
 
 

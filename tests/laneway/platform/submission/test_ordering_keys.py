@@ -246,7 +246,7 @@ def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform
     platform.recorder.catch_up()
     platform.lose("conversations")
     movable_clock.forward(60)
-    platform.steward().reconcile()
+    platform.maintenance().reconcile()
 
     assert platform.places() == {ids[0]: MessageState.SCHEDULED, ids[1]: MessageState.HELD}
 

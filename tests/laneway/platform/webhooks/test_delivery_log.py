@@ -1,4 +1,4 @@
-"""The log of outbound webhooks beside the history of their tasks: looked through, and sent again."""
+"""The log of outbound webhooks: filters, states and replays."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.webhooks.delivery_log import DeliveryLog
 from laneway.platform.webhooks.outbound_webhooks import EndpointDisabled
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Platform
-from tests.fixtures.receiving import Desk, webhook
+from tests.fixtures.receiving import DeliveryHarness, webhook
 
 FAILED = DeliveryFilter(states=(TaskState.FAILED, TaskState.DEAD_LETTER))
 
 
-class Post:
-    """Submits deliveries, and works on them as a worker does."""
+class DeliveryLogHarness:
+    """Submits deliveries, and runs their tasks as a worker does."""
 
     def __init__(self, platform: Platform) -> None:
-        self.platform, self.desk = platform, Desk(platform.database)
+        self.platform, self.harness = platform, DeliveryHarness(platform.database)
         self.log = DeliveryLog(platform.database, platform.tasks, platform.recorder)
 
     def sent(self, url: str, *, last: bool = False, n: int = 1) -> str:
-        """Submit one, and make its first attempt; `last`: there will be no other. Its id."""
+        """Submit a delivery, make its first attempt, and return its id; `last`: no attempt follows."""
         id = self.platform.tasks.submit("send_webhook_response_task", webhook(url, data={"n": n})).task_id
         self.work(last=last)
         return id
 
     def work(self, *, last: bool = False) -> None:
-        """Make the next attempt at whatever waits."""
+        """Make the next attempt of any waiting delivery."""
         attempt = self.platform.start("webhooks")
         number = 8 if last else attempt.number
         attempt.max_retries = 0 if last else 7
         payload = registry["send_webhook_response_task"].payload.model_validate(attempt.payload)
         outcome: Outcome
         try:
-            self.desk.outbound_webhooks.deliver(payload, delivery_id=attempt.task_id, attempt=number)  # pyright: ignore
+            self.harness.outbound_webhooks.deliver(payload, delivery_id=attempt.task_id, attempt=number)  # pyright: ignore
             outcome = Completed({"done": True})
         except PlatformError as error:
             outcome = Raised(error)
@@ -57,145 +57,159 @@ class Post:
         self.platform.recorder.catch_up()
 
     def ids(self, **which: object) -> list[str]:
-        """Those that are listed, newest first."""
+        """Return the ids of the listed deliveries, newest first."""
         return [entry.delivery.id for entry in self.log.page(DeliveryFilter(**which))]  # pyright: ignore
 
     def state(self, id: str) -> TaskState:
         return self.log.show(id).state
 
 
+def ids_of(deliveries: list[OutboundDelivery]) -> list[str]:
+    return [delivery.id for delivery in deliveries]
+
+
 @pytest.fixture
-def post(platform: Platform) -> Post:
-    return Post(platform)
+def log_harness(platform: Platform) -> DeliveryLogHarness:
+    return DeliveryLogHarness(platform)
 
 
-def test_the_log_is_looked_through_by_receiver_event_state_and_time(post: Post, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200), Says(500), Says(410))
-    done, failing, gone = (post.sent(http_peer.url + path) for path in ("/a", "/a", "/b"))
-    first, second = post.desk.endpoints()
+def test_deliveries_are_filtered_by_receiver_event_state_and_time(
+    log_harness: DeliveryLogHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(410))
+    done, failing, gone = (log_harness.sent(http_peer.url + path) for path in ("/a", "/a", "/b"))
+    first, second = log_harness.harness.endpoints()
     now = clock.now()
 
-    assert post.ids() == [gone, failing, done]
-    assert post.ids(endpoint=first.id) == [failing, done]
-    assert post.ids(endpoint=second.id, event="order.paid") == [gone]
-    assert post.ids(event="other") == []
-    assert post.ids(states=(TaskState.COMPLETED,)) == [done]
-    assert post.ids(states=(TaskState.SCHEDULED, TaskState.FAILED)) == [gone, failing]
-    assert post.ids(since=now) == [] == post.ids(until=now - timedelta(hours=1))
-    page = post.log.page(DeliveryFilter(), limit=2)
-    assert [one.delivery.id for one in post.log.page(DeliveryFilter(), before=page[-1].delivery.seq)] == [done]
+    assert log_harness.ids() == [gone, failing, done]
+    assert log_harness.ids(endpoint=first.id) == [failing, done]
+    assert log_harness.ids(endpoint=second.id, event="order.paid") == [gone]
+    assert log_harness.ids(event="other") == []
+    assert log_harness.ids(states=(TaskState.COMPLETED,)) == [done]
+    assert log_harness.ids(states=(TaskState.SCHEDULED, TaskState.FAILED)) == [gone, failing]
+    assert log_harness.ids(since=now) == [] == log_harness.ids(until=now - timedelta(hours=1))
+    page = log_harness.log.page(DeliveryFilter(), limit=2)
+    assert [one.delivery.id for one in log_harness.log.page(DeliveryFilter(), before=page[-1].delivery.seq)] == [done]
 
 
-def test_the_state_of_a_delivery_is_that_of_its_task(post: Post, platform: Platform, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(500))
-    id = post.sent(http_peer.url)
-    assert post.state(id) is TaskState.SCHEDULED
+def test_the_state_of_a_delivery_is_that_of_its_task(
+    log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(500))
+    id = log_harness.sent(http_peer.url)
+    assert log_harness.state(id) is TaskState.SCHEDULED
     platform.tasks.cancel(id)
-    assert post.state(id) is TaskState.CANCELLED
+    assert log_harness.state(id) is TaskState.CANCELLED
     with platform.database.transaction() as session:
         session.execute(delete(TaskRun))
 
-    assert post.state(id) is TaskState.SCHEDULED  # as its attempts left it
+    assert log_harness.state(id) is TaskState.SCHEDULED  # as its attempts left it
 
 
 def test_a_replay_restarts_the_task_and_sends_the_same_again(
-    post: Post, platform: Platform, http_peer: HttpPeer
+    log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
-    http_peer.will(Says(500))
-    id = post.sent(http_peer.url, last=True)
-    assert post.state(id) is TaskState.DEAD_LETTER
+    http_peer.reply_with(HttpReply(500))
+    id = log_harness.sent(http_peer.url, last=True)
+    assert log_harness.state(id) is TaskState.DEAD_LETTER
 
-    handle = post.log.replay(id)
-    assert (handle.task_id, handle.state, post.state(id)) == (id, TaskState.PENDING, TaskState.PENDING)
-    post.work()
+    handle = log_harness.log.replay(id)
+    assert (handle.task_id, handle.state, log_harness.state(id)) == (id, TaskState.PENDING, TaskState.PENDING)
+    log_harness.work()
 
-    first, second = http_peer.asked
+    first, second = http_peer.requests
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
-    assert [one.status for one in post.log.show(id).attempts] == [500, 200]
-    assert post.state(id) is TaskState.COMPLETED
+    assert [one.status for one in log_harness.log.show(id).attempts] == [500, 200]
+    assert log_harness.state(id) is TaskState.COMPLETED
     assert [run.id for run in platform.rows()] == [id]
 
 
 @pytest.mark.parametrize("left", ["the task without its payload", "nothing of the task"])
-def test_the_log_gives_back_what_retention_took(post: Post, platform: Platform, http_peer: HttpPeer, left: str) -> None:
-    id = post.sent(http_peer.url)
+def test_a_replay_restores_a_task_that_retention_deleted_or_blanked(
+    log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer, left: str
+) -> None:
+    id = log_harness.sent(http_peer.url)
     with platform.database.transaction() as session:
         session.execute(update(TaskRun).values(finished_at=clock.now() - timedelta(days=3)))
         take = retention.delete_tasks if left == "nothing of the task" else retention.blank_tasks
         assert take(session, before=clock.now() - timedelta(days=2), limit=10) == 1
 
-    assert post.log.replay(id).task_id == id
-    post.work()
+    assert log_harness.log.replay(id).task_id == id
+    log_harness.work()
 
-    first, second = http_peer.asked
+    first, second = http_peer.requests
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
 
 
-def test_what_is_on_its_way_is_not_replayed(post: Post, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(500))
-    id = post.sent(http_peer.url)
+def test_a_waiting_delivery_is_not_replayed(log_harness: DeliveryLogHarness, http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(500))
+    id = log_harness.sent(http_peer.url)
 
     with pytest.raises(WrongState, match="scheduled"):
-        post.log.replay(id)
+        log_harness.log.replay(id)
     for unknown in ("none", "a\x00b"):
         with pytest.raises(NotFound):
-            post.log.replay(unknown)
+            log_harness.log.replay(unknown)
 
 
-def test_what_a_disabled_receiver_missed_is_replayed_when_it_is_enabled(post: Post, http_peer: HttpPeer) -> None:
-    first = post.sent(http_peer.url)
-    endpoint = post.desk.endpoint().id
-    post.desk.outbound_webhooks.disable(endpoint)
-    missed = [post.sent(http_peer.url, n=number) for number in (2, 3)]
+def test_deliveries_missed_by_a_disabled_receiver_are_replayed_after_it_is_enabled(
+    log_harness: DeliveryLogHarness, http_peer: HttpPeer
+) -> None:
+    first = log_harness.sent(http_peer.url)
+    endpoint = log_harness.harness.endpoint().id
+    log_harness.harness.outbound_webhooks.disable(endpoint)
+    missed = [log_harness.sent(http_peer.url, n=number) for number in (2, 3)]
     with pytest.raises(EndpointDisabled, match=endpoint) as refused:
-        post.log.replay(missed[0])
+        log_harness.log.replay(missed[0])
     assert refused.value.status == 409
-    assert list(post.log.replay_many(DeliveryFilter(endpoint=endpoint)).refused) == missed
-    post.desk.outbound_webhooks.enable(endpoint)
+    assert list(log_harness.log.replay_many(DeliveryFilter(endpoint=endpoint)).refused) == missed
+    log_harness.harness.outbound_webhooks.enable(endpoint)
 
-    plan = post.log.replay_many(DeliveryFilter(endpoint=endpoint), dry_run=True)
-    assert (plan.matched, plan.done, plan.samples, plan.dry_run) == (2, 0, missed, True)
-    done = post.log.replay_many(DeliveryFilter(endpoint=endpoint))
+    plan = log_harness.log.replay_many(DeliveryFilter(endpoint=endpoint), dry_run=True)
+    assert (plan.matched, plan.done, ids_of(plan.samples), plan.dry_run) == (2, 0, missed, True)
+    done = log_harness.log.replay_many(DeliveryFilter(endpoint=endpoint))
     assert (done.matched, done.done, done.refused, done.next) == (2, 2, {}, None)
-    post.work()
-    post.work()
+    log_harness.work()
+    log_harness.work()
 
-    assert [asked.json()["data"]["n"] for asked in http_peer.asked] == [1, 2, 3]
-    assert {post.state(id) for id in (first, *missed)} == {TaskState.COMPLETED}
+    assert [asked.json()["data"]["n"] for asked in http_peer.requests] == [1, 2, 3]
+    assert {log_harness.state(id) for id in (first, *missed)} == {TaskState.COMPLETED}
 
 
-def test_a_replay_of_many_goes_page_by_page_oldest_first(post: Post, http_peer: HttpPeer) -> None:
-    ids = [post.sent(http_peer.url, n=number) for number in range(3)]
+def test_a_replay_of_many_goes_page_by_page_oldest_first(log_harness: DeliveryLogHarness, http_peer: HttpPeer) -> None:
+    ids = [log_harness.sent(http_peer.url, n=number) for number in range(3)]
     which = DeliveryFilter(states=(TaskState.COMPLETED, TaskState.PROCESSING), since=clock.now() - timedelta(hours=1))
-    first = post.log.replay_many(which, limit=2)
-    assert (first.matched, first.done, first.samples) == (3, 2, ids[:2])
+    first = log_harness.log.replay_many(which, limit=2)
+    assert (first.matched, first.done, ids_of(first.samples)) == (3, 2, ids[:2])
     assert first.next is not None
-    second = post.log.replay_many(which, after=first.next, limit=2)
+    second = log_harness.log.replay_many(which, after=first.next, limit=2)
 
-    assert (second.matched, second.done, second.samples, second.next) == (1, 1, ids[2:], None)
-    assert post.log.replay_many(which).matched == 0  # all of them are on their way
+    assert (second.matched, second.done, ids_of(second.samples), second.next) == (1, 1, ids[2:], None)
+    assert log_harness.log.replay_many(which).matched == 0  # all of them are on their way
 
 
-def test_without_states_only_what_failed_for_good_is_replayed(post: Post, http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200), Says(500), Says(500))
-    done, failing, dead = (post.sent(http_peer.url, last=last) for last in (False, False, True))
-    replayed = post.log.replay_many(DeliveryFilter())
+def test_without_states_only_deliveries_that_failed_for_good_are_replayed(
+    log_harness: DeliveryLogHarness, http_peer: HttpPeer
+) -> None:
+    http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(500))
+    done, failing, dead = (log_harness.sent(http_peer.url, last=last) for last in (False, False, True))
+    replayed = log_harness.log.replay_many(DeliveryFilter())
 
-    assert replayed.samples == [dead]
-    assert [post.state(id) for id in (done, failing, dead)] == [
+    assert ids_of(replayed.samples) == [dead]
+    assert [log_harness.state(id) for id in (done, failing, dead)] == [
         TaskState.COMPLETED,
         TaskState.SCHEDULED,
         TaskState.PENDING,
     ]
 
 
-def test_the_sweep_of_alerts_keeps_a_disabled_receivers_and_closes_it_when_it_is_forgotten(
-    post: Post, platform: Platform, http_peer: HttpPeer
+def test_the_alert_of_a_disabled_receiver_stays_open_until_the_receiver_is_deleted(
+    log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
     alerts = Alerts(platform.database, platform.tasks, platform.settings.operation)
-    http_peer.will(Says(410))
-    post.sent(http_peer.url)
-    endpoint = post.desk.endpoint()
+    http_peer.reply_with(HttpReply(410))
+    log_harness.sent(http_peer.url)
+    endpoint = log_harness.harness.endpoint()
     assert alerts.sweep()["opened"] == []
     (alert,) = alerts.listing()
     assert (alert.kind, alert.subject) == ("endpoint_disabled", endpoint.id)
@@ -208,18 +222,18 @@ def test_the_sweep_of_alerts_keeps_a_disabled_receivers_and_closes_it_when_it_is
     assert alerts.sweep()["closed"] == [f"endpoint_disabled {endpoint.id}"]
 
 
-def test_old_deliveries_go_with_their_attempts_and_what_somebody_disabled_stays(
-    post: Post, platform: Platform, http_peer: HttpPeer
+def test_old_deliveries_are_deleted_and_receivers_disabled_by_an_operator_stay(
+    log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
-    old, new = post.sent(http_peer.url + "/old"), post.sent(http_peer.url + "/new")
-    endpoint = post.desk.endpoints()[0].id
-    post.desk.outbound_webhooks.disable(endpoint)
+    old, new = log_harness.sent(http_peer.url + "/old"), log_harness.sent(http_peer.url + "/new")
+    endpoint = log_harness.harness.endpoints()[0].id
+    log_harness.harness.outbound_webhooks.disable(endpoint)
     ago = clock.now() - timedelta(days=40)
     with platform.database.transaction() as session:
         session.execute(update(OutboundDelivery).where(OutboundDelivery.id == old).values(touched_at=ago))
         assert retention.delete_outbound_deliveries(session, before=clock.now() - timedelta(days=30), limit=10) == 1
         assert retention.delete_endpoints(session, before=clock.now() + timedelta(days=1), limit=10) == 1
 
-    assert post.ids() == [new]
-    assert post.desk.attempts(old) == []
-    assert [one.id for one in post.desk.endpoints()] == [endpoint]
+    assert log_harness.ids() == [new]
+    assert log_harness.harness.attempts(old) == []
+    assert [one.id for one in log_harness.harness.endpoints()] == [endpoint]

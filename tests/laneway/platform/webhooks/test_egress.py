@@ -1,4 +1,4 @@
-"""Posting to real servers on this machine: where the connection really goes, and when it ends."""
+"""Requests to real servers on this machine: where the connection goes, and when it ends."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import pytest
 
 from laneway.platform.errors import UpstreamError
 from laneway.platform.webhooks import egress
-from laneway.platform.webhooks.egress import MAX_ANSWER, ForbiddenAddress
+from laneway.platform.webhooks.address_rules import AllowPrivate
+from laneway.platform.webhooks.egress import MAX_BODY, ForbiddenAddress
 from tests.fixtures.certificates import self_signed
-from tests.fixtures.http_peer import HttpPeer, Says
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": True, **options})
+    return egress.send(
+        "POST", url, b"{}", **{"headers": {}, "timeout": 5, "allow_private": AllowPrivate.ALL, **options}
+    )
 
 
 def took(started: float) -> float:
@@ -27,10 +30,10 @@ def took(started: float) -> float:
 
 
 def test_a_post_arrives_as_it_was_given(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(202, {"X-Note": "fine"}, "done"))
+    http_peer.reply_with(HttpReply(202, {"X-Note": "fine"}, "done"))
     answer = post(http_peer.at("localhost") + "/hook?a=1&b=%20", headers={"X-Sent": "yes"})
 
-    (asked,) = http_peer.asked
+    (asked,) = http_peer.requests
     assert (asked.method, asked.path, asked.body) == ("POST", "/hook?a=1&b=%20", b"{}")
     assert asked.headers["host"] == f"localhost:{http_peer.port}"
     assert asked.headers["x-sent"] == "yes"
@@ -54,21 +57,21 @@ def test_a_post_arrives_as_it_was_given(http_peer: HttpPeer) -> None:
         "[64:ff9b::7f00:1]",
     ],
 )
-def test_this_machine_is_not_called_under_any_spelling(http_peer: HttpPeer, host: str) -> None:
+def test_no_spelling_of_this_machine_is_called(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises(ForbiddenAddress):
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_a_name_with_one_forbidden_address_is_refused_altogether(http_peer: HttpPeer) -> None:
     with pytest.raises(ForbiddenAddress, match="metadata"):
         post(http_peer.at("hooks.example"), resolve=lambda *_: ["127.0.0.1", "169.254.169.254"])
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
-def test_the_name_is_looked_up_once_and_the_checked_address_is_the_one_connected_to(http_peer: HttpPeer) -> None:
+def test_the_name_is_resolved_once_and_the_checked_address_is_connected_to(http_peer: HttpPeer) -> None:
     answers = [["127.0.0.1"], ["169.254.169.254"]]
     asked: list[tuple[str, int]] = []
 
@@ -79,7 +82,7 @@ def test_the_name_is_looked_up_once_and_the_checked_address_is_the_one_connected
     post(http_peer.at("hooks.example"), resolve=rebinding)
 
     assert asked == [("hooks.example", http_peer.port)]
-    assert http_peer.asked[0].headers["host"] == f"hooks.example:{http_peer.port}"
+    assert http_peer.requests[0].headers["host"] == f"hooks.example:{http_peer.port}"
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(http_peer: HttpPeer) -> None:
@@ -88,7 +91,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(http_peer: HttpPeer)
 
 def test_an_address_that_never_answers_leaves_time_for_the_others(http_peer: HttpPeer) -> None:
     with socket.create_server(("127.0.0.9", http_peer.port), backlog=0), ExitStack() as waiting:
-        for _ in range(3):  # the queue is full: who comes now is not even refused
+        for _ in range(3):  # the backlog is full: a further connection is not even refused
             one = waiting.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex(("127.0.0.9", http_peer.port))
@@ -116,7 +119,7 @@ def test_an_address_that_never_answers_leaves_time_for_the_others(http_peer: Htt
         "http://[::1/",
     ],
 )
-def test_what_is_not_a_plain_http_address_is_refused_without_showing_its_secrets(url: str) -> None:
+def test_other_urls_than_plain_http_are_refused_without_showing_secrets(url: str) -> None:
     with pytest.raises(ForbiddenAddress) as refused:
         post(url)
 
@@ -128,14 +131,14 @@ def test_a_header_cannot_be_split(http_peer: HttpPeer, header: str) -> None:
     with pytest.raises(ForbiddenAddress, match="not be valid HTTP"):
         post(http_peer.url, headers={"X-A": header})
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
-def test_redirects_are_answers_and_are_not_followed(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(307, {"Location": http_peer.url + "/elsewhere"}))
+def test_redirects_are_not_followed(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(307, {"Location": http_peer.url + "/elsewhere"}))
 
     assert post(http_peer.url).status == 307
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 def test_proxies_of_the_environment_are_not_used(http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,26 +147,28 @@ def test_proxies_of_the_environment_are_not_used(http_peer: HttpPeer, monkeypatc
             monkeypatch.setenv(name, proxy.url)
         post(http_peer.url)
 
-        assert proxy.asked == []
-    assert len(http_peer.asked) == 1
+        assert proxy.requests == []
+    assert len(http_peer.requests) == 1
 
 
-def test_a_huge_answer_is_cut_and_its_rest_is_not_waited_for(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {}, b"x" * 20_000_000), Says(200, {}, b"x" * 20_000_000, stall_after=MAX_ANSWER))
+def test_a_huge_response_is_cut_and_its_rest_is_not_awaited(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(
+        HttpReply(200, {}, b"x" * 20_000_000), HttpReply(200, {}, b"x" * 20_000_000, stall_after=MAX_BODY)
+    )
 
-    assert post(http_peer.url).body == b"x" * MAX_ANSWER
-    assert post(http_peer.url, timeout=2).body == b"x" * MAX_ANSWER
+    assert post(http_peer.url).body == b"x" * MAX_BODY
+    assert post(http_peer.url, timeout=2).body == b"x" * MAX_BODY
 
 
-def test_a_compressed_answer_is_left_as_it_is(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {"Content-Encoding": "gzip"}, b"not gzip at all"))
+def test_a_compressed_response_is_not_decompressed(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(200, {"Content-Encoding": "gzip"}, b"not gzip at all"))
 
     assert post(http_peer.url).body == b"not gzip at all"
-    assert http_peer.asked[0].headers["accept-encoding"] == "identity"
+    assert http_peer.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_silence_ends_at_the_deadline(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(delay=30))
+    http_peer.reply_with(HttpReply(delay=30))
     started = time.monotonic()
     with pytest.raises(UpstreamError, match=r"no answer within 0\.3 s"):
         post(http_peer.url, timeout=0.3)
@@ -171,8 +176,8 @@ def test_silence_ends_at_the_deadline(http_peer: HttpPeer) -> None:
     assert 0.25 < took(started) < 3
 
 
-def test_an_answer_that_drips_ends_at_the_same_deadline(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(200, {}, "x" * 1000, drip=0.05))
+def test_a_response_that_drips_ends_at_the_same_deadline(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(200, {}, "x" * 1000, drip=0.05))
     started = time.monotonic()
     with pytest.raises(UpstreamError, match="no answer within"):
         post(http_peer.url, timeout=0.5)
@@ -200,32 +205,33 @@ def test_a_receiver_that_does_not_read_ends_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         started = time.monotonic()
         with pytest.raises(UpstreamError, match="no answer within"):
-            egress.post(
+            egress.send(
+                "POST",
                 f"http://127.0.0.1:{deaf.getsockname()[1]}/",
                 b"x" * 30_000_000,
                 headers={},
                 timeout=0.5,
-                allow_private=True,
+                allow_private=AllowPrivate.ALL,
             )
 
     assert took(started) < 3
 
 
-def test_a_closed_port_and_an_unknown_name_are_failures_that_may_pass() -> None:
+def test_a_closed_port_and_an_unknown_name_are_upstream_errors() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(UpstreamError, match="refused"):
         post(f"http://127.0.0.1:{port}/?token=hidden")
 
     def unknown(host: str, port: int) -> list[str]:
-        return egress.addresses_of("no-such-name.invalid", port)
+        return egress.resolve_by_system("no-such-name.invalid", port)
 
     with pytest.raises(UpstreamError, match="cannot be resolved"):
         post("http://no-such-name.invalid/", resolve=unknown)
 
 
-def test_hanging_up_is_a_failure_that_may_pass(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(hang_up=True))
+def test_hanging_up_is_an_upstream_error(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(hang_up=True))
     with pytest.raises(UpstreamError, match="hung up"):
         post(http_peer.url)
 
@@ -264,9 +270,9 @@ def test_an_unknown_certificate_is_not_trusted(tls_peer: HttpPeer) -> None:
     with pytest.raises(UpstreamError, match="certificate cannot be trusted"):
         post(tls_peer.at("hooks.example"), resolve=here)
 
-    assert tls_peer.asked == []
+    assert tls_peer.requests == []
 
 
-def test_plain_http_where_tls_is_spoken_is_a_failure_that_may_pass(http_peer: HttpPeer) -> None:
+def test_plain_http_instead_of_tls_is_an_upstream_error(http_peer: HttpPeer) -> None:
     with pytest.raises(UpstreamError, match="TLS handshake"):
         post(http_peer.url.replace("http:", "https:"))

@@ -1,4 +1,4 @@
-"""Posting to servers that mean harm: what they send without end, drop by drop, or in disguise."""
+"""Requests to hostile servers: endless, dripping and disguised responses."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ import pytest
 
 from laneway.platform.errors import UpstreamError
 from laneway.platform.webhooks import egress
-from laneway.platform.webhooks.egress import MAX_ANSWER, ForbiddenAddress, receiver
-from tests.fixtures.http_peer import HttpPeer, Says
+from laneway.platform.webhooks.address_rules import AllowPrivate
+from laneway.platform.webhooks.egress import MAX_BODY, ForbiddenAddress, endpoint_url
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 
-Saying = Callable[[socket.socket, threading.Event], None]
+Conversation = Callable[[socket.socket, threading.Event], None]
 ENOUGH = 3.0
-"""Seconds within which everything is over whose deadline is half a second, on a busy machine."""
+"""Seconds within which a request with a deadline of half a second ends, on a busy machine."""
 
 
 def post(url: str, **options: Any) -> egress.HttpResponse:
-    return egress.post(url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": True, **options})
+    return egress.send(
+        "POST", url, b"{}", **{"headers": {}, "timeout": 0.5, "allow_private": AllowPrivate.ALL, **options}
+    )
 
 
 @contextmanager
-def server(says: Saying) -> Generator[int]:
-    """A server that takes one connection and says what it likes; gives its port."""
+def server(talk: Conversation) -> Generator[int]:
+    """Run a server that handles one connection with `talk`; yield its port."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -38,7 +41,7 @@ def server(says: Saying) -> Generator[int]:
                 connection, _ = listening.accept()
                 with connection:
                     connection.recv(65_536)
-                    says(connection, over)
+                    talk(connection, over)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -50,20 +53,20 @@ def server(says: Saying) -> Generator[int]:
             thread.join(5)
 
 
-def again_and_again(piece: bytes, *, first: bytes = b"", pause: float = 0) -> Saying:
-    """Say the same until nobody listens any more."""
+def repeat(piece: bytes, *, first: bytes = b"", pause: float = 0) -> Conversation:
+    """Send the same piece until the connection is closed."""
 
-    def says(connection: socket.socket, over: threading.Event) -> None:
+    def talk(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(first)
         while not over.wait(pause):
             connection.sendall(piece)
 
-    return says
+    return talk
 
 
-def failure(says: Saying, *, scheme: str = "http") -> str:
-    """How a POST to such a server fails; it must not take long."""
-    with server(says) as port:
+def failure(talk: Conversation, *, scheme: str = "http") -> str:
+    """Return the error of a POST to such a server; it must not take long."""
+    with server(talk) as port:
         started = time.monotonic()
         with pytest.raises(UpstreamError) as failed:
             post(f"{scheme}://127.0.0.1:{port}/")
@@ -71,44 +74,42 @@ def failure(says: Saying, *, scheme: str = "http") -> str:
     return str(failed.value)
 
 
-def test_headers_without_end_are_refused() -> None:
-    assert "did not speak HTTP" in failure(
-        again_and_again(b"X-A: " + b"a" * 10_000 + b"\r\n", first=b"HTTP/1.1 200 OK\r\n")
-    )
-    assert "did not speak HTTP" in failure(again_and_again(b"a" * 10_000, first=b"HTTP/1.1 200 OK\r\nX-A: "))
+def test_endless_headers_are_refused() -> None:
+    assert "did not speak HTTP" in failure(repeat(b"X-A: " + b"a" * 10_000 + b"\r\n", first=b"HTTP/1.1 200 OK\r\n"))
+    assert "did not speak HTTP" in failure(repeat(b"a" * 10_000, first=b"HTTP/1.1 200 OK\r\nX-A: "))
 
 
-def test_headers_drop_by_drop_end_at_the_deadline() -> None:
-    assert "no answer within" in failure(again_and_again(b"a", first=b"HTTP/1.1 200 OK\r\nX-A: ", pause=0.02))
+def test_dripping_headers_end_at_the_deadline() -> None:
+    assert "no answer within" in failure(repeat(b"a", first=b"HTTP/1.1 200 OK\r\nX-A: ", pause=0.02))
 
 
-def test_an_answer_that_is_always_about_to_come_ends_at_the_deadline() -> None:
-    assert "no answer within" in failure(again_and_again(b"HTTP/1.1 100 Continue\r\n\r\n"))
+def test_endless_continue_responses_end_at_the_deadline() -> None:
+    assert "no answer within" in failure(repeat(b"HTTP/1.1 100 Continue\r\n\r\n"))
 
 
-def test_a_handshake_drop_by_drop_ends_at_the_deadline() -> None:
-    drops = again_and_again(b"\x00", first=b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", pause=0.02)
+def test_a_dripping_handshake_ends_at_the_deadline() -> None:
+    drops = repeat(b"\x00", first=b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", pause=0.02)
 
     assert "no answer within" in failure(drops, scheme="https")
 
 
-def test_a_body_without_end_is_cut(http_peer: HttpPeer) -> None:
+def test_an_endless_body_is_cut(http_peer: HttpPeer) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
-    with server(again_and_again(chunk, first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as port:
-        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_ANSWER
-    with server(again_and_again(b"x" * 4096, first=b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_ANSWER
+    with server(repeat(chunk, first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as port:
+        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_BODY
+    with server(repeat(b"x" * 4096, first=b"HTTP/1.1 200 OK\r\n\r\n")) as port:
+        assert post(f"http://127.0.0.1:{port}/", timeout=5).body == b"x" * MAX_BODY
 
 
 def test_a_body_in_chunks_of_one_byte_ends_at_the_deadline() -> None:
     assert "no answer within" in failure(
-        again_and_again(b"1\r\nx\r\n", first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", pause=0.01)
+        repeat(b"1\r\nx\r\n", first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", pause=0.01)
     )
 
 
-def test_a_bomb_is_not_unpacked(http_peer: HttpPeer) -> None:
+def test_a_decompression_bomb_is_not_decompressed(http_peer: HttpPeer) -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
-    http_peer.will(Says(200, {"Content-Encoding": "gzip"}, bomb))
+    http_peer.reply_with(HttpReply(200, {"Content-Encoding": "gzip"}, bomb))
     tracemalloc.start()
     try:
         answer = post(http_peer.url, timeout=5)
@@ -116,16 +117,16 @@ def test_a_bomb_is_not_unpacked(http_peer: HttpPeer) -> None:
     finally:
         tracemalloc.stop()
 
-    assert answer.body == bomb[:MAX_ANSWER]
+    assert answer.body == bomb[:MAX_BODY]
     assert most < 5_000_000
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_a_place_that_is_forbidden_is_only_an_answer(http_peer: HttpPeer, status: int) -> None:
-    http_peer.will(Says(status, {"Location": "http://169.254.169.254/latest/meta-data/"}))
+def test_a_redirect_to_a_forbidden_address_is_only_a_response(http_peer: HttpPeer, status: int) -> None:
+    http_peer.reply_with(HttpReply(status, {"Location": "http://169.254.169.254/latest/meta-data/"}))
 
     assert post(http_peer.url, timeout=5).status == status
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,21 +155,21 @@ def test_a_redirect_to_a_place_that_is_forbidden_is_only_an_answer(http_peer: Ht
 )
 def test_a_disguised_address_of_this_machine_is_not_called(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises((ForbiddenAddress, UpstreamError)) as refused:
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
     assert isinstance(refused.value, ForbiddenAddress) or "resolved" in str(refused.value)
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 @pytest.mark.parametrize("host", ["１２７.0.0.1", "ⓛocalhost", "local\u00adhost", "127.0.0.1\u2024evil", "a\\@b"])
-def test_a_host_in_letters_that_only_look_alike_is_not_called(http_peer: HttpPeer, host: str) -> None:
+def test_a_host_in_lookalike_letters_is_not_called(http_peer: HttpPeer, host: str) -> None:
     with pytest.raises((ForbiddenAddress, UpstreamError)):
-        post(http_peer.at(host), allow_private=False)
+        post(http_peer.at(host), allow_private=AllowPrivate.NONE)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
-def test_a_name_beyond_ascii_is_looked_up_and_sent_as_idna_has_it(http_peer: HttpPeer) -> None:
+def test_a_name_beyond_ascii_is_resolved_and_sent_as_idna(http_peer: HttpPeer) -> None:
     names: list[str] = []
 
     def resolve(host: str, _: int) -> list[str]:
@@ -178,15 +179,15 @@ def test_a_name_beyond_ascii_is_looked_up_and_sent_as_idna_has_it(http_peer: Htt
     post(http_peer.at("Bücher.example"), timeout=5, resolve=resolve)
 
     assert names == ["xn--bcher-kva.example"]
-    assert http_peer.asked[0].headers["host"] == f"xn--bcher-kva.example:{http_peer.port}"
+    assert http_peer.requests[0].headers["host"] == f"xn--bcher-kva.example:{http_peer.port}"
 
 
 @pytest.mark.parametrize("nonsense", [[], ["127.0.0.1", "::ffff:169.254.169.254"], ["0.0.0.0"]])
-def test_a_resolver_cannot_lead_us_astray(http_peer: HttpPeer, nonsense: list[str]) -> None:
+def test_a_resolver_cannot_return_forbidden_addresses(http_peer: HttpPeer, nonsense: list[str]) -> None:
     with pytest.raises((ForbiddenAddress, UpstreamError)):
         post(http_peer.at("hooks.example"), resolve=lambda *_: nonsense)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,6 @@ def test_a_resolver_cannot_lead_us_astray(http_peer: HttpPeer, nonsense: list[st
         ("http://例え.jp/a b", "http://xn--r8jz45g.jp/a%20b"),
     ],
 )
-def test_a_receiver_has_one_name(url: str, same: str) -> None:
-    assert receiver(url) == same
-    assert receiver(same) == same
+def test_an_endpoint_has_one_url(url: str, same: str) -> None:
+    assert endpoint_url(url) == same
+    assert endpoint_url(same) == same

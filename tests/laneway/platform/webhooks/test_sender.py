@@ -1,4 +1,4 @@
-"""The POST of an outbound webhook to a real receiver: what it gets, and what its answer means."""
+"""The POST of an outbound webhook to a real receiver: the request, and what the response means."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ from laneway.platform.errors import InvalidPayload, NotConfigured, UpstreamError
 from laneway.platform.execution.retry import RetryPolicy
 from laneway.platform.registry import registry
 from laneway.platform.settings import OutboundSettings
-from laneway.platform.webhooks.egress import ForbiddenAddress, HttpResponse, retry_after, shown
-from laneway.platform.webhooks.sender import OUTBOUND_SCHEDULE, EndpointGone, Sender, body_of, judge
-from tests.fixtures.http_peer import HttpPeer, Says
+from laneway.platform.webhooks.egress import ForbiddenAddress, HttpResponse, display_url, retry_after
+from laneway.platform.webhooks.sender import (
+    OUTBOUND_SCHEDULE,
+    EndpointGone,
+    Sender,
+    delivery_body,
+    raise_unless_successful,
+)
+from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.waiting import wait_until
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -48,15 +54,15 @@ def deliver(
     data: Any = None,
     occurred_at: datetime = HAPPENED,
 ) -> HttpResponse:
-    """One attempt, as `Callbacks` makes it."""
-    body = body_of("conversation.replied", data or {"id": "c-1", "text": "Grüße"}, occurred_at=occurred_at)
+    """Make one attempt, as `OutboundWebhooks` does."""
+    body = delivery_body("conversation.replied", data or {"id": "c-1", "text": "Grüße"}, occurred_at=occurred_at)
     answer = (by or sender()).post(url, body, delivery_id=delivery_id)
-    judge(answer, shown(url), attempt=attempt)
+    raise_unless_successful(answer, display_url(url), attempt=attempt)
     return answer
 
 
-def failure(peer: HttpPeer, answer: Says, *, attempt: int = 1) -> UpstreamError:
-    peer.will(answer)
+def failure(peer: HttpPeer, answer: HttpReply, *, attempt: int = 1) -> UpstreamError:
+    peer.reply_with(answer)
     with pytest.raises(UpstreamError) as failed:
         deliver(peer.url, attempt=attempt)
     return failed.value
@@ -65,7 +71,7 @@ def failure(peer: HttpPeer, answer: Says, *, attempt: int = 1) -> UpstreamError:
 def test_a_delivery_is_signed_json_that_the_receiver_can_verify(http_peer: HttpPeer) -> None:
     answer = deliver(http_peer.url + "/hook?token=hidden")
 
-    (asked,) = http_peer.asked
+    (asked,) = http_peer.requests
     content = Webhook(SECRET).verify(asked.body, asked.headers)
     assert content["type"] == "conversation.replied"
     assert content["data"] == {"id": "c-1", "text": "Grüße"}
@@ -74,15 +80,15 @@ def test_a_delivery_is_signed_json_that_the_receiver_can_verify(http_peer: HttpP
     assert asked.headers["webhook-id"] == "msg_1"
     assert asked.path == "/hook?token=hidden"
     assert answer.status == 200
-    assert {name.lower() for name in answer.sent} == set(asked.headers) - {"content-length"}
+    assert {name.lower() for name in answer.request_headers} == set(asked.headers) - {"content-length"}
 
 
-def test_while_the_secret_is_changed_either_of_the_two_verifies(http_peer: HttpPeer) -> None:
+def test_during_a_change_of_the_secret_both_secrets_verify(http_peer: HttpPeer) -> None:
     rotating = sender(secret_previous=SecretStr(OLD_SECRET))
     deliver(http_peer.url, by=rotating)
     deliver(http_peer.url)
 
-    during, after = http_peer.asked
+    during, after = http_peer.requests
     assert len(during.headers["webhook-signature"].split(" ")) == 2
     for secret in (SECRET, OLD_SECRET):
         assert Webhook(secret).verify(during.body, during.headers)["type"] == "conversation.replied"
@@ -93,14 +99,14 @@ def test_while_the_secret_is_changed_either_of_the_two_verifies(http_peer: HttpP
 
 
 def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    output = tmp_path / "output"
     argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), "0", "500"]
-    with told.open("wb") as out:
+    with output.open("wb") as out:
         environment = {**os.environ, "RECEIVER_SECRET": SECRET, "PYTHONIOENCODING": "utf-8"}
         receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)
     try:
-        wait_until(lambda: "\n" in told.read_text("utf-8"), seconds=20)
-        url = told.read_text("utf-8").split()[2]
+        wait_until(lambda: "\n" in output.read_text("utf-8"), seconds=20)
+        url = output.read_text("utf-8").split()[2]
         with pytest.raises(UpstreamError, match="it answered 401"):
             deliver(url, by=sender(secret=SecretStr(OLD_SECRET)))
         with pytest.raises(UpstreamError, match="it answered 500"):
@@ -111,7 +117,7 @@ def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tm
         receiver.kill()
         receiver.wait(10)
     verified = "to conversation.replied msg_1, signature verified"
-    assert told.read_text("utf-8").splitlines()[1:] == [
+    assert output.read_text("utf-8").splitlines()[1:] == [
         "answered 401 to a signature that is not right",
         f"answered 500 {verified}",
         "new: conversation.replied {'id': 'c-1', 'text': 'Grüße'}",
@@ -122,23 +128,23 @@ def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tm
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_2xx_is_success(http_peer: HttpPeer, status: int) -> None:
-    http_peer.will(Says(status))
+    http_peer.reply_with(HttpReply(status))
 
     assert deliver(http_peer.url).status == status
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 408, 422, 425, 429, 500, 502, 503, 504])
-def test_every_other_answer_is_tried_again(http_peer: HttpPeer, status: int) -> None:
-    error = failure(http_peer, Says(status, {"Location": http_peer.url + "/other"}))
+def test_every_other_response_is_retried(http_peer: HttpPeer, status: int) -> None:
+    error = failure(http_peer, HttpReply(status, {"Location": http_peer.url + "/other"}))
 
     assert error.retryable is True
     assert error.retry_after is None
     assert str(error) == f"http://127.0.0.1:{http_peer.port} failed: it answered {status}"
-    assert len(http_peer.asked) == 1
+    assert len(http_peer.requests) == 1
 
 
-def test_gone_is_for_good(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(410))
+def test_gone_is_permanent(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(410))
     with pytest.raises(EndpointGone) as gone:
         deliver(http_peer.url + "/hook?token=hidden")
 
@@ -149,27 +155,27 @@ def test_gone_is_for_good(http_peer: HttpPeer) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_receiver_may_ask_for_a_longer_wait_in_seconds_or_as_a_date(http_peer: HttpPeer, status: int) -> None:
-    assert failure(http_peer, Says(status, {"Retry-After": "120"})).retry_after == 120
+    assert failure(http_peer, HttpReply(status, {"Retry-After": "120"})).retry_after == 120
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)
-    asked = failure(http_peer, Says(status, {"Retry-After": later})).retry_after
+    asked = failure(http_peer, HttpReply(status, {"Retry-After": later})).retry_after
     assert asked is not None
     assert 590 < asked <= 601
 
 
 def test_a_receiver_cannot_ask_for_less_than_the_schedule_or_more_than_a_day(http_peer: HttpPeer) -> None:
-    assert failure(http_peer, Says(429, {"Retry-After": "0"})).retry_after is None
-    assert failure(http_peer, Says(429, {"Retry-After": "60"}), attempt=2).retry_after is None
-    assert failure(http_peer, Says(429, {"Retry-After": "999999999"})).retry_after == 86_400
-    assert failure(http_peer, Says(500, {"Retry-After": "120"})).retry_after is None
+    assert failure(http_peer, HttpReply(429, {"Retry-After": "0"})).retry_after is None
+    assert failure(http_peer, HttpReply(429, {"Retry-After": "60"}), attempt=2).retry_after is None
+    assert failure(http_peer, HttpReply(429, {"Retry-After": "999999999"})).retry_after == 86_400
+    assert failure(http_peer, HttpReply(500, {"Retry-After": "120"})).retry_after is None
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1e9", "１２", "9" * 50, "Wed, 99 Foo 2026", ""])
-def test_a_senseless_retry_after_leaves_it_to_the_schedule(http_peer: HttpPeer, value: str) -> None:
-    assert failure(http_peer, Says(503, {"Retry-After": value.encode().decode("latin-1")})).retry_after is None
+def test_an_invalid_retry_after_is_ignored(http_peer: HttpPeer, value: str) -> None:
+    assert failure(http_peer, HttpReply(503, {"Retry-After": value.encode().decode("latin-1")})).retry_after is None
 
 
-def test_no_answer_in_time_and_no_receiver_are_tried_again(http_peer: HttpPeer) -> None:
-    http_peer.will(Says(delay=30))
+def test_timeouts_and_refused_connections_are_retried(http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(delay=30))
     with pytest.raises(UpstreamError, match="no answer within"):
         deliver(http_peer.url, by=sender(timeout=0.2))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -182,10 +188,10 @@ def test_private_receivers_are_refused_unless_they_are_allowed(http_peer: HttpPe
     with pytest.raises(ForbiddenAddress):
         deliver(http_peer.url, by=sender(allow_private=False))
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
-def test_receivers_on_this_machine_can_be_allowed_alone(http_peer: HttpPeer) -> None:
+def test_loopback_receivers_can_be_allowed_alone(http_peer: HttpPeer) -> None:
     own = sender(allow_private=False, allow_loopback=True)
     with pytest.raises(ForbiddenAddress, match="private"):
         deliver("http://10.0.0.1/", by=own)
@@ -196,28 +202,28 @@ def test_receivers_on_this_machine_can_be_allowed_alone(http_peer: HttpPeer) -> 
 def test_without_a_secret_nothing_is_sent(http_peer: HttpPeer) -> None:
     with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
         deliver(http_peer.url, by=sender(secret=None))
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 @pytest.mark.parametrize("changes", [{"delivery_id": "a\nb"}, {"delivery_id": ""}, {"data": {"a": float("nan")}}])
-def test_what_cannot_be_sent_is_an_error_for_good(http_peer: HttpPeer, changes: dict[str, Any]) -> None:
+def test_a_webhook_that_cannot_be_sent_is_a_permanent_error(http_peer: HttpPeer, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidPayload):
         deliver(http_peer.url, **changes)
 
-    assert http_peer.asked == []
+    assert http_peer.requests == []
 
 
 def test_an_error_holds_neither_the_secret_nor_the_signature_nor_the_query(http_peer: HttpPeer) -> None:
-    def echo(asked: Any) -> Says:
-        return Says(500, {}, json.dumps(asked.headers))
+    def echo(asked: Any) -> HttpReply:
+        return HttpReply(500, {}, json.dumps(asked.headers))
 
-    http_peer.will(echo)
+    http_peer.reply_with(echo)
     with pytest.raises(UpstreamError) as failed:
         deliver(http_peer.url + "/h?token=hidden")
 
-    said = repr(failed.value) + str(failed.value) + repr(failed.value.__cause__)
-    signature = http_peer.asked[0].headers["webhook-signature"]
-    assert not any(word in said for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))
+    text = repr(failed.value) + str(failed.value) + repr(failed.value.__cause__)
+    signature = http_peer.requests[0].headers["webhook-signature"]
+    assert not any(word in text for word in (SECRET, SECRET.removeprefix("whsec_"), signature, "hidden"))
 
 
 RETRIES = registry["send_webhook_response_task"].max_retries or 0
@@ -226,7 +232,7 @@ FAILURE = UpstreamError("hook", "it answered 500")
 
 
 @given(attempt=st.integers(1, 7), drawn=st.floats(0, 1, exclude_max=True))
-def test_a_delay_is_the_schedules_plus_at_most_a_tenth(attempt: int, drawn: float) -> None:
+def test_a_delay_is_that_of_the_schedule_plus_at_most_a_tenth(attempt: int, drawn: float) -> None:
     delay = POLICY.next_delay(FAILURE, attempts=attempt, random=lambda: drawn)
 
     assert delay is not None

@@ -1,4 +1,4 @@
-"""A desk: workflows on a real broker and database, and a worker that runs their steps one by one, in this process."""
+"""A harness for workflows: a real broker and database, and a worker that runs steps one by one in this process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Rai
 from laneway.platform.payload import EndedTask
 from laneway.platform.registry import registry
 from laneway.platform.schemas.workflow_run import WorkflowStepRef, WorkflowView
-from laneway.platform.workflows.definitions import checked, parsed
+from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall
-from laneway.platform.workflows.runs import Launch
+from laneway.platform.workflows.runs import StartOptions
 from tests.fixtures.platform import Platform
 
 Step = dict[str, Any]
@@ -26,11 +26,11 @@ QUEUES = ("workflows", "analytics")
 
 
 @dataclass
-class Ran:
+class AttemptTask:
     """One attempt at a task, as a handler sees it."""
 
     attempt_: Attempt
-    said: list[float] = field(default_factory=list[float])
+    reported: list[float] = field(default_factory=list[float])
 
     @property
     def id(self) -> str:
@@ -41,10 +41,10 @@ class Ran:
         return self.attempt_.number
 
     def progress(self, percent: float, message: str | None = None, **counters: float) -> None:  # noqa: ARG002
-        self.said.append(percent)
+        self.reported.append(percent)
 
     def raise_if_cancelled(self) -> None:
-        """Nobody asks in these tests."""
+        """No task is asked to stop in these tests."""
 
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         return work(*args, **kwargs)
@@ -53,50 +53,51 @@ class Ran:
         yield from items
 
 
-class Desk:
-    """Starts workflows of the test's own and works on them."""
+class WorkflowHarness:
+    """Starts workflows with steps of the test and runs their tasks."""
 
     def __init__(self, services: Services, platform: Platform) -> None:
         self.services, self.platform = services, platform
         self.calls: list[StepCall] = []
         self.scripts: dict[str, list[Returned | BaseException | Callable[[], Returned]]] = {}
-        """Step → what its handler returns, raises or does, call by call; then always {"step": its name}."""
+        """Step → what its handler returns, raises or calls, one entry a call; then always a dict with its name."""
 
     def handle(self, call: StepCall) -> Returned:
-        """The handler of all steps."""
+        """Handle a step by its script: the handler of all steps."""
         self.calls.append(call)
         script = self.scripts.get(call.step)
-        said = script.pop(0) if script else {"step": call.step, "visit": call.visit}
-        if isinstance(said, BaseException):
-            raise said
-        return said() if callable(said) else said
+        entry = script.pop(0) if script else {"step": call.step, "visit": call.visit}
+        if isinstance(entry, BaseException):
+            raise entry
+        return entry() if callable(entry) else entry
 
     @property
-    def ran(self) -> list[str]:
+    def steps_run(self) -> list[str]:
         """The steps whose handler was called, in order."""
         return [call.step for call in self.calls]
 
-    def start(self, *steps: Step, id: str = "w-1", given: dict[str, Any] | None = None, name: str = "tried") -> str:
-        """Start a workflow with these steps; a task's handler is the desk's."""
-        full = [{"handler": "desk", **step} if step.get("kind", "task") == "task" else step for step in steps]
-        plan = checked(parsed(name, {"name": name, "steps": full}), handlers=self.services.workflow_handlers, inputs={})
-        return self.services.workflows.start_plan(plan, given or {}, launch=Launch(id=id)).workflow_id
+    def start(self, *steps: Step, id: str = "w-1", input: dict[str, Any] | None = None, name: str = "tried") -> str:
+        """Start a workflow with these steps; `handle` is the handler of its tasks."""
+        full = [{"handler": "scripted", **step} if step.get("kind", "task") == "task" else step for step in steps]
+        definition = parsed_definition(name, {"name": name, "steps": full})
+        plan = checked_plan(definition, handlers=self.services.workflow_handlers, inputs={})
+        return self.services.workflows.start_plan(plan, input or {}, options=StartOptions(id=id)).workflow_id
 
-    def begin(self, queue: str = "workflows") -> Attempt | None:
-        """Take the next task."""
+    def begin_task(self, queue: str = "workflows") -> Attempt | None:
+        """Fetch the next task and begin its attempt; None when there is no task."""
         delivery = self.platform.fetch(queue)
         begun = self.platform.begun(delivery) if delivery else None
         return begun if isinstance(begun, Attempt) else None
 
     def run(self, attempt: Attempt) -> Outcome:
-        """What its task does."""
+        """Run the task of an attempt; return its outcome without storing it."""
         spec = registry[attempt.name]
         payload = spec.payload.model_validate(attempt.payload)
         try:
             if isinstance(payload, WorkflowStepRef) and spec is registry["run_workflow_step_task"]:
-                return Completed(self.services.workflow_steps.run(payload, Ran(attempt)))
+                return Completed(self.services.workflow_steps.run(payload, AttemptTask(attempt)))
             assert isinstance(payload, EndedTask)
-            return Completed(self.services.workflow_steps.settle_ended(payload))
+            return Completed(self.services.workflow_steps.settle_ended_task(payload))
         except TaskCancelled:
             return Stopped()
         except TaskSnoozed as snooze:
@@ -104,9 +105,9 @@ class Desk:
         except Exception as error:  # noqa: BLE001
             return Raised(error)
 
-    def step(self, queue: str = "workflows", *, retries: int = 0) -> Outcome | None:
-        """Do the next task; None when there is none."""
-        attempt = self.begin(queue)
+    def run_next(self, queue: str = "workflows", *, retries: int = 0) -> Outcome | None:
+        """Run the next task and store its outcome; None when there is no task."""
+        attempt = self.begin_task(queue)
         if attempt is None:
             return None
         attempt.max_retries = retries
@@ -114,34 +115,34 @@ class Desk:
         self.platform.end(attempt, outcome)
         return outcome
 
-    def work(self, *, most: int = 200) -> int:
-        """Do everything that is there to be done; gives back how many tasks it was."""
-        done = 0
-        while done < most:
+    def run_all(self, *, most: int = 200) -> int:
+        """Run tasks until none is left; return how many were run."""
+        count = 0
+        while count < most:
             self.services.recorder.catch_up()
             self.services.tasks.outbox.relay()
-            if not any(self.step(queue) for queue in QUEUES):
-                return done
-            done += 1
+            if not any(self.run_next(queue) for queue in QUEUES):
+                return count
+            count += 1
         raise AssertionError("it never ends")
 
     def view(self, id: str = "w-1") -> WorkflowView:
-        """As the API shows it."""
+        """Return the run as the API shows it."""
         return self.services.workflow_views.view(id)
 
     def states(self, id: str = "w-1") -> dict[str, str]:
-        """Step and visit → state."""
+        """Return step and visit → state."""
         return {f"{step.step}:{step.visit}" if step.visit else step.step: step.state for step in self.view(id).steps}
 
     def rows(self, id: str = "w-1") -> list[WorkflowStepRun]:
-        """The stored visits."""
+        """Return the stored visits."""
         with self.services.database.reading() as session:
             return list(repository.steps(session, id))
 
 
 @pytest.fixture
-def desk(services: Services, platform: Platform) -> Desk:
-    """On SQLite and on PostgreSQL."""
-    desk = Desk(services, platform)
-    services.workflow_handlers["desk"] = Handler("desk", desk.handle)
-    return desk
+def harness(services: Services, platform: Platform) -> WorkflowHarness:
+    """A harness on SQLite and on PostgreSQL."""
+    harness = WorkflowHarness(services, platform)
+    services.workflow_handlers["scripted"] = Handler("scripted", harness.handle)
+    return harness

@@ -1,4 +1,4 @@
-"""What a definition may say, and how it is told what is wrong with it."""
+"""Valid definitions, and the problems that are reported of invalid ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.settings import ROOT
 from app.schemas.savings import CalculatorInputs
 from app.services.container import Services
 from laneway.platform.errors import ConfigError
-from laneway.platform.workflows.definitions import checked, load, parsed
+from laneway.platform.workflows.definitions import checked_plan, load_definitions, parsed_definition
 from laneway.platform.workflows.errors import InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 
@@ -22,15 +22,15 @@ INPUTS: dict[str, type[BaseModel]] = {"calculator_inputs": CalculatorInputs}
 
 
 def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A definition as plain data; a task's handler is one that exists."""
+    """Return a definition as plain data; tasks have a handler that exists."""
     full = [{"handler": GOOD, **step} if step.get("kind", "task") == "task" else step for step in steps]
     return {"name": "tried", "version": 1, "steps": full, **more}
 
 
 def problems(data: Any) -> str:
-    """What is said of a definition that is wrong."""
+    """Return the problems of an invalid definition."""
     with pytest.raises(InvalidDefinition) as found:
-        checked(parsed("tried", data), handlers=HANDLERS, inputs=INPUTS)
+        checked_plan(parsed_definition("tried", data), handlers=HANDLERS, inputs=INPUTS)
     return str(found.value)
 
 
@@ -103,20 +103,20 @@ WRONG: list[tuple[Any, str]] = [
 ]
 
 
-def test_what_is_wrong_with_a_definition_is_said_in_its_words() -> None:
-    for data, said in WRONG:
-        assert said in problems(data), data
+def test_each_problem_of_a_definition_is_named() -> None:
+    for data, problem in WRONG:
+        assert problem in problems(data), data
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_of_a_definition_are_reported_together() -> None:
     text = problems(definition({**A, "after": ["ghost"], "then": "gone"}, {**A}))
 
     assert text.count("\n  - ") == 3
 
 
 def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() -> None:
-    plan = checked(
-        parsed(
+    plan = checked_plan(
+        parsed_definition(
             "tried",
             definition(
                 A,
@@ -135,12 +135,12 @@ def test_a_definition_may_have_diamonds_loops_within_loops_timers_and_signals() 
     )
 
     assert plan.order == ("a", "b", "c", "left", "right", "pause", "approve")
-    assert (plan.loops["c"].asides, plan.loops["c"].body) == (("fix", "more"), ("b", "c"))
+    assert (plan.loops["c"].detour, plan.loops["c"].body) == (("fix", "more"), ("b", "c"))
     assert plan.signals == {"approve": "approve"}
-    assert plan.known_to("more") == ("a", "b", "c", "fix")
+    assert plan.visible_to("more") == ("a", "b", "c", "fix")
 
 
-def test_every_shipped_definition_is_good_and_named_like_its_file(services: Services) -> None:
+def test_every_shipped_definition_is_valid_and_named_like_its_file(services: Services) -> None:
     names = [plan.definition.name for plan in services.workflow_definitions.plans]
 
     assert names == sorted(path.stem for path in (ROOT / "app" / "workflows").glob("*.yaml"))
@@ -150,13 +150,13 @@ def test_every_shipped_definition_is_good_and_named_like_its_file(services: Serv
 def test_a_file_that_is_not_yaml_or_a_second_one_of_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: [")
     with pytest.raises(ConfigError, match=r"a\.yaml.* is not valid"):
-        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
 
     text = f"name: same\nsteps: [{{name: a, handler: {GOOD}}}]\n"
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match="two definitions named 'same'"):
-        load(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
 
 
 def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is_named(services: Services) -> None:
@@ -164,4 +164,4 @@ def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is
     with pytest.raises(UnknownWorkflowType, match="savings_assessment"):
         known.plan("brew_coffee")
     with pytest.raises(InvalidInput, match="hourly_wage"):
-        known.checked_input(known.plan("savings_assessment"), {"hourly_wage": "-4711"})
+        known.validated_input(known.plan("savings_assessment"), {"hourly_wage": "-4711"})

@@ -1,10 +1,10 @@
-"""What comes next in a run, case by case."""
+"""The state machine of workflows, case by case."""
 
 from __future__ import annotations
 
 from laneway.platform.schemas.workflow import Outcome
 from laneway.platform.schemas.workflow_run import RunState
-from tests.laneway.platform.workflows.book import Book, plan
+from tests.laneway.platform.workflows.run_model import RunModel, plan
 
 PIPELINE = (
     {"name": "dev"},
@@ -15,99 +15,99 @@ PIPELINE = (
 FAILED = Outcome.FAILED
 
 
-def names(book: Book) -> list[str]:
+def names(run: RunModel) -> list[str]:
     """The steps that were started, in order."""
-    return [name for name, _ in book.started]
+    return [name for name, _ in run.started]
 
 
-def test_a_join_starts_once_when_the_last_of_its_predecessors_is_done() -> None:
-    book = Book(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a", "b"]}))
-    assert book.open == [("a", 1), ("b", 1)]
+def test_a_join_starts_once_when_its_last_predecessor_ends() -> None:
+    run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a", "b"]}))
+    assert run.open == [("a", 1), ("b", 1)]
 
-    book.settle("b")
-    assert book.open == [("a", 1)]
-    book.settle("a")
+    run.end("b")
+    assert run.open == [("a", 1)]
+    run.end("a")
 
-    assert book.open == [("c", 1)]
-    book.settle("c")
-    assert book.outcome is RunState.COMPLETED
-
-
-def test_a_failed_step_skips_what_comes_after_it_and_the_run_fails_when_the_rest_is_done() -> None:
-    book = Book(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a"]}, {"name": "d", "after": ["c"]}))
-
-    book.settle("a", FAILED)
-    assert (book.outcome, book.states()) == (None, {"a": "failed", "b": "open", "c": "skipped", "d": "skipped"})
-    book.settle("b")
-
-    assert (book.outcome, book.failed) == (RunState.FAILED, ("a",))
+    assert run.open == [("c", 1)]
+    run.end("c")
+    assert run.outcome is RunState.COMPLETED
 
 
-def test_a_failure_that_a_step_is_there_for_does_not_fail_the_run() -> None:
-    book = Book(
+def test_steps_after_a_failed_step_are_skipped_and_the_run_fails_when_the_rest_has_ended() -> None:
+    run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a"]}, {"name": "d", "after": ["c"]}))
+
+    run.end("a", FAILED)
+    assert (run.outcome, run.states()) == (None, {"a": "failed", "b": "open", "c": "skipped", "d": "skipped"})
+    run.end("b")
+
+    assert (run.outcome, run.failed) == (RunState.FAILED, ("a",))
+
+
+def test_a_failure_that_another_step_handles_does_not_fail_the_run() -> None:
+    run = RunModel(
         plan({"name": "a"}, {"name": "rescue", "when": {"a": "failed"}}, {"name": "report", "when": {"rescue": "any"}})
     )
 
-    book.settle("a", FAILED)
-    book.settle("rescue")
-    book.settle("report")
+    run.end("a", FAILED)
+    run.end("rescue")
+    run.end("report")
 
-    assert (book.outcome, book.failed) == (RunState.COMPLETED, ())
+    assert (run.outcome, run.failed) == (RunState.COMPLETED, ())
 
 
-def test_a_step_for_a_failure_that_was_skipped_itself_does_not_help() -> None:
-    book = Book(plan({"name": "a"}, {"name": "b"}, {"name": "rescue", "after": ["b"], "when": {"a": "failed"}}))
+def test_a_failure_whose_handling_step_was_skipped_fails_the_run() -> None:
+    run = RunModel(plan({"name": "a"}, {"name": "b"}, {"name": "rescue", "after": ["b"], "when": {"a": "failed"}}))
 
-    book.settle("a", FAILED)
-    book.settle("b", FAILED)
+    run.end("a", FAILED)
+    run.end("b", FAILED)
 
-    assert (book.outcome, book.failed) == (RunState.FAILED, ("a", "b"))
+    assert (run.outcome, run.failed) == (RunState.FAILED, ("a", "b"))
 
 
 def test_a_failed_qa_leads_to_fix_and_back_until_it_is_ok() -> None:
-    book = Book(plan(*PIPELINE))
-    book.settle("dev")
-    book.settle("qa", FAILED)
-    assert book.open == [("fix", 1)]
-    book.settle("fix")
-    assert book.open == [("qa", 2)]
-    book.settle("qa")
-    book.settle("deploy")
+    run = RunModel(plan(*PIPELINE))
+    run.end("dev")
+    run.end("qa", FAILED)
+    assert run.open == [("fix", 1)]
+    run.end("fix")
+    assert run.open == [("qa", 2)]
+    run.end("qa")
+    run.end("deploy")
 
-    assert (names(book), book.outcome) == (["dev", "qa", "fix", "qa", "deploy"], RunState.COMPLETED)
+    assert (names(run), run.outcome) == (["dev", "qa", "fix", "qa", "deploy"], RunState.COMPLETED)
 
 
-def test_after_so_many_rounds_the_failure_stands() -> None:
-    book = Book(plan(*PIPELINE))
-    book.settle("dev")
+def test_after_the_last_round_the_failure_stands() -> None:
+    run = RunModel(plan(*PIPELINE))
+    run.end("dev")
     for _ in range(2):
-        book.settle("qa", FAILED)
-        book.settle("fix")
-    book.settle("qa", FAILED)
+        run.end("qa", FAILED)
+        run.end("fix")
+    run.end("qa", FAILED)
 
-    assert names(book) == ["dev", "qa", "fix", "qa", "fix", "qa"]
-    assert (book.outcome, book.failed, book.states()["deploy"]) == (RunState.FAILED, ("qa",), "skipped")
-
-
-def test_a_fix_that_fails_ends_the_loop_and_can_be_gone_on_with() -> None:
-    book = Book(plan(*PIPELINE))
-    book.settle("dev")
-    book.settle("qa", FAILED)
-    book.settle("fix", FAILED)
-    assert (book.outcome, book.failed, book.states()["deploy"]) == (RunState.FAILED, ("qa",), "skipped")
-
-    book.revive("fix")
-    assert book.open == [("fix", 1)]
-    book.settle("fix")
-    assert book.open == [("qa", 2)]
-    book.settle("qa")
-    book.settle("deploy")
-
-    assert book.outcome is RunState.COMPLETED
+    assert names(run) == ["dev", "qa", "fix", "qa", "fix", "qa"]
+    assert (run.outcome, run.failed, run.states()["deploy"]) == (RunState.FAILED, ("qa",), "skipped")
 
 
-def test_a_loop_may_lead_back_over_several_steps_which_are_all_done_again() -> None:
-    book = Book(
+def test_a_failed_detour_step_ends_the_loop_and_can_be_revived() -> None:
+    run = RunModel(plan(*PIPELINE))
+    run.end("dev")
+    run.end("qa", FAILED)
+    run.end("fix", FAILED)
+    assert (run.outcome, run.failed, run.states()["deploy"]) == (RunState.FAILED, ("qa",), "skipped")
+
+    run.revive("fix")
+    assert run.open == [("fix", 1)]
+    run.end("fix")
+    assert run.open == [("qa", 2)]
+    run.end("qa")
+    run.end("deploy")
+
+    assert run.outcome is RunState.COMPLETED
+
+
+def test_a_loop_runs_all_steps_of_its_body_again() -> None:
+    run = RunModel(
         plan(
             {"name": "plan"},
             {"name": "build", "after": ["plan"]},
@@ -118,19 +118,19 @@ def test_a_loop_may_lead_back_over_several_steps_which_are_all_done_again() -> N
         )
     )
     for name in ("plan", "build", "lint", "test"):
-        book.settle(name)
-    book.settle("review", FAILED)
-    assert book.open == [("build", 2)]
-    book.settle("build")
-    assert book.open == [("lint", 2), ("test", 2)]
+        run.end(name)
+    run.end("review", FAILED)
+    assert run.open == [("build", 2)]
+    run.end("build")
+    assert run.open == [("lint", 2), ("test", 2)]
     for name in ("test", "lint", "review", "ship"):
-        book.settle(name)
+        run.end(name)
 
-    assert (book.outcome, names(book).count("plan")) == (RunState.COMPLETED, 1)
+    assert (run.outcome, names(run).count("plan")) == (RunState.COMPLETED, 1)
 
 
-def test_what_was_skipped_for_a_failure_is_considered_anew_when_the_step_is_gone_on_with() -> None:
-    book = Book(
+def test_steps_skipped_for_a_failure_are_considered_again_when_the_step_is_revived() -> None:
+    run = RunModel(
         plan(
             {"name": "a"},
             {"name": "b", "after": ["a"]},
@@ -138,46 +138,46 @@ def test_what_was_skipped_for_a_failure_is_considered_anew_when_the_step_is_gone
             {"name": "c", "after": ["b"]},
         )
     )
-    book.settle("a", FAILED)
-    book.settle("rescue", FAILED)
-    assert book.states() == {"a": "failed", "b": "skipped", "c": "skipped", "rescue": "failed"}
+    run.end("a", FAILED)
+    run.end("rescue", FAILED)
+    assert run.states() == {"a": "failed", "b": "skipped", "c": "skipped", "rescue": "failed"}
 
-    book.revive("a")
-    book.settle("a")
-    assert book.open == [("b", 2)]
-    book.settle("b")
-    assert book.open == [("c", 2)]
-    book.settle("c")
+    run.revive("a")
+    run.end("a")
+    assert run.open == [("b", 2)]
+    run.end("b")
+    assert run.open == [("c", 2)]
+    run.end("c")
 
-    assert (book.outcome, book.failed) == (RunState.FAILED, ("rescue",)), "what rescue did, or failed to, stands"
-
-
-def test_an_end_that_is_told_twice_or_of_an_earlier_visit_changes_nothing() -> None:
-    book = Book(plan(*PIPELINE))
-    book.settle("dev")
-    assert not book.settle("dev").heard
-    assert not book.settle("dev", FAILED).heard
-    book.settle("qa", FAILED)
-    book.settle("fix")
-
-    assert not book.settle("qa", visit=1).heard
-    assert not book.revive("fix").heard, "it is done"
-    assert book.open == [("qa", 2)]
+    assert (run.outcome, run.failed) == (RunState.FAILED, ("rescue",)), "what rescue did, or failed to, stands"
 
 
-def test_a_run_that_was_cancelled_amid_a_loop_goes_on_with_the_next_step_of_it() -> None:
-    book = Book(
+def test_a_repeated_end_and_the_end_of_an_earlier_visit_change_nothing() -> None:
+    run = RunModel(plan(*PIPELINE))
+    run.end("dev")
+    assert not run.end("dev").applies
+    assert not run.end("dev", FAILED).applies
+    run.end("qa", FAILED)
+    run.end("fix")
+
+    assert not run.end("qa", visit=1).applies
+    assert not run.revive("fix").applies, "it is done"
+    assert run.open == [("qa", 2)]
+
+
+def test_a_run_cancelled_in_a_detour_continues_with_the_next_detour_step() -> None:
+    run = RunModel(
         plan(
             {"name": "qa", "on_failed": {"goto": "find", "at_most": 2}},
             {"name": "find", "then": "fix"},
             {"name": "fix", "then": "qa"},
         )
     )
-    book.settle("qa", FAILED)
-    book.cancel({"find": Outcome.OK})
+    run.end("qa", FAILED)
+    run.cancel({"find": Outcome.OK})
 
-    book.go_on()
+    run.retry()
 
-    assert book.open == [("fix", 1)]
-    book.settle("fix")
-    assert book.open == [("qa", 2)]
+    assert run.open == [("fix", 1)]
+    run.end("fix")
+    assert run.open == [("qa", 2)]

@@ -1,4 +1,4 @@
-"""The calculator as a workflow, its figures, the weekly report, and what is deleted when."""
+"""The savings assessment, its metrics, the weekly report, and the deletion of old workflows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from beat_schedule import SCHEDULE
 from laneway.platform import clock
 from laneway.platform.db.models import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.schemas.workflow_run import RunState
-from laneway.platform.workflows.runs import Launch
-from tests.laneway.platform.workflows.conftest import Desk
+from laneway.platform.workflows.runs import StartOptions
+from tests.laneway.platform.workflows.conftest import WorkflowHarness
 
 INPUTS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
 
 
-def assess(desk: Desk, id: str, **changes: object) -> None:
+def assess(harness: WorkflowHarness, id: str, **changes: object) -> None:
     """Run the savings assessment."""
-    desk.services.workflows.start("savings_assessment", {**INPUTS, **changes}, launch=Launch(id=id))
-    desk.work()
+    harness.services.workflows.start("savings_assessment", {**INPUTS, **changes}, options=StartOptions(id=id))
+    harness.run_all()
 
 
-def test_the_assessment_keeps_its_figures_and_says_what_it_found(desk: Desk) -> None:
-    assess(desk, "w-1")
+def test_the_assessment_stores_metrics_and_a_summary(harness: WorkflowHarness) -> None:
+    assess(harness, "w-1")
 
-    view = desk.view()
+    view = harness.view()
     assert view.state is RunState.COMPLETED and view.estimated_savings is not None
     assert view.estimated_savings.model_dump(mode="json") == {"weekly": 33.33, "monthly": 144.44, "yearly": 1733.33}
     assert {name: value for name, value in view.metrics.items() if name != "duration_ms"} == {
@@ -35,30 +35,30 @@ def test_the_assessment_keeps_its_figures_and_says_what_it_found(desk: Desk) -> 
         "completed": 1,
     }
     assert view.metrics["duration_ms"] == round(1000 * (view.duration_seconds or 0))
-    said = (view.output or {})["summary"]["summary"]
-    assert said.startswith("Of 1.6667 hours a week 1.3333 can be saved: 33.33 a week")
+    summary = (view.output or {})["summary"]["summary"]
+    assert summary.startswith("Of 1.6667 hours a week 1.3333 can be saved: 33.33 a week")
 
 
-def test_the_weekly_report_counts_runs_savings_and_durations_and_can_be_fetched(desk: Desk) -> None:
+def test_the_weekly_report_counts_runs_savings_and_durations_and_can_be_fetched(harness: WorkflowHarness) -> None:
     start = clock.now()
-    assess(desk, "w-1")
-    assess(desk, "w-2", automation_percent=40)
-    desk.scripts["a"] = [ValueError("wrong")]
-    desk.start({"name": "a"}, id="w-3")
-    desk.start({"name": "pause", "kind": "wait", "seconds": 60}, id="w-4")
-    desk.start({"name": "pause", "kind": "wait", "seconds": 60}, id="w-5")
-    desk.services.workflows.cancel("w-5")
-    desk.work()
-    with desk.services.database.transaction() as session:
+    assess(harness, "w-1")
+    assess(harness, "w-2", automation_percent=40)
+    harness.scripts["a"] = [ValueError("wrong")]
+    harness.start({"name": "a"}, id="w-3")
+    harness.start({"name": "pause", "kind": "wait", "seconds": 60}, id="w-4")
+    harness.start({"name": "pause", "kind": "wait", "seconds": 60}, id="w-5")
+    harness.services.workflows.cancel("w-5")
+    harness.run_all()
+    with harness.services.database.transaction() as session:
         old = start - timedelta(days=30)
         session.execute(update(WorkflowRun).where(WorkflowRun.id == "w-4").values(accepted_at=start))
-    assess(desk, "w-old")
-    with desk.services.database.transaction() as session:
+    assess(harness, "w-old")
+    with harness.services.database.transaction() as session:
         session.execute(update(WorkflowRun).where(WorkflowRun.id == "w-old").values(accepted_at=old))
 
-    desk.services.workflow_reports.weekly("r-1", start=start, end=clock.now())
+    harness.services.workflow_reports.weekly("r-1", start=start, end=clock.now())
 
-    data = desk.services.analytics.report("r-1").data
+    data = harness.services.analytics.report("r-1").data
     total = data["total"]
     assert {name: total[name] for name in ("runs", "completed", "failed", "cancelled", "unfinished")} == {
         "runs": 5,
@@ -68,7 +68,7 @@ def test_the_weekly_report_counts_runs_savings_and_durations_and_can_be_fetched(
         "unfinished": 1,
     }
     assert (total["completion_rate"], total["weekly_savings"]) == (0.5, 50.0)  # 33.33 and 16.67
-    with desk.services.database.reading() as session:
+    with harness.services.database.reading() as session:
         mean = session.scalar(
             select(func.avg(WorkflowMetric.value)).where(
                 WorkflowMetric.name == "duration_ms", WorkflowMetric.run_id.in_(["w-1", "w-2"])
@@ -79,28 +79,28 @@ def test_the_weekly_report_counts_runs_savings_and_durations_and_can_be_fetched(
     assert data["types"][1]["weekly_savings"] == 0
 
 
-def test_a_report_on_a_week_without_workflows_has_no_rates(desk: Desk) -> None:
-    desk.services.workflow_reports.weekly("r-1", start=clock.now() - timedelta(days=7), end=clock.now())
+def test_a_report_on_a_week_without_workflows_has_no_rates(harness: WorkflowHarness) -> None:
+    harness.services.workflow_reports.weekly("r-1", start=clock.now() - timedelta(days=7), end=clock.now())
 
-    total = desk.services.analytics.report("r-1").data["total"]
+    total = harness.services.analytics.report("r-1").data["total"]
     assert (total["runs"], total["completion_rate"], total["mean_duration_seconds"]) == (0, None, None)
 
 
-def test_old_workflows_are_deleted_with_all_that_is_theirs_and_what_goes_on_stays(desk: Desk) -> None:
+def test_old_workflows_are_deleted_and_unfinished_ones_stay(harness: WorkflowHarness) -> None:
     for id in ("old", "young"):
-        assess(desk, id)
-    desk.start({"name": "approve", "kind": "signal", "timeout": 60}, {"name": "a"}, id="open")
-    desk.services.workflows.signal("open", "approve", data={})
+        assess(harness, id)
+    harness.start({"name": "approve", "kind": "signal", "timeout": 60}, {"name": "a"}, id="open")
+    harness.services.workflows.signal("open", "approve", data={})
     long_ago = clock.now() - timedelta(days=31)
-    with desk.services.database.transaction() as session:
+    with harness.services.database.transaction() as session:
         old = update(WorkflowRun).where(WorkflowRun.id.in_(["old", "open"]))
         session.execute(old.values(accepted_at=long_ago))
         session.execute(update(WorkflowRun).where(WorkflowRun.id == "old").values(finished_at=long_ago))
 
     before = clock.now() - timedelta(days=30)
-    assert desk.services.retention.clean_up_workflows(before=before, batch=1) == 1
+    assert harness.services.retention.clean_up_workflows(before=before, batch=1) == 1
 
-    with desk.services.database.reading() as session:
+    with harness.services.database.reading() as session:
         assert sorted(session.scalars(select(WorkflowRun.id))) == ["open", "young"]
         for table in (WorkflowStepRun, WorkflowMetric, WorkflowSignal):
             assert "old" not in session.scalars(select(table.run_id)).all()

@@ -1,4 +1,4 @@
-"""Which addresses others may send us to: a rule about numbers, tested with numbers."""
+"""Which addresses may be called, and how URLs are displayed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.platform.webhooks.egress import ForbiddenAddress, refusal, shown
+from laneway.platform.webhooks.address_rules import AllowPrivate, forbidden_reason
+from laneway.platform.webhooks.egress import ForbiddenAddress, display_url
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "172.15.255.255", "172.32.0.0", "2606:4700:4700::1111", "2a00:1450:4001::1"]
 OWN = ["127.0.0.1", "127.255.255.254", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd12::1"]
@@ -57,44 +58,46 @@ WRAPPINGS = {
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_called(address: str) -> None:
-    assert refusal(ip_address(address)) is None
-    assert refusal(ip_address(address), allow_private=True) is None
+    assert forbidden_reason(ip_address(address)) is None
+    assert forbidden_reason(ip_address(address), allow_private=AllowPrivate.ALL) is None
 
 
 @pytest.mark.parametrize("address", OWN)
 def test_our_own_network_is_called_only_when_it_is_allowed(address: str) -> None:
-    assert refusal(ip_address(address)) is not None
-    assert refusal(ip_address(address), allow_private=True) is None
+    assert forbidden_reason(ip_address(address)) is not None
+    assert forbidden_reason(ip_address(address), allow_private=AllowPrivate.ALL) is None
 
 
 @pytest.mark.parametrize("address", OWN)
-def test_where_only_this_machine_is_allowed_our_network_is_not(address: str) -> None:
-    called = refusal(ip_address(address), allow_private="loopback") is None
+def test_allowing_loopback_does_not_allow_our_network(address: str) -> None:
+    called = forbidden_reason(ip_address(address), allow_private=AllowPrivate.LOOPBACK) is None
 
     assert called == (address.startswith("127.") or address == "::1")
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_special_addresses_are_never_called(address: str) -> None:
-    assert refusal(ip_address(address)) is not None
-    assert refusal(ip_address(address), allow_private=True) is not None
-    assert refusal(ip_address(address), allow_private="loopback") is not None
+    assert forbidden_reason(ip_address(address)) is not None
+    assert forbidden_reason(ip_address(address), allow_private=AllowPrivate.ALL) is not None
+    assert forbidden_reason(ip_address(address), allow_private=AllowPrivate.LOOPBACK) is not None
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @given(value=st.integers(0, 2**32 - 1) | st.sampled_from(INTERESTING))
 def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_itself(wrapping: str, value: int) -> None:
     inner = IPv4Address(value)
-    for allow_private in (False, "loopback", True):
+    for allow_private in AllowPrivate:
         outer = WRAPPINGS[wrapping](inner)
-        assert refusal(outer, allow_private=allow_private) == refusal(inner, allow_private=allow_private)
+        assert forbidden_reason(outer, allow_private=allow_private) == forbidden_reason(
+            inner, allow_private=allow_private
+        )
 
 
 @given(st.ip_addresses())
-def test_what_python_calls_not_global_is_not_called(address: IPv4Address | IPv6Address) -> None:
+def test_addresses_that_python_calls_not_global_are_not_called(address: IPv4Address | IPv6Address) -> None:
     wraps = isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour)
     if not wraps and (not address.is_global or address.is_multicast):
-        assert refusal(address) is not None
+        assert forbidden_reason(address) is not None
 
 
 @pytest.mark.parametrize(
@@ -105,8 +108,8 @@ def test_what_python_calls_not_global_is_not_called(address: IPv4Address | IPv6A
         ("http://h\n/", "the address"),
     ],
 )
-def test_an_address_is_shown_without_what_may_be_secret(url: str, safe: str) -> None:
-    assert shown(url).rstrip("/") == safe
+def test_a_url_is_displayed_without_its_secrets(url: str, safe: str) -> None:
+    assert display_url(url).rstrip("/") == safe
 
 
 def test_the_error_survives_pickling() -> None:
