@@ -1,4 +1,4 @@
-"""Flower's configuration, found by `celery ... flower` in whatever folder it is started from: never open to all."""
+"""Configuration of `celery flower`, which reads this file from the current folder: Flower always asks for a login."""
 
 import sys
 

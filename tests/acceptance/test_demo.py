@@ -69,7 +69,7 @@ def test_the_demo_starts_a_platform_if_none_runs_and_works_again_on_one_that_doe
         assert not site.api_answers()
 
         platform = site.start("up", "laneway", "up")
-        platform.until_said("everything runs", seconds=90)
+        platform.until_said("all processes are ready", seconds=90)
         said = finished(site, figure, "demo on a running platform")
         check(said)
         assert "No platform runs here" not in said

@@ -283,5 +283,5 @@ def empty_database(server: PostgresServer) -> str:
 def up(site: Site) -> Node:
     """`laneway up`, ready."""
     node = site.start("up", "laneway", "up")
-    node.until_said("everything runs", seconds=90)
+    node.until_said("all processes are ready", seconds=90)
     return node

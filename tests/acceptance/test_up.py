@@ -85,7 +85,7 @@ class Place:
         """Start the platform, which must not work; its exit code and what it said on standard error."""
         ended = self.run("up", **environment)
         assert "Traceback" not in ended.stdout + ended.stderr
-        assert "everything runs" not in ended.stdout
+        assert "all processes are ready" not in ended.stdout
         return ended.returncode, ended.stderr
 
 
@@ -116,7 +116,7 @@ class Platform:
             time.sleep(0.05)
 
     def until_ready(self) -> Platform:
-        self.until(lambda: "everything runs" in self.said(), "ready")
+        self.until(lambda: "all processes are ready" in self.said(), "ready")
         return self
 
     def family(self) -> list[psutil.Process]:
@@ -310,7 +310,7 @@ def test_killed_with_9_it_leaves_nothing_behind_and_the_next_one_starts_and_is_s
 
 def test_ctrl_c_in_a_terminal_stops_make_up_in_order_and_quietly(place: Place) -> None:
     with at_a_terminal(place, "make", "-o", "install", f"VENV={sys.prefix}", "up") as (process, terminal):
-        said = read_until(terminal, "everything runs")
+        said = read_until(terminal, "all processes are ready")
         family = process.children(recursive=True)
 
         os.write(terminal, b"\x03")
