@@ -271,7 +271,7 @@ def test_a_body_that_is_no_json_is_told_with_the_place(api: Api) -> None:
     answer = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 422
-    assert answer.json()["detail"] == "body: It is not JSON, from character 9 on: Expecting value"
+    assert answer.json()["detail"] == "body: It is not JSON from character 9: Expecting value"
 
 
 def _api(live: Site) -> Node:
