@@ -1,4 +1,4 @@
-"""`/api/callbacks`: the log of outbound webhooks, replays, and the receivers."""
+"""`/api/callbacks`: the log of deliveries, replays, and the receivers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def get(api: Api, path: str, **query: object) -> dict[str, object]:
     return answer.json()
 
 
-def test_deliveries_are_listed_newest_first_a_page_at_a_time(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
+def test_deliveries_are_listed_newest_first_in_pages(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
     http_peer.will(Says(200), Says(500), Says(204))
     desk.deliver(http_peer.url + "/h?token=hidden", id="d-1")
     desk.fails(http_peer.url, id="d-2")
@@ -103,7 +103,7 @@ def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: Desk, http_pe
         problem(call(f"{BASE}/endpoints/none{path}"), 404)
 
 
-def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
+def test_a_replay_to_a_disabled_receiver_is_refused_with_advice(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
     http_peer.will(Says(410))
     desk.fails(http_peer.at("localhost"))
 
@@ -114,12 +114,12 @@ def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(api: Api, desk
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "before=-1", "state=none", "since=5", "event=", "endpoint=%00"]
 )
-def test_senseless_questions_are_refused(api: Api, query: str) -> None:
+def test_invalid_parameters_are_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"{BASE}/deliveries?{query}"), 422)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
-def test_times_beyond_reach_find_nothing(api: Api, moment: str) -> None:
+def test_times_out_of_range_find_nothing(api: Api, moment: str) -> None:
     for path in (f"{BASE}/deliveries", "/tasks"):
         for end in ("since", "until"):
             assert api.http.get(path, params={end: moment}).status_code == 200
