@@ -324,11 +324,11 @@ def first_ends(ends: Iterable[tuple[str, int]], ids: list[str]) -> list[str]:
 def check_audit(site: Site, states: dict[str, int]) -> None:
     """The operator's command finds nothing missing, and counts the same."""
     plain = site.start("audit", "laneway", "audit")
-    assert plain.process.wait(60) == 0, plain.said()
-    assert "unaccounted: 0" in plain.said()
+    assert plain.process.wait(60) == 0, plain.output()
+    assert "unaccounted: 0" in plain.output()
     as_json = site.start("audit-json", "laneway", "audit", "--json")
-    assert as_json.process.wait(60) == 0, as_json.said()
-    said = json.loads(as_json.said())
+    assert as_json.process.wait(60) == 0, as_json.output()
+    said = json.loads(as_json.output())
     assert said["accepted"] == sum(states.values())
     assert {name: number for name, number in said["by_state"].items() if number} == states
     assert (said["unaccounted"], said["unknown"]) == ([], [])
@@ -373,11 +373,11 @@ def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
 
     wait_until(missing, seconds=10)  # what was sent a moment ago is not missing yet
     found = site.start("audit", "laneway", "audit", "--json")
-    assert found.process.wait(60) == 1, found.said()
-    assert [each["task_id"] for each in json.loads(found.said())["unaccounted"]] == [lost]
+    assert found.process.wait(60) == 1, found.output()
+    assert [each["task_id"] for each in json.loads(found.output())["unaccounted"]] == [lost]
     repaired = site.start("audit", "laneway", "audit", "--repair")
-    assert repaired.process.wait(60) == 0, repaired.said()
-    assert "unaccounted: 0 (1 repaired)" in repaired.said()
+    assert repaired.process.wait(60) == 0, repaired.output()
+    assert "unaccounted: 0 (1 repaired)" in repaired.output()
     assert missing() == []
     for id in (lost, kept):
         assert site.services.tasks.cancel(id).cancelled

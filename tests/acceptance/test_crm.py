@@ -109,7 +109,7 @@ def test_thirty_changes_of_five_leads_end_with_the_newest_in_the_crm_and_the_wor
     assert len(mail.arrived) == LEADS + CHANGES
     assert len({arrived.message["Message-ID"] for arrived in mail.arrived}) == LEADS + CHANGES
     assert worker.stop() == 0
-    said = worker.said()
+    said = worker.output()
     assert re.search(r"^worker-1@\S+ worked for [0-9.]+ s$", said, re.MULTILINE), said
     assert "processed 74: completed 70, failed 0, retried 4" in said, said
     assert re.search(r"^time mean [0-9.]+ s, p95 [0-9.]+ s$", said, re.MULTILINE)
@@ -139,7 +139,7 @@ def test_a_worker_that_is_killed_leaves_the_crm_with_the_newest_and_nothing_old_
     assert len(crm.records) == LEADS
     second.signal(signal.SIGINT)
     assert second.process.wait(30) == 0
-    assert "processed" in second.said()
+    assert "processed" in second.output()
 
 
 @pytest.mark.timeout(120)
@@ -153,7 +153,7 @@ def test_the_figures_of_a_worker_are_right_with_every_pool(own_site: Site, crm: 
     own_site.until_all_over([task.task_id for task in queued(own_site)])  # the ending of the refused one, too
     worker.stop()
 
-    figures = json.loads(next(line for line in worker.said().splitlines() if line.startswith("{")))
+    figures = json.loads(next(line for line in worker.output().splitlines() if line.startswith("{")))
     outcomes = Counter(attempt.outcome for attempt in attempts(own_site))
     assert figures["worker"] == f"worker-1@{socket.gethostname()}"
     assert (figures["retried"], figures["failed"], figures["completed"]) == (1, 1, 8)  # 3 updates, 4 e-mails, 1 ending

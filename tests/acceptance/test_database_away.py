@@ -144,7 +144,7 @@ def test_a_task_that_needs_the_database_is_tried_again_when_it_is_back(
         id = site.message("needs-the-database", "And now?", delay=1)
 
         postgres.stop()
-        wait_until(lambda: "DatabaseUnavailable" in worker.said(), seconds=30)
+        wait_until(lambda: "DatabaseUnavailable" in worker.output(), seconds=30)
         postgres.start()
 
         assert site.until(id, seconds=60).state == TaskState.COMPLETED

@@ -173,7 +173,7 @@ def celery_call(site: Site, name: str, kwargs: str) -> str:
         "--queue",
         "conversations",
     )
-    assert node.process.wait(40) == 0, node.said()
-    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.said())
-    assert found, node.said()
+    assert node.process.wait(40) == 0, node.output()
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.output())
+    assert found, node.output()
     return found[0]

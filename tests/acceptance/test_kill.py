@@ -77,7 +77,7 @@ def test_a_task_whose_process_dies_while_the_broker_is_away_is_run_again(site: S
     psutil_kill(site, id)
     site.valkey.kill()
     worker.signal(signal.SIGCONT)
-    worker.until_said("broke")
+    worker.wait_for_output("broke")
     site.valkey.start()
     gate.open()
 
@@ -145,7 +145,7 @@ def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> 
     run = site.until(id)
     stopped.signal(signal.SIGCONT, family=True)
 
-    stopped.until_said("outcome refused")
+    stopped.wait_for_output("outcome refused")
     assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     after = site.row(id)
     assert (after.state, after.attempts, after.finished_at) == (TaskState.COMPLETED, 2, run.finished_at)
@@ -283,5 +283,5 @@ def empty_database(server: PostgresServer) -> str:
 def up(site: Site) -> Node:
     """`laneway up`, ready."""
     node = site.start("up", "laneway", "up")
-    node.until_said("all processes are ready", seconds=90)
+    node.wait_for_output("all processes are ready", seconds=90)
     return node

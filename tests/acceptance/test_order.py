@@ -93,12 +93,12 @@ def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None
     first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})
     site.until_event("began", first)
     second = site.submit(FAILING, {"times": 0, "conversation_id": "d"})
-    assert site.place(second) is MessageState.HELD
+    assert site.message_state(second) is MessageState.HELD
 
     worker.kill()
     site.worker("heir")
     site.until_event("began", first, attempt=2)
-    assert (site.row(second).state, site.place(second)) == (TaskState.PENDING, MessageState.HELD)
+    assert (site.row(second).state, site.message_state(second)) == (TaskState.PENDING, MessageState.HELD)
     gate.open()
 
     assert {run.state for run in site.until_all_over([first, second])} == {TaskState.COMPLETED}

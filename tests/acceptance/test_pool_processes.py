@@ -39,12 +39,12 @@ def test_every_message_is_answered_once_though_pool_processes_are_killed_all_the
             ids += [site.message(f"killed-{len(ids)}-{number}") for number in range(2)]
             killed += kill_some(worker, chance)
             Event().wait(chance.random() * 0.4)
-            assert not worker.ended, worker.said()
+            assert not worker.ended, worker.output()
 
         runs = site.until_all_over(ids, seconds=90)
         last = site.until(site.message("after-all-that"))
 
         figure("pool processes killed: tasks, of them begun again", (len(runs), sum(run.attempts > 1 for run in runs)))
         assert Counter(run.state for run in [*runs, last]) == {TaskState.COMPLETED: len(runs) + 1}
-        assert "database is locked" not in worker.said()
+        assert "database is locked" not in worker.output()
         assert site.count_turns("assistant") == len(runs) + 1

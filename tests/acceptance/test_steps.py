@@ -72,7 +72,7 @@ def test_a_loop_leaves_a_worker_that_shuts_down_and_goes_on_in_another_uncounted
     site.until_event("item-2", id)
 
     first.signal(signal.SIGTERM)
-    first.until_said("Warm shutdown")
+    first.wait_for_output("Warm shutdown")
     gate.open()
     assert first.process.wait(20) == 0
     assert site.row(id).state in (TaskState.PENDING, TaskState.SCHEDULED)

@@ -62,8 +62,8 @@ def test_a_message_posted_to_the_api_is_answered_once(site: Site) -> None:
     assert [turn["role"] for turn in site.get("/conversations/asked")["messages"]] == ["customer", "assistant"]
     assert site.get(f"/conversations/tasks/{run.id}/status")["status"] == TaskState.COMPLETED
     assert site.app.AsyncResult(run.id).get(timeout=10) == run.result  # in Redis, wherever the queues are
-    assert "without the delivery engine" in worker.said()
-    assert "Traceback" not in worker.said() + api.said()
+    assert "without the delivery engine" in worker.output()
+    assert "Traceback" not in worker.output() + api.output()
 
 
 def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
@@ -78,7 +78,7 @@ def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
     assert site.until(site.message("after-cancelled")).state == TaskState.COMPLETED
     assert site.row(waiting).state == TaskState.CANCELLED
     assert site.turns("nobody-serves") == []
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.output()
 
 
 def test_a_failure_is_retried_and_a_hopeless_one_given_up(site: Site) -> None:
@@ -133,7 +133,7 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> Non
     ]
 
     stopping.signal(signal.SIGTERM)
-    stopping.until_said("Warm shutdown")
+    stopping.wait_for_output("Warm shutdown")
     gate.open()
     assert stopping.process.wait(20) == 0
     site.worker("successor")

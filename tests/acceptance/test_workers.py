@@ -41,13 +41,13 @@ def test_the_documented_commands_work_as_written(site: Site) -> None:
     run = site.until(accepted["task_id"])
 
     assert run.state == TaskState.COMPLETED, run.error
-    beat.until_said("beat: Starting")
+    beat.wait_for_output("beat: Starting")
     wait_until(lambda: flower_status(site) == 401, seconds=START_SECONDS)
     assert [turn["role"] for turn in site.get("/conversations/by-hand")["messages"]] == ["customer", "assistant"]
     for node in (api, beat, flower, worker):
-        assert "Traceback" not in node.said()
+        assert "Traceback" not in node.output()
         assert node.stop() in (0, -signal.SIGTERM)
-    assert "Traceback" not in worker.said() + beat.said() + flower.said() + api.said()
+    assert "Traceback" not in worker.output() + beat.output() + flower.output() + api.output()
 
 
 def flower_status(site: Site) -> int:
@@ -66,7 +66,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_o
     waiting = [site.message(f"stopping-{number}") for number in range(5)]
 
     stopping.signal(signal.SIGTERM)
-    stopping.until_said("Warm shutdown")
+    stopping.wait_for_output("Warm shutdown")
     site.worker("successor")
     runs = site.until_all_over(waiting, seconds=30)
     assert {str(run.worker).partition("@")[0] for run in runs} == {"successor"}

@@ -37,7 +37,8 @@ CROWD = 100
 def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
     """Start a workflow of the test's own."""
     full = [{"handler": "noting", **step} for step in steps]
-    plan = checked(parsed("tried", {"name": "tried", "steps": full}))
+    definition = parsed("tried", {"name": "tried", "steps": full})
+    plan = checked(definition, handlers=site.services.workflow_handlers, inputs={})
     return site.services.workflows.start_plan(plan, given, launch=Launch(id=id)).workflow_id
 
 

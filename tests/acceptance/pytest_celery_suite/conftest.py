@@ -105,7 +105,7 @@ class WorkerContainer(ProcessContainer):
 
     def logs(self) -> str:
         """What it wrote, since its last start."""
-        return self._node.said()
+        return self._node.output()
 
     def kill(self, signal: str | None = "SIGKILL") -> None:
         """Send it a signal."""

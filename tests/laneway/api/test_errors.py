@@ -204,24 +204,24 @@ def test_an_odd_host_header_does_no_harm(live: Site, host: str) -> None:
 
 
 def test_a_caller_who_disconnects_causes_no_error(live: Site) -> None:
-    before = _api(live).said().count("Traceback")
+    before = _api(live).output().count("Traceback")
     for path in ("/webhooks/facebook", "/webhooks/google", "/webhooks/shop", "/conversations/message"):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
         with socket.create_connection(("127.0.0.1", live.api_port)) as connection:
             connection.sendall(head.encode() + b'{"half":')
-    wait_until(lambda: all(f"path={path}" in _api(live).said() for path in ("/webhooks/shop",)), seconds=10)
+    wait_until(lambda: all(f"path={path}" in _api(live).output() for path in ("/webhooks/shop",)), seconds=10)
 
     assert live.get("/health/live") == {"status": "ok"}
-    assert _api(live).said().count("Traceback") == before
+    assert _api(live).output().count("Traceback") == before
 
 
 def test_control_characters_in_a_path_do_not_reach_the_log(live: Site) -> None:
     live.http.get("/log-1%1b%5b2J")
     live.http.get("/log-2%0A2026 forged line")
-    wait_until(lambda: "/log-2" in _api(live).said(), seconds=10)
+    wait_until(lambda: "/log-2" in _api(live).output(), seconds=10)
 
-    assert "\x1b[2J" not in _api(live).said()
-    assert "\n2026 forged" not in _api(live).said()
+    assert "\x1b[2J" not in _api(live).output()
+    assert "\n2026 forged" not in _api(live).output()
 
 
 def test_no_secret_is_in_any_response_log_or_store(live: Site) -> None:
@@ -279,7 +279,7 @@ def _api(live: Site) -> Node:
 
 
 def _logs(live: Site) -> str:
-    return "".join(node.said() for node in live.nodes)
+    return "".join(node.output() for node in live.nodes)
 
 
 def _database(live: Site) -> str:

@@ -49,8 +49,9 @@ def test_a_signal_is_kept_until_its_step_waits_for_it(laneway: Shell) -> None:
         {"name": "approve", "kind": "signal", "timeout": 60, "after": ["pause"]},
         {"name": "pause", "kind": "wait", "seconds": 60},
     ]
-    plan = checked(parsed("tried", {"name": "tried", "steps": steps}))
-    laneway.site.services.workflows.start_plan(plan, {}, launch=Launch(id="cli-3"))
+    services = laneway.site.services
+    plan = checked(parsed("tried", {"name": "tried", "steps": steps}), handlers=services.workflow_handlers, inputs={})
+    services.workflows.start_plan(plan, {}, launch=Launch(id="cli-3"))
 
     sent = laneway("workflows", "signal", "cli-3", "approve", "--data", '{"by": "Ada"}')
     assert sent.out == "Kept until the step waits for it.\n"
