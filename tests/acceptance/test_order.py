@@ -1,4 +1,4 @@
-"""One conversation's messages are answered in order, one at a time, whatever happens to the workers."""
+"""The messages of one conversation are answered in order, one at a time, even if workers die."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ Report = Callable[[str, object], None]
 CONVERSATIONS, MESSAGES = 10, 20
 
 
-def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site: Site, figure: Report) -> None:
+def test_three_workers_answer_the_messages_of_a_conversation_in_order_and_one_at_a_time(
+    site: Site, figure: Report
+) -> None:
     workers = [site.begin_worker(f"order-{number}") for number in range(3)]
     for worker in workers:
         site.until_reported(worker)
@@ -55,14 +57,14 @@ def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site:
 
 
 def by_key(runs: list[TaskRun]) -> dict[str | None, list[TaskRun]]:
-    """Ordering key → its runs, in the order of submission."""
+    """Ordering key → its tasks, in the order of submission."""
     found: dict[str | None, list[TaskRun]] = defaultdict(list)
     for run in runs:
         found[run.key].append(run)
     return found
 
 
-def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
+def test_later_messages_of_a_conversation_wait_for_a_retried_one(site: Site) -> None:
     site.worker("retried", TASK_RETRY_DELAY="1")
     gate = site.gate()
     first = site.submit(FAILING, {"times": 2, "conversation_id": "k"})
@@ -87,7 +89,7 @@ def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
     ]
 
 
-def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None:
+def test_later_messages_of_a_conversation_wait_for_one_whose_worker_died(site: Site) -> None:
     gate = site.gate()
     worker = site.worker("dying")
     first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})

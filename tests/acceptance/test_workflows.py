@@ -1,4 +1,4 @@
-"""Workflows through real processes: a killed worker, a broker that is away, a step that runs too long, a crowd."""
+"""Workflows through real processes: a killed worker, a broker that is down, a slow step, many at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CROWD = 100
 
 
 def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
-    """Start a workflow of the test's own."""
+    """Start a workflow with the test's own steps."""
     full = [{"handler": "noting", **step} for step in steps]
     definition = parsed("tried", {"name": "tried", "steps": full})
     plan = checked(definition, handlers=site.services.workflow_handlers, inputs={})
@@ -43,7 +43,7 @@ def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
 
 
 def until_over(site: Site, id: str, *, seconds: float = 40) -> WorkflowView:
-    """Wait until a workflow is over."""
+    """Wait until a workflow is finished."""
     wait_until(lambda: site.services.workflow_views.view(id).finished_at, seconds=seconds)
     return site.services.workflow_views.view(id)
 
@@ -54,11 +54,11 @@ def states(site: Site, id: str) -> dict[str, str]:
 
 
 def effects(site: Site, id: str) -> list[str]:
-    """The steps whose effect was written down, in that order."""
+    """The steps that recorded their effect, in order."""
     return [task.split(":")[1] for event, task, *_ in site.events() if event == "effect" and task.startswith(f"{id}:")]
 
 
-def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_is_there_once(site: Site) -> None:
+def test_a_workflow_whose_worker_is_killed_completes_and_each_step_has_one_effect(site: Site) -> None:
     killed = site.worker("killed", queues="workflows", concurrency=2)
     gate = site.gate()
     id = start(
@@ -84,7 +84,7 @@ def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_i
     assert len([event for event in site.events(f"{id}:right:1") if event[0] == "began"]) == 2
 
 
-def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_back(site: Site) -> None:
+def test_a_workflow_accepted_while_the_broker_is_down_completes_afterwards(site: Site) -> None:
     site.worker("patient", queues="workflows", concurrency=1)
     site.api()
     site.valkey.kill()
@@ -105,7 +105,7 @@ def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_
     ]
 
 
-def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as_it_says_and_fails(site: Site) -> None:
+def test_a_step_over_its_timeout_is_stopped_retried_as_configured_and_fails(site: Site) -> None:
     site.worker("strict", queues="workflows", concurrency=1)
 
     id = start(
@@ -125,7 +125,7 @@ def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as
     assert run.state is RunState.COMPLETED, "the failure was handled"
 
 
-def test_a_crowd_of_chat_requests_is_accepted_quickly_and_all_of_it_completes(site: Site, figure: Report) -> None:
+def test_a_hundred_chat_requests_at_once_are_accepted_quickly_and_complete(site: Site, figure: Report) -> None:
     site.api()
 
     began = monotonic()
