@@ -328,10 +328,10 @@ def check_audit(site: Site, states: dict[str, int]) -> None:
     assert "unaccounted: 0" in plain.output()
     as_json = site.start("audit-json", "laneway", "audit", "--json")
     assert as_json.process.wait(60) == 0, as_json.output()
-    said = json.loads(as_json.output())
-    assert said["accepted"] == sum(states.values())
-    assert {name: number for name, number in said["by_state"].items() if number} == states
-    assert (said["unaccounted"], said["unknown"]) == ([], [])
+    audit = json.loads(as_json.output())
+    assert audit["accepted"] == sum(states.values())
+    assert {name: number for name, number in audit["by_state"].items() if number} == states
+    assert (audit["unaccounted"], audit["unknown"]) == ([], [])
 
 
 def check_results(site: Site) -> str:
