@@ -11,6 +11,7 @@ laneway.worker.flower.install()
 config = settings()
 address = config.api.flower_host
 port = config.api.flower_port
+logging = "warning"  # its INFO lines are about plugins of other libraries
 try:
     basic_auth = [login(config)]
 except PlatformError as error:

@@ -70,10 +70,10 @@ def window_table(window: Window) -> Table:
     for name in ("completed", "failed", "dead", "success", "per second", "waiting", "p95", "processing", "p95"):
         table.add_column(name, justify="right")
     _add_window_row(table, "all", window.total)
-    for name, figures in window.queues.items():
-        _add_window_row(table, name, figures)
-    for name, figures in window.types.items():
-        _add_window_row(table, f"task {name}", figures)  # a queue and a task may have the same name
+    for title, group in (("by queue", window.queues), ("by task", window.types)):
+        table.add_row(Text(title, style="dim"))
+        for name, figures in group.items():
+            _add_window_row(table, name, figures)
     return table
 
 
