@@ -23,13 +23,13 @@ def report(id: str, **more: Any) -> dict[str, Any]:
 
 def test_many_tasks_are_accepted_at_once(make_api: MakeApi) -> None:
     api = make_api(MAX_BODY_BYTES="200000")
-    told = batch(api, *(report(f"r-{number}") for number in range(1000)))
+    details = batch(api, *(report(f"r-{number}") for number in range(1000)))
 
-    assert told.status_code == 202
-    answer = told.json()
-    assert answer["created"] == 1000
-    assert [task["task_id"] for task in answer["tasks"]] == [f"r-{number}" for number in range(1000)]
-    assert {task["state"] for task in answer["tasks"]} == {"pending"}
+    assert details.status_code == 202
+    response = details.json()
+    assert response["created"] == 1000
+    assert [task["task_id"] for task in response["tasks"]] == [f"r-{number}" for number in range(1000)]
+    assert {task["state"] for task in response["tasks"]} == {"pending"}
     assert api.count(TaskRun) == 1000
     assert api.queued() == 1000
     again = batch(api, report("r-1"), report("new", priority="high", tags=["again"])).json()

@@ -97,29 +97,29 @@ def test_an_unknown_path_returns_a_problem(api: Api, path: str) -> None:
 def test_an_unsupported_method_returns_a_problem_that_names_the_supported_ones(
     api: Api, method: str, path: str, allowed: str | None
 ) -> None:
-    answer = api.http.request(method, path)
+    response = api.http.request(method, path)
     if allowed is None:
-        problem(answer, 404)
+        problem(response, 404)
         return
 
-    problem(answer, 405)
-    assert answer.headers["allow"] == allowed
+    problem(response, 405)
+    assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("given", ["order-4711", "a", "A.b_c:d-1", "x" * 64])
 def test_a_request_id_is_returned_and_bound_to_the_task(api: Api, given: str) -> None:
-    answer = api.http.post("/conversations/message", content=GOOD, headers=JSON | {"X-Request-ID": given})
+    response = api.http.post("/conversations/message", content=GOOD, headers=JSON | {"X-Request-ID": given})
 
-    assert answer.headers["x-request-id"] == given
-    assert api.services.tasks.details(answer.json()["task_id"]).request_id == given
+    assert response.headers["x-request-id"] == given
+    assert api.services.tasks.details(response.json()["task_id"]).request_id == given
     assert problem(api.http.get("/nothing", headers={"X-Request-ID": given}), 404)["request_id"] == given
 
 
 @pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"a\tb", b"<script>", b"\xff\xfe", b"{}", b"a;b"])
 def test_a_request_id_that_could_harm_a_log_is_replaced(api: Api, given: bytes) -> None:
-    answer = api.http.get("/health/live", headers=[(b"X-Request-ID", given)])
+    response = api.http.get("/health/live", headers=[(b"X-Request-ID", given)])
 
-    assert REQUEST_ID.fullmatch(answer.headers["x-request-id"])
+    assert REQUEST_ID.fullmatch(response.headers["x-request-id"])
 
 
 def test_each_request_has_its_own_id(api: Api) -> None:
@@ -185,11 +185,11 @@ def test_an_unexpected_error_is_hidden_from_the_caller_and_logged_in_full(
         raise RuntimeError("the boiler is on fire")
 
     monkeypatch.setattr(api.services.tasks, "queues", fail)
-    answer = api.http.get("/conversations/tasks/queues/status", headers={"X-Request-ID": "fire-1"})
+    response = api.http.get("/conversations/tasks/queues/status", headers={"X-Request-ID": "fire-1"})
 
-    found = problem(answer, 500)
-    assert (found["title"], answer.headers["x-request-id"]) == ("Internal error", "fire-1")
-    assert "boiler" not in answer.text
+    found = problem(response, 500)
+    assert (found["title"], response.headers["x-request-id"]) == ("Internal error", "fire-1")
+    assert "boiler" not in response.text
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "boiler" in line]
     assert (line["level"], line["request_id"]) == ("error", "fire-1")
     assert "RuntimeError: the boiler is on fire" in line["exception"]
@@ -198,9 +198,9 @@ def test_an_unexpected_error_is_hidden_from_the_caller_and_logged_in_full(
 @pytest.mark.parametrize("host", ["[", "a b", "ü", "127.0.0.1:99999", "x" * 3000, "evil.example"])
 def test_an_odd_host_header_does_no_harm(live: Site, host: str) -> None:
     for path in ("/health/live", "/nothing", "/conversations/tasks/active/"):
-        answer = _raw(live, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        assert answer.split(b" ")[1] in (b"200", b"404", b"400")
-        assert b"evil.example" not in answer
+        response = _raw(live, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert response.split(b" ")[1] in (b"200", b"404", b"400")
+        assert b"evil.example" not in response
 
 
 def test_a_caller_who_disconnects_causes_no_error(live: Site) -> None:
@@ -226,7 +226,7 @@ def test_control_characters_in_a_path_do_not_reach_the_log(live: Site) -> None:
 
 def test_no_secret_is_in_any_response_log_or_store(live: Site) -> None:
     event, odd = page_events(page_message("secret_1", sender="secret")), b'{"id": "evt-secret", "text": "Hello"}'
-    answers = [
+    responses = [
         live.http.post("/webhooks/facebook", content=event, headers=facebook(event)),
         live.http.post("/webhooks/facebook", content=event, headers=facebook(event, secret="wrong")),
         live.http.post("/webhooks/google", json=google_lead("lead-secret")),
@@ -237,25 +237,25 @@ def test_no_secret_is_in_any_response_log_or_store(live: Site) -> None:
             "/webhooks/facebook", params={"hub.mode": "subscribe", "hub.verify_token": SECRETS[1], "hub.challenge": "1"}
         ),
     ]
-    for answer in answers:
-        if answer.status_code == 200 and "task_id" in answer.text:
-            live.until(answer.json()["task_id"])
+    for response in responses:
+        if response.status_code == 200 and "task_id" in response.text:
+            live.until(response.json()["task_id"])
     signatures = [
         sign_hub(event, SecretStr(APP_SECRET)).removeprefix("sha256="),
         *(h[7:] for h in signed(odd).values() if h.startswith("sha256=")),
     ]
     hidden = [*SECRETS, *signatures]
 
-    assert [answer.status_code for answer in answers] == [200, 401, 200, 200, 200, 200, 200]
+    assert [response.status_code for response in responses] == [200, 401, 200, 200, 200, 200, 200]
     for place, found in {
-        "answers": "".join(answer.text for answer in answers),
+        "responses": "".join(response.text for response in responses),
         "logs": _logs(live),
         "database": _database(live),
         "broker": _redis(live),
     }.items():
         assert found, place
         assert [word for word in hidden if word in found] == [], place
-    assert live.row(answers[0].json()["task_id"]).state == TaskState.COMPLETED
+    assert live.row(responses[0].json()["task_id"]).state == TaskState.COMPLETED
 
 
 def test_the_documentation_works_without_internet(api: Api) -> None:
@@ -268,10 +268,10 @@ def test_the_documentation_works_without_internet(api: Api) -> None:
 
 
 def test_invalid_json_is_reported_with_its_position(api: Api) -> None:
-    answer = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
+    response = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
 
-    assert answer.status_code == 422
-    assert answer.json()["detail"] == "body: It is not JSON from character 9: Expecting value"
+    assert response.status_code == 422
+    assert response.json()["detail"] == "body: It is not JSON from character 9: Expecting value"
 
 
 def _api(live: Site) -> Node:

@@ -22,10 +22,10 @@ from tests.fixtures.waiting import wait_until
 
 
 def test_a_task_of_any_name_is_accepted_and_its_status_is_shown(api: Api, platform: Platform) -> None:
-    answer = api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}})
+    response = api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}})
 
-    handle = answer.json()
-    assert (answer.status_code, handle["state"], handle["created"]) == (202, "pending", True)
+    handle = response.json()
+    assert (response.status_code, handle["state"], handle["created"]) == (202, "pending", True)
     status = api.http.get(f"/tasks/{handle['task_id']}").json()
     assert (status["name"], status["queue"], status["status"], status["priority"]) == (
         REPORT,
@@ -38,17 +38,19 @@ def test_a_task_of_any_name_is_accepted_and_its_status_is_shown(api: Api, platfo
 
 
 def test_the_error_for_an_unknown_task_name_lists_the_registered_names(api: Api) -> None:
-    told = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
+    details = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
 
-    assert told["detail"].startswith("There is no type of task 'deployy'; there are batch_conversation_analysis_task, ")
-    assert " deploy," in told["detail"]
+    assert details["detail"].startswith(
+        "No task is registered as 'deployy'; registered are batch_conversation_analysis_task, "
+    )
+    assert " deploy," in details["detail"]
 
 
 def test_a_misspelt_filter_is_refused(api: Api) -> None:
-    told = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
+    details = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
 
-    assert told["errors"][0]["field"] == "query.tpye"
-    assert "there are state, type, queue," in told["detail"]
+    assert details["errors"][0]["field"] == "query.tpye"
+    assert "the parameters are state, type, queue," in details["detail"]
     problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
     problem(api.http.get("/stats", params={"name": "dev"}), 422)
 
@@ -83,10 +85,10 @@ def test_an_id_or_key_of_another_task_is_a_conflict(
     body = {"name": REPORT, "payload": {"hours": 3}, **identity}
     id = api.http.post("/tasks", json=body).json()["task_id"]
 
-    told = problem(api.http.post("/tasks", json=body | other), 409)
+    details = problem(api.http.post("/tasks", json=body | other), 409)
 
-    assert told["type"] == "urn:laneway:problem:conflict"
-    assert id in told["detail"]
+    assert details["type"] == "urn:laneway:problem:conflict"
+    assert id in details["detail"]
     assert platform.sent("analytics") == [id]
 
 
@@ -133,9 +135,9 @@ def test_a_task_that_is_not_started_in_time_expires_and_never_runs(live: Site) -
 
     assert live.until(id, seconds=60).state == TaskState.EXPIRED
     assert live.until(in_time, seconds=60).state == TaskState.COMPLETED
-    told = live.get(f"/tasks/{id}")
-    assert (told["status"], told["attempts"], told["started_at"]) == ("expired", 0, None)
-    assert told["finished_at"] and told["error"]
+    details = live.get(f"/tasks/{id}")
+    assert (details["status"], details["attempts"], details["started_at"]) == ("expired", 0, None)
+    assert details["finished_at"] and details["error"]
 
 
 # --- uniqueness ---------------------------------------------------------------------------------------------
@@ -143,10 +145,10 @@ def test_a_task_that_is_not_started_in_time_expires_and_never_runs(live: Site) -
 
 def test_a_second_task_with_a_uniqueness_key_is_refused_with_the_id_of_the_first(api: Api, platform: Platform) -> None:
     first = submit(api, unique={"key": "nightly"})
-    told = problem(api.http.post("/tasks", json={"name": REPORT, "unique": {"key": "nightly"}, "id": "second"}), 409)
+    details = problem(api.http.post("/tasks", json={"name": REPORT, "unique": {"key": "nightly"}, "id": "second"}), 409)
 
-    assert told["type"] == "urn:laneway:problem:duplicate-task"
-    assert told["detail"] == f"The same work is already queued or running as task {first!r}."
+    assert details["type"] == "urn:laneway:problem:duplicate-task"
+    assert details["detail"] == f"The same work is already queued or running as task {first!r}."
     problem(api.http.get("/tasks/second"), 404)
     assert platform.sent("analytics") == [first]
     assert submit(api, unique={"key": "hourly"})
@@ -195,9 +197,9 @@ def test_a_task_with_durability_disk_survives_a_kill_of_the_broker(api: Api, pla
 def test_a_missing_confirmation_by_a_replica_is_reported_and_a_repeat_is_safe(api: Api, platform: Platform) -> None:
     body = {"name": REPORT, "id": "once", "durability": "replica"}
     for _ in range(2):
-        told = api.http.post("/tasks", json=body)
-        assert problem(told, 503)["type"] == "urn:laneway:problem:not-durable"
-        assert told.headers["retry-after"]
+        details = api.http.post("/tasks", json=body)
+        assert problem(details, 503)["type"] == "urn:laneway:problem:not-durable"
+        assert details.headers["retry-after"]
 
     assert platform.sent("analytics") == ["once"]
 
@@ -206,8 +208,8 @@ def test_options_that_the_broker_does_not_support_are_refused(make_api: MakeApi)
     api = make_api(BROKER_TRANSPORT="celery")
 
     for option in ({"unique": {"key": "a"}}, {"durability": "disk"}):
-        told = problem(api.http.post("/tasks", json={"name": REPORT, **option}), 422)
-        assert told["type"] == "urn:laneway:problem:unsupported"
+        details = problem(api.http.post("/tasks", json={"name": REPORT, **option}), 422)
+        assert details["type"] == "urn:laneway:problem:unsupported"
     assert api.count(TaskRun, TaskEvent) == 0
 
 
@@ -249,19 +251,19 @@ def test_an_invalid_request_is_refused_and_nothing_is_queued(api: Api, body: dic
 
 
 def test_an_unknown_task_name_is_refused(api: Api) -> None:
-    told = problem(api.http.post("/tasks", json={"name": "no_such_task"}), 404)
+    details = problem(api.http.post("/tasks", json={"name": "no_such_task"}), 404)
 
-    assert "'no_such_task'" in told["detail"]
+    assert "'no_such_task'" in details["detail"]
     assert api.count(TaskRun) == 0
 
 
 def test_a_full_queue_refuses_a_task_and_stores_nothing(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     submit(api, tags=["first"])
-    answer = api.http.post("/tasks", json={"name": REPORT, "tags": ["second"]})
+    response = api.http.post("/tasks", json={"name": REPORT, "tags": ["second"]})
 
-    problem(answer, 429)
-    assert answer.headers["retry-after"]
+    problem(response, 429)
+    assert response.headers["retry-after"]
     assert (api.queued(), api.count(TaskRun), api.count(TaskTag)) == (1, 1, 1)
     assert found(api, tag="second") == []
 
@@ -271,10 +273,10 @@ def test_no_task_is_accepted_while_the_history_is_too_far_behind(make_api: MakeA
     api = make_api(MAX_UNREAD_EVENTS="100")
     for _ in range(100):
         submit(api)
-    answer = api.http.post("/tasks", json={"name": REPORT, "id": "too-much"})
+    response = api.http.post("/tasks", json={"name": REPORT, "id": "too-much"})
 
-    assert problem(answer, 503)["type"] == "urn:laneway:problem:history-behind"
-    assert answer.headers["retry-after"]
+    assert problem(response, 503)["type"] == "urn:laneway:problem:history-behind"
+    assert response.headers["retry-after"]
     assert api.count(TaskRun) == 100
     assert say(api, "c-1")
     assert api.http.get("/stats").json()["unread_events"] == 0, "who looks brings it up to date"

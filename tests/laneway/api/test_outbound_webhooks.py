@@ -18,9 +18,9 @@ def desk(api: Api) -> Desk:
 
 
 def get(api: Api, path: str, **query: object) -> dict[str, object]:
-    answer = api.http.get(BASE + path, params=query)  # pyright: ignore[reportArgumentType]
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = api.http.get(BASE + path, params=query)  # pyright: ignore[reportArgumentType]
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def test_deliveries_are_listed_newest_first_in_pages(api: Api, desk: Desk, http_peer: HttpPeer) -> None:
@@ -46,24 +46,24 @@ def test_one_delivery_is_shown_with_its_attempts_and_its_body(api: Api, desk: De
     http_peer.will(Says(500, {}, "broken"))
     desk.fails(http_peer.url + "/h?token=hidden")
     desk.deliver(http_peer.url + "/h?token=hidden", attempt=2)
-    answer = api.http.get(f"{BASE}/deliveries/d-1")
+    response = api.http.get(f"{BASE}/deliveries/d-1")
 
-    found = answer.json()
+    found = response.json()
     assert [(one["number"], one["status"], one["answer"]) for one in found["attempts"]] == [
         (1, 500, "broken"),
         (2, 200, ""),
     ]
     assert "webhook-signature" in found["attempts"][0]["request_headers"]
     assert found["body"] == http_peer.asked[0].body.decode()
-    assert "hidden" not in answer.text
+    assert "hidden" not in response.text
     problem(api.http.get(f"{BASE}/deliveries/none"), 404)
 
 
 def test_a_delivery_is_replayed_once(api: Api, platform: Platform, desk: Desk, http_peer: HttpPeer) -> None:
     desk.deliver(http_peer.url)
 
-    answer = api.http.post(f"{BASE}/deliveries/d-1/replay")
-    assert (answer.status_code, answer.json()["task_id"], answer.json()["state"]) == (202, "d-1", "pending")
+    response = api.http.post(f"{BASE}/deliveries/d-1/replay")
+    assert (response.status_code, response.json()["task_id"], response.json()["state"]) == (202, "d-1", "pending")
     assert platform.sent("webhooks") == ["d-1"]
     assert "pending" in problem(api.http.post(f"{BASE}/deliveries/d-1/replay"), 409)["detail"]
     problem(api.http.post(f"{BASE}/deliveries/none/replay"), 404)
@@ -94,8 +94,8 @@ def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: Desk, http_pe
     assert [one["url"] for one in get(api, "/endpoints", url="a%20B")["endpoints"]] == [http_peer.url + "/a%20b"]
 
     for number, (action, state) in enumerate([("enable", "enabled"), ("disable", "disabled"), ("enable", "enabled")]):
-        answer = api.http.post(f"{BASE}/endpoints/{gone['endpoint_id']}/{action}")
-        assert (answer.status_code, answer.json()["state"]) == (200, state), number
+        response = api.http.post(f"{BASE}/endpoints/{gone['endpoint_id']}/{action}")
+        assert (response.status_code, response.json()["state"]) == (200, state), number
     assert get(api, f"/endpoints/{gone['endpoint_id']}")["consecutive_failures"] == 0
     assert api.services.alerts.listing() == []
     for path in ("", "/enable", "/disable"):

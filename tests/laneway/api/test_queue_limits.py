@@ -72,10 +72,10 @@ def test_an_endless_body_is_cut_off_at_the_limit(live: Site) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", live.api_port), timeout=10) as connection:
         connection.sendall(head.encode() + chunk * (MAX_BODY // 0x1000 + 1))
-        answer = connection.recv(65_536)
+        response = connection.recv(65_536)
 
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"application/problem+json" in answer
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in response
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_a_request_that_is_not_http_closes_its_connection_only(live: Site, head:
         try:
             connection.sendall(head.encode())
             connection.shutdown(socket.SHUT_WR)
-            answer = connection.recv(1000)
+            response = connection.recv(1000)
         except ConnectionError:
-            answer = b""
+            response = b""
 
-    assert b" 500 " not in answer.split(b"\r\n")[0]
+    assert b" 500 " not in response.split(b"\r\n")[0]
     assert live.get("/health/live") == {"status": "ok"}
 
 

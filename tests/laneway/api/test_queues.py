@@ -39,9 +39,9 @@ def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name:
 
 
 def test_the_task_name_may_be_given_as_type_but_only_once(api: Api) -> None:
-    answer = api.http.post("/tasks", json={"type": REPORT, "payload": {"hours": 3}, "id": "by-type"})
+    response = api.http.post("/tasks", json={"type": REPORT, "payload": {"hours": 3}, "id": "by-type"})
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert api.http.get("/tasks/by-type").json()["name"] == REPORT
     assert api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}, "id": "by-type"}).status_code == 200
 
@@ -66,8 +66,8 @@ def test_a_payload_of_one_mebibyte_is_accepted_and_one_more_byte_is_refused(make
     assert api.services.tasks.details(id).payload == payload
 
     payload["data"]["text"] += "x"
-    told = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
-    assert told["detail"] == (
+    response_body = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
+    assert response_body["detail"] == (
         f"The payload of {WEBHOOK} has 1048577 bytes of JSON, more than 1048576: store it elsewhere."
     )
     problem(api.http.get("/tasks/big"), 404)
@@ -97,9 +97,9 @@ def test_stats_can_be_limited_to_a_window_a_queue_and_a_task(api: Api) -> None:
     ended(api, ago=60, name=WEBHOOK)
 
     def completed(**query: Any) -> int:
-        answer = api.http.get("/stats", params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["window"]["total"]["completed"]
+        response = api.http.get("/stats", params=query)
+        assert response.status_code == 200, response.text
+        return response.json()["window"]["total"]["completed"]
 
     assert (completed(), completed(window=7200), completed(window=10)) == (2, 3, 0)
     assert (completed(queue="webhooks"), completed(type=REPORT), completed(queue="nobody's")) == (1, 1, 0)
@@ -126,9 +126,9 @@ def test_tasks_in_other_final_states_are_deleted_on_request(api: Api) -> None:
     ids = [ended(api, ago=10, state=state) for state in (TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)]
     kept = ended(api, ago=10)
 
-    answer = api.http.delete("/tasks", params={"older_than": 0, "state": ["failed", "cancelled", "expired"]})
+    response = api.http.delete("/tasks", params={"older_than": 0, "state": ["failed", "cancelled", "expired"]})
 
-    assert answer.json()["deleted"] == len(ids)
+    assert response.json()["deleted"] == len(ids)
     assert api.http.get(f"/tasks/{kept}").status_code == 200
 
 
@@ -167,12 +167,12 @@ def test_one_call_deletes_a_bounded_number_and_reports_that_more_are_left(api: A
 
 def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platform) -> None:
     body = {"rate": 10, "per_seconds": 60, "max_in_flight": 2, "paused": True}
-    answer = api.http.put("/queues/analytics/limits", json=body)
+    response = api.http.put("/queues/analytics/limits", json=body)
 
-    told = answer.json()
-    assert answer.status_code == 200
-    assert told == body | {"queue": "analytics", "updated_at": told["updated_at"], "in_force": True}
-    assert api.http.get("/queues/analytics/limits").json() == told
+    response_body = response.json()
+    assert response.status_code == 200
+    assert response_body == body | {"queue": "analytics", "updated_at": response_body["updated_at"], "in_force": True}
+    assert api.http.get("/queues/analytics/limits").json() == response_body
     assert [one["queue"] for one in api.http.get("/queues").json()["queues"]] == list(QUEUES)
     id = submit(api)
     assert platform.fetch("analytics") is None
@@ -187,5 +187,5 @@ def test_invalid_limits_and_unknown_queues_are_refused(api: Api) -> None:
     wrong: list[object] = [{"rate": 0}, {"rate": "5"}, {"paused": 1}, {"speed": 3}, [], {"per_seconds": 0}]
     for body in wrong:
         problem(api.http.put("/queues/analytics/limits", json=body), 422)
-    for answer in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
-        assert "there are conversations" in problem(answer, 404)["detail"]
+    for response in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
+        assert "there are conversations" in problem(response, 404)["detail"]

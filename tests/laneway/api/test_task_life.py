@@ -127,9 +127,9 @@ def test_an_impossible_task_id_is_refused(api: Api, id: str) -> None:
 
 def test_a_waiting_task_is_cancelled_and_never_runs(api: Api, platform: Platform) -> None:
     id = submit(api)
-    answer = api.http.post(f"/tasks/{id}/cancel")
+    response = api.http.post(f"/tasks/{id}/cancel")
 
-    assert (answer.status_code, answer.json()) == (200, {"task_id": id, "status": "cancelled", "cancelled": True})
+    assert (response.status_code, response.json()) == (200, {"task_id": id, "status": "cancelled", "cancelled": True})
     problem(api.http.post(f"/tasks/{id}/cancel"), 409)
     assert platform.places("analytics") == {}
 
@@ -207,9 +207,9 @@ def test_a_waiting_task_is_cancelled_and_deleted(api: Api, platform: Platform, d
 def test_a_running_task_is_not_deleted(api: Api, platform: Platform) -> None:
     id = submit(api)
     attempt = platform.start("analytics")
-    told = problem(api.http.delete(f"/tasks/{id}"), 409)
+    details = problem(api.http.delete(f"/tasks/{id}"), 409)
 
-    assert told["detail"] == f"Task '{id}' is processing; it cannot be deleted before it is over."
+    assert details["detail"] == f"Task '{id}' is processing; it cannot be deleted before it is over."
     platform.end(attempt)
     assert api.http.delete(f"/tasks/{id}").status_code == 204
 
@@ -261,8 +261,8 @@ def test_without_a_broker_tasks_are_accepted_and_finished_ones_are_shown(api: Ap
     id = platform.brought_to(TaskState.COMPLETED)
     platform.valkey.stop()
 
-    told = api.http.post("/tasks", json={"name": REPORT, "id": "later"})
-    assert (told.status_code, told.json()["state"]) == (202, "accepted")
+    details = api.http.post("/tasks", json={"name": REPORT, "id": "later"})
+    assert (details.status_code, details.json()["state"]) == (202, "accepted")
     assert api.http.get("/tasks/later").json()["status"] == "accepted"
     assert api.http.get(f"/tasks/{id}").json()["status"] == "completed"
     assert found(api) == ["later", id]

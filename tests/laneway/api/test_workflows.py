@@ -24,10 +24,10 @@ def chat(api: Api, inputs: dict[str, Any] | None = None, **more: Any) -> Any:
 
 
 def test_a_chat_request_is_accepted_at_once_and_can_be_shown(api: Api) -> None:
-    answer = chat(api)
+    response = chat(api)
 
-    assert answer.status_code == 202
-    accepted = answer.json()
+    assert response.status_code == 202
+    accepted = response.json()
     assert accepted == {
         "workflow_id": accepted["workflow_id"],
         "task_id": f"{accepted['workflow_id']}:validate:1",
@@ -133,9 +133,9 @@ def test_a_retry_from_the_start_creates_a_new_workflow(api: Api) -> None:
     chat(api, id="w-1")
     api.http.post("/api/workflows/w-1/cancel")
 
-    answer = api.http.post("/api/workflows/w-1/retry", json={"from": "start", "id": "w-2"})
+    response = api.http.post("/api/workflows/w-1/retry", json={"from": "start", "id": "w-2"})
 
-    assert (answer.status_code, answer.json()["task_id"]) == (202, "w-2:validate:1")
+    assert (response.status_code, response.json()["task_id"]) == (202, "w-2:validate:1")
     found = api.http.get("/api/workflows/w-2").json()
     assert (found["retry_of"], found["input"], found["agent_id"]) == ("w-1", INPUTS, "agent-7")
     assert api.http.get("/api/workflows/w-1").json()["state"] == "cancelled"
