@@ -17,7 +17,7 @@ def outcomes(site: Site, id: str) -> list[str | None]:
     return [attempt.outcome for attempt in site.services.event_stream.attempts(id)]
 
 
-def story(site: Site, id: str, kind: str) -> list[dict[str, object]]:
+def event_data(site: Site, id: str, kind: str) -> list[dict[str, object]]:
     """The data of the events of one kind, from the history."""
     return [event.data for event in site.services.event_stream.events(id) if event.kind == kind]
 
@@ -112,11 +112,11 @@ def test_a_task_that_checks_for_its_cancellation_stops_itself_and_another_is_int
         assert not site.services.tasks.cancel(id).cancelled
 
     assert {site.until(id).state for id in (looks, deaf)} == {TaskState.CANCELLED}
-    assert [data["how"] for data in story(site, looks, "end")] == ["cooperative"]
-    assert [data["how"] for data in story(site, deaf, "end")] == ["interrupted"]
+    assert [data["how"] for data in event_data(site, looks, "end")] == ["cooperative"]
+    assert [data["how"] for data in event_data(site, deaf, "end")] == ["interrupted"]
     for id in (looks, deaf):
         assert outcomes(site, id) == ["cancelled"]
-        assert len(story(site, id, "cancel requested")) == len(story(site, id, "mark")) == 1
+        assert len(event_data(site, id, "cancel requested")) == len(event_data(site, id, "mark")) == 1
     assert site.until(site.message("after-cancels")).state == TaskState.COMPLETED
     assert not worker.ended
 
