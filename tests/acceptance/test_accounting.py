@@ -80,7 +80,7 @@ KINDS = (
     Kind("keyed and retried", TaskState.COMPLETED, times=1, keyed=True),
     Kind("fails", TaskState.FAILED, times=99, how="permanent"),
     Kind("given up", TaskState.DEAD_LETTER, times=99),
-    # only prefork workers serve this queue: in a thread it would take the whole worker with it
+    # only prefork workers serve this queue: in a thread the task would end the whole worker
     Kind("kills its process", TaskState.COMPLETED, times=1, how="kill", queue="webhooks"),
     Kind("delayed", TaskState.COMPLETED, delay=0.5),
     Kind("cancelled while it waits", TaskState.CANCELLED, delay=3600, cancelled=True),
@@ -281,7 +281,9 @@ def check_history(site: Site, books: Books) -> dict[str, int]:
         by_state = {row[0]: row[1] for row in counts}
 
     assert set(books.accepted) - set(state) == set()
-    assert set(state) - set(books.accepted) <= books.refused  # of one the sender never heard that it is there
+    assert (
+        set(state) - set(books.accepted) <= books.refused
+    )  # a task may be stored although its sender received an error
     assert accepted == sum(by_state.values()) == len(state)
     wrong = {
         id: (kind.name, state[id])
@@ -299,14 +301,14 @@ def check_journal(site: Site, books: Books) -> None:
         history = {(one.task_id, one.number): one for one in session.scalars(select(TaskAttempt))}
     noted = site.events()
     began = {(id, number) for event, id, number, _ in noted if event == "began"}
-    completed = {place for place, attempt in history.items() if attempt.outcome == "completed"}
+    completed = {run for run, attempt in history.items() if attempt.outcome == "completed"}
 
     assert began - set(history) == set(), "an attempt that ran is not in the history"
     ends = [(id, number) for event, id, number, _ in noted if event == "ended"]
-    for place in ends:  # whose process was killed behind its last line, before it could say so
-        attempt = history[place]
-        assert attempt.outcome == "completed" or attempt.error_type == "WorkerLost", (place, attempt.outcome)
-    assert completed <= set(ends), "completed by the history, and never came to its end"
+    for run in ends:  # the process was killed after its last line, before it could report its outcome
+        attempt = history[run]
+        assert attempt.outcome == "completed" or attempt.error_type == "WorkerLost", (run, attempt.outcome)
+    assert completed <= set(ends), "completed in the history, but never ended"
     assert len(completed) == len({id for id, _ in completed}), "completed twice"
     refused_to_run = {id for id, kind in books.accepted.items() if kind.name in ("expires", "cancelled while it waits")}
     assert not {id for id, _ in began} & refused_to_run
@@ -371,7 +373,7 @@ def test_the_audit_names_lost_tasks_and_repairs_them(site: Site) -> None:
     def missing() -> list[str]:
         return [each.task_id for each in site.services.audit.count().unaccounted]
 
-    wait_until(missing, seconds=10)  # what was sent a moment ago is not missing yet
+    wait_until(missing, seconds=10)  # a message that was just sent does not count as missing
     found = site.start("audit", "laneway", "audit", "--json")
     assert found.process.wait(60) == 1, found.output()
     assert [each["task_id"] for each in json.loads(found.output())["unaccounted"]] == [lost]

@@ -96,7 +96,7 @@ def test_a_refused_task_is_not_lost() -> None:
         (Kind.WORKER, 9.0, 0.0, False),
         (Kind.CHILD, 1.5, 0.0, True),
         (Kind.STOP, 1.5, 13.0, True),
-        (Kind.STOP, 0.5, 0.9, False),  # the worker began it after it was allowed to go on
+        (Kind.STOP, 0.5, 0.9, False),  # the worker started it after it was continued
         (Kind.SERVER, 0.5, 1.5, True),
         (Kind.SERVER, 0.5, 0.9, False),
         (Kind.CUT, 1.5, 0.0, False),
@@ -165,7 +165,7 @@ def test_recovery_is_measured_from_the_kill_to_the_next_start_and_has_a_limit() 
 
     verdict = run.verdict()
     assert (verdict.recovery, len(verdict.over_limit)) == ([15.5], 1)
-    run.disturbed(Kind.SERVER, 5, until=6)  # a second without a server is not the transport's doing
+    run.disturbed(Kind.SERVER, 5, until=6)  # the time without a server does not count
     assert run.verdict().over_limit == []
 
 

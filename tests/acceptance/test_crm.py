@@ -74,10 +74,10 @@ def change(site: Site) -> None:
 def wait_until_synced(site: Site, crm: CrmServer) -> None:
     newest = CHANGES // LEADS + 1
 
-    def told() -> bool:  # looked up here, where it costs the busy machine nothing
+    def is_synced() -> bool:  # checked in this process, which costs the busy machine little
         return [record.get("version") for record in list(crm.records.values())] == [newest] * LEADS
 
-    wait_until(told, seconds=60)
+    wait_until(is_synced, seconds=60)
     assert {record["status"] for record in crm.records.values()} == {f"v{newest}"}
     site.until_all_over([task.task_id for task in queued(site)])
     assert {lead["crm"]["state"] for lead in site.get("/api/leads")["leads"]} == {"synced"}
@@ -124,7 +124,7 @@ def test_after_a_kill_of_the_worker_the_crm_still_ends_with_the_newest_state(own
     wait_until(lambda: len(crm.records) == LEADS, seconds=30)
 
     def kills(asked: Asked) -> Says:
-        worker.kill()  # its request has arrived; it will not hear the answer
+        worker.kill()  # its request has arrived, but it never receives the response
         return crm._answer(asked)  # pyright: ignore[reportPrivateUsage]
 
     crm.peer.will(kills)
@@ -148,13 +148,19 @@ def test_the_figures_of_a_worker_are_right_with_every_pool(own_site: Site, crm: 
     for number in range(4):
         own_site.services.leads.create(LeadRequest(lead_id=f"lead-{number}", name="Ada"))
     own_site.until_all_over([task.task_id for task in queued(own_site)])
-    own_site.until_all_over([task.task_id for task in queued(own_site)])  # the ending of the refused one, too
+    own_site.until_all_over(
+        [task.task_id for task in queued(own_site)]
+    )  # including the on_failure task of the refused one
     worker.stop()
 
     figures = json.loads(next(line for line in worker.output().splitlines() if line.startswith("{")))
     outcomes = Counter(attempt.outcome for attempt in attempts(own_site))
     assert figures["worker"] == f"worker-1@{socket.gethostname()}"
-    assert (figures["retried"], figures["failed"], figures["completed"]) == (1, 1, 8)  # 3 updates, 4 e-mails, 1 ending
+    assert (figures["retried"], figures["failed"], figures["completed"]) == (
+        1,
+        1,
+        8,
+    )  # 3 updates, 4 e-mails, 1 on_failure task
     assert figures["processed"] == outcomes.total() == 10
     assert 0 < figures["mean_seconds"] <= figures["p95_seconds"] < figures["seconds"]
 

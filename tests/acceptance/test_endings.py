@@ -108,7 +108,7 @@ def test_unreadable_messages_become_dead_letters_with_their_bytes_and_disturb_no
     assert [site.row(f"unreadable-{number}").raw for number in range(len(UNREADABLE))] == list(UNREADABLE.values())
     assert (
         site.until(site.message("after-unreadable")).state == TaskState.COMPLETED
-    )  # the worker and the recorder go on
+    )  # the worker and the recorder still work
     until_nothing_is_left(site)
     assert not worker.ended
 
@@ -128,7 +128,7 @@ def test_a_task_that_does_not_start_in_time_expires(site: Site) -> None:
         assert site.events(id) == []
     until_nothing_is_left(site)
 
-    site.services.tasks.retry(late)  # on the worker that found it expired
+    site.services.tasks.retry(late)  # on the worker that expired it
 
     assert ended(site, late)[:2] == (TaskState.COMPLETED, ["completed"])
 

@@ -73,7 +73,7 @@ def test_a_task_whose_process_dies_while_the_broker_is_down_is_run_again(site: S
     id = site.submit(GATED_QUIETLY, {"gate": str(gate), "conversation_id": conversation})
     site.until_event("began", id)
 
-    worker.signal(signal.SIGSTOP)  # it finds out about both at once
+    worker.signal(signal.SIGSTOP)  # it notices both at the same time
     psutil_kill(site, id)
     site.valkey.kill()
     worker.signal(signal.SIGCONT)
@@ -101,7 +101,9 @@ def test_another_worker_does_the_running_held_and_waiting_tasks_of_a_killed_work
     for id in running:
         site.until_event("began", id)
     waiting = [site.message(f"killed-{number}") for number in range(30)]
-    second = site.worker("second", "--prefetch-multiplier", "4")  # takes more than it can start, and dies with it
+    second = site.worker(
+        "second", "--prefetch-multiplier", "4"
+    )  # it prefetches more than it can start, and dies with these messages
     site.until_all_over(waiting[:10])
     stuck = [site.submit(GATED_QUIETLY, {"gate": str(gate)}) for _ in range(10)]
     site.until(stuck[1], TaskState.PROCESSING)
@@ -218,7 +220,9 @@ def check_every_accepted_message_was_answered_once(site: Site, poster: Poster) -
     runs = site.until_all_over([task for *_, task in poster.accepted], seconds=90)
     assert len(runs) == len(poster.accepted)
     assert Counter(run.state for run in runs) == {TaskState.COMPLETED: len(runs)}
-    wait_until(lambda: unfinished(site) == 0, seconds=30)  # one may be stored whose sender never heard of it
+    wait_until(
+        lambda: unfinished(site) == 0, seconds=30
+    )  # a message may be stored although its sender received an error
     with site.services.database.reading() as session:
         roles: dict[str, Counter[str | None]] = {"customer": Counter(), "assistant": Counter()}
         for role, task in session.execute(select(Message.role, Message.task_id)):
@@ -255,7 +259,7 @@ def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_u
 ) -> None:
     url = empty_database(request.getfixturevalue("postgresql_server")) if kind == "postgresql" else ""
     with running_site(tmp_path, database_url=url, TASK_LEASE_SECONDS=str(LEASE)) as site:
-        site.valkey.stop()  # this one starts its own
+        site.valkey.stop()  # `laneway up` starts its own
         first = up(site)
         with posting(site, kind) as poster:
             wait_until(lambda: len(poster.accepted) > 80, seconds=60)

@@ -26,9 +26,9 @@ def test_three_workers_answer_the_messages_of_a_conversation_in_order_and_one_at
     ids: list[str] = []
     for number in range(MESSAGES):
         for conversation in range(CONVERSATIONS):
-            if (number, conversation) == (5, 3):  # one that fails twice keeps its conversation waiting, and no other
+            if (number, conversation) == (5, 3):  # a message that fails twice delays its own conversation only
                 ids.append(site.submit(FAILING, {"times": 2, "conversation_id": "order-3"}, id="flaky"))
-            if (number, conversation) == (5, 4):  # and one kills its process
+            if (number, conversation) == (5, 4):  # another message kills its process
                 ids.append(site.submit(FAILING, {"times": 1, "how": "kill", "conversation_id": "order-4"}, id="deadly"))
             ids.append(site.message(f"order-{conversation}", f"question {number}"))
 

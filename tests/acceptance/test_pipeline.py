@@ -139,7 +139,7 @@ def test_a_step_of_a_killed_worker_is_taken_over_and_its_first_command_is_ended(
     id = submit(site, Step.QA, project, "stubborn")
     first = family(project)
     killed = next(node for node in site.nodes if node.name == "qa")
-    killed.process.kill()  # alone: nobody tells its child, the guard or the command
+    killed.process.kill()  # alone: its child, the guard and the command receive no signal
     for child in killed.process.children(recursive=False):
         child.kill()
     wait_until(lambda: have_ended(first), seconds=LEASE + 10)

@@ -60,7 +60,15 @@ def test_a_loop_continues_after_its_last_finished_item_when_the_worker_was_kille
 
     assert site.until(id).state == TaskState.COMPLETED
     items = [event for event in noted(site, id) if event != "ended"]
-    assert items == ["item-0", "item-1", "item-2", "item-3", "item-3", "item-4", "item-5"]  # the fourth was not done
+    assert items == [
+        "item-0",
+        "item-1",
+        "item-2",
+        "item-3",
+        "item-3",
+        "item-4",
+        "item-5",
+    ]  # the fourth item was not finished
     assert outcomes(site, id) == ["lost", "completed"]
 
 

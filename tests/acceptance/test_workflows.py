@@ -17,7 +17,7 @@ from tests.fixtures import handlers_for_tests as _handlers
 from tests.fixtures.site import Site
 from tests.fixtures.waiting import wait_until
 
-assert _handlers  # importing them makes them known here, too
+assert _handlers  # importing the module registers the handlers in this process
 CHAT: dict[str, Any] = {
     "agent_id": "agent-7",
     "mode": "execute",

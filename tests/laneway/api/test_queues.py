@@ -21,7 +21,7 @@ WEBHOOK = "send_webhook_response_task"
 def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name: str = REPORT) -> str:
     """Create a task that ended `ago` seconds ago and ran for two seconds."""
     id = submit(api, name, {"url": "https://example.com", "event": "e", "data": {}} if name == WEBHOOK else {})
-    api.services.recorder.catch_up()  # that it was put is known: nothing more is heard of it
+    api.services.recorder.catch_up()  # the recorder has read the events of the submit
     finished = clock.now() - timedelta(seconds=ago)
     change(
         api,
@@ -35,7 +35,7 @@ def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name:
     return id
 
 
-# --- submitting, in the words of others -------------------------------------------------------------------------
+# --- submitting: aliases of fields --------------------------------------------------------------------------
 
 
 def test_the_task_name_may_be_given_as_type_but_only_once(api: Api) -> None:
@@ -73,7 +73,7 @@ def test_a_payload_of_one_mebibyte_is_accepted_and_one_more_byte_is_refused(make
     problem(api.http.get("/tasks/big"), 404)
 
 
-# --- figures ------------------------------------------------------------------------------------------------------
+# --- stats --------------------------------------------------------------------------------------------------
 
 
 def test_stats_show_success_and_times_of_the_last_hour(api: Api) -> None:
@@ -108,7 +108,7 @@ def test_stats_can_be_limited_to_a_window_a_queue_and_a_task(api: Api) -> None:
         problem(api.http.get("/stats", params=query), 422)
 
 
-# --- clearing away ------------------------------------------------------------------------------------------------
+# --- deleting old tasks -------------------------------------------------------------------------------------
 
 
 def test_old_completed_tasks_are_deleted_with_their_history(api: Api) -> None:
@@ -162,7 +162,7 @@ def test_one_call_deletes_a_bounded_number_and_reports_that_more_are_left(api: A
     assert [api.http.get(f"/tasks/{id}").status_code for id in ids] == [404] * 3
 
 
-# --- limits of queues ---------------------------------------------------------------------------------------------
+# --- limits of queues ---------------------------------------------------------------------------------------
 
 
 def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platform) -> None:

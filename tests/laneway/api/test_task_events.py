@@ -182,7 +182,7 @@ def test_many_followers_of_one_task_each_receive_every_event(live: Site) -> None
     there = Barrier(FOLLOWERS + 1)
 
     def one(number: int) -> list[Received]:
-        if number % 4 == 0:  # hangs up in the middle
+        if number % 4 == 0:  # disconnects in the middle
             found = follow(live, id, until="begin")
             there.wait(60)
             return found

@@ -71,7 +71,7 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
         if page["next"] is None:
             break
         query["before"] = page["next"]
-        submit(api)  # new ones come in front
+        submit(api)  # new tasks are at the front
     assert seen == ids[::-1]
 
     tagged = api.http.get("/tasks", params={"tag": "paged", "limit": 12}).json()
@@ -231,7 +231,7 @@ def test_a_status_expires_a_day_after_the_end(api: Api) -> None:
     problem(api.http.get(f"/tasks/{id}"), 410)
 
 
-# --- figures ------------------------------------------------------------------------------------------------
+# --- stats --------------------------------------------------------------------------------------------------
 
 
 def test_stats_show_queues_states_workers_and_unrecorded_events(api: Api, platform: Platform) -> None:

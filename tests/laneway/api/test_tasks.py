@@ -90,7 +90,7 @@ def test_a_finished_task_cannot_be_cancelled(api: Api, state: TaskState) -> None
 
 
 def test_a_running_task_is_listed_and_interrupted(live: Site) -> None:
-    wait_until(lambda: unfinished(live) == 0, seconds=120)  # what other tests left
+    wait_until(lambda: unfinished(live) == 0, seconds=120)  # tasks of other tests
     gate = live.gate()
     task = live.submit(GATED_QUIETLY, {"gate": str(gate)})
     live.until(task, TaskState.PROCESSING)
