@@ -1,4 +1,4 @@
-# One image for every part; docker-compose.yml says which command each container runs.
+# One image for every process; docker-compose.yml names the command of each container.
 FROM python:3.13-slim
 
 ENV PATH=/opt/venv/bin:$PATH \
@@ -13,13 +13,13 @@ RUN useradd --system --uid 10001 --home-dir /srv/laneway laneway \
 
 WORKDIR /srv/laneway
 
-# The dependencies first: they change less often than the code.
+# Dependencies come first, because they change less often than the code.
 COPY requirements/run.txt requirements/
 RUN pip install --quiet --require-hashes -r requirements/run.txt
 
 COPY . .
 RUN pip install --quiet --no-deps --no-build-isolation -e . \
-    && python -m compileall -q app beat_schedule.py
+    && python -m compileall -q app laneway beat_schedule.py
 
 ENV DATA_DIR=/data \
     API_HOST=0.0.0.0 \

@@ -1,4 +1,4 @@
-"""Flower's configuration, found by `celery ... flower` in whatever folder it is started from: never open to all."""
+"""Configuration of `celery flower`, which reads this file from the current folder: Flower always asks for a login."""
 
 import sys
 
@@ -11,6 +11,7 @@ laneway.worker.flower.install()
 config = settings()
 address = config.api.flower_host
 port = config.api.flower_port
+logging = "warning"  # its INFO lines are about plugins of other libraries
 try:
     basic_auth = [login(config)]
 except PlatformError as error:

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.load`: a platform of its own, many users on it for a while, and an account of what they sent.
+"""`python -m benchmarks.load`: start a platform, put many users on it, and account for every accepted task.
 
-Exit code 0: every request was answered without an error, and everything that was accepted is completed.
+Exit code 0: every request succeeded, and every accepted task completed.
 """
 
 from __future__ import annotations
@@ -30,40 +30,42 @@ EXAMPLES = ROOT / "examples" / "documents"
 
 
 def main() -> int:
-    """All of it."""
-    asked = _arguments()
+    """Run the whole benchmark; returns the exit code."""
+    arguments = _arguments()
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
     with (
         TemporaryDirectory(prefix="laneway-load-") as name,
-        running(Path(name), database=asked.database) as environment,
+        running(Path(name), database=arguments.database) as environment,
     ):
         folder = Path(name)
         objects = _objects(folder / "data" / "objects")
         accepted = folder / "accepted"
         accepted.touch()
-        own = environment | {"LOAD_ACCEPTED": str(accepted), "LOAD_OBJECTS": json.dumps(objects)}
-        if asked.burst:
-            show_burst(out, _burst(base_url(environment), asked.burst, accepted))
-        out.print(f"{asked.users} users for {asked.seconds} s on {os.cpu_count()} cores ...")
-        failed = show(out, _locust(own, asked), seconds=asked.seconds)
+        locust_environment = environment | {"LOAD_ACCEPTED": str(accepted), "LOAD_OBJECTS": json.dumps(objects)}
+        if arguments.burst:
+            show_burst(out, _burst(base_url(environment), arguments.burst, accepted))
+        out.print(f"{arguments.users} users for {arguments.seconds} s on {os.cpu_count()} cores ...")
+        failed = show(out, _locust(locust_environment, arguments), seconds=arguments.seconds)
         os.environ.update(environment)
-        found = account(accepted, seconds=asked.drain)
-        show_account(out, found)
-    return 0 if found.is_good and not failed else 1
+        result = account(accepted, seconds=arguments.drain)
+        show_account(out, result)
+    return 0 if result.is_good and not failed else 1
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=120)
-    parser.add_argument("--burst", type=int, default=100, help="workflow requests sent at once, before the users come")
-    parser.add_argument("--drain", type=int, default=300, help="seconds that the work may take after the load")
-    parser.add_argument("--database", help="DATABASE_URL; without it a SQLite file, as `make up` has it")
+    parser.add_argument(
+        "--burst", type=int, default=100, help="workflow requests to send at once, before the users start"
+    )
+    parser.add_argument("--drain", type=int, default=300, help="seconds to wait for the remaining work after the load")
+    parser.add_argument("--database", help="DATABASE_URL; default: a SQLite file, as with `make up`")
     return parser.parse_args()
 
 
 def _objects(folder: Path) -> list[str]:
-    """Put the example documents into the storage; their keys."""
+    """Copy the example documents into the storage; returns their keys."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [path for path in sorted(EXAMPLES.iterdir()) if path.suffix == ".md"]
     for path in files:
@@ -72,30 +74,30 @@ def _objects(folder: Path) -> list[str]:
 
 
 def _burst(url: str, number: int, accepted: Path) -> Burst:
-    """As many workflow requests at the same moment."""
+    """Send `number` workflow requests at the same moment."""
     context = {"workflow_type": "savings_assessment", "calculator_inputs": CALCULATION}
     barrier = Barrier(number)
 
-    def ask(caller: int) -> tuple[float, httpx2.Response]:
+    def post(caller: int) -> tuple[float, httpx2.Response]:
         body = {"agent_id": f"burst-{caller}", "mode": "execute", "context": context}
         with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
             barrier.wait()
             began = perf_counter()
-            answer = client.post("/api/chat", json=body)
-            return (perf_counter() - began) * 1000, answer
+            response = client.post("/api/chat", json=body)
+            return (perf_counter() - began) * 1000, response
 
     with ThreadPoolExecutor(number) as pool:
         began = perf_counter()
-        answers = list(pool.map(ask, range(number)))
+        responses = list(pool.map(post, range(number)))
         seconds = perf_counter() - began
-    good = [answer.json() for _, answer in answers if answer.status_code == 202]
+    bodies = [response.json() for _, response in responses if response.status_code == 202]
     with accepted.open("a") as file:
-        file.writelines(f"task_id {given['task_id']}\n" for given in good)
-    return Burst([time for time, _ in answers], seconds, number - len(good))
+        file.writelines(f"task_id {body['task_id']}\n" for body in bodies)
+    return Burst([time for time, _ in responses], seconds, number - len(bodies))
 
 
-def _locust(environment: dict[str, str], asked: argparse.Namespace) -> list[dict[str, object]]:
-    """Run the users in a process of their own; Locust's figures."""
+def _locust(environment: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Run the users in a Locust process; returns Locust's figures."""
     file = Path(__file__).with_name("users.py")
     argv = [
         sys.executable,
@@ -108,11 +110,11 @@ def _locust(environment: dict[str, str], asked: argparse.Namespace) -> list[dict
         "--host",
         base_url(environment),
         "-u",
-        str(asked.users),
+        str(arguments.users),
         "-r",
-        str(max(1, asked.users // 5)),
+        str(max(1, arguments.users // 5)),
         "-t",
-        f"{asked.seconds}s",
+        f"{arguments.seconds}s",
         "--stop-timeout",
         "30",
         "--exit-code-on-error",
@@ -127,7 +129,7 @@ def _locust(environment: dict[str, str], asked: argparse.Namespace) -> list[dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=asked.seconds + 120,
+        timeout=arguments.seconds + 120,
     )
     if ran.returncode or "[" not in ran.stdout:
         raise SystemExit(f"Locust ended with {ran.returncode}:\n{ran.stderr[-3000:]}")

@@ -1,4 +1,4 @@
-"""What became of everything that the load had accepted, by the history alone."""
+"""Account for every task that was accepted during the load, from the history alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 400
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The count. `lost`: accepted, and unknown to the history. `unaccounted`: what the audit names."""
+    """The counts. `lost`: accepted, but not in the history. `left`: not finished. `unaccounted`: found by the audit."""
 
     accepted: int
     lost: int
@@ -30,12 +30,12 @@ class Account:
 
     @property
     def is_good(self) -> bool:
-        """Everything accepted was completed, and nothing is missing anywhere."""
+        """Whether every accepted task completed and none is missing."""
         return not (self.lost or self.unaccounted or self.left or self.failed)
 
 
 def account(accepted: Path, *, seconds: float) -> Account:
-    """Wait until nothing is left to do, at most so long, and count. The settings come from the environment."""
+    """Wait until all tasks are finished, at most `seconds`, and count them. The settings come from the environment."""
     settings = load_settings()
     app = make_celery(settings)
     app.set_current()
@@ -53,15 +53,15 @@ def account(accepted: Path, *, seconds: float) -> Account:
     failed = [
         f"{run.name} {run.task_id}: {run.status} {run.error or ''}" for run in runs if run.status != TaskState.COMPLETED
     ]
-    found = services.audit.run()
+    audit = services.audit.run()
     result = Account(
         accepted=len(ids),
         lost=len(ids) - len(runs),
         failed=failed,
         drained_after=drained,
         left=left,
-        states=Counter({state.value: number for state, number in found.by_state.items()}),
-        unaccounted=len(found.unaccounted) + len(found.unknown),
+        states=Counter({state.value: number for state, number in audit.by_state.items()}),
+        unaccounted=len(audit.unaccounted) + len(audit.unknown),
     )
     services.close()
     return result

@@ -1,4 +1,4 @@
-"""What is sent."""
+"""The contents of the requests."""
 
 from __future__ import annotations
 

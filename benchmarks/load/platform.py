@@ -1,4 +1,4 @@
-"""A platform of its own for the load: `laneway up` in a new folder, on free ports, with everything default."""
+"""The platform for the load: `laneway up` with default settings in a new folder, on free ports."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import httpx2
 
@@ -21,14 +22,14 @@ READY_SECONDS = 120
 
 @contextmanager
 def running(folder: Path, *, database: str | None) -> Generator[dict[str, str]]:
-    """Its environment while it runs; it is stopped in order at the end."""
+    """Run a platform; yields its environment, and stops it in order at the end."""
     environment = _environment(folder, database)
     log = folder / "platform.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         argv = [Path(sys.executable).parent / "laneway", "up"]
-        platform = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)  # noqa: S603
+        platform = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
         try:
-            _wait(environment, platform, log)
+            _wait_until_ready(environment, platform, log)
             yield environment
         finally:
             platform.terminate()
@@ -36,13 +37,13 @@ def running(folder: Path, *, database: str | None) -> Generator[dict[str, str]]:
 
 
 def base_url(environment: dict[str, str]) -> str:
-    """Where its API is."""
+    """The URL of its API."""
     return f"http://127.0.0.1:{environment['API_PORT']}"
 
 
 def _environment(folder: Path, database: str | None) -> dict[str, str]:
-    known = {str(field.alias).upper() for group in Settings.model_fields.values()
-             for field in group.annotation.model_fields.values()}  # fmt: skip  # pyright: ignore
+    groups: list[Any] = [field.annotation for field in Settings.model_fields.values()]
+    known = {str(field.alias).upper() for group in groups for field in group.model_fields.values()}
     plain = {name: value for name, value in os.environ.items() if name.upper() not in known}
     redis, api, flower = _free_ports(3)
     own = {
@@ -59,12 +60,12 @@ def _environment(folder: Path, database: str | None) -> dict[str, str]:
 def _free_ports(number: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        return [free.getsockname()[1] for free in sockets]
 
 
-def _wait(environment: dict[str, str], platform: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(environment: dict[str, str], platform: subprocess.Popen[bytes], log: Path) -> None:
     deadline = monotonic() + READY_SECONDS
     while not _is_ready(environment):
         if platform.poll() is not None or monotonic() > deadline:
@@ -73,9 +74,9 @@ def _wait(environment: dict[str, str], platform: subprocess.Popen[bytes], log: P
 
 
 def _is_ready(environment: dict[str, str]) -> bool:
-    """Whether the API answers and every queue is served."""
+    """Whether the API answers and every queue has a worker."""
     try:
-        answer = httpx2.get(f"{base_url(environment)}/conversations/tasks/queues/status", timeout=5)
+        response = httpx2.get(f"{base_url(environment)}/conversations/tasks/queues/status", timeout=5)
     except httpx2.HTTPError:
         return False
-    return answer.status_code == 200 and all(one["workers"] for one in answer.json()["queues"].values())
+    return response.status_code == 200 and all(queue["workers"] for queue in response.json()["queues"].values())

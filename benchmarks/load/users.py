@@ -1,6 +1,6 @@
-"""What the users do, for Locust: `locust -f benchmarks/load/users.py`, as `python -m benchmarks.load` starts it.
+"""The users, for Locust: `locust -f benchmarks/load/users.py`, which `python -m benchmarks.load` starts.
 
-Each id that the platform accepted is written to the file in `LOAD_ACCEPTED`, to be accounted for afterwards.
+The id of each accepted task is written to the file named by `LOAD_ACCEPTED`, for the account afterwards.
 """
 
 # Locust is typed in part only.
@@ -22,36 +22,38 @@ from laneway.platform.webhooks.signing import sign_hub
 
 OBJECTS = json.loads(os.environ.get("LOAD_OBJECTS", "[]"))
 SECRET = SecretStr(os.environ.get("FACEBOOK_APP_SECRET", ""))
-_accepted = open(os.environ.get("LOAD_ACCEPTED", os.devnull), "a", buffering=1)  # noqa: SIM115, PTH123  open to the end
+_accepted = open(os.environ.get("LOAD_ACCEPTED", os.devnull), "a", buffering=1)  # noqa: SIM115, PTH123 - open until the end
 
 
 class Customer(HttpUser):
-    """One user of everything; a request every second or so."""
+    """A user of all routes; about one request a second."""
 
     wait_time = between(0.5, 1.5)
 
     def on_start(self) -> None:
-        """Each has a conversation and a lead of its own."""
+        """Create the user's lead."""
         self.id = uuid4().hex[:12]
-        self.tasks_seen: list[str] = []
-        self.runs_seen: list[str] = []
+        self.task_ids: list[str] = []
+        self.workflow_ids: list[str] = []
         self.lead = self._post("/api/leads", {"name": f"User {self.id}", "email": f"{self.id}@example.com"})["lead_id"]
 
     @task(6)
     def say(self) -> None:
-        """A message in a conversation."""
+        """Post a message to the user's conversation."""
         self._post("/conversations/message", {"conversation_id": f"load-{self.id}", "text": random.choice(QUESTIONS)})
 
     @task(2)
     def read(self) -> None:
-        """The conversation so far."""
-        with self.client.get(f"/conversations/load-{self.id}", name="/conversations/{id}", catch_response=True) as seen:
-            if seen.status_code == 404:  # it has not said anything yet
-                seen.success()
+        """Read the conversation."""
+        with self.client.get(
+            f"/conversations/load-{self.id}", name="/conversations/{id}", catch_response=True
+        ) as response:
+            if response.status_code == 404:  # the user has not posted a message yet
+                response.success()
 
     @task(2)
     def page_message(self) -> None:
-        """A signed Facebook page message."""
+        """Post a signed Facebook page message."""
         message = {
             "sender": {"id": self.id},
             "recipient": {"id": "1001"},
@@ -62,39 +64,39 @@ class Customer(HttpUser):
             {"object": "page", "entry": [{"id": "1001", "time": 1_700_000_000_000, "messaging": [message]}]}
         ).encode()
         headers = {"Content-Type": "application/json", "X-Hub-Signature-256": sign_hub(body, SECRET)}
-        with self.client.post("/webhooks/facebook", data=body, headers=headers, catch_response=True) as answer:
-            self._note(answer)
+        with self.client.post("/webhooks/facebook", data=body, headers=headers, catch_response=True) as response:
+            self._record(response)
 
     @task(3)
     def chat(self) -> None:
-        """A workflow."""
+        """Start a workflow through the chat endpoint."""
         context = {"workflow_type": "savings_assessment", "calculator_inputs": CALCULATION}
         run = self._post("/api/chat", {"agent_id": self.id, "mode": "execute", "context": context})
-        self.runs_seen.append(run["workflow_id"])
+        self.workflow_ids.append(run["workflow_id"])
 
     @task(2)
     def workflow(self) -> None:
-        """How a workflow goes."""
-        if self.runs_seen:
-            self.client.get(f"/api/workflows/{random.choice(self.runs_seen)}", name="/api/workflows/{id}")
+        """Read the state of a workflow."""
+        if self.workflow_ids:
+            self.client.get(f"/api/workflows/{random.choice(self.workflow_ids)}", name="/api/workflows/{id}")
 
     @task(3)
     def change_lead(self) -> None:
-        """The lead moves on."""
+        """Change the lead."""
         content = {"name": f"User {self.id}", "status": random.choice(STATUSES), "fields": {"score": random.random()}}
         with self.client.put(
             f"/api/leads/{self.lead}", json=content, name="/api/leads/{id}", catch_response=True
-        ) as answer:
-            self._note(answer)
+        ) as response:
+            self._record(response)
 
     @task(2)
-    def look_at_lead(self) -> None:
-        """What the CRM was told."""
+    def read_lead(self) -> None:
+        """Read the lead and its state in the CRM."""
         self.client.get(f"/api/leads/{self.lead}", name="/api/leads/{id}")
 
     @task(1)
     def document(self) -> None:
-        """A document is processed (again)."""
+        """Process a document, possibly again."""
         key = random.choice(OBJECTS)
         self._post(
             "/api/documents/process",
@@ -103,34 +105,34 @@ class Customer(HttpUser):
 
     @task(2)
     def any_task(self) -> None:
-        """A task of any type, with an id of the caller's."""
+        """Submit a task by name, with the caller's id."""
         payload = {"conversation_id": f"load-{self.id}", "text": random.choice(QUESTIONS)}
         self._post("/tasks", {"type": "process_conversation_message_task", "payload": payload, "id": uuid4().hex})
 
     @task(3)
     def task_status(self) -> None:
-        """How a task goes."""
-        if self.tasks_seen:
-            self.client.get(f"/tasks/{random.choice(self.tasks_seen)}", name="/tasks/{id}")
+        """Read the status of a task."""
+        if self.task_ids:
+            self.client.get(f"/tasks/{random.choice(self.task_ids)}", name="/tasks/{id}")
 
     @task(1)
     def queues(self) -> None:
-        """What waits where."""
+        """Read the figures of the queues."""
         self.client.get("/conversations/tasks/queues/status")
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        with self.client.post(path, json=body, catch_response=True) as answer:
-            return self._note(answer)
+        with self.client.post(path, json=body, catch_response=True) as response:
+            return self._record(response)
 
-    def _note(self, answer: Any) -> dict[str, Any]:
-        """Keep the id of what was accepted; anything else is a failure."""
-        if answer.status_code not in (200, 202):
-            answer.failure(f"{answer.status_code}: {answer.text[:200]}")
+    def _record(self, response: Any) -> dict[str, Any]:
+        """Record the id of an accepted task; count any other response as a failure."""
+        if response.status_code not in (200, 202):
+            response.failure(f"{response.status_code}: {response.text[:200]}")
             return {"lead_id": "none", "workflow_id": "none"}
-        given: dict[str, Any] = answer.json()
+        body: dict[str, Any] = response.json()
         for kind in ("task_id", "workflow_id"):
-            if given.get(kind):
-                _accepted.write(f"{kind} {given[kind]}\n")
-        if given.get("task_id"):
-            self.tasks_seen = [*self.tasks_seen[-50:], given["task_id"]]
-        return given
+            if body.get(kind):
+                _accepted.write(f"{kind} {body[kind]}\n")
+        if body.get("task_id"):
+            self.task_ids = [*self.task_ids[-50:], body["task_id"]]
+        return body

@@ -19,7 +19,7 @@ from typing import Any
 import redis
 
 from benchmarks.throughput.contestants import BROKER_DB, RESULT_DB
-from laneway.server.valkey import find_binary, server_at
+from laneway.server.valkey import find_binary, server_pid
 
 START_SECONDS = 10
 
@@ -116,7 +116,7 @@ def own_server(*, append_only: bool) -> Generator[Server]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)  # noqa: S603 - the program is find_binary's
     try:
         deadline = time.monotonic() + START_SECONDS
-        while server_at("127.0.0.1", port) is None:
+        while server_pid("127.0.0.1", port) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("The benchmark's server did not start.")
             time.sleep(0.02)

@@ -1,6 +1,6 @@
-"""`/docs`: the API described by Swagger UI, which the browser loads from a network; without one, by a plain list.
+"""`/docs`: Swagger UI, which the browser loads from the internet; without internet, a plain list of the operations.
 
-The list stands where Swagger UI puts itself when it comes, and is gone then.
+The list stands in the element of Swagger UI, which replaces it when it loads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
-PLACE: Final = '<div id="swagger-ui">'
+SWAGGER_ELEMENT: Final = '<div id="swagger-ui">'
 STYLE: Final = (
     "font-family: system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5"
 )
@@ -21,31 +21,33 @@ NO_ICON: Final = "data:,"
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page."""
+    """Serve the page at `/docs`."""
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title, swagger_favicon_url=NO_ICON)
-        return HTMLResponse(bytes(page.body).decode().replace(PLACE, PLACE + _listed(app.openapi()), 1))
+        return HTMLResponse(
+            bytes(page.body).decode().replace(SWAGGER_ELEMENT, SWAGGER_ELEMENT + _operation_list(app.openapi()), 1)
+        )
 
 
-def _listed(document: dict[str, Any]) -> str:
-    """Every operation: method, path and what it does, by the domain that it belongs to."""
-    about = document["info"]
-    found = sorted(
+def _operation_list(document: dict[str, Any]) -> str:
+    """Every operation with method, path and description, grouped by tag, as HTML."""
+    info = document["info"]
+    operations = sorted(
         (operation.get("tags", [""])[0], path, method.upper(), operation.get("description", operation["summary"]))
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     )
     parts = [
-        f"<h1>{escape(about['title'])}</h1><p>{escape(about['description'])}</p>",
-        "<p>A plain list; with a way to the internet Swagger UI takes its place. "
+        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>",
+        "<p>This is a plain list; Swagger UI replaces it if the browser reaches the internet. "
         'All details: <a href="/openapi.json">/openapi.json</a>.</p>',
     ]
-    for tag, operations in groupby(found, key=lambda one: one[0]):
+    for tag, of_tag in groupby(operations, key=lambda operation: operation[0]):
         rows = "".join(
-            f"<tr><td>{method}</td><td><code>{escape(path)}</code></td><td>{escape(what)}</td></tr>"
-            for _, path, method, what in operations
+            f"<tr><td>{method}</td><td><code>{escape(path)}</code></td><td>{escape(description)}</td></tr>"
+            for _, path, method, description in of_tag
         )
         parts.append(f'<h2>{escape(tag)}</h2><table cellpadding="4">{rows}</table>')
     return f'<div style="{STYLE}">{"".join(parts)}</div>'

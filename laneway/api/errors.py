@@ -1,4 +1,4 @@
-"""Every error of the API in one form, and where the document lists them."""
+"""One form for every error of the API (RFC 9457, Problem Details), and its place in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer these errors (and the ones that each route may answer)."""
-    return {status: _answer(status) for status in sorted({*statuses, *ALWAYS})}
+    """The `responses` of a route that may return these statuses, with those that every route may return."""
+    return {status: _response(status) for status in sorted({*statuses, *ALWAYS})}
 
 
-def _answer(status: int) -> dict[str, Any]:
+def _response(status: int) -> dict[str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     headers = {"headers": {"Retry-After": RETRY_AFTER}} if status in (429, 503) else {}
     return {"description": MEANINGS[status], "content": content, **headers}
 
 
 ALWAYS = (413, 422, 500, 503)
-RETRY_AFTER = {"description": "Seconds after which another try makes sense", "schema": {"type": "integer"}}
+RETRY_AFTER = {"description": "Seconds after which the request may succeed", "schema": {"type": "integer"}}
 MEANINGS = {
-    401: "Not signed by whom it says it is from; nothing was stored",
+    401: "The signature is missing or wrong; nothing was stored",
     404: "Nothing has this id",
-    409: "Not possible: the id was used for something else, or the state does not allow it",
-    410: "Finished too long ago: its status is no longer kept",
-    413: "The body is larger than MAX_BODY_BYTES, or a task's payload larger than 1 MiB",
-    422: "The request does not fit its type",
-    429: "The queue is full; try again after Retry-After seconds. Nothing was queued",
-    500: "An error of the platform; the request id finds it in the logs",
-    503: "The broker or the database is away, or a setting is missing. A repeat with the same id is safe",
+    409: "Not possible: the id is in use for something else, or the state does not allow it",
+    410: "The task finished too long ago; its status has expired",
+    413: "The body is larger than MAX_BODY_BYTES, or a task's payload is larger than 1 MiB",
+    422: "The request is not valid",
+    429: "The queue is full and nothing was queued; try again after Retry-After seconds",
+    500: "An error of the platform; the logs contain it under the request id",
+    503: "The broker or the database is unavailable, or a setting is missing. A repeat with the same id is safe",
 }
 
 
-OUTWARD: Final[dict[type[PlatformError], str]] = {
+PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
 }
-"""What callers are told in the place of reasons that name our servers; the logs have those."""
+"""Details for callers in place of reasons that name our servers. The logs contain the reasons."""
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 LONGEST_NAME, LONGEST_PROBLEM = 200, 500
-"""Characters of what a caller sent that are said back."""
+"""Characters: the most that a response repeats of what the caller sent."""
 
 
 class BodyTooLarge(HTTPException):
-    """A body over the limit; an HTTPException, as FastAPI lets no other pass while it reads a body."""
+    """A body is over the limit. An HTTPException, because FastAPI passes on no other error while it reads a body."""
 
     def __init__(self, limit: int) -> None:
         detail = f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."
@@ -70,11 +70,11 @@ class BodyTooLarge(HTTPException):
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error as a problem."""
+    """Turn every error into a problem response."""
     app.add_exception_handler(PlatformError, _platform_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(ClientDisconnect, _client_disconnected)
 
 
 def problem_response(
@@ -87,7 +87,7 @@ def problem_response(
     errors: list[FieldProblem] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem as a response."""
+    """A problem as a response. `kind` is the last part of the problem's type."""
     problem = Problem(
         type=f"urn:laneway:problem:{kind}" if kind else "about:blank",
         title=title,
@@ -101,12 +101,12 @@ def problem_response(
 
 
 async def _platform_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PlatformError)  # noqa: S101  how it was registered
-    after = error.retry_after
-    headers = {"Retry-After": str(max(1, math.ceil(after)))} if after is not None else {}
+    assert isinstance(error, PlatformError)  # noqa: S101 - the handler is registered for this class
+    delay = error.retry_after
+    headers = {"Retry-After": str(max(1, math.ceil(delay)))} if delay is not None else {}
     if error.status >= 500:
         log.warning("request failed", error=str(error), kind=type(error).__name__)
-    detail = OUTWARD.get(type(error), str(error))
+    detail = PUBLIC_DETAILS.get(type(error), str(error))
     return problem_response(
         request.scope["path"],
         status=error.status,
@@ -118,43 +118,45 @@ async def _platform_error(request: Request, error: Exception) -> Response:
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  how it was registered
-    return _misfit(request, [_field_problem(item) for item in error.errors()[:50]])
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for this class
+    return _invalid(request, [_field_problem(item) for item in error.errors()[:50]])
 
 
 def _field_problem(item: dict[str, Any]) -> FieldProblem:
-    if item["type"] == "json_invalid":  # its place is a position in the text, and its message says nothing
+    if item["type"] == "json_invalid":  # `loc` is a position in the text, and `msg` has no details
         reason = item.get("ctx", {}).get("error", "")
-        return FieldProblem(field="body", problem=f"It is not JSON, from character {item['loc'][-1]} on: {reason}")
+        return FieldProblem(field="body", problem=f"It is not JSON from character {item['loc'][-1]}: {reason}")
     return FieldProblem(
         field=".".join(str(part) for part in item["loc"])[:LONGEST_NAME], problem=str(item["msg"])[:LONGEST_PROBLEM]
     )
 
 
-def _misfit(request: Request, found: list[FieldProblem]) -> Response:
-    detail = "; ".join(f"{item.field}: {item.problem}" for item in found[:3])
+def _invalid(request: Request, fields: list[FieldProblem]) -> Response:
+    detail = "; ".join(f"{item.field}: {item.problem}" for item in fields[:3])
     return problem_response(
         request.scope["path"],
         status=422,
-        title="The request does not fit its type",
+        title="The request is not valid",
         detail=detail,
         kind="invalid-request",
-        errors=found,
+        errors=fields,
     )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  how it was registered
-    if error.status_code == 400:  # FastAPI's only one: JSON too deep, numbers too long, not UTF-8
-        return _misfit(request, [FieldProblem(field="body", problem="It cannot be read as JSON.")])
+    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this class
+    if (
+        error.status_code == 400
+    ):  # FastAPI returns it only for JSON that is too deep, has too long numbers or is not UTF-8
+        return _invalid(request, [FieldProblem(field="body", problem="It cannot be read as JSON.")])
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_allowed(request))
+        headers["Allow"] = ", ".join(_allowed_methods(request))
     return http_problem(request.scope["path"], error, headers=headers)
 
 
 def http_problem(path: str, error: HTTPException, *, headers: dict[str, str] | None = None) -> Response:
-    """An error of the framework, or one like it, as a problem."""
+    """An HTTPException as a problem response."""
     kind = "body-too-large" if isinstance(error, BodyTooLarge) else None
     return problem_response(
         path,
@@ -166,29 +168,29 @@ def http_problem(path: str, error: HTTPException, *, headers: dict[str, str] | N
     )
 
 
-def _allowed(request: Request) -> list[str]:
-    """The methods of all routes on this path; Starlette names only those of the first."""
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods of all routes of this path; Starlette names only those of the first route."""
 
-    def answered(method: str) -> bool:
+    def is_routed(method: str) -> bool:
         scope = {**request.scope, "method": method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
-    return [method for method in METHODS if answered(method)]
+    return [method for method in METHODS if is_routed(method)]
 
 
-async def _gone(_request: Request, _error: Exception) -> Response:
-    """The caller hung up half-way: nobody reads this answer, and nothing is wrong with us."""
+async def _client_disconnected(_request: Request, _error: Exception) -> Response:
+    """The caller closed the connection early: nobody reads this response, and it is not an error of ours."""
     return Response(status_code=400)
 
 
-def unexpected(path: str, error: Exception) -> Response:
-    """The answer to an error that nobody foresaw: logged whole, told to nobody."""
+def unexpected_error(path: str, error: Exception) -> Response:
+    """The response to an unexpected error. The log contains the error; the response does not."""
     log.error("unexpected error", exc_info=error)
     return problem_response(
         path,
         status=500,
         title="Internal error",
-        detail="An error of the platform; the request id finds it in the logs.",
+        detail="An error of the platform; the logs contain it under the request id.",
     )
 
 

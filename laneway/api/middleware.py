@@ -1,4 +1,4 @@
-"""Around each request: its id, its size limit, one log line."""
+"""Middleware: the request id, one log line per request, and the size limit of bodies."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from laneway.api.errors import BodyTooLarge, http_problem, unexpected
+from laneway.api.errors import BodyTooLarge, http_problem, unexpected_error
 from laneway.platform.logging import bind, logger, unbind_all
 
 log = logger(__name__)
 
 LONGEST_LENGTH = 19
-"""Digits of a Content-Length; Python refuses to read numbers of thousands of digits."""
+"""Digits of a Content-Length. Python refuses to parse numbers of thousands of digits."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestContext:
-    """Takes the caller's `X-Request-ID` or makes one, binds it to every log line, gives it back.
+    """Takes the caller's `X-Request-ID` or generates one, binds it to every log line, and returns it.
 
-    Errors that nobody foresaw are answered here, so that their answers carry the id, too.
+    It also handles unexpected errors, so that their responses carry the id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,13 +32,13 @@ class RequestContext:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        callers_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = callers_id if REQUEST_ID.fullmatch(callers_id) else uuid4().hex
         unbind_all()
         bind(request_id=request_id)
         began, status = monotonic(), 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -48,31 +48,31 @@ class RequestContext:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_id)
         except Exception as error:
-            refusal = unexpected(scope["path"], error)
-            if status:  # half of an answer is out already; the server can only hang up
+            response = unexpected_error(scope["path"], error)
+            if status:  # part of a response is sent already; the server can only close the connection
                 raise
-            await refusal(scope, receive, answer)
+            await response(scope, receive, send_with_id)
         finally:
-            said = log.debug if scope["path"].startswith("/health/") else log.info
-            said(
+            write = log.debug if scope["path"].startswith("/health/") else log.info
+            write(
                 "request",
                 method=scope["method"],
-                path=_printable(scope),
+                path=_quoted_path(scope),
                 status=status,
                 ms=round((monotonic() - began) * 1000, 1),
             )
         return None
 
 
-def _printable(scope: Scope) -> str:
-    """The path as it came, percent-encoded: a log must not take control characters from strangers."""
+def _quoted_path(scope: Scope) -> str:
+    """The percent-encoded path, so that a request cannot write control characters into the log."""
     return quote(scope["path"], errors="replace")[:200]
 
 
 class BodyLimit:
-    """Refuses bodies over the limit with 413, by their declared length, or as soon as more arrives."""
+    """Refuses a body over the limit with 413: by its declared length, or as soon as more bytes arrive."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -85,7 +85,7 @@ class BodyLimit:
             return await http_problem(scope["path"], BodyTooLarge(self._limit))(scope, receive, send)
         received = 0
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
@@ -93,4 +93,4 @@ class BodyLimit:
                 raise BodyTooLarge(self._limit)
             return message
 
-        return await self._app(scope, counted, send)
+        return await self._app(scope, receive_counted, send)

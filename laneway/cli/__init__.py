@@ -1,1 +1,1 @@
-"""The command `laneway`."""
+"""The command `laneway` (extra `platform`)."""

@@ -1,53 +1,59 @@
-"""`laneway dead`: look through dead letters, send them again, discard and restore them."""
+"""`laneway dead`: list and show dead letters, requeue, discard and restore them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laneway.cli import views
-from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks
-from laneway.platform.bulk import BulkResult
-from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries.search import Filter
-from laneway.platform.history.task_views import describe
-from laneway.platform.operations.dead_letters import DEAD
+from laneway.cli.base import DryRun, Id, Json, make_services, out, print_json, print_tasks
 from laneway.platform.schemas.task import TaskState
 
-dead = typer.Typer(no_args_is_help=True, help="Dead letters: tasks that failed for good, kept to be looked at.")
+if TYPE_CHECKING:
+    from laneway.platform.bulk import BulkResult
+    from laneway.platform.db.models import TaskRun
+    from laneway.platform.db.queries.search import Filter
 
-Failed = Annotated[bool, typer.Option("--failed", help="Permanent failures too, not only exhausted retries.")]
-Ids = Annotated[list[str] | None, typer.Argument(help="Task ids.")]
-Everything = Annotated[bool, typer.Option("--all", help="Every one of them.")]
-Group = Annotated[str | None, typer.Option(help="Those of one group, see `laneway dead groups`.")]
-Name = Annotated[str | None, typer.Option(help="Those of one task.")]
-Queue = Annotated[str | None, typer.Option(help="Those of one queue.")]
-Tag = Annotated[str | None, typer.Option(help="Those with a tag.")]
-Error = Annotated[str | None, typer.Option(help="Those whose error contains this.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many and which, and do nothing.")]
+commands = typer.Typer(name="dead", no_args_is_help=True, help="Dead letters: tasks that failed for good and are kept.")
+
+Failed = Annotated[bool, typer.Option("--failed", help="Also tasks that failed permanently, without retries.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="The ids of the tasks.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+Group = Annotated[str | None, typer.Option(help="Only this group, see `laneway dead groups`.")]
+Name = Annotated[str | None, typer.Option(help="Only tasks of this name.")]
+Queue = Annotated[str | None, typer.Option(help="Only tasks of this queue.")]
+Tag = Annotated[str | None, typer.Option(help="Only tasks with this tag.")]
+Error = Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")]
 
 
-@dead.command("list")
+@commands.command("list")
 def listing(
     failed: Failed = False,
-    trashed: Annotated[bool, typer.Option("--trash", help="Those that were discarded.")] = False,
+    trashed: Annotated[bool, typer.Option("--trash", help="The discarded ones instead.")] = False,
     group: Group = None,
     name: Name = None,
     queue: Queue = None,
     tag: Tag = None,
     error: Error = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most tasks to show.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """The dead letters, newest first."""
-    which = Filter(states=_states(failed), group=group, name=name, queue=queue, tag=tag, error=error, trashed=trashed)
-    print_tasks([describe(run) for run in make_services().dead_letters.page(which, limit=limit)], as_json=as_json)
+    """List the dead letters, newest first."""
+    from laneway.platform.db.queries.search import Filter
+    from laneway.platform.history.task_views import describe
+
+    selected = Filter(
+        states=_states(failed), group=group, name=name, queue=queue, tag=tag, error=error, trashed=trashed
+    )
+    print_tasks([describe(run) for run in make_services().dead_letters.page(selected, limit=limit)], as_json=as_json)
 
 
-@dead.command()
+@commands.command()
 def groups(failed: Failed = False, as_json: Json = False) -> None:
-    """What failed the same way (class of the error and place), the largest group first."""
+    """List groups of tasks that failed the same way (error class and location), the largest group first."""
+    from laneway.platform.db.queries.search import Filter
+
     found = make_services().dead_letters.groups(Filter(states=_states(failed)))
     if as_json:
         return print_json([views.plain(group) for group in found])
@@ -55,9 +61,9 @@ def groups(failed: Failed = False, as_json: Json = False) -> None:
     return None
 
 
-@dead.command()
+@commands.command()
 def show(id: Id, as_json: Json = False) -> None:
-    """One dead letter with its payload, error and traceback."""
+    """Show one dead letter with its payload, error and traceback."""
     run = make_services().dead_letters.show(id)
     if as_json:
         return print_json(views.raw(run))
@@ -65,10 +71,10 @@ def show(id: Id, as_json: Json = False) -> None:
     return None
 
 
-@dead.command()
+@commands.command()
 def requeue(
     ids: Ids = None,
-    everything: Everything = False,
+    everything: All = False,
     group: Group = None,
     name: Name = None,
     queue: Queue = None,
@@ -78,17 +84,17 @@ def requeue(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters round again."""
-    which = _selected(
+    """Send dead letters to their queues again."""
+    selected = _selection(
         ids, everything=everything, failed=failed, group=group, name=name, queue=queue, tag=tag, error=error
     )
-    _tell(make_services().dead_letters.requeue(which, dry_run=dry_run), "queued again", as_json=as_json)
+    _print_plan(make_services().dead_letters.requeue(selected, dry_run=dry_run), "queued again", as_json=as_json)
 
 
-@dead.command()
+@commands.command()
 def discard(
     ids: Ids = None,
-    everything: Everything = False,
+    everything: All = False,
     group: Group = None,
     name: Name = None,
     queue: Queue = None,
@@ -98,17 +104,17 @@ def discard(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Put dead letters into the trash; `restore` brings them back within a day."""
-    which = _selected(
+    """Move dead letters to the trash; `restore` brings them back within a day."""
+    selected = _selection(
         ids, everything=everything, failed=failed, group=group, name=name, queue=queue, tag=tag, error=error
     )
-    _tell(make_services().dead_letters.discard(which, dry_run=dry_run), "discarded", as_json=as_json)
+    _print_plan(make_services().dead_letters.discard(selected, dry_run=dry_run), "discarded", as_json=as_json)
 
 
-@dead.command()
+@commands.command()
 def restore(
     ids: Ids = None,
-    everything: Everything = False,
+    everything: All = False,
     group: Group = None,
     name: Name = None,
     queue: Queue = None,
@@ -116,15 +122,17 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Take dead letters out of the trash."""
-    which = _selected(ids, everything=everything, failed=True, group=group, name=name, queue=queue)
-    _tell(make_services().dead_letters.restore(which, dry_run=dry_run), "restored", as_json=as_json)
+    selected = _selection(ids, everything=everything, failed=True, group=group, name=name, queue=queue)
+    _print_plan(make_services().dead_letters.restore(selected, dry_run=dry_run), "restored", as_json=as_json)
 
 
 def _states(failed: bool) -> tuple[TaskState, ...]:
+    from laneway.platform.operations.dead_letters import DEAD
+
     return DEAD if failed else (TaskState.DEAD_LETTER,)
 
 
-def _selected(
+def _selection(
     ids: list[str] | None,
     *,
     everything: bool,
@@ -135,9 +143,12 @@ def _selected(
     tag: str | None = None,
     error: str | None = None,
 ) -> Filter:
-    said = bool(ids or group or name or queue or tag or error)
-    if everything == said:
-        raise typer.BadParameter("name the task ids, or --group, --name, --queue, --tag, --error, or say --all")
+    """The filter that the options describe. Raises BadParameter without a selection: all must be explicit."""
+    from laneway.platform.db.queries.search import Filter
+
+    selective = bool(ids or group or name or queue or tag or error)
+    if everything == selective:
+        raise typer.BadParameter("give task ids, or some of --group, --name, --queue, --tag and --error, or --all")
     return Filter(
         ids=tuple(ids or ()),
         states=_states(failed or bool(ids)),
@@ -149,7 +160,10 @@ def _selected(
     )
 
 
-def _tell(plan: BulkResult[TaskRun], what: str, *, as_json: bool) -> None:
+def _print_plan(plan: BulkResult[TaskRun], action: str, *, as_json: bool) -> None:
+    """Print what was done, or would be done. Exit code 1 if a task was refused or none matched."""
+    from laneway.platform.history.task_views import describe
+
     if as_json:
         print_json(
             {
@@ -161,12 +175,12 @@ def _tell(plan: BulkResult[TaskRun], what: str, *, as_json: bool) -> None:
             }
         )
     elif plan.dry_run:
-        out.print(f"{plan.matched} dead letters would be {what}.")
+        out.print(f"{views.count(plan.matched, 'dead letter')} would be {action}.")
         if plan.samples:
             out.print(views.task_table([describe(run) for run in plan.samples]))
     else:
-        out.print(f"{plan.done} of {plan.matched} dead letters {what}.")
-        for id, why in plan.refused.items():
-            out.print(f"{id}: {why}")
+        out.print(f"{plan.done} of {views.count(plan.matched, 'dead letter')} {action}.")
+        for id, reason in plan.refused.items():
+            out.print(f"{id}: {reason}")
     if plan.refused or (plan.matched == 0 and not plan.dry_run):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`laneway queues`: look at, limit, pause and resume queues."""
+"""`laneway queues`: show, limit, pause and resume queues."""
 
 from __future__ import annotations
 
@@ -11,54 +11,58 @@ from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
 
-queues = typer.Typer(no_args_is_help=True, help="Queues: their limits, for all workers together.")
+commands = typer.Typer(
+    name="queues",
+    no_args_is_help=True,
+    help="Queues: their rate limits, their limits of running tasks, and pauses.",
+)
 
-Queue = Annotated[str, typer.Argument(help="The queue's name.")]
+Queue = Annotated[str, typer.Argument(help="The name of the queue.")]
 
 
-@queues.command("list")
+@commands.command("list")
 def listing(as_json: Json = False) -> None:
-    """Every queue with its limits."""
-    found = make_services().queue_limits.listing()
+    """List the queues with their limits."""
+    limits = make_services().queue_limits.listing()
     if as_json:
-        return print_json([one.model_dump(mode="json") for one in found])
-    out.print(views.limits_table(found))
+        return print_json([queue.model_dump(mode="json") for queue in limits])
+    out.print(views.limits_table(limits))
     return None
 
 
-@queues.command()
+@commands.command()
 def limit(
     queue: Queue,
-    rate: Annotated[int | None, typer.Option(min=1, help="So many starts, at most, within --per seconds.")] = None,
-    per: Annotated[float, typer.Option(min=0.1, max=LONGEST_PERIOD, help="The rate's period, in seconds.")] = 1,
-    max_in_flight: Annotated[int | None, typer.Option(min=1, help="So many tasks with workers at a time.")] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Start at most this many tasks within --per seconds.")] = None,
+    per: Annotated[float, typer.Option(min=0.1, max=LONGEST_PERIOD, help="The period of --rate, in seconds.")] = 1,
+    max_in_flight: Annotated[int | None, typer.Option(min=1, help="Run at most this many tasks at a time.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Set a queue's limits; what is left out is lifted. A pause stays."""
+    """Set the limits of a queue, for all workers together. A limit that is not given is removed; a pause stays."""
     limits = make_services().queue_limits
     try:
         wanted = QueueLimits(rate=rate, per_seconds=per, max_in_flight=max_in_flight, paused=limits.of(queue).paused)
     except ValidationError as error:
         raise typer.BadParameter("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
-    _tell(limits.put(queue, wanted), as_json=as_json)
+    _print_limits(limits.put(queue, wanted), as_json=as_json)
 
 
-@queues.command()
+@commands.command()
 def pause(queue: Queue, as_json: Json = False) -> None:
-    """Start nothing of a queue any more; what runs goes on, and what is submitted waits."""
-    _tell(make_services().queue_limits.pause(queue), as_json=as_json)
+    """Start no more tasks of a queue. Running tasks go on; new tasks wait."""
+    _print_limits(make_services().queue_limits.pause(queue), as_json=as_json)
 
 
-@queues.command()
+@commands.command()
 def resume(queue: Queue, as_json: Json = False) -> None:
-    """Go on with a paused queue."""
-    _tell(make_services().queue_limits.resume(queue), as_json=as_json)
+    """Start the tasks of a paused queue again."""
+    _print_limits(make_services().queue_limits.resume(queue), as_json=as_json)
 
 
-def _tell(answer: QueueLimitsResponse, *, as_json: bool) -> None:
+def _print_limits(limits: QueueLimitsResponse, *, as_json: bool) -> None:
     if as_json:
-        return print_json(answer.model_dump(mode="json"))
-    out.print(views.limits_table([answer]))
-    if not answer.in_force:
-        out.print("The broker does not have it yet; workers see to it within a few seconds of its return.")
+        return print_json(limits.model_dump(mode="json"))
+    out.print(views.limits_table([limits]))
+    if not limits.in_force:
+        out.print("The broker does not have the limits yet; a worker sets them within seconds of the broker's return.")
     return None

@@ -1,44 +1,48 @@
-"""Commands of an operator: watch, search, audit, flush, worker."""
+"""Commands about single tasks: search, status, active, attempts, watch, cancel, retry."""
 
 from __future__ import annotations
 
-import os
-import sys
 from datetime import datetime
 from threading import Event
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from laneway.cli import views
-from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks, read_settings
+from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks
 from laneway.platform import clock
-from laneway.platform.db.models import TaskEvent
-from laneway.platform.db.queries.search import Filter
-from laneway.platform.history.task_views import describe_attempt, describe_event
-from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.history import ClearableState
 from laneway.platform.schemas.task import TaskState
 
-GOOD = (TaskState.COMPLETED,)
+if TYPE_CHECKING:
+    from laneway.platform.db.models import TaskEvent
+
+commands = typer.Typer()
+
+POLL_SECONDS = 2
+"""`watch` reads the history this often even without a wake-up."""
 
 
+@commands.command()
 def search(
-    state: Annotated[list[TaskState] | None, typer.Option(help="May be given several times.")] = None,
-    name: Annotated[str | None, typer.Option(help="The type of task, for example crm_update.")] = None,
-    queue: Annotated[str | None, typer.Option(help="The queue that it belongs to.")] = None,
-    key: Annotated[str | None, typer.Option(help="Ordering key, for example conversation_id:c-1.")] = None,
-    tag: Annotated[str | None, typer.Option(help="A tag that it bears.")] = None,
-    error: Annotated[str | None, typer.Option(help="Part of the error's text.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Accepted before (UTC).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    state: Annotated[list[TaskState] | None, typer.Option(help="Only tasks in this state; repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only tasks of this name.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only tasks of this queue.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Only tasks with this ordering key, for example conversation_id:c-1.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
+    error: Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only tasks accepted at this time or later (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only tasks accepted before this time (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most tasks to show.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Find tasks, newest first."""
-    which = Filter(
+    from laneway.platform.db.queries.search import Filter
+
+    selected = Filter(
         states=tuple(state or ()),
         name=name,
         queue=queue,
@@ -48,166 +52,107 @@ def search(
         since=clock.aware(since),
         until=clock.aware(until),
     )
-    print_tasks(make_services().tasks.search(which, limit=limit)[0], as_json=as_json)
+    print_tasks(make_services().tasks.search(selected, limit=limit)[0], as_json=as_json)
 
 
+@commands.command()
+def status(id: Id, as_json: Json = False) -> None:
+    """Show one task: state, progress, result or error, and why it waits."""
+    task = make_services().tasks.status(id)
+    if as_json:
+        return print_json(task.model_dump(mode="json"))
+    out.print(views.task_details(task))
+    return None
+
+
+@commands.command()
+def active(as_json: Json = False) -> None:
+    """List the tasks that run now."""
+    print_tasks(make_services().tasks.active(), as_json=as_json)
+
+
+@commands.command()
 def attempts(id: Id, as_json: Json = False) -> None:
-    """Each attempt at a task: worker, times, outcome, error."""
+    """Show each attempt of a task: worker, times, outcome and error."""
+    from laneway.platform.history.task_views import describe_attempt
+
     found = [describe_attempt(attempt) for attempt in make_services().event_stream.attempts(id)]
     if as_json:
         return print_json([attempt.model_dump(mode="json") for attempt in found])
-    out.print(views.attempt_table(found) if found else "It has not been started.")
+    out.print(views.attempt_table(found) if found else "The task has not started yet.")
     return None
 
 
-def watching(console: Console, *, silent: bool = False) -> Progress:
-    """A bar with a task's own words, which are no markup."""
-    words = TextColumn("{task.description}", markup=False)
-    columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), words, TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=silent)
-
-
+@commands.command()
 def watch(id: Id, as_json: Json = False) -> None:
-    """Follow a task until it is over: a bar, its log lines and its outcome. Exit code 0: completed, 1: not."""
+    """Follow a task until it ends: its progress, its log lines and its outcome.
+
+    Exit code 0: the task completed; 1: it ended otherwise.
+    """
+    from laneway.platform.history.task_views import describe_event
+
     services = make_services()
-    services.tasks.current(id)  # or there is nothing to show
-    bell, after, over = Event(), 0, False
-    with watching(out, silent=as_json) as bar, services.event_stream.subscribe(id, bell.set):
-        shown = bar.add_task("waiting", total=100)
-        while not over:
-            bell.clear()
-            page, over = services.event_stream.new_events(id, after=after)
+    services.tasks.current(id)  # raises UnknownTask
+    news, after, ended = Event(), 0, False
+    with progress_bar(out, disabled=as_json) as bar, services.event_stream.subscribe(id, news.set):
+        row = bar.add_task("waiting", total=100)
+        while not ended:
+            news.clear()
+            page, ended = services.event_stream.new_events(id, after=after)
             for event in page:
                 after = event.seq
                 if as_json:
-                    typer.echo(describe_event(event).model_dump_json())  # one a line: a stream
+                    typer.echo(describe_event(event).model_dump_json())  # one event a line: a stream
                 else:
-                    _show(bar, shown, event)
-            if not over:
-                bell.wait(2)
-    status = services.tasks.status(id)
+                    _show_event(bar, row, event)
+            if not ended:
+                news.wait(POLL_SECONDS)
+    task = services.tasks.status(id)
     if not as_json:
-        out.print(views.task_details(status))
-    raise typer.Exit(0 if status.status in GOOD else 1)
+        out.print(views.task_details(task))
+    raise typer.Exit(0 if task.status is TaskState.COMPLETED else 1)
 
 
-def audit(
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Send again what the broker lost, and put results back.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Count every task that was ever accepted, compare history, engine and results, and name what is missing.
+@commands.command()
+def cancel(id: Id, as_json: Json = False) -> None:
+    """Cancel a task. A waiting task never runs; a running task is asked to stop.
 
-    Exit code 0: everything is accounted for (or was repaired), 1: not. Results that are missing or wrong are told only.
+    A running task that does not stop in time is interrupted, see TASK_CANCEL_GRACE_SECONDS.
     """
-    found = make_services().audit.run(repair=repair)
-    left = len(found.unaccounted) - found.repaired + len(found.unknown)
+    response = make_services().tasks.cancel(id)
     if as_json:
-        print_json(views.audit_data(found))
-    else:
-        out.print(views.audit_table(found))
-        out.print(f"unaccounted: {left}" + (f" ({found.repaired} repaired)" if found.repaired else ""))
-    raise typer.Exit(1 if left else 0)
-
-
-def flush(
-    queue: Annotated[str, typer.Argument(help="The queue to empty.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Cancel everything that waits in a queue; what runs goes on. The history says what was cancelled."""
-    if queue not in declared:
-        raise typer.BadParameter(f"no such queue; there are {', '.join(declared)}")
-    if not yes:
-        typer.confirm(f"Cancel everything that waits in {queue!r}?", abort=True)
-    number = make_services().tasks.flush(queue)
-    if as_json:
-        return print_json({"queue": queue, "cancelled": number})
-    out.print(f"{number} tasks cancelled.")
+        return print_json(response.model_dump(mode="json"))
+    out.print("Cancelled: the task will not run." if response.cancelled else "The task runs and was asked to stop.")
     return None
 
 
-def clear(
-    older_than: Annotated[float, typer.Option(min=0, help="Seconds since they ended.")],
-    state: Annotated[list[ClearableState] | None, typer.Option(help="Of these ends; else completed ones.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Delete tasks that ended so long ago, with their history."""
-    states = [TaskState(one.value) for one in state or (ClearableState.COMPLETED,)]
-    if not yes:
-        typer.confirm(f"Delete tasks ({', '.join(states)}) that ended over {older_than:g} s ago?", abort=True)
-    retention, deleted, more = make_services().retention, 0, True
-    while more:
-        cleared = retention.clear(states, older_than=older_than)
-        deleted, more = deleted + cleared.deleted, cleared.more
+@commands.command()
+def retry(id: Id, as_json: Json = False) -> None:
+    """Run a finished task again, as a new attempt of the same task."""
+    handle = make_services().tasks.retry(id)
     if as_json:
-        return print_json({"deleted": deleted})
-    out.print(f"{deleted} tasks deleted.")
+        return print_json(handle.model_dump(mode="json"))
+    out.print(f"Queued again: {id}")
     return None
 
 
-def worker(
-    queues: Annotated[
-        list[str] | None, typer.Option("--queue", "--queues", "-Q", help="One, or several with commas; repeatable.")
-    ] = None,
-    name: Annotated[str, typer.Option("--name", "-n", help="What comes before @host in its name.")] = "worker",
-    pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads, solo or gevent.")] = "prefork",
-    concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time; without it, one a processor.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", help="A worker that the application declares, with its queues and name.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Start one worker in the foreground; Ctrl-C stops it in good order, and it says what it did."""
-    if group is not None:
-        from laneway.server.processes import program, worker_command, worker_group
-
-        argv = list(worker_command(read_settings(), worker_group(group)))
-        os.execvp(program(argv[0]), argv)  # noqa: S606  the worker takes this process's place, and its signals
-    served = _served(queues or [])
-    argv = [
-        sys.executable,
-        "-m",
-        "laneway.cli.worker",
-        *(["--json"] if as_json else []),
-        "-q",
-        "worker",
-        "-Q",
-        ",".join(served),
-        "-n",
-        f"{name}@%h",
-        "-P",
-        pool,
-    ]
-    if concurrency is not None:
-        argv += ["-c", str(concurrency)]
-    os.execv(sys.executable, argv)  # noqa: S606  the worker takes this process's place, and its signals
+def progress_bar(console: Console, *, disabled: bool = False) -> Progress:
+    """A progress bar that prints a task's messages as they are: they are not markup."""
+    message = TextColumn("{task.description}", markup=False)
+    columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), message, TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=disabled)
 
 
-def _served(named: list[str]) -> list[str]:
-    """The queues that were named, each once; all of them if none was."""
-    queues = list(dict.fromkeys(",".join(named).split(","))) if named else list(declared)
-    unknown = [queue for queue in queues if queue not in declared]
-    if unknown:
-        raise typer.BadParameter(f"no such queue: {', '.join(unknown)}; there are {', '.join(declared)}")
-    return queues
-
-
-def _show(bar: Progress, shown: Any, event: TaskEvent) -> None:
+def _show_event(bar: Progress, row: Any, event: TaskEvent) -> None:
     data = event.data
     if event.kind == "progress":
-        bar.update(shown, completed=data.get("percent", 0), description=data.get("message") or "")
+        bar.update(row, completed=data.get("percent", 0), description=data.get("message") or "")
         return
-    bar.update(shown, description=views.headline(event))
+    bar.update(row, description=views.headline(event))
     if event.kind == "log":
         bar.console.print(f"{event.at:%H:%M:%S} {data.get('level', '')}: {data.get('text', '')}")
     elif event.kind == "end":
         if data.get("state") == TaskState.COMPLETED:
-            bar.update(shown, completed=100)
-        bar.console.print(
-            f"{event.at:%H:%M:%S} attempt {event.attempt}: {data.get('outcome')} {data.get('error') or ''}"
-        )
+            bar.update(row, completed=100)
+        outcome = f"{data.get('outcome')} {data.get('error') or ''}"
+        bar.console.print(f"{event.at:%H:%M:%S} attempt {event.attempt}: {outcome}")

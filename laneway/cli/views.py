@@ -1,4 +1,4 @@
-"""How the command line shows things to people."""
+"""Tables and texts that the commands print for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group as Lines
 from rich.console import RenderableType
@@ -15,13 +15,15 @@ from rich.pretty import Pretty
 from rich.table import Column, Table
 from rich.text import Text
 
-from laneway.platform.db.models import TaskEvent, TaskRun
-from laneway.platform.db.queries.search import Group
-from laneway.platform.operations.audit import AuditReport
-from laneway.platform.operations.result_audit import ResultReport
-from laneway.platform.schemas.queue import QueueLimitsResponse
-from laneway.platform.schemas.statistics import Window
 from laneway.platform.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
+
+if TYPE_CHECKING:  # the help of a command must not import the database
+    from laneway.platform.db.models import TaskEvent, TaskRun
+    from laneway.platform.db.queries.search import Group
+    from laneway.platform.operations.audit import AuditReport
+    from laneway.platform.operations.result_audit import ResultReport
+    from laneway.platform.schemas.queue import QueueLimitsResponse
+    from laneway.platform.schemas.statistics import Performance, Window
 
 COLOURS = {
     TaskState.COMPLETED: "green",
@@ -34,7 +36,7 @@ READABLE = (".md", ".txt", ".pdf", ".docx", ".html", ".htm")
 
 
 def queue_table(queues: dict[str, QueueFigures]) -> Table:
-    """All queues."""
+    """The figures of each queue."""
     table = Table("queue", "lane", box=None, header_style="bold")
     for name in ("active", "pending", "scheduled", "dead", "workers"):
         table.add_column(name, justify="right")
@@ -45,60 +47,63 @@ def queue_table(queues: dict[str, QueueFigures]) -> Table:
             str(figures.active),
             str(figures.pending),
             str(figures.scheduled),
-            _count(figures.dead, "bold red"),
+            _highlight(figures.dead),
             str(figures.workers),
         )
     return table
 
 
 def limits_table(limits: Sequence[QueueLimitsResponse]) -> Table:
-    """The limits of queues."""
+    """The limits of each queue."""
     table = Table("queue", "rate", "in flight", "state", box=None, header_style="bold")
-    for one in limits:
-        rate = "" if one.rate is None else f"{one.rate} in {one.per_seconds:g} s"
-        most = "" if one.max_in_flight is None else f"at most {one.max_in_flight}"
-        table.add_row(one.queue, rate, most, Text("paused" if one.paused else "open", "yellow" if one.paused else ""))
+    for queue in limits:
+        rate = "" if queue.rate is None else f"{queue.rate} in {queue.per_seconds:g} s"
+        in_flight = "" if queue.max_in_flight is None else f"at most {queue.max_in_flight}"
+        state = Text("paused", "yellow") if queue.paused else Text("open")
+        table.add_row(queue.queue, rate, in_flight, state)
     return table
 
 
 def window_table(window: Window) -> Table:
-    """How it went lately: everything, then each queue and each type."""
+    """Success and times within a window: the total, then each queue and each task name."""
     table = Table(f"last {window.seconds:g} s", box=None, header_style="bold")
-    for name in ("completed", "failed", "dead", "success", "a second", "waiting", "p95", "processing", "p95"):
+    for name in ("completed", "failed", "dead", "success", "per second", "waiting", "p95", "processing", "p95"):
         table.add_column(name, justify="right")
-    groups = (("", window.queues), ("type ", window.types))  # a queue and a type may have one name
-    named = (("all", window.total), *((kind + name, one) for kind, group in groups for name, one in group.items()))
-    for name, one in named:
-        share = "" if one.success_rate is None else f"{one.success_rate:.1%}"
-        times = (
-            one.waiting_seconds.mean,
-            one.waiting_seconds.p95,
-            one.processing_seconds.mean,
-            one.processing_seconds.p95,
-        )
-        table.add_row(
-            name,
-            str(one.completed),
-            str(one.failed),
-            _count(one.dead, "bold red"),
-            share,
-            f"{one.throughput:g}",
-            *("" if time is None else f"{time:.3f}" for time in times),
-        )
+    _add_window_row(table, "all", window.total)
+    for title, group in (("by queue", window.queues), ("by task", window.types)):
+        table.add_row(Text(title, style="dim"))
+        for name, figures in group.items():
+            _add_window_row(table, name, figures)
     return table
 
 
+def _add_window_row(table: Table, name: str, figures: Performance) -> None:
+    waiting, processing = figures.waiting_seconds, figures.processing_seconds
+    table.add_row(
+        name,
+        str(figures.completed),
+        str(figures.failed),
+        _highlight(figures.dead),
+        "" if figures.success_rate is None else f"{figures.success_rate:.1%}",
+        f"{figures.throughput:g}",
+        *(
+            "" if time is None else f"{time:.3f}"
+            for time in (waiting.mean, waiting.p95, processing.mean, processing.p95)
+        ),
+    )
+
+
 def task_table(tasks: Sequence[TaskStatus]) -> Table:
-    """Tasks, one a line."""
-    whole_id = Column("task id", overflow="fold", min_width=36)  # it is there to be copied
-    table = Table(whole_id, "name", "state", "attempts", "accepted", "seconds", "error", box=None, header_style="bold")
+    """Tasks, one per line."""
+    id_column = Column("task id", overflow="fold", min_width=36)  # never cut: ids are copied from here
+    table = Table(id_column, "name", "state", "attempts", "accepted", "seconds", "error", box=None, header_style="bold")
     for task in tasks:
         table.add_row(
             task.task_id,
             task.name,
             state(task.status),
             str(task.attempts),
-            moment(task.accepted_at),
+            timestamp(task.accepted_at),
             seconds(task),
             (task.error or "")[:80],
         )
@@ -106,7 +111,7 @@ def task_table(tasks: Sequence[TaskStatus]) -> Table:
 
 
 def task_details(task: TaskStatus) -> RenderableType:
-    """One task, a line per fact."""
+    """One task, one line per field."""
     table = Table.grid(padding=(0, 2))
     for name, value in task.model_dump(exclude_none=True).items():
         if name == "status":
@@ -114,22 +119,22 @@ def task_details(task: TaskStatus) -> RenderableType:
         elif name == "progress":
             table.add_row("progress", f"{value} %")
         else:
-            table.add_row(name, fact(value))
+            table.add_row(name, field_value(value))
     return table
 
 
 def dead_details(run: TaskRun) -> RenderableType:
-    """One dead letter, its traceback last."""
+    """One dead letter, one line per field, then its traceback."""
     table = Table.grid(padding=(0, 2))
     for name, value in raw(run).items():
         if name != "traceback" and value is not None:
-            table.add_row(name, fact(value))
-    return Lines(table, Text(run.traceback or "no traceback was kept"))
+            table.add_row(name, field_value(value))
+    return Lines(table, Text(run.traceback or "no traceback is stored"))
 
 
 def raw(run: TaskRun) -> dict[str, Any]:
-    """A ledger row as plain data; the message of one that could not be read in base64."""
-    values = {column.name: getattr(run, column.name) for column in TaskRun.__table__.columns}
+    """A task's row as plain data. The raw bytes of an unreadable message are in base64."""
+    values = {column.name: getattr(run, column.name) for column in run.__table__.columns}
     return {name: _plain(value) for name, value in values.items()}
 
 
@@ -138,29 +143,29 @@ def state(value: TaskState) -> Text:
     return Text(value.value, style=COLOURS.get(value, ""))
 
 
-def fact(value: object) -> RenderableType:
-    """One value of a line per fact: text as it is, unless something in it could do more to a terminal than be read."""
+def field_value(value: object) -> RenderableType:
+    """A field's value. Text with control characters is escaped, so that it cannot command the terminal."""
     if isinstance(value, TaskState):
         return state(value)
     if isinstance(value, datetime):
-        return moment(value)
+        return timestamp(value)
     return Text(value) if isinstance(value, str) and value.isprintable() else Pretty(value)
 
 
-def moment(value: datetime) -> str:
-    """A time, to the second."""
+def timestamp(value: datetime) -> str:
+    """A time with a precision of one second."""
     return value.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def seconds(task: TaskStatus) -> str:
-    """How long a finished task ran."""
+    """The duration of a finished task; empty for others."""
     if not (task.started_at and task.finished_at):
         return ""
     return f"{(task.finished_at - task.started_at).total_seconds():.2f}"
 
 
 def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are, folders as the readable files in them."""
+    """The files, and the readable files in the folders."""
     for path in paths:
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix in READABLE and file.is_file())
@@ -170,11 +175,16 @@ def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
 
 def alert_line(message: str, *, since: datetime) -> Text:
     """One open alert."""
-    return Text.assemble(("alert", "bold red"), f" {message} (since {moment(since)})")
+    return Text.assemble(("alert", "bold red"), f" {message} (since {timestamp(since)})")
 
 
-def _count(number: int, style: str) -> Text:
-    return Text(str(number), style=style if number else "")
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 task`, `2 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _highlight(number: int) -> Text:
+    return Text(str(number), style="bold red" if number else "")
 
 
 def group_table(groups: Sequence[Group]) -> Table:
@@ -186,7 +196,7 @@ def group_table(groups: Sequence[Group]) -> Table:
             group.name,
             f"{group.error_type}: {group.error}"[:80],
             str(group.count),
-            moment(group.last_at) if group.last_at else "",
+            timestamp(group.last_at) if group.last_at else "",
         )
     return table
 
@@ -194,15 +204,16 @@ def group_table(groups: Sequence[Group]) -> Table:
 def attempt_table(attempts: Sequence[AttemptView]) -> Table:
     """The attempts of a task."""
     table = Table("attempt", "worker", "started", "seconds", "outcome", "error", box=None, header_style="bold")
-    for one in attempts:
-        took = f"{(one.ended_at - one.started_at).total_seconds():.2f}" if one.ended_at else ""
+    for attempt in attempts:
+        ended = attempt.ended_at
+        duration = f"{(ended - attempt.started_at).total_seconds():.2f}" if ended else ""
         table.add_row(
-            str(one.number),
-            one.worker or "",
-            moment(one.started_at),
-            took,
-            one.outcome or "running",
-            f"{one.error_type}: {one.error}"[:80] if one.error else "",
+            str(attempt.number),
+            attempt.worker or "",
+            timestamp(attempt.started_at),
+            duration,
+            attempt.outcome or "running",
+            f"{attempt.error_type}: {attempt.error}"[:80] if attempt.error else "",
         )
     return table
 
@@ -210,59 +221,59 @@ def attempt_table(attempts: Sequence[AttemptView]) -> Table:
 def headline(event: TaskEvent) -> str:
     """An event in a few words."""
     data = event.data
-    said = data.get("worker") or data.get("outcome") or data.get("reason") or data.get("text") or ""
-    return f"{event.kind} {said}"[:60]
+    detail = data.get("worker") or data.get("outcome") or data.get("reason") or data.get("text") or ""
+    return f"{event.kind} {detail}"[:60]
 
 
-def audit_table(found: AuditReport) -> Table:
-    """Every state with its number, then what is missing."""
+def audit_table(audit: AuditReport) -> Table:
+    """The number of tasks in each state, then the missing tasks."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("accepted", str(found.accepted))
-    for one in TaskState:
-        table.add_row(f"  {one.value}", str(found.by_state.get(one, 0)))
-    waiting, leased = (sum(getattr(stats, name) for stats in found.engine.values()) for name in ("waiting", "leased"))
-    table.add_row("in the engine", f"{waiting} waiting, {leased} taken by workers")
-    table.add_row("events not recorded", str(found.unread))
-    for missing in found.unaccounted:
+    table.add_row("accepted", str(audit.accepted))
+    for state in TaskState:
+        table.add_row(f"  {state.value}", str(audit.by_state.get(state, 0)))
+    waiting, leased = (sum(getattr(stats, name) for stats in audit.engine.values()) for name in ("waiting", "leased"))
+    table.add_row("in the engine", f"{waiting} waiting, {leased} leased by workers")
+    table.add_row("events not recorded", str(audit.unread))
+    for missing in audit.unaccounted:
         table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
-    for id in found.unknown:
+    for id in audit.unknown:
         table.add_row("unknown to the history", id)
-    _add_results(table, found.results)
+    _add_results(table, audit.results)
     return table
 
 
 def _add_results(table: Table, results: ResultReport) -> None:
     if not results.listable:
-        table.add_row("results", "not looked at: the result store is not Redis or Valkey")
+        table.add_row("results", "not checked: the result store is not Redis or Valkey")
         return
     counts = ", ".join(f"{number} {kind}" for kind, number in results.found.items())
-    repaired = f" ({results.repaired} put back)" if results.repaired else ""
-    table.add_row("results", f"{results.looked_at} looked at: {counts}{repaired}")
+    repaired = f" ({results.repaired} restored)" if results.repaired else ""
+    table.add_row("results", f"{results.looked_at} checked: {counts}{repaired}")
     if not results.scanned_all:
-        table.add_row("", "there are more results than were looked through for unknown tasks")
+        table.add_row("", "the store has more results than were searched for unknown tasks")
     for finding in results.named:
-        says = f"the store says {finding.stored}" if finding.stored else "the store has none"
-        told = f" ({finding.state}): {says}" if finding.state else ""
-        table.add_row(f"result {finding.kind}", f"{finding.task_id}{told}")
+        stored = f"the store has {finding.stored}" if finding.stored else "the store has none"
+        detail = f" ({finding.state}): {stored}" if finding.state else ""
+        table.add_row(f"result {finding.kind}", f"{finding.task_id}{detail}")
     if sum(results.found.values()) > len(results.named):
         table.add_row("", f"… and {sum(results.found.values()) - len(results.named)} more")
 
 
-def audit_data(found: AuditReport) -> dict[str, Any]:
-    """The same for scripts."""
+def audit_data(audit: AuditReport) -> dict[str, Any]:
+    """The same as plain data."""
     return {
-        "accepted": found.accepted,
-        "by_state": {one.value: found.by_state.get(one, 0) for one in TaskState},
+        "accepted": audit.accepted,
+        "by_state": {state.value: audit.by_state.get(state, 0) for state in TaskState},
         "engine": {
             name: {"waiting": stats.waiting, "leased": stats.leased, "dead": stats.dead}
-            for name, stats in found.engine.items()
+            for name, stats in audit.engine.items()
         },
-        "unread_events": found.unread,
-        "unaccounted": [plain(missing) for missing in found.unaccounted],
-        "unknown": found.unknown,
-        "repaired": found.repaired,
-        "balanced": found.balanced,
-        "results": plain(found.results),
+        "unread_events": audit.unread,
+        "unaccounted": [plain(missing) for missing in audit.unaccounted],
+        "unknown": audit.unknown,
+        "repaired": audit.repaired,
+        "balanced": audit.balanced,
+        "results": plain(audit.results),
     }
 
 

@@ -1,7 +1,8 @@
-"""One worker in the foreground, which says at its end what it did: `python -m laneway.cli.worker`.
+"""Run one worker in the foreground and print at its end what it did: `python -m laneway.cli.worker`.
 
-Celery's own command runs in this process: signals, kill -9 and the pool's children are as with `celery worker`. Nothing
-is imported before gevent, if that is the pool, has patched what it must.
+Celery's own command runs in this process, so that signals, kill -9 and the children of the pool work as with
+`celery worker`. Imports are late: with the gevent pool nothing may be imported before gevent has patched the standard
+library.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from laneway.platform.platform import Platform
 
 JSON = "--json"
-"""The one argument that is not Celery's; it comes first."""
+"""The only argument that is not Celery's. It comes first."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a worker with these arguments of `celery`, and print its figures; Celery's exit code."""
+    """Run a worker with these arguments of `celery`, print its figures, and return Celery's exit code."""
     as_json, words = argv[:1] == [JSON], [word for word in argv if word != JSON]
     from celery import maybe_patch_concurrency
 
@@ -29,67 +30,69 @@ def main(argv: Sequence[str]) -> int:
     from laneway.platform.application import application
 
     celery_app = application().celery_app()
-    shift = _begin(words[words.index("-n") + 1])
+    summary = _begin_summary(words[words.index("-n") + 1])
     try:
         code: Any = celery_app.start(words)
     except SystemExit as end:
         code = end.code
     finally:
-        _tell(shift, as_json=as_json)
+        _print_summary(summary, as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
-def _begin(name: str) -> WorkerMeter | None:
+def _begin_summary(name: str) -> WorkerMeter | None:
+    """Start to count the tasks of this worker. None, with a message, when the database does not answer."""
     from celery.utils.nodenames import default_nodename, host_format
 
     from laneway.platform.errors import PlatformError
     from laneway.platform.history.worker_summary import WorkerMeter
 
-    own = _platform()
+    platform = _platform()
     worker: Any = host_format(default_nodename(name))
-    shift = WorkerMeter(own.database, own.recorder, worker=str(worker))
+    summary = WorkerMeter(platform.database, platform.recorder, worker=str(worker))
     try:
-        shift.start()
+        summary.start()
     except PlatformError as error:
-        _say(f"{worker} will not say what it did: {error}", err=True)
+        _print(f"{worker} will print no summary: {error}", to_stderr=True)
         return None
     finally:
-        own.close()  # nothing may be open while the pool forks its children
-    return shift
+        platform.close()  # nothing may be open while the pool forks its children
+    return summary
 
 
-def _tell(shift: WorkerMeter | None, *, as_json: bool) -> None:
+def _print_summary(summary: WorkerMeter | None, *, as_json: bool) -> None:
     from laneway.platform.errors import PlatformError
 
-    if shift is None:
+    if summary is None:
         return
     try:
-        found = shift.totals()
+        figures = summary.totals()
     except PlatformError as error:
-        _say(f"What it did cannot be said: {error}", err=True)
+        _print(f"There is no summary: {error}", to_stderr=True)
         return
-    _say(json.dumps(asdict(found)) if as_json else told(found))
+    _print(json.dumps(asdict(figures)) if as_json else summary_text(figures))
 
 
-def told(found: WorkerTotals) -> str:
-    """The figures for a person."""
+def summary_text(figures: WorkerTotals) -> str:
+    """The figures of a worker in a few lines."""
     lines = [
-        f"{found.worker} worked for {found.seconds:.1f} s",
-        f"processed {found.processed}: completed {found.completed}, failed {found.failed}, retried {found.retried}"
-        + (f", cancelled {found.cancelled}" if found.cancelled else "")
-        + (f", snoozed {found.snoozed}" if found.snoozed else ""),
+        f"{figures.worker} ran for {figures.seconds:.1f} s",
+        f"processed {figures.processed}: completed {figures.completed}, failed {figures.failed}, "
+        f"retried {figures.retried}"
+        + (f", cancelled {figures.cancelled}" if figures.cancelled else "")
+        + (f", snoozed {figures.snoozed}" if figures.snoozed else ""),
     ]
-    if found.mean_seconds is not None and found.p95_seconds is not None:
-        lines.append(f"time mean {found.mean_seconds:.3f} s, p95 {found.p95_seconds:.3f} s")
-    if found.unfinished:
-        lines.append(f"not finished here, to be delivered again: {found.unfinished}")
+    if figures.mean_seconds is not None and figures.p95_seconds is not None:
+        lines.append(f"seconds per task: mean {figures.mean_seconds:.3f}, p95 {figures.p95_seconds:.3f}")
+    if figures.unfinished:
+        lines.append(f"not finished here, will be delivered again: {figures.unfinished}")
     return "\n".join(lines)
 
 
-def _say(text: str, *, err: bool = False) -> None:
+def _print(text: str, *, to_stderr: bool = False) -> None:
     from typer import echo
 
-    echo(text, err=err)
+    echo(text, err=to_stderr)
 
 
 def _platform() -> Platform:

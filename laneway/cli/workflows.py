@@ -1,4 +1,4 @@
-"""`laneway workflows`: start workflows, follow, signal, stop and repeat them."""
+"""`laneway workflows`: start, list, show, signal, cancel and retry workflows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from rich.text import Text
 
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
-from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
-from laneway.platform.workflows.runs import StartOptions
-from laneway.platform.workflows.views import definition_view
 
-workflows = typer.Typer(no_args_is_help=True, help="Workflows: start them, follow them, stop them, go on with them.")
+commands = typer.Typer(
+    name="workflows", no_args_is_help=True, help="Workflows: start, show, signal, cancel and retry them."
+)
 
 RunId = Annotated[str, typer.Argument(help="The workflow's id.")]
 COLOURS = {
@@ -34,14 +33,16 @@ COLOURS = {
 }
 
 
-@workflows.command("list")
+@commands.command("list")
 def listing(
-    state: Annotated[list[RunState] | None, typer.Option(help="May be given several times.")] = None,
-    type: Annotated[str | None, typer.Option(help="Of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    state: Annotated[list[RunState] | None, typer.Option(help="Only workflows in this state; repeatable.")] = None,
+    type: Annotated[str | None, typer.Option(help="Only workflows of this type.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="The most workflows to show.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Workflows, newest first."""
+    """List the workflows, newest first."""
+    from laneway.platform.db.queries.workflows import RunFilter
+
     page = make_services().workflow_views.page(RunFilter(tuple(state or ()), type), limit=limit)
     if as_json:
         return print_json([run.model_dump(mode="json") for run in page.workflows])
@@ -49,9 +50,11 @@ def listing(
     return None
 
 
-@workflows.command()
+@commands.command()
 def definitions(as_json: Json = False) -> None:
-    """What can be started."""
+    """List the workflow types that can be started, with their steps."""
+    from laneway.platform.workflows.views import definition_view
+
     known = make_services().workflows.definitions
     found = [definition_view(known, plan) for plan in known.plans]
     if as_json:
@@ -64,9 +67,9 @@ def definitions(as_json: Json = False) -> None:
     return None
 
 
-@workflows.command()
+@commands.command()
 def show(id: RunId, as_json: Json = False) -> None:
-    """One workflow: its steps with their states and outputs, what it saves, and why it waits."""
+    """Show one workflow: its steps with their states and outputs, its results, and why it waits."""
     found = make_services().workflow_views.view(id)
     if as_json:
         return print_json(found.model_dump(mode="json"))
@@ -74,60 +77,66 @@ def show(id: RunId, as_json: Json = False) -> None:
     return None
 
 
-@workflows.command()
+@commands.command()
 def start(
-    type: Annotated[str, typer.Argument(help="Of this definition, see `laneway workflows definitions`.")],
-    given: Annotated[str, typer.Option("--input", help="Its input, a JSON object.")] = "{}",
-    id: Annotated[str | None, typer.Option(help="Its id; the same one again is the same workflow.")] = None,
+    type: Annotated[str, typer.Argument(help="The type of workflow, see `laneway workflows definitions`.")],
+    input_json: Annotated[str, typer.Option("--input", help="The input, a JSON object.")] = "{}",
+    id: Annotated[
+        str | None, typer.Option(help="The workflow's id. A second start with the same id starts nothing.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start a workflow."""
-    accepted = make_services().workflows.start(type, _object(given, "--input"), options=StartOptions(id=id))
-    _tell(accepted, "Accepted" if accepted.created else "Accepted before", as_json=as_json)
+    from laneway.platform.workflows.runs import StartOptions
+
+    accepted = make_services().workflows.start(
+        type, _parse_object(input_json, option="--input"), options=StartOptions(id=id)
+    )
+    _print_accepted(accepted, "Accepted" if accepted.created else "Already accepted", as_json=as_json)
 
 
-@workflows.command()
+@commands.command()
 def cancel(id: RunId, as_json: Json = False) -> None:
-    """Stop a workflow: steps that wait never start, running ones are asked to stop."""
-    answer = make_services().workflows.cancel(id)
+    """Cancel a workflow. Waiting steps never start; running steps are asked to stop."""
+    response = make_services().workflows.cancel(id)
     if as_json:
-        return print_json(answer.model_dump(mode="json"))
-    out.print("Cancelled." + (f" Asked to stop: {', '.join(answer.stopping)}" if answer.stopping else ""))
+        return print_json(response.model_dump(mode="json"))
+    out.print("Cancelled." + (f" Asked to stop: {', '.join(response.stopping)}" if response.stopping else ""))
     return None
 
 
-@workflows.command()
+@commands.command()
 def retry(
     id: RunId,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="A new workflow like it, from the beginning.")
+        bool, typer.Option("--from-start", help="Start a new workflow with the same input instead.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a workflow from the steps that failed or were cancelled; what is done stays done."""
+    """Continue a workflow with the steps that failed or were cancelled. Completed steps do not run again."""
     services = make_services()
     accepted = services.workflows.restart(id) if from_start else services.workflows.retry(id)
-    _tell(accepted, "Started anew" if from_start else "Goes on", as_json=as_json)
+    _print_accepted(accepted, "Started again" if from_start else "Continued", as_json=as_json)
 
 
-@workflows.command()
+@commands.command()
 def signal(
     id: RunId,
     name: Annotated[str, typer.Argument(help="The signal's name.")],
-    data: Annotated[str, typer.Option(help="What the step is given, a JSON object.")] = "{}",
-    key: Annotated[str, typer.Option("--id", help="For further signals of the same name.")] = "",
+    data: Annotated[str, typer.Option(help="The data for the step, a JSON object.")] = "{}",
+    key: Annotated[str, typer.Option("--id", help="Distinguishes several signals of the same name.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Send a signal to a workflow; one that comes before its step waits for it is kept."""
-    answer = make_services().workflows.signal(id, name, data=_object(data, "--data"), key=key)
+    """Send a signal to a workflow. It is kept until the step waits for it."""
+    response = make_services().workflows.signal(id, name, data=_parse_object(data, option="--data"), key=key)
     if as_json:
-        return print_json(answer.model_dump(mode="json"))
-    out.print("The step goes on." if answer.delivered else "Kept until its step waits for it.")
+        return print_json(response.model_dump(mode="json"))
+    out.print("Delivered: the step continues." if response.delivered else "Kept until the step waits for it.")
     return None
 
 
 def run_table(runs: list[WorkflowSummaryView]) -> Table:
-    """Runs, one a line."""
+    """Workflows, one per line."""
     table = Table(
         Column("workflow id", overflow="fold", min_width=36),
         "type",
@@ -143,7 +152,7 @@ def run_table(runs: list[WorkflowSummaryView]) -> Table:
             run.workflow_id,
             run.workflow_type,
             _state(run.state.value),
-            views.moment(run.accepted_at),
+            views.timestamp(run.accepted_at),
             _seconds(run.duration_seconds),
             (run.error or "")[:60],
         )
@@ -151,7 +160,7 @@ def run_table(runs: list[WorkflowSummaryView]) -> Table:
 
 
 def run_details(run: WorkflowView) -> RenderableType:
-    """One run: its head, then its steps."""
+    """One workflow: its fields, then its steps."""
     head = Table.grid(padding=(0, 2))
     head.add_row("workflow", run.workflow_id)
     head.add_row("type", f"{run.workflow_type}, version {run.version}")
@@ -161,7 +170,7 @@ def run_details(run: WorkflowView) -> RenderableType:
             head.add_row(name, value)
     for name, value in (run.model_extra or {}).items():
         if value is not None:
-            head.add_row(name.replace("_", " "), _figure(value))
+            head.add_row(name.replace("_", " "), _extra_field(value))
     for waiting in run.waiting_for:
         head.add_row("waits for", waiting)
     steps = Table(
@@ -180,22 +189,22 @@ def run_details(run: WorkflowView) -> RenderableType:
             str(step.visit or ""),
             _state(step.state),
             str(step.attempts or ""),
-            _took(step),
+            _duration(step),
             (step.error or (json.dumps(step.output) if step.output else ""))[:100],
         )
     return Lines(head, Text(), steps)
 
 
-def _figure(value: object) -> str:
-    """One of the application's own figures, for a person."""
+def _extra_field(value: object) -> str:
+    """A field that the application adds to its workflows."""
     data: object = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     if not isinstance(data, dict):
         return str(data)
-    parts = cast("dict[str, Any]", data).items()
-    return ", ".join(f"{name} {part:.2f}" if isinstance(part, float) else f"{name} {part}" for name, part in parts)
+    items = cast("dict[str, Any]", data).items()
+    return ", ".join(f"{name} {item:.2f}" if isinstance(item, float) else f"{name} {item}" for name, item in items)
 
 
-def _took(step: StepView) -> str:
+def _duration(step: StepView) -> str:
     if not (step.started_at and step.finished_at):
         return ""
     return _seconds((step.finished_at - step.started_at).total_seconds())
@@ -209,7 +218,7 @@ def _state(name: str) -> Text:
     return Text(name, style=COLOURS.get(name, ""))
 
 
-def _object(text: str, option: str) -> dict[str, Any]:
+def _parse_object(text: str, *, option: str) -> dict[str, Any]:
     try:
         value: object = json.loads(text)
     except ValueError as error:
@@ -219,8 +228,8 @@ def _object(text: str, option: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _tell(accepted: WorkflowHandle, what: str, *, as_json: bool) -> None:
+def _print_accepted(accepted: WorkflowHandle, action: str, *, as_json: bool) -> None:
     if as_json:
         return print_json(accepted.model_dump(mode="json"))
-    out.print(f"{what}: {accepted.workflow_id} (task {accepted.task_id}, {accepted.status.value})")
+    out.print(f"{action}: {accepted.workflow_id} (task {accepted.task_id}, {accepted.status.value})")
     return None

@@ -1,1 +1,1 @@
-"""Client and AsyncClient over HTTP; they come with a later release."""
+"""Client and AsyncClient: use a platform over HTTP. Not implemented yet."""

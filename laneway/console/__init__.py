@@ -1,1 +1,1 @@
-"""The web console; its pages come with a later release."""
+"""The web console. Not implemented yet."""

@@ -1,1 +1,19 @@
 """The semantics of tasks: submission, attempts, history, dead letters, schedules, workflows (extra `platform`)."""
+
+from laneway._extras import require
+
+require(
+    "platform",
+    (
+        "alembic",
+        "httpx2",
+        "pydantic",
+        "pydantic_settings",
+        "redbeat",
+        "sqlalchemy",
+        "standardwebhooks",
+        "structlog",
+        "yaml",
+    ),
+    what="The package `laneway.platform`",
+)

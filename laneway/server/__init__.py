@@ -1,1 +1,5 @@
-"""`laneway up`: the embedded Valkey and the processes of the platform."""
+"""`laneway up`: the embedded Valkey and the processes of an application (extra `platform`)."""
+
+from laneway._extras import require
+
+require("platform", ("httpx2", "pydantic", "rich", "sqlalchemy"), what="The package `laneway.server`")

@@ -1,4 +1,4 @@
-"""Checks before anything is started: each problem found becomes one sentence."""
+"""Checks that run before anything is started. Each problem is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ REDIS_HINT = ", or set REDIS_URL to use the Valkey or Redis server that may be r
 
 
 def check_ports(settings: Settings) -> None:
-    """Every port that `up` needs is free. Raises PortTaken, PortRefused, or ConfigError when two settings agree."""
+    """Check that every port that `up` needs is free.
+
+    Raises PortTaken or PortRefused; ConfigError when two settings name the same port.
+    """
     api, redis = settings.api, settings.redis
-    wanted = [(api.host, api.port, "API_PORT"), (api.flower_host, api.flower_port, "FLOWER_PORT")]
+    needed = [(api.host, api.port, "API_PORT"), (api.flower_host, api.flower_port, "FLOWER_PORT")]
     if not redis.external:
-        for _, port, setting in wanted:
+        for _, port, setting in needed:
             if port == redis.port:
                 raise ConfigError(f"{setting} and REDIS_PORT must differ: both are {port}.")
-        wanted.append((redis.host, redis.port, "REDIS_PORT"))
-    for host, port, setting in wanted:
+        needed.append((redis.host, redis.port, "REDIS_PORT"))
+    for host, port, setting in needed:
         check_port(host, port, setting=setting)
 
 
 def check_port(host: str, port: int, *, setting: str) -> None:
-    """A port is free to listen on. Raises PortTaken or PortRefused, which name the setting."""
+    """Check that a port is free to listen on. Raises PortTaken or PortRefused, which name the setting."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As the servers do: connections that wait for their end do not count.
+            # The servers set this option, too: connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except UnicodeError as error:
-        raise PortRefused(host, port, setting, "that is no host name") from error
+        raise PortRefused(host, port, setting, "this is not a host name") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port, setting, REDIS_HINT if setting == "REDIS_PORT" else "") from error
@@ -44,12 +47,12 @@ def check_port(host: str, port: int, *, setting: str) -> None:
 
 
 def reachable(host: str) -> str:
-    """The address at which this machine itself finds a server that listens on `host`."""
+    """The address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder that only we can read, if it is not there. Raises FolderUnusable when it cannot be written."""
+    """Create a folder that only this user can read, unless it exists. Raises FolderUnusable if it is not writable."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Become another program that dies with the process that started this one.
+"""Execute a program that dies together with the process that started it.
 
-Run as a file, by path and isolated (`python -IS child.py PARENT_PID PROGRAM ARGUMENTS...`), so that it costs a few
-milliseconds. On Linux the kernel then kills the program as soon as its parent is gone, however that ended.
+Run this file by path and isolated (`python -IS child.py PARENT_PID PROGRAM ARGUMENTS...`); it then costs a few
+milliseconds. On Linux the kernel kills the program as soon as its parent is gone, however the parent ended.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): survives execve; the parent is the thread that forked, so the starter must be the main thread."""
+"""prctl(2). The setting survives execve. The parent is the thread that forked, so the main thread must start it."""
 
 
 def main() -> None:
-    """Ask for the parent's death to be ours, and become the program."""
+    """Ask the kernel to kill this process when its parent dies, then execute the program."""
     parent, *argv = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != int(parent):  # it died before the line above
+        if os.getppid() != int(parent):  # the parent died before the line above
             sys.exit(1)
     try:
         os.execvp(argv[0], argv)  # noqa: S606

@@ -1,4 +1,4 @@
-"""One running process of a part: its own session, its output line by line, and nothing left behind."""
+"""A running child process in its own session: its output is read line by line, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from laneway.platform.settings import project
 from laneway.server.processes import program
 
 LONGEST_LINE = 16_384
-"""Bytes; a longer line is shown in pieces."""
+"""Bytes. A longer line is shown in pieces."""
 
 
-class Process:
-    """Start it with `Process.start`. Signals go to the process alone; only `kill` hits its whole group."""
+class ChildProcess:
+    """Start one with `ChildProcess.start`. Signals go to the process alone; only `kill` hits its whole group."""
 
     def __init__(self, process: asyncio.subprocess.Process, lines: asyncio.Task[None]) -> None:
         self.started_at = now()
         self._process, self._lines = process, lines
 
     @classmethod
-    async def start(cls, argv: tuple[str, ...], *, show: Callable[[str], None]) -> Process:
-        """Run a command in a session of its own, so that the terminal's Ctrl-C does not reach it; it dies with us."""
+    async def start(cls, argv: tuple[str, ...], *, show: Callable[[str], None]) -> ChildProcess:
+        """Run a command in its own session, so that the terminal's Ctrl-C does not reach it; it dies with us."""
         started_at = now()
-        reader, write_end = await _pipe()
+        reader, write_end = await _open_pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -48,16 +48,16 @@ class Process:
             )
         finally:
             os.close(write_end)
-        running = cls(process, asyncio.create_task(_read_lines(reader, show)))
-        running.started_at = started_at
-        return running
+        child = cls(process, asyncio.create_task(_show_lines(reader, show)))
+        child.started_at = started_at
+        return child
 
     async def wait(self) -> int:
-        """Wait for its end; its exit code, or minus the signal that killed it."""
+        """Wait for its end. Returns the exit code, or minus the number of the signal that killed it."""
         return await self._process.wait()
 
     async def ends_within(self, seconds: float, *, unless: asyncio.Event | None = None) -> bool:
-        """Whether it ends in time; `unless` cuts the wait short when it is set."""
+        """Wait for its end; True if it ended in time. Setting `unless` ends the wait early."""
         tasks = [asyncio.create_task(self.wait())]
         if unless is not None:
             tasks.append(asyncio.create_task(unless.wait()))
@@ -72,7 +72,7 @@ class Process:
             self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """Kill whatever is left of its group, and show the last lines."""
+        """Kill what is left of its group, and show the last lines."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
@@ -92,7 +92,7 @@ class Tail:
         self._show(line)
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"ended with exit code {code}"
@@ -102,8 +102,8 @@ def how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-async def _pipe() -> tuple[asyncio.StreamReader, int]:
-    """A pipe of our own: asyncio's would make `wait` wait for every grandchild that holds the other end."""
+async def _open_pipe() -> tuple[asyncio.StreamReader, int]:
+    """Open a pipe. With asyncio's own pipe, `wait` would wait for every grandchild that holds the other end."""
     read_end, write_end = os.pipe()
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -112,11 +112,11 @@ async def _pipe() -> tuple[asyncio.StreamReader, int]:
     return reader, write_end
 
 
-async def _read_lines(reader: asyncio.StreamReader, show: Callable[[str], None]) -> None:
+async def _show_lines(reader: asyncio.StreamReader, show: Callable[[str], None]) -> None:
     rest = b""
     while chunk := await reader.read(65_536):
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in filter(None, map(_text, lines)):  # empty lines would only stretch the screen
+        for line in filter(None, map(_text, lines)):  # empty lines would only fill the screen
             show(line)
         if len(rest) > LONGEST_LINE:
             show(_text(rest))

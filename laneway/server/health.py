@@ -1,6 +1,7 @@
-"""`python -m laneway.server.health PART`: is this container's part well? The probes of `up`; exit code 0 or 1.
+"""`python -m laneway.server.health PROCESS`: report by exit code (0 or 1) whether a container's process is healthy.
 
-It runs again and again in every container, so it imports only what the part's probe needs.
+It uses the probes of `laneway up`. It runs again and again in every container, so it imports only what the probe of
+that process needs.
 """
 
 from __future__ import annotations
@@ -12,42 +13,40 @@ from datetime import timedelta
 
 from laneway.platform.application import application
 from laneway.platform.clock import now
-from laneway.platform.errors import PlatformError
+from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings
 from laneway.server.checks import reachable
 
 RECENT = timedelta(seconds=60)
-"""A worker that has not reported for so long is not well."""
+"""A worker is unhealthy when its last report is older than this."""
 
 TIMEOUT = 10
-"""Seconds for a page to come."""
-
-PARTS = ("worker", "bulk", "beat", "api", "flower")
+"""Seconds to wait for an HTTP response."""
 
 
 def main() -> None:
-    """Ask the part named on the command line."""
-    name = sys.argv[1] if len(sys.argv) == 2 else ""
-    if name not in PARTS:
-        sys.exit("usage: python -m laneway.server.health " + "|".join(PARTS))
+    """Check the process named on the command line."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m laneway.server.health PROCESS")
+    name = sys.argv[1]
     try:
-        settings = application().load_settings()
+        healthy = is_healthy(name, application().load_settings())
     except PlatformError as error:
         sys.exit(str(error))
-    if not well(name, settings):
-        sys.exit(f"{name} is not well")
+    if not healthy:
+        sys.exit(f"{name} is not healthy")
 
 
-def well(name: str, settings: Settings) -> bool:
-    """Whether a part works now."""
+def is_healthy(name: str, settings: Settings) -> bool:
+    """Whether a process works now. Raises ConfigError for a name that the application does not have."""
     if name == "api":
-        return _answers(settings.api.host, settings.api.port, "/health/ready")
+        return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":
-        return _answers(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
-    return _probed(name, settings)
+        return _responds(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
+    return _probe_passes(name, settings)
 
 
-def _answers(host: str, port: int, path: str) -> bool:
+def _responds(host: str, port: int, path: str) -> bool:
     connection = http.client.HTTPConnection(reachable(host), port, timeout=TIMEOUT)
     try:
         connection.request("GET", path)
@@ -58,15 +57,17 @@ def _answers(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _probed(name: str, settings: Settings) -> bool:
-    from laneway.server.processes import parts
+def _probe_passes(name: str, settings: Settings) -> bool:
+    from laneway.server.processes import processes  # imports redis-py and Celery, which the others do not need
 
-    part = next(part for part in parts(settings) if part.name == name)
+    known = {process.name: process for process in processes(settings)}
+    if name not in known:
+        raise ConfigError(f"There is no process {name!r}; there are {', '.join(known)}.")
 
-    async def ask() -> bool:
-        return await part.ready(now() - RECENT)
+    async def probe() -> bool:
+        return await known[name].ready(now() - RECENT)
 
-    return asyncio.run(ask())
+    return asyncio.run(probe())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One `up` per data folder: a lock that the system frees when its holder dies, however it dies."""
+"""One `laneway up` per data folder: a file lock, which the system frees when its holder dies, however it dies."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from laneway.server.checks import make_folder
 from laneway.server.errors import AlreadyRunning, FolderUnusable
 
 FILE = "up.lock"
-PATIENCE = 0.3
-"""Seconds to try for: `is_held` takes a free lock for a moment, too."""
+TRY_SECONDS = 0.3
+"""`hold` tries for this long, because `is_held` takes a free lock for a moment, too."""
 
 
 @contextmanager
-def held(folder: Path) -> Generator[None]:
+def hold(folder: Path) -> Generator[None]:
     """Hold the folder's lock, with our process id in the file. Raises AlreadyRunning."""
     file = _open(make_folder(folder) / FILE)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not _take(file):
+        deadline = time.monotonic() + TRY_SECONDS
+        while not _try_lock(file):
             if time.monotonic() > deadline:
                 raise AlreadyRunning(str(folder), holder(folder))
             time.sleep(0.02)
@@ -36,18 +36,18 @@ def held(folder: Path) -> Generator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether some process holds the folder's lock now."""
+    """Whether a process holds the folder's lock now."""
     if not (folder / FILE).exists():
         return False
     file = _open(folder / FILE)
     try:
-        return not _take(file)
+        return not _try_lock(file)
     finally:
         os.close(file)
 
 
 def holder(folder: Path, *, wait_seconds: float = 1) -> int | None:
-    """The process id that the lock's holder wrote; waits for one that is just writing it. None if there is none."""
+    """The process id in the lock file, or None. Waits for a holder that has not written its id yet."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -68,11 +68,11 @@ def _open(path: Path) -> int:
         raise FolderUnusable(str(path), error.strerror or type(error).__name__) from error
 
 
-def _take(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # a file system without locks
+    except OSError as error:  # the file system has no locks
         raise FolderUnusable(FILE, error.strerror or type(error).__name__) from error
     return True

@@ -1,4 +1,4 @@
-"""What must be true before a part of the platform starts: the broker and the database answer, the tables are there."""
+"""Wait for the broker and the database, and migrate the tables, before a process of the platform starts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PAUSE_SECONDS = 0.3
 
 
 def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
-    """Wait for broker and database (seconds, each), then bring the tables up to date. Safe to run many at once.
+    """Wait for broker and database (seconds, each), then migrate the tables. Many processes may do so at once.
 
-    Raises ServerUnreachable, or ConfigError for an address that cannot be read.
+    Raises ServerUnreachable; ConfigError for an address that cannot be parsed.
     """
     wait_for_broker(settings, wait_seconds=wait_seconds)
     wait_for_database(settings, wait_seconds=wait_seconds)
@@ -33,76 +33,79 @@ def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
         application().upgrade(settings)
     except (SQLAlchemyError, DatabaseUnavailable) as error:
         raise ServerUnreachable(
-            *_database(settings), f"its tables cannot be brought up to date: {_brief(error)}"
+            *_database_setting(settings), f"its tables cannot be brought up to date: {_one_line(error)}"
         ) from error
 
 
 def wait_for_broker(settings: Settings, *, wait_seconds: float) -> None:
-    """Until broker and result store can be used. Raises ServerUnreachable; at once when the login is refused."""
+    """Wait until broker and result store answer. Raises ServerUnreachable; at once when the login is refused."""
     redis = settings.redis
     server = "REDIS_URL" if redis.url else "REDIS_HOST/REDIS_PORT"
-    _wait(redis.broker_url, setting="CELERY_BROKER_URL" if redis.celery_broker_url else server, seconds=wait_seconds)
-    if redis.result_url.startswith(("redis:", "rediss:")):  # another kind of result store is Celery's own affair
+    _wait_for(
+        redis.broker_url, setting="CELERY_BROKER_URL" if redis.celery_broker_url else server, seconds=wait_seconds
+    )
+    if redis.result_url.startswith(("redis:", "rediss:")):  # Celery itself connects to other kinds of result stores
         setting = "CELERY_RESULT_BACKEND" if redis.celery_result_backend else server
-        _wait(redis.result_url, setting=setting, seconds=wait_seconds)
+        _wait_for(redis.result_url, setting=setting, seconds=wait_seconds)
 
 
 def wait_for_database(settings: Settings, *, wait_seconds: float) -> None:
-    """Until the database answers a query. Raises ServerUnreachable."""
-    setting, address = _database(settings)
+    """Wait until the database answers a query. Raises ServerUnreachable."""
+    setting, address = _database_setting(settings)
     try:
         database = Database(settings.storage.url)
-    except OSError as error:  # the folder of a SQLite file cannot be made
+    except OSError as error:  # the folder of a SQLite file cannot be created
         raise ServerUnreachable(setting, address, error.strerror or type(error).__name__) from error
 
-    def ask() -> None:
+    def query() -> None:
         with database.reading() as session:
             session.execute(text("SELECT 1"))
 
     try:
-        _repeat(ask, wait_seconds, (DatabaseUnavailable, SQLAlchemyError), setting=setting, address=address)
+        _retry(query, wait_seconds, (DatabaseUnavailable, SQLAlchemyError), setting=setting, address=address)
     finally:
         database.close()
 
 
-def _wait(url: str, *, setting: str, seconds: float) -> None:
-    address = shown(url, setting=setting)
+def _wait_for(url: str, *, setting: str, seconds: float) -> None:
+    address = without_login(url, setting=setting)
     options = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
 
-    def ask() -> None:
+    def connect() -> None:
         with Connection(url, connect_timeout=CONNECT_SECONDS, transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
 
     try:
-        _repeat(ask, seconds, (KombuError, RedisError, OSError), setting=setting, address=address)
-    except (KeyError, ValueError, ImportError) as error:  # kombu on a scheme that it does not know
+        _retry(connect, seconds, (KombuError, RedisError, OSError), setting=setting, address=address)
+    except (KeyError, ValueError, ImportError) as error:  # kombu, for a scheme that it does not know
         raise ConfigError(f"{setting} cannot be used: {address} is not the address of a broker.") from error
 
 
-def _repeat(
-    ask: Callable[[], None], seconds: float, errors: tuple[type[Exception], ...], *, setting: str, address: str
+def _retry(
+    attempt: Callable[[], None], seconds: float, errors: tuple[type[Exception], ...], *, setting: str, address: str
 ) -> None:
+    """Call `attempt` until it succeeds. Raises ServerUnreachable after the time, or at once for a refused login."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return ask()
+            return attempt()
         except errors as error:
-            refused = isinstance(error.__cause__, AuthenticationError)
-            if refused or time.monotonic() + PAUSE_SECONDS > deadline:
-                raise ServerUnreachable(setting, address, _brief(error)) from error
+            login_refused = isinstance(error.__cause__, AuthenticationError)
+            if login_refused or time.monotonic() + PAUSE_SECONDS > deadline:
+                raise ServerUnreachable(setting, address, _one_line(error)) from error
         time.sleep(PAUSE_SECONDS)
 
 
-def _database(settings: Settings) -> tuple[str, str]:
+def _database_setting(settings: Settings) -> tuple[str, str]:
     """The setting that names the database, and the address without its login."""
     url = settings.storage.url
     if url.startswith("sqlite"):
         return ("DATABASE_URL" if settings.storage.database_url else "DATA_DIR"), url.partition("?")[0]
-    return "DATABASE_URL", shown(url, setting="DATABASE_URL").replace("+psycopg", "")
+    return "DATABASE_URL", without_login(url, setting="DATABASE_URL").replace("+psycopg", "")
 
 
-def shown(url: str, *, setting: str) -> str:
-    """An address without its login. Raises ConfigError when a login could be mistaken for something else in it."""
+def without_login(url: str, *, setting: str) -> str:
+    """An address without its login. Raises ConfigError when a part of the login could be taken for another part."""
     parts = _split(url)
     if parts is None or "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
         raise ConfigError(
@@ -122,7 +125,7 @@ def _split(url: str) -> SplitResult | None:
     return parts
 
 
-def _brief(error: BaseException) -> str:
-    """A server's reason in one line."""
+def _one_line(error: BaseException) -> str:
+    """The server's reason in one line of at most 300 characters."""
     reason = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
     return reason if len(reason) <= 300 else reason[:299] + "…"

@@ -1,4 +1,4 @@
-"""How each part shows that it is ready: asked from outside, the way its users would notice."""
+"""Readiness probes: each looks at a process from outside, as its users would."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.settings import Settings
 from laneway.server.checks import reachable
-from laneway.server.valkey import embedded_host, server_at
+from laneway.server.valkey import embedded_host, server_pid
 
 Probe = Callable[[datetime], Awaitable[bool]]
-"""Asked with the time at which the part was started; answers whether it is ready, and never raises."""
+"""Takes the time at which the process was started; returns whether it is ready; never raises."""
 
 BEAT_LOCK = "redbeat::lock"
-"""RedBeat's lock: its holder is the one that schedules."""
+"""RedBeat's lock. Its holder is the beat that schedules."""
 
 STANDBY_AFTER = timedelta(seconds=12)
-"""A lock of a beat that died is gone after 10 s; an older one has a live holder, and we are its stand-by."""
+"""The lock of a beat that died expires after 10 s. An older lock has a live holder, and our beat is its standby."""
 
 
 def broker_answers(settings: Settings) -> Probe:
-    """The embedded Valkey answers PING, so its data is loaded."""
+    """Ready when the embedded Valkey answers PING, which it does once its data is loaded."""
 
     async def probe(_since: datetime) -> bool:
-        return await asyncio.to_thread(server_at, embedded_host(settings), settings.redis.port) is not None
+        return await asyncio.to_thread(server_pid, embedded_host(settings), settings.redis.port) is not None
 
     return probe
 
 
 def http_answers(host: str, port: int, path: str) -> Probe:
-    """A GET of the path is answered with 200."""
-    url = f"{address(host, port)}{path}"
+    """Ready when a GET of the path returns 200."""
+    url = f"{web_address(host, port)}{path}"
 
     async def probe(_since: datetime) -> bool:
         try:
@@ -56,10 +56,10 @@ def http_answers(host: str, port: int, path: str) -> Probe:
 
 
 def worker_reports(settings: Settings, nodename: str) -> Probe:
-    """The worker has written to the table of workers since it was started; `%h` in its name is this host."""
+    """Ready when the worker has written to the table of workers since its start; `%h` in its name is this host."""
     name = host_format(nodename)
 
-    def seen() -> datetime | None:
+    def last_report() -> datetime | None:
         database = Database(settings.storage.url)
         try:
             with database.reading() as session:
@@ -71,17 +71,17 @@ def worker_reports(settings: Settings, nodename: str) -> Probe:
             database.close()
 
     async def probe(since: datetime) -> bool:
-        seen_at = await asyncio.to_thread(seen)
+        seen_at = await asyncio.to_thread(last_report)
         return seen_at is not None and seen_at >= since
 
     return probe
 
 
 def beat_holds_lock(settings: Settings) -> Probe:
-    """A beat took the lock after the start, or an older holder kept it for so long that it must be alive."""
-    first: dict[datetime, bytes | None] = {}
+    """Ready when the lock changed hands after the start, or was kept for so long that its holder must be alive."""
+    first_tokens: dict[datetime, bytes | None] = {}
 
-    def holder() -> bytes | None:
+    def lock_token() -> bytes | None:
         client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             settings.redis.schedules_url, socket_timeout=2, retry=Retry(NoBackoff(), 0)
         )
@@ -93,14 +93,14 @@ def beat_holds_lock(settings: Settings) -> Probe:
             client.close()
 
     async def probe(since: datetime) -> bool:
-        token = await asyncio.to_thread(holder)
-        before = first.setdefault(since, token)
-        return token is not None and (token != before or now() - since > STANDBY_AFTER)
+        token = await asyncio.to_thread(lock_token)
+        first_token = first_tokens.setdefault(since, token)
+        return token is not None and (token != first_token or now() - since > STANDBY_AFTER)
 
     return probe
 
 
-def address(host: str, port: int) -> str:
-    """The web address of a server that listens there, as seen from this machine."""
+def web_address(host: str, port: int) -> str:
+    """The web address of a server that listens on `host`, as seen from this machine."""
     name = reachable(host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

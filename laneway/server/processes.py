@@ -1,6 +1,6 @@
-"""The platform's parts, in one table: what is run, how it shows that it is ready, and how it is stopped.
+"""The processes of the platform in one table: the command of each, its readiness probe, and how it is stopped.
 
-Procfile and docker-compose.yml start the same parts with the same commands; a test compares them with this table.
+Procfile and docker-compose.yml start the same processes; a test compares them with this table.
 """
 
 from __future__ import annotations
@@ -14,103 +14,117 @@ from laneway.platform.application import application
 from laneway.platform.queues import WorkerGroup, queues
 from laneway.platform.settings import Settings
 from laneway.server import flower_login
-from laneway.server.probes import Probe, address, beat_holds_lock, broker_answers, http_answers, worker_reports
+from laneway.server.probes import Probe, beat_holds_lock, broker_answers, http_answers, web_address, worker_reports
 from laneway.server.valkey import embedded_argv
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """How a part is stopped: SIGTERM, time to finish, then force."""
+class StopPlan:
+    """How a process is stopped: SIGTERM, time to finish, then force."""
 
     rank: int
-    """Lower ranks are stopped, and gone, before higher ones are asked."""
+    """Processes of a lower rank are stopped, and gone, before those of a higher rank are signalled."""
     seconds: float = 10
-    """How long it may take by itself."""
+    """Time to finish after SIGTERM."""
     hurried_seconds: float = 2
-    """The same after a second Ctrl-C."""
+    """Time to finish after a second Ctrl-C."""
     before_kill: signal.Signals | None = None
-    """A signal to send before SIGKILL, with `LAST_SECONDS` to obey it."""
+    """A signal to send before SIGKILL; the process then has `supervisor.LAST_SECONDS` to end."""
 
 
 @dataclass(frozen=True)
-class Part:
+class ManagedProcess:
     """One process of the platform. The first word of `argv` is a program beside our Python, or on PATH."""
 
     name: str
     argv: tuple[str, ...]
     ready: Probe
-    stopping: Stopping
+    stopping: StopPlan
     address: str = ""
     ready_seconds: float = 60
-    """How long it may take until it is ready at the first start."""
+    """Time to become ready at the first start."""
 
 
-def broker(settings: Settings) -> Part | None:
-    """The embedded Valkey; None when the settings name a server. Raises NoValkeyBinary."""
+def broker(settings: Settings) -> ManagedProcess | None:
+    """The embedded Valkey, or None when the settings name a server. Raises NoValkeyBinary."""
     if settings.redis.external:
         return None
-    where = f"redis://{settings.redis.host}:{settings.redis.port} (data in {settings.storage.folder / 'valkey'})"
-    # Not `laneway broker`, which becomes the same command: this way it starts in a tenth of a second.
-    return Part("broker", tuple(embedded_argv(settings)), broker_answers(settings), Stopping(5, 30, 30), where)
+    folder = settings.storage.folder / "valkey"
+    return ManagedProcess(
+        "broker",
+        tuple(embedded_argv(settings)),  # `laneway broker` executes the same, but takes longer to start
+        broker_answers(settings),
+        StopPlan(5, seconds=30, hurried_seconds=30),
+        f"redis://{settings.redis.host}:{settings.redis.port} (data in {folder})",
+    )
 
 
-def parts(settings: Settings) -> list[Part]:
-    """All parts but the broker, in the order in which they are started; each needs broker and database."""
-    api, flower = settings.api, (settings.api.flower_host, settings.api.flower_port)
+def processes(settings: Settings) -> list[ManagedProcess]:
+    """All processes but the broker, in the order of their start; each needs broker and database."""
     return [
         *(_worker(settings, group) for group in worker_groups()),
-        Part("beat", celery("beat"), beat_holds_lock(settings), Stopping(2)),
-        Part(
-            "api",
-            _uvicorn(settings),
-            http_answers(api.host, api.port, "/health/ready"),
-            Stopping(1, 15),
-            address(api.host, api.port),
-        ),
-        Part(
-            "flower",
-            celery("flower"),
-            http_answers(*flower, "/healthcheck"),
-            Stopping(3),
-            f"{address(*flower)} ({flower_login.where(settings)})",
-        ),
+        ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2)),
+        _api(settings),
+        _flower(settings),
     ]
 
 
 def program(name: str) -> str:
-    """The full path of a program that is installed with this one; its bare name if it is not."""
+    """The full path of a program that is installed beside our Python; otherwise the bare name."""
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.exists() else name
 
 
 def worker_groups() -> tuple[WorkerGroup, ...]:
-    """The workers that the application declared."""
+    """The worker groups that the application declares."""
     application().declare_queues()
     return queues.workers
 
 
 def worker_group(name: str) -> WorkerGroup:
-    """One of them. Raises ConfigError."""
+    """The worker group of this name. Raises ConfigError."""
     application().declare_queues()
     return queues.worker(name)
 
 
 def celery(*words: str) -> tuple[str, ...]:
-    """A command of Celery's on the application, without the banner, which would bury what is said here."""
+    """A `celery` command on the application; without its banner, which would hide our own lines."""
     return ("celery", "-q", "-A", application().celery, *words)
 
 
 def worker_command(settings: Settings, group: WorkerGroup) -> tuple[str, ...]:
-    """Celery's command that starts a worker of a group."""
+    """The `celery worker` command of a worker group."""
     concurrency = group.concurrency or settings.operation.worker_concurrency
     return celery("worker", "-n", f"{group.name}@%h", "-Q", ",".join(group.queues), "-c", str(concurrency))
 
 
-def _worker(settings: Settings, group: WorkerGroup) -> Part:
-    stopping = Stopping(4, seconds=60, hurried_seconds=0, before_kill=signal.SIGQUIT)
-    return Part(group.name, worker_command(settings, group), worker_reports(settings, f"{group.name}@%h"), stopping)
+def _worker(settings: Settings, group: WorkerGroup) -> ManagedProcess:
+    return ManagedProcess(
+        group.name,
+        worker_command(settings, group),
+        worker_reports(settings, f"{group.name}@%h"),
+        StopPlan(4, seconds=60, hurried_seconds=0, before_kill=signal.SIGQUIT),
+    )
 
 
-def _uvicorn(settings: Settings) -> tuple[str, ...]:
-    listen = ("--host", settings.api.host, "--port", str(settings.api.port))
-    return ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log")
+def _api(settings: Settings) -> ManagedProcess:
+    host, port = settings.api.host, settings.api.port
+    listen = ("--host", host, "--port", str(port))
+    return ManagedProcess(
+        "api",
+        ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log"),
+        http_answers(host, port, "/health/ready"),
+        StopPlan(1, seconds=15),
+        web_address(host, port),
+    )
+
+
+def _flower(settings: Settings) -> ManagedProcess:
+    host, port = settings.api.flower_host, settings.api.flower_port
+    return ManagedProcess(
+        "flower",
+        celery("flower"),
+        http_answers(host, port, "/healthcheck"),
+        StopPlan(3),
+        f"{web_address(host, port)} ({flower_login.login_hint(settings)})",
+    )

@@ -1,9 +1,10 @@
-"""Runs parts in stages: started in order, kept alive, and stopped in order.
+"""Runs processes in stages: started in order, kept alive, and stopped in order.
 
-1. Starts a stage's parts together, and does the stage's work when all are ready; then the next stage.
-2. Each part has a supervisor, which starts it again when it dies.
-3. On Ctrl-C or SIGTERM stops the parts in the order of their ranks, the broker last, so that nothing accepted is lost.
-   The signal again: workers do not finish their tasks, which go back to their queues.
+1. It starts the processes of a stage together. When all are ready, it calls the stage's `then`, and goes on to the
+   next stage.
+2. Each process has a supervisor, which restarts it when it dies.
+3. On Ctrl-C or SIGTERM it stops the processes in the order of their ranks, the broker last, so that no accepted task
+   is lost. After a second signal workers do not finish their tasks; the tasks return to their queues.
 """
 
 from __future__ import annotations
@@ -14,50 +15,53 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import groupby
 
-from laneway.server.processes import Part
+from laneway.server.processes import ManagedProcess
 from laneway.server.supervisor import Supervisor
 from laneway.server.terminal import Terminal
 
 
 class Stage:
-    """Parts that start together, and what must be done when they are ready."""
+    """Processes that start together, and a function to call when they are ready."""
 
-    def __init__(self, parts: Sequence[Part], then: Callable[[], None] | None = None) -> None:
-        self.parts, self.then = parts, then
+    def __init__(self, processes: Sequence[ManagedProcess], then: Callable[[], None] | None = None) -> None:
+        self.processes, self.then = processes, then
 
 
 class Runner:
-    """Runs stages of parts until a signal, or until a part fails at its first start."""
+    """Runs stages of processes until a signal comes, or until a process fails at its first start."""
 
     def __init__(self, stages: Sequence[Stage], terminal: Terminal) -> None:
         self._stages, self._terminal = stages, terminal
-        self._running: list[Supervisor] = []
+        self._supervisors: list[Supervisor] = []
 
     async def run(self) -> int:
-        """Start, wait for a signal, stop. Raises NeverReady, or what a stage's work raises, with all parts stopped."""
+        """Start all, wait for a signal, stop all; returns exit code 0.
+
+        Raises NeverReady, or what a stage's `then` raises, after all processes are stopped.
+        """
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._listen()
+        self._handle_signals()
         try:
-            await self._unless_stopped(self._start())
+            await self._run_unless_stopped(self._start_all())
             await self._stop.wait()
         finally:
             self._stop.set()
             await self._stop_all()
         return 0
 
-    async def _start(self) -> None:
-        begun = time.monotonic()
+    async def _start_all(self) -> None:
+        began = time.monotonic()
         for stage in self._stages:
-            started = [Supervisor(part, self._terminal, hurry=self._hurry) for part in stage.parts]
-            self._running += started
-            await asyncio.gather(*(one.first_ready for one in started))
+            started = [Supervisor(process, self._terminal, hurry=self._hurry) for process in stage.processes]
+            self._supervisors += started
+            await asyncio.gather(*(supervisor.first_ready for supervisor in started))
             if stage.then:
                 await asyncio.to_thread(stage.then)
-        self._terminal.say(f"everything runs, after {time.monotonic() - begun:.1f} s; Ctrl-C stops it")
-        for part in (one.part for one in self._running if one.part.address):
-            self._terminal.say(f"  {part.name}: {part.address}")
+        self._terminal.say(f"all processes are ready after {time.monotonic() - began:.1f} s; Ctrl-C stops them")
+        for process in (supervisor.process for supervisor in self._supervisors if supervisor.process.address):
+            self._terminal.say(f"  {process.name}: {process.address}")
 
-    async def _unless_stopped(self, work: Coroutine[object, object, None]) -> None:
+    async def _run_unless_stopped(self, work: Coroutine[object, object, None]) -> None:
         task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -67,10 +71,10 @@ class Runner:
             task.cancel()
 
     async def _stop_all(self) -> None:
-        for _, same_rank in groupby(sorted(self._running, key=_rank), key=_rank):
-            await asyncio.gather(*(one.stop() for one in same_rank))
+        for _, same_rank in groupby(sorted(self._supervisors, key=_rank), key=_rank):
+            await asyncio.gather(*(supervisor.stop() for supervisor in same_rank))
 
-    def _listen(self) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -84,5 +88,5 @@ class Runner:
             self._hurry.set()
 
 
-def _rank(one: Supervisor) -> int:
-    return one.part.stopping.rank
+def _rank(supervisor: Supervisor) -> int:
+    return supervisor.process.stopping.rank

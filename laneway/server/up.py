@@ -1,7 +1,7 @@
 """`laneway up` and `laneway down`: the whole platform in one terminal.
 
-`up` refuses what cannot work before it starts anything (wrong settings, a second `up`, taken ports, servers out of
-reach), each in one sentence; then the runner takes over.
+Before it starts anything, `up` refuses what cannot work, each in one sentence: invalid settings, a second `up`, taken
+ports, unreachable servers. Then the runner takes over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laneway.platform.settings import Settings
 from laneway.server import flower_login, lock
 from laneway.server.checks import check_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
-from laneway.server.processes import broker, parts
+from laneway.server.processes import broker, processes
 from laneway.server.runner import Runner, Stage
 from laneway.server.terminal import Terminal
 
@@ -26,34 +26,34 @@ REACH_SECONDS = 5
 """How long `up` waits for a server that the settings name."""
 
 DOWN_SECONDS = 180
-"""How long `down` waits; more than all parts may take together."""
+"""How long `down` waits; more than all processes together may take to stop."""
 
 
 def up(settings: Settings) -> int:
-    """Run the platform until Ctrl-C; the exit code: 0 stopped as asked, 1 could not start, 2 wrong settings."""
+    """Run the platform until Ctrl-C. Exit code 0: stopped on request, 1: could not start, 2: invalid settings."""
     terminal = Terminal()
     try:
-        with lock.held(settings.storage.folder):
+        with lock.hold(settings.storage.folder):
             stages = _checked_stages(settings, terminal)
             return asyncio.run(Runner(stages, terminal).run())
     except PlatformError as error:
         terminal.fail(str(error))
         return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:  # before the first part was started
+    except KeyboardInterrupt:  # before the first process was started
         return 0
 
 
 def down(settings: Settings) -> int:
-    """Stop the `up` that runs on the same data folder, and wait for its end; the exit code."""
+    """Stop the `up` that runs on the same data folder, and wait for its end. Returns the exit code."""
     folder, terminal = settings.storage.folder, Terminal()
     if not lock.is_held(folder):
         terminal.say(f"nothing runs on {folder}")
         return 0
     pid = lock.holder(folder)
     if pid is None:
-        terminal.fail(f"{folder / lock.FILE} is held by a process that did not write its id: stop it by hand.")
+        terminal.fail(f"A process that did not write its id holds {folder / lock.FILE}: stop that process yourself.")
         return 1
-    terminal.say(f"stopping process {pid}; workers finish their running tasks first")
+    terminal.say(f"stopping process {pid}; its workers finish their running tasks first")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
@@ -67,17 +67,17 @@ def down(settings: Settings) -> int:
 
 
 def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
-    """The platform's stages, if nothing known stands in the way."""
-    flower_login.login(settings)  # made now, so that what is shown can be found
-    os.environ.update(application().development_environment(settings))  # the parts inherit it
-    server = broker(settings)
+    """The stages to run. Raises a PlatformError for a problem that is known before the start."""
+    flower_login.login(settings)  # generates the password now, so that the file which we print exists
+    os.environ.update(application().development_environment(settings))  # the processes inherit it
+    embedded_broker = broker(settings)
     check_ports(settings)
-    if server is None:
+    if embedded_broker is None:
         wait_for_broker(settings, wait_seconds=REACH_SECONDS)
     wait_for_database(settings, wait_seconds=REACH_SECONDS)
 
-    def ready_tables() -> None:
+    def migrate_tables() -> None:
         prepare(settings, wait_seconds=REACH_SECONDS)
         terminal.say("database is ready")
 
-    return [Stage([server] if server else [], ready_tables), Stage(parts(settings))]
+    return [Stage([embedded_broker] if embedded_broker else [], migrate_tables), Stage(processes(settings))]

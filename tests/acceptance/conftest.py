@@ -1,4 +1,4 @@
-"""Fixtures of the acceptance tests: one installation for each module, and each test's processes killed at its end."""
+"""Fixtures of the acceptance tests: one installation per module; each test's processes are killed at its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(shared_site: Site) -> Iterator[Site]:
-    """The module's installation; what the test starts is killed at its end."""
+    """The module's installation; the processes of the test are killed at its end."""
     if not shared_site.valkey.running:
         shared_site.valkey.start()
     yield shared_site
@@ -30,7 +30,7 @@ def site(shared_site: Site) -> Iterator[Site]:
 
 @pytest.fixture
 def figure(pytestconfig: pytest.Config) -> Report:
-    """Print a figure, measured by the test, at the end of the run."""
+    """Print a figure that the test measured at the end of the run."""
     return lambda name, value: report(pytestconfig, name, value)
 
 
@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """One of several processes hands its figures to the one that prints."""
+    """Pass the figures of an xdist process to the main process."""
     output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["figures"] = session.config.stash.get(FIGURES, list[str]())
@@ -49,13 +49,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """A process of several is done."""
+    """Collect the figures of an xdist process."""
     figures: list[str] = getattr(node, "workeroutput", {}).get("figures", [])
     config: pytest.Config = getattr(node, "config")  # noqa: B009  xdist is untyped
     config.stash.setdefault(FIGURES, list[str]()).extend(figures)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The suite for pytest-celery is only for runs with that plugin, which replaces Celery's own fixtures."""
+    """Ignore the pytest-celery suite without its plugin, which replaces Celery's own fixtures."""
     needs_plugin = collection_path.name == "pytest_celery_suite"
     return True if needs_plugin and not config.pluginmanager.hasplugin("celery") else None

@@ -1,7 +1,7 @@
-"""Every task that was ever accepted is accounted for, whatever was killed: history, engine, results, tasks' journal.
+"""Every accepted task is accounted for after kills of all kinds: in history, engine, results and the tasks' journal.
 
 Producers post tasks of every kind while pool children, whole workers and the broker are killed. After that the history
-must balance by itself, agree with what the tasks wrote down, and `laneway audit` must find nothing missing.
+must balance, must agree with the tasks' own journal, and `laneway audit` must find nothing missing.
 """
 
 # Celery is typed in part only.
@@ -40,20 +40,20 @@ from tests.fixtures.waiting import wait_until
 Report = Callable[[str, object], None]
 
 SECONDS = 12
-"""How long tasks are posted and things are killed."""
+"""Seconds for which tasks are posted and processes are killed."""
 THREADS, KEYS = 3, 4
 PAUSE = 0.02
 """Seconds between two posts of one producer."""
 SETTLED = 60
-"""Seconds after the last kill within which everything must be over that can be."""
+"""Seconds after the last kill within which every task must be finished that can be."""
 WRONG = 5
-"""Results that may say that a task failed which did not: a worker says so of a process killed behind its outcome."""
+"""Results that may wrongly report a failure: the worker writes it for a process that was killed after its outcome."""
 CELERY_QUEUES = "conversations,webhooks,analytics"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of task that is posted, and the state that it must come to."""
+    """One kind of posted task, and the state in which it must end."""
 
     name: str
     state: TaskState
@@ -67,7 +67,7 @@ class Kind:
     cancelled: bool = False
 
     def payload(self, *, key: str, gate: str) -> Payload:
-        """What it is called with."""
+        """The payload of the task."""
         conversation = key if self.keyed else None
         fields = {"gate": gate} if self.spec is GATED else {"times": self.times, "how": self.how}
         return self.spec.payload.model_validate({**fields, "conversation_id": conversation})
@@ -80,7 +80,7 @@ KINDS = (
     Kind("keyed and retried", TaskState.COMPLETED, times=1, keyed=True),
     Kind("fails", TaskState.FAILED, times=99, how="permanent"),
     Kind("given up", TaskState.DEAD_LETTER, times=99),
-    # only prefork workers serve this queue: in a thread it would take the whole worker with it
+    # only prefork workers serve this queue: in a thread the task would end the whole worker
     Kind("kills its process", TaskState.COMPLETED, times=1, how="kill", queue="webhooks"),
     Kind("delayed", TaskState.COMPLETED, delay=0.5),
     Kind("cancelled while it waits", TaskState.CANCELLED, delay=3600, cancelled=True),
@@ -92,17 +92,17 @@ KINDS = (
 
 @dataclass
 class Books:
-    """What the producers know: what was accepted, and what may have been."""
+    """The records of the producers: tasks that were accepted, and tasks that may have been."""
 
     accepted: dict[str, Kind] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
-    """The broker was away: the caller was told that it is not queued."""
+    """The broker was down, and the caller received the error that the task is not queued."""
     keys: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Ordering key → its accepted tasks, in the order of their submission."""
 
 
 class Producer:
-    """Posts one of each kind in turn until it is told to stop, and cancels those that are to be."""
+    """Posts tasks of each kind in turn until it is stopped, and cancels those of the kinds to cancel."""
 
     def __init__(self, site: Site, name: str, books: Books) -> None:
         self._site, self._name, self._books = site, name, books
@@ -136,7 +136,7 @@ class Producer:
         return True
 
     def _cancel(self, id: str, *, running: bool) -> None:
-        """Ask until the request is known to be noted; one that is to run is given the time to begin."""
+        """Cancel a task until the request is confirmed; with `running`, after the task has started."""
         until = time.monotonic() + 2
         while running and time.monotonic() < until and not self._site.events(id):
             self._stop.wait(0.05)
@@ -153,7 +153,7 @@ class Producer:
 
 @contextmanager
 def producing(site: Site) -> Generator[Books]:
-    """Tasks are posted while the block lasts."""
+    """Post tasks while the block lasts."""
     books = Books()
     producers = [Producer(site, f"p{number}", books) for number in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -168,7 +168,7 @@ def producing(site: Site) -> Generator[Books]:
 
 
 class Killer:
-    """Kills, in turn, a child of the prefork pool, a whole worker (another takes its place), and the broker."""
+    """Kills, in turn, a child of the prefork pool, a whole worker (which is replaced), and the broker."""
 
     def __init__(self, site: Site) -> None:
         self._site, self._draw = site, random.Random(7)
@@ -178,7 +178,7 @@ class Killer:
             site.until_reported(worker)
 
     def run(self, seconds: float) -> None:
-        """Kill something about every second, and each kind of thing at least once."""
+        """Kill about once a second, and each kind of process at least once."""
         until = time.monotonic() + seconds
         for act in (self._child, self._prefork, self._broker, self._child, self._threads, self._child, self._broker):
             act()
@@ -193,12 +193,12 @@ class Killer:
         return self._site.begin_worker(name, pool=pool, queues=queues, concurrency=3)
 
     def _progress(self) -> Callable[[], bool]:
-        """True as soon as some more tasks have begun."""
+        """A predicate that is true as soon as more tasks have started."""
         before = len(self._site.events())
         return lambda: len(self._site.events()) > before + 15
 
     def _child(self) -> bool:
-        """A process that is at work just now; False when none is."""
+        """Kill a pool process that runs a task; False when none does."""
         children = {child.pid: child for child in self.workers["prefork"].children()}
         busy = [pid for *_, pid in self._site.events()[-20:] if pid in children]
         if not busy:
@@ -228,7 +228,7 @@ class Killer:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_every_accepted_task_is_accounted_for_after_everything_was_killed(
+def test_every_accepted_task_is_accounted_for_after_kills_of_all_processes(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
 ) -> None:
     url = request.getfixturevalue("postgresql_url") if kind == "postgresql" else ""
@@ -258,7 +258,7 @@ def test_every_accepted_task_is_accounted_for_after_everything_was_killed(
 
 
 def settle(site: Site, books: Books) -> None:
-    """Wait until all is over that can be."""
+    """Wait until every task is finished that can be."""
     open_ones = [id for id, kind in books.accepted.items() if kind.state in FINISHED]
 
     def left() -> list[TaskRun]:
@@ -271,7 +271,7 @@ def settle(site: Site, books: Books) -> None:
 
 
 def check_history(site: Site, books: Books) -> dict[str, int]:
-    """By the history alone: nothing is missing, the states add up, and each is the one that its kind must come to."""
+    """Check the history alone: no task is missing, the states add up, and each task has the state of its kind."""
     site.services.recorder.catch_up()
     with site.services.database.reading() as session:
         state = {row[0]: row[1] for row in session.execute(select(TaskRun.id, TaskRun.state))}
@@ -281,7 +281,9 @@ def check_history(site: Site, books: Books) -> dict[str, int]:
         by_state = {row[0]: row[1] for row in counts}
 
     assert set(books.accepted) - set(state) == set()
-    assert set(state) - set(books.accepted) <= books.refused  # of one the sender never heard that it is there
+    assert (
+        set(state) - set(books.accepted) <= books.refused
+    )  # a task may be stored although its sender received an error
     assert accepted == sum(by_state.values()) == len(state)
     wrong = {
         id: (kind.name, state[id])
@@ -294,19 +296,19 @@ def check_history(site: Site, books: Books) -> dict[str, int]:
 
 
 def check_journal(site: Site, books: Books) -> None:
-    """What the tasks wrote down themselves and what the history says are the same."""
+    """Check that the tasks' own journal and the history agree."""
     with site.services.database.reading() as session:
         history = {(one.task_id, one.number): one for one in session.scalars(select(TaskAttempt))}
     noted = site.events()
     began = {(id, number) for event, id, number, _ in noted if event == "began"}
-    completed = {place for place, attempt in history.items() if attempt.outcome == "completed"}
+    completed = {run for run, attempt in history.items() if attempt.outcome == "completed"}
 
     assert began - set(history) == set(), "an attempt that ran is not in the history"
     ends = [(id, number) for event, id, number, _ in noted if event == "ended"]
-    for place in ends:  # whose process was killed behind its last line, before it could say so
-        attempt = history[place]
-        assert attempt.outcome == "completed" or attempt.error_type == "WorkerLost", (place, attempt.outcome)
-    assert completed <= set(ends), "completed by the history, and never came to its end"
+    for run in ends:  # the process was killed after its last line, before it could report its outcome
+        attempt = history[run]
+        assert attempt.outcome == "completed" or attempt.error_type == "WorkerLost", (run, attempt.outcome)
+    assert completed <= set(ends), "completed in the history, but never ended"
     assert len(completed) == len({id for id, _ in completed}), "completed twice"
     refused_to_run = {id for id, kind in books.accepted.items() if kind.name in ("expires", "cancelled while it waits")}
     assert not {id for id, _ in began} & refused_to_run
@@ -316,27 +318,27 @@ def check_journal(site: Site, books: Books) -> None:
 
 
 def first_ends(ends: Iterable[tuple[str, int]], ids: list[str]) -> list[str]:
-    """These tasks in the order in which they first came to their end."""
+    """The tasks in the order of their first end."""
     wanted = set(ids)
     return list(dict.fromkeys(id for id, _ in ends if id in wanted))
 
 
 def check_audit(site: Site, states: dict[str, int]) -> None:
-    """The operator's command finds nothing missing, and counts the same."""
+    """Check that `laneway audit` finds nothing missing and counts the same."""
     plain = site.start("audit", "laneway", "audit")
-    assert plain.process.wait(60) == 0, plain.said()
-    assert "unaccounted: 0" in plain.said()
+    assert plain.process.wait(60) == 0, plain.output()
+    assert "unaccounted: 0" in plain.output()
     as_json = site.start("audit-json", "laneway", "audit", "--json")
-    assert as_json.process.wait(60) == 0, as_json.said()
-    said = json.loads(as_json.said())
-    assert said["accepted"] == sum(states.values())
-    assert {name: number for name, number in said["by_state"].items() if number} == states
-    assert (said["unaccounted"], said["unknown"]) == ([], [])
+    assert as_json.process.wait(60) == 0, as_json.output()
+    audit = json.loads(as_json.output())
+    assert audit["accepted"] == sum(states.values())
+    assert {name: number for name, number in audit["by_state"].items() if number} == states
+    assert (audit["unaccounted"], audit["unknown"]) == ([], [])
 
 
 def check_results(site: Site) -> str:
-    """Results fit the history, but for Celery's word on killed processes; from an empty store all can be put back."""
-    found = told(site)
+    """Check that results agree with the history, but for killed processes, and can be restored when all are lost."""
+    found = result_counts(site)
     assert found["unknown"] == 0
     wrong = [one for one in site.services.audit.run().results.named if one.kind == "contradicting"]
     assert [one for one in wrong if one.stored != "FAILURE"] == []
@@ -349,35 +351,35 @@ def check_results(site: Site) -> str:
     mended = site.services.audit.run(repair=True)
     assert (mended.unaccounted, mended.unknown) == ([], [])
     assert mended.results.repaired == sum(mended.results.found.values()) > 0
-    assert sum(told(site).values()) == 0
+    assert sum(result_counts(site).values()) == 0
     for run in [run for run in ended if run.state == TaskState.COMPLETED][:20]:
         assert site.app.AsyncResult(run.id).get(timeout=5) == run.result
     return f"results {found}"
 
 
-def told(site: Site) -> dict[str, int]:
-    """What the audit tells of results."""
+def result_counts(site: Site) -> dict[str, int]:
+    """The counts of results in the audit."""
     return {kind.value: number for kind, number in site.services.audit.run().results.found.items()}
 
 
-def test_the_audit_names_what_was_lost_and_puts_it_back(site: Site) -> None:
+def test_the_audit_names_lost_tasks_and_repairs_them(site: Site) -> None:
     lost, kept = site.message("audit-lost", delay=3600), site.message("audit-kept", delay=3600)
     engine = site.services.broker.engine
     assert engine is not None
-    engine.enable_journal("conversations", None)  # nobody hears of it
+    engine.enable_journal("conversations", None)  # the removal is not recorded
     assert engine.cancel("conversations", lost).removed == 1
     engine.enable_journal("conversations", site.settings.tasks.max_unread_events)
 
     def missing() -> list[str]:
         return [each.task_id for each in site.services.audit.run().unaccounted]
 
-    wait_until(missing, seconds=10)  # what was sent a moment ago is not missing yet
+    wait_until(missing, seconds=10)  # a message that was just sent does not count as missing
     found = site.start("audit", "laneway", "audit", "--json")
-    assert found.process.wait(60) == 1, found.said()
-    assert [each["task_id"] for each in json.loads(found.said())["unaccounted"]] == [lost]
+    assert found.process.wait(60) == 1, found.output()
+    assert [each["task_id"] for each in json.loads(found.output())["unaccounted"]] == [lost]
     repaired = site.start("audit", "laneway", "audit", "--repair")
-    assert repaired.process.wait(60) == 0, repaired.said()
-    assert "unaccounted: 0 (1 repaired)" in repaired.said()
+    assert repaired.process.wait(60) == 0, repaired.output()
+    assert "unaccounted: 0 (1 repaired)" in repaired.output()
     assert missing() == []
     for id in (lost, kept):
         assert site.services.tasks.cancel(id).cancelled

@@ -1,4 +1,4 @@
-"""Beat: two of them tick once, and one takes over from the other."""
+"""Beat: two processes tick once, and one takes over from the other."""
 
 # Celery and redis-py are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,12 +26,12 @@ TICKS = re.compile(r"Sending due task tick")
 
 
 def ticks(*beats: Node) -> int:
-    """How often these Beats sent the tick."""
-    return sum(len(TICKS.findall(beat.said())) for beat in beats)
+    """The number of ticks that these Beats sent."""
+    return sum(len(TICKS.findall(beat.output())) for beat in beats)
 
 
 def sent(site: Site) -> list[dict[str, str]]:
-    """Take the ticks out of the queue; the headers of each message."""
+    """Take the ticks out of the queue; returns the headers of each message."""
     headers: list[dict[str, str]] = []
     with site.app.connection_for_write() as connection:
         queue = Queue("maintenance")(connection.default_channel)
@@ -49,7 +49,7 @@ def test_two_beats_tick_once_and_the_second_takes_over_when_the_first_is_killed(
     wait_until(lambda: ticks(first) >= 1, seconds=START_SECONDS)
     second = beat(site, "beat-2")
     begun, before = time.monotonic(), ticks(first)
-    second.until_said("beat: Starting")
+    second.wait_for_output("beat: Starting")
     wait_until(lambda: ticks(first) >= before + 4, seconds=START_SECONDS)
     passed, ticked = time.monotonic() - begun, ticks(first) - before
     assert ticks(second) == 0

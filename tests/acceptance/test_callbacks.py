@@ -20,7 +20,7 @@ OLD_SECRET = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQt"
 
 @pytest.fixture(scope="module")
 def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An installation whose secret is being changed."""
+    """An installation with a current and a previous secret."""
     folder: Path = tmp_path_factory.mktemp("site")
     with running_site(
         folder,
@@ -31,8 +31,8 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-class Slow:
-    """Answers after a while, and counts how many it has at a time."""
+class SlowReceiver:
+    """Responds after a delay, and counts its concurrent requests."""
 
     def __init__(self, peer: HttpPeer, *, seconds: float) -> None:
         self._peer, self._seconds, self._lock, self._now, self.most = peer, seconds, Lock(), 0, 0
@@ -47,9 +47,11 @@ class Slow:
         return HttpReply(200)
 
 
-def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(site: Site, http_peer: HttpPeer) -> None:
+def test_a_failed_delivery_is_retried_while_a_slow_receiver_leaves_room_for_others(
+    site: Site, http_peer: HttpPeer
+) -> None:
     with HttpPeer() as slow_peer:
-        slow = slow_peer.always = Slow(slow_peer, seconds=1)
+        slow = slow_peer.always = SlowReceiver(slow_peer, seconds=1)
         site.worker(queues="webhooks", concurrency=2)
         http_peer.reply_with(HttpReply(500))
         waiting = [
@@ -73,7 +75,7 @@ def test_what_fails_is_sent_again_while_a_slow_receiver_leaves_room_for_others(s
     assert 5 <= (after.started_at - before.ended_at).total_seconds() < 8, "the schedule's first delay"
 
 
-def test_a_delivery_whose_worker_was_killed_is_sent_again_under_its_id(site: Site, http_peer: HttpPeer) -> None:
+def test_a_delivery_whose_worker_was_killed_is_repeated_with_the_same_id(site: Site, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(200, delay=20))
     first = site.worker("first", queues="webhooks", concurrency=1)
     id = site.submit("send_webhook_response_task", webhook(http_peer.url))
@@ -86,7 +88,7 @@ def test_a_delivery_whose_worker_was_killed_is_sent_again_under_its_id(site: Sit
     assert [one.error_type for one in site.services.delivery_log.show(id).attempts] == ["WorkerLost", None]
 
 
-def test_an_address_of_this_machine_is_refused_unless_the_settings_allow_it(site: Site, http_peer: HttpPeer) -> None:
+def test_a_loopback_address_is_refused_unless_the_settings_allow_it(site: Site, http_peer: HttpPeer) -> None:
     site.worker(queues="webhooks", concurrency=1, OUTBOUND_ALLOW_PRIVATE="false")
     run = site.until(site.submit("send_webhook_response_task", webhook(http_peer.url)))
 

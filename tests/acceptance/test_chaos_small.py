@@ -1,4 +1,4 @@
-"""The kill harness: what it makes of a ledger, and a short run of it against the engine."""
+"""The kill harness: its verdict on a ledger, and a short run against the engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmarks.chaos.ledger import ACCEPTED, BEGAN, ENDED, OFFERED, RECORD, Boo
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.verdict import AckAction, Terms, judge, promises
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 TERMS = Terms(patience=10, margin=5)
 KILLS, SECONDS = 6, 16
 
 
 @dataclass(frozen=True)
 class SmallRun:
-    """The exit code of the harness, what it printed, and its report."""
+    """The exit code, the output and the report of the harness."""
 
     code: int
     output: str
@@ -31,8 +31,8 @@ class SmallRun:
 
 
 @dataclass
-class JournalRecorder:
-    """A made-up run, told in order."""
+class SampleRun:
+    """A run made up for a test: its events are added in order."""
 
     books: Books = field(default_factory=Books)
     disturbances: list[Disturbance] = field(default_factory=list)
@@ -58,34 +58,34 @@ class JournalRecorder:
 
 
 def test_a_task_that_ended_once_breaks_no_promise() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, 2)
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 2)
 
-    assert history.broken() == []
+    assert run.broken() == []
 
 
-def test_an_accepted_task_that_never_ended_is_lost_with_the_nearest_kill_named() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.accepted("b")
-    history.ran("b", 1, 2)
-    history.disturbed(Kind.WORKER, 0.1, worker="prefork-1.1")
+def test_an_accepted_task_that_never_ended_is_lost_and_the_nearest_kill_is_named() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.accepted("b")
+    run.ran("b", 1, 2)
+    run.disturbed(Kind.WORKER, 0.1, worker="prefork-1.1")
 
-    lost = history.verdict().lost
+    lost = run.verdict().lost
     assert [one.mark for one in lost] == ["a"]
     assert lost[0].what == "never begun; gone from the server"
     assert lost[0].explained_by == ("near #1 worker prefork-1.1 (+0.10 s)",)
-    assert history.broken() == ["nothing accepted is lost"]
+    assert run.broken() == ["nothing accepted is lost"]
     held = Terms(patience=10, margin=5, held={"id-of-a": "unacked"})
-    assert history.verdict(held).lost[0].what == "never begun; still in unacked"
+    assert run.verdict(held).lost[0].what == "never begun; still in unacked"
 
 
 def test_a_refused_task_is_not_lost() -> None:
-    history = JournalRecorder()
-    history.books.add_offer([OFFERED, "a", 0.0, "id", "short", None, 0, 0.0])
+    run = SampleRun()
+    run.books.add_offer([OFFERED, "a", 0.0, "id", "short", None, 0, 0.0])
 
-    assert history.verdict().lost == []
+    assert run.verdict().lost == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_refused_task_is_not_lost() -> None:
         (Kind.WORKER, 9.0, 0.0, False),
         (Kind.CHILD, 1.5, 0.0, True),
         (Kind.STOP, 1.5, 13.0, True),
-        (Kind.STOP, 0.5, 0.9, False),  # the worker began it after it was allowed to go on
+        (Kind.STOP, 0.5, 0.9, False),  # the worker started it after it was continued
         (Kind.SERVER, 0.5, 1.5, True),
         (Kind.SERVER, 0.5, 0.9, False),
         (Kind.CUT, 1.5, 0.0, False),
@@ -104,83 +104,83 @@ def test_a_refused_task_is_not_lost() -> None:
         (Kind.PRODUCER, 1.5, 0.0, False),
     ],
 )
-def test_a_duplicate_is_explained_only_by_what_struck_while_it_ran(
+def test_a_duplicate_is_explained_only_by_a_disturbance_during_its_execution(
     kind: Kind, at: float, until: float, *, explained: bool
 ) -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, 2)
-    history.ran("a", 12, 13, worker="solo-2.1", pid=2)
-    history.disturbed(kind, at, until=until)
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 2)
+    run.ran("a", 12, 13, worker="solo-2.1", pid=2)
+    run.disturbed(kind, at, until=until)
 
-    verdict = history.verdict()
+    verdict = run.verdict()
     assert len(verdict.duplicated) == 1
     assert bool(verdict.duplicated[0].explained_by) is explained
-    assert ("nothing runs twice without reason" in history.broken()) is not explained
+    assert ("nothing runs twice without reason" in run.broken()) is not explained
 
 
-def test_the_kill_of_another_worker_or_child_explains_nothing() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, 2)
-    history.ran("a", 1.2, 2.2, worker="solo-2.1", pid=2)
-    history.disturbed(Kind.CHILD, 1.5, pid=3)
-    history.disturbed(Kind.WORKER, 1.5, worker="threads-3.1")
+def test_the_kill_of_another_worker_or_child_explains_no_duplicate() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 2)
+    run.ran("a", 1.2, 2.2, worker="solo-2.1", pid=2)
+    run.disturbed(Kind.CHILD, 1.5, pid=3)
+    run.disturbed(Kind.WORKER, 1.5, worker="threads-3.1")
 
-    assert len(history.verdict().unexplained) == 1
+    assert len(run.verdict().unexplained) == 1
 
 
-def test_the_dead_are_not_struck_again() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, None)
-    history.ran("a", 5, 6, worker="solo-2.1", pid=2)
-    history.ran("a", 7, 8, worker="solo-3.1", pid=3)
-    history.disturbed(Kind.WORKER, 1.5)
-    history.disturbed(Kind.SERVER, 3, until=4)
+def test_a_disturbance_after_the_death_of_a_process_explains_no_duplicate() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, None)
+    run.ran("a", 5, 6, worker="solo-2.1", pid=2)
+    run.ran("a", 7, 8, worker="solo-3.1", pid=3)
+    run.disturbed(Kind.WORKER, 1.5)
+    run.disturbed(Kind.SERVER, 3, until=4)
 
-    verdict = history.verdict()
+    verdict = run.verdict()
     assert (len(verdict.unexplained), verdict.at_risk) == (1, 1)
 
 
-def test_two_repetitions_need_two_executions_that_were_struck() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, None)
-    history.ran("a", 3, 4, worker="solo-2.1", pid=2)
-    history.ran("a", 5, 6, worker="solo-3.1", pid=3)
-    history.disturbed(Kind.WORKER, 1.5)
+def test_two_repetitions_need_two_disturbed_executions() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, None)
+    run.ran("a", 3, 4, worker="solo-2.1", pid=2)
+    run.ran("a", 5, 6, worker="solo-3.1", pid=3)
+    run.disturbed(Kind.WORKER, 1.5)
 
-    assert len(history.verdict().unexplained) == 1
-    history.disturbed(Kind.WORKER, 4.1, worker="solo-2.1", pid=2)
-    assert history.verdict().unexplained == []
+    assert len(run.verdict().unexplained) == 1
+    run.disturbed(Kind.WORKER, 4.1, worker="solo-2.1", pid=2)
+    assert run.verdict().unexplained == []
 
 
-def test_recovery_counts_from_the_kill_to_the_next_beginning_and_has_a_limit() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.ran("a", 1, None)
-    history.disturbed(Kind.WORKER, 2)
-    history.ran("a", 17.5, 18, worker="solo-2.1", pid=2)
+def test_recovery_is_measured_from_the_kill_to_the_next_start_and_has_a_limit() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, None)
+    run.disturbed(Kind.WORKER, 2)
+    run.ran("a", 17.5, 18, worker="solo-2.1", pid=2)
 
-    verdict = history.verdict()
+    verdict = run.verdict()
     assert (verdict.recovery, len(verdict.over_limit)) == ([15.5], 1)
-    history.disturbed(Kind.SERVER, 5, until=6)  # a second without a server is not the transport's doing
-    assert history.verdict().over_limit == []
+    run.disturbed(Kind.SERVER, 5, until=6)  # the time without a server does not count
+    assert run.verdict().over_limit == []
 
 
-def test_recovery_counts_for_what_was_only_held_and_anew_when_the_next_holder_dies() -> None:
-    history = JournalRecorder()
-    history.accepted("a")
-    history.disturbed(Kind.WORKER, 2)
-    history.disturbances[-1].held = ["a"]
-    history.disturbed(Kind.WORKER, 13, worker="solo-2.1", pid=2)
-    history.disturbances[-1].held = ["a"]
-    history.ran("a", 24, 25, worker="solo-3.1", pid=3)
+def test_recovery_includes_held_messages_and_restarts_when_the_next_holder_dies() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.disturbed(Kind.WORKER, 2)
+    run.disturbances[-1].held = ["a"]
+    run.disturbed(Kind.WORKER, 13, worker="solo-2.1", pid=2)
+    run.disturbances[-1].held = ["a"]
+    run.ran("a", 24, 25, worker="solo-3.1", pid=3)
 
-    assert (history.verdict().recovery, history.verdict().over_limit) == ([11], [])
-    history.disturbances[-1].held = []
-    assert (history.verdict().recovery, len(history.verdict().over_limit)) == ([22], 1)
+    assert (run.verdict().recovery, run.verdict().over_limit) == ([11], [])
+    run.disturbances[-1].held = []
+    assert (run.verdict().recovery, len(run.verdict().over_limit)) == ([22], 1)
 
 
 @pytest.mark.parametrize(
@@ -192,31 +192,31 @@ def test_recovery_counts_for_what_was_only_held_and_anew_when_the_next_holder_di
         ([("a", 1, 2), ("b", 3, 4), ("a", 5, 6)], 1),
     ],
 )
-def test_tasks_of_a_key_must_begin_in_order_and_not_overlap(
+def test_tasks_of_one_key_must_start_in_order_and_not_overlap(
     runs: list[tuple[str, float, float]], violations: int
 ) -> None:
-    history = JournalRecorder()
-    history.accepted("a", key="k", place=1)
-    history.accepted("b", key="k", place=2)
+    run = SampleRun()
+    run.accepted("a", key="k", place=1)
+    run.accepted("b", key="k", place=2)
     for number, (mark, began, ended) in enumerate(runs):
-        history.ran(mark, began, ended, worker=f"solo-{number}.1", pid=number)
+        run.ran(mark, began, ended, worker=f"solo-{number}.1", pid=number)
 
-    assert len(history.verdict().order) == violations
-
-
-def test_what_a_stopped_worker_still_executes_does_not_count_as_an_overlap() -> None:
-    history = JournalRecorder()
-    history.accepted("a", key="k", place=1)
-    history.accepted("b", key="k", place=2)
-    history.ran("a", 1, 16)
-    history.ran("a", 12, 13, worker="solo-2.1", pid=2)
-    history.ran("b", 14, 15, worker="solo-2.1", pid=2)
-    history.disturbed(Kind.STOP, 1.5, until=15.5)
-
-    assert history.verdict().order == []
+    assert len(run.verdict().order) == violations
 
 
-def test_the_ledger_is_read_as_it_grows_in_records_of_one_size(tmp_path: Path) -> None:
+def test_an_execution_in_a_stopped_worker_is_not_an_overlap() -> None:
+    run = SampleRun()
+    run.accepted("a", key="k", place=1)
+    run.accepted("b", key="k", place=2)
+    run.ran("a", 1, 16)
+    run.ran("a", 12, 13, worker="solo-2.1", pid=2)
+    run.ran("b", 14, 15, worker="solo-2.1", pid=2)
+    run.disturbed(Kind.STOP, 1.5, until=15.5)
+
+    assert run.verdict().order == []
+
+
+def test_the_ledger_is_read_while_it_grows_in_records_of_equal_size(tmp_path: Path) -> None:
     plan = Plan(folder=tmp_path)
     follower = Follower(plan)
     producer, worker = Ledger(plan.accepted_log), Ledger(plan.executed_log)
@@ -232,7 +232,7 @@ def test_the_ledger_is_read_as_it_grows_in_records_of_one_size(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run of half a minute against the engine: every kind of disturbance at least once."""
+    """A short run against the engine with every kind of disturbance at least once."""
     folder = tmp_path_factory.mktemp("chaos")
     argv = [
         sys.executable,
@@ -261,7 +261,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     return SmallRun(ended.returncode, output, json.loads((folder / "report.json").read_text())["runs"][0])
 
 
-def test_the_engine_loses_nothing_under_a_few_kills_of_everything(small_run: SmallRun) -> None:
+def test_the_engine_loses_no_task_in_a_short_run(small_run: SmallRun) -> None:
     kinds = [one["kind"] for one in small_run.report["disturbances"]]
     assert sum(kind in ("child", "worker") for kind in kinds) == KILLS
     assert {"server", "cut", "stop", "producer", "restart"} <= set(kinds)
@@ -270,6 +270,6 @@ def test_the_engine_loses_nothing_under_a_few_kills_of_everything(small_run: Sma
     assert small_run.report["drained_after"] is not None, small_run.output
 
 
-def test_the_engine_keeps_every_promise_under_a_few_kills_of_everything(small_run: SmallRun) -> None:
+def test_the_engine_keeps_every_promise_in_a_short_run(small_run: SmallRun) -> None:
     assert small_run.code == 0, small_run.output
     assert small_run.report["clean"]

@@ -1,4 +1,4 @@
-"""The database goes away while workers run: tasks that need none go on, and the history catches up when it is back."""
+"""The database is down while workers run: tasks that do not need it go on, and the history catches up afterwards."""
 
 # Celery is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -29,7 +29,7 @@ TASKS = 40
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Somebody else writes to a SQLite file, and does not end."""
+    """Hold the write lock of a SQLite file while the block lasts."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as other:
         other.execute("BEGIN IMMEDIATE")
         try:
@@ -39,7 +39,7 @@ def locked(path: Path) -> Generator[None]:
 
 
 def prepared(site: Site) -> tuple[list[str], Callable[[], None]]:
-    """Tasks that a worker's two threads or processes have before them, two of them begun; and what lets them go on."""
+    """Submit tasks, two of which are running; returns their ids and a function that lets them continue."""
     gate = site.gate()
     first = [site.submit(GATED, {"gate": str(gate)}) for _ in range(2)]
     ids = [*first, *(site.submit(FAILING, {"times": number % 2}) for number in range(TASKS))]
@@ -49,17 +49,17 @@ def prepared(site: Site) -> tuple[list[str], Callable[[], None]]:
 
 
 def until_all_ended(site: Site, ids: list[str]) -> None:
-    """By the tasks' own journal: nobody asks the database."""
+    """Wait by the tasks' own journal, without the database."""
     wait_until(lambda: {id for event, id, *_ in site.events() if event == "ended"} >= set(ids), seconds=60)
 
 
 def unread(site: Site) -> int:
-    """How many events wait in the journals of the engine."""
+    """The number of unread events in the engine's journals."""
     return sum(site.services.recorder.unread().values())
 
 
 def check_that_the_history_caught_up(site: Site, ids: list[str]) -> None:
-    """Each task once, with all its attempts, as if nothing had been."""
+    """Check that the history has each task once, with all its attempts."""
     runs = site.until_all_over(ids, seconds=30)
     assert {run.state for run in runs} == {TaskState.COMPLETED}
     noted = {(id, number) for event, id, number, _ in site.events() if event == "began" and id in ids}
@@ -72,14 +72,14 @@ def check_that_the_history_caught_up(site: Site, ids: list[str]) -> None:
 
 
 def states_as_stored(site: Site, ids: list[str]) -> set[str]:
-    """What the database says, without a look into the journals."""
+    """The states in the database, without reading the journals."""
     with site.services.database.reading() as session:
         return set(session.scalars(select(TaskRun.state).where(TaskRun.id.in_(ids))))
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Generator[StoppablePostgres]:
-    """A server of this module's own, which may be stopped."""
+    """A server for this module alone, which may be stopped."""
     with stoppable_postgres() as server:
         yield server
 
@@ -133,9 +133,7 @@ def test_tasks_go_on_while_another_writer_holds_sqlite_and_the_history_catches_u
     assert not worker.ended
 
 
-def test_a_task_that_needs_the_database_is_tried_again_when_it_is_back(
-    postgres: StoppablePostgres, tmp_path: Path
-) -> None:
+def test_a_task_that_needs_the_database_is_retried_when_it_is_back(postgres: StoppablePostgres, tmp_path: Path) -> None:
     postgres.start()
     with running_site(tmp_path, database_url=postgres.new_database("needed")) as site:
         waiting = site.message("needs-the-database")
@@ -144,7 +142,7 @@ def test_a_task_that_needs_the_database_is_tried_again_when_it_is_back(
         id = site.message("needs-the-database", "And now?", delay=1)
 
         postgres.stop()
-        wait_until(lambda: "DatabaseUnavailable" in worker.said(), seconds=30)
+        wait_until(lambda: "DatabaseUnavailable" in worker.output(), seconds=30)
         postgres.start()
 
         assert site.until(id, seconds=60).state == TaskState.COMPLETED

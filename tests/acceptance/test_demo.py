@@ -1,4 +1,4 @@
-"""`laneway demo`, as a person runs it."""
+"""`laneway demo` as people run it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Report = Callable[[str, object], None]
 TASKS = 25
 
 
-def finished(site: Site, figure: Report, name: str) -> str:
-    """Run the demo to its end, which must be a good one; what it printed."""
-    begun = time.monotonic()
+def run_demo(site: Site, figure: Report, name: str) -> str:
+    """Run the demo until it ends with exit code 0; returns its output."""
+    began = time.monotonic()
     demo: Node = site.start(name, "laneway", "demo", COLUMNS="120")
     code = demo.process.wait(150)
-    figure(name, f"{time.monotonic() - begun:.1f} s")
-    assert code == 0, demo.said()
-    return demo.said()
+    figure(name, f"{time.monotonic() - began:.1f} s")
+    assert code == 0, demo.output()
+    return demo.output()
 
 
-def check(said: str) -> None:
-    """Replies with their sources, webhooks in both directions, a report, and all tasks completed."""
-    done = re.search(r"(\d+) of (\d+) tasks completed", said)
-    assert done is not None, said
+def check(output: str) -> None:
+    """Check that all tasks completed: replies with sources, webhooks in both directions, a report."""
+    done = re.search(r"(\d+) of (\d+) tasks completed", output)
+    assert done is not None, output
     assert done[1] == done[2]
     assert int(done[1]) >= TASKS
-    assert said.count(", passage ") >= 3
+    assert output.count(", passage ") >= 3
     for words in (
         "Facebook page message",
         "Google lead form",
@@ -42,39 +42,41 @@ def check(said: str) -> None:
         "released 2 files",
         "version 2 for the CRM",
     ):
-        assert words in said
-    attempts = re.findall(r"(\d{3}) +verified +(\S+) +(\S+)", said)
+        assert words in output
+    attempts = re.findall(r"(\d{3}) +verified +(\S+) +(\S+)", output)
     assert [attempt[:2] for attempt in attempts] == [
         ("500", "document.processed"),
         ("204", "document.processed"),
         ("410", "demo.finished"),
         ("204", "demo.finished"),
     ]
-    assert len({id for _, _, id in attempts}) == 2, "what is sent again has the same webhook-id"
+    assert len({id for _, _, id in attempts}) == 2, "a repeated delivery has the same webhook-id"
     for words in ("failed: it answered 500", "it answered 410 Gone", "/hook is enabled."):
-        assert words in said
-    assert "Traceback" not in said
+        assert words in output
+    assert "Traceback" not in output
 
 
-def test_the_demo_starts_a_platform_if_none_runs_and_works_again_on_one_that_does(
+def test_the_demo_starts_a_platform_if_none_runs_and_also_works_on_a_running_one(
     tmp_path: Path, figure: Report
 ) -> None:
     with running_site(tmp_path) as site:
         site.valkey.stop()  # `laneway up` starts its own
 
-        said = finished(site, figure, "demo without a platform")
-        check(said)
-        assert "No platform runs here" in said
-        assert "Stopping the platform" in said
+        output = run_demo(site, figure, "demo without a platform")
+        check(output)
+        assert "No platform runs here" in output
+        assert "Stopping the platform" in output
         assert not site.api_answers()
 
         platform = site.start("up", "laneway", "up")
-        platform.until_said("everything runs", seconds=90)
-        said = finished(site, figure, "demo on a running platform")
-        check(said)
-        assert "No platform runs here" not in said
-        assert "(known already)" in said
+        platform.wait_for_output("all processes are ready", seconds=90)
+        output = run_demo(site, figure, "demo on a running platform")
+        check(output)
+        assert "No platform runs here" not in output
+        assert "(known already)" in output
         assert site.api_answers()
-        own = [line for line in platform.said().splitlines() if "source=command" not in line]  # qa finds something
+        own = [
+            line for line in platform.output().splitlines() if "source=command" not in line
+        ]  # the qa command reports a failure
         assert "Traceback" not in "\n".join(own)
         assert platform.stop(seconds=60) == 0

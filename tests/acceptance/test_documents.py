@@ -44,7 +44,7 @@ def receiver() -> Iterator[HttpPeer]:
 
 @pytest.fixture(scope="module")
 def worker(office: Site) -> Node:
-    """Serves every test; the last one kills it."""
+    """One worker for all tests; the last test kills it."""
     return office.worker("docs", queues=QUEUES)
 
 
@@ -66,14 +66,14 @@ def submit(office: Site, document: str, key: str, receiver: HttpPeer) -> str:
 
 
 def received(receiver: HttpPeer) -> dict[str, Any]:
-    """The one callback that came; its signature is ours."""
+    """The only callback that arrived; its signature is verified."""
     (asked,) = wait_until(lambda: receiver.requests, seconds=20)
     headers = {name: value for name, value in asked.headers.items() if name.startswith("webhook-")}
     Webhook(SECRET).verify(asked.body, headers)
     return asked.json()
 
 
-def test_a_pdf_becomes_an_answer_that_cites_it_and_the_sender_is_told(
+def test_a_processed_pdf_is_cited_in_a_reply_and_the_sender_receives_a_callback(
     office: Site, worker: Node, receiver: HttpPeer
 ) -> None:
     task = submit(office, "warranty", "warranty.pdf", receiver)
@@ -92,7 +92,7 @@ def test_a_pdf_becomes_an_answer_that_cites_it_and_the_sender_is_told(
     assert reply["sources"][0]["document_id"] == "warranty"
 
 
-def test_a_corrupt_file_fails_by_name_at_once_and_the_sender_is_told(
+def test_a_corrupt_file_fails_at_once_and_the_sender_receives_a_callback(
     office: Site, worker: Node, receiver: HttpPeer
 ) -> None:
     task = submit(office, "corrupt", "corrupt.pdf", receiver)
@@ -104,7 +104,7 @@ def test_a_corrupt_file_fails_by_name_at_once_and_the_sender_is_told(
     assert office.get("/api/documents/corrupt")["state"] == "failed"
 
 
-def test_a_worker_that_is_killed_while_it_reads_leaves_no_process_and_the_document_ends_once(
+def test_a_worker_killed_while_it_reads_leaves_no_process_and_the_document_is_processed_once(
     office: Site, worker: Node, receiver: HttpPeer
 ) -> None:
     task = submit(office, "slow", "slow.pdf", receiver)
@@ -125,5 +125,5 @@ def test_a_worker_that_is_killed_while_it_reads_leaves_no_process_and_the_docume
 
 
 def readers(worker: Node) -> list[psutil.Process]:
-    """The processes that read documents for a worker now."""
+    """The processes that read documents for a worker."""
     return [child for child in worker.children() if "app.services.documents.extraction" in child.cmdline()]

@@ -1,4 +1,4 @@
-"""However a task ends, or never begins: the history says so, and nothing is left behind in the broker."""
+"""Every end of a task is in the history, also of a task that never starts, and the broker keeps nothing of it."""
 
 # Celery is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -28,7 +28,7 @@ UNREADABLE = {
 
 
 def ended(site: Site, id: str) -> tuple[TaskState, list[str | None], str | None]:
-    """A task's state, how its attempts ended, and the kind of its error, by the history."""
+    """A task's state, the outcomes of its attempts, and its error type, from the history."""
     wait_until(lambda: site.rows([id]), seconds=30)
     run = site.until(id)
     assert run.finished_at is not None
@@ -40,7 +40,7 @@ def ended(site: Site, id: str) -> tuple[TaskState, list[str | None], str | None]
 
 
 def left_in(site: Site, queue: str) -> list[str]:
-    """The tasks that the broker has not let go of, dead letters aside."""
+    """The tasks whose messages the broker still has, without dead letters."""
     engine = site.services.broker.engine
     assert engine is not None
     places = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED)
@@ -48,13 +48,13 @@ def left_in(site: Site, queue: str) -> list[str]:
 
 
 def until_nothing_is_left(site: Site) -> None:
-    """Wait until the broker has let go of everything; then history and broker agree."""
+    """Wait until the broker has no message left, as the history says."""
     wait_until(lambda: not left_in(site, "conversations") + left_in(site, "analytics"), seconds=20)
     count = site.services.audit.run()
     assert count.balanced, count
 
 
-def test_time_limits_end_in_the_history(site: Site) -> None:
+def test_exceeded_time_limits_are_in_the_history(site: Site) -> None:
     worker = site.worker("limits", TASK_SOFT_TIME_LIMIT="2", TASK_TIME_LIMIT="3")
     soft = site.submit(GATED_QUIETLY, {"gate": str(site.gate())})
     hard = site.submit(DEAF, {})
@@ -71,7 +71,7 @@ def test_time_limits_end_in_the_history(site: Site) -> None:
     assert not worker.ended
 
 
-def test_a_task_that_rejects_its_message_is_a_dead_letter(site: Site) -> None:
+def test_a_task_that_rejects_its_message_becomes_a_dead_letter(site: Site) -> None:
     site.worker(concurrency=1)
 
     id = site.submit(REJECTING, {})
@@ -80,7 +80,7 @@ def test_a_task_that_rejects_its_message_is_a_dead_letter(site: Site) -> None:
     until_nothing_is_left(site)
 
 
-def test_a_task_that_no_worker_knows_is_a_dead_letter_that_can_be_looked_at(site: Site) -> None:
+def test_a_task_of_an_unknown_name_becomes_a_dead_letter_that_can_be_shown(site: Site) -> None:
     worker = site.worker(concurrency=1)
 
     id = str(site.app.send_task("no_such_task", args=[1], kwargs={"b": 2}, queue="analytics"))
@@ -93,7 +93,7 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_that_can_be_looked_at(site
     assert not worker.ended
 
 
-def test_messages_that_cannot_be_read_are_dead_letters_with_their_bytes_and_harm_nobody(site: Site) -> None:
+def test_unreadable_messages_become_dead_letters_with_their_bytes_and_disturb_no_other(site: Site) -> None:
     engine = site.services.broker.engine
     assert engine is not None
     site.services.broker.prepare()
@@ -108,12 +108,12 @@ def test_messages_that_cannot_be_read_are_dead_letters_with_their_bytes_and_harm
     assert [site.row(f"unreadable-{number}").raw for number in range(len(UNREADABLE))] == list(UNREADABLE.values())
     assert (
         site.until(site.message("after-unreadable")).state == TaskState.COMPLETED
-    )  # the worker and the recorder go on
+    )  # the worker and the recorder still work
     until_nothing_is_left(site)
     assert not worker.ended
 
 
-def test_a_task_that_was_not_started_in_time_is_expired(site: Site) -> None:
+def test_a_task_that_does_not_start_in_time_expires(site: Site) -> None:
     late = site.submit(FAILING, {"times": 0}, options=SubmitOptions(expires=0.5))
     delayed = site.submit(FAILING, {"times": 0}, options=SubmitOptions(delay=1, expires=0.5))
     in_time = site.submit(FAILING, {"times": 0}, options=SubmitOptions(expires=600))
@@ -128,12 +128,12 @@ def test_a_task_that_was_not_started_in_time_is_expired(site: Site) -> None:
         assert site.events(id) == []
     until_nothing_is_left(site)
 
-    site.services.tasks.retry(late)  # on the worker that found it expired
+    site.services.tasks.retry(late)  # on the worker that expired it
 
     assert ended(site, late)[:2] == (TaskState.COMPLETED, ["completed"])
 
 
-def test_a_task_that_was_started_in_time_may_go_on_later(site: Site) -> None:
+def test_a_task_that_started_in_time_may_be_retried_after_its_expiry(site: Site) -> None:
     site.worker(concurrency=1)
     id = site.submit(SNOOZING, {"times": 12}, options=SubmitOptions(expires=2))
 
@@ -144,7 +144,7 @@ def test_a_task_that_was_started_in_time_may_go_on_later(site: Site) -> None:
     assert run.finished_at > run.expires_at
 
 
-def test_a_task_of_celerys_own_command_is_in_the_history_like_any_other(site: Site) -> None:
+def test_a_task_sent_with_celery_call_is_in_the_history(site: Site) -> None:
     site.worker(concurrency=1)
     gate = site.gate()
 
@@ -160,7 +160,7 @@ def test_a_task_of_celerys_own_command_is_in_the_history_like_any_other(site: Si
 
 
 def celery_call(site: Site, name: str, kwargs: str) -> str:
-    """`celery call`; the task's id."""
+    """Send a task with `celery call`; returns its id."""
     node = site.start(
         "call",
         "celery",
@@ -173,7 +173,7 @@ def celery_call(site: Site, name: str, kwargs: str) -> str:
         "--queue",
         "conversations",
     )
-    assert node.process.wait(40) == 0, node.said()
-    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.said())
-    assert found, node.said()
+    assert node.process.wait(40) == 0, node.output()
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", node.output())
+    assert found, node.output()
     return found[0]

@@ -1,4 +1,4 @@
-"""Flower on the platform: closed without its login, and with it shows workers, tasks and queues."""
+"""Flower on the platform: it requires its login, and shows workers, tasks and queues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.tasks_for_tests import GATED
 from tests.fixtures.waiting import wait_until
 
 
-def test_flower_wants_its_login_and_shows_workers_tasks_and_queues(site: Site) -> None:
+def test_flower_requires_its_login_and_shows_workers_tasks_and_queues(site: Site) -> None:
     flower = site.start("flower", "celery", "-A", APP, "flower")
     password = site.folder / "data" / "flower-password"
     wait_until(lambda: status(site, "/workers", None) == 401, seconds=START_SECONDS)
@@ -36,12 +36,12 @@ def test_flower_wants_its_login_and_shows_workers_tasks_and_queues(site: Site) -
     assert "process_conversation_message_task" in page(site, f"/task/{done}", login)
     broker = page(site, "/broker", login)
     assert all(name in broker for name in ("conversations", "webhooks", "analytics"))
-    assert login[1] not in flower.said()
-    assert "Traceback" not in flower.said()
+    assert login[1] not in flower.output()
+    assert "Traceback" not in flower.output()
     assert flower.stop() in (0, -15)
 
 
-def test_a_task_that_failed_is_a_failure_in_flower_and_one_that_was_cancelled_is_revoked(site: Site) -> None:
+def test_flower_shows_a_failed_task_as_failure_and_a_cancelled_task_as_revoked(site: Site) -> None:
     site.start("flower", "celery", "-A", APP, "flower")
     password = site.folder / "data" / "flower-password"
     wait_until(lambda: status(site, "/workers", None) == 401, seconds=START_SECONDS)
@@ -61,9 +61,9 @@ def test_a_task_that_failed_is_a_failure_in_flower_and_one_that_was_cancelled_is
     assert site.row(stopped).state == TaskState.CANCELLED
 
 
-def test_the_queue_page_shows_what_waits_in_the_engine_and_what_runs(site: Site) -> None:
+def test_the_queue_page_shows_waiting_and_running_messages_of_the_engine(site: Site) -> None:
     site.start("flower", "celery", "-A", APP, "flower")
-    login = until_there(site)
+    login = wait_for_flower(site)
     for conversation in ("one", "two", "two", "two"):
         site.message(conversation)
     site.message("three", delay=3600)
@@ -96,9 +96,9 @@ def test_the_queue_page_shows_what_waits_in_the_engine_and_what_runs(site: Site)
     wait_until(lambda: queue_lengths(site, login)["conversations"]["messages"] == 1, seconds=20)
 
 
-def test_the_queue_page_says_that_the_broker_is_away_and_shows_it_again_when_it_is_back(site: Site) -> None:
+def test_the_queue_page_reports_that_the_broker_is_down_and_recovers(site: Site) -> None:
     site.start("flower", "celery", "-A", APP, "flower")
-    login = until_there(site)
+    login = wait_for_flower(site)
 
     site.valkey.stop()
     assert status(site, "/api/queues/length", login) == 503
@@ -108,10 +108,10 @@ def test_the_queue_page_says_that_the_broker_is_away_and_shows_it_again_when_it_
     wait_until(lambda: status(site, "/api/queues/length", login) == 200, seconds=20)
 
 
-def test_on_a_stock_transport_flower_measures_the_queues_itself(tmp_path: Path) -> None:
+def test_with_a_stock_transport_flower_counts_the_queues_itself(tmp_path: Path) -> None:
     with running_site(tmp_path, BROKER_TRANSPORT="celery") as site:
         site.start("flower", "celery", "-A", APP, "flower")
-        login = until_there(site)
+        login = wait_for_flower(site)
         for number in range(3):
             site.message(f"stock-{number}")
 
@@ -119,14 +119,14 @@ def test_on_a_stock_transport_flower_measures_the_queues_itself(tmp_path: Path) 
         assert shown(site, login, "conversations")[:2] == ["conversations", "3"]
 
 
-def until_there(site: Site) -> tuple[str, str]:
-    """Wait for Flower; its login."""
+def wait_for_flower(site: Site) -> tuple[str, str]:
+    """Wait for Flower; returns its login."""
     wait_until(lambda: status(site, "/workers", None) == 401, seconds=START_SECONDS)
     return "laneway", (site.folder / "data" / "flower-password").read_text().strip()
 
 
 def queue_lengths(site: Site, login: tuple[str, str]) -> dict[str, dict[str, Any]]:
-    """Queue → what Flower's API says of it."""
+    """Queue → its figures in Flower's API."""
     return {queue["name"]: queue for queue in ask(site, "/api/queues/length", login).json()["active_queues"]}
 
 
@@ -136,7 +136,7 @@ def shown(site: Site, login: tuple[str, str], queue: str) -> list[str]:
 
 
 def row_of(html: str, queue: str) -> list[str]:
-    """The cells of a queue's row, as a person reads them."""
+    """The texts of the cells in a queue's row."""
     found = re.search(rf'<tr id="{queue}">(.*?)</tr>', html, re.DOTALL)
     assert found, html
     cells = re.findall(r"<td[^>]*>(.*?)</td>", found[1], re.DOTALL)
@@ -144,7 +144,7 @@ def row_of(html: str, queue: str) -> list[str]:
 
 
 def status(site: Site, path: str, login: tuple[str, str] | None, *, method: str = "GET") -> int:
-    """The HTTP status of one of Flower's pages; 0 while Flower is not there."""
+    """The HTTP status of one of Flower's pages; 0 while Flower does not answer."""
     try:
         return ask(site, path, login, method=method).status_code
     except httpx.TransportError:
@@ -157,7 +157,7 @@ def page(site: Site, path: str, login: tuple[str, str]) -> str:
 
 
 def task_state(site: Site, id: str, login: tuple[str, str]) -> str | None:
-    """A task's state as Flower knows it."""
+    """A task's state in Flower."""
     tasks: dict[str, Any] = ask(site, "/api/tasks", login).json()
     return tasks.get(id, {}).get("state")
 

@@ -1,4 +1,4 @@
-"""Flower in a project that has nothing of the platform but the delivery engine, with its broker in other places."""
+"""Flower in a project that uses the delivery engine only, with its broker at several kinds of addresses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DATABASE = 3
 
 
 @pytest.mark.parametrize("where", ["a password", "a user", "a socket", "the second of two addresses"])
-def test_flower_shows_a_projects_queues_wherever_its_broker_is(where: str, tmp_path: Path) -> None:
+def test_flower_shows_the_queues_of_a_project_for_each_kind_of_broker_address(where: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text(PROJECT)
     (tmp_path / "configuration.py").write_text(CONFIGURATION)
     port = free_port()
@@ -56,7 +56,7 @@ def test_flower_shows_a_projects_queues_wherever_its_broker_is(where: str, tmp_p
 
 @contextmanager
 def server(folder: Path) -> Generator[dict[str, str]]:
-    """A server with seven messages in the queue `celery`, and the addresses at which it can be found."""
+    """Run a server with seven messages in the queue `celery`; yields its addresses."""
     port, socket = free_port(), folder / "socket"
     argv = [
         *server_argv(folder, port=port),
@@ -86,7 +86,7 @@ def server(folder: Path) -> Generator[dict[str, str]]:
 
 
 def fill(engine: Engine) -> bool:
-    """Put the messages; False while the server is not there."""
+    """Put the messages; False while the server does not answer."""
     try:
         engine.put_many("celery", [Message(task_id=f"task-{number}", name="demo") for number in range(7)])
     except EngineError:
@@ -95,7 +95,7 @@ def fill(engine: Engine) -> bool:
 
 
 def answers(client: httpx.Client) -> bool:
-    """Whether Flower is there."""
+    """Whether Flower answers."""
     try:
         return client.get("/healthcheck").status_code == 200
     except httpx.TransportError:
@@ -104,7 +104,7 @@ def answers(client: httpx.Client) -> bool:
 
 @contextmanager
 def process(argv: Sequence[str], folder: Path, name: str, **environment: str) -> Generator[None]:
-    """A process in that folder, its output in a file there; stopped at the end."""
+    """Run a process in a folder with its output in a file there; stop it at the end."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     with (folder / f"{name}.log").open("wb") as log:
         started = subprocess.Popen(argv, cwd=folder, env=inherited | environment, stdin=-3, stdout=log, stderr=log)

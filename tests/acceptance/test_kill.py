@@ -1,4 +1,4 @@
-"""Processes are killed, stopped and cut off while they work: nothing accepted is lost, nothing is done twice."""
+"""Processes are killed and stopped while they work: no accepted task is lost, and none is done twice."""
 
 # redis-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -31,15 +31,15 @@ from tests.fixtures.waiting import wait_until
 Report = Callable[[str, object], None]
 
 GRACE = 5
-"""Seconds, after the leases of a dead worker are over and another is there, within which its work is done."""
+"""Seconds within which the work of a dead worker is done, after its leases expired and another worker is ready."""
 
 
 def ended(site: Site, id: str) -> int:
-    """How often a task for tests came to its end."""
+    """How often a task for tests ran to its end."""
     return sum(event == "ended" for event, *_ in site.events(id))
 
 
-def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_dead_letter(
+def test_a_task_of_a_killed_process_is_run_by_another_and_a_poison_task_becomes_a_dead_letter(
     site: Site, figure: Report
 ) -> None:
     worker = site.worker()
@@ -67,17 +67,17 @@ def test_a_task_whose_process_is_killed_is_done_by_another_and_poison_ends_as_a_
 
 
 @pytest.mark.parametrize("conversation", [None, "kept-in-order"])
-def test_a_task_whose_process_dies_while_the_broker_is_away_is_run_again(site: Site, conversation: str | None) -> None:
+def test_a_task_whose_process_dies_while_the_broker_is_down_is_run_again(site: Site, conversation: str | None) -> None:
     worker = site.worker()
     gate = site.gate()
     id = site.submit(GATED_QUIETLY, {"gate": str(gate), "conversation_id": conversation})
     site.until_event("began", id)
 
-    worker.signal(signal.SIGSTOP)  # it finds out about both at once
+    worker.signal(signal.SIGSTOP)  # it notices both at the same time
     psutil_kill(site, id)
     site.valkey.kill()
     worker.signal(signal.SIGCONT)
-    worker.until_said("broke")
+    worker.wait_for_output("broke")
     site.valkey.start()
     gate.open()
 
@@ -88,20 +88,22 @@ def test_a_task_whose_process_dies_while_the_broker_is_away_is_run_again(site: S
 
 
 def psutil_kill(site: Site, id: str) -> None:
-    """kill -9 of the pool process that runs a task, and of nothing else."""
+    """Kill the pool process that runs a task, and no other process."""
     pid = site.until_event("began", id)
     worker = next(node for node in site.nodes if pid in {child.pid for child in node.children()})
     next(child for child in worker.children() if child.pid == pid).kill()
 
 
-def test_what_a_killed_worker_ran_held_and_had_waiting_is_done_by_another(site: Site, figure: Report) -> None:
+def test_another_worker_does_the_running_held_and_waiting_tasks_of_a_killed_worker(site: Site, figure: Report) -> None:
     first = site.worker("first")
     gate = site.gate()
     running = [site.submit(GATED, {"gate": str(gate)}) for _ in range(2)]
     for id in running:
         site.until_event("began", id)
     waiting = [site.message(f"killed-{number}") for number in range(30)]
-    second = site.worker("second", "--prefetch-multiplier", "4")  # takes more than it can start, and dies with it
+    second = site.worker(
+        "second", "--prefetch-multiplier", "4"
+    )  # it prefetches more than it can start, and dies with these messages
     site.until_all_over(waiting[:10])
     stuck = [site.submit(GATED_QUIETLY, {"gate": str(gate)}) for _ in range(10)]
     site.until(stuck[1], TaskState.PROCESSING)
@@ -132,7 +134,7 @@ def finish(run: TaskRun) -> float:
     return run.finished_at.timestamp()
 
 
-def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> None:
+def test_the_outcome_of_a_worker_that_was_stopped_past_its_lease_is_refused(site: Site) -> None:
     stopped = site.worker("stopped", concurrency=1)
     gate = site.gate()
     id = site.submit(GATED_QUIETLY, {"gate": str(gate)})
@@ -145,7 +147,7 @@ def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> 
     run = site.until(id)
     stopped.signal(signal.SIGCONT, family=True)
 
-    stopped.until_said("outcome refused")
+    stopped.wait_for_output("outcome refused")
     assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     after = site.row(id)
     assert (after.state, after.attempts, after.finished_at) == (TaskState.COMPLETED, 2, run.finished_at)
@@ -155,13 +157,13 @@ def test_a_worker_stopped_past_its_lease_has_its_outcome_refused(site: Site) -> 
 
 
 class Poster:
-    """Posts messages as fast as it can until it is told to stop, and remembers which were accepted."""
+    """Posts messages as fast as possible until it is stopped, and records those that were accepted."""
 
     def __init__(self, site: Site, name: str) -> None:
         self.accepted: list[tuple[str, str, str]] = []
         """(conversation, message, task)"""
         self.kept = 0
-        """How many of them were told that the broker gets them later."""
+        """The number of messages that were accepted while the broker was down."""
         self.refused: Counter[str] = Counter()
         self._site, self._name, self._stop, self._numbers = site, name, Event(), count()
 
@@ -192,7 +194,7 @@ class Poster:
 
 @contextmanager
 def posting(site: Site, name: str, *, threads: int = 4) -> Generator[Poster]:
-    """Messages are posted while the block lasts."""
+    """Post messages while the block lasts."""
     poster = Poster(site, name)
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(poster.run) for _ in range(threads)]
@@ -205,7 +207,7 @@ def posting(site: Site, name: str, *, threads: int = 4) -> Generator[Poster]:
 
 
 def unfinished(site: Site) -> int:
-    """How many messages are accepted and not over."""
+    """The number of accepted messages that are not finished."""
     open_ones = select(func.count()).where(
         TaskRun.name == "process_conversation_message_task", TaskRun.state.in_(UNFINISHED)
     )
@@ -214,11 +216,13 @@ def unfinished(site: Site) -> int:
 
 
 def check_every_accepted_message_was_answered_once(site: Site, poster: Poster) -> None:
-    """Each accepted message: one completed task, one stored question, one stored reply; and nothing half done."""
+    """Check that each accepted message has one completed task, one stored question and one stored reply."""
     runs = site.until_all_over([task for *_, task in poster.accepted], seconds=90)
     assert len(runs) == len(poster.accepted)
     assert Counter(run.state for run in runs) == {TaskState.COMPLETED: len(runs)}
-    wait_until(lambda: unfinished(site) == 0, seconds=30)  # one may be stored whose sender never heard of it
+    wait_until(
+        lambda: unfinished(site) == 0, seconds=30
+    )  # a message may be stored although its sender received an error
     with site.services.database.reading() as session:
         roles: dict[str, Counter[str | None]] = {"customer": Counter(), "assistant": Counter()}
         for role, task in session.execute(select(Message.role, Message.task_id)):
@@ -231,7 +235,7 @@ def check_every_accepted_message_was_answered_once(site: Site, poster: Poster) -
     assert known >= len(runs)
 
 
-def test_a_broker_that_is_killed_under_load_loses_nothing(site: Site, figure: Report) -> None:
+def test_a_broker_killed_under_load_loses_no_message(site: Site, figure: Report) -> None:
     site.api()
     site.worker()
     with posting(site, "broker") as poster:
@@ -250,12 +254,12 @@ def test_a_broker_that_is_killed_under_load_loses_nothing(site: Site, figure: Re
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_everything_killed_under_load_answers_every_accepted_message_once(
+def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_under_load(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
 ) -> None:
     url = empty_database(request.getfixturevalue("postgresql_server")) if kind == "postgresql" else ""
     with running_site(tmp_path, database_url=url, TASK_LEASE_SECONDS=str(LEASE)) as site:
-        site.valkey.stop()  # this one starts its own
+        site.valkey.stop()  # `laneway up` starts its own
         first = up(site)
         with posting(site, kind) as poster:
             wait_until(lambda: len(poster.accepted) > 80, seconds=60)
@@ -275,13 +279,13 @@ def test_everything_killed_under_load_answers_every_accepted_message_once(
 
 
 def empty_database(server: PostgresServer) -> str:
-    """A PostgreSQL database without tables: the platform makes them."""
+    """A PostgreSQL database without tables; the platform creates them."""
     server.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("killed")))
     return server.url("killed")
 
 
 def up(site: Site) -> Node:
-    """`laneway up`, ready."""
+    """Run `laneway up` and wait until it is ready."""
     node = site.start("up", "laneway", "up")
-    node.until_said("everything runs", seconds=90)
+    node.wait_for_output("all processes are ready", seconds=90)
     return node

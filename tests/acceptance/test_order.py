@@ -1,4 +1,4 @@
-"""One conversation's messages are answered in order, one at a time, whatever happens to the workers."""
+"""The messages of one conversation are answered in order, one at a time, even if workers die."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Report = Callable[[str, object], None]
 CONVERSATIONS, MESSAGES = 10, 20
 
 
-def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site: Site, figure: Report) -> None:
+def test_three_workers_answer_the_messages_of_a_conversation_in_order_and_one_at_a_time(
+    site: Site, figure: Report
+) -> None:
     workers = [site.begin_worker(f"order-{number}") for number in range(3)]
     for worker in workers:
         site.until_reported(worker)
     ids: list[str] = []
     for number in range(MESSAGES):
         for conversation in range(CONVERSATIONS):
-            if (number, conversation) == (5, 3):  # one that fails twice keeps its conversation waiting, and no other
+            if (number, conversation) == (5, 3):  # a message that fails twice delays its own conversation only
                 ids.append(site.submit(FAILING, {"times": 2, "conversation_id": "order-3"}, id="flaky"))
-            if (number, conversation) == (5, 4):  # and one kills its process
+            if (number, conversation) == (5, 4):  # another message kills its process
                 ids.append(site.submit(FAILING, {"times": 1, "how": "kill", "conversation_id": "order-4"}, id="deadly"))
             ids.append(site.message(f"order-{conversation}", f"question {number}"))
 
@@ -55,14 +57,14 @@ def test_messages_are_answered_in_order_and_one_at_a_time_by_three_workers(site:
 
 
 def by_key(runs: list[TaskRun]) -> dict[str | None, list[TaskRun]]:
-    """Ordering key → its runs, in the order of submission."""
+    """Ordering key → its tasks, in the order of submission."""
     found: dict[str | None, list[TaskRun]] = defaultdict(list)
     for run in runs:
         found[run.key].append(run)
     return found
 
 
-def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
+def test_later_messages_of_a_conversation_wait_for_a_retried_one(site: Site) -> None:
     site.worker("retried", TASK_RETRY_DELAY="1")
     gate = site.gate()
     first = site.submit(FAILING, {"times": 2, "conversation_id": "k"})
@@ -87,18 +89,18 @@ def test_a_retried_message_keeps_those_behind_it_waiting(site: Site) -> None:
     ]
 
 
-def test_a_message_behind_one_whose_worker_died_waits_for_it(site: Site) -> None:
+def test_later_messages_of_a_conversation_wait_for_one_whose_worker_died(site: Site) -> None:
     gate = site.gate()
     worker = site.worker("dying")
     first = site.submit(GATED, {"gate": str(gate), "conversation_id": "d"})
     site.until_event("began", first)
     second = site.submit(FAILING, {"times": 0, "conversation_id": "d"})
-    assert site.place(second) is MessageState.HELD
+    assert site.message_state(second) is MessageState.HELD
 
     worker.kill()
     site.worker("heir")
     site.until_event("began", first, attempt=2)
-    assert (site.row(second).state, site.place(second)) == (TaskState.PENDING, MessageState.HELD)
+    assert (site.row(second).state, site.message_state(second)) == (TaskState.PENDING, MessageState.HELD)
     gate.open()
 
     assert {run.state for run in site.until_all_over([first, second])} == {TaskState.COMPLETED}

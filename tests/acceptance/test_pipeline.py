@@ -1,4 +1,4 @@
-"""The pipeline with real processes: a worker for each type, a real project, real deaths."""
+"""The pipeline with real processes: a worker for each step, a real project, real kills."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ os.rename("pids.new", f"pids-{os.getpid()}")
 while not os.path.exists("go"): time.sleep(0.02)
 print("went on")
 """
-"""A command with a child, deaf to SIGTERM, that goes on when there is a file `go`."""
+"""A command with a child. Both ignore SIGTERM and continue when a file `go` exists."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The API and one worker for each type of step; the example's commands are allowed, and a stubborn one."""
+    """The API and one worker for each step; the example's commands and a stubborn one are allowed."""
     folder = tmp_path_factory.mktemp("pipeline")
     (folder / "work").mkdir()
     commands: dict[str, Any] = json.loads((EXAMPLE / "commands.json").read_text())
@@ -50,23 +50,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def project(site: Site, request: pytest.FixtureRequest) -> Path:
-    """A fresh copy of the example, named after the test."""
+    """A new copy of the example, named after the test."""
     return copy_example(site.folder / "work", request.node.name)
 
 
 def begin_worker(site: Site, queue: str, name: str = "") -> Node:
-    """A worker for one queue, by the command that a person would type."""
+    """Start a worker for one queue with `laneway worker`."""
     return site.start(name or queue, "laneway", "worker", "--queue", queue, "--name", name or queue, "-c", "1")
 
 
 def submit(site: Site, step: Step, folder: Path, command: str) -> str:
-    """One step as a single task; its id."""
+    """Submit one step as a single task; returns its id."""
     body = {"type": step.value, "payload": {"folder": folder.name, "command": command}}
     return str(site.post("/tasks", body)["task_id"])
 
 
 def family(project: Path, *, number: int = 1) -> list[int]:
-    """The processes of the stubborn command, once it was started so often."""
+    """The processes of the stubborn command, after it was started `number` times."""
 
     def noted() -> list[Path]:
         found = sorted(project.glob("pids-*"), key=lambda path: path.stat().st_mtime_ns)
@@ -76,14 +76,12 @@ def family(project: Path, *, number: int = 1) -> list[int]:
     return [int(pid) for pid in last.read_text().split()]
 
 
-def gone(pids: list[int]) -> bool:
-    """Whether none of them runs."""
+def have_ended(pids: list[int]) -> bool:
+    """Whether none of the processes runs."""
     return not any(runs(pid) for pid in pids)
 
 
-def test_a_project_goes_from_dev_to_its_release_and_each_step_runs_at_the_worker_of_its_type(
-    site: Site, project: Path
-) -> None:
+def test_a_project_goes_through_all_steps_and_each_runs_in_the_worker_of_its_queue(site: Site, project: Path) -> None:
     body = {"workflow_type": "delivery_pipeline", "input": {"folder": project.name, **INPUT}}
     id = site.post("/api/workflows", body)["workflow_id"]
 
@@ -116,7 +114,7 @@ def test_a_project_goes_from_dev_to_its_release_and_each_step_runs_at_the_worker
         assert run.queue == step["step"] and (run.worker or "").startswith(f"{step['step']}@")
 
 
-def test_a_command_that_hangs_is_ended_at_its_limit_with_its_child(site: Site, project: Path) -> None:
+def test_a_hanging_command_and_its_child_are_ended_at_the_time_limit(site: Site, project: Path) -> None:
     id = submit(site, Step.QA, project, "stubborn")
     pids = family(project)
 
@@ -124,29 +122,27 @@ def test_a_command_that_hangs_is_ended_at_its_limit_with_its_child(site: Site, p
 
     assert (run.state, run.error_type, run.attempts) == (TaskState.FAILED, "CommandFailed", 1)
     assert f"ran longer than it may (PIPELINE_TIMEOUT_SECONDS, {LIMIT} s) and was ended" in (run.error or "")
-    assert gone(pids)
+    assert have_ended(pids)
 
 
-def test_a_cancelled_task_ends_its_command_with_its_child(site: Site, project: Path) -> None:
+def test_cancelling_a_task_ends_its_command_and_the_child(site: Site, project: Path) -> None:
     id = submit(site, Step.QA, project, "stubborn")
     pids = family(project)
 
     site.post(f"/tasks/{id}/cancel")
 
     assert site.until(id).state == TaskState.CANCELLED
-    wait_until(lambda: gone(pids), seconds=5)
+    wait_until(lambda: have_ended(pids), seconds=5)
 
 
-def test_a_step_whose_worker_is_killed_is_taken_over_and_nothing_of_its_first_command_is_left(
-    site: Site, project: Path
-) -> None:
+def test_a_step_of_a_killed_worker_is_taken_over_and_its_first_command_is_ended(site: Site, project: Path) -> None:
     id = submit(site, Step.QA, project, "stubborn")
     first = family(project)
     killed = next(node for node in site.nodes if node.name == "qa")
-    killed.process.kill()  # alone: nobody tells its child, the guard or the command
+    killed.process.kill()  # alone: its child, the guard and the command receive no signal
     for child in killed.process.children(recursive=False):
         child.kill()
-    wait_until(lambda: gone(first), seconds=LEASE + 10)
+    wait_until(lambda: have_ended(first), seconds=LEASE + 10)
 
     site.until_reported(begin_worker(site, "qa", "heir"))
     second = family(project, number=2)
@@ -156,10 +152,10 @@ def test_a_step_whose_worker_is_killed_is_taken_over_and_nothing_of_its_first_co
     assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
     assert (run.worker or "").startswith("heir@")
     assert run.result is not None and run.result["output"] == "went on\n"
-    assert gone([*first, *second])
+    assert have_ended([*first, *second])
 
 
-def test_a_command_outside_the_list_is_refused_and_never_run(site: Site, project: Path) -> None:
+def test_a_command_that_is_not_allowed_is_refused(site: Site, project: Path) -> None:
     id = submit(site, Step.DEPLOY, project, "stubborn")
 
     run = site.until(id)

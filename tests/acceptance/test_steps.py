@@ -1,4 +1,4 @@
-"""What a task may rely on while it runs: steps, loops, snoozing and cancelling outlive the worker that runs it."""
+"""Steps, loops, snoozing and cancelling of a task survive the worker that runs it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tests.fixtures.waiting import wait_until
 
 
 def outcomes(site: Site, id: str) -> list[str | None]:
-    """How each attempt at a task ended, by the history."""
+    """The outcome of each attempt of a task, from the history."""
     return [attempt.outcome for attempt in site.services.event_stream.attempts(id)]
 
 
-def story(site: Site, id: str, kind: str) -> list[dict[str, object]]:
-    """What the history tells of one kind of event."""
+def event_data(site: Site, id: str, kind: str) -> list[dict[str, object]]:
+    """The data of the events of one kind, from the history."""
     return [event.data for event in site.services.event_stream.events(id) if event.kind == kind]
 
 
 def noted(site: Site, id: str) -> list[str]:
-    """What a task did, by its own journal."""
+    """The actions of a task, from its own journal."""
     return [event for event, *_ in site.events(id)]
 
 
 def workers_of(site: Site, id: str) -> list[str]:
-    """Who ran each attempt at a task."""
+    """The worker of each attempt of a task."""
     return [str(attempt.worker).partition("@")[0] for attempt in site.services.event_stream.attempts(id)]
 
 
-def test_a_step_that_was_done_is_not_done_again_after_its_worker_was_killed(site: Site) -> None:
+def test_a_completed_step_is_not_repeated_after_a_kill_of_the_worker(site: Site) -> None:
     first = site.worker("first", concurrency=1)
     gate = site.gate()
     id = site.submit(STEPPING, {"gate": str(gate)})
@@ -48,7 +48,7 @@ def test_a_step_that_was_done_is_not_done_again_after_its_worker_was_killed(site
     assert outcomes(site, id) == ["lost", "completed"]
 
 
-def test_a_loop_goes_on_behind_the_last_finished_item_after_a_kill(site: Site) -> None:
+def test_a_loop_continues_after_its_last_finished_item_when_the_worker_was_killed(site: Site) -> None:
     first = site.worker("first", concurrency=1)
     gate = site.gate()
     id = site.submit(LOOPING, {"items": 6, "stop_at": 3, "gate": str(gate)})
@@ -60,19 +60,29 @@ def test_a_loop_goes_on_behind_the_last_finished_item_after_a_kill(site: Site) -
 
     assert site.until(id).state == TaskState.COMPLETED
     items = [event for event in noted(site, id) if event != "ended"]
-    assert items == ["item-0", "item-1", "item-2", "item-3", "item-3", "item-4", "item-5"]  # the fourth was not done
+    assert items == [
+        "item-0",
+        "item-1",
+        "item-2",
+        "item-3",
+        "item-3",
+        "item-4",
+        "item-5",
+    ]  # the fourth item was not finished
     assert outcomes(site, id) == ["lost", "completed"]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_loop_leaves_a_worker_that_shuts_down_and_goes_on_in_another_uncounted(site: Site, pool: str) -> None:
+def test_a_loop_moves_from_a_worker_that_shuts_down_to_another_without_counting_an_attempt(
+    site: Site, pool: str
+) -> None:
     first = site.worker("first", pool=pool, concurrency=1)
     gate = site.gate()
     id = site.submit(LOOPING, {"items": 6, "stop_at": 2, "gate": str(gate)})
     site.until_event("item-2", id)
 
     first.signal(signal.SIGTERM)
-    first.until_said("Warm shutdown")
+    first.wait_for_output("Warm shutdown")
     gate.open()
     assert first.process.wait(20) == 0
     assert site.row(id).state in (TaskState.PENDING, TaskState.SCHEDULED)
@@ -99,7 +109,7 @@ def test_a_task_may_snooze_more_often_than_it_may_fail(site: Site) -> None:
     assert [attempt.number for attempt in site.services.event_stream.attempts(id)] == list(range(1, times + 2))
 
 
-def test_a_running_task_that_looks_is_cancelled_by_itself_and_one_that_does_not_is_interrupted(site: Site) -> None:
+def test_a_task_that_checks_for_its_cancellation_stops_itself_and_another_is_interrupted(site: Site) -> None:
     worker = site.worker(concurrency=2, TASK_CANCEL_GRACE_SECONDS="1")
     never = site.gate()
     looks, deaf = (site.submit(spec, {"gate": str(never)}) for spec in (GATED, GATED_QUIETLY))
@@ -110,17 +120,17 @@ def test_a_running_task_that_looks_is_cancelled_by_itself_and_one_that_does_not_
         assert not site.services.tasks.cancel(id).cancelled
 
     assert {site.until(id).state for id in (looks, deaf)} == {TaskState.CANCELLED}
-    assert [data["how"] for data in story(site, looks, "end")] == ["cooperative"]
-    assert [data["how"] for data in story(site, deaf, "end")] == ["interrupted"]
+    assert [data["how"] for data in event_data(site, looks, "end")] == ["cooperative"]
+    assert [data["how"] for data in event_data(site, deaf, "end")] == ["interrupted"]
     for id in (looks, deaf):
         assert outcomes(site, id) == ["cancelled"]
-        assert len(story(site, id, "cancel requested")) == len(story(site, id, "mark")) == 1
+        assert len(event_data(site, id, "cancel requested")) == len(event_data(site, id, "mark")) == 1
     assert site.until(site.message("after-cancels")).state == TaskState.COMPLETED
     assert not worker.ended
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["asked before the kill", "asked after the kill"])
-def test_a_cancel_survives_the_worker(site: Site, *, before: bool) -> None:
+def test_a_cancellation_survives_the_death_of_the_worker(site: Site, *, before: bool) -> None:
     worker = site.worker("killed", concurrency=1, TASK_CANCEL_GRACE_SECONDS="600")
     never = site.gate()
     id = site.submit(GATED_QUIETLY, {"gate": str(never)})
@@ -139,7 +149,7 @@ def test_a_cancel_survives_the_worker(site: Site, *, before: bool) -> None:
     assert site.until(site.message("after-heir")).state == TaskState.COMPLETED
 
 
-def test_a_cancel_outlives_the_broker(site: Site) -> None:
+def test_a_cancellation_survives_a_restart_of_the_broker(site: Site) -> None:
     node = site.worker("staying", concurrency=1, TASK_CANCEL_GRACE_SECONDS="0")
     never = site.gate()
     id = site.submit(GATED_QUIETLY, {"gate": str(never)})
@@ -161,7 +171,7 @@ def cancel(site: Site, id: str) -> None:
 
 
 def until_idle(site: Site, node: Node) -> None:
-    """Wait until nothing runs any more, and see that the worker is still good for something."""
+    """Wait until no task runs, and check that the worker still works."""
     wait_until(lambda: site.services.tasks.queues()["conversations"].active == 0, seconds=20)
     assert site.until(site.message("after-broker")).state == TaskState.COMPLETED
     assert not node.ended

@@ -40,7 +40,7 @@ def on_rabbitmq(rabbitmq: RabbitServer, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Each test runs once on either; what it starts is killed at its end."""
+    """Each test runs on both; its processes are killed at its end."""
     site: Site = request.getfixturevalue(f"on_{request.param}")
     yield site
     site.end_nodes()
@@ -56,17 +56,17 @@ def test_a_message_posted_to_the_api_is_answered_once(site: Site) -> None:
     after = site.until(site.message("after"))
 
     assert (run.state, run.attempts, run.error) == (TaskState.COMPLETED, 1, None)
-    assert after.state == TaskState.COMPLETED  # whatever the second post put into the queue was before it
+    assert after.state == TaskState.COMPLETED  # any message of the second post was ahead of it
     assert again["task_id"] == accepted["task_id"]
     assert site.row(run.id).attempts == 1
     assert [turn["role"] for turn in site.get("/conversations/asked")["messages"]] == ["customer", "assistant"]
     assert site.get(f"/conversations/tasks/{run.id}/status")["status"] == TaskState.COMPLETED
-    assert site.app.AsyncResult(run.id).get(timeout=10) == run.result  # in Redis, wherever the queues are
-    assert "without the delivery engine" in worker.said()
-    assert "Traceback" not in worker.said() + api.said()
+    assert site.app.AsyncResult(run.id).get(timeout=10) == run.result  # results are in Redis with both brokers
+    assert "without the delivery engine" in worker.output()
+    assert "Traceback" not in worker.output() + api.output()
 
 
-def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
+def test_the_api_is_ready_and_shows_waiting_tasks(site: Site) -> None:
     site.api()
     waiting = site.message("nobody-serves")
 
@@ -78,10 +78,10 @@ def test_the_api_says_that_it_is_ready_and_what_waits(site: Site) -> None:
     assert site.until(site.message("after-cancelled")).state == TaskState.COMPLETED
     assert site.row(waiting).state == TaskState.CANCELLED
     assert site.turns("nobody-serves") == []
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.output()
 
 
-def test_a_failure_is_retried_and_a_hopeless_one_given_up(site: Site) -> None:
+def test_a_failure_is_retried_and_a_permanent_one_is_not(site: Site) -> None:
     site.worker()
     flaky, hopeless = site.submit(FAILING, {"times": 2}), site.submit(FAILING, {"times": 99})
     permanent = site.submit(FAILING, {"times": 99, "how": "permanent"})
@@ -96,12 +96,12 @@ def test_a_failure_is_retried_and_a_hopeless_one_given_up(site: Site) -> None:
     assert [event[0] for event in site.events(flaky)] == ["began", "began", "began", "ended"]
 
 
-def test_the_more_urgent_task_is_taken_first(site: Site) -> None:
+def test_the_task_of_higher_priority_runs_first(site: Site) -> None:
     gate = site.gate()
     blocking = site.submit(GATED, {"gate": str(gate)})
     site.worker(concurrency=1)
     site.until_event("began", blocking)
-    ahead = site.submit(FAILING, {"times": 0})  # the worker may have fetched this one beside the one that it runs
+    ahead = site.submit(FAILING, {"times": 0})  # the worker may have prefetched this task beside the running one
     ids = {priority: site.submit(FAILING, {"times": 0}, priority=priority) for priority in Priority}
 
     gate.open()
@@ -122,7 +122,7 @@ def test_a_delayed_task_runs_when_it_is_due(site: Site) -> None:
     assert run.started_at and seconds_between(run.accepted_at, run.started_at) >= 1.5
 
 
-def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> None:
+def test_a_stopped_worker_leaves_its_waiting_tasks_to_the_next_one(site: Site) -> None:
     gate = site.gate()
     stopping = site.worker("stopping", concurrency=1)
     running = site.submit(GATED, {"gate": str(gate)})
@@ -133,7 +133,7 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> Non
     ]
 
     stopping.signal(signal.SIGTERM)
-    stopping.until_said("Warm shutdown")
+    stopping.wait_for_output("Warm shutdown")
     gate.open()
     assert stopping.process.wait(20) == 0
     site.worker("successor")
@@ -143,7 +143,7 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(site: Site) -> Non
     assert {str(run.worker).partition("@")[0] for run in runs[1:]} == {"successor"}
 
 
-def test_a_killed_workers_task_is_run_again_by_another_on_rabbitmq(on_rabbitmq: Site) -> None:
+def test_on_rabbitmq_another_worker_repeats_the_task_of_a_killed_worker(on_rabbitmq: Site) -> None:
     try:
         gate = on_rabbitmq.gate()
         killed = on_rabbitmq.worker("killed", concurrency=1)
@@ -161,7 +161,7 @@ def test_a_killed_workers_task_is_run_again_by_another_on_rabbitmq(on_rabbitmq: 
         on_rabbitmq.end_nodes()
 
 
-def test_a_message_that_rabbitmq_does_not_confirm_is_sent_again_and_answered_once(
+def test_a_message_that_rabbitmq_does_not_confirm_is_published_again_and_answered_once(
     on_rabbitmq: Site, rabbitmq: RabbitServer
 ) -> None:
     accepted = on_rabbitmq.message("confirmed")

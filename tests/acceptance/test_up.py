@@ -1,4 +1,4 @@
-"""`laneway up` as a person runs it: real processes, in a data folder and on ports of their own."""
+"""`laneway up` as people run it: real processes, in their own data folder and on their own ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import os
 import pty
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -51,8 +50,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """Makes standard input the controlling terminal of a new session, so that Ctrl-C is a signal."""
 
 
-class Place:
-    """A data folder with ports of its own, in which the platform is started."""
+class Installation:
+    """A data folder with its own ports, for a platform that is started in the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,11 +69,11 @@ class Place:
         )
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `laneway` to its end."""
+        """Run `laneway` until it ends."""
         return subprocess.run(
             [BIN / "laneway", *words],
             env=self.environment | environment,
-            cwd=self.folder,
+            cwd=ROOT,
             text=True,
             capture_output=True,
             timeout=PATIENCE,
@@ -82,61 +81,61 @@ class Place:
         )
 
     def refused(self, **environment: str) -> tuple[int, str]:
-        """Start the platform, which must not work; its exit code and what it said on standard error."""
+        """Start a platform that must be refused; returns its exit code and its standard error."""
         ended = self.run("up", **environment)
         assert "Traceback" not in ended.stdout + ended.stderr
-        assert "everything runs" not in ended.stdout
+        assert "all processes are ready" not in ended.stdout
         return ended.returncode, ended.stderr
 
 
-class Platform:
+class RunningPlatform:
     """A running `laneway up`, its output in a file."""
 
-    def __init__(self, place: Place) -> None:
-        self.place, self._met = place, set[psutil.Process]()
-        self.output = place.folder / f"out-{time.monotonic_ns()}"
-        with self.output.open("wb") as out:
+    def __init__(self, installation: Installation) -> None:
+        self.installation, self._seen = installation, set[psutil.Process]()
+        self.log = installation.folder / f"out-{time.monotonic_ns()}"
+        with self.log.open("wb") as out:
             self.process = psutil.Popen(
                 [BIN / "laneway", "up"],
-                env=place.environment,
-                cwd=place.folder,
+                env=installation.environment,
+                cwd=ROOT,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
             )
 
-    def said(self) -> str:
-        return self.output.read_text("utf-8", "replace")
+    def output(self) -> str:
+        return self.log.read_text("utf-8", "replace")
 
-    def until(self, true: Callable[[], bool], what: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], description: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, f"{what}: not in time\n{self.said()}"
-            assert self.process.poll() is None or true(), f"{what}: it ended\n{self.said()}"
+        while not condition():
+            assert time.monotonic() < deadline, f"{description}: not in time\n{self.output()}"
+            assert self.process.poll() is None or condition(), f"{description}: it ended\n{self.output()}"
             time.sleep(0.05)
 
-    def until_ready(self) -> Platform:
-        self.until(lambda: "everything runs" in self.said(), "ready")
+    def wait_until_ready(self) -> RunningPlatform:
+        self.wait_until(lambda: "all processes are ready" in self.output(), "ready")
         return self
 
     def family(self) -> list[psutil.Process]:
-        """Every process that it started, and those that they started."""
-        found = self.process.children(recursive=True)
-        self._met |= set(found)
-        return found
+        """All its descendants."""
+        descendants = self.process.children(recursive=True)
+        self._seen |= set(descendants)
+        return descendants
 
-    def part(self, name: str) -> psutil.Process:
-        """The process of a part, found by its place in the command line."""
-        return next(child for child in self.process.children() if name in _command(child))
+    def child(self, words: str) -> psutil.Process:
+        """The child whose command line contains these words."""
+        return next(child for child in self.process.children() if words in _command(child))
 
     def stopped(self) -> list[str]:
-        return re.findall(r"^laneway \| (\w+) stopped$", self.said(), re.MULTILINE)
+        return re.findall(r"^laneway \| (\w+) stopped$", self.output(), re.MULTILINE)
 
     def end(self) -> None:
-        """Leave nothing, also after a failed test."""
+        """Kill all processes, also after a failed test."""
         if self.process.poll() is None:
             self.family()
-        for process in [self.process, *self._met]:
+        for process in [self.process, *self._seen]:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
@@ -145,23 +144,23 @@ class Platform:
 
 
 @contextmanager
-def running(place: Place) -> Generator[Platform]:
-    platform = Platform(place)
+def running(installation: Installation) -> Generator[RunningPlatform]:
+    platform = RunningPlatform(installation)
     try:
-        yield platform.until_ready()
+        yield platform.wait_until_ready()
     finally:
         platform.end()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
-    """One platform for the tests that leave it running."""
-    with running(Place(tmp_path_factory.mktemp("up"))) as platform:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningPlatform]:
+    """One platform for all tests that do not stop it."""
+    with running(Installation(tmp_path_factory.mktemp("up"))) as platform:
         yield platform
 
 
@@ -174,33 +173,33 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_everything_starts_and_answers_where_it_says(shared: Platform) -> None:
-    place, said = shared.place, shared.said()
+def test_every_process_starts_and_answers_at_its_printed_address(shared: RunningPlatform) -> None:
+    installation, output = shared.installation, shared.output()
 
-    assert f"api is ready: {web(place.api)}" in said
-    assert f"flower is ready: {web(place.flower)}" in said
-    assert f"broker is ready: redis://127.0.0.1:{place.redis}" in said
+    assert f"api is ready: {web(installation.api)}" in output
+    assert f"flower is ready: {web(installation.flower)}" in output
+    assert f"broker is ready: redis://127.0.0.1:{installation.redis}" in output
     for name in ("worker", "bulk", "beat"):
-        assert f"laneway | {name} is ready" in said
-    assert httpx.get(f"{web(place.api)}/health/ready").status_code == 200
-    with redis.Redis(port=place.redis) as client:
+        assert f"laneway | {name} is ready" in output
+    assert httpx.get(f"{web(installation.api)}/health/ready").status_code == 200
+    with redis.Redis(port=installation.redis) as client:
         assert client.ping()  # pyright: ignore[reportUnknownMemberType]
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
-def test_flower_wants_its_login(shared: Platform) -> None:
-    place = shared.place
-    password = (place.folder / "data" / "flower-password").read_text().strip()
+def test_flower_requires_its_login(shared: RunningPlatform) -> None:
+    installation = shared.installation
+    password = (installation.folder / "data" / "flower-password").read_text().strip()
     login = base64.b64encode(f"laneway:{password}".encode()).decode()
 
-    assert httpx.get(f"{web(place.flower)}/workers").status_code == 401
-    assert httpx.get(f"{web(place.flower)}/api/workers").status_code == 401
-    page = httpx.get(f"{web(place.flower)}/workers", headers={"Authorization": f"Basic {login}"})
+    assert httpx.get(f"{web(installation.flower)}/workers").status_code == 401
+    assert httpx.get(f"{web(installation.flower)}/api/workers").status_code == 401
+    page = httpx.get(f"{web(installation.flower)}/workers", headers={"Authorization": f"Basic {login}"})
     assert page.status_code == 200
-    assert password not in shared.said()
+    assert password not in shared.output()
 
 
-def test_nothing_listens_but_on_loopback(shared: Platform) -> None:
+def test_all_processes_listen_on_loopback_only(shared: RunningPlatform) -> None:
     listening = [
         connection.laddr.ip
         for process in shared.family()
@@ -212,55 +211,57 @@ def test_nothing_listens_but_on_loopback(shared: Platform) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_a_second_one_on_the_same_folder_is_refused(shared: Platform) -> None:
-    code, said = shared.place.refused()
+def test_a_second_platform_on_the_same_folder_is_refused(shared: RunningPlatform) -> None:
+    code, output = shared.installation.refused()
 
     assert code == 1
-    assert said.count("\n") == 1
-    assert f"already runs on {shared.place.folder / 'data'} (process {shared.process.pid})" in said
+    assert output.count("\n") == 1
+    assert f"already runs on {shared.installation.folder / 'data'} (process {shared.process.pid})" in output
 
 
-@pytest.mark.parametrize(("part", "sign"), [("worker", "worker@"), ("broker", "valkey-server"), ("api", "uvicorn")])
-def test_a_part_that_is_killed_comes_back(shared: Platform, part: str, sign: str) -> None:
-    before = shared.said().count(f"laneway | {part} is ready")
-    family = shared.part(sign).children(recursive=True)
+@pytest.mark.parametrize(("name", "words"), [("worker", "worker@"), ("broker", "valkey-server"), ("api", "uvicorn")])
+def test_a_killed_process_is_restarted(shared: RunningPlatform, name: str, words: str) -> None:
+    before = shared.output().count(f"laneway | {name} is ready")
+    family = shared.child(words).children(recursive=True)
 
-    shared.part(sign).kill()
+    shared.child(words).kill()
 
-    shared.until(lambda: shared.said().count(f"laneway | {part} is ready") > before, f"{part} again")
-    assert f"{part} was killed by SIGKILL; it starts again in " in shared.said()
+    shared.wait_until(lambda: shared.output().count(f"laneway | {name} is ready") > before, f"{name} again")
+    assert f"{name} was killed by SIGKILL; it starts again in " in shared.output()
     assert all_gone(family)
-    shared.until(lambda: httpx.get(f"{web(shared.place.api)}/health/ready").status_code == 200, "all well again")
+    shared.wait_until(
+        lambda: httpx.get(f"{web(shared.installation.api)}/health/ready").status_code == 200, "ready again"
+    )
 
 
 @pytest.mark.parametrize(("name", "setting"), [("api", "API_PORT"), ("flower", "FLOWER_PORT"), ("redis", "REDIS_PORT")])
-def test_a_taken_port_is_said(place: Place, name: str, setting: str) -> None:
-    port = getattr(place, name)
+def test_a_taken_port_is_reported_with_its_setting(installation: Installation, name: str, setting: str) -> None:
+    port = getattr(installation, name)
     with socket.create_server(("127.0.0.1", port)):
-        code, said = place.refused()
+        code, output = installation.refused()
 
     assert code == 1
-    assert said.startswith(f"Port {port} on 127.0.0.1 is taken by another program")
-    assert f"set {setting} to a free port" in said
-    assert ("REDIS_URL" in said) == (setting == "REDIS_PORT")
+    assert output.startswith(f"Port {port} on 127.0.0.1 is taken by another program")
+    assert f"set {setting} to a free port" in output
+    assert ("REDIS_URL" in output) == (setting == "REDIS_PORT")
 
 
-def test_a_redis_out_of_reach_is_said_without_its_password(place: Place) -> None:
-    begun = time.monotonic()
-    code, said = place.refused(REDIS_URL=f"redis://user:pa55-word@127.0.0.1:{free_port()}")
-
-    assert code == 1
-    assert said.startswith("REDIS_URL names redis://127.0.0.1:")
-    assert "pa55-word" not in said
-    assert time.monotonic() - begun < 30
-
-
-def test_a_database_out_of_reach_is_said_without_its_password(place: Place) -> None:
-    code, said = place.refused(DATABASE_URL=f"postgresql://user:pa55-word@127.0.0.1:{free_port()}/laneway")
+def test_an_unreachable_redis_is_reported_without_its_password(installation: Installation) -> None:
+    began = time.monotonic()
+    code, output = installation.refused(REDIS_URL=f"redis://user:pa55-word@127.0.0.1:{free_port()}")
 
     assert code == 1
-    assert said.startswith("DATABASE_URL names postgresql://127.0.0.1:")
-    assert "pa55-word" not in said
+    assert output.startswith("REDIS_URL names redis://127.0.0.1:")
+    assert "pa55-word" not in output
+    assert time.monotonic() - began < 30
+
+
+def test_an_unreachable_database_is_reported_without_its_password(installation: Installation) -> None:
+    code, output = installation.refused(DATABASE_URL=f"postgresql://user:pa55-word@127.0.0.1:{free_port()}/laneway")
+
+    assert code == 1
+    assert output.startswith("DATABASE_URL names postgresql://127.0.0.1:")
+    assert "pa55-word" not in output
 
 
 @pytest.mark.parametrize(
@@ -272,78 +273,72 @@ def test_a_database_out_of_reach_is_said_without_its_password(place: Place) -> N
         ({"REDIS_URL": "redis://:pa/55@127.0.0.1"}, "percent-encoded"),
     ],
 )
-def test_wrong_settings_are_said_and_end_with_2(place: Place, environment: dict[str, str], words: str) -> None:
-    code, said = place.refused(**environment)
+def test_invalid_settings_are_reported_with_exit_code_2(
+    installation: Installation, environment: dict[str, str], words: str
+) -> None:
+    code, output = installation.refused(**environment)
 
     assert code == 2
-    assert words in said
+    assert words in output
 
 
-def test_down_says_when_nothing_runs(place: Place) -> None:
-    ended = place.run("down")
+def test_down_reports_that_nothing_runs(installation: Installation) -> None:
+    ended = installation.run("down")
 
     assert ended.returncode == 0
     assert "nothing runs on" in ended.stdout
 
 
-def test_killed_with_9_it_leaves_nothing_behind_and_the_next_one_starts_and_is_stopped_by_down(place: Place) -> None:
-    with running(place) as first:
-        with redis.Redis(port=place.redis, db=9) as client:
+def test_a_killed_platform_leaves_no_process_behind_and_down_stops_the_next_one_in_order(
+    installation: Installation,
+) -> None:
+    with running(installation) as first:
+        with redis.Redis(port=installation.redis, db=9) as client:
             client.set("accepted", "yes")
         family = first.family()
-        assert len(family) >= 6 + 3  # six parts, and the processes of both workers' pools
+        assert len(family) >= 6 + 3  # six processes, and the pools of both workers
 
         first.process.kill()
 
         assert all_gone(family)
-    with running(place) as second:
-        with redis.Redis(port=place.redis, db=9) as client:
+    with running(installation) as second:
+        with redis.Redis(port=installation.redis, db=9) as client:
             assert client.get("accepted") == b"yes"
         family = second.family()
-        ended = place.run("down")
+        ended = installation.run("down")
 
         assert ended.returncode == 0, ended.stderr
         assert second.process.wait(PATIENCE) == 0
         assert all_gone(family)
         assert sorted(second.stopped()) == sorted(IN_ORDER)
+        assert second.stopped()[:3] == IN_ORDER[:3]
+        assert second.stopped()[-1] == "broker"
+        assert "Traceback" not in second.output()
 
 
-def test_ctrl_c_in_a_terminal_stops_make_up_in_order_and_quietly(place: Place) -> None:
-    with at_a_terminal(place, "make", "-o", "install", f"VENV={sys.prefix}", "up") as (process, terminal):
-        said = read_until(terminal, "everything runs")
+def test_ctrl_c_in_a_terminal_stops_make_up_in_order_without_noise(installation: Installation) -> None:
+    with at_a_terminal(installation, "make", "-o", "install", f"VENV={sys.prefix}", "up") as (process, terminal):
+        output = read_until(terminal, "all processes are ready")
         family = process.children(recursive=True)
 
         os.write(terminal, b"\x03")
-        said += read_until(terminal, None)
+        output += read_until(terminal, None)
 
         process.wait(PATIENCE)
-    stopped = re.findall(r"^laneway \| (\w+) stopped\r?$", said, re.MULTILINE)
+    stopped = re.findall(r"^laneway \| (\w+) stopped\r?$", output, re.MULTILINE)
     assert [name for name in stopped if name not in ("worker", "bulk")] == ["api", "beat", "flower", "broker"]
     assert sorted(stopped[3:5]) == ["bulk", "worker"]
-    assert not re.search(r"Traceback|KeyboardInterrupt|make:", said)
+    assert not re.search(r"Traceback|KeyboardInterrupt|make:", output)
     assert all_gone(family)
 
 
-def test_sigterm_ends_with_0_in_order(place: Place) -> None:
-    with running(place) as platform:
-        family = platform.family()
-
-        platform.process.send_signal(signal.SIGTERM)
-
-        assert platform.process.wait(PATIENCE) == 0
-        assert platform.stopped()[:3] == IN_ORDER[:3]
-        assert platform.stopped()[-1] == "broker"
-        assert all_gone(family)
-        assert "Traceback" not in platform.said()
-
-
 @contextmanager
-def at_a_terminal(place: Place, *argv: str) -> Generator[tuple[psutil.Popen, int]]:
-    """A command at a terminal of its own, in the project's folder; and our end of that terminal."""
+def at_a_terminal(installation: Installation, *argv: str) -> Generator[tuple[psutil.Popen, int]]:
+    """Run a command at its own terminal, in the project's folder; yields the process and our end of the terminal."""
     ours, theirs = pty.openpty()
     process = psutil.Popen(
         [sys.executable, "-c", TAKE_TERMINAL, *argv],
-        env=place.environment | {"TERM": "dumb"},
+        env=installation.environment | {"TERM": "dumb"},
         cwd=ROOT,
         stdin=theirs,
         stdout=theirs,
@@ -354,20 +349,20 @@ def at_a_terminal(place: Place, *argv: str) -> Generator[tuple[psutil.Popen, int
     try:
         yield process, ours
     finally:
-        for one in [process, *process.children(recursive=True)] if process.poll() is None else []:
-            one.kill()
+        for member in [process, *process.children(recursive=True)] if process.poll() is None else []:
+            member.kill()
         process.wait(PATIENCE)
         os.close(ours)
 
 
 def read_until(terminal: int, text: str | None) -> str:
-    """What a terminal shows, until a text comes or, with None, until it is closed."""
+    """The output of a terminal up to a text or, with None, up to its end."""
     seen, deadline = b"", time.monotonic() + PATIENCE
     while text is None or text.encode() not in seen:
         assert time.monotonic() < deadline, seen.decode("utf-8", "replace")
         try:
             chunk = os.read(terminal, 65_536)
-        except OSError:  # Linux says so when the last program at the terminal is gone
+        except OSError:  # Linux raises it when the last program at the terminal has ended
             chunk = b""
         if not chunk:
             break
@@ -378,5 +373,5 @@ def read_until(terminal: int, text: str | None) -> str:
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:  # it ended between being listed and being asked
+    except psutil.NoSuchProcess:  # it ended meanwhile
         return ""

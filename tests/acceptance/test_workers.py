@@ -1,4 +1,4 @@
-"""Real workers, started by hand: the documented commands, limits, cancelling, stopping, priorities, a long queue."""
+"""Real workers: the documented commands, time limits, cancelling, stopping, priorities, a long queue."""
 
 # Celery is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -27,7 +27,7 @@ Report = Callable[[str, object], None]
 
 CELERY = ("celery", "-A", "app.core.celery_app:celery_app")
 SOON = 5
-"""Seconds within which a running task stops after it was cancelled."""
+"""Seconds within which a cancelled running task must stop."""
 
 
 def test_the_documented_commands_work_as_written(site: Site) -> None:
@@ -41,13 +41,13 @@ def test_the_documented_commands_work_as_written(site: Site) -> None:
     run = site.until(accepted["task_id"])
 
     assert run.state == TaskState.COMPLETED, run.error
-    beat.until_said("beat: Starting")
+    beat.wait_for_output("beat: Starting")
     wait_until(lambda: flower_status(site) == 401, seconds=START_SECONDS)
     assert [turn["role"] for turn in site.get("/conversations/by-hand")["messages"]] == ["customer", "assistant"]
     for node in (api, beat, flower, worker):
-        assert "Traceback" not in node.said()
+        assert "Traceback" not in node.output()
         assert node.stop() in (0, -signal.SIGTERM)
-    assert "Traceback" not in worker.said() + beat.said() + flower.said() + api.said()
+    assert "Traceback" not in worker.output() + beat.output() + flower.output() + api.output()
 
 
 def flower_status(site: Site) -> int:
@@ -57,7 +57,7 @@ def flower_status(site: Site) -> int:
         return 0
 
 
-def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_others(site: Site) -> None:
+def test_a_stopped_worker_finishes_its_running_tasks_and_leaves_the_waiting_ones_to_others(site: Site) -> None:
     stopping = site.worker("stopping")
     gate, never = site.gate(), site.gate()
     running = [site.submit(GATED, {"gate": str(gate)}) for _ in range(2)]
@@ -66,7 +66,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_o
     waiting = [site.message(f"stopping-{number}") for number in range(5)]
 
     stopping.signal(signal.SIGTERM)
-    stopping.until_said("Warm shutdown")
+    stopping.wait_for_output("Warm shutdown")
     site.worker("successor")
     runs = site.until_all_over(waiting, seconds=30)
     assert {str(run.worker).partition("@")[0] for run in runs} == {"successor"}
@@ -81,7 +81,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_runs_and_leaves_the_rest_to_o
     assert not never.path.exists()
 
 
-def test_time_limits_are_kept_and_a_deaf_process_is_replaced(site: Site, figure: Report) -> None:
+def test_time_limits_are_enforced_and_a_process_that_ignores_them_is_replaced(site: Site, figure: Report) -> None:
     worker = site.worker("limits", TASK_SOFT_TIME_LIMIT="1", TASK_TIME_LIMIT="2")
     gate = site.gate()
     slow = site.submit(GATED_QUIETLY, {"gate": str(gate)})
@@ -135,7 +135,7 @@ def test_a_running_task_is_cancelled_within_seconds_in_every_pool(site: Site, fi
     assert not [worker.name for worker in workers if worker.ended]
 
 
-def test_celerys_own_terminate_and_revoke_end_as_cancelled_in_the_ledger(site: Site) -> None:
+def test_tasks_that_celery_terminates_or_revokes_are_cancelled_in_the_history(site: Site) -> None:
     worker = site.worker("revoking", concurrency=1)
     never = site.gate()
     running = site.submit(GATED_QUIETLY, {"gate": str(never)})
@@ -152,7 +152,7 @@ def test_celerys_own_terminate_and_revoke_end_as_cancelled_in_the_ledger(site: S
     assert not worker.ended
 
 
-def test_urgent_tasks_of_a_full_queue_go_first(site: Site) -> None:
+def test_tasks_of_higher_priority_run_first(site: Site) -> None:
     site.worker("priorities", concurrency=1)
     gate = site.gate()
     site.until_event("began", site.submit(GATED, {"gate": str(gate)}))
@@ -175,7 +175,7 @@ def moment(time: datetime | None) -> float:
     return time.timestamp()
 
 
-def test_failures_are_retried_or_not_by_their_kind(site: Site) -> None:
+def test_failures_are_retried_according_to_their_class(site: Site) -> None:
     site.worker("failing")
     flaky = site.submit(FAILING, {"times": 2})
     hopeless = site.submit(FAILING, {"times": 99})
@@ -192,7 +192,7 @@ def test_failures_are_retried_or_not_by_their_kind(site: Site) -> None:
     ]
 
 
-def test_a_task_sent_past_the_platform_is_entered_and_expires_if_nobody_takes_it(site: Site) -> None:
+def test_a_task_sent_without_the_platform_is_recorded_and_expires_if_it_does_not_start(site: Site) -> None:
     stale = site.send_past_the_platform(registry["health_sweep_task"], {}, expires=1)
     sent = time.monotonic()
     wait_until(lambda: time.monotonic() - sent > 1.5, seconds=5)
@@ -210,9 +210,7 @@ def known(site: Site, id: str) -> bool:
     return bool(site.rows([id]))
 
 
-def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_broker_lost(
-    site: Site, figure: Report
-) -> None:
+def test_lost_messages_are_found_among_two_thousand_waiting_ones(site: Site, figure: Report) -> None:
     before = site.services.tasks.queues()
     begun = time.monotonic()
     ids = [site.message(f"many-{number % 500}", id=f"many-{number}") for number in range(2000)]
@@ -229,7 +227,7 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
     figures = site.services.tasks.queues()
     assert (figures["conversations"].active, figures["conversations"].pending) == (1, 2000)
     assert figures["maintenance"].scheduled == before["maintenance"].scheduled + 1
-    assert figures["conversations"].workers >= 1  # one that was killed counts for 20 s
+    assert figures["conversations"].workers >= 1  # a killed worker still counts for 20 s
     assert figures["crm"].workers == 0
     wait_until(lambda: all(run.published_at != run.accepted_at for run in site.rows(lost)), seconds=20)
     figure("3 of 2,000 lost by the broker: sent again after", f"{time.monotonic() - begun:.1f} s of a worker's start")
@@ -238,9 +236,9 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
     assert memory < 600
 
     worker.kill()
-    assert site.services.tasks.flush("conversations") >= 1900  # they would only take time
+    assert site.services.tasks.flush("conversations") >= 1900  # their execution would only take time
     again = [site.message(f"again-{number}") for number in range(100)]
-    site.valkey.flush(0)  # now it lost everything
+    site.valkey.flush(0)  # now the broker has lost everything
     gate.open()
     begun = time.monotonic()
     site.worker("many-again")
@@ -254,11 +252,11 @@ def test_two_thousand_waiting_messages_are_no_burden_and_hide_none_that_the_brok
 
 
 def lose_oldest(site: Site, number: int) -> list[str]:
-    """Take the oldest messages out of the broker, as if it had lost them; their tasks."""
+    """Remove the oldest messages from the broker, as if it had lost them; returns the ids of their tasks."""
     engine = site.services.broker.engine
     assert engine is not None
     oldest = [found.stored.message.task_id for found in engine.peek("conversations", MessageState.READY, limit=number)]
-    engine.enable_journal("conversations", None)  # nobody hears of it
+    engine.enable_journal("conversations", None)  # the removal is not recorded
     for id in oldest:
         assert engine.cancel("conversations", id).removed == 1
     engine.enable_journal("conversations", site.settings.tasks.max_unread_events)

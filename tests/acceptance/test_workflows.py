@@ -1,4 +1,4 @@
-"""Workflows through real processes: a killed worker, a broker that is away, a step that runs too long, a crowd."""
+"""Workflows through real processes: a killed worker, a broker that is down, a slow step, many at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import httpx
 
 from laneway.platform.schemas.workflow_run import RunState, WorkflowView
-from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.runs import StartOptions
 from tests.acceptance.conftest import Report
 from tests.fixtures import handlers_for_tests as _handlers
 from tests.fixtures.site import Site
 from tests.fixtures.waiting import wait_until
 
-assert _handlers  # importing them makes them known here, too
+assert _handlers  # importing the module registers the handlers in this process
 CHAT: dict[str, Any] = {
     "agent_id": "agent-7",
     "mode": "execute",
@@ -35,18 +34,15 @@ CROWD = 100
 
 
 def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
-    """Start a workflow of the test's own."""
+    """Start a workflow with the test's own steps."""
     full = [{"handler": "noting", **step} for step in steps]
-    plan = checked_plan(
-        parsed_definition("tried", {"name": "tried", "steps": full}),
-        handlers=site.services.workflow_handlers,
-        inputs={},
-    )
+    definition = parsed_definition("tried", {"name": "tried", "steps": full})
+    plan = checked_plan(definition, handlers=site.services.workflow_handlers, inputs={})
     return site.services.workflows.start_plan(plan, given, options=StartOptions(id=id)).workflow_id
 
 
 def until_over(site: Site, id: str, *, seconds: float = 40) -> WorkflowView:
-    """Wait until a workflow is over."""
+    """Wait until a workflow is finished."""
     wait_until(lambda: site.services.workflow_views.view(id).finished_at, seconds=seconds)
     return site.services.workflow_views.view(id)
 
@@ -57,11 +53,11 @@ def states(site: Site, id: str) -> dict[str, str]:
 
 
 def effects(site: Site, id: str) -> list[str]:
-    """The steps whose effect was written down, in that order."""
+    """The steps that recorded their effect, in order."""
     return [task.split(":")[1] for event, task, *_ in site.events() if event == "effect" and task.startswith(f"{id}:")]
 
 
-def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_is_there_once(site: Site) -> None:
+def test_a_workflow_whose_worker_is_killed_completes_and_each_step_has_one_effect(site: Site) -> None:
     killed = site.worker("killed", queues="workflows", concurrency=2)
     gate = site.gate()
     id = start(
@@ -87,7 +83,7 @@ def test_a_run_whose_worker_is_killed_amid_its_steps_completes_and_each_effect_i
     assert len([event for event in site.events(f"{id}:right:1") if event[0] == "began"]) == 2
 
 
-def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_back(site: Site) -> None:
+def test_a_workflow_accepted_while_the_broker_is_down_completes_afterwards(site: Site) -> None:
     site.worker("patient", queues="workflows", concurrency=1)
     site.api()
     site.valkey.kill()
@@ -108,7 +104,7 @@ def test_a_run_that_was_accepted_while_the_broker_was_away_completes_when_it_is_
     ]
 
 
-def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as_it_says_and_fails(site: Site) -> None:
+def test_a_step_over_its_timeout_is_stopped_retried_as_configured_and_fails(site: Site) -> None:
     site.worker("strict", queues="workflows", concurrency=1)
 
     id = start(
@@ -128,7 +124,7 @@ def test_a_step_that_runs_longer_than_its_timeout_is_stopped_retried_as_often_as
     assert run.state is RunState.COMPLETED, "the failure was handled"
 
 
-def test_a_crowd_of_chat_requests_is_accepted_quickly_and_all_of_it_completes(site: Site, figure: Report) -> None:
+def test_a_hundred_chat_requests_at_once_are_accepted_quickly_and_complete(site: Site, figure: Report) -> None:
     site.api()
 
     began = monotonic()

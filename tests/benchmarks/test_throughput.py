@@ -1,4 +1,4 @@
-"""The benchmark runs, for stock Celery and the engine, and writes what it measured."""
+"""The throughput benchmark runs with stock Celery and with the engine, and writes its figures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.timeout(300)
-def test_a_small_run_measures_everybody_at_everything(valkey: RunningValkey, tmp_path: Path) -> None:
-    """`valkey` is not used, but where it cannot run the benchmark cannot either."""
+def test_a_small_run_measures_every_contender_in_every_scenario(valkey: RunningValkey, tmp_path: Path) -> None:
+    """`valkey` is not used; it skips the test where no server can run."""
     file = tmp_path / "figures.json"
     argv = [sys.executable, "-m", "benchmarks.throughput", "--smoke", "--pools", "solo"]
     argv += ["--contestants", "stock,engine", "--json", str(file)]

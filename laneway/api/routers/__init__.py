@@ -1,1 +1,1 @@
-"""The routers, one module for each noun."""
+"""The routers, one module per resource."""

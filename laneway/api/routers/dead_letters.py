@@ -1,4 +1,4 @@
-"""Dead letters: look, send again, discard, restore."""
+"""Dead letters: list, show, requeue, discard, restore."""
 
 from __future__ import annotations
 
@@ -34,66 +34,70 @@ def listing(
     queue: Short = None,
     tag: Short = None,
     group: Short = None,
-    error: Annotated[Short, Query(description="Part of the error's text")] = None,
-    failed: Annotated[bool, Query(description="Permanent failures, too")] = False,
-    trashed: Annotated[bool, Query(description="Those that were discarded")] = False,
-    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before")] = None,
+    error: Annotated[Short, Query(description="A part of the error's text")] = None,
+    failed: Annotated[bool, Query(description="Include permanent failures")] = False,
+    trashed: Annotated[bool, Query(description="The discarded ones instead")] = False,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> DeadLetterPage:
-    """Dead letters, newest first."""
-    which = Filter(states=_states(failed), name=name, queue=queue, tag=tag, group=group, error=error, trashed=trashed)
-    page = services.dead_letters.page(which, before=before, limit=limit)
-    return DeadLetterPage(dead_letters=[view(run) for run in page], next=page[-1].seq if len(page) == limit else None)
+    """List dead letters, newest first."""
+    selected = Filter(
+        states=_states(failed), name=name, queue=queue, tag=tag, group=group, error=error, trashed=trashed
+    )
+    page = services.dead_letters.page(selected, before=before, limit=limit)
+    return DeadLetterPage(
+        dead_letters=[dead_letter_view(run) for run in page], next=page[-1].seq if len(page) == limit else None
+    )
 
 
 @router.get("/groups", responses=problems())
 def groups(
     services: ServicesDep, failed: bool = False, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> DeadLetterGroupsResponse:
-    """What failed the same way, the largest group first."""
+    """List groups of tasks that failed the same way, the largest group first."""
     found = services.dead_letters.groups(Filter(states=_states(failed)), limit=limit)
     return DeadLetterGroupsResponse(
         groups=[
             DeadLetterGroupView(
-                group=one.group,
-                name=one.name,
-                error_type=one.error_type,
-                error=one.error,
-                count=one.count,
-                first_at=one.first_at,
-                last_at=one.last_at,
+                group=group.group,
+                name=group.name,
+                error_type=group.error_type,
+                error=group.error,
+                count=group.count,
+                first_at=group.first_at,
+                last_at=group.last_at,
             )
-            for one in found
+            for group in found
         ]
     )
 
 
 @router.get("/{task_id}", responses=problems(404))
 def show(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
-    """One dead letter with payload, error and traceback."""
-    return view(services.dead_letters.show(task_id))
+    """Show one dead letter with payload, error and traceback."""
+    return dead_letter_view(services.dead_letters.show(task_id))
 
 
 @router.post("/requeue", responses=problems())
 def requeue(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
-    """Send the selected ones again; with `dry_run` say how many and which."""
-    return done(services.dead_letters.requeue(_selected(body), dry_run=body.dry_run))
+    """Send the selected dead letters to their queues again; with `dry_run` only count and list them."""
+    return plan_view(services.dead_letters.requeue(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/discard", responses=problems())
 def discard(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
-    """Put the selected ones into the trash; they can be restored for a day."""
-    return done(services.dead_letters.discard(_selected(body), dry_run=body.dry_run))
+    """Move the selected dead letters to the trash; they can be restored for a day."""
+    return plan_view(services.dead_letters.discard(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/restore", responses=problems())
 def restore(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
-    """Take the selected ones out of the trash."""
-    return done(services.dead_letters.restore(_selected(body), dry_run=body.dry_run))
+    """Take the selected dead letters out of the trash."""
+    return plan_view(services.dead_letters.restore(_selection(body), dry_run=body.dry_run))
 
 
-def view(run: TaskRun) -> DeadLetterView:
-    """A row as callers see it."""
+def dead_letter_view(run: TaskRun) -> DeadLetterView:
+    """A task's row in the form of the API."""
     return DeadLetterView(
         task_id=run.id,
         name=run.name,
@@ -115,8 +119,8 @@ def view(run: TaskRun) -> DeadLetterView:
     )
 
 
-def done(plan: BulkResult[TaskRun]) -> BulkActionResponse:
-    """What was done, for callers."""
+def plan_view(plan: BulkResult[TaskRun]) -> BulkActionResponse:
+    """A plan in the form of the API."""
     return BulkActionResponse(
         matched=plan.matched,
         done=plan.done,
@@ -130,7 +134,7 @@ def _states(failed: bool) -> tuple[TaskState, ...]:
     return DEAD if failed else (TaskState.DEAD_LETTER,)
 
 
-def _selected(body: DeadLetterSelection) -> Filter:
+def _selection(body: DeadLetterSelection) -> Filter:
     return Filter(
         ids=tuple(body.ids),
         states=_states(body.failed or bool(body.ids)),

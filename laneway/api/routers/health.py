@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can do its work."""
+"""Liveness and readiness of the API process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 
 class Liveness(ResponseModel):
-    """This process answers."""
+    """The process responds."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(ResponseModel):
-    """What this process needs, and whether it is there."""
+    """The state of each server that the process needs."""
 
     status: Literal["ready", "not ready"]
     broker: str
@@ -34,28 +34,33 @@ class Readiness(ResponseModel):
 
 @router.get("/live", responses={status: problems()[status] for status in (413, 500)})
 def live() -> Liveness:
-    """This process answers."""
+    """Report that the process responds."""
     return Liveness()
 
 
-@router.get("/ready", responses={**problems(), 503: {"model": Readiness, "description": "Something is away"}})
+@router.get(
+    "/ready",
+    responses={**problems(), 503: {"model": Readiness, "description": "The broker or the database is unavailable"}},
+)
 def ready(services: ServicesDep, response: Response) -> Readiness:
-    """Whether the broker and the database answer; 503 when one does not."""
+    """Report whether the broker and the database answer; 503 when one does not."""
     broker, database, workers = "ok", "ok", 0
     try:
         services.broker.ping()
     except PlatformError as error:
-        broker = _said(error)
+        broker = _log_and_describe(error)
     try:
         workers = services.tasks.live_workers()
     except PlatformError as error:
-        database = _said(error)
-    fine = broker == database == "ok"
-    response.status_code = 200 if fine else 503
-    return Readiness(status="ready" if fine else "not ready", broker=broker, database=database, live_workers=workers)
+        database = _log_and_describe(error)
+    is_ready = broker == database == "ok"
+    response.status_code = 200 if is_ready else 503
+    return Readiness(
+        status="ready" if is_ready else "not ready", broker=broker, database=database, live_workers=workers
+    )
 
 
-def _said(error: PlatformError) -> str:
-    """What is away, for everybody; why, for the logs."""
+def _log_and_describe(error: PlatformError) -> str:
+    """Log the reason; return only the error's title, because a reason may name our servers."""
     log.warning("not ready", error=str(error), kind=type(error).__name__)
     return error.title

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
-from laneway.api.routers.tasks import Short, Written
+from laneway.api.routers.tasks import Short, Timestamp
 from laneway.platform import clock
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.schemas.outbound_webhook import (
@@ -37,24 +37,25 @@ def deliveries(
     endpoint: Annotated[Short, Query(description="The endpoint's id")] = None,
     event: Short = None,
     state: Annotated[list[TaskState] | None, Query()] = None,
-    since: Annotated[Written | None, Query(description="First attempted at or after")] = None,
-    until: Annotated[Written | None, Query(description="First attempted before")] = None,
-    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before")] = None,
+    since: Annotated[Timestamp | None, Query(description="First attempted at this time or later")] = None,
+    until: Annotated[Timestamp | None, Query(description="First attempted before this time")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> DeliveryPage:
-    """Deliveries, newest first."""
-    which = DeliveryFilter(
+    """List deliveries, newest first."""
+    selected = DeliveryFilter(
         endpoint=endpoint, event=event, states=tuple(state or ()), since=clock.aware(since), until=clock.aware(until)
     )
-    page = services.delivery_log.page(which, before=before, limit=limit)
+    page = services.delivery_log.page(selected, before=before, limit=limit)
     return DeliveryPage(
-        deliveries=[describe_delivery(one) for one in page], next=page[-1].delivery.seq if len(page) == limit else None
+        deliveries=[describe_delivery(delivery) for delivery in page],
+        next=page[-1].delivery.seq if len(page) == limit else None,
     )
 
 
 @router.get("/deliveries/{delivery_id}", responses=problems(404))
 def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
-    """One delivery: its attempts, what was answered, and the body."""
+    """Show one delivery: its attempts with the receiver's responses, and the body."""
     return describe_details(services.delivery_log.show(delivery_id))
 
 
@@ -62,44 +63,46 @@ def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
     "/deliveries/{delivery_id}/replay", status_code=202, response_description="Accepted", responses=problems(404, 409)
 )
 def replay(delivery_id: DeliveryId, services: ServicesDep) -> TaskHandle:
-    """Send one delivery again, under the same `webhook-id`."""
+    """Send one delivery again, with the same `webhook-id`."""
     return services.delivery_log.replay(delivery_id)
 
 
 @router.post("/replay", responses=problems())
 def replay_many(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
-    """Send the selected deliveries again, oldest first; with `dry_run` say how many and which."""
+    """Send the selected deliveries again, oldest first; with `dry_run` only count and list them."""
     states = () if body.only_failed else FINISHED
-    which = DeliveryFilter(endpoint=body.endpoint, event=body.event, states=states, since=body.since, until=body.until)
-    done = services.delivery_log.replay_many(which, after=body.after, limit=body.limit, dry_run=body.dry_run)
-    return describe_replay(done)
+    selected = DeliveryFilter(
+        endpoint=body.endpoint, event=body.event, states=states, since=body.since, until=body.until
+    )
+    replayed = services.delivery_log.replay_many(selected, after=body.after, limit=body.limit, dry_run=body.dry_run)
+    return describe_replay(replayed)
 
 
 @router.get("/endpoints", responses=problems())
 def endpoints(
     services: ServicesDep,
     state: EndpointState | None = None,
-    url: Annotated[Short, Query(description="Part of the address")] = None,
+    url: Annotated[Short, Query(description="A part of the address")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> EndpointsResponse:
-    """Receivers, the last used first."""
+    """List receivers, the last used first."""
     found = services.outbound_webhooks.endpoints(state=state, url=url, limit=limit)
-    return EndpointsResponse(endpoints=[describe_endpoint(one) for one in found])
+    return EndpointsResponse(endpoints=[describe_endpoint(receiver) for receiver in found])
 
 
 @router.get("/endpoints/{endpoint_id}", responses=problems(404))
 def endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
-    """One receiver."""
+    """Show one receiver."""
     return describe_endpoint(services.outbound_webhooks.endpoint(endpoint_id))
 
 
 @router.post("/endpoints/{endpoint_id}/enable", responses=problems(404))
 def enable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
-    """Send to it again, and close its alert. What failed meanwhile is sent again by a replay."""
+    """Send to a receiver again, and close its alert. Replay the deliveries that failed meanwhile."""
     return describe_endpoint(services.outbound_webhooks.enable(endpoint_id))
 
 
 @router.post("/endpoints/{endpoint_id}/disable", responses=problems(404))
 def disable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
-    """Send nothing to it until it is enabled; its deliveries end as failed."""
+    """Send nothing to a receiver until it is enabled; its deliveries end as failed."""
     return describe_endpoint(services.outbound_webhooks.disable(endpoint_id))

@@ -17,17 +17,17 @@ QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, ex
 
 @router.get("/queues", responses=problems())
 def listing(services: ServicesDep) -> QueueLimitsListResponse:
-    """Every queue with its limits."""
+    """List the queues with their limits."""
     return QueueLimitsListResponse(queues=services.queue_limits.listing())
 
 
 @router.get("/queues/{queue}/limits", responses=problems(404))
-def one(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
-    """What a queue may do. An unknown queue: 404, naming those that there are."""
+def show(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
+    """Show the limits of a queue. An unknown queue returns 404 with the names of the queues."""
     return services.queue_limits.of(queue)
 
 
 @router.put("/queues/{queue}/limits", responses=problems(404))
 def put(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsResponse:
-    """Set all limits of a queue, for all workers together; what is left out is lifted. Without the engine: 422."""
+    """Set the limits of a queue, for all workers together. Limits not given are removed. 422 without the engine."""
     return services.queue_limits.put(queue, body)

@@ -1,4 +1,4 @@
-"""Tasks of any type: submit, search, follow, stop, repeat."""
+"""Tasks by name: submit, search, show, follow, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ MODES = {
 }
 LAST_ID = 2**63 - 1
 LONGEST_AGE = 100 * A_YEAR
-LONGEST_SILENCE = 5.0
-"""Seconds after which a follower looks by itself."""
+POLL_SECONDS = 5.0
+"""Seconds: a follower reads the history this often even without a wake-up."""
 
 
-def _written_out(value: object) -> object:
+def _reject_number(value: object) -> object:
     if isinstance(value, str) and NUMBER.match(value):
         raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
     return value
 
 
 NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
-Written = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(clamped)]
-"""A time; not a number, of which nobody can tell seconds from milliseconds."""
+Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
+"""A time as text. A number is refused, because seconds and milliseconds look alike."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
@@ -67,25 +67,26 @@ Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\
     "/tasks",
     status_code=202,
     response_description="Accepted",
-    responses={200: {"model": TaskHandle, "description": "It had been accepted before"}, **problems(404, 409, 429)},
+    responses={200: {"model": TaskHandle, "description": "Already accepted"}, **problems(404, 409, 429)},
 )
 def submit(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
-    """Accept a task of any type."""
-    handle = services.tasks.submit(body.task, body.payload, options=_wish(body))
+    """Submit a task of any name."""
+    handle = services.tasks.submit(body.task, body.payload, options=_options(body))
     response.status_code = 202 if handle.created else 200
     return handle
 
 
 @router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
 def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
-    """Accept many tasks in one transaction, all or none; an error tells of the first that cannot be accepted.
+    """Submit many tasks in one transaction, all or none. An error names the first task that is refused.
 
-    Uniqueness, and a durability other than memory, cannot be asked for here.
+    A batch supports neither uniqueness nor a durability other than memory.
     """
-    submissions = [Submission(one.task, one.payload, _wish(one)) for one in body.tasks]
-    with services.tasks.transaction(bounded=True) as unit:
-        unit.submit_many(submissions)
-    return BatchResponse(tasks=unit.handles, created=sum(handle.created for handle in unit.handles))
+    submissions = [Submission(request.task, request.payload, _options(request)) for request in body.tasks]
+    with services.tasks.transaction(bounded=True) as transaction:
+        transaction.submit_many(submissions)
+    handles = transaction.handles
+    return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
 
 
 @router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
@@ -96,14 +97,14 @@ def search(
     queue: Short = None,
     key: Short = None,
     tag: Short = None,
-    error: Annotated[Short, Query(description="Part of the error's text")] = None,
-    since: Annotated[Written | None, Query(description="Accepted at or after")] = None,
-    until: Annotated[Written | None, Query(description="Accepted before")] = None,
-    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the page before")] = None,
+    error: Annotated[Short, Query(description="A part of the error's text")] = None,
+    since: Annotated[Timestamp | None, Query(description="Accepted at this time or later")] = None,
+    until: Annotated[Timestamp | None, Query(description="Accepted before this time")] = None,
+    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> TaskPage:
-    """Tasks, newest first."""
-    which = Filter(
+    """Search tasks, newest first."""
+    selected = Filter(
         states=tuple(state or ()),
         name=type,
         queue=queue,
@@ -113,96 +114,100 @@ def search(
         since=clock.aware(since),
         until=clock.aware(until),
     )
-    tasks, following = services.tasks.search(which, before=before, limit=limit)
+    tasks, following = services.tasks.search(selected, before=before, limit=limit)
     return TaskPage(tasks=tasks, next=following)
 
 
 @router.get("/tasks/{task_id}", responses=problems(404, 410))
-def one(task_id: TaskId, services: ServicesDep) -> TaskStatus:
-    """One task: state, progress, result or error, attempts, queue, times, and why it waits."""
+def show(task_id: TaskId, services: ServicesDep) -> TaskStatus:
+    """Show one task: state, progress, result or error, attempts, queue, times, and why it waits."""
     return services.tasks.status(task_id)
 
 
 @router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
 def clear(
     services: ServicesDep,
-    older_than: Annotated[float, Query(ge=0, le=LONGEST_AGE, description="Seconds since they ended")],
-    state: Annotated[list[ClearableState] | None, Query(description="Of these ends; else completed ones")] = None,
+    older_than: Annotated[
+        float, Query(ge=0, le=LONGEST_AGE, description="Delete tasks that ended more than this many seconds ago")
+    ],
+    state: Annotated[
+        list[ClearableState] | None, Query(description="Only tasks in these final states. Default: completed")
+    ] = None,
 ) -> ClearResponse:
-    """Delete tasks that ended so long ago, with their history; many, but not endlessly many, in one call."""
-    states = [TaskState(one.value) for one in state or (ClearableState.COMPLETED,)]
+    """Delete old finished tasks with their history. `more`: the call reached its limit, and some are left."""
+    states = [TaskState(final.value) for final in state or (ClearableState.COMPLETED,)]
     return services.retention.clear(states, older_than=older_than)
 
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
 def delete(task_id: TaskId, services: ServicesDep) -> None:
-    """Forget a task that is over, with its history; a waiting one is cancelled first. A running one: 409, cancel it."""
+    """Delete a finished task with its history. A waiting task is cancelled first; a running task returns 409."""
     services.tasks.delete(task_id)
 
 
 @router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
 def cancel(task_id: TaskId, services: ServicesDep) -> CancelResponse:
-    """Stop a task: a waiting one never runs; a running one is asked to stop, and interrupted after a time of grace."""
+    """Cancel a task. A waiting task never runs; a running task is asked to stop, and interrupted if it does not."""
     return services.tasks.cancel(task_id)
 
 
 @router.post("/tasks/{task_id}/retry", status_code=202, responses=problems(404, 409))
 def retry(task_id: TaskId, services: ServicesDep) -> TaskHandle:
-    """Run a task again that is over, as a new attempt of the same record."""
+    """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
 
 
 @router.get("/tasks/{task_id}/attempts", responses=problems(404))
 def attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
-    """Each attempt: worker, times, outcome, error."""
+    """List the attempts of a task: worker, times, outcome, error."""
     return [describe_attempt(attempt) for attempt in services.event_stream.attempts(task_id)]
 
 
-def _known(task_id: TaskId, services: ServicesDep) -> None:
+def _require_task(task_id: TaskId, services: ServicesDep) -> None:
     services.tasks.current(task_id)
 
 
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_known)],
+    dependencies=[Depends(_require_task)],
     responses=problems(404),
 )
 async def events(
     task_id: TaskId, services: ServicesDep, last_event_id: Annotated[str | None, Header(max_length=20)] = None
 ) -> AsyncIterator[ServerSentEvent]:
-    """The task's story as it goes on (server-sent events): progress, its log lines, attempts, the outcome.
+    """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
 
-    Ends when the task is over. `Last-Event-ID` goes on behind that event.
+    The stream ends with the task. `Last-Event-ID` continues after that event.
     """
     after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
-    loop, bell = asyncio.get_running_loop(), asyncio.Event()
-    with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, bell.set)):
+    loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
+    with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
         while True:
-            bell.clear()
-            page, over = await run_sync(partial(services.event_stream.new_events, task_id, after=after))
+            wakeup.clear()
+            page, ended = await run_sync(partial(services.event_stream.new_events, task_id, after=after))
             for event in page:
                 after = event.seq
                 view = describe_event(event)
                 yield ServerSentEvent(id=str(view.id), event=view.kind, data=view.model_dump(mode="json"))
-            if over:
+            if ended:
                 return
-            await _rung(bell)
+            await _wait_for_wakeup(wakeup)
 
 
 @router.get("/stats", dependencies=[OnlyKnown], responses=problems())
 def stats(
     services: ServicesDep,
-    window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Seconds up to now")] = 3600,
-    queue: Annotated[Short, Query(description="In the window this queue only")] = None,
-    type: Annotated[Short, Query(description="In the window this task only, by its name")] = None,
+    window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Length of the window, in seconds")] = 3600,
+    queue: Annotated[Short, Query(description="Count only this queue in the window")] = None,
+    type: Annotated[Short, Query(description="Count only tasks of this name in the window")] = None,
 ) -> StatsResponse:
-    """Queues, states, workers, how far the history is behind; and of the window success, throughput and times."""
+    """Show queues, states, workers and unrecorded events now, and success, throughput and times of the window."""
     return gather_stats(services, services.statistics.window(window, queue=queue, name=type))
 
 
 def gather_stats(services: Platform, window: Window) -> StatsResponse:
-    """Everything at one moment."""
+    """The figures of this moment, together with a window."""
     queues = services.tasks.queues()
     return StatsResponse(
         queues=queues,
@@ -215,9 +220,9 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
     )
 
 
-async def _rung(bell: asyncio.Event) -> None:
+async def _wait_for_wakeup(wakeup: asyncio.Event) -> None:
     try:
-        await asyncio.wait_for(bell.wait(), LONGEST_SILENCE)
+        await asyncio.wait_for(wakeup.wait(), POLL_SECONDS)
     except TimeoutError:
         return
 
@@ -228,7 +233,7 @@ def _priority(body: TaskRequest) -> Priority | None:
     return Priority[body.priority.name] if body.priority else None
 
 
-def _wish(body: TaskRequest) -> SubmitOptions:
+def _options(body: TaskRequest) -> SubmitOptions:
     unique = body.unique
     return SubmitOptions(
         id=body.id,

@@ -1,4 +1,4 @@
-"""Workflows: start, list, follow, signal, stop, go on."""
+"""Workflows: start, list, show, signal, cancel, retry."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ LAST_ID = 2**63 - 1
 RetryBody = Annotated[RetryRequest, Body()]
 SignalBody = Annotated[SignalRequest, Body()]
 FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
-"""What a request without a body asks for."""
+"""The bodies of requests without a body."""
 
 
 @router.get("/workflow-definitions", responses=problems())
 def definitions(services: ServicesDep) -> DefinitionsResponse:
-    """What can be started: steps, and the JSON schema of the input."""
+    """List the workflow types that can be started: their steps, and the JSON schema of their input."""
     known = services.workflows.definitions
     return DefinitionsResponse(definitions=[definition_view(known, plan) for plan in known.plans])
 
@@ -48,10 +48,10 @@ def definitions(services: ServicesDep) -> DefinitionsResponse:
     "/workflows",
     status_code=202,
     response_description="Accepted: its steps are tasks",
-    responses={200: {"model": WorkflowHandle, "description": "It had been accepted before"}, **problems(409, 429)},
+    responses={200: {"model": WorkflowHandle, "description": "Already accepted"}, **problems(409, 429)},
 )
 def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
-    """Start a workflow of any definition."""
+    """Start a workflow of any type."""
     options = StartOptions(id=body.id, idempotency_key=body.idempotency_key)
     accepted = services.workflows.start(body.workflow_type, body.input, options=options)
     response.status_code = 202 if accepted.created else 200
@@ -62,29 +62,29 @@ def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> W
 def listing(
     services: ServicesDep,
     state: Annotated[list[RunState] | None, Query()] = None,
-    type: Annotated[Name | None, Query(description="Of this definition")] = None,
-    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the page before")] = None,
+    type: Annotated[Name | None, Query(description="Only workflows of this type")] = None,
+    before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> WorkflowPage:
-    """Workflows, newest first."""
+    """List workflows, newest first."""
     return services.workflow_views.page(RunFilter(tuple(state or ()), type), before=before, limit=limit)
 
 
 @router.get("/workflows/{workflow_id}", responses=problems(404))
-def one(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
-    """One workflow: its steps with their states, outputs, errors and times, what it saves, and why it waits."""
+def show(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
+    """Show one workflow: its steps with states, outputs, errors and times, its results, and why it waits."""
     return services.workflow_views.view(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409))
 def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
-    """Stop a workflow: steps that wait never start, running ones are asked to stop."""
+    """Cancel a workflow. Waiting steps never start; running steps are asked to stop."""
     return services.workflows.cancel(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
 def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
-    """Go on from the steps that failed, or (`from: start`) start a new workflow like it from the beginning."""
+    """Continue a workflow with the steps that failed or, with `from: start`, start a new one with the same input."""
     if body.start_from is RetryFrom.START:
         return services.workflows.restart(workflow_id, new_id=body.id)
     return services.workflows.retry(workflow_id)
@@ -94,5 +94,5 @@ def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAIL
 def signal(
     workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
 ) -> SignalResponse:
-    """Send a signal. One that comes before its step waits for it is kept; the same again changes nothing."""
+    """Send a signal. It is kept until the step waits for it; the same signal again changes nothing."""
     return services.workflows.signal(workflow_id, name, data=body.data, key=body.id or "")

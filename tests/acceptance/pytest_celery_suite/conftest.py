@@ -1,4 +1,4 @@
-"""pytest-celery without Docker: its nodes over processes of the platform.
+"""pytest-celery without Docker: its nodes are processes of the platform.
 
 Run apart from the other tests, with the plugin, whose fixtures take the place of Celery's own:
 `pytest -o addopts=--import-mode=importlib tests/acceptance/pytest_celery_suite`.
@@ -30,7 +30,7 @@ from tests.fixtures.site import Node, Site
 
 
 class ProcessContainer(CeleryTestContainer):
-    """What pytest-celery takes for a container, over something that can be started, killed and asked."""
+    """The interface of a container that pytest-celery uses, for a process."""
 
     def __init__(self, name: str) -> None:  # not the parent's, which asks Docker
         self._name = name
@@ -42,11 +42,11 @@ class ProcessContainer(CeleryTestContainer):
 
     @property
     def id(self) -> str:
-        """Its name again: there is one of each."""
+        """The name again: there is one node of each kind."""
         return self._name
 
     def reload(self) -> None:
-        """Nothing is remembered that could be out of date."""
+        """Do nothing: no state is cached."""
 
 
 class BrokerContainer(ProcessContainer):
@@ -58,17 +58,17 @@ class BrokerContainer(ProcessContainer):
 
     @property
     def status(self) -> str:
-        """As Docker says it."""
+        """The status in Docker's words."""
         return "running" if self._valkey.running else "exited"
 
     @property
     def celeryconfig(self) -> dict[str, Any]:
-        """Where Celery finds it."""
+        """The environment variable with its URL."""
         url = self._valkey.url(self._database)
         return {"url": url, "host_url": url}
 
     def ready(self) -> bool:
-        """Whether it runs; its start waits until it answers."""
+        """Whether it runs; `start` has waited until it answers."""
         return self._valkey.running
 
     def logs(self) -> str:
@@ -76,7 +76,7 @@ class BrokerContainer(ProcessContainer):
         return (self._valkey.folder / "server.log").read_text()
 
     def kill(self, signal: str | None = "SIGKILL") -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         assert signal == "SIGKILL"
         self._valkey.kill()
 
@@ -95,7 +95,7 @@ class WorkerContainer(ProcessContainer):
 
     @property
     def status(self) -> str:
-        """As Docker says it."""
+        """The status in Docker's words."""
         return "exited" if self._node.ended else "running"
 
     def ready(self) -> bool:
@@ -104,8 +104,8 @@ class WorkerContainer(ProcessContainer):
         return True
 
     def logs(self) -> str:
-        """What it wrote, since its last start."""
-        return self._node.said()
+        """Its output since the last start."""
+        return self._node.output()
 
     def kill(self, signal: str | None = "SIGKILL") -> None:
         """Send it a signal."""
@@ -121,7 +121,7 @@ class WorkerContainer(ProcessContainer):
         self._node = self._site.worker(self._name)
 
     def teardown(self) -> None:
-        """Leave nothing."""
+        """Kill it."""
         self._node.kill()
 
 

@@ -1,4 +1,4 @@
-"""The platform under pytest-celery's own setup: a node answers, is restarted, and loses its broker."""
+"""The platform under pytest-celery's setup: a node answers, is restarted, and loses its broker."""
 
 # pytest-celery is typed in part only.
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false

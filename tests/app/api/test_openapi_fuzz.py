@@ -114,8 +114,8 @@ def test_every_route_keeps_to_its_document_whatever_it_is_sent(kind: str, site: 
     )
 
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2_000:]
-    assert "unexpected error" not in api.said()
-    assert "Traceback" not in api.said()
+    assert "unexpected error" not in api.output()
+    assert "Traceback" not in api.output()
 
 
 def _seed() -> list[str]:

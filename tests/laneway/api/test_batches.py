@@ -1,4 +1,4 @@
-"""Many tasks in one request."""
+"""POST /tasks/batch: many tasks in one request."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from tests.fixtures.api_calls import REPORT, Api, problem
 
 
 def batch(api: Api, *tasks: dict[str, Any]) -> Any:
-    """Send them."""
+    """Submit the tasks as one batch."""
     return api.http.post("/tasks/batch", json={"tasks": list(tasks)})
 
 
 def report(id: str, **more: Any) -> dict[str, Any]:
-    """One task without a key."""
+    """The request for one task without an ordering key."""
     return {"type": REPORT, "payload": {"hours": 1}, "id": id, **more}
 
 
 def test_many_tasks_are_accepted_at_once(make_api: MakeApi) -> None:
     api = make_api(MAX_BODY_BYTES="200000")
-    told = batch(api, *(report(f"r-{number}") for number in range(1000)))
+    details = batch(api, *(report(f"r-{number}") for number in range(1000)))
 
-    assert told.status_code == 202
-    answer = told.json()
-    assert answer["created"] == 1000
-    assert [task["task_id"] for task in answer["tasks"]] == [f"r-{number}" for number in range(1000)]
-    assert {task["state"] for task in answer["tasks"]} == {"pending"}
+    assert details.status_code == 202
+    response = details.json()
+    assert response["created"] == 1000
+    assert [task["task_id"] for task in response["tasks"]] == [f"r-{number}" for number in range(1000)]
+    assert {task["state"] for task in response["tasks"]} == {"pending"}
     assert api.count(TaskRun) == 1000
     assert api.queued() == 1000
     again = batch(api, report("r-1"), report("new", priority="high", tags=["again"])).json()
@@ -49,13 +49,13 @@ def test_many_tasks_are_accepted_at_once(make_api: MakeApi) -> None:
     ],
     ids=["unknown", "payload", "conflict", "durability", "unique", "field"],
 )
-def test_one_that_cannot_be_accepted_stops_all(api: Api, spoiled: dict[str, Any], status: int) -> None:
+def test_one_refused_task_refuses_the_whole_batch(api: Api, spoiled: dict[str, Any], status: int) -> None:
     problem(batch(api, report("r-1"), report("r-2"), spoiled), status)
 
     assert (api.count(TaskRun), api.queued()) == (0, 0)
 
 
-def test_what_does_not_fit_into_a_queue_is_refused_as_a_whole(make_api: MakeApi) -> None:
+def test_a_batch_that_does_not_fit_into_its_queue_is_refused(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="3")
 
     refused = batch(api, *(report(f"r-{number}") for number in range(4)))

@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: look, send again with a dry run first, discard, restore; what is refused is named."""
+"""Dead letters over HTTP: list, requeue, discard and restore, with dry runs and reasons for refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fixtures.tasks_for_tests import FAILING
 def dead(
     api: Api, group: str = "g1", *, state: TaskState = TaskState.DEAD_LETTER, tags: Any = (), **values: Any
 ) -> str:
-    """A dead letter; its message is gone."""
+    """Create a dead letter whose message is gone."""
     id = submit(api, tags=list(tags))
     api.services.tasks.cancel(id)
     row = {"error": "away", "error_type": "UpstreamError", "error_group": group, "finished_at": clock.now()}
@@ -28,20 +28,20 @@ def dead(
 
 
 def listed(api: Api, **query: Any) -> list[str]:
-    """Which are listed."""
+    """The ids of the listed dead letters."""
     answer = api.http.get("/dead-letters", params=query)
     assert answer.status_code == 200, answer.text
     return [one["task_id"] for one in answer.json()["dead_letters"]]
 
 
 def act(api: Api, what: str, **body: Any) -> dict[str, Any]:
-    """Requeue, discard or restore; what was done."""
+    """Requeue, discard or restore; returns the response."""
     answer = api.http.post(f"/dead-letters/{what}", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_they_are_listed_newest_first_and_filtered(api: Api) -> None:
+def test_dead_letters_are_listed_newest_first_and_filtered(api: Api) -> None:
     one, two = dead(api, tags=["a"], error="Timeout 100%"), dead(api, "g2", tags=["b"])
     failed = dead(api, "g3", state=TaskState.FAILED)
     dead(api, state=TaskState.COMPLETED)
@@ -67,11 +67,11 @@ def test_pages_have_no_gaps_and_no_repeats(api: Api) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "before=-1", "failed=perhaps", "group=", "error=%00"])
-def test_a_list_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
+def test_a_list_with_invalid_parameters_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/dead-letters?{query}"), 422)
 
 
-def test_what_failed_the_same_way_is_one_group(api: Api) -> None:
+def test_tasks_that_failed_the_same_way_are_one_group(api: Api) -> None:
     for group in ("g1", "g2", "g2"):
         dead(api, group)
     dead(api, "g3", state=TaskState.FAILED)
@@ -88,7 +88,7 @@ def test_what_failed_the_same_way_is_one_group(api: Api) -> None:
     assert len(api.http.get("/dead-letters/groups?limit=1").json()["groups"]) == 1
 
 
-def test_one_is_shown_with_payload_traceback_and_raw_message(api: Api) -> None:
+def test_a_dead_letter_is_shown_with_payload_traceback_and_raw_message(api: Api) -> None:
     id = dead(api, traceback="Trace of it", raw=b"\xff\x00", tags=["a"])
     shown = api.http.get(f"/dead-letters/{id}").json()
 
@@ -100,7 +100,7 @@ def test_one_is_shown_with_payload_traceback_and_raw_message(api: Api) -> None:
 
 
 @pytest.mark.parametrize("what", ["requeue", "discard"])
-def test_a_dry_run_says_how_many_and_which_and_does_nothing(api: Api, platform: Platform, what: str) -> None:
+def test_a_dry_run_shows_the_dead_letters_and_changes_nothing(api: Api, platform: Platform, what: str) -> None:
     one, two, _ = dead(api), dead(api), dead(api, "g2")
 
     assert act(api, what, group="g1", dry_run=True) == {
@@ -115,7 +115,7 @@ def test_a_dry_run_says_how_many_and_which_and_does_nothing(api: Api, platform: 
 
 
 @pytest.mark.parametrize("choice", ["ids", "group", "tag", "error", "everything"])
-def test_those_that_are_chosen_are_sent_again_and_run(api: Api, platform: Platform, choice: str) -> None:
+def test_selected_dead_letters_are_requeued_and_run(api: Api, platform: Platform, choice: str) -> None:
     one = dead(api, "g7", tags=["x"], error="lost 7")
     other = dead(api)
     chosen: dict[str, Any] = {"ids": [one], "group": "g7", "tag": "x", "error": "LOST", "everything": True}
@@ -129,7 +129,7 @@ def test_those_that_are_chosen_are_sent_again_and_run(api: Api, platform: Platfo
     assert act(api, "requeue", **{choice: chosen[choice]})["done"] == 0, "safe to repeat"
 
 
-def test_what_is_refused_is_named_with_its_reason(api: Api) -> None:
+def test_refused_dead_letters_are_named_with_the_reason(api: Api) -> None:
     good, blank, waiting = dead(api), dead(api, payload={"surprise": 1}), submit(api)
     done = act(api, "requeue", ids=[good, blank, waiting, "nobody"])
 
@@ -142,7 +142,7 @@ def test_what_is_refused_is_named_with_its_reason(api: Api) -> None:
     assert listed(api) == [blank]
 
 
-def test_permanent_failures_are_sent_again_when_that_is_said(api: Api) -> None:
+def test_permanent_failures_are_requeued_only_on_request(api: Api) -> None:
     failed = dead(api, state=TaskState.FAILED)
 
     assert act(api, "requeue", everything=True)["matched"] == 0
@@ -150,7 +150,7 @@ def test_permanent_failures_are_sent_again_when_that_is_said(api: Api) -> None:
     assert api.http.get(f"/tasks/{failed}").json()["status"] == "pending"
 
 
-def test_what_is_discarded_is_in_the_trash_and_can_be_restored(api: Api) -> None:
+def test_discarded_dead_letters_are_in_the_trash_and_can_be_restored(api: Api) -> None:
     one, other = dead(api), dead(api)
 
     assert act(api, "discard", ids=[one])["done"] == 1
@@ -186,11 +186,11 @@ def test_what_is_discarded_is_in_the_trash_and_can_be_restored(api: Api) -> None
         {"everything": True, "dry_run": "yes"},
     ],
 )
-def test_who_does_not_say_which_is_refused(api: Api, what: str, body: dict[str, Any]) -> None:
+def test_a_request_without_a_selection_is_refused(api: Api, what: str, body: dict[str, Any]) -> None:
     problem(api.http.post(f"/dead-letters/{what}", json=body), 422)
 
 
-def test_a_task_that_fails_for_good_becomes_one_and_is_run_again(live: Site) -> None:
+def test_a_task_that_fails_for_good_becomes_a_dead_letter_and_can_be_requeued(live: Site) -> None:
     id = live.submit(FAILING, {"times": 4})
     assert live.until(id, seconds=60).state == TaskState.DEAD_LETTER
     shown = live.get(f"/dead-letters/{id}")

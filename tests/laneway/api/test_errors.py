@@ -1,4 +1,4 @@
-"""Every error in one form, with its request id, and without a word about our insides, in answers, logs or stores."""
+"""Every error has one form and a request id; responses, logs and stores reveal no internals and no secrets."""
 
 # redis-py is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -41,8 +41,8 @@ GOOD = b'{"conversation_id": "c", "text": "Hello"}'
 
 
 @pytest.fixture
-def logging_as_it_was() -> Iterator[None]:
-    """What the test does to logging is undone after it."""
+def restore_logging() -> Iterator[None]:
+    """Undo the test's changes to logging."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -70,7 +70,7 @@ def logging_as_it_was() -> Iterator[None]:
         "/ü",
     ],
 )
-def test_a_path_that_is_not_there_is_a_problem(api: Api, path: str) -> None:
+def test_an_unknown_path_returns_a_problem(api: Api, path: str) -> None:
     found = problem(api.http.get(path, follow_redirects=False), 404)
 
     assert found["instance"].isascii() and found["instance"].startswith("/")
@@ -94,35 +94,35 @@ def test_a_path_that_is_not_there_is_a_problem(api: Api, path: str) -> None:
         ("BREW", "/health/live", "GET"),
     ],
 )
-def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are(
+def test_an_unsupported_method_returns_a_problem_that_names_the_supported_ones(
     api: Api, method: str, path: str, allowed: str | None
 ) -> None:
-    answer = api.http.request(method, path)
+    response = api.http.request(method, path)
     if allowed is None:
-        problem(answer, 404)
+        problem(response, 404)
         return
 
-    problem(answer, 405)
-    assert answer.headers["allow"] == allowed
+    problem(response, 405)
+    assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("given", ["order-4711", "a", "A.b_c:d-1", "x" * 64])
-def test_a_request_id_is_given_back_and_bound_to_the_task(api: Api, given: str) -> None:
-    answer = api.http.post("/conversations/message", content=GOOD, headers=JSON | {"X-Request-ID": given})
+def test_a_request_id_is_returned_and_bound_to_the_task(api: Api, given: str) -> None:
+    response = api.http.post("/conversations/message", content=GOOD, headers=JSON | {"X-Request-ID": given})
 
-    assert answer.headers["x-request-id"] == given
-    assert api.services.tasks.details(answer.json()["task_id"]).request_id == given
+    assert response.headers["x-request-id"] == given
+    assert api.services.tasks.details(response.json()["task_id"]).request_id == given
     assert problem(api.http.get("/nothing", headers={"X-Request-ID": given}), 404)["request_id"] == given
 
 
 @pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"a\tb", b"<script>", b"\xff\xfe", b"{}", b"a;b"])
 def test_a_request_id_that_could_harm_a_log_is_replaced(api: Api, given: bytes) -> None:
-    answer = api.http.get("/health/live", headers=[(b"X-Request-ID", given)])
+    response = api.http.get("/health/live", headers=[(b"X-Request-ID", given)])
 
-    assert REQUEST_ID.fullmatch(answer.headers["x-request-id"])
+    assert REQUEST_ID.fullmatch(response.headers["x-request-id"])
 
 
-def test_each_request_has_an_id_of_its_own(api: Api) -> None:
+def test_each_request_has_its_own_id(api: Api) -> None:
     ids = {api.http.get("/health/live").headers["x-request-id"] for _ in range(5)}
 
     assert len(ids) == 5 and all(REQUEST_ID.fullmatch(id) for id in ids)
@@ -152,7 +152,7 @@ def test_each_request_has_an_id_of_its_own(api: Api) -> None:
         b'{"conversation_id": "c", "text": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
-def test_a_body_that_is_not_what_it_should_be_is_a_problem(api: Api, body: bytes) -> None:
+def test_an_invalid_body_returns_a_problem(api: Api, body: bytes) -> None:
     found = problem(api.http.post("/conversations/message", content=body, headers=JSON), 422)
 
     assert found["type"] == "urn:laneway:problem:invalid-request"
@@ -163,11 +163,11 @@ def test_a_body_that_is_not_what_it_should_be_is_a_problem(api: Api, body: bytes
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "x"]
 )
-def test_a_body_of_another_type_does_not_fit(api: Api, kind: str) -> None:
+def test_a_body_of_another_content_type_is_refused(api: Api, kind: str) -> None:
     problem(api.http.post("/conversations/message", content=GOOD, headers={"Content-Type": kind}), 422)
 
 
-def test_what_a_caller_sent_is_said_back_within_bounds(api: Api) -> None:
+def test_a_problem_repeats_a_bounded_part_of_the_request(api: Api) -> None:
     body = {"conversation_id": "c", "text": "Hello", **{f"{number}-{'x' * 150}": 1 for number in range(100)}}
     found = problem(api.http.post("/conversations/message", json=body), 422)
     one = problem(api.http.post("/conversations/message", json={"k" * 15_000: 1}), 422)
@@ -176,8 +176,8 @@ def test_what_a_caller_sent_is_said_back_within_bounds(api: Api) -> None:
     assert max(len(item["field"]) for item in one["errors"]) <= 200
 
 
-def test_an_error_that_nobody_foresaw_tells_the_caller_nothing_and_the_log_everything(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_it_was: None
+def test_an_unexpected_error_is_hidden_from_the_caller_and_logged_in_full(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], restore_logging: None
 ) -> None:
     configure_logging(api.services.settings.operation, json=True)
 
@@ -185,48 +185,48 @@ def test_an_error_that_nobody_foresaw_tells_the_caller_nothing_and_the_log_every
         raise RuntimeError("the boiler is on fire")
 
     monkeypatch.setattr(api.services.tasks, "queues", fail)
-    answer = api.http.get("/conversations/tasks/queues/status", headers={"X-Request-ID": "fire-1"})
+    response = api.http.get("/conversations/tasks/queues/status", headers={"X-Request-ID": "fire-1"})
 
-    found = problem(answer, 500)
-    assert (found["title"], answer.headers["x-request-id"]) == ("Internal error", "fire-1")
-    assert "boiler" not in answer.text
+    found = problem(response, 500)
+    assert (found["title"], response.headers["x-request-id"]) == ("Internal error", "fire-1")
+    assert "boiler" not in response.text
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "boiler" in line]
     assert (line["level"], line["request_id"]) == ("error", "fire-1")
     assert "RuntimeError: the boiler is on fire" in line["exception"]
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "ü", "127.0.0.1:99999", "x" * 3000, "evil.example"])
-def test_an_odd_host_header_harms_nobody(live: Site, host: str) -> None:
+def test_an_odd_host_header_does_no_harm(live: Site, host: str) -> None:
     for path in ("/health/live", "/nothing", "/conversations/tasks/active/"):
-        answer = _raw(live, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        assert answer.split(b" ")[1] in (b"200", b"404", b"400")
-        assert b"evil.example" not in answer
+        response = _raw(live, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert response.split(b" ")[1] in (b"200", b"404", b"400")
+        assert b"evil.example" not in response
 
 
-def test_a_caller_who_hangs_up_leaves_no_error_behind(live: Site) -> None:
-    before = _api(live).said().count("Traceback")
+def test_a_caller_who_disconnects_causes_no_error(live: Site) -> None:
+    before = _api(live).output().count("Traceback")
     for path in ("/webhooks/facebook", "/webhooks/google", "/webhooks/shop", "/conversations/message"):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
         with socket.create_connection(("127.0.0.1", live.api_port)) as connection:
             connection.sendall(head.encode() + b'{"half":')
-    wait_until(lambda: all(f"path={path}" in _api(live).said() for path in ("/webhooks/shop",)), seconds=10)
+    wait_until(lambda: all(f"path={path}" in _api(live).output() for path in ("/webhooks/shop",)), seconds=10)
 
     assert live.get("/health/live") == {"status": "ok"}
-    assert _api(live).said().count("Traceback") == before
+    assert _api(live).output().count("Traceback") == before
 
 
 def test_control_characters_in_a_path_do_not_reach_the_log(live: Site) -> None:
     live.http.get("/log-1%1b%5b2J")
     live.http.get("/log-2%0A2026 forged line")
-    wait_until(lambda: "/log-2" in _api(live).said(), seconds=10)
+    wait_until(lambda: "/log-2" in _api(live).output(), seconds=10)
 
-    assert "\x1b[2J" not in _api(live).said()
-    assert "\n2026 forged" not in _api(live).said()
+    assert "\x1b[2J" not in _api(live).output()
+    assert "\n2026 forged" not in _api(live).output()
 
 
-def test_no_secret_is_in_any_answer_log_or_store(live: Site) -> None:
+def test_no_secret_is_in_any_response_log_or_store(live: Site) -> None:
     event, odd = page_events(page_message("secret_1", sender="secret")), b'{"id": "evt-secret", "text": "Hello"}'
-    answers = [
+    responses = [
         live.http.post("/webhooks/facebook", content=event, headers=facebook(event)),
         live.http.post("/webhooks/facebook", content=event, headers=facebook(event, secret="wrong")),
         live.http.post("/webhooks/google", json=google_lead("lead-secret")),
@@ -237,28 +237,28 @@ def test_no_secret_is_in_any_answer_log_or_store(live: Site) -> None:
             "/webhooks/facebook", params={"hub.mode": "subscribe", "hub.verify_token": SECRETS[1], "hub.challenge": "1"}
         ),
     ]
-    for answer in answers:
-        if answer.status_code == 200 and "task_id" in answer.text:
-            live.until(answer.json()["task_id"])
+    for response in responses:
+        if response.status_code == 200 and "task_id" in response.text:
+            live.until(response.json()["task_id"])
     signatures = [
         sign_hub(event, SecretStr(APP_SECRET)).removeprefix("sha256="),
         *(h[7:] for h in signed(odd).values() if h.startswith("sha256=")),
     ]
     hidden = [*SECRETS, *signatures]
 
-    assert [answer.status_code for answer in answers] == [200, 401, 200, 200, 200, 200, 200]
+    assert [response.status_code for response in responses] == [200, 401, 200, 200, 200, 200, 200]
     for place, found in {
-        "answers": "".join(answer.text for answer in answers),
+        "responses": "".join(response.text for response in responses),
         "logs": _logs(live),
         "database": _database(live),
         "broker": _redis(live),
     }.items():
         assert found, place
         assert [word for word in hidden if word in found] == [], place
-    assert live.row(answers[0].json()["task_id"]).state == TaskState.COMPLETED
+    assert live.row(responses[0].json()["task_id"]).state == TaskState.COMPLETED
 
 
-def test_the_documentation_is_there_also_where_the_browser_has_no_internet(api: Api) -> None:
+def test_the_documentation_works_without_internet(api: Api) -> None:
     page, document = api.http.get("/docs").text, api.http.get("/openapi.json").json()
 
     assert "swagger-ui-bundle.js" in page
@@ -267,11 +267,11 @@ def test_the_documentation_is_there_also_where_the_browser_has_no_internet(api: 
     assert [path for path in document["paths"] if f"<code>{path}</code>" not in page] == []
 
 
-def test_a_body_that_is_no_json_is_told_with_the_place(api: Api) -> None:
-    answer = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
+def test_invalid_json_is_reported_with_its_position(api: Api) -> None:
+    response = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
 
-    assert answer.status_code == 422
-    assert answer.json()["detail"] == "body: It is not JSON, from character 9 on: Expecting value"
+    assert response.status_code == 422
+    assert response.json()["detail"] == "body: It is not JSON from character 9: Expecting value"
 
 
 def _api(live: Site) -> Node:
@@ -279,11 +279,11 @@ def _api(live: Site) -> Node:
 
 
 def _logs(live: Site) -> str:
-    return "".join(node.said() for node in live.nodes)
+    return "".join(node.output() for node in live.nodes)
 
 
 def _database(live: Site) -> str:
-    """Every value of every table; on SQLite also the files themselves, free pages and log included."""
+    """Every value of every table; on SQLite also the files, including free pages and the write-ahead log."""
     database = live.services.database
     with database.reading() as session:
         if database.is_sqlite:

@@ -1,4 +1,4 @@
-"""Tasks of any type over HTTP: accepted, with every option, or refused."""
+"""POST /tasks: tasks of any name, with every option, accepted or refused."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.fixtures.waiting import wait_until
 # --- submit -------------------------------------------------------------------------------------------------
 
 
-def test_a_task_of_any_type_is_accepted_and_answers_for_itself(api: Api, platform: Platform) -> None:
-    answer = api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}})
+def test_a_task_of_any_name_is_accepted_and_its_status_is_shown(api: Api, platform: Platform) -> None:
+    response = api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}})
 
-    handle = answer.json()
-    assert (answer.status_code, handle["state"], handle["created"]) == (202, "pending", True)
+    handle = response.json()
+    assert (response.status_code, handle["state"], handle["created"]) == (202, "pending", True)
     status = api.http.get(f"/tasks/{handle['task_id']}").json()
     assert (status["name"], status["queue"], status["status"], status["priority"]) == (
         REPORT,
@@ -37,23 +37,25 @@ def test_a_task_of_any_type_is_accepted_and_answers_for_itself(api: Api, platfor
     assert platform.sent("analytics") == [handle["task_id"]]
 
 
-def test_a_type_that_there_is_not_is_named_with_those_that_there_are(api: Api) -> None:
-    told = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
+def test_the_error_for_an_unknown_task_name_lists_the_registered_names(api: Api) -> None:
+    details = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
 
-    assert told["detail"].startswith("There is no type of task 'deployy'; there are batch_conversation_analysis_task, ")
-    assert " deploy," in told["detail"]
+    assert details["detail"].startswith(
+        "No task is registered as 'deployy'; registered are batch_conversation_analysis_task, "
+    )
+    assert " deploy," in details["detail"]
 
 
-def test_a_filter_with_a_typing_error_does_not_select_everything(api: Api) -> None:
-    told = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
+def test_a_misspelt_filter_is_refused(api: Api) -> None:
+    details = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
 
-    assert told["errors"][0]["field"] == "query.tpye"
-    assert "there are state, type, queue," in told["detail"]
+    assert details["errors"][0]["field"] == "query.tpye"
+    assert "the parameters are state, type, queue," in details["detail"]
     problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
     problem(api.http.get("/stats", params={"name": "dev"}), 422)
 
 
-def test_the_same_id_again_is_the_same_task(api: Api, platform: Platform) -> None:
+def test_a_repeated_id_returns_the_same_task(api: Api, platform: Platform) -> None:
     body = {"name": REPORT, "payload": {"hours": 3}, "id": "report-1"}
     first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
 
@@ -63,9 +65,7 @@ def test_the_same_id_again_is_the_same_task(api: Api, platform: Platform) -> Non
     assert platform.sent("analytics") == ["report-1"]
 
 
-def test_the_same_idempotency_key_again_is_the_same_task_and_says_what_became_of_it(
-    api: Api, platform: Platform
-) -> None:
+def test_a_repeated_idempotency_key_returns_the_same_task_and_its_state(api: Api, platform: Platform) -> None:
     body = {"name": REPORT, "payload": {"hours": 3}, "idempotency_key": "caller 7/ü"}
     first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
 
@@ -79,24 +79,24 @@ def test_the_same_idempotency_key_again_is_the_same_task_and_says_what_became_of
 
 @pytest.mark.parametrize("identity", [{"id": "one"}, {"idempotency_key": "one"}])
 @pytest.mark.parametrize("other", [{"payload": {"hours": 4}}, {"name": "generate_conversation_analytics_task"}])
-def test_an_identity_that_was_used_for_something_else_is_a_conflict(
+def test_an_id_or_key_of_another_task_is_a_conflict(
     api: Api, platform: Platform, identity: dict[str, str], other: dict[str, Any]
 ) -> None:
     body = {"name": REPORT, "payload": {"hours": 3}, **identity}
     id = api.http.post("/tasks", json=body).json()["task_id"]
 
-    told = problem(api.http.post("/tasks", json=body | other), 409)
+    details = problem(api.http.post("/tasks", json=body | other), 409)
 
-    assert told["type"] == "urn:laneway:problem:conflict"
-    assert id in told["detail"]
+    assert details["type"] == "urn:laneway:problem:conflict"
+    assert id in details["detail"]
     assert platform.sent("analytics") == [id]
 
 
-def test_two_keys_are_two_tasks(api: Api) -> None:
+def test_two_idempotency_keys_make_two_tasks(api: Api) -> None:
     assert len({submit(api, idempotency_key=key) for key in ("a", "b", "A")}) == 3
 
 
-def test_the_more_urgent_task_is_delivered_first(api: Api, platform: Platform) -> None:
+def test_the_task_of_higher_priority_is_delivered_first(api: Api, platform: Platform) -> None:
     ids = {name: submit(api, priority=name) for name in ("low", "critical", "normal", "high")}
 
     assert platform.sent("analytics") == [ids[name] for name in ("critical", "high", "normal", "low")]
@@ -113,7 +113,7 @@ def test_a_delayed_task_is_scheduled(api: Api, platform: Platform) -> None:
     assert platform.places("analytics") == {id: MessageState.SCHEDULED}
 
 
-def test_when_a_task_expires_is_told_and_goes_with_its_message(api: Api, platform: Platform) -> None:
+def test_the_expiry_of_a_task_is_shown_and_sent_with_its_message(api: Api, platform: Platform) -> None:
     before = clock.now()
     id = submit(api, expires=90)
 
@@ -135,26 +135,26 @@ def test_a_task_that_is_not_started_in_time_expires_and_never_runs(live: Site) -
 
     assert live.until(id, seconds=60).state == TaskState.EXPIRED
     assert live.until(in_time, seconds=60).state == TaskState.COMPLETED
-    told = live.get(f"/tasks/{id}")
-    assert (told["status"], told["attempts"], told["started_at"]) == ("expired", 0, None)
-    assert told["finished_at"] and told["error"]
+    details = live.get(f"/tasks/{id}")
+    assert (details["status"], details["attempts"], details["started_at"]) == ("expired", 0, None)
+    assert details["finished_at"] and details["error"]
 
 
 # --- uniqueness ---------------------------------------------------------------------------------------------
 
 
-def test_the_second_of_a_unique_kind_is_refused_and_told_who_is_the_first(api: Api, platform: Platform) -> None:
+def test_a_second_task_with_a_uniqueness_key_is_refused_with_the_id_of_the_first(api: Api, platform: Platform) -> None:
     first = submit(api, unique={"key": "nightly"})
-    told = problem(api.http.post("/tasks", json={"name": REPORT, "unique": {"key": "nightly"}, "id": "second"}), 409)
+    details = problem(api.http.post("/tasks", json={"name": REPORT, "unique": {"key": "nightly"}, "id": "second"}), 409)
 
-    assert told["type"] == "urn:laneway:problem:duplicate-task"
-    assert told["detail"] == f"The same work is already queued or running as task {first!r}."
+    assert details["type"] == "urn:laneway:problem:duplicate-task"
+    assert details["detail"] == f"The same work is already queued or running as task {first!r}."
     problem(api.http.get("/tasks/second"), 404)
     assert platform.sent("analytics") == [first]
     assert submit(api, unique={"key": "hourly"})
 
 
-def test_the_first_of_a_unique_kind_repeated_is_itself(api: Api) -> None:
+def test_a_repeated_submit_of_the_holder_of_a_uniqueness_key_is_accepted(api: Api) -> None:
     body = {"name": REPORT, "unique": {"key": "nightly"}, "idempotency_key": "tonight"}
     first, again = api.http.post("/tasks", json=body), api.http.post("/tasks", json=body)
 
@@ -163,7 +163,7 @@ def test_the_first_of_a_unique_kind_repeated_is_itself(api: Api) -> None:
 
 
 @pytest.mark.parametrize("until", ["until_start", "until_done"])
-def test_a_uniqueness_key_is_free_again_when_it_was_asked_to_be(api: Api, platform: Platform, until: str) -> None:
+def test_a_uniqueness_key_is_released_at_the_requested_moment(api: Api, platform: Platform, until: str) -> None:
     unique = {"key": "nightly", "until": until}
     submit(api, unique=unique)
     attempt = platform.start("analytics")
@@ -175,7 +175,7 @@ def test_a_uniqueness_key_is_free_again_when_it_was_asked_to_be(api: Api, platfo
     assert submit(api, unique=unique)
 
 
-def test_a_uniqueness_key_for_a_time_is_held_beyond_the_end(api: Api, platform: Platform) -> None:
+def test_a_uniqueness_key_for_a_time_is_kept_after_the_end_of_the_task(api: Api, platform: Platform) -> None:
     unique = {"key": "nightly", "until": "for_time", "seconds": 60}
     id = submit(api, unique=unique)
     assert platform.work("analytics") == id
@@ -186,7 +186,7 @@ def test_a_uniqueness_key_for_a_time_is_held_beyond_the_end(api: Api, platform: 
 # --- durability and refusals --------------------------------------------------------------------------------
 
 
-def test_a_task_on_disk_survives_the_broker(api: Api, platform: Platform) -> None:
+def test_a_task_with_durability_disk_survives_a_kill_of_the_broker(api: Api, platform: Platform) -> None:
     id = submit(api, durability="disk")
     platform.valkey.kill()
     platform.valkey.start()
@@ -194,22 +194,22 @@ def test_a_task_on_disk_survives_the_broker(api: Api, platform: Platform) -> Non
     assert platform.sent("analytics") == [id]
 
 
-def test_what_a_replica_does_not_confirm_is_said_and_a_repeat_is_safe(api: Api, platform: Platform) -> None:
+def test_a_missing_confirmation_by_a_replica_is_reported_and_a_repeat_is_safe(api: Api, platform: Platform) -> None:
     body = {"name": REPORT, "id": "once", "durability": "replica"}
     for _ in range(2):
-        told = api.http.post("/tasks", json=body)
-        assert problem(told, 503)["type"] == "urn:laneway:problem:not-durable"
-        assert told.headers["retry-after"]
+        details = api.http.post("/tasks", json=body)
+        assert problem(details, 503)["type"] == "urn:laneway:problem:not-durable"
+        assert details.headers["retry-after"]
 
     assert platform.sent("analytics") == ["once"]
 
 
-def test_what_this_broker_cannot_give_is_refused_and_nothing_is_queued(make_api: MakeApi) -> None:
+def test_options_that_the_broker_does_not_support_are_refused(make_api: MakeApi) -> None:
     api = make_api(BROKER_TRANSPORT="celery")
 
     for option in ({"unique": {"key": "a"}}, {"durability": "disk"}):
-        told = problem(api.http.post("/tasks", json={"name": REPORT, **option}), 422)
-        assert told["type"] == "urn:laneway:problem:unsupported"
+        details = problem(api.http.post("/tasks", json={"name": REPORT, **option}), 422)
+        assert details["type"] == "urn:laneway:problem:unsupported"
     assert api.count(TaskRun, TaskEvent) == 0
 
 
@@ -244,39 +244,39 @@ def test_what_this_broker_cannot_give_is_refused_and_nothing_is_queued(make_api:
         {"name": MESSAGE, "payload": {}},
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_queued(api: Api, body: dict[str, Any]) -> None:
+def test_an_invalid_request_is_refused_and_nothing_is_queued(api: Api, body: dict[str, Any]) -> None:
     problem(api.http.post("/tasks", json=body), 422)
 
     assert (api.queued(), api.count(TaskRun, TaskEvent, TaskTag)) == (0, 0)
 
 
-def test_an_unknown_type_of_task_is_refused(api: Api) -> None:
-    told = problem(api.http.post("/tasks", json={"name": "no_such_task"}), 404)
+def test_an_unknown_task_name_is_refused(api: Api) -> None:
+    details = problem(api.http.post("/tasks", json={"name": "no_such_task"}), 404)
 
-    assert "'no_such_task'" in told["detail"]
+    assert "'no_such_task'" in details["detail"]
     assert api.count(TaskRun) == 0
 
 
-def test_a_full_queue_refuses_and_leaves_nothing_behind(make_api: MakeApi) -> None:
+def test_a_full_queue_refuses_a_task_and_stores_nothing(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     submit(api, tags=["first"])
-    answer = api.http.post("/tasks", json={"name": REPORT, "tags": ["second"]})
+    response = api.http.post("/tasks", json={"name": REPORT, "tags": ["second"]})
 
-    problem(answer, 429)
-    assert answer.headers["retry-after"]
+    problem(response, 429)
+    assert response.headers["retry-after"]
     assert (api.queued(), api.count(TaskRun), api.count(TaskTag)) == (1, 1, 1)
     assert found(api, tag="second") == []
 
 
-def test_while_the_history_is_too_far_behind_nothing_is_accepted(make_api: MakeApi) -> None:
-    """MAX_UNREAD_EVENTS happened in a queue that the database has not recorded; other queues go on."""
+def test_no_task_is_accepted_while_the_history_is_too_far_behind(make_api: MakeApi) -> None:
+    """The journal of one queue holds MAX_UNREAD_EVENTS unrecorded events; other queues still accept tasks."""
     api = make_api(MAX_UNREAD_EVENTS="100")
     for _ in range(100):
         submit(api)
-    answer = api.http.post("/tasks", json={"name": REPORT, "id": "too-much"})
+    response = api.http.post("/tasks", json={"name": REPORT, "id": "too-much"})
 
-    assert problem(answer, 503)["type"] == "urn:laneway:problem:history-behind"
-    assert answer.headers["retry-after"]
+    assert problem(response, 503)["type"] == "urn:laneway:problem:history-behind"
+    assert response.headers["retry-after"]
     assert api.count(TaskRun) == 100
     assert say(api, "c-1")
     assert api.http.get("/stats").json()["unread_events"] == 0, "who looks brings it up to date"

@@ -1,4 +1,4 @@
-"""`/api/callbacks`: the log of outbound webhooks, replays, and the receivers."""
+"""`/api/callbacks`: the log of deliveries, replays, and the receivers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ def desk(api: Api) -> DeliveryHarness:
 
 
 def get(api: Api, path: str, **query: object) -> dict[str, object]:
-    answer = api.http.get(BASE + path, params=query)  # pyright: ignore[reportArgumentType]
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = api.http.get(BASE + path, params=query)  # pyright: ignore[reportArgumentType]
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def test_deliveries_are_listed_newest_first_a_page_at_a_time(
-    api: Api, desk: DeliveryHarness, http_peer: HttpPeer
-) -> None:
+def test_deliveries_are_listed_newest_first_in_pages(api: Api, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(200), HttpReply(500), HttpReply(204))
     desk.deliver(http_peer.url + "/h?token=hidden", id="d-1")
     desk.failure(http_peer.url, id="d-2")
@@ -50,24 +48,24 @@ def test_one_delivery_is_shown_with_its_attempts_and_its_body(
     http_peer.reply_with(HttpReply(500, {}, "broken"))
     desk.failure(http_peer.url + "/h?token=hidden")
     desk.deliver(http_peer.url + "/h?token=hidden", attempt=2)
-    answer = api.http.get(f"{BASE}/deliveries/d-1")
+    response = api.http.get(f"{BASE}/deliveries/d-1")
 
-    found = answer.json()
+    found = response.json()
     assert [(one["number"], one["status"], one["answer"]) for one in found["attempts"]] == [
         (1, 500, "broken"),
         (2, 200, ""),
     ]
     assert "webhook-signature" in found["attempts"][0]["request_headers"]
     assert found["body"] == http_peer.requests[0].body.decode()
-    assert "hidden" not in answer.text
+    assert "hidden" not in response.text
     problem(api.http.get(f"{BASE}/deliveries/none"), 404)
 
 
 def test_a_delivery_is_replayed_once(api: Api, platform: Platform, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
     desk.deliver(http_peer.url)
 
-    answer = api.http.post(f"{BASE}/deliveries/d-1/replay")
-    assert (answer.status_code, answer.json()["task_id"], answer.json()["state"]) == (202, "d-1", "pending")
+    response = api.http.post(f"{BASE}/deliveries/d-1/replay")
+    assert (response.status_code, response.json()["task_id"], response.json()["state"]) == (202, "d-1", "pending")
     assert platform.sent("webhooks") == ["d-1"]
     assert "pending" in problem(api.http.post(f"{BASE}/deliveries/d-1/replay"), 409)["detail"]
     problem(api.http.post(f"{BASE}/deliveries/none/replay"), 404)
@@ -100,8 +98,8 @@ def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: DeliveryHarne
     assert [one["url"] for one in get(api, "/endpoints", url="a%20B")["endpoints"]] == [http_peer.url + "/a%20b"]
 
     for number, (action, state) in enumerate([("enable", "enabled"), ("disable", "disabled"), ("enable", "enabled")]):
-        answer = api.http.post(f"{BASE}/endpoints/{gone['endpoint_id']}/{action}")
-        assert (answer.status_code, answer.json()["state"]) == (200, state), number
+        response = api.http.post(f"{BASE}/endpoints/{gone['endpoint_id']}/{action}")
+        assert (response.status_code, response.json()["state"]) == (200, state), number
     assert get(api, f"/endpoints/{gone['endpoint_id']}")["consecutive_failures"] == 0
     assert api.services.alerts.listing() == []
     for path in ("", "/enable", "/disable"):
@@ -109,7 +107,7 @@ def test_receivers_are_listed_disabled_and_enabled(api: Api, desk: DeliveryHarne
         problem(call(f"{BASE}/endpoints/none{path}"), 404)
 
 
-def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(
+def test_a_replay_to_a_disabled_receiver_is_refused_with_advice(
     api: Api, desk: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(410))
@@ -122,12 +120,12 @@ def test_a_disabled_receiver_refuses_a_replay_and_says_what_to_do(
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "before=-1", "state=none", "since=5", "event=", "endpoint=%00"]
 )
-def test_senseless_questions_are_refused(api: Api, query: str) -> None:
+def test_invalid_parameters_are_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"{BASE}/deliveries?{query}"), 422)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
-def test_times_beyond_reach_find_nothing(api: Api, moment: str) -> None:
+def test_times_out_of_range_find_nothing(api: Api, moment: str) -> None:
     for path in (f"{BASE}/deliveries", "/tasks"):
         for end in ("since", "until"):
             assert api.http.get(path, params={end: moment}).status_code == 200

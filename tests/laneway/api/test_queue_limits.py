@@ -1,4 +1,4 @@
-"""How much of what the API takes: bodies, declared and not, and many callers at once."""
+"""Limits of the API: the size of bodies, and many callers at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_body_of_exactly_the_limit_is_read(api: Api) -> None:
     assert api.http.post("/webhooks/facebook", content=whole, headers=facebook(whole)).status_code == 200
 
 
-def test_a_body_in_pieces_within_the_limit_is_read(api: Api) -> None:
+def test_a_chunked_body_within_the_limit_is_read(api: Api) -> None:
     body = page_events(page_message("m_1"))
 
     def pieces() -> Iterator[bytes]:
@@ -63,19 +63,19 @@ def test_a_body_in_pieces_within_the_limit_is_read(api: Api) -> None:
 
 
 @pytest.mark.parametrize("length", ["9" * 19, "9" * 20, "9" * 5000])
-def test_a_declared_length_beyond_all_measure_is_refused(api: Api, length: str) -> None:
+def test_an_absurd_content_length_is_refused(api: Api, length: str) -> None:
     problem(api.http.post("/conversations/message", content=b"{}", headers=JSON | {"Content-Length": length}), 413)
 
 
-def test_an_endless_body_is_cut_off(live: Site) -> None:
+def test_an_endless_body_is_cut_off_at_the_limit(live: Site) -> None:
     head = "POST /webhooks/shop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", live.api_port), timeout=10) as connection:
         connection.sendall(head.encode() + chunk * (MAX_BODY // 0x1000 + 1))
-        answer = connection.recv(65_536)
+        response = connection.recv(65_536)
 
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"application/problem+json" in answer
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in response
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_an_endless_body_is_cut_off(live: Site) -> None:
     ],
     ids=["negative length", "two lengths", "unknown coding", "no HTTP", "long path", "many headers"],
 )
-def test_a_request_that_is_not_http_ends_with_its_connection_not_with_the_server(live: Site, head: str) -> None:
+def test_a_request_that_is_not_http_closes_its_connection_only(live: Site, head: str) -> None:
     with socket.create_connection(("127.0.0.1", live.api_port), timeout=10) as connection:
         try:
             connection.sendall(head.encode())
             connection.shutdown(socket.SHUT_WR)
-            answer = connection.recv(1000)
+            response = connection.recv(1000)
         except ConnectionError:
-            answer = b""
+            response = b""
 
-    assert b" 500 " not in answer.split(b"\r\n")[0]
+    assert b" 500 " not in response.split(b"\r\n")[0]
     assert live.get("/health/live") == {"status": "ok"}
 
 

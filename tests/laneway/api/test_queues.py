@@ -1,4 +1,4 @@
-"""What an operator does with queues and finished tasks over HTTP: figures of a window, limits, clearing away."""
+"""Queues and finished tasks over HTTP: the stats of a window, limits, deleting old tasks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WEBHOOK = "send_webhook_response_task"
 
 
 def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name: str = REPORT) -> str:
-    """A task that ended so many seconds ago, after it worked for two of them."""
+    """Create a task that ended `ago` seconds ago and ran for two seconds."""
     id = submit(api, name, {"url": "https://example.com", "event": "e", "data": {}} if name == WEBHOOK else {})
-    api.services.recorder.catch_up()  # that it was put is known: nothing more is heard of it
+    api.services.recorder.catch_up()  # the recorder has read the events of the submit
     finished = clock.now() - timedelta(seconds=ago)
     change(
         api,
@@ -35,13 +35,13 @@ def ended(api: Api, *, ago: float, state: TaskState = TaskState.COMPLETED, name:
     return id
 
 
-# --- submitting, in the words of others -------------------------------------------------------------------------
+# --- submitting: aliases of fields --------------------------------------------------------------------------
 
 
-def test_a_task_may_be_named_by_its_type_but_only_once(api: Api) -> None:
-    answer = api.http.post("/tasks", json={"type": REPORT, "payload": {"hours": 3}, "id": "by-type"})
+def test_the_task_name_may_be_given_as_type_but_only_once(api: Api) -> None:
+    response = api.http.post("/tasks", json={"type": REPORT, "payload": {"hours": 3}, "id": "by-type"})
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert api.http.get("/tasks/by-type").json()["name"] == REPORT
     assert api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}, "id": "by-type"}).status_code == 200
 
@@ -49,14 +49,14 @@ def test_a_task_may_be_named_by_its_type_but_only_once(api: Api) -> None:
         assert "say which task" in str(problem(api.http.post("/tasks", json=body), 422)["errors"])
 
 
-def test_a_priority_is_a_name_or_its_number_and_nothing_else(api: Api) -> None:
+def test_a_priority_is_a_name_or_its_number(api: Api) -> None:
     for given, kept in ((0, 0), (3, 3), ("low", 0), ("critical", 3)):
         assert api.http.get(f"/tasks/{submit(api, priority=given)}").json()["priority"] == kept
     for wrong in (4, -1, 1.5, True, "urgent", "1"):
         problem(api.http.post("/tasks", json={"name": REPORT, "priority": wrong}), 422)
 
 
-def test_a_payload_of_a_mebibyte_is_kept_and_one_byte_more_is_refused(make_api: MakeApi) -> None:
+def test_a_payload_of_one_mebibyte_is_accepted_and_one_more_byte_is_refused(make_api: MakeApi) -> None:
     api = make_api(MAX_BODY_BYTES="4194304")
     payload: dict[str, Any] = {"url": "https://example.com", "event": "e", "data": {"text": ""}}
     frame = len('{"url":"https://example.com","event":"e","data":{"text":""}}')
@@ -66,17 +66,17 @@ def test_a_payload_of_a_mebibyte_is_kept_and_one_byte_more_is_refused(make_api: 
     assert api.services.tasks.details(id).payload == payload
 
     payload["data"]["text"] += "x"
-    told = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
-    assert told["detail"] == (
+    response_body = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
+    assert response_body["detail"] == (
         f"The payload of {WEBHOOK} has 1048577 bytes of JSON, more than 1048576: store it elsewhere."
     )
     problem(api.http.get("/tasks/big"), 404)
 
 
-# --- figures ------------------------------------------------------------------------------------------------------
+# --- stats --------------------------------------------------------------------------------------------------
 
 
-def test_the_figures_tell_how_it_went_within_the_last_hour(api: Api) -> None:
+def test_stats_show_success_and_times_of_the_last_hour(api: Api) -> None:
     ended(api, ago=60)
     ended(api, ago=60, state=TaskState.FAILED, name=WEBHOOK)
     ended(api, ago=4000)
@@ -91,15 +91,15 @@ def test_the_figures_tell_how_it_went_within_the_last_hour(api: Api) -> None:
     assert list(window["types"]) == [REPORT, WEBHOOK]
 
 
-def test_the_window_and_what_it_is_of_can_be_chosen(api: Api) -> None:
+def test_stats_can_be_limited_to_a_window_a_queue_and_a_task(api: Api) -> None:
     ended(api, ago=60)
     ended(api, ago=4000)
     ended(api, ago=60, name=WEBHOOK)
 
     def completed(**query: Any) -> int:
-        answer = api.http.get("/stats", params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["window"]["total"]["completed"]
+        response = api.http.get("/stats", params=query)
+        assert response.status_code == 200, response.text
+        return response.json()["window"]["total"]["completed"]
 
     assert (completed(), completed(window=7200), completed(window=10)) == (2, 3, 0)
     assert (completed(queue="webhooks"), completed(type=REPORT), completed(queue="nobody's")) == (1, 1, 0)
@@ -108,10 +108,10 @@ def test_the_window_and_what_it_is_of_can_be_chosen(api: Api) -> None:
         problem(api.http.get("/stats", params=query), 422)
 
 
-# --- clearing away ------------------------------------------------------------------------------------------------
+# --- deleting old tasks -------------------------------------------------------------------------------------
 
 
-def test_completed_tasks_that_are_old_enough_are_cleared_away_with_their_history(api: Api) -> None:
+def test_old_completed_tasks_are_deleted_with_their_history(api: Api) -> None:
     old, young = ended(api, ago=100), ended(api, ago=10)
     failed = ended(api, ago=100, state=TaskState.FAILED)
     waiting = submit(api)
@@ -122,17 +122,17 @@ def test_completed_tasks_that_are_old_enough_are_cleared_away_with_their_history
     assert all(api.http.get(f"/tasks/{id}").status_code == 200 for id in (young, failed, waiting))
 
 
-def test_other_ends_are_cleared_away_when_they_are_named(api: Api) -> None:
+def test_tasks_in_other_final_states_are_deleted_on_request(api: Api) -> None:
     ids = [ended(api, ago=10, state=state) for state in (TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)]
     kept = ended(api, ago=10)
 
-    answer = api.http.delete("/tasks", params={"older_than": 0, "state": ["failed", "cancelled", "expired"]})
+    response = api.http.delete("/tasks", params={"older_than": 0, "state": ["failed", "cancelled", "expired"]})
 
-    assert answer.json()["deleted"] == len(ids)
+    assert response.json()["deleted"] == len(ids)
     assert api.http.get(f"/tasks/{kept}").status_code == 200
 
 
-def test_nothing_is_cleared_away_by_mistake(api: Api) -> None:
+def test_nothing_is_deleted_by_mistake(api: Api) -> None:
     id = ended(api, ago=10)
     wrong: list[dict[str, Any]] = [
         {},
@@ -149,7 +149,7 @@ def test_nothing_is_cleared_away_by_mistake(api: Api) -> None:
     assert api.http.get(f"/tasks/{id}").status_code == 200
 
 
-def test_one_call_clears_away_so_many_and_says_that_there_are_more(api: Api) -> None:
+def test_one_call_deletes_a_bounded_number_and_reports_that_more_are_left(api: Api) -> None:
     ids = [ended(api, ago=10) for _ in range(3)]
     states = [TaskState.COMPLETED]
 
@@ -162,17 +162,17 @@ def test_one_call_clears_away_so_many_and_says_that_there_are_more(api: Api) -> 
     assert [api.http.get(f"/tasks/{id}").status_code for id in ids] == [404] * 3
 
 
-# --- limits of queues ---------------------------------------------------------------------------------------------
+# --- limits of queues ---------------------------------------------------------------------------------------
 
 
 def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platform) -> None:
     body = {"rate": 10, "per_seconds": 60, "max_in_flight": 2, "paused": True}
-    answer = api.http.put("/queues/analytics/limits", json=body)
+    response = api.http.put("/queues/analytics/limits", json=body)
 
-    told = answer.json()
-    assert answer.status_code == 200
-    assert told == body | {"queue": "analytics", "updated_at": told["updated_at"], "in_force": True}
-    assert api.http.get("/queues/analytics/limits").json() == told
+    response_body = response.json()
+    assert response.status_code == 200
+    assert response_body == body | {"queue": "analytics", "updated_at": response_body["updated_at"], "in_force": True}
+    assert api.http.get("/queues/analytics/limits").json() == response_body
     assert [one["queue"] for one in api.http.get("/queues").json()["queues"]] == list(QUEUES)
     id = submit(api)
     assert platform.fetch("analytics") is None
@@ -183,9 +183,9 @@ def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platfo
     assert platform.fetch("analytics") is not None
 
 
-def test_limits_that_make_no_sense_and_queues_that_are_not_there_are_refused(api: Api) -> None:
+def test_invalid_limits_and_unknown_queues_are_refused(api: Api) -> None:
     wrong: list[object] = [{"rate": 0}, {"rate": "5"}, {"paused": 1}, {"speed": 3}, [], {"per_seconds": 0}]
     for body in wrong:
         problem(api.http.put("/queues/analytics/limits", json=body), 422)
-    for answer in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
-        assert "there are conversations" in problem(answer, 404)["detail"]
+    for response in (api.http.get("/queues/nonsense/limits"), api.http.put("/queues/nonsense/limits", json={})):
+        assert "there are conversations" in problem(response, 404)["detail"]

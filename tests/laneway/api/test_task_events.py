@@ -1,4 +1,4 @@
-"""A task's story as server-sent events: in order, whole, from where a follower left off, until the task is over."""
+"""A task's server-sent events: complete and in order, from the follower's last event to the end of the task."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FOLLOWERS = 20
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One event as a browser gets it."""
+class Received:
+    """One event as a browser receives it."""
 
     id: int
     kind: str
     data: dict[str, Any]
 
 
-def heard(lines: Iterable[str]) -> Iterator[Heard]:
-    """The events in the lines of a stream; comments keep the connection alive."""
+def parse_events(lines: Iterable[str]) -> Iterator[Received]:
+    """The events in the lines of a stream, without the comments that keep the connection alive."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):
@@ -42,31 +42,31 @@ def heard(lines: Iterable[str]) -> Iterator[Heard]:
             name, _, value = line.partition(": ")
             fields[name] = value
         elif fields:
-            yield Heard(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+            yield Received(int(fields["id"]), fields["event"], json.loads(fields["data"]))
             fields = {}
 
 
-def story(api: Api, id: str, **headers: str) -> list[Heard]:
-    """The whole stream of a task that is over."""
+def all_events(api: Api, id: str, **headers: str) -> list[Received]:
+    """The complete stream of a finished task."""
     answer = api.http.get(f"/tasks/{id}/events", headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/event-stream")
-    return list(heard(answer.text.split("\n")))
+    return list(parse_events(answer.text.split("\n")))
 
 
-def told(api: Api, platform: Platform) -> tuple[str, list[Heard]]:
-    """A task that failed once and then completed, and its story."""
+def retried_task(api: Api, platform: Platform) -> tuple[str, list[Received]]:
+    """A task that failed once and then completed, and its events."""
     id = submit(api)
     platform.work("analytics", Raised(OSError("away")), schedule=(0.0,))
     attempt = platform.start("analytics", worker="w2")
     platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "Grüße"})
     platform.attempts.report(attempt, Kind.LOG, {"level": "info", "text": "line one\nline two"})
     platform.end(attempt)
-    return id, story(api, id)
+    return id, all_events(api, id)
 
 
-def test_the_story_tells_everything_in_order_and_ends_with_the_task(api: Api, platform: Platform) -> None:
-    _, events = told(api, platform)
+def test_the_stream_has_every_event_in_order_and_ends_with_the_task(api: Api, platform: Platform) -> None:
+    _, events = retried_task(api, platform)
 
     assert [(event.kind, event.data["attempt"]) for event in events] == [
         ("accepted", None),
@@ -88,31 +88,31 @@ def test_the_story_tells_everything_in_order_and_ends_with_the_task(api: Api, pl
     assert (end["state"], end["outcome"]) == ("completed", "completed")
 
 
-def test_a_follower_goes_on_behind_the_last_event_that_it_saw(api: Api, platform: Platform) -> None:
-    id, events = told(api, platform)
+def test_a_follower_continues_after_its_last_event(api: Api, platform: Platform) -> None:
+    id, events = retried_task(api, platform)
 
     for number, event in enumerate(events):
-        assert story(api, id, **{"Last-Event-ID": str(event.id)}) == events[number + 1 :]
+        assert all_events(api, id, **{"Last-Event-ID": str(event.id)}) == events[number + 1 :]
 
 
 @pytest.mark.parametrize("last", ["", "x", "-1", "1.5", "0"])
-def test_what_is_no_event_id_begins_at_the_beginning(api: Api, platform: Platform, last: str) -> None:
-    id, events = told(api, platform)
+def test_an_invalid_event_id_starts_the_stream_from_the_beginning(api: Api, platform: Platform, last: str) -> None:
+    id, events = retried_task(api, platform)
 
-    assert story(api, id, **{"Last-Event-ID": last}) == events
+    assert all_events(api, id, **{"Last-Event-ID": last}) == events
 
 
-def test_a_task_that_nobody_submitted_is_a_404_before_any_stream_begins(api: Api) -> None:
+def test_an_unknown_task_returns_404_instead_of_a_stream(api: Api) -> None:
     problem(api.http.get("/tasks/nobody/events", headers={"Accept": "text/event-stream"}), 404)
 
 
-def test_what_is_done_to_a_task_is_told_too(api: Api, platform: Platform) -> None:
+def test_actions_of_operators_are_events_too(api: Api, platform: Platform) -> None:
     id = submit(api)
     platform.work("analytics", Raised(UpstreamRefused("model", "away")))
     api.http.post(f"/tasks/{id}/retry")
     api.http.post(f"/tasks/{id}/cancel")
 
-    events = story(api, id)
+    events = all_events(api, id)
     assert [event.kind for event in events] == [
         "accepted",
         "put",
@@ -126,14 +126,14 @@ def test_what_is_done_to_a_task_is_told_too(api: Api, platform: Platform) -> Non
     assert events[4].data["data"] == {"was": "failed"}
 
 
-def test_more_events_than_one_page_are_all_told(api: Api, platform: Platform) -> None:
+def test_a_stream_contains_more_than_one_page_of_events(api: Api, platform: Platform) -> None:
     id = submit(api)
     attempt = platform.start("analytics")
     for number in range(1100):
         platform.attempts.report(attempt, Kind.LOG, {"text": str(number)})
     platform.end(attempt)
 
-    events = story(api, id)
+    events = all_events(api, id)
     assert [event.data["data"]["text"] for event in events if event.kind == "log"] == [str(n) for n in range(1100)]
     assert events[-1].kind == "end"
 
@@ -141,20 +141,20 @@ def test_more_events_than_one_page_are_all_told(api: Api, platform: Platform) ->
 # --- while it runs ------------------------------------------------------------------------------------------
 
 
-def follow(live: Site, id: str, *, last: int = 0, until: str | None = None) -> list[Heard]:
-    """What a follower hears, up to the end of the stream or to an event of that kind."""
-    found: list[Heard] = []
+def follow(live: Site, id: str, *, last: int = 0, until: str | None = None) -> list[Received]:
+    """The events that a follower receives, up to the end of the stream or to an event of the kind `until`."""
+    found: list[Received] = []
     url = f"http://127.0.0.1:{live.api_port}/tasks/{id}/events"
     with httpx.stream("GET", url, headers={"Last-Event-ID": str(last)}, timeout=60, trust_env=False) as answer:
         assert answer.status_code == 200
-        for event in heard(answer.iter_lines()):
+        for event in parse_events(answer.iter_lines()):
             found.append(event)
             if event.kind == until:
                 break
     return found
 
 
-def test_events_are_told_as_they_happen_and_nothing_is_missed_between_two_connections(live: Site) -> None:
+def test_events_are_streamed_as_they_happen_and_none_is_lost_between_two_connections(live: Site) -> None:
     gate = live.gate()
     id = live.submit(GATED, {"gate": str(gate)})
     first = follow(live, id, until="progress")
@@ -167,8 +167,8 @@ def test_events_are_told_as_they_happen_and_nothing_is_missed_between_two_connec
     assert first + rest == follow(live, id)
 
 
-def test_an_event_id_beyond_all_numbers_is_behind_everything(live: Site) -> None:
-    """Told by a real server: a stream that breaks in the middle is an error there."""
+def test_a_huge_event_id_is_after_every_event(live: Site) -> None:
+    """With a real server, where a stream that breaks in the middle is an error."""
     id = live.post("/tasks", {"name": REPORT})["task_id"]
     live.until(id)
 
@@ -176,13 +176,13 @@ def test_an_event_id_beyond_all_numbers_is_behind_everything(live: Site) -> None
     problem(live.http.get(f"/tasks/{id}/events", headers={"Last-Event-ID": "9" * 21}), 422)
 
 
-def test_many_follow_one_task_and_each_hears_everything(live: Site) -> None:
+def test_many_followers_of_one_task_each_receive_every_event(live: Site) -> None:
     gate = live.gate()
     id = live.submit(GATED_QUIETLY, {"gate": str(gate)})
     there = Barrier(FOLLOWERS + 1)
 
-    def one(number: int) -> list[Heard]:
-        if number % 4 == 0:  # hangs up in the middle
+    def one(number: int) -> list[Received]:
+        if number % 4 == 0:  # disconnects in the middle
             found = follow(live, id, until="begin")
             there.wait(60)
             return found
@@ -201,7 +201,7 @@ def test_many_follow_one_task_and_each_hears_everything(live: Site) -> None:
     assert stories == [whole[:3] if number % 4 == 0 else whole for number in range(FOLLOWERS)]
 
 
-def test_a_follower_of_a_task_that_is_cancelled_while_it_waits_hears_the_end(live: Site) -> None:
+def test_a_follower_of_a_waiting_task_receives_its_cancellation(live: Site) -> None:
     task = live.post("/tasks", {"name": REPORT, "delay": 3600})["task_id"]
     with ThreadPoolExecutor(1) as pool:
         follower = pool.submit(follow, live, task)

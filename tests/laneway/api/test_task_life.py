@@ -1,4 +1,4 @@
-"""Tasks of any type over HTTP: searched, told of, stopped, repeated, deleted, counted."""
+"""Tasks of any name over HTTP: search, status, cancel, retry, delete and stats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fixtures.tasks_for_tests import GATED_QUIETLY
 # --- search -------------------------------------------------------------------------------------------------
 
 
-def test_tasks_are_found_by_each_thing_and_by_all_together(api: Api) -> None:
+def test_tasks_are_found_by_each_filter_and_by_all_together(api: Api) -> None:
     report = submit(api, tags=["nightly", "team:a"])
     first, second = say(api, "c-1", tags=["nightly"]), say(api, "c-2")
     change(api, second, state=TaskState.FAILED, finished_at=clock.now(), error="100%_sure: No such Model")
@@ -54,7 +54,7 @@ def test_tasks_are_found_by_the_time_of_their_acceptance(api: Api) -> None:
     assert found(api, since="2026-03-01T14:00:00+01:00", until="2026-03-01T14:00:00") == [ids[1]]
 
 
-def test_a_search_sees_what_happened_a_moment_ago(api: Api, platform: Platform) -> None:
+def test_a_search_includes_the_newest_events(api: Api, platform: Platform) -> None:
     id = submit(api)
     platform.work("analytics", Raised(UpstreamRefused("model", "no such model")))
 
@@ -71,7 +71,7 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
         if page["next"] is None:
             break
         query["before"] = page["next"]
-        submit(api)  # new ones come in front
+        submit(api)  # new tasks are at the front
     assert seen == ids[::-1]
 
     tagged = api.http.get("/tasks", params={"tag": "paged", "limit": 12}).json()
@@ -97,7 +97,7 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
         "error=" + "x" * 201,
     ],
 )
-def test_a_search_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
+def test_a_search_with_invalid_parameters_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/tasks?{query}"), 422)
 
 
@@ -114,22 +114,22 @@ UNKNOWN = (
 
 
 @pytest.mark.parametrize("id", ["nobody", "a%2Fb", "%ff", "x" * 155])
-def test_a_task_that_nobody_submitted_is_unknown(api: Api, id: str) -> None:
+def test_an_unknown_task_id_returns_404(api: Api, id: str) -> None:
     for method, path in UNKNOWN:
         problem(api.http.request(method, f"/tasks/{id}{path}"), 404)
 
 
 @pytest.mark.parametrize("id", ["%00", "x" * 156])
-def test_an_id_that_no_task_can_have_does_not_fit(api: Api, id: str) -> None:
+def test_an_impossible_task_id_is_refused(api: Api, id: str) -> None:
     for method, path in UNKNOWN:
         problem(api.http.request(method, f"/tasks/{id}{path}"), 422)
 
 
 def test_a_waiting_task_is_cancelled_and_never_runs(api: Api, platform: Platform) -> None:
     id = submit(api)
-    answer = api.http.post(f"/tasks/{id}/cancel")
+    response = api.http.post(f"/tasks/{id}/cancel")
 
-    assert (answer.status_code, answer.json()) == (200, {"task_id": id, "status": "cancelled", "cancelled": True})
+    assert (response.status_code, response.json()) == (200, {"task_id": id, "status": "cancelled", "cancelled": True})
     problem(api.http.post(f"/tasks/{id}/cancel"), 409)
     assert platform.places("analytics") == {}
 
@@ -146,7 +146,7 @@ def test_a_running_task_is_asked_to_stop_and_interrupted(live: Site) -> None:
     assert (attempt["number"], attempt["outcome"]) == (1, "cancelled")
 
 
-def test_a_task_that_is_over_is_run_again_and_its_attempts_are_numbered_on(api: Api, platform: Platform) -> None:
+def test_a_finished_task_is_retried_and_its_attempts_are_numbered_on(api: Api, platform: Platform) -> None:
     id = submit(api)
     problem(api.http.post(f"/tasks/{id}/retry"), 409)
     platform.work("analytics", Raised(UpstreamRefused("model", "away")), worker="w1")
@@ -166,7 +166,7 @@ def test_a_task_that_is_over_is_run_again_and_its_attempts_are_numbered_on(api: 
     assert first["started_at"] <= first["ended_at"] <= second["started_at"] <= second["ended_at"]
 
 
-def test_each_attempt_is_told_with_its_delay(api: Api, platform: Platform) -> None:
+def test_each_attempt_is_shown_with_its_delay(api: Api, platform: Platform) -> None:
     id = submit(api)
     assert api.http.get(f"/tasks/{id}/attempts").json() == []
     platform.work("analytics", Raised(OSError("away")), schedule=(0.0,))
@@ -180,7 +180,7 @@ def test_each_attempt_is_told_with_its_delay(api: Api, platform: Platform) -> No
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_task_that_is_over_is_deleted_with_its_story(api: Api, platform: Platform, state: TaskState) -> None:
+def test_a_finished_task_is_deleted_with_its_history(api: Api, platform: Platform, state: TaskState) -> None:
     id = platform.brought_to(state)
     say(api, "c-2", tags=["stays"])
     assert api.http.delete(f"/tasks/{id}").status_code == 204
@@ -207,14 +207,14 @@ def test_a_waiting_task_is_cancelled_and_deleted(api: Api, platform: Platform, d
 def test_a_running_task_is_not_deleted(api: Api, platform: Platform) -> None:
     id = submit(api)
     attempt = platform.start("analytics")
-    told = problem(api.http.delete(f"/tasks/{id}"), 409)
+    details = problem(api.http.delete(f"/tasks/{id}"), 409)
 
-    assert told["detail"] == f"Task '{id}' is processing; it cannot be deleted before it is over."
+    assert details["detail"] == f"Task '{id}' is processing; it cannot be deleted before it is over."
     platform.end(attempt)
     assert api.http.delete(f"/tasks/{id}").status_code == 204
 
 
-def test_the_id_of_a_deleted_task_is_free(api: Api, platform: Platform) -> None:
+def test_the_id_of_a_deleted_task_can_be_used_again(api: Api, platform: Platform) -> None:
     submit(api, id="again")
     platform.work("analytics")
     api.http.delete("/tasks/again")
@@ -231,10 +231,10 @@ def test_a_status_expires_a_day_after_the_end(api: Api) -> None:
     problem(api.http.get(f"/tasks/{id}"), 410)
 
 
-# --- figures ------------------------------------------------------------------------------------------------
+# --- stats --------------------------------------------------------------------------------------------------
 
 
-def test_the_figures_tell_of_queues_states_workers_and_the_history(api: Api, platform: Platform) -> None:
+def test_stats_show_queues_states_workers_and_unrecorded_events(api: Api, platform: Platform) -> None:
     for state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.PROCESSING):
         platform.brought_to(state, conversation=f"c-{state}")
     submit(api)
@@ -257,14 +257,12 @@ def test_the_figures_tell_of_queues_states_workers_and_the_history(api: Api, pla
     assert stats["timestamp"]
 
 
-def test_while_the_broker_is_away_tasks_are_accepted_and_those_that_are_over_are_told(
-    api: Api, platform: Platform
-) -> None:
+def test_without_a_broker_tasks_are_accepted_and_finished_ones_are_shown(api: Api, platform: Platform) -> None:
     id = platform.brought_to(TaskState.COMPLETED)
     platform.valkey.stop()
 
-    told = api.http.post("/tasks", json={"name": REPORT, "id": "later"})
-    assert (told.status_code, told.json()["state"]) == (202, "accepted")
+    details = api.http.post("/tasks", json={"name": REPORT, "id": "later"})
+    assert (details.status_code, details.json()["state"]) == (202, "accepted")
     assert api.http.get("/tasks/later").json()["status"] == "accepted"
     assert api.http.get(f"/tasks/{id}").json()["status"] == "completed"
     assert found(api) == ["later", id]

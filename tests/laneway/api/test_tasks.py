@@ -1,4 +1,4 @@
-"""Status, figures and cancelling of tasks over HTTP."""
+"""The task routes under /conversations: status, queue figures, cancel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fixtures.tasks_for_tests import GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
 
 
-def test_the_status_of_a_waiting_task_says_all_that_is_known(api: Api) -> None:
+def test_the_status_of_a_waiting_task_is_complete(api: Api) -> None:
     task = api.say("conv-7", priority="HIGH").json()["task_id"]
 
     status = api.http.get(f"/conversations/tasks/{task}/status").json()
@@ -47,16 +47,16 @@ def test_the_status_of_a_task_behind_another_names_the_other(api: Api) -> None:
 
 
 @pytest.mark.parametrize("id", ["nobody", "a%2Fb", "a%0Ab", "%ff", "%F0%9F%9A%B2", "'%20OR%201=1", "x" * 155, "%25"])
-def test_a_task_that_nobody_submitted_is_unknown(api: Api, id: str) -> None:
-    for answer in (
+def test_an_unknown_task_id_returns_404(api: Api, id: str) -> None:
+    for response in (
         api.http.get(f"/conversations/tasks/{id}/status"),
         api.http.post(f"/conversations/tasks/{id}/cancel"),
     ):
-        problem(answer, 404)
+        problem(response, 404)
 
 
 @pytest.mark.parametrize("id", ["%00", "a%00b", "x" * 156])
-def test_an_id_that_no_task_can_have_does_not_fit(api: Api, id: str) -> None:
+def test_an_impossible_task_id_is_refused(api: Api, id: str) -> None:
     problem(api.http.get(f"/conversations/tasks/{id}/status"), 422)
     problem(api.http.post(f"/conversations/tasks/{id}/cancel"), 422)
 
@@ -73,9 +73,9 @@ def test_a_status_expires_a_day_after_the_end(api: Api) -> None:
 
 def test_a_waiting_task_is_cancelled_and_never_runs(api: Api) -> None:
     task = api.say().json()["task_id"]
-    answer = api.http.post(f"/conversations/tasks/{task}/cancel")
+    response = api.http.post(f"/conversations/tasks/{task}/cancel")
 
-    assert (answer.status_code, answer.json()) == (200, {"task_id": task, "status": "cancelled", "cancelled": True})
+    assert (response.status_code, response.json()) == (200, {"task_id": task, "status": "cancelled", "cancelled": True})
     assert api.http.get(f"/conversations/tasks/{task}/status").json()["status"] == "cancelled"
     problem(api.http.post(f"/conversations/tasks/{task}/cancel"), 409)
 
@@ -89,8 +89,8 @@ def test_a_finished_task_cannot_be_cancelled(api: Api, state: TaskState) -> None
     assert found["detail"] == f"Task '{task}' is {state.value}; it cannot be cancelled."
 
 
-def test_a_running_task_is_seen_and_interrupted(live: Site) -> None:
-    wait_until(lambda: unfinished(live) == 0, seconds=120)  # what other tests left
+def test_a_running_task_is_listed_and_interrupted(live: Site) -> None:
+    wait_until(lambda: unfinished(live) == 0, seconds=120)  # tasks of other tests
     gate = live.gate()
     task = live.submit(GATED_QUIETLY, {"gate": str(gate)})
     live.until(task, TaskState.PROCESSING)
@@ -100,8 +100,8 @@ def test_a_running_task_is_seen_and_interrupted(live: Site) -> None:
     assert active["count"] == len(active["tasks"]) == 1
     assert (active["tasks"][0]["task_id"], active["tasks"][0]["status"]) == (task, "processing")
     assert (figures["active"], figures["workers"]) == (1, 1)
-    answer = live.post(f"/conversations/tasks/{task}/cancel")
-    assert answer == {"task_id": task, "status": "processing", "cancelled": False}
+    response = live.post(f"/conversations/tasks/{task}/cancel")
+    assert response == {"task_id": task, "status": "processing", "cancelled": False}
     assert live.until(task, seconds=15).state == TaskState.CANCELLED
     wait_until(lambda: live.get("/conversations/tasks/active")["count"] == 0, seconds=10)
     assert "ended" not in [event for event, *_ in live.events(task)]
@@ -124,15 +124,15 @@ def test_a_cancelled_message_is_not_answered_and_the_next_one_is(live: Site) -> 
     assert live.row(first).attempts == 0
 
 
-def test_the_figures_of_every_queue_are_there(api: Api) -> None:
+def test_the_figures_include_every_queue(api: Api) -> None:
     tasks = [api.say(f"c-{number}").json()["task_id"] for number in range(4)]
     _set(api, tasks[0], state=TaskState.DEAD_LETTER, finished_at=clock.now())
     _set(api, tasks[1], state=TaskState.SCHEDULED, due_at=clock.now() + timedelta(hours=1))
     _set(api, tasks[2], state=TaskState.PROCESSING, started_at=clock.now())
 
-    answer = api.http.get("/conversations/tasks/queues/status").json()
-    assert list(answer["queues"]) == list(QUEUES)
-    assert answer["queues"]["conversations"] == {
+    response = api.http.get("/conversations/tasks/queues/status").json()
+    assert list(response["queues"]) == list(QUEUES)
+    assert response["queues"]["conversations"] == {
         "lane": "high",
         "active": 1,
         "accepted": 0,
@@ -141,20 +141,20 @@ def test_the_figures_of_every_queue_are_there(api: Api) -> None:
         "dead": 1,
         "workers": 0,
     }
-    assert answer["timestamp"]
+    assert response["timestamp"]
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "many", "1.5"])
-def test_a_list_that_is_too_long_or_too_short_is_refused(api: Api, limit: str) -> None:
+def test_an_invalid_limit_of_a_list_is_refused(api: Api, limit: str) -> None:
     problem(api.http.get(f"/conversations/tasks/active?limit={limit}"), 422)
 
 
-def test_the_list_of_active_tasks_is_as_long_as_was_asked_for(api: Api) -> None:
+def test_the_list_of_active_tasks_respects_its_limit(api: Api) -> None:
     for number in range(3):
         _set(api, api.say(f"c-{number}").json()["task_id"], state=TaskState.PROCESSING, started_at=clock.now())
 
-    answer = api.http.get("/conversations/tasks/active?limit=2").json()
-    assert [task["key"] for task in answer["tasks"]] == ["conversation_id:c-2", "conversation_id:c-1"]
+    response = api.http.get("/conversations/tasks/active?limit=2").json()
+    assert [task["key"] for task in response["tasks"]] == ["conversation_id:c-2", "conversation_id:c-1"]
 
 
 def test_no_status_shows_a_traceback(api: Api) -> None:
@@ -169,9 +169,9 @@ def test_no_status_shows_a_traceback(api: Api) -> None:
         traceback='Traceback (most recent call last):\n  File "x.py"',
     )
 
-    answer = api.http.get(f"/conversations/tasks/{task}/status")
-    assert answer.json()["error"] == "No such model"
-    assert "Traceback" not in answer.text
+    response = api.http.get(f"/conversations/tasks/{task}/status")
+    assert response.json()["error"] == "No such model"
+    assert "Traceback" not in response.text
 
 
 def _set(api: Api, task: str, **values: Any) -> None:

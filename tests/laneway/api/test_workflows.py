@@ -1,4 +1,4 @@
-"""Workflows over HTTP: accept, look, list, signal, cancel, retry; and everything that is refused."""
+"""Workflows over HTTP: start, show, list, signal, cancel and retry, and their refusals."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def chat(api: Api, inputs: dict[str, Any] | None = None, **more: Any) -> Any:
     return api.http.post("/api/chat", json=body)
 
 
-def test_a_chat_request_is_accepted_at_once_and_can_be_looked_at(api: Api) -> None:
-    answer = chat(api)
+def test_a_chat_request_is_accepted_at_once_and_can_be_shown(api: Api) -> None:
+    response = chat(api)
 
-    assert answer.status_code == 202
-    accepted = answer.json()
+    assert response.status_code == 202
+    accepted = response.json()
     assert accepted == {
         "workflow_id": accepted["workflow_id"],
         "task_id": f"{accepted['workflow_id']}:validate:1",
@@ -47,7 +47,7 @@ def test_a_chat_request_is_accepted_at_once_and_can_be_looked_at(api: Api) -> No
 
 
 @pytest.mark.parametrize("identity", [{"id": "w-1"}, {"idempotency_key": "form 17"}], ids=["id", "idempotency key"])
-def test_the_same_request_again_is_the_same_workflow_and_another_input_is_refused(
+def test_a_repeated_request_returns_the_same_workflow_and_another_input_is_refused(
     api: Api, identity: dict[str, str]
 ) -> None:
     first = chat(api, **identity)
@@ -73,7 +73,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_a_request_that_does_not_fit_is_refused_with_the_reason(api: Api) -> None:
+def test_an_invalid_request_is_refused_with_the_reason(api: Api) -> None:
     for change, said in MISFITS:
         body = {
             "agent_id": "a",
@@ -107,7 +107,7 @@ def test_workflows_are_listed_newest_first_by_state_and_type_in_pages(api: Api) 
     problem(api.http.get("/api/workflows", params={"state": "lost"}), 422)
 
 
-def test_definitions_tell_their_steps_and_the_schema_of_their_input(api: Api) -> None:
+def test_definitions_list_their_steps_and_the_schema_of_their_input(api: Api) -> None:
     found = {one["workflow_type"]: one for one in api.http.get("/api/workflow-definitions").json()["definitions"]}
 
     savings = found["savings_assessment"]
@@ -115,7 +115,7 @@ def test_definitions_tell_their_steps_and_the_schema_of_their_input(api: Api) ->
     assert set(savings["input"]["properties"]) == set(INPUTS)
 
 
-def test_what_nobody_knows_is_404_and_what_the_state_does_not_allow_is_409(api: Api) -> None:
+def test_an_unknown_workflow_is_404_and_a_wrong_state_is_409(api: Api) -> None:
     for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("POST", "/signals/go")):
         problem(api.http.request(method, f"/api/workflows/nobody{path}"), 404)
     chat(api, id="w-1")
@@ -129,13 +129,13 @@ def test_what_nobody_knows_is_404_and_what_the_state_does_not_allow_is_409(api: 
     assert api.http.get("/tasks/w-1:validate:1").json()["status"] == "cancelled"
 
 
-def test_a_workflow_is_started_anew_from_its_start_as_a_new_one(api: Api) -> None:
+def test_a_retry_from_the_start_creates_a_new_workflow(api: Api) -> None:
     chat(api, id="w-1")
     api.http.post("/api/workflows/w-1/cancel")
 
-    answer = api.http.post("/api/workflows/w-1/retry", json={"from": "start", "id": "w-2"})
+    response = api.http.post("/api/workflows/w-1/retry", json={"from": "start", "id": "w-2"})
 
-    assert (answer.status_code, answer.json()["task_id"]) == (202, "w-2:validate:1")
+    assert (response.status_code, response.json()["task_id"]) == (202, "w-2:validate:1")
     found = api.http.get("/api/workflows/w-2").json()
     assert (found["retry_of"], found["input"], found["agent_id"]) == ("w-1", INPUTS, "agent-7")
     assert api.http.get("/api/workflows/w-1").json()["state"] == "cancelled"

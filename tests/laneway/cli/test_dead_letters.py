@@ -1,4 +1,4 @@
-"""`laneway dead`: groups, dry runs, sending again, the trash."""
+"""`laneway dead`: groups, dry runs, requeueing, the trash."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tests.fixtures.shell import Shell
 
 
 def dead(laneway: Shell, group: str = "g1", *, error: str = "away", state: TaskState = TaskState.DEAD_LETTER) -> str:
-    """A dead letter of a group."""
+    """Create a dead letter of a group; returns its id."""
     return laneway.end(state, error_group=group, error=error, error_type="UpstreamError")
 
 
 def listed(laneway: Shell, *words: str) -> list[str]:
-    """Which dead letters are listed."""
+    """The ids of the listed dead letters."""
     return [task["task_id"] for task in laneway("dead", "list", *words, "--json").json()]
 
 
-def test_what_failed_the_same_way_is_one_group_the_largest_first(laneway: Shell) -> None:
+def test_tasks_that_failed_the_same_way_are_one_group_and_the_largest_is_first(laneway: Shell) -> None:
     assert laneway("dead", "groups").out == "None.\n"
     for group in ("g1", "g2", "g2"):
         dead(laneway, group, error=f"[/x] {group}")
     dead(laneway, "g3", state=TaskState.FAILED)
-    shown, told = laneway("dead", "groups"), laneway("dead", "groups", "--json").json()
+    shown, data = laneway("dead", "groups"), laneway("dead", "groups", "--json").json()
 
     assert (shown.code, len(shown.out.splitlines())) == (0, 3)
-    assert [(group["group"], group["count"], group["error"]) for group in told] == [
+    assert [(group["group"], group["count"], group["error"]) for group in data] == [
         ("g2", 2, "[/x] g2"),
         ("g1", 1, "[/x] g1"),
     ]
@@ -34,19 +34,19 @@ def test_what_failed_the_same_way_is_one_group_the_largest_first(laneway: Shell)
     assert len(laneway("dead", "groups", "--failed", "--json").json()) == 3
 
 
-def test_a_dry_run_says_how_many_and_which_and_does_nothing(laneway: Shell) -> None:
+def test_a_dry_run_shows_the_dead_letters_and_changes_nothing(laneway: Shell) -> None:
     first, second, other = dead(laneway), dead(laneway), dead(laneway, "g2")
-    for what, done in (("requeue", "queued again"), ("discard", "discarded")):
-        shown = laneway("dead", what, "--group", "g1", "--dry-run")
-        told = laneway("dead", what, "--group", "g1", "--dry-run", "--json")
+    for command, action in (("requeue", "queued again"), ("discard", "discarded")):
+        shown = laneway("dead", command, "--group", "g1", "--dry-run")
+        data = laneway("dead", command, "--group", "g1", "--dry-run", "--json")
 
-        assert (shown.code, shown.out.splitlines()[0]) == (0, f"2 dead letters would be {done}.")
+        assert (shown.code, shown.out.splitlines()[0]) == (0, f"2 dead letters would be {action}.")
         assert first in shown.out and second in shown.out and other not in shown.out
-        assert told.json() == {"matched": 2, "done": 0, "dry_run": True, "refused": {}, "samples": [second, first]}
+        assert data.json() == {"matched": 2, "done": 0, "dry_run": True, "refused": {}, "samples": [second, first]}
     assert listed(laneway) == [other, second, first]
 
 
-def test_a_group_is_sent_again_and_the_others_stay(laneway: Shell) -> None:
+def test_one_group_is_requeued_and_the_others_stay(laneway: Shell) -> None:
     first, second, other = dead(laneway), dead(laneway), dead(laneway, "g2")
     ran = laneway("dead", "requeue", "--group", "g1")
 
@@ -56,7 +56,7 @@ def test_a_group_is_sent_again_and_the_others_stay(laneway: Shell) -> None:
     assert (again.code, again.out) == (1, "0 of 0 dead letters queued again.\n")
 
 
-def test_what_they_have_in_common_chooses_them(laneway: Shell) -> None:
+def test_options_select_dead_letters(laneway: Shell) -> None:
     one, other = dead(laneway, error="timeout of [/x]"), dead(laneway, error="refused")
 
     assert listed(laneway, "--error", "[/X]") == [one]
@@ -67,22 +67,22 @@ def test_what_they_have_in_common_chooses_them(laneway: Shell) -> None:
     assert listed(laneway) == [other]
 
 
-def test_what_was_discarded_is_in_the_trash_and_can_be_restored(laneway: Shell) -> None:
+def test_discarded_dead_letters_are_in_the_trash_and_can_be_restored(laneway: Shell) -> None:
     one, other = dead(laneway), dead(laneway)
     discarded = laneway("dead", "discard", one)
 
-    assert (discarded.code, discarded.out) == (0, "1 of 1 dead letters discarded.\n")
+    assert (discarded.code, discarded.out) == (0, "1 of 1 dead letter discarded.\n")
     assert (listed(laneway), listed(laneway, "--trash")) == ([other], [one])
     refused = laneway("dead", "requeue", one)
     assert (refused.code, refused.out.splitlines()[1]) == (1, f"{one}: Dead letter '{one}' is in the trash.")
     assert laneway.state(one) == "dead_letter"
     restored = laneway("dead", "restore", one)
-    assert (restored.code, restored.out) == (0, "1 of 1 dead letters restored.\n")
+    assert (restored.code, restored.out) == (0, "1 of 1 dead letter restored.\n")
     assert (listed(laneway), listed(laneway, "--trash")) == ([other, one], [])
     assert laneway("dead", "restore", one).code == 1
 
 
-def test_what_cannot_be_sent_again_is_named_and_stays(laneway: Shell) -> None:
+def test_a_dead_letter_that_cannot_be_requeued_is_named_and_stays(laneway: Shell) -> None:
     good, blank = dead(laneway), laneway.end(TaskState.DEAD_LETTER, payload={})
     ran = laneway("dead", "requeue", "--all")
 
@@ -92,9 +92,9 @@ def test_what_cannot_be_sent_again_is_named_and_stays(laneway: Shell) -> None:
     assert [laneway.state(good), laneway.state(blank)] == ["pending", "dead_letter"]
 
 
-def test_a_message_that_could_not_be_read_is_shown_as_it_came(laneway: Shell) -> None:
+def test_an_unreadable_message_is_shown_in_base64(laneway: Shell) -> None:
     id = laneway.end(TaskState.DEAD_LETTER, raw=b"\xff\x00 broken")
-    shown, told = laneway("dead", "show", id), laneway("dead", "show", id, "--json")
+    shown, data = laneway("dead", "show", id), laneway("dead", "show", id, "--json")
 
-    assert (shown.code, told.code) == (0, 0)
-    assert base64.b64decode(told.json()["raw"]) == b"\xff\x00 broken"
+    assert (shown.code, data.code) == (0, 0)
+    assert base64.b64decode(data.json()["raw"]) == b"\xff\x00 broken"

@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it: the real program, its exit codes, and never a traceback."""
+"""The command line as people and scripts use it: its output, its exit codes, and never a traceback."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ def test_the_help_names_every_command(laneway: Shell) -> None:
         assert f" {command} " in ran.out
 
 
-def test_figures_are_shown_to_people_and_to_scripts(laneway: Shell) -> None:
+def test_stats_are_shown_as_tables_and_as_json(laneway: Shell) -> None:
     laneway.site.message("c-1")
     laneway.end(TaskState.DEAD_LETTER)
-    nobody = "1 task waits in the queue 'conversations', which no live worker serves"
-    shown, told = laneway("stats"), laneway("stats", "--json")
+    alert = "1 task waits in the queue 'conversations', which no live worker serves"
+    shown, data = laneway("stats"), laneway("stats", "--json")
 
-    assert (shown.code, told.code) == (0, 0)
+    assert (shown.code, data.code) == (0, 0)
     assert [line.split()[0] for line in shown.out.splitlines()[1:12]] == QUEUES
-    assert f"alert {nobody} (since " in shown.out
-    assert list(told.json()["queues"]) == QUEUES
-    assert (told.json()["queues"]["conversations"]["pending"], told.json()["queues"]["conversations"]["dead"]) == (1, 1)
-    assert told.json()["alerts"] == [nobody]
+    assert f"alert {alert} (since " in shown.out
+    assert list(data.json()["queues"]) == QUEUES
+    assert (data.json()["queues"]["conversations"]["pending"], data.json()["queues"]["conversations"]["dead"]) == (1, 1)
+    assert data.json()["alerts"] == [alert]
 
 
-def test_the_status_of_a_task_is_shown_to_people_and_to_scripts(laneway: Shell) -> None:
+def test_the_status_of_a_task_is_shown_as_a_table_and_as_json(laneway: Shell) -> None:
     id = laneway.end(TaskState.FAILED, error="[/bold] no such model :smile:", error_type="UpstreamRefused")
-    shown, told = laneway("status", id), laneway("status", id, "--json")
+    shown, data = laneway("status", id), laneway("status", id, "--json")
 
-    assert (shown.code, told.code) == (0, 0)
+    assert (shown.code, data.code) == (0, 0)
     assert id in shown.out and "[/bold] no such model :smile:" in shown.out
-    assert (told.json()["task_id"], told.json()["status"]) == (id, "failed")
+    assert (data.json()["task_id"], data.json()["status"]) == (id, "failed")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_the_status_of_a_task_is_shown_to_people_and_to_scripts(laneway: Shell) 
         ("dead", "show"),
     ],
 )
-def test_an_unknown_id_is_one_sentence_and_exit_code_1(laneway: Shell, words: tuple[str, ...]) -> None:
+def test_an_unknown_id_is_reported_in_one_sentence_with_exit_code_1(laneway: Shell, words: tuple[str, ...]) -> None:
     ran = laneway(*words, "[/nobody]")
 
     assert (ran.code, ran.out, ran.err) == (1, "", "No task '[/nobody]' is known here.\n")
 
 
-def test_what_runs_is_listed(laneway: Shell) -> None:
+def test_active_lists_the_running_tasks(laneway: Shell) -> None:
     assert laneway("active").out == "None.\n"
     assert laneway("active", "--json").json() == []
     id = laneway.end(TaskState.PROCESSING, finished_at=None, started_at=clock.now(), worker="w@here")
@@ -104,7 +104,7 @@ def test_a_waiting_task_is_cancelled_once(laneway: Shell) -> None:
     id = laneway.site.message("c-1")
     first, second = laneway.process("cancel", id), laneway.process("cancel", id)
 
-    assert (first.code, first.out) == (0, "Cancelled; it will not run.\n")
+    assert (first.code, first.out) == (0, "Cancelled: the task will not run.\n")
     assert (second.code, second.err) == (1, f"Task '{id}' is cancelled; it cannot be cancelled.\n")
     assert laneway.state(id) == TaskState.CANCELLED
 
@@ -117,36 +117,36 @@ def test_a_finished_task_is_retried_and_a_waiting_one_is_not(laneway: Shell) -> 
     assert (second.code, second.err) == (1, f"Task '{id}' is pending; it cannot be retried.\n")
 
 
-def test_dead_letters_are_listed_and_shown_whole(laneway: Shell) -> None:
+def test_dead_letters_are_listed_and_shown_completely(laneway: Shell) -> None:
     assert laneway("dead", "list").out == "None.\n"
     dead = laneway.end(TaskState.DEAD_LETTER, error="[/x] gave up", traceback="Trace of [/x] it")
     failed = laneway.end(TaskState.FAILED)
 
-    assert dead in laneway("dead", "list").out, "an id is never cut short"
+    assert dead in laneway("dead", "list").out, "an id is never cut"
     assert [task["task_id"] for task in laneway("dead", "list", "--json").json()] == [dead]
     assert [task["task_id"] for task in laneway("dead", "list", "--failed", "--json").json()] == [failed, dead]
-    shown, told = laneway("dead", "show", dead), laneway("dead", "show", dead, "--json").json()
+    shown, data = laneway("dead", "show", dead), laneway("dead", "show", dead, "--json").json()
     assert "Trace of [/x] it" in shown.out and "'text': 'Hello'" in shown.out
-    assert (told["payload"]["text"], told["traceback"]) == ("Hello", "Trace of [/x] it")
+    assert (data["payload"]["text"], data["traceback"]) == ("Hello", "Trace of [/x] it")
 
 
-def test_a_set_of_dead_letters_is_queued_again(laneway: Shell) -> None:
+def test_several_dead_letters_are_requeued_at_once(laneway: Shell) -> None:
     dead = [laneway.end(TaskState.DEAD_LETTER) for _ in range(3)]
     ran = laneway("dead", "requeue", *dead[:2])
 
     assert (ran.code, ran.out.splitlines()[-1]) == (0, "2 of 2 dead letters queued again.")
     assert [laneway.state(id) for id in dead] == ["pending", "pending", "dead_letter"]
-    assert laneway("dead", "requeue", "--all").out.splitlines()[-1] == "1 of 1 dead letters queued again."
+    assert laneway("dead", "requeue", "--all").out.splitlines()[-1] == "1 of 1 dead letter queued again."
     assert laneway.state(dead[2]) == "pending"
 
 
-def test_what_is_no_dead_letter_is_named_and_the_others_are_queued_again(laneway: Shell) -> None:
+def test_a_task_that_is_not_a_dead_letter_is_named_and_the_others_are_requeued(laneway: Shell) -> None:
     dead, done = laneway.end(TaskState.DEAD_LETTER), laneway.end(TaskState.COMPLETED)
     ran = laneway("dead", "requeue", dead, done, "[/nobody]")
 
     assert ran.code == 1
     assert ran.out.splitlines() == [
-        "1 of 1 dead letters queued again.",
+        "1 of 1 dead letter queued again.",
         f"{done}: Task '{done}' is completed: it is no dead letter.",
         "[/nobody]: No task '[/nobody]' is known here.",
     ]
@@ -165,14 +165,14 @@ def test_what_is_no_dead_letter_is_named_and_the_others_are_queued_again(laneway
         ("ingest",),
     ],
 )
-def test_a_command_that_makes_no_sense_is_explained_with_exit_code_2(laneway: Shell, words: tuple[str, ...]) -> None:
+def test_a_command_line_with_errors_is_explained_with_exit_code_2(laneway: Shell, words: tuple[str, ...]) -> None:
     ran = laneway(*words)
 
     assert ran.code == 2
     assert ran.err.startswith("Usage: ") and "Traceback" not in ran.err
 
 
-def test_documents_are_taken_in_and_those_that_cannot_be_are_named(laneway: Shell) -> None:
+def test_documents_are_ingested_and_unreadable_ones_are_named(laneway: Shell) -> None:
     folder = laneway.site.folder / "[docs]"
     folder.mkdir()
     (folder / "a.md").write_text("# Returns\n\nA bicycle may be returned within 30 days.")
@@ -198,9 +198,7 @@ def test_documents_are_taken_in_and_those_that_cannot_be_are_named(laneway: Shel
         ({"OPENAI_BASE_URL": "http://localhost"}, "OPENAI_MODEL"),
     ],
 )
-def test_settings_that_cannot_be_are_named_with_exit_code_2(
-    laneway: Shell, changed: dict[str, str], named: str
-) -> None:
+def test_invalid_settings_are_named_with_exit_code_2(laneway: Shell, changed: dict[str, str], named: str) -> None:
     ran = laneway.process("stats", **changed)
 
     assert (ran.code, ran.out) == (2, "")
@@ -217,7 +215,7 @@ def test_settings_that_cannot_be_are_named_with_exit_code_2(
         "sqlite:////etc/hostname",
     ],
 )
-def test_a_database_that_cannot_be_used_is_one_sentence_and_exit_code_1(laneway: Shell, url: str) -> None:
+def test_an_unusable_database_is_reported_without_a_traceback(laneway: Shell, url: str) -> None:
     ran = laneway.process("stats", DATABASE_URL=url)
 
     assert ran.code in (1, 2)
@@ -225,7 +223,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence_and_exit_code_1(laneway:
     assert "pw-4721" not in ran.err
 
 
-def test_reading_and_retrying_need_no_broker_and_cancelling_says_that_it_does(laneway: Shell) -> None:
+def test_without_a_broker_reading_and_retrying_work_and_cancelling_is_refused(laneway: Shell) -> None:
     id, failed = laneway.site.message("c-1"), laneway.end(TaskState.FAILED)
     laneway.site.valkey.stop()
     try:
@@ -237,4 +235,4 @@ def test_reading_and_retrying_need_no_broker_and_cancelling_says_that_it_does(la
     assert cancelled.err.splitlines()[-1].startswith("The broker cannot be reached")
     assert "Traceback" not in cancelled.err
     assert laneway.state(id) == "pending"
-    assert (retried.code, laneway.state(failed)) == (0, "pending"), "the steward will send it"
+    assert (retried.code, laneway.state(failed)) == (0, "pending"), "the maintenance will publish it"

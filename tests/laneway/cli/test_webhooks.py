@@ -1,4 +1,4 @@
-"""`laneway callbacks`: the log of outbound webhooks, replays, and the receivers."""
+"""`laneway callbacks`: the log of deliveries, replays, and the receivers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def desk(laneway: Shell) -> DeliveryHarness:
     return DeliveryHarness(database)
 
 
-def test_nothing_is_said_in_a_word(laneway: Shell, desk: DeliveryHarness) -> None:
+def test_empty_lists_are_shown_as_none(laneway: Shell, desk: DeliveryHarness) -> None:
     assert desk.endpoints() == []
     assert laneway("callbacks", "list").out == "None.\n"
     assert laneway("callbacks", "endpoints").out == "None.\n"
@@ -29,19 +29,21 @@ def test_nothing_is_said_in_a_word(laneway: Shell, desk: DeliveryHarness) -> Non
 def test_deliveries_are_listed_and_shown(laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(500, {}, "[/broken]"))
     desk.failure(http_peer.url + "/h?token=hidden")
-    listed, told = laneway("callbacks", "list"), laneway("callbacks", "list", "--state", "scheduled", "--json").json()
+    listed, data = laneway("callbacks", "list"), laneway("callbacks", "list", "--state", "scheduled", "--json").json()
 
     assert (listed.code, "order.paid" in listed.out, "scheduled" in listed.out) == (0, True, True)
-    assert [(one["delivery_id"], one["status"], one["attempts"]) for one in told] == [("d-1", 500, 1)]
+    assert [(delivery["delivery_id"], delivery["status"], delivery["attempts"]) for delivery in data] == [
+        ("d-1", 500, 1)
+    ]
     assert laneway("callbacks", "list", "--state", "completed", "--json").json() == []
-    shown, whole = laneway("callbacks", "show", "d-1"), laneway("callbacks", "show", "d-1", "--json").json()
+    shown, details = laneway("callbacks", "show", "d-1"), laneway("callbacks", "show", "d-1", "--json").json()
     assert "[/broken]" in shown.out and '"type":"order.paid"' in shown.out and "hidden" not in shown.out
-    assert [one["answer"] for one in whole["attempts"]] == ["[/broken]"]
+    assert [attempt["answer"] for attempt in details["attempts"]] == ["[/broken]"]
     unknown = laneway("callbacks", "show", "none")
     assert (unknown.code, unknown.err) == (1, "No delivery 'none' is known here.\n")
 
 
-def test_what_a_receiver_answers_commands_nothing_in_the_terminal(
+def test_a_receivers_response_cannot_command_the_terminal(
     laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(500, {}, "\x1b]0;mine\x07\x1b[31m\x9b2J\r\nline\r\n"))
@@ -65,15 +67,15 @@ def test_deliveries_are_replayed_by_id_and_by_range(laneway: Shell, desk: Delive
     assert "pending" in again.err and "'none'" in again.err
     plan = laneway("callbacks", "replay", "--endpoint", endpoint, "--dry-run")
     assert (plan.code, plan.out) == (0, "2 deliveries would be sent again.\nd-2\nd-3\n")
-    told = laneway("callbacks", "replay", "--since", "2020-01-01", "--json").json()
-    assert (told["matched"], told["done"], told["samples"]) == (2, 2, ["d-2", "d-3"])
+    data = laneway("callbacks", "replay", "--since", "2020-01-01", "--json").json()
+    assert (data["matched"], data["done"], data["samples"]) == (2, 2, ["d-2", "d-3"])
     nothing = laneway("callbacks", "replay", "--endpoint", endpoint)
     assert (nothing.code, nothing.out) == (1, "0 of 0 deliveries queued again.\n")
-    for senseless in ((), ("d-1", "--endpoint", endpoint)):
-        assert laneway("callbacks", "replay", *senseless).code == 2
+    for invalid in ((), ("d-1", "--endpoint", endpoint)):
+        assert laneway("callbacks", "replay", *invalid).code == 2
 
 
-def test_receivers_are_disabled_and_enabled_and_an_open_alert_is_among_the_figures(
+def test_receivers_are_disabled_and_enabled_and_their_alert_is_shown_in_stats(
     laneway: Shell, desk: DeliveryHarness, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(410))

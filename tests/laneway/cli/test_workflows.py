@@ -1,4 +1,4 @@
-"""`laneway workflows`: start, look, stop, go on, and what is wrong said in a sentence."""
+"""`laneway workflows`: start, show, cancel, retry and signal workflows, and errors in one sentence."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def start(laneway: Shell, id: str) -> None:
 
 
 def test_a_workflow_is_started_once_listed_shown_and_cancelled(laneway: Shell) -> None:
-    told = laneway("workflows", "start", "savings_assessment", "--input", INPUT, "--id", "cli-1", "--json").json()
+    data = laneway("workflows", "start", "savings_assessment", "--input", INPUT, "--id", "cli-1", "--json").json()
     again = laneway("workflows", "start", "savings_assessment", "--input", INPUT, "--id", "cli-1")
-    assert (told["task_id"], told["created"]) == ("cli-1:validate:1", True)
-    assert again.out == "Accepted before: cli-1 (task cli-1:validate:1, pending)\n"
+    assert (data["task_id"], data["created"]) == ("cli-1:validate:1", True)
+    assert again.out == "Already accepted: cli-1 (task cli-1:validate:1, pending)\n"
 
-    shown, data = laneway("workflows", "show", "cli-1"), laneway("workflows", "show", "cli-1", "--json").json()
+    shown, details = laneway("workflows", "show", "cli-1"), laneway("workflows", "show", "cli-1", "--json").json()
     listed = laneway("workflows", "list", "--state", "pending", "--json").json()
     assert "waits for  validate: a worker: none serves the queue 'workflows'" in shown.out
-    assert [step["state"] for step in data["steps"]] == ["pending", "to_come", "to_come", "to_come"]
+    assert [step["state"] for step in details["steps"]] == ["pending", "to_come", "to_come", "to_come"]
     assert "cli-1" in [run["workflow_id"] for run in listed]
     assert "savings_assessment" in laneway("workflows", "list").out
 
@@ -33,15 +33,15 @@ def test_a_workflow_is_started_once_listed_shown_and_cancelled(laneway: Shell) -
     assert laneway("workflows", "list", "--state", "cancelled", "--type", "savings_assessment", "--json").json()
 
 
-def test_a_cancelled_workflow_goes_on_or_is_started_anew(laneway: Shell) -> None:
+def test_a_cancelled_workflow_is_continued_or_started_again(laneway: Shell) -> None:
     start(laneway, "cli-2")
     laneway("workflows", "cancel", "cli-2")
 
-    assert laneway("workflows", "retry", "cli-2").out == "Goes on: cli-2 (task cli-2:validate:1, pending)\n"
-    anew = laneway("workflows", "retry", "cli-2", "--from-start", "--json").json()
+    assert laneway("workflows", "retry", "cli-2").out == "Continued: cli-2 (task cli-2:validate:1, pending)\n"
+    restarted = laneway("workflows", "retry", "cli-2", "--from-start", "--json").json()
 
-    assert anew["workflow_id"] != "cli-2"
-    assert laneway("workflows", "show", anew["workflow_id"], "--json").json()["retry_of"] == "cli-2"
+    assert restarted["workflow_id"] != "cli-2"
+    assert laneway("workflows", "show", restarted["workflow_id"], "--json").json()["retry_of"] == "cli-2"
 
 
 def test_a_signal_is_kept_until_its_step_waits_for_it(laneway: Shell) -> None:
@@ -49,15 +49,14 @@ def test_a_signal_is_kept_until_its_step_waits_for_it(laneway: Shell) -> None:
         {"name": "approve", "kind": "signal", "timeout": 60, "after": ["pause"]},
         {"name": "pause", "kind": "wait", "seconds": 60},
     ]
+    services = laneway.site.services
     plan = checked_plan(
-        parsed_definition("tried", {"name": "tried", "steps": steps}),
-        handlers=laneway.site.services.workflow_handlers,
-        inputs={},
+        parsed_definition("tried", {"name": "tried", "steps": steps}), handlers=services.workflow_handlers, inputs={}
     )
-    laneway.site.services.workflows.start_plan(plan, {}, options=StartOptions(id="cli-3"))
+    services.workflows.start_plan(plan, {}, options=StartOptions(id="cli-3"))
 
     sent = laneway("workflows", "signal", "cli-3", "approve", "--data", '{"by": "Ada"}')
-    assert sent.out == "Kept until its step waits for it.\n"
+    assert sent.out == "Kept until the step waits for it.\n"
     assert laneway("workflows", "signal", "cli-3", "approve", "--data", '{"by": "Ada"}', "--json").json() == {
         "workflow_id": "cli-3",
         "signal": "approve",
@@ -66,16 +65,16 @@ def test_a_signal_is_kept_until_its_step_waits_for_it(laneway: Shell) -> None:
     }
 
 
-def test_definitions_can_be_looked_at(laneway: Shell) -> None:
-    told = laneway("workflows", "definitions", "--json").json()
+def test_definitions_are_listed(laneway: Shell) -> None:
+    data = laneway("workflows", "definitions", "--json").json()
 
-    assert "savings_assessment" in {one["workflow_type"] for one in told}
+    assert "savings_assessment" in {definition["workflow_type"] for definition in data}
     assert "validate, calculate, record_metrics" in laneway("workflows", "definitions").out
 
 
-def test_what_is_wrong_is_said_in_a_sentence(laneway: Shell) -> None:
+def test_errors_are_reported_in_one_sentence(laneway: Shell) -> None:
     wrong = json.dumps({**json.loads(INPUT), "hourly_wage": -1})
-    for words, said in (
+    for words, message in (
         (("start", "brew_coffee"), "no workflow type 'brew_coffee'"),
         (("start", "savings_assessment", "--input", wrong), "hourly_wage"),
         (("start", "savings_assessment", "--input", "{"), "--input is not JSON"),
@@ -85,5 +84,5 @@ def test_what_is_wrong_is_said_in_a_sentence(laneway: Shell) -> None:
         (("signal", "nobody", "go"), "No workflow 'nobody'"),
     ):
         ran = laneway("workflows", *words)
-        assert ran.code != 0 and said in ran.err, words
+        assert ran.code != 0 and message in ran.err, words
         assert "Traceback" not in ran.err

@@ -1,8 +1,7 @@
-"""What the tests of `laneway up` share."""
+"""Fixtures of the tests of `laneway up`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeSettings:
-    """Settings from an environment with nothing of this machine in it, and free ports."""
+    """Settings on free ports, from an environment without this machine's own variables."""
     for name in (
         "REDIS_URL",
         "REDIS_HOST",
@@ -38,7 +37,7 @@ def make_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeSettin
         "OUTBOUND_ALLOW_PRIVATE",
         "OUTBOUND_ALLOW_LOOPBACK",
     ):
-        monkeypatch.setenv(name, "")  # empty counts as not set, and hides a developer's .env
+        monkeypatch.setenv(name, "")  # an empty value counts as not set, and hides a developer's .env
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     for name in ("API_PORT", "FLOWER_PORT", "REDIS_PORT"):
         monkeypatch.setenv(name, str(free_port()))
@@ -49,9 +48,3 @@ def make_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeSettin
         return load_settings()
 
     return make
-
-
-@pytest.fixture
-def as_user() -> bool:
-    """Whether file permissions mean anything to us."""
-    return os.geteuid() != 0

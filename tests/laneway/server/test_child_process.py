@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from laneway.server import child
-from laneway.server.child_process import LONGEST_LINE, Process, Tail, how_it_ended
+from laneway.server.child_process import LONGEST_LINE, ChildProcess, Tail, describe_exit
 
 PAUSE = "import signal; print('up', flush=True); signal.pause()"
 
@@ -22,15 +22,15 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-S", "-c", code)
 
 
-async def finished(code: str, *, show: Callable[[str], None]) -> int:
-    process = await Process.start(python(code), show=show)
+async def exit_code(code: str, *, show: Callable[[str], None]) -> int:
+    process = await ChildProcess.start(python(code), show=show)
     result = await process.wait()
     await process.kill()
     return result
 
 
-def gone(pid: int, *, seconds: float = 10) -> bool:
-    """Whether a process ends in time; a zombie counts as ended."""
+def has_ended(pid: int, *, seconds: float = 10) -> bool:
+    """Wait for a process to end; True if it did in time. A zombie counts as ended."""
     try:
         process = psutil.Process(pid)
         deadline = time.monotonic() + seconds
@@ -42,11 +42,11 @@ def gone(pid: int, *, seconds: float = 10) -> bool:
     return True
 
 
-def test_both_outputs_come_line_by_line_and_nothing_is_lost() -> None:
+def test_stdout_and_stderr_are_shown_line_by_line_without_loss() -> None:
     lines: list[str] = []
 
     code = asyncio.run(
-        finished(
+        exit_code(
             "import sys; print('one\\ntwo'); print('three', file=sys.stderr); print('four', end='')", show=lines.append
         )
     )
@@ -55,28 +55,28 @@ def test_both_outputs_come_line_by_line_and_nothing_is_lost() -> None:
     assert sorted(lines) == ["four", "one", "three", "two"]
 
 
-def test_a_line_without_end_is_shown_in_pieces() -> None:
+def test_a_very_long_line_is_shown_in_pieces() -> None:
     lines: list[str] = []
 
-    asyncio.run(finished(f"print('x' * {10 * LONGEST_LINE})", show=lines.append))
+    asyncio.run(exit_code(f"print('x' * {10 * LONGEST_LINE})", show=lines.append))
 
     assert len(lines) > 1
     assert "".join(lines) == "x" * 10 * LONGEST_LINE
 
 
-def test_bytes_that_are_no_text_do_no_harm() -> None:
+def test_bytes_that_are_not_utf8_are_shown_as_replacement_characters() -> None:
     lines: list[str] = []
 
-    asyncio.run(finished("import sys; sys.stdout.buffer.write(b'\\xff ok\\n')", show=lines.append))
+    asyncio.run(exit_code("import sys; sys.stdout.buffer.write(b'\\xff ok\\n')", show=lines.append))
 
     assert lines == ["\N{REPLACEMENT CHARACTER} ok"]
 
 
-def test_a_program_that_is_not_there_is_said_in_one_line() -> None:
+def test_a_missing_program_is_reported_in_one_line() -> None:
     lines: list[str] = []
 
     async def run() -> int:
-        process = await Process.start(("/no/such/program",), show=lines.append)
+        process = await ChildProcess.start(("/no/such/program",), show=lines.append)
         code = await process.wait()
         await process.kill()
         return code
@@ -85,9 +85,9 @@ def test_a_program_that_is_not_there_is_said_in_one_line() -> None:
     assert lines == ["/no/such/program cannot be started: No such file or directory"]
 
 
-def test_the_terminals_signals_do_not_reach_it() -> None:
+def test_a_child_has_its_own_session_so_that_ctrl_c_does_not_reach_it() -> None:
     async def run() -> tuple[int, int]:
-        process = await Process.start(
+        process = await ChildProcess.start(
             python("import os; print(os.getpgid(0), os.getsid(0), flush=True)"), show=seen.append
         )
         await process.wait()
@@ -102,24 +102,24 @@ def test_the_terminals_signals_do_not_reach_it() -> None:
     assert session == group
 
 
-def test_its_end_is_noticed_while_a_grandchild_holds_its_output_and_kill_takes_the_grandchild() -> None:
+def test_the_end_is_noticed_while_a_grandchild_holds_the_output_and_kill_ends_the_grandchild() -> None:
     code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-S', '-c', {PAUSE!r}]).pid, flush=True)"
     lines: list[str] = []
 
     async def run() -> bool:
-        process = await Process.start(python(code), show=lines.append)
+        process = await ChildProcess.start(python(code), show=lines.append)
         ended = await process.ends_within(10)
         grandchild = int(lines[0])
         alive = psutil.pid_exists(grandchild)
         await process.kill()
-        return ended and alive and gone(grandchild)
+        return ended and alive and has_ended(grandchild)
 
     assert asyncio.run(run())
 
 
-def test_waiting_is_cut_short_by_an_event() -> None:
+def test_an_event_ends_the_wait_early() -> None:
     async def run() -> tuple[bool, float]:
-        process = await Process.start(python(PAUSE), show=lambda _: None)
+        process = await ChildProcess.start(python(PAUSE), show=lambda _: None)
         hurry = asyncio.Event()
         asyncio.get_running_loop().call_later(0.05, hurry.set)
         begun = time.monotonic()
@@ -132,8 +132,8 @@ def test_waiting_is_cut_short_by_an_event() -> None:
     assert seconds < 10
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_a_child_dies_with_its_parent_even_when_that_is_killed_with_9() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
+def test_a_child_dies_when_its_parent_is_killed() -> None:
     inner = [sys.executable, "-IS", child.__file__]
     code = (
         "import os, signal, subprocess\n"
@@ -146,20 +146,20 @@ def test_a_child_dies_with_its_parent_even_when_that_is_killed_with_9() -> None:
     parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    assert child.__file__ not in psutil.Process(pid).cmdline()  # it has become the other program
+    assert child.__file__ not in psutil.Process(pid).cmdline()  # it executes the other program by now
 
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
 
-    ended = gone(pid, seconds=5)
+    ended = has_ended(pid, seconds=5)
     if not ended:
         os.kill(pid, signal.SIGKILL)
     assert ended
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_a_child_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
+def test_a_child_whose_parent_is_already_dead_does_not_start(tmp_path: Path) -> None:
     another = str(os.getppid())
     argv = [sys.executable, "-IS", child.__file__, another, "/bin/touch", str(tmp_path / "started")]
 
@@ -183,5 +183,5 @@ def test_the_tail_keeps_the_last_lines() -> None:
 @pytest.mark.parametrize(
     ("code", "words"), [(0, "ended with exit code 0"), (3, "ended with exit code 3"), (-9, "was killed by SIGKILL")]
 )
-def test_an_end_is_told_in_words(code: int, words: str) -> None:
-    assert how_it_ended(code) == words
+def test_an_exit_code_is_described_in_words(code: int, words: str) -> None:
+    assert describe_exit(code) == words

@@ -14,7 +14,7 @@ import redis
 
 from laneway.platform.errors import ConfigError
 from laneway.server.errors import ServerUnreachable
-from laneway.server.prepare import prepare, shown, wait_for_broker, wait_for_database
+from laneway.server.prepare import prepare, wait_for_broker, wait_for_database, without_login
 from laneway.server.valkey import EmbeddedValkey
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
 from tests.laneway.server.conftest import MakeSettings
@@ -31,15 +31,15 @@ def tables(path: Path) -> set[str]:
 
 
 @pytest.fixture
-def locked(valkey: RunningValkey) -> Generator[RunningValkey]:
-    """The server, asking for a password."""
+def protected(valkey: RunningValkey) -> Generator[RunningValkey]:
+    """The server with a password."""
     with redis.Redis.from_url(valkey.url()) as client:
         client.config_set("requirepass", SECRET)
         yield valkey
         client.config_set("requirepass", "")
 
 
-def test_the_tables_are_there_afterwards(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:
+def test_prepare_creates_the_tables_and_can_be_repeated(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:
     settings = make_settings(CELERY_BROKER_URL=redis_urls.broker, CELERY_RESULT_BACKEND=redis_urls.backend)
 
     prepare(settings, wait_seconds=5)
@@ -48,7 +48,7 @@ def test_the_tables_are_there_afterwards(make_settings: MakeSettings, redis_urls
     assert {"task_runs", "workers", "conversations"} <= tables(settings.storage.folder / "laneway.db")
 
 
-def test_a_broker_that_starts_late_is_waited_for(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_prepare_waits_for_a_broker_that_starts_late(make_settings: MakeSettings, tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "late", port=free_port())
     settings = make_settings(REDIS_PORT=str(server.port))
     waiting = threading.Thread(target=wait_for_broker, args=(settings,), kwargs={"wait_seconds": 20})
@@ -62,7 +62,7 @@ def test_a_broker_that_starts_late_is_waited_for(make_settings: MakeSettings, tm
     server.stop()
 
 
-def test_a_broker_out_of_reach_is_named_without_its_login(make_settings: MakeSettings) -> None:
+def test_the_error_for_an_unreachable_broker_hides_its_login(make_settings: MakeSettings) -> None:
     port = free_port()
     settings = make_settings(REDIS_URL=f"redis://user:{SECRET}@127.0.0.1:{port}")
 
@@ -76,8 +76,8 @@ def test_a_broker_out_of_reach_is_named_without_its_login(make_settings: MakeSet
     assert SECRET not in str(error.value) + repr(error.value)
 
 
-def test_a_refused_login_is_said_at_once(make_settings: MakeSettings, locked: RunningValkey) -> None:
-    settings = make_settings(REDIS_URL=f"redis://:wrong-{SECRET}@127.0.0.1:{locked.port}")
+def test_a_refused_login_is_reported_at_once(make_settings: MakeSettings, protected: RunningValkey) -> None:
+    settings = make_settings(REDIS_URL=f"redis://:wrong-{SECRET}@127.0.0.1:{protected.port}")
 
     begun = time.monotonic()
     with pytest.raises(ServerUnreachable, match="password") as error:
@@ -87,11 +87,11 @@ def test_a_refused_login_is_said_at_once(make_settings: MakeSettings, locked: Ru
     assert SECRET not in str(error.value)
 
 
-def test_the_right_login_is_let_in(make_settings: MakeSettings, locked: RunningValkey) -> None:
-    wait_for_broker(make_settings(REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{locked.port}"), wait_seconds=2)
+def test_a_valid_login_is_accepted(make_settings: MakeSettings, protected: RunningValkey) -> None:
+    wait_for_broker(make_settings(REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{protected.port}"), wait_seconds=2)
 
 
-def test_a_result_store_out_of_reach_is_named_by_its_own_setting(
+def test_the_error_for_an_unreachable_result_store_names_its_own_setting(
     make_settings: MakeSettings, redis_urls: RedisUrls
 ) -> None:
     settings = make_settings(
@@ -102,22 +102,22 @@ def test_a_result_store_out_of_reach_is_named_by_its_own_setting(
         wait_for_broker(settings, wait_seconds=0)
 
 
-def test_an_address_that_is_no_broker_is_a_configuration_error(make_settings: MakeSettings) -> None:
+def test_an_address_of_an_unknown_scheme_is_a_configuration_error(make_settings: MakeSettings) -> None:
     with pytest.raises(ConfigError, match=r"CELERY_BROKER_URL cannot be used: ftp://127\.0\.0\.1"):
         wait_for_broker(make_settings(CELERY_BROKER_URL="ftp://127.0.0.1/0"), wait_seconds=0)
 
 
 @pytest.mark.parametrize("mark", ["/", "?", "#", "@"])
-def test_an_unquoted_password_is_explained_and_no_part_of_it_shown(mark: str) -> None:
+def test_the_error_for_an_unquoted_password_shows_no_part_of_it(mark: str) -> None:
     for login in (f":left{mark}right", f"user:left{mark}right", f"user:12{mark}right"):
         with pytest.raises(ConfigError, match="must be percent-encoded") as error:
-            shown(f"redis://{login}@host:6379/0", setting="REDIS_URL")
+            without_login(f"redis://{login}@host:6379/0", setting="REDIS_URL")
 
         assert "left" not in str(error.value)
         assert "right" not in str(error.value)
 
 
-def test_a_database_server_out_of_reach_is_named_without_its_login(make_settings: MakeSettings) -> None:
+def test_the_error_for_an_unreachable_database_server_hides_its_login(make_settings: MakeSettings) -> None:
     port = free_port()
     settings = make_settings(DATABASE_URL=f"postgresql://user:{SECRET}@127.0.0.1:{port}/laneway")
 
@@ -129,14 +129,14 @@ def test_a_database_server_out_of_reach_is_named_without_its_login(make_settings
     assert "\n" not in str(error.value)
 
 
-def test_a_database_file_that_is_none_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(make_settings: MakeSettings, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is not a database, and it is long enough to tell " * 20)
 
     with pytest.raises(ServerUnreachable, match=r"DATABASE_URL names sqlite:///.*not a database"):
         wait_for_database(make_settings(DATABASE_URL=f"sqlite:///{tmp_path}/text.db"), wait_seconds=0)
 
 
-def test_a_database_folder_that_cannot_be_made_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_a_database_folder_that_cannot_be_created_is_reported(make_settings: MakeSettings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ServerUnreachable, match="DATABASE_URL names sqlite:///"):

@@ -1,4 +1,4 @@
-"""The probes, against real servers: a part is ready when it shows so itself, not when something old says so."""
+"""The probes against real servers: a process is ready when it says so itself, not because of an older process."""
 
 # redis-py and Celery type their functions in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -28,8 +28,8 @@ from tests.laneway.server.conftest import MakeSettings
 ALL_ADDRESSES = ".".join("0000")
 
 
-def asked(probe: Probe, *, ago: float = 0) -> bool:
-    """The probe's answer for a part that was started so many seconds ago."""
+def is_ready(probe: Probe, *, ago: float = 0) -> bool:
+    """The result of a probe for a process that was started `ago` seconds ago."""
 
     async def ask() -> bool:
         return await probe(now() - timedelta(seconds=ago))
@@ -37,25 +37,25 @@ def asked(probe: Probe, *, ago: float = 0) -> bool:
     return asyncio.run(ask())
 
 
-class Half(BaseHTTPRequestHandler):
-    """Answers 200 at one path, and 503 elsewhere."""
+class OnePath(BaseHTTPRequestHandler):
+    """Responds with 200 at one path, and with 503 elsewhere."""
 
-    well = "/well"
+    healthy_path = "/well"
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == self.well else 503)
+        self.send_response(200 if self.path == self.healthy_path else 503)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def web() -> Generator[int]:
-    with HTTPServer(("127.0.0.1", 0), Half) as server:
+    with HTTPServer(("127.0.0.1", 0), OnePath) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        Half.well = "/well"
+        OnePath.healthy_path = "/well"
         yield server.server_port
         server.shutdown()
         thread.join()
@@ -68,54 +68,54 @@ def settings(make_settings: MakeSettings, redis_urls: RedisUrls) -> Settings:
     return made
 
 
-def test_only_200_is_ready(web: int) -> None:
-    assert asked(http_answers("127.0.0.1", web, "/well"))
-    assert not asked(http_answers("127.0.0.1", web, "/ill"))
-    assert not asked(http_answers("127.0.0.1", free_port(), "/well"))
+def test_only_status_200_is_ready(web: int) -> None:
+    assert is_ready(http_answers("127.0.0.1", web, "/well"))
+    assert not is_ready(http_answers("127.0.0.1", web, "/ill"))
+    assert not is_ready(http_answers("127.0.0.1", free_port(), "/well"))
 
 
-def test_a_containers_health_is_asked_of_the_right_part(
+def test_the_health_check_of_a_container_probes_its_own_process(
     settings: Settings, web: int, make_settings: MakeSettings
 ) -> None:
     served = make_settings(API_HOST=ALL_ADDRESSES, API_PORT=str(web))
-    Half.well = "/health/ready"
-    assert health.well("api", served)
-    Half.well = "/healthcheck"
-    assert not health.well("api", served)
-    assert health.well("flower", make_settings(API_PORT=str(free_port()), FLOWER_PORT=str(web)))
-    assert not health.well("flower", make_settings(FLOWER_PORT=str(free_port())))
-    assert not health.well("worker", settings)
-    assert not health.well("beat", settings)
+    OnePath.healthy_path = "/health/ready"
+    assert health.is_healthy("api", served)
+    OnePath.healthy_path = "/healthcheck"
+    assert not health.is_healthy("api", served)
+    assert health.is_healthy("flower", make_settings(API_PORT=str(free_port()), FLOWER_PORT=str(web)))
+    assert not health.is_healthy("flower", make_settings(FLOWER_PORT=str(free_port())))
+    assert not health.is_healthy("worker", settings)
+    assert not health.is_healthy("beat", settings)
 
 
 def test_a_broker_is_ready_when_it_answers(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:
-    assert asked(broker_answers(make_settings(REDIS_PORT=str(redis_urls.valkey.port))))
-    assert not asked(broker_answers(make_settings(REDIS_PORT=str(free_port()))))
+    assert is_ready(broker_answers(make_settings(REDIS_PORT=str(redis_urls.valkey.port))))
+    assert not is_ready(broker_answers(make_settings(REDIS_PORT=str(free_port()))))
 
 
-def test_a_worker_is_ready_when_it_reported_since_its_start(settings: Settings) -> None:
+def test_a_worker_is_ready_when_it_has_reported_since_its_start(settings: Settings) -> None:
     probe = worker_reports(settings, "worker@%h")
-    assert not asked(probe)
+    assert not is_ready(probe)
     database = Database(settings.storage.url)
     with database.transaction() as session:
         seen_at = now() - timedelta(seconds=5)
         session.add(Worker(name=host_format("worker@%h"), queues=["crm"], started_at=seen_at, seen_at=seen_at))
     database.close()
 
-    assert asked(probe, ago=10)
-    assert not asked(probe, ago=0)  # that was the one before
-    assert not asked(worker_reports(settings, "bulk@%h"), ago=10)
+    assert is_ready(probe, ago=10)
+    assert not is_ready(probe, ago=0)  # an older worker wrote that report
+    assert not is_ready(worker_reports(settings, "bulk@%h"), ago=10)
 
 
-def test_a_worker_is_not_ready_without_a_table_to_report_in(make_settings: MakeSettings) -> None:
-    assert not asked(worker_reports(make_settings(), "worker@%h"))
+def test_a_worker_is_not_ready_before_the_tables_exist(make_settings: MakeSettings) -> None:
+    assert not is_ready(worker_reports(make_settings(), "worker@%h"))
 
 
-def test_beat_is_ready_when_it_took_the_lock(settings: Settings) -> None:
+def test_beat_is_ready_when_the_lock_changes_hands(settings: Settings) -> None:
     async def answers() -> list[bool]:
         probe, since = beat_holds_lock(settings), now()
         with redis.Redis.from_url(settings.redis.broker_url) as client:
-            client.set(BEAT_LOCK, "of one that was killed")
+            client.set(BEAT_LOCK, "held by a beat that was killed")
             before = await probe(since)
             client.set(BEAT_LOCK, "ours")
             return [before, await probe(since)]
@@ -123,14 +123,14 @@ def test_beat_is_ready_when_it_took_the_lock(settings: Settings) -> None:
     assert asyncio.run(answers()) == [False, True]
 
 
-def test_beat_is_ready_as_a_stand_by_when_another_holds_the_lock_for_long(settings: Settings) -> None:
-    assert not asked(beat_holds_lock(settings), ago=60)
+def test_beat_is_ready_as_a_standby_when_another_beat_keeps_the_lock(settings: Settings) -> None:
+    assert not is_ready(beat_holds_lock(settings), ago=60)
     with redis.Redis.from_url(settings.redis.broker_url) as client:
-        client.set(BEAT_LOCK, "of another machine")
+        client.set(BEAT_LOCK, "held by a beat on another machine")
 
-    assert not asked(beat_holds_lock(settings), ago=5)
-    assert asked(beat_holds_lock(settings), ago=60)
+    assert not is_ready(beat_holds_lock(settings), ago=5)
+    assert is_ready(beat_holds_lock(settings), ago=60)
 
 
-def test_nothing_is_ready_without_a_broker(make_settings: MakeSettings) -> None:
-    assert not asked(beat_holds_lock(make_settings(REDIS_PORT=str(free_port()))), ago=60)
+def test_beat_is_not_ready_without_a_broker(make_settings: MakeSettings) -> None:
+    assert not is_ready(beat_holds_lock(make_settings(REDIS_PORT=str(free_port()))), ago=60)

@@ -1,4 +1,4 @@
-"""The table of parts, and the files that must say the same."""
+"""The table of processes, and the files that must start the same processes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ import yaml
 
 from app.core.queues import QUEUES, WORKERS
 from app.core.settings import ROOT, Settings
-from laneway.server.probes import address
-from laneway.server.processes import broker, parts, program
+from laneway.server.probes import web_address
+from laneway.server.processes import broker, processes, program, worker_command, worker_groups
 from tests.laneway.server.conftest import MakeSettings
 
 PREPARED = "laneway prepare && exec "
 ALL_ADDRESSES = ".".join("0000")
 
 
-def expanded(text: str, environment: dict[str, str]) -> str:
+def expand(text: str, environment: dict[str, str]) -> str:
     """`${NAME:-default}` as a shell and docker-compose expand it."""
     return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: environment.get(match[1]) or match[2], text)
 
 
+def argv(settings: Settings) -> dict[str, list[str]]:
+    """The commands that `laneway up` executes, by the name of the process."""
+    return {process.name: list(process.argv) for process in processes(settings)}
+
+
 def commands(settings: Settings) -> dict[str, list[str]]:
-    return {part.name: list(part.argv) for part in parts(settings)}
+    """The commands that Procfile and containers must use: workers by the name of their group."""
+    workers = {group.name: ["laneway", "worker", "--group", group.name] for group in WORKERS}
+    return argv(settings) | workers
 
 
 def procfile() -> dict[str, str]:
@@ -45,7 +52,7 @@ def aliases() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORKER_CONCURRENCY": "7", "API_PORT": "8123", "API_HOST": "127.0.0.2"}])
-def test_the_procfile_starts_the_same_parts(make_settings: MakeSettings, environment: dict[str, str]) -> None:
+def test_the_procfile_starts_the_same_processes(make_settings: MakeSettings, environment: dict[str, str]) -> None:
     expected = commands(make_settings(**({"API_PORT": "8000", "FLOWER_PORT": "5555"} | environment)))
 
     lines = procfile()
@@ -53,12 +60,12 @@ def test_the_procfile_starts_the_same_parts(make_settings: MakeSettings, environ
     assert lines.pop("broker") == "exec laneway broker"
     assert all(line.startswith(PREPARED) for line in lines.values())
     assert {
-        name: shlex.split(expanded(line.removeprefix(PREPARED), environment)) for name, line in lines.items()
+        name: shlex.split(expand(line.removeprefix(PREPARED), environment)) for name, line in lines.items()
     } == expected
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORKER_CONCURRENCY": "7"}])
-def test_docker_compose_starts_the_same_parts(make_settings: MakeSettings, environment: dict[str, str]) -> None:
+def test_docker_compose_starts_the_same_processes(make_settings: MakeSettings, environment: dict[str, str]) -> None:
     expected = commands(make_settings(API_HOST=ALL_ADDRESSES, API_PORT="8000", **environment))
 
     services = compose()["services"]
@@ -67,31 +74,31 @@ def test_docker_compose_starts_the_same_parts(make_settings: MakeSettings, envir
     for name, service in services.items():
         shell, option, line = service["command"]
         assert (shell, option) == ("sh", "-c")
-        assert shlex.split(expanded(line.removeprefix(PREPARED), environment)) == expected.pop(name)
+        assert shlex.split(expand(line.removeprefix(PREPARED), environment)) == expected.pop(name)
         assert line.startswith(PREPARED)
         assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "laneway.server.health", name]
     assert not expected
 
 
-def test_the_image_starts_the_api_by_itself(make_settings: MakeSettings) -> None:
+def test_the_image_starts_the_api_by_default(make_settings: MakeSettings) -> None:
     command = (ROOT / "Dockerfile").read_text().rpartition("CMD ")[2]
 
     api = commands(make_settings(API_HOST=ALL_ADDRESSES, API_PORT="8000"))["api"]
     assert json.loads(command) == ["sh", "-c", PREPARED + shlex.join(api)]
 
 
-def test_containers_are_published_on_loopback_only() -> None:
+def test_containers_publish_their_ports_on_loopback_only() -> None:
     ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
 
     assert len(ports) == 2
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_containers_broker_keeps_what_ours_keeps() -> None:
+def test_the_broker_container_persists_what_the_embedded_broker_persists() -> None:
     words = compose()["services"]["broker"]["command"][1:]
 
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    assert given == {
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert options == {
         "--appendonly": "yes",
         "--appendfsync": "everysec",
         "--save": "",
@@ -101,18 +108,18 @@ def test_the_containers_broker_keeps_what_ours_keeps() -> None:
     }
 
 
-def test_containers_know_every_setting_that_makes_sense_in_them() -> None:
-    environment = compose()["x-part"]["environment"]
+def test_containers_receive_every_setting_that_applies_to_them() -> None:
+    environment = compose()["x-process"]["environment"]
 
-    elsewhere = {"REDIS_HOST", "REDIS_PORT", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"}
-    assert set(environment) == set(aliases()) - elsewhere
+    not_in_containers = {"REDIS_HOST", "REDIS_PORT", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"}
+    assert set(environment) == set(aliases()) - not_in_containers
 
 
-def test_the_example_of_settings_has_every_setting_with_its_default() -> None:
+def test_env_example_lists_every_setting_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     shown = dict(line.removeprefix("#").split("=", 1) for line in lines if re.match(r"#\w+=", line))
 
-    assert all(line.startswith("#") for line in lines if line)  # copied as it is, it changes nothing
+    assert all(line.startswith("#") for line in lines if line)  # an unchanged copy changes nothing
     plain = {None: "", True: "true", False: "false"}
     assert shown == {
         name: plain[default] if default is None or isinstance(default, bool) else str(default)
@@ -120,28 +127,39 @@ def test_the_example_of_settings_has_every_setting_with_its_default() -> None:
     }
 
 
-def test_every_queue_has_a_worker_and_only_one(make_settings: MakeSettings) -> None:
+def test_every_queue_is_served_by_exactly_one_worker_group(make_settings: MakeSettings) -> None:
     served = [queue for group in WORKERS for queue in group.queues]
 
     assert sorted(served) == sorted(QUEUES)
-    assert [part.name for part in parts(make_settings())] == ["worker", "bulk", "beat", "api", "flower"]
+    assert [process.name for process in processes(make_settings())] == ["worker", "bulk", "beat", "api", "flower"]
 
 
-def test_parts_stop_from_the_api_down_to_the_broker(make_settings: MakeSettings) -> None:
+def test_up_starts_one_worker_for_each_declared_group(make_settings: MakeSettings) -> None:
+    settings = make_settings(WORKER_CONCURRENCY="7")
+    started = argv(settings)
+
+    assert worker_groups() == WORKERS
+    for group in WORKERS:
+        assert started[group.name] == list(worker_command(settings, group))
+        assert started[group.name][started[group.name].index("-Q") + 1] == ",".join(group.queues)
+        assert started[group.name][started[group.name].index("-c") + 1] == str(group.concurrency or 7)
+
+
+def test_processes_stop_from_the_api_down_to_the_broker(make_settings: MakeSettings) -> None:
     settings = make_settings()
-    ours = broker(settings)
-    assert ours is not None
+    embedded = broker(settings)
+    assert embedded is not None
 
-    ranked = sorted([ours, *parts(settings)], key=lambda part: part.stopping.rank)
+    ranked = sorted([embedded, *processes(settings)], key=lambda process: process.stopping.rank)
 
-    assert [part.name for part in ranked] == ["api", "beat", "flower", "worker", "bulk", "broker"]
+    assert [process.name for process in ranked] == ["api", "beat", "flower", "worker", "bulk", "broker"]
 
 
-def test_no_broker_of_our_own_beside_a_named_server(make_settings: MakeSettings) -> None:
+def test_up_starts_no_broker_when_redis_url_is_set(make_settings: MakeSettings) -> None:
     assert broker(make_settings(REDIS_URL="redis://127.0.0.1:1")) is None
 
 
-def test_programs_are_those_installed_with_us() -> None:
+def test_a_program_beside_our_python_is_preferred() -> None:
     assert Path(program("celery")).is_absolute()
     assert program("no-such-program-here") == "no-such-program-here"
 
@@ -155,5 +173,5 @@ def test_programs_are_those_installed_with_us() -> None:
         ("::", "http://[::1]:80"),
     ],
 )
-def test_an_address_can_be_opened_from_this_machine(host: str, shown: str) -> None:
-    assert address(host, 80) == shown
+def test_a_web_address_can_be_opened_from_this_machine(host: str, shown: str) -> None:
+    assert web_address(host, 80) == shown

@@ -1,4 +1,4 @@
-"""The runner, in a process of its own, over stand-in parts; the real parts are run in tests/acceptance."""
+"""The runner in its own process, with stand-in processes; tests/acceptance runs the real ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.laneway.server.test_child_process import gone
+from tests.laneway.server.test_child_process import has_ended
 
 PATIENCE = 30
 
 
 class Up:
-    """A runner over stand-in parts."""
+    """A runner with stand-in processes."""
 
     def __init__(self, folder: Path, *words: str, stdout: int) -> None:
         self.folder = folder
@@ -31,24 +31,24 @@ class Up:
         path = self.folder / "events"
         return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def happened(self, what: str) -> list[str]:
+    def processes_that(self, what: str) -> list[str]:
         return [event[0] for event in self.events() if event[1:2] == (what,)]
 
     def pids(self) -> list[int]:
         return [int(event[2]) for event in self.events() if event[1:2] == ("started",)]
 
-    def until(self, true: Callable[[], bool]) -> None:
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, f"not in time; so far: {self.events()}, {self.said()}"
-            assert self.process.poll() is None or true(), f"ended early: {self.said()}"
+        while not condition():
+            assert time.monotonic() < deadline, f"not in time; so far: {self.events()}, {self.output()}"
+            assert self.process.poll() is None or condition(), f"ended early: {self.output()}"
             time.sleep(0.02)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.folder / "out").read_text()
 
-    def until_said(self, text: str) -> None:
-        self.until(lambda: text in self.said())
+    def wait_for_output(self, text: str) -> None:
+        self.wait_until(lambda: text in self.output())
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -67,106 +67,106 @@ def up(tmp_path: Path) -> Generator[StartUp]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.process.kill()
-        one.process.wait()
+    for runner in started:
+        runner.process.kill()
+        runner.process.wait()
 
 
-def test_the_broker_is_first_up_and_the_rest_waits_for_the_tables(up: StartUp) -> None:
+def test_the_broker_starts_first_and_the_others_start_after_the_migration(up: StartUp) -> None:
     run = up()
 
-    run.until_said("everything runs")
+    run.wait_for_output("all processes are ready")
 
     assert run.events()[0][:2] == ("broker", "started")
     assert run.events()[1] == ("prepared",)
-    assert sorted(run.happened("started")) == ["api", "beat", "broker", "worker"]
-    assert "laneway | api is ready: at://api" in run.said()
-    assert "worker  | hello from worker" in run.said()
-    assert "\x1b" not in run.said()
+    assert sorted(run.processes_that("started")) == ["api", "beat", "broker", "worker"]
+    assert "laneway | api is ready: at://api" in run.output()
+    assert "worker  | hello from worker" in run.output()
+    assert "\x1b" not in run.output()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_all_in_order_and_that_is_a_success(up: StartUp, number: signal.Signals) -> None:
+def test_a_signal_stops_all_processes_in_order_with_exit_code_0(up: StartUp, number: signal.Signals) -> None:
     run = up()
-    run.until_said("everything runs")
+    run.wait_for_output("all processes are ready")
 
     run.send(number)
 
     assert run.process.wait(PATIENCE) == 0
-    assert run.happened("stopped") == ["api", "beat", "worker", "broker"]
+    assert run.processes_that("stopped") == ["api", "beat", "worker", "broker"]
     assert not any(psutil.pid_exists(pid) for pid in run.pids())
-    assert "Traceback" not in run.said()
+    assert "Traceback" not in run.output()
 
 
-def test_a_signal_while_it_starts_stops_what_there_is(up: StartUp) -> None:
+def test_a_signal_during_the_start_stops_the_processes_that_run(up: StartUp) -> None:
     run = up()
-    run.until(lambda: run.happened("started") == ["broker"] or len(run.pids()) > 0)
+    run.wait_until(lambda: run.processes_that("started") == ["broker"] or len(run.pids()) > 0)
 
     run.send(signal.SIGINT)
 
     assert run.process.wait(PATIENCE) == 0
-    assert sorted(run.happened("stopped")) == sorted(run.happened("started"))
-    assert all(gone(pid) for pid in run.pids())
+    assert sorted(run.processes_that("stopped")) == sorted(run.processes_that("started"))
+    assert all(has_ended(pid) for pid in run.pids())
 
 
-def test_a_second_signal_does_not_wait_for_the_worker_but_still_stops_the_broker_last(up: StartUp) -> None:
+def test_a_second_signal_stops_the_worker_at_once_and_the_broker_last(up: StartUp) -> None:
     run = up("deaf")
-    run.until_said("everything runs")
+    run.wait_for_output("all processes are ready")
 
     run.send(signal.SIGINT)
-    run.until_said("stopping worker: it finishes its running tasks, for up to 60 s")
+    run.wait_for_output("stopping worker: it finishes its running tasks, for up to 60 s")
     assert run.process.poll() is None
     run.send(signal.SIGINT)
 
     assert run.process.wait(PATIENCE) == 0
-    assert run.happened("stopped") == ["api", "beat", "broker"]
-    assert "stopping at once" in run.said()
+    assert run.processes_that("stopped") == ["api", "beat", "broker"]
+    assert "stopping at once" in run.output()
     assert not any(psutil.pid_exists(pid) for pid in run.pids())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_killing_the_runner_with_9_leaves_nothing_behind(up: StartUp) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
+def test_killing_the_runner_leaves_no_process_behind(up: StartUp) -> None:
     run = up("deaf")
-    run.until_said("everything runs")
+    run.wait_for_output("all processes are ready")
 
     run.send(signal.SIGKILL)
     run.process.wait(PATIENCE)
 
     assert len(run.pids()) == 4
-    assert all(gone(pid) for pid in run.pids())
+    assert all(has_ended(pid) for pid in run.pids())
 
 
-def test_a_part_that_is_killed_comes_back_and_the_others_stay(up: StartUp) -> None:
+def test_a_killed_process_is_restarted_and_the_others_stay(up: StartUp) -> None:
     run = up()
-    run.until_said("everything runs")
+    run.wait_for_output("all processes are ready")
     before = run.pids()
     worker = next(int(event[2]) for event in run.events() if event[:2] == ("worker", "started"))
 
     os.kill(worker, signal.SIGKILL)
-    run.until(lambda: len(run.pids()) == 5)
+    run.wait_until(lambda: len(run.pids()) == 5)
 
-    assert "worker was killed by SIGKILL; it starts again in 1 s" in run.said()
+    assert "worker was killed by SIGKILL; it starts again in 1 s" in run.output()
     assert all(psutil.pid_exists(pid) for pid in before if pid != worker)
     run.send(signal.SIGTERM)
     assert run.process.wait(PATIENCE) == 0
 
 
-def test_a_reader_that_goes_away_does_not_stop_the_platform_in_disorder(tmp_path: Path) -> None:
+def test_processes_still_stop_in_order_after_the_reader_of_the_output_is_gone(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     run = Up(tmp_path, stdout=write_end)
     os.close(write_end)
     (tmp_path / "out").touch()
-    run.until(lambda: len(run.pids()) >= 1)
+    run.wait_until(lambda: len(run.pids()) >= 1)
     os.close(read_end)
-    run.until(lambda: len(run.pids()) == 4)
+    run.wait_until(lambda: len(run.pids()) == 4)
 
     run.send(signal.SIGTERM)
 
     assert run.process.wait(PATIENCE) == 0
-    assert run.happened("stopped") == ["api", "beat", "worker", "broker"]
+    assert run.processes_that("stopped") == ["api", "beat", "worker", "broker"]
 
 
-def test_names_are_coloured_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_names_are_coloured_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     ours, theirs = pty.openpty()
@@ -174,7 +174,7 @@ def test_names_are_coloured_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Mo
     os.close(theirs)
     (tmp_path / "out").touch()
     seen = b""
-    while b"everything runs" not in seen:
+    while b"all processes are ready" not in seen:
         seen += os.read(ours, 65536)
     run.send(signal.SIGTERM)
 

@@ -15,24 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laneway.server.errors import NeverReady
-from laneway.server.processes import Part, Stopping
+from laneway.server.processes import ManagedProcess, StopPlan
 from laneway.server.supervisor import Backoff, Supervisor
 from laneway.server.terminal import Terminal
 
 PATIENCE = 20
 
 
-def part(code: str, *, ready: bool = True, stopping: Stopping | None = None, ready_seconds: float = 30) -> Part:
+def process(
+    code: str, *, ready: bool = True, stopping: StopPlan | None = None, ready_seconds: float = 30
+) -> ManagedProcess:
     async def probe(_since: datetime) -> bool:
         return ready
 
     argv = (sys.executable, "-S", "-c", code)
-    return Part("standin", argv, probe, stopping or Stopping(1), "http://here", ready_seconds)
+    return ManagedProcess("standin", argv, probe, stopping or StopPlan(1), "http://here", ready_seconds)
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in another process
+        while not condition():  # noqa: ASYNC110 - the condition changes in another process
             await asyncio.sleep(0.01)
 
 
@@ -42,7 +44,7 @@ def test_delays_double_up_to_half_a_minute() -> None:
     assert [backoff.after(0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_a_minute_alive_is_forgiven() -> None:
+def test_the_delay_starts_again_after_a_minute_alive() -> None:
     backoff = Backoff()
     for _ in range(4):
         backoff.after(5)
@@ -51,13 +53,13 @@ def test_a_minute_alive_is_forgiven() -> None:
 
 
 @given(st.lists(st.floats(0, 200)))
-def test_a_delay_is_never_outside_its_bounds(lives: list[float]) -> None:
+def test_a_delay_is_always_between_1_and_30_seconds(lives: list[float]) -> None:
     backoff = Backoff()
 
     assert all(1 <= backoff.after(alive) <= 30 for alive in lives)
 
 
-def test_a_part_that_dies_is_started_again_and_said_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_dies_is_restarted_with_a_message(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     starts = str(tmp_path / "starts")
     code = f"import os, signal; open({starts!r}, 'a').write(str(os.getpid()) + chr(10)); signal.pause()"
 
@@ -66,35 +68,35 @@ def test_a_part_that_dies_is_started_again_and_said_so(tmp_path: Path, capfd: py
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     async def run() -> None:
-        one = Supervisor(part(code), Terminal(), hurry=asyncio.Event(), backoff=Backoff(first=0.05))
-        await one.first_ready
+        supervisor = Supervisor(process(code), Terminal(), hurry=asyncio.Event(), backoff=Backoff(first=0.05))
+        await supervisor.first_ready
         for count in (1, 2):
-            await until(lambda count=count: len(pids()) == count)
+            await wait_until(lambda count=count: len(pids()) == count)
             os.kill(pids()[-1], signal.SIGKILL)
-        await until(lambda: len(pids()) == 3)
-        await one.stop()
+        await wait_until(lambda: len(pids()) == 3)
+        await supervisor.stop()
 
     asyncio.run(run())
 
-    said = capfd.readouterr().out
-    assert "standin was killed by SIGKILL; it starts again in 0.05 s" in said
-    assert "standin was killed by SIGKILL; it starts again in 0.1 s" in said
-    assert said.count("standin is ready: http://here") >= 2
+    output = capfd.readouterr().out
+    assert "standin was killed by SIGKILL; it starts again in 0.05 s" in output
+    assert "standin was killed by SIGKILL; it starts again in 0.1 s" in output
+    assert output.count("standin is ready: http://here") >= 2
     assert not any(psutil.pid_exists(pid) for pid in pids())
 
 
-def test_a_part_that_dies_again_and_again_before_it_is_ready_is_given_up_with_its_last_lines() -> None:
+def test_a_process_that_keeps_dying_before_it_is_ready_is_given_up_with_its_last_lines() -> None:
     async def run() -> None:
-        one = Supervisor(
-            part("print('no such table'); raise SystemExit(7)", ready=False),
+        supervisor = Supervisor(
+            process("print('no such table'); raise SystemExit(7)", ready=False),
             Terminal(),
             hurry=asyncio.Event(),
             backoff=Backoff(first=0.01),
         )
         try:
-            await one.first_ready
+            await supervisor.first_ready
         finally:
-            await one.stop()
+            await supervisor.stop()
 
     with pytest.raises(NeverReady, match="ended with exit code 7, 3 times, before it was ready") as error:
         asyncio.run(run())
@@ -102,37 +104,37 @@ def test_a_part_that_dies_again_and_again_before_it_is_ready_is_given_up_with_it
     assert "no such table" in str(error.value)
 
 
-def test_a_part_that_is_never_ready_is_given_up_in_time_and_ended() -> None:
+def test_a_process_that_is_never_ready_is_given_up_and_ended() -> None:
     async def run() -> None:
-        one = Supervisor(
-            part("print('hm', flush=True); import signal; signal.pause()", ready=False, ready_seconds=0.5),
+        supervisor = Supervisor(
+            process("print('hm', flush=True); import signal; signal.pause()", ready=False, ready_seconds=0.5),
             Terminal(),
             hurry=asyncio.Event(),
         )
         try:
-            await one.first_ready
+            await supervisor.first_ready
         finally:
-            await one.stop()
+            await supervisor.stop()
 
     with pytest.raises(NeverReady, match=r"was not ready after 0\.5 s(.|\n)*hm"):
         asyncio.run(run())
 
 
-def test_a_part_waiting_for_its_restart_can_be_stopped_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_waits_for_its_restart_is_stopped_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     async def run() -> float:
-        one = Supervisor(
-            part("raise SystemExit(1)", ready=False), Terminal(), hurry=asyncio.Event(), backoff=Backoff(first=25)
+        supervisor = Supervisor(
+            process("raise SystemExit(1)", ready=False), Terminal(), hurry=asyncio.Event(), backoff=Backoff(first=25)
         )
-        said = ""
+        output = ""
 
         def waits() -> bool:
-            nonlocal said
-            said += capfd.readouterr().out
-            return "starts again" in said
+            nonlocal output
+            output += capfd.readouterr().out
+            return "starts again" in output
 
-        await until(waits)
+        await wait_until(waits)
         begun = time.monotonic()
-        await one.stop()
+        await supervisor.stop()
         return time.monotonic() - begun
 
     assert asyncio.run(run()) < 5
@@ -141,7 +143,7 @@ def test_a_part_waiting_for_its_restart_can_be_stopped_at_once(capfd: pytest.Cap
 DEAF = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGQUIT, lambda *_: (print("quit heard", flush=True), {then}))
+signal.signal(signal.SIGQUIT, lambda *_: (print("SIGQUIT received", flush=True), {then}))
 print("deaf", flush=True)
 while True:
     signal.pause()
@@ -149,30 +151,30 @@ while True:
 
 
 @pytest.mark.parametrize(("then", "killed"), [("sys.exit(0)", False), ("None", True)])
-def test_a_part_that_does_not_end_is_asked_once_more_and_then_killed(
+def test_a_process_that_ignores_sigterm_gets_sigquit_and_is_then_killed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], then: str, killed: bool
 ) -> None:
     monkeypatch.setattr("laneway.server.supervisor.LAST_SECONDS", 0.5)
-    stopping = Stopping(1, seconds=0.2, hurried_seconds=0, before_kill=signal.SIGQUIT)
+    stopping = StopPlan(1, seconds=0.2, hurried_seconds=0, before_kill=signal.SIGQUIT)
 
     async def run() -> None:
-        one = Supervisor(part(DEAF.format(then=then), stopping=stopping), Terminal(), hurry=asyncio.Event())
-        said = ""
+        supervisor = Supervisor(process(DEAF.format(then=then), stopping=stopping), Terminal(), hurry=asyncio.Event())
+        output = ""
 
         def deaf() -> bool:
-            nonlocal said
-            said += capfd.readouterr().out
-            return "deaf" in said
+            nonlocal output
+            output += capfd.readouterr().out
+            return "deaf" in output
 
-        await until(deaf)
-        await one.stop()
+        await wait_until(deaf)
+        await supervisor.stop()
 
     asyncio.run(run())
 
-    said = capfd.readouterr().out
-    assert "quit heard" in said
-    assert ("did not end in time and is killed" in said) == killed
-    assert "standin stopped" in said
+    output = capfd.readouterr().out
+    assert "SIGQUIT received" in output
+    assert ("did not end in time and is killed" in output) == killed
+    assert "standin stopped" in output
 
 
 SLOW = """
@@ -187,26 +189,26 @@ while True:
 """
 
 
-def test_a_hurry_ends_the_wait_for_a_part_but_not_for_the_broker(capfd: pytest.CaptureFixture[str]) -> None:
-    """The broker's hurried time is its whole time: it must write its data."""
+def test_a_second_signal_ends_the_wait_for_a_process_but_not_for_the_broker(capfd: pytest.CaptureFixture[str]) -> None:
+    """The broker keeps its whole time even then: it must write its data."""
 
-    async def run(stopping: Stopping) -> float:
+    async def run(stopping: StopPlan) -> float:
         hurry = asyncio.Event()
-        one = Supervisor(part(SLOW, stopping=stopping), Terminal(), hurry=hurry)
-        said = ""
+        supervisor = Supervisor(process(SLOW, stopping=stopping), Terminal(), hurry=hurry)
+        output = ""
 
         def up() -> bool:
-            nonlocal said
-            said += capfd.readouterr().out
-            return "up" in said
+            nonlocal output
+            output += capfd.readouterr().out
+            return "up" in output
 
-        await until(up)
+        await wait_until(up)
         hurry.set()
         begun = time.monotonic()
-        await one.stop()
+        await supervisor.stop()
         return time.monotonic() - begun
 
-    assert asyncio.run(run(Stopping(1, seconds=30, hurried_seconds=0))) < 0.6
+    assert asyncio.run(run(StopPlan(1, seconds=30, hurried_seconds=0))) < 0.6
     assert "is killed" in capfd.readouterr().out
-    assert asyncio.run(run(Stopping(5, seconds=30, hurried_seconds=30))) >= 0.6
+    assert asyncio.run(run(StopPlan(5, seconds=30, hurried_seconds=30))) >= 0.6
     assert "is killed" not in capfd.readouterr().out

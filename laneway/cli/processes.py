@@ -1,0 +1,119 @@
+"""Commands that start and stop processes: up, down, worker, broker, prepare."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from laneway.cli.base import Json, read_settings
+
+commands = typer.Typer()
+
+DEFAULT_NAME, DEFAULT_POOL = "worker", "prefork"
+
+
+@commands.command()
+def up() -> None:
+    """Start the whole platform: broker, workers, Beat, API and Flower. Ctrl-C stops it.
+
+    It creates or migrates the tables, and restarts processes that die.
+
+    On Ctrl-C the workers finish their running tasks. After a second Ctrl-C these tasks return to their queues.
+    """
+    from laneway.server.up import up as start
+
+    raise typer.Exit(start(read_settings()))
+
+
+@commands.command()
+def down() -> None:
+    """Stop the platform that `laneway up` started in this project."""
+    from laneway.server.up import down as stop
+
+    raise typer.Exit(stop(read_settings()))
+
+
+@commands.command()
+def broker() -> None:
+    """Run the embedded Valkey in the foreground."""
+    from laneway.server.valkey import exec_broker
+
+    exec_broker(read_settings())
+
+
+@commands.command()
+def prepare(wait: Annotated[float, typer.Option(help="Seconds to wait for each of them.")] = 60) -> None:
+    """Wait for broker and database, then create or migrate the tables."""
+    from laneway.server.prepare import prepare as wait_and_migrate
+
+    wait_and_migrate(read_settings(), wait_seconds=wait)
+
+
+@commands.command()
+def worker(
+    group: Annotated[
+        str | None, typer.Option("--group", help="Run the worker that the application declares under this name.")
+    ] = None,
+    queues: Annotated[
+        list[str] | None,
+        typer.Option("--queue", "--queues", "-Q", help="Serve this queue; several with commas. Default: all queues."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help=f"The worker's name before @host. Default: {DEFAULT_NAME}.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo or gevent.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time. Default: one per processor.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one worker in the foreground. Ctrl-C stops it in order.
+
+    With --group it runs a worker that the application declares, with the declared queues and concurrency.
+
+    Without --group the other options describe the worker. At its end it prints what it did.
+    """
+    if group is None:
+        return _exec_worker(queues or [], name or DEFAULT_NAME, pool or DEFAULT_POOL, concurrency, as_json=as_json)
+    if queues or name or pool or concurrency or as_json:
+        raise typer.BadParameter(
+            "--group cannot be combined with --queue, --name, --pool, --concurrency or --json: "
+            "the application declares how the worker of a group runs"
+        )
+    return _exec_group_worker(group)
+
+
+def _exec_group_worker(group: str) -> None:
+    """Replace this process by the worker, which thereby receives its signals."""
+    from laneway.server.processes import program, worker_command, worker_group
+
+    settings = read_settings()
+    argv = list(worker_command(settings, worker_group(group)))
+    os.execvp(program(argv[0]), argv)  # noqa: S606
+
+
+def _exec_worker(queues: list[str], name: str, pool: str, concurrency: int | None, *, as_json: bool) -> None:
+    """Replace this process by the worker, which thereby receives its signals."""
+    celery = ["-q", "worker", "-Q", ",".join(_served(queues)), "-n", f"{name}@%h", "-P", pool]
+    if concurrency is not None:
+        celery += ["-c", str(concurrency)]
+    argv = [sys.executable, "-m", "laneway.cli.worker", *(["--json"] if as_json else []), *celery]
+    os.execv(sys.executable, argv)  # noqa: S606
+
+
+def _served(options: list[str]) -> list[str]:
+    """The queues that the options name, each once; all queues if there are no options. Raises BadParameter."""
+    from laneway.platform.application import application
+    from laneway.platform.queues import queues as declared
+
+    application().declare_queues()
+    served = list(dict.fromkeys(",".join(options).split(","))) if options else list(declared)
+    unknown = [queue for queue in served if queue not in declared]
+    if unknown:
+        raise typer.BadParameter(f"unknown queue: {', '.join(unknown)}; the queues are {', '.join(declared)}")
+    return served

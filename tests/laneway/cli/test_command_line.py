@@ -1,0 +1,96 @@
+"""The command line itself: its help, its laziness, and the folders and installations it runs in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laneway.cli.command_line import COMMANDS, load_command
+from tests.fixtures.site import BIN
+
+HEAVY = ("alembic", "celery", "kombu", "laneway.platform", "sqlalchemy")
+HIDE = "import sys; sys.modules[{package!r}] = None; "
+
+
+def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+
+
+def without_help(command: Any, path: str) -> Iterator[str]:
+    """The commands and parameters that have no help text."""
+    if not command.help:
+        yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from without_help(inner, f"{path} {name}")
+    for parameter in command.params:
+        if not getattr(parameter, "help", None):
+            yield f"{path} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_parameter_has_help(name: str) -> None:
+    command = load_command(name)
+
+    assert list(without_help(command, name)) == []
+    assert command.help.splitlines()[0] == COMMANDS[name][1], "the list shows the first line of the command's help"
+
+
+@pytest.mark.parametrize("words", [("--help",), ("worker", "--help"), ("dead", "requeue", "--help")])
+def test_help_works_outside_a_project(tmp_path: Path, words: tuple[str, ...]) -> None:
+    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Usage: laneway" in ran.stdout
+
+
+@pytest.mark.parametrize("words", [("stats",), ("up",), ("worker",), ("worker", "--group", "worker"), ("unknown",)])
+def test_a_command_outside_a_project_is_refused_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("No Laneway project here: ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_list_of_commands_imports_neither_celery_nor_the_database(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['laneway', '--help']\n"
+        "from laneway.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"sys.exit(str([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+
+    assert run(sys.executable, "-c", code, cwd=tmp_path).stderr == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_the_command_without_its_extra_names_the_extra(tmp_path: Path, package: str) -> None:
+    code = HIDE.format(package=package) + "from laneway.cli.main import main; main()"
+
+    ran = run(sys.executable, "-c", code, cwd=tmp_path)
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == "The command `laneway` needs the extra: pip install 'laneway[platform]'\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("laneway.platform.payload", "pydantic"),
+        ("laneway.platform.db.session", "sqlalchemy"),
+        ("laneway.platform.logging", "structlog"),
+        ("laneway.api.errors", "fastapi"),
+        ("laneway.server.up", "rich"),
+    ],
+)
+def test_a_package_of_the_library_without_its_extra_names_the_extra(tmp_path: Path, module: str, package: str) -> None:
+    ran = run(sys.executable, "-c", HIDE.format(package=package) + f"import {module}", cwd=tmp_path)
+
+    name = ".".join(module.split(".")[:2])
+    assert ran.returncode == 1
+    assert ran.stderr.endswith(f"ImportError: The package `{name}` needs the extra: pip install 'laneway[platform]'\n")
