@@ -170,7 +170,7 @@ def test_the_queue_and_the_documents_are_counted(api: Api, platform: Platform) -
         api.http.post(PROCESS, json=body(document))
     DocumentDesk(api.services, platform).work()
     api.services.recorder.catch_up()
-    api.services.documents.end(EndedTask(task_id=platform.rows()[0].id, run=1))
+    api.services.documents.record_failure(EndedTask(task_id=platform.rows()[0].id, run=1))
 
     stats = api.http.get("/api/documents/queue/stats").json()
 

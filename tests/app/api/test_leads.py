@@ -149,7 +149,7 @@ def test_what_is_no_lead_is_refused_and_leaves_nothing(api: Api, wrong: dict[str
 def test_leads_are_listed_in_pages_newest_first_and_by_state_and_source(api: Api, platform: Platform) -> None:
     for number in range(5):
         post(api, lead_id=f"lead-{number}")
-    api.services.crm.update(CrmUpdate(lead_id="lead-3"), still_mine=lambda: None)
+    api.services.crm.update(CrmUpdate(lead_id="lead-3"), check_ownership=lambda: None)
 
     first = api.http.get("/api/leads", params={"limit": 3}).json()
     second = api.http.get("/api/leads", params={"limit": 3, "before": first["next"]}).json()
@@ -162,7 +162,7 @@ def test_leads_are_listed_in_pages_newest_first_and_by_state_and_source(api: Api
 
 def test_a_deleted_lead_is_gone_with_its_waiting_tasks_and_what_the_local_crm_has(api: Api) -> None:
     told = post(api, lead_id="a").json()
-    api.services.crm.update(CrmUpdate(lead_id="a"), still_mine=lambda: None)
+    api.services.crm.update(CrmUpdate(lead_id="a"), check_ownership=lambda: None)
     waiting = put(api, "a", status="won").json()["task_id"]
     assert api.count(CrmRecord) == 1
 
@@ -226,7 +226,7 @@ def test_a_lead_form_stores_its_lead_and_queues_its_update_once(api: Api, platfo
     payload = api.http.post("/conversations/webhook-interaction", json=form)
     assert payload.status_code == 202
     for _ in range(2):
-        api.services.conversations.interact(Interaction.model_validate(form), task_id="t", progress=lambda *_: None)
+        api.services.conversations.process_interaction(Interaction.model_validate(form), task_id="t", progress=lambda *_: None)
 
     (lead,) = api.http.get("/api/leads").json()["leads"]
     assert (lead["source"], lead["name"], lead["conversation_id"], lead["version"]) == ("google", "Ada", "c-1", 1)

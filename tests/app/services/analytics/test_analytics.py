@@ -14,7 +14,7 @@ from sqlalchemy import delete, event, func, insert, select
 
 from app.db.models import Conversation, ConversationAnalysis, Message, Report
 from app.db.queries.analytics import ConversationFacts
-from app.schemas.report import ConversationAnalytics, Durations, PerformanceReport, TaskFigures
+from app.schemas.analytics import ConversationAnalytics, Durations, PerformanceReport, TaskFigures
 from app.services.analytics.analytics import Analytics, is_resolved
 from app.services.integrations.text_analysis import sentiment
 from laneway.platform.db.models import TaskRun

@@ -170,8 +170,8 @@ def test_the_end_is_told_once_however_often_it_is_handled(desk: DocumentDesk) ->
     run = desk.work()
 
     end = EndedTask(task_id=run.id, run=run.attempts_before + run.attempts)
-    desk.services.documents.end(end)
-    desk.services.documents.end(end)
+    desk.services.documents.record_failure(end)
+    desk.services.documents.record_failure(end)
     desk.settle()
 
     assert len(desk.outbound_webhooks()) == 1
@@ -290,7 +290,7 @@ def test_an_end_that_was_overtaken_by_a_retry_is_not_told(desk: DocumentDesk) ->
         if attempt.task_id == id:
             desk.platform.end(attempt, desk.process(attempt))
         else:
-            said.append(desk.services.documents.end(EndedTask.model_validate(attempt.payload)))
+            said.append(desk.services.documents.record_failure(EndedTask.model_validate(attempt.payload)))
             desk.platform.end(attempt)
 
     assert said == [{"task_id": id, "skipped": "it was run again"}]
@@ -305,8 +305,8 @@ def test_two_ends_of_which_the_first_is_handled_late_are_told_once(desk: Documen
     desk.services.documents.retry(id)
     desk.work()
 
-    assert desk.services.documents.end(first) == {"task_id": id, "skipped": "it was run again"}
-    desk.services.documents.end(EndedTask(task_id=id, run=2))
+    assert desk.services.documents.record_failure(first) == {"task_id": id, "skipped": "it was run again"}
+    desk.services.documents.record_failure(EndedTask(task_id=id, run=2))
     assert [callback["data"]["attempts"] for callback in desk.outbound_webhooks()] == [2]
 
 

@@ -206,7 +206,7 @@ def test_what_was_changed_or_forgotten_is_no_longer_found(knowledge: Knowledge) 
     assert knowledge.search("velodrome") == []
     assert knowledge.search("track")
 
-    knowledge.forget("a")
+    knowledge.delete("a")
     assert knowledge.search("track") == []
 
 

@@ -52,11 +52,11 @@ def test_documents_come_in_pages_by_id(knowledge: Knowledge) -> None:
 
 def test_forgetting_a_document_nobody_knows_is_an_error(knowledge: Knowledge) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
-    knowledge.forget("a")
+    knowledge.delete("a")
 
     assert knowledge.documents() == []
     with pytest.raises(NotFound, match="document 'a'"):
-        knowledge.forget("a")
+        knowledge.delete("a")
 
 
 @pytest.mark.parametrize("name", ["returns-and-refunds.md", "shipping-and-delivery.md", "warranty-and-repairs.md"])

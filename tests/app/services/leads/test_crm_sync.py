@@ -89,7 +89,7 @@ def changed(own: Services, **content: Any) -> int:
 
 
 def tell(own: Services, version: int | None = None) -> dict[str, Any]:
-    return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), still_mine=mine)
+    return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), check_ownership=mine)
 
 
 def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, server: CrmServer) -> None:
@@ -207,7 +207,7 @@ def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: S
     tell(own, 1)
     changed(own, status="older")
     server.peer.will(overtaken)
-    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
 
     assert server.versions("lead-1")[:3] == [1, 3, 2]
     assert [record["status"] for record in server.of("lead-1")] == ["newest"]
@@ -229,7 +229,7 @@ def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_a
     tell(own, 1)
     changed(own, status="older")
     server.peer.will(overtaken)
-    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
 
     assert server.versions("lead-1") == [1, 3, 2, 3]
     assert [record["status"] for record in server.of("lead-1")] == ["newest"]
@@ -252,7 +252,7 @@ def lost_after(times: int) -> Any:
 def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
     stored(own)
     with pytest.raises(TaskCancelled):
-        own.crm.update(CrmUpdate(lead_id="lead-1", version=1), still_mine=lost_after(0))
+        own.crm.update(CrmUpdate(lead_id="lead-1", version=1), check_ownership=lost_after(0))
 
     assert server.peer.asked == []
 
@@ -267,7 +267,7 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
     assert {own.tasks.current(task.task_id).state for task in queued} == {"cancelled"}
     assert first.task_id != second.task_id
     old = CrmUpdate.model_validate(own.tasks.current(first.task_id or "").payload)
-    assert own.crm.update(old, still_mine=mine) == {"skipped": "the lead was deleted"}
+    assert own.crm.update(old, check_ownership=mine) == {"skipped": "the lead was deleted"}
     tell(own, 1)
     assert len(server.records) == 1
 
@@ -295,11 +295,11 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
     (ended,) = [task for task in own.tasks.search(Filter(queue="crm"))[0] if task.name == "crm_update_ended"]
     note = EndedTask.model_validate(own.tasks.current(ended.task_id).payload)
 
-    assert own.leads.note_end(note)["state"] == "failed"
+    assert own.leads.record_update_failure(note)["state"] == "failed"
     crm = own.leads.view("lead-1").crm
     assert (crm.state, crm.error) == ("failed", "failed: The CRM refused: no such pipeline")
     changed(own, status="new")
-    assert "skipped" in own.leads.note_end(note)
+    assert "skipped" in own.leads.record_update_failure(note)
     assert own.leads.view("lead-1").crm.state == "pending"
     tell(own)
     assert own.leads.view("lead-1").crm.model_dump(include={"state", "error"}) == {"state": "synced", "error": None}
@@ -308,7 +308,7 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
 def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> None:
     def arrive() -> bool:
         with own.tasks.transaction() as unit:
-            return own.leads.add_from(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
+            return own.leads.add_from_source(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
 
     assert (arrive(), arrive()) == (True, False)
     (lead,) = own.leads.page(before=None, limit=9).leads
@@ -341,7 +341,7 @@ def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any
     def step(name: str, work: Any, *values: Any, **named: Any) -> Any:
         return own.steps.once(attempt, name, lambda: work(*values, **named))
 
-    return own.lead_notices.tell(event, task_id=id, step=step)
+    return own.lead_notices.send(event, task_id=id, step=step)
 
 
 def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> None:

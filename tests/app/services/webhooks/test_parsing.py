@@ -12,7 +12,7 @@ import pytest
 
 from app.schemas.webhook import ParsedDelivery
 from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
-from app.services.webhooks.parsing.hostile import MAX_PROBLEMS, conversation_id
+from app.services.webhooks.parsing.untrusted_json import MAX_PROBLEMS, conversation_id
 from laneway.platform.errors import InvalidPayload
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "webhooks"

@@ -94,7 +94,7 @@ def test_while_the_secret_is_changed_either_of_the_two_verifies(http_peer: HttpP
 
 def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tmp_path: Path) -> None:
     told = tmp_path / "told"
-    argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), "0", "500"]
+    argv = [sys.executable, str(ROOT / "examples" / "outbound_webhooks" / "receiver.py"), "0", "500"]
     with told.open("wb") as out:
         environment = {**os.environ, "RECEIVER_SECRET": SECRET, "PYTHONIOENCODING": "utf-8"}
         receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)

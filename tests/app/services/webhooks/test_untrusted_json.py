@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.services.webhooks.parsing import decode_body, parse_facebook, parse_generic, parse_google
-from app.services.webhooks.parsing.hostile import MAX_DEPTH, MAX_VALUES
+from app.services.webhooks.parsing.untrusted_json import MAX_DEPTH, MAX_VALUES
 from laneway.platform.errors import InvalidPayload
 
 

@@ -1,7 +1,7 @@
 """A receiver of Laneway's webhooks: verifies each, drops repeats, answers 204.
 
-    RECEIVER_SECRET=whsec_… python examples/callbacks/receiver.py 9000
-    RECEIVER_SECRET=whsec_… python examples/callbacks/receiver.py 9000 500 410
+    RECEIVER_SECRET=whsec_… python examples/outbound_webhooks/receiver.py 9000
+    RECEIVER_SECRET=whsec_… python examples/outbound_webhooks/receiver.py 9000 500 410
 
 `RECEIVER_SECRET` is the value of OUTBOUND_WEBHOOK_SECRET. The port may be 0: then one is chosen, and told. What comes
 after it are the answers to the first webhooks that it verified, to see what Laneway does with a receiver in trouble:
