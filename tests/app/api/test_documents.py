@@ -1,4 +1,4 @@
-"""The API of documents: what it takes, refuses and answers; tests/integration/test_documents.py has the rest."""
+"""The API of documents; `tests/app/services/documents/test_documents.py` tests the ingestion itself."""
 
 from __future__ import annotations
 

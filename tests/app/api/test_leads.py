@@ -226,7 +226,9 @@ def test_a_lead_form_stores_its_lead_and_queues_its_update_once(api: Api, platfo
     payload = api.http.post("/conversations/webhook-interaction", json=form)
     assert payload.status_code == 202
     for _ in range(2):
-        api.services.conversations.process_interaction(Interaction.model_validate(form), task_id="t", progress=lambda *_: None)
+        api.services.conversations.process_interaction(
+            Interaction.model_validate(form), task_id="t", progress=lambda *_: None
+        )
 
     (lead,) = api.http.get("/api/leads").json()["leads"]
     assert (lead["source"], lead["name"], lead["conversation_id"], lead["version"]) == ("google", "Ada", "c-1", 1)

@@ -1,6 +1,6 @@
 """The running API against its own OpenAPI document: Schemathesis sends what fits and what does not, to every route.
 
-`FUZZ_EXAMPLES=500 pytest tests/integration/test_openapi_fuzz.py` looks longer than `make test` does.
+`FUZZ_EXAMPLES=500 pytest tests/app/api/test_openapi_fuzz.py` searches longer than `make test` does.
 """
 
 from __future__ import annotations

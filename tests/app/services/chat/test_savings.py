@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.schemas.savings import CalculatorInputs
-from app.services.chat.savings import savings
+from app.services.chat.savings import compute_savings
 
 AMOUNTS = st.decimals(0, 100_000, places=4)
 
@@ -24,7 +24,7 @@ def inputs(tasks: object = 20, minutes: object = 5, wage: object = 25, percent: 
 
 
 def test_20_tasks_of_5_minutes_at_25_an_hour_by_80_percent_save_33_33_a_week() -> None:
-    assert savings(inputs()).model_dump(mode="json") == {
+    assert compute_savings(inputs()).model_dump(mode="json") == {
         "weekly": 33.33,
         "monthly": 144.44,
         "yearly": 1733.33,
@@ -33,7 +33,7 @@ def test_20_tasks_of_5_minutes_at_25_an_hour_by_80_percent_save_33_33_a_week() -
 
 
 def test_each_figure_is_rounded_half_up_from_the_exact_value() -> None:
-    found = savings(inputs(tasks=1, minutes=3, wage="0.1", percent=100))  # exactly half a cent a week
+    found = compute_savings(inputs(tasks=1, minutes=3, wage="0.1", percent=100))  # exactly half a cent a week
 
     assert (found.weekly, found.yearly) == (Decimal("0.01"), Decimal("0.26"))
 
@@ -43,7 +43,7 @@ def test_it_is_what_fractions_say_to_half_a_cent(
     tasks: Decimal, minutes: Decimal, wage: Decimal, share: Decimal
 ) -> None:
     exact = Fraction(tasks) * Fraction(minutes) * Fraction(wage) * Fraction(share) / 6000
-    found = savings(inputs(tasks, minutes, wage, share))
+    found = compute_savings(inputs(tasks, minutes, wage, share))
 
     for figure, value in ((found.weekly, exact), (found.yearly, exact * 52), (found.monthly, exact * 52 / 12)):
         assert abs(Fraction(figure) - value) <= Fraction(1, 200)

@@ -17,7 +17,7 @@ import pytest
 
 from app.core.settings import ROOT
 from app.services.documents.extraction import errors
-from app.services.documents.extraction.kinds import Kind, claimed
+from app.services.documents.extraction.kinds import Kind, claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, ExtractionLost, ExtractionStalled, extract
 from laneway.platform.errors import PlatformError
@@ -39,7 +39,7 @@ def read(
 ) -> Extracted:
     """Read a file in a process of its own, as the worker does."""
 
-    def tell(_percent: float, message: str) -> None:
+    def report(_percent: float, message: str) -> None:
         if told is not None:
             told.append(message)
 
@@ -48,10 +48,10 @@ def read(
         return extract(
             file,
             name=name,
-            said=claimed(content_type, name),
+            claimed=claimed_kind(content_type, name),
             limits=limits,
             folder=Path(tempfile.gettempdir()),
-            tell=tell,
+            report=report,
         )
 
 
@@ -249,7 +249,7 @@ def test_what_the_progress_raises_ends_the_process() -> None:
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf("Hello"))
         with pytest.raises(KeyboardInterrupt):
-            extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=stop)
+            extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=stop)
 
     assert not _readers()
 
@@ -285,10 +285,10 @@ def test_how_a_process_ended_says_whether_to_try_again(
             extract(
                 file,
                 name="a.pdf",
-                said=None,
+                claimed=None,
                 limits=replace(LIMITS, seconds=1),
                 folder=Path(tempfile.gettempdir()),
-                tell=strike,
+                report=strike,
             )
 
     assert raised.value.retryable is retryable
@@ -301,7 +301,7 @@ def test_the_process_ends_with_its_parent_though_it_says_nothing() -> None:
         file.flush()
         job = {
             "name": "a.docx",
-            "said": None,
+            "claimed": None,
             "file": file.fileno(),
             "target": target.fileno(),
             "limits": asdict(LIMITS),
@@ -332,7 +332,7 @@ def test_the_process_gets_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> 
 
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf(*["some words " * 100] * 300))
-        extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=look)
+        extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=look)
 
     assert seen
     assert "hidden" not in str(seen)

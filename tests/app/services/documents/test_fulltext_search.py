@@ -8,13 +8,13 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect, text, update
 
+from app.core.settings import ROOT
 from app.db import fulltext
 from app.db.models import Base, Passage
 from app.db.queries import passages
@@ -22,8 +22,9 @@ from app.db.queries.passages import FoundPassage
 from app.services.documents.knowledge import Knowledge
 from laneway.platform.db.models import Base as PlatformBase
 from laneway.platform.db.session import Database
+from tests.fixtures.document_desk import stored_documents
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
+EXAMPLES = ROOT / "examples" / "documents"
 OPERATORS = [*"\"'*()^:-+{}|&!\\;%", "<->", "\0", "\ud800", "bicycle", "OR", "NEAR", "not"]
 HOSTILE = [
     'bicycle"',
@@ -237,7 +238,7 @@ def test_a_reader_sees_all_of_the_old_document_or_all_of_the_new(knowledge: Know
     assert set(seen) <= {("old", 40), ("new", 40)}
 
 
-def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowledge) -> None:
+def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowledge, database: Database) -> None:
     texts = [_forty_passages("chain"), _forty_passages("belt")] * 4
 
     def ingest(content: str) -> bool:
@@ -246,7 +247,7 @@ def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowl
     with ThreadPoolExecutor(8) as pool:
         assert any(pool.map(ingest, texts))
 
-    (document,) = knowledge.documents()
+    (document,) = stored_documents(database)
     assert document.passage_count == 40
     assert sorted([len(knowledge.search("chain", limit=50)), len(knowledge.search("belt", limit=50))]) == [0, 40]
 

@@ -1,4 +1,4 @@
-"""Documents taken in, split and forgotten; finding them is tested in tests/contract/test_fulltext_search.py."""
+"""Documents are stored, split and deleted; `test_fulltext_search.py` tests the search."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.settings import ROOT
 from app.services.documents.extraction import errors
 from app.services.documents.extraction.splitting import split
 from app.services.documents.knowledge import IngestResult, Knowledge
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PermanentError
+from tests.fixtures.document_desk import stored_documents
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
+EXAMPLES = ROOT / "examples" / "documents"
 
 
 @pytest.fixture
@@ -23,38 +25,33 @@ def knowledge(database: Database) -> Knowledge:
     return Knowledge(database)
 
 
-def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(knowledge: Knowledge) -> None:
+def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(
+    knowledge: Knowledge, database: Database
+) -> None:
     first = knowledge.ingest(document_id="a", title="A", text="One.")
-    (before,) = knowledge.documents()
+    (before,) = stored_documents(database)
     again = knowledge.ingest(document_id="a", title="A", text="One.\r\n")
 
     assert first == IngestResult("a", "A", passage_count=1, changed=True)
     assert again == IngestResult("a", "A", passage_count=1, changed=False)
-    assert knowledge.documents() == [before]
+    (after,) = stored_documents(database)
+    assert (after.digest, after.updated_at) == (before.digest, before.updated_at)
 
 
-def test_a_new_text_or_title_takes_the_place_of_the_old(knowledge: Knowledge) -> None:
+def test_a_new_text_or_title_takes_the_place_of_the_old(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
 
     assert knowledge.ingest(document_id="a", title="B", text="One.").changed
     assert knowledge.ingest(document_id="a", title="B", text="Two.").changed
-    (document,) = knowledge.documents()
+    (document,) = stored_documents(database)
     assert (document.title, document.passage_count) == ("B", 1)
 
 
-def test_documents_come_in_pages_by_id(knowledge: Knowledge) -> None:
-    for name in ("c", "a", "b"):
-        knowledge.ingest(document_id=name, title=name, text="Text.")
-
-    assert [document.document_id for document in knowledge.documents(limit=2)] == ["a", "b"]
-    assert [document.document_id for document in knowledge.documents(limit=2, after="b")] == ["c"]
-
-
-def test_forgetting_a_document_nobody_knows_is_an_error(knowledge: Knowledge) -> None:
+def test_deleting_an_unknown_document_is_an_error(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
     knowledge.delete("a")
 
-    assert knowledge.documents() == []
+    assert stored_documents(database) == []
     with pytest.raises(NotFound, match="document 'a'"):
         knowledge.delete("a")
 
@@ -90,7 +87,12 @@ def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledg
     ],
 )
 def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
-    knowledge: Knowledge, tmp_path: Path, name: str, content: bytes | None, error: type[PermanentError]
+    knowledge: Knowledge,
+    database: Database,
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+    error: type[PermanentError],
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -98,7 +100,7 @@ def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
     with pytest.raises(error, match=name) as refused:
         knowledge.ingest_file(tmp_path / name)
 
-    assert knowledge.documents() == []
+    assert stored_documents(database) == []
     assert not refused.value.retryable
     assert str(tmp_path) not in str(refused.value)
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301

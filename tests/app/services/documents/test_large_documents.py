@@ -15,7 +15,7 @@ import pytest
 
 from app.core.settings import DocumentSettings
 from app.services.documents.extraction.errors import TextTooLarge
-from app.services.documents.extraction.kinds import claimed
+from app.services.documents.extraction.kinds import claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
 from app.services.integrations.storage import make_storage
@@ -81,14 +81,14 @@ def read(path: Path, *, memory: int) -> Extracted:
     limits = Limits(file_bytes=200 * MB, text_bytes=10 * MB, pages=5000, seconds=60, memory_bytes=memory)
     with tempfile.TemporaryFile(dir=path.parent) as file:
         storage = make_storage(DocumentSettings.model_validate({"storage_url": str(path.parent)}), data_dir=path.parent)
-        storage.fetch(path.name, file, most=200 * MB, progress=lambda _done, _of: None)
+        storage.fetch(path.name, file, max_bytes=200 * MB, progress=lambda _done, _of: None)
         return extract(
             file,
             name=path.name,
-            said=claimed(None, path.name),
+            claimed=claimed_kind(None, path.name),
             limits=limits,
             folder=path.parent,
-            tell=lambda _percent, _message: None,
+            report=lambda _percent, _message: None,
         )
 
 

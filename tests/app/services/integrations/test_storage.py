@@ -19,11 +19,11 @@ import pytest
 from pydantic import SecretStr
 
 from app.core.settings import DocumentSettings
-from app.services.documents.extraction.errors import DocumentTooLarge
 from app.services.integrations.storage import (
     BLOCK,
     BadObjectKey,
     ObjectMissing,
+    ObjectTooLarge,
     Storage,
     StorageRefused,
     StorageUnavailable,
@@ -92,7 +92,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def fetched(storage: Storage, key: str, *, most: int = MOST) -> bytes:
     into = io.BytesIO()
-    size = storage.fetch(key, into, most=most, progress=lambda _done, _of: None)
+    size = storage.fetch(key, into, max_bytes=most, progress=lambda _done, _of: None)
     assert size == len(into.getvalue())
     return into.getvalue()
 
@@ -157,7 +157,7 @@ def test_an_object_of_exactly_the_limit_passes_and_a_byte_more_does_not(store: S
     store.put("more", b"x" * 1001)
 
     assert len(fetched(store.storage, "just", most=1000)) == 1000
-    assert "more" in str(refused(store.storage, "more", DocumentTooLarge, most=1000))
+    assert "more" in str(refused(store.storage, "more", ObjectTooLarge, most=1000))
 
 
 def test_a_large_object_takes_the_memory_of_a_few_blocks_and_its_progress_is_told(store: Store) -> None:
@@ -169,7 +169,7 @@ def test_a_large_object_takes_the_memory_of_a_few_blocks_and_its_progress_is_tol
     fetched(store.storage, "small")  # what is loaded and connected once is not counted
     tracemalloc.start()
     with Path(os.devnull).open("wb") as into:
-        store.storage.fetch("large", into, most=size, progress=lambda done, _of: told.append(done))
+        store.storage.fetch("large", into, max_bytes=size, progress=lambda done, _of: told.append(done))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -187,7 +187,7 @@ def test_what_the_progress_raises_ends_the_transfer(store: Store) -> None:
             raise KeyError(done)
 
     with pytest.raises(KeyError):
-        store.storage.fetch("large", io.BytesIO(), most=MOST, progress=stop)
+        store.storage.fetch("large", io.BytesIO(), max_bytes=MOST, progress=stop)
 
 
 # --- A folder -------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_taken_in_half_written(tmp_pat
 
     into = io.BytesIO()
     with pytest.raises(StorageUnavailable):
-        store.storage.fetch("a", into, most=MOST, progress=grow)
+        store.storage.fetch("a", into, max_bytes=MOST, progress=grow)
     assert len(into.getvalue()) == BLOCK
 
 

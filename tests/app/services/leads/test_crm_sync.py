@@ -88,15 +88,15 @@ def changed(own: Services, **content: Any) -> int:
     return own.leads.change("lead-1", LeadChange.model_validate({"name": "Ada", **content})).version
 
 
-def tell(own: Services, version: int | None = None) -> dict[str, Any]:
+def update_crm(own: Services, version: int | None = None) -> dict[str, Any]:
     return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), check_ownership=mine)
 
 
 def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, server: CrmServer) -> None:
     assert (stored(own).crm.state, stored(own, lead_id="lead-2").crm.version) == ("pending", 0)
-    first = tell(own, 1)
+    first = update_crm(own, 1)
     changed(own, status="won", fields={"campaign": "spring"})
-    second = tell(own, 2)
+    second = update_crm(own, 2)
 
     view = own.leads.view("lead-1")
     assert (first["version"], second["version"], server.versions("lead-1")) == (1, 2, [1, 2])
@@ -113,7 +113,7 @@ def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_d
     for number in range(5):
         changed(own, status=f"s{number}")
 
-    results = [tell(own, version) for version in (1, 2, 6, 3, None)]
+    results = [update_crm(own, version) for version in (1, 2, 6, 3, None)]
 
     assert server.versions("lead-1") == [6]
     assert ["skipped" in result for result in results] == [False, True, True, True, True]
@@ -121,11 +121,11 @@ def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_d
 
 def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="won")
-    tell(own, 2)
+    update_crm(own, 2)
 
-    assert tell(own, 1)["skipped"]
+    assert update_crm(own, 1)["skipped"]
     assert server.versions("lead-1") == [1, 2]
 
 
@@ -139,10 +139,10 @@ def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_re
     stored(own)
     server.peer.will(takes_it_and_dies)
     with pytest.raises(UpstreamError):
-        tell(own, 1)
+        update_crm(own, 1)
     assert "The CRM failed" in (own.leads.view("lead-1").crm.error or "")
     changed(own, name="Grace")
-    tell(own, 2)
+    update_crm(own, 2)
 
     assert server.versions("lead-1") == [1, 2]
     assert [record["name"] for record in server.of("lead-1")] == ["Grace"]
@@ -150,13 +150,13 @@ def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_re
 
 def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     server.records.clear()
     changed(own, status="won")
-    tell(own, 2)
+    update_crm(own, 2)
     server.records.clear()
     changed(own, status="lost")
-    tell(own, 3)
+    update_crm(own, 3)
 
     assert [record["version"] for record in server.of("lead-1")] == [3]
     assert own.leads.view("lead-1").crm.state == "synced"
@@ -166,9 +166,9 @@ def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, serve
     stored(own, email="ada@nowhere")
     server.peer.will(Says(422, body={"error": "email"}))
     with pytest.raises(PermanentError, match="422"):
-        tell(own, 1)
+        update_crm(own, 1)
     changed(own, email="ada@example.com")
-    tell(own, 2)
+    update_crm(own, 2)
 
     assert [record["email"] for record in server.of("lead-1")] == ["ada@example.com"]
     assert server.versions("lead-1") == [2]
@@ -178,7 +178,7 @@ def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: 
     server.records["old"] = {"name": "A. L."}
     stored(own)
     server.peer.will(Says(409, body={"id": "old"}))
-    tell(own, 1)
+    update_crm(own, 1)
 
     assert (own.leads.view("lead-1").crm.id, server.records["old"]["name"]) == ("old", "Ada")
     assert len(server.records) == 1
@@ -186,11 +186,11 @@ def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: 
 
 def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="won")
     server.peer.always = lambda asked: Says(404) if asked.method == "PATCH" else Says(409, body={"id": "gone"})
-    with pytest.raises(UpstreamError, match="does not keep what it takes"):
-        tell(own, 2)
+    with pytest.raises(UpstreamError, match="does not keep the records that it accepts"):
+        update_crm(own, 2)
 
     assert len(server.peer.asked) == 7
 
@@ -200,11 +200,11 @@ def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: S
 
     def overtaken(asked: Asked) -> Says:
         changed(own, status="newest")
-        tell(own, 3)
+        update_crm(own, 3)
         return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="older")
     server.peer.will(overtaken)
     own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
@@ -221,12 +221,12 @@ def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_a
 
     def overtaken(asked: Asked) -> Says:
         changed(own, status="newest")
-        tell(own, 3)
+        update_crm(own, 3)
         server._answer(asked)  # pyright: ignore[reportPrivateUsage]
         return Says(504, body={"error": "the gateway gave up"})
 
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="older")
     server.peer.will(overtaken)
     own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
@@ -268,7 +268,7 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
     assert first.task_id != second.task_id
     old = CrmUpdate.model_validate(own.tasks.current(first.task_id or "").payload)
     assert own.crm.update(old, check_ownership=mine) == {"skipped": "the lead was deleted"}
-    tell(own, 1)
+    update_crm(own, 1)
     assert len(server.records) == 1
 
 
@@ -280,7 +280,7 @@ def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, se
     stored(own)
     server.peer.will(deleted)
 
-    assert tell(own, 1) == {"skipped": "the lead was deleted"}
+    assert update_crm(own, 1) == {"skipped": "the lead was deleted"}
     with pytest.raises(NotFound):
         own.leads.view("lead-1")
 
@@ -301,7 +301,7 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
     changed(own, status="new")
     assert "skipped" in own.leads.record_update_failure(note)
     assert own.leads.view("lead-1").crm.state == "pending"
-    tell(own)
+    update_crm(own)
     assert own.leads.view("lead-1").crm.model_dump(include={"state", "error"}) == {"state": "synced", "error": None}
 
 
@@ -358,7 +358,7 @@ def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> No
 
 def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Services, mail: MailServer) -> None:
     stored(own)
-    mail.will("RCPT", "450 later")
+    mail.answer_next("RCPT", "450 later")
     with pytest.raises(UpstreamError, match="450 later"):
         notify(own)
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
@@ -381,7 +381,7 @@ def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
     own: Services, mail: MailServer, said: str
 ) -> None:
     stored(own)
-    mail.will("DATA", said)
+    mail.answer_next("DATA", said)
     with pytest.raises(RecipientsRefused, match=rf"one@example\.com: {said}"):
         notify(own)
 

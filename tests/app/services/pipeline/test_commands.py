@@ -17,10 +17,10 @@ from app.core.settings import ROOT
 from app.schemas.pipeline import PipelineCommand, Step, StepOutcome
 from app.services.pipeline import process
 from app.services.pipeline.errors import BadFolder, CommandFailed, UnknownCommand
-from app.services.pipeline.folders import opened
+from app.services.pipeline.folders import open_folder
 from app.services.pipeline.process import GuardLost
 from laneway.platform.errors import NotConfigured, PlatformError, TaskCancelled, TaskSnoozed
-from tests.fixtures.pipeline import FOLDER, TaskAlone, Workshop, descriptors, runs
+from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop, descriptors, runs
 from tests.fixtures.waiting import wait_until
 
 FAMILY = """
@@ -106,7 +106,7 @@ def test_a_failed_command_of_another_step_is_a_permanent_failure_that_says_what_
     with pytest.raises(CommandFailed) as failed:
         workshop.run("print('no rule to make target'); raise SystemExit(2)", step=step)
 
-    assert str(failed.value) == "The command 'it' ended with exit code 2. It said last:\nno rule to make target"
+    assert str(failed.value) == "The command 'it' ended with exit code 2. Its last output:\nno rule to make target"
     assert not failed.value.retryable
     copy = pickled(failed.value)
     assert (str(copy), copy.retryable) == (str(failed.value), False)
@@ -130,7 +130,7 @@ def test_a_program_that_is_not_there_says_so(workshop: Workshop) -> None:
     pipeline._settings.commands[Step.QA]["it"] = ["no-such-program-here"]  # pyright: ignore[reportPrivateUsage]
 
     with pytest.raises(CommandFailed, match="could not be started: no-such-program-here: No such file or directory"):
-        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="it"), TaskAlone())
+        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="it"), FakeTask())
 
 
 @pytest.mark.parametrize("step", [Step.DEV, Step.QA])
@@ -164,7 +164,7 @@ time.sleep(600)
 
 
 def test_a_cancelled_task_ends_its_command(workshop: Workshop) -> None:
-    class Stopped(TaskAlone):
+    class Stopped(FakeTask):
         """It is asked to stop when the whole family runs."""
 
         def raise_if_cancelled(self) -> None:
@@ -184,7 +184,7 @@ def test_nothing_is_left_open_in_the_worker(workshop: Workshop) -> None:
     for code in ("print('x' * 100_000)", "raise SystemExit(1)"):
         workshop.run(code, step=Step.QA)
     with pytest.raises(TaskCancelled):
-        workshop.run("import time; time.sleep(600)", task=TaskAlone(stop=TaskCancelled))
+        workshop.run("import time; time.sleep(600)", task=FakeTask(stop=TaskCancelled))
 
     assert descriptors() == before
     assert psutil.Process().children() == others
@@ -207,7 +207,7 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
     killed = worker(workshop, FAMILY + "time.sleep(600)")
     try:
         wait_until(lambda: len(workshop.alive()) == 3, seconds=30)
-        with pytest.raises(TaskSnoozed, match="is in use"), opened(workshop.root, FOLDER):
+        with pytest.raises(TaskSnoozed, match="is in use"), open_folder(workshop.root, FOLDER):
             pass
     finally:
         killed.kill()
@@ -215,7 +215,7 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
 
     def free() -> bool:
         try:
-            with opened(workshop.root, FOLDER):
+            with open_folder(workshop.root, FOLDER):
                 assert workshop.alive() == [], "the folder is not free before the last of them is gone"
                 return True
         except TaskSnoozed:
@@ -228,7 +228,7 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
 def test_when_the_worker_stands_still_its_command_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "SILENCE", 0.5)
 
-    class Frozen(TaskAlone):
+    class Frozen(FakeTask):
         """It does not come back from its first look until the command is gone."""
 
         def raise_if_cancelled(self) -> None:
@@ -240,7 +240,7 @@ def test_when_the_worker_stands_still_its_command_is_ended(workshop: Workshop, m
 
 
 def test_when_the_guard_is_killed_the_command_goes_with_it_and_is_tried_again(workshop: Workshop) -> None:
-    class Killer(TaskAlone):
+    class Killer(FakeTask):
         """It kills the guard as soon as the command runs."""
 
         def raise_if_cancelled(self) -> None:
@@ -296,11 +296,11 @@ def test_output_that_is_no_text_is_made_readable(workshop: Workshop) -> None:
 
 
 def test_the_last_line_is_shown_as_progress(workshop: Workshop) -> None:
-    task = TaskAlone()
+    task = FakeTask()
     workshop.run("import time; print('compiling', flush=True); time.sleep(0.6)", task=task)
 
-    assert task.said == ["compiling"]
-    assert task.looks >= 2
+    assert task.messages == ["compiling"]
+    assert task.checks >= 2
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_the_last_line_is_shown_as_progress(workshop: Workshop) -> None:
 def test_a_command_outside_the_list_is_refused_and_the_list_is_told(workshop: Workshop) -> None:
     pipeline = workshop.pipeline("")
     with pytest.raises(UnknownCommand) as refused:
-        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="rm"), TaskAlone())
+        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="rm"), FakeTask())
 
     assert str(refused.value) == "The command 'rm' is not allowed for qa; PIPELINE_COMMANDS allows: it."
     assert str(pickled(refused.value)) == str(refused.value)
@@ -328,12 +328,12 @@ def test_a_folder_that_is_none_or_leads_elsewhere_is_refused(workshop: Workshop,
     (workshop.root / "link").symlink_to(outside)
     (workshop.folder / "link").symlink_to(outside)
 
-    with pytest.raises(BadFolder), opened(workshop.root, folder):
+    with pytest.raises(BadFolder), open_folder(workshop.root, folder):
         pass
 
 
 def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadFolder, match="PIPELINE_ROOT does not exist"), opened(tmp_path / "no", FOLDER):
+    with pytest.raises(BadFolder, match="PIPELINE_ROOT does not exist"), open_folder(tmp_path / "no", FOLDER):
         pass
 
 
@@ -347,10 +347,10 @@ def test_a_report_is_not_written_through_a_planted_link(workshop: Workshop, tmp_
 
 def test_two_commands_do_not_share_a_folder_and_others_do_not_wait(workshop: Workshop) -> None:
     (workshop.root / "other").mkdir()
-    with opened(workshop.root, FOLDER):
+    with open_folder(workshop.root, FOLDER):
         with pytest.raises(TaskSnoozed) as busy:
             workshop.run("pass")
-        with opened(workshop.root, "other"):
+        with open_folder(workshop.root, "other"):
             pass
     assert 0 < busy.value.delay <= 5
     assert workshop.run("pass").exit_code == 0

@@ -19,10 +19,10 @@ from app.services.container import Services
 from app.services.pipeline.commands import Pipeline
 from app.services.pipeline.errors import UnknownCommand
 from app.services.pipeline.output import Output
-from app.services.pipeline.steps import RunCommand, run_command
+from app.services.pipeline.steps import StepOptions, run_command
 from laneway.platform.errors import ConfigError
 from laneway.platform.workflows.handlers import StepCall, StepResult
-from tests.fixtures.pipeline import FOLDER, TaskAlone, Workshop
+from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop
 from tests.fixtures.platform import Environment
 
 READS_REPORT = "import os; print(open(os.environ.get('PIPELINE_QA_REPORT', os.devnull)).read())"
@@ -150,10 +150,10 @@ def test_a_copy_of_the_example_is_fresh_each_time(tmp_path: Path) -> None:
 @given(chunks=st.lists(st.binary(max_size=40), max_size=30), limit=st.integers(1, 60))
 def test_head_and_tail_are_kept_however_it_comes(chunks: list[bytes], limit: int) -> None:
     whole = b"".join(chunks).replace(b"\r", b".")
-    output = Output(limit, tell=lambda _line: None)
+    output = Output(limit, on_line=lambda _line: None)
     for chunk in chunks:
-        output.take(chunk.replace(b"\r", b"."))
-    output.end()
+        output.append(chunk.replace(b"\r", b"."))
+    output.close()
     head, tail = limit - limit // 2, limit // 2
     kept = output.text()
 
@@ -171,10 +171,10 @@ def test_head_and_tail_are_kept_however_it_comes(chunks: list[bytes], limit: int
 @given(parts=st.lists(st.sampled_from([b"a", b"\n", b"bc\n", b"\nd"]), max_size=40))
 def test_every_line_is_told_once(parts: list[bytes]) -> None:
     told: list[str] = []
-    output = Output(1000, tell=told.append)
+    output = Output(1000, on_line=told.append)
     for part in parts:
-        output.take(part)
-    output.end()
+        output.append(part)
+    output.close()
 
     lines = b"".join(parts).decode().split("\n")
     assert told == (lines if lines[-1] else lines[:-1])
@@ -182,10 +182,10 @@ def test_every_line_is_told_once(parts: list[bytes]) -> None:
 
 def test_a_long_line_is_cut_when_it_is_told() -> None:
     told: list[str] = []
-    output = Output(100_000, tell=told.append)
+    output = Output(100_000, on_line=told.append)
     for _ in range(100):
-        output.take(b"x" * 99)
-    output.take(b"\nshort\n")
+        output.append(b"x" * 99)
+    output.append(b"\nshort\n")
 
     assert [len(line) for line in told] == [500, 5]
 
@@ -200,13 +200,13 @@ def call(pipeline: Pipeline, step: Step, *, outputs: dict[str, dict[str, Any]] |
     inputs = {"folder": FOLDER, **dict.fromkeys((step.value for step in Step), "it")}
     return StepCall(
         services=services,
-        task=cast("Any", TaskAlone()),
+        task=cast("Any", FakeTask()),
         run_id="r",
         workflow_type="delivery_pipeline",
         step=step.value,
         visit=1,
         input=inputs,
-        options=RunCommand(step=step),
+        options=StepOptions(step=step),
         outputs=outputs or {},
     )
 

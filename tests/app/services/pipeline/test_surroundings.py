@@ -11,7 +11,7 @@ import pytest
 from app.schemas.pipeline import Step
 from app.services.pipeline import process
 from app.services.pipeline.errors import BadFolder
-from tests.fixtures.pipeline import TaskAlone, Workshop
+from tests.fixtures.pipeline import FakeTask, Workshop
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_a_place_that_the_worker_may_not_write_to_is_named(workshop: Workshop) -
 
 
 def test_what_a_command_does_to_a_terminal_is_not_told(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
-    task = TaskAlone()
+    task = FakeTask()
     result = workshop.run(r"print('\x1b[31mred\x1b[0m \x1b]0;title\x07and\b plain\r')", task=task)
 
     assert result.output.startswith("\x1b[31mred")
-    assert [said for said in task.said if said] == ["red and plain"]
+    assert [said for said in task.messages if said] == ["red and plain"]
     assert "\x1b]0" not in capsys.readouterr().out

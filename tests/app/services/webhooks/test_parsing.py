@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.core.settings import ROOT
 from app.schemas.webhook import ParsedDelivery
 from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
 from app.services.webhooks.parsing.untrusted_json import MAX_PROBLEMS, conversation_id
 from laneway.platform.errors import InvalidPayload
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "webhooks"
+EXAMPLES = ROOT / "examples" / "webhooks"
 PAGE, PERSON = "104", "730"
 
 
