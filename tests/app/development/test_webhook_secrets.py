@@ -30,7 +30,7 @@ def test_secrets_are_made_once_and_only_we_can_read_them(make_settings: MakeSett
 def test_what_is_made_is_a_setting_that_signs(make_settings: MakeSettings) -> None:
     made = webhook_secrets.for_development(make_settings())
 
-    assert [len(key) for key in make_settings(**made).webhooks.signing_keys] == [32]
+    assert [len(key) for key in make_settings(**made).outbound.signing_keys] == [32]
 
 
 def test_a_file_of_before_keeps_its_secrets_and_gets_what_it_lacks(make_settings: MakeSettings) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from app.schemas.document import DocumentState
+from app.schemas.document import DocumentRequest, DocumentState
 from app.services.container import Services
+from app.services.documents.documents import Documents
 from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
 from laneway.platform.db.models import TaskRun
@@ -105,11 +106,15 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
 
 
 def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
-    webhooks = desk.services.settings.webhooks.model_copy(update={"outbound_secret": None})
-    desk.services.settings = desk.services.settings.model_copy(update={"webhooks": webhooks})
+    outbound = desk.services.settings.outbound.model_copy(update={"secret": None})
+    settings = desk.services.settings.model_copy(update={"outbound": outbound})
+    documents = Documents(desk.services.tasks, desk.services.knowledge, settings)
+    request = DocumentRequest(
+        document_id="doc-1", user_id="u-1", file_name="a.pdf", r2_key="a.pdf", callback_url=CALLBACK, priority=1
+    )
 
     with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
-        desk.submit(callback_url=CALLBACK)
+        documents.submit(request)
 
     assert desk.rows() == 0
     assert desk.platform.rows() == []
@@ -342,7 +347,7 @@ def test_a_document_that_is_deleted_while_it_is_submitted_anew_is_no_error(desk:
 
         def delete(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if "INSERT INTO documents" in statement and not deletions:
-                deletions.append(pool.submit(desk.services.knowledge.forget, "doc-1"))
+                deletions.append(pool.submit(desk.services.knowledge.delete, "doc-1"))
                 wait(deletions, timeout=1)  # it waits for the submission, or is through before it goes on
 
         event.listen(engine, "after_cursor_execute", delete)
