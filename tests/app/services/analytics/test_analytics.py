@@ -180,14 +180,14 @@ def test_chosen_conversations_are_analysed_once_each_and_unknown_ids_are_counted
 
 
 @pytest.mark.parametrize("ids", [None, []])
-def test_nothing_to_analyse_is_a_report_too(analytics: Analytics, ids: list[str] | None) -> None:
+def test_an_empty_selection_gives_an_empty_report(analytics: Analytics, ids: list[str] | None) -> None:
     summary = analytics.analyse(ids, report_id="r")
 
     assert (summary.conversations, summary.mean_sentiment, summary.resolved_share) == (0, None, None)
     assert analytics.report("r").data == summary.model_dump(mode="json")
 
 
-def test_the_same_report_again_overwrites_and_never_doubles(database: Database, analytics: Analytics) -> None:
+def test_a_repeated_report_overwrites_the_first_one(database: Database, analytics: Analytics) -> None:
     add_conversation(database, "a", ("customer", "Hello", 0))
     analytics.analyse(None, report_id="r")
     add_conversation(database, "b", ("customer", "Hello", 0))
@@ -201,7 +201,7 @@ def test_the_same_report_again_overwrites_and_never_doubles(database: Database, 
     assert analytics.report("p").data["total"]["accepted"] == 1
 
 
-def test_a_run_that_broke_off_keeps_its_chunks_and_can_be_repeated(database: Database, analytics: Analytics) -> None:
+def test_an_interrupted_run_keeps_its_chunks_and_can_be_repeated(database: Database, analytics: Analytics) -> None:
     for number in range(6):
         add_conversation(database, f"c-{number}", ("customer", "Hello", 0))
 
@@ -219,7 +219,7 @@ def test_a_run_that_broke_off_keeps_its_chunks_and_can_be_repeated(database: Dat
     assert len(stored_analyses(database)) == 6
 
 
-def test_a_conversation_deleted_while_it_is_analysed_does_no_harm(database: Database, analytics: Analytics) -> None:
+def test_a_conversation_deleted_during_its_analysis_is_skipped(database: Database, analytics: Analytics) -> None:
     for id in ("a", "b"):
         add_conversation(database, id, ("customer", "Hello", 0))
     deleted: list[str] = []

@@ -66,7 +66,7 @@ def test_the_conversation_report_counts_a_period(database: Database, analytics: 
     assert analytics.report("r") == report
 
 
-def test_a_day_is_a_day_in_utc(database: Database, analytics: Analytics) -> None:
+def test_days_are_counted_in_utc(database: Database, analytics: Analytics) -> None:
     add_conversation(database, "a", ("customer", "q", 16 * 3600 - 0.000001), ("assistant", "x", 16 * 3600))
 
     days = ConversationAnalytics.model_validate(analytics.conversation_report("r", start=START, end=END).data).days
@@ -77,7 +77,7 @@ def test_a_day_is_a_day_in_utc(database: Database, analytics: Analytics) -> None
     ]
 
 
-def test_an_empty_period_has_no_figures_and_no_invented_ones(analytics: Analytics) -> None:
+def test_an_empty_period_has_null_figures(analytics: Analytics) -> None:
     data = ConversationAnalytics.model_validate(analytics.conversation_report("r", start=START, end=END).data)
     tasks = PerformanceReport.model_validate(analytics.performance_report("p", start=START, end=END).data)
 

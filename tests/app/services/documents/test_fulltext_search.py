@@ -1,4 +1,4 @@
-"""Full-text search: one suite, and the same answers, on SQLite and PostgreSQL."""
+"""Full-text search: one suite with the same results on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_other_forms_of_a_word_are_found(knowledge: Knowledge) -> None:
         assert [found.document_id for found in knowledge.search(word)] == ["a"], word
 
 
-def test_a_result_says_where_it_stands_and_how_well_it_fits(knowledge: Knowledge) -> None:
+def test_a_result_has_its_position_and_score(knowledge: Knowledge) -> None:
     content = "# Care\n\nClean the rims.\n\n# Squeaking\n\nAdjust the pads."
     knowledge.ingest(document_id="a", title="Brakes", text=content)
 
@@ -133,7 +133,7 @@ def test_more_of_a_word_ranks_higher_when_all_else_is_equal(knowledge: Knowledge
     assert [found.document_id for found in knowledge.search("chain")] == ["often", "once"]
 
 
-def test_words_nobody_wrote_lower_the_score(shop: Knowledge) -> None:
+def test_words_that_no_passage_has_lower_the_score(shop: Knowledge) -> None:
     sure, unsure = shop.search("puncture repair")[0], shop.search("puncture repair submarine periscope torpedo")[0]
 
     assert sure.score > 0.9
@@ -201,7 +201,7 @@ def test_a_very_long_question_is_cut_to_its_first_words(knowledge: Knowledge) ->
     assert knowledge.search(" ".join([*words, "gear"])) == []
 
 
-def test_what_was_changed_or_forgotten_is_no_longer_found(knowledge: Knowledge) -> None:
+def test_changed_and_deleted_text_is_no_longer_found(knowledge: Knowledge) -> None:
     knowledge.ingest(document_id="a", title="A", text="velodrome")
     knowledge.ingest(document_id="a", title="A", text="pump track")
     assert knowledge.search("velodrome") == []
@@ -266,7 +266,9 @@ def test_a_second_writer_waits_until_the_first_is_done(postgresql_database: Data
     assert [found.text for found in knowledge.search("saddle chain")] == ["second saddle"]
 
 
-def test_the_index_is_filled_from_what_is_there_and_can_be_dropped(knowledge: Knowledge, database: Database) -> None:
+def test_the_index_is_filled_from_the_stored_passages_and_can_be_dropped(
+    knowledge: Knowledge, database: Database
+) -> None:
     knowledge.ingest(document_id="a", title="A", text="velodrome")
     with database.engine.begin() as connection:
         fulltext.drop_index(connection)
@@ -323,7 +325,7 @@ def _forty_passages(beginning: str) -> str:
 
 @contextmanager
 def _reading_all_the_time(knowledge: Knowledge) -> Generator[list[tuple[str, int]]]:
-    """Searches in a thread for as long as the block runs; gives (version, number of passages) of each search."""
+    """Search in a thread while the block runs; yields (version, number of passages) of each search."""
     seen: list[tuple[str, int]] = []
     first, stop = threading.Event(), threading.Event()
 

@@ -38,7 +38,7 @@ def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(
     assert (after.digest, after.updated_at) == (before.digest, before.updated_at)
 
 
-def test_a_new_text_or_title_takes_the_place_of_the_old(knowledge: Knowledge, database: Database) -> None:
+def test_a_new_text_or_title_replaces_the_old_one(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
 
     assert knowledge.ingest(document_id="a", title="B", text="One.").changed
@@ -57,7 +57,7 @@ def test_deleting_an_unknown_document_is_an_error(knowledge: Knowledge, database
 
 
 @pytest.mark.parametrize("name", ["returns-and-refunds.md", "shipping-and-delivery.md", "warranty-and-repairs.md"])
-def test_an_example_document_is_taken_in_under_its_name_and_heading(knowledge: Knowledge, name: str) -> None:
+def test_an_example_document_is_stored_under_its_name_and_heading(knowledge: Knowledge, name: str) -> None:
     result = knowledge.ingest_file(EXAMPLES / name)
 
     assert result.document_id == name
@@ -86,7 +86,7 @@ def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledg
         ("large.txt", b"a" * (10 * 1024 * 1024 + 1), errors.DocumentTooLarge),
     ],
 )
-def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
+def test_an_unusable_file_is_refused_by_name(
     knowledge: Knowledge,
     database: Database,
     tmp_path: Path,
@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301
 
 
-def test_a_folder_is_no_document(knowledge: Knowledge, tmp_path: Path) -> None:
+def test_a_folder_is_not_a_document(knowledge: Knowledge, tmp_path: Path) -> None:
     (tmp_path / "folder.md").mkdir()
 
     with pytest.raises(errors.DocumentMissing):
@@ -136,7 +136,7 @@ def test_a_refused_replacement_leaves_the_document_as_it_was(knowledge: Knowledg
     assert knowledge.search("saddle")
 
 
-def test_a_large_document_is_taken_in(knowledge: Knowledge) -> None:
+def test_a_large_document_is_stored(knowledge: Knowledge) -> None:
     text = "A sentence about bicycles and their wheels. " * 23_000
 
     assert 1_000 < knowledge.ingest(document_id="a", title="A", text=text).passage_count < 2_000
@@ -179,7 +179,7 @@ def test_a_comment_in_a_code_block_is_no_heading() -> None:
     assert all(passage.startswith("# A\n\n") for passage in split(text))
 
 
-def test_a_text_without_any_border_is_cut_all_the_same() -> None:
+def test_a_text_without_any_boundary_is_cut_as_well() -> None:
     assert [len(passage) for passage in split("x" * 2000)] == [778, 778, 444]
     assert split("") == []
 

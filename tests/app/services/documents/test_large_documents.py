@@ -1,4 +1,4 @@
-"""Files of 190 MB: what the worker and the process that reads them take of the memory."""
+"""Files of 190 MB: the memory of the worker and of the process that reads them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def endless_text(path: Path) -> None:
 
 
 def read(path: Path, *, memory: int) -> Extracted:
-    """Fetch and read a file as the worker does, in a process that may take so much memory (address space)."""
+    """Fetch and read a file as the worker does, in a process with this limit of memory (address space)."""
     limits = Limits(file_bytes=200 * MB, text_bytes=10 * MB, pages=5000, seconds=60, memory_bytes=memory)
     with tempfile.TemporaryFile(dir=path.parent) as file:
         storage = make_storage(DocumentSettings.model_validate({"storage_url": str(path.parent)}), data_dir=path.parent)
@@ -116,5 +116,5 @@ def test_a_text_of_190_mb_is_refused_in_bounded_memory(tmp_path: Path) -> None:
 
 
 def _peak() -> float:
-    """The largest memory of this process so far, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""Leads and the CRM, step by step: what it is told, in which order, and what a repeat, a loss and a race come to."""
+"""The CRM synchronisation step by step: order, repeats, lost records and races."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def cancellation_watchdog(app: Celery, platform_database: Database, valkey: Runn
 
 
 def mine() -> None:
-    """The task is this worker's."""
+    """Accept that the task is this worker's."""
 
 
 def stored(own: Services, **content: Any) -> LeadView:
@@ -92,7 +92,7 @@ def update_crm(own: Services, version: int | None = None) -> dict[str, Any]:
     return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), check_ownership=mine)
 
 
-def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, server: CrmServer) -> None:
+def test_a_stored_lead_and_each_change_are_sent_to_the_crm(own: Services, server: CrmServer) -> None:
     assert (stored(own).crm.state, stored(own, lead_id="lead-2").crm.version) == ("pending", 0)
     first = update_crm(own, 1)
     changed(own, status="won", fields={"campaign": "spring"})
@@ -106,9 +106,7 @@ def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, ser
     assert (record["name"], record["status"], record["fields"]) == ("Ada", "won", {"campaign": "spring"})
 
 
-def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_do(
-    own: Services, server: CrmServer
-) -> None:
+def test_one_task_sends_the_newest_version_and_the_others_find_it_there(own: Services, server: CrmServer) -> None:
     stored(own)
     for number in range(5):
         changed(own, status=f"s{number}")
@@ -119,7 +117,7 @@ def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_d
     assert ["skipped" in result for result in results] == [False, True, True, True, True]
 
 
-def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(own: Services, server: CrmServer) -> None:
+def test_retrying_a_task_of_an_old_version_sends_nothing_old(own: Services, server: CrmServer) -> None:
     stored(own)
     update_crm(own, 1)
     changed(own, status="won")
@@ -129,11 +127,11 @@ def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(ow
     assert server.versions("lead-1") == [1, 2]
 
 
-def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_record(
+def test_a_creation_whose_response_was_lost_is_repeated_unchanged_and_makes_one_record(
     own: Services, server: CrmServer
 ) -> None:
     def takes_it_and_dies(asked: Asked) -> Says:
-        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        server._respond(asked)  # pyright: ignore[reportPrivateUsage]
         return Says(hang_up=True)
 
     stored(own)
@@ -148,7 +146,7 @@ def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_re
     assert [record["name"] for record in server.of("lead-1")] == ["Grace"]
 
 
-def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: CrmServer) -> None:
+def test_a_lead_that_the_crm_has_lost_is_created_again(own: Services, server: CrmServer) -> None:
     stored(own)
     update_crm(own, 1)
     server.records.clear()
@@ -162,7 +160,7 @@ def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: Crm
     assert own.leads.view("lead-1").crm.state == "synced"
 
 
-def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, server: CrmServer) -> None:
+def test_a_refused_lead_can_be_corrected_and_is_then_created(own: Services, server: CrmServer) -> None:
     stored(own, email="ada@nowhere")
     server.peer.will(Says(422, body={"error": "email"}))
     with pytest.raises(PermanentError, match="422"):
@@ -174,7 +172,7 @@ def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, serve
     assert server.versions("lead-1") == [2]
 
 
-def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: CrmServer) -> None:
+def test_an_existing_record_of_the_crm_is_adopted(own: Services, server: CrmServer) -> None:
     server.records["old"] = {"name": "A. L."}
     stored(own)
     server.peer.will(Says(409, body={"id": "old"}))
@@ -184,7 +182,7 @@ def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: 
     assert len(server.records) == 1
 
 
-def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: CrmServer) -> None:
+def test_a_crm_that_loses_every_record_is_not_called_for_ever(own: Services, server: CrmServer) -> None:
     stored(own)
     update_crm(own, 1)
     changed(own, status="won")
@@ -195,13 +193,13 @@ def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: C
     assert len(server.peer.asked) == 7
 
 
-def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: Services, server: CrmServer) -> None:
-    """As if it had stalled with its request under way: another one had the task by then, and told a newer version."""
+def test_a_worker_overtaken_while_it_sends_sends_the_newest_version_again(own: Services, server: CrmServer) -> None:
+    """The worker stalls during its request; another worker gets the task and sends a newer version."""
 
     def overtaken(asked: Asked) -> Says:
         changed(own, status="newest")
         update_crm(own, 3)
-        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return server._respond(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
     update_crm(own, 1)
@@ -214,15 +212,13 @@ def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: S
     assert own.leads.view("lead-1").crm.state == "synced"
 
 
-def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_again(
-    own: Services, server: CrmServer
-) -> None:
-    """The CRM did take what was older, behind what was newer."""
+def test_a_worker_overtaken_without_a_response_sends_the_newest_version_again(own: Services, server: CrmServer) -> None:
+    """The CRM accepts the older version after the newer one."""
 
     def overtaken(asked: Asked) -> Says:
         changed(own, status="newest")
         update_crm(own, 3)
-        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        server._respond(asked)  # pyright: ignore[reportPrivateUsage]
         return Says(504, body={"error": "the gateway gave up"})
 
     stored(own)
@@ -238,7 +234,7 @@ def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_a
 
 
 def lost_after(times: int) -> Any:
-    """Lets a task go on so often."""
+    """Let a task continue this many times."""
     left = [None] * times
 
     def check() -> None:
@@ -249,7 +245,7 @@ def lost_after(times: int) -> Any:
     return check
 
 
-def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
+def test_a_worker_that_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
     stored(own)
     with pytest.raises(TaskCancelled):
         own.crm.update(CrmUpdate(lead_id="lead-1", version=1), check_ownership=lost_after(0))
@@ -257,7 +253,7 @@ def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -
     assert server.peer.asked == []
 
 
-def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
+def test_a_deleted_lead_is_not_sent_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
     first, queued = stored(own), own.tasks.search(Filter(queue="crm"))[0]
     own.leads.delete("lead-1")
     with pytest.raises(NotFound):
@@ -275,7 +271,7 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
 def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, server: CrmServer) -> None:
     def deleted(asked: Asked) -> Says:
         own.leads.delete("lead-1")
-        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return server._respond(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
     server.peer.will(deleted)
@@ -285,9 +281,7 @@ def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, se
         own.leads.view("lead-1")
 
 
-def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_by_now(
-    own: Services, heart: Platform
-) -> None:
+def test_a_permanent_failure_is_noted_on_the_lead_unless_the_lead_is_newer(own: Services, heart: Platform) -> None:
     view = stored(own)
     id = view.task_id or ""
     heart.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
@@ -305,7 +299,7 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
     assert own.leads.view("lead-1").crm.model_dump(include={"state", "error"}) == {"state": "synced", "error": None}
 
 
-def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> None:
+def test_a_clash_of_two_sources_is_a_conflict_and_loses_no_lead(own: Services) -> None:
     def arrive() -> bool:
         with own.tasks.transaction() as unit:
             return own.leads.add_from_source(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
@@ -322,7 +316,7 @@ def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> No
 
 
 def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any]:
-    """What the task does, in its n-th attempt."""
+    """Do what the task does in its n-th attempt."""
     with own.database.reading() as session:
         uid = session.scalars(select(Lead.uid)).one()
     event = CrmNotify(lead_id="lead-1", uid=uid, version=version)
@@ -344,7 +338,7 @@ def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any
     return own.lead_notices.send(event, task_id=id, step=step)
 
 
-def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> None:
+def test_every_recipient_gets_one_email_about_a_lead(own: Services, mail: MailServer) -> None:
     stored(own, email="ada@example.com", fields={"campaign": "spring"}, message="A bicycle,\nplease")
     notify(own)
     notify(own, number=2)
@@ -356,7 +350,7 @@ def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> No
     assert len({arrived.message["Message-ID"] for arrived in mail.arrived}) == 2
 
 
-def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Services, mail: MailServer) -> None:
+def test_a_retry_skips_recipients_that_got_their_email(own: Services, mail: MailServer) -> None:
     stored(own)
     mail.answer_next("RCPT", "450 later")
     with pytest.raises(UpstreamError, match="450 later"):
@@ -367,7 +361,7 @@ def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Serv
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",), ("one@example.com",)]
 
 
-def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Services, mail: MailServer) -> None:
+def test_a_refused_recipient_is_named_after_the_others_got_their_email(own: Services, mail: MailServer) -> None:
     stored(own)
     mail.refused["one@example.com"] = "550 unknown"
     with pytest.raises(RecipientsRefused, match=r"one@example\.com: 550 unknown"):
@@ -377,9 +371,7 @@ def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Servic
 
 
 @pytest.mark.parametrize("said", ["554 too large for this mailbox", "552 mailbox full"])
-def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
-    own: Services, mail: MailServer, said: str
-) -> None:
+def test_an_email_refused_for_one_recipient_reaches_the_others(own: Services, mail: MailServer, said: str) -> None:
     stored(own)
     mail.answer_next("DATA", said)
     with pytest.raises(RecipientsRefused, match=rf"one@example\.com: {said}"):
@@ -388,7 +380,7 @@ def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
 
 
-def test_a_change_is_told_as_a_change_and_a_deleted_lead_not_at_all(own: Services, mail: MailServer) -> None:
+def test_a_change_is_announced_as_a_change_and_a_deleted_lead_is_not_announced(own: Services, mail: MailServer) -> None:
     stored(own)
     changed(own, company="Engines")
     notify(own, 2)
