@@ -1,3 +1,5 @@
+"""Defaults on a development machine: generated webhook secrets, and receivers on this machine."""
+
 from __future__ import annotations
 
 import json
