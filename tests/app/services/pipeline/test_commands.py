@@ -135,7 +135,7 @@ def test_a_missing_program_is_reported(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("step", [Step.DEV, Step.QA])
 def test_a_hanging_command_is_ended_at_its_limit_with_all_its_descendants(workshop: Workshop, step: Step) -> None:
-    with pytest.raises(CommandFailed, match=r"ran longer than it may \(PIPELINE_TIMEOUT_SECONDS, 2 s\) and was ended"):
+    with pytest.raises(CommandFailed, match=r"ran longer than PIPELINE_TIMEOUT_SECONDS \(2 s\) and was ended"):
         workshop.run(FAMILY + "time.sleep(600)", step=step, PIPELINE_TIMEOUT_SECONDS=2)
 
     assert len(workshop.written()) == 3
@@ -234,7 +234,7 @@ def test_a_stopped_workers_command_is_ended(workshop: Workshop, monkeypatch: pyt
         def raise_if_cancelled(self) -> None:
             wait_until(lambda: bool(workshop.written()) and not workshop.alive(), seconds=20)
 
-    with pytest.raises(CommandFailed, match="was ended: its worker stood still"):
+    with pytest.raises(CommandFailed, match="was ended because its worker stopped responding"):
         workshop.run(FAMILY + "time.sleep(600)", task=Frozen())
     assert workshop.alive() == []
 
