@@ -1,4 +1,4 @@
-"""What runs by the clock, as data: key, task, crontab (UTC), queue, and seconds after which a tick expires."""
+"""The application's schedules as data: key, task, crontab (UTC), queue, and seconds after which a tick expires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application's own commands of `laneway`."""
+"""The commands that the application adds to `laneway`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from laneway.platform.errors import PermanentError
 
 
 def add_commands(cli: typer.Typer) -> None:
-    """Add them to the command line."""
+    """Add the application's commands to the command line."""
     cli.command()(demo)
     cli.command()(ingest)
 
 
 def demo() -> None:
-    """Send real work through the running platform (or start one for it), and show what became of it."""
+    """Send real work through the running platform and show the results; start a platform if none runs."""
     from app.demo import run
 
     raise typer.Exit(run(cast("Settings", read_settings()), out))
@@ -30,16 +30,16 @@ def demo() -> None:
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="PDF, Word, HTML, Markdown or text files, or folders of them.")],
 ) -> None:
-    """Add documents that replies may cite; one that is known already is replaced."""
+    """Add documents that replies may cite. A document with the same name is replaced."""
     services, refused = cast("Services", make_services()), 0
     for path in views.documents_in(paths):
         try:
-            found = services.documents.ingest_file(path)
+            document = services.documents.ingest_file(path)
         except PermanentError as error:
             refused += 1
             typer.echo(str(error), err=True)
             continue
-        passages = "1 passage" if found.passage_count == 1 else f"{found.passage_count} passages"
-        out.print(f"{found.document_id}: {passages}" + ("" if found.changed else " (unchanged)"))
+        passages = "1 passage" if document.passage_count == 1 else f"{document.passage_count} passages"
+        out.print(f"{document.document_id}: {passages}" + ("" if document.changed else " (unchanged)"))
     if refused:
         raise typer.Exit(1)

@@ -25,7 +25,7 @@ DESCRIPTION = "Background work that is accepted once, done once, and never out o
 
 
 def create_app(config: Settings) -> FastAPI:
-    """The application on these settings; it brings the database's schema up to date when it starts."""
+    """The application with these settings. It brings the database's schema up to date when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -65,17 +65,17 @@ def create_app(config: Settings) -> FastAPI:
         workflows,
     ):
         app.include_router(domain.router)
-    _list_problems(app)
+    _document_problems(app)
     docs_page.install(app)
     return app
 
 
-def _list_problems(app: FastAPI) -> None:
-    """Put the one form of errors into the OpenAPI document."""
-    plain = app.openapi
+def _document_problems(app: FastAPI) -> None:
+    """Add the schema of problems, the form of every error, to the OpenAPI document."""
+    original = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = plain()
+        document = original()
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(schema.pop("$defs", {}))

@@ -1,1 +1,1 @@
-"""The HTTP edge: routers parse, services do, one handler answers errors."""
+"""The HTTP API: routers parse requests and call services; one handler turns errors into problems."""

@@ -1,4 +1,4 @@
-"""What the application's routes are given."""
+"""Dependencies and path parameters of the application's routes."""
 
 from __future__ import annotations
 

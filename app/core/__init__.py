@@ -1,1 +1,1 @@
-"""What every layer above may use: settings, errors, queues, the task catalog, the Celery app."""
+"""What every layer above may use: the settings, the queues, the Celery app."""

@@ -27,21 +27,21 @@ TASK_MODULES = (
 
 
 def make_celery(config: Settings) -> Celery:
-    """A Celery app configured from the settings."""
+    """A Celery app that is configured from the settings."""
     return library.make_celery("laneway", config, tasks=TASK_MODULES, schedules=SCHEDULE)
 
 
-def _load() -> Celery:
+def _load_app() -> Celery:
     try:
         config = settings()
     except ConfigError as error:
-        sys.exit(str(error))  # one readable text for whoever started the command, not a traceback
+        sys.exit(str(error))  # Whoever started the command gets one readable text instead of a traceback.
     library.configure_logs(config)
-    made = make_celery(config)
-    registry.bind(made.register_task)
-    return made
+    app = make_celery(config)
+    registry.bind(app.register_task)
+    return app
 
 
-# Flower started from another folder would not find its configuration, and so would have no login.
+# Flower looks for its configuration in the current folder. Started elsewhere it would find none and have no login.
 os.environ.setdefault("FLOWER_CONF", str(ROOT / "flowerconfig.py"))
-celery_app = _load()
+celery_app = _load_app()

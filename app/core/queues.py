@@ -1,4 +1,4 @@
-"""The queues of the application, the lanes they belong to, and the workers that serve them."""
+"""The application's queues, the lanes they belong to, and the workers that serve them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The database: sessions, models, migrations, and every query."""
+"""The application's tables, their migrations, and every query over them."""

@@ -1,7 +1,7 @@
-"""The full-text index over `passages.text`, in each database's own way; the migration makes it.
+"""The full-text index over `passages.text`, built with the means of each database; the migration creates it.
 
-SQLite: an FTS5 table that keeps no text of its own, kept in step by triggers. PostgreSQL: a generated column,
-so that ranking does not parse every passage again, with a GIN index. Both stem English: "refunds" finds "refund".
+SQLite: an FTS5 table without a copy of the text; triggers keep it up to date. PostgreSQL: a generated column, so that
+ranking does not parse every passage again, with a GIN index. Both stem English: "refunds" finds "refund".
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 FTS_TABLE: Final = "passages_fts"
-"""SQLite's index; it has the passage's id as its rowid."""
+"""SQLite's index; its rowid is the passage's id."""
 SEARCH_COLUMN: Final = "search"
-"""PostgreSQL's column in `passages`, of type tsvector."""
+"""PostgreSQL's column of type tsvector in `passages`."""
 SEARCH_INDEX: Final = "ix_passages_search"
 
 _TO_INDEX = f"INSERT INTO {FTS_TABLE}(rowid, text) VALUES (new.id, new.text);"  # noqa: S608 - constants only
@@ -45,19 +45,19 @@ _POSTGRESQL_DROP: Final = (
 
 
 def create_index(connection: Connection) -> None:
-    """Make the index and fill it from the passages that are there."""
+    """Create the index and fill it from the stored passages."""
     _run(connection, sqlite=_SQLITE_CREATE, postgresql=_POSTGRESQL_CREATE)
 
 
 def drop_index(connection: Connection) -> None:
-    """Take the index away; the passages stay."""
+    """Remove the index; the passages stay."""
     _run(connection, sqlite=_SQLITE_DROP, postgresql=_POSTGRESQL_DROP)
 
 
 def is_index_object(name: str | None) -> bool:
-    """Whether a table, column or index belongs to the full-text index and so is not in the models.
+    """Whether a table, column or index belongs to the full-text index, which the models do not describe.
 
-    For Alembic's `include_name`, when it compares the database with the models.
+    Use it as Alembic's `include_name` when comparing the database with the models.
     """
     return name is not None and (name in {SEARCH_COLUMN, SEARCH_INDEX} or name.startswith(FTS_TABLE))
 

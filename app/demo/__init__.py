@@ -1,4 +1,4 @@
-"""`laneway demo`: real work through the running platform, shown as it goes. Starts a platform if none runs."""
+"""`laneway demo`: real work through the running platform, shown as it runs. Starts a platform if none runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.console import Console
 from app.core.queues import QUEUES
 from app.core.settings import Settings
 from app.demo import conversations, outbound_webhooks, systems
-from app.demo.scenario import DemoFailed, Stage
+from app.demo.scenario import DemoFailed, Scenario
 from laneway.server.processes import program
 
 READY_SECONDS = 90
 WORKERS_SECONDS = 20
-"""How long a platform that runs already may lack a worker: it may just have been started."""
+"""How long a running platform may lack a worker: it may have just been started."""
 SCENES: Final = (
     conversations.ingest,
     conversations.converse,
@@ -34,25 +34,25 @@ SCENES: Final = (
 
 
 def run(settings: Settings, out: Console) -> int:
-    """Show the platform at work; the exit code: 0 when every task completed."""
+    """Run the demo; returns the exit code, 0 if every task completed."""
     with _platform(settings, out) as client:
-        stage = Stage(settings, client, out)
+        scenario = Scenario(settings, client, out)
         for scene in SCENES:
-            stage.title((scene.__doc__ or "").rstrip("."))
-            scene(stage)
-        stage.title("The tasks that ran")
-        out.print(stage.table())
-        failed = [asked for asked in stage.seen if asked.status["status"] != "completed"]
-        out.print(f"{len(stage.seen) - len(failed)} of {len(stage.seen)} tasks completed.", style="bold")
+            scenario.title((scene.__doc__ or "").rstrip("."))
+            scene(scenario)
+        scenario.title("The tasks that ran")
+        out.print(scenario.task_table())
+        failed = [task for task in scenario.tasks if task.status["status"] != "completed"]
+        out.print(f"{len(scenario.tasks) - len(failed)} of {len(scenario.tasks)} tasks completed.", style="bold")
         return 1 if failed else 0
 
 
 @contextmanager
 def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
-    """A client of the running platform; one is started, and stopped afterwards, if none runs."""
+    """A client of the running platform. If none runs, one is started and stopped afterwards."""
     host = "127.0.0.1" if settings.api.host in ("0.0.0.0", "::") else settings.api.host  # noqa: S104  compared only
     with httpx2.Client(base_url=f"http://{host}:{settings.api.port}", timeout=30, trust_env=False) as client:
-        if _unserved(client) is not None:
+        if _unserved_queues(client) is not None:
             _wait_for_workers(client)
             yield client
             return
@@ -67,11 +67,11 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
             platform.wait()
 
 
-def _unserved(client: httpx2.Client) -> list[str] | None:
-    """The queues that no worker serves; None when no platform answers."""
+def _unserved_queues(client: httpx2.Client) -> list[str] | None:
+    """The queues that no worker serves; None if no platform answers."""
     try:
-        answer = client.get("/conversations/tasks/queues/status")
-        queues: dict[str, dict[str, int]] = answer.json()["queues"]
+        response = client.get("/conversations/tasks/queues/status")
+        queues: dict[str, dict[str, int]] = response.json()["queues"]
     except (httpx2.HTTPError, ValueError, LookupError, TypeError):
         return None
     return [name for name in QUEUES if not queues.get(name, {}).get("workers")]
@@ -79,7 +79,7 @@ def _unserved(client: httpx2.Client) -> list[str] | None:
 
 def _wait_for_workers(client: httpx2.Client) -> None:
     deadline = monotonic() + WORKERS_SECONDS
-    while (unserved := _unserved(client)) != []:
+    while (unserved := _unserved_queues(client)) != []:
         if monotonic() > deadline:
             missing = ", ".join(unserved) if unserved else "any queue"
             raise DemoFailed(
@@ -90,10 +90,10 @@ def _wait_for_workers(client: httpx2.Client) -> None:
 
 def _wait_until_ready(client: httpx2.Client, platform: subprocess.Popen[bytes]) -> None:
     deadline = monotonic() + READY_SECONDS
-    while _unserved(client) != []:
+    while _unserved_queues(client) != []:
         if platform.poll() is not None:
-            said = platform.stderr.read().decode(errors="replace").strip() if platform.stderr else ""
-            raise DemoFailed(f"The platform could not be started. {said}")
+            errors = platform.stderr.read().decode(errors="replace").strip() if platform.stderr else ""
+            raise DemoFailed(f"The platform could not be started. {errors}")
         if monotonic() > deadline:
             raise DemoFailed(f"The platform was not ready after {READY_SECONDS} s: see `make up`.")
         sleep(0.2)

@@ -1,4 +1,4 @@
-"""Scenes of the main system: documents, a conversation, webhooks, a report."""
+"""Scenes of conversations: documents, a conversation, webhooks, a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from rich.panel import Panel
 from rich.text import Text
 
-from app.demo.scenario import EXAMPLES, Asked, Stage, example
+from app.demo.scenario import EXAMPLES, DemoTask, Scenario, example
+from app.services.container import Services
 from app.services.documents.knowledge import Knowledge
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.db.session import Database
@@ -22,78 +23,84 @@ QUESTIONS = (
 )
 
 
-def ingest(stage: Stage) -> None:
+def ingest(scenario: Scenario) -> None:
     """Documents that replies may cite."""
-    upgrade(stage.settings.storage.url)
-    database = Database(stage.settings.storage.url)
+    upgrade(scenario.settings.storage.url, Services.migrations)
+    database = Database(scenario.settings.storage.url)
     knowledge = Knowledge(database)
     for path in sorted((EXAMPLES / "documents").glob("*.md")):
-        found = knowledge.ingest_file(path)
-        stage.out.print(
-            f"  {found.title}: {found.passage_count} passages" + ("" if found.changed else " (known already)")
-        )
+        document = knowledge.ingest_file(path)
+        note = "" if document.changed else " (known already)"
+        scenario.out.print(f"  {document.title}: {document.passage_count} passages{note}")
     database.close()
 
 
-def converse(stage: Stage) -> None:
+def converse(scenario: Scenario) -> None:
     """A conversation of several turns, sent at once and answered in order."""
-    conversation = f"demo-{stage.mark}"
-    stage.wait([ask(stage, conversation, number, text) for number, text in enumerate(QUESTIONS, 1)])
-    show(stage, conversation)
+    conversation = f"demo-{scenario.run_id}"
+    scenario.wait([send_message(scenario, conversation, number, text) for number, text in enumerate(QUESTIONS, 1)])
+    show_conversation(scenario, conversation)
 
 
-def webhooks(stage: Stage) -> None:
+def webhooks(scenario: Scenario) -> None:
     """A signed Facebook page message and a Google lead form."""
-    facebook, google = _facebook(stage), _google(stage)
-    deliveries = [Asked("Facebook page message", facebook["task_id"]), Asked("Google lead form", google["task_id"])]
-    stage.wait(deliveries)
-    follow_ups = [Asked(f"reply to {asked.label}", task) for asked in deliveries for task in _queued_by(asked)]
-    stage.wait(follow_ups)
-    for asked in follow_ups:
-        show(stage, asked.status["key"].removeprefix("conversation_id:"))
+    facebook, google = _post_facebook(scenario), _post_google(scenario)
+    deliveries = [
+        DemoTask("Facebook page message", facebook["task_id"]),
+        DemoTask("Google lead form", google["task_id"]),
+    ]
+    scenario.wait(deliveries)
+    follow_ups = [
+        DemoTask(f"reply to {delivery.label}", task_id)
+        for delivery in deliveries
+        for task_id in _follow_up_ids(delivery)
+    ]
+    scenario.wait(follow_ups)
+    for task in follow_ups:
+        show_conversation(scenario, task.status["key"].removeprefix("conversation_id:"))
 
 
-def report(stage: Stage) -> None:
+def report(scenario: Scenario) -> None:
     """The analytics report."""
-    handle = stage.post("/analytics/reports", json={"kind": "conversations", "hours": 24})
-    stage.wait([Asked("conversation analytics", handle["task_id"])])
-    found = stage.get(f"/analytics/reports/{handle['task_id']}")
-    stage.out.print_json(data=found["data"])
+    handle = scenario.post("/analytics/reports", json={"kind": "conversations", "hours": 24})
+    scenario.wait([DemoTask("conversation analytics", handle["task_id"])])
+    response = scenario.get(f"/analytics/reports/{handle['task_id']}")
+    scenario.out.print_json(data=response["data"])
 
 
-def ask(stage: Stage, conversation: str, number: int, text: str) -> Asked:
-    """Send one message."""
+def send_message(scenario: Scenario, conversation: str, number: int, text: str) -> DemoTask:
+    """Send one message, and return its task."""
     body = {"conversation_id": conversation, "text": text, "message_id": f"turn-{number}"}
-    answer = stage.post("/conversations/message", json=body)
-    return Asked(f"turn {number}", answer["task_id"])
+    response = scenario.post("/conversations/message", json=body)
+    return DemoTask(f"turn {number}", response["task_id"])
 
 
-def show(stage: Stage, conversation: str) -> None:
-    """A conversation with its sources."""
-    for turn in stage.get(f"/conversations/{conversation}")["messages"]:
-        said = Text(turn["text"])
+def show_conversation(scenario: Scenario, conversation: str) -> None:
+    """Print a conversation with its sources."""
+    for turn in scenario.get(f"/conversations/{conversation}")["messages"]:
+        text = Text(turn["text"])
         for number, source in enumerate(turn["sources"], 1):
-            said.append(f"\n[{number}] {source['document_id']}, passage {source['position'] + 1}", style="dim")
+            text.append(f"\n[{number}] {source['document_id']}, passage {source['position'] + 1}", style="dim")
         style = "white" if turn["role"] == "customer" else "green"
-        stage.out.print(Panel(said, title=turn["role"], title_align="left", border_style=style))
+        scenario.out.print(Panel(text, title=turn["role"], title_align="left", border_style=style))
 
 
-def _facebook(stage: Stage) -> dict[str, Any]:
+def _post_facebook(scenario: Scenario) -> dict[str, Any]:
     event = example("webhooks", "facebook_page_message.json")
-    event["entry"][0]["messaging"][0]["message"]["mid"] += stage.mark
+    event["entry"][0]["messaging"][0]["message"]["mid"] += scenario.run_id
     body = json.dumps(event).encode()
-    signature = sign_hub(body, stage.secret("FACEBOOK_APP_SECRET", stage.settings.webhooks.facebook_app_secret))
-    headers = {"X-Hub-Signature-256": signature, "Content-Type": "application/json"}
-    return stage.post("/webhooks/facebook", content=body, headers=headers)
+    secret = scenario.secret("FACEBOOK_APP_SECRET", scenario.settings.webhooks.facebook_app_secret)
+    headers = {"X-Hub-Signature-256": sign_hub(body, secret), "Content-Type": "application/json"}
+    return scenario.post("/webhooks/facebook", content=body, headers=headers)
 
 
-def _google(stage: Stage) -> dict[str, Any]:
-    key = stage.secret("GOOGLE_LEAD_KEY", stage.settings.webhooks.google_lead_key)
+def _post_google(scenario: Scenario) -> dict[str, Any]:
+    key = scenario.secret("GOOGLE_LEAD_KEY", scenario.settings.webhooks.google_lead_key)
     lead = example("webhooks", "google_lead_form.json")
-    lead |= {"google_key": key.get_secret_value(), "is_test": False, "lead_id": f"{lead['lead_id']}{stage.mark}"}
-    return stage.post("/webhooks/google", json=lead)
+    lead |= {"google_key": key.get_secret_value(), "is_test": False, "lead_id": f"{lead['lead_id']}{scenario.run_id}"}
+    return scenario.post("/webhooks/google", json=lead)
 
 
-def _queued_by(asked: Asked) -> list[str]:
-    result: dict[str, Any] = asked.status.get("result") or {}
+def _follow_up_ids(delivery: DemoTask) -> list[str]:
+    result: dict[str, Any] = delivery.status.get("result") or {}
     return result.get("tasks", [])

@@ -1,4 +1,4 @@
-"""The scene of callbacks: a receiver in trouble, and one that wants no more."""
+"""The scene of outbound webhooks: a receiver with an error, and one that is gone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.demo.receiver import Receiver, Taken, running_receiver
-from app.demo.scenario import Asked, DemoFailed, Stage
+from app.demo.receiver import ReceivedWebhook, Receiver, running_receiver
+from app.demo.scenario import DemoFailed, DemoTask, Scenario
 from app.development import webhook_secrets
 from laneway.platform.db.queries import alerts
 from laneway.platform.db.session import Database
@@ -18,98 +18,99 @@ from laneway.platform.settings.signing_key import STANDARD_PREFIX, signing_key
 from laneway.platform.webhooks.endpoint_rules import ALERT
 
 DOCUMENT: Final = "opening-hours.html"
-TROUBLES: Final = (500, 204, 410)
-"""The first answers of the receiver; from then on 204."""
+FIRST_STATUSES: Final = (500, 204, 410)
+"""The receiver's first answers; after them it answers 204."""
 PROCESSED: Final = "document.processed"
 EVENT: Final = "demo.finished"
 
 
-def outbound_webhooks(stage: Stage) -> None:
-    """Callbacks: signed, sent again after an error, and held back from a receiver that wants no more."""
-    missing = stage.store(DOCUMENT) or _closed(stage)
-    if missing:
-        stage.say(f"Left out: {missing}")
+def outbound_webhooks(scenario: Scenario) -> None:
+    """Outbound webhooks: signed, retried after an error, and held back from a receiver that is gone."""
+    obstacle = scenario.store(DOCUMENT) or _loopback_obstacle(scenario)
+    if obstacle:
+        scenario.say(f"Left out: {obstacle}")
         return
-    with running_receiver(_secret(stage), *TROUBLES) as receiver:
-        stage.say(f"A receiver listens on {receiver.url} (examples/callbacks/receiver.py). It verifies signatures")
-        stage.say("by the rules of Standard Webhooks; its first answer, to a callback about a document, is an error.")
-        _tried_again(stage, receiver)
-        _enabled_again(stage, receiver)
+    with running_receiver(_standard_secret(scenario), *FIRST_STATUSES) as receiver:
+        scenario.say(f"A receiver listens on {receiver.url} (examples/outbound_webhooks/receiver.py). It verifies")
+        scenario.say(
+            "signatures as Standard Webhooks says. Its first answer, to the webhook of a document, is an error."
+        )
+        _show_retry(scenario, receiver)
+        _show_disabled_receiver(scenario, receiver)
 
 
-def _tried_again(stage: Stage, receiver: Receiver) -> None:
+def _show_retry(scenario: Scenario, receiver: Receiver) -> None:
     """The first attempt is answered 500, the second 204."""
     body = {"document_id": DOCUMENT, "user_id": "demo", "file_name": DOCUMENT, "r2_key": DOCUMENT}
-    handle = stage.post("/api/documents/process", json=body | {"callback_url": receiver.url})
-    stage.wait([Asked(DOCUMENT, handle["task_id"])])
-    stage.until(lambda: bool(receiver.said), lambda: f"Nothing came to {receiver.url}.")
-    id = _last(receiver).webhook_id
-    stage.wait([Asked("its callback, again after 5 s", id)])
-    _expect(receiver, Taken(500, PROCESSED, id), Taken(204, PROCESSED, id))
-    _tell(stage, receiver, since=0)
-    stage.command("laneway", "callbacks", "show", id)
+    handle = scenario.post("/api/documents/process", json=body | {"callback_url": receiver.url})
+    scenario.wait([DemoTask(DOCUMENT, handle["task_id"])])
+    scenario.wait_until(lambda: bool(receiver.lines), lambda: f"No webhook came to {receiver.url}.")
+    id = _last_webhook(receiver).webhook_id
+    scenario.wait([DemoTask("its webhook, retried after 5 s", id)])
+    _expect(receiver, ReceivedWebhook(500, PROCESSED, id), ReceivedWebhook(204, PROCESSED, id))
+    _show_received(scenario, receiver, since=0)
+    scenario.run_command("laneway", "callbacks", "show", id)
 
 
-def _enabled_again(stage: Stage, receiver: Receiver) -> None:
-    """A webhook is answered 410, which disables the receiver; enabled by hand, it gets the same webhook again."""
-    before = receiver.taken
-    stage.say("Its next answer is 410: no more, for good.")
-    payload = {"url": receiver.url, "event": EVENT, "data": {"run": stage.mark}}
-    sent = Asked(
-        "a webhook",
-        stage.post("/tasks", json={"name": "send_webhook_response_task", "payload": payload})["task_id"],
-    )
-    stage.wait([sent])
-    gone, taken = Taken(410, EVENT, sent.task_id), Taken(204, EVENT, sent.task_id)
+def _show_disabled_receiver(scenario: Scenario, receiver: Receiver) -> None:
+    """A webhook is answered 410, which disables the receiver. Once enabled again, it gets the same webhook again."""
+    before = receiver.received
+    scenario.say("Its next answer is 410: the receiver is gone for good.")
+    payload = {"url": receiver.url, "event": EVENT, "data": {"run": scenario.run_id}}
+    handle = scenario.post("/tasks", json={"name": "send_webhook_response_task", "payload": payload})
+    task = DemoTask("a webhook", handle["task_id"])
+    scenario.wait([task])
+    gone, accepted = ReceivedWebhook(410, EVENT, task.task_id), ReceivedWebhook(204, EVENT, task.task_id)
     _expect(receiver, *before, gone)
-    delivery = stage.get(f"/api/callbacks/deliveries/{sent.task_id}")["delivery"]
-    _tell(stage, receiver, since=len(before))
-    stage.say("That disables the receiver, and opens an alert (`laneway stats`) until somebody enables it again:")
-    stage.out.print(Padding(Text(_notice(stage, delivery["endpoint_id"]), style="red"), (0, 0, 0, 2)))
-    endpoint = _told(stage, f"/api/callbacks/endpoints/{delivery['endpoint_id']}/enable")
-    stage.say(f"{endpoint['url']} is {endpoint['state']}.")
-    _told(stage, f"/api/callbacks/deliveries/{sent.task_id}/replay")
-    stage.wait([sent])
-    _expect(receiver, *before, gone, taken)
-    _tell(stage, receiver, since=len(before) + 1)
+    delivery = scenario.get(f"/api/callbacks/deliveries/{task.task_id}")["delivery"]
+    _show_received(scenario, receiver, since=len(before))
+    scenario.say("That disables the receiver and opens an alert (`laneway stats`) until it is enabled again:")
+    alert = _open_alert(scenario, delivery["endpoint_id"])
+    scenario.out.print(Padding(Text(alert, style="red"), (0, 0, 0, 2)))
+    endpoint = _post_shown(scenario, f"/api/callbacks/endpoints/{delivery['endpoint_id']}/enable")
+    scenario.say(f"{endpoint['url']} is {endpoint['state']}.")
+    _post_shown(scenario, f"/api/callbacks/deliveries/{task.task_id}/replay")
+    scenario.wait([task])
+    _expect(receiver, *before, gone, accepted)
+    _show_received(scenario, receiver, since=len(before) + 1)
 
 
-def _told(stage: Stage, path: str) -> dict[str, Any]:
-    """The answer to a POST without a body, which is shown."""
-    stage.out.print(Text(f"  POST {path}", style="bold"))
-    return stage.post(path)
+def _post_shown(scenario: Scenario, path: str) -> dict[str, Any]:
+    """Print and send a POST without a body, and return the response."""
+    scenario.out.print(Text(f"  POST {path}", style="bold"))
+    return scenario.post(path)
 
 
-def _closed(stage: Stage) -> str:
-    """Why webhooks cannot come to this machine, if so."""
-    given = stage.settings.outbound
-    open_here = given.allow_private or given.allow_loopback
-    if open_here or webhook_secrets.receivers_for_development(stage.settings):
+def _loopback_obstacle(scenario: Scenario) -> str:
+    """Why webhooks cannot be sent to this machine; empty if they can."""
+    settings = scenario.settings.outbound
+    allowed = settings.allow_private or settings.allow_loopback
+    if allowed or webhook_secrets.receivers_for_development(scenario.settings):
         return ""
     return "webhooks to this machine are not allowed (OUTBOUND_ALLOW_LOOPBACK; `make up` sets it in development)."
 
 
-def _secret(stage: Stage) -> str:
-    """What the receiver verifies with: the platform's secret as Standard Webhooks writes it."""
+def _standard_secret(scenario: Scenario) -> str:
+    """The platform's secret in the form of Standard Webhooks, which the receiver needs to verify signatures."""
     name = "OUTBOUND_WEBHOOK_SECRET"
-    key = signing_key(stage.secret(name, stage.settings.outbound.secret), setting=name)
+    key = signing_key(scenario.secret(name, scenario.settings.outbound.secret), setting=name)
     return STANDARD_PREFIX + base64.b64encode(key).decode()
 
 
-def _last(receiver: Receiver) -> Taken:
-    if not receiver.taken:
-        raise DemoFailed(f"The receiver verified nothing. It says: {'; '.join(receiver.said)}")
-    return receiver.taken[-1]
+def _last_webhook(receiver: Receiver) -> ReceivedWebhook:
+    if not receiver.received:
+        raise DemoFailed(f"The receiver has verified no webhook. Its output: {'; '.join(receiver.lines)}")
+    return receiver.received[-1]
 
 
-def _expect(receiver: Receiver, *wanted: Taken) -> None:
-    """Exactly these came, each with a signature that was verified, in this order."""
-    if receiver.taken != list(wanted):
-        raise DemoFailed(f"The receiver should have had {list(wanted)}. It says: {'; '.join(receiver.said)}")
+def _expect(receiver: Receiver, *webhooks: ReceivedWebhook) -> None:
+    """Require that the receiver got exactly these webhooks in this order, each with a valid signature."""
+    if receiver.received != list(webhooks):
+        raise DemoFailed(f"The receiver should have got {list(webhooks)}. Its output: {'; '.join(receiver.lines)}")
 
 
-def _tell(stage: Stage, receiver: Receiver, *, since: int) -> None:
-    """What the receiver did, beginning behind the first `since` webhooks."""
+def _show_received(scenario: Scenario, receiver: Receiver, *, since: int) -> None:
+    """Print the webhooks that the receiver got, without the first `since`."""
     table = Table(
         "the receiver answered",
         "signature",
@@ -118,20 +119,21 @@ def _tell(stage: Stage, receiver: Receiver, *, since: int) -> None:
         box=None,
         header_style="bold",
     )
-    for one in receiver.taken[since:]:
-        answer = Text(str(one.status), style="green" if one.status < 300 else "yellow")
-        table.add_row(answer, "verified", one.event, one.webhook_id)
-    stage.out.print(table)
+    for webhook in receiver.received[since:]:
+        status = Text(str(webhook.status), style="green" if webhook.status < 300 else "yellow")
+        table.add_row(status, "verified", webhook.event, webhook.webhook_id)
+    scenario.out.print(table)
 
 
-def _notice(stage: Stage, endpoint: str) -> str:
-    """The open alert about the receiver, which `laneway stats` shows."""
-    database = Database(stage.settings.storage.url)
+def _open_alert(scenario: Scenario, endpoint: str) -> str:
+    """The message of the open alert about the receiver, which `laneway stats` shows."""
+    database = Database(scenario.settings.storage.url)
     try:
         with database.reading() as session:
-            found = [one.message for one in alerts.listing(session) if (one.kind, one.subject) == (ALERT, endpoint)]
+            rows = alerts.listing(session)
+            messages = [alert.message for alert in rows if (alert.kind, alert.subject) == (ALERT, endpoint)]
     finally:
         database.close()
-    if not found:
-        raise DemoFailed(f"No alert is open about the endpoint {endpoint}: `laneway stats`.")
-    return found[0]
+    if not messages:
+        raise DemoFailed(f"No alert is open about the endpoint {endpoint}: see `laneway stats`.")
+    return messages[0]

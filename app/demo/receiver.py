@@ -1,4 +1,4 @@
-"""The receiver in `examples/callbacks`, run for the time of the demo: to the platform it is somebody else's program."""
+"""Runs the receiver of `examples/outbound_webhooks` during the demo, as an external program."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 from typing import Final, NamedTuple
 
 from app.demo.scenario import EXAMPLES, DemoFailed
+from laneway.server import child
 
-PROGRAM: Final = EXAMPLES / "callbacks" / "receiver.py"
-CHILD: Final = Path(__file__).parents[1] / "child.py"
+PROGRAM: Final = EXAMPLES / "outbound_webhooks" / "receiver.py"
 LISTENING: Final = "listening on "
-ANSWERED: Final = re.compile(r"answered (\d{3}) to (\S+) (\S+), signature verified")
+VERIFIED: Final = re.compile(r"answered (\d{3}) to (\S+) (\S+), signature verified")
 
 
-class Taken(NamedTuple):
-    """A webhook that the receiver verified, and its answer."""
+class ReceivedWebhook(NamedTuple):
+    """A webhook with a valid signature, and the status that it was answered with."""
 
     status: int
     event: str
@@ -29,31 +28,34 @@ class Taken(NamedTuple):
 
 
 class Receiver:
-    """`url`: where it listens; `said`: what it has written so far, line by line."""
+    """A running receiver. `url` is its address; `lines` are the lines of its output so far."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     @property
-    def taken(self) -> list[Taken]:
-        """The webhooks with a signature that it verified, in the order in which they came."""
-        found = [ANSWERED.fullmatch(line) for line in self.said]
-        return [Taken(int(one[1]), one[2], one[3]) for one in found if one]
+    def received(self) -> list[ReceivedWebhook]:
+        """The webhooks with a valid signature, in the order of their arrival."""
+        matches = [VERIFIED.fullmatch(line) for line in self.lines]
+        return [ReceivedWebhook(int(match[1]), match[2], match[3]) for match in matches if match]
 
 
 @contextmanager
-def running_receiver(secret: str, *troubles: int) -> Generator[Receiver]:
-    """It runs, on a port of its choice, and gives these answers first. `secret`: `whsec_…`. Raises DemoFailed."""
+def running_receiver(secret: str, *first_statuses: int) -> Generator[Receiver]:
+    """Run the receiver on a free port; it answers its first webhooks with these statuses.
+
+    `secret` has the form `whsec_…`. Raises DemoFailed if the receiver cannot be started.
+    """
     argv = [
         sys.executable,
         "-IS",
-        str(CHILD),
-        str(os.getpid()),  # it ends with the demo, however that ends
+        str(child.__file__),  # The receiver ends with the demo, however that ends.
+        str(os.getpid()),
         sys.executable,
         str(PROGRAM),
         "0",
-        *map(str, troubles),
+        *map(str, first_statuses),
     ]
     environment = os.environ | {"RECEIVER_SECRET": secret, "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(  # noqa: S603
@@ -68,9 +70,9 @@ def running_receiver(secret: str, *troubles: int) -> Generator[Receiver]:
         try:
             first = next(lines, "").strip()
             if not first.startswith(LISTENING):
-                raise DemoFailed(f"The receiver of examples/callbacks could not be started: {first}")
+                raise DemoFailed(f"The receiver of examples/outbound_webhooks could not be started: {first}")
             receiver = Receiver(first.removeprefix(LISTENING) + "/hook")
-            reader = Thread(target=lambda: receiver.said.extend(line.strip() for line in lines), daemon=True)
+            reader = Thread(target=lambda: receiver.lines.extend(line.strip() for line in lines), daemon=True)
             reader.start()
             yield receiver
         finally:

@@ -1,4 +1,4 @@
-"""What `laneway up` gives a development machine without being asked: secrets, a pipeline example, local receivers."""
+"""Defaults that `laneway up` adds on a development machine: secrets, the pipeline example, local webhook receivers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from app.development import pipeline_example, webhook_secrets
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Environment variables for the processes that `laneway up` starts; none in production."""
+    """Environment variables for the processes of `laneway up`; empty in production."""
     return {
         **webhook_secrets.for_development(settings),
         **webhook_secrets.receivers_for_development(settings),

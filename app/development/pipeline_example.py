@@ -1,8 +1,8 @@
-"""The pipeline in development: the example's commands are allowed, below the data folder.
+"""The pipeline in development: allows the example's commands below the data folder.
 
-Only `laneway up` says so to the parts that it starts, only in development, and only while neither PIPELINE_ROOT nor
-PIPELINE_COMMANDS is set. The commands run what lies in the working folder, so whoever may write there decides what is
-run; callers of the API can only name a folder and a command. In production nothing is run that is not configured.
+Only `laneway up` sets this, only for its own processes, only in development, and only while neither PIPELINE_ROOT nor
+PIPELINE_COMMANDS is set. The commands run code from the working folder, so whoever may write there decides what runs;
+callers of the API can only name a folder and a command. In production only configured commands run.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from laneway.server.checks import make_folder
 
 EXAMPLE: Final = ROOT / "examples" / "pipeline"
 INPUT: Final = {"dev": "build", "qa": "test", "fix": "apply-patch", "deploy": "release"}
-"""The commands' names, as the workflow `delivery_pipeline` is started with them."""
+"""The names of the commands, as input of the workflow `delivery_pipeline`."""
 
 
 def for_development(settings: Settings) -> dict[str, str]:
-    """Environment variables for the settings that are not set; none in production, and none without the example."""
+    """Environment variables that allow the example's commands; empty in production or without the example."""
     commands = EXAMPLE / "commands.json"
     unset = settings.pipeline.root is None and not settings.pipeline.commands
     if settings.operation.environment != "development" or not unset or not commands.exists():
@@ -30,7 +30,7 @@ def for_development(settings: Settings) -> dict[str, str]:
 
 
 def copy_example(root: Path, name: str) -> Path:
-    """A fresh copy of the example project as a working folder; the defect is in it again."""
+    """Copy the example project, with its defect, as a working folder; an older copy is replaced."""
     folder = root / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,8 +1,8 @@
-"""Webhooks in development: secrets that are made once and kept in the data folder, and receivers on this machine.
+"""Webhooks in development: generated secrets that are kept in the data folder, and receivers on this machine.
 
-So the demo can sign what it posts, and check what is posted to it. Only `laneway up` hands these settings to the parts
-that it starts, only in development, and only where nothing is set. In production a source without a secret stays
-refused, nothing is sent without a secret, and nothing to a private address.
+The demo needs them to sign its requests and to verify the webhooks that it receives. Only `laneway up` sets them, only
+for its own processes, only in development, and only where nothing is configured. In production a source without a
+secret is refused, no webhook is sent without a secret, and none to a private address.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ FILE: Final = "webhook-secrets.json"
 SECRETS: Final = TypeAdapter(dict[str, str])
 
 
-def _word() -> str:
+def _random_text() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _standard() -> str:
-    """As Standard Webhooks has it: 24 to 64 bytes in base64 behind `whsec_`."""
+def _standard_secret() -> str:
+    """A secret in the form of Standard Webhooks: 24 to 64 bytes in base64 after `whsec_`."""
     return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-MADE_BY: Final[dict[str, Callable[[], str]]] = {
-    "FACEBOOK_APP_SECRET": _word,
-    "FACEBOOK_VERIFY_TOKEN": _word,
-    "GOOGLE_LEAD_KEY": _word,
-    "OUTBOUND_WEBHOOK_SECRET": _standard,
+GENERATORS: Final[dict[str, Callable[[], str]]] = {
+    "FACEBOOK_APP_SECRET": _random_text,
+    "FACEBOOK_VERIFY_TOKEN": _random_text,
+    "GOOGLE_LEAD_KEY": _random_text,
+    "OUTBOUND_WEBHOOK_SECRET": _standard_secret,
 }
 
 
 def for_development(settings: Settings) -> dict[str, str]:
-    """Environment variables for the secrets that are not set; none in production."""
+    """Environment variables for the secrets that are not configured; empty in production."""
     if settings.operation.environment != "development":
         return {}
-    given = settings.webhooks
+    configured = settings.webhooks
     missing = [
         name
         for name, value in {
-            "FACEBOOK_APP_SECRET": given.facebook_app_secret,
-            "FACEBOOK_VERIFY_TOKEN": given.facebook_verify_token,
-            "GOOGLE_LEAD_KEY": given.google_lead_key,
+            "FACEBOOK_APP_SECRET": configured.facebook_app_secret,
+            "FACEBOOK_VERIFY_TOKEN": configured.facebook_verify_token,
+            "GOOGLE_LEAD_KEY": configured.google_lead_key,
             "OUTBOUND_WEBHOOK_SECRET": settings.outbound.secret,
         }.items()
         if value is None
     ]
     if not missing:
         return {}
-    kept = _kept(make_folder(settings.storage.folder) / FILE)
-    return {name: kept[name] for name in missing}
+    stored = _load_or_generate(make_folder(settings.storage.folder) / FILE)
+    return {name: stored[name] for name in missing}
 
 
 def receivers_for_development(settings: Settings) -> dict[str, str]:
-    """The environment variable that lets webhooks go to this machine, and to no other private address.
+    """The environment variable that allows webhooks to this machine, but to no other private address.
 
-    None in production, none where the settings say anything themselves about private addresses, and none where others
-    than this machine can call the API: they could have our own services called.
+    Empty in production, if the settings configure private addresses themselves, and if other machines can call the API:
+    they could make the platform call services on this machine.
     """
-    said = {"allow_private", "allow_loopback"} & settings.outbound.model_fields_set
-    if settings.operation.environment != "development" or said or not _is_loopback(settings.api.host):
+    configured = {"allow_private", "allow_loopback"} & settings.outbound.model_fields_set
+    if settings.operation.environment != "development" or configured or not _is_loopback(settings.api.host):
         return {}
     return {"OUTBOUND_ALLOW_LOOPBACK": "true"}
 
@@ -85,25 +85,25 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _kept(path: Path) -> dict[str, str]:
-    """What the file holds; secrets that it lacks are made and added."""
+def _load_or_generate(path: Path) -> dict[str, str]:
+    """Load the file's secrets, and generate and store those that it lacks."""
     try:
-        kept = SECRETS.validate_json(path.read_bytes()) if path.exists() else {}
-        missing = [name for name in MADE_BY if not kept.get(name)]
+        stored = SECRETS.validate_json(path.read_bytes()) if path.exists() else {}
+        missing = [name for name in GENERATORS if not stored.get(name)]
         if missing:
-            kept |= {name: MADE_BY[name]() for name in missing}
-            _write(path, kept)
+            stored |= {name: GENERATORS[name]() for name in missing}
+            _write(path, stored)
     except OSError as error:
         raise FolderUnusable(str(path), error.strerror or type(error).__name__) from error
     except ValidationError as error:
-        raise ConfigError(f"{path} cannot be read: delete it and new secrets are made, or set them.") from error
-    return kept
+        raise ConfigError(f"{path} cannot be read: delete it to get new secrets, or configure them.") from error
+    return stored
 
 
-def _write(path: Path, kept: dict[str, str]) -> None:
-    """Beside the path first and then in its place, so that no one reads half of it."""
+def _write(path: Path, content: dict[str, str]) -> None:
+    """Write a draft and rename it, so that nobody reads a partial file."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as handle:
-        json.dump(kept, handle)
+        json.dump(content, handle)
     draft.replace(path)

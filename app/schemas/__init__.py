@@ -1,1 +1,1 @@
-"""Payloads and answers as Pydantic models, one file a domain."""
+"""Payloads, requests and responses as Pydantic models, one module a domain."""

@@ -1,4 +1,4 @@
-"""What an agent asks the chat endpoint for."""
+"""The chat endpoint: requests of agents that have a workflow executed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from laneway.platform.schemas.workflow_run import WorkflowBody, WorkflowIdentity
 
 
 class ChatContext(WorkflowBody):
-    """What a chat request is about; another definition's input goes into `input`."""
+    """Which workflow to run, and its input: `calculator_inputs` for the calculator, `input` for other definitions."""
 
     workflow_type: Name
     calculator_inputs: CalculatorInputs | None = None
     input: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _one_input(self) -> Self:
+    def _allow_one_input(self) -> Self:
         if self.calculator_inputs is not None and self.input is not None:
             raise ValueError("calculator_inputs and input exclude each other")
         return self
 
     @property
     def workflow_input(self) -> dict[str, Any]:
-        """What the workflow is started with."""
-        given = self.calculator_inputs
-        return given.model_dump(mode="json") if given is not None else self.input or {}
+        """The input that the workflow starts with."""
+        inputs = self.calculator_inputs
+        return inputs.model_dump(mode="json") if inputs is not None else self.input or {}
 
 
 class ChatRequest(WorkflowIdentity):

@@ -1,4 +1,4 @@
-"""Conversations: what the tasks are called with, what the API takes and answers."""
+"""Conversations: payloads of their tasks, requests and responses of the API."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ Channel = Literal["api", "facebook", "google", "webhook"]
 PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
 
 
-def _no_null_bytes(value: str) -> str:
+def _reject_null_bytes(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain null bytes")
     return value
 
 
-Storable = AfterValidator(_no_null_bytes)
-"""Text that every database can keep. It comes after the limits: those before it would only see unstripped text."""
-Clean = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
-SomeText = Annotated[str, StringConstraints(max_length=8000), Storable, Clean]
+WithoutNull = AfterValidator(_reject_null_bytes)
+"""Rejects null bytes, which PostgreSQL cannot store. Runs after the length limits, which must see stripped text."""
+NullFreePattern = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+"""Documents the same rule in the JSON schema."""
+FreeText = Annotated[str, StringConstraints(max_length=8000), WithoutNull, NullFreePattern]
 MessageText = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=8000),
-    Storable,
+    WithoutNull,
     Field(json_schema_extra={"pattern": r"^[^\x00]*\S[^\x00]*$"}),
 ]
 
 
 class Customer(Payload):
-    """Who is on the other side, as far as known."""
+    """The customer, as far as known."""
 
-    id: Annotated[str, StringConstraints(max_length=155), Storable, Clean] | None = None
-    name: Annotated[str, StringConstraints(max_length=200), Storable, Clean] | None = None
-    email: Annotated[str, StringConstraints(max_length=254), Storable, Clean] | None = None
-    phone: Annotated[str, StringConstraints(max_length=40), Storable, Clean] | None = None
+    id: Annotated[str, StringConstraints(max_length=155), WithoutNull, NullFreePattern] | None = None
+    name: Annotated[str, StringConstraints(max_length=200), WithoutNull, NullFreePattern] | None = None
+    email: Annotated[str, StringConstraints(max_length=254), WithoutNull, NullFreePattern] | None = None
+    phone: Annotated[str, StringConstraints(max_length=40), WithoutNull, NullFreePattern] | None = None
 
 
 class ConversationMessage(Payload):
@@ -52,13 +53,13 @@ class ConversationMessage(Payload):
 
 
 class Interaction(Payload):
-    """Payload of `process_manipulator_interaction_task`: what happened on a platform, and to whom."""
+    """Payload of `process_manipulator_interaction_task`: an event on a platform, and the customer who caused it."""
 
     conversation_id: Identifier
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     channel: Channel
-    event_id: Annotated[str, StringConstraints(min_length=1, max_length=300), Storable, Clean]
-    text: SomeText | None = None
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=300), WithoutNull, NullFreePattern]
+    text: FreeText | None = None
     customer: Customer = Customer()
     is_test: bool = False
     details: dict[str, Any] = Field(default_factory=dict)
@@ -70,11 +71,11 @@ class Continuation(Payload):
     conversation_id: Identifier
     reason: Literal["no_reply", "operator"]
     text: MessageText | None = None
-    """An operator's own words; without them the responder writes."""
+    """The operator's text. Without it the responder writes the message."""
 
 
 class MessageRequest(Payload):
-    """A customer's message, sent to the API."""
+    """A customer's message that a client sends to the API."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -84,7 +85,7 @@ class MessageRequest(Payload):
 
     conversation_id: Identifier
     text: MessageText
-    message_id: Identifier | None = Field(None, description="The caller's id: the same id is answered once")
+    message_id: Identifier | None = Field(None, description="The caller's id; the same id gets one reply")
     customer: Customer | None = None
     priority: PriorityName = "NORMAL"
     async_processing: bool = Field(
@@ -93,7 +94,7 @@ class MessageRequest(Payload):
 
 
 class InteractionRequest(Payload):
-    """A platform interaction, sent to the API by a system of our own."""
+    """A platform interaction that one of your own systems sends to the API."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -114,7 +115,7 @@ class InteractionRequest(Payload):
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     event_id: Identifier = Field(description="Unique per interaction: the same id is processed once")
     channel: Channel = "webhook"
-    text: SomeText | None = None
+    text: FreeText | None = None
     customer: Customer = Customer()
     is_test: bool = Field(False, strict=True)
 
@@ -129,7 +130,7 @@ class Source(Response):
 
 
 class MessageAccepted(Response):
-    """The message is stored and queued; with `async_processing: false` and time enough, already answered."""
+    """The message is queued. With `async_processing: false` it also has the reply, if that came in time."""
 
     conversation_id: str
     task_id: str
@@ -148,9 +149,9 @@ class InteractionAccepted(Response):
 
 
 class MessageView(Response):
-    """One turn of the history."""
+    """One turn of a conversation."""
 
-    id: int = Field(description="Counts up; pass the smallest as `before` to see earlier turns")
+    id: int = Field(description="Ids increase; pass the smallest as `before` to see earlier turns")
     role: str
     text: str
     created_at: datetime
@@ -171,4 +172,4 @@ class ConversationView(Response):
     updated_at: datetime
     messages: list[MessageView]
     total_messages: int
-    unanswered: int = Field(description="Accepted turns that are still being worked on")
+    unanswered: int = Field(description="Accepted messages whose tasks have not ended yet")

@@ -1,4 +1,4 @@
-"""Documents: what their tasks are called with, what the API takes and answers."""
+"""Documents: payloads of their tasks, requests and responses of the API."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from app.schemas.conversation import Clean, Storable
+from app.schemas.conversation import NullFreePattern, WithoutNull
 from laneway.platform.payload import Identifier, Payload
 from laneway.platform.schemas.task import QueueFigures, Response, TaskState
 
-MOST_BYTES = 2**53
-"""The largest number that JSON carries everywhere."""
+MAX_FILE_SIZE = 2**53
+"""The largest whole number that every JSON parser keeps exact."""
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2000)]
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), Storable, Clean]
-ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=1024), Storable, Clean]
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=155), Storable, Clean]
-ContentType = Annotated[str, StringConstraints(max_length=200), Storable, Clean]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), WithoutNull, NullFreePattern]
+ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=1024), WithoutNull, NullFreePattern]
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=155), WithoutNull, NullFreePattern]
+ContentType = Annotated[str, StringConstraints(max_length=200), WithoutNull, NullFreePattern]
 
 
 class DocumentState(StrEnum):
-    """How far the newest ingestion of a document is."""
+    """The state of a document's newest ingestion."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -32,19 +32,19 @@ class DocumentState(StrEnum):
 
 
 class DocumentIngestion(Payload):
-    """Payload of `process_document_task`: which object is to become which document."""
+    """Payload of `process_document_task`: the object to read, and the document that it becomes."""
 
     document_id: Identifier
     user_id: UserId
     file_name: FileName
     r2_key: ObjectKey
     content_type: ContentType | None = None
-    file_size: int | None = Field(None, ge=0, le=MOST_BYTES)
+    file_size: int | None = Field(None, ge=0, le=MAX_FILE_SIZE)
     callback_url: HttpUrl | None = None
 
 
 class DocumentRequest(DocumentIngestion):
-    """An object in the storage that is to be processed."""
+    """A request to process an object in the storage."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -62,11 +62,13 @@ class DocumentRequest(DocumentIngestion):
         }
     )
 
-    priority: int = Field(1, ge=0, le=100, strict=True, description="0 low, 1 normal, 2 high; 3 and more goes ahead")
+    priority: int = Field(
+        1, ge=0, le=100, strict=True, description="0 low, 1 normal, 2 high; 3 and more runs before all others"
+    )
 
 
 class DocumentAccepted(Response):
-    """The document is queued; `accepted`: it is stored, and is queued when the broker is back."""
+    """The document is queued. Status `accepted`: the broker is unreachable; the task is queued when it is back."""
 
     task_id: str
     document_id: str
@@ -74,19 +76,19 @@ class DocumentAccepted(Response):
 
 
 class DocumentView(Response):
-    """A document, and how far its newest ingestion is. Its passages are those of the last one that went well."""
+    """A document and its newest ingestion. The passages are those of the last successful ingestion."""
 
     document_id: str
     title: str | None
     state: DocumentState
     progress: int = Field(ge=0, le=100)
-    stage: str | None = Field(description="What its task is doing, in its own words")
+    stage: str | None = Field(description="The progress message of its task")
     passages: int
     user_id: str | None
     file_name: str | None
     r2_key: str | None
-    content_type: str | None = Field(description="What it was found to be")
-    size: int | None = Field(description="Bytes of its file")
+    content_type: str | None = Field(description="The content type that was detected")
+    size: int | None = Field(description="Size of the file in bytes")
     pages: int | None
     task_id: str | None
     error: str | None
@@ -97,18 +99,18 @@ class DocumentView(Response):
 
 
 class DocumentPage(Response):
-    """Some documents, by id."""
+    """A page of documents, ordered by id."""
 
     documents: list[DocumentView]
-    next: str | None = Field(description="`after` of the next page; none on the last")
+    next: str | None = Field(description="`after` of the next page; null on the last one")
 
 
 class DocumentQueueStats(Response):
-    """The queue of documents, and the documents by state."""
+    """The queue `documents`, and the number of documents by state."""
 
     queue: QueueFigures
-    limit: int = Field(description="MAX_QUEUE_SIZE: with so many waiting, processing is refused with 429")
-    documents: dict[str, int] = Field(description="Documents by state; what runs counts as queued")
+    limit: int = Field(description="MAX_QUEUE_SIZE: with this many waiting tasks, requests are refused with 429")
+    documents: dict[str, int] = Field(description="Documents by state; running ones count as queued")
     timestamp: datetime
 
 
@@ -122,14 +124,14 @@ class DocumentOutcome(Response):
     pages: int | None
     characters: int
     passages: int
-    changed: bool = Field(description="False: the very same text was there already")
+    changed: bool = Field(description="False: the same text was stored before")
 
 
-def accepted_as(state: TaskState) -> str:
-    """A submission's state in the words of this API."""
+def accepted_status(state: TaskState) -> str:
+    """The status of a submission in the words of this API."""
     return "accepted" if state is TaskState.ACCEPTED else "queued"
 
 
 def event_data(**values: Any) -> dict[str, Any]:
-    """The data of a callback, without what is not known."""
+    """The data of a webhook, without unknown values."""
     return {name: value for name, value in values.items() if value is not None}

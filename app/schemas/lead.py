@@ -1,4 +1,4 @@
-"""Leads: what the API takes and answers, and what the tasks of the CRM are called with."""
+"""Leads: requests and responses of the API, and payloads of the CRM tasks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
-from app.schemas.conversation import Clean, SomeText, Storable
+from app.schemas.conversation import FreeText, NullFreePattern, WithoutNull
 from laneway.platform.payload import Identifier, Payload
 from laneway.platform.schemas.task import Response, TaskState
 
-LAST_VERSION = 2**31 - 1
+MAX_VERSION = 2**31 - 1
+"""The largest value of the database's column."""
 EXAMPLE: Final[dict[str, Any]] = {
     "name": "Ada Lovelace",
     "email": "ada@example.com",
@@ -24,9 +25,9 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-def _number(value: object) -> object:
+def _require_number(value: object) -> object:
     if isinstance(value, bool | str):
-        raise ValueError("must be a number")  # noqa: TRY004  what Pydantic takes for a problem of the caller
+        raise ValueError("must be a number")  # noqa: TRY004  Pydantic reports only a ValueError as a problem
     return value
 
 
@@ -38,23 +39,23 @@ Email = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
-def _no_whole_number(value: object) -> object:
+def _reject_large_integer(value: object) -> object:
     if isinstance(value, int):
-        raise ValueError("a whole number beyond 2**53 must be written as a text: it would be rounded")  # noqa: TRY004
+        raise ValueError("a whole number beyond 2**53 must be sent as text: a number would be rounded")  # noqa: TRY004
     return value
 
 
-FieldText = Annotated[str, StringConstraints(max_length=2000), Storable, Clean]
+FieldText = Annotated[str, StringConstraints(max_length=2000), WithoutNull, NullFreePattern]
 Number = (
     Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_no_whole_number)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_reject_large_integer)]
 )
-"""Never made of a text: "007" stays one."""
-Version = Annotated[int, Field(ge=1, le=LAST_VERSION), BeforeValidator(_number)]
+"""A number is never parsed from text: "007" stays text."""
+Version = Annotated[int, Field(ge=1, le=MAX_VERSION), BeforeValidator(_require_number)]
 
 
 class CrmState(StrEnum):
-    """What the CRM knows of a lead's newest version."""
+    """Whether the CRM has a lead's newest version."""
 
     UNSENT = "unsent"
     PENDING = "pending"
@@ -69,12 +70,12 @@ class LeadContent(Payload):
     email: Email | None = None
     phone: ShortLine | None = None
     company: Line | None = None
-    status: ShortLine | None = Field(None, description="Where it is in the sale, in your own words")
-    message: SomeText | None = None
+    status: ShortLine | None = Field(None, description="The stage of the sale, in your own words")
+    message: FreeText | None = None
     fields: dict[FieldName, FieldText | StrictBool | Number | None] = Field(
         default_factory=dict,
         max_length=50,
-        description="Whatever else belongs to it",
+        description="Further fields of your choice",
         json_schema_extra={"additionalProperties": False},
     )
 
@@ -84,38 +85,44 @@ class LeadRequest(LeadContent):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"lead_id": "lead-42", **EXAMPLE}]})
 
-    lead_id: Identifier | None = Field(None, description="The caller's id: the same lead again is stored once")
+    lead_id: Identifier | None = Field(
+        None, description="The caller's id; the same lead with the same id is stored once"
+    )
 
 
 class LeadChange(LeadContent):
-    """The whole content of a lead as it is from now on; what is left out is gone."""
+    """The whole new content of a lead; fields that are left out are removed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE, "status": "won", "version": 1}]})
 
-    version: Version | None = Field(None, description="The version that was changed: if it is another by now, 409")
+    version: Version | None = Field(
+        None, description="The version that the change is based on; 409 if the lead has another one"
+    )
 
 
 class LeadAccepted(Response):
-    """The lead is stored; a task tells the CRM."""
+    """The lead is stored; a task updates the CRM."""
 
     lead_id: str
     version: int
-    task_id: str | None = Field(description="The task that tells the CRM of this version")
-    status: TaskState = Field(description="The state of that task; accepted: it is sent when the broker is back")
+    task_id: str | None = Field(description="The task that sends this version to the CRM")
+    status: TaskState = Field(description="The state of that task; accepted: it is queued when the broker is back")
 
 
 class CrmView(Response):
-    """What the CRM was told of a lead."""
+    """What the CRM has of a lead."""
 
-    state: CrmState = Field(description="Of the newest version; unsent: it is from before there was a CRM")
-    id: str | None = Field(description="The CRM's own id")
-    version: int = Field(description="The newest version that the CRM has taken; 0: none")
+    state: CrmState = Field(
+        description="State of the newest version; unsent: the lead is older than the CRM connection"
+    )
+    id: str | None = Field(description="The id of the record in the CRM")
+    version: int = Field(description="The newest version that the CRM has accepted; 0: none")
     synced_at: datetime | None
-    error: str | None = Field(description="Why the last try failed, until one succeeds")
+    error: str | None = Field(description="Why the last attempt failed; null after a success")
 
 
 class LeadView(Response):
-    """A lead, and what the CRM was told of it."""
+    """A lead, and what the CRM has of it."""
 
     lead_id: str
     version: int
@@ -128,32 +135,32 @@ class LeadView(Response):
     status: str | None
     message: str | None
     fields: dict[str, Any]
-    details: dict[str, Any] = Field(description="What else its source said")
+    details: dict[str, Any] = Field(description="Further fields from its source")
     created_at: datetime
     updated_at: datetime
-    task_id: str | None = Field(description="The task that tells the CRM of this version")
+    task_id: str | None = Field(description="The task that sends this version to the CRM")
     crm: CrmView
 
 
 class LeadPage(Response):
-    """Some leads, newest first."""
+    """A page of leads, newest first."""
 
     leads: list[LeadView]
-    next: int | None = Field(description="`before` of the next page; none on the last")
+    next: int | None = Field(description="`before` of the next page; null on the last one")
 
 
 class CrmUpdate(Payload):
-    """Payload of `crm_update`: the CRM is to know at least this version of this lead."""
+    """Payload of `crm_update`: bring the CRM to at least this version of the lead."""
 
     lead_id: Identifier
     uid: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,40}$")] | None = None
-    """Which lead of this id, if it was used again after a deletion; without it the one that there is."""
+    """The lead's own id, which differs when `lead_id` is used again after a deletion. Default: the current lead."""
     version: Version | None = None
-    """Without it: the newest."""
+    """Default: the newest version."""
 
 
 class CrmNotify(Payload):
-    """Payload of `crm_notify`: who is configured is told by e-mail that a lead is new, or has changed."""
+    """Payload of `crm_notify`: e-mail the addresses in `CRM_NOTIFY_TO` that a lead is new or has changed."""
 
     lead_id: Identifier
     uid: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,40}$")]

@@ -1,4 +1,4 @@
-"""The pipeline's steps, what they are asked to do, and what came of it."""
+"""The pipeline: its steps, payloads of their tasks, and results."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from laneway.platform.payload import Payload
 from laneway.platform.schemas.task import Response
 
 CommandName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-"""Of a command: small letters, digits, ``_`` and ``-``, at most 40."""
+"""Lower-case letters, digits, ``_`` and ``-``, at most 40 characters."""
 Folder = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,9}$")
 ]
-"""A working folder below PIPELINE_ROOT: parts of letters, digits and ``._-``, each beginning with a letter or digit."""
-LONGEST_REPORT = 200_000
-"""Characters."""
+"""A working folder below PIPELINE_ROOT: parts of letters, digits and ``._-``, each starts with a letter or digit."""
+MAX_REPORT_LENGTH = 200_000
+"""Characters of qa's report that `fix` gets."""
 
 
 class Step(StrEnum):
-    """What a pipeline does; each is a type of task, with a queue of its own."""
+    """A step of a pipeline; each is a task name with its own queue."""
 
     DEV = "dev"
     QA = "qa"
@@ -30,7 +30,7 @@ class Step(StrEnum):
 
 
 class StepOutcome(StrEnum):
-    """What came of a step; `failed`: qa found something."""
+    """The outcome of a step; `failed`: qa found defects."""
 
     OK = "ok"
     FAILED = "failed"
@@ -41,11 +41,11 @@ class PipelineCommand(Payload):
 
     folder: Folder
     command: CommandName
-    report: str | None = Field(None, max_length=LONGEST_REPORT, description="For `fix`: what qa found")
+    report: str | None = Field(None, max_length=MAX_REPORT_LENGTH, description="For `fix`: qa's report")
 
 
 class PipelineInput(BaseModel):
-    """What the workflow `delivery_pipeline` is started with: a folder, and the name of each step's command."""
+    """Input of the workflow `delivery_pipeline`: a folder, and the name of each step's command."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,13 +61,13 @@ class PipelineInput(BaseModel):
 
 
 class CommandResult(Response):
-    """What a command did."""
+    """Result of a command."""
 
     step: Step
     command: str
     outcome: StepOutcome
     exit_code: int
     seconds: float
-    output: str = Field(description="What it wrote: the head and the tail of it, if it was too much")
-    output_bytes: int = Field(description="How much it wrote")
+    output: str = Field(description="What it wrote; only head and tail if it was too much")
+    output_bytes: int = Field(description="Bytes that it wrote")
     truncated: bool

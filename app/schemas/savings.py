@@ -1,4 +1,4 @@
-"""The savings calculator: what it is given, and its figures."""
+"""The savings calculator: its inputs and its figures."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from laneway.platform.schemas.task import Response
 
 
-def _no_truth(value: object) -> object:
+def _reject_boolean(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  Pydantic wants it so
+        raise ValueError("must be a number")  # noqa: TRY004  Pydantic reports only a ValueError as a problem
     return value
 
 
-Number = Annotated[Decimal, BeforeValidator(_no_truth), PlainSerializer(float, return_type=float, when_used="json")]
-"""Exact here; a plain number in JSON."""
+Number = Annotated[
+    Decimal, BeforeValidator(_reject_boolean), PlainSerializer(float, return_type=float, when_used="json")
+]
+"""An exact decimal; a plain number in JSON."""
 Money = Annotated[Number, Field(description="In the currency of the wage, rounded half up to two places")]
 
 
 class CalculatorInputs(BaseModel):
-    """What a task that is done by hand costs today. The bounds keep all figures exact, in JSON too."""
+    """What a task that is done by hand costs today. The bounds keep all figures exact, also in JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +35,7 @@ class CalculatorInputs(BaseModel):
 
 
 class Savings(Response):
-    """What is saved. A year has 52 weeks, a month is a twelfth of it; each figure is rounded by itself."""
+    """The money that is saved. A year has 52 weeks, a month is a twelfth of it; each figure is rounded by itself."""
 
     weekly: Money
     monthly: Money
@@ -41,6 +43,6 @@ class Savings(Response):
 
 
 class Calculation(Savings):
-    """The same with the hours that are behind it."""
+    """The savings, with the hours that they come from."""
 
     hours_per_week: Number = Field(description="Rounded half up to four places")

@@ -1,7 +1,7 @@
-"""Webhooks: the shapes in which the platforms send them, and the events that we make of them.
+"""Inbound webhooks: the platforms' payload shapes, the events parsed from them, task payloads and responses.
 
 The shapes follow Meta's Messenger Platform and Lead Ads webhook references and Google's lead form webhook schema. Both
-platforms add fields without notice, so unknown ones are ignored; known ones are held to their type and a length.
+platforms add fields without notice, so unknown fields are ignored; known ones must have their type and a length.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.schemas.conversation import Interaction
+from laneway.platform.payload import Identifier, Payload
+from laneway.platform.schemas.task import Response
 
 Kind = Literal["ad_click", "lead_form", "page_message", "postback", "other"]
-"""The kinds of `Interaction`; `other` is everything that is only recorded."""
+"""The kinds of `Interaction`; `other` is an event that is only recorded."""
 
 EARLIEST_YEAR, LATEST_YEAR = 1971, 2200
 MILLISECONDS_FROM = 100_000_000_000
-"""A number from here on counts milliseconds since 1970, a smaller one seconds (this many seconds is the year 5138)."""
+"""Numbers from here on are milliseconds since 1970, smaller ones seconds (this many seconds is the year 5138)."""
 
 
 def _text_of_number(value: object) -> object:
-    # Ids come as strings from some endpoints and as 64-bit numbers from others.
+    # Some endpoints send ids as strings, others as 64-bit numbers.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _moment(value: object) -> datetime | None:
+def _parse_moment(value: object) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
     try:
@@ -34,7 +36,7 @@ def _moment(value: object) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         raise ValueError("is not a time") from None
     if not EARLIEST_YEAR <= moment.year < LATEST_YEAR:
-        raise ValueError("is not a time of these days")
+        raise ValueError(f"must be between {EARLIEST_YEAR} and {LATEST_YEAR}")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -42,7 +44,7 @@ def _read_moment(value: object) -> datetime:
     if isinstance(value, str) and not value.strip().isdecimal():
         return datetime.fromisoformat(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("is not a time")  # noqa: TRY004 - Pydantic turns only a ValueError into a problem
+        raise ValueError("is not a time")  # noqa: TRY004 - Pydantic reports only a ValueError as a problem
     number = float(value)
     return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS_FROM else number, UTC)
 
@@ -51,25 +53,25 @@ PlatformId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(
 EventId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(min_length=1, max_length=300)]
 Short = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(max_length=2000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)]
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
-"""Seconds or milliseconds since 1970, as a number or in digits, or ISO 8601 (UTC, unless it says otherwise)."""
+Moment = Annotated[datetime | None, BeforeValidator(_parse_moment)]
+"""Seconds or milliseconds since 1970, as a number or as digits, or ISO 8601 (UTC unless it names an offset)."""
 
 
 class Shape(BaseModel):
-    """A part of somebody else's payload."""
+    """A part of a platform's payload."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Party(Shape):
-    """A sender or recipient; someone who is not logged in has only a `user_ref`."""
+    """A sender or recipient; a person who is not logged in has only a `user_ref`."""
 
     id: PlatformId | None = None
     user_ref: PlatformId | None = None
 
 
 class AdContext(Shape):
-    """The ad that somebody came from."""
+    """The ad that a person clicked."""
 
     ad_title: Short | None = None
     post_id: Short | None = None
@@ -77,7 +79,7 @@ class AdContext(Shape):
 
 
 class Referral(Shape):
-    """How somebody came into the thread: by an ad (`source` is ADS) or a link."""
+    """How a person entered the thread: by an ad (`source` is ADS) or a link."""
 
     ref: Short | None = None
     source: Short | None = None
@@ -88,7 +90,7 @@ class Referral(Shape):
 
 
 class Attachment(Shape):
-    """A picture, file, sticker, template …; only its type and address are of use."""
+    """A picture, file, sticker, template …; only its type and URL are used."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     payload: dict[str, Any] | None = None
@@ -101,7 +103,7 @@ class QuickReply(Shape):
 
 
 class PageMessage(Shape):
-    """What somebody wrote to a page."""
+    """A message that a person wrote to a page."""
 
     mid: EventId
     text: Words | None = None
@@ -131,7 +133,7 @@ class Messaging(Shape):
 
 
 class LeadgenChange(Shape):
-    """The value of a `leadgen` change: ids only, the answers are fetched from the Graph API."""
+    """The value of a `leadgen` change. It has ids only; the form's answers are in the Graph API."""
 
     leadgen_id: EventId
     page_id: PlatformId | None = None
@@ -150,7 +152,7 @@ class LeadColumn(Shape):
 
 
 class GoogleLead(Shape):
-    """A submitted Google lead form, without the key that vouches for it."""
+    """A submitted Google lead form, without the key that authenticates it."""
 
     lead_id: EventId
     user_column_data: list[Any] = Field(default=[], max_length=200)
@@ -166,7 +168,7 @@ class GoogleLead(Shape):
 
 
 class GenericCustomer(Shape):
-    """Who a generic event is about."""
+    """The customer of a generic event."""
 
     id: PlatformId | None = None
     name: Annotated[str, StringConstraints(max_length=200)] | None = None
@@ -181,7 +183,7 @@ class GenericText(Shape):
 
 
 class GenericEvent(Shape):
-    """What a generic source may send; every field is optional."""
+    """The event of a generic source; every field is optional."""
 
     id: EventId | None = Field(default=None, validation_alias=AliasChoices("event_id", "id"))
     type: Annotated[str, StringConstraints(max_length=64)] | None = Field(
@@ -196,25 +198,40 @@ class GenericEvent(Shape):
 
 
 class ParsedEvent(BaseModel):
-    """One event out of a delivery."""
+    """One event of a delivery."""
 
     model_config = ConfigDict(frozen=True)
 
     event_id: str = Field(min_length=1, max_length=300)
-    """Unique within its source; the same when the platform sends the event again."""
+    """Unique within its source; a repeat of the event has the same id."""
     kind: Kind
     occurred_at: datetime | None = None
     is_test: bool = False
     data: dict[str, Any] = Field(default_factory=dict)
-    """What is worth keeping of it, without secrets."""
+    """The fields that are stored, without secrets."""
     interaction: Interaction | None = None
     """The follow-up task's payload; None when the event is only recorded."""
 
 
 class ParsedDelivery(BaseModel):
-    """What one request contained: its events, and sentences about the parts that were not understood."""
+    """The content of one request: its events, and a sentence about each part that could not be parsed."""
 
     model_config = ConfigDict(frozen=True)
 
     events: list[ParsedEvent] = []
     problems: list[str] = []
+
+
+class StoredDelivery(Payload):
+    """Payload of the `process_*_webhook_task`s: a verified request that is stored."""
+
+    delivery_id: Identifier
+
+
+class WebhookReceipt(Response):
+    """The delivery is stored and queued."""
+
+    status: Literal["queued"] = "queued"
+    delivery_id: str
+    task_id: str
+    duplicate: bool = Field(description="True when the same body was delivered before: nothing new was queued")

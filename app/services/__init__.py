@@ -1,1 +1,1 @@
-"""The business; knows neither HTTP nor Celery tasks."""
+"""The application's logic; it knows neither HTTP nor Celery."""

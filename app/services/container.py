@@ -23,11 +23,13 @@ from app.services.documents.knowledge import Knowledge
 from app.services.documents.views import DocumentViews
 from app.services.integrations.alert_mail import AlertMail
 from app.services.integrations.mail import Mail
-from app.services.leads.crm import CrmSync, LeadNotices, make_crm
+from app.services.leads.crm import CrmSync, make_crm
 from app.services.leads.leads import Leads
+from app.services.leads.notices import LeadNotices
 from app.services.pipeline import steps
 from app.services.pipeline.commands import Pipeline
 from app.services.retention import retention_rules
+from app.services.task_manager import TaskManager
 from app.services.webhooks.webhooks import Webhooks
 from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.operations.alerts import Alerts
@@ -37,7 +39,7 @@ from laneway.platform.workflows.handlers import Handler
 
 
 class Services(Platform):
-    """What the application's routes, tasks and commands work with."""
+    """The services that the application's routes, tasks and commands use."""
 
     migrations: ClassVar[tuple[MigrationHistory, ...]] = (PLATFORM_HISTORY, APPLICATION_HISTORY)
     workflow_folder: ClassVar[Path | None] = Path(__file__).resolve().parents[1] / "workflows"
@@ -46,6 +48,10 @@ class Services(Platform):
     def settings(self) -> Settings:
         """The application's settings."""
         return cast("Settings", self._settings)
+
+    @cached_property
+    def tasks(self) -> TaskManager:
+        return TaskManager(self.database, self.broker, self.recorder, self.settings.tasks)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -105,8 +111,8 @@ class Services(Platform):
 
     @cached_property
     def alerts(self) -> Alerts:
-        told = bool(self.settings.mail.alerts_to)
-        return Alerts(self.database, self.tasks, self.settings.operation, with_notices=told)
+        with_notices = bool(self.settings.mail.alerts_to)
+        return Alerts(self.database, self.tasks, self.settings.operation, with_notices=with_notices)
 
     @cached_property
     def alert_mail(self) -> AlertMail:
@@ -122,18 +128,18 @@ class Services(Platform):
         return super().workflow_inputs | {"calculator_inputs": CalculatorInputs, "pipeline": PipelineInput}
 
     def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
-        """The savings that a run computed."""
+        """The savings that a run has computed."""
         return {"estimated_savings": savings.estimated_savings(metrics)}
 
     def close(self) -> None:
-        """Give back the connections of this process."""
+        """Close the connections of this process."""
         if "responder" in self.__dict__:
             self.responder.close()
         super().close()
 
 
 def services() -> Services:
-    """The services of this process, on its settings and its Celery app."""
+    """The services of this process, with its settings and its Celery app."""
     return cast("Services", current_platform())
 
 

@@ -1,4 +1,4 @@
-"""How long the application's own data is kept."""
+"""How long the application keeps its own data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from laneway.platform.operations.retention import RetentionRule
 
 
 def retention_rules(settings: Settings) -> list[RetentionRule]:
-    """In this order: messages before their conversations, events before the deliveries that they came in."""
+    """One rule per kind of data, in the order of deletion.
+
+    Messages go before their conversations, events before the deliveries that they came in.
+    """
     conversations = timedelta(days=settings.retention.conversations)
     webhooks = timedelta(days=settings.storage.keep_webhooks)
     return [

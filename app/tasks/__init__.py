@@ -1,1 +1,1 @@
-"""The tasks: thin sentences over services."""
+"""The tasks: each is a function that calls one service."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.schemas.report import ReportPeriod
+from app.schemas.analytics import ReportPeriod
 from app.services.container import services
 from laneway.platform import clock
 from laneway.platform.execution.task import PlatformTask, task
@@ -13,7 +13,7 @@ from laneway.platform.execution.task import PlatformTask, task
 
 @task(queue="analytics")
 def generate_conversation_analytics_task(self: PlatformTask, payload: ReportPeriod) -> dict[str, Any]:
-    """Compute what happened in the conversations of a period; the report is kept under the task's id."""
+    """Compute the report on the conversations of a period; it is stored under the task's id."""
     start, end = _period(payload)
     report = services().analytics.conversation_report(self.id, start=start, end=end)
     return report.model_dump(mode="json")
@@ -21,7 +21,7 @@ def generate_conversation_analytics_task(self: PlatformTask, payload: ReportPeri
 
 @task(queue="analytics")
 def generate_performance_report_task(self: PlatformTask, payload: ReportPeriod) -> dict[str, Any]:
-    """Compute how the tasks of a period ran; the report is kept under the task's id."""
+    """Compute the report on the tasks of a period; it is stored under the task's id."""
     start, end = _period(payload)
     report = services().analytics.performance_report(self.id, start=start, end=end)
     return report.model_dump(mode="json")

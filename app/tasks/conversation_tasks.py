@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.schemas.analytics import BatchAnalysis
 from app.schemas.conversation import Continuation, ConversationMessage, Interaction
-from app.schemas.report import BatchAnalysis
 from app.services.container import services
 from laneway.platform.execution.task import PlatformTask, task
 
 
 @task(queue="conversations", key="conversation_id")
 def process_conversation_message_task(self: PlatformTask, payload: ConversationMessage) -> dict[str, Any]:
-    """Store a customer's message, and answer it from the documents."""
-    return services().conversations.receive(payload, task_id=self.id, progress=self.progress)
+    """Store a customer's message and reply to it from the documents."""
+    return services().conversations.process_message(payload, task_id=self.id, progress=self.progress)
 
 
 @task(queue="conversations", key="conversation_id")
 def process_manipulator_interaction_task(self: PlatformTask, payload: Interaction) -> dict[str, Any]:
     """Open or continue a conversation after a platform interaction, and write the outbound message."""
-    return services().conversations.interact(payload, task_id=self.id, progress=self.progress)
+    return services().conversations.process_interaction(payload, task_id=self.id, progress=self.progress)
 
 
 @task(queue="conversations", key="conversation_id")
 def continue_conversation_async_task(self: PlatformTask, payload: Continuation) -> dict[str, Any]:
-    """Write the next turn of a conversation whose customer is silent, or for an operator."""
-    return services().conversations.continue_(payload, task_id=self.id, progress=self.progress)
+    """Write the next turn of a conversation: a reminder for a silent customer, or an operator's message."""
+    return services().conversations.continue_conversation(payload, task_id=self.id, progress=self.progress)
 
 
 @task(queue="analytics")

@@ -12,17 +12,17 @@ from laneway.platform.payload import EndedTask
 
 @task(queue="crm", key="lead_id", on_failure="crm_update_ended")
 def crm_update(self: PlatformTask, payload: CrmUpdate) -> dict[str, Any]:
-    """Tell the CRM of the newest version of a lead, unless it knows the one that was asked for."""
-    return services().crm.update(payload, still_mine=self.raise_if_cancelled)
+    """Send the newest version of a lead to the CRM, unless the CRM has the requested one."""
+    return services().crm.update(payload, check_ownership=self.raise_if_cancelled)
 
 
 @task(queue="crm")
 def crm_update_ended(_self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
-    """Note on the lead that the CRM was not told of it."""
-    return services().leads.note_end(payload)
+    """Note on the lead that its CRM update failed."""
+    return services().leads.record_update_failure(payload)
 
 
 @task(queue="crm")
 def crm_notify(self: PlatformTask, payload: CrmNotify) -> dict[str, Any]:
-    """Write e-mails about a new or changed lead, each recipient once."""
-    return services().lead_notices.tell(payload, task_id=self.id, step=self.step)
+    """Send e-mails about a new or changed lead, one to each recipient."""
+    return services().lead_notices.send(payload, task_id=self.id, step=self.step)

@@ -12,11 +12,11 @@ from laneway.platform.payload import EndedTask
 
 @task(queue="documents", key="document_id", on_failure="document_failed_task")
 def process_document_task(self: PlatformTask, payload: DocumentIngestion) -> DocumentOutcome:
-    """Fetch a document, extract its text, store its passages, and call back."""
+    """Fetch a document, extract its text, store its passages, and submit the callback."""
     return services().documents.process(payload, task_id=self.id, progress=self.progress)
 
 
 @task(queue="documents", retries=20)
 def document_failed_task(_self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
-    """Mark a document whose task ended without success, and call back."""
-    return services().documents.end(payload)
+    """Mark a document whose task ended without success, and submit the callback."""
+    return services().documents.record_failure(payload)

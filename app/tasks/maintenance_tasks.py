@@ -1,4 +1,4 @@
-"""Tasks that keep the platform itself in order, run by the clock."""
+"""Scheduled maintenance tasks: retention, alerts, reminders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laneway.platform.schemas.alert import AlertsOpened
 
 @task(queue="maintenance")
 def cleanup_old_data_task(self: PlatformTask, _payload: Nothing) -> dict[str, Any]:
-    """Delete what is older than its retention, in batches; the counts are the result."""
+    """Delete data that is older than its retention, in batches; the result counts the rows."""
     return dict(services().retention.sweep(now=clock.now(), progress=self.progress))
 
 
@@ -27,11 +27,11 @@ def health_sweep_task(_self: PlatformTask, _payload: Nothing) -> dict[str, Any]:
 
 @task(queue="maintenance", priority=Priority.HIGH, role=NOTICE_ROLE)
 def send_alert_mail_task(self: PlatformTask, payload: AlertsOpened) -> dict[str, Any]:
-    """Write e-mails about alerts, each recipient once."""
-    return services().alert_mail.tell(payload, task_id=self.id, step=self.step)
+    """Send e-mails about alerts, one to each recipient."""
+    return services().alert_mail.send(payload, task_id=self.id, step=self.step)
 
 
 @task(queue="maintenance")
 def queue_follow_ups_task(_self: PlatformTask, _payload: Nothing) -> dict[str, Any]:
-    """Queue a reminder for each conversation whose customer has been silent too long."""
+    """Queue a reminder for each conversation whose customer has been silent for FOLLOW_UP_AFTER_HOURS."""
     return {"queued": services().conversations.queue_follow_ups()}

@@ -1,10 +1,10 @@
-"""Tasks of webhooks, in and out."""
+"""Tasks of inbound and outbound webhooks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.schemas.webhook_delivery import StoredDelivery
+from app.schemas.webhook import StoredDelivery
 from app.services.container import services
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.webhooks.tasks import register_delivery_task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from app.schemas.report import WeekPeriod
+from app.schemas.analytics import WeekPeriod
 from app.services.container import services
 from laneway.platform import clock
 from laneway.platform.execution.task import PlatformTask, task
@@ -17,14 +17,14 @@ register_workflow_tasks(queue="workflows")
 
 @task(queue="maintenance")
 def cleanup_old_workflows(self: PlatformTask, payload: CleanupPeriod) -> dict[str, Any]:
-    """Delete workflows that ended so many days ago, with their steps."""
+    """Delete workflows that ended more than `days` days ago, with their steps."""
     before = clock.now() - timedelta(days=payload.days)
     return {"workflows": services().retention.clean_up_workflows(before=before, progress=self.progress)}
 
 
 @task(queue="analytics")
 def generate_weekly_report(self: PlatformTask, payload: WeekPeriod) -> dict[str, Any]:
-    """Compute how the workflows of a period fared; the report is kept under the task's id."""
+    """Compute the report on the workflows of a period; it is stored under the task's id."""
     end = payload.end or clock.now()
     start = payload.start or end - timedelta(hours=payload.hours)
     return services().workflow_reports.weekly(self.id, start=start, end=end).model_dump(mode="json")

@@ -8,7 +8,7 @@ from tests.fixtures.files import pdf, word
 from tests.fixtures.shell import Shell
 
 
-def test_files_of_every_kind_are_taken_in_and_the_bad_one_is_named(laneway: Shell, tmp_path: Path) -> None:
+def test_files_of_every_kind_are_ingested_and_the_bad_one_is_named(laneway: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()
     for name, content in {

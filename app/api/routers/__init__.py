@@ -1,1 +1,1 @@
-"""One router a domain."""
+"""The application's routers, one a domain."""

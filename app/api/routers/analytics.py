@@ -1,4 +1,4 @@
-"""Reports: ask for one, list them, fetch one."""
+"""Routes of analytics: request, list and fetch reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, model_validator
 
 from app.api.deps import ReportId, ServicesDep
-from app.schemas.report import ReportKind, ReportList, ReportPeriod, ReportResponse
+from app.schemas.analytics import ReportKind, ReportList, ReportPeriod, ReportResponse
 from laneway.api.errors import problems
 from laneway.platform import clock
 from laneway.platform.schemas.task import TaskHandle
@@ -19,14 +19,14 @@ TASKS = {"conversations": "generate_conversation_analytics_task", "performance":
 
 
 class ReportRequest(ReportPeriod):
-    """Which report, over which period."""
+    """The kind of a report, and its period."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "conversations", "hours": 24}]})
 
     kind: Literal["conversations", "performance"]
 
     @model_validator(mode="after")
-    def _begun(self) -> ReportRequest:
+    def _require_past_start(self) -> ReportRequest:
         if self.start and not self.end and self.start >= clock.now():
             raise ValueError("a period without an end lasts until now: start must be in the past")
         return self
@@ -34,7 +34,7 @@ class ReportRequest(ReportPeriod):
 
 @router.post("/reports", status_code=202, response_description="Accepted: a task computes it", responses=problems(429))
 def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
-    """Have a report computed; its id is the task's id."""
+    """Request a report; a task computes it, and the task's id is the report's id."""
     period = ReportPeriod(start=body.start, end=body.end, hours=body.hours)
     return services.tasks.submit(TASKS[body.kind], period)
 
@@ -45,7 +45,7 @@ def list_reports(
     kind: Annotated[ReportKind | None, Query(description="Only reports of this kind")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> ReportList:
-    """The kept reports, newest first."""
+    """The stored reports, newest first."""
     return ReportList(reports=list(services.analytics.reports(kind=kind, limit=limit)))
 
 

@@ -1,4 +1,4 @@
-"""Workflows behind a chat endpoint: an agent has one executed, and follows it by its id."""
+"""Route of the chat endpoint: an agent starts a workflow, and follows it by its id."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ router = APIRouter(prefix="/api", tags=["workflows"])
     "/chat",
     status_code=202,
     response_description="Accepted: its steps are tasks",
-    responses={200: {"model": WorkflowHandle, "description": "It had been accepted before"}, **problems(409, 429)},
+    responses={200: {"model": WorkflowHandle, "description": "It was accepted before"}, **problems(409, 429)},
 )
 def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
-    """Accept a workflow for an agent, and answer at once.
+    """Accept a workflow for an agent and answer at once.
 
-    A broker that is away gets it later: then its status is `accepted`.
+    While the broker is unreachable the status is `accepted`; the workflow starts when the broker is back.
     """
     options = StartOptions(id=body.id, idempotency_key=body.idempotency_key, agent_id=body.agent_id)
     accepted = services.workflows.start(body.context.workflow_type, body.context.workflow_input, options=options)

@@ -1,4 +1,4 @@
-"""Documents: objects in the storage that become passages, which replies cite."""
+"""Routes of documents: objects in the storage become passages that replies cite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.schemas.document import (
     DocumentRequest,
     DocumentState,
     DocumentView,
-    accepted_as,
+    accepted_status,
 )
 from laneway.api.deps import NO_NULL, TaskId
 from laneway.api.errors import problems
@@ -28,12 +28,12 @@ Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL
 
 @router.post("/process", status_code=202, response_description="Accepted: a task works on it", responses=problems(429))
 def process(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
-    """Have an object in the storage processed: its text becomes passages, and `callback_url` is told of the outcome.
+    """Process an object in the storage: its text becomes passages, and `callback_url` receives the outcome.
 
-    Callbacks are signed after Standard Webhooks; without OUTBOUND_WEBHOOK_SECRET a request for one is refused (503).
+    Callbacks are signed as Standard Webhooks says. Without OUTBOUND_WEBHOOK_SECRET a `callback_url` is refused (503).
     """
     handle = services.documents.submit(body)
-    return DocumentAccepted(task_id=handle.task_id, document_id=body.document_id, status=accepted_as(handle.state))
+    return DocumentAccepted(task_id=handle.task_id, document_id=body.document_id, status=accepted_status(handle.state))
 
 
 @router.get("/task/{task_id}/status", responses=problems(404, 410))
@@ -44,13 +44,13 @@ def task_status(task_id: TaskId, services: ServicesDep) -> TaskStatus:
 
 @router.post("/task/{task_id}/retry", status_code=202, responses=problems(404, 409))
 def retry(task_id: TaskId, services: ServicesDep) -> TaskHandle:
-    """Run the task of a document again that is over."""
+    """Run a document's task again after it has ended."""
     return services.documents.retry(task_id)
 
 
 @router.get("/queue/stats", responses=problems())
 def queue_stats(services: ServicesDep) -> DocumentQueueStats:
-    """What waits, runs and is dead in the queue of documents, and the documents by state."""
+    """The tasks in the queue of documents, and the documents by state."""
     return services.document_views.stats()
 
 
@@ -59,20 +59,20 @@ def listing(
     services: ServicesDep,
     state: DocumentState | None = None,
     user_id: Text = None,
-    after: Annotated[Text, Query(description="`next` of the page before")] = None,
+    after: Annotated[Text, Query(description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> DocumentPage:
-    """Documents by id, processed or not."""
+    """Documents ordered by id, processed or not."""
     return services.document_views.page(state=state, user_id=user_id, after=after, limit=limit)
 
 
 @router.get("/{document_id}", responses=problems(404))
-def one(document_id: DocumentId, services: ServicesDep) -> DocumentView:
-    """One document: state, passages, error, and what it was made of."""
-    return services.document_views.one(document_id)
+def document(document_id: DocumentId, services: ServicesDep) -> DocumentView:
+    """One document: state, passages, error, and its source."""
+    return services.document_views.document(document_id)
 
 
 @router.delete("/{document_id}", status_code=204, responses=problems(404))
 def delete(document_id: DocumentId, services: ServicesDep) -> None:
-    """Delete a document and its passages; what is queued of it is cancelled. The object in the storage stays."""
+    """Delete a document and its passages, and cancel its waiting tasks. The object in the storage stays."""
     services.documents.delete(document_id)

@@ -1,4 +1,4 @@
-"""Inbound webhooks. The raw bytes are verified before anything is parsed."""
+"""Routes of inbound webhooks. The raw bytes are verified before anything is parsed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import PlainTextResponse
 
 from app.api.deps import ServicesDep
-from app.schemas.webhook_delivery import WebhookReceipt
+from app.schemas.webhook import WebhookReceipt
 from app.services.webhooks.webhooks import Receipt
 from laneway.api.errors import problems
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 STORED = "Verified, stored and queued"
-SIGNATURE = "sha256= and the HMAC-SHA256 of the raw body, in hexadecimal"
+SIGNATURE = "`sha256=` followed by the HMAC-SHA256 of the raw body in hexadecimal"
 
 
-def _body(example: dict[str, Any]) -> dict[str, Any]:
+def _request_body(example: dict[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -61,39 +61,44 @@ def verify_facebook(
     token: Annotated[str | None, Query(alias="hub.verify_token", max_length=1000)] = None,
     challenge: Annotated[str | None, Query(alias="hub.challenge", max_length=1000)] = None,
 ) -> str:
-    """Facebook's check of a subscription: echoes `hub.challenge` when `hub.verify_token` is ours."""
+    """Verify a Facebook subscription: echo `hub.challenge` when `hub.verify_token` is ours."""
     return services.webhooks.verify_subscription(mode=mode, token=token, challenge=challenge)
 
 
 @router.post(
-    "/facebook", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(FACEBOOK_EXAMPLE)
+    "/facebook",
+    response_description=STORED,
+    responses=problems(401, 429),
+    openapi_extra=_request_body(FACEBOOK_EXAMPLE),
 )
 async def post_facebook(
     request: Request,
     services: ServicesDep,
     x_hub_signature_256: Annotated[str | None, Header(description=SIGNATURE)] = None,
 ) -> WebhookReceipt:
-    """Facebook page events: verified, stored and queued when this answers 200."""
+    """Accept Facebook page events. They are verified, stored and queued before the answer 200."""
     body = await request.body()
     return _receipt(await run_sync(lambda: services.webhooks.accept_facebook(body, signature=x_hub_signature_256)))
 
 
-@router.post("/google", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(GOOGLE_EXAMPLE))
+@router.post(
+    "/google", response_description=STORED, responses=problems(401, 429), openapi_extra=_request_body(GOOGLE_EXAMPLE)
+)
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
-    """A Google Ads lead form: its `google_key` is checked and taken out before anything is stored."""
+    """Accept a Google Ads lead form. Its `google_key` is checked and removed before anything is stored."""
     body = await request.body()
     return _receipt(await run_sync(services.webhooks.accept_google, body))
 
 
 @router.post(
-    "/{source}", response_description=STORED, responses=problems(401, 429), openapi_extra=_body(GENERIC_EXAMPLE)
+    "/{source}", response_description=STORED, responses=problems(401, 429), openapi_extra=_request_body(GENERIC_EXAMPLE)
 )
 async def post_generic(
     request: Request,
     services: ServicesDep,
     source: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", examples=["shop"])],
 ) -> WebhookReceipt:
-    """Any other source in WEBHOOK_SECRETS; signed in `X-Signature-256`, or in the header that its entry names."""
+    """Accept any other source in WEBHOOK_SECRETS, signed in `X-Signature-256` or the header that its entry names."""
     body = await request.body()
     headers = {name.lower(): value for name, value in request.headers.items()}
     return _receipt(await run_sync(lambda: services.webhooks.accept_generic(source, body, headers=headers)))

@@ -1,14 +1,17 @@
-"""The settings of the application: the platform's groups and its own, from the environment and `.env`."""
+"""The application's settings: the platform's groups and its own, from the environment and `.env`."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from app.core.settings.crm import CrmSettings, MailSettings
+from app.core.settings.conversations import ResponderSettings
 from app.core.settings.documents import DocumentSettings
-from app.core.settings.groups import ResponderSettings, RetentionSettings, WebhookSettings
+from app.core.settings.leads import CrmSettings
+from app.core.settings.mail import MailSettings
 from app.core.settings.pipeline import PipelineSettings
+from app.core.settings.retention import RetentionSettings
+from app.core.settings.webhooks import WebhookSettings
 from laneway.platform import settings as library
 from laneway.platform.settings import project
 
@@ -33,7 +36,7 @@ project.use(ROOT)
 
 
 class Settings(library.Settings):
-    """All groups."""
+    """All groups of settings."""
 
     webhooks: WebhookSettings
     responder: ResponderSettings
@@ -45,22 +48,25 @@ class Settings(library.Settings):
 
     @property
     def extraction_seconds(self) -> float:
-        """CPU time for reading a document, which may last three times as long and be over within the task's limit."""
+        """CPU seconds for reading a document.
+
+        Reading may last three times as long on the clock. A quarter of the task's soft limit leaves time to store it.
+        """
         return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 4)
 
     @property
     def pipeline_seconds(self) -> float:
-        """How long a command of the pipeline may run: it has to be over within the task's limit."""
+        """How long a command of the pipeline may run, in seconds: it must end within the task's soft limit."""
         return min(self.pipeline.timeout, max(0.1, self.tasks.soft_time_limit - self.pipeline.grace))
 
     def contradictions(self) -> list[str]:
-        """Settings of different groups that cannot both be meant."""
+        """Combinations of settings across groups that cannot work, one sentence each."""
         problems: list[str] = []
-        given = "cpu_seconds" in self.documents.model_fields_set
-        if given and self.documents.cpu_seconds > self.extraction_seconds:
+        cpu_seconds_set = "cpu_seconds" in self.documents.model_fields_set
+        if cpu_seconds_set and self.documents.cpu_seconds > self.extraction_seconds:
             problems.append(
                 "DOCUMENT_CPU_SECONDS must be at most a quarter of TASK_SOFT_TIME_LIMIT: "
-                "reading may last thrice as long"
+                "reading may last three times as long on the clock"
             )
         if "timeout" in self.pipeline.model_fields_set and self.pipeline.timeout > self.pipeline_seconds:
             problems.append(

@@ -1,4 +1,4 @@
-"""Settings of documents: where their objects are stored, and what one of them may take."""
+"""Settings of documents: where their objects are stored, and the limits of one document."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class DocumentSettings(Group):
 
     @property
     def on_s3(self) -> bool:
-        """Whether objects are in an S3-compatible service."""
+        """Whether objects are stored in an S3-compatible service."""
         return self.storage_url is not None and self.storage_url.startswith("s3://")
 
     @property
     def bucket_and_prefix(self) -> tuple[str, str]:
-        """Of `s3://bucket/prefix`; the prefix may be empty."""
+        """The bucket and the prefix of `s3://bucket/prefix`; the prefix may be empty."""
         parts = urlsplit(self.storage_url or "")
         return parts.netloc, parts.path.strip("/")
 
     def folder(self, data_dir: Path) -> Path:
-        """Where objects are without a service: the folder in `STORAGE_URL`, or `objects` in `DATA_DIR`."""
+        """The folder of the objects when no service is configured: `STORAGE_URL`, or `objects` in `DATA_DIR`."""
         if self.storage_url is None:
             return data_dir / "objects"
         path = self.storage_url
@@ -48,18 +48,18 @@ class DocumentSettings(Group):
         return project.path / Path(path).expanduser()
 
     @model_validator(mode="after")
-    def _one_place(self) -> DocumentSettings:
+    def _check_storage(self) -> DocumentSettings:
         keys = {"STORAGE_ACCESS_KEY_ID": self.access_key_id, "STORAGE_SECRET_ACCESS_KEY": self.secret_access_key}
         if not self.on_s3:
             _check_folder(self.storage_url)
-            more = {"STORAGE_ENDPOINT_URL": self.endpoint_url, "STORAGE_REGION": self.region, **keys}
-            given = [name for name, value in more.items() if value]
+            s3_only = {"STORAGE_ENDPOINT_URL": self.endpoint_url, "STORAGE_REGION": self.region, **keys}
+            given = [name for name, value in s3_only.items() if value]
             if given:
                 raise ValueError(f"{', '.join(given)} needs a STORAGE_URL like s3://bucket or s3://bucket/prefix")
             return self
         missing = [name for name, value in keys.items() if not value]
         if missing:
-            raise ValueError(f"STORAGE_URL is in S3, and so needs {' and '.join(missing)}")
+            raise ValueError(f"STORAGE_URL is in S3 and needs {' and '.join(missing)}")
         if not self.bucket_and_prefix[0] or urlsplit(self.storage_url or "").query:
             raise ValueError("STORAGE_URL must be like s3://bucket or s3://bucket/prefix")
         return self

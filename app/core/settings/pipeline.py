@@ -1,4 +1,4 @@
-"""Settings of the pipeline: which commands may be run, where, and for how long."""
+"""Settings of the pipeline: which commands may run, where, and for how long."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pydantic_settings import NoDecode
 from app.schemas.pipeline import CommandName, Step
 from laneway.platform.settings.base import Group, project
 
-Word = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
-Words = Annotated[list[Word], Field(min_length=1, max_length=200)]
+Argument = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+CommandLine = Annotated[list[Argument], Field(min_length=1, max_length=200)]
+"""A program and its arguments."""
 
 
 class PipelineSettings(Group):
-    """Nothing is run unless it is named here. Times in seconds."""
+    """The commands that may run: no other command runs. Times are in seconds."""
 
     root: Path | None = Field(None, alias="PIPELINE_ROOT")
-    commands: Annotated[Json[dict[Step, dict[CommandName, Words]]], NoDecode] = Field(
+    commands: Annotated[Json[dict[Step, dict[CommandName, CommandLine]]], NoDecode] = Field(
         {}, alias="PIPELINE_COMMANDS", validate_default=False
     )
     timeout: float = Field(240, alias="PIPELINE_TIMEOUT_SECONDS", gt=0, le=86_400)
@@ -29,5 +30,5 @@ class PipelineSettings(Group):
 
     @property
     def folder(self) -> Path | None:
-        """`PIPELINE_ROOT`, absolute."""
+        """`PIPELINE_ROOT` as an absolute path."""
         return None if self.root is None else project.path / self.root.expanduser()

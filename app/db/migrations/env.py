@@ -1,4 +1,4 @@
-"""Alembic's entry."""
+"""Alembic runs this module to migrate the application's tables."""
 
 from laneway.platform.db.migrate import run_migrations
 

@@ -1,7 +1,8 @@
-"""The application's tables, a module for each noun."""
+"""The application's tables, one module a domain."""
 
+from app.db.models.analytics import ConversationAnalysis, Report
 from app.db.models.base import Base
-from app.db.models.conversations import Conversation, ConversationAnalysis, Message, Report
+from app.db.models.conversations import Conversation, Message
 from app.db.models.documents import Document, Passage
 from app.db.models.leads import CrmRecord, Lead
 from app.db.models.webhooks import WebhookDelivery, WebhookEvent

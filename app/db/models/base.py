@@ -1,4 +1,4 @@
-"""What the application's tables share."""
+"""The base class and column types of the application's tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["Base", "Id", "UtcDateTime"]
 
 
 class Base(DeclarativeBase):
-    """The base of every table of the application; the platform's tables have a base of their own."""
+    """The base class of the application's tables; the platform's tables have their own."""
 
     type_annotation_map: ClassVar = COLUMN_TYPES

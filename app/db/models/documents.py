@@ -1,4 +1,4 @@
-"""The tables of documents: how each came in, and its passages, which replies may cite."""
+"""The tables of documents and their passages, which replies cite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.db.models.base import Base, Id
 
 
 class Document(Base):
-    """A text that replies may cite, or that was to become one: its newest ingestion."""
+    """A document and its newest ingestion, whether that succeeded or not."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_user", "user_id", "id"), Index("ix_documents_state", "state", "updated_at"))
@@ -21,14 +21,14 @@ class Document(Base):
     digest: Mapped[str] = mapped_column(String(64))
     passage_count: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(16), default="processed", server_default="processed")
-    """Of the newest ingestion: queued, processed, failed or cancelled. The passages are those of the last good one."""
+    """State of the newest ingestion: queued, processed, failed or cancelled. Passages come from the last success."""
     user_id: Mapped[str | None] = mapped_column(String(155))
     file_name: Mapped[str | None]
     object_key: Mapped[str | None]
     content_type: Mapped[str | None] = mapped_column(String(200))
-    """What it was found to be."""
+    """The detected content type."""
     size: Mapped[int | None] = mapped_column(BigInteger)
-    """Bytes of its file, counted."""
+    """Size of the file in bytes, counted while it was copied."""
     pages: Mapped[int | None]
     task_id: Mapped[str | None] = mapped_column(String(155))
     """The task of the newest ingestion."""
@@ -36,13 +36,13 @@ class Document(Base):
     error: Mapped[str | None]
     callback_url: Mapped[str | None]
     stored_of: Mapped[datetime | None]
-    """When the ingestion was accepted whose passages these are: an older one does not take their place."""
+    """When the ingestion that stored these passages was accepted; an older ingestion does not replace them."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
 
 class Passage(Base):
-    """A piece of a document, the unit of search; the full-text index over it is made by the migration."""
+    """A piece of a document, the unit of search. The migration creates the full-text index over it."""
 
     __tablename__ = "passages"
     __table_args__ = (Index("ix_passages_document", "document_id", "position"),)

@@ -1,4 +1,4 @@
-"""The tables of leads, and of the local CRM."""
+"""The tables of leads and of the local CRM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.db.models.base import Base, Id
 
 
 class Lead(Base):
-    """A person who asked to be contacted, and what the CRM was told of them."""
+    """A person who asked to be contacted, and the state of their record in the CRM."""
 
     __tablename__ = "leads"
     __table_args__ = (
@@ -22,30 +22,30 @@ class Lead(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     lead_id: Mapped[str] = mapped_column(String(128), unique=True, index=True)
-    """What callers know it by."""
+    """The id that callers use."""
     uid: Mapped[str] = mapped_column(String(40), unique=True, index=True)
-    """New for each lead, even when a deleted one had the same `lead_id`: ids of tasks and keys are made of it."""
+    """Unique even when a deleted lead had the same `lead_id`; ids of tasks and idempotency keys derive from it."""
     source: Mapped[str] = mapped_column(String(32))
     source_id: Mapped[str] = mapped_column(String(300))
     conversation_id: Mapped[str | None] = mapped_column(String(155))
     fields: Mapped[dict[str, Any]]
     fingerprint: Mapped[str] = mapped_column(String(64), default="")
-    """Of what it was created with: the same again is a repeat."""
+    """Digest of the content at creation; a request with the same digest is a repeat."""
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime] = mapped_column(index=True)
     crm_state: Mapped[str] = mapped_column(String(16))
     crm_id: Mapped[str | None] = mapped_column(String(200))
     crm_version: Mapped[int] = mapped_column(default=0)
-    """The newest version that the CRM has taken; 0: none."""
+    """The newest version that the CRM has accepted; 0: none."""
     crm_synced_at: Mapped[datetime | None]
     crm_error: Mapped[str | None]
     crm_request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """The request to the CRM that was begun last, until its end is noted (`app/services/crm/sync.py`)."""
+    """The request to the CRM that was started last, until its end is recorded (`app/services/leads/crm/sync.py`)."""
 
 
 class CrmRecord(Base):
-    """A lead as the local CRM has it."""
+    """A lead's record in the local CRM."""
 
     __tablename__ = "crm_records"
 

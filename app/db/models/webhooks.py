@@ -12,13 +12,13 @@ from app.db.models.base import Base, Id
 
 
 class WebhookDelivery(Base):
-    """One verified request from a platform, as it came (without secrets)."""
+    """One verified request from a platform, stored as received, without secrets."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (Index("ix_webhook_deliveries_state", "state", "received_at"),)
 
     id: Mapped[str] = mapped_column(String(155), primary_key=True)
-    """Derived from source and body: the same request sent again is the same delivery."""
+    """Derived from source and body, so that a repeated request is the same delivery."""
     source: Mapped[str] = mapped_column(String(64))
     body: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
@@ -28,7 +28,7 @@ class WebhookDelivery(Base):
 
 
 class WebhookEvent(Base):
-    """One event out of a delivery; each event id of a source once."""
+    """One event of a delivery. Each event id of a source is stored once."""
 
     __tablename__ = "webhook_events"
     __table_args__ = (Index("uq_webhook_events", "source", "event_id", unique=True),)

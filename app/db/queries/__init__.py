@@ -1,1 +1,1 @@
-"""Every query of the platform, one module a table family; each function takes an open session."""
+"""The application's queries, one module a family of tables; each function takes an open session."""

@@ -1,4 +1,4 @@
-"""Queries behind analyses and reports; figures are computed in the database (`measuring.py`)."""
+"""Queries of analyses and reports. The database computes the figures, with the platform's `durations` queries."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CUSTOMER: Final = "customer"
 REPLIES: Final = ("assistant", "operator")
 
 Group = Literal["name", "queue"] | None
-"""What the ledger is grouped by; None: everything together, under the name `TOTAL`."""
+"""The ledger's column to group by; None: one group named `TOTAL`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationFacts:
-    """What the messages of one conversation come to."""
+    """Figures of one conversation, computed from its messages."""
 
     status: str
     customer_messages: int
@@ -34,16 +34,16 @@ class ConversationFacts:
     answered: bool
     """Whether a reply follows the customer's last message."""
     supported: bool
-    """Whether some reply cites a source or came from an operator."""
+    """Whether at least one reply cites a source or came from an operator."""
     responses: int
-    """Customer messages that a reply follows,"""
+    """Number of customer messages that a reply follows."""
     response_seconds: float | None
-    """and the mean time from such a message to the next reply."""
+    """Mean seconds from such a message to the next reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleFigures:
-    """The messages of one role."""
+    """Figures of the messages of one role."""
 
     role: str
     messages: int
@@ -54,7 +54,7 @@ class RoleFigures:
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """The tasks of one group, by what has become of them."""
+    """The tasks of one group, counted by state."""
 
     name: str
     accepted: int
@@ -66,30 +66,30 @@ class RunFigures:
 
 
 def count_conversations(session: Session) -> int:
-    """How many conversations there are."""
+    """The number of conversations."""
     return session.scalar(select(func.count()).select_from(Conversation)) or 0
 
 
 def conversation_ids(session: Session, *, after: str, limit: int) -> Sequence[str]:
-    """The next conversations by id."""
+    """The ids of the next conversations, in order."""
     statement = select(Conversation.id).where(Conversation.id > after).order_by(Conversation.id).limit(limit)
     return session.scalars(statement).all()
 
 
 def lock_conversations(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of the conversations that exist; they cannot be deleted before the transaction ends."""
+    """Lock these conversations against deletion until the transaction ends, and return the ids that exist."""
     statement = select(Conversation.id).where(Conversation.id.in_(ids)).order_by(Conversation.id)
     return set(session.scalars(statement.with_for_update(read=True, key_share=True)))
 
 
 def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
-    """What one conversation comes to; None when it does not exist."""
+    """The figures of one conversation; None if it does not exist."""
     status = session.scalar(select(Conversation.status).where(Conversation.id == id))
     if status is None:
         return None
     is_customer, is_reply = Message.role == CUSTOMER, Message.role.in_(REPLIES)
     last = func.max(case((is_customer, Message.id), else_=0))
-    customer, replies, supported, last_asked, last_replied = session.execute(
+    customer, replies, supported, last_customer_id, last_reply_id = session.execute(
         select(
             count_of(is_customer),
             count_of(is_reply),
@@ -103,7 +103,7 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
         status,
         customer,
         replies,
-        answered=(last_replied or 0) > (last_asked or 0) > 0,
+        answered=(last_reply_id or 0) > (last_customer_id or 0) > 0,
         supported=supported > 0,
         responses=measured.count if measured else 0,
         response_seconds=measured.mean if measured else None,
@@ -111,7 +111,7 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
 
 
 def customer_texts(session: Session, id: str, *, limit: int, length: int) -> list[str]:
-    """The beginnings of the customer's newest messages, oldest first."""
+    """The first `length` characters of the customer's newest messages, oldest first."""
     statement = (
         select(func.substr(Message.text, 1, length))
         .where(Message.conversation_id == id, Message.role == CUSTOMER)
@@ -122,13 +122,13 @@ def customer_texts(session: Session, id: str, *, limit: int, length: int) -> lis
 
 
 def store_analyses(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Write down analyses, each in the place of its conversation's older one."""
+    """Store analyses; each replaces the older one of its conversation."""
     if rows:
         _upsert(session, ConversationAnalysis, rows, key=ConversationAnalysis.conversation_id)
 
 
 def store_report(session: Session, **values: Any) -> None:
-    """Write down a report; the same id again takes its place."""
+    """Store a report; a report with the same id is replaced."""
     _upsert(session, Report, [values], key=Report.id)
 
 
@@ -151,20 +151,20 @@ def reports(session: Session, *, kind: str | None, limit: int, before: datetime 
 
 
 def opened_by_channel(session: Session, period: Period) -> dict[str, int]:
-    """Channel → conversations opened."""
+    """Number of conversations opened, by channel."""
     statement = select(Conversation.channel, func.count()).where(within(Conversation.created_at, period))
     return {row[0]: row[1] for row in session.execute(statement.group_by(Conversation.channel))}
 
 
 def opened_by_day(session: Session, period: Period) -> dict[str, int]:
-    """Day → conversations opened."""
+    """Number of conversations opened, by day."""
     day = UtcDay(Conversation.created_at).label("day")
     statement = select(day, func.count()).where(within(Conversation.created_at, period)).group_by(day)
     return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def messages_by_role(session: Session, period: Period) -> list[RoleFigures]:
-    """The messages of the period, role by role."""
+    """Figures of the period's messages, by role."""
     tokens = [func.coalesce(func.sum(column), 0) for column in (Message.prompt_tokens, Message.completion_tokens)]
     statement = (
         select(Message.role, func.count(), count_of(_cites()), *tokens)
@@ -176,7 +176,7 @@ def messages_by_role(session: Session, period: Period) -> list[RoleFigures]:
 
 
 def messages_by_day(session: Session, period: Period) -> dict[str, tuple[int, int]]:
-    """Day → customer messages, replies."""
+    """Numbers of customer messages and replies, by day."""
     day = UtcDay(Message.created_at).label("day")
     statement = (
         select(day, count_of(Message.role == CUSTOMER), count_of(Message.role.in_(REPLIES)))
@@ -187,14 +187,14 @@ def messages_by_day(session: Session, period: Period) -> dict[str, tuple[int, in
 
 
 def response_times(session: Session, period: Period) -> Measured | None:
-    """Times from the customer messages of the period to the next reply, also when that came later."""
+    """Times from each customer message of the period to the next reply, which may come after the period."""
     return measure(session, _responses().where(within(Message.created_at, period))).get(TOTAL)
 
 
 def runs_by(session: Session, group: Group, period: Period) -> list[RunFigures]:
-    """The tasks accepted in the period, counted by a column of the ledger."""
+    """The tasks accepted in the period, counted per group."""
     states = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED)
-    accepted = select(_named(group), TaskRun.state, TaskRun.attempts).where(within(TaskRun.accepted_at, period))
+    accepted = select(_group_name(group), TaskRun.state, TaskRun.attempts).where(within(TaskRun.accepted_at, period))
     runs = accepted.subquery()
     counted = [count_of(runs.c.state == state) for state in states]
     statement = select(runs.c.name, func.count(), *counted, count_of(runs.c.attempts > 1)).group_by(runs.c.name)
@@ -202,18 +202,18 @@ def runs_by(session: Session, group: Group, period: Period) -> list[RunFigures]:
 
 
 def waiting_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
-    """Group → times that tasks waited for their last start."""
-    return measure(session, select(_named(group), waited()).where(within(TaskRun.accepted_at, period)))
+    """Waiting times of tasks until their last start, by group."""
+    return measure(session, select(_group_name(group), waited()).where(within(TaskRun.accepted_at, period)))
 
 
 def processing_times(session: Session, group: Group, period: Period) -> dict[str, Measured]:
-    """Group → times from the last start to the end."""
+    """Times from the last start to the end, by group."""
     worked = between(TaskRun.started_at, TaskRun.finished_at)
-    return measure(session, select(_named(group), worked).where(within(TaskRun.accepted_at, period)))
+    return measure(session, select(_group_name(group), worked).where(within(TaskRun.accepted_at, period)))
 
 
 def _responses() -> Select[str, int]:
-    """(TOTAL, duration) of customer messages that a reply follows; narrow it down by `Message`."""
+    """Select (TOTAL, duration) of customer messages that a reply follows; callers filter by `Message`."""
     later, reply = aliased(Message), aliased(Message)
     next_reply = (
         select(func.min(later.id))
@@ -231,7 +231,7 @@ def _cites() -> ColumnElement[bool]:
     return cast(Message.sources, String).not_in(("[]", "null"))
 
 
-def _named(group: Group) -> ColumnElement[str]:
+def _group_name(group: Group) -> ColumnElement[str]:
     columns = {"name": TaskRun.name, "queue": TaskRun.queue, None: literal(TOTAL)}
     return columns[group].label("name")
 

@@ -23,7 +23,7 @@ def find(session: Session, id: str) -> Conversation | None:
 def open_or_continue(
     session: Session, id: str, *, channel: str, customer: dict[str, Any], now: datetime
 ) -> Conversation:
-    """The conversation with this id, opened if need be, with what is newly known about the customer."""
+    """Open the conversation if it does not exist, and merge what is known about the customer into it."""
     conversation = session.get(Conversation, id)
     if conversation is None:
         conversation = Conversation(
@@ -36,7 +36,7 @@ def open_or_continue(
 
 
 def add_message(session: Session, **values: Any) -> bool:
-    """Store one turn; False when it is stored already."""
+    """Store one turn; returns False if it is stored already."""
     try:
         with session.begin_nested():
             session.execute(insert(Message).values(**{"sources": [], **values}))
@@ -46,7 +46,7 @@ def add_message(session: Session, **values: Any) -> bool:
 
 
 def touch(session: Session, id: str, *, status: str, now: datetime, follow_ups: int) -> None:
-    """Note that something was said."""
+    """Update a conversation after a new turn."""
     session.execute(
         update(Conversation).where(Conversation.id == id).values(status=status, updated_at=now, follow_ups=follow_ups)
     )
@@ -66,14 +66,14 @@ def newest(session: Session, conversation_id: str, *, limit: int, before_id: int
 
 
 def count_messages(session: Session, conversation_id: str) -> int:
-    """How many turns a conversation has."""
+    """The number of turns of a conversation."""
     return (
         session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == conversation_id)) or 0
     )
 
 
 def idle(session: Session, *, before: datetime, limit: int) -> Sequence[tuple[str, int]]:
-    """(conversation, id of its newest turn) where the customer has been silent since `before` and was not reminded."""
+    """(conversation, id of its newest turn) of customers who were silent since `before` and not reminded yet."""
     rows = session.execute(
         select(Conversation.id, func.max(Message.id))
         .join(Message, Message.conversation_id == Conversation.id)

@@ -1,8 +1,8 @@
-"""Queries over documents and their passages, the full-text search among them.
+"""Queries over passages, including the full-text search.
 
-A passage's score is the share of the question's words that it has, each word weighing the more the fewer
-passages have it (BM25's inverse document frequency); the database's own rank (bm25, ts_rank_cd), which sees
-how often and how close, adds up to a tenth. So a score means the same on both databases: 0 to 1.
+A passage's score is the share of the question's words that it has. A word weighs more the fewer passages have it
+(BM25's inverse document frequency). The database's own rank (bm25, ts_rank_cd), which depends on how often and how
+close together the words occur, adds up to a tenth. So a score means the same on both databases: 0 to 1.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from app.db.fulltext import FTS_TABLE, SEARCH_COLUMN
 from app.db.models import Document, Passage
 
 RANK_SHARE: Final = 0.1
-"""The part of a score that the database's own rank decides."""
+"""The part of a score that comes from the database's own rank."""
 BATCH: Final = 500
-"""Passages that are inserted at once."""
+"""Passages in one INSERT."""
 
 _fts = table(FTS_TABLE, column("rowid"), column(FTS_TABLE))
 _search = literal_column(f"passages.{SEARCH_COLUMN}", TSVECTOR)
@@ -48,7 +48,7 @@ _search = literal_column(f"passages.{SEARCH_COLUMN}", TSVECTOR)
 
 @dataclass(frozen=True, slots=True)
 class FoundPassage:
-    """A passage that fits a question; `score` is 0 to 1, higher is better."""
+    """A passage that matches a question; `score` is 0 to 1, higher is better."""
 
     document_id: str
     title: str
@@ -58,17 +58,17 @@ class FoundPassage:
 
 
 def lock_document(session: Session, id: str, *, title: str, now: datetime) -> Document:
-    """The document, new if need be, held against other writers until the transaction ends."""
+    """Create the document if it does not exist, and lock it against other writers until the transaction ends."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     values = {"id": id, "title": title, "digest": "", "passage_count": 0, "created_at": now, "updated_at": now}
     new = dialect.insert(Document).values(values)
-    # Written even if nothing changes: that locks the row, which could be deleted before it is read otherwise.
+    # The update changes nothing, but it locks the row. Otherwise the row could be deleted before it is read.
     session.execute(new.on_conflict_do_update(index_elements=[Document.id], set_={"id": new.excluded.id}))
     return session.scalars(select(Document).where(Document.id == id).with_for_update()).one()
 
 
 def replace_passages(session: Session, document: Document, passages: Sequence[str]) -> None:
-    """Put these passages in the place of the document's old ones, a batch at a time."""
+    """Replace the document's passages, a batch at a time."""
     session.execute(delete(Passage).where(Passage.document_id == document.id))
     for start in range(0, len(passages), BATCH):
         batch = enumerate(passages[start : start + BATCH], start)
@@ -76,20 +76,14 @@ def replace_passages(session: Session, document: Document, passages: Sequence[st
     document.passage_count = len(passages)
 
 
-def documents(session: Session, *, limit: int, after: str | None = None) -> Sequence[Document]:
-    """Documents that have passages, by id, those that come after `after`."""
-    statement = select(Document).where(Document.passage_count > 0).order_by(Document.id).limit(limit)
-    return session.scalars(statement.where(Document.id > after) if after is not None else statement).all()
-
-
-def forget(session: Session, id: str) -> bool:
-    """Delete a document with its passages; False when there is none."""
+def delete_document(session: Session, id: str) -> bool:
+    """Delete a document with its passages; returns False if it does not exist."""
     session.execute(delete(Passage).where(Passage.document_id == id))
     return session.scalar(delete(Document).where(Document.id == id).returning(Document.id)) is not None
 
 
 def search(session: Session, words: Sequence[str], *, limit: int) -> list[FoundPassage]:
-    """The passages that have some of the words, best first. What a word contains is never read as an operator."""
+    """The passages that have at least one of the words, best first. Words are never parsed as query operators."""
     if not words:
         return []
     on_sqlite = session.get_bind().dialect.name == "sqlite"
@@ -97,23 +91,24 @@ def search(session: Session, words: Sequence[str], *, limit: int) -> list[FoundP
     known = {word: count for word, count in counts.items() if count}
     if not known:
         return []
-    weights = _weights(known, total=session.scalar(select(func.sum(Document.passage_count))) or 0, asked=len(counts))
+    total = session.scalar(select(func.sum(Document.passage_count))) or 0
+    weights = _weights(known, total=total, word_count=len(counts))
     scored = (_sqlite_scores if on_sqlite else _postgresql_scores)(weights).order_by(desc("score"), "id")
     best = scored.limit(limit).subquery("best")
     return [FoundPassage(*row) for row in session.execute(_with_texts(best)).all()]
 
 
 def _counts(session: Session, words: Sequence[str], *, on_sqlite: bool) -> dict[str, int]:
-    """Word → how many passages have it."""
+    """The number of passages that have each word."""
     count = _sqlite_count if on_sqlite else _postgresql_count
     statement = union_all(*(count(word) for word in dict.fromkeys(words)))
     return {row[0]: row[1] for row in session.execute(statement)}
 
 
-def _weights(known: Mapping[str, int], *, total: int, asked: int) -> dict[str, float]:
-    """Word → its share of a full score. Words that no passage has count too, each as the average known one."""
+def _weights(known: Mapping[str, int], *, total: int, word_count: int) -> dict[str, float]:
+    """The share of a full score of each word. A word that no passage has counts as much as the average known one."""
     rarity = {word: log(1 + max(0.0, total - count + 0.5) / (count + 0.5)) for word, count in known.items()}
-    full = fmean(rarity.values()) * asked
+    full = fmean(rarity.values()) * word_count
     return {word: value / full for word, value in rarity.items()}
 
 
@@ -131,7 +126,7 @@ def _score(coverage: ColumnElement[float], rank: ColumnElement[float]) -> Column
 
 
 def _matches(*words: str) -> ColumnElement[bool]:
-    """FTS5's MATCH for any of the words: inside double quotes nothing is an operator."""
+    """FTS5's MATCH for any of the words. Double quotes keep every character from being an operator."""
     quoted = ('"' + word.replace('"', '""') + '"' for word in words)
     return _fts.c[FTS_TABLE].op("MATCH", is_comparison=True)(" OR ".join(quoted))
 
@@ -149,7 +144,7 @@ def _sqlite_scores(weights: Mapping[str, float]) -> Select[int, float]:
     ).subquery("hits")
     coverage = select(hits.c.id, func.sum(hits.c.weight).label("coverage")).group_by(hits.c.id).cte("coverage")
     rank = -func.bm25(literal_column(FTS_TABLE))
-    # bm25 exists only inside the index's own query, so that one must not be merged into the join
+    # bm25 works only inside the index's own query, so SQLite must not merge that query into the join.
     ranked = select(_fts.c.rowid.label("id"), rank.label("rank")).where(_matches(*weights)).cte("ranked")
     ranked = ranked.prefix_with("MATERIALIZED", dialect="sqlite")
     return select(ranked.c.id, _score(coverage.c.coverage, ranked.c.rank)).join_from(
@@ -158,7 +153,7 @@ def _sqlite_scores(weights: Mapping[str, float]) -> Select[int, float]:
 
 
 def _query(word: str) -> ColumnElement[Any]:
-    """A tsquery of plain words: `plainto_tsquery` knows no operators."""
+    """A tsquery of plain words; `plainto_tsquery` has no operators."""
     return func.plainto_tsquery(literal_column("'english'::regconfig"), word, type_=TSQUERY)
 
 

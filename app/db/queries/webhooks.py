@@ -1,4 +1,4 @@
-"""Queries over webhook deliveries and the events in them."""
+"""Queries over webhook deliveries and their events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUEUED, PROCESSED = "queued", "processed"
 
 
 def store(session: Session, id: str, *, source: str, body: dict[str, Any], now: datetime) -> None:
-    """Store a delivery, unless it is stored."""
+    """Store a delivery unless it is stored already."""
     with suppress(IntegrityError), session.begin_nested():
         session.execute(insert(WebhookDelivery).values(id=id, source=source, body=body, state=QUEUED, received_at=now))
 
@@ -27,12 +27,12 @@ def find(session: Session, id: str) -> WebhookDelivery | None:
 
 
 def mark_processed(session: Session, id: str, *, now: datetime) -> None:
-    """Note that every event in it has its task."""
+    """Note that every event of the delivery has its task."""
     session.execute(update(WebhookDelivery).where(WebhookDelivery.id == id).values(state=PROCESSED, processed_at=now))
 
 
 def add_event(session: Session, **values: Any) -> WebhookEvent:
-    """Store an event, unless its id is stored already; gives back what is stored."""
+    """Store an event unless its id is stored already, and return the stored one."""
     with suppress(IntegrityError), session.begin_nested():
         session.execute(insert(WebhookEvent).values(**values))
     return session.scalars(
@@ -41,5 +41,5 @@ def add_event(session: Session, **values: Any) -> WebhookEvent:
 
 
 def set_task(session: Session, event: int, *, task_id: str) -> None:
-    """Note which task an event led to."""
+    """Note the task that follows an event."""
     session.execute(update(WebhookEvent).where(WebhookEvent.id == event).values(task_id=task_id))

@@ -1,1 +1,1 @@
-"""Reports on conversations and tasks."""
+"""Analyses of conversations, and reports on conversations and tasks."""

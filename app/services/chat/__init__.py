@@ -1,1 +1,1 @@
-"""What the workflows behind the chat endpoint do."""
+"""Steps and reports of the workflows behind the chat endpoint."""

@@ -1,8 +1,8 @@
-"""The savings calculator, and the steps of the workflow that uses it.
+"""The savings calculator, and the steps of the workflow `savings_assessment`.
 
-What is saved in a week is tasks x minutes x share / 60 hours, times the wage. All of it is exact decimal arithmetic;
-only what is given out is rounded, half up, each figure from the exact value: 20 tasks x 5 min x 25/h x 80 % is 33.33 a
-week (33.333…), 144.44 a month and 1733.33 a year.
+Weekly savings are tasks x minutes x automated share / 60, in hours, times the hourly wage. The arithmetic is exact
+decimal. Only results are rounded, half up, each from its exact value: 20 tasks x 5 min x 25/h x 80 % is 33.33 a week
+(33.333…), 144.44 a month and 1733.33 a year.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.session import Database
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall, failed
 
-WEEKS_A_YEAR: Final = 52
-MONTHS_A_YEAR: Final = 12
+WEEKS_PER_YEAR: Final = 52
+MONTHS_PER_YEAR: Final = 12
 CENTS, FOUR_PLACES = Decimal("0.01"), Decimal("0.0001")
 PRECISION: Final = 60
-"""Digits: more than the largest inputs need."""
+"""Digits of the decimal context: more than the largest inputs need."""
 
 
-def savings(inputs: CalculatorInputs) -> Calculation:
-    """What automating a share of a task saves."""
+def compute_savings(inputs: CalculatorInputs) -> Calculation:
+    """Compute what automating a share of a task saves."""
     with localcontext(Context(prec=PRECISION)):
         minutes = inputs.tasks_per_week * inputs.time_per_task_minutes * inputs.automation_percent / 100
-        weekly = minutes * inputs.hourly_wage / 60  # one division at the end, so that nothing is rounded on the way
-        yearly = weekly * WEEKS_A_YEAR
+        weekly = minutes * inputs.hourly_wage / 60  # The division comes last, so that no factor is rounded before.
+        yearly = weekly * WEEKS_PER_YEAR
         return Calculation(
             weekly=_rounded(weekly, CENTS),
-            monthly=_rounded(yearly / MONTHS_A_YEAR, CENTS),
+            monthly=_rounded(yearly / MONTHS_PER_YEAR, CENTS),
             yearly=_rounded(yearly, CENTS),
             hours_per_week=_rounded(minutes / 60, FOUR_PLACES),
         )
@@ -44,23 +44,23 @@ def _rounded(value: Decimal, places: Decimal) -> Decimal:
     return value.quantize(places, ROUND_HALF_UP)
 
 
-def validate(call: StepCall) -> Returned:
-    """Check the inputs once more, as they are stored, and say how many hours the work takes today."""
+def validate_inputs(call: StepCall) -> Returned:
+    """Check the stored inputs again, and return how many hours the work takes today."""
     try:
         inputs = CalculatorInputs.model_validate(call.input)
     except ValidationError as error:
-        return failed(f"the inputs do not fit: {', '.join(str(item['loc'][0]) for item in error.errors())}")
+        return failed(f"invalid inputs: {', '.join(str(item['loc'][0]) for item in error.errors())}")
     hours = inputs.tasks_per_week * inputs.time_per_task_minutes / 60
     return {"hours_by_hand": float(_rounded(hours, FOUR_PLACES))}
 
 
-def calculate(call: StepCall) -> Returned:
-    """Compute the figures."""
-    return savings(CalculatorInputs.model_validate(call.input))
+def calculate_savings(call: StepCall) -> Returned:
+    """Compute the savings of the run's inputs."""
+    return compute_savings(CalculatorInputs.model_validate(call.input))
 
 
 def record_metrics(database: Database, call: StepCall) -> Returned:
-    """Keep the figures beside the run, in cents; doing it again overwrites."""
+    """Store the savings as metrics of the run, in cents; a repeat overwrites them."""
     figures = Calculation.model_validate(call.outputs["calculate"])
     metrics = {f"{name}_savings_cents": int(getattr(figures, name) * 100) for name in ("weekly", "monthly", "yearly")}
     with database.transaction() as session:
@@ -68,8 +68,8 @@ def record_metrics(database: Database, call: StepCall) -> Returned:
     return {"recorded": len(metrics)}
 
 
-def summarise(call: StepCall) -> Returned:
-    """Say in a sentence what was found out."""
+def summarise_savings(call: StepCall) -> Returned:
+    """Summarise the savings in one sentence."""
     figures = Calculation.model_validate(call.outputs["calculate"])
     hours = Decimal(str(call.outputs["validate"]["hours_by_hand"]))
     text = (
@@ -80,17 +80,17 @@ def summarise(call: StepCall) -> Returned:
 
 
 def step_handlers(database: Database) -> tuple[Handler, ...]:
-    """The handlers that definitions may name."""
+    """The step handlers that workflow definitions may name."""
     return (
-        Handler("savings_validate", validate),
-        Handler("savings_calculate", calculate),
+        Handler("savings_validate", validate_inputs),
+        Handler("savings_calculate", calculate_savings),
         Handler("savings_record_metrics", partial(record_metrics, database)),
-        Handler("savings_summarise", summarise),
+        Handler("savings_summarise", summarise_savings),
     )
 
 
 def estimated_savings(metrics: dict[str, int]) -> Savings | None:
-    """The figures of the savings calculator, where a run has kept them."""
+    """The savings among a run's metrics; None for runs of other workflows."""
     cents = {name: metrics.get(f"{name}_savings_cents") for name in ("weekly", "monthly", "yearly")}
     if any(value is None for value in cents.values()):
         return None

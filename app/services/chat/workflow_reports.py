@@ -1,4 +1,4 @@
-"""How workflows fared: figures by type and in sum, kept as a report that can be fetched."""
+"""Reports on workflows: figures by type and in total, stored so that they can be fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 from app.db.queries import analytics as reports
-from app.schemas.report import ReportKind, ReportResponse, WeeklyWorkflowReport, WorkflowFigures
+from app.schemas.analytics import ReportKind, ReportResponse, WeeklyWorkflowReport, WorkflowFigures
 from laneway.platform import clock
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.queries.workflows import TypeFigures
@@ -15,16 +15,16 @@ from laneway.platform.schemas.workflow_run import RUN_OVER, RunState
 
 
 class WorkflowReports:
-    """Computes reports on workflows."""
+    """Computes and stores reports on workflows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def weekly(self, report_id: str, *, start: datetime, end: datetime) -> ReportResponse:
-        """Compute and keep how the workflows accepted from `start` up to `end` fared; a repeat overwrites."""
+        """Compute and store the report on workflows accepted from `start` up to `end`; a repeat overwrites it."""
         with self._database.reading() as session:
-            found = repository.figures(session, start=start, end=end, total_of="weekly_savings_cents")
-        data = WeeklyWorkflowReport(total=_figures(_sum(found)), types=[_figures(one) for one in found])
+            types = repository.figures(session, start=start, end=end, total_of="weekly_savings_cents")
+        data = WeeklyWorkflowReport(total=_figures(_total(types)), types=[_figures(item) for item in types])
         row = {
             "id": report_id,
             "kind": ReportKind.WEEKLY_WORKFLOWS.value,
@@ -38,26 +38,28 @@ class WorkflowReports:
         return ReportResponse.model_validate(row)
 
 
-def _sum(found: list[TypeFigures]) -> TypeFigures:
+def _total(types: list[TypeFigures]) -> TypeFigures:
     states: Counter[str] = Counter()
-    for one in found:
-        states.update(one.states)
-    done, lasted = states[RunState.COMPLETED], [one for one in found if one.mean_duration_ms is not None]
-    total_ms = sum((one.mean_duration_ms or 0) * one.states.get(RunState.COMPLETED, 0) for one in lasted)
-    return TypeFigures("total", dict(states), total_ms / done if done else None, sum(one.total for one in found))
+    for item in types:
+        states.update(item.states)
+    completed = states[RunState.COMPLETED]
+    total_ms = sum((item.mean_duration_ms or 0) * item.states.get(RunState.COMPLETED, 0) for item in types)
+    mean_ms = total_ms / completed if completed else None
+    return TypeFigures("total", dict(states), mean_ms, sum(item.total for item in types))
 
 
-def _figures(one: TypeFigures) -> WorkflowFigures:
-    runs, over = sum(one.states.values()), sum(one.states.get(state, 0) for state in RUN_OVER)
-    completed, mean = one.states.get(RunState.COMPLETED, 0), one.mean_duration_ms
+def _figures(figures: TypeFigures) -> WorkflowFigures:
+    states = figures.states
+    runs, ended = sum(states.values()), sum(states.get(state, 0) for state in RUN_OVER)
+    completed, mean_ms = states.get(RunState.COMPLETED, 0), figures.mean_duration_ms
     return WorkflowFigures(
-        name=one.type,
+        name=figures.type,
         runs=runs,
         completed=completed,
-        failed=one.states.get(RunState.FAILED, 0),
-        cancelled=one.states.get(RunState.CANCELLED, 0),
-        unfinished=runs - over,
-        completion_rate=round(completed / over, 4) if over else None,
-        mean_duration_seconds=None if mean is None else round(mean / 1000, 3),
-        weekly_savings=one.total / 100,
+        failed=states.get(RunState.FAILED, 0),
+        cancelled=states.get(RunState.CANCELLED, 0),
+        unfinished=runs - ended,
+        completion_rate=round(completed / ended, 4) if ended else None,
+        mean_duration_seconds=None if mean_ms is None else round(mean_ms / 1000, 3),
+        weekly_savings=figures.total / 100,
     )

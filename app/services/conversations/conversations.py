@@ -1,4 +1,4 @@
-"""Conversations: store what was said, answer from the documents, follow up. A repeat stores nothing twice."""
+"""Conversations: store messages, reply from the documents, follow up. A repeated task stores nothing twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -17,26 +17,27 @@ from app.schemas.conversation import Continuation, ConversationMessage, Conversa
 from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn
 from app.services.documents.knowledge import Knowledge
 from app.services.leads.leads import Leads
+from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from laneway.platform.logging import logger
 from laneway.platform.schemas.outbound_webhook import OutboundWebhook
-from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
-HISTORY_TURNS = 20
-"""Turns that a responder sees."""
-FOLLOW_UPS_AT_ONCE = 200
+HISTORY_TURNS: Final = 20
+"""Number of turns that a responder sees."""
+FOLLOW_UP_BATCH: Final = 200
+"""Reminders that one run of the schedule queues at most."""
 
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One outbound turn to be stored."""
+class OutboundMessage:
+    """A message of ours that is ready to be stored."""
 
     conversation_id: str
     message_id: str
@@ -49,7 +50,7 @@ class Said:
 
 
 class Conversations:
-    """What can be done in and with a conversation."""
+    """Processes messages and interactions, continues conversations, and returns their history."""
 
     def __init__(
         self,
@@ -64,67 +65,55 @@ class Conversations:
         self._database, self._knowledge, self._responder, self._tasks = database, knowledge, responder, tasks
         self._settings, self._leads = settings, leads
 
-    def receive(self, payload: ConversationMessage, *, task_id: str, progress: Progress) -> dict[str, Any]:
-        """Store a customer's message and answer it."""
+    def process_message(self, payload: ConversationMessage, *, task_id: str, progress: Progress) -> dict[str, Any]:
+        """Store a customer's message and reply to it."""
         message_id = f"{payload.conversation_id}/{payload.message_id or task_id}"
-        self._store_customer(
-            payload.conversation_id,
-            channel=payload.channel,
-            text=payload.text,
-            task_id=task_id,
-            message_id=message_id,
-            customer=_known(payload),
-        )
-        return self._answer(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
+        self._store_customer_message(payload, task_id=task_id, message_id=message_id)
+        return self._reply_to(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
 
-    def interact(self, payload: Interaction, *, task_id: str, progress: Progress) -> dict[str, Any]:
+    def process_interaction(self, payload: Interaction, *, task_id: str, progress: Progress) -> dict[str, Any]:
         """Open or continue a conversation after an interaction, and write the outbound message."""
         if payload.is_test:
             return {"conversation_id": payload.conversation_id, "skipped": "a test interaction"}
         message_id = f"{payload.conversation_id}/{payload.event_id}"
-        self._store_customer(
-            payload.conversation_id,
-            channel=payload.channel,
-            text=payload.text,
-            task_id=task_id,
-            message_id=message_id,
-            customer=_known(payload),
-        )
-        lead = payload.kind == "lead_form" and self._store_lead(payload)
-        answer = self._answer(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
-        return {**answer, "lead_created": lead}
+        self._store_customer_message(payload, task_id=task_id, message_id=message_id)
+        lead_created = payload.kind == "lead_form" and self._store_lead(payload)
+        result = self._reply_to(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
+        return {**result, "lead_created": lead_created}
 
-    def continue_(self, payload: Continuation, *, task_id: str, progress: Progress) -> dict[str, Any]:
-        """The next outbound turn: a reminder, or an operator's request. Skipped when the customer spoke meanwhile."""
+    def continue_conversation(self, payload: Continuation, *, task_id: str, progress: Progress) -> dict[str, Any]:
+        """Write the next outbound turn: a reminder, or an operator's request.
+
+        A reminder is skipped when the customer has written meanwhile. Raises NotFound.
+        """
         message_id = f"{payload.conversation_id}/{task_id}"
         with self._database.reading() as session:
-            conversation = _found(session, payload.conversation_id)
+            conversation = _require_conversation(session, payload.conversation_id)
             turns = repository.newest(session, payload.conversation_id, limit=HISTORY_TURNS)
-            done = repository.message(session, message_id)
-        if done:
-            return _result(done)
+            stored = repository.message(session, message_id)
+        if stored:
+            return _result(stored)
         if payload.reason == "no_reply" and turns and turns[-1].role == "customer":
             return {"conversation_id": payload.conversation_id, "skipped": "the customer has written meanwhile"}
         progress(30, "writing the next turn")
         started = monotonic()
-        reply, role = self._next_turn(payload, turns)
-        return self._say(
-            Said(
-                payload.conversation_id,
-                message_id,
-                role,
-                task_id,
-                reply,
-                _since(started),
-                follow_ups=conversation.follow_ups + 1,
-            )
+        reply, role = self._write_next_turn(payload, turns)
+        message = OutboundMessage(
+            payload.conversation_id,
+            message_id,
+            role,
+            task_id,
+            reply,
+            _milliseconds_since(started),
+            follow_ups=conversation.follow_ups + 1,
         )
+        return self._store_outbound(message)
 
     def queue_follow_ups(self) -> int:
-        """Queue a reminder for each conversation whose customer has been silent too long; each silence once."""
+        """Queue a reminder for each customer who has been silent too long, once a silence; returns how many."""
         before = clock.now() - timedelta(hours=self._settings.responder.follow_up_hours)
         with self._database.reading() as session:
-            idle = repository.idle(session, before=before, limit=FOLLOW_UPS_AT_ONCE)
+            idle = repository.idle(session, before=before, limit=FOLLOW_UP_BATCH)
         handles = [
             self._tasks.submit(
                 "continue_conversation_async_task",
@@ -145,27 +134,28 @@ class Conversations:
             turns = repository.newest(session, id, limit=limit, before_id=before)
             return _view(id, conversation, turns, total=repository.count_messages(session, id), waiting=waiting)
 
-    def _store_customer(
-        self, id: str, *, channel: str, text: str | None, message_id: str, task_id: str, customer: dict[str, Any]
+    def _store_customer_message(
+        self, payload: ConversationMessage | Interaction, *, task_id: str, message_id: str
     ) -> None:
-        now = clock.now()
+        id, now = payload.conversation_id, clock.now()
         with self._database.transaction() as session:
-            repository.open_or_continue(session, id, channel=channel, customer=customer, now=now)
-            if text and repository.add_message(
+            customer = _customer_fields(payload)
+            repository.open_or_continue(session, id, channel=payload.channel, customer=customer, now=now)
+            if payload.text and repository.add_message(
                 session,
                 conversation_id=id,
                 message_id=message_id,
                 role="customer",
-                text=text,
+                text=payload.text,
                 task_id=task_id,
                 created_at=now,
             ):
                 repository.touch(session, id, status=repository.OPEN, now=now, follow_ups=0)
 
     def _store_lead(self, payload: Interaction) -> bool:
-        fields = {**payload.details, **_known(payload)}
+        fields = {**payload.details, **_customer_fields(payload)}
         with self._tasks.transaction() as unit:
-            return self._leads.add_from(
+            return self._leads.add_from_source(
                 unit,
                 source=payload.channel,
                 source_id=payload.event_id,
@@ -173,98 +163,102 @@ class Conversations:
                 conversation_id=payload.conversation_id,
             )
 
-    def _answer(
+    def _reply_to(
         self, id: str, text: str | None, message_id: str, *, task_id: str, progress: Progress
     ) -> dict[str, Any]:
         reply_id = f"{message_id}/reply"
         with self._database.reading() as session:
-            done = repository.message(session, reply_id)
-            asked = repository.message(session, message_id)
-            turns = repository.newest(session, id, limit=HISTORY_TURNS, before_id=asked.id if asked else None)
-        if done:
-            return _result(done)
+            stored = repository.message(session, reply_id)
+            question = repository.message(session, message_id)
+            before_id = question.id if question else None
+            turns = repository.newest(session, id, limit=HISTORY_TURNS, before_id=before_id)
+        if stored:
+            return _result(stored)
         started = monotonic()
-        reply = self._reply(text, _turns(turns), progress)
-        return self._say(Said(id, reply_id, "assistant", task_id, reply, _since(started), in_reply_to=message_id))
+        reply = self._write_reply(text, _turns(turns), progress)
+        duration = _milliseconds_since(started)
+        message = OutboundMessage(id, reply_id, "assistant", task_id, reply, duration, in_reply_to=message_id)
+        return self._store_outbound(message)
 
-    def _reply(self, text: str | None, history: list[Turn], progress: Progress) -> Reply:
-        if text is None:  # a form or a click without words: open the conversation
+    def _write_reply(self, text: str | None, history: list[Turn], progress: Progress) -> Reply:
+        if text is None:  # A form or a click has no words: the reply opens the conversation.
             return self._responder.follow_up(history=history, passages=[], reason="operator")
         progress(20, "searching the documents")
-        passages = self._passages(text)
+        passages = self._search(text)
         progress(50, f"writing the reply from {len(passages)} passages")
         return self._responder.reply(text, history=history, passages=passages)
 
-    def _next_turn(self, payload: Continuation, turns: list[Message]) -> tuple[Reply, str]:
+    def _write_next_turn(self, payload: Continuation, turns: list[Message]) -> tuple[Reply, str]:
+        """The next turn and its role."""
         if payload.text:
             return Reply(text=payload.text, sources=(), responder="operator"), "operator"
-        asked = next((turn.text for turn in reversed(turns) if turn.role == "customer"), "")
-        passages = self._passages(asked)
+        question = next((turn.text for turn in reversed(turns) if turn.role == "customer"), "")
+        passages = self._search(question)
         return self._responder.follow_up(history=_turns(turns), passages=passages, reason=payload.reason), "assistant"
 
-    def _say(self, said: Said) -> dict[str, Any]:
-        now, reply = clock.now(), said.reply
+    def _store_outbound(self, message: OutboundMessage) -> dict[str, Any]:
+        """Store an outbound message, report it to OUTBOUND_WEBHOOK_URL, and return the task's result."""
+        now, reply = clock.now(), message.reply
         sources = [source.model_dump() for source in reply.sources]
         with self._database.transaction() as session:
             repository.add_message(
                 session,
-                conversation_id=said.conversation_id,
-                message_id=said.message_id,
-                role=said.role,
+                conversation_id=message.conversation_id,
+                message_id=message.message_id,
+                role=message.role,
                 text=reply.text,
-                in_reply_to=said.in_reply_to,
+                in_reply_to=message.in_reply_to,
                 sources=sources,
                 responder=reply.responder,
-                duration_ms=said.duration_ms,
+                duration_ms=message.duration_ms,
                 prompt_tokens=reply.prompt_tokens,
                 completion_tokens=reply.completion_tokens,
-                task_id=said.task_id,
+                task_id=message.task_id,
                 created_at=now,
             )
-            repository.touch(
-                session, said.conversation_id, status=repository.AWAITING_CUSTOMER, now=now, follow_ups=said.follow_ups
-            )
-            result = _result(_stored(session, said.message_id))
-        self._notify(said, result)
+            status = repository.AWAITING_CUSTOMER
+            repository.touch(session, message.conversation_id, status=status, now=now, follow_ups=message.follow_ups)
+            result = _result(_require_message(session, message.message_id))
+        self._submit_webhook(message.task_id, result)
         return result
 
-    def _notify(self, said: Said, result: dict[str, Any]) -> None:
+    def _submit_webhook(self, task_id: str, result: dict[str, Any]) -> None:
         url = self._settings.outbound.url
         if url:
             self._tasks.submit(
                 "send_webhook_response_task",
                 OutboundWebhook(url=url, event="message.created", data=result),
-                id=f"{said.task_id}:notify",
+                id=f"{task_id}:notify",
             )
 
-    def _passages(self, text: str) -> list[SourcePassage]:
+    def _search(self, text: str) -> list[SourcePassage]:
         return [
             SourcePassage(
-                document_id=found.document_id,
-                title=found.title,
-                position=found.position,
-                text=found.text,
-                score=found.score,
+                document_id=passage.document_id,
+                title=passage.title,
+                position=passage.position,
+                text=passage.text,
+                score=passage.score,
             )
-            for found in self._knowledge.search(text)
+            for passage in self._knowledge.search(text)
         ]
 
 
-def _found(session: Session, id: str) -> Conversation:
+def _require_conversation(session: Session, id: str) -> Conversation:
     conversation = repository.find(session, id)
     if conversation is None:
         raise NotFound("conversation", id)
     return conversation
 
 
-def _stored(session: Session, message_id: str) -> Message:
+def _require_message(session: Session, message_id: str) -> Message:
     message = repository.message(session, message_id)
     if message is None:
         raise NotFound("message", message_id)
     return message
 
 
-def _known(payload: ConversationMessage | Interaction) -> dict[str, Any]:
+def _customer_fields(payload: ConversationMessage | Interaction) -> dict[str, Any]:
     return payload.customer.model_dump(exclude_none=True) if payload.customer else {}
 
 
@@ -272,7 +266,7 @@ def _turns(messages: list[Message]) -> list[Turn]:
     return [Turn(role=message.role, text=message.text) for message in messages]
 
 
-def _since(started: float) -> int:
+def _milliseconds_since(started: float) -> int:
     return round((monotonic() - started) * 1000)
 
 

@@ -1,1 +1,1 @@
-"""Documents: taken in, split into passages, and found."""
+"""Documents: ingested, split into passages, and searched."""

@@ -1,11 +1,11 @@
-"""Documents: from an object in the storage to passages that replies cite, and the callback about it.
+"""Documents: from an object in the storage to passages that replies cite, with a callback about the outcome.
 
-    submit    one transaction: the document's row, and its task
-    process   fetch, detect, extract, split; then one transaction: the passages, the row, and the callback
-    end       whatever ended it otherwise: one transaction: the row, and the callback
+    submit           one transaction: the document's row and its task
+    process          fetch, detect, extract, split; then one transaction: the passages, the row and the callback
+    record_failure   after any other end, one transaction: the row and the callback
 
-Two ingestions of one document run in the order in which they were submitted; the passages are those of the newest one
-that went well, and readers see all of the old or all of the new.
+Ingestions of one document run in the order of their submission. The passages are those of the newest successful one,
+and readers see either all old or all new passages.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from app.core.settings import Settings
+from app.db.models import Document
 from app.db.queries import documents as repository
 from app.db.queries import passages
 from app.schemas.document import DocumentIngestion, DocumentOutcome, DocumentRequest, DocumentState, event_data
 from app.services.documents.extraction.errors import DocumentEmpty, DocumentMissing, DocumentTooLarge, megabytes
-from app.services.documents.extraction.kinds import Kind, claimed
+from app.services.documents.extraction.kinds import Kind, claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
-from app.services.documents.knowledge import ENDINGS, IngestResult, Knowledge
-from app.services.integrations.storage import Storage, check_key, make_storage
+from app.services.documents.knowledge import TEXT_SUFFIXES, IngestResult, Knowledge
+from app.services.integrations.storage import ObjectTooLarge, Storage, check_key, make_storage
+from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
@@ -42,21 +44,20 @@ from laneway.platform.schemas.outbound_webhook import OutboundWebhook
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
 from laneway.platform.submission.outbox import SubmissionTransaction
-from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
 PROCESSED, FAILED = "document.processed", "document.failed"
 """The events of callbacks."""
 FETCHED, EXTRACTED = 30, 85
-"""Percent at which these stages are done."""
+"""Progress in percent when these stages are done."""
 BLOCK = 1024 * 1024
 
 Progress = Callable[[float, str], None]
 
 
 class DocumentDeleted(PermanentError):
-    """The document that was to be stored has been deleted meanwhile, or was never submitted."""
+    """The document was deleted while its task waited or ran, or it was never submitted."""
 
     status, title = 404, "Document deleted"
 
@@ -65,7 +66,7 @@ class DocumentDeleted(PermanentError):
 
 
 class DocumentSuperseded(PermanentError):
-    """What a later submission of the document led to is stored already."""
+    """A later submission of the document is stored already."""
 
     status, title = 409, "Document superseded"
 
@@ -74,8 +75,8 @@ class DocumentSuperseded(PermanentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A document that has been read and is not stored yet."""
+class ReadDocument:
+    """A document that has been read but not stored; `size` is the size of its file in bytes."""
 
     ingestion: DocumentIngestion
     size: int
@@ -83,18 +84,18 @@ class Taken:
 
 
 class Documents:
-    """Takes documents in."""
+    """Ingests, retries and deletes documents."""
 
     def __init__(self, tasks: TaskManager, knowledge: Knowledge, settings: Settings) -> None:
         self._tasks, self._knowledge, self._settings = tasks, knowledge, settings
 
     @cached_property
     def storage(self) -> Storage:
-        """Where the objects are."""
+        """The storage of the objects."""
         return make_storage(self._settings.documents, data_dir=self._settings.storage.folder)
 
     def submit(self, request: DocumentRequest) -> TaskHandle:
-        """Queue an ingestion. Raises BadObjectKey, QueueFull, and NotConfigured for callbacks without a secret."""
+        """Queue an ingestion. Raises BadObjectKey, QueueFull, and NotConfigured for a callback without a secret."""
         check_key(request.r2_key)
         if request.callback_url and not self._settings.outbound.secret:
             raise NotConfigured("Calling back", "OUTBOUND_WEBHOOK_SECRET")
@@ -103,26 +104,26 @@ class Documents:
         with self._tasks.transaction(bounded=True) as unit:
             document = passages.lock_document(unit.session, ingestion.document_id, title=ingestion.file_name, now=now)
             handle = unit.submit("process_document_task", ingestion, options=SubmitOptions(priority=priority))
-            repository.note_submission(document, ingestion, task_id=handle.task_id, now=now)
+            repository.mark_queued(document, ingestion, task_id=handle.task_id, now=now)
         return unit.handles[0]
 
     def process(self, ingestion: DocumentIngestion, *, task_id: str, progress: Progress) -> DocumentOutcome:
-        """Do the whole of it. Safe to repeat: the same text is stored once, and called back once.
+        """Fetch, read and store a document. A repeat stores the same text once and submits its callback once.
 
         Raises the errors of storage and extraction, DocumentDeleted, DocumentSuperseded.
         """
         name = ingestion.file_name
-        said = claimed(ingestion.content_type, name)
-        with TemporaryFile(dir=self._folder()) as file:
+        claimed = claimed_kind(ingestion.content_type, name)
+        with TemporaryFile(dir=self._temporary_folder()) as file:
             size = self._fetch(ingestion, file, progress)
-            text = self._extract(file, name, said, progress)
+            text = self._extract(file, name, claimed, progress)
         progress(EXTRACTED, f"storing {len(text.passages)} passages")
-        outcome = self._store(Taken(ingestion, size, text), self._tasks.current(task_id))
+        outcome = self._store(ReadDocument(ingestion, size, text), self._tasks.current(task_id))
         log.info("document stored", document_id=outcome.document_id, passages=outcome.passages, size=size)
         return outcome
 
-    def end(self, ended: EndedTask) -> dict[str, Any]:
-        """Write down that an ingestion ended without success, and call back; not if it was run again since."""
+    def record_failure(self, ended: EndedTask) -> dict[str, Any]:
+        """Note that an ingestion ended without success, and submit its callback; skipped if it was run again since."""
         run = self._tasks.current(ended.task_id)
         if (
             run.state not in FINISHED
@@ -135,132 +136,132 @@ class Documents:
         with self._tasks.transaction() as unit:
             document = repository.find(unit.session, str(payload.get("document_id", "")), lock=True)
             if document is not None and document.task_id == run.id:
-                repository.note_end(document, state, now=clock.now(), error_type=run.error_type, error=run.error)
+                repository.set_state(document, state, now=clock.now(), error_type=run.error_type, error=run.error)
             if payload.get("callback_url"):
                 error = {"type": run.error_type or state.value, "message": run.error or f"The task is {run.state}."}
                 data = event_data(
-                    task_id=run.id, status=state.value, error=error, attempts=ended.run, **_known(payload)
+                    task_id=run.id, status=state.value, error=error, attempts=ended.run, **_identity(payload)
                 )
-                self._call_back(unit, payload["callback_url"], FAILED, data, once=f"{run.id}:{ended.run}")
+                self._submit_callback(unit, payload["callback_url"], FAILED, data, outcome_id=f"{run.id}:{ended.run}")
         return {"task_id": run.id, "document_id": payload.get("document_id"), "state": state.value}
 
     def retry(self, task_id: str) -> TaskHandle:
-        """Run an ingestion again that is over. Raises UnknownTask, WrongState."""
-        run = is_ingestion(self._tasks.current(task_id))
+        """Run an ingestion again that has ended. Raises UnknownTask, WrongState."""
+        run = require_ingestion(self._tasks.current(task_id))
         handle = self._tasks.retry(task_id)
         with self._tasks.transaction() as unit:
             document = repository.find(unit.session, str(run.payload.get("document_id", "")), lock=True)
-            again = task_runs.find(unit.session, task_id)
-            over = again is None or again.state in FINISHED  # already: how it ended this time is told by that end
-            if document is not None and document.task_id == run.id and not over:
-                repository.note_end(document, DocumentState.QUEUED, now=clock.now())
+            current = task_runs.find(unit.session, task_id)
+            ended_again = current is None or current.state in FINISHED  # Then that end has set the state already.
+            if document is not None and document.task_id == run.id and not ended_again:
+                repository.set_state(document, DocumentState.QUEUED, now=clock.now())
         return handle
 
     def delete(self, document_id: str) -> None:
-        """Delete a document and its passages; what is queued of it is cancelled first. Raises NotFound."""
+        """Cancel a document's waiting tasks, then delete it with its passages. Raises NotFound."""
         with self._tasks.transaction() as unit:
             if repository.find(unit.session, document_id) is None:
                 raise NotFound("document", document_id)
             waiting = repository.unfinished_tasks(unit.session, ordering_key(f"document_id:{document_id}"))
         for task_id in waiting:
-            with suppress(WrongState, UnknownTask):  # it ended, or was deleted, at this very moment
+            with suppress(WrongState, UnknownTask):  # It has ended or was deleted meanwhile.
                 self._tasks.cancel(task_id)
-        self._knowledge.forget(document_id)
+        self._knowledge.delete(document_id)
 
     def ingest_file(self, path: Path) -> IngestResult:
-        """Store a local file of any kind that is read; its id is the file's name.
+        """Store a local file of any supported kind; its id is the file's name.
 
-        Raises DocumentMissing, and the errors of extraction. What is text already needs no process to read it.
+        A text file is read in this process, all other kinds in a process of their own. Raises DocumentMissing, and the
+        errors of extraction.
         """
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in TEXT_SUFFIXES:
             return self._knowledge.ingest_file(path)
         name = path.name
-        said = claimed(None, name)
-        with TemporaryFile(dir=self._folder()) as copy:
+        claimed = claimed_kind(None, name)
+        with TemporaryFile(dir=self._temporary_folder()) as copy:
             self._copy(path, copy)
-            text = self._extract(copy, name, said, lambda _percent, _message: None)
+            text = self._extract(copy, name, claimed, lambda _percent, _message: None)
         with self._tasks.transaction() as unit:
-            return self._put(unit.session, name, text)
+            return self._store_passages(unit.session, name, text)
 
-    def _folder(self) -> Path:
-        """Where a file is while it is read: beside our data, as the system's place may be in memory."""
+    def _temporary_folder(self) -> Path:
+        """The folder of a file while it is read. It is in `DATA_DIR`, because the system's may be in memory."""
         folder = self._settings.storage.folder / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _fetch(self, ingestion: DocumentIngestion, file: BinaryIO, progress: Progress) -> int:
-        def copied(done: int, of: int | None) -> None:
-            progress(FETCHED * done / max(of or done, 1), f"fetching: {megabytes(done)} of {megabytes(of or done)}")
+        def report_copied(copied: int, total: int | None) -> None:
+            percent = FETCHED * copied / max(total or copied, 1)
+            progress(percent, f"fetching: {megabytes(copied)} of {megabytes(total or copied)}")
 
         progress(0, "fetching")
-        size = self.storage.fetch(ingestion.r2_key, file, most=self._settings.documents.max_bytes, progress=copied)
+        name, limit = ingestion.file_name, self._settings.documents.max_bytes
+        try:
+            size = self.storage.fetch(ingestion.r2_key, file, max_bytes=limit, progress=report_copied)
+        except ObjectTooLarge as error:
+            raise DocumentTooLarge(name, f"at most {megabytes(limit)}") from error
         if not size:
-            raise DocumentEmpty(ingestion.file_name, "no bytes")
+            raise DocumentEmpty(name, "no bytes")
         return size
 
-    def _extract(self, file: BinaryIO, name: str, said: Kind | None, progress: Progress) -> Extracted:
-        def read(percent: float, message: str) -> None:
+    def _extract(self, file: BinaryIO, name: str, claimed: Kind | None, progress: Progress) -> Extracted:
+        def report_read(percent: float, message: str) -> None:
             progress(FETCHED + (EXTRACTED - FETCHED) * percent / 100, message)
 
-        given = self._settings.documents
+        settings = self._settings.documents
         limits = Limits(
-            file_bytes=given.max_bytes,
-            text_bytes=given.max_text_bytes,
-            pages=given.max_pages,
+            file_bytes=settings.max_bytes,
+            text_bytes=settings.max_text_bytes,
+            pages=settings.max_pages,
             seconds=self._settings.extraction_seconds,
-            memory_bytes=given.memory_bytes,
+            memory_bytes=settings.memory_bytes,
         )
-        return extract(file, name=name, said=said, limits=limits, folder=self._folder(), tell=read)
+        folder = self._temporary_folder()
+        return extract(file, name=name, claimed=claimed, limits=limits, folder=folder, report=report_read)
 
-    def _store(self, taken: Taken, run: TaskRun) -> DocumentOutcome:
-        ingestion, text = taken.ingestion, taken.text
+    def _store(self, read: ReadDocument, run: TaskRun) -> DocumentOutcome:
+        ingestion, text = read.ingestion, read.text
         with self._tasks.transaction() as unit:
-            document = repository.find(unit.session, ingestion.document_id, lock=True)
-            if document is None or document.created_at > run.accepted_at:
-                raise DocumentDeleted(ingestion.document_id)
-            if document.stored_of is not None and document.stored_of > run.accepted_at:
-                raise DocumentSuperseded(ingestion.document_id)
-            result = self._put(unit.session, ingestion.document_id, text)
-            document.stored_of, document.size, document.pages = run.accepted_at, taken.size, text.pages
+            document = _lock_current(unit.session, ingestion.document_id, run)
+            result = self._store_passages(unit.session, ingestion.document_id, text)
+            document.stored_of, document.size, document.pages = run.accepted_at, read.size, text.pages
             document.content_type = text.kind.value
             if document.task_id == run.id:
-                repository.note_end(document, DocumentState.PROCESSED, now=clock.now())
-            outcome = DocumentOutcome(
-                document_id=ingestion.document_id,
-                title=text.title,
-                content_type=text.kind.value,
-                size=taken.size,
-                pages=text.pages,
-                characters=text.characters,
-                passages=result.passage_count,
-                changed=result.changed,
-            )
+                repository.set_state(document, DocumentState.PROCESSED, now=clock.now())
+            outcome = _outcome(read, result)
             if ingestion.callback_url:
                 facts = outcome.model_dump(exclude={"document_id", "changed"})
-                data = event_data(task_id=run.id, status="processed", **_known(ingestion.model_dump()), **facts)
-                self._call_back(unit, ingestion.callback_url, PROCESSED, data, once=f"{run.id}:{text.digest}")
+                data = event_data(task_id=run.id, status="processed", **_identity(ingestion.model_dump()), **facts)
+                outcome_id = f"{run.id}:{text.digest}"
+                self._submit_callback(unit, ingestion.callback_url, PROCESSED, data, outcome_id=outcome_id)
         return outcome
 
-    def _put(self, session: Session, document_id: str, text: Extracted) -> IngestResult:
+    def _store_passages(self, session: Session, document_id: str, text: Extracted) -> IngestResult:
         return self._knowledge.store(
             session, document_id=document_id, title=text.title, digest=text.digest, pieces=text.passages
         )
 
-    def _call_back(self, unit: SubmissionTransaction, url: str, event: str, data: dict[str, Any], *, once: str) -> None:
-        """Submit the webhook under an id of its own, as long as a UUID: what is repeated is sent once."""
-        id = f"callback:{hashlib.sha256(f'{event}:{once}'.encode()).hexdigest()[:27]}"
+    def _submit_callback(
+        self, unit: SubmissionTransaction, url: str, event: str, data: dict[str, Any], *, outcome_id: str
+    ) -> None:
+        """Submit the callback under an id derived from its outcome, so that a repeat is sent once.
+
+        The id is as long as a UUID.
+        """
+        id = f"callback:{hashlib.sha256(f'{event}:{outcome_id}'.encode()).hexdigest()[:27]}"
         unit.submit(
             "send_webhook_response_task", OutboundWebhook(url=url, event=event, data=data), options=SubmitOptions(id=id)
         )
 
     def _copy(self, path: Path, into: BinaryIO) -> None:
-        most, copied = self._settings.documents.max_bytes, 0
+        limit, copied = self._settings.documents.max_bytes, 0
         try:
             with path.open("rb") as file:
                 while block := file.read(BLOCK):
                     copied += len(block)
-                    if copied > most:
-                        raise DocumentTooLarge(path.name, f"at most {megabytes(most)}")
+                    if copied > limit:
+                        raise DocumentTooLarge(path.name, f"at most {megabytes(limit)}")
                     into.write(block)
         except OSError as error:
             raise DocumentMissing(path.name, error.strerror or "") from error
@@ -268,13 +269,37 @@ class Documents:
             raise DocumentEmpty(path.name, "no bytes")
 
 
-def is_ingestion(run: TaskRun) -> TaskRun:
-    """The task, if it is one of documents. Raises UnknownTask."""
+def require_ingestion(run: TaskRun) -> TaskRun:
+    """Return the task if it is an ingestion. Raises UnknownTask."""
     if run.name != "process_document_task":
         raise UnknownTask(run.id)
     return run
 
 
-def _known(ingestion: dict[str, Any]) -> dict[str, Any]:
-    """What a receiver knows a document by."""
+def _lock_current(session: Session, document_id: str, run: TaskRun) -> Document:
+    """Lock the document. Raises DocumentDeleted and DocumentSuperseded if the ingestion is out of date."""
+    document = repository.find(session, document_id, lock=True)
+    if document is None or document.created_at > run.accepted_at:
+        raise DocumentDeleted(document_id)
+    if document.stored_of is not None and document.stored_of > run.accepted_at:
+        raise DocumentSuperseded(document_id)
+    return document
+
+
+def _outcome(read: ReadDocument, result: IngestResult) -> DocumentOutcome:
+    text = read.text
+    return DocumentOutcome(
+        document_id=read.ingestion.document_id,
+        title=text.title,
+        content_type=text.kind.value,
+        size=read.size,
+        pages=text.pages,
+        characters=text.characters,
+        passages=result.passage_count,
+        changed=result.changed,
+    )
+
+
+def _identity(ingestion: dict[str, Any]) -> dict[str, Any]:
+    """The fields by which a receiver of callbacks identifies a document."""
     return {name: ingestion.get(name) for name in ("document_id", "user_id", "file_name", "r2_key")}

@@ -1,10 +1,9 @@
-"""The documents that replies may cite: taken in, split into passages, searched and forgotten."""
+"""The documents that replies may cite: stored as passages, searched and deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,54 +19,44 @@ from app.services.documents.extraction.errors import (
     UnsupportedDocument,
 )
 from app.services.documents.extraction.splitting import digest, first_heading, split
-from app.services.documents.extraction.text import MAX_TITLE, checked, fitting_title
+from app.services.documents.extraction.text import MAX_TITLE_LENGTH, as_title, normalized_text
 from app.services.integrations.text_analysis import content_words
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 
 MAX_BYTES: Final = 10 * 1024 * 1024
-"""The largest text that is handed in directly."""
-MAX_ID: Final = 200
-MAX_FOUND: Final = 50
+"""The largest text that is ingested directly."""
+MAX_ID_LENGTH: Final = 200
+MAX_RESULTS: Final = 50
 MAX_QUESTION_WORDS: Final = 50
-ENDINGS: Final = frozenset({".md", ".markdown", ".txt"})
-"""Files that are text already; for others there is `Documents.ingest_file`."""
+TEXT_SUFFIXES: Final = frozenset({".md", ".markdown", ".txt"})
+"""Suffixes of text files; `Documents.ingest_file` reads all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a document that was handed in."""
+    """The result of an ingestion."""
 
     document_id: str
     title: str
     passage_count: int
     changed: bool
-    """False: the very same text was there already, and nothing was done."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownDocument:
-    """A document that replies may cite."""
-
-    document_id: str
-    title: str
-    passage_count: int
-    updated_at: datetime
+    """False: the same text was stored already, and nothing was changed."""
 
 
 class Knowledge:
-    """Takes documents in and finds the passages that fit a question, on either database."""
+    """Stores documents and finds the passages that match a question, on SQLite and PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ingest(self, *, document_id: str, title: str, text: str) -> IngestResult:
-        """Store a document in the place of what it was before; readers see all of the old or all of the new.
+        """Store a document, replacing an older one; readers see either all old or all new passages.
 
         Raises BadDocumentName, DocumentEmpty, NotText or DocumentTooLarge.
         """
-        text = checked(document_id, text, most=MAX_BYTES)
+        text = normalized_text(document_id, text, max_bytes=MAX_BYTES)
         pieces = split(text)
         with self._database.transaction() as session:
             return self.store(session, document_id=document_id, title=title, digest=digest(title, text), pieces=pieces)
@@ -75,7 +64,7 @@ class Knowledge:
     def store(
         self, session: Session, *, document_id: str, title: str, digest: str, pieces: Sequence[str]
     ) -> IngestResult:
-        """The same within a transaction of the caller's, for a text that has been split.
+        """Store a document that is split already, in the caller's transaction.
 
         Raises BadDocumentName.
         """
@@ -88,43 +77,37 @@ class Knowledge:
         return IngestResult(document_id, title, document.passage_count, changed)
 
     def ingest_file(self, path: Path, *, document_id: str | None = None) -> IngestResult:
-        """Store a Markdown or text file; its id is the file's name, its title its first heading or its name.
+        """Store a Markdown or text file. Its id is the file's name, its title the first heading or the file's name.
 
-        Raises DocumentMissing, UnsupportedDocument, and what `ingest` raises.
+        Raises DocumentMissing, UnsupportedDocument, and the errors of `ingest`.
         """
         text = _read(path)
         return self.ingest(document_id=document_id or path.name, title=_title(path, text), text=text)
 
     def search(self, text: str, *, limit: int = 5) -> list[FoundPassage]:
-        """The passages that fit a question, best first, at most 50; none for a question without content words.
+        """The passages that match a question, best first, at most 50; none for a question without content words.
 
-        Any text is allowed: only its first 50 distinct content words count, and none of it is query syntax.
+        Any text is allowed: only its first 50 distinct content words count, and nothing is parsed as query syntax.
         """
         words = content_words(text, limit=MAX_QUESTION_WORDS)
         with self._database.reading() as session:
-            return passages.search(session, words, limit=max(1, min(limit, MAX_FOUND)))
+            return passages.search(session, words, limit=max(1, min(limit, MAX_RESULTS)))
 
-    def documents(self, *, limit: int = 1000, after: str | None = None) -> list[KnownDocument]:
-        """What has been taken in, by id; `after` is the last id of the page before."""
-        with self._database.reading() as session:
-            rows = passages.documents(session, limit=limit, after=after)
-            return [KnownDocument(row.id, row.title, row.passage_count, row.updated_at) for row in rows]
-
-    def forget(self, document_id: str) -> None:
+    def delete(self, document_id: str) -> None:
         """Delete a document and its passages. Raises NotFound."""
         with self._database.transaction() as session:
-            if not passages.forget(session, document_id):
+            if not passages.delete_document(session, document_id):
                 raise NotFound("document", document_id)
 
 
 def _check_names(document_id: str, title: str) -> None:
-    for name, most in ((document_id, MAX_ID), (title, MAX_TITLE)):
-        if not name.strip() or len(name) > most or not name.isprintable():
-            raise BadDocumentName(document_id[:MAX_ID])
+    for name, max_length in ((document_id, MAX_ID_LENGTH), (title, MAX_TITLE_LENGTH)):
+        if not name.strip() or len(name) > max_length or not name.isprintable():
+            raise BadDocumentName(document_id[:MAX_ID_LENGTH])
 
 
 def _read(path: Path) -> str:
-    if path.suffix.lower() not in ENDINGS:
+    if path.suffix.lower() not in TEXT_SUFFIXES:
         raise UnsupportedDocument(path.name)
     try:
         with path.open("rb") as file:
@@ -140,5 +123,5 @@ def _read(path: Path) -> str:
 
 
 def _title(path: Path, text: str) -> str:
-    """The first heading, or the file's name without its ending."""
-    return fitting_title(first_heading(text)) or path.stem
+    """The first heading, or the file's name without its suffix."""
+    return as_title(first_heading(text)) or path.stem

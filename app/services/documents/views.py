@@ -1,4 +1,4 @@
-"""Documents as callers see them: the row, and how far its task is."""
+"""Documents as callers see them: the row and the progress of its task."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from app.db.models import Document
 from app.db.queries import documents as repository
 from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState, DocumentView
-from app.services.documents.documents import is_ingestion
+from app.services.documents.documents import require_ingestion
+from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from laneway.platform.schemas.task import FINISHED, TaskState, TaskStatus
-from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.egress import display_url
 
 
 class DocumentViews:
-    """Answers for documents."""
+    """Returns documents, their tasks and their statistics."""
 
     def __init__(self, database: Database, tasks: TaskManager, *, max_queue_size: int) -> None:
         self._database, self._tasks, self._max_queue_size = database, tasks, max_queue_size
 
-    def one(self, document_id: str) -> DocumentView:
+    def document(self, document_id: str) -> DocumentView:
         """A document. Raises NotFound."""
         with self._database.reading() as session:
             document = repository.find(session, document_id)
@@ -33,32 +33,32 @@ class DocumentViews:
     def page(
         self, *, state: DocumentState | None = None, user_id: str | None = None, after: str | None = None, limit: int
     ) -> DocumentPage:
-        """Documents by id. What runs is found among the queued."""
-        wanted = DocumentState.QUEUED if state is DocumentState.PROCESSING else state
+        """Documents ordered by id. A running document is stored as queued; its task tells that it runs."""
+        stored_state = DocumentState.QUEUED if state is DocumentState.PROCESSING else state
         with self._database.reading() as session:
-            rows = repository.listed(session, state=wanted, user_id=user_id, after=after, limit=limit)
+            rows = repository.page(session, state=stored_state, user_id=user_id, after=after, limit=limit)
         views = [view for view in self._views(rows) if state is not DocumentState.PROCESSING or view.state is state]
         return DocumentPage(documents=views, next=rows[-1].id if len(rows) == limit else None)
 
     def stats(self) -> DocumentQueueStats:
-        """The queue, and the documents by state."""
+        """The figures of the queue, and the number of documents by state."""
         queue = self._tasks.queues()["documents"]
         with self._database.reading() as session:
             counts = repository.count_by_state(session)
         return DocumentQueueStats(queue=queue, limit=self._max_queue_size, documents=counts, timestamp=clock.now())
 
     def task_status(self, task_id: str) -> TaskStatus:
-        """The status of a task of documents. Raises UnknownTask, TaskExpired."""
-        is_ingestion(self._tasks.current(task_id))
+        """The status of a document's task. Raises UnknownTask, TaskExpired."""
+        require_ingestion(self._tasks.current(task_id))
         return self._tasks.status(task_id)
 
     def _views(self, rows: Sequence[Document]) -> list[DocumentView]:
-        known = {task.task_id: task for task in self._tasks.runs([row.task_id for row in rows if row.task_id])}
-        return [_view(row, known.get(row.task_id or "")) for row in rows]
+        tasks = {task.task_id: task for task in self._tasks.runs([row.task_id for row in rows if row.task_id])}
+        return [_view(row, tasks.get(row.task_id or "")) for row in rows]
 
 
-def state_of(document: Document, status: TaskState | None) -> DocumentState:
-    """How far a document is, from its row and the state of its task: the task knows first."""
+def document_state(document: Document, status: TaskState | None) -> DocumentState:
+    """The state of a document, from its row and the state of its task, which changes before the row does."""
     if status is None or status is TaskState.COMPLETED:
         return DocumentState(document.state)
     if status is TaskState.PROCESSING:
@@ -71,7 +71,7 @@ def state_of(document: Document, status: TaskState | None) -> DocumentState:
 
 
 def _view(row: Document, task: TaskStatus | None) -> DocumentView:
-    state = state_of(row, task.status if task else None)
+    state = document_state(row, task.status if task else None)
     running = task is not None and task.status not in FINISHED
     return DocumentView(
         document_id=row.id,

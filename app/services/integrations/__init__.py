@@ -1,1 +1,1 @@
-"""Mail, object storage, text analysis."""
+"""Mail, object storage and text analysis: services that every domain may use."""

@@ -1,4 +1,4 @@
-"""E-mail about alerts, to whoever is configured."""
+"""E-mail about alerts, to the addresses in `ALERT_MAIL_TO`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from app.core.settings import MailSettings
-from app.services.integrations.mail import Email, Mail, Step, one_line, write_to_each
+from app.services.integrations.mail import Email, Mail, RunStep, one_line, send_to_each
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotConfigured
 from laneway.platform.schemas.alert import AlertsOpened
 
-LETTERS: Final = UUID("b7c1d0a2-6f0e-4b8f-9d53-1f2a7c0e6b90")
-"""The namespace of the ids of letters."""
+EMAIL_IDS: Final = UUID("b7c1d0a2-6f0e-4b8f-9d53-1f2a7c0e6b90")
+"""The namespace of the e-mails' ids."""
 
 
 class AlertMail:
-    """Writes one letter about alerts to each recipient."""
+    """Sends one e-mail about new alerts to each recipient."""
 
     def __init__(self, database: Database, mail: Mail, settings: MailSettings) -> None:
         self._database, self._mail, self._settings = database, mail, settings
 
-    def tell(self, event: AlertsOpened, *, task_id: str, step: Step) -> dict[str, Any]:
-        """Write to every recipient, each in a step of its own. Raises as `write_to_each`, and NotConfigured."""
+    def send(self, event: AlertsOpened, *, task_id: str, step: RunStep) -> dict[str, Any]:
+        """Send an e-mail to every recipient, each in its own step.
+
+        Raises NotConfigured, and the errors of `send_to_each`.
+        """
         if not self._settings.alerts_to:
             raise NotConfigured("E-mail about alerts", "ALERT_MAIL_TO")
         with self._database.reading() as session:
@@ -33,17 +36,16 @@ class AlertMail:
         if not alerts:
             return {"skipped": "the alerts are gone"}
 
-        def write(to: str) -> None:
-            self._mail.send(letter(alerts, id=str(uuid5(LETTERS, f"{task_id}/{to}"))), to=to)
+        def send(to: str) -> None:
+            self._mail.send(alert_email(alerts, id=str(uuid5(EMAIL_IDS, f"{task_id}/{to}"))), to=to)
 
-        return {"told": write_to_each(self._settings.alerts_to, write, step=step), "alerts": len(alerts)}
+        return {"sent_to": send_to_each(self._settings.alerts_to, send, step=step), "alerts": len(alerts)}
 
 
-def letter(alerts: Sequence[Alert], *, id: str) -> Email:
-    """What is written of these alerts, as they are now."""
+def alert_email(alerts: Sequence[Alert], *, id: str) -> Email:
+    """The e-mail about these alerts in their present state."""
     lines = [
-        f"{alert.opened_at:%Y-%m-%d %H:%M} UTC  {one_line(alert.message)}"
-        + (" (over by now)" if alert.closed_at else "")
+        f"{alert.opened_at:%Y-%m-%d %H:%M} UTC  {one_line(alert.message)}" + (" (closed)" if alert.closed_at else "")
         for alert in alerts
     ]
     more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""

@@ -1,7 +1,7 @@
-"""E-mail through an SMTP server: one message to one recipient, and what the server's answer means.
+"""E-mail through an SMTP server: one message to one recipient, and errors for the server's replies.
 
-Codes of 400 to 499, a time-out and no connection may pass; 500 and more are for good (RFC 5321, 4.2.1). Each message
-goes over a connection of its own, so that what one recipient's server thinks is nobody else's matter.
+Replies of 400 to 499, a time-out and no connection are retryable; replies of 500 and more are permanent (RFC 5321,
+4.2.1). Each message has its own connection, so that a refused recipient does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from laneway.platform import clock
 from laneway.platform.errors import NotConfigured, PermanentError, PlatformError, UpstreamError
 
 SERVICE: Final = "The mail server"
-Step = Callable[..., Any]
-"""Does a named part of a task once: `PlatformTask.step`."""
-LONGEST_SUBJECT, LONGEST_TEXT, LONGEST_SAID = 200, 20_000, 300
-"""Characters."""
+RunStep = Callable[..., Any]
+"""Runs a named part of a task once, as `PlatformTask.step` does."""
+MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH, MAX_REPLY_LENGTH = 200, 20_000, 300
+"""Characters of a subject, of a text, and of a server's reply in an error."""
 
 
 class MailRefused(PermanentError):
-    """The mail server does not take this message, or does not let us in."""
+    """The mail server refuses the message, the sender or the login."""
 
     title = "Mail refused"
 
@@ -38,7 +38,7 @@ class MailRefused(PermanentError):
 
 
 class RecipientsRefused(PermanentError):
-    """The mail server does not take mail for these."""
+    """The mail server refuses these recipients; `refused` has the reason for each."""
 
     title = "Recipients refused"
 
@@ -50,7 +50,7 @@ class RecipientsRefused(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """What is written to somebody. `id`: the same letter again has the same one, so that a repeat can be recognised."""
+    """An e-mail. A repeat has the same `id`, so that the recipient can recognise it."""
 
     id: str
     subject: str
@@ -58,25 +58,20 @@ class Email:
 
 
 class Mail:
-    """Sends letters. Safe to share among threads: it keeps no connection."""
+    """Sends e-mails. It keeps no connection, so threads may share it."""
 
     def __init__(self, settings: MailSettings) -> None:
         self._settings = settings
 
-    @property
-    def configured(self) -> bool:
-        """Whether there is a mail server."""
-        return self._settings.host is not None
+    def send(self, email: Email, *, to: str) -> None:
+        """Hand an e-mail to the mail server.
 
-    def send(self, letter: Email, *, to: str) -> None:
-        """Hand a letter to the mail server.
-
-        Raises NotConfigured, UpstreamError (to be tried again), MailRefused and RecipientsRefused (for good).
+        Raises UpstreamError (retryable), NotConfigured, MailRefused and RecipientsRefused (permanent).
         """
         if not self._settings.host or not self._settings.sender:
             raise NotConfigured("E-mail", "SMTP_HOST")
-        message = composed(letter, sender=self._settings.sender, to=to)
-        with _named_errors(self._settings, to), self._connection(self._settings.host) as server:
+        message = mime_message(email, sender=self._settings.sender, to=to)
+        with _translate_errors(self._settings, to), self._connection(self._settings.host) as server:
             server.send_message(message, self._settings.sender, [to])
 
     @contextmanager
@@ -94,56 +89,56 @@ class Mail:
             if own.user and own.password:
                 server.login(own.user, own.password.get_secret_value())
             yield server
-            _say_goodbye(server)
+            _quit(server)
         finally:
             server.close()
 
 
-def write_to_each(recipients: Sequence[str], write: Callable[[str], None], *, step: Step) -> list[str]:
-    """Write to every recipient, each in a step of its own: who was written to is not written to again; to whom.
+def send_to_each(recipients: Sequence[str], send: Callable[[str], None], *, step: RunStep) -> list[str]:
+    """Send to every recipient in its own step, so that a repeat skips those already sent; returns the recipients.
 
-    Raises UpstreamError when some could not be written to now; RecipientsRefused, when all the others have their
-    letters; MailRefused at once.
+    Raises UpstreamError if some e-mails must be retried, RecipientsRefused if all others were sent, and MailRefused at
+    once.
     """
-    told: list[str] = []
+    sent_to: list[str] = []
     refused: dict[str, str] = {}
-    later: PlatformError | None = None
+    retryable: PlatformError | None = None
     for to in recipients:
         try:
-            step(f"mail {to}"[:155], write, to)
-            told.append(to)
+            step(f"mail {to}"[:155], send, to)
+            sent_to.append(to)
         except RecipientsRefused as error:
             refused |= error.refused
         except MailRefused:
             raise
         except PlatformError as error:
-            later = later or error
-    if later is not None:
-        raise later
+            retryable = retryable or error
+    if retryable is not None:
+        raise retryable
     if refused:
         raise RecipientsRefused(refused)
-    return told
+    return sent_to
 
 
-def composed(letter: Email, *, sender: str, to: str) -> EmailMessage:
-    """The message; what came from strangers is one line in the subject, and no header."""
+def mime_message(email: Email, *, sender: str, to: str) -> EmailMessage:
+    """The MIME message. Text from outside is reduced to one line in the subject and never becomes a header."""
     message = EmailMessage(policy=SMTP)
     message["From"], message["To"] = sender, to
-    message["Subject"] = one_line(letter.subject)[:LONGEST_SUBJECT]
+    message["Subject"] = one_line(email.subject)[:MAX_SUBJECT_LENGTH]
     message["Date"] = format_datetime(clock.now())
-    message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.-]+', '.', letter.id)}@{_domain(sender)}>"
+    message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.-]+', '.', email.id)}@{_domain(sender)}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_storable(letter.text)[:LONGEST_TEXT])
+    message.set_content(_encodable(email.text)[:MAX_TEXT_LENGTH])
     return message
 
 
 def one_line(text: str) -> str:
-    """Without control characters and line breaks of any kind."""
-    return " ".join(_storable(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)).split())
+    """The text in one line, without control characters and line breaks of any kind."""
+    return " ".join(_encodable(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)).split())
 
 
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()  # halves of surrogate pairs cannot be sent
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # Lone surrogates cannot be sent.
 
 
 def _domain(sender: str) -> str:
@@ -151,30 +146,31 @@ def _domain(sender: str) -> str:
     return domain if domain.isascii() else "localhost"
 
 
-def _say_goodbye(server: smtplib.SMTP) -> None:
-    with suppress(smtplib.SMTPException, OSError):  # the message is accepted already
+def _quit(server: smtplib.SMTP) -> None:
+    with suppress(smtplib.SMTPException, OSError):  # The message is accepted already.
         server.quit()
 
 
 @contextmanager
-def _named_errors(settings: MailSettings, to: str) -> Generator[None]:
-    """The library's errors as the platform's; none of them repeats the password."""
+def _translate_errors(settings: MailSettings, to: str) -> Generator[None]:
+    """Turn smtplib's errors into the platform's; none of them has the password in it."""
     try:
         yield
     except smtplib.SMTPRecipientsRefused as error:
-        code, said = next(iter(error.recipients.values()), (550, b""))
-        raise _passing(code, said) or RecipientsRefused({to: _said(code, said)}) from None
+        code, reply = next(iter(error.recipients.values()), (550, b""))
+        raise _retryable_error(code, reply) or RecipientsRefused({to: _reply_text(code, reply)}) from None
     except smtplib.SMTPResponseException as error:
-        raise _passing(error.smtp_code, error.smtp_error) or _refusal(error, to) from None
+        raise _retryable_error(error.smtp_code, error.smtp_error) or _permanent_error(error, to) from None
     except smtplib.SMTPNotSupportedError as error:
         if not to.isascii():
-            raise RecipientsRefused({to: "the server takes ASCII addresses only"}) from None
+            raise RecipientsRefused({to: "the server accepts ASCII addresses only"}) from None
         raise MailRefused(f"{error} (check SMTP_STARTTLS, SMTP_USER and MAIL_FROM)") from None
     except smtplib.SMTPServerDisconnected as error:
-        late = isinstance(error.__context__, TimeoutError)
-        raise UpstreamError(SERVICE, f"no answer within {settings.timeout:g} s" if late else "it hung up") from None
+        timed_out = isinstance(error.__context__, TimeoutError)
+        reason = f"no answer within {settings.timeout:g} s" if timed_out else "it closed the connection"
+        raise UpstreamError(SERVICE, reason) from None
     except smtplib.SMTPException as error:
-        raise MailRefused(str(error)[:LONGEST_SAID]) from None
+        raise MailRefused(str(error)[:MAX_REPLY_LENGTH]) from None
     except ssl.SSLCertVerificationError as error:
         raise UpstreamError(SERVICE, f"its certificate cannot be trusted: {error.verify_message}") from None
     except TimeoutError:
@@ -183,20 +179,20 @@ def _named_errors(settings: MailSettings, to: str) -> Generator[None]:
         raise UpstreamError(SERVICE, f"it cannot be reached: {error.strerror or error}") from None
 
 
-def _passing(code: int, said: bytes | str) -> PlatformError | None:
-    """The error of a server that may be well again later; a code that is none is such a server's, too."""
-    return None if 500 <= code <= 599 else UpstreamError(SERVICE, _said(code, said))
+def _retryable_error(code: int, reply: bytes | str) -> PlatformError | None:
+    """The retryable error for any reply but 500 to 599; an invalid code comes from a server that may recover."""
+    return None if 500 <= code <= 599 else UpstreamError(SERVICE, _reply_text(code, reply))
 
 
-def _refusal(error: smtplib.SMTPResponseException, to: str) -> PlatformError:
-    said = _said(error.smtp_code, error.smtp_error)
+def _permanent_error(error: smtplib.SMTPResponseException, to: str) -> PlatformError:
+    reply = _reply_text(error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPDataError):
-        return RecipientsRefused({to: said})  # of this letter, for this recipient
+        return RecipientsRefused({to: reply})  # The server refuses this e-mail to this recipient.
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        return MailRefused(f"{said}: check SMTP_USER and SMTP_PASSWORD")
-    return MailRefused(said)
+        return MailRefused(f"{reply}: check SMTP_USER and SMTP_PASSWORD")
+    return MailRefused(reply)
 
 
-def _said(code: int, said: bytes | str) -> str:
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    return f"{code} {one_line(text)}"[:LONGEST_SAID]
+def _reply_text(code: int, reply: bytes | str) -> str:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    return f"{code} {one_line(text)}"[:MAX_REPLY_LENGTH]

@@ -1,7 +1,7 @@
-"""Object storage: a file system of fsspec, which is a local folder or an S3-compatible service (AWS S3, R2, MinIO).
+"""Object storage on an fsspec file system: a local folder or an S3-compatible service (AWS S3, R2, MinIO).
 
-An object is copied into a file of ours, a block at a time, and never more of it than is allowed. One that turns out to
-have another size than was said at its opening is not taken.
+An object is copied into a local file block by block, and never more of it than allowed. An object whose size differs
+from the one reported when it was opened is rejected.
 """
 
 from __future__ import annotations
@@ -14,25 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from app.core.settings import DocumentSettings
-from app.services.documents.extraction.errors import DocumentTooLarge, megabytes
 from laneway.platform.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 BLOCK: Final = 1024 * 1024
-"""Bytes that are read at once, and so the memory that a transfer takes; each block has to come in time."""
-LONGEST_KEY: Final = 1024
-"""Bytes of a key, as S3 has it."""
-LASTING: Final = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, getattr(errno, "EREMCHG", errno.ENOENT))
-"""Numbers of errors that will be the same the next time; s3fs has them for what a service says."""
+"""Bytes of one read, which bound the memory of a transfer. The time-out applies to each block."""
+MAX_KEY_BYTES: Final = 1024
+"""S3's limit for a key."""
+PERMANENT_ERRNOS: Final = (
+    errno.EINVAL,
+    errno.EPERM,
+    errno.ENOSYS,
+    errno.ENAMETOOLONG,
+    getattr(errno, "EREMCHG", errno.ENOENT),
+)
+"""Error numbers that a retry would meet again; s3fs maps a service's error codes to them."""
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes are there, and of how many."""
+"""Called with the number of copied bytes and the total."""
 
 
 class BadObjectKey(PermanentError):
-    """The key could lead out of the storage, or is none."""
+    """The key is malformed, or could lead out of the storage."""
 
     title = "Bad object key"
 
@@ -41,7 +46,7 @@ class BadObjectKey(PermanentError):
     def __str__(self) -> str:
         return (
             f"The object key {self.key[:200]!r} is not allowed: parts separated by /, none of them empty, . or .., "
-            f"no control characters or backslashes, at most {LONGEST_KEY} bytes."
+            f"no control characters or backslashes, at most {MAX_KEY_BYTES} bytes."
         )
 
 
@@ -56,8 +61,18 @@ class ObjectMissing(PermanentError):
         return f"The storage has no object {self.key[:200]!r}."
 
 
+class ObjectTooLarge(PermanentError):
+    """The object is larger than allowed."""
+
+    status, title = 413, "Object too large"
+
+    template = "The object {key!r} is larger than {limit} bytes."
+    key: str
+    limit: int
+
+
 class StorageRefused(PermanentError):
-    """The storage does not let us in, or has no such bucket: a matter of the settings."""
+    """The storage refuses access, or has no such bucket: check the settings."""
 
     title = "Storage refused"
 
@@ -66,7 +81,7 @@ class StorageRefused(PermanentError):
 
 
 class StorageUnavailable(RetryableError):
-    """The storage is away, too slow, or busy."""
+    """The storage is unreachable, too slow, or busy."""
 
     title = "Storage unavailable"
 
@@ -75,26 +90,26 @@ class StorageUnavailable(RetryableError):
 
 
 class Storage:
-    """Where objects are: a place in a file system, which is made when it is first used."""
+    """Objects below `root` in a file system, which is created at its first use."""
 
-    def __init__(self, make: Callable[[], AbstractFileSystem], place: str) -> None:
-        self._make, self._place = make, place
+    def __init__(self, make: Callable[[], AbstractFileSystem], root: str) -> None:
+        self._make, self._root = make, root
 
     @cached_property
     def _files(self) -> AbstractFileSystem:
         return self._make()
 
-    def fetch(self, key: str, into: BinaryIO, *, most: int, progress: Progress) -> int:
-        """Copy an object into a file, and give back its size.
+    def fetch(self, key: str, into: BinaryIO, *, max_bytes: int, progress: Progress) -> int:
+        """Copy an object into a file and return its size in bytes.
 
-        Raises BadObjectKey, ObjectMissing, StorageRefused, DocumentTooLarge (permanent), StorageUnavailable (to be
-        tried again), and what `progress` and `into` raise.
+        Raises BadObjectKey, ObjectMissing, ObjectTooLarge and StorageRefused (permanent), StorageUnavailable
+        (retryable), and the errors of `progress` and `into`.
         """
         copied = 0
         with closing(self._blocks(check_key(key))) as blocks:
             for block, size in blocks:
-                if size > most:
-                    raise DocumentTooLarge(key.rpartition("/")[2], f"at most {megabytes(most)}")
+                if size > max_bytes:
+                    raise ObjectTooLarge(key[:200], max_bytes)
                 copied += len(block)
                 into.write(block)
                 progress(copied, size)
@@ -102,27 +117,27 @@ class Storage:
         return copied
 
     def _blocks(self, key: str) -> Generator[tuple[bytes, int]]:
-        """The blocks of an object, each with the size that it was said to have; never more than that, nor less."""
-        sent, files = 0, cast("Any", self._files)
-        with _named_errors(key), files.open(f"{self._place}/{key}", "rb") as source:
+        """The blocks of an object, each with the object's reported size. Raises if the real size differs from it."""
+        received, files = 0, cast("Any", self._files)
+        with _translate_errors(key), files.open(f"{self._root}/{key}", "rb") as source:
             size: int = source.size
-            while sent <= size and (block := source.read(BLOCK)):
-                sent += len(block)
-                if sent <= size:
+            while received <= size and (block := source.read(BLOCK)):
+                received += len(block)
+                if received <= size:
                     yield block, size
-        if sent != size:
-            raise StorageUnavailable(f"it sent {sent} bytes of an object of {size}")
+        if received != size:
+            raise StorageUnavailable(f"it sent {received} bytes of an object of {size}")
 
 
 def make_storage(settings: DocumentSettings, *, data_dir: Path) -> Storage:
-    """The storage that is configured."""
+    """The storage that the settings configure."""
     if settings.on_s3:
         return Storage(lambda: _bucket(settings), "/".join(part for part in settings.bucket_and_prefix if part))
     folder = str(settings.folder(data_dir))
     return Storage(lambda: _folder(folder), folder)
 
 
-# Imported where they are used: fsspec takes a fifth of a second, s3fs a whole one, and few processes need them.
+# Imported where they are used: fsspec takes 0.2 s to import, s3fs 1 s, and few processes need them.
 
 
 def _folder(root: str) -> AbstractFileSystem:
@@ -138,29 +153,29 @@ def _bucket(settings: DocumentSettings) -> AbstractFileSystem:
 
 
 def check_key(key: str) -> str:
-    """The key, if it is one. Raises BadObjectKey."""
+    """Return a valid key unchanged. Raises BadObjectKey."""
     parts = key.split("/")
     bad = any(part in ("", ".", "..") or "\\" in part or not part.isprintable() for part in parts)
-    if bad or len(key.encode("utf-8", "replace")) > LONGEST_KEY:
+    if bad or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
         raise BadObjectKey(key)
     return key
 
 
 @contextmanager
-def _named_errors(key: str) -> Generator[None]:
-    """What a file system raises, by our names."""
+def _translate_errors(key: str) -> Generator[None]:
+    """Turn the errors of a file system into ours."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ObjectMissing(key) from error
     except PermissionError as error:
-        raise StorageRefused(f"it does not let us read: {_said(error)}") from error
+        raise StorageRefused(f"access denied: {_reason(error)}") from error
     except TimeoutError as error:
         raise StorageUnavailable("it did not answer in time") from error
     except OSError as error:
-        raise (StorageRefused if error.errno in LASTING else StorageUnavailable)(_said(error)) from error
+        raise (StorageRefused if error.errno in PERMANENT_ERRNOS else StorageUnavailable)(_reason(error)) from error
 
 
-def _said(error: OSError) -> str:
-    """Without a path of ours."""
+def _reason(error: OSError) -> str:
+    """The error's text without a local path."""
     return (error.strerror or str(error) or type(error).__name__)[:300]

@@ -1,8 +1,8 @@
-"""An S3-compatible service as a file system of fsspec, which streams an object and bounds each wait.
+"""An S3-compatible service as an fsspec file system that streams an object and bounds each wait.
 
-`S3FileSystem.open` asks for an object in parts, each a request that may last for ever when its bytes drip. Its own
-streamed file, of `open_async`, is one answer and so one object; here it is read from synchronous code, against a clock
-(docs/adr/0009-storage-through-fsspec.md).
+`S3FileSystem.open` requests an object in parts, and each request may last for ever when its bytes arrive slowly. The
+streamed file of `open_async` is one response and so one version of the object; here synchronous code reads it with a
+time-out (docs/adr/0009-storage-through-fsspec.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from io import RawIOBase
 from typing import Any, Final
 
-from aiohttp import ClientError as BrokenOff
+from aiohttp import ClientError
 from botocore.exceptions import BotoCoreError, ParamValidationError
 from fsspec.asyn import sync
 from pydantic import SecretStr
@@ -22,21 +22,21 @@ from s3fs import S3FileSystem
 from app.core.settings import DocumentSettings
 
 ATTEMPTS: Final = 2
-"""At one request, when the service is busy; after that the task's own retries have their turn."""
+"""Attempts of one request when the service is busy; after that the task's own retries take over."""
 
 
 class Bucket(S3FileSystem):
-    """The service that the settings name; paths are `bucket/key`."""
+    """The configured service; paths are `bucket/key`."""
 
-    cachable = False  # by fsspec, for ever, under its secret
+    cachable = False  # fsspec would keep the instance for ever, under a key that contains the secret.
 
-    def __init__(self, given: DocumentSettings) -> None:
-        timeout = given.storage_timeout
+    def __init__(self, settings: DocumentSettings) -> None:
+        timeout = settings.storage_timeout
         super().__init__(
-            key=_secret(given.access_key_id),
-            secret=_secret(given.secret_access_key),
-            endpoint_url=given.endpoint_url,
-            client_kwargs={"region_name": given.region or ("auto" if given.endpoint_url else "us-east-1")},
+            key=_secret(settings.access_key_id),
+            secret=_secret(settings.secret_access_key),
+            endpoint_url=settings.endpoint_url,
+            client_kwargs={"region_name": settings.region or ("auto" if settings.endpoint_url else "us-east-1")},
             config_kwargs={
                 "connect_timeout": min(5, timeout),
                 "read_timeout": timeout,
@@ -45,50 +45,50 @@ class Bucket(S3FileSystem):
             use_listings_cache=False,
         )
         self.retries = ATTEMPTS
-        self.patience = timeout + 1
+        self.wait_seconds = timeout + 1
 
     def split_path(self, path: str) -> tuple[str, str, None]:
-        """Bucket and key; a version is not read out of a key, which may hold any character."""
+        """Bucket and key. A key may have any character, so no version is parsed from it."""
         bucket, _, key = path.partition("/")
         return bucket, key, None
 
-    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Answer:
-        """Ask for an object. Raises OSError, as `Answer` does."""
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> ObjectStream:
+        """Request an object. Raises OSError, as `ObjectStream` does."""
         if mode != "rb":
             raise NotImplementedError(mode)
-        return Answer(self, path)
+        return ObjectStream(self, path)
 
 
-class Answer(RawIOBase):
-    """One answer of the service, which is read to its end; `size` is what it says of itself.
+class ObjectStream(RawIOBase):
+    """One response of the service, read to its end; `size` is the size that the response reports.
 
-    Whatever s3fs, botocore and aiohttp raise becomes an OSError: EINVAL for what will be the same the next time.
+    Every error of s3fs, botocore and aiohttp becomes an OSError, with EINVAL if a retry would fail the same way.
     """
 
     def __init__(self, files: Bucket, path: str) -> None:
         super().__init__()
         self._files = files
-        with _as_os_errors():
-            self._stream: Any = self._waited_for(files.open_async, path)
-            self._waited_for(self._stream.read, 0)  # now it is asked for
+        with _translate_errors():
+            self._stream: Any = self._run(files.open_async, path)
+            self._run(self._stream.read, 0)  # This sends the request.
         self.size: int = self._stream.size
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, as many as were asked for unless it ends: what comes byte by byte is too slow, too."""
-        with _as_os_errors():
-            return self._waited_for(_whole, self._stream, size)
+        """The next `size` bytes, fewer only at the end. One time-out covers them all: slow bytes do not extend it."""
+        with _translate_errors():
+            return self._run(_read_fully, self._stream, size)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if not self.closed:
             self._files.loop.call_soon_threadsafe(self._stream.r.close)
         super().close()
 
-    def _waited_for(self, work: Callable[..., Any], *args: Any) -> Any:
-        return sync(self._files.loop, work, *args, timeout=self._files.patience)
+    def _run(self, work: Callable[..., Any], *args: Any) -> Any:
+        return sync(self._files.loop, work, *args, timeout=self._files.wait_seconds)
 
 
-async def _whole(stream: Any, size: int) -> bytes:
+async def _read_fully(stream: Any, size: int) -> bytes:
     parts, left = list[bytes](), size
     while left and (part := await stream.read(left)):
         parts.append(part)
@@ -97,25 +97,25 @@ async def _whole(stream: Any, size: int) -> bytes:
 
 
 @contextmanager
-def _as_os_errors() -> Generator[None]:
+def _translate_errors() -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket":
+        if _service_code(error) == "NoSuchBucket":
             raise OSError(errno.EINVAL, "there is no such bucket") from error
         raise
-    except KeyError as error:  # s3fs looks for the header
-        raise OSError(errno.EINVAL, "it does not say how long the object is") from error
+    except KeyError as error:  # s3fs found no Content-Length header.
+        raise OSError(errno.EINVAL, "it does not report the object's size") from error
     except ParamValidationError as error:
         raise OSError(errno.EINVAL, "the bucket's name is not valid") from error
-    except (BotoCoreError, BrokenOff) as error:
+    except (BotoCoreError, ClientError) as error:
         raise ConnectionError(str(error)) from error
 
 
-def _code(error: BaseException) -> str | None:
-    """The service's own name of an error."""
-    answer: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
-    return answer.get("Error", {}).get("Code")
+def _service_code(error: BaseException) -> str | None:
+    """The service's own error code."""
+    response: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
+    return response.get("Error", {}).get("Code")
 
 
 def _secret(value: SecretStr | None) -> str | None:

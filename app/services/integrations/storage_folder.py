@@ -1,7 +1,7 @@
-"""A local folder as a file system of fsspec, which opens what is within it and nothing else.
+"""A local folder as an fsspec file system that opens only files inside the folder.
 
-The opening is our own. That of `LocalFileSystem` follows a link wherever it leads, and waits for ever at a pipe that
-nobody writes to (docs/adr/0009-storage-through-fsspec.md).
+It opens files itself. `LocalFileSystem` would follow a link to any place, and wait for ever at a named pipe without a
+writer (docs/adr/0009-storage-through-fsspec.md).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any, Final
 from fsspec.implementations.local import LocalFileSystem
 
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
-"""O_PATH, where there is one, does with a folder that may be passed through and not listed."""
+"""O_PATH, where the system has it, opens a folder that may be entered but not listed."""
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-"""Not blocking: or a pipe would be waited at."""
-_NOWHERE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+"""O_NONBLOCK keeps the open from waiting at a named pipe."""
+_MISSING_ERRNOS: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 
 
 class OpenFile(FileIO):
-    """A file that is open for reading; `size` is what it had then."""
+    """A file that is open for reading; `size` is its size when it was opened."""
 
     size: int
 
 
 class Folder(LocalFileSystem):
-    """Files below `root`. What leads out of it, also by a link, is not there; links within it are followed."""
+    """Files below `root`. Paths that leave it, also through a link, do not exist; links inside it are followed."""
 
     cachable = False
 
@@ -44,35 +44,35 @@ class Folder(LocalFileSystem):
             raise NotImplementedError(mode)
         try:
             top = self._root.resolve()
-            return _regular(_descended(top, Path(path).resolve().relative_to(top).parts))
-        except (ValueError, RuntimeError) as error:  # it leads out of the folder; links in a circle
+            return _regular_file(_open_below(top, Path(path).resolve().relative_to(top).parts))
+        except (ValueError, RuntimeError) as error:  # The path leaves the folder, or links form a circle.
             raise _missing() from error
         except OSError as error:
-            raise (_missing() if error.errno in _NOWHERE else error) from error
+            raise (_missing() if error.errno in _MISSING_ERRNOS else error) from error
 
 
-def _descended(top: Path, names: Sequence[str]) -> int:
-    """A descriptor of what these names lead to, one below the other.
+def _open_below(top: Path, names: Sequence[str]) -> int:
+    """Open a path part by part and return the file's descriptor.
 
-    They are the path without its links: a link that has been put among them since is not followed.
+    `names` is the resolved path. A link that was put into it since then is not followed.
     """
-    at = os.open(top, _FOLDER)
-    for left in range(len(names) - 1, -1, -1):
+    parent = os.open(top, _FOLDER)
+    for remaining in range(len(names) - 1, -1, -1):
         try:
-            below = os.open(names[-left - 1], _FOLDER if left else _FILE, dir_fd=at)
+            child = os.open(names[-remaining - 1], _FOLDER if remaining else _FILE, dir_fd=parent)
         finally:
-            os.close(at)
-        at = below
-    return at
+            os.close(parent)
+        parent = child
+    return parent
 
 
-def _regular(descriptor: int) -> OpenFile:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+def _regular_file(descriptor: int) -> OpenFile:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise _missing()
     file = OpenFile(descriptor, "rb")
-    file.size = found.st_size
+    file.size = status.st_size
     return file
 
 

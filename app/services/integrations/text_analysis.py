@@ -1,7 +1,7 @@
-"""What a text says about mood and matter: content words, sentiment and key phrases, for English.
+"""Content words, sentiment and key phrases of English text.
 
-Everything is bounded, and the same text always gives the same answer. The libraries are loaded at first use:
-NLTK alone takes longer to import than the rest of a worker.
+All work is bounded, and the same text always gives the same result. The libraries are imported at their first use: NLTK
+alone takes longer to import than the rest of a worker.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from unicodedata import normalize
 Label = Literal["positive", "neutral", "negative"]
 
 THRESHOLD: Final = 0.05
-"""From here on a text is called positive, and below its negative negative: the limits that VADER's authors give."""
+"""Scores from here on are positive, scores down from its negative are negative: the limits of VADER's authors."""
 MAX_TEXT: Final = 20_000
-"""Characters of one text that are looked at."""
+"""Characters of one text that are analysed."""
 MAX_TEXTS: Final = 500
-"""Texts that key phrases are taken from."""
+"""Number of texts that key phrases come from."""
 MAX_PHRASE_TEXT: Final = 100_000
 """Characters of all those texts together."""
 MAX_WORD: Final = 64
-"""Longer runs of letters are no words: hashes, keys, noise."""
+"""Longer runs of letters are not words but hashes, keys or noise."""
 MAX_PHRASE_WORDS: Final = 3
 
-_TELLING: Final = frozenset(
+_KEPT_WORDS: Final = frozenset(
     {
         "bill",
         "buy",
@@ -73,44 +73,44 @@ _TELLING: Final = frozenset(
         "width",
     }
 )
-"""Words of the library's list that carry the meaning of a customer's question: "Where is my order?"."""
+"""Words of the library's stop word list that matter in customers' questions: "Where is my order?"."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?…])\s+|[\r\n]+")
 
 
 def content_words(text: str, *, limit: int = 50) -> list[str]:
-    """The first `limit` distinct words that mean something, in lower case: letters and digits, nothing else."""
+    """The first `limit` distinct words that are no stop words, in lower case, of letters and digits only."""
     stop = stop_words()
-    found = (match.group().lower() for match in _WORD.finditer(_clean(text)))
-    telling = (word for word in found if word not in stop and len(word) <= MAX_WORD)
-    return list(islice(dict.fromkeys(telling), limit))
+    words = (match.group().lower() for match in _WORD.finditer(_normalized(text)))
+    content = (word for word in words if word not in stop and len(word) <= MAX_WORD)
+    return list(islice(dict.fromkeys(content), limit))
 
 
 @cache
 def stop_words() -> frozenset[str]:
-    """English words that say nothing about the matter, also as the pieces that an apostrophe leaves."""
+    """English stop words, including the pieces that an apostrophe leaves."""
     from stop_words import get_stop_words
 
     words = [word.lower() for word in get_stop_words("en")]
     pieces = [piece for word in words for piece in _WORD.findall(word)]
-    return frozenset([*words, *pieces]) - _TELLING
+    return frozenset([*words, *pieces]) - _KEPT_WORDS
 
 
 def sentiment(text: str) -> float:
-    """The mood of a text: -1 (negative) to 1 (positive), 0 for none; VADER's compound score."""
-    return _vader()(_clean(text))
+    """VADER's compound score of a text: -1 (negative) to 1 (positive), 0 for neutral."""
+    return _vader()(_normalized(text))
 
 
 def label(score: float) -> Label:
-    """The name of a sentiment: positive from 0.05 on, negative from -0.05 on, neutral between."""
+    """The name of a score: positive from 0.05 up, negative from -0.05 down, neutral between."""
     if score >= THRESHOLD:
         return "positive"
     return "negative" if score <= -THRESHOLD else "neutral"
 
 
 def key_phrases(texts: Iterable[str], *, limit: int = 10) -> list[str]:
-    """What the texts are about: the best phrases of at most three words (RAKE, ranked by word degree), best first."""
+    """The best phrases of at most three words, best first (RAKE, ranked by word degree)."""
     sentences = [sentence for text in _bounded(texts) for sentence in _sentences(text)]
     best: dict[str, float] = {}
     for score, phrase in _rake(sentences):
@@ -119,16 +119,16 @@ def key_phrases(texts: Iterable[str], *, limit: int = 10) -> list[str]:
 
 
 def _bounded(texts: Iterable[str]) -> list[str]:
-    left, kept = MAX_PHRASE_TEXT, list[str]()
+    room, kept = MAX_PHRASE_TEXT, list[str]()
     for text in islice(texts, MAX_TEXTS):
-        kept.append(_clean(text)[:left])
-        left -= len(kept[-1])
-        if left <= 0:
+        kept.append(_normalized(text)[:room])
+        room -= len(kept[-1])
+        if room <= 0:
             break
     return kept
 
 
-def _clean(text: str) -> str:
+def _normalized(text: str) -> str:
     return normalize("NFC", text[:MAX_TEXT]).replace("’", "'")
 
 
@@ -138,7 +138,7 @@ def _sentences(text: str) -> list[str]:
 
 @cache
 def _vader() -> Callable[[str], float]:
-    """VADER's score of a text; its words are read once."""
+    """VADER's scoring function; its lexicon is read once."""
     from vaderSentiment import vaderSentiment
 
     analyser = vaderSentiment.SentimentIntensityAnalyzer()
@@ -150,7 +150,7 @@ def _vader() -> Callable[[str], float]:
 
 
 def _rake(sentences: Sequence[str]) -> list[tuple[float, str]]:
-    """(score, phrase) by RAKE; a new extractor each time, because it keeps what it found in itself."""
+    """(score, phrase) by RAKE. A new extractor each time, because it stores its results in itself."""
     from rake_nltk import Metric, Rake
 
     rake = Rake(
@@ -165,7 +165,7 @@ def _rake(sentences: Sequence[str]) -> list[tuple[float, str]]:
 
 
 def _words(sentence: str) -> list[str]:
-    """Words and breaks: whatever is no word ends a phrase, and so does a bare number or a single letter."""
+    """Words and phrase breaks: everything that is not a word ends a phrase, as do bare numbers and single letters."""
     from nltk.tokenize import wordpunct_tokenize
 
     return [token if _is_word(token) else "." for token in wordpunct_tokenize(sentence)]

@@ -1,1 +1,1 @@
-"""Leads, and the CRM that is told of them."""
+"""Leads, and the CRM that receives them."""

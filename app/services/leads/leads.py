@@ -1,11 +1,11 @@
-"""Leads: stored, and the CRM and whoever is configured told of each version, in one transaction with the change."""
+"""Leads: each change is stored with its CRM update and its e-mail notice in one transaction."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
 
 from app.core.settings import MailSettings
@@ -23,7 +23,8 @@ from app.schemas.lead import (
     LeadRequest,
     LeadView,
 )
-from app.services.leads.crm.content import parts
+from app.services.leads.content import split_fields
+from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
@@ -33,66 +34,66 @@ from laneway.platform.payload import EndedTask
 from laneway.platform.schemas.task import WAITING, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
-from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
-API = "api"
-"""The source of leads that callers of the API store."""
-IDS = UUID("1c9d4b0e-5f5a-4f0e-8f0a-6a4d8d6a2b77")
-"""The namespace of the ids of leads that other systems sent."""
-MOST_CANCELLED = 500
-"""Waiting tasks that are cancelled with their lead; any others find that it is gone."""
+API_SOURCE: Final = "api"
+"""The source of leads that clients store through the API."""
+LEAD_IDS = UUID("1c9d4b0e-5f5a-4f0e-8f0a-6a4d8d6a2b77")
+"""The namespace of the ids of leads from other sources."""
+MAX_CANCELLED: Final = 500
+"""Waiting tasks that are cancelled with their lead; any further ones find that it was deleted."""
+MAX_ERROR_LENGTH: Final = 1000
 
 
 class Leads:
-    """Stores leads. A repeat stores nothing twice and queues nothing twice."""
+    """Stores leads. A repeated request stores nothing twice and queues nothing twice."""
 
     def __init__(self, database: Database, tasks: TaskManager, mail: MailSettings) -> None:
         self._database, self._tasks, self._mail = database, tasks, mail
 
     def create(self, request: LeadRequest) -> tuple[LeadAccepted, bool]:
-        """Store a lead and queue what follows; False with what was accepted before. Raises Conflict, QueueFull."""
-        content, lead_id = _stored(request), request.lead_id or str(uuid4())
+        """Store a lead and queue its tasks; False means that it was accepted before. Raises Conflict, QueueFull."""
+        content, lead_id = _content_fields(request), request.lead_id or str(uuid4())
         fingerprint = _fingerprint(content)
         with self._tasks.transaction(bounded=True) as unit:
             lead = self._add(
-                unit, lead_id=lead_id, source=API, source_id=lead_id, fields=content, fingerprint=fingerprint
+                unit, lead_id=lead_id, source=API_SOURCE, source_id=lead_id, fields=content, fingerprint=fingerprint
             )
-            known = repository.find(unit.session, lead_id) if lead is None else None
+            existing = repository.find(unit.session, lead_id) if lead is None else None
         if lead is not None:
             return _accepted(lead, unit.handles[0].state), True
-        if known is None or known.fingerprint != fingerprint:
+        if existing is None or existing.fingerprint != fingerprint:
             raise Conflict(f"The id {lead_id!r} was used before for another lead.")
-        return self._standing(known), False
+        return self._accepted_before(existing), False
 
     def change(self, lead_id: str, change: LeadChange) -> LeadAccepted:
-        """Make this the lead's content, as its next version; the content that it has already is no change.
+        """Replace a lead's content as its next version; the same content changes nothing.
 
-        Raises NotFound, Conflict when another version than the caller's was changed meanwhile, QueueFull.
+        Raises NotFound, QueueFull, and Conflict when the change is based on another version.
         """
         with self._tasks.transaction(bounded=True) as unit:
             lead = repository.find(unit.session, lead_id, lock=True)
             if lead is None:
                 raise NotFound("lead", lead_id)
             if change.version not in (None, lead.version):
-                raise Conflict(f"The lead {lead_id!r} is at version {lead.version} by now.")
-            content = {**parts(lead.fields)["details"], **_stored(change)}
+                raise Conflict(f"The lead {lead_id!r} is now at version {lead.version}.")
+            content = {**split_fields(lead.fields)["details"], **_content_fields(change)}
             changed = content != lead.fields
             if changed:
                 lead.fields, lead.version, lead.updated_at = content, lead.version + 1, clock.now()
                 lead.crm_state = CrmState.PENDING
-                self._submit(unit, lead)
-        return _accepted(lead, unit.handles[0].state) if changed else self._standing(lead)
+                self._submit_tasks(unit, lead)
+        return _accepted(lead, unit.handles[0].state) if changed else self._accepted_before(lead)
 
-    def add_from(
+    def add_from_source(
         self, unit: SubmissionTransaction, *, source: str, source_id: str, conversation_id: str, fields: dict[str, Any]
     ) -> bool:
-        """Store a lead that another system sent, and queue what follows, in the caller's transaction; False: known.
+        """Store a lead from another source and queue its tasks, in the caller's transaction.
 
-        Raises Conflict when a caller of the API took its id.
+        Returns False if it is stored already. Raises Conflict if a client of the API has used its id.
         """
-        lead_id = f"{source}-{uuid5(IDS, f'{source}/{source_id}').hex}"
+        lead_id = f"{source}-{uuid5(LEAD_IDS, f'{source}/{source_id}').hex}"
         lead = self._add(
             unit,
             lead_id=lead_id,
@@ -102,12 +103,12 @@ class Leads:
             fingerprint="",
             conversation_id=conversation_id,
         )
-        if lead is None and repository.find_source(unit.session, source, source_id) is None:
+        if lead is None and repository.find_by_source(unit.session, source, source_id) is None:
             raise Conflict(f"The id {lead_id!r} of a lead from {source} was used before for another lead.")
         return lead is not None
 
     def view(self, lead_id: str) -> LeadView:
-        """A lead, and what the CRM was told. Raises NotFound."""
+        """A lead, and what the CRM has of it. Raises NotFound."""
         with self._database.reading() as session:
             lead = repository.find(session, lead_id)
         if lead is None:
@@ -119,11 +120,11 @@ class Leads:
     ) -> LeadPage:
         """Leads, newest first."""
         with self._database.reading() as session:
-            found = repository.page(session, before=before, limit=limit, state=state, source=source)
-        return LeadPage(leads=[_view(lead) for lead in found], next=found[-1].id if len(found) == limit else None)
+            leads = repository.page(session, before=before, limit=limit, state=state, source=source)
+        return LeadPage(leads=[_view(lead) for lead in leads], next=leads[-1].id if len(leads) == limit else None)
 
     def delete(self, lead_id: str) -> None:
-        """Delete a lead, with what the local CRM has of it, and cancel its waiting tasks. Raises NotFound."""
+        """Delete a lead with its record in the local CRM, and cancel its waiting tasks. Raises NotFound."""
         with self._database.transaction() as session:
             lead = repository.find(session, lead_id, lock=True)
             if lead is None:
@@ -132,10 +133,10 @@ class Leads:
         try:
             self._cancel_tasks(lead)
         except PlatformError as error:
-            log.warning("tasks of a deleted lead not cancelled: they will find it gone", error=str(error))
+            log.warning("tasks of a deleted lead not cancelled; they will find it deleted", error=str(error))
 
-    def note_end(self, ended: EndedTask) -> dict[str, Any]:
-        """A task that was to tell the CRM ended without that: note it on the lead, unless a later one does better."""
+    def record_update_failure(self, ended: EndedTask) -> dict[str, Any]:
+        """Note on the lead that its CRM update failed, unless the CRM or the lead has a newer version."""
         run = self._tasks.current(ended.task_id)
         wanted = CrmUpdate.model_validate(run.payload)
         with self._database.transaction() as session:
@@ -144,9 +145,9 @@ class Leads:
                 return {"skipped": "the lead was deleted"}
             version = wanted.version or lead.version
             if run.state == TaskState.COMPLETED or lead.crm_version >= version or version < lead.version:
-                return {"skipped": "the lead is newer, or the CRM knows it by now"}
+                return {"skipped": "the lead is newer, or the CRM has it"}
             lead.crm_state = CrmState.FAILED
-            lead.crm_error = (f"{run.state}: {run.error}" if run.error else str(run.state))[:1000]
+            lead.crm_error = (f"{run.state}: {run.error}" if run.error else str(run.state))[:MAX_ERROR_LENGTH]
         return {"lead_id": wanted.lead_id, "state": CrmState.FAILED}
 
     def _add(
@@ -177,21 +178,20 @@ class Leads:
             crm_version=0,
         )
         if lead is not None:
-            self._submit(unit, lead)
+            self._submit_tasks(unit, lead)
         return lead
 
-    def _submit(self, unit: SubmissionTransaction, lead: Lead) -> None:
+    def _submit_tasks(self, unit: SubmissionTransaction, lead: Lead) -> None:
         tags = (f"lead:{lead.uid}",)
-        what = CrmUpdate(lead_id=lead.lead_id, uid=lead.uid, version=lead.version)
-        unit.submit("crm_update", what, options=SubmitOptions(id=_task_id(lead), tags=tags))
+        update = CrmUpdate(lead_id=lead.lead_id, uid=lead.uid, version=lead.version)
+        unit.submit("crm_update", update, options=SubmitOptions(id=_task_id(lead), tags=tags))
         if self._mail.notify_to and (lead.version == 1 or self._mail.notify_updates):
             event = CrmNotify(lead_id=lead.lead_id, uid=lead.uid, version=lead.version)
-            unit.submit(
-                "crm_notify", event, options=SubmitOptions(id=f"crm_notify:{lead.uid}:{lead.version}", tags=tags)
-            )
+            notify_id = f"crm_notify:{lead.uid}:{lead.version}"
+            unit.submit("crm_notify", event, options=SubmitOptions(id=notify_id, tags=tags))
 
-    def _standing(self, lead: Lead) -> LeadAccepted:
-        """What was accepted before, with the state of its task as of now; of a task long gone the lead knows."""
+    def _accepted_before(self, lead: Lead) -> LeadAccepted:
+        """The answer to a repeat, with the present state of its task; if the task was deleted, the lead tells it."""
         try:
             state = TaskState(self._tasks.current(_task_id(lead)).state)
         except UnknownTask:
@@ -199,9 +199,9 @@ class Leads:
         return _accepted(lead, state)
 
     def _cancel_tasks(self, lead: Lead) -> None:
-        which = Filter(tag=f"lead:{lead.uid}", states=WAITING)
-        for task in self._tasks.search(which, limit=MOST_CANCELLED)[0]:
-            with suppress(WrongState, UnknownTask):  # it has ended meanwhile
+        waiting = Filter(tag=f"lead:{lead.uid}", states=WAITING)
+        for task in self._tasks.search(waiting, limit=MAX_CANCELLED)[0]:
+            with suppress(WrongState, UnknownTask):  # It has ended meanwhile.
                 self._tasks.cancel(task.task_id)
 
 
@@ -209,7 +209,7 @@ def _task_id(lead: Lead) -> str:
     return f"crm_update:{lead.uid}:{lead.version}"
 
 
-def _stored(content: LeadContent) -> dict[str, Any]:
+def _content_fields(content: LeadContent) -> dict[str, Any]:
     names = set(LeadContent.model_fields)
     return content.model_dump(mode="json", include=names, exclude_none=True)
 
@@ -236,7 +236,7 @@ def _view(lead: Lead) -> LeadView:
         version=lead.version,
         source=lead.source,
         conversation_id=lead.conversation_id,
-        **parts(lead.fields),
+        **split_fields(lead.fields),
         created_at=lead.created_at,
         updated_at=lead.updated_at,
         task_id=_task_id(lead) if sent else None,

@@ -1,4 +1,4 @@
-"""The pipeline's work: a project's own commands, run in a working folder, watched and bounded.
+"""The pipeline: runs a project's own commands in a working folder, supervised and bounded.
 
-step ─► commands.py (which command, which folder) ─► process.py (in the worker) ─► guard.py ─► the command
+step ─► commands.py (chooses command and folder) ─► process.py (in the worker) ─► guard.py ─► the command
 """

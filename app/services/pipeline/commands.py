@@ -1,6 +1,6 @@
-"""Which command a step runs, in which folder, and what came of it.
+"""Runs the command of a pipeline step in its folder, and returns the result.
 
-A task names a step's command; the words that are run are in the configuration and nowhere else.
+A task only names a step's command; the program and its arguments come from the configuration alone.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from typing import Final, Protocol
 
 from app.core.settings.pipeline import PipelineSettings
 from app.schemas.pipeline import CommandResult, PipelineCommand, PipelineInput, Step, StepOutcome
-from app.services.pipeline.errors import CommandFailed, CommandFailedForNow, UnknownCommand
-from app.services.pipeline.folders import opened
-from app.services.pipeline.process import Bounds, End, Ran, run
+from app.services.pipeline.errors import CommandFailed, RetryableCommandFailed, UnknownCommand
+from app.services.pipeline.folders import open_folder
+from app.services.pipeline.process import Bounds, CommandRun, End, run
 from laneway.platform.errors import NotConfigured, PlatformError
 from laneway.platform.logging import logger
 
 log = logger(__name__)
 
-LINES_TOLD: Final = 150
-"""Lines of a command's output that go into the task's story; the result has the rest."""
-SHOW_EVERY: Final = 2.0
-"""Seconds between two reports of the last line."""
-TAIL: Final = 1500
+MAX_LOGGED_LINES: Final = 150
+"""Lines of a command's output that are logged as events of the task; the result has the whole output."""
+PROGRESS_INTERVAL: Final = 2.0
+"""Seconds between two progress reports with the last line."""
+ERROR_TAIL_LENGTH: Final = 1500
 """Characters of output in an error."""
-REPORT: Final = "qa-report.txt"
-_TERMINAL: Final = re.compile(
+REPORT_FILE: Final = "qa-report.txt"
+_TERMINAL_CODES: Final = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-"""Colours, titles and moves of the cursor (ECMA-48), and other control characters."""
+"""Colours, titles and cursor movements (ECMA-48), and other control characters."""
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
-class Running(Protocol):
-    """The task that runs a command; `PlatformTask` is one."""
+class RunningTask(Protocol):
+    """The task that runs a command; `PlatformTask` implements it."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The task's id."""
         ...
 
     def progress(self, percent: float, message: str | None = None, **counters: float) -> None:
-        """Say what it does; raises TaskCancelled when it was asked to stop."""
+        """Report progress. Raises TaskCancelled if the task must stop."""
         ...
 
     def raise_if_cancelled(self) -> None:
-        """Raise TaskCancelled when it was asked to stop."""
+        """Raise TaskCancelled if the task must stop."""
         ...
 
 
@@ -57,29 +57,32 @@ class Pipeline:
     """Runs the commands of pipeline steps."""
 
     def __init__(self, settings: PipelineSettings, *, seconds: float) -> None:
-        """`seconds`: how long a command may run (`Settings.pipeline_seconds`)."""
+        """`seconds` limits how long a command may run (`Settings.pipeline_seconds`)."""
         self._settings, self._seconds = settings, seconds
 
-    def run(self, step: Step, wanted: PipelineCommand, task: Running) -> CommandResult:
-        """Run a step's command. An exit code other than 0 of qa is what it found; of other steps it is a failure.
+    def run(self, step: Step, payload: PipelineCommand, task: RunningTask) -> CommandResult:
+        """Run a step's command. A non-zero exit code means defects for qa, and a failure for the other steps.
 
-        Raises NotConfigured, UnknownCommand, BadFolder, CommandFailed, GuardLost; TaskSnoozed while the folder is used.
+        Raises NotConfigured, UnknownCommand, BadFolder, CommandFailed, GuardLost, and TaskSnoozed while another command
+        uses the folder.
         """
-        root, words = self._root(), self._words(step, wanted.command)
-        lines = _Lines(task)
-        with opened(root, wanted.folder) as folder:
+        root, argv = self._root(), self._argv(step, payload.command)
+        lines = _LineLogger(task)
+        with open_folder(root, payload.folder) as folder:
             environment = _environment(folder.path, step=step, task_id=task.id)
-            if wanted.report is not None:
-                environment["PIPELINE_QA_REPORT"] = str(folder.put(REPORT, wanted.report))
-            log.info("command started", step=step.value, command=wanted.command, folder=wanted.folder)
-            ran = run(words, folder, environment=environment, bounds=self._bounds, tell=lines.tell, look=lines.look)
-        return self._result(step, wanted.command, ran)
+            if payload.report is not None:
+                environment["PIPELINE_QA_REPORT"] = str(folder.write_file(REPORT_FILE, payload.report))
+            log.info("command started", step=step.value, command=payload.command, folder=payload.folder)
+            ended = run(
+                argv, folder, environment=environment, bounds=self._bounds, on_line=lines.log, on_tick=lines.report
+            )
+        return self._result(step, payload.command, ended)
 
-    def check(self, wanted: PipelineInput) -> None:
-        """Raise NotConfigured or UnknownCommand if a step of this pipeline could not run."""
+    def check(self, pipeline: PipelineInput) -> None:
+        """Raise NotConfigured or UnknownCommand if any step of this pipeline could not run."""
         self._root()
         for step in Step:
-            self._words(step, wanted.command(step))
+            self._argv(step, pipeline.command(step))
 
     @property
     def _bounds(self) -> Bounds:
@@ -90,83 +93,83 @@ class Pipeline:
             raise NotConfigured("The pipeline", "PIPELINE_ROOT")
         return self._settings.folder
 
-    def _words(self, step: Step, command: str) -> list[str]:
+    def _argv(self, step: Step, command: str) -> list[str]:
         allowed = self._settings.commands.get(step, {})
         if command not in allowed:
             raise UnknownCommand(step.value, command, sorted(allowed))
         return allowed[command]
 
-    def _result(self, step: Step, command: str, ran: Ran) -> CommandResult:
+    def _result(self, step: Step, command: str, ended: CommandRun) -> CommandResult:
         log.info(
             "command ended",
             step=step.value,
             command=command,
-            how=ran.how.value,
-            exit_code=ran.code,
-            output_bytes=ran.output.size,
+            how=ended.how.value,
+            exit_code=ended.code,
+            output_bytes=ended.output.size,
         )
-        if ran.detail:
-            log.warning("not all of a command could be ended", detail=ran.detail)
-        if ran.how is not End.EXITED or ran.code is None or (ran.code and step is not Step.QA):
-            tail = ran.output.last(TAIL)
-            kind = CommandFailedForNow if self._settings.retry_failed else CommandFailed
-            raise kind(command, self._how(ran), tail)
+        if ended.detail:
+            log.warning("some processes of a command could not be ended", detail=ended.detail)
+        if ended.how is not End.EXITED or ended.code is None or (ended.code and step is not Step.QA):
+            tail = ended.output.tail(ERROR_TAIL_LENGTH)
+            kind = RetryableCommandFailed if self._settings.retry_failed else CommandFailed
+            raise kind(command, self._reason(ended), tail)
         return CommandResult(
             step=step,
             command=command,
-            outcome=StepOutcome.FAILED if ran.code else StepOutcome.OK,
-            exit_code=ran.code,
-            seconds=round(ran.seconds, 3),
-            output=ran.output.text(),
-            output_bytes=ran.output.size,
-            truncated=ran.output.truncated,
+            outcome=StepOutcome.FAILED if ended.code else StepOutcome.OK,
+            exit_code=ended.code,
+            seconds=round(ended.seconds, 3),
+            output=ended.output.text(),
+            output_bytes=ended.output.size,
+            truncated=ended.output.truncated,
         )
 
-    def _how(self, ran: Ran) -> str:
-        left = f" ({ran.detail})" if ran.detail else ""
-        if ran.how is End.NOT_STARTED:
-            return f"could not be started: {ran.detail}"
-        if ran.how is End.TIMEOUT:
-            return f"ran longer than it may (PIPELINE_TIMEOUT_SECONDS, {self._seconds:g} s) and was ended{left}"
-        if ran.how is not End.EXITED:
-            return f"was ended: its worker stood still{left}"
-        if ran.code is None:
-            return f"was killed by {signal.Signals(ran.signal or 0).name}{left}"
-        return f"ended with exit code {ran.code}{left}"
+    def _reason(self, ended: CommandRun) -> str:
+        detail = f" ({ended.detail})" if ended.detail else ""
+        if ended.how is End.NOT_STARTED:
+            return f"could not be started: {ended.detail}"
+        if ended.how is End.TIMEOUT:
+            return f"ran longer than PIPELINE_TIMEOUT_SECONDS ({self._seconds:g} s) and was ended{detail}"
+        if ended.how is not End.EXITED:
+            return f"was ended because its worker stopped responding{detail}"
+        if ended.code is None:
+            return f"was killed by {signal.Signals(ended.signal or 0).name}{detail}"
+        return f"ended with exit code {ended.code}{detail}"
 
 
-class _Lines:
-    """Tells the task's story what a command writes, and asks whether it is to stop."""
+class _LineLogger:
+    """Logs the lines of a command, reports the last one as progress, and checks whether the task must stop."""
 
-    def __init__(self, task: Running) -> None:
-        self._task, self._told, self._last = task, 0, ""
-        self._shown, self._shown_at = "", -SHOW_EVERY
+    def __init__(self, task: RunningTask) -> None:
+        self._task, self._logged, self._last = task, 0, ""
+        self._reported, self._reported_at = "", -PROGRESS_INTERVAL
 
-    def tell(self, line: str) -> None:
-        """One more line, without what it does to a terminal."""
-        line = _TERMINAL.sub("", line.rstrip("\r").rpartition("\r")[2]).strip()
+    def log(self, line: str) -> None:
+        """Log a line without its terminal codes."""
+        line = _TERMINAL_CODES.sub("", line.rstrip("\r").rpartition("\r")[2]).strip()
         if not line:
             return
-        self._last, self._told = line[:200], self._told + 1
-        if self._told <= LINES_TOLD:
+        self._last, self._logged = line[:200], self._logged + 1
+        if self._logged <= MAX_LOGGED_LINES:
             log.info(line, source="command")
-        elif self._told == LINES_TOLD + 1:
-            log.info("further output is not told line by line")
+        elif self._logged == MAX_LOGGED_LINES + 1:
+            log.info("further lines of the command are not logged")
 
-    def look(self) -> None:
-        """Show the last line, now and then; raises TaskCancelled when the task is to stop."""
+    def report(self) -> None:
+        """Report the last line as progress once per PROGRESS_INTERVAL. Raises TaskCancelled if the task must stop."""
         try:
-            if self._last == self._shown or monotonic() < self._shown_at + SHOW_EVERY:
+            if self._last == self._reported or monotonic() < self._reported_at + PROGRESS_INTERVAL:
                 self._task.raise_if_cancelled()
                 return
-            self._shown, self._shown_at = self._last, monotonic()
+            self._reported, self._reported_at = self._last, monotonic()
             self._task.progress(0, self._last)
-        except PlatformError as error:  # the broker is away for a moment; that is no reason to end a command
-            log.warning("not known whether the task is to stop", error=str(error))
+        except PlatformError as error:  # The broker may be away for a moment; that must not end a command.
+            log.warning("cannot check whether the task must stop", error=str(error))
 
 
 def _environment(folder: Path, *, step: Step, task_id: str) -> dict[str, str]:
-    """What a command sees: nothing of the worker's own environment but where programs are."""
+    """The environment of a command: of the worker's own variables it has only PATH."""
     return {
         "PATH": os.environ.get("PATH", DEFAULT_PATH),
         "HOME": str(folder),

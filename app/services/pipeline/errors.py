@@ -1,4 +1,4 @@
-"""What can be wrong with the pipeline's work."""
+"""Errors of the pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from laneway.platform.errors import PermanentError, PlatformError
 
 
 class UnknownCommand(PermanentError):
-    """The configuration allows no command of this name for this step."""
+    """The configuration allows no command with this name for this step."""
 
     title = "Command not allowed"
 
@@ -20,7 +20,7 @@ class UnknownCommand(PermanentError):
 
 
 class BadFolder(PermanentError):
-    """The working folder is not one."""
+    """The working folder cannot be used."""
 
     title = "No working folder"
 
@@ -38,10 +38,10 @@ class CommandFailed(PlatformError):
     tail: str = ""
 
     def __str__(self) -> str:
-        return f"The command {self.command!r} {self.how}." + (f" It said last:\n{self.tail}" if self.tail else "")
+        return f"The command {self.command!r} {self.how}." + (f" Its last output:\n{self.tail}" if self.tail else "")
 
 
-class CommandFailedForNow(CommandFailed):
-    """The same where the configuration says that failed commands are tried again."""
+class RetryableCommandFailed(CommandFailed):
+    """A command failed, and PIPELINE_RETRY_FAILED says that failed commands are retried."""
 
     retryable = True

@@ -1,4 +1,4 @@
-"""Working folders: below `PIPELINE_ROOT`, reached without symbolic links, and used by one command at a time."""
+"""Working folders below `PIPELINE_ROOT`: opened without following symbolic links, and used by one command at a time."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ from typing import Final
 from app.services.pipeline.errors import BadFolder
 from laneway.platform.errors import TaskSnoozed
 
-LOCKS: Final = ".locks"
-"""The folder of the locks, below the root; no working folder can have this name."""
-OWN: Final = ".pipeline"
-"""The folder, in a working folder, of what the platform hands to commands."""
+LOCK_FOLDER: Final = ".locks"
+"""The folder of the locks below the root; a working folder cannot have this name."""
+FILES_FOLDER: Final = ".pipeline"
+"""The folder, inside a working folder, of the files that the pipeline writes for commands."""
 BUSY_SECONDS: Final = 5.0
-"""How long to wait before another look at a folder that is in use."""
+"""Delay before a task tries a folder again that is in use."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _REASONS: Final = {
     errno.ENOENT: "there is no such folder",
-    errno.ENOTDIR: "a part of it is a symbolic link or no folder",
+    errno.ENOTDIR: "a part of it is a symbolic link or not a folder",
     errno.ELOOP: "a part of it is a symbolic link",
     errno.EACCES: "the worker may not enter it",
 }
-_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
+_RETRYABLE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingFolder:
-    """An open folder that nobody else uses. Both descriptors go on to the command's guard, which so keeps the lock."""
+    """An open folder that nobody else uses. The command's guard inherits both descriptors and thus keeps the lock."""
 
     path: Path
     descriptor: int
     lock: int
 
-    def put(self, name: str, text: str) -> Path:
-        """Write a file of the platform's for the command to read, whole or not at all; its path."""
+    def write_file(self, name: str, text: str) -> Path:
+        """Write a file for the command atomically, and return its path."""
         try:
             with suppress(FileExistsError):
-                os.mkdir(OWN, dir_fd=self.descriptor)
-            own = os.open(OWN, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
+                os.mkdir(FILES_FOLDER, dir_fd=self.descriptor)
+            files = os.open(FILES_FOLDER, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
         except OSError as error:
-            raise _bad(str(self.path / OWN), error) from error
+            raise _folder_error(str(self.path / FILES_FOLDER), error) from error
         try:
-            _write(own, name, text=text)
+            _write(files, name, text=text)
         except OSError as error:
-            raise _bad(str(self.path / OWN / name), error) from error
+            raise _folder_error(str(self.path / FILES_FOLDER / name), error) from error
         finally:
-            os.close(own)
-        return self.path / OWN / name
+            os.close(files)
+        return self.path / FILES_FOLDER / name
 
 
-def _write(at: int, name: str, *, text: str) -> None:
-    file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=at)
+def _write(parent: int, name: str, *, text: str) -> None:
+    file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=parent)
     with os.fdopen(file, "w", encoding="utf-8", errors="replace") as handle:
         handle.write(text)
-    os.replace(f"{name}.new", name, src_dir_fd=at, dst_dir_fd=at)
+    os.replace(f"{name}.new", name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 @contextmanager
-def opened(root: Path, folder: str) -> Generator[WorkingFolder]:
-    """A working folder, while the block lasts. Raises BadFolder; TaskSnoozed while another command is in it."""
-    top = _opened(str(root), None, folder)
+def open_folder(root: Path, folder: str) -> Generator[WorkingFolder]:
+    """Open and lock a working folder for the block. Raises BadFolder, and TaskSnoozed while another command uses it."""
+    top = _open(str(root), None, folder)
     try:
-        descriptor = _walked(top, folder)
+        descriptor = _open_below(top, folder)
         try:
-            lock = _locked(top, folder)
+            lock = _lock(top, folder)
             try:
                 yield WorkingFolder(root / folder, descriptor, lock)
             finally:
@@ -81,37 +81,37 @@ def opened(root: Path, folder: str) -> Generator[WorkingFolder]:
         os.close(top)
 
 
-def _walked(top: int, folder: str) -> int:
-    """Part by part, so that nothing can be put in the way between looking and opening."""
-    here = os.dup(top)
+def _open_below(top: int, folder: str) -> int:
+    """Open the folder part by part, so that no link can be put into the path between check and open."""
+    parent = os.dup(top)
     for part in folder.split("/"):
         try:
-            if part in ("", ".", "..", LOCKS):
-                raise BadFolder(folder, f"{part!r} is no name of a folder")
-            below = _opened(part, here, folder)
+            if part in ("", ".", "..", LOCK_FOLDER):
+                raise BadFolder(folder, f"{part!r} is not allowed as a folder's name")
+            child = _open(part, parent, folder)
         finally:
-            os.close(here)
-        here = below
-    return here
+            os.close(parent)
+        parent = child
+    return parent
 
 
-def _opened(name: str, at: int | None, folder: str) -> int:
+def _open(name: str, parent: int | None, folder: str) -> int:
     try:
-        return os.open(name, _FOLDER | (0 if at is None else os.O_NOFOLLOW), dir_fd=at)
+        return os.open(name, _FOLDER | (0 if parent is None else os.O_NOFOLLOW), dir_fd=parent)
     except OSError as error:
-        if at is None and error.errno == errno.ENOENT:
+        if parent is None and error.errno == errno.ENOENT:
             raise BadFolder(folder, "PIPELINE_ROOT does not exist") from error
-        raise _bad(folder, error) from error
+        raise _folder_error(folder, error) from error
 
 
-def _locked(top: int, folder: str) -> int:
-    name = f"{LOCKS}/{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
+def _lock(top: int, folder: str) -> int:
+    name = f"{LOCK_FOLDER}/{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
     try:
         with suppress(FileExistsError):
-            os.mkdir(LOCKS, dir_fd=top)
+            os.mkdir(LOCK_FOLDER, dir_fd=top)
         lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=top)
     except OSError as error:
-        raise _bad(f"{folder} (its lock is below {LOCKS})", error) from error
+        raise _folder_error(f"{folder} (its lock is below {LOCK_FOLDER})", error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,8 +123,8 @@ def _locked(top: int, folder: str) -> int:
     return lock
 
 
-def _bad(folder: str, error: OSError) -> BadFolder | OSError:
-    """The error as it is to be told; a full disk is tried again."""
-    if error.errno in _PASSING:
+def _folder_error(folder: str, error: OSError) -> BadFolder | OSError:
+    """The error to raise: the OSError itself if a retry may succeed, such as after a full disk, else BadFolder."""
+    if error.errno in _RETRYABLE_ERRNOS:
         return error
     return BadFolder(folder, _REASONS.get(error.errno or 0, error.strerror or "it cannot be opened"))

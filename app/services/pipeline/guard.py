@@ -1,14 +1,16 @@
-"""Runs one command and sees to it that nothing of it is left: `python -I -S guard.py SPEC`, started by `process.py`.
+"""Runs one command and leaves none of its processes behind: `python -I -S guard.py SPEC`, started by `process.py`.
 
-A program of its own, on the standard library alone, as it must outlive the worker that started it: when the worker
-dies, however it dies, its end of the control pipe closes, and the command is ended with everything that it started.
+The guard is a program of its own that uses only the standard library, because it must outlive the worker. When the
+worker dies in any way, its end of the control pipe closes, and the guard ends the command with all its descendants.
 
-1. Standard input is the control pipe. A byte says that the worker lives; its end, or a long silence, that it does not.
-2. The command runs in a session of its own, with standard input closed, and writes into the guard's standard output.
-   If the guard itself is killed, the kernel kills the command (Linux).
-3. It is ended, SIGTERM first and SIGKILL after a time of grace, when its time is up or the worker says so or is gone.
-   What it leaves behind is ended, too: descendants that nobody waits for come to the guard (PR_SET_CHILD_SUBREAPER).
-4. Two lines of JSON go to the status pipe: its process `group`, and how it ended: `how`, `code`, `signal`, `detail`.
+1. Standard input is the control pipe. A byte means that the worker lives; its end or a long silence that it is dead.
+2. The command runs in its own session, without standard input, and writes to the guard's standard output. If the guard
+   is killed, the kernel kills the command (Linux).
+3. The guard ends the command when its time is up, or when the worker asks for it or is gone: SIGTERM first, SIGKILL
+   after the grace period. It also ends what the command leaves behind: orphaned descendants become children of the
+   guard (PR_SET_CHILD_SUBREAPER).
+4. The guard writes two lines of JSON to the status pipe: the command's process `group`, and how the command ended:
+   `how`, `code`, `signal`, `detail`.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-LOOK_SECONDS, LAST_SECONDS = 0.02, 5.0
-"""Between two looks at what is left, and for how long it is killed again and again."""
+POLL_SECONDS, KILL_SECONDS = 0.02, 5.0
+"""The pause between two checks for remaining processes, and how long the guard repeats SIGKILL."""
 
 
 def main() -> None:
-    """Read what is asked for, run it, and report."""
+    """Run the command of the specification and write the report."""
     spec: dict[str, Any] = json.loads(sys.argv[1])
     os.set_inheritable(spec["status_fd"], False)
     report = Guard(spec).run()
@@ -38,46 +40,46 @@ def main() -> None:
 
 
 class Guard:
-    """One command. Times in seconds."""
+    """Runs one command. Times are in seconds."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
         self.status: int | None = None
-        self.ended_at: float | None = None
-        self.heard_at = time.monotonic()
-        self.wakened, waker = os.pipe()
-        os.set_blocking(waker, False)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self.worker_seen_at = time.monotonic()
+        self.wakeup, wakeup_writer = os.pipe()
+        os.set_blocking(wakeup_writer, False)
+        signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._note)
-        self.told = False
-        self.main = 0
+            signal.signal(number, self._handle_signal)
+        self.stop_requested = False
+        self.command_pid = 0
 
     def run(self) -> dict[str, Any]:
-        """Until nothing of it is left."""
+        """Run the command, end all its processes, and return the report."""
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
             os.fchdir(self.spec["folder_fd"])
-            self.main = self._start()
-            os.write(self.spec["status_fd"], json.dumps({"group": self.main}).encode() + b"\n")
+            self.command_pid = self._start()
+            os.write(self.spec["status_fd"], json.dumps({"group": self.command_pid}).encode() + b"\n")
         except OSError as error:
             return {
                 "how": "not started",
                 "code": None,
                 "signal": None,
-                "detail": f"{error.filename or 'it'}: {error.strerror}",
+                "detail": f"{error.filename or 'the command'}: {error.strerror}",
             }
         deadline = time.monotonic() + self.spec["timeout"]
         how = self._wait(deadline)
-        left = self._end(grace=self.spec["grace"])
-        return {"how": how, **self._exit(), "detail": f"{left} processes could not be ended" if left else ""}
+        remaining = self._end_processes(grace=self.spec["grace"])
+        detail = f"{remaining} processes could not be ended" if remaining else ""
+        return {"how": how, **self._exit_status(), "detail": detail}
 
     def _start(self) -> int:
-        own = os.getpid()
+        guard_pid = os.getpid()
 
-        def as_child() -> None:
+        def die_with_guard() -> None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != own:  # the guard died before that
+            if os.getppid() != guard_pid:  # The guard died before the call.
                 os._exit(1)
 
         child = subprocess.Popen(  # noqa: S603  the configuration allows it  # pylint: disable=subprocess-popen-preexec-fn
@@ -85,66 +87,66 @@ class Guard:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=as_child,  # noqa: PLW1509  there are no threads here
+            preexec_fn=die_with_guard,  # noqa: PLW1509  The guard has no threads.
         )
-        child.returncode = 0  # it is reaped here, with all others
+        child.returncode = 0  # `_reap` collects its status, so Popen must not.
         return child.pid
 
     def _wait(self, deadline: float) -> str:
-        """Until it exits, its time is up, or the worker wants no more; which of them it was."""
+        """Wait until the command exits, its time is up, or the worker stops it or falls silent; returns which."""
         while True:
             self._reap()
             if self.status is not None:
                 return "exited"
             now = time.monotonic()
-            if self.told:
-                return "told"
+            if self.stop_requested:
+                return "stopped"
             if now >= deadline:
                 return "timeout"
-            if now >= self.heard_at + self.spec["silence"]:
+            if now >= self.worker_seen_at + self.spec["silence"]:
                 return "silence"
-            until = min(deadline, self.heard_at + self.spec["silence"]) - now
-            ready, _, _ = select.select([0, self.wakened], [], [], max(until, LOOK_SECONDS))
-            if self.wakened in ready:
-                os.read(self.wakened, 4096)
+            timeout = min(deadline, self.worker_seen_at + self.spec["silence"]) - now
+            ready, _, _ = select.select([0, self.wakeup], [], [], max(timeout, POLL_SECONDS))
+            if self.wakeup in ready:
+                os.read(self.wakeup, 4096)
             if 0 in ready:
-                self.heard_at = time.monotonic()
+                self.worker_seen_at = time.monotonic()
                 if not os.read(0, 4096):
-                    self.told = True
+                    self.stop_requested = True
 
-    def _end(self, *, grace: float) -> int:
-        """End everything; how many processes are left in spite of it."""
-        if self._send(signal.SIGTERM):
+    def _end_processes(self, *, grace: float) -> int:
+        """End all processes of the command; returns how many remain."""
+        if self._signal_all(signal.SIGTERM):
             until = time.monotonic() + grace
-            while self._left() and time.monotonic() < until:
-                time.sleep(LOOK_SECONDS)
-        until = time.monotonic() + LAST_SECONDS
-        while self._send(signal.SIGKILL) and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
-        return len(self._left())
+            while self._remaining() and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+        until = time.monotonic() + KILL_SECONDS
+        while self._signal_all(signal.SIGKILL) and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return len(self._remaining())
 
-    def _send(self, number: int) -> int:
-        """Send a signal to all that is left; to how many."""
-        left = self._left()
-        for pid in left:
+    def _signal_all(self, number: int) -> int:
+        """Send a signal to all remaining processes; returns their number."""
+        remaining = self._remaining()
+        for pid in remaining:
             try:
                 os.kill(pid, number)
-                os.kill(pid, signal.SIGCONT)  # one that stands still would not hear of it
-            except (ProcessLookupError, PermissionError):  # it is gone; or it runs as another user, and is counted
+                os.kill(pid, signal.SIGCONT)  # A stopped process would not receive SIGTERM.
+            except (ProcessLookupError, PermissionError):  # It has ended, or it belongs to another user and counts.
                 continue
-        return len(left)
+        return len(remaining)
 
-    def _left(self) -> list[int]:
+    def _remaining(self) -> list[int]:
         self._reap()
         return descendants(os.getpid()) if sys.platform == "linux" else self._group()
 
     def _group(self) -> list[int]:
-        """Where /proc is missing: the command's process group."""
+        """The command's process group, for systems without /proc."""
         try:
-            os.killpg(self.main, 0)
+            os.killpg(self.command_pid, 0)
         except (ProcessLookupError, PermissionError):
             return []
-        return [-self.main]
+        return [-self.command_pid]
 
     def _reap(self) -> None:
         while True:
@@ -154,37 +156,37 @@ class Guard:
                 return
             if not pid:
                 return
-            if pid == self.main:
+            if pid == self.command_pid:
                 self.status = status
 
-    def _exit(self) -> dict[str, int | None]:
+    def _exit_status(self) -> dict[str, int | None]:
         if self.status is None:
             return {"code": None, "signal": None}
         code = os.waitstatus_to_exitcode(self.status)
         return {"code": code, "signal": None} if code >= 0 else {"code": None, "signal": -code}
 
-    def _note(self, number: int, _frame: object) -> None:
-        self.told = self.told or number != signal.SIGCHLD
+    def _handle_signal(self, number: int, _frame: object) -> None:
+        self.stop_requested = self.stop_requested or number != signal.SIGCHLD
 
 
 def descendants(root: int) -> list[int]:
-    """The processes that come from this one, zombies left out."""
+    """The descendants of a process, without zombies."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "stat").read_bytes().rpartition(b")")[2].split()  # its name need not be text
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()  # A process name may not be UTF-8.
         except OSError:
             continue
-        if words[0] != b"Z":
-            children.setdefault(int(words[1]), []).append(int(entry.name))
+        if fields[0] != b"Z":
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found: list[int] = []
-    open_ = [root]
-    while open_:
-        below = children.get(open_.pop(), [])
-        found += below
-        open_ += below
+    pending = [root]
+    while pending:
+        direct = children.get(pending.pop(), [])
+        found += direct
+        pending += direct
     return found
 
 

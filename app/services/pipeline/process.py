@@ -1,4 +1,4 @@
-"""One command from the worker's side: it is started under its guard, its output is taken, its end awaited."""
+"""The worker's side of a command: start it under its guard, collect its output, wait for its end."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from laneway.platform.errors import RetryableError
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 TICK: Final = 0.25
-"""Seconds between two signs of life to the guard, and two looks whether the task is to stop."""
+"""Seconds between two signs of life to the guard, and between two checks whether the task must stop."""
 SILENCE: Final = 60.0
-"""Seconds without such a sign after which the guard takes the worker for dead: another has the task by then."""
-LAST_SECONDS: Final = 10.0
-"""How long the guard itself may take on top of the command's time of grace."""
+"""After this many seconds without a sign of life the guard takes the worker for dead: another has the task by then."""
+GUARD_SECONDS: Final = 10.0
+"""Seconds that the guard itself may take in addition to the command's grace period."""
 CHUNK: Final = 65_536
-ORPHANS_CHUNKS: Final = 64
-"""How much is still read when the guard is gone."""
+MAX_ORPHAN_CHUNKS: Final = 64
+"""Chunks that are still read after the guard has ended."""
 
 
 class End(StrEnum):
-    """How a command came to its end; the words are the guard's."""
+    """How a command ended; the guard reports these values."""
 
     EXITED = "exited"
     TIMEOUT = "timeout"
-    TOLD = "told"
+    STOPPED = "stopped"
     SILENCE = "silence"
     NOT_STARTED = "not started"
 
 
 class GuardLost(RetryableError):
-    """The command's guard was killed, and the command with it."""
+    """The command's guard was killed, and the command died with it."""
 
     title = "Command lost"
 
-    template = "The process that watched over the command died, and took the command with it."
+    template = "The process that supervises the command was killed, and the command with it."
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a command may use: seconds, seconds from SIGTERM to SIGKILL, bytes of output that are kept."""
+    """The limits of a command: its seconds, seconds from SIGTERM to SIGKILL, and bytes of output to keep."""
 
     seconds: float
     grace: float
@@ -60,8 +60,8 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What became of a command. `code`: its exit code; `signal`: what killed it."""
+class CommandRun:
+    """An ended command: how it ended, its exit code or the signal that killed it, and its output."""
 
     how: End
     code: int | None
@@ -77,34 +77,35 @@ def run(
     *,
     environment: Mapping[str, str],
     bounds: Bounds,
-    tell: Callable[[str], None],
-    look: Callable[[], None],
-) -> Ran:
-    """Run a command to its end. `tell` gets each line that it writes.
+    on_line: Callable[[str], None],
+    on_tick: Callable[[], None],
+) -> CommandRun:
+    """Run a command to its end, and call `on_line` with each line that it writes.
 
-    What `look` raises ends the command, and is raised. Nothing of the command runs when this returns or raises.
-    Raises GuardLost.
+    `on_tick` is called about every TICK seconds; an error that it raises ends the command. No process of the command
+    runs any more when this function returns or raises. Raises GuardLost, and the errors of `on_tick`.
     """
-    began, output = monotonic(), Output(bounds.output, tell=tell)
+    started, output = monotonic(), Output(bounds.output, on_line=on_line)
     reading, writing = os.pipe()
     try:
-        with _guarded(argv, folder, environment=environment, bounds=bounds, status=writing) as guard:
+        with _start_guard(argv, folder, environment=environment, bounds=bounds, status=writing) as guard:
             os.close(writing)
             writing = -1
             try:
-                _follow(guard, output, look=look)
+                _collect_output(guard, output, on_tick=on_tick)
             finally:
-                _let_go(guard, bounds.grace)
-        output.end()
+                _stop_guard(guard, bounds.grace)
+        output.close()
         report = _report(reading)
     finally:
         os.close(reading)
         if writing >= 0:
             os.close(writing)
-    return Ran(End(report["how"]), report["code"], report["signal"], str(report["detail"]), monotonic() - began, output)
+    seconds = monotonic() - started
+    return CommandRun(End(report["how"]), report["code"], report["signal"], str(report["detail"]), seconds, output)
 
 
-def _guarded(
+def _start_guard(
     argv: Sequence[str], folder: WorkingFolder, *, environment: Mapping[str, str], bounds: Bounds, status: int
 ) -> subprocess.Popen[bytes]:
     spec = {
@@ -115,7 +116,7 @@ def _guarded(
         "folder_fd": folder.descriptor,
         "status_fd": status,
     }
-    return subprocess.Popen(  # noqa: S603  no shell; what is run is in the configuration
+    return subprocess.Popen(  # noqa: S603  no shell; the configuration names the program
         [sys.executable, "-I", "-S", str(GUARD), json.dumps(spec)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -128,29 +129,29 @@ def _guarded(
     )
 
 
-def _follow(guard: subprocess.Popen[bytes], output: Output, *, look: Callable[[], None]) -> None:
-    """Take what is written until there is no more, and show that this worker lives."""
+def _collect_output(guard: subprocess.Popen[bytes], output: Output, *, on_tick: Callable[[], None]) -> None:
+    """Collect the output until its end, and send the guard signs of life."""
     pipe, control = _pipes(guard)
     os.set_blocking(control.fileno(), False)
-    left = ORPHANS_CHUNKS
-    while left:
+    chunks = MAX_ORPHAN_CHUNKS
+    while chunks:
         ready = select.select([pipe], [], [], TICK)[0]
         data = os.read(pipe.fileno(), CHUNK) if ready else b""
-        output.take(data)
-        if guard.poll() is not None:  # if it was killed, others may hold the pipe for ever
-            left = left - 1 if data else 0
+        output.append(data)
+        if guard.poll() is not None:  # If the guard was killed, other processes may hold the pipe for ever.
+            chunks = chunks - 1 if data else 0
         elif ready and not data:
             return
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(control.fileno(), b".")
-        look()
+        on_tick()
 
 
-def _let_go(guard: subprocess.Popen[bytes], grace: float) -> None:
-    """Tell the guard to end what still runs, and wait for it."""
+def _stop_guard(guard: subprocess.Popen[bytes], grace: float) -> None:
+    """Have the guard end all remaining processes, and wait for it."""
     pipe, control = _pipes(guard)
     control.close()
-    until = monotonic() + grace + LAST_SECONDS
+    until = monotonic() + grace + GUARD_SECONDS
     while guard.poll() is None and monotonic() < until:
         if select.select([pipe], [], [], TICK)[0] and not os.read(pipe.fileno(), CHUNK):
             with suppress(subprocess.TimeoutExpired):
@@ -160,16 +161,16 @@ def _let_go(guard: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def _pipes(guard: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    assert guard.stdout is not None and guard.stdin is not None  # noqa: S101  how it was started
+    assert guard.stdout is not None and guard.stdin is not None  # noqa: S101  It was started with pipes.
     return guard.stdout, guard.stdin
 
 
 def _report(reading: int) -> dict[str, Any]:
     with os.fdopen(os.dup(reading), "rb") as status:
-        said = [json.loads(line) for line in status.read().splitlines()]
-    if said and "how" in said[-1]:
-        return said[-1]
-    if said:
+        lines = [json.loads(line) for line in status.read().splitlines()]
+    if lines and "how" in lines[-1]:
+        return lines[-1]
+    if lines:
         with suppress(ProcessLookupError):
-            os.killpg(said[0]["group"], signal.SIGKILL)
+            os.killpg(lines[0]["group"], signal.SIGKILL)
     raise GuardLost

@@ -1,1 +1,1 @@
-"""Webhooks that platforms send us."""
+"""Webhooks that platforms send to us."""

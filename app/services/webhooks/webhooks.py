@@ -1,7 +1,7 @@
-"""Inbound webhooks: verify, store, queue; then turn each stored delivery into events, and each event into its task.
+"""Inbound webhooks: verify, store and queue each delivery; then parse it into events, and submit each event's task.
 
-A delivery and its task are accepted in one transaction, and answered 200 after it; so are an event and its task. The
-same body is the same delivery; the same event id is the same event.
+One transaction stores a delivery with its task, and the sender gets 200 after it. One transaction stores an event with
+its task. The same body is the same delivery; the same event id is the same event.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from app.core.settings import WebhookSettings
 from app.db.models import WebhookDelivery, WebhookEvent
 from app.db.queries import webhooks as repository
 from app.schemas.webhook import ParsedDelivery, ParsedEvent
+from app.services.task_manager import TaskManager
 from app.services.webhooks.parsing import decode_body, parse_facebook, parse_generic, parse_google, without_secret
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import InvalidPayload, NotConfigured, NotFound
 from laneway.platform.logging import logger
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks import signing
 
 log = logger(__name__)
@@ -39,13 +39,13 @@ class Receipt:
 
 
 class Webhooks:
-    """What the webhook routes and tasks do."""
+    """Accepts deliveries of webhooks, and processes them into events and tasks."""
 
     def __init__(self, database: Database, tasks: TaskManager, settings: WebhookSettings) -> None:
         self._database, self._tasks, self._settings = database, tasks, settings
 
     def verify_subscription(self, *, mode: str | None, token: str | None, challenge: str | None) -> str:
-        """Facebook's check of a new subscription: the challenge, if the token is ours. Raises BadSignature."""
+        """Verify a new Facebook subscription and return its challenge. Raises BadSignature, NotConfigured."""
         secret = self._settings.facebook_verify_token
         if secret is None:
             raise NotConfigured("The Facebook webhook", "FACEBOOK_VERIFY_TOKEN")
@@ -55,33 +55,33 @@ class Webhooks:
         return challenge
 
     def accept_facebook(self, body: bytes, *, signature: str | None) -> Receipt:
-        """Verify the raw bytes, then store and queue. Raises BadSignature before anything is parsed."""
+        """Verify the raw bytes, then store and queue the delivery. Raises BadSignature before anything is parsed."""
         secret = self._settings.facebook_app_secret
         if secret is None:
             raise NotConfigured("The Facebook webhook", "FACEBOOK_APP_SECRET")
         signing.verify_hub_signature(body, signature, secret, source=FACEBOOK)
-        return self._accept(FACEBOOK, decode_body(body, source=FACEBOOK), digest=body)
+        return self._accept(FACEBOOK, decode_body(body, source=FACEBOOK), raw_body=body)
 
     def accept_google(self, body: bytes) -> Receipt:
-        """Verify the key in the body, take it out, then store and queue."""
+        """Verify the key in the body, remove it, then store and queue the delivery."""
         secret = self._settings.google_lead_key
         if secret is None:
             raise NotConfigured("The Google lead form", "GOOGLE_LEAD_KEY")
         content = decode_body(body, source=GOOGLE)
-        given = content.get("google_key")
-        signing.verify_token(given if isinstance(given, str) else None, secret, source=GOOGLE)
-        return self._accept(GOOGLE, without_secret(content), digest=body)
+        token = content.get("google_key")
+        signing.verify_token(token if isinstance(token, str) else None, secret, source=GOOGLE)
+        return self._accept(GOOGLE, without_secret(content), raw_body=body)
 
     def accept_generic(self, source: str, body: bytes, *, headers: dict[str, str]) -> Receipt:
-        """Verify the raw bytes with the source's own secret and header, then store and queue."""
+        """Verify the raw bytes with the source's own secret and header, then store and queue the delivery."""
         key = self._settings.secrets.get(source)
         if key is None:
             raise NotConfigured(f"The webhook source {source!r}", f"WEBHOOK_SECRETS (an entry for {source!r})")
         signing.verify_hub_signature(body, headers.get(key.header.lower()), key.secret, source=source)
-        return self._accept(source, decode_body(body, source=source), digest=body)
+        return self._accept(source, decode_body(body, source=source), raw_body=body)
 
     def process(self, delivery_id: str) -> dict[str, Any]:
-        """Turn a stored delivery into events, each once, and each event into its follow-up task."""
+        """Parse a stored delivery into events, and submit the follow-up task of each new event."""
         with self._database.reading() as session:
             delivery = repository.find(session, delivery_id)
         if delivery is None:
@@ -91,10 +91,10 @@ class Webhooks:
         except InvalidPayload:
             self._mark_processed(delivery_id)
             raise
-        tasks = [task for event in parsed.events if (task := self._follow_up(delivery, event))]
+        tasks = [task for event in parsed.events if (task := self._submit_follow_up(delivery, event))]
         self._mark_processed(delivery_id)
         for problem in parsed.problems:
-            log.warning("part of a webhook could not be read", source=delivery.source, problem=problem)
+            log.warning("part of a webhook could not be parsed", source=delivery.source, problem=problem)
         if parsed.problems and not parsed.events:
             raise InvalidPayload(f"the {delivery.source} webhook", parsed.problems[:5])
         return {
@@ -104,8 +104,8 @@ class Webhooks:
             "problems": parsed.problems[:20],
         }
 
-    def _accept(self, source: str, content: dict[str, Any], *, digest: bytes) -> Receipt:
-        delivery_id = f"{source}:{hashlib.sha256(digest).hexdigest()[:40]}"
+    def _accept(self, source: str, content: dict[str, Any], *, raw_body: bytes) -> Receipt:
+        delivery_id = f"{source}:{hashlib.sha256(raw_body).hexdigest()[:40]}"
         task = TASKS.get(source, "process_generic_webhook_task")
         with self._tasks.transaction(bounded=True) as unit:
             repository.store(unit.session, delivery_id, source=source, body=content, now=clock.now())
@@ -117,8 +117,8 @@ class Webhooks:
         with self._database.transaction() as session:
             repository.mark_processed(session, delivery_id, now=clock.now())
 
-    def _follow_up(self, delivery: WebhookDelivery, event: ParsedEvent) -> str | None:
-        """Queue the event's task; None for one that has none or has had it."""
+    def _submit_follow_up(self, delivery: WebhookDelivery, event: ParsedEvent) -> str | None:
+        """Submit the event's task and return its id; None if the event needs no task or has it already."""
         with self._tasks.transaction() as unit:
             stored = repository.add_event(
                 unit.session,
@@ -148,5 +148,5 @@ def _parse(delivery: WebhookDelivery) -> ParsedDelivery:
 
 
 def _event_task_id(event: WebhookEvent) -> str:
-    named = f"{event.source}\n{event.event_id}"
-    return f"event:{hashlib.sha256(named.encode()).hexdigest()[:40]}"
+    identity = f"{event.source}\n{event.event_id}"
+    return f"event:{hashlib.sha256(identity.encode()).hexdigest()[:40]}"

@@ -1,4 +1,4 @@
-"""What an invoice comes to."""
+"""The totals of an invoice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def net(prices: list[Decimal], *, discount_percent: int = 0) -> Decimal:
 
 
 def gross(prices: list[Decimal], *, tax_percent: int, discount_percent: int = 0) -> Decimal:
-    """The same with taxes."""
+    """The net sum plus taxes, rounded to the cent."""
     taxed = sum(prices, Decimal(0)) * (100 + tax_percent - discount_percent) / 100
     return taxed.quantize(CENT, ROUND_HALF_UP)

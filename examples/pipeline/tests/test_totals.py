@@ -1,4 +1,4 @@
-"""What an invoice comes to."""
+"""The totals of an invoice."""
 
 import unittest
 from decimal import Decimal

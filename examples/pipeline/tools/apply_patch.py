@@ -1,4 +1,4 @@
-"""Applies the patches that are for the tests that qa's report names as failing. Exit code 1: there is none."""
+"""Applies the patches for the tests that qa's report names as failing. Exit code 1: there is no such patch."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Read the report, and apply what helps."""
+    """Read the report and apply the matching patches."""
     report = Path(os.environ["PIPELINE_QA_REPORT"]).read_text("utf-8")
     failing = set(re.findall(r"^(?:FAIL|ERROR): (\w+)", report, re.MULTILINE))
-    print("failing:", ", ".join(sorted(failing)) or "nothing that is named")
+    print("failing:", ", ".join(sorted(failing)) or "no named test")
     applied = [path.name for path in sorted(Path("fixes").glob("*.patch")) if is_for(path, failing) and apply(path)]
-    print("applied:", ", ".join(applied) or "no patch is for any of them")
+    print("applied:", ", ".join(applied) or "no patch matches")
     return 0 if applied else 1
 
 
 def is_for(path: Path, failing: set[str]) -> bool:
-    """Whether the patch names a failing test in its first line."""
+    """Whether the patch's first line names a failing test."""
     first = path.read_text("utf-8").partition("\n")[0]
     return first.removeprefix("For: ") in failing
 
 
 def apply(path: Path) -> bool:
-    """Replace each hunk's old lines by its new ones, all or nothing; False when they are not there."""
-    target, hunks = parsed(path.read_text("utf-8"))
+    """Replace each hunk's old lines by its new ones; changes nothing and returns False if one does not match."""
+    target, hunks = parse(path.read_text("utf-8"))
     text = target.read_text("utf-8")
     for old, new in hunks:
         if text.count(old) != 1:
@@ -36,8 +36,8 @@ def apply(path: Path) -> bool:
     return True
 
 
-def parsed(patch: str) -> tuple[Path, list[tuple[str, str]]]:
-    """The file of a unified diff, and (old, new) of each hunk."""
+def parse(patch: str) -> tuple[Path, list[tuple[str, str]]]:
+    """Parse a unified diff into its file and (old, new) of each hunk."""
     head, *hunks = re.split(r"^@@ .*\n", patch, flags=re.MULTILINE)
     target = re.search(r"^\+\+\+ b/(\S+)", head, re.MULTILINE)
     if target is None:

@@ -1,4 +1,4 @@
-"""Copies the module to `released/`, whole or not at all, and writes down the digest of each file."""
+"""Copies the module to `released/` atomically, and stores the digest of each file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEW, OLD, RELEASED = Path("released.new"), Path("released.old"), Path("released"
 
 
 def main() -> None:
-    """Prepare beside the old release, then put it in its place."""
+    """Prepare the new release beside the old one, then replace the old one."""
     for left in (NEW, OLD):
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree("invoice", NEW / "invoice", ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""Reports over HTTP: asked for, computed by a worker, listed, fetched."""
+"""Reports over HTTP: requested, computed by a worker, listed and fetched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_report_is_computed_and_can_be_fetched(live: Site, kind: str, stored: 
     assert {head["kind"] for head in listed} == {stored}
 
 
-def test_a_report_of_a_period_is_of_that_period(live: Site) -> None:
+def test_a_report_covers_the_requested_period(live: Site) -> None:
     body = {"kind": "conversations", "start": "2026-01-01T00:00:00+01:00", "end": "2026-02-01T00:00:00Z"}
     task = live.post("/analytics/reports", body)["task_id"]
     live.until(task, TaskState.COMPLETED)
@@ -62,12 +62,12 @@ def test_a_report_of_a_period_is_of_that_period(live: Site) -> None:
         {"kind": "performance", "start": "2199-01-01T00:00:00Z"},
     ],
 )
-def test_a_report_that_cannot_be_is_refused(api: Api, body: dict[str, Any]) -> None:
+def test_an_impossible_report_request_is_refused(api: Api, body: dict[str, Any]) -> None:
     problem(api.http.post("/analytics/reports", json=body), 422)
     assert api.count(TaskRun) == 0
 
 
-def test_a_full_queue_of_reports_says_when_to_come_back(make_api: MakeApi) -> None:
+def test_a_full_queue_of_reports_answers_with_retry_after(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     assert api.http.post("/analytics/reports", json={"kind": "performance"}).status_code == 202
 
@@ -82,9 +82,9 @@ def test_a_report_that_was_never_computed_is_unknown(api: Api, id: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["kind=weather", "kind=", "limit=0", "limit=201", "limit=x"])
-def test_a_list_of_what_is_not_there_is_refused(api: Api, query: str) -> None:
+def test_an_invalid_list_query_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/analytics/reports?{query}"), 422)
 
 
-def test_an_id_that_no_report_can_have_does_not_fit(api: Api) -> None:
+def test_an_invalid_report_id_is_refused(api: Api) -> None:
     problem(api.http.get("/analytics/reports/%00"), 422)

@@ -1,4 +1,4 @@
-"""Messages, interactions and histories: every answer that the document promises, seen."""
+"""Messages, interactions and histories over HTTP, with every response that the OpenAPI document lists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_message_is_accepted_at_once(api: Api) -> None:
     assert api.queued() == 1
 
 
-def test_without_a_worker_a_synchronous_message_is_answered_as_if_it_were_not(api: Api) -> None:
+def test_without_a_worker_a_synchronous_message_is_answered_as_if_asynchronous(api: Api) -> None:
     began = monotonic()
     answer = api.say(async_processing=False)
 
@@ -101,7 +101,7 @@ def test_the_same_message_id_with_another_text_is_a_conflict(api: Api) -> None:
     assert api.count(TaskRun) == 1
 
 
-def test_a_synchronous_repeat_of_a_message_long_answered_is_gone(api: Api) -> None:
+def test_a_synchronous_repeat_of_an_expired_message_is_gone(api: Api) -> None:
     task = api.say(message_id="m-1").json()["task_id"]
     _end(api, task, hours_ago=25)
 
@@ -134,14 +134,14 @@ def test_a_synchronous_repeat_of_a_message_long_answered_is_gone(api: Api) -> No
         (None, "body"),
     ],
 )
-def test_a_message_that_does_not_fit_is_refused_field_by_field(api: Api, body: object, field: str) -> None:
+def test_an_invalid_message_is_refused_field_by_field(api: Api, body: object, field: str) -> None:
     found = problem(api.http.post("/conversations/message", json=body), 422)
 
     assert field in [item["field"] for item in found["errors"]]
     assert api.count(TaskRun) == 0
 
 
-def test_a_full_queue_says_when_to_come_back_and_queues_nothing(make_api: MakeApi) -> None:
+def test_a_full_queue_answers_with_retry_after_and_queues_nothing(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="2")
     assert [api.say(f"c-{number}").status_code for number in range(2)] == [202, 202]
 
@@ -199,7 +199,7 @@ def test_while_the_database_is_away_every_route_says_so(make_api: MakeApi) -> No
     assert api.queued() == 0
 
 
-def test_a_database_that_goes_away_while_a_caller_waits_does_not_unsay_what_was_accepted(
+def test_a_database_failure_while_a_caller_waits_keeps_the_accepted_message(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_id: str) -> None:
@@ -211,11 +211,11 @@ def test_a_database_that_goes_away_while_a_caller_waits_does_not_unsay_what_was_
     assert (answer.status_code, answer.json()["status"]) == (202, "processing")
 
 
-def test_a_conversation_that_nobody_began_is_unknown(api: Api) -> None:
+def test_an_unknown_conversation_is_not_found(api: Api) -> None:
     assert problem(api.http.get("/conversations/nobody"), 404)["detail"] == "No conversation 'nobody' is known here."
 
 
-def test_a_conversation_can_be_looked_at_before_its_first_message_is_worked_on(api: Api) -> None:
+def test_a_conversation_is_visible_before_its_first_message_is_processed(api: Api) -> None:
     api.say("early")
 
     view = api.http.get("/conversations/early").json()
@@ -259,11 +259,11 @@ def test_a_history_is_read_page_by_page_each_turn_once(api: Api) -> None:
         "before=" + "9" * 5000,
     ],
 )
-def test_a_page_that_cannot_be_is_refused(api: Api, query: str) -> None:
+def test_an_invalid_page_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/conversations/conv-1?{query}"), 422)
 
 
-def test_the_largest_page_number_is_only_empty(api: Api) -> None:
+def test_the_largest_page_number_gives_an_empty_page(api: Api) -> None:
     api.say()
 
     assert api.http.get("/conversations/conv-1?before=9223372036854775807").json()["messages"] == []

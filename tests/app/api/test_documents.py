@@ -1,4 +1,4 @@
-"""The API of documents: what it takes, refuses and answers; tests/integration/test_documents.py has the rest."""
+"""The API of documents; `tests/app/services/documents/test_documents.py` tests the ingestion itself."""
 
 from __future__ import annotations
 
@@ -134,18 +134,18 @@ def test_a_callback_is_accepted_where_there_is_a_secret(make_api: MakeApi) -> No
         {"surprise": 1},
     ],
 )
-def test_what_cannot_be_a_document_is_refused(api: Api, more: dict[str, Any]) -> None:
+def test_an_invalid_document_request_is_refused(api: Api, more: dict[str, Any]) -> None:
     problem(api.http.post(PROCESS, json=body(**more)), 422)
 
     assert api.count(Document, TaskRun) == 0
 
 
 @pytest.mark.parametrize("left_out", ["document_id", "user_id", "file_name", "r2_key"])
-def test_what_a_document_cannot_do_without(api: Api, left_out: str) -> None:
+def test_a_required_field_of_a_document_cannot_be_left_out(api: Api, left_out: str) -> None:
     problem(api.http.post(PROCESS, json={name: value for name, value in body().items() if name != left_out}), 422)
 
 
-def test_only_tasks_of_documents_are_answered_for(api: Api) -> None:
+def test_a_task_of_another_kind_is_not_found(api: Api) -> None:
     other = api.services.tasks.submit("cleanup_old_data_task", {}).task_id
 
     for path in (f"/api/documents/task/{other}/status", "/api/documents/task/none/status"):
@@ -170,7 +170,7 @@ def test_the_queue_and_the_documents_are_counted(api: Api, platform: Platform) -
         api.http.post(PROCESS, json=body(document))
     DocumentDesk(api.services, platform).work()
     api.services.recorder.catch_up()
-    api.services.documents.end(EndedTask(task_id=platform.rows()[0].id, run=1))
+    api.services.documents.record_failure(EndedTask(task_id=platform.rows()[0].id, run=1))
 
     stats = api.http.get("/api/documents/queue/stats").json()
 

@@ -1,4 +1,4 @@
-"""The routes of leads: stored and queued in one, repeats, versions, pages, deletion, and the broker away."""
+"""The routes of leads: storing, repeats, versions, pages, deletion, and an unreachable broker."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_lead_without_an_id_gets_one(api: Api) -> None:
     assert view(api, first["lead_id"])["name"] == "Ada Lovelace"
 
 
-def test_the_same_lead_again_is_the_same_answer_and_another_is_a_conflict(api: Api) -> None:
+def test_a_repeated_lead_gets_the_same_answer_and_another_lead_is_a_conflict(api: Api) -> None:
     first, again, other = post(api, lead_id="a"), post(api, lead_id="a"), post(api, lead_id="a", name="Grace")
 
     assert (first.status_code, again.status_code) == (202, 200)
@@ -63,7 +63,7 @@ def test_the_same_lead_again_is_the_same_answer_and_another_is_a_conflict(api: A
     assert api.count(Lead) == api.queued() == 1
 
 
-def test_many_at_once_with_one_id_store_one_lead(api: Api) -> None:
+def test_many_requests_at_once_with_one_id_store_one_lead(api: Api) -> None:
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: post(api, lead_id="a"), range(6)))
 
@@ -71,7 +71,7 @@ def test_many_at_once_with_one_id_store_one_lead(api: Api) -> None:
     assert api.count(Lead) == api.count(TaskRun) == 1
 
 
-def test_a_change_is_a_new_version_and_the_same_again_is_none(api: Api) -> None:
+def test_a_change_is_a_new_version_and_its_repeat_is_not(api: Api) -> None:
     post(api, lead_id="a")
     first, again = put(api, "a", status="won", fields={}), put(api, "a", status="won", fields={})
 
@@ -81,14 +81,14 @@ def test_a_change_is_a_new_version_and_the_same_again_is_none(api: Api) -> None:
     assert api.queued() == 2
 
 
-def test_what_a_change_leaves_out_is_gone(api: Api) -> None:
+def test_fields_that_a_change_leaves_out_are_removed(api: Api) -> None:
     post(api, lead_id="a", phone="1")
     api.http.put("/api/leads/a", json={"name": "Ada"})
 
     assert (view(api, "a")["phone"], view(api, "a")["fields"]) == (None, {})
 
 
-def test_a_change_of_another_version_than_the_callers_is_refused(api: Api) -> None:
+def test_a_change_based_on_another_version_is_refused(api: Api) -> None:
     post(api, lead_id="a", fields={"zip": "007", "n": 1.5})
 
     assert view(api, "a")["fields"] == {"zip": "007", "n": 1.5}
@@ -99,7 +99,7 @@ def test_a_change_of_another_version_than_the_callers_is_refused(api: Api) -> No
     assert view(api, "a")["status"] == "won"
 
 
-def test_changes_at_once_are_versions_one_after_the_other(api: Api) -> None:
+def test_concurrent_changes_become_successive_versions(api: Api) -> None:
     post(api, lead_id="a")
     with ThreadPoolExecutor(6) as pool:
         versions = [answer.json()["version"] for answer in pool.map(lambda n: put(api, "a", status=f"s{n}"), range(6))]
@@ -108,7 +108,7 @@ def test_changes_at_once_are_versions_one_after_the_other(api: Api) -> None:
     assert api.count(TaskRun) == 7
 
 
-def test_a_lead_that_nobody_knows_is_404(api: Api) -> None:
+def test_an_unknown_lead_is_not_found(api: Api) -> None:
     for answer in (api.http.get("/api/leads/x"), put(api, "x"), api.http.delete("/api/leads/x")):
         problem(answer, 404)
     assert api.count(Lead, TaskRun) == 0
@@ -141,7 +141,7 @@ def test_a_lead_that_nobody_knows_is_404(api: Api) -> None:
         {"message": "x" * 8001},
     ],
 )
-def test_what_is_no_lead_is_refused_and_leaves_nothing(api: Api, wrong: dict[str, Any]) -> None:
+def test_an_invalid_lead_is_refused_and_stores_nothing(api: Api, wrong: dict[str, Any]) -> None:
     problem(post(api, **wrong), 422)
     assert api.count(Lead, TaskRun) == 0
 
@@ -149,7 +149,7 @@ def test_what_is_no_lead_is_refused_and_leaves_nothing(api: Api, wrong: dict[str
 def test_leads_are_listed_in_pages_newest_first_and_by_state_and_source(api: Api, platform: Platform) -> None:
     for number in range(5):
         post(api, lead_id=f"lead-{number}")
-    api.services.crm.update(CrmUpdate(lead_id="lead-3"), still_mine=lambda: None)
+    api.services.crm.update(CrmUpdate(lead_id="lead-3"), check_ownership=lambda: None)
 
     first = api.http.get("/api/leads", params={"limit": 3}).json()
     second = api.http.get("/api/leads", params={"limit": 3, "before": first["next"]}).json()
@@ -160,9 +160,9 @@ def test_leads_are_listed_in_pages_newest_first_and_by_state_and_source(api: Api
     assert api.http.get("/api/leads", params={"source": "google"}).json()["leads"] == []
 
 
-def test_a_deleted_lead_is_gone_with_its_waiting_tasks_and_what_the_local_crm_has(api: Api) -> None:
+def test_a_deleted_lead_is_gone_with_its_waiting_tasks_and_its_crm_record(api: Api) -> None:
     told = post(api, lead_id="a").json()
-    api.services.crm.update(CrmUpdate(lead_id="a"), still_mine=lambda: None)
+    api.services.crm.update(CrmUpdate(lead_id="a"), check_ownership=lambda: None)
     waiting = put(api, "a", status="won").json()["task_id"]
     assert api.count(CrmRecord) == 1
 
@@ -173,7 +173,7 @@ def test_a_deleted_lead_is_gone_with_its_waiting_tasks_and_what_the_local_crm_ha
     assert post(api, lead_id="a").json()["task_id"] != told["task_id"]
 
 
-def test_with_the_broker_away_leads_are_accepted_and_told_of_later(api: Api, platform: Platform) -> None:
+def test_while_the_broker_is_away_leads_are_accepted_and_sent_to_the_crm_later(api: Api, platform: Platform) -> None:
     platform.valkey.kill()
     try:
         first, change = post(api, lead_id="a"), put(api, "a", status="won")
@@ -187,7 +187,7 @@ def test_with_the_broker_away_leads_are_accepted_and_told_of_later(api: Api, pla
     assert api.count(Lead) == 1
 
 
-def test_a_full_queue_refuses_a_lead_whole(make_api: Any) -> None:
+def test_a_full_queue_refuses_a_lead_and_stores_nothing(make_api: Any) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     post(api, lead_id="a")
     refused, change = post(api, lead_id="b"), put(api, "a", status="won")
@@ -198,7 +198,7 @@ def test_a_full_queue_refuses_a_lead_whole(make_api: Any) -> None:
     assert (api.count(Lead), view(api, "a")["version"]) == (1, 1)
 
 
-def test_who_is_to_be_told_by_e_mail_is_queued_with_the_lead(make_api: Any) -> None:
+def test_the_email_notice_is_queued_with_the_lead(make_api: Any) -> None:
     api = make_api(
         SMTP_HOST="127.0.0.1", MAIL_FROM="a@example.com", CRM_NOTIFY_TO="b@example.com", CRM_NOTIFY_UPDATES="false"
     )
@@ -209,7 +209,7 @@ def test_who_is_to_be_told_by_e_mail_is_queued_with_the_lead(make_api: Any) -> N
     assert sorted(names) == ["crm_notify", "crm_update", "crm_update"]
 
 
-def test_the_lead_in_the_examples_is_taken(api: Api) -> None:
+def test_the_example_lead_is_accepted(api: Api) -> None:
     example = json.loads((ROOT / "examples" / "leads" / "lead.json").read_text())
 
     assert api.http.post("/api/leads", json=example).status_code == 202
@@ -226,7 +226,9 @@ def test_a_lead_form_stores_its_lead_and_queues_its_update_once(api: Api, platfo
     payload = api.http.post("/conversations/webhook-interaction", json=form)
     assert payload.status_code == 202
     for _ in range(2):
-        api.services.conversations.interact(Interaction.model_validate(form), task_id="t", progress=lambda *_: None)
+        api.services.conversations.process_interaction(
+            Interaction.model_validate(form), task_id="t", progress=lambda *_: None
+        )
 
     (lead,) = api.http.get("/api/leads").json()["leads"]
     assert (lead["source"], lead["name"], lead["conversation_id"], lead["version"]) == ("google", "Ada", "c-1", 1)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every route is described, with examples and with every error it may answer."""
+"""The OpenAPI document: it describes every route, with examples and all errors."""
 
 from __future__ import annotations
 
@@ -86,18 +86,18 @@ ROUTES = {
 
 @pytest.fixture
 def app(environment: Environment) -> FastAPI:
-    """The application on default settings."""
+    """The application with default settings."""
     environment()
     return create_app(load_settings())
 
 
 @pytest.fixture
 def document(app: FastAPI) -> dict[str, Any]:
-    """The document as a caller gets it."""
+    """The document that a caller gets."""
     return TestClient(app).get("/openapi.json").json()
 
 
-def test_the_routes_are_those_of_the_contract_with_all_their_answers(document: dict[str, Any]) -> None:
+def test_the_document_has_the_routes_of_the_contract_with_all_their_responses(document: dict[str, Any]) -> None:
     found = {
         (method, path): {int(status) for status in operation["responses"]}
         for method, path, operation in _operations(document)
@@ -125,7 +125,7 @@ def test_every_route_says_what_it_does(document: dict[str, Any]) -> None:
         assert operation["tags"], (method, path)
 
 
-def test_every_request_body_has_an_example_that_fits_it(document: dict[str, Any]) -> None:
+def test_every_request_body_has_a_valid_example(document: dict[str, Any]) -> None:
     seen = 0
     for _, path, operation in _operations(document):
         if "requestBody" not in operation:

@@ -1,6 +1,6 @@
-"""The running API against its own OpenAPI document: Schemathesis sends what fits and what does not, to every route.
+"""The running API against its own OpenAPI document: Schemathesis sends valid and invalid requests to every route.
 
-`FUZZ_EXAMPLES=500 pytest tests/integration/test_openapi_fuzz.py` looks longer than `make test` does.
+`FUZZ_EXAMPLES=500 pytest tests/app/api/test_openapi_fuzz.py` searches longer than `make test` does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fixtures.databases import PostgresServer
 from tests.fixtures.site import Site, running_site
 
 EXAMPLES = {name: int(os.environ.get("FUZZ_EXAMPLES", few)) for name, few in (("sqlite", "8"), ("postgresql", "3"))}
-"""Of each kind for each route; fewer where the database alone is another."""
+"""Examples per kind and route; fewer for the second database."""
 SECONDS_PER_EXAMPLE = 40
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIGURATION = """
@@ -83,7 +83,7 @@ def site(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 
 def end_one(site: Site) -> None:
-    """A task that is over, and that nobody can run again: there is no such task any more."""
+    """End one task so that it cannot be retried: its task name does not exist any more."""
     site.message("fuzz", id=ENDED)
     assert site.services.tasks.cancel(ENDED).cancelled
     with site.services.database.transaction() as session:
@@ -92,7 +92,7 @@ def end_one(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.timeout(60 + SECONDS_PER_EXAMPLE * max(EXAMPLES.values()))
-def test_every_route_keeps_to_its_document_whatever_it_is_sent(kind: str, site: Site, tmp_path: Path) -> None:
+def test_every_route_conforms_to_the_document_for_any_input(kind: str, site: Site, tmp_path: Path) -> None:
     end_one(site)
     api = site.api()
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION.replace("ENDED", ENDED))
@@ -119,5 +119,5 @@ def test_every_route_keeps_to_its_document_whatever_it_is_sent(kind: str, site: 
 
 
 def _seed() -> list[str]:
-    """The same examples in every ordinary run; others in a longer one."""
+    """The seed options: ordinary runs use the same examples, longer runs use new ones."""
     return [] if "FUZZ_EXAMPLES" in os.environ else ["--seed", "1"]

@@ -1,4 +1,4 @@
-"""Inbound webhooks as the platforms send them, and as forgers do."""
+"""Inbound webhooks over HTTP, genuine and forged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_subscription_with_another_token_is_refused(api: Api, change: dict[str
     problem(api.http.get("/webhooks/facebook", params=given), 401)
 
 
-def test_a_subscription_without_a_challenge_does_not_fit(api: Api) -> None:
+def test_a_subscription_without_a_challenge_is_invalid(api: Api) -> None:
     given = {name: value for name, value in CHALLENGE.items() if name != "hub.challenge"}
 
     problem(api.http.get("/webhooks/facebook", params=given), 422)
@@ -119,7 +119,9 @@ FORGED: dict[str, str | None] = {
 
 @pytest.mark.parametrize("signature", FORGED.values(), ids=FORGED.keys())
 def test_a_forged_delivery_is_refused_and_leaves_nothing(api: Api, signature: str | None) -> None:
-    headers = [(b"X-Hub-Signature", ("sha1=" + _hex(BODY, kind="sha1")).encode())]  # which Facebook sends, too
+    headers = [
+        (b"X-Hub-Signature", ("sha1=" + _hex(BODY, kind="sha1")).encode())
+    ]  # Facebook sends this header as well.
     if signature is not None:
         headers.append((b"X-Hub-Signature-256", signature.encode("latin-1")))
     answer = api.http.post("/webhooks/facebook", content=BODY, headers=headers)
@@ -146,7 +148,7 @@ def test_a_forged_delivery_is_refused_before_it_is_parsed(api: Api) -> None:
         b'{"object": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_signed_body_that_is_no_json_object_does_not_fit(api: Api, body: bytes) -> None:
+def test_a_signed_body_that_is_not_a_json_object_is_invalid(api: Api, body: bytes) -> None:
     problem(api.http.post("/webhooks/facebook", content=body, headers=facebook(body)), 422)
     problem(api.http.post("/webhooks/google", content=body), 422)
     problem(api.http.post("/webhooks/shop", content=body, headers=signed(body)), 422)
@@ -200,7 +202,7 @@ def test_a_delivery_sent_many_times_at_once_is_one_delivery(api: Api) -> None:
     ("path", "setting"),
     [("facebook", "FACEBOOK_APP_SECRET"), ("google", "GOOGLE_LEAD_KEY"), ("shop", "WEBHOOK_SECRETS")],
 )
-def test_a_source_without_a_secret_is_closed_and_says_what_is_missing(
+def test_a_source_without_a_secret_is_refused_and_the_missing_setting_is_named(
     make_api: MakeApi, path: str, setting: str
 ) -> None:
     api = make_api(without=(setting,))
@@ -212,21 +214,21 @@ def test_a_source_without_a_secret_is_closed_and_says_what_is_missing(
     assert api.count(*STORED) == 0
 
 
-def test_a_subscription_without_a_token_of_ours_is_closed(make_api: MakeApi) -> None:
+def test_a_subscription_is_refused_while_no_verify_token_is_set(make_api: MakeApi) -> None:
     api = make_api(without=("FACEBOOK_VERIFY_TOKEN",))
 
     found = problem(api.http.get("/webhooks/facebook", params=CHALLENGE | {"hub.verify_token": ""}), 503)
     assert "FACEBOOK_VERIFY_TOKEN" in found["detail"]
 
 
-def test_a_source_that_nobody_configured_is_closed(api: Api) -> None:
+def test_an_unconfigured_source_is_refused(api: Api) -> None:
     found = problem(api.http.post("/webhooks/nobody", content=b"{}", headers=signed(b"{}")), 503)
 
     assert "WEBHOOK_SECRETS" in found["detail"]
 
 
 @pytest.mark.parametrize("source", ["a%00b", "a%2Fb", "ü", "a b", "-a", "x" * 65, "a%0A"])
-def test_a_source_whose_name_cannot_be_does_not_fit(api: Api, source: str) -> None:
+def test_an_invalid_source_name_is_refused(api: Api, source: str) -> None:
     answer = api.http.post(f"/webhooks/{source}", content=b"{}")
 
     problem(answer, 404 if "%2F" in source else 422)
@@ -268,7 +270,7 @@ def test_a_lead_without_a_key_is_refused(api: Api) -> None:
     problem(api.http.post("/webhooks/google", json=lead), 401)
 
 
-def test_the_key_of_a_lead_is_not_kept(api: Api) -> None:
+def test_the_key_of_a_lead_is_not_stored(api: Api) -> None:
     api.http.post("/webhooks/google", json=google_lead("lead-1"))
 
     with api.database.reading() as session:
@@ -305,14 +307,14 @@ def test_an_event_of_a_generic_source_is_answered_once(live: Site) -> None:
     assert [turn.role for turn in live.turns(live.row(task).payload["conversation_id"])] == ["customer", "assistant"]
 
 
-def test_characters_that_no_database_keeps_are_replaced(live: Site) -> None:
+def test_characters_that_cannot_be_stored_are_replaced(live: Site) -> None:
     body = b'{"id": "evt-odd", "text": "Is \\u0000 this \\ud800 returned?"}'
     (task,) = _process(live, "shop", body, signed(body))
 
     assert live.turns(live.row(task).payload["conversation_id"])[0].text == "Is \ufffd this \ufffd returned?"
 
 
-def test_a_delivery_that_the_broker_could_not_be_given_is_queued_once_when_it_is_back(
+def test_a_delivery_accepted_while_the_broker_is_away_is_queued_once_when_it_is_back(
     api: Api, redis_urls: RedisUrls
 ) -> None:
     redis_urls.valkey.stop()
@@ -327,7 +329,7 @@ def test_a_delivery_that_the_broker_could_not_be_given_is_queued_once_when_it_is
     assert api.count(WebhookDelivery) == api.count(TaskRun) == api.queued() == 1
 
 
-def test_a_full_queue_asks_the_sender_to_come_back_and_keeps_nothing(make_api: MakeApi) -> None:
+def test_a_full_queue_asks_the_sender_to_retry_and_stores_nothing(make_api: MakeApi) -> None:
     api = make_api(MAX_QUEUE_SIZE="1")
     other = page_events(page_message("m_2"))
     assert api.http.post("/webhooks/facebook", content=BODY, headers=facebook(BODY)).status_code == 200
@@ -338,7 +340,9 @@ def test_a_full_queue_asks_the_sender_to_come_back_and_keeps_nothing(make_api: M
     assert (api.count(WebhookDelivery), api.count(TaskRun), api.queued()) == (1, 1, 1)
 
 
-def test_how_long_a_webhook_takes(live: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_hundred_webhooks_are_accepted_and_their_times_are_shown(
+    live: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     taken: list[float] = []
     for number in range(200):
         body = page_events({"id": "1001", "messaging": [{"sender": {"id": "2002"}, "read": {"watermark": number}}]})
@@ -354,7 +358,7 @@ def test_how_long_a_webhook_takes(live: Site, capsys: pytest.CaptureFixture[str]
 
 
 def _process(live: Site, source: str, body: bytes, headers: dict[str, str] | None = None) -> list[str]:
-    """Send a delivery and wait until all that follows from it is done; the ids of its events' tasks."""
+    """Send a delivery, wait for all its tasks, and return the ids of its events' tasks."""
     answer = live.http.post(f"/webhooks/{source}", content=body, headers=headers or {})
     assert answer.status_code == 200, answer.text
     row = live.until(answer.json()["task_id"])

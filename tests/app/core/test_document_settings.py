@@ -1,4 +1,4 @@
-"""Settings of documents: where objects are, what one may take, and what cannot be meant."""
+"""Settings of documents: storage, limits, and impossible combinations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ S3 = {
 
 @pytest.fixture(autouse=True)
 def _clean(environment: Environment) -> None:
-    """No setting comes from this machine."""
+    """Ignore the settings of this machine."""
 
 
 def test_without_a_setting_objects_are_files_in_the_data_folder() -> None:
@@ -44,7 +44,7 @@ def test_a_folder_may_be_named(environment: Environment, given: str, folder: Pat
     assert load_settings().documents.folder(Path("/data")) == folder
 
 
-def test_a_bucket_has_a_name_and_maybe_a_prefix(environment: Environment) -> None:
+def test_a_bucket_has_a_name_and_an_optional_prefix(environment: Environment) -> None:
     environment(**S3)
 
     documents = load_settings().documents
@@ -70,7 +70,7 @@ def test_a_bucket_has_a_name_and_maybe_a_prefix(environment: Environment) -> Non
         ({"DOCUMENT_CPU_SECONDS": "10", "TASK_SOFT_TIME_LIMIT": "30"}, "TASK_SOFT_TIME_LIMIT"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(environment: Environment, given: dict[str, str], named: str) -> None:
+def test_an_impossible_setting_is_refused_by_name(environment: Environment, given: dict[str, str], named: str) -> None:
     environment(**given)
 
     with pytest.raises(ConfigError) as refused:
@@ -80,7 +80,7 @@ def test_what_cannot_be_meant_is_refused_by_name(environment: Environment, given
     assert "hidden-word" not in str(refused.value)
 
 
-def test_reading_is_over_within_the_time_of_the_task(environment: Environment) -> None:
+def test_reading_ends_within_the_time_limit_of_the_task(environment: Environment) -> None:
     environment(TASK_SOFT_TIME_LIMIT="40")
 
     assert load_settings().extraction_seconds == 10

@@ -1,4 +1,4 @@
-"""Queues, lanes, priorities, and the order in which a worker asks."""
+"""Queues, lanes, priorities, and the order in which a worker polls queues."""
 
 # Celery is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -39,7 +39,7 @@ def test_the_three_main_queues_are_in_their_lanes() -> None:
 
 
 def test_there_is_a_step_for_each_priority() -> None:
-    """Of the stock Redis transport; the engine has ten priorities of its own."""
+    """The steps are those of the stock Redis transport; the engine has ten priorities of its own."""
     assert len(PRIORITY_STEPS) == len(Priority)
     assert {9 - 3 * priority for priority in Priority} == set(PRIORITY_STEPS)
 
@@ -93,7 +93,7 @@ def test_the_second_place_is_drawn_from_the_rest_by_weight() -> None:
 
 
 def test_no_queue_is_starved() -> None:
-    """However many urgent queues there are, each one is asked first again and again."""
+    """Each queue is polled first again and again, however many urgent queues there are."""
     cycle = LaneCycle(QUEUES)
 
     first = Counter(cycle.consume(len(QUEUES))[0] for _ in range(DRAWS))

@@ -1,4 +1,4 @@
-"""Settings: read from the environment, checked, frozen, and silent about secrets."""
+"""Settings are read from the environment, validated and frozen, and they hide secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.platform import Environment, setting_names
 
 @pytest.fixture(autouse=True)
 def _clean(environment: Environment) -> None:
-    """No setting comes from this machine."""
+    """Ignore the settings of this machine."""
 
 
 def refusal(environment: Environment, **values: str) -> str:
@@ -67,7 +67,7 @@ def test_every_variable_of_the_contract_is_read() -> None:
         ({"CELERY_RESULT_BACKEND": "redis://r/7"}, "redis://127.0.0.1:6379/0", "redis://r/7"),
     ],
 )
-def test_where_the_broker_and_the_results_are(
+def test_the_addresses_of_broker_and_results_follow_the_settings(
     environment: Environment, given: dict[str, str], broker: str, results: str
 ) -> None:
     environment(**given)
@@ -89,7 +89,7 @@ def test_where_the_broker_and_the_results_are(
         ({"BROKER_TRANSPORT": "laneway", "CELERY_BROKER_URL": "amqp://mq//"}, False),
     ],
 )
-def test_the_delivery_engine_is_used_where_it_can_be_unless_told_otherwise(
+def test_the_delivery_engine_is_used_where_possible_unless_it_is_disabled(
     environment: Environment, given: dict[str, str], on_engine: bool
 ) -> None:
     environment(**given)
@@ -112,7 +112,7 @@ def test_database_addresses_are_understood(environment: Environment, given: str,
     assert load_settings().storage.url == url
 
 
-def test_an_empty_variable_is_like_none(environment: Environment) -> None:
+def test_an_empty_variable_counts_as_unset(environment: Environment) -> None:
     environment(REDIS_URL="", TASK_MAX_RETRIES="", WEBHOOK_SECRETS="", OPENAI_BASE_URL="")
 
     assert load_settings().tasks.max_retries == 3
@@ -183,14 +183,14 @@ def test_a_wrong_value_is_refused_with_its_name(environment: Environment, name: 
     assert name in refusal(environment, **{name: value})
 
 
-def test_all_problems_are_told_at_once(environment: Environment) -> None:
+def test_all_problems_are_reported_at_once(environment: Environment) -> None:
     told = refusal(environment, REDIS_PORT="x", API_PORT="y", TASK_SOFT_TIME_LIMIT="600")
 
     assert told.startswith("The settings are not valid:\n")
     assert told.count("\n  - ") == 3
 
 
-def test_no_value_is_told_when_settings_are_refused(environment: Environment) -> None:
+def test_refused_settings_show_no_values(environment: Environment) -> None:
     told = refusal(
         environment,
         WEBHOOK_SECRETS='{"shop": {"secret": "hunter2", "oops": "hunter3"}}',
@@ -225,7 +225,7 @@ def test_settings_are_frozen() -> None:
             setattr(model, field, None)
 
 
-def test_a_file_is_read_and_the_environment_goes_before_it(
+def test_the_env_file_is_read_and_the_environment_overrides_it(
     environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / ".env"

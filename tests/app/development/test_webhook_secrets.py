@@ -1,3 +1,5 @@
+"""Defaults on a development machine: generated webhook secrets, and receivers on this machine."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ def kept(settings: Settings) -> dict[str, str]:
     return json.loads((settings.storage.folder / webhook_secrets.FILE).read_text())
 
 
-def test_secrets_are_made_once_and_only_we_can_read_them(make_settings: MakeSettings) -> None:
+def test_secrets_are_generated_once_and_only_the_owner_can_read_them(make_settings: MakeSettings) -> None:
     settings = make_settings()
     made = webhook_secrets.for_development(settings)
 
@@ -27,13 +29,13 @@ def test_secrets_are_made_once_and_only_we_can_read_them(make_settings: MakeSett
     assert [path.name for path in settings.storage.folder.iterdir()] == [webhook_secrets.FILE]
 
 
-def test_what_is_made_is_a_setting_that_signs(make_settings: MakeSettings) -> None:
+def test_a_generated_secret_is_a_valid_signing_key(make_settings: MakeSettings) -> None:
     made = webhook_secrets.for_development(make_settings())
 
     assert [len(key) for key in make_settings(**made).outbound.signing_keys] == [32]
 
 
-def test_a_file_of_before_keeps_its_secrets_and_gets_what_it_lacks(make_settings: MakeSettings) -> None:
+def test_an_older_file_keeps_its_secrets_and_gets_the_missing_ones(make_settings: MakeSettings) -> None:
     settings = make_settings()
     before = dict.fromkeys(NAMES[:3], "of before")
     settings.storage.folder.mkdir(parents=True)
@@ -53,7 +55,7 @@ def test_a_secret_that_is_set_stays(make_settings: MakeSettings) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"GOOGLE_LEAD_KEY": 1}'])
-def test_a_broken_file_is_one_sentence(make_settings: MakeSettings, text: str) -> None:
+def test_a_broken_file_is_reported_in_one_sentence(make_settings: MakeSettings, text: str) -> None:
     settings = make_settings()
     settings.storage.folder.mkdir(parents=True)
     (settings.storage.folder / webhook_secrets.FILE).write_text(text)
@@ -78,13 +80,13 @@ def test_webhooks_may_go_to_this_machine_in_development(make_settings: MakeSetti
         {"API_HOST": "0.0.0.0"},
     ],
 )
-def test_nothing_is_opened_in_production_or_beside_settings_or_to_others(
+def test_local_receivers_are_not_allowed_in_production_or_beside_settings_or_for_other_hosts(
     make_settings: MakeSettings, given: dict[str, str]
 ) -> None:
     assert webhook_secrets.receivers_for_development(make_settings(**given)) == {}
 
 
-def test_nothing_is_made_in_production(make_settings: MakeSettings) -> None:
+def test_no_secret_is_generated_in_production(make_settings: MakeSettings) -> None:
     settings = make_settings(ENVIRONMENT="production")
 
     assert webhook_secrets.for_development(settings) == {}

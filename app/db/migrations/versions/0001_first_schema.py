@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply the migration."""
     op.create_table(
         "conversations",
         sa.Column("id", sa.String(length=155), nullable=False),
@@ -172,7 +172,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert the migration."""
     fulltext.drop_index(op.get_bind())
     op.drop_index("ix_passages_document", table_name="passages")
     op.drop_table("passages")

@@ -1,7 +1,7 @@
-"""The seam between conversations and whoever writes the replies.
+"""The interface of responders, and what its implementations share.
 
-Every implementation keeps the contract of `tests/contract/test_responders.py`: a reply is never empty, `[1]` in its
-text is the first of its sources, and every source is one of the passages that it was given.
+`tests/app/services/conversations/test_responders.py` holds every implementation to one contract: a reply is never
+empty, `[1]` in its text is the first of its sources, and every source is one of the given passages.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from app.core.settings import ResponderSettings
 from app.schemas.conversation import Source
 
 Reason = Literal["no_reply", "operator"]
-"""Why a conversation goes on without a question: the customer has been silent, or an operator asked for it."""
+"""Why a conversation continues without a question: the customer is silent, or an operator requested it."""
 
 CUSTOMER: Final = "customer"
-"""The role of a turn that is the customer's; every other role speaks for us."""
+"""The role of the customer's turns; all other roles are ours."""
 
 _CITATION = re.compile(r" ?\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of the conversation so far."""
+    """One earlier turn of the conversation."""
 
     role: str
     text: str
@@ -33,7 +32,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class SourcePassage:
-    """A passage that may answer the question, best first."""
+    """A passage that may answer the question; `score` is 0 to 1, higher is better."""
 
     document_id: str
     title: str
@@ -44,7 +43,7 @@ class SourcePassage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to say, what it rests on, who wrote it and what it cost."""
+    """A reply: its text, its sources, the responder that wrote it, and the tokens that it used."""
 
     text: str
     sources: tuple[Source, ...]
@@ -54,51 +53,35 @@ class Reply:
 
 
 class Responder(Protocol):
-    """Writes replies. Raises UpstreamError when a later try may work, UpstreamRefused when it will not."""
+    """Writes replies. Raises UpstreamError if a retry may succeed, UpstreamRefused if it cannot."""
 
     @property
     def name(self) -> str:
-        """What is stored with each reply, at most 64 characters."""
+        """The name that is stored with each reply, at most 64 characters."""
         ...
 
     def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """Answer the customer's question; `history` is what was said before it, oldest first."""
+        """Answer the customer's question; `history` has earlier turns, oldest first; `passages` are best first."""
         ...
 
     def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
-        """Say the next thing without having been asked; `passages` are about the customer's last words."""
+        """Write the next message without a new question; `passages` match the customer's last message."""
         ...
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the responder's connections."""
         ...
 
 
-def make_responder(settings: ResponderSettings) -> Responder:
-    """The endpoint's responder when one is configured, else the offline one.
-
-    Configured means a model, and a base URL or a key: without a base URL the key is for api.openai.com.
-    """
-    if settings.model and (settings.base_url or settings.api_key):
-        from app.services.conversations.responders.openai import (
-            OpenAIResponder,  # slow to import, and not always needed
-        )
-
-        return OpenAIResponder(settings)
-    from app.services.conversations.responders.offline import OfflineResponder
-
-    return OfflineResponder()
-
-
 def last_question(history: Sequence[Turn]) -> str | None:
-    """The customer's last words."""
+    """The customer's last message."""
     return next((turn.text for turn in reversed(history) if turn.role == CUSTOMER), None)
 
 
-def renumbered(text: str, *, count: int) -> tuple[str, list[int]]:
-    """The text with its citations counted from 1 in the order in which they appear, and the numbers they had.
+def renumber_citations(text: str, *, count: int) -> tuple[str, list[int]]:
+    """Renumber the citations of a text from 1 in their order of appearance; returns the text and the old numbers.
 
-    Citations of what does not exist (not in 1..count) are taken out.
+    Citations outside 1..count are removed.
     """
     order: list[int] = []
 
@@ -111,11 +94,11 @@ def renumbered(text: str, *, count: int) -> tuple[str, list[int]]:
         order.extend(number for number in numbers if number not in order)
         return match[0][: match[0].index("[")] + "".join(f"[{order.index(number) + 1}]" for number in numbers)
 
-    while any(not cited(match) for match in _CITATION.finditer(text)):  # taking one out may reveal another
+    while any(not cited(match) for match in _CITATION.finditer(text)):  # Removing one may create another.
         text = _CITATION.sub(lambda match: match[0] if cited(match) else "", text)
     return _CITATION.sub(replace, text).strip(), order
 
 
 def without_citations(text: str) -> str:
-    """A document's own `[3]`, which would be taken for one of ours, as `(3)`."""
+    """Replace a document's own `[3]` by `(3)`, so that it is not read as one of our citations."""
     return _CITATION.sub(lambda match: match[0].replace("[", "(").replace("]", ")"), text)

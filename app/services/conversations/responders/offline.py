@@ -1,12 +1,12 @@
-"""Replies without any network: the sentences that answer best, word for word, with the documents they are from.
+"""Replies without a network: the best sentences of the documents, word for word, with their sources.
 
-1. The question's content words (no stop words, stemmed) are what is looked for; rare ones count more.
-2. Sentence by sentence the one is taken that says most of what is still unsaid, three at most; the title and heading
-   that a sentence stands under help it.
-3. When less than half of the words are covered, the reply says that it found no answer, and what it looked for; when
-   less than two thirds are, it names the words that occur nowhere.
+1. The responder looks for the question's content words (stemmed, without stop words); rare words count more.
+2. It repeatedly selects the sentence that covers most of the words not covered yet, at most three sentences. The title
+   and the heading above a sentence count for it in part.
+3. If less than half of the words are covered, the reply says that it found no answer, and what it looked for. If less
+   than two thirds are covered, it names the words that occur nowhere.
 
-Nothing is made up: apart from those statements every word is the documents'. English only.
+Nothing is invented: apart from those statements every word comes from the documents. English only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from app.services.conversations.responders.words import all_words, asks_for_numb
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 20
-MAX_PASSAGE = 5000
-MAX_QUOTE = 500
-MAX_NAMED = 8
+MAX_PASSAGE_LENGTH = 5000
+MAX_QUOTE_LENGTH = 500
+MAX_LISTED_WORDS = 8
 NEEDED_COVERAGE = 0.5
 FULL_COVERAGE = 0.65
-WORTH_ADDING = 0.5
-"""A further sentence must gain at least this share of what the first one did."""
+MIN_FURTHER_GAIN = 0.5
+"""A further sentence must gain more than this share of the first one's gain."""
 TITLE_WEIGHT = 0.5
 NUMBER_FACTOR = 1.5
-"""How much better a sentence with a number answers "how long" or "how many"."""
+"""Factor for a sentence with a number when the question asks "how long" or "how many"."""
 
 GREETINGS: Final = frozenset(
     {
@@ -76,8 +76,8 @@ THANKS: Final = frozenset(
         "okay",
     }
 )
-SAYS_THANKS: Final = frozenset({"thank", "thanks", "thx", "cheers"})
-SAYS_HELLO: Final = frozenset({"hi", "hello", "hey", "hallo", "morning", "afternoon", "evening", "greetings"})
+THANKS_WORDS: Final = frozenset({"thank", "thanks", "thx", "cheers"})
+GREETING_WORDS: Final = frozenset({"hi", "hello", "hey", "hallo", "morning", "afternoon", "evening", "greetings"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,135 +91,137 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The sentences that were chosen, what was asked (by stem), and how much of it they cover."""
+class SentenceSelection:
+    """The selected sentences, the question's words by stem, and the share of them that the sentences cover."""
 
     chosen: list[Candidate]
-    asked: dict[str, str]
+    question_words: dict[str, str]
     coverage: float
-    unknown: list[str]
-    """Words that none of the passages has."""
+    unknown_words: list[str]
+    """Words of the question that no passage has."""
 
     @property
-    def good(self) -> bool:
-        """Whether enough of the question is covered to call it an answer."""
+    def answers(self) -> bool:
+        """Whether the sentences cover enough of the question to be an answer."""
         return bool(self.chosen) and self.coverage >= NEEDED_COVERAGE
 
 
 class OfflineResponder:
-    """Answers from the passages alone."""
+    """Replies from the passages alone."""
 
     name = "offline"
 
     def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """The best sentences, a plain courtesy for a plain courtesy, or a statement that there is no answer."""
-        del history  # a question is answered as it stands: guessing what "it" means would be making things up
+        """Reply with the best sentences, a courtesy for a courtesy, or a statement that there is no answer."""
+        del history  # A question is answered as it stands: guessing what "it" means would be inventing.
         courtesy = _courtesy(question)
         if courtesy:
-            return self._said(courtesy)
-        answer = find_answer(question, passages)
-        if not answer.good:
-            return self._said(_no_answer(answer.asked))
-        return self._quoting("", answer)
+            return self._plain_reply(courtesy)
+        selection = select_sentences(question, passages)
+        if not selection.answers:
+            return self._plain_reply(_no_answer(selection.question_words))
+        return self._quoting_reply("", selection)
 
     def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
-        """An open question is answered; otherwise the last one is taken up again, with what was not yet said of it."""
+        """Answer an open question; else come back to the last one, with sentences that were not quoted yet."""
         question = last_question(history)
         if question is None:
-            return self._said("Thank you for getting in touch. What would you like to know?")
+            return self._plain_reply("Thank you for getting in touch. What would you like to know?")
         if history[-1].role == CUSTOMER:
-            answered = self.reply(question, history=history, passages=passages)
-            return Reply(f"About your message “{_short(question)}”: {answered.text}", answered.sources, self.name)
+            reply = self.reply(question, history=history, passages=passages)
+            return Reply(f"About your message “{_shortened(question)}”: {reply.text}", reply.sources, self.name)
         opening = {
-            "no_reply": f"You wrote “{_short(question)}” and we have not heard from you since. "
+            "no_reply": f"You wrote “{_shortened(question)}” and we have not heard from you since. "
             "Did that settle it, or is something still open?",
-            "operator": f"We are coming back to your message “{_short(question)}”. Is something still open?",
+            "operator": f"We are coming back to your message “{_shortened(question)}”. Is something still open?",
         }[reason]
-        said = " ".join(turn.text for turn in history if turn.role != CUSTOMER)
-        more = find_answer(question, passages, known=said)
-        return self._quoting(f"{opening} This may help as well: ", more) if more.good else self._said(opening)
+        sent = " ".join(turn.text for turn in history if turn.role != CUSTOMER)
+        selection = select_sentences(question, passages, already_sent=sent)
+        if selection.answers:
+            return self._quoting_reply(f"{opening} This may help as well: ", selection)
+        return self._plain_reply(opening)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: there is no connection."""
 
-    def _said(self, text: str) -> Reply:
+    def _plain_reply(self, text: str) -> Reply:
         return Reply(text, (), self.name)
 
-    def _quoting(self, opening: str, answer: Answer) -> Reply:
+    def _quoting_reply(self, opening: str, selection: SentenceSelection) -> Reply:
         sources: dict[str, Source] = {}
         parts: list[str] = []
-        for candidate in answer.chosen:
+        for candidate in selection.chosen:
             passage = candidate.passage
             sources.setdefault(passage.document_id, _source(candidate))
             parts.append(f"{candidate.text} [{list(sources).index(passage.document_id) + 1}]")
         titles = "; ".join(f"[{number}] {_title(source)}" for number, source in enumerate(sources.values(), 1))
-        partial = answer.coverage < FULL_COVERAGE and answer.unknown
-        rest = f"\nI found nothing about: {_named(answer.unknown)}." if partial else ""
+        partial = selection.coverage < FULL_COVERAGE and selection.unknown_words
+        rest = f"\nI found nothing about: {_listed(selection.unknown_words)}." if partial else ""
         return Reply(f"{opening}{' '.join(parts)}{rest}\n\nSources: {titles}", tuple(sources.values()), self.name)
 
 
-def find_answer(question: str, passages: Iterable[SourcePassage], *, known: str = "") -> Answer:
-    """Choose the sentences that cover the question; those that `known` already holds are left out."""
-    asked = content_words(question)
-    candidates = [item for item in _candidates(passages) if not known or item.text not in known]
+def select_sentences(question: str, passages: Iterable[SourcePassage], *, already_sent: str = "") -> SentenceSelection:
+    """Select the sentences that cover the question best, without those in `already_sent`."""
+    words = content_words(question)
+    candidates = [item for item in _candidates(passages) if not already_sent or item.text not in already_sent]
     wants_number = asks_for_number(question)
-    weights = _weights(asked, candidates)
-    seen = frozenset[str]().union(*(item.stems | item.title for item in candidates))
-    unsaid, covered = set(asked), set[str]()
+    weights = _weights(words, candidates)
+    known = frozenset[str]().union(*(item.stems | item.title for item in candidates))
+    uncovered, covered = set(words), set[str]()
     chosen: list[Candidate] = []
     first_gain = 0.0
     while candidates and len(chosen) < MAX_SENTENCES:
-        best = max(candidates, key=lambda item: _gain(item, unsaid, weights, wants_number=wants_number))
-        gain = _gain(best, unsaid, weights, wants_number=wants_number)
-        if gain <= first_gain * WORTH_ADDING:
+        best = max(candidates, key=lambda item: _gain(item, uncovered, weights, wants_number=wants_number))
+        gain = _gain(best, uncovered, weights, wants_number=wants_number)
+        if gain <= first_gain * MIN_FURTHER_GAIN:
             break
         first_gain = first_gain or gain
         chosen.append(best)
         candidates.remove(best)
-        unsaid -= best.stems
-        covered |= (best.stems | best.title) & asked.keys()
-    unknown = [word for stem, word in asked.items() if stem not in seen]
-    return Answer(chosen, asked, len(covered) / max(len(asked), 1), unknown)
+        uncovered -= best.stems
+        covered |= (best.stems | best.title) & words.keys()
+    unknown = [word for stem, word in words.items() if stem not in known]
+    return SentenceSelection(chosen, words, len(covered) / max(len(words), 1), unknown)
 
 
 def _candidates(passages: Iterable[SourcePassage]) -> list[Candidate]:
     found: dict[str, Candidate] = {}
     for passage in list(passages)[:MAX_PASSAGES]:
         title = frozenset(content_words(passage.title))
-        for heading, sentence in sentences(without_citations(passage.text[:MAX_PASSAGE])):
+        for heading, sentence in sentences(without_citations(passage.text[:MAX_PASSAGE_LENGTH])):
             text = _cut(sentence)
             stems = frozenset(content_words(text))
-            if stems - title:  # a repeated title answers nothing
+            if stems - title:  # A repeated title answers nothing.
                 found.setdefault(text, Candidate(text, passage, stems, title | frozenset(content_words(heading))))
     return list(found.values())
 
 
-def _weights(asked: Iterable[str], candidates: list[Candidate]) -> dict[str, float]:
+def _weights(stems: Iterable[str], candidates: list[Candidate]) -> dict[str, float]:
     counts = Counter(stem for item in candidates for stem in item.stems)
-    return {stem: 1 + math.log((1 + len(candidates)) / (1 + counts[stem])) for stem in asked}
+    return {stem: 1 + math.log((1 + len(candidates)) / (1 + counts[stem])) for stem in stems}
 
 
-def _gain(item: Candidate, unsaid: set[str], weights: dict[str, float], *, wants_number: bool) -> float:
-    own = sum(weights[stem] for stem in unsaid & item.stems)
-    by_title = sum(weights[stem] for stem in (unsaid & item.title) - item.stems)
-    fitting = NUMBER_FACTOR if wants_number and has_number(item.text) else 1
+def _gain(item: Candidate, uncovered: set[str], weights: dict[str, float], *, wants_number: bool) -> float:
+    by_sentence = sum(weights[stem] for stem in uncovered & item.stems)
+    by_title = sum(weights[stem] for stem in (uncovered & item.title) - item.stems)
+    factor = NUMBER_FACTOR if wants_number and has_number(item.text) else 1
     # A sentence of a hundred words covers much by chance, so it has to cover more.
-    return fitting * (own + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
+    return factor * (by_sentence + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
 
 
 def _courtesy(text: str) -> str | None:
     words = set(all_words(text))
     if not words or not words <= GREETINGS | THANKS:
         return None
-    if words & SAYS_THANKS:
+    if words & THANKS_WORDS:
         return "You are welcome. Is there anything else that you would like to know?"
-    return "Hello! What would you like to know?" if words & SAYS_HELLO else None
+    return "Hello! What would you like to know?" if words & GREETING_WORDS else None
 
 
-def _no_answer(asked: dict[str, str]) -> str:
-    if not asked:
+def _no_answer(words: dict[str, str]) -> str:
+    if not words:
         return "I could not tell what to look for in your message. Could you say it in other words?"
-    return f"I could not find an answer in the documents that I have. I looked for: {_named(list(asked.values()))}."
+    return f"I could not find an answer in the documents that I have. I looked for: {_listed(list(words.values()))}."
 
 
 def _source(candidate: Candidate) -> Source:
@@ -228,18 +230,18 @@ def _source(candidate: Candidate) -> Source:
 
 
 def _title(source: Source) -> str:
-    return _short(source.title) or _short(source.document_id)
+    return _shortened(source.title) or _shortened(source.document_id)
 
 
-def _named(words: list[str]) -> str:
-    more = len(words) - MAX_NAMED
-    return ", ".join(words[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _listed(words: list[str]) -> str:
+    more = len(words) - MAX_LISTED_WORDS
+    return ", ".join(words[:MAX_LISTED_WORDS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     plain = " ".join(without_citations(text).split())
     return plain if len(plain) <= 120 else plain[:117].rstrip() + "…"
 
 
 def _cut(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_QUOTE else sentence[: MAX_QUOTE - 1].rstrip() + "…"
+    return sentence if len(sentence) <= MAX_QUOTE_LENGTH else sentence[: MAX_QUOTE_LENGTH - 1].rstrip() + "…"

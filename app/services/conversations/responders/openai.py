@@ -1,8 +1,8 @@
-"""Replies by an OpenAI-compatible endpoint: the official one, or any server that speaks chat completions.
+"""Replies by an OpenAI-compatible endpoint: the official one, or any server with a chat completions API.
 
-The SDK makes up to three tries (429, 5xx, time-outs; it honours Retry-After up to two minutes); what is still an error
-then goes to the task's own retries. The answer is read by our own shape of it, because compatible servers differ.
-Errors name the status and the endpoint's error code, never its text: some servers repeat the key in it.
+The SDK makes up to three attempts (429, 5xx, time-outs; it honours Retry-After up to two minutes). After that the
+task's own retries take over. The response is parsed by a model of ours, because compatible servers differ. Errors name
+the status and the endpoint's error code, never its text: some servers repeat the key in it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app.core.settings import ResponderSettings
 from app.schemas.conversation import Source
-from app.services.conversations.responders.base import CUSTOMER, Reason, Reply, SourcePassage, Turn, renumbered
+from app.services.conversations.responders.base import CUSTOMER, Reason, Reply, SourcePassage, Turn, renumber_citations
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError, UpstreamRefused
 from laneway.platform.webhooks.egress import retry_after
 
-OFFICIAL = "https://api.openai.com/v1"
+OFFICIAL_URL = "https://api.openai.com/v1"
 SERVICE = "The model endpoint"
-NO_KEY = "none"
+PLACEHOLDER_KEY = "none"
+"""The SDK requires a key, also for servers that need none."""
 MAX_RETRIES = 2
-MAX_HISTORY = 6000
+MAX_HISTORY_LENGTH = 6000
 MAX_PASSAGES = 8
-MAX_PASSAGE = 2000
-MAX_REPLY = 20_000
-PASSING: Final = frozenset({408, 409, 425, 429})
+MAX_PASSAGE_LENGTH = 2000
+MAX_REPLY_LENGTH = 20_000
+"""Lengths are in characters."""
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})
 _CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}")
 
 INSTRUCTIONS: Final = """\
@@ -49,12 +51,12 @@ FOLLOW_UPS: Final[dict[Reason, str]] = {
 }
 
 
-class _Said(BaseModel):
+class _ResponseMessage(BaseModel):
     content: str
 
 
 class _Choice(BaseModel):
-    message: _Said
+    message: _ResponseMessage
 
 
 class _Usage(BaseModel):
@@ -63,22 +65,22 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    """The parts of a chat completion that we use."""
+    """The fields of a chat completion that are used."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
 
 
 class OpenAIResponder:
-    """Asks a chat completions endpoint; safe to share among threads."""
+    """Requests replies from a chat completions endpoint; threads may share it."""
 
     def __init__(self, settings: ResponderSettings) -> None:
         self._model = settings.model or ""
-        self._key = settings.api_key.get_secret_value() if settings.api_key else NO_KEY
+        self._key = settings.api_key.get_secret_value() if settings.api_key else PLACEHOLDER_KEY
         self._timeout = settings.timeout
         self._client = OpenAI(
             api_key=self._key,
-            base_url=settings.base_url or OFFICIAL,
+            base_url=settings.base_url or OFFICIAL_URL,
             timeout=settings.timeout,
             max_retries=MAX_RETRIES,
             http_client=httpx2.Client(timeout=settings.timeout, trust_env=False, follow_redirects=False),
@@ -86,27 +88,27 @@ class OpenAIResponder:
 
     @property
     def name(self) -> str:
-        """`openai:` and the model."""
+        """`openai:` followed by the model."""
         return f"openai:{self._model}"[:64]
 
     def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """Ask for an answer; its sources are the passages that it cites."""
-        return self._ask(question, history, passages[:MAX_PASSAGES])
+        """Request an answer; its sources are the passages that it cites."""
+        return self._request_reply(question, history, passages[:MAX_PASSAGES])
 
     def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
-        """Ask for the next message of a conversation that has come to a halt."""
-        return self._ask(
-            f"[A note to you, not from the customer: {FOLLOW_UPS[reason]}]", history, passages[:MAX_PASSAGES]
-        )
+        """Request the next message of a conversation that has come to a halt."""
+        note = f"[A note to you, not from the customer: {FOLLOW_UPS[reason]}]"
+        return self._request_reply(note, history, passages[:MAX_PASSAGES])
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _ask(self, request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
+    def _request_reply(self, request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
         completion = self._complete(_messages(request, history, passages))
-        content = completion.choices[0].message.content[:MAX_REPLY].replace("\x00", "\ufffd")  # no database keeps it
-        text, cited = renumbered(content, count=len(passages))
+        # PostgreSQL cannot store a null character.
+        content = completion.choices[0].message.content[:MAX_REPLY_LENGTH].replace("\x00", "\ufffd")
+        text, cited = renumber_citations(content, count=len(passages))
         if not text:
             raise UpstreamError(SERVICE, "its answer is empty")
         usage = completion.usage or _Usage()
@@ -119,7 +121,7 @@ class OpenAIResponder:
         )
 
     def _complete(self, messages: list[ChatCompletionMessageParam]) -> _Completion:
-        # Without `from None` the SDK's error, with the server's text in it, would end up in stored tracebacks.
+        # `from None` keeps the SDK's error, which has the server's text in it, out of stored tracebacks.
         try:
             raw = self._client.chat.completions.with_raw_response.create(model=self._model, messages=messages)
             return _Completion.model_validate_json(raw.content)
@@ -128,19 +130,19 @@ class OpenAIResponder:
         except APIConnectionError:
             raise UpstreamError(SERVICE, "it cannot be reached") from None
         except APIStatusError as error:
-            raise self._refusal(error) from None
+            raise self._status_error(error) from None
         except ValidationError:
             raise UpstreamError(SERVICE, "its answer is not a chat completion") from None
         except OpenAIError as error:
             raise UpstreamError(SERVICE, f"the request failed ({type(error).__name__})") from None
 
-    def _refusal(self, error: APIStatusError) -> PlatformError:
+    def _status_error(self, error: APIStatusError) -> PlatformError:
         status = error.status_code
         code = error.code if isinstance(error.code, str) and _CODE.fullmatch(error.code) else None
         reason = f"it answered {status}" + (f" ({code})" if code and self._key not in code else "")
-        if status in PASSING or status >= 500:
-            asked = retry_after(error.response.headers.get("retry-after"), at=clock.now())
-            return UpstreamError(SERVICE, reason, asked)
+        if status in RETRYABLE_STATUSES or status >= 500:
+            delay = retry_after(error.response.headers.get("retry-after"), at=clock.now())
+            return UpstreamError(SERVICE, reason, delay)
         hint = {
             401: ": check OPENAI_API_KEY",
             403: ": check OPENAI_API_KEY",
@@ -153,7 +155,7 @@ def _messages(
     request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]
 ) -> list[ChatCompletionMessageParam]:
     numbered = "\n\n".join(
-        f"[{number}] {passage.title}\n{passage.text[:MAX_PASSAGE]}" for number, passage in enumerate(passages, 1)
+        f"[{number}] {passage.title}\n{passage.text[:MAX_PASSAGE_LENGTH]}" for number, passage in enumerate(passages, 1)
     )
     material = f"Passages:\n\n{numbered}" if passages else "Passages: none were found."
     messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": f"{INSTRUCTIONS}\n\n{material}"}]
@@ -167,9 +169,9 @@ def _messages(
 
 
 def _recent(history: Sequence[Turn]) -> list[Turn]:
-    """The newest turns that fit, whole, oldest first."""
+    """The newest whole turns that fit into MAX_HISTORY_LENGTH, oldest first."""
     kept: list[Turn] = []
-    room = MAX_HISTORY
+    room = MAX_HISTORY_LENGTH
     for turn in reversed(history):
         room -= len(turn.text)
         if room < 0:

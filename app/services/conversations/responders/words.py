@@ -1,4 +1,4 @@
-"""Words and sentences of English text: what a question is about, and which sentence says it."""
+"""Words and sentences of English text, for matching questions with sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stop_words import get_stop_words
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _BULLET = re.compile(r"^\s*(?:(?:[-*•>]+|\d{1,3}[.)])\s+)+")
 _OWN_LINE = re.compile(r"^\s*(?:#|\||(?:[-*•>]+|\d{1,3}[.)])\s)")
-"""Lines that begin something of their own: headings, table rows, list items."""
+"""Lines that start a new block: headings, table rows, list items."""
 _NUMBER = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|half|twice|once)\b", re.IGNORECASE
 )
@@ -23,7 +23,7 @@ _ASKS_NUMBER = re.compile(
     r"\bhow (?:long|many|much|often|old|far|soon|late|early)\b|\bwhen\b|\bwhat (?:time|price)\b", re.I
 )
 
-MEANT: Final = frozenset(
+KEPT_WORDS: Final = frozenset(
     {
         "amount",
         "available",
@@ -86,7 +86,7 @@ MEANT: Final = frozenset(
         "working",
     }
 )
-"""Words of the stop word list that customers do ask about; the list was made for indexing the web."""
+"""Words of the stop word list that matter in customers' questions; the list was made for indexing the web."""
 
 ABBREVIATIONS: Final = frozenset(
     {
@@ -122,15 +122,14 @@ ABBREVIATIONS: Final = frozenset(
         "vs",
     }
 )
-"""After these a full stop ends no sentence."""
+"""A full stop after these does not end a sentence."""
 
-
-FULL_LINE = 60
-"""Characters; a shorter line that the next does not continue in small letters stands for itself."""
+FULL_LINE_LENGTH = 60
+"""Characters. A shorter line is a block of its own unless the next line starts with a lower-case letter."""
 
 
 def content_words(text: str) -> dict[str, str]:
-    """What a text is about: each stem, with the first word that it came from, in order."""
+    """The content words of a text: each stem with the first word that it came from, in order."""
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     words = [word.removesuffix("'s") for word in _WORD.findall(plain)]
     kept = [word for word in words if word not in _stop_words() and (len(word) > 1 or word.isdigit())]
@@ -141,22 +140,22 @@ def content_words(text: str) -> dict[str, str]:
 
 
 def all_words(text: str) -> list[str]:
-    """Every word, in lower case."""
+    """All words in lower case."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def asks_for_number(text: str) -> bool:
-    """Whether a question wants a number for an answer: how long, how many, when …"""
+    """Whether a question asks for a number: how long, how many, when …"""
     return bool(_ASKS_NUMBER.search(text))
 
 
 def has_number(text: str) -> bool:
-    """Whether a sentence tells a number, in digits or in words."""
+    """Whether a sentence has a number, in digits or in words."""
     return bool(_NUMBER.search(text))
 
 
 def sentences(text: str) -> Iterator[tuple[str, str]]:
-    """The sentences of a text, each with the (Markdown) heading that it stands under, or an empty one.
+    """The sentences of a text, each with the Markdown heading above it, or an empty one.
 
     A line that ends without a full stop, such as a list item, is a sentence too.
     """
@@ -172,10 +171,10 @@ def sentences(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Headings, list items, table rows and paragraphs; lines that a paragraph or an item is wrapped into are joined."""
+    """Headings, list items, table rows and paragraphs; the wrapped lines of a paragraph or an item are joined."""
     block = ""
     for line in text.splitlines():
-        if not _goes_on(block, line):
+        if not _continues(block, line):
             if block:
                 yield block
             block = line.strip()
@@ -185,21 +184,21 @@ def _blocks(text: str) -> Iterator[str]:
         yield block
 
 
-def _goes_on(block: str, line: str) -> bool:
-    """Whether a line belongs to the block before it: one that begins small does, and one after a full line."""
+def _continues(block: str, line: str) -> bool:
+    """Whether a line belongs to the block before it: it starts with a lower-case letter, or follows a full line."""
     if not block or not line.strip() or _OWN_LINE.match(line) or block.startswith(("#", "|")):
         return False
-    return line.strip()[0].islower() or len(block) >= FULL_LINE
+    return line.strip()[0].islower() or len(block) >= FULL_LINE_LENGTH
 
 
 def _stems(words: list[str]) -> list[str]:
-    # a new one each time: it is not safe to share among threads
+    # A new stemmer each time: threads cannot share one.
     return snowballstemmer.stemmer("english").stemWords(words)
 
 
 @cache
 def _stop_words() -> frozenset[str]:
-    return frozenset(word for word in get_stop_words("en") if not word.isdigit()) - MEANT
+    return frozenset(word for word in get_stop_words("en") if not word.isdigit()) - KEPT_WORDS
 
 
 @cache

@@ -1,9 +1,9 @@
-"""From a file to passages: what kind it is, its text, its pieces; hostile files are read in a process of their own.
+"""From a file to passages: its kind, its text, its pieces. A process of its own reads the file, which may be hostile.
 
-runner    starts `python -m app.services.documents.extraction` and bounds it: memory, CPU, time, output
-kinds     which kind a file is, by its content; and whether that is what it is said to be
-pdf, docx, html, plain    one reader a kind
-text      one normal form for every text
-splitting passages of a text
-errors    the names of what can go wrong
+runner    starts `python -m app.services.documents.extraction` and limits it: memory, CPU, time, output
+kinds     detects the kind of a file by its content, and compares it with the claimed kind
+pdf, docx, html, plain    one reader per kind
+text      the normal form of every text
+splitting splits a text into passages
+errors    the named errors of extraction
 """

@@ -1,8 +1,8 @@
-"""Reads one document in a process of its own: `python -m app.services.documents.extraction JOB`, started by `runner`.
+"""Reads one document in its own process: `python -m app.services.documents.extraction JOB`, started by `runner`.
 
-The job is JSON; the file and the place for its passages (JSON, one a line) are inherited file descriptors. On standard
-output comes the progress, and at last the verdict, JSON by lines. Before it looks at the file the process takes away
-from itself what a hostile one could use: memory, CPU time, disk. It ends when its parent does.
+The job is JSON. The file, and the target of its passages (JSON, one a line), are inherited file descriptors. Standard
+output carries progress and at last the result, as lines of JSON. Before the process opens the file it limits what a
+hostile file could use: memory, CPU time, disk. It ends when its parent ends.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from app.services.documents.extraction.errors import (
     DocumentWithoutText,
     megabytes,
 )
-from app.services.documents.extraction.kinds import TEXTS, Kind, detect
+from app.services.documents.extraction.kinds import TEXT_KINDS, Kind, detect
 from app.services.documents.extraction.reading import Limits, Source, Text
 from app.services.documents.extraction.splitting import digest, split
-from app.services.documents.extraction.text import checked, fitting_title
+from app.services.documents.extraction.text import as_title, normalized_text
 
 READERS: Final = {Kind.PDF: "pdf", Kind.DOCX: "docx", Kind.HTML: "html", Kind.MARKDOWN: "plain", Kind.PLAIN: "plain"}
-"""Only the module that is needed is imported: the others cost memory and time."""
-TELL_EVERY: Final = 0.2
-"""Seconds between two reports."""
-OUTPUT: Final = 16
-"""Bytes that may be written for a byte of text: JSON escapes, and headings that are repeated."""
+"""Only the needed module is imported: the others cost memory and time."""
+REPORT_INTERVAL: Final = 0.2
+"""Seconds between two progress reports."""
+OUTPUT_FACTOR: Final = 16
+"""Bytes of output allowed per byte of text: JSON escapes and repeated headings enlarge it."""
 
 
 def main() -> None:
-    """Read, and say what came of it."""
-    Thread(target=_end_with_the_parent, daemon=True).start()
+    """Read the document and print the result."""
+    Thread(target=_exit_with_parent, daemon=True).start()
     job = json.loads(sys.argv[1])
     limits = Limits(**job["limits"])
-    _bound(limits)
+    _limit_resources(limits)
     with os.fdopen(job["file"], "rb", closefd=False) as file, os.fdopen(job["target"], "w", encoding="ascii") as target:
-        verdict = _verdict(file, target.write, job=job, limits=limits)
-    _say(verdict)
-    os._exit(0)  # without the interpreter's tidying up: the other thread is in the midst of a read
+        result = _result(file, target.write, job=job, limits=limits)
+    _print_line(result)
+    os._exit(0)  # A normal exit would wait for the other thread, which is blocked in a read.
 
 
-def _verdict(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def _result(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
     try:
         return _read(file, write, job=job, limits=limits)
     except DocumentError as error:
@@ -63,7 +63,7 @@ def _verdict(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, A
         return _too_complex("nested too deeply")
     except ImportError:
         raise
-    except Exception as error:  # noqa: BLE001  what a broken file makes of a parser
+    except Exception as error:  # noqa: BLE001  A broken file may make a parser raise anything.
         return {"error": DocumentCorrupt.__name__, "detail": f"{type(error).__name__}: {error}"[:200]}
 
 
@@ -73,28 +73,28 @@ def _too_complex(detail: str) -> dict[str, Any]:
 
 def _read(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
     name: str = job["name"]
-    _say({"percent": 0, "message": "detecting the type"})
-    kind = detect(file, name, Kind(job["said"]) if job["said"] else None)
+    _print_line({"percent": 0, "message": "detecting the type"})
+    kind = detect(file, name, Kind(job["claimed"]) if job["claimed"] else None)
     reader = import_module(f"app.services.documents.extraction.{READERS[kind]}")
-    found: Text = reader.read(Source(name, file, limits, _teller()))
-    text = _whole(found, name, kind, limits)
-    title = fitting_title(found.title) or fitting_title(PurePosixPath(name).stem) or "Untitled"
-    _say({"percent": 100, "message": "splitting"})
+    read: Text = reader.read(Source(name, file, limits, _progress_reporter()))
+    text = _checked_text(read, name, kind, limits)
+    title = as_title(read.title) or as_title(PurePosixPath(name).stem) or "Untitled"
+    _print_line({"percent": 100, "message": "splitting"})
     return {
         "kind": kind.value,
         "title": title,
         "digest": digest(title, text),
-        "pages": found.pages,
+        "pages": read.pages,
         "characters": len(text),
         "passages": _write(split(text), write),
     }
 
 
-def _whole(found: Text, name: str, kind: Kind, limits: Limits) -> str:
+def _checked_text(read: Text, name: str, kind: Kind, limits: Limits) -> str:
     try:
-        return checked(name, found.whole(), most=limits.text_bytes)
+        return normalized_text(name, read.whole(), max_bytes=limits.text_bytes)
     except DocumentEmpty:
-        if kind in TEXTS:
+        if kind in TEXT_KINDS:
             raise
         raise DocumentWithoutText(name) from None
 
@@ -103,28 +103,31 @@ def _write(passages: Iterable[str], write: Callable[[str], object]) -> int:
     return sum(1 for passage in passages if write(json.dumps(passage) + "\n"))
 
 
-def _teller() -> Callable[[float, str], None]:
-    said = -TELL_EVERY
+def _progress_reporter() -> Callable[[float, str], None]:
+    reported_at = -REPORT_INTERVAL
 
-    def tell(percent: float, message: str) -> None:
-        nonlocal said
-        if monotonic() - said >= TELL_EVERY:
-            said = monotonic()
-            _say({"percent": percent, "message": message})
+    def report(percent: float, message: str) -> None:
+        nonlocal reported_at
+        if monotonic() - reported_at >= REPORT_INTERVAL:
+            reported_at = monotonic()
+            _print_line({"percent": percent, "message": message})
 
-    return tell
+    return report
 
 
-def _say(line: dict[str, Any]) -> None:
+def _print_line(line: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
-def _bound(limits: Limits) -> None:
-    """Soft limits end in an error or a signal that the parent knows; what a system does not have is left out."""
+def _limit_resources(limits: Limits) -> None:
+    """Set soft limits. Exceeding one raises an error or a signal that the parent recognises.
+
+    A limit that the system does not have is skipped.
+    """
     seconds = max(1, round(limits.seconds))
-    output = OUTPUT * limits.text_bytes + 65_536
-    for what, most in (
+    output = OUTPUT_FACTOR * limits.text_bytes + 65_536
+    for kind, limit in (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, output),
@@ -132,12 +135,12 @@ def _bound(limits: Limits) -> None:
         (resource.RLIMIT_NOFILE, 64),
     ):
         with suppress(ValueError, OSError):
-            _, hard = resource.getrlimit(what)
-            resource.setrlimit(what, (most, hard))
+            _, hard = resource.getrlimit(kind)
+            resource.setrlimit(kind, (limit, hard))
 
 
-def _end_with_the_parent() -> None:
-    os.read(0, 1)  # the parent writes nothing: this ends when its side of the pipe is closed
+def _exit_with_parent() -> None:
+    os.read(0, 1)  # The parent writes nothing, so this returns when its end of the pipe is closed.
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a document. Each is permanent: the same file would fail the same way."""
+"""Errors of documents. All are permanent: the same file would fail the same way."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ SUPPORTED: Final = "PDF, Word (.docx), HTML, Markdown and plain text"
 
 
 class DocumentError(PermanentError):
-    """A document cannot be taken in."""
+    """A document cannot be ingested."""
 
-    title, reason = "Document refused", "it cannot be taken in"
+    title, reason = "Document refused", "it cannot be ingested"
 
     name: str
     detail: str = ""
@@ -22,21 +22,21 @@ class DocumentError(PermanentError):
 
 
 class DocumentMissing(DocumentError):
-    """There is no such file or object, or it cannot be opened."""
+    """The file does not exist or cannot be opened."""
 
-    status, title, reason = 404, "Document missing", "there is no file that can be read"
+    status, title, reason = 404, "Document missing", "the file does not exist or cannot be read"
 
 
 class DocumentEmpty(DocumentError):
-    """There is nothing in it."""
+    """The document is empty."""
 
     title, reason = "Document empty", "it has no text"
 
 
 class DocumentWithoutText(DocumentError):
-    """It can be read, and holds no text: scanned pages, for example."""
+    """The document can be read but has no text: scanned pages, for example."""
 
-    title, reason = "Document without text", "no text can be read in it; a scanned document needs OCR first"
+    title, reason = "Document without text", "it has no text; a scanned document needs OCR first"
 
 
 class NotText(DocumentError):
@@ -46,55 +46,55 @@ class NotText(DocumentError):
 
 
 class DocumentTooLarge(DocumentError):
-    """The file has more bytes than are taken."""
+    """The file is larger than allowed."""
 
-    status, title, reason = 413, "Document too large", "the file is larger than is taken"
+    status, title, reason = 413, "Document too large", "the file is larger than allowed"
 
 
 class TextTooLarge(DocumentTooLarge):
-    """The file may pass, its text is more than is kept of one document."""
+    """The text of the document is larger than allowed."""
 
-    title, reason = "Text too large", "it has more text than is taken"
+    title, reason = "Text too large", "it has more text than allowed"
 
 
 class TooManyPages(DocumentError):
-    """It has more pages than are read."""
+    """The document has more pages than allowed."""
 
-    status, title, reason = 413, "Too many pages", "it has more pages than are read"
+    status, title, reason = 413, "Too many pages", "it has more pages than allowed"
 
 
 class UnsupportedDocument(DocumentError):
-    """The file is of a kind that is not read here."""
+    """The file is of an unsupported kind."""
 
-    status, title, reason = 415, "Unsupported document", f"only {SUPPORTED} are read"
+    status, title, reason = 415, "Unsupported document", f"only {SUPPORTED} are supported"
 
 
 class DocumentTypeMismatch(DocumentError):
-    """The file is not what it is said to be."""
+    """The content of the file is not of the claimed type."""
 
-    status, title, reason = 415, "Document type mismatch", "it is not what it is said to be"
+    status, title, reason = 415, "Document type mismatch", "its content is not of the claimed type"
 
 
 class DocumentEncrypted(DocumentError):
-    """It needs a password."""
+    """The document needs a password."""
 
     title, reason = "Document encrypted", "it is encrypted; store it without a password"
 
 
 class DocumentCorrupt(DocumentError):
-    """It is broken, or cut off."""
+    """The document is broken or incomplete."""
 
     title, reason = "Document corrupt", "it is broken or incomplete"
 
 
 class DocumentTooComplex(DocumentError):
-    """Reading it takes more memory or time than one document may take: a bomb, nested too deeply, or just so large."""
+    """Reading the document exceeds the limits of memory or time: a bomb, nested too deeply, or really that large."""
 
-    title, reason = "Document too complex", "to read it takes more than one document may take"
+    title, reason = "Document too complex", "reading it exceeds the limits of memory or time"
 
 
 class BadDocumentName(DocumentError):
-    """Its id or title is empty, too long, or has control characters."""
+    """The id or title is empty, too long, or has control characters."""
 
     title, reason = "Bad document name", "ids have 1 to 200 and titles 1 to 300 printable characters"
 
@@ -116,10 +116,10 @@ BY_NAME: Final[dict[str, type[DocumentError]]] = {
         DocumentTooComplex,
     )
 }
-"""What a reading process may say by name."""
+"""The errors that the reading process reports by name."""
 
 
 def megabytes(number: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes as text in MB."""
     size = number / 1_048_576
     return f"{size:.0f} MB" if size >= 10 else f"{size:.2g} MB"

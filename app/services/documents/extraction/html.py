@@ -1,4 +1,4 @@
-"""HTML, as Markdown: scripts, styles, navigation and hidden parts are left out."""
+"""Reads HTML as Markdown, without scripts, styles, navigation and hidden parts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.services.documents.extraction.reading import Source, Text
 from app.services.documents.extraction.splitting import first_heading
 from app.services.documents.extraction.text import cleaned
 
-TAGS: Final = 2
-"""A page may have so many times the bytes of the largest text: tags go."""
-LOOKED_AT: Final = 4096
-"""Bytes from its beginning in which a page declares its encoding (the HTML standard asks for 1024)."""
+TAG_FACTOR: Final = 2
+"""A page may have this many times the bytes of the largest text, because its tags are removed."""
+HEAD_BYTES: Final = 4096
+"""Bytes at the start of a page that are searched for its encoding (the HTML standard requires 1024)."""
 _DECLARED = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,500}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9._:-]{1,40})", re.IGNORECASE
 )
@@ -29,9 +29,12 @@ _OPTIONS: Final = ConversionOptions(
 
 
 def read(source: Source) -> Text:
-    """The text of a page; its title, or its first heading. Raises what `decoded` does, and DocumentTooComplex."""
-    page = decoded(source, most=TAGS * source.limits.text_bytes, declared=_declared(source))
-    source.tell(20, "extracting")
+    """Read the text of a page, with its title or first heading as title.
+
+    Raises NotText, TextTooLarge, DocumentCorrupt, DocumentTooComplex.
+    """
+    page = decoded(source, max_bytes=TAG_FACTOR * source.limits.text_bytes, declared=_declared_encoding(source))
+    source.report(20, "extracting")
     try:
         converted = convert(page, _OPTIONS)
     except ConversionError as error:
@@ -40,21 +43,21 @@ def read(source: Source) -> Text:
         raise DocumentTooComplex(source.name, "nested too deeply")
     text = Text(source)
     text.add(cleaned(converted.content or ""))
-    found = _TITLE.search(page[:100_000])
-    text.title = unescape(found[1]) if found else first_heading(text.whole()[:100_000])
+    title = _TITLE.search(page[:100_000])
+    text.title = unescape(title[1]) if title else first_heading(text.whole()[:100_000])
     return text
 
 
-def _declared(source: Source) -> str | None:
-    head = source.file.read(LOOKED_AT)
+def _declared_encoding(source: Source) -> str | None:
+    head = source.file.read(HEAD_BYTES)
     source.file.seek(0)
-    found = _DECLARED.search(head)
-    if found is None:
+    declaration = _DECLARED.search(head)
+    if declaration is None:
         return None
-    name = found[1].decode("ascii").lower()
+    name = declaration[1].decode("ascii").lower()
     try:
         codec = codecs.lookup(name).name
     except LookupError:
         return name
-    # Browsers read both as this, and so are pages written (WHATWG, Encoding).
+    # Browsers decode both as cp1252, so pages are written for that (WHATWG, Encoding).
     return "cp1252" if codec in ("iso8859-1", "ascii") else codec

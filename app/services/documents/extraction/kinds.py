@@ -1,4 +1,4 @@
-"""Which kind a file is, by its content; what it is said to be must agree with that."""
+"""Detects the kind of a file by its content; the claimed kind must agree with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.services.documents.extraction.errors import (
 
 
 class Kind(StrEnum):
-    """A kind of file that is read; the value is its content type."""
+    """A supported kind of file; the value is its content type."""
 
     PDF = "application/pdf"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
     PLAIN = "text/plain"
 
 
-TEXTS: Final = (Kind.HTML, Kind.MARKDOWN, Kind.PLAIN)
+TEXT_KINDS: Final = (Kind.HTML, Kind.MARKDOWN, Kind.PLAIN)
 NAMES: Final = {
     Kind.PDF: "PDF",
     Kind.DOCX: "Word document",
@@ -37,8 +37,8 @@ NAMES: Final = {
 }
 ALIASES: Final = {"application/xhtml+xml": Kind.HTML, "text/x-markdown": Kind.MARKDOWN, "application/x-pdf": Kind.PDF}
 UNSPECIFIC: Final = ("", "application/octet-stream", "binary/octet-stream")
-"""Content types that say nothing."""
-ENDINGS: Final = {
+"""Content types that do not name a kind."""
+SUFFIXES: Final = {
     ".pdf": Kind.PDF,
     ".docx": Kind.DOCX,
     ".html": Kind.HTML,
@@ -50,10 +50,10 @@ ENDINGS: Final = {
     ".text": Kind.PLAIN,
 }
 
-HEAD: Final = 65_536
-"""Bytes from its beginning by which a file is judged."""
-PDF_WITHIN: Final = 1024
-"""A PDF may have so many bytes before its header, as readers have always allowed."""
+HEAD_BYTES: Final = 65_536
+"""Bytes at the start of a file that decide its kind."""
+MAX_PDF_OFFSET: Final = 1024
+"""A PDF may have this many bytes before its header, as readers traditionally allow."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 """The stream of an OLE file in which Office keeps an encrypted document (MS-OFFCRYPTO 2.3.4.4)."""
@@ -78,65 +78,66 @@ _PDF = b"%PDF-"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HTML = re.compile(rb"<(!doctype\s+html|html)\b", re.IGNORECASE)
-_HTML_WITHIN = 4096
+_MAX_HTML_OFFSET = 4096
 
 
-def claimed(content_type: str | None, file_name: str) -> Kind | None:
-    """What a file is said to be by its content type, or its name's ending; None when neither says anything.
+def claimed_kind(content_type: str | None, file_name: str) -> Kind | None:
+    """The kind that a content type, or else the file's suffix, claims; None if neither names one.
 
     Raises UnsupportedDocument.
     """
-    said = (content_type or "").partition(";")[0].strip().lower()
-    if said in UNSPECIFIC:
-        return ENDINGS.get(PurePosixPath(file_name).suffix.lower())
-    found = ALIASES.get(said) or next((kind for kind in Kind if kind.value == said), None)
-    if found is None:
-        raise UnsupportedDocument(file_name, f"not {said[:100]}")
-    return found
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type in UNSPECIFIC:
+        return SUFFIXES.get(PurePosixPath(file_name).suffix.lower())
+    kind = ALIASES.get(media_type) or next((kind for kind in Kind if kind.value == media_type), None)
+    if kind is None:
+        raise UnsupportedDocument(file_name, f"not {media_type[:100]}")
+    return kind
 
 
-def detect(file: BinaryIO, name: str, said: Kind | None) -> Kind:
-    """What it is by its content.
+def detect(file: BinaryIO, name: str, claimed: Kind | None) -> Kind:
+    """Detect the kind of a file by its content.
 
     Raises DocumentEmpty, DocumentTypeMismatch, UnsupportedDocument, DocumentEncrypted, DocumentCorrupt.
     """
     file.seek(0)
-    head = file.read(HEAD)
+    head = file.read(HEAD_BYTES)
     file.seek(0)
     if not head:
         raise DocumentEmpty(name, "no bytes")
     text = _is_text(head)
-    if head.lstrip().startswith(_PDF) or (not text and _PDF in head[:PDF_WITHIN]):
-        return _agreeing(name, said, Kind.PDF)
+    if head.lstrip().startswith(_PDF) or (not text and _PDF in head[:MAX_PDF_OFFSET]):
+        return _require_match(name, claimed, Kind.PDF)
     if head.startswith(_ZIP):
-        return _agreeing(name, said, Kind.DOCX)  # what else is in a zip archive is the reader's to say
+        return _require_match(name, claimed, Kind.DOCX)  # The reader rejects other zip archives.
     if head.startswith(_OLE) and _has_encrypted_package(file):
         raise DocumentEncrypted(name)
-    other = next((what for magic, what in (_MARKUP if text else _OTHERS).items() if head.startswith(magic)), None)
+    signatures = _MARKUP if text else _OTHERS
+    other = next((label for magic, label in signatures.items() if head.startswith(magic)), None)
     if other:
         raise UnsupportedDocument(name, f"it is {other}")
     if text:
-        return _text_kind(name, said, head)
-    if said is Kind.PDF or said is Kind.DOCX:
-        raise DocumentCorrupt(name, f"it does not begin like a {NAMES[said]}")
-    return said or Kind.PLAIN  # its reader says what is wrong with the text
+        return _text_kind(name, claimed, head)
+    if claimed is Kind.PDF or claimed is Kind.DOCX:
+        raise DocumentCorrupt(name, f"it does not begin like a {NAMES[claimed]}")
+    return claimed or Kind.PLAIN  # The reader reports the errors of the text.
 
 
-def _agreeing(name: str, said: Kind | None, found: Kind) -> Kind:
-    if said is not None and said is not found:
-        raise DocumentTypeMismatch(name, f"said to be {NAMES[said]}, and is a {_as_found(found)}")
-    return found
+def _require_match(name: str, claimed: Kind | None, detected: Kind) -> Kind:
+    if claimed is not None and claimed is not detected:
+        raise DocumentTypeMismatch(name, f"claimed to be {NAMES[claimed]}, but is a {_detected_name(detected)}")
+    return detected
 
 
-def _as_found(kind: Kind) -> str:
+def _detected_name(kind: Kind) -> str:
     return "zip archive, as Word documents are" if kind is Kind.DOCX else NAMES[kind]
 
 
-def _text_kind(name: str, said: Kind | None, head: bytes) -> Kind:
-    if said is Kind.PDF or said is Kind.DOCX:
-        raise DocumentTypeMismatch(name, f"said to be a {NAMES[said]}, and is text")
-    is_html = head.lstrip().startswith(b"<") and _HTML.search(head[:_HTML_WITHIN])
-    return said or (Kind.HTML if is_html else Kind.PLAIN)
+def _text_kind(name: str, claimed: Kind | None, head: bytes) -> Kind:
+    if claimed is Kind.PDF or claimed is Kind.DOCX:
+        raise DocumentTypeMismatch(name, f"claimed to be a {NAMES[claimed]}, but is text")
+    is_html = head.lstrip().startswith(b"<") and _HTML.search(head[:_MAX_HTML_OFFSET])
+    return claimed or (Kind.HTML if is_html else Kind.PLAIN)
 
 
 def _is_text(head: bytes) -> bool:
@@ -152,7 +153,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _has_encrypted_package(file: BinaryIO) -> bool:
-    """Looks through the whole file, a megabyte at a time: its directory may stand anywhere."""
+    """Search the whole file, a megabyte at a time: the OLE directory may be anywhere in it."""
     rest = b""
     while block := file.read(1_048_576):
         if _ENCRYPTED_PACKAGE in rest + block:

@@ -1,4 +1,4 @@
-"""PDF, page by page. Pages that are pictures have no text: that takes OCR, which is not done here."""
+"""Reads PDF page by page. Pages that are pictures have no text; there is no OCR here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.services.documents.extraction.text import cleaned
 
 
 def read(source: Source) -> Text:
-    """The text of each page; the title that the file has for itself.
+    """Read the text of each page, and the title from the file's metadata.
 
     Raises DocumentEncrypted, TooManyPages, DocumentWithoutText, DocumentCorrupt, DocumentTooComplex, TextTooLarge.
     """
@@ -34,17 +34,17 @@ def read(source: Source) -> Text:
         raise DocumentTooComplex(source.name, "a part of it unpacks to too much") from error
     except PyPdfError as error:
         raise DocumentCorrupt(source.name, str(error)[:200]) from error
-    except Exception as error:  # what a broken file makes of a parser
+    except Exception as error:  # A broken file may make a parser raise anything.
         raise DocumentCorrupt(source.name, f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def _read(source: Source) -> Text:
     reader = PdfReader(source.file, strict=False)
-    if reader.is_encrypted and not reader.decrypt(""):  # without a password for reading it is open to everybody
+    if reader.is_encrypted and not reader.decrypt(""):  # An empty password opens a PDF that anybody may read.
         raise DocumentEncrypted(source.name)
     text = Text(source, pages=_page_count(source, reader))
     for number, page in enumerate(reader.pages, 1):
-        source.tell(100 * number / max(text.pages or 1, 1), f"extracting: page {number} of {text.pages}")
+        source.report(100 * number / max(text.pages or 1, 1), f"extracting: page {number} of {text.pages}")
         text.add(cleaned(page.extract_text()).strip())
     if not any(text.parts):
         raise DocumentWithoutText(source.name, f"{text.pages} pages")
@@ -53,13 +53,13 @@ def _read(source: Source) -> Text:
 
 
 def _page_count(source: Source, reader: PdfReader) -> int:
-    """How many pages it has. What it says itself is looked at first: to count a hundred thousand takes long."""
+    """The number of pages. The number that the file states is checked first: counting 100,000 pages takes long."""
     root: Any = reader.trailer["/Root"]
-    said: Any = root["/Pages"].get("/Count", 0)
-    most = source.limits.pages
-    for count in (lambda: int(said), lambda: len(reader.pages)):
-        if (pages := count()) > most:
-            raise TooManyPages(source.name, f"{pages}, at most {most}")
+    stated: Any = root["/Pages"].get("/Count", 0)
+    limit = source.limits.pages
+    for count in (lambda: int(stated), lambda: len(reader.pages)):
+        if (pages := count()) > limit:
+            raise TooManyPages(source.name, f"{pages}, at most {limit}")
     if not pages:
         raise DocumentWithoutText(source.name, "no pages")
     return pages
@@ -67,7 +67,7 @@ def _page_count(source: Source, reader: PdfReader) -> int:
 
 def _title(reader: PdfReader) -> str:
     try:
-        found: object = reader.metadata.title if reader.metadata else None
-    except Exception:  # noqa: BLE001  a title is not worth a failure
+        title: object = reader.metadata.title if reader.metadata else None
+    except Exception:  # noqa: BLE001  A broken title must not fail the document.
         return ""
-    return cleaned(found) if isinstance(found, str) else ""
+    return cleaned(title) if isinstance(title, str) else ""

@@ -1,4 +1,4 @@
-"""Markdown and plain text, and the decoding of every text: by its mark, what it declares, or as UTF-8."""
+"""Reads Markdown and plain text, and decodes every text: by its byte order mark, its declaration, or as UTF-8."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks; those of UTF-32 come first, as one of them begins like one of UTF-16."""
-MOST_CONTROLS: Final = 0.01
-"""The part of a text that may be control characters; more is something else that happens to be valid UTF-8."""
+"""Byte order marks. Those of UTF-32 come first, because one of them begins like one of UTF-16."""
+MAX_CONTROL_SHARE: Final = 0.01
+"""The share of control characters in a text; more means binary data that happens to be valid UTF-8."""
 _CONTROLS = re.compile(r"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def read(source: Source) -> Text:
-    """Markdown or plain text. Raises NotText, TextTooLarge."""
+    """Read Markdown or plain text. Raises NotText, TextTooLarge."""
     text = Text(source)
-    content = decoded(source, most=source.limits.text_bytes)
+    content = decoded(source, max_bytes=source.limits.text_bytes)
     text.title = first_heading(content[:100_000])
     text.add(content)
     return text
 
 
-def decoded(source: Source, *, most: int, declared: str | None = None) -> str:
-    """The whole file as text; `declared` is the encoding that it says it has. Raises NotText, TextTooLarge."""
-    content = source.file.read(most + 1)
-    if len(content) > most:
-        raise TextTooLarge(source.name, f"at most {megabytes(most)}")
+def decoded(source: Source, *, max_bytes: int, declared: str | None = None) -> str:
+    """The whole file as text; `declared` is the encoding that the file names. Raises NotText, TextTooLarge."""
+    content = source.file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise TextTooLarge(source.name, f"at most {megabytes(max_bytes)}")
     mark, encoding = next(
         ((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", declared or "utf-8")
     )
@@ -46,6 +46,6 @@ def decoded(source: Source, *, most: int, declared: str | None = None) -> str:
         raise NotText(source.name, f"not {encoding[:40]}") from error
     if "\0" in text:
         raise NotText(source.name, "a null byte")
-    if len(_CONTROLS.findall(text)) > MOST_CONTROLS * len(text):
+    if len(_CONTROLS.findall(text)) > MAX_CONTROL_SHARE * len(text):
         raise NotText(source.name, "control characters")
     return text

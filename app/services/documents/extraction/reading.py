@@ -1,4 +1,4 @@
-"""What the readers have in common: what they are given, what they give back."""
+"""The input and output that all readers share."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import BinaryIO, Final
 
 from app.services.documents.extraction.errors import TextTooLarge, megabytes
 
-Tell = Callable[[float, str], None]
-"""Told how far the reading is (0 to 100), and what it does."""
+Report = Callable[[float, str], None]
+"""Called with the progress in percent and the current stage."""
 
-UNPACKED: Final = 2
-"""A Word document may unpack to so many times the largest file."""
+UNPACKED_FACTOR: Final = 2
+"""A Word document may unpack to this many times the largest file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What reading one document may take: bytes, pages, seconds of CPU."""
+    """The limits of reading one document; `seconds` is CPU time."""
 
     file_bytes: int
     text_bytes: int
@@ -28,17 +28,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to be read."""
+    """A file to read."""
 
     name: str
     file: BinaryIO
     limits: Limits
-    tell: Tell
+    report: Report
 
 
 @dataclass(slots=True)
 class Text:
-    """The text of a document as far as it has been read; Raises TextTooLarge while it grows."""
+    """The text of a document as far as it has been read."""
 
     source: Source
     title: str = ""
@@ -47,12 +47,12 @@ class Text:
     size: int = 0
 
     def add(self, part: str) -> None:
-        """One part more, a paragraph of its own. Raises TextTooLarge."""
+        """Add a part as a paragraph of its own. Raises TextTooLarge."""
         self.size += len(part.encode("utf-8", "replace"))
         if self.size > self.source.limits.text_bytes:
             raise TextTooLarge(self.source.name, f"at most {megabytes(self.source.limits.text_bytes)}")
         self.parts.append(part)
 
     def whole(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "\n\n".join(self.parts)

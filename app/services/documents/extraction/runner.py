@@ -1,7 +1,7 @@
-"""Starts the process that reads a document, bounds it, and gives back what it found.
+"""Starts the process that reads a document, limits it, and returns its result.
 
-Pool processes of Celery may have no children of their own kind, so this is a plain program. It gets none of our
-environment (and so no secret), no connection, and of the file system what anybody has; what it may take is limited.
+Celery's pool processes cannot have children of their own kind, so the reader is a separate program. It gets no
+environment and thus no secrets, no connections, and no special access to the file system. Its resources are limited.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any, BinaryIO, Final
 from app.core.settings import ROOT
 from app.services.documents.extraction.errors import BY_NAME, DocumentError, DocumentTooComplex
 from app.services.documents.extraction.kinds import Kind
-from app.services.documents.extraction.reading import Limits, Tell
+from app.services.documents.extraction.reading import Limits, Report
 from laneway.platform.errors import PlatformError, RetryableError
 
-OVERTIME: Final = 3
-"""The reading may last so many times the CPU time that it may take: machines are busy."""
-LONGEST_LINE: Final = 65_536
-PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
-"""Variables without which Python may not be found or start."""
+CLOCK_FACTOR: Final = 3
+"""Reading may last this many times its CPU limit on the clock, because the machine may be busy."""
+MAX_LINE_BYTES: Final = 65_536
+INHERITED_VARIABLES: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+"""Environment variables that Python may need to start."""
 CRASHES: Final[dict[int, str]] = {
     signal.SIGXCPU: "too much time",
     signal.SIGXFSZ: "too much text",
@@ -40,11 +40,11 @@ CRASHES: Final[dict[int, str]] = {
     signal.SIGILL: "its reader crashed",
     signal.SIGFPE: "its reader crashed",
 }
-"""Signals that are the document's doing; others come from outside, the kernel's at a lack of memory among them."""
+"""Signals that the document causes. Others come from outside, such as the kernel's when memory runs out."""
 
 
 class ExtractionStalled(RetryableError):
-    """The reading process was too slow, though it used little CPU: the machine was busy."""
+    """The reading process was too slow although it used little CPU: the machine was busy."""
 
     title = "Extraction stalled"
 
@@ -54,18 +54,18 @@ class ExtractionStalled(RetryableError):
 
 
 class ExtractionLost(RetryableError):
-    """The reading process was ended from outside."""
+    """The reading process was killed from outside."""
 
     title = "Extraction lost"
 
-    template = "The process that read document {name!r} ended without a word: {reason}"
+    template = "The process that read document {name!r} ended without a result: {reason}"
     name: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The text of a document, in passages."""
+    """The text of a document, split into passages."""
 
     kind: Kind
     title: str
@@ -75,87 +75,97 @@ class Extracted:
     passages: list[str]
 
 
-def extract(file: BinaryIO, *, name: str, said: Kind | None, limits: Limits, folder: Path, tell: Tell) -> Extracted:
-    """Read a file that is open here, in a process of its own; `folder` is for what is written meanwhile.
+def extract(
+    file: BinaryIO, *, name: str, claimed: Kind | None, limits: Limits, folder: Path, report: Report
+) -> Extracted:
+    """Read an open file in a process of its own; `folder` holds the process's temporary files.
 
-    Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (to be tried again), and what `tell`
-    raises, which ends the process.
+    Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (retryable), and the errors of
+    `report`, which end the process.
     """
     file.flush()
-    with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as complaints:
-        job = {"name": name, "said": said, "file": file.fileno(), "target": target.fileno(), "limits": asdict(limits)}
+    with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as stderr:
+        job = {
+            "name": name,
+            "claimed": claimed,
+            "file": file.fileno(),
+            "target": target.fileno(),
+            "limits": asdict(limits),
+        }
         with subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr,
             cwd=ROOT,
             start_new_session=True,
             pass_fds=(file.fileno(), target.fileno()),
             env=_environment(),
         ) as process:
             try:
-                verdict = _followed(process, name, tell, seconds=OVERTIME * limits.seconds)
-                if verdict is None:
-                    raise _ended(name, process.wait(), complaints)
+                result = _read_result(process, name, report, seconds=CLOCK_FACTOR * limits.seconds)
+                if result is None:
+                    raise _exit_error(name, process.wait(), stderr)
             finally:
-                process.kill()  # it has ended, or is to
+                process.kill()  # It has ended already, or must end now.
         target.seek(0)
-        return _result(verdict, name, target)
+        return _extracted(result, name, target)
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PYTHONUTF8": "1"}
+    return {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | {"PYTHONUTF8": "1"}
 
 
-def _followed(process: subprocess.Popen[bytes], name: str, tell: Tell, *, seconds: float) -> dict[str, Any] | None:
-    """Tell what the process tells, up to its verdict; None when it ended without one."""
-    verdict: dict[str, Any] | None = None
+def _read_result(
+    process: subprocess.Popen[bytes], name: str, report: Report, *, seconds: float
+) -> dict[str, Any] | None:
+    """Report the process's progress until it ends, and return its result; None if it had none."""
+    result: dict[str, Any] | None = None
     for line in _lines(process, name, seconds=seconds):
         with suppress(ValueError):
-            said = json.loads(line)
-            if "percent" in said:
-                tell(said["percent"], said["message"])
+            content = json.loads(line)
+            if "percent" in content:
+                report(content["percent"], content["message"])
             else:
-                verdict = said
-    return verdict
+                result = content
+    return result
 
 
 def _lines(process: subprocess.Popen[bytes], name: str, *, seconds: float) -> Iterator[bytes]:
-    assert process.stdout is not None  # noqa: S101  how it was started
+    assert process.stdout is not None  # noqa: S101  It was started with a pipe.
     deadline, rest = monotonic() + seconds, b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            left = deadline - monotonic()
-            if left <= 0 or not selector.select(left):
+            remaining = deadline - monotonic()
+            if remaining <= 0 or not selector.select(remaining):
                 raise ExtractionStalled(name, seconds)
             block = os.read(process.stdout.fileno(), 65_536)
             if not block:
                 return
             *lines, rest = (rest + block).split(b"\n")
-            rest = rest[:LONGEST_LINE]
+            rest = rest[:MAX_LINE_BYTES]
             yield from lines
 
 
-def _ended(name: str, code: int, complaints: BinaryIO) -> PlatformError:
-    """What it means that the process ended without a verdict: the document's doing, or somebody else's."""
+def _exit_error(name: str, code: int, stderr: BinaryIO) -> PlatformError:
+    """The error of a process that ended without a result: caused by the document, or from outside."""
     if -code in CRASHES:
         return DocumentTooComplex(name, CRASHES[-code])
-    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - 300))
-    said = complaints.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return ExtractionLost(name, f"{f'signal {-code}' if code < 0 else f'code {code}'} {said}".strip())
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 300))
+    last_line = stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return ExtractionLost(name, f"{f'signal {-code}' if code < 0 else f'code {code}'} {last_line}".strip())
 
 
-def _result(verdict: dict[str, Any], name: str, target: BinaryIO) -> Extracted:
-    if "error" in verdict:
-        raise BY_NAME.get(str(verdict["error"]), DocumentError)(name, str(verdict.get("detail", "")))
+def _extracted(result: dict[str, Any], name: str, target: BinaryIO) -> Extracted:
+    if "error" in result:
+        raise BY_NAME.get(str(result["error"]), DocumentError)(name, str(result.get("detail", "")))
     passages = [str(json.loads(line)) for line in target]
     return Extracted(
-        kind=Kind(verdict["kind"]),
-        title=verdict["title"],
-        digest=verdict["digest"],
-        pages=verdict["pages"],
-        characters=verdict["characters"],
+        kind=Kind(result["kind"]),
+        title=result["title"],
+        digest=result["digest"],
+        pages=result["pages"],
+        characters=result["characters"],
         passages=passages,
     )

@@ -1,4 +1,4 @@
-"""The passages of a text: the unit in which documents are searched and cited."""
+"""Splits a text into passages, the unit in which documents are searched and cited."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-MAX_PASSAGE: Final = 900
-"""Characters of a passage, its heading included."""
-FULL_PASSAGE: Final = 600
-"""A passage that has so many characters ends at the next paragraph,"""
-SHORT_PASSAGE: Final = 300
-"""and one that has so many at the next heading."""
-MAX_HEADING: Final = 120
+MAX_PASSAGE_LENGTH: Final = 900
+"""Characters of a passage, including its heading."""
+PARAGRAPH_BREAK_LENGTH: Final = 600
+"""A passage with this many characters ends at the next paragraph."""
+HEADING_BREAK_LENGTH: Final = 300
+"""A passage with this many characters ends at the next heading."""
+MAX_HEADING_LENGTH: Final = 120
 
-_SPLITTING = "1"
-"""Part of a document's digest: raise it when `split` changes, and every document is split again when it comes in."""
+_VERSION = "1"
+"""Part of a document's digest. Raise it when `split` changes: then an ingestion splits an unchanged document again."""
 _HEADING = re.compile(r"#{1,6}\s+\S")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _SENTENCE_START = re.compile(r"(?<=[.!?…])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)")
 
 
 def digest(title: str, text: str) -> str:
-    """What tells whether a document has changed."""
-    return hashlib.sha256("\0".join((_SPLITTING, title, text)).encode()).hexdigest()
+    """The digest that tells whether a document has changed."""
+    return hashlib.sha256("\0".join((_VERSION, title, text)).encode()).hexdigest()
 
 
 def split(text: str) -> list[str]:
-    """The passages of a text: at most 900 characters, ended at a heading, a paragraph or a sentence where possible.
+    """Split a text into passages of at most 900 characters that end at a heading, paragraph or sentence if possible.
 
-    Each begins with the Markdown heading that it stands under, as its own paragraph.
+    Each passage begins with the Markdown heading above it, as a paragraph of its own.
     """
     done: list[str] = []
     passage, heading = "", ""
     for is_heading, separator, piece in _pieces(text):
-        enough = SHORT_PASSAGE if is_heading else FULL_PASSAGE if separator == "\n\n" else MAX_PASSAGE
-        if passage and (len(passage) >= enough or len(passage) + len(separator) + len(piece) > MAX_PASSAGE):
+        is_paragraph = separator == "\n\n"
+        full = HEADING_BREAK_LENGTH if is_heading else PARAGRAPH_BREAK_LENGTH if is_paragraph else MAX_PASSAGE_LENGTH
+        if passage and (len(passage) >= full or len(passage) + len(separator) + len(piece) > MAX_PASSAGE_LENGTH):
             done.append(passage)
             passage = piece if is_heading or not heading else f"{heading}\n\n{piece}"
         else:
@@ -46,11 +47,11 @@ def split(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[tuple[bool, str, str]]:
-    """(is it a heading, what stands before it, piece): headings, and sentences that fit into a passage with one."""
-    room = MAX_PASSAGE - MAX_HEADING - len("\n\n")
+    """(is a heading, separator before it, piece): headings, and sentences that fit into a passage with a heading."""
+    room = MAX_PASSAGE_LENGTH - MAX_HEADING_LENGTH - len("\n\n")
     for is_heading, block in _blocks(text):
         if is_heading:
-            yield True, "\n\n", block[:MAX_HEADING].rstrip()
+            yield True, "\n\n", block[:MAX_HEADING_LENGTH].rstrip()
             continue
         separator = "\n\n"
         for sentence in _sentences(block):
@@ -61,7 +62,7 @@ def _pieces(text: str) -> Iterator[tuple[bool, str, str]]:
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
-    """(is it a heading, block): headings and paragraphs; a line that begins with # in a code block is no heading."""
+    """(is a heading, block): headings and paragraphs. A line that begins with # in a code block is no heading."""
     paragraph: list[str] = []
     fenced = False
     for line in [*text.split("\n"), ""]:
@@ -79,7 +80,7 @@ def _blocks(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _sentences(paragraph: str) -> Iterator[str]:
-    """Sentences and list items; one that was followed by a line break keeps it."""
+    """Sentences and list items; each keeps a line break that followed it."""
     start = 0
     for gap in _SENTENCE_START.finditer(paragraph):
         yield paragraph[start : gap.start()] + ("\n" if "\n" in gap.group() else "")
@@ -88,7 +89,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
 
 
 def _cut(sentence: str, room: int) -> Iterator[str]:
-    """The sentence, or pieces of it between words, and a word without end in pieces of its own."""
+    """The sentence if it fits, else pieces of it between words; a word that is too long is cut as well."""
     sentence = sentence.strip("\n")
     if len(sentence) <= room:
         yield sentence
@@ -103,6 +104,6 @@ def _cut(sentence: str, room: int) -> Iterator[str]:
 
 
 def first_heading(text: str) -> str:
-    """The first heading of a Markdown text, without its marks; empty when there is none."""
+    """The first heading of a Markdown text without its marks; empty if there is none."""
     heading = next((block for is_heading, block in _blocks(text) if is_heading), "")
     return heading.lstrip("#").strip()

@@ -1,11 +1,10 @@
-"""The CRM: a seam with a local implementation and one for REST APIs, and what keeps it up to date."""
+"""The CRM: an interface, a local implementation, one for REST APIs, and the synchronisation with leads."""
 
 from __future__ import annotations
 
 from app.core.settings import CrmSettings
 from app.services.leads.crm.base import Crm, CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable
 from app.services.leads.crm.local import LocalCrm
-from app.services.leads.crm.notices import LeadNotices
 from app.services.leads.crm.rest import RestCrm
 from app.services.leads.crm.sync import CrmSync
 from laneway.platform.db.session import Database
@@ -18,7 +17,6 @@ __all__ = [
     "CrmRefused",
     "CrmSync",
     "CrmUnreadable",
-    "LeadNotices",
     "LocalCrm",
     "RestCrm",
     "make_crm",
@@ -26,5 +24,5 @@ __all__ = [
 
 
 def make_crm(settings: CrmSettings, database: Database) -> Crm:
-    """The REST connector where `CRM_BASE_URL` is set, else the local CRM."""
+    """The REST connector if `CRM_BASE_URL` is set, else the local CRM."""
     return RestCrm(settings) if settings.base_url else LocalCrm(database)

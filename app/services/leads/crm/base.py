@@ -1,4 +1,4 @@
-"""What a CRM must be able to do, and how it says that it cannot."""
+"""The interface of a CRM, and its errors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ SERVICE = "The CRM"
 
 
 class CrmRefused(UpstreamRefused):
-    """The CRM does not take this: doing it again would be refused again."""
+    """The CRM refuses the request; it would refuse a repeat as well."""
 
 
 class CrmUnreadable(UpstreamRefused):
-    """The CRM took the lead, and its answer does not say under which id."""
+    """The CRM accepted the lead, but its response has no record id."""
 
 
 class CrmMissing(PermanentError):
-    """The CRM has no record with the id that it once gave."""
+    """The CRM has no record with the id that it gave before."""
 
     status, title = 404, "Unknown to the CRM"
 
@@ -28,7 +28,7 @@ class CrmMissing(PermanentError):
 
 
 class CrmConflict(RetryableError):
-    """The CRM has something that stands against this; `existing`: the record that it names instead."""
+    """The CRM has conflicting data; `existing` is the record that it names instead."""
 
     status, title = 409, "Conflict in the CRM"
 
@@ -39,10 +39,10 @@ class CrmConflict(RetryableError):
 
 @dataclass(frozen=True, slots=True)
 class CrmLead:
-    """A lead as it is to be known by the CRM.
+    """One version of a lead, as the CRM receives it.
 
-    `data` has every field of a lead, None where nothing is known: name, email, phone, company, status, message, source,
-    lead_id, version, created_at, updated_at, `fields` and `details`.
+    `data` has every field of a lead, None if unknown: name, email, phone, company, status, message, source, lead_id,
+    version, created_at, updated_at, `fields` and `details`.
     """
 
     uid: str
@@ -51,17 +51,17 @@ class CrmLead:
 
 
 class Crm(Protocol):
-    """One CRM. `key`: the idempotency key; the same request with the same key has its effect once."""
+    """A CRM. `key` is the idempotency key: the same request with the same key has its effect once."""
 
     name: str
 
     def create(self, lead: CrmLead, *, key: str) -> str:
-        """Make a record; its id.
+        """Create a record and return its id.
 
-        Raises UpstreamError and CrmConflict (to be tried again), CrmRefused, CrmUnreadable.
+        Raises UpstreamError and CrmConflict (retryable), CrmRefused and CrmUnreadable (permanent).
         """
         ...
 
     def update(self, id: str, lead: CrmLead, *, key: str) -> None:
-        """Make the record say what the lead says. Raises CrmMissing, and as `create`."""
+        """Write the lead into the record. Raises CrmMissing, and the errors of `create`."""
         ...

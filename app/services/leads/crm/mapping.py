@@ -1,4 +1,4 @@
-"""Our fields as theirs: dotted paths out of a lead, and into the body of a request."""
+"""Maps a lead's fields to a CRM's: dotted paths into the lead, and into the body of a request."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 
-def mapped(data: Mapping[str, Any], mapping: Mapping[str, str], *, blanks: bool) -> dict[str, Any]:
-    """The body of a request: what `mapping` names (ours -> theirs), or everything under our names without one.
+def mapped(data: Mapping[str, Any], mapping: Mapping[str, str], *, include_unknown: bool) -> dict[str, Any]:
+    """The body of a request: the fields that `mapping` names (ours -> theirs); all fields if it is empty.
 
-    `blanks`: what is not known is sent as null, so that what was taken from a lead goes from the CRM, too.
+    `include_unknown` sends unknown fields as null, so that a field removed from a lead is removed from the CRM too.
     """
     if not mapping:
-        return {name: value for name, value in data.items() if blanks or value is not None}
+        return {name: value for name, value in data.items() if include_unknown or value is not None}
     body: dict[str, Any] = {}
     for ours, theirs in mapping.items():
-        value = found(data, ours)
-        if blanks or value is not None:
-            _put(body, theirs, value)
+        value = value_at(data, ours)
+        if include_unknown or value is not None:
+            _set_value(body, theirs, value)
     return body
 
 
-def found(data: Any, path: str) -> Any:
-    """What is at a dotted path, None where nothing is; a number is a place in a list."""
+def value_at(data: Any, path: str) -> Any:
+    """The value at a dotted path, None if there is none; a number is an index of a list."""
     for part in path.split("."):
         if isinstance(data, Mapping):
             data = cast("Mapping[str, Any]", data).get(part)
@@ -33,12 +33,12 @@ def found(data: Any, path: str) -> Any:
     return data
 
 
-def _item(items: list[Any], place: str) -> Any:
-    number = int(place) if place.isascii() and place.isdecimal() and len(place) < 6 else -1
-    return items[number] if 0 <= number < len(items) else None
+def _item(items: list[Any], part: str) -> Any:
+    index = int(part) if part.isascii() and part.isdecimal() and len(part) < 6 else -1
+    return items[index] if 0 <= index < len(items) else None
 
 
-def _put(body: dict[str, Any], path: str, value: Any) -> None:
+def _set_value(body: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     for part in parents:
         body = body.setdefault(part, {})

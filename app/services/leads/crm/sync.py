@@ -1,15 +1,15 @@
-"""Keeps the CRM up to date: a lead's newest version is sent, and what is older than what the CRM took never is.
+"""Keeps the CRM up to date: sends a lead's newest version, and never one older than the CRM has.
 
-A task is for one version, but sends the newest: of many changes in quick succession the later tasks then find that the
-CRM knows theirs already. What is to be done next is found from the row each time, so that a repeat goes on:
+A task is for one version but sends the newest. After many changes in quick succession the later tasks find that the CRM
+has their version already. The row decides what to do next, so a repeated task continues where the last one stopped:
 
-1. no record yet: a creation. It is written down whole before it is sent, and a repeat sends just that again.
-2. the record is older than the lead: an update with the newest version.
-3. the CRM has lost the record: back to 1.
+1. There is no record yet: create one. The whole request is stored before it is sent, and a repeat sends the same again.
+2. The record is older than the lead: update it with the newest version.
+3. The CRM has lost the record: back to 1.
 
-Tasks of one lead run one at a time (its id is their ordering key). A worker that stalled and was taken for dead may
-still send late; so each request is marked on the row when it begins, and whoever finds another's mark at the end knows
-that the two may have overtaken each other: then the newest version is sent again.
+Tasks of one lead run one at a time, because its id is their ordering key. A worker that stalled and was taken for dead
+may still send late. Therefore each request puts a mark on the row when it starts. A request that finds another mark at
+its end may have been overtaken by the other request, so the newest version is sent again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from uuid import UUID, uuid4, uuid5
 from app.db.models import Lead
 from app.db.queries import leads as repository
 from app.schemas.lead import CrmState, CrmUpdate
+from app.services.leads.content import split_fields
 from app.services.leads.crm.base import SERVICE, Crm, CrmConflict, CrmLead, CrmMissing, CrmUnreadable
-from app.services.leads.crm.content import as_crm_lead
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable, PermanentError, PlatformError, UpstreamError
@@ -32,16 +32,16 @@ from laneway.platform.logging import logger
 
 log = logger(__name__)
 
-KEYS = UUID("9a4c8b5c-6f5b-4a55-9f0e-2f4f3d0a7c21")
+IDEMPOTENCY_KEYS = UUID("9a4c8b5c-6f5b-4a55-9f0e-2f4f3d0a7c21")
 """The namespace of idempotency keys."""
-MOST_REQUESTS = 6
-"""Create, update, found gone, create anew, update, and one more; then the CRM loses what it takes."""
-LONGEST_ERROR = 1000
+MAX_REQUESTS = 6
+"""Requests of one task: create, update, find the record gone, create, update, and one more."""
+MAX_ERROR_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """A request that was begun. `id`: the record to update, None for a creation."""
+class StartedRequest:
+    """A request that has put its mark on the row. `id` is the record to update, None for a creation."""
 
     mark: str
     id: str | None
@@ -50,137 +50,154 @@ class Sending:
 
 
 class CrmSync:
-    """Tells the CRM of leads."""
+    """Sends leads to the CRM."""
 
     def __init__(self, database: Database, crm: Crm) -> None:
         self._database, self._crm = database, crm
 
-    def update(self, wanted: CrmUpdate, *, still_mine: Callable[[], None]) -> dict[str, Any]:
-        """See to it that the CRM knows at least the wanted version; `still_mine` raises when the task is not to go on.
+    def update(self, wanted: CrmUpdate, *, check_ownership: Callable[[], None]) -> dict[str, Any]:
+        """Bring the CRM to at least the wanted version of a lead.
 
-        Raises as the connector does; then the reason is noted on the lead.
+        `check_ownership` raises when the task must stop. Raises the connector's errors; the lead then has the reason.
         """
-        requests, check = 0, still_mine
+        requests, check = 0, check_ownership
         while True:
-            lead = self._lead(wanted)
+            lead = self._find(wanted)
             if lead is None:
                 return {"skipped": "the lead was deleted"}
             if lead.crm_version >= min(wanted.version or lead.version, lead.version):
-                told = {"crm": self._crm.name, "crm_id": lead.crm_id, "version": lead.crm_version}
-                return told if requests else {**told, "skipped": "the CRM knew it already"}
+                result = {"crm": self._crm.name, "crm_id": lead.crm_id, "version": lead.crm_version}
+                return result if requests else {**result, "skipped": "the CRM has it already"}
             check()
-            if requests == MOST_REQUESTS:
-                raise UpstreamError(SERVICE, "it does not keep what it takes")
+            if requests == MAX_REQUESTS:
+                raise UpstreamError(SERVICE, "it does not keep the records that it accepts")
             requests += 1
-            if not self._send(lead.uid):
-                check = _go_on  # who may have sent something old sends the newest, whoever has the task by now
+            if not self._send_next_request(lead.uid):
+                # This task may have sent an old version last. It sends the newest even if it has lost its lease.
+                check = _always_continue
 
-    def _send(self, uid: str) -> bool:
-        """One request, and its end noted; False when another one was under way at the same time."""
-        sending = self._begin(uid)
-        if sending is None:
+    def _send_next_request(self, uid: str) -> bool:
+        """Send one request and record its end; returns False if another request ran at the same time."""
+        request = self._start_request(uid)
+        if request is None:
             return True
         try:
-            if sending.id is None:
-                return self._finish(sending, id=self._crm.create(sending.lead, key=sending.key))
-            self._crm.update(sending.id, sending.lead, key=sending.key)
-            return self._finish(sending, id=sending.id)
-        except CrmMissing as gone:
-            log.warning("the CRM has lost a lead, it is created anew", reason=str(gone))
-            return self._forget(sending, gone=sending.id)
-        except CrmConflict as conflict:
-            if sending.id is None and conflict.existing is not None:
-                return self._finish(sending, id=conflict.existing, version=0)  # to be updated
-            self._note(sending, conflict, taken=False)
+            if request.id is None:
+                return self._finish_request(request, id=self._crm.create(request.lead, key=request.key))
+            self._crm.update(request.id, request.lead, key=request.key)
+            return self._finish_request(request, id=request.id)
+        except CrmMissing as error:
+            log.warning("the CRM has lost a lead; it is created again", reason=str(error))
+            return self._forget_record(request, gone=request.id)
+        except CrmConflict as error:
+            if request.id is None and error.existing is not None:
+                return self._finish_request(request, id=error.existing, version=0)  # Version 0 leads to an update.
+            self._record_error(request, error, maybe_accepted=False)
             raise
         except PlatformError as error:
             refused = isinstance(error, PermanentError) and not isinstance(error, CrmUnreadable)
-            if refused and sending.id is None:
-                self._forget(sending, gone=None)  # it was not made: the next creation may say something else
-            if self._note(sending, error, taken=not refused):
+            if refused and request.id is None:
+                self._forget_record(request, gone=None)  # Nothing was created: the next creation may differ.
+            if self._record_error(request, error, maybe_accepted=not refused):
                 raise
             return False
 
-    def _begin(self, uid: str) -> Sending | None:
-        """Mark the next request on the row; a creation whose end is not known is the next one again."""
+    def _start_request(self, uid: str) -> StartedRequest | None:
+        """Put a mark on the row and return the next request; an unfinished creation is repeated unchanged."""
         with self._database.transaction() as session:
-            lead = repository.locked(session, uid)
+            lead = repository.lock_by_uid(session, uid)
             if lead is None:
                 return None
-            request, mark, id = as_crm_lead(lead), uuid4().hex, lead.crm_id
-            held = lead.crm_request or {}
+            newest, mark, id = _crm_lead(lead), uuid4().hex, lead.crm_id
+            state = lead.crm_request or {}
             if id is not None:
-                again = _again(lead)
-                lead.crm_request = {"mark": mark, "again": again}
-                return Sending(mark, id, request, _key("update", uid, request.version, f"{id}/{again}"))
-            create: dict[str, Any] | None = held.get("create")
+                resends = _resends(lead)
+                lead.crm_request = {"mark": mark, "resends": resends}
+                return StartedRequest(mark, id, newest, _key("update", uid, newest.version, f"{id}/{resends}"))
+            create: dict[str, Any] | None = state.get("create")
             if create is None:
-                key = _key("create", uid, request.version, str(held.get("gone") or ""))
-                create = {"key": key, "version": request.version, "data": request.data}
+                key = _key("create", uid, newest.version, str(state.get("gone") or ""))
+                create = {"key": key, "version": newest.version, "data": newest.data}
             lead.crm_request = {"mark": mark, "create": create}
-            return Sending(mark, None, CrmLead(uid, create["version"], create["data"]), create["key"])
+            return StartedRequest(mark, None, CrmLead(uid, create["version"], create["data"]), create["key"])
 
-    def _finish(self, sending: Sending, *, id: str, version: int | None = None) -> bool:
-        """Note what the CRM has taken, unless another request was under way: then nobody knows what it has now."""
+    def _finish_request(self, request: StartedRequest, *, id: str, version: int | None = None) -> bool:
+        """Record what the CRM has accepted; returns False if another request ran, for then its state is unknown."""
         with self._database.transaction() as session:
-            lead = repository.locked(session, sending.lead.uid)
+            lead = repository.lock_by_uid(session, request.lead.uid)
             if lead is None:
                 return True
-            mine = _is_mine(lead, sending)
-            if mine:
-                lead.crm_id, lead.crm_request = id, {"again": _again(lead)}
-                lead.crm_version = sending.lead.version if version is None else version
+            marked = _has_mark(lead, request)
+            if marked:
+                lead.crm_id, lead.crm_request = id, {"resends": _resends(lead)}
+                lead.crm_version = request.lead.version if version is None else version
             else:
-                _send_anew(lead)
+                _require_resend(lead)
             lead.crm_state = CrmState.SYNCED if lead.crm_version == lead.version else CrmState.PENDING
             lead.crm_synced_at, lead.crm_error = clock.now(), None
-        return mine
+        return marked
 
-    def _forget(self, sending: Sending, *, gone: str | None) -> bool:
-        """There is no record, and no creation under way; `gone`: the record that there was."""
+    def _forget_record(self, request: StartedRequest, *, gone: str | None) -> bool:
+        """Record that the CRM has no record of the lead; `gone` is the id of the lost one."""
         with self._database.transaction() as session:
-            lead = repository.locked(session, sending.lead.uid)
-            if lead is not None and _is_mine(lead, sending):
+            lead = repository.lock_by_uid(session, request.lead.uid)
+            if lead is not None and _has_mark(lead, request):
                 lead.crm_id, lead.crm_version = None, 0
-                lead.crm_request = {"mark": sending.mark, "gone": gone}
+                lead.crm_request = {"mark": request.mark, "gone": gone}
                 lead.crm_state = CrmState.PENDING
         return True
 
-    def _note(self, sending: Sending, error: PlatformError, *, taken: bool) -> bool:
-        """Why it failed; `taken`: the CRM may have taken it. False when it did so behind something newer."""
+    def _record_error(self, request: StartedRequest, error: PlatformError, *, maybe_accepted: bool) -> bool:
+        """Record why a request failed.
+
+        Returns False if the CRM may have accepted it after a newer request: then the newest version is sent again.
+        """
         with suppress(DatabaseUnavailable), self._database.transaction() as session:
-            lead = repository.locked(session, sending.lead.uid)
-            if lead is not None and taken and not _is_mine(lead, sending):
-                _send_anew(lead)
+            lead = repository.lock_by_uid(session, request.lead.uid)
+            if lead is not None and maybe_accepted and not _has_mark(lead, request):
+                _require_resend(lead)
                 lead.crm_state = CrmState.PENDING
                 return False
-            if lead is not None and _is_mine(lead, sending):
-                lead.crm_error = str(error)[:LONGEST_ERROR]
+            if lead is not None and _has_mark(lead, request):
+                lead.crm_error = str(error)[:MAX_ERROR_LENGTH]
         return True
 
-    def _lead(self, wanted: CrmUpdate) -> Lead | None:
+    def _find(self, wanted: CrmUpdate) -> Lead | None:
         with self._database.reading() as session:
             lead = repository.find(session, wanted.lead_id)
         return lead if lead is not None and wanted.uid in (None, lead.uid) else None
 
 
-def _is_mine(lead: Lead, sending: Sending) -> bool:
-    return (lead.crm_request or {}).get("mark") == sending.mark
+def _crm_lead(lead: Lead) -> CrmLead:
+    """The lead's present version, as the CRM receives it."""
+    data = {
+        **split_fields(lead.fields),
+        "lead_id": lead.lead_id,
+        "version": lead.version,
+        "source": lead.source,
+        "created_at": lead.created_at.isoformat(),
+        "updated_at": lead.updated_at.isoformat(),
+    }
+    return CrmLead(lead.uid, lead.version, data)
 
 
-def _again(lead: Lead) -> int:
-    return int((lead.crm_request or {}).get("again") or 0)
+def _has_mark(lead: Lead, request: StartedRequest) -> bool:
+    return (lead.crm_request or {}).get("mark") == request.mark
 
 
-def _send_anew(lead: Lead) -> None:
-    """Nobody knows what the CRM has; the next update has a new key: with the old one it would be taken for a repeat."""
-    lead.crm_request, lead.crm_version = {**(lead.crm_request or {}), "again": _again(lead) + 1}, 0
-    log.warning("two requests at the same time, the newest version is sent again", lead_id=lead.lead_id)
+def _resends(lead: Lead) -> int:
+    return int((lead.crm_request or {}).get("resends") or 0)
 
 
-def _go_on() -> None:
-    """Nothing stands against it."""
+def _require_resend(lead: Lead) -> None:
+    """Have the newest version sent again, with a new idempotency key: the CRM would take the old key for a repeat."""
+    lead.crm_request, lead.crm_version = {**(lead.crm_request or {}), "resends": _resends(lead) + 1}, 0
+    log.warning("two requests ran at the same time; the newest version is sent again", lead_id=lead.lead_id)
+
+
+def _always_continue() -> None:
+    """Never stop the task."""
 
 
 def _key(kind: str, uid: str, version: int, id: str) -> str:
-    return str(uuid5(KEYS, f"{kind}/{uid}/{version}/{id}"))
+    return str(uuid5(IDEMPOTENCY_KEYS, f"{kind}/{uid}/{version}/{id}"))

@@ -1,8 +1,8 @@
-"""Facebook page webhooks: messages, postbacks, referrals and leads, many of them in one request.
+"""Parses Facebook page webhooks: messages, postbacks, referrals and leads, many of them in one request.
 
 Shapes: Meta's "Webhooks for Messenger Platform" (`entry[].messaging[]`) and "Webhooks for Leads"
-(`entry[].changes[]` with the field `leadgen`). Echoes of our own messages, delivery and read receipts say nothing that
-a conversation could use and are passed over, as is `standby`: that thread belongs to another app.
+(`entry[].changes[]` with the field `leadgen`). Echoes of our own messages and delivery and read receipts have nothing
+for a conversation and are skipped. `standby` is skipped as well: that thread belongs to another app.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.schemas.webhook import (
     ParsedEvent,
     Referral,
 )
-from app.services.webhooks.parsing.hostile import (
+from app.services.webhooks.parsing.untrusted_json import (
     bounded,
     conversation_id,
     digest,
@@ -37,57 +37,58 @@ from app.services.webhooks.parsing.hostile import (
 
 SOURCE = "facebook"
 MAX_EVENTS = 1000
-"""Meta batches at most 1000 updates."""
+"""Meta sends at most 1000 updates in one request."""
 RECEIPTS = ("delivery", "read")
 
 Item = tuple[str, str, dict[str, Any]]
-"""Page id, field (`messaging` or the change's), and the item or the change's value."""
+"""Page id, field (`messaging` or the change's field), and the item or the change's value."""
 
 
 def parse_facebook(body: object) -> ParsedDelivery:
-    """The events of one request, each event id once, in the order in which they came.
+    """The events of one request in their order, each event id once.
 
-    Raises InvalidPayload when it is not a page's webhook at all; a malformed item is a problem, not an error.
+    Raises InvalidPayload if it is not a page's webhook; a malformed item is a problem, not an error.
     """
     cleaned = storable(body, source=SOURCE)
     if cleaned.get("object") != "page":
-        raise invalid(SOURCE, "object is not 'page', the only one that is understood")
+        raise invalid(SOURCE, "object is not 'page', the only supported one")
     entries = cleaned.get("entry")
     if not isinstance(entries, list):
         raise invalid(SOURCE, "entry is not a list")
     events: dict[str, ParsedEvent] = {}
     problems: list[str] = []
-    for place, item in _items(cast("list[Any]", entries)):
+    for location, item in _items(cast("list[Any]", entries)):
         if len(events) >= MAX_EVENTS:
-            problems.append(f"more than {MAX_EVENTS} events; the rest, from {place} on, was not read")
+            problems.append(f"more than {MAX_EVENTS} events; the rest, from {location} on, was not parsed")
             break
         try:
             event = item if isinstance(item, str) else _event(*item)
         except ValidationError as error:
             event = sentences(error)
         if isinstance(event, str):
-            problems.append(f"{place}: {event}")
+            problems.append(f"{location}: {event}")
         elif event:
             events.setdefault(event.event_id, event)
     return ParsedDelivery(events=list(events.values()), problems=bounded(problems))
 
 
 def _items(entries: list[Any]) -> Iterator[tuple[str, Item | str]]:
+    """(location, item), or (location, problem) where an item is malformed."""
     for index, entry in enumerate(entries):
-        place = f"entry {index}"
+        location = f"entry {index}"
         page = _page_id(entry)
         if page is None:
-            yield place, "it is not an object with an id"
+            yield location, "it is not an object with an id"
             continue
         for name in ("messaging", "changes"):
-            found = entry.get(name)
-            if found is None:
+            items = entry.get(name)
+            if items is None:
                 continue
-            if not isinstance(found, list):
-                yield f"{place}, {name}", "it is not a list"
+            if not isinstance(items, list):
+                yield f"{location}, {name}", "it is not a list"
                 continue
-            for number, item in enumerate(cast("list[Any]", found)):
-                yield f"{place}, {name} {number}", _item(page, name, item)
+            for number, item in enumerate(cast("list[Any]", items)):
+                yield f"{location}, {name} {number}", _item(page, name, item)
 
 
 def _page_id(entry: Any) -> str | None:
@@ -100,10 +101,10 @@ def _page_id(entry: Any) -> str | None:
 def _item(page: str, name: str, item: Any) -> Item | str:
     if not isinstance(item, dict):
         return "it is not an object"
-    found = cast("dict[str, Any]", item)
+    content = cast("dict[str, Any]", item)
     if name == "messaging":
-        return page, "messaging", found
-    field, value = found.get("field"), found.get("value")
+        return page, "messaging", content
+    field, value = content.get("field"), content.get("value")
     if not isinstance(field, str) or not isinstance(value, dict):
         return "it has no field and value"
     return page, field, cast("dict[str, Any]", value)
@@ -111,31 +112,31 @@ def _item(page: str, name: str, item: Any) -> Item | str:
 
 def _event(page: str, field: str, item: dict[str, Any]) -> ParsedEvent | str | None:
     if field == "leadgen":
-        return _lead(page, LeadgenChange.model_validate(item))
+        return _lead_event(page, LeadgenChange.model_validate(item))
     # The test button of Meta's dashboard sends messaging items as changes, under the names of the subscriptions.
     if field == "messaging" or ((field == "messages" or field.startswith("messaging_")) and "sender" in item):
-        return _messaging(page, item)
-    return _recorded(page, field, item)
+        return _messaging_event(page, item)
+    return _recorded_event(page, field, item)
 
 
-def _messaging(page: str, item: dict[str, Any]) -> ParsedEvent | str | None:
+def _messaging_event(page: str, item: dict[str, Any]) -> ParsedEvent | str | None:
     message = item.get("message")
     if isinstance(message, dict) and cast("dict[str, Any]", message).get("is_echo") is True:
         return None
     if any(name in item for name in RECEIPTS):
         return None
-    found = Messaging.model_validate(item)
-    sender = found.sender.id or (found.sender.user_ref and f"ref-{found.sender.user_ref}")
+    messaging = Messaging.model_validate(item)
+    sender = messaging.sender.id or (messaging.sender.user_ref and f"ref-{messaging.sender.user_ref}")
     if not sender:
         return "sender has neither id nor user_ref"
-    if found.message:
-        return _message(page, sender, found.message, found.timestamp)
-    if found.postback or found.referral:
-        return _click(page, sender, found)
-    return _recorded(page, "messaging", item)
+    if messaging.message:
+        return _message_event(page, sender, messaging.message, messaging.timestamp)
+    if messaging.postback or messaging.referral:
+        return _click_event(page, sender, messaging)
+    return _recorded_event(page, "messaging", item)
 
 
-def _message(page: str, sender: str, message: PageMessage, at: datetime | None) -> ParsedEvent:
+def _message_event(page: str, sender: str, message: PageMessage, at: datetime | None) -> ParsedEvent:
     data = present(
         page_id=page,
         sender_id=sender,
@@ -143,28 +144,29 @@ def _message(page: str, sender: str, message: PageMessage, at: datetime | None) 
         quick_reply=message.quick_reply.payload if message.quick_reply else None,
         referral=_referral(message.referral),
     )
-    return _interaction("page_message", message.mid, page=page, person=sender, text=_words(message), at=at, data=data)
+    text = _message_text(message)
+    return _interaction("page_message", message.mid, page=page, person=sender, text=text, at=at, data=data)
 
 
-def _click(page: str, sender: str, found: Messaging) -> ParsedEvent:
-    """A pressed button, or somebody who came by an ad or a link."""
-    postback = found.postback
-    referral = postback.referral if postback else found.referral
+def _click_event(page: str, sender: str, messaging: Messaging) -> ParsedEvent:
+    """The event of a pressed button, or of a person who came by an ad or a link."""
+    postback = messaging.postback
+    referral = postback.referral if postback else messaging.referral
     data = present(
         page_id=page,
         sender_id=sender,
         payload=postback.payload if postback else None,
         referral=_referral(referral),
     )
-    kind: Kind = "postback" if postback else ("ad_click" if _is_ad(found.referral) else "other")
-    named = postback.mid if postback else None
-    moment = found.timestamp.isoformat() if found.timestamp else None
-    event_id = named or f"{kind}:{digest([page, sender, moment, postback and postback.title, data])}"
+    kind: Kind = "postback" if postback else ("ad_click" if _is_ad(messaging.referral) else "other")
+    platform_id = postback.mid if postback else None
+    moment = messaging.timestamp.isoformat() if messaging.timestamp else None
+    event_id = platform_id or f"{kind}:{digest([page, sender, moment, postback and postback.title, data])}"
     text = (postback.title or None) if postback else None
-    return _interaction(kind, event_id, page=page, person=sender, text=text, at=found.timestamp, data=data)
+    return _interaction(kind, event_id, page=page, person=sender, text=text, at=messaging.timestamp, data=data)
 
 
-def _lead(page: str, lead: LeadgenChange) -> ParsedEvent:
+def _lead_event(page: str, lead: LeadgenChange) -> ParsedEvent:
     data = present(
         page_id=lead.page_id or page,
         leadgen_id=lead.leadgen_id,
@@ -198,14 +200,14 @@ def _interaction(
     return ParsedEvent(event_id=event_id, kind=kind, occurred_at=at, data=data, interaction=interaction)
 
 
-def _recorded(page: str, field: str, item: dict[str, Any]) -> ParsedEvent:
-    """Something that opens no conversation: a comment, a reaction, an opt-in, or whatever comes next."""
+def _recorded_event(page: str, field: str, item: dict[str, Any]) -> ParsedEvent:
+    """An event that is only recorded and opens no conversation: a comment, a reaction, an opt-in, or a new kind."""
     name = field if field != "messaging" else ",".join(sorted(set(item) - {"sender", "recipient", "timestamp"}))
     data = {**scalars(item), "page_id": page, "field": name[:200]}
     return ParsedEvent(event_id=f"other:{digest([page, field, item])}", kind="other", data=data)
 
 
-def _words(message: PageMessage) -> str | None:
+def _message_text(message: PageMessage) -> str | None:
     if message.text:
         return message.text
     kinds = ", ".join(dict.fromkeys(item.type for item in message.attachments))

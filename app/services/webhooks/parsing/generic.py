@@ -1,10 +1,10 @@
-"""Webhooks of any other source: a few well-known field names, all of them optional.
+"""Parses webhooks of any other source: a few well-known field names, all of them optional.
 
     {"id": "evt-1", "type": "message", "text": "…", "conversation_id": "42", "occurred_at": "2026-01-31T12:00:00Z",
      "customer": {"id": "c-7", "name": "…", "email": "…", "phone": "…"}, "is_test": false}
 
-`event_id` may stand for `id`, `event` for `type`, `message` (text, or an object with `text`) for `text`. Without an id
-the body's digest is the event id, so that a request sent again is still the same event.
+Aliases: `event_id` for `id`, `event` for `type`, `message` (text, or an object with `text`) for `text`. Without an id
+the body's digest is the event id, so that a repeated request is the same event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.schemas.conversation import Customer, Interaction
 from app.schemas.webhook import GenericEvent, GenericText, Kind, ParsedDelivery, ParsedEvent
-from app.services.webhooks.parsing.hostile import conversation_id, digest, invalid, scalars, sentences, storable
+from app.services.webhooks.parsing.untrusted_json import conversation_id, digest, invalid, scalars, sentences, storable
 
 KINDS: Final[dict[str, Kind]] = {
     "message": "page_message",
@@ -32,10 +32,10 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def parse_generic(source: str, body: object) -> ParsedDelivery:
-    """The one event. Raises InvalidPayload when a known field has the wrong type.
+    """The event of the request. Raises InvalidPayload if a known field has the wrong type.
 
-    It opens or continues a conversation if it is of a known kind or says something; the conversation is always one of
-    this source's own, whatever `conversation_id` it names.
+    The event opens or continues a conversation if it has a known kind or a text. The conversation always belongs to
+    this source, whatever `conversation_id` the event names.
     """
     cleaned = storable(body, source=source)
     try:
@@ -44,7 +44,7 @@ def parse_generic(source: str, body: object) -> ParsedDelivery:
         raise invalid(source, sentences(error)) from None
     event_id = event.id or f"sha256:{digest(cleaned)}"
     text = event.text or (event.message.text if isinstance(event.message, GenericText) else event.message) or None
-    kind = _kind(event.type, says_something=text is not None)
+    kind = _kind(event.type, has_text=text is not None)
     data = scalars(cleaned)
     interaction = None
     if kind != "other" or text:
@@ -69,10 +69,10 @@ def parse_generic(source: str, body: object) -> ParsedDelivery:
     return ParsedDelivery(events=[parsed])
 
 
-def _kind(name: str | None, *, says_something: bool) -> Kind:
+def _kind(name: str | None, *, has_text: bool) -> Kind:
     if name:
         return KINDS.get(name.strip().lower(), "other")
-    return "page_message" if says_something else "other"
+    return "page_message" if has_text else "other"
 
 
 def _conversation(source: str, event: GenericEvent, *, event_id: str) -> str:
@@ -80,6 +80,6 @@ def _conversation(source: str, event: GenericEvent, *, event_id: str) -> str:
         return conversation_id(source, event.conversation_id)
     if event.customer.id:
         return conversation_id(source, "customer", event.customer.id)
-    if event.customer.email:  # a digest, because ids are shown and logged where an address must not be
+    if event.customer.email:  # A digest, because ids are shown and logged where an address must not be.
         return conversation_id(source, "customer", digest(event.customer.email.strip().lower()))
     return conversation_id(source, "event", event_id)

@@ -1,4 +1,4 @@
-"""Google lead forms: one lead a request, vouched for by a key inside the body.
+"""Parses Google lead forms: one lead per request, authenticated by a key in the body.
 
 Shape: "Lead form webhook" in the Google Ads documentation. `lead_id` is unique across all forms and is the event id.
 """
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.schemas.conversation import Customer, Interaction
 from app.schemas.webhook import GoogleLead, LeadColumn, ParsedDelivery, ParsedEvent
-from app.services.webhooks.parsing.hostile import bounded, conversation_id, invalid, present, sentences, storable
+from app.services.webhooks.parsing.untrusted_json import bounded, conversation_id, invalid, present, sentences, storable
 
 SOURCE = "google"
 SECRET_FIELD = "google_key"  # noqa: S105 - the field's name
@@ -35,16 +35,16 @@ CONTACT: Final = frozenset(
         "JOB_TITLE",
     }
 )
-"""Columns about who and where somebody is; every other column is a question of the form."""
+"""Columns with a person's identity and address; every other column is a question of the form."""
 
 
 def without_secret(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as it may be stored: without the key."""
+    """The body without the key, so that it may be stored."""
     return {name: value for name, value in body.items() if name != SECRET_FIELD}
 
 
 def parse_google(body: object) -> ParsedDelivery:
-    """The lead. Raises InvalidPayload when there is none; a malformed column is a problem and not a lost lead."""
+    """The lead of the request. Raises InvalidPayload if there is none; a malformed column is only a problem."""
     try:
         lead = GoogleLead.model_validate(storable(body, source=SOURCE))
     except ValidationError as error:
@@ -76,10 +76,11 @@ def parse_google(body: object) -> ParsedDelivery:
     return ParsedDelivery(events=[event], problems=bounded(problems))
 
 
-def _columns(found: list[Any]) -> tuple[list[LeadColumn], list[str]]:
+def _columns(items: list[Any]) -> tuple[list[LeadColumn], list[str]]:
+    """The valid columns, and a problem for each invalid one."""
     columns: list[LeadColumn] = []
     problems: list[str] = []
-    for number, item in enumerate(found):
+    for number, item in enumerate(items):
         try:
             column = LeadColumn.model_validate(item)
         except ValidationError as error:
@@ -96,20 +97,20 @@ def _customer(values: dict[str, str]) -> Customer:
     parts = [values.get("FIRST_NAME", "").strip(), values.get("LAST_NAME", "").strip()]
     return Customer(
         id=None,
-        name=_fitting(values.get("FULL_NAME") or " ".join(part for part in parts if part), 200),
-        email=_fitting(values.get("EMAIL") or values.get("WORK_EMAIL"), 254),
-        phone=_fitting(values.get("PHONE_NUMBER") or values.get("WORK_PHONE"), 40),
+        name=_within(200, values.get("FULL_NAME") or " ".join(part for part in parts if part)),
+        email=_within(254, values.get("EMAIL") or values.get("WORK_EMAIL")),
+        phone=_within(40, values.get("PHONE_NUMBER") or values.get("WORK_PHONE")),
     )
 
 
-def _fitting(value: str | None, limit: int) -> str | None:
-    """The value, unless it is too long to be what it says; it stays among the lead's fields."""
+def _within(limit: int, value: str | None) -> str | None:
+    """The value unless it is empty or longer than the limit; the lead's fields keep it in any case."""
     stripped = (value or "").strip()
     return stripped if 0 < len(stripped) <= limit else None
 
 
 def _questions(columns: list[LeadColumn]) -> str | None:
-    """What the customer answered in their own words, so that a reply can go into it."""
+    """The customer's answers to the form's questions, as text for the reply."""
     lines = [
         f"{column.column_name or column.column_id}: {column.string_value.strip()}"
         for column in columns

@@ -1,4 +1,4 @@
-"""The endpoint's responder against a real local server: what it sends, and what each kind of trouble becomes."""
+"""The endpoint's responder against a real local server: its requests, and its error for each kind of failure."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_token_counts_are_recorded_when_the_server_gives_them(http_peer: HttpPee
     assert counted.responder == "openai:local"
 
 
-def test_an_answer_can_always_be_stored(http_peer: HttpPeer, ask: Any) -> None:
+def test_every_answer_can_be_stored(http_peer: HttpPeer, ask: Any) -> None:
     http_peer.reply_with(answer("nul: \x00"), answer("x" * 1_000_000), answer("half a pair: \ud800"))
 
     assert ask().text == "nul: \ufffd"
@@ -128,7 +128,7 @@ def test_proxies_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_trouble_that_passes_is_not_noticed(http_peer: HttpPeer, ask: Any, status: int) -> None:
+def test_a_temporary_error_is_retried_by_the_sdk(http_peer: HttpPeer, ask: Any, status: int) -> None:
     http_peer.reply_with(HttpReply(status, QUICK), HttpReply(status, QUICK), answer())
 
     assert ask().text == "Within 30 days. [1]"
@@ -149,7 +149,7 @@ def failed(ask: Any, kind: type[PlatformError], **settings: Any) -> Any:
     return caught.value
 
 
-def test_429_for_ever_is_to_be_tried_later_as_the_server_says(http_peer: HttpPeer, ask: Any) -> None:
+def test_a_lasting_429_is_retryable_after_the_servers_delay(http_peer: HttpPeer, ask: Any) -> None:
     http_peer.always = HttpReply(429, {**QUICK, "Retry-After": "300"})
     error = failed(ask, UpstreamError)
 
@@ -158,7 +158,7 @@ def test_429_for_ever_is_to_be_tried_later_as_the_server_says(http_peer: HttpPee
     assert len(http_peer.requests) == 3
 
 
-def test_a_wait_beyond_the_sdks_patience_is_left_to_the_task(http_peer: HttpPeer, ask: Any) -> None:
+def test_a_delay_longer_than_the_sdk_waits_is_left_to_the_task(http_peer: HttpPeer, ask: Any) -> None:
     http_peer.always = HttpReply(429, {"Retry-After": "3600"})
 
     assert failed(ask, UpstreamError).retry_after == 3600
@@ -166,7 +166,7 @@ def test_a_wait_beyond_the_sdks_patience_is_left_to_the_task(http_peer: HttpPeer
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
-def test_trouble_that_stays_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, status: int) -> None:
+def test_a_lasting_server_error_is_retryable(http_peer: HttpPeer, ask: Any, status: int) -> None:
     http_peer.always = HttpReply(status, QUICK)
 
     assert failed(ask, UpstreamError).retry_after is None
@@ -174,7 +174,7 @@ def test_trouble_that_stays_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, 
 
 
 @pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 422])
-def test_a_refusal_is_for_good_and_asked_once(http_peer: HttpPeer, ask: Any, status: int) -> None:
+def test_a_refusal_is_permanent_and_sent_once(http_peer: HttpPeer, ask: Any, status: int) -> None:
     http_peer.always = HttpReply(
         status, {"Location": http_peer.url}, {"error": {"message": KEY, "code": "model_not_found"}}
     )
@@ -185,7 +185,7 @@ def test_a_refusal_is_for_good_and_asked_once(http_peer: HttpPeer, ask: Any, sta
     assert len(http_peer.requests) == 1
 
 
-def test_silence_is_to_be_tried_later(http_peer: HttpPeer, ask: Any) -> None:
+def test_a_time_out_is_retryable(http_peer: HttpPeer, ask: Any) -> None:
     http_peer.always = HttpReply(delay=30)
     started = time.monotonic()
     error = failed(ask, UpstreamError, timeout=0.2)
@@ -194,7 +194,7 @@ def test_silence_is_to_be_tried_later(http_peer: HttpPeer, ask: Any) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_nobody_there_is_to_be_tried_later(ask: Any) -> None:
+def test_an_unreachable_server_is_retryable(ask: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -219,7 +219,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_answer_is_to_be_tried_later(http_peer: HttpPeer, ask: Any, broken: str) -> None:
+def test_an_invalid_response_is_retryable(http_peer: HttpPeer, ask: Any, broken: str) -> None:
     http_peer.reply_with(BROKEN[broken])
 
     assert "its answer is" in str(failed(ask, UpstreamError))

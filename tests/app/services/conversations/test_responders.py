@@ -1,4 +1,4 @@
-"""One suite for every responder: the offline one, and the endpoint's against a real server that speaks its protocol."""
+"""One suite for both responders; the endpoint's runs against a real server with the same protocol."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUESTION = "How long may I return a bicycle?"
 
 
 def model(asked: HttpRequest) -> HttpReply:
-    """A small chat completions server: quotes the passage that shares most words with the last message."""
+    """A small chat completions server that quotes the passage with most words of the last message."""
     messages = asked.json()["messages"]
     wanted = set(re.findall(r"\w{4,}", messages[-1]["content"].lower()))
     found = re.findall(r"^\[(\d+)\] (.*?)\n(.*?)(?=\n\n\[\d+\] |\Z)", messages[0]["content"], re.S | re.M)
@@ -138,7 +138,7 @@ passages_strategy = st.lists(
     history=st.lists(st.builds(Turn, st.sampled_from(["customer", "assistant"]), texts), max_size=3),
     passages=passages_strategy,
 )
-def test_whatever_is_said_the_contract_holds(
+def test_the_contract_holds_for_any_text(
     responder: Responder, question: str, history: list[Turn], passages: list[SourcePassage]
 ) -> None:
     keeps_the_contract(responder.reply(question, history=history, passages=passages), responder, passages)
@@ -149,7 +149,7 @@ def test_whatever_is_said_the_contract_holds(
 # What is particular to one of them
 
 
-def test_which_responder_is_made_depends_on_what_is_configured() -> None:
+def test_the_settings_decide_which_responder_is_made() -> None:
     def name(**given: object) -> str:
         responder = make_responder(ResponderSettings(_env_file=None, **given))
         responder.close()
@@ -167,7 +167,7 @@ def offline() -> Responder:
     return make_responder(ResponderSettings(_env_file=None))
 
 
-def said(offline: Responder, question: str, *passages: SourcePassage) -> str:
+def offline_reply(offline: Responder, question: str, *passages: SourcePassage) -> str:
     return offline.reply(question, history=[], passages=passages or PASSAGES).text
 
 
@@ -181,32 +181,34 @@ def test_the_offline_answer_is_word_for_word_and_names_its_documents(offline: Re
     assert all(source.quote and source.quote in reply.text for source in reply.sources)
 
 
-def test_what_the_passages_do_not_answer_is_said_with_what_was_looked_for(offline: Responder) -> None:
+def test_a_question_without_an_answer_lists_the_words_that_were_searched(offline: Responder) -> None:
     expected = "I could not find an answer in the documents that I have. I looked for: elephants, circus."
 
-    assert said(offline, "Do you have elephants for a circus?") == expected
+    assert offline_reply(offline, "Do you have elephants for a circus?") == expected
     assert offline.reply("Do you have elephants for a circus?", history=[], passages=[]).text == expected
 
 
-def test_one_word_in_common_is_no_answer(offline: Responder) -> None:
-    assert said(offline, "Can I insure the bicycle against theft abroad?").startswith("I could not find an answer")
+def test_one_common_word_is_not_an_answer(offline: Responder) -> None:
+    assert offline_reply(offline, "Can I insure the bicycle against theft abroad?").startswith(
+        "I could not find an answer"
+    )
 
 
-def test_a_half_answer_says_what_is_missing(offline: Responder) -> None:
-    text = said(offline, "Is the inspection free for elephants and giraffes?")
+def test_a_partial_answer_names_the_missing_words(offline: Responder) -> None:
+    text = offline_reply(offline, "Is the inspection free for elephants and giraffes?")
 
     assert "The first inspection is free within three months. [1]" in text
     assert "I found nothing about: elephants, giraffes." in text
 
 
 def test_inflected_words_are_the_same_word(offline: Responder) -> None:
-    assert "30 days" in said(offline, "Returning bicycles?")
+    assert "30 days" in offline_reply(offline, "Returning bicycles?")
 
 
-def test_a_title_or_heading_helps_but_is_no_answer_itself(offline: Responder) -> None:
+def test_a_title_or_heading_counts_but_is_not_an_answer_itself(offline: Responder) -> None:
     hours = SourcePassage("hours", "Opening hours", 0, "# Opening hours\nOpening hours\nMonday to Friday: 9 to 18.", 1)
 
-    assert said(offline, "What are your opening hours?", hours).startswith("Monday to Friday: 9 to 18. [1]")
+    assert offline_reply(offline, "What are your opening hours?", hours).startswith("Monday to Friday: 9 to 18. [1]")
 
 
 @pytest.mark.parametrize(
@@ -220,11 +222,11 @@ def test_a_title_or_heading_helps_but_is_no_answer_itself(offline: Responder) ->
         ("???", "I could not tell what to look for"),
     ],
 )
-def test_a_courtesy_is_returned_only_when_nothing_else_was_said(offline: Responder, text: str, answer: str) -> None:
-    assert said(offline, text).startswith(answer)
+def test_a_courtesy_is_returned_only_for_a_plain_courtesy(offline: Responder, text: str, answer: str) -> None:
+    assert offline_reply(offline, text).startswith(answer)
 
 
-def test_an_offline_follow_up_takes_up_what_was_asked_and_repeats_nothing(offline: Responder) -> None:
+def test_an_offline_follow_up_refers_to_the_question_and_repeats_nothing(offline: Responder) -> None:
     talk = [TALK[0], Turn("assistant", "The first inspection is free within three months. [1]")]
     silent = offline.follow_up(history=talk, passages=PASSAGES, reason="no_reply").text
     asked = offline.follow_up(history=talk, passages=PASSAGES, reason="operator").text

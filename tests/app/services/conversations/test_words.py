@@ -1,4 +1,4 @@
-"""Sentences as they stand in wrapped Markdown, and questions that want a number."""
+"""Sentences of wrapped Markdown, and questions that ask for a number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ cannot be returned.
 """
 
 
-def test_lines_that_a_paragraph_is_wrapped_into_are_one_text() -> None:
+def test_wrapped_lines_of_a_paragraph_are_joined() -> None:
     found = [sentence for _, sentence in sentences(WRAPPED)]
 
     assert found[:2] == [
@@ -30,13 +30,13 @@ def test_lines_that_a_paragraph_is_wrapped_into_are_one_text() -> None:
     ]
 
 
-def test_items_and_rows_stay_apart() -> None:
+def test_list_items_and_table_rows_stay_separate() -> None:
     found = [sentence for _, sentence in sentences(WRAPPED)]
 
     assert found[2:] == ["Ask for a label, or write to us.", "Pack it well", "| part | price |", "| tube | 19 euros |"]
 
 
-def test_each_sentence_knows_its_heading() -> None:
+def test_each_sentence_has_its_heading() -> None:
     assert {heading for heading, _ in sentences(WRAPPED)} == {"In what condition"}
 
 

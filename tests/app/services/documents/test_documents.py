@@ -1,4 +1,4 @@
-"""Documents from the storage to passages and callbacks; each step by hand, on both databases."""
+"""Documents from the storage to passages and callbacks, step by step on both databases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from app.schemas.document import DocumentState
+from app.schemas.document import DocumentRequest, DocumentState
 from app.services.container import Services
+from app.services.documents.documents import Documents
 from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
 from laneway.platform.db.models import TaskRun
@@ -106,10 +107,14 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
 
 def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
     outbound = desk.services.settings.outbound.model_copy(update={"secret": None})
-    desk.services._settings = desk.services.settings.model_copy(update={"outbound": outbound})
+    settings = desk.services.settings.model_copy(update={"outbound": outbound})
+    documents = Documents(desk.services.tasks, desk.services.knowledge, settings)
+    request = DocumentRequest(
+        document_id="doc-1", user_id="u-1", file_name="a.pdf", r2_key="a.pdf", callback_url=CALLBACK, priority=1
+    )
 
     with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
-        desk.submit(callback_url=CALLBACK)
+        documents.submit(request)
 
     assert desk.rows() == 0
     assert desk.platform.rows() == []
@@ -145,7 +150,7 @@ def test_a_full_queue_refuses_and_keeps_no_row(desk: DocumentDesk) -> None:
         ("missing.pdf", None, {}, "ObjectMissing"),
     ],
 )
-def test_a_lasting_failure_has_a_name_no_retries_and_a_callback(
+def test_a_permanent_failure_has_a_name_no_retries_and_a_callback(
     desk: DocumentDesk, key: str, content: bytes | None, more: dict[str, object], error: str
 ) -> None:
     if content is not None:
@@ -165,19 +170,19 @@ def test_a_lasting_failure_has_a_name_no_retries_and_a_callback(
     assert callback["data"]["error"] == {"type": error, "message": view.error}
 
 
-def test_the_end_is_told_once_however_often_it_is_handled(desk: DocumentDesk) -> None:
+def test_a_failure_handled_twice_sends_one_callback(desk: DocumentDesk) -> None:
     desk.submit(key="missing.pdf", callback_url=CALLBACK)
     run = desk.work()
 
     end = EndedTask(task_id=run.id, run=run.attempts_before + run.attempts)
-    desk.services.documents.end(end)
-    desk.services.documents.end(end)
+    desk.services.documents.record_failure(end)
+    desk.services.documents.record_failure(end)
     desk.settle()
 
     assert len(desk.outbound_webhooks()) == 1
 
 
-def test_a_failure_leaves_the_passages_that_were_there(desk: DocumentDesk) -> None:
+def test_a_failure_keeps_the_stored_passages(desk: DocumentDesk) -> None:
     desk.submit()
     desk.work()
     desk.put("a.pdf", WARRANTY[:300])
@@ -190,7 +195,7 @@ def test_a_failure_leaves_the_passages_that_were_there(desk: DocumentDesk) -> No
     assert desk.texts("warranty")
 
 
-def test_a_storage_that_is_away_is_tried_again(desk: DocumentDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_storage_is_retried(desk: DocumentDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_arguments: object, **_more: object) -> int:
         raise StorageUnavailable("503")
 
@@ -219,7 +224,7 @@ def test_two_ingestions_of_one_document_run_one_after_the_other(desk: DocumentDe
     assert (desk.view().state, desk.texts("bells")) == (DocumentState.PROCESSED, ["The new bells."])
 
 
-def test_an_older_ingestion_that_is_run_again_does_not_take_the_place_of_a_newer(desk: DocumentDesk) -> None:
+def test_an_older_ingestion_that_is_retried_does_not_replace_a_newer_one(desk: DocumentDesk) -> None:
     old = desk.submit(key="later.txt", callback_url=CALLBACK)
     desk.work()
     desk.settle()
@@ -240,7 +245,7 @@ def test_an_older_ingestion_that_is_run_again_does_not_take_the_place_of_a_newer
     ]
 
 
-def test_a_retry_by_hand_may_succeed_and_is_told_of_again(desk: DocumentDesk) -> None:
+def test_a_manual_retry_can_succeed_and_sends_a_callback_again(desk: DocumentDesk) -> None:
     id = desk.submit(key="late.txt", callback_url=CALLBACK)
     desk.work()
     desk.settle()
@@ -254,7 +259,7 @@ def test_a_retry_by_hand_may_succeed_and_is_told_of_again(desk: DocumentDesk) ->
     assert [callback["event"] for callback in desk.outbound_webhooks()] == ["document.failed", "document.processed"]
 
 
-def test_a_retry_that_has_failed_by_the_time_it_is_noted_leaves_the_reason(
+def test_a_retry_that_fails_before_it_is_noted_keeps_its_error(
     desk: DocumentDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = desk.submit(key="late.txt", callback_url=CALLBACK)
@@ -276,7 +281,7 @@ def test_a_retry_that_has_failed_by_the_time_it_is_noted_leaves_the_reason(
     assert desk.services.document_views.stats().documents == {"failed": 1}
 
 
-def test_an_end_that_was_overtaken_by_a_retry_is_not_told(desk: DocumentDesk) -> None:
+def test_a_failure_overtaken_by_a_retry_sends_no_callback(desk: DocumentDesk) -> None:
     id = desk.submit(key="late.txt", callback_url=CALLBACK)
     desk.work()
     desk.put("late.txt", b"Here at last.")
@@ -285,19 +290,19 @@ def test_an_end_that_was_overtaken_by_a_retry_is_not_told(desk: DocumentDesk) ->
     desk.services.tasks.outbox.relay()
 
     said = list[object]()
-    for _ in range(2):  # the handler of the end, and the retry, in either order
+    for _ in range(2):  # The failure handler and the retry, in either order.
         attempt = desk.begin()
         if attempt.task_id == id:
             desk.platform.end(attempt, desk.process(attempt))
         else:
-            said.append(desk.services.documents.end(EndedTask.model_validate(attempt.payload)))
+            said.append(desk.services.documents.record_failure(EndedTask.model_validate(attempt.payload)))
             desk.platform.end(attempt)
 
     assert said == [{"task_id": id, "skipped": "it was run again"}]
     assert [callback["event"] for callback in desk.outbound_webhooks()] == ["document.processed"]
 
 
-def test_two_ends_of_which_the_first_is_handled_late_are_told_once(desk: DocumentDesk) -> None:
+def test_two_failures_send_one_callback_when_the_first_is_handled_late(desk: DocumentDesk) -> None:
     id = desk.submit(key="missing.pdf", callback_url=CALLBACK)
     desk.work()
     first = EndedTask(task_id=id, run=1)
@@ -305,12 +310,12 @@ def test_two_ends_of_which_the_first_is_handled_late_are_told_once(desk: Documen
     desk.services.documents.retry(id)
     desk.work()
 
-    assert desk.services.documents.end(first) == {"task_id": id, "skipped": "it was run again"}
-    desk.services.documents.end(EndedTask(task_id=id, run=2))
+    assert desk.services.documents.record_failure(first) == {"task_id": id, "skipped": "it was run again"}
+    desk.services.documents.record_failure(EndedTask(task_id=id, run=2))
     assert [callback["data"]["attempts"] for callback in desk.outbound_webhooks()] == [2]
 
 
-def test_a_cancelled_ingestion_is_told_too(desk: DocumentDesk) -> None:
+def test_a_cancelled_ingestion_sends_a_callback_too(desk: DocumentDesk) -> None:
     id = desk.submit(callback_url=CALLBACK)
     desk.services.tasks.cancel(id)
     desk.settle()
@@ -320,7 +325,7 @@ def test_a_cancelled_ingestion_is_told_too(desk: DocumentDesk) -> None:
     assert (callback["event"], callback["data"]["status"]) == ("document.failed", "cancelled")
 
 
-def test_a_deleted_document_is_gone_and_what_was_queued_of_it_does_not_run(desk: DocumentDesk) -> None:
+def test_a_deleted_document_is_gone_and_its_queued_tasks_do_not_run(desk: DocumentDesk) -> None:
     desk.submit()
     desk.work()
     waiting = desk.submit()
@@ -335,15 +340,15 @@ def test_a_deleted_document_is_gone_and_what_was_queued_of_it_does_not_run(desk:
         desk.services.documents.delete("doc-1")
 
 
-def test_a_document_that_is_deleted_while_it_is_submitted_anew_is_no_error(desk: DocumentDesk) -> None:
+def test_deleting_a_document_while_it_is_submitted_again_is_no_error(desk: DocumentDesk) -> None:
     desk.submit()
     engine, deletions = desk.services.database.engine, list[Future[None]]()
     with ThreadPoolExecutor(1) as pool:
 
         def delete(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if "INSERT INTO documents" in statement and not deletions:
-                deletions.append(pool.submit(desk.services.knowledge.forget, "doc-1"))
-                wait(deletions, timeout=1)  # it waits for the submission, or is through before it goes on
+                deletions.append(pool.submit(desk.services.knowledge.delete, "doc-1"))
+                wait(deletions, timeout=1)  # It waits for the submission, or ends before it.
 
         event.listen(engine, "after_cursor_execute", delete)
         try:
@@ -356,7 +361,7 @@ def test_a_document_that_is_deleted_while_it_is_submitted_anew_is_no_error(desk:
     assert desk.rows() == 0
 
 
-def test_what_ran_while_its_document_was_deleted_stores_nothing_even_if_it_was_submitted_anew(
+def test_an_ingestion_that_ran_during_the_deletion_stores_nothing(
     desk: DocumentDesk, movable_clock: MovableClock
 ) -> None:
     desk.submit()
@@ -373,7 +378,7 @@ def test_what_ran_while_its_document_was_deleted_stores_nothing_even_if_it_was_s
     assert desk.texts("warranty") == []
 
 
-def test_a_local_file_of_any_kind_is_taken_in_under_its_name(desk: DocumentDesk, tmp_path: Path) -> None:
+def test_a_local_file_of_any_kind_is_ingested_under_its_name(desk: DocumentDesk, tmp_path: Path) -> None:
     for name, content in (("w.pdf", WARRANTY), ("p.html", b"<title>Page</title><p>Bells ring."), ("t.txt", b"Text.")):
         (tmp_path / name).write_bytes(content)
         assert desk.services.documents.ingest_file(tmp_path / name).changed
@@ -386,7 +391,7 @@ def test_a_local_file_of_any_kind_is_taken_in_under_its_name(desk: DocumentDesk,
         desk.services.documents.ingest_file(tmp_path / "bad.pdf")
 
 
-def test_nothing_is_left_in_the_folder_for_what_is_being_read(desk: DocumentDesk) -> None:
+def test_no_temporary_file_is_left_behind(desk: DocumentDesk) -> None:
     desk.submit()
     desk.work()
 

@@ -1,4 +1,4 @@
-"""Every kind of file is read to one kind of text; hostile ones end by name, in bounded time and memory."""
+"""Every kind of file becomes normalized text; hostile files raise named errors in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from app.core.settings import ROOT
 from app.services.documents.extraction import errors
-from app.services.documents.extraction.kinds import Kind, claimed
+from app.services.documents.extraction.kinds import Kind, claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, ExtractionLost, ExtractionStalled, extract
 from laneway.platform.errors import PlatformError
@@ -39,7 +39,7 @@ def read(
 ) -> Extracted:
     """Read a file in a process of its own, as the worker does."""
 
-    def tell(_percent: float, message: str) -> None:
+    def report(_percent: float, message: str) -> None:
         if told is not None:
             told.append(message)
 
@@ -48,10 +48,10 @@ def read(
         return extract(
             file,
             name=name,
-            said=claimed(content_type, name),
+            claimed=claimed_kind(content_type, name),
             limits=limits,
             folder=Path(tempfile.gettempdir()),
-            tell=tell,
+            report=report,
         )
 
 
@@ -73,7 +73,7 @@ def test_a_word_document_becomes_markdown() -> None:
     assert text == "# Terms\n\n## Delivery\n\nWe send\tit.\n\n- bike\n\nSize | Price\n\nL | 5"
 
 
-def test_equal_cells_of_a_row_are_all_there_and_a_merged_one_is_there_once() -> None:
+def test_equal_cells_of_a_row_are_all_kept_and_a_merged_cell_appears_once() -> None:
     cell = "<w:tc>{0}<w:p><w:r><w:t>{1}</w:t></w:r></w:p></w:tc>"
     wide = cell.format('<w:tcPr><w:gridSpan w:val="2"/></w:tcPr>', "both")
     row = "<w:tr>" + "".join(cell.format("", text) for text in ("Yes", "Yes", "No")) + "</w:tr>"
@@ -123,14 +123,14 @@ def test_a_page_becomes_markdown_without_scripts_and_navigation() -> None:
         (b"MZ is a prefix, and %PDF- too", "MZ is a prefix, and %PDF- too"),
     ],
 )
-def test_plain_text_is_decoded_by_its_mark_or_as_utf8(content: bytes, expected: str) -> None:
+def test_plain_text_is_decoded_by_its_byte_order_mark_or_as_utf8(content: bytes, expected: str) -> None:
     assert read("a.txt", content).passages == [expected]
 
 
 @pytest.mark.parametrize(
     "declared", ['<meta charset="iso-8859-1">', '<meta http-equiv=a content="text/html; charset=cp1252">']
 )
-def test_a_page_is_decoded_as_it_declares(declared: str) -> None:
+def test_a_page_is_decoded_by_its_declared_encoding(declared: str) -> None:
     assert read("a.html", f"{declared}<p>Größe „5“".encode("cp1252")).passages == ["Größe „5“"]
 
 
@@ -139,7 +139,7 @@ def test_a_text_that_is_too_large_in_normal_form_is_refused() -> None:
         read("a.txt", "\N{MUSICAL SYMBOL SIXTEENTH NOTE}".encode() * 900, limits=replace(LIMITS, text_bytes=4000))
 
 
-def test_the_content_decides_where_nobody_says_what_it_is() -> None:
+def test_the_content_decides_the_kind_if_none_is_claimed() -> None:
     content_type = "application/octet-stream"
 
     assert read("thing", files.pdf("Hello"), content_type=content_type).kind is Kind.PDF
@@ -156,7 +156,7 @@ def test_a_pdf_that_anybody_may_open_is_read_and_one_with_a_password_is_not(algo
         read("locked.pdf", files.locked_pdf("secret", "Hello", algorithm=algorithm))
 
 
-def test_what_a_font_makes_of_a_letter_is_left_out() -> None:
+def test_unwanted_characters_of_a_font_are_removed() -> None:
     broken = files.word_with("<w:p><w:r><w:t>ab&#x9F;c</w:t></w:r></w:p>")
 
     assert read("a.docx", broken).passages == ["abc"]
@@ -197,7 +197,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("name", "content", "kind"), HOSTILE, ids=[name for name, _, _ in HOSTILE])
-def test_a_file_that_cannot_be_read_ends_by_name(name: str, content: bytes, kind: type[errors.DocumentError]) -> None:
+def test_an_unreadable_file_raises_its_named_error(name: str, content: bytes, kind: type[errors.DocumentError]) -> None:
     with pytest.raises(kind) as raised:
         read(name, content)
 
@@ -228,7 +228,7 @@ def test_a_page_that_unpacks_to_much_stays_within_the_memory() -> None:
         read("bomb.pdf", files.pdf_bomb(200 * MB))
 
 
-def test_too_much_text_ends_the_reading_of_the_pages() -> None:
+def test_too_much_text_stops_the_reading() -> None:
     with pytest.raises(errors.TextTooLarge):
         read("a.pdf", files.pdf(*["many words " * 20] * 60), limits=replace(LIMITS, text_bytes=10_000))
 
@@ -236,26 +236,26 @@ def test_too_much_text_ends_the_reading_of_the_pages() -> None:
 def test_reading_that_takes_too_long_is_ended() -> None:
     slow, began = files.pdf(*["some words " * 2000] * 400), monotonic()
 
-    with pytest.raises((errors.DocumentTooComplex, ExtractionStalled)):  # the latter on a busy machine
+    with pytest.raises((errors.DocumentTooComplex, ExtractionStalled)):  # ExtractionStalled on a busy machine.
         read("slow.pdf", slow, limits=replace(LIMITS, seconds=1))
 
     assert monotonic() - began < 10
 
 
-def test_what_the_progress_raises_ends_the_process() -> None:
+def test_an_error_of_the_progress_function_ends_the_process() -> None:
     def stop(_percent: float, _message: str) -> None:
         raise KeyboardInterrupt
 
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf("Hello"))
         with pytest.raises(KeyboardInterrupt):
-            extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=stop)
+            extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=stop)
 
     assert not _readers()
 
 
 def _readers() -> list[psutil.Process]:
-    """The processes that read documents for us now."""
+    """The running processes that read documents."""
     children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in children if "app.services.documents.extraction" in child.cmdline()]
 
@@ -271,7 +271,7 @@ def _readers() -> list[psutil.Process]:
         (signal.SIGSEGV, errors.DocumentTooComplex, False),
     ],
 )
-def test_how_a_process_ended_says_whether_to_try_again(
+def test_the_end_of_the_process_decides_whether_a_retry_helps(
     number: signal.Signals, kind: type[PlatformError], *, retryable: bool
 ) -> None:
     def strike(_percent: float, message: str) -> None:
@@ -285,23 +285,23 @@ def test_how_a_process_ended_says_whether_to_try_again(
             extract(
                 file,
                 name="a.pdf",
-                said=None,
+                claimed=None,
                 limits=replace(LIMITS, seconds=1),
                 folder=Path(tempfile.gettempdir()),
-                tell=strike,
+                report=strike,
             )
 
     assert raised.value.retryable is retryable
     assert not _readers()
 
 
-def test_the_process_ends_with_its_parent_though_it_says_nothing() -> None:
+def test_a_silent_process_ends_with_its_parent() -> None:
     with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as target:
         file.write(files.word_with(SPAN))
         file.flush()
         job = {
             "name": "a.docx",
-            "said": None,
+            "claimed": None,
             "file": file.fileno(),
             "target": target.fileno(),
             "limits": asdict(LIMITS),
@@ -322,7 +322,7 @@ def test_the_process_ends_with_its_parent_though_it_says_nothing() -> None:
         reader.stdout.close()
 
 
-def test_the_process_gets_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_SECRET_ACCESS_KEY", "hidden")
     seen: list[dict[str, str]] = []
 
@@ -332,7 +332,7 @@ def test_the_process_gets_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> 
 
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf(*["some words " * 100] * 300))
-        extract(file, name="a.pdf", said=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), tell=look)
+        extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=look)
 
     assert seen
     assert "hidden" not in str(seen)

@@ -1,4 +1,4 @@
-"""Full-text search: one suite, and the same answers, on SQLite and PostgreSQL."""
+"""Full-text search: one suite with the same results on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect, text, update
 
+from app.core.settings import ROOT
 from app.db import fulltext
 from app.db.models import Base, Passage
 from app.db.queries import passages
@@ -22,8 +22,9 @@ from app.db.queries.passages import FoundPassage
 from app.services.documents.knowledge import Knowledge
 from laneway.platform.db.models import Base as PlatformBase
 from laneway.platform.db.session import Database
+from tests.fixtures.document_desk import stored_documents
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
+EXAMPLES = ROOT / "examples" / "documents"
 OPERATORS = [*"\"'*()^:-+{}|&!\\;%", "<->", "\0", "\ud800", "bicycle", "OR", "NEAR", "not"]
 HOSTILE = [
     'bicycle"',
@@ -93,7 +94,7 @@ def test_other_forms_of_a_word_are_found(knowledge: Knowledge) -> None:
         assert [found.document_id for found in knowledge.search(word)] == ["a"], word
 
 
-def test_a_result_says_where_it_stands_and_how_well_it_fits(knowledge: Knowledge) -> None:
+def test_a_result_has_its_position_and_score(knowledge: Knowledge) -> None:
     content = "# Care\n\nClean the rims.\n\n# Squeaking\n\nAdjust the pads."
     knowledge.ingest(document_id="a", title="Brakes", text=content)
 
@@ -132,7 +133,7 @@ def test_more_of_a_word_ranks_higher_when_all_else_is_equal(knowledge: Knowledge
     assert [found.document_id for found in knowledge.search("chain")] == ["often", "once"]
 
 
-def test_words_nobody_wrote_lower_the_score(shop: Knowledge) -> None:
+def test_words_that_no_passage_has_lower_the_score(shop: Knowledge) -> None:
     sure, unsure = shop.search("puncture repair")[0], shop.search("puncture repair submarine periscope torpedo")[0]
 
     assert sure.score > 0.9
@@ -153,10 +154,10 @@ def test_the_limit_is_kept_and_bounded(knowledge: Knowledge) -> None:
     assert len(knowledge.search("spoke", limit=10_000)) == 50
 
 
-def test_query_syntax_in_a_question_is_only_text(shop: Knowledge) -> None:
+def test_query_syntax_in_a_question_is_only_text(shop: Knowledge, database: Database) -> None:
     for question in HOSTILE:
         assert bool(shop.search(question)) == ("bicycle" in question), question
-    assert len(shop.documents()) == 3
+    assert len(stored_documents(database)) == 3
 
 
 def test_operators_do_not_narrow_a_question(shop: Knowledge) -> None:
@@ -200,13 +201,13 @@ def test_a_very_long_question_is_cut_to_its_first_words(knowledge: Knowledge) ->
     assert knowledge.search(" ".join([*words, "gear"])) == []
 
 
-def test_what_was_changed_or_forgotten_is_no_longer_found(knowledge: Knowledge) -> None:
+def test_changed_and_deleted_text_is_no_longer_found(knowledge: Knowledge) -> None:
     knowledge.ingest(document_id="a", title="A", text="velodrome")
     knowledge.ingest(document_id="a", title="A", text="pump track")
     assert knowledge.search("velodrome") == []
     assert knowledge.search("track")
 
-    knowledge.forget("a")
+    knowledge.delete("a")
     assert knowledge.search("track") == []
 
 
@@ -237,7 +238,7 @@ def test_a_reader_sees_all_of_the_old_document_or_all_of_the_new(knowledge: Know
     assert set(seen) <= {("old", 40), ("new", 40)}
 
 
-def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowledge) -> None:
+def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowledge, database: Database) -> None:
     texts = [_forty_passages("chain"), _forty_passages("belt")] * 4
 
     def ingest(content: str) -> bool:
@@ -246,7 +247,7 @@ def test_two_writers_of_one_document_leave_one_of_the_two_texts(knowledge: Knowl
     with ThreadPoolExecutor(8) as pool:
         assert any(pool.map(ingest, texts))
 
-    (document,) = knowledge.documents()
+    (document,) = stored_documents(database)
     assert document.passage_count == 40
     assert sorted([len(knowledge.search("chain", limit=50)), len(knowledge.search("belt", limit=50))]) == [0, 40]
 
@@ -265,7 +266,9 @@ def test_a_second_writer_waits_until_the_first_is_done(postgresql_database: Data
     assert [found.text for found in knowledge.search("saddle chain")] == ["second saddle"]
 
 
-def test_the_index_is_filled_from_what_is_there_and_can_be_dropped(knowledge: Knowledge, database: Database) -> None:
+def test_the_index_is_filled_from_the_stored_passages_and_can_be_dropped(
+    knowledge: Knowledge, database: Database
+) -> None:
     knowledge.ingest(document_id="a", title="A", text="velodrome")
     with database.engine.begin() as connection:
         fulltext.drop_index(connection)
@@ -322,7 +325,7 @@ def _forty_passages(beginning: str) -> str:
 
 @contextmanager
 def _reading_all_the_time(knowledge: Knowledge) -> Generator[list[tuple[str, int]]]:
-    """Searches in a thread for as long as the block runs; gives (version, number of passages) of each search."""
+    """Search in a thread while the block runs; yields (version, number of passages) of each search."""
     seen: list[tuple[str, int]] = []
     first, stop = threading.Event(), threading.Event()
 

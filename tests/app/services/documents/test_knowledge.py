@@ -1,4 +1,4 @@
-"""Documents taken in, split and forgotten; finding them is tested in tests/contract/test_fulltext_search.py."""
+"""Documents are stored, split and deleted; `test_fulltext_search.py` tests the search."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.settings import ROOT
 from app.services.documents.extraction import errors
 from app.services.documents.extraction.splitting import split
 from app.services.documents.knowledge import IngestResult, Knowledge
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PermanentError
+from tests.fixtures.document_desk import stored_documents
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
+EXAMPLES = ROOT / "examples" / "documents"
 
 
 @pytest.fixture
@@ -23,44 +25,39 @@ def knowledge(database: Database) -> Knowledge:
     return Knowledge(database)
 
 
-def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(knowledge: Knowledge) -> None:
+def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(
+    knowledge: Knowledge, database: Database
+) -> None:
     first = knowledge.ingest(document_id="a", title="A", text="One.")
-    (before,) = knowledge.documents()
+    (before,) = stored_documents(database)
     again = knowledge.ingest(document_id="a", title="A", text="One.\r\n")
 
     assert first == IngestResult("a", "A", passage_count=1, changed=True)
     assert again == IngestResult("a", "A", passage_count=1, changed=False)
-    assert knowledge.documents() == [before]
+    (after,) = stored_documents(database)
+    assert (after.digest, after.updated_at) == (before.digest, before.updated_at)
 
 
-def test_a_new_text_or_title_takes_the_place_of_the_old(knowledge: Knowledge) -> None:
+def test_a_new_text_or_title_replaces_the_old_one(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
 
     assert knowledge.ingest(document_id="a", title="B", text="One.").changed
     assert knowledge.ingest(document_id="a", title="B", text="Two.").changed
-    (document,) = knowledge.documents()
+    (document,) = stored_documents(database)
     assert (document.title, document.passage_count) == ("B", 1)
 
 
-def test_documents_come_in_pages_by_id(knowledge: Knowledge) -> None:
-    for name in ("c", "a", "b"):
-        knowledge.ingest(document_id=name, title=name, text="Text.")
-
-    assert [document.document_id for document in knowledge.documents(limit=2)] == ["a", "b"]
-    assert [document.document_id for document in knowledge.documents(limit=2, after="b")] == ["c"]
-
-
-def test_forgetting_a_document_nobody_knows_is_an_error(knowledge: Knowledge) -> None:
+def test_deleting_an_unknown_document_is_an_error(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="One.")
-    knowledge.forget("a")
+    knowledge.delete("a")
 
-    assert knowledge.documents() == []
+    assert stored_documents(database) == []
     with pytest.raises(NotFound, match="document 'a'"):
-        knowledge.forget("a")
+        knowledge.delete("a")
 
 
 @pytest.mark.parametrize("name", ["returns-and-refunds.md", "shipping-and-delivery.md", "warranty-and-repairs.md"])
-def test_an_example_document_is_taken_in_under_its_name_and_heading(knowledge: Knowledge, name: str) -> None:
+def test_an_example_document_is_stored_under_its_name_and_heading(knowledge: Knowledge, name: str) -> None:
     result = knowledge.ingest_file(EXAMPLES / name)
 
     assert result.document_id == name
@@ -89,8 +86,13 @@ def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledg
         ("large.txt", b"a" * (10 * 1024 * 1024 + 1), errors.DocumentTooLarge),
     ],
 )
-def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
-    knowledge: Knowledge, tmp_path: Path, name: str, content: bytes | None, error: type[PermanentError]
+def test_an_unusable_file_is_refused_by_name(
+    knowledge: Knowledge,
+    database: Database,
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+    error: type[PermanentError],
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -98,13 +100,13 @@ def test_a_file_that_cannot_be_taken_in_is_refused_by_name(
     with pytest.raises(error, match=name) as refused:
         knowledge.ingest_file(tmp_path / name)
 
-    assert knowledge.documents() == []
+    assert stored_documents(database) == []
     assert not refused.value.retryable
     assert str(tmp_path) not in str(refused.value)
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301
 
 
-def test_a_folder_is_no_document(knowledge: Knowledge, tmp_path: Path) -> None:
+def test_a_folder_is_not_a_document(knowledge: Knowledge, tmp_path: Path) -> None:
     (tmp_path / "folder.md").mkdir()
 
     with pytest.raises(errors.DocumentMissing):
@@ -134,7 +136,7 @@ def test_a_refused_replacement_leaves_the_document_as_it_was(knowledge: Knowledg
     assert knowledge.search("saddle")
 
 
-def test_a_large_document_is_taken_in(knowledge: Knowledge) -> None:
+def test_a_large_document_is_stored(knowledge: Knowledge) -> None:
     text = "A sentence about bicycles and their wheels. " * 23_000
 
     assert 1_000 < knowledge.ingest(document_id="a", title="A", text=text).passage_count < 2_000
@@ -177,7 +179,7 @@ def test_a_comment_in_a_code_block_is_no_heading() -> None:
     assert all(passage.startswith("# A\n\n") for passage in split(text))
 
 
-def test_a_text_without_any_border_is_cut_all_the_same() -> None:
+def test_a_text_without_any_boundary_is_cut_as_well() -> None:
     assert [len(passage) for passage in split("x" * 2000)] == [778, 778, 444]
     assert split("") == []
 

@@ -1,4 +1,4 @@
-"""Files of 190 MB: what the worker and the process that reads them take of the memory."""
+"""Files of 190 MB: the memory of the worker and of the process that reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from app.core.settings import DocumentSettings
 from app.services.documents.extraction.errors import TextTooLarge
-from app.services.documents.extraction.kinds import claimed
+from app.services.documents.extraction.kinds import claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
 from app.services.integrations.storage import make_storage
@@ -77,18 +77,18 @@ def endless_text(path: Path) -> None:
 
 
 def read(path: Path, *, memory: int) -> Extracted:
-    """Fetch and read a file as the worker does, in a process that may take so much memory (address space)."""
+    """Fetch and read a file as the worker does, in a process with this limit of memory (address space)."""
     limits = Limits(file_bytes=200 * MB, text_bytes=10 * MB, pages=5000, seconds=60, memory_bytes=memory)
     with tempfile.TemporaryFile(dir=path.parent) as file:
         storage = make_storage(DocumentSettings.model_validate({"storage_url": str(path.parent)}), data_dir=path.parent)
-        storage.fetch(path.name, file, most=200 * MB, progress=lambda _done, _of: None)
+        storage.fetch(path.name, file, max_bytes=200 * MB, progress=lambda _done, _of: None)
         return extract(
             file,
             name=path.name,
-            said=claimed(None, path.name),
+            claimed=claimed_kind(None, path.name),
             limits=limits,
             folder=path.parent,
-            tell=lambda _percent, _message: None,
+            report=lambda _percent, _message: None,
         )
 
 
@@ -116,5 +116,5 @@ def test_a_text_of_190_mb_is_refused_in_bounded_memory(tmp_path: Path) -> None:
 
 
 def _peak() -> float:
-    """The largest memory of this process so far, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""E-mail to a real SMTP server on this machine: what arrives, and what an answer means for the next try."""
+"""E-mail to a real SMTP server on this machine: received e-mails, and the error for each reply."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.fixtures.mail_server import PASSWORD, USER, MailServer
 from tests.fixtures.platform import Environment
 from tests.fixtures.valkey import free_port
 
-LETTER = Email("letter-1", "New lead: Ada", "Ada Lovelace wants a bicycle.\n")
+EMAIL = Email("email-1", "New lead: Ada", "Ada Lovelace wants a bicycle.\n")
 SENDER, TO = "crm@example.com", "sales@example.com"
 
 
 @pytest.fixture(autouse=True)
 def _clean(environment: Environment) -> None:
-    """No setting comes from this machine."""
+    """Ignore the settings of this machine."""
 
 
 @pytest.fixture
@@ -35,29 +35,29 @@ def mail(port: int, **more: object) -> Mail:
     return Mail(MailSettings.model_validate(given))
 
 
-def test_a_letter_arrives_as_it_was_written(server: MailServer) -> None:
-    mail(server.port).send(LETTER, to=TO)
+def test_an_email_arrives_as_it_was_written(server: MailServer) -> None:
+    mail(server.port).send(EMAIL, to=TO)
 
     (arrived,) = server.arrived
     message = arrived.message
-    assert (arrived.sender, arrived.to, arrived.text) == (SENDER, (TO,), LETTER.text)
-    assert (message["From"], message["To"], message["Subject"]) == (SENDER, TO, LETTER.subject)
-    assert message["Message-ID"] == "<letter-1@example.com>"
+    assert (arrived.sender, arrived.to, arrived.text) == (SENDER, (TO,), EMAIL.text)
+    assert (message["From"], message["To"], message["Subject"]) == (SENDER, TO, EMAIL.subject)
+    assert message["Message-ID"] == "<email-1@example.com>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Date"].datetime.tzinfo is not None
 
 
 def test_every_script_arrives_in_subject_text_and_address(server: MailServer) -> None:
-    letter = Email("x", "Neue Anfrage: Åsa Öberg 李雷 🚲", "Grüße, 李雷 🚲\n" + "ä" * 2000 + "\n")
-    mail(server.port).send(letter, to="åsa@example.com")
+    email = Email("x", "Neue Anfrage: Åsa Öberg 李雷 🚲", "Grüße, 李雷 🚲\n" + "ä" * 2000 + "\n")
+    mail(server.port).send(email, to="åsa@example.com")
 
     (arrived,) = server.arrived
     assert arrived.to == ("åsa@example.com",)
-    assert (arrived.message["Subject"], arrived.text) == (letter.subject, letter.text)
+    assert (arrived.message["Subject"], arrived.text) == (email.subject, email.text)
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x00", "\x0b", "\u2028", "\x85"])
-def test_what_a_stranger_wrote_makes_no_header_and_no_recipient(server: MailServer, end: str) -> None:
+def test_text_from_outside_adds_no_header_and_no_recipient(server: MailServer, end: str) -> None:
     name = f"Ada{end}Bcc: thief@example.com{end}{end}Body"
     text = f"{name}\n.\nRCPT TO:<thief@example.com>\n"
     mail(server.port).send(Email(f"id{end}X: y", f"New lead: {name}", text), to=TO)
@@ -81,7 +81,7 @@ def test_what_a_stranger_wrote_makes_no_header_and_no_recipient(server: MailServ
     assert "RCPT TO:<thief@example.com>" in arrived.text
 
 
-def test_half_of_a_surrogate_pair_and_endless_text_are_sent_as_far_as_they_can_be(server: MailServer) -> None:
+def test_lone_surrogates_are_replaced_and_long_text_is_cut(server: MailServer) -> None:
     mail(server.port).send(Email("x", "\ud800" + "s" * 5000, "\ud800" + "t\n" * 50_000), to=TO)
 
     (arrived,) = server.arrived
@@ -90,18 +90,18 @@ def test_half_of_a_surrogate_pair_and_endless_text_are_sent_as_far_as_they_can_b
 
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
-def test_a_temporary_answer_is_tried_again_and_a_permanent_one_is_not(server: MailServer, command: str) -> None:
+def test_a_temporary_reply_is_retryable_and_a_permanent_one_is_not(server: MailServer, command: str) -> None:
     server.will(command, "451 greylisted, come back later", "554 we do not want this")
     refusal = MailRefused if command == "MAIL" else RecipientsRefused
 
     with pytest.raises(UpstreamError, match="451 greylisted") as passing:
-        mail(server.port).send(LETTER, to=TO)
+        mail(server.port).send(EMAIL, to=TO)
     with pytest.raises(refusal, match="554 we do not want this") as final:
-        mail(server.port).send(LETTER, to=TO)
+        mail(server.port).send(EMAIL, to=TO)
 
     assert (passing.value.retryable, final.value.retryable) == (True, False)
     assert server.arrived == []
-    mail(server.port).send(LETTER, to=TO)
+    mail(server.port).send(EMAIL, to=TO)
     assert len(server.arrived) == 1
 
 
@@ -109,38 +109,37 @@ def test_a_refused_recipient_is_named(server: MailServer) -> None:
     server.refused[TO] = "550 no such user"
 
     with pytest.raises(RecipientsRefused, match=f"{TO}: 550 no such user"):
-        mail(server.port).send(LETTER, to=TO)
+        mail(server.port).send(EMAIL, to=TO)
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
-def test_a_server_that_takes_plain_addresses_only_refuses_the_recipient_alone() -> None:
+def test_a_server_for_ascii_addresses_refuses_only_the_recipient() -> None:
     login = {"SMTP_USER": USER, "SMTP_PASSWORD": PASSWORD}
     with MailServer(utf8=False, login=True) as server:
         with pytest.raises(RecipientsRefused, match=r"åsa@example\.com: .*ASCII"):
-            mail(server.port, **login).send(LETTER, to="åsa@example.com")
+            mail(server.port, **login).send(EMAIL, to="åsa@example.com")
         with pytest.raises(MailRefused, match="MAIL_FROM"):
-            mail(server.port, MAIL_FROM="crm@exämple.com", **login).send(LETTER, to=TO)
+            mail(server.port, MAIL_FROM="crm@exämple.com", **login).send(EMAIL, to=TO)
 
     assert server.arrived == []
 
 
-def test_a_server_that_is_not_there_may_come_back() -> None:
+def test_an_unreachable_server_is_retryable() -> None:
     with pytest.raises(UpstreamError, match="cannot be reached: Connection refused"):
-        mail(free_port()).send(LETTER, to=TO)
+        mail(free_port()).send(EMAIL, to=TO)
 
 
-def test_a_server_that_says_nothing_is_waited_for_no_longer_than_was_set() -> None:
+def test_a_silent_server_is_waited_for_until_the_time_out() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(UpstreamError, match=r"no answer within 0\.3 s"),
     ):
-        mail(silent.getsockname()[1], SMTP_TIMEOUT_SECONDS=0.3).send(LETTER, to=TO)
+        mail(silent.getsockname()[1], SMTP_TIMEOUT_SECONDS=0.3).send(EMAIL, to=TO)
 
 
-def test_without_a_server_it_is_said_which_setting_is_missing() -> None:
-    assert not Mail(MailSettings()).configured
+def test_without_a_server_the_missing_setting_is_named() -> None:
     with pytest.raises(NotConfigured, match="SMTP_HOST"):
-        Mail(MailSettings()).send(LETTER, to=TO)
+        Mail(MailSettings()).send(EMAIL, to=TO)
 
 
 # Encryption and login
@@ -153,33 +152,33 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # of STARTTLS; it has TLS
 @pytest.mark.parametrize("how", ["SMTP_STARTTLS", "SMTP_TLS"])
-def test_it_logs_in_over_an_encrypted_connection(
+def test_the_login_uses_an_encrypted_connection(
     certificate: tuple[str, str], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
     login = {how: True, "SMTP_USER": USER, "SMTP_PASSWORD": PASSWORD}
     with MailServer(certificate=certificate, login=True, tls=how == "SMTP_TLS") as server:
-        mail(server.port, **login).send(LETTER, to=TO)
+        mail(server.port, **login).send(EMAIL, to=TO)
         with pytest.raises(MailRefused, match="check SMTP_USER and SMTP_PASSWORD") as refused:
-            mail(server.port, **{**login, "SMTP_PASSWORD": "wrong-4712"}).send(LETTER, to=TO)
+            mail(server.port, **{**login, "SMTP_PASSWORD": "wrong-4712"}).send(EMAIL, to=TO)
 
     assert len(server.arrived) == 1
     assert "wrong-4712" not in str(refused.value)
 
 
 @pytest.mark.parametrize("how", ["SMTP_STARTTLS", "SMTP_TLS"])
-def test_a_certificate_that_nobody_vouches_for_gets_no_letter(certificate: tuple[str, str], how: str) -> None:
+def test_a_server_with_an_untrusted_certificate_gets_no_email(certificate: tuple[str, str], how: str) -> None:
     with (
         MailServer(certificate=certificate, tls=how == "SMTP_TLS") as server,
         pytest.raises(UpstreamError, match="certificate cannot be trusted"),
     ):
-        mail(server.port, **{how: True}).send(LETTER, to=TO)
+        mail(server.port, **{how: True}).send(EMAIL, to=TO)
 
     assert server.arrived == []
 
 
-def test_a_server_without_starttls_gets_no_letter_that_was_to_be_encrypted(server: MailServer) -> None:
+def test_a_server_without_starttls_gets_no_email_if_starttls_is_set(server: MailServer) -> None:
     with pytest.raises(MailRefused, match="SMTP_STARTTLS"):
-        mail(server.port, SMTP_STARTTLS=True).send(LETTER, to=TO)
+        mail(server.port, SMTP_STARTTLS=True).send(EMAIL, to=TO)
 
     assert server.arrived == []

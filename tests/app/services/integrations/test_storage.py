@@ -1,4 +1,4 @@
-"""One contract for the storage of objects, kept by a local folder and by an S3 service."""
+"""One suite for the storage of objects: a local folder and an S3 service."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import pytest
 from pydantic import SecretStr
 
 from app.core.settings import DocumentSettings
-from app.services.documents.extraction.errors import DocumentTooLarge
 from app.services.integrations.storage import (
     BLOCK,
     BadObjectKey,
     ObjectMissing,
+    ObjectTooLarge,
     Storage,
     StorageRefused,
     StorageUnavailable,
@@ -42,7 +42,7 @@ TIMEOUT = 1.0
 
 @dataclass(frozen=True)
 class Store:
-    """A storage, and how something comes into it."""
+    """A storage, and a function that puts objects into it."""
 
     storage: Storage
     put: Callable[[str, bytes], None]
@@ -92,7 +92,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def fetched(storage: Storage, key: str, *, most: int = MOST) -> bytes:
     into = io.BytesIO()
-    size = storage.fetch(key, into, most=most, progress=lambda _done, _of: None)
+    size = storage.fetch(key, into, max_bytes=most, progress=lambda _done, _of: None)
     assert size == len(into.getvalue())
     return into.getvalue()
 
@@ -107,7 +107,7 @@ def refused(storage: Storage, key: str, kind: type[PlatformError], *, most: int 
 @pytest.mark.parametrize(
     "key", ["a.txt", "up/load s/Grüße #1?x=%41+&*[0].txt", "versions?versionId=7", "dots...txt", "…", "-rf"]
 )
-def test_an_object_comes_as_it_was_put_whatever_its_key_looks_like(store: Store, key: str) -> None:
+def test_an_object_is_fetched_unchanged_whatever_its_key(store: Store, key: str) -> None:
     store.put(key, b"content\0\xff")
 
     assert fetched(store.storage, key) == b"content\0\xff"
@@ -120,7 +120,7 @@ def test_an_empty_object_has_no_bytes(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", ["none", "folder/none", "folder", "folder/a/b"])
-def test_what_is_not_there_or_no_object_is_missing(store: Store, key: str) -> None:
+def test_a_path_without_an_object_is_missing(store: Store, key: str) -> None:
     store.put("folder/a", b"x")
 
     assert "none" in str(refused(store.storage, "none", ObjectMissing))
@@ -157,19 +157,19 @@ def test_an_object_of_exactly_the_limit_passes_and_a_byte_more_does_not(store: S
     store.put("more", b"x" * 1001)
 
     assert len(fetched(store.storage, "just", most=1000)) == 1000
-    assert "more" in str(refused(store.storage, "more", DocumentTooLarge, most=1000))
+    assert "more" in str(refused(store.storage, "more", ObjectTooLarge, most=1000))
 
 
-def test_a_large_object_takes_the_memory_of_a_few_blocks_and_its_progress_is_told(store: Store) -> None:
+def test_a_large_object_needs_the_memory_of_a_few_blocks_and_reports_progress(store: Store) -> None:
     size = 48 * BLOCK + 1
     store.put("small", b"")
     store.put("large", bytes(size))
     told: list[int] = []
 
-    fetched(store.storage, "small")  # what is loaded and connected once is not counted
+    fetched(store.storage, "small")  # The first fetch imports modules and opens connections, which must not count.
     tracemalloc.start()
     with Path(os.devnull).open("wb") as into:
-        store.storage.fetch("large", into, most=size, progress=lambda done, _of: told.append(done))
+        store.storage.fetch("large", into, max_bytes=size, progress=lambda done, _of: told.append(done))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -179,7 +179,7 @@ def test_a_large_object_takes_the_memory_of_a_few_blocks_and_its_progress_is_tol
     assert peak < 8 * BLOCK, f"{peak / 1024**2:.0f} MB"
 
 
-def test_what_the_progress_raises_ends_the_transfer(store: Store) -> None:
+def test_an_error_of_the_progress_function_ends_the_transfer(store: Store) -> None:
     store.put("large", bytes(3 * BLOCK))
 
     def stop(done: int, _of: int | None) -> None:
@@ -187,13 +187,13 @@ def test_what_the_progress_raises_ends_the_transfer(store: Store) -> None:
             raise KeyError(done)
 
     with pytest.raises(KeyError):
-        store.storage.fetch("large", io.BytesIO(), most=MOST, progress=stop)
+        store.storage.fetch("large", io.BytesIO(), max_bytes=MOST, progress=stop)
 
 
 # --- A folder -------------------------------------------------------------------------------------------------------
 
 
-def test_a_link_out_of_the_folder_leads_nowhere_and_one_within_it_is_followed(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_missing_and_one_inside_is_followed(tmp_path: Path) -> None:
     store = local_store(tmp_path / "objects")
     store.put("a", b"mine")
     (tmp_path / "secret").write_bytes(b"not mine")
@@ -211,7 +211,7 @@ def test_a_link_out_of_the_folder_leads_nowhere_and_one_within_it_is_followed(tm
 
 
 @pytest.mark.parametrize("swapped", ["sub", "sub/a"])
-def test_a_link_that_is_put_there_at_the_moment_of_opening_is_not_followed(
+def test_a_link_created_during_the_open_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
 ) -> None:
     store, outside = local_store(tmp_path / "objects"), tmp_path / "outside"
@@ -221,7 +221,7 @@ def test_a_link_that_is_put_there_at_the_moment_of_opening_is_not_followed(
     here, aside, opened = tmp_path / "objects" / swapped, tmp_path / "aside", os.open
 
     def swapping(path: str | Path, *args: Any, **more: Any) -> int:
-        """Whoever looks before or behind the opening sees nothing wrong."""
+        """The link exists only during the open."""
         here.rename(aside)
         here.symlink_to(outside / swapped.removeprefix("sub").lstrip("/"))
         try:
@@ -235,7 +235,7 @@ def test_a_link_that_is_put_there_at_the_moment_of_opening_is_not_followed(
         assert fetched(store.storage, "sub/a") == b"mine"
 
 
-def test_an_unreadable_file_is_a_lasting_refusal_that_does_not_tell_where_it_is(
+def test_an_unreadable_file_is_a_permanent_error_without_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = local_store(tmp_path / "objects")
@@ -244,14 +244,14 @@ def test_an_unreadable_file_is_a_lasting_refusal_that_does_not_tell_where_it_is(
     def denied(path: str, *_args: object, **_more: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / path))
 
-    monkeypatch.setattr(os, "open", denied)  # root may read everything
+    monkeypatch.setattr(os, "open", denied)  # Root may read every file.
     error = refused(store.storage, "a", StorageRefused)
 
     assert "denied" in str(error)
     assert str(tmp_path) not in str(error)
 
 
-def test_a_file_that_grows_while_it_is_read_is_not_taken_in_half_written(tmp_path: Path) -> None:
+def test_a_file_that_grows_while_it_is_read_is_rejected(tmp_path: Path) -> None:
     store = local_store(tmp_path)
     store.put("a", bytes(BLOCK + 1))
 
@@ -261,7 +261,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_taken_in_half_written(tmp_pat
 
     into = io.BytesIO()
     with pytest.raises(StorageUnavailable):
-        store.storage.fetch("a", into, most=MOST, progress=grow)
+        store.storage.fetch("a", into, max_bytes=MOST, progress=grow)
     assert len(into.getvalue()) == BLOCK
 
 
@@ -270,7 +270,7 @@ def test_the_file_system_of_a_folder_opens_for_reading_only(tmp_path: Path) -> N
         cast("Any", Folder(str(tmp_path))).open(str(tmp_path / "a"), "wb")
 
 
-def test_a_pipe_is_no_object_and_nobody_waits_at_it(tmp_path: Path) -> None:
+def test_a_named_pipe_is_missing_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     refused(local_storage(tmp_path), "pipe", ObjectMissing)
@@ -284,7 +284,7 @@ def test_without_the_folder_every_object_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [{"secret_access_key": SecretStr("wrong")}, {"access_key_id": SecretStr("NOBODY")}])
-def test_wrong_keys_are_a_lasting_refusal_that_names_the_settings(
+def test_wrong_keys_are_a_permanent_error_that_names_the_settings(
     s3_server: S3Server, given: dict[str, SecretStr]
 ) -> None:
     s3_server.put("locked", a=b"x")
@@ -296,7 +296,7 @@ def test_wrong_keys_are_a_lasting_refusal_that_names_the_settings(
     assert s3_server.secret not in str(error)
 
 
-def test_a_missing_bucket_is_a_lasting_refusal(s3_server: S3Server) -> None:
+def test_a_missing_bucket_is_a_permanent_error(s3_server: S3Server) -> None:
     assert "bucket" in str(refused(s3_storage(s3_server, "no-such-bucket"), "a", StorageRefused))
 
 
@@ -304,7 +304,7 @@ def at(url: str, *, timeout: float = TIMEOUT) -> Storage:
     return s3_storage(S3Server(url, "key", "secret"), "bucket", storage_timeout=timeout)
 
 
-def test_a_server_that_is_away_is_tried_again_later() -> None:
+def test_an_unreachable_server_is_retryable() -> None:
     assert refused(at(f"http://127.0.0.1:{free_port()}"), "a", StorageUnavailable).retryable
 
 
@@ -321,9 +321,7 @@ def test_a_server_that_is_away_is_tried_again_later() -> None:
     ],
     ids=["503", "500", "slow down", "silent", "dripping", "stalled", "hung up"],
 )
-def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(
-    http_peer: HttpPeer, script: list[HttpReply]
-) -> None:
+def test_a_failing_server_is_retryable_within_bounded_time(http_peer: HttpPeer, script: list[HttpReply]) -> None:
     http_peer.reply_with(*script)
     http_peer.always = HttpReply(503)
     before = monotonic()
@@ -332,7 +330,7 @@ def test_a_server_in_trouble_is_tried_again_later_and_nobody_waits_long(
     assert monotonic() - before < 10 * TIMEOUT
 
 
-def test_an_answer_that_does_not_say_how_long_it_is_is_refused_by_name(http_peer: HttpPeer) -> None:
+def test_a_response_without_a_size_is_refused_by_name(http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
 
     assert "how long" in str(refused(at(http_peer.url, timeout=20), "a", StorageRefused))

@@ -26,11 +26,11 @@ from app.services.integrations.text_analysis import content_words, key_phrases, 
         ("???", "neutral"),
     ],
 )
-def test_a_mood_is_recognised(text: str, expected: str) -> None:
+def test_a_sentiment_is_recognised(text: str, expected: str) -> None:
     assert label(sentiment(text)) == expected
 
 
-def test_negation_turns_the_mood_with_either_apostrophe() -> None:
+def test_negation_turns_the_sentiment_with_either_apostrophe() -> None:
     assert sentiment("I don't like it") < 0
     assert sentiment("I don’t like it") == sentiment("I don't like it")
 
@@ -49,7 +49,7 @@ def test_any_text_has_a_sentiment_between_minus_one_and_one(text: str) -> None:
     assert -1 <= sentiment(text) <= 1
 
 
-def test_key_phrases_name_the_matter_and_what_recurs_comes_first() -> None:
+def test_key_phrases_name_the_subject_and_recurring_ones_come_first() -> None:
     texts = [
         "My disc brakes squeak. The disc brakes are new!",
         "Can you look at the disc brakes, please? The battery charger is missing as well.",

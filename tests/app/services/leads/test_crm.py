@@ -1,4 +1,4 @@
-"""What every CRM must do, the local one on both databases and the REST connector against a real HTTP server."""
+"""One suite for every CRM: the local one on both databases, and the REST connector against a real HTTP server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DATA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One CRM, and what it holds."""
+    """A CRM and access to its records."""
 
     crm: Crm
     held: Callable[[str], dict[str, Any] | None]
@@ -90,7 +90,7 @@ def known(data: dict[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (data or {}).items() if value is not None}
 
 
-def test_a_new_lead_is_held_under_the_id_that_it_gets(case: Case) -> None:
+def test_a_new_lead_is_stored_under_the_returned_id(case: Case) -> None:
     id = case.crm.create(lead(), key="k-1")
 
     assert isinstance(id, str) and 0 < len(id) <= 200
@@ -103,10 +103,8 @@ def test_the_same_creation_again_gives_the_same_record(case: Case) -> None:
     assert (first, case.count()) == (again, 1)
 
 
-def test_a_creation_of_what_is_held_in_an_older_version_brings_it_up_to_date(
-    sqlite_database: Database, environment: Environment
-) -> None:
-    """A site that told the local CRM, then another one, and now the local one again."""
+def test_a_creation_updates_an_older_record(sqlite_database: Database, environment: Environment) -> None:
+    """A site that switched from the local CRM to another one and back."""
     environment()
     case = _local(sqlite_database)
     id = case.crm.create(lead(), key="k-1")
@@ -125,7 +123,7 @@ def test_two_leads_are_two_records(case: Case) -> None:
     assert known(case.held(second))["lead_id"] == "lead-2"
 
 
-def test_an_update_changes_what_is_held_and_takes_away_what_is_gone(case: Case) -> None:
+def test_an_update_changes_the_record_and_removes_removed_fields(case: Case) -> None:
     id = case.crm.create(lead(), key="k-1")
     case.crm.update(id, lead(2, status="won", phone=None, fields={"campaign": "summer"}), key="k-2")
 
@@ -135,7 +133,7 @@ def test_an_update_changes_what_is_held_and_takes_away_what_is_gone(case: Case) 
     assert case.count() == 1
 
 
-def test_an_update_again_changes_nothing_more(case: Case) -> None:
+def test_a_repeated_update_changes_nothing(case: Case) -> None:
     id = case.crm.create(lead(), key="k-1")
     for _ in range(2):
         case.crm.update(id, lead(2, status="won"), key="k-2")
@@ -146,7 +144,7 @@ def test_an_update_again_changes_nothing_more(case: Case) -> None:
 
 
 @pytest.mark.parametrize("id", ["nothing", "../leads", "a/b?c#d", "ä ö", "%2e%2e"])
-def test_an_update_of_what_the_crm_does_not_have_says_so(case: Case, id: str) -> None:
+def test_an_update_of_a_missing_record_is_reported(case: Case, id: str) -> None:
     with pytest.raises(CrmMissing, match="has no record"):
         case.crm.update(id, lead(2), key="k-2")
 

@@ -1,4 +1,4 @@
-"""The REST connector against a real HTTP server: what is sent, and what each answer means for the next try."""
+"""The REST connector against a real HTTP server: its requests, and its error for each response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAD = CrmLead("uid", 3, DATA)
 
 @pytest.fixture(autouse=True)
 def _clean(environment: Environment) -> None:
-    """No setting comes from this machine."""
+    """Ignore the settings of this machine."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def crm(peer: HttpPeer, **more: Any) -> RestCrm:
     return RestCrm(CrmSettings.model_validate(given))
 
 
-def test_without_a_mapping_everything_known_is_sent_under_our_names(peer: HttpPeer) -> None:
+def test_without_a_mapping_all_known_fields_are_sent_under_our_names(peer: HttpPeer) -> None:
     peer.reply_with(HttpReply(201, body={"id": 17}))
     id = crm(peer).create(LEAD, key="key-1")
 
@@ -57,7 +57,7 @@ def test_without_a_mapping_everything_known_is_sent_under_our_names(peer: HttpPe
     assert asked.headers["content-type"] == "application/json"
 
 
-def test_requests_are_as_the_settings_say(peer: HttpPeer) -> None:
+def test_requests_follow_the_settings(peer: HttpPeer) -> None:
     mapping = {
         "name": "full_name",
         "email": "properties.email",
@@ -97,7 +97,7 @@ def test_without_a_token_no_authorization_is_sent(peer: HttpPeer) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_to_be_tried_again_when_the_crm_says(peer: HttpPeer, status: int) -> None:
+def test_a_temporary_error_is_retryable_after_the_crms_delay(peer: HttpPeer, status: int) -> None:
     peer.reply_with(HttpReply(status, {"Retry-After": "7"}, "busy"), HttpReply(status))
 
     with pytest.raises(UpstreamError, match=rf"The CRM failed: it answered {status} \(busy\)") as passing:
@@ -119,7 +119,7 @@ def test_what_may_pass_is_to_be_tried_again_when_the_crm_says(peer: HttpPeer, st
         (HttpReply(302, {"Location": "http://127.0.0.1:1/"}), "redirects are not followed, check CRM_BASE_URL"),
     ],
 )
-def test_any_other_answer_is_for_good_and_says_why(peer: HttpPeer, answer: HttpReply, told: str) -> None:
+def test_any_other_response_is_a_permanent_error_with_its_reason(peer: HttpPeer, answer: HttpReply, told: str) -> None:
     peer.reply_with(answer, answer)
     for call in (lambda: crm(peer).create(LEAD, key="k"), lambda: crm(peer).update("1", LEAD, key="k")):
         with pytest.raises(CrmRefused) as refused:
@@ -138,7 +138,7 @@ def test_a_missing_path_is_not_a_missing_record(peer: HttpPeer) -> None:
             crm(peer).update("1", LEAD, key="k")
 
 
-def test_a_conflict_names_the_record_that_there_is(peer: HttpPeer) -> None:
+def test_a_conflict_names_the_existing_record(peer: HttpPeer) -> None:
     peer.reply_with(HttpReply(409, body={"id": "old-1", "error": "exists"}), HttpReply(409, body="locked"))
 
     with pytest.raises(CrmConflict) as known:
@@ -167,7 +167,7 @@ def test_a_conflict_names_the_record_that_there_is(peer: HttpPeer) -> None:
         "[" * 60_000,
     ],
 )
-def test_an_answer_without_an_id_names_the_setting_that_says_where_it_is(peer: HttpPeer, body: Any) -> None:
+def test_a_response_without_an_id_names_the_setting_of_its_path(peer: HttpPeer, body: Any) -> None:
     peer.reply_with(HttpReply(201, body=body))
 
     with pytest.raises(CrmUnreadable, match=r"no id is at CRM_ID_PATH \(id\)"):
@@ -175,7 +175,7 @@ def test_an_answer_without_an_id_names_the_setting_that_says_where_it_is(peer: H
 
 
 @pytest.mark.parametrize("status", [400, 409, 503])
-def test_a_token_that_is_said_back_is_told_to_nobody(peer: HttpPeer, status: int) -> None:
+def test_a_token_in_the_response_is_not_shown(peer: HttpPeer, status: int) -> None:
     peer.reply_with(
         HttpReply(status, body=f"the token {TOKEN} or " + TOKEN.replace("/", "\\/") + " is wrong " + "x" * 100_000)
     )
@@ -190,14 +190,14 @@ def test_a_token_that_is_said_back_is_told_to_nobody(peer: HttpPeer, status: int
 @pytest.mark.parametrize(
     "answer", [HttpReply(delay=9), HttpReply(201, body={"id": "1"}, stall_after=3), HttpReply(hang_up=True)]
 )
-def test_no_whole_answer_in_time_is_tried_again(peer: HttpPeer, answer: HttpReply) -> None:
+def test_an_incomplete_response_is_retryable(peer: HttpPeer, answer: HttpReply) -> None:
     peer.reply_with(answer)
 
     with pytest.raises(UpstreamError, match="The CRM failed"):
         crm(peer, CRM_TIMEOUT_SECONDS=0.3).create(LEAD, key="k")
 
 
-def test_a_crm_that_is_not_there_may_come_back() -> None:
+def test_an_unreachable_crm_is_retryable() -> None:
     own = RestCrm(CrmSettings.model_validate({"CRM_BASE_URL": f"http://127.0.0.1:{free_port()}"}))
 
     with pytest.raises(UpstreamError, match="The CRM failed: the connection was refused"):
@@ -232,7 +232,7 @@ def test_a_crm_that_is_not_there_may_come_back() -> None:
         ({"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "CRM_NOTIFY_TO": "a@b.example, c\r\nBcc: x@y"}, ["CRM_NOTIFY_TO"]),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused_with_their_names(
+def test_impossible_settings_are_refused_by_name(
     environment: Environment, given: dict[str, str], named: list[str]
 ) -> None:
     environment(**given)

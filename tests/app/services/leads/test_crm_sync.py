@@ -1,4 +1,4 @@
-"""Leads and the CRM, step by step: what it is told, in which order, and what a repeat, a loss and a race come to."""
+"""The CRM synchronisation step by step: order, repeats, lost records and races."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def cancellation_watchdog(app: Celery, platform_database: Database, valkey: Runn
 
 
 def mine() -> None:
-    """The task is this worker's."""
+    """Accept that the task is this worker's."""
 
 
 def stored(own: Services, **content: Any) -> LeadView:
@@ -88,15 +88,15 @@ def changed(own: Services, **content: Any) -> int:
     return own.leads.change("lead-1", LeadChange.model_validate({"name": "Ada", **content})).version
 
 
-def tell(own: Services, version: int | None = None) -> dict[str, Any]:
-    return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), still_mine=mine)
+def update_crm(own: Services, version: int | None = None) -> dict[str, Any]:
+    return own.crm.update(CrmUpdate(lead_id="lead-1", version=version), check_ownership=mine)
 
 
-def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, server: CrmServer) -> None:
+def test_a_stored_lead_and_each_change_are_sent_to_the_crm(own: Services, server: CrmServer) -> None:
     assert (stored(own).crm.state, stored(own, lead_id="lead-2").crm.version) == ("pending", 0)
-    first = tell(own, 1)
+    first = update_crm(own, 1)
     changed(own, status="won", fields={"campaign": "spring"})
-    second = tell(own, 2)
+    second = update_crm(own, 2)
 
     view = own.leads.view("lead-1")
     assert (first["version"], second["version"], server.versions("lead-1")) == (1, 2, [1, 2])
@@ -106,132 +106,128 @@ def test_a_stored_lead_is_told_to_the_crm_and_each_change_too(own: Services, ser
     assert (record["name"], record["status"], record["fields"]) == ("Ada", "won", {"campaign": "spring"})
 
 
-def test_one_task_tells_the_newest_and_those_of_older_versions_have_nothing_to_do(
-    own: Services, server: CrmServer
-) -> None:
+def test_one_task_sends_the_newest_version_and_the_others_find_it_there(own: Services, server: CrmServer) -> None:
     stored(own)
     for number in range(5):
         changed(own, status=f"s{number}")
 
-    results = [tell(own, version) for version in (1, 2, 6, 3, None)]
+    results = [update_crm(own, version) for version in (1, 2, 6, 3, None)]
 
     assert server.versions("lead-1") == [6]
     assert ["skipped" in result for result in results] == [False, True, True, True, True]
 
 
-def test_a_task_of_an_old_version_that_is_run_again_by_hand_tells_nothing_old(own: Services, server: CrmServer) -> None:
+def test_retrying_a_task_of_an_old_version_sends_nothing_old(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="won")
-    tell(own, 2)
+    update_crm(own, 2)
 
-    assert tell(own, 1)["skipped"]
+    assert update_crm(own, 1)["skipped"]
     assert server.versions("lead-1") == [1, 2]
 
 
-def test_a_creation_whose_answer_was_lost_is_repeated_as_it_was_and_makes_one_record(
+def test_a_creation_whose_response_was_lost_is_repeated_unchanged_and_makes_one_record(
     own: Services, server: CrmServer
 ) -> None:
     def takes_it_and_dies(asked: HttpRequest) -> HttpReply:
-        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        server._respond(asked)  # pyright: ignore[reportPrivateUsage]
         return HttpReply(hang_up=True)
 
     stored(own)
     server.peer.reply_with(takes_it_and_dies)
     with pytest.raises(UpstreamError):
-        tell(own, 1)
+        update_crm(own, 1)
     assert "The CRM failed" in (own.leads.view("lead-1").crm.error or "")
     changed(own, name="Grace")
-    tell(own, 2)
+    update_crm(own, 2)
 
     assert server.versions("lead-1") == [1, 2]
     assert [record["name"] for record in server.of("lead-1")] == ["Grace"]
 
 
-def test_a_lead_that_the_crm_has_lost_is_created_anew(own: Services, server: CrmServer) -> None:
+def test_a_lead_that_the_crm_has_lost_is_created_again(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     server.records.clear()
     changed(own, status="won")
-    tell(own, 2)
+    update_crm(own, 2)
     server.records.clear()
     changed(own, status="lost")
-    tell(own, 3)
+    update_crm(own, 3)
 
     assert [record["version"] for record in server.of("lead-1")] == [3]
     assert own.leads.view("lead-1").crm.state == "synced"
 
 
-def test_what_was_refused_can_be_mended_and_is_then_created(own: Services, server: CrmServer) -> None:
+def test_a_refused_lead_can_be_corrected_and_is_then_created(own: Services, server: CrmServer) -> None:
     stored(own, email="ada@nowhere")
     server.peer.reply_with(HttpReply(422, body={"error": "email"}))
     with pytest.raises(PermanentError, match="422"):
-        tell(own, 1)
+        update_crm(own, 1)
     changed(own, email="ada@example.com")
-    tell(own, 2)
+    update_crm(own, 2)
 
     assert [record["email"] for record in server.of("lead-1")] == ["ada@example.com"]
     assert server.versions("lead-1") == [2]
 
 
-def test_a_record_that_the_crm_had_already_is_taken_over(own: Services, server: CrmServer) -> None:
+def test_an_existing_record_of_the_crm_is_adopted(own: Services, server: CrmServer) -> None:
     server.records["old"] = {"name": "A. L."}
     stored(own)
     server.peer.reply_with(HttpReply(409, body={"id": "old"}))
-    tell(own, 1)
+    update_crm(own, 1)
 
     assert (own.leads.view("lead-1").crm.id, server.records["old"]["name"]) == ("old", "Ada")
     assert len(server.records) == 1
 
 
-def test_a_crm_that_keeps_nothing_is_not_asked_for_ever(own: Services, server: CrmServer) -> None:
+def test_a_crm_that_loses_every_record_is_not_called_for_ever(own: Services, server: CrmServer) -> None:
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="won")
     server.peer.always = lambda asked: (
         HttpReply(404) if asked.method == "PATCH" else HttpReply(409, body={"id": "gone"})
     )
-    with pytest.raises(UpstreamError, match="does not keep what it takes"):
-        tell(own, 2)
+    with pytest.raises(UpstreamError, match="does not keep the records that it accepts"):
+        update_crm(own, 2)
 
     assert len(server.peer.requests) == 7
 
 
-def test_a_worker_that_was_overtaken_while_it_sent_sends_the_newest_again(own: Services, server: CrmServer) -> None:
-    """As if it had stalled with its request under way: another one had the task by then, and told a newer version."""
+def test_a_worker_overtaken_while_it_sends_sends_the_newest_version_again(own: Services, server: CrmServer) -> None:
+    """The worker stalls during its request; another worker gets the task and sends a newer version."""
 
     def overtaken(asked: HttpRequest) -> HttpReply:
         changed(own, status="newest")
-        tell(own, 3)
-        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        update_crm(own, 3)
+        return server._respond(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="older")
     server.peer.reply_with(overtaken)
-    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
 
     assert server.versions("lead-1")[:3] == [1, 3, 2]
     assert [record["status"] for record in server.of("lead-1")] == ["newest"]
     assert own.leads.view("lead-1").crm.state == "synced"
 
 
-def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_again(
-    own: Services, server: CrmServer
-) -> None:
-    """The CRM did take what was older, behind what was newer."""
+def test_a_worker_overtaken_without_a_response_sends_the_newest_version_again(own: Services, server: CrmServer) -> None:
+    """The CRM accepts the older version after the newer one."""
 
     def overtaken(asked: HttpRequest) -> HttpReply:
         changed(own, status="newest")
-        tell(own, 3)
-        server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        update_crm(own, 3)
+        server._respond(asked)  # pyright: ignore[reportPrivateUsage]
         return HttpReply(504, body={"error": "the gateway gave up"})
 
     stored(own)
-    tell(own, 1)
+    update_crm(own, 1)
     changed(own, status="older")
     server.peer.reply_with(overtaken)
-    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), still_mine=lost_after(1))
+    own.crm.update(CrmUpdate(lead_id="lead-1", version=2), check_ownership=lost_after(1))
 
     assert server.versions("lead-1") == [1, 3, 2, 3]
     assert [record["status"] for record in server.of("lead-1")] == ["newest"]
@@ -240,7 +236,7 @@ def test_a_worker_that_was_overtaken_and_never_got_its_answer_sends_the_newest_a
 
 
 def lost_after(times: int) -> Any:
-    """Lets a task go on so often."""
+    """Let a task continue this many times."""
     left = [None] * times
 
     def check() -> None:
@@ -251,15 +247,15 @@ def lost_after(times: int) -> Any:
     return check
 
 
-def test_who_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
+def test_a_worker_that_has_lost_the_task_sends_nothing(own: Services, server: CrmServer) -> None:
     stored(own)
     with pytest.raises(TaskCancelled):
-        own.crm.update(CrmUpdate(lead_id="lead-1", version=1), still_mine=lost_after(0))
+        own.crm.update(CrmUpdate(lead_id="lead-1", version=1), check_ownership=lost_after(0))
 
     assert server.peer.requests == []
 
 
-def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
+def test_a_deleted_lead_is_not_sent_and_its_successor_is_another_lead(own: Services, server: CrmServer) -> None:
     first, queued = stored(own), own.tasks.search(Filter(queue="crm"))[0]
     own.leads.delete("lead-1")
     with pytest.raises(NotFound):
@@ -269,27 +265,25 @@ def test_a_deleted_lead_is_told_to_nobody_and_its_successor_is_another_lead(own:
     assert {own.tasks.current(task.task_id).state for task in queued} == {"cancelled"}
     assert first.task_id != second.task_id
     old = CrmUpdate.model_validate(own.tasks.current(first.task_id or "").payload)
-    assert own.crm.update(old, still_mine=mine) == {"skipped": "the lead was deleted"}
-    tell(own, 1)
+    assert own.crm.update(old, check_ownership=mine) == {"skipped": "the lead was deleted"}
+    update_crm(own, 1)
     assert len(server.records) == 1
 
 
 def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, server: CrmServer) -> None:
     def deleted(asked: HttpRequest) -> HttpReply:
         own.leads.delete("lead-1")
-        return server._answer(asked)  # pyright: ignore[reportPrivateUsage]
+        return server._respond(asked)  # pyright: ignore[reportPrivateUsage]
 
     stored(own)
     server.peer.reply_with(deleted)
 
-    assert tell(own, 1) == {"skipped": "the lead was deleted"}
+    assert update_crm(own, 1) == {"skipped": "the lead was deleted"}
     with pytest.raises(NotFound):
         own.leads.view("lead-1")
 
 
-def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_by_now(
-    own: Services, heart: Platform
-) -> None:
+def test_a_permanent_failure_is_noted_on_the_lead_unless_the_lead_is_newer(own: Services, heart: Platform) -> None:
     view = stored(own)
     id = view.task_id or ""
     heart.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
@@ -297,20 +291,20 @@ def test_an_update_that_failed_for_good_is_noted_on_its_lead_unless_it_is_newer_
     (ended,) = [task for task in own.tasks.search(Filter(queue="crm"))[0] if task.name == "crm_update_ended"]
     note = EndedTask.model_validate(own.tasks.current(ended.task_id).payload)
 
-    assert own.leads.note_end(note)["state"] == "failed"
+    assert own.leads.record_update_failure(note)["state"] == "failed"
     crm = own.leads.view("lead-1").crm
     assert (crm.state, crm.error) == ("failed", "failed: The CRM refused: no such pipeline")
     changed(own, status="new")
-    assert "skipped" in own.leads.note_end(note)
+    assert "skipped" in own.leads.record_update_failure(note)
     assert own.leads.view("lead-1").crm.state == "pending"
-    tell(own)
+    update_crm(own)
     assert own.leads.view("lead-1").crm.model_dump(include={"state", "error"}) == {"state": "synced", "error": None}
 
 
-def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> None:
+def test_a_clash_of_two_sources_is_a_conflict_and_loses_no_lead(own: Services) -> None:
     def arrive() -> bool:
         with own.tasks.transaction() as unit:
-            return own.leads.add_from(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
+            return own.leads.add_from_source(unit, source="google", source_id="x" * 300, conversation_id="c", fields={})
 
     assert (arrive(), arrive()) == (True, False)
     (lead,) = own.leads.page(before=None, limit=9).leads
@@ -324,7 +318,7 @@ def test_leads_of_two_sources_that_clash_are_no_silent_loss(own: Services) -> No
 
 
 def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any]:
-    """What the task does, in its n-th attempt."""
+    """Do what the task does in its n-th attempt."""
     with own.database.reading() as session:
         uid = session.scalars(select(Lead.uid)).one()
     event = CrmNotify(lead_id="lead-1", uid=uid, version=version)
@@ -343,10 +337,10 @@ def notify(own: Services, version: int = 1, *, number: int = 1) -> dict[str, Any
     def step(name: str, work: Any, *values: Any, **named: Any) -> Any:
         return own.steps.run_once(attempt, name, lambda: work(*values, **named))
 
-    return own.lead_notices.tell(event, task_id=id, step=step)
+    return own.lead_notices.send(event, task_id=id, step=step)
 
 
-def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> None:
+def test_every_recipient_gets_one_email_about_a_lead(own: Services, mail: MailServer) -> None:
     stored(own, email="ada@example.com", fields={"campaign": "spring"}, message="A bicycle,\nplease")
     notify(own)
     notify(own, number=2)
@@ -358,9 +352,9 @@ def test_everybody_is_told_of_a_lead_once(own: Services, mail: MailServer) -> No
     assert len({arrived.message["Message-ID"] for arrived in mail.arrived}) == 2
 
 
-def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Services, mail: MailServer) -> None:
+def test_a_retry_skips_recipients_that_got_their_email(own: Services, mail: MailServer) -> None:
     stored(own)
-    mail.will("RCPT", "450 later")
+    mail.answer_next("RCPT", "450 later")
     with pytest.raises(UpstreamError, match="450 later"):
         notify(own)
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
@@ -369,7 +363,7 @@ def test_who_has_been_told_is_not_told_again_when_another_could_not_be(own: Serv
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",), ("one@example.com",)]
 
 
-def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Services, mail: MailServer) -> None:
+def test_a_refused_recipient_is_named_after_the_others_got_their_email(own: Services, mail: MailServer) -> None:
     stored(own)
     mail.refused["one@example.com"] = "550 unknown"
     with pytest.raises(RecipientsRefused, match=r"one@example\.com: 550 unknown"):
@@ -379,18 +373,16 @@ def test_a_refused_recipient_is_named_when_the_others_have_been_told(own: Servic
 
 
 @pytest.mark.parametrize("said", ["554 too large for this mailbox", "552 mailbox full"])
-def test_a_letter_that_one_recipients_server_does_not_want_reaches_the_others(
-    own: Services, mail: MailServer, said: str
-) -> None:
+def test_an_email_refused_for_one_recipient_reaches_the_others(own: Services, mail: MailServer, said: str) -> None:
     stored(own)
-    mail.will("DATA", said)
+    mail.answer_next("DATA", said)
     with pytest.raises(RecipientsRefused, match=rf"one@example\.com: {said}"):
         notify(own)
 
     assert [arrived.to for arrived in mail.arrived] == [("two@example.com",)]
 
 
-def test_a_change_is_told_as_a_change_and_a_deleted_lead_not_at_all(own: Services, mail: MailServer) -> None:
+def test_a_change_is_announced_as_a_change_and_a_deleted_lead_is_not_announced(own: Services, mail: MailServer) -> None:
     stored(own)
     changed(own, company="Engines")
     notify(own, 2)

@@ -1,4 +1,4 @@
-"""Commands of the pipeline as real processes: what they see, how they end, and that nothing of them is left."""
+"""Commands of the pipeline as real processes: their environment, their end, and that no process is left."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from app.core.settings import ROOT
 from app.schemas.pipeline import PipelineCommand, Step, StepOutcome
 from app.services.pipeline import process
 from app.services.pipeline.errors import BadFolder, CommandFailed, UnknownCommand
-from app.services.pipeline.folders import opened
+from app.services.pipeline.folders import open_folder
 from app.services.pipeline.process import GuardLost
 from laneway.platform.errors import NotConfigured, PlatformError, TaskCancelled, TaskSnoozed
-from tests.fixtures.pipeline import FOLDER, TaskAlone, Workshop, descriptors, runs
+from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop, descriptors, runs
 from tests.fixtures.waiting import wait_until
 
 FAMILY = """
@@ -34,17 +34,17 @@ subprocess.Popen([sys.executable, "-c", child % "child.pid"])
 subprocess.Popen([sys.executable, "-c", child % "daemon.pid"], start_new_session=True)
 while not (os.path.exists("child.pid") and os.path.exists("daemon.pid")): time.sleep(0.01)
 """
-"""A command with a child and a child in a session of its own; none of them listens to SIGTERM."""
+"""A command with a child, and a child in its own session; all of them ignore SIGTERM."""
 
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
-    """A project below a root."""
+    """A project below a root folder."""
     return Workshop(tmp_path / "root")
 
 
 def pickled(error: PlatformError) -> PlatformError:
-    """The error as it comes out of a child of the pool."""
+    """The error after pickling, as a pool process passes it on."""
     return pickle.loads(pickle.dumps(error))  # noqa: S301
 
 
@@ -100,19 +100,19 @@ def test_defects_that_qa_finds_are_an_outcome(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("step", [Step.DEV, Step.FIX, Step.DEPLOY])
-def test_a_failed_command_of_another_step_is_a_permanent_failure_that_says_what_it_said(
+def test_a_failed_command_of_another_step_is_a_permanent_failure_with_its_last_output(
     workshop: Workshop, step: Step
 ) -> None:
     with pytest.raises(CommandFailed) as failed:
         workshop.run("print('no rule to make target'); raise SystemExit(2)", step=step)
 
-    assert str(failed.value) == "The command 'it' ended with exit code 2. It said last:\nno rule to make target"
+    assert str(failed.value) == "The command 'it' ended with exit code 2. Its last output:\nno rule to make target"
     assert not failed.value.retryable
     copy = pickled(failed.value)
     assert (str(copy), copy.retryable) == (str(failed.value), False)
 
 
-def test_a_failed_command_is_tried_again_where_that_is_configured(workshop: Workshop) -> None:
+def test_a_failed_command_is_retried_if_that_is_configured(workshop: Workshop) -> None:
     with pytest.raises(CommandFailed) as failed:
         workshop.run("raise SystemExit(1)", PIPELINE_RETRY_FAILED=True)
 
@@ -120,29 +120,29 @@ def test_a_failed_command_is_tried_again_where_that_is_configured(workshop: Work
     assert pickled(failed.value).retryable
 
 
-def test_a_killed_command_found_nothing(workshop: Workshop) -> None:
+def test_a_killed_command_is_a_failure_also_for_qa(workshop: Workshop) -> None:
     with pytest.raises(CommandFailed, match="'it' was killed by SIGSEGV"):
         workshop.run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", step=Step.QA)
 
 
-def test_a_program_that_is_not_there_says_so(workshop: Workshop) -> None:
+def test_a_missing_program_is_reported(workshop: Workshop) -> None:
     pipeline = workshop.pipeline("")
     pipeline._settings.commands[Step.QA]["it"] = ["no-such-program-here"]  # pyright: ignore[reportPrivateUsage]
 
     with pytest.raises(CommandFailed, match="could not be started: no-such-program-here: No such file or directory"):
-        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="it"), TaskAlone())
+        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="it"), FakeTask())
 
 
 @pytest.mark.parametrize("step", [Step.DEV, Step.QA])
-def test_a_command_that_hangs_is_ended_at_its_limit_with_all_that_it_started(workshop: Workshop, step: Step) -> None:
-    with pytest.raises(CommandFailed, match=r"ran longer than it may \(PIPELINE_TIMEOUT_SECONDS, 2 s\) and was ended"):
+def test_a_hanging_command_is_ended_at_its_limit_with_all_its_descendants(workshop: Workshop, step: Step) -> None:
+    with pytest.raises(CommandFailed, match=r"ran longer than PIPELINE_TIMEOUT_SECONDS \(2 s\) and was ended"):
         workshop.run(FAMILY + "time.sleep(600)", step=step, PIPELINE_TIMEOUT_SECONDS=2)
 
     assert len(workshop.written()) == 3
     assert workshop.alive() == []
 
 
-def test_what_a_command_leaves_behind_is_ended(workshop: Workshop) -> None:
+def test_processes_that_a_command_leaves_behind_are_ended(workshop: Workshop) -> None:
     assert workshop.run(FAMILY + "print('done')").output == "done\n"
 
     assert len(workshop.written()) == 3
@@ -164,8 +164,8 @@ time.sleep(600)
 
 
 def test_a_cancelled_task_ends_its_command(workshop: Workshop) -> None:
-    class Stopped(TaskAlone):
-        """It is asked to stop when the whole family runs."""
+    class Stopped(FakeTask):
+        """The stop comes when all three processes run."""
 
         def raise_if_cancelled(self) -> None:
             if len(workshop.alive()) == 3:
@@ -184,7 +184,7 @@ def test_nothing_is_left_open_in_the_worker(workshop: Workshop) -> None:
     for code in ("print('x' * 100_000)", "raise SystemExit(1)"):
         workshop.run(code, step=Step.QA)
     with pytest.raises(TaskCancelled):
-        workshop.run("import time; time.sleep(600)", task=TaskAlone(stop=TaskCancelled))
+        workshop.run("import time; time.sleep(600)", task=FakeTask(stop=TaskCancelled))
 
     assert descriptors() == before
     assert psutil.Process().children() == others
@@ -194,7 +194,7 @@ def test_nothing_is_left_open_in_the_worker(workshop: Workshop) -> None:
 
 
 def worker(workshop: Workshop, code: str) -> subprocess.Popen[bytes]:
-    """A process that runs a command as a worker does."""
+    """A process that runs a command like a worker."""
     program = textwrap.dedent(f"""
         from pathlib import Path
         from tests.fixtures.pipeline import Workshop
@@ -203,11 +203,11 @@ def worker(workshop: Workshop, code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
-def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started(workshop: Workshop) -> None:
+def test_a_killed_workers_command_is_ended_with_all_its_descendants(workshop: Workshop) -> None:
     killed = worker(workshop, FAMILY + "time.sleep(600)")
     try:
         wait_until(lambda: len(workshop.alive()) == 3, seconds=30)
-        with pytest.raises(TaskSnoozed, match="is in use"), opened(workshop.root, FOLDER):
+        with pytest.raises(TaskSnoozed, match="is in use"), open_folder(workshop.root, FOLDER):
             pass
     finally:
         killed.kill()
@@ -215,7 +215,7 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
 
     def free() -> bool:
         try:
-            with opened(workshop.root, FOLDER):
+            with open_folder(workshop.root, FOLDER):
                 assert workshop.alive() == [], "the folder is not free before the last of them is gone"
                 return True
         except TaskSnoozed:
@@ -225,27 +225,27 @@ def test_when_the_worker_is_killed_its_command_is_ended_with_all_that_it_started
     assert workshop.run("print('mine now')").output == "mine now\n"
 
 
-def test_when_the_worker_stands_still_its_command_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_workers_command_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "SILENCE", 0.5)
 
-    class Frozen(TaskAlone):
-        """It does not come back from its first look until the command is gone."""
+    class Frozen(FakeTask):
+        """The first check does not return until the command has ended."""
 
         def raise_if_cancelled(self) -> None:
             wait_until(lambda: bool(workshop.written()) and not workshop.alive(), seconds=20)
 
-    with pytest.raises(CommandFailed, match="was ended: its worker stood still"):
+    with pytest.raises(CommandFailed, match="was ended because its worker stopped responding"):
         workshop.run(FAMILY + "time.sleep(600)", task=Frozen())
     assert workshop.alive() == []
 
 
-def test_when_the_guard_is_killed_the_command_goes_with_it_and_is_tried_again(workshop: Workshop) -> None:
-    class Killer(TaskAlone):
-        """It kills the guard as soon as the command runs."""
+def test_a_command_whose_guard_is_killed_dies_and_is_retryable(workshop: Workshop) -> None:
+    class Killer(FakeTask):
+        """The first check kills the guard."""
 
         def raise_if_cancelled(self) -> None:
             if (workshop.folder / "group.pid").exists():
-                for child in psutil.Process().children():  # the servers of other tests are children, too
+                for child in psutil.Process().children():  # The servers of other tests are children as well.
                     if any("guard" in word for word in child.cmdline()):
                         child.kill()
 
@@ -279,7 +279,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def test_of_too_much_output_head_and_tail_are_kept(workshop: Workshop) -> None:
+def test_head_and_tail_of_a_long_output_are_kept(workshop: Workshop) -> None:
     result = workshop.run("print('first'); print('x' * 5_000_000); print('last')", PIPELINE_OUTPUT_BYTES=2000)
 
     assert result.truncated
@@ -289,51 +289,51 @@ def test_of_too_much_output_head_and_tail_are_kept(workshop: Workshop) -> None:
     assert len(result.output) < 2100
 
 
-def test_output_that_is_no_text_is_made_readable(workshop: Workshop) -> None:
+def test_binary_output_becomes_text(workshop: Workshop) -> None:
     result = workshop.run(r"import sys; sys.stdout.buffer.write(b'a\x00b\xff\r\nc')")
 
     assert result.output == "ab\ufffd\nc"
 
 
 def test_the_last_line_is_shown_as_progress(workshop: Workshop) -> None:
-    task = TaskAlone()
+    task = FakeTask()
     workshop.run("import time; print('compiling', flush=True); time.sleep(0.6)", task=task)
 
-    assert task.said == ["compiling"]
-    assert task.looks >= 2
+    assert task.messages == ["compiling"]
+    assert task.checks >= 2
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
-def test_a_command_outside_the_list_is_refused_and_the_list_is_told(workshop: Workshop) -> None:
+def test_a_command_that_is_not_allowed_is_refused_with_the_allowed_names(workshop: Workshop) -> None:
     pipeline = workshop.pipeline("")
     with pytest.raises(UnknownCommand) as refused:
-        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="rm"), TaskAlone())
+        pipeline.run(Step.QA, PipelineCommand(folder=FOLDER, command="rm"), FakeTask())
 
     assert str(refused.value) == "The command 'rm' is not allowed for qa; PIPELINE_COMMANDS allows: it."
     assert str(pickled(refused.value)) == str(refused.value)
 
 
-def test_without_a_root_nothing_is_run(workshop: Workshop) -> None:
+def test_without_a_root_no_command_runs(workshop: Workshop) -> None:
     with pytest.raises(NotConfigured, match="set PIPELINE_ROOT"):
         workshop.run("pass", PIPELINE_ROOT=None)
 
 
 @pytest.mark.parametrize("folder", ["gone", "file", "link", "link/below", "project/link", "project/.."])
-def test_a_folder_that_is_none_or_leads_elsewhere_is_refused(workshop: Workshop, folder: str) -> None:
+def test_an_invalid_folder_is_refused(workshop: Workshop, folder: str) -> None:
     outside = workshop.root.parent / "outside"
     (outside / "below").mkdir(parents=True)
     (workshop.root / "file").write_text("")
     (workshop.root / "link").symlink_to(outside)
     (workshop.folder / "link").symlink_to(outside)
 
-    with pytest.raises(BadFolder), opened(workshop.root, folder):
+    with pytest.raises(BadFolder), open_folder(workshop.root, folder):
         pass
 
 
-def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadFolder, match="PIPELINE_ROOT does not exist"), opened(tmp_path / "no", FOLDER):
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadFolder, match="PIPELINE_ROOT does not exist"), open_folder(tmp_path / "no", FOLDER):
         pass
 
 
@@ -345,19 +345,19 @@ def test_a_report_is_not_written_through_a_planted_link(workshop: Workshop, tmp_
     assert not (tmp_path / "qa-report.txt").exists()
 
 
-def test_two_commands_do_not_share_a_folder_and_others_do_not_wait(workshop: Workshop) -> None:
+def test_commands_share_no_folder_and_other_folders_are_free(workshop: Workshop) -> None:
     (workshop.root / "other").mkdir()
-    with opened(workshop.root, FOLDER):
+    with open_folder(workshop.root, FOLDER):
         with pytest.raises(TaskSnoozed) as busy:
             workshop.run("pass")
-        with opened(workshop.root, "other"):
+        with open_folder(workshop.root, "other"):
             pass
     assert 0 < busy.value.delay <= 5
     assert workshop.run("pass").exit_code == 0
 
 
 def test_signals_of_the_worker_do_not_reach_the_command(workshop: Workshop) -> None:
-    """Ctrl-C goes to the whole group of a terminal: the command is in none of the worker's."""
+    """Ctrl-C goes to the terminal's whole process group; the command is not in the worker's group."""
     result = workshop.run("import os; print(os.getpgid(0) == os.getpid(), os.getpgid(os.getppid()))")
 
     own, parents = result.output.split()

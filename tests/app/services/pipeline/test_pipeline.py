@@ -17,10 +17,10 @@ from app.schemas.pipeline import PipelineCommand, Step
 from app.services.pipeline.commands import Pipeline
 from app.services.pipeline.errors import UnknownCommand
 from app.services.pipeline.output import Output
-from app.services.pipeline.steps import RunCommand, run_command
+from app.services.pipeline.steps import StepOptions, run_command
 from laneway.platform.errors import ConfigError
 from laneway.platform.workflows.handlers import StepCall, StepResult
-from tests.fixtures.pipeline import FOLDER, TaskAlone, Workshop
+from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop
 from tests.fixtures.platform import Environment
 
 READS_REPORT = "import os; print(open(os.environ.get('PIPELINE_QA_REPORT', os.devnull)).read())"
@@ -35,7 +35,7 @@ def test_nothing_is_allowed_unless_it_is_configured(environment: Environment) ->
     assert (settings.pipeline.folder, settings.pipeline.commands, settings.pipeline_seconds) == (None, {}, 240)
 
 
-def test_commands_are_words_by_step_and_name(environment: Environment) -> None:
+def test_commands_are_configured_by_step_and_name(environment: Environment) -> None:
     environment(PIPELINE_ROOT="work", PIPELINE_COMMANDS='{"qa": {"test": ["python3", "-m", "unittest"]}}')
     pipeline = load_settings().pipeline
 
@@ -55,14 +55,14 @@ def test_commands_are_words_by_step_and_name(environment: Environment) -> None:
         '{"qa": {"test": [1]}}',
     ],
 )
-def test_commands_that_make_no_sense_are_named_at_the_start(environment: Environment, wrong: str) -> None:
+def test_invalid_commands_are_reported_at_the_start(environment: Environment, wrong: str) -> None:
     environment(PIPELINE_COMMANDS=wrong)
 
     with pytest.raises(ConfigError, match="PIPELINE_COMMANDS"):
         load_settings()
 
 
-def test_a_command_has_to_be_over_within_the_tasks_limit(environment: Environment) -> None:
+def test_a_command_must_end_within_the_tasks_limit(environment: Environment) -> None:
     environment(TASK_SOFT_TIME_LIMIT="60")
     assert load_settings().pipeline_seconds == 55
 
@@ -89,7 +89,7 @@ def test_a_command_has_to_be_over_within_the_tasks_limit(environment: Environmen
         "a" * 201,
     ],
 )
-def test_a_folder_that_could_lead_elsewhere_is_no_payload(folder: str) -> None:
+def test_a_folder_that_could_lead_elsewhere_is_an_invalid_payload(folder: str) -> None:
     with pytest.raises(ValidationError):
         PipelineCommand(folder=folder, command="it")
 
@@ -120,7 +120,7 @@ def test_in_development_the_examples_commands_are_allowed_below_the_data_folder(
         {"PIPELINE_COMMANDS": '{"qa": {"test": ["true"]}}'},
     ],
 )
-def test_nothing_is_allowed_unasked_in_production_or_beside_settings(
+def test_no_example_command_is_allowed_in_production_or_beside_settings(
     environment: Environment, tmp_path: Path, given: dict[str, str]
 ) -> None:
     environment(DATA_DIR=str(tmp_path), **given)
@@ -146,12 +146,12 @@ def test_a_copy_of_the_example_is_fresh_each_time(tmp_path: Path) -> None:
 
 
 @given(chunks=st.lists(st.binary(max_size=40), max_size=30), limit=st.integers(1, 60))
-def test_head_and_tail_are_kept_however_it_comes(chunks: list[bytes], limit: int) -> None:
+def test_head_and_tail_are_kept_for_any_chunks(chunks: list[bytes], limit: int) -> None:
     whole = b"".join(chunks).replace(b"\r", b".")
-    output = Output(limit, tell=lambda _line: None)
+    output = Output(limit, on_line=lambda _line: None)
     for chunk in chunks:
-        output.take(chunk.replace(b"\r", b"."))
-    output.end()
+        output.append(chunk.replace(b"\r", b"."))
+    output.close()
     head, tail = limit - limit // 2, limit // 2
     kept = output.text()
 
@@ -167,23 +167,23 @@ def test_head_and_tail_are_kept_however_it_comes(chunks: list[bytes], limit: int
 
 
 @given(parts=st.lists(st.sampled_from([b"a", b"\n", b"bc\n", b"\nd"]), max_size=40))
-def test_every_line_is_told_once(parts: list[bytes]) -> None:
+def test_every_line_is_passed_on_once(parts: list[bytes]) -> None:
     told: list[str] = []
-    output = Output(1000, tell=told.append)
+    output = Output(1000, on_line=told.append)
     for part in parts:
-        output.take(part)
-    output.end()
+        output.append(part)
+    output.close()
 
     lines = b"".join(parts).decode().split("\n")
     assert told == (lines if lines[-1] else lines[:-1])
 
 
-def test_a_long_line_is_cut_when_it_is_told() -> None:
+def test_a_long_line_is_cut_when_it_is_passed_on() -> None:
     told: list[str] = []
-    output = Output(100_000, tell=told.append)
+    output = Output(100_000, on_line=told.append)
     for _ in range(100):
-        output.take(b"x" * 99)
-    output.take(b"\nshort\n")
+        output.append(b"x" * 99)
+    output.append(b"\nshort\n")
 
     assert [len(line) for line in told] == [500, 5]
 
@@ -192,22 +192,22 @@ def test_a_long_line_is_cut_when_it_is_told() -> None:
 
 
 def call(step: Step, *, outputs: dict[str, dict[str, Any]] | None = None) -> StepCall:
-    """One step of a run in which each step's command is `it`."""
+    """A call of one step; the command of each step is `it`."""
 
     inputs = {"folder": FOLDER, **dict.fromkeys((step.value for step in Step), "it")}
     return StepCall(
-        task=cast("Any", TaskAlone()),
+        task=cast("Any", FakeTask()),
         run_id="r",
         workflow_type="delivery_pipeline",
         step=step.value,
         visit=1,
         input=inputs,
-        options=RunCommand(step=step),
+        options=StepOptions(step=step),
         outputs=outputs or {},
     )
 
 
-def test_the_fix_step_gets_what_qa_said(tmp_path: Path) -> None:
+def test_the_fix_step_gets_qas_output(tmp_path: Path) -> None:
     pipeline, qa = Workshop(tmp_path).pipeline(READS_REPORT), {"qa": {"output": "2 failed"}}
 
     fixed, built = run_command(pipeline, call(Step.FIX, outputs=qa)), run_command(pipeline, call(Step.DEV, outputs=qa))
@@ -229,7 +229,7 @@ def test_defects_that_qa_finds_are_the_steps_outcome(tmp_path: Path) -> None:
     )
 
 
-def test_a_pipeline_that_cannot_end_does_not_begin(tmp_path: Path) -> None:
+def test_a_pipeline_that_cannot_finish_does_not_start(tmp_path: Path) -> None:
     workshop = Workshop(tmp_path)
     commands = {step: {"it": ["touch", "built"]} for step in Step if step is not Step.DEPLOY}
     settings = PipelineSettings(PIPELINE_ROOT=tmp_path, PIPELINE_COMMANDS=json.dumps(commands))  # pyright: ignore

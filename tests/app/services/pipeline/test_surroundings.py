@@ -1,4 +1,4 @@
-"""Commands of the pipeline in surroundings that nobody wished for: odd neighbours, odd rights, odd output."""
+"""Commands of the pipeline in unusual surroundings: odd process names, missing rights, terminal codes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from app.schemas.pipeline import Step
 from app.services.pipeline import process
 from app.services.pipeline.errors import BadFolder
-from tests.fixtures.pipeline import TaskAlone, Workshop
+from tests.fixtures.pipeline import FakeTask, Workshop
 
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
-    """A project below a root."""
+    """A project below a root folder."""
     return Workshop(tmp_path / "root")
 
 
-def test_a_process_whose_name_is_no_text_is_in_nobodys_way(workshop: Workshop) -> None:
-    """The kernel cuts names after 15 bytes, and so a letter in two."""
+def test_a_process_with_an_invalid_utf8_name_does_no_harm(workshop: Workshop) -> None:
+    """The kernel cuts names after 15 bytes, which may split a UTF-8 character."""
     named = "import pathlib; pathlib.Path('/proc/self/comm').write_bytes(b'gr\\xc3'); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", named], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
         assert stranger.stdout is not None
@@ -32,7 +32,7 @@ def test_a_process_whose_name_is_no_text_is_in_nobodys_way(workshop: Workshop) -
             stranger.kill()
 
 
-def test_what_may_not_be_ended_does_not_keep_the_rest_alive(
+def test_a_process_that_cannot_be_ended_does_not_protect_the_others(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command may start programs that run as another user."""
@@ -60,7 +60,7 @@ open("child.pid", "w").write(str(child.pid))
     assert workshop.alive() == []
 
 
-def test_a_place_that_the_worker_may_not_write_to_is_named(workshop: Workshop) -> None:
+def test_an_unwritable_folder_is_named(workshop: Workshop) -> None:
     (workshop.root / ".locks").write_text("in the way")
     with pytest.raises(BadFolder, match=r"\.locks"):
         workshop.run("pass")
@@ -72,10 +72,10 @@ def test_a_place_that_the_worker_may_not_write_to_is_named(workshop: Workshop) -
         workshop.run("pass", step=Step.FIX, report="found")
 
 
-def test_what_a_command_does_to_a_terminal_is_not_told(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
-    task = TaskAlone()
+def test_terminal_codes_of_a_command_are_not_logged(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    task = FakeTask()
     result = workshop.run(r"print('\x1b[31mred\x1b[0m \x1b]0;title\x07and\b plain\r')", task=task)
 
     assert result.output.startswith("\x1b[31mred")
-    assert [said for said in task.said if said] == ["red and plain"]
+    assert [said for said in task.messages if said] == ["red and plain"]
     assert "\x1b]0" not in capsys.readouterr().out

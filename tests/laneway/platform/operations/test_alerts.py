@@ -205,11 +205,11 @@ def test_every_recipient_gets_one_email_about_the_alerts(platform: Platform, not
         }
         settings = MailSettings.model_validate(given)
         mail = AlertMail(platform.database, Mail(settings), settings)
-        server.will("RCPT", "450 later")
+        server.answer_next("RCPT", "450 later")
         with pytest.raises(UpstreamError, match="450 later"):
             mail.tell(event, task_id="t-1", step=step)
         assert mail.tell(event, task_id="t-1", step=step) == {
-            "told": ["one@example.com", "two@example.com"],
+            "sent_to": ["one@example.com", "two@example.com"],
             "alerts": 1,
         }
 

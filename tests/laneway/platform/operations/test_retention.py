@@ -11,8 +11,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import event, func, select, text
 
-from app.core.settings import Settings
-from app.core.settings.groups import RetentionSettings
+from app.core.settings import RetentionSettings, Settings
 from app.db.models import (
     Conversation,
     ConversationAnalysis,

@@ -100,7 +100,7 @@ def test_during_a_change_of_the_secret_both_secrets_verify(http_peer: HttpPeer) 
 
 def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    argv = [sys.executable, str(ROOT / "examples" / "callbacks" / "receiver.py"), "0", "500"]
+    argv = [sys.executable, str(ROOT / "examples" / "outbound_webhooks" / "receiver.py"), "0", "500"]
     with output.open("wb") as out:
         environment = {**os.environ, "RECEIVER_SECRET": SECRET, "PYTHONIOENCODING": "utf-8"}
         receiver = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)

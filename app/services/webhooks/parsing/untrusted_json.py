@@ -1,4 +1,4 @@
-"""Bodies from outside: read with bounds, made storable, and complained about in sentences."""
+"""Untrusted JSON: parses it within bounds, makes it storable, and describes its problems in sentences."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def decode_body(raw: bytes, *, source: str) -> dict[str, Any]:
 
 
 def storable(body: object, *, source: str) -> dict[str, Any]:
-    """A copy of a JSON object that any database can keep.
+    """A copy of a JSON object that every database can store.
 
-    Characters and numbers that cannot be stored become U+FFFD and null. Raises InvalidPayload for what is not a JSON
-    object, or is deeper or larger than any platform's.
+    Characters that cannot be stored become U+FFFD, numbers null. Raises InvalidPayload if the body is not a JSON
+    object, or exceeds the bounds of depth and size.
     """
     if not isinstance(body, dict):
         raise invalid(source, "the body is not a JSON object")
-    return cast("dict[str, Any]", _Copy(source).of(cast("object", body), 1))
+    return cast("dict[str, Any]", _Copier(source).copy(cast("object", body), 1))
 
 
-class _Copy:
-    """One walk through a body, counting as it goes."""
+class _Copier:
+    """Copies one body and counts its values."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._values = 0
 
-    def of(self, value: object, depth: int) -> Any:
+    def copy(self, value: object, depth: int) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
             raise invalid(self._source, f"it holds more than {MAX_VALUES} values")
@@ -62,9 +62,9 @@ class _Copy:
             return _UNSTORABLE.sub("�", value)
         if isinstance(value, dict):
             items = cast("dict[object, object]", value).items()
-            return {self._name(name): self.of(item, depth + 1) for name, item in items}
+            return {self._name(name): self.copy(item, depth + 1) for name, item in items}
         if isinstance(value, list):
-            return [self.of(item, depth + 1) for item in cast("list[object]", value)]
+            return [self.copy(item, depth + 1) for item in cast("list[object]", value)]
         return self._scalar(value)
 
     def _name(self, name: object) -> str:
@@ -83,27 +83,27 @@ class _Copy:
 
 
 def invalid(source: str, *problems: str) -> InvalidPayload:
-    """The error for a body of which nothing can be used."""
+    """The error for a body that cannot be parsed at all."""
     return InvalidPayload(f"the {source} webhook", list(problems))
 
 
 def sentences(error: ValidationError) -> str:
-    """What is wrong with a shape, in words and without showing the data."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    said = [f"{'.'.join(str(part) for part in item['loc'])}: {_plain(item['msg'])}" for item in found[:3]]
-    return ", ".join(said) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    """The problems of a validation error in words, without the data."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    listed = [f"{'.'.join(str(part) for part in item['loc'])}: {_plain(item['msg'])}" for item in problems[:3]]
+    return ", ".join(listed) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
 
 
 def bounded(problems: list[str]) -> list[str]:
-    """The first problems, and how many more there are."""
+    """The first problems, and the number of further ones."""
     more = len(problems) - MAX_PROBLEMS
     return [*problems[:MAX_PROBLEMS], f"and {more} more problems"] if more > 0 else problems
 
 
 def conversation_id(source: str, *parts: str) -> str:
-    """The conversation that an event belongs to: always the same for the same parts, and never another source's.
+    """The id of an event's conversation: the same for the same parts, and never that of another source.
 
-    Readable (`facebook:<page>:<sender>`) where that makes a valid id, and otherwise with a digest of the parts.
+    The id is readable (`facebook:<page>:<sender>`) where that is valid and unambiguous, else it has a digest.
     """
     joined = ":".join((source, *parts))
     unambiguous = all(part and ":" not in part for part in (source, *parts[:-1]))
@@ -117,13 +117,13 @@ def conversation_id(source: str, *parts: str) -> str:
 
 
 def digest(value: object) -> str:
-    """40 hex digits (160 bits) of a JSON value, whatever the order of its fields."""
+    """40 hex digits (160 bits) of a JSON value, independent of the order of its fields."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:40]
 
 
 def scalars(value: dict[str, Any]) -> dict[str, Any]:
-    """The plain fields of an object, bounded: enough to see what it was."""
+    """The scalar fields of an object, bounded in number and length."""
     kept: dict[str, Any] = {}
     for name, item in value.items():
         if len(kept) == MAX_KEPT_FIELDS:

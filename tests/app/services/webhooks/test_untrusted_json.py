@@ -1,4 +1,4 @@
-"""Whatever could be posted: hostile bodies are refused or cut, and crash nothing."""
+"""Hostile bodies are refused or bounded, and never crash a parser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.services.webhooks.parsing import decode_body, parse_facebook, parse_generic, parse_google
-from app.services.webhooks.parsing.hostile import MAX_DEPTH, MAX_VALUES
+from app.services.webhooks.parsing.untrusted_json import MAX_DEPTH, MAX_VALUES
 from laneway.platform.errors import InvalidPayload
 
 
@@ -33,7 +33,7 @@ def test_depth_and_size_are_bounded_but_usable() -> None:
         decode_body(json.dumps({"a": [0] * MAX_VALUES}).encode(), source="shop")
 
 
-def test_what_no_database_can_hold_is_replaced() -> None:
+def test_characters_that_cannot_be_stored_are_replaced() -> None:
     raw = rb'{"a\u0000": "b\u0000c\ud800d", "e": 1e999, "f": ' + b"9" * 400 + b"}"
     body = decode_body(raw, source="shop")
 

@@ -1,7 +1,7 @@
-"""Reports: what is computed from stored conversations and from the ledger of tasks, and how it is answered.
+"""Analytics: payloads of the report tasks, the figures of reports, and responses of the API.
 
-Percentiles are by nearest rank: of n values in order, the p-th percentile is the one at place ceil(n * p / 100).
-Figures for which there was nothing to measure are null.
+Percentiles use the nearest rank: of n sorted values, the p-th percentile is the one at rank ceil(n * p / 100).
+A figure without any measured value is null.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from laneway.platform.schemas.task import Response
 
 
 class BatchAnalysis(Payload):
-    """Payload of `batch_conversation_analysis_task`; without ids, every conversation."""
+    """Payload of `batch_conversation_analysis_task`; without ids every conversation is analysed."""
 
     conversation_ids: list[Identifier] | None = Field(None, max_length=10_000)
     chunk: int = Field(50, ge=1, le=1000)
 
 
 class ReportPeriod(Payload):
-    """Payload of the report tasks: a period, by its ends or by the hours up to now."""
+    """Payload of the report tasks: a period, given by start and end or by the hours up to now."""
 
     start: Moment | None = None
     end: Moment | None = None
     hours: int = Field(24, ge=1, le=24 * 366, strict=True)
 
     @model_validator(mode="after")
-    def _in_order(self) -> ReportPeriod:
+    def _check_order(self) -> ReportPeriod:
         for moment in (self.start, self.end):
             if moment and not EARLIEST <= moment < LATEST:
                 raise ValueError(f"start and end must be between {EARLIEST:%Y} and {LATEST:%Y}")
@@ -43,13 +43,13 @@ class ReportPeriod(Payload):
 
 
 class WeekPeriod(ReportPeriod):
-    """Payload of `generate_weekly_report`: the last seven days, unless said otherwise."""
+    """Payload of `generate_weekly_report`: the last seven days by default."""
 
     hours: int = Field(7 * 24, ge=1, le=24 * 366, strict=True)
 
 
 class ReportKind(StrEnum):
-    """What a report is about."""
+    """The subject of a report."""
 
     CONVERSATION_ANALYSIS = "conversation_analysis"
     CONVERSATION_ANALYTICS = "conversation_analytics"
@@ -58,16 +58,16 @@ class ReportKind(StrEnum):
 
 
 class ConversationAnalysisSummary(Response):
-    """Many conversations analysed, in sum (`conversation_analysis`)."""
+    """Totals over the analyses of many conversations (`conversation_analysis`)."""
 
     conversations: int
-    unknown: int = Field(description="ids that were asked for and do not exist")
-    mean_sentiment: float | None = Field(description="-1 to 1: the mean of the conversations' means")
-    sentiment_labels: dict[str, int] = Field(description="positive, neutral and negative conversations")
+    unknown: int = Field(description="requested ids that do not exist")
+    mean_sentiment: float | None = Field(description="-1 to 1: the mean over the means of the conversations")
+    sentiment_labels: dict[str, int] = Field(description="number of positive, neutral and negative conversations")
     resolved: int
     resolved_share: float | None
     mean_response_seconds: float | None = Field(description="over all answered customer messages")
-    key_phrases: list[str] = Field(description="the phrases that most conversations share, most common first")
+    key_phrases: list[str] = Field(description="the most common phrases, counted once per conversation")
 
 
 class DayFigures(Response):
@@ -80,23 +80,23 @@ class DayFigures(Response):
 
 
 class ConversationAnalytics(Response):
-    """What happened in conversations in a period (`conversation_analytics`)."""
+    """Conversations and messages of a period (`conversation_analytics`)."""
 
     conversations_opened: int
-    conversations_by_channel: dict[str, int] = Field(description="opened in the period")
+    conversations_by_channel: dict[str, int] = Field(description="conversations opened in the period")
     messages_by_role: dict[str, int]
     replies: int = Field(description="messages by the assistant or an operator")
     replies_with_sources: int
-    sources_share: float | None = Field(description="replies that cite a document, of all replies")
+    sources_share: float | None = Field(description="share of the replies that cite a document")
     response_seconds: Durations = Field(description="from a customer message of the period to the next reply")
     unanswered: int = Field(description="customer messages of the period that no reply follows")
     prompt_tokens: int
     completion_tokens: int
-    days: list[DayFigures] = Field(description="days on which something happened")
+    days: list[DayFigures] = Field(description="days with at least one conversation or message")
 
 
 class TaskFigures(Response):
-    """The tasks of one name, one queue or all that were accepted in a period, by what has become of them."""
+    """The tasks of one name, one queue or all that were accepted in a period, by their present state."""
 
     name: str
     accepted: int
@@ -106,14 +106,14 @@ class TaskFigures(Response):
     cancelled: int
     unfinished: int
     retried: int = Field(description="started more than once")
-    success_rate: float | None = Field(description="completed, of completed, failed and dead")
-    waiting_seconds: Durations = Field(description="due to last started: a delay is no waiting")
-    processing_seconds: Durations = Field(description="last start to end")
+    success_rate: float | None = Field(description="share of completed tasks among completed, failed and dead ones")
+    waiting_seconds: Durations = Field(description="from the moment a task is due to its last start")
+    processing_seconds: Durations = Field(description="from the last start to the end")
     completed_per_hour: float
 
 
 class PerformanceReport(Response):
-    """How tasks fared in a period (`performance`)."""
+    """The tasks of a period (`performance`)."""
 
     total: TaskFigures
     tasks: list[TaskFigures]
@@ -121,7 +121,7 @@ class PerformanceReport(Response):
 
 
 class WorkflowFigures(Response):
-    """The workflows of one type, or all, that were accepted in a period, by what has become of them."""
+    """The workflows of one type, or all, that were accepted in a period, by their present state."""
 
     name: str
     runs: int
@@ -129,13 +129,13 @@ class WorkflowFigures(Response):
     failed: int
     cancelled: int
     unfinished: int
-    completion_rate: float | None = Field(description="completed, of those that are over")
-    mean_duration_seconds: float | None = Field(description="from acceptance to the end, of completed ones")
-    weekly_savings: float = Field(description="The weekly savings that completed ones estimated, in sum")
+    completion_rate: float | None = Field(description="share of completed workflows among those that have ended")
+    mean_duration_seconds: float | None = Field(description="from acceptance to the end, over completed workflows")
+    weekly_savings: float = Field(description="sum of the weekly savings that completed workflows estimated")
 
 
 class WeeklyWorkflowReport(Response):
-    """How workflows fared in a period (`weekly_workflows`)."""
+    """The workflows of a period (`weekly_workflows`)."""
 
     total: WorkflowFigures
     types: list[WorkflowFigures]
@@ -152,7 +152,7 @@ class ReportHead(Response):
 
 
 class ReportResponse(ReportHead):
-    """A report; `data` has the shape that its kind names."""
+    """A report; its kind says which figures `data` has."""
 
     data: dict[str, Any]
 

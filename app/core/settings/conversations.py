@@ -1,0 +1,24 @@
+"""Settings of conversations: which responder writes the replies, and when customers are reminded."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, model_validator
+
+from laneway.platform.settings.base import Group
+
+
+class ResponderSettings(Group):
+    """The responder: the offline one, or an OpenAI-compatible endpoint."""
+
+    base_url: str | None = Field(None, alias="OPENAI_BASE_URL", pattern=r"^https?://")
+    api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
+    model: str | None = Field(None, alias="OPENAI_MODEL")
+    timeout: float = Field(30, alias="OPENAI_TIMEOUT_SECONDS", gt=0, le=300)
+    reply_timeout: float = Field(10, alias="REPLY_TIMEOUT_SECONDS", gt=0, le=120)
+    follow_up_hours: float = Field(24, alias="FOLLOW_UP_AFTER_HOURS", gt=0)
+
+    @model_validator(mode="after")
+    def _require_model(self) -> ResponderSettings:
+        if self.base_url and not self.model:
+            raise ValueError("OPENAI_BASE_URL needs OPENAI_MODEL")
+        return self

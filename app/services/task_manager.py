@@ -1,0 +1,35 @@
+"""The application's one way to its tasks: submit, status, cancel, retry, queue statistics.
+
+Routers, services and commands take `TaskManager` from here; how a task is accepted and delivered is the platform's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from laneway.platform import clock
+from laneway.platform.schemas.task import ActiveTasksResponse, QueuesResponse, TaskState
+from laneway.platform.task_manager import TaskManager as PlatformTaskManager
+
+
+class TaskManager(PlatformTaskManager):
+    """The platform's task manager, with the answers of the application's task routes."""
+
+    def queue_statistics(self) -> QueuesResponse:
+        """Per queue: active, pending, scheduled and dead tasks, and live workers."""
+        return QueuesResponse(queues=self.queues(), timestamp=clock.now())
+
+    def active_tasks(self, limit: int = 100) -> ActiveTasksResponse:
+        """The tasks that run now, newest first."""
+        tasks = self.active(limit)
+        return ActiveTasksResponse(tasks=tasks, count=len(tasks), timestamp=clock.now())
+
+
+def derived_task_id(kind: str, *parts: str) -> str:
+    """A task id derived from external ids: the same parts always give the same id, whatever their length."""
+    return f"{kind}:{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:40]}"
+
+
+def reported_state(state: TaskState) -> TaskState:
+    """The state that a caller sees after a submission: `accepted` if the broker is unreachable, else `processing`."""
+    return TaskState.ACCEPTED if state is TaskState.ACCEPTED else TaskState.PROCESSING
