@@ -164,7 +164,7 @@ def test_an_ack_that_frees_an_ordering_key_is_sent_at_once_with_the_results(
     assert (leased(engine), stored(results_server)) == (1, 1)
 
 
-def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_lease_keeper_stay(
+def test_no_ack_is_sent_and_leases_are_renewed_while_results_cannot_be_stored(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     deliveries = held(engine, lease_keeper, 3)
