@@ -87,7 +87,7 @@ class Options:
     weights: Mapping[str, int] | None
     poll_interval: float | None
     cancel_signal: str | None
-    connection: Mapping[str, Any] | None
+    connection: Mapping[str, Any] | None = field(repr=False)  # it may hold a password
     results: bool
 
     @property
@@ -190,7 +190,8 @@ def _check(options: Options) -> None:
     if options.connection is not None and not (
         _is_mapping(options.connection) and all(_is_name(key) for key in options.connection)
     ):
-        raise ImpossibleOption("connection", "a mapping of redis-py's connection settings", options.connection)
+        value = _shown("connection", options.connection)
+        raise ImpossibleOption("connection", "a mapping of redis-py's connection settings", value)
     if not isinstance(cast("object", options.results), bool):
         raise ImpossibleOption("results", "True or False", options.results)
 

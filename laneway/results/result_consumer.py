@@ -211,6 +211,8 @@ class ResultConsumer(BaseResultConsumer):
             while self._changed:
                 changed.add(self._changed.popleft())
             joined = [id for id in changed if id in self._wanted]
+            if joined:
+                self.backend.results.flush()  # what waits in this process must be found by the MGET
             left: list[str] = []
             if len(self._subscribed) - len(self._wanted) > MAX_STALE:  # no hurry: an ended task publishes nothing
                 left = list(self._subscribed - self._wanted)
@@ -236,7 +238,6 @@ class ResultConsumer(BaseResultConsumer):
             connection.send_all(commands)
 
     def _connect(self) -> Subscription:
-        self.backend.results.flush()
         connection = Subscription(self.backend.results.pool)
         connection.call("HELLO", 3)
         self._replies = self._requests  # what the old connection did not answer is requested again

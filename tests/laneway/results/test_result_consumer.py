@@ -1,4 +1,4 @@
-"""How the result backend waits, on a real server, and what becomes of a wait in trouble."""
+"""Waits of the result backend on a real server, also while the server is away."""
 
 # Celery and redis-py are untyped, or in part.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -27,9 +27,9 @@ from tests.fixtures.waiting import wait_until
 
 
 def test_publishing_sends_nothing_to_the_result_server(app: Celery, server: redis.Redis) -> None:
-    app.send_task("backend.add", (1, 2))
+    app.send_tget("backend.add", (1, 2))
     before = calls(server)
-    app.send_task("backend.add", (1, 2))
+    app.send_tget("backend.add", (1, 2))
     assert calls(server).get("subscribe", 0) == before.get("subscribe", 0)
 
 
@@ -46,7 +46,7 @@ def test_a_result_is_found_when_it_was_stored_before_and_when_it_comes_later(
         assert later.result(10) == 2
 
 
-def test_every_state_on_the_way_is_told_to_the_callback_that_asked(app: Celery, backend: ResultBackend) -> None:
+def test_on_message_gets_every_state(app: Celery, backend: ResultBackend) -> None:
     seen: list[str] = []
 
     def listen(meta: dict[str, Any]) -> None:
@@ -74,16 +74,16 @@ def test_a_wait_ends_when_its_time_is_over_and_leaves_nothing_behind(
 
 
 def test_a_callback_set_with_then_outlasts_a_wait_that_timed_out(app: Celery, backend: ResultBackend) -> None:
-    told: list[Any] = []
+    called: list[Any] = []
     result = app.AsyncResult("t")
-    result.then(told.append)
+    result.then(called.append)
     with pytest.raises(CeleryTimeout):
         result.get(timeout=0)
     backend.store_result("t", 1, "SUCCESS")
     backend.store_result("other", 2, "SUCCESS")
     assert app.AsyncResult("other").get(timeout=5) == 2
-    wait_until(lambda: told or backend.result_consumer.drain_events(0.1), seconds=5)
-    assert told == [result]
+    wait_until(lambda: called or backend.result_consumer.drain_events(0.1), seconds=5)
+    assert called == [result]
 
 
 def test_forty_threads_wait_over_one_connection(app: Celery, backend: ResultBackend, server: redis.Redis) -> None:
@@ -101,11 +101,13 @@ def test_forty_threads_wait_over_one_connection(app: Celery, backend: ResultBack
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting threads do not look up by themselves, so that a call to wake one that is missing shows."""
+    """Let waiting threads sleep long, so that a missing wakeup makes the test fail."""
     monkeypatch.setattr("laneway.results.result_consumer.CHECK_SECONDS", 60.0)
 
 
-def test_when_the_reading_thread_leaves_another_reads_on(app: Celery, backend: ResultBackend, patience: None) -> None:
+def test_another_thread_reads_on_when_the_reading_one_ends_its_wait(
+    app: Celery, backend: ResultBackend, patience: None
+) -> None:
     consumer = backend.result_consumer
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(app.AsyncResult("first").get, timeout=20)
@@ -118,20 +120,20 @@ def test_when_the_reading_thread_leaves_another_reads_on(app: Celery, backend: R
         assert second.result(10) == 2
 
 
-def test_who_begins_to_wait_while_the_result_is_handed_out_gets_it_too(app: Celery, backend: ResultBackend) -> None:
-    told: list[Any] = []
+def test_a_wait_that_begins_while_the_result_is_handed_out_gets_it_too(app: Celery, backend: ResultBackend) -> None:
+    called: list[Any] = []
     early, late = app.AsyncResult("t"), app.AsyncResult("t")
 
     def wait_late(_: Any) -> None:
-        late.then(told.append)
+        late.then(called.append)
 
     early.then(wait_late)
     backend.store_result("t", 1, "SUCCESS")
     backend.store_result("other", 2, "SUCCESS")
     assert early.get(timeout=5) == 1
     assert app.AsyncResult("other").get(timeout=5) == 2
-    wait_until(lambda: told or backend.result_consumer.drain_events(0.1), seconds=5)
-    assert told == [late]
+    wait_until(lambda: called or backend.result_consumer.drain_events(0.1), seconds=5)
+    assert called == [late]
 
 
 def test_threads_that_wait_while_the_result_comes_all_get_it(app: Celery, backend: ResultBackend) -> None:
@@ -162,7 +164,7 @@ def test_two_threads_join_the_same_group(app: Celery, backend: ResultBackend) ->
         assert [joined.result(30) for joined in joins] == [list(range(200))] * 2
 
 
-def test_result_objects_that_nobody_waits_with_cost_nothing(app: Celery, backend: ResultBackend) -> None:
+def test_result_objects_without_a_wait_cost_nothing(app: Celery, backend: ResultBackend) -> None:
     for number in range(1000):
         app.AsyncResult(f"t{number}")
     gc.collect()
@@ -184,7 +186,7 @@ def test_waiting_and_storing_go_on_after_the_server_was_away(
     assert backend.get_result("before") == 1
 
 
-class Passage:
+class Proxy:
     """A way to the server that can fall silent without a word, as a lost network does."""
 
     def __init__(self, port: int) -> None:
@@ -194,7 +196,7 @@ class Passage:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def fall_silent(self) -> None:
-        """For the connections that there are; new ones get through."""
+        """Stop passing data on open connections; new ones work."""
         self._silent.set()
         self._silent = threading.Event()
 
@@ -216,24 +218,24 @@ class Passage:
                     target.sendall(chunk)
 
 
-def test_a_connection_that_fell_silent_is_replaced(
+def test_a_silent_connection_is_replaced(
     redis_urls: RedisUrls, backend: ResultBackend, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("laneway.results.result_consumer.PING_SECONDS", 0.2)
     monkeypatch.setattr("laneway.results.result_consumer.REPLY_SECONDS", 0.2)
     monkeypatch.setattr("laneway.results.result_consumer.CHECK_SECONDS", 0.1)
-    passage = Passage(valkey.port)
-    app = backend_app(redis_urls.broker, f"{BACKEND}redis://127.0.0.1:{passage.port}/1")
+    proxy = Proxy(valkey.port)
+    app = backend_app(redis_urls.broker, f"{BACKEND}redis://127.0.0.1:{proxy.port}/1")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(app.AsyncResult("t").get, timeout=20)
         consumer: Any = app.backend.result_consumer
         wait_until(lambda: bool(consumer.lookups[1]), seconds=5)
-        passage.fall_silent()
+        proxy.fall_silent()
         backend.store_result("t", 1, "SUCCESS")
         assert waiting.result(20) == 1
     app.backend.result_consumer.stop()
     app.close()
-    passage.close()
+    proxy.close()
 
 
 def test_a_wait_while_the_server_is_away_ends_in_time(app: Celery, valkey: RunningValkey) -> None:

@@ -1,4 +1,4 @@
-"""What the result backend stores, on a real server."""
+"""The records that the result backend stores, on a real server."""
 
 # Celery and redis-py are untyped, or in part.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -22,20 +22,20 @@ from tests.fixtures.valkey import RunningValkey
 
 
 @pytest.fixture
-def woken() -> Generator[list[int]]:
-    """Gathers; one entry for each time that results began to wait."""
+def wakeups() -> Generator[list[int]]:
+    """Buffers results; the list gets an entry each time that one begins to wait."""
     times: list[int] = []
     start_buffering(lambda: times.append(1))
     yield times
     stop_buffering()
 
 
-def test_gathered_results_are_sent_together_before_the_acks(
-    backend: ResultBackend, server: redis.Redis, woken: list[int]
+def test_buffered_results_are_sent_together_before_the_acks(
+    backend: ResultBackend, server: redis.Redis, wakeups: list[int]
 ) -> None:
     for number in range(30):
         backend.store_result(f"t{number}", number, "SUCCESS")
-    assert woken
+    assert wakeups
     assert server.dbsize() == 0
     before = calls(server).get("evalsha", 0)
     flush_buffers()
@@ -43,14 +43,14 @@ def test_gathered_results_are_sent_together_before_the_acks(
     assert calls(server)["evalsha"] - before <= 2
 
 
-def test_no_more_than_a_group_waits(backend: ResultBackend, server: redis.Redis, woken: list[int]) -> None:
+def test_no_more_than_a_group_waits(backend: ResultBackend, server: redis.Redis, wakeups: list[int]) -> None:
     for number in range(200):
         backend.store_result(f"t{number}", number, "SUCCESS")
     assert server.dbsize() == 192
 
 
-def test_a_gathered_result_is_seen_by_its_own_process_and_sent_before_later_states(
-    app: Celery, backend: ResultBackend, server: redis.Redis, woken: list[int]
+def test_a_buffered_result_is_visible_in_its_process_and_stored_before_later_states(
+    app: Celery, backend: ResultBackend, server: redis.Redis, wakeups: list[int]
 ) -> None:
     backend.store_result("t", 1, "SUCCESS")
     assert backend.get_result("t") == 1
@@ -65,8 +65,8 @@ def test_a_gathered_result_is_seen_by_its_own_process_and_sent_before_later_stat
     assert app.AsyncResult("v").get(timeout=5) == 3
 
 
-def test_gathered_results_wait_on_while_the_server_is_away(
-    backend: ResultBackend, valkey: RunningValkey, woken: list[int]
+def test_buffered_results_wait_while_the_server_is_away(
+    backend: ResultBackend, valkey: RunningValkey, wakeups: list[int]
 ) -> None:
     backend.store_result("t", 1, "SUCCESS")
     valkey.stop()
@@ -80,7 +80,7 @@ def test_gathered_results_wait_on_while_the_server_is_away(
 
 
 def test_one_result_that_the_server_refuses_does_not_hold_up_the_others(
-    backend: ResultBackend, server: redis.Redis, woken: list[int], caplog: pytest.LogCaptureFixture
+    backend: ResultBackend, server: redis.Redis, wakeups: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     server.rpush("celery-task-meta-bad", "not a string")
     for task_id in ("a", "bad", "b"):
@@ -90,8 +90,8 @@ def test_one_result_that_the_server_refuses_does_not_hold_up_the_others(
     assert "celery-task-meta-bad" in caplog.text
 
 
-def test_a_forked_child_does_not_send_what_its_parent_gathered(
-    backend: ResultBackend, server: redis.Redis, woken: list[int]
+def test_a_forked_child_does_not_send_the_results_that_its_parent_buffered(
+    backend: ResultBackend, server: redis.Redis, wakeups: list[int]
 ) -> None:
     backend.store_result("parent", 1, "SUCCESS")
     child = os.fork()
@@ -105,42 +105,49 @@ def test_a_forked_child_does_not_send_what_its_parent_gathered(
     assert server.keys() == [b"celery-task-meta-child"]
 
 
-def test_a_task_s_last_word_is_held_back_for_its_parent_and_nothing_else_is(
-    backend: ResultBackend, server: redis.Redis
-) -> None:
-    with hand_over_result("t") as held:
+def test_only_the_final_state_of_the_task_is_handed_over(backend: ResultBackend, server: redis.Redis) -> None:
+    with hand_over_result("t") as handover:
         backend.store_result("t", None, "STARTED")
         backend.store_result("other", 1, "SUCCESS")
         backend.store_result("t", 1, "SUCCESS")
         assert server.dbsize() == 2
-        assert [record.key for record in held.records] == [b"celery-task-meta-t"]
+        assert [record.key for record in handover.records] == [b"celery-task-meta-t"]
     assert backend.results.get(b"celery-task-meta-t")
-    for record in held.records:
+    for record in handover.records:
         backend.results.buffer(record)
     assert backend.get_state("t") == "SUCCESS"
 
 
 @pytest.mark.parametrize("follower", ["chain", "chord", "callbacks", "errbacks"])
-def test_what_other_tasks_follow_is_stored_at_once(
-    backend: ResultBackend, server: redis.Redis, woken: list[int], follower: str
+def test_a_result_that_other_tasks_follow_is_stored_at_once(
+    backend: ResultBackend, server: redis.Redis, wakeups: list[int], follower: str
 ) -> None:
-    with hand_over_result("t") as held:
+    with hand_over_result("t") as handover:
         backend.store_result("t", 1, "SUCCESS", request=request("t", **{follower: ["x"]}))
-        assert not held.records
+        assert not handover.records
     assert server.dbsize() == 1
-    assert not woken
+    assert not wakeups
 
 
-def test_a_held_back_result_is_stored_when_it_is_read_or_too_long_or_its_task_breaks(
+def test_a_handed_over_result_is_stored_here_when_it_is_read_too_long_or_its_task_is_interrupted(
     backend: ResultBackend, server: redis.Redis
 ) -> None:
     with hand_over_result("read"):
         backend.store_result("read", 1, "SUCCESS")
         assert backend.get_result("read") == 1
-    with hand_over_result("long") as held:
+    with hand_over_result("long") as handover:
         backend.store_result("long", "x" * 20_000, "SUCCESS")
-        assert not held.records
+        assert not handover.records
     with pytest.raises(KeyboardInterrupt), hand_over_result("broken"):
         backend.store_result("broken", 1, "SUCCESS")
         raise KeyboardInterrupt
     assert server.dbsize() == 3
+
+
+def test_a_buffered_result_is_found_by_a_wait_of_its_process(
+    app: Celery, backend: ResultBackend, wakeups: list[int]
+) -> None:
+    assert app.AsyncResult("first").ready() is False
+    for number in range(2):  # the second wait uses the connection of the first
+        backend.store_result(f"t{number}", number, "SUCCESS")
+        assert app.AsyncResult(f"t{number}").get(timeout=0) == number

@@ -1,4 +1,4 @@
-"""Results before acks: whatever is away, crashes or is killed, no task is acked whose result is not stored."""
+"""Results are stored before acks: after an outage, a crash or a kill no acked task lacks its result."""
 
 # Celery and redis-py are untyped, or in part.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -37,7 +37,7 @@ LEASE_MS = 1500
 
 @pytest.fixture(scope="module")
 def results_server(valkey: RunningValkey, tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningValkey]:
-    """A server for results alone; `valkey` decides whether one can run here."""
+    """A server for results alone; `valkey` skips the test where no server can run."""
     server = RunningValkey(tmp_path_factory.mktemp("results"), port=free_port())
     server.start()
     yield server
@@ -132,7 +132,7 @@ def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "laneway-acks"]
 
 
-def test_results_and_acks_go_out_together_soon_and_by_themselves(
+def test_results_and_acks_are_sent_together_within_milliseconds(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     deliveries = held(engine, lease_keeper, 20)
@@ -145,7 +145,7 @@ def test_results_and_acks_go_out_together_soon_and_by_themselves(
     assert stored(results_server) == 19
 
 
-def test_the_last_of_what_is_held_waits_for_nobody(
+def test_the_ack_of_the_last_held_message_is_sent_at_once(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     for delivery in held(engine, lease_keeper, 3):
@@ -154,7 +154,7 @@ def test_the_last_of_what_is_held_waits_for_nobody(
     assert (leased(engine), stored(results_server)) == (0, 3)
 
 
-def test_an_ack_that_frees_an_ordering_key_takes_the_result_with_it(
+def test_an_ack_that_frees_an_ordering_key_is_sent_at_once_with_the_results(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     held(engine, lease_keeper, 1)
@@ -164,7 +164,7 @@ def test_an_ack_that_frees_an_ordering_key_takes_the_result_with_it(
     assert (leased(engine), stored(results_server)) == (1, 1)
 
 
-def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_lease_keeper_stay(
+def test_no_ack_is_sent_and_leases_are_renewed_while_results_cannot_be_stored(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, results_server: RunningValkey
 ) -> None:
     deliveries = held(engine, lease_keeper, 3)
@@ -185,7 +185,7 @@ def test_no_ack_goes_out_while_results_cannot_be_stored_and_the_lease_keeper_sta
     lease_keeper.ack(deliveries[2])
 
 
-def test_an_ack_that_the_broker_did_not_get_is_sent_when_it_is_back(
+def test_an_ack_that_the_broker_did_not_get_is_sent_when_the_broker_is_back(
     engine: Engine, lease_keeper: LeaseKeeper, valkey: RunningValkey
 ) -> None:
     (delivery,) = held(engine, lease_keeper, 1)
@@ -226,7 +226,7 @@ def results_server_pid(server: RunningValkey) -> int:
         return int(client.info("server")["process_id"])
 
 
-def test_what_is_acked_after_the_thread_ended_is_sent_too(
+def test_an_ack_after_the_thread_has_ended_is_sent_too(
     engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend
 ) -> None:
     deliveries = held(engine, lease_keeper, 2)

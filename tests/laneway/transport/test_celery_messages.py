@@ -1,4 +1,4 @@
-"""What Celery does with a message, on the engine: acks, lost children, revocation, expiry, stamps, shutdowns."""
+"""Celery's features on the engine: acks, lost children, revocation, expiry, stamps, shutdowns."""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -48,7 +48,7 @@ def test_error_callbacks_replacement_and_eta_work(app: Any, start: Start, tmp_pa
         app.add.apply_async((1, 1), expires=-1).get(timeout=20)
 
 
-def test_stamps_reach_the_task_and_revoke_what_carries_them(
+def test_stamps_reach_the_task_and_revoke_tasks_that_carry_them(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     start("prefork", "-c", "1").wait_until_ready()
@@ -68,7 +68,7 @@ def test_stamps_reach_the_task_and_revoke_what_carries_them(
     assert not (tmp_path / "n1").exists()
 
 
-def test_a_child_that_is_lost_ends_or_repeats_its_task_as_the_task_says(
+def test_a_lost_child_fails_or_repeats_its_task_as_configured(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     start("prefork", "-c", "1").wait_until_ready()
@@ -96,9 +96,7 @@ def test_an_early_ack_is_sent_before_the_task_ends_and_a_late_one_after(
     assert "end" in (tmp_path / "n1").read_text()
 
 
-def test_a_failure_that_is_not_to_be_acked_becomes_a_dead_letter(
-    app: Any, start: Start, broker: Engine, tmp_path: Path
-) -> None:
+def test_a_failure_without_an_ack_becomes_a_dead_letter(app: Any, start: Start, broker: Engine, tmp_path: Path) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     app.fail_unacked.delay(str(tmp_path))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 1)
@@ -119,7 +117,7 @@ def test_a_cold_shutdown_gives_everything_back_at_once_uncounted(
     assert sorted(peeked.deliveries for peeked in broker.peek("celery", MessageState.READY)) == [0, 0, 0]
 
 
-def test_a_soft_shutdown_gives_back_what_is_not_done_in_time(
+def test_a_soft_shutdown_gives_unfinished_tasks_back(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = {"worker_soft_shutdown_timeout": 2, "worker_enable_soft_shutdown_on_idle": True}
@@ -147,14 +145,14 @@ def test_a_cancelled_task_that_waits_in_a_worker_never_starts(
     wait_for((tmp_path / "n0").exists)
     wait_for(lambda: leased(broker) == 2)
     assert [broker.cancel("celery", task.id).marked for task in (running, waiting)] == [1, 1]
-    assert running.get(timeout=20) == "n0", "without cancel_signal what runs goes on"
+    assert running.get(timeout=20) == "n0", "without cancel_signal a running task goes on"
     with pytest.raises(TaskRevokedError):
         waiting.get(timeout=20)
     wait_for(lambda: leased(broker) == 0)
     assert not (tmp_path / "n1").exists()
 
 
-def test_a_cancelled_task_that_runs_is_ended_if_the_transport_is_told_so(
+def test_a_cancel_signal_ends_a_running_task_that_was_cancelled(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPTIONS", json.dumps({"cancel_signal": "TERM"}))
@@ -174,7 +172,7 @@ def test_after_a_cut_a_worker_holds_no_more_than_its_prefetch(
     app: Any, start: Start, broker: Engine, tmp_path: Path, pool: str
 ) -> None:
     start(pool, "-c", "2", "--prefetch-multiplier", "2").wait_until_ready()
-    for number in range(3):  # one place is left, so the worker listens and hears of the cut
+    for number in range(3):  # the worker has room for one more, so it listens and notices the cut
         app.note.delay(str(tmp_path), f"n{number}", 4)
     wait_for(lambda: len(list(tmp_path.glob("n?"))) == 2 and leased(broker) == 3)
     broker.runner.call("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
@@ -192,7 +190,7 @@ def test_after_a_cut_a_worker_holds_no_more_than_its_prefetch(
     assert all(path.read_text().count("start") == 1 for path in tmp_path.glob("n?"))
 
 
-def test_a_server_killed_and_restarted_loses_nothing_and_its_worker_goes_on(
+def test_a_server_that_is_killed_and_restarted_loses_nothing_and_its_worker_goes_on(
     app: Any, start: Start, broker: Engine, tmp_path: Path, redis_urls: RedisUrls
 ) -> None:
     start("prefork", "-c", "2").wait_until_ready()

@@ -1,4 +1,4 @@
-"""The ways to a server: TLS, socket files, users with few rights, Sentinel, several addresses, older versions."""
+"""Connections to servers: TLS, socket files, users with few rights, Sentinel, several addresses, older versions."""
 
 # Celery, kombu and redis-py are untyped, or in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -29,7 +29,7 @@ RESULT_RIGHTS = ("~celery-*", "&celery-*", *HARMLESS)
 
 @pytest.fixture
 def redis_urls(request: pytest.FixtureRequest, valkey: RunningValkey, tmp_path: Path) -> Generator[RedisUrls]:
-    """Broker and results, reached in one of the ways."""
+    """Broker and results, with the connection that the parameter names."""
     valkey.flush(0, 1)
     way, port = getattr(request, "param", "plain"), valkey.port
     if way == "tls":
@@ -87,7 +87,7 @@ def test_workers_and_clients_reach_the_server(app: Any, start: Start, tmp_path: 
     assert "p%40ss" not in log
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(valkey: RunningValkey, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(valkey: RunningValkey, tmp_path: Path) -> None:
     cert, key = self_signed(tmp_path, name="127.0.0.1", alternative="IP:127.0.0.1")
     with tls_front(valkey.port, cert, key) as secure, pytest.raises(ServerLost, match="certificate"):
         Engine.from_url(f"rediss://127.0.0.1:{secure}/0").check()
@@ -102,7 +102,7 @@ def test_tls_settings_of_celery_turn_tls_on(valkey: RunningValkey, tmp_path: Pat
             assert issubclass(connection.transport.engine.runner.pool.connection_class, redis.SSLConnection)
 
 
-def test_a_wrong_password_is_a_lost_server_that_says_so(valkey: RunningValkey) -> None:
+def test_a_wrong_password_is_named_in_the_error(valkey: RunningValkey) -> None:
     with pytest.raises(ServerLost, match=r"invalid username-password|WRONGPASS"):
         Engine.from_url(f"redis://nobody:nothing@127.0.0.1:{valkey.port}/0").check()
 
@@ -127,7 +127,7 @@ def test_the_next_address_is_tried_with_this_transport(valkey: RunningValkey) ->
 
 
 @pytest.mark.parametrize("binary", [None, redis_binary()])
-def test_a_replica_is_no_broker_and_the_connection_to_it_is_given_up(binary: Path | None, tmp_path: Path) -> None:
+def test_a_replica_is_refused_as_a_broker_and_its_connection_is_closed(binary: Path | None, tmp_path: Path) -> None:
     with server(tmp_path / "master") as master, server(tmp_path / "replica", binary=binary) as port:
         with redis.Redis(port=port) as replica:
             replica.replicaof("127.0.0.1", str(master))
@@ -135,7 +135,7 @@ def test_a_replica_is_no_broker_and_the_connection_to_it_is_given_up(binary: Pat
             Engine.from_url(f"redis://127.0.0.1:{port}/0").put("q", Message(task_id="t", name="x", body=b"\0[]"))
 
 
-def test_a_worker_warns_of_a_server_that_may_throw_work_away(
+def test_a_worker_warns_of_a_server_that_may_evict_messages(
     app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with server(tmp_path / "evicting", "--maxmemory-policy", "allkeys-lru") as port:

@@ -1,4 +1,4 @@
-"""What a consumer holds: through a cut connection, after a stop longer than its lease, and one message at a time."""
+"""The messages that a consumer holds: a cut connection, a stop longer than the lease, one message at a time."""
 
 # Celery and kombu are untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -61,7 +61,7 @@ def test_a_deleted_reply_queue_causes_no_warning(
     assert caplog.messages == []
 
 
-def test_what_is_closed_on_purpose_is_given_back_at_once(connection: Any, engine: Engine) -> None:
+def test_a_closed_channel_gives_its_messages_back_at_once(connection: Any, engine: Engine) -> None:
     engine.put("mine", Message(task_id="t", name="x", body=b"\0[]"))
     channel = connection.channel()
     message = Queue("mine")(channel).get()
@@ -71,7 +71,7 @@ def test_what_is_closed_on_purpose_is_given_back_at_once(connection: Any, engine
     assert engine.stats(["mine"])[0].ready == 1
 
 
-def test_a_blocking_pool_acknowledges_each_message_before_the_next_one_ends(
+def test_a_blocking_pool_acks_each_message_before_the_next_task_ends(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     for number in range(3):
@@ -83,11 +83,11 @@ def test_a_blocking_pool_acknowledges_each_message_before_the_next_one_ends(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_cut_connection_repeats_nothing_that_the_pool_has(
+def test_a_cut_connection_repeats_no_task_that_the_pool_has(
     app: Any, start: Start, broker: Engine, tmp_path: Path, redis_urls: RedisUrls, pool: str
 ) -> None:
     start(pool, "-c", "1").wait_until_ready()
-    for number in range(3):  # one place is left, so the worker listens and hears of the cut
+    for number in range(3):  # the worker has room for one more, so it listens and notices the cut
         app.note.delay(str(tmp_path), f"n{number}", 2.5 if number == 0 else 0.5)
     wait_for((tmp_path / "n0").exists)
     start(pool, "-c", "2").wait_until_ready()
@@ -112,7 +112,7 @@ def test_a_task_that_runs_through_a_restart_of_the_server_runs_once(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_worker_stopped_past_its_leases_does_not_start_what_it_lost(
+def test_a_worker_stopped_past_its_leases_does_not_start_lost_messages(
     app: Any, start: Start, broker: Engine, tmp_path: Path, pool: str
 ) -> None:
     for number in range(4):
@@ -131,7 +131,7 @@ def test_a_worker_stopped_past_its_leases_does_not_start_what_it_lost(
     assert {name: count for name, count in _starts(tmp_path).items() if name != "n0"} == {"n1": 1, "n2": 1, "n3": 1}
 
 
-def test_what_celery_cannot_decode_is_kept_as_a_dead_letter(app: Any, start: Start, broker: Engine) -> None:
+def test_a_message_that_celery_cannot_decode_becomes_a_dead_letter(app: Any, start: Start, broker: Engine) -> None:
     start("solo").wait_until_ready()
     with app.app.connection_for_write() as connection, connection.channel() as channel:
         send: Any = Producer(channel).publish

@@ -1,4 +1,4 @@
-"""How much a consumer fetches, and when: many at a time while tasks wait here, at once when none do."""
+"""How much a consumer fetches and when: many at a time while tasks wait here, at once when none wait."""
 
 # kombu is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -22,7 +22,7 @@ from tests.fixtures.waiting import wait_until
 QUEUE, BODY = "work", b'{"n":1}\0{}'
 
 
-class Taker:
+class KeepingConsumer:
     """A consumer that keeps what it is given."""
 
     def __init__(self, url: str, prefetch: int) -> None:
@@ -34,7 +34,7 @@ class Taker:
         self.consumer.consume()
 
     def drain(self, seconds: float = 0.3) -> int:
-        """Take in what comes within that time; how much is held then."""
+        """Receive messages for `seconds`; how many are held then."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(TimeoutError):
@@ -53,11 +53,11 @@ class Taker:
 
 
 @pytest.fixture
-def taker(engine_url: str, engine: Engine) -> Generator[Taker]:
+def consumer(engine_url: str, engine: Engine) -> Generator[KeepingConsumer]:
     put(engine, 60)
-    taker = Taker(engine_url, 8)
-    yield taker
-    taker.connection.close()
+    consumer = KeepingConsumer(engine_url, 8)
+    yield consumer
+    consumer.connection.close()
 
 
 def put(engine: Engine, n: int) -> None:
@@ -67,43 +67,43 @@ def put(engine: Engine, n: int) -> None:
     )
 
 
-def test_a_consumer_holds_as_many_as_it_asked_for_also_when_it_asks_for_others(taker: Taker) -> None:
-    assert taker.drain() == 8
-    taker.consumer.qos(prefetch_count=12)
-    assert taker.drain() == 12
-    taker.consumer.qos(prefetch_count=4)
-    taker.ack(2)
-    assert taker.drain() == 10
-    taker.ack(9)
-    assert taker.drain() == 4
+def test_a_consumer_holds_its_prefetch_count_also_after_it_changes(consumer: KeepingConsumer) -> None:
+    assert consumer.drain() == 8
+    consumer.qos(prefetch_count=12)
+    assert consumer.drain() == 12
+    consumer.qos(prefetch_count=4)
+    consumer.ack(2)
+    assert consumer.drain() == 10
+    consumer.ack(9)
+    assert consumer.drain() == 4
 
 
-def test_a_little_room_is_filled_a_little_later_and_half_of_it_at_once(taker: Taker) -> None:
-    taker.drain()
-    taker.ack(1)
+def test_half_of_the_room_is_filled_at_once_and_less_a_little_later(consumer: KeepingConsumer) -> None:
+    consumer.drain()
+    consumer.ack(1)
     asked = time.monotonic()
-    wait_until(taker.one, seconds=5)
+    wait_until(consumer.one, seconds=5)
     assert time.monotonic() - asked < 5 * FETCH_SECONDS + 0.5
-    taker.ack(4)
-    assert taker.one(), "half is free: the next look brings some"
+    consumer.ack(4)
+    assert consumer.one(), "half is free: the next call brings some"
 
 
-def test_what_is_put_while_little_room_is_left_is_not_forgotten(taker: Taker, engine: Engine) -> None:
+def test_a_message_that_is_put_while_little_room_is_left_is_fetched(consumer: KeepingConsumer, engine: Engine) -> None:
     engine.purge(QUEUE)
-    taker.ack(taker.drain())
-    taker.consumer.qos(prefetch_count=8)
+    consumer.ack(consumer.drain())
+    consumer.qos(prefetch_count=8)
     put(engine, 7)
-    assert taker.drain() == 7
+    assert consumer.drain() == 7
     put(engine, 1)
-    wait_until(taker.one, seconds=5)
+    wait_until(consumer.one, seconds=5)
 
 
-def test_nothing_more_is_fetched_while_too_much_waits_to_be_acked(
-    taker: Taker, monkeypatch: pytest.MonkeyPatch
+def test_nothing_is_fetched_while_too_many_acks_wait(
+    consumer: KeepingConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taker.drain()
+    consumer.drain()
     monkeypatch.setattr("laneway.transport.lease_keeper.MAX_UNCONFIRMED", 0)
-    taker.ack(8)
-    assert taker.drain() == 0
+    consumer.ack(8)
+    assert consumer.drain() == 0
     monkeypatch.undo()
-    assert taker.drain(1.5) == 8
+    assert consumer.drain(1.5) == 8

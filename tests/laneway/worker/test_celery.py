@@ -58,7 +58,7 @@ def test_priorities_decide_what_runs_first(app: Any, start: Start, tmp_path: Pat
     assert sorted(began, key=began.__getitem__) == ["p9", "p4", "p0"]
 
 
-def test_a_killed_worker_s_task_runs_again_elsewhere_and_a_long_one_runs_once(
+def test_the_task_of_a_killed_worker_runs_again_and_a_long_one_runs_once(
     app: Any, start: Start, tmp_path: Path
 ) -> None:
     first = start("prefork", "-c", "1").wait_until_ready()
@@ -72,7 +72,7 @@ def test_a_killed_worker_s_task_runs_again_elsewhere_and_a_long_one_runs_once(
     assert (tmp_path / "long").read_text().count("start") == 1, "three leases long, renewed all the while"
 
 
-def test_a_warm_shutdown_finishes_what_runs_and_gives_the_rest_back_uncounted(
+def test_a_warm_shutdown_finishes_running_tasks_and_gives_the_others_back_uncounted(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     worker = start("prefork", "-c", "1").wait_until_ready()
@@ -103,7 +103,7 @@ def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Star
 def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:
     start("solo").wait_until_ready()
     app.refuse.delay()
-    app.app.send_task("nobody.knows.this")
+    app.app.send_tget("nobody.knows.this")
     broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
     reasons = sorted(peeked.burial.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.burial)
@@ -111,7 +111,7 @@ def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: S
     assert app.add.delay(2, 2).get(timeout=20) == 4
 
 
-def test_workers_go_on_after_the_broker_was_restarted(app: Any, start: Start, redis_urls: RedisUrls) -> None:
+def test_workers_go_on_after_a_restart_of_the_broker(app: Any, start: Start, redis_urls: RedisUrls) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     assert app.add.delay(1, 1).get(timeout=20) == 2
     redis_urls.valkey.restart()

@@ -1,4 +1,4 @@
-"""`inspect`, `control` and events, as Celery has them, on the engine."""
+"""Celery's `inspect`, `control` and events on the engine."""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -28,7 +28,7 @@ APP = "tests.laneway.worker.feature_app"
 W0 = "w0@test"
 
 
-def test_inspect_shows_what_a_worker_has(app: Any, start: Start, broker: Engine, tmp_path: Path) -> None:
+def test_inspect_shows_the_tasks_of_a_worker(app: Any, start: Start, broker: Engine, tmp_path: Path) -> None:
     worker = start("prefork", "-c", "1").wait_until_ready()
     running = app.note.delay(str(tmp_path), "n0", 8)
     wait_for((tmp_path / "n0").exists)
@@ -86,11 +86,11 @@ def test_revoke_drops_a_waiting_task_and_terminates_a_running_one(
     assert app.add.delay(1, 1).get(timeout=20) == 2
 
 
-def test_limits_of_a_task_are_set_from_outside(app: Any, start: Start) -> None:
+def test_control_sets_the_limits_of_a_task(app: Any, start: Start) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     control = app.app.control
-    told = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5)
-    assert told == [{W0: {"ok": "time limits set successfully"}}]  # which Celery 5.7 keeps to itself
+    replies = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5)
+    assert replies == [{W0: {"ok": "time limits set successfully"}}]  # but Celery 5.7 does not apply them
     control.rate_limit(app.add.name, "2/s", reply=True, timeout=5)
     results = [app.add.delay(n, 0) for n in range(4)]
     assert [result.get(timeout=20) for result in results] == [0, 1, 2, 3]
@@ -125,7 +125,7 @@ def test_a_pool_scales_itself_with_the_work(app: Any, start: Start, tmp_path: Pa
     wait_for(lambda: sum("end" in path.read_text() for path in tmp_path.glob("n?")) == 6)
 
 
-def test_a_worker_consumes_another_queue_until_told_to_stop(app: Any, start: Start, broker: Engine) -> None:
+def test_a_worker_consumes_another_queue_until_it_is_cancelled(app: Any, start: Start, broker: Engine) -> None:
     start("threads", "-c", "1").wait_until_ready()
     control = app.app.control
     other = app.add.apply_async((1, 2), queue="other")
@@ -182,22 +182,22 @@ def test_flower_sees_workers_and_their_tasks(
     monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
     port = free_port()
     command = [sys.executable, "-m", "celery", "-A", APP, "flower", "--address=127.0.0.1", f"--port={port}"]
-    (tmp_path / "flower.py").touch()  # not the platform's own
+    (tmp_path / "flower.py").touch()  # without the project's configuration of Flower
     command.append(f"--conf={tmp_path / 'flower.py'}")
     with (tmp_path / "flower.log").open("wb") as log:
         flower = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
-    def ask(path: str) -> Any:
-        with closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10)) as answer:
-            return json.load(answer)
+    def get(path: str) -> Any:
+        with closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10)) as response:
+            return json.load(response)
 
     try:
-        wait_for(lambda: ask("tasks") == {}, seconds=60)
+        wait_for(lambda: get("tasks") == {}, seconds=60)
         start("solo", "-E").wait_until_ready()
         task = app.add.delay(3, 4)
         assert task.get(timeout=20) == 7
-        wait_for(lambda: ask(f"task/info/{task.id}")["state"] == "SUCCESS")
-        wait_for(lambda: ask("workers?refresh=1")[W0]["active_queues"][0]["name"] == "celery")
+        wait_for(lambda: get(f"task/info/{task.id}")["state"] == "SUCCESS")
+        wait_for(lambda: get("workers?refresh=1")[W0]["active_queues"][0]["name"] == "celery")
     finally:
         flower.terminate()
         flower.wait(20)

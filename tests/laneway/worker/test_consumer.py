@@ -1,4 +1,4 @@
-"""What a worker tells of its tasks: all of it, in few messages; and what nobody waits for does not get lost."""
+"""A worker publishes all events of its tasks in few messages, and loses none that it does not wait for."""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -27,7 +27,7 @@ TASKS = 300
 
 
 class Listener(threading.Thread):
-    """Whoever watches the events, as Flower does."""
+    """Counts events, as Flower does."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -35,27 +35,27 @@ class Listener(threading.Thread):
         self._client = redis.Redis.from_url(url)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
         self._subscription.subscribe(fanout("celeryev"))
-        self._ended = False
+        self._stopped = False
 
     def run(self) -> None:
-        while not self._ended:
+        while not self._stopped:
             message = self._subscription.get_message(timeout=0.1)
             if message is not None:
-                self._hear(json.loads(message["data"] or b""))
+                self._count(json.loads(message["data"] or b""))
 
     def count(self, type: str) -> int:
-        """Tasks of which this was told."""
-        return sum(1 for said, _ in list(self.events) if said == type)
+        """How many tasks have an event of this type."""
+        return sum(1 for kind, _ in list(self.events) if kind == type)
 
     def end(self) -> None:
-        self._ended = True
+        self._stopped = True
         self.join(10)
         self._client.close()
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _count(self, message: dict[str, Any]) -> None:
         encoded = message["properties"].get("body_encoding") == "base64"
-        said: Any = json.loads(b64decode(message["body"]) if encoded else message["body"])
-        events: list[dict[str, Any]] = said if isinstance(said, list) else [said]
+        content: Any = json.loads(b64decode(message["body"]) if encoded else message["body"])
+        events: list[dict[str, Any]] = content if isinstance(content, list) else [content]
         self.messages += any(event["type"].startswith("task-") for event in events)
         self.events.update((event["type"], event.get("uuid", "")) for event in events)
 
@@ -69,7 +69,7 @@ def listener(redis_urls: RedisUrls) -> Generator[Listener]:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_each_event_of_each_task_is_told_once_and_many_in_a_message(
+def test_each_event_is_published_once_and_many_in_one_message(
     app: Any, start: Start, listener: Listener, pool: str
 ) -> None:
     start(pool, "-c", "2").wait_until_ready()
@@ -82,7 +82,7 @@ def test_each_event_of_each_task_is_told_once_and_many_in_a_message(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_worker_that_stops_has_told_of_all_that_it_did(
+def test_a_worker_publishes_all_events_before_it_stops(
     app: Any, start: Start, listener: Listener, tmp_path: Path, pool: str
 ) -> None:
     worker = start(pool, "-c", "1").wait_until_ready()
@@ -104,7 +104,7 @@ def test_events_go_on_after_the_connection_broke(app: Any, start: Start, listene
     wait_for(lambda: listener.count("task-succeeded") == 6)
 
 
-def test_a_task_that_runs_is_started_to_who_asks_for_its_result_the_first_one_of_a_server_too(
+def test_a_running_task_has_the_state_started_also_when_the_server_has_no_scripts_yet(
     app: Any, start: Start, tmp_path: Path, broker: Engine
 ) -> None:
     start("prefork", "-c", "1").wait_until_ready()

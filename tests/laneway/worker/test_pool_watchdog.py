@@ -1,4 +1,4 @@
-"""Pool processes of a worker that lives on are killed or stand still: what the worker was given is run all the same."""
+"""Pool processes are killed or stand still while their worker lives: its tasks run all the same."""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,12 +26,12 @@ KILLS = 150
 
 
 def processes(worker: Worker) -> list[psutil.Process]:
-    """The processes of its pool."""
+    """The processes of the worker's pool."""
     return psutil.Process(worker.process.pid).children()
 
 
 def send(process: psutil.Process, number: signal.Signals) -> bool:
-    """Send a signal; False if the process is over."""
+    """Send a signal; False if the process has ended."""
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:
@@ -41,7 +41,7 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
 
 @contextmanager
 def standing_still(worker: Worker) -> Generator[None]:
-    """Each process that the pool starts is stopped as soon as it is seen."""
+    """Stop each process of the pool as soon as it appears."""
     over = threading.Event()
 
     def stop() -> None:
@@ -82,7 +82,7 @@ def test_no_task_is_lost_when_pool_processes_are_killed_by_the_hundred(
     assert (stats.waiting, stats.dead) == (0, 0)
 
 
-def test_a_task_in_the_hands_of_a_process_that_stands_still_is_given_to_another(
+def test_the_task_of_a_process_that_stands_still_goes_to_another(
     app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHECK_SECONDS", "0.1")
@@ -98,7 +98,7 @@ def test_a_task_in_the_hands_of_a_process_that_stands_still_is_given_to_another(
     assert worker.process.poll() is None
 
 
-def test_a_worker_whose_pool_begins_nothing_ends_and_gives_back_what_it_holds(
+def test_a_worker_whose_pool_begins_nothing_ends_and_gives_its_messages_back(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHECK_SECONDS", "0.1")

@@ -1,4 +1,4 @@
-"""The engine's prefork pool differs from Celery's in how it talks to its processes; what comes of it is the same."""
+"""The engine's prefork pool exchanges data with its processes in another way than Celery's, with the same effect."""
 
 # Celery is untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,7 +16,7 @@ __all__ = ["app", "broker", "start"]
 APP = "tests.laneway.worker.celery_app"
 
 
-def test_a_worker_that_is_asked_for_prefork_takes_this_pool(app: Any, start: Start) -> None:
+def test_a_worker_with_prefork_uses_this_pool(app: Any, start: Start) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     (stats,) = app.app.control.inspect(timeout=20).stats().values()
     assert stats["pool"]["implementation"] == "laneway.worker.prefork:TaskPool"
@@ -39,7 +39,7 @@ def test_a_task_that_runs_is_known_to_run_and_one_that_waits_is_not(app: Any, st
     assert second.get(timeout=30) == "second"
 
 
-def test_processes_that_are_replaced_after_each_task_lose_and_repeat_none(
+def test_processes_that_are_replaced_after_each_task_lose_and_repeat_no_task(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     worker = start("prefork", "-c", "2", "--max-tasks-per-child", "1").wait_until_ready()

@@ -1,4 +1,4 @@
-"""The messages of a pool process, as they come out of its pipe."""
+"""The messages of a pool process in its pipe."""
 
 # billiard is untyped.
 # pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
@@ -21,7 +21,7 @@ def packed(*messages: object) -> bytes:
     return b"".join(struct.pack(">I", len(body)) + body for body in map(pickle.dumps, messages))
 
 
-def test_several_messages_are_read_in_order_and_the_beginning_of_one_is_left() -> None:
+def test_complete_messages_are_read_in_order_and_an_incomplete_one_is_left() -> None:
     whole, last = packed((1, "a"), (2, "b")), packed((3, "c"))
     for cut in range(len(last)):
         assert _messages(whole + last[:cut]) == ([(1, "a"), (2, "b")], len(whole))
@@ -36,24 +36,24 @@ def test_a_job_is_one_write_if_a_pipe_takes_it_as_a_whole(size: int) -> None:
     assert len(head) <= PIPE_BUF
 
 
-def test_a_process_says_quietly_that_it_has_begun_and_aloud_what_came_of_it() -> None:
+def test_a_process_reports_its_start_in_the_start_pipe_and_its_result_in_the_other() -> None:
     reader, writer = os.pipe()
-    beginnings = StartPipe()
-    queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), start_pipe=beginnings)
+    start_pipe = StartPipe()
+    queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), start_pipe=start_pipe)
     reports, begun = Reports(queue), (ACK, (7, None, 2.5, 4711, None))
     reports.put(begun)
     reports.uses_start_pipe = True
     reports.put((ACK, (8, None, 3.5, 4711, None)))
     reports.put((READY, (8, None, (True, "done"), 5)))
 
-    assert list(beginnings.read()) == [(8, 3.5)]
-    assert list(beginnings.read()) == []
+    assert list(start_pipe.read()) == [(8, 3.5)]
+    assert list(start_pipe.read()) == []
     assert _messages(os.read(reader, 65536))[0] == [begun, (READY, (8, None, (True, "done"), 5))]
     os.close(reader)
     os.close(writer)
 
 
-def test_a_message_that_comes_in_parts_is_kept_together_but_not_with_that_of_the_next_process() -> None:
+def test_the_parts_of_a_message_are_joined_but_not_with_those_of_the_next_process() -> None:
     reader, writer = os.pipe2(os.O_NONBLOCK)
     handler = ResultHandler.__new__(ResultHandler)
     handler._parts = {}  # pyright: ignore[reportPrivateUsage]

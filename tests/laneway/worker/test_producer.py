@@ -1,4 +1,4 @@
-"""The shorter way of `laneway.worker.producer` puts what Celery's own way puts, and leaves to it what is special."""
+"""The shorter way of `laneway.worker.producer` sends the same message as Celery's way; special ones go that way."""
 
 # Celery and kombu are untyped.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -33,7 +33,7 @@ SOON = datetime.now(UTC) + timedelta(minutes=5)
 
 
 class Counting(amqp.AMQP):
-    """Celery's, which counts what it sends."""
+    """Celery's AMQP class, which counts the messages that it sends."""
 
     sent = 0
 
@@ -48,7 +48,7 @@ class Counting(amqp.AMQP):
 
 
 class Short(AMQP, Counting):
-    """The shorter way, which counts what it leaves to Celery's."""
+    """The engine's AMQP class, which counts the messages that it leaves to Celery's way."""
 
 
 def make_app(urls: RedisUrls, way: type[amqp.AMQP], **settings: Any) -> Celery:
@@ -105,7 +105,7 @@ def messages(engine: Engine, queue: str = "celery") -> list[MessageInfo]:
 
 
 def sent(engine: Engine, send: Callable[[], Any], queue: str = "celery") -> dict[str, Any]:
-    """What a worker would see of the one message that this sends; the queue is empty again afterwards."""
+    """Send one message; the message as a worker would see it. The queue is empty afterwards."""
     send()
     (peeked,) = messages(engine, queue)
     engine.purge(queue)
@@ -181,7 +181,7 @@ def test_canvas_is_the_same(short: Celery, long: Celery, engine: Engine) -> None
 
 
 def _without_new_ids(text: str, known: set[str]) -> Any:
-    """The message, with an `X` for each id that was made up on the way."""
+    """The message, with an `X` for each new id."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
@@ -202,17 +202,17 @@ SPECIAL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", SPECIAL.values(), ids=SPECIAL)
-def test_what_is_special_goes_celery_s_way(short: Celery, engine: Engine, options: dict[str, Any]) -> None:
+def test_a_special_message_goes_celery_s_way(short: Celery, engine: Engine, options: dict[str, Any]) -> None:
     short.tasks[work].apply_async(**options)
     assert len(messages(engine)) == 1
     assert short.amqp.sent == 1
 
 
-def test_receivers_hear_of_each_message(short: Celery, engine: Engine) -> None:
-    heard: list[Any] = []
+def test_signal_receivers_are_called_for_each_message(short: Celery, engine: Engine) -> None:
+    received: list[Any] = []
 
     def after(sender: str, headers: dict[str, Any], **about: Any) -> None:
-        heard.append((sender, headers["id"], about["routing_key"], about["exchange"]))
+        received.append((sender, headers["id"], about["routing_key"], about["exchange"]))
 
     def before(headers: dict[str, Any], **_: Any) -> None:
         headers["marked"] = 1
@@ -220,7 +220,7 @@ def test_receivers_hear_of_each_message(short: Celery, engine: Engine) -> None:
     signals.after_task_publish.connect(after)
     try:
         first = short.tasks[work].apply_async()
-        assert (short.amqp.sent, heard) == (0, [(work, first.id, "celery", "")])
+        assert (short.amqp.sent, received) == (0, [(work, first.id, "celery", "")])
         engine.purge("celery")
         signals.before_task_publish.connect(before)
         raw = sent(engine, short.tasks[work].apply_async)
@@ -265,7 +265,7 @@ def test_wrong_arguments_fail_alike(short: Celery, long: Celery, engine: Engine,
     assert not messages(engine)
 
 
-def test_a_broker_that_is_away_is_an_error_as_ever_and_then_forgotten(short: Celery, urls: RedisUrls) -> None:
+def test_a_broker_that_is_away_is_an_error_and_later_submissions_succeed(short: Celery, urls: RedisUrls) -> None:
     task = short.tasks[work]
     task.apply_async()
     urls.valkey.stop()
@@ -282,7 +282,7 @@ def test_a_broker_that_is_away_is_an_error_as_ever_and_then_forgotten(short: Cel
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, None])
-def test_more_threads_than_producers_all_come_through(urls: RedisUrls, engine: Engine, limit: int | None) -> None:
+def test_more_threads_than_producers_all_send(urls: RedisUrls, engine: Engine, limit: int | None) -> None:
     app = make_app(urls, Short, broker_pool_limit=limit)
     failures: list[BaseException] = []
 
@@ -308,6 +308,7 @@ def test_more_threads_than_producers_all_come_through(urls: RedisUrls, engine: E
 
 def test_other_transports_go_celery_s_way(urls: RedisUrls) -> None:
     app = make_app(urls, Short)
+    assert app.conf.broker_transport == "laneway:Transport"
     app.conf.broker_transport = None
     app.tasks[work].apply_async()
     assert app.amqp.sent == 1

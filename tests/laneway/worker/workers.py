@@ -1,6 +1,6 @@
 """Real Celery workers in processes of their own, for the tests of this folder: fixtures to import by name.
 
-A module that wants another application than `celery_app` sets `APP` and imports the fixtures all the same.
+A module for another application than `celery_app` sets `APP` and imports the same fixtures.
 """
 
 # Celery is untyped.
@@ -49,7 +49,7 @@ class Worker:
         end_group(self.process)
 
     def signal(self, number: int) -> None:
-        """To the worker's main process alone."""
+        """Send a signal to the worker's main process alone."""
         self.process.send_signal(number)
 
     def stop(self) -> int:
@@ -63,7 +63,7 @@ Start = Callable[..., Worker]
 
 @pytest.fixture
 def app(request: pytest.FixtureRequest, redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
-    """The application's module, made anew."""
+    """The module of the application, loaded anew."""
     monkeypatch.setenv("BROKER", redis_urls.broker)
     monkeypatch.setenv("BACKEND", BACKEND + redis_urls.backend)
     announced = set(_state._on_app_finalizers)  # pyright: ignore[reportPrivateUsage]
@@ -79,7 +79,7 @@ def app(request: pytest.FixtureRequest, redis_urls: RedisUrls, monkeypatch: pyte
 
 @pytest.fixture
 def start(app: Any, tmp_path: Path) -> Generator[Start]:
-    """Starts workers w0, w1, … which are killed at the end."""
+    """A function that starts workers w0, w1, …; they are killed at the end."""
     workers: list[Worker] = []
 
     def start_one(pool: str, *options: str) -> Worker:
@@ -95,14 +95,14 @@ def start(app: Any, tmp_path: Path) -> Generator[Start]:
 
 @pytest.fixture
 def broker(redis_urls: RedisUrls) -> Generator[Engine]:
-    """The workers' broker, looked at from outside."""
+    """The broker of the workers."""
     engine = Engine.from_url(redis_urls.broker)
     yield engine
     engine.close()
 
 
 def wait_for(check: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Until it is true; an error on the way counts as not yet true."""
+    """Wait until it is true; an error counts as not yet true."""
     deadline = time.monotonic() + seconds
     while True:
         try:
