@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 from time import monotonic
 
@@ -15,7 +16,7 @@ from laneway.platform.errors import PermanentError, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
-from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until
@@ -259,7 +260,7 @@ class Subject(Payload):
 
 def about(platform: Platform, subject: str) -> str:
     """Submit a task with this key; returns its id."""
-    spec = TaskSpec("process_conversation_message_task", "conversations", Subject, key="subject")
+    spec = replace(registry["process_conversation_message_task"], payload=Subject, key="subject")
     return platform.tasks.submit(spec, {"subject": subject}).task_id
 
 
