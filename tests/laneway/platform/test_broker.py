@@ -324,7 +324,7 @@ def test_on_the_stock_transport_uniqueness_is_refused_with_one_clear_error(stock
 
 
 def test_on_the_stock_transport_a_delayed_task_waits_at_its_worker(stock: Platform) -> None:
-    """It is sent at once; the time until it is due passes in the memory of the worker that takes it."""
+    """It is sent at once, and waits in the memory of the worker that takes it until it is due."""
     id = stock.chore(delay=60)
 
     assert stock.state(id) == TaskState.SCHEDULED

@@ -1,4 +1,4 @@
-"""Every error survives pickling, says what happened, and knows its status."""
+"""Every error survives pickling and has a text and a status."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SAMPLES: dict[str, Any] = {
 
 
 STARTERS = ("app.main", "laneway.server.child", "laneway.platform.db.migrations", "app.db.migrations", ".__main__")
-"""Modules that do something when they are imported."""
+"""Modules whose import has an effect."""
 
 
 def all_errors() -> list[type[LanewayError]]:
@@ -58,12 +58,12 @@ def all_errors() -> list[type[LanewayError]]:
 
 
 def platform_errors() -> list[type[PlatformError]]:
-    """Those that the platform may answer a request with."""
+    """The error classes that the API may return."""
     return [kind for kind in all_errors() if issubclass(kind, PlatformError)]
 
 
 def made(kind: type[LanewayError]) -> LanewayError:
-    """One of this class, with a sample for each field."""
+    """An error of this class, with a sample for each field."""
     kinds: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         kinds |= inspect.get_annotations(base)

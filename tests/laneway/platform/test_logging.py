@@ -20,7 +20,7 @@ from laneway.platform.settings import OperationSettings
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Logging is global: what a test configures is taken back."""
+    """Restore the global logging configuration after a test."""
     root, names = logging.getLogger(), list(logging.Logger.manager.loggerDict)
     before = root.handlers, root.level
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
@@ -33,13 +33,13 @@ def _restored() -> Iterator[None]:
 
 
 class Written:
-    """What was written to standard error."""
+    """The lines that were written to standard error."""
 
     def __init__(self, stream: StringIO) -> None:
         self._stream = stream
 
     def configure(self, given: OperationSettings, *, json: bool) -> None:
-        """Configure logging while standard error is ours: pytest takes it away between set-up and test."""
+        """Configure logging after pytest has replaced standard error, which it does between set-up and test."""
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(sys, "stderr", self._stream)
             configure_logging(given, json=json)
@@ -55,13 +55,13 @@ class Written:
 
 @pytest.fixture
 def written() -> Written:
-    """Standard error, caught by ourselves."""
+    """Standard error, captured by this fixture."""
     return Written(StringIO())
 
 
 @pytest.fixture
 def lines(written: Written) -> Written:
-    """JSON logging; call it for the lines."""
+    """JSON logging; a call returns the lines."""
     written.configure(settings(), json=True)
     return written
 

@@ -72,7 +72,7 @@ def test_a_cancel_of_a_running_task_leaves_its_message_to_the_worker(platform: P
 
 
 def test_a_cancel_between_delivery_and_start_is_kept(platform: Platform) -> None:
-    """A worker has the message, but has not begun the task."""
+    """A worker has the message, but has not started the task."""
     id, behind = platform.message(), platform.message()
     delivery = platform.fetched()
 
@@ -169,7 +169,7 @@ def test_cancelling_an_unknown_task_is_an_error(platform: Platform) -> None:
 
 
 def test_cancelling_while_a_worker_begins_ends_one_way_or_the_other(platform: Platform) -> None:
-    """The task runs and knows that it is to stop, or it does not run at all."""
+    """Either the task runs and is asked to stop, or it does not run."""
     for round in range(20):
         id = platform.chore()
         delivery = platform.fetched("maintenance")

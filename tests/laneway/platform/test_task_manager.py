@@ -198,7 +198,7 @@ def test_uniqueness_and_durability_need_the_broker(platform: Platform, options: 
 
 @pytest.mark.parametrize("idle", [False, True], ids=["noticed", "unnoticed"])
 def test_the_broker_connection_works_again_after_a_restart(platform: Platform, idle: bool) -> None:
-    """Also when nobody published in between, so that the pooled connection still seems to be good."""
+    """Also when nothing was published in between, so that the pooled connection still looks usable."""
     platform.message(id="before")
     platform.valkey.stop()
     if not idle:

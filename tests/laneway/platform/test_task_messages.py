@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from celery import Celery, signals
+from celery import signals
 from kombu.entity import Queue
 
 from laneway.platform.db.session import Database
@@ -16,7 +15,6 @@ from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
 from laneway.platform.task_messages import REQUEST_HEADER, RETRIES_HEADER
 from tests.fixtures.platform import Platform
-from tests.fixtures.waiting import wait_until
 
 TASK, QUEUE = "cleanup_old_data_task", "maintenance"
 
@@ -43,33 +41,6 @@ def connected(signal: Any, receiver: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         signal.disconnect(receiver)
-
-
-@contextmanager
-def sent_events(app: Celery) -> Iterator[list[dict[str, Any]]]:
-    """The events `task-sent` that a monitor such as Flower receives."""
-    events: list[dict[str, Any]] = []
-    ended, ready = Event(), Event()
-
-    def receive() -> None:
-        with app.connection_for_read() as connection:
-            receiver: Any = app.events.Receiver(connection, handlers={"task-sent": events.append})
-            with receiver.consumer_context():
-                ready.set()
-                while not ended.is_set():
-                    try:
-                        receiver.connection.drain_events(timeout=0.2)
-                    except TimeoutError:
-                        continue
-
-    thread = Thread(target=receive)
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield events
-    finally:
-        ended.set()
-        thread.join(10)
 
 
 def test_a_worker_gets_the_message_that_send_task_would_have_sent(platform: Platform) -> None:
@@ -107,11 +78,16 @@ def without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def test_a_monitor_gets_the_event_task_sent_of_single_and_of_grouped_submissions(platform: Platform) -> None:
-    with sent_events(platform.app) as events:
-        platform.chore("single")
-        with platform.tasks.transaction() as transaction:
-            transaction.submit_many([Submission(TASK, {}, SubmitOptions(id=f"g-{number}")) for number in range(3)])
-        wait_until(lambda: len(events) == 4, seconds=10)
+    events: list[dict[str, Any]] = []
+    app: Any = platform.app
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"task-sent": events.append})
+        with receiver.consumer_context() as (listening, *_):
+            platform.chore("single")
+            with platform.tasks.transaction() as transaction:
+                transaction.submit_many([Submission(TASK, {}, SubmitOptions(id=f"g-{number}")) for number in range(3)])
+            while len(events) < 4:
+                listening.drain_events(timeout=10)
 
     assert [event["uuid"] for event in events] == ["single", "g-0", "g-1", "g-2"]
     assert {(event["name"], event["queue"], event["routing_key"]) for event in events} == {(TASK, QUEUE, QUEUE)}

@@ -20,14 +20,14 @@ QUEUE = "maintenance"
 
 @pytest.fixture
 def platform(services: Services, valkey: RunningValkey) -> Platform:
-    """What workers and the broker do beside those services."""
+    """A second platform on the same servers, which plays the workers."""
     made = make_platform(services.settings, services.broker._app, services.database, valkey=valkey)  # pyright: ignore
     services.broker.prepare()
     return made
 
 
 def chores(services: Services, number: int) -> list[str]:
-    """Tasks in the queue."""
+    """Submit tasks to the queue."""
     return [services.tasks.submit("cleanup_old_data_task", {}).task_id for _ in range(number)]
 
 

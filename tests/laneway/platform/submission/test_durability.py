@@ -29,7 +29,7 @@ def platform_database(sqlite_database: Database) -> Database:
 
 @pytest.fixture
 def no_append_only_file(valkey: RunningValkey) -> Iterator[None]:
-    """The server keeps nothing on disk while the test runs."""
+    """The server writes nothing to disk during the test."""
     if not valkey.running:
         valkey.start()
     with redis.Redis.from_url(valkey.url(0)) as client:
@@ -47,7 +47,7 @@ def persistence(client: redis.Redis) -> dict[str, int]:
 
 @contextmanager
 def replica_of(valkey: RunningValkey, folder: Path) -> Generator[None]:
-    """A second server that follows the first."""
+    """A second server that is a replica of the first."""
     second = RunningValkey(folder, port=free_port())
     second.start()
     try:

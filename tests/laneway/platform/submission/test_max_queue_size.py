@@ -1,4 +1,4 @@
-"""MAX_QUEUE_SIZE: a queue takes so many waiting tasks; the delivery engine keeps the limit."""
+"""MAX_QUEUE_SIZE: the number of waiting tasks that a queue takes; the delivery engine enforces it."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 from time import monotonic
 
@@ -15,7 +16,7 @@ from laneway.platform.errors import PermanentError, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
-from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until
@@ -126,7 +127,7 @@ def test_a_retry_runs_when_it_is_due_and_before_those_behind_it(platform: Platfo
 
 @pytest.mark.parametrize("end", ["acknowledged", "lost"])
 def test_a_retry_keeps_its_position_however_its_delivery_ends(platform: Platform, end: str) -> None:
-    """A crash between the conclusion and the acknowledgement must not let the next one by."""
+    """A crash between the end of the attempt and the acknowledgement must not let the next task overtake."""
     first, second = platform.message(), platform.message()
     delivery = platform.fetched()
     attempt = platform.begun(delivery)
@@ -186,7 +187,7 @@ def test_the_message_of_a_dead_worker_is_delivered_again_before_those_behind_it(
 
 
 def test_a_task_that_lost_its_process_is_run_again_before_those_behind_it(platform: Platform) -> None:
-    """The worker's main process concludes it, and acknowledges the message."""
+    """The main process of the worker finishes the attempt and acknowledges the message."""
     ids = [platform.message() for _ in range(3)]
     attempt = platform.start()
 
@@ -230,7 +231,7 @@ def test_a_key_goes_on_when_its_heads_workers_died_for_good(platform: Platform) 
     ],
 )
 def test_long_and_foreign_keys_stay_distinct(platform: Platform, keys: tuple[str, str]) -> None:
-    """The platform's own tasks have short keys; a task of a project's own may have any."""
+    """The tasks of the application have short keys. A task of another project may have any key."""
     one, other, behind = (about(platform, key) for key in (*keys, keys[0]))
 
     assert platform.places() == {one: MessageState.READY, other: MessageState.READY, behind: MessageState.HELD}
@@ -252,14 +253,14 @@ def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform
 
 
 class Subject(Payload):
-    """A payload whose key may be any text."""
+    """A payload with any text as its key."""
 
     subject: str
 
 
 def about(platform: Platform, subject: str) -> str:
-    """Submit a task with that key; its id."""
-    spec = TaskSpec("process_conversation_message_task", "conversations", Subject, key="subject")
+    """Submit a task with this key; returns its id."""
+    spec = replace(registry["process_conversation_message_task"], payload=Subject, key="subject")
     return platform.tasks.submit(spec, {"subject": subject}).task_id
 
 
@@ -273,7 +274,7 @@ def test_a_conversation_and_another_kind_of_task_of_it_share_one_key(platform: P
 
 
 def test_many_workers_keep_the_order_of_every_key_through_failures_and_losses(platform: Platform) -> None:
-    """Workers fail at random, or die: then their lease runs out, and the task is taken over from them."""
+    """Workers fail or die at random. The lease of a dead worker ends, and another worker gets the task."""
     conversations, each = [f"c-{number}" for number in range(5)], 8
     put = [(name, platform.message(name, text=str(number))) for number in range(each) for name in conversations]
     left = {id for _, id in put}
@@ -297,7 +298,7 @@ def test_many_workers_keep_the_order_of_every_key_through_failures_and_losses(pl
 
 
 class RandomWorker:
-    """Takes messages until none is `left`; `began` is when it started which attempt, of which key."""
+    """Take messages until none is `left`; `began` collects the start, attempt and key of each run."""
 
     def __init__(self, platform: Platform, name: str, left: set[str]) -> None:
         self.platform, self.name, self.left = platform, name, left

@@ -129,7 +129,7 @@ def test_the_tasks_of_a_submitter_that_dies_are_sent_and_run_once(
 def test_a_sender_that_was_paused_sends_nothing_that_others_have_sent(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock, number: int
 ) -> None:
-    """It was stopped between its commit and the sending; meanwhile another sent the tasks, and a worker did them."""
+    """It was paused between its commit and the publish. Another process sent the tasks, and a worker ran them."""
     publish, worked = Broker.publish_many, list[str | None]()
     ids = [f"m-{each}" for each in range(number)]
 

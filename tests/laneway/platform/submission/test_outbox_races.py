@@ -68,7 +68,7 @@ def test_a_relay_does_not_resend_tasks_that_were_sent_while_it_read_the_journals
 
     def slowly() -> int:
         read = catch_up()
-        if not worked:  # the dead one's message, which was on its way
+        if not worked:  # the message of the dead sender, which was under way
             worked.append("m-1")
             platform.broker.publish(platform.row("m-1"))
             assert platform.work() == "m-1"
