@@ -13,7 +13,14 @@ from tests.laneway.worker.workers import Start, app, broker, start, wait_for
 __all__ = ["app", "broker", "start"]
 APP = "tests.laneway.worker.feature_app"
 TASKS = 20_000
-EMPTY = ("LeaseKeeper._held", "LeaseKeeper._ends", "LeaseKeeper._kept", "LeaseKeeper._told", "QoS.held", "Channel.pending")
+EMPTY = (
+    "LeaseKeeper._held",
+    "LeaseKeeper._ends",
+    "LeaseKeeper._kept",
+    "LeaseKeeper._reported",
+    "QoS.held",
+    "Channel.pending",
+)
 BODY = b'\0[[1, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
