@@ -31,6 +31,7 @@ from app.services.pipeline.commands import Pipeline
 from app.services.retention import retention_rules
 from app.services.task_manager import TaskManager
 from app.services.webhooks.webhooks import Webhooks
+from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.retention import Retention
@@ -143,4 +144,9 @@ def services() -> Services:
     return cast("Services", current_platform())
 
 
-use_platform(lambda: Services(settings(), celery_app))
+def _make() -> Services:
+    load_tasks(celery_app)  # tasks are submitted by name
+    return Services(settings(), celery_app)
+
+
+use_platform(_make)

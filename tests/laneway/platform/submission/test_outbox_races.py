@@ -13,7 +13,7 @@ from laneway.engine import Durability
 from laneway.platform import circuit_breaker
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
-from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.errors import BrokerUnavailable, PlatformError
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.platform import MovableClock, Platform
@@ -86,12 +86,13 @@ def test_a_relay_does_not_resend_tasks_that_were_sent_while_it_read_the_journals
 def test_a_repeat_while_the_broker_is_tried_does_not_keep_a_task_from_the_outbox(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def repeated_meanwhile(_broker: Broker, run: TaskRun, **_: Any) -> None:
-        assert not platform.tasks.submit("process_conversation_message_task", say("1"), id=run.id).created
-        raise BrokerUnavailable("away")
+    def repeated_meanwhile(_broker: Broker, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
+        for run in runs:
+            assert not platform.tasks.submit("process_conversation_message_task", say("1"), id=run.id).created
+        return [BrokerUnavailable("away") for _ in runs]
 
     with monkeypatch.context() as away:
-        away.setattr(Broker, "publish", repeated_meanwhile)
+        away.setattr(Broker, "publish_many", repeated_meanwhile)
         assert (
             platform.tasks.submit("process_conversation_message_task", say("1"), id="m-1").state == TaskState.ACCEPTED
         )
