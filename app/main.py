@@ -24,6 +24,23 @@ from laneway.platform.submission.outbox import Relay
 DESCRIPTION = "Background work that is accepted once, done once, and never out of sight. Errors are RFC 9457 problems."
 
 
+DOMAINS = (
+    conversations,
+    webhooks,
+    outbound_webhooks,
+    analytics,
+    tasks,
+    queues,
+    dead_letters,
+    documents,
+    leads,
+    health,
+    chat,
+    workflows,
+)
+"""The modules with the routers of the library and of the application, in the order of the OpenAPI document."""
+
+
 def create_app(config: Settings) -> FastAPI:
     """The application with these settings. It brings the database's schema up to date when it starts."""
 
@@ -50,20 +67,7 @@ def create_app(config: Settings) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
     app.add_middleware(RequestContext)
-    for domain in (
-        conversations,
-        webhooks,
-        outbound_webhooks,
-        analytics,
-        tasks,
-        queues,
-        dead_letters,
-        documents,
-        leads,
-        health,
-        chat,
-        workflows,
-    ):
+    for domain in DOMAINS:
         app.include_router(domain.router)
     _document_problems(app)
     docs_page.install(app)

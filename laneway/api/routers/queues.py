@@ -12,7 +12,7 @@ from laneway.platform.schemas.queue import QueueLimits, QueueLimitsListResponse,
 
 router = APIRouter(tags=["queues"])
 
-QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["qa"])]
+QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["emails"])]
 
 
 @router.get("/queues", responses=problems())

@@ -71,7 +71,7 @@ class TaskRequest(BaseModel):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"name": "generate_performance_report_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}
+                {"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}
             ]
         },
     )
@@ -115,7 +115,7 @@ class TaskBatch(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"tasks": [{"type": "generate_performance_report_task", "payload": {"hours": 1}}]}]
+            "examples": [{"tasks": [{"type": "send_invoice_task", "payload": {"invoice_id": "2026-17"}}]}]
         },
     )
 

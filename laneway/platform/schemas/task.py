@@ -50,7 +50,7 @@ class TaskStatus(Response):
     """The status of one task."""
 
     task_id: str
-    name: str = Field(examples=["process_conversation_message_task"])
+    name: str = Field(examples=["send_invoice_task"])
     status: TaskState
     progress: int = Field(ge=0, le=100)
     message: str | None = Field(None, description="The last progress message of the task")
