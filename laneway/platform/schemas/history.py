@@ -70,9 +70,7 @@ class TaskRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [
-                {"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}
-            ]
+            "examples": [{"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}]
         },
     )
 
