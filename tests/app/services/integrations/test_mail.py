@@ -91,7 +91,7 @@ def test_lone_surrogates_are_replaced_and_long_text_is_cut(server: MailServer) -
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
 def test_a_temporary_reply_is_retryable_and_a_permanent_one_is_not(server: MailServer, command: str) -> None:
-    server.will(command, "451 greylisted, come back later", "554 we do not want this")
+    server.answer_next(command, "451 greylisted, come back later", "554 we do not want this")
     refusal = MailRefused if command == "MAIL" else RecipientsRefused
 
     with pytest.raises(UpstreamError, match="451 greylisted") as passing:

@@ -17,6 +17,7 @@ from laneway.platform.payload import EndedTask, Nothing
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import Platform
+from tests.fixtures.registry import register_spec
 
 FOLLOW_UP = replace(registry["health_sweep_task"], name="test_follow_up_task", payload=EndedTask, queue="analytics")
 WATCHED = replace(
@@ -32,7 +33,7 @@ WATCHED = replace(
 def registered_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register a task, and the task that it names as its `on_failure`."""
     for spec in (FOLLOW_UP, WATCHED):
-        monkeypatch.setitem(registry, spec.name, spec)
+        register_spec(monkeypatch, spec)
 
 
 def submit(platform: Platform) -> str:

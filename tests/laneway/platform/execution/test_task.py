@@ -134,7 +134,7 @@ def test_a_task_runs_again_when_the_broker_did_not_take_its_outcome_in_time(
 ) -> None:
     """The attempt counts as lost. Its message keeps its position."""
     first, second = platform.message(), platform.message()
-    conclude = Engine.conclude
+    finish_attempt = Engine.finish_attempt
 
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
@@ -142,7 +142,7 @@ def test_a_task_runs_again_when_the_broker_did_not_take_its_outcome_in_time(
     monkeypatch.setattr(Engine, "finish_attempt", unreachable)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
     assert runner.deliver_next() == first
-    monkeypatch.setattr(Engine, "finish_attempt", conclude)
+    monkeypatch.setattr(Engine, "finish_attempt", finish_attempt)
 
     assert platform.places() == {first: MessageState.READY, second: MessageState.HELD}
     row = platform.row(first)
@@ -157,7 +157,7 @@ def test_an_attempt_that_cannot_start_does_not_count_and_its_message_keeps_its_p
     runner: TaskRunner, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = platform.message(), platform.message()
-    begin = Engine.begin
+    start_attempt = Engine.start_attempt
 
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
@@ -165,7 +165,7 @@ def test_an_attempt_that_cannot_start_does_not_count_and_its_message_keeps_its_p
     monkeypatch.setattr(Engine, "start_attempt", unreachable)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
     assert runner.deliver_next() == first
-    monkeypatch.setattr(Engine, "start_attempt", begin)
+    monkeypatch.setattr(Engine, "start_attempt", start_attempt)
 
     assert (runner.ran, platform.places()) == ([], {first: MessageState.READY, second: MessageState.HELD})
     assert platform.state(first) == TaskState.PENDING
@@ -179,7 +179,7 @@ def test_a_message_whose_lease_another_worker_has_is_not_run(runner: TaskRunner,
     assert run is not None
     lease = platform.engine.find("conversations", id).lease
     assert lease is not None
-    platform.engine._settle("renew", (0,), [lease])  # pyright: ignore[reportPrivateUsage]
+    platform.engine._run_on_leases("renew", (0,), [lease])  # pyright: ignore[reportPrivateUsage]
     attempt = platform.start(worker="worker-2")
     assert isinstance(attempt, Attempt)
 

@@ -87,15 +87,15 @@ def test_a_crash_between_the_commit_and_the_trimming_repeats_nothing(
 ) -> None:
     events_of_every_end(platform)
     unread = platform.engine.unread(["maintenance"])
-    forget_events = Engine.forget_events
+    trim_journal = Engine.trim_journal
 
     def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
-    monkeypatch.setattr(Engine, "forget_events", crash)
+    monkeypatch.setattr(Engine, "trim_journal", crash)
     with pytest.raises(Crash):
         platform.recorder.catch_up()
-    monkeypatch.setattr(Engine, "forget_events", forget_events)
+    monkeypatch.setattr(Engine, "trim_journal", trim_journal)
     before = all_records(platform)
     assert platform.engine.unread(["maintenance"]) == unread, "the journal was not trimmed"
     assert len(before["task_attempts"]) == 4

@@ -16,6 +16,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.operations import maintenance
 from laneway.platform.registry import registry
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
+from tests.fixtures.registry import register_spec
 from tests.fixtures.valkey import RedisUrls
 from tests.laneway.platform.history.projection_machine import MAX_RETRIES, QUEUE, HistoryMachine
 
@@ -30,11 +31,8 @@ def platforms(
 ) -> Iterator[Callable[[], Platform]]:
     """Creates fresh platforms, each with its own database file and an empty broker."""
     monkeypatch.setattr(maintenance, "MISSING_AFTER", timedelta(seconds=-1))
-    monkeypatch.setitem(
-        registry,
-        "send_webhook_response_task",
-        replace(registry["send_webhook_response_task"], queue=QUEUE, max_retries=MAX_RETRIES),
-    )
+    spec = replace(registry["send_webhook_response_task"], queue=QUEUE, max_retries=MAX_RETRIES)
+    register_spec(monkeypatch, spec)
     databases: list[Database] = []
     path = tmp_path / "history.db"
     shutil.copyfile(sqlite_template, path)

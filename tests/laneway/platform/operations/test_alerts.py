@@ -207,8 +207,8 @@ def test_every_recipient_gets_one_email_about_the_alerts(platform: Platform, not
         mail = AlertMail(platform.database, Mail(settings), settings)
         server.answer_next("RCPT", "450 later")
         with pytest.raises(UpstreamError, match="450 later"):
-            mail.tell(event, task_id="t-1", step=step)
-        assert mail.tell(event, task_id="t-1", step=step) == {
+            mail.send(event, task_id="t-1", step=step)
+        assert mail.send(event, task_id="t-1", step=step) == {
             "sent_to": ["one@example.com", "two@example.com"],
             "alerts": 1,
         }

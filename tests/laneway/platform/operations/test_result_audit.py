@@ -355,7 +355,7 @@ def test_a_task_that_runs_again_during_the_audit_is_left_alone(harness: ResultHa
 def test_results_are_compared_in_pages_and_a_limited_number_is_named(
     harness: ResultHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in (("PAGE", 3), ("FETCHED", 2), ("MAX_NAMED", 4)):
+    for name, size in (("PAGE", 3), ("RESULTS_PER_FETCH", 2), ("MAX_NAMED", 4)):
         monkeypatch.setattr(result_audit, name, size)
     ids = [harness.end_task(stored=number % 2 == 0) for number in range(10)]
     with harness.desk.database.transaction() as session:
