@@ -46,7 +46,7 @@ def test_the_task_name_may_be_given_as_type_but_only_once(api: Api) -> None:
     assert api.http.post("/tasks", json={"name": REPORT, "payload": {"hours": 3}, "id": "by-type"}).status_code == 200
 
     for body in ({}, {"name": REPORT, "type": REPORT}, {"name": REPORT, "type": WEBHOOK}):
-        assert "say which task" in str(problem(api.http.post("/tasks", json=body), 422)["errors"])
+        assert "name the task" in str(problem(api.http.post("/tasks", json=body), 422)["errors"])
 
 
 def test_a_priority_is_a_name_or_its_number(api: Api) -> None:

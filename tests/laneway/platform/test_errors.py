@@ -36,6 +36,7 @@ SAMPLES: dict[str, Any] = {
     "list[str]": ["field: wrong", "other: missing"],
     "bool": True,
     "Path": "somewhere",
+    "object": "anything",
     "dict[str, str]": {"ada@example.com": "550 unknown"},
 }
 

@@ -27,9 +27,9 @@ from tests.fixtures.waiting import wait_until
 
 
 def test_publishing_sends_nothing_to_the_result_server(app: Celery, server: redis.Redis) -> None:
-    app.send_tget("backend.add", (1, 2))
+    app.send_task("backend.add", (1, 2))
     before = calls(server)
-    app.send_tget("backend.add", (1, 2))
+    app.send_task("backend.add", (1, 2))
     assert calls(server).get("subscribe", 0) == before.get("subscribe", 0)
 
 

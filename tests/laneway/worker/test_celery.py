@@ -103,7 +103,7 @@ def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Star
 def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:
     start("solo").wait_until_ready()
     app.refuse.delay()
-    app.app.send_tget("nobody.knows.this")
+    app.app.send_task("nobody.knows.this")
     broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
     reasons = sorted(peeked.burial.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.burial)

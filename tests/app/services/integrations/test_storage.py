@@ -333,4 +333,4 @@ def test_a_failing_server_is_retryable_within_bounded_time(http_peer: HttpPeer, 
 def test_a_response_without_a_size_is_refused_by_name(http_peer: HttpPeer) -> None:
     http_peer.reply_with(HttpReply(200, {"Transfer-Encoding": "chunked"}, b"1\r\nx\r\n0\r\n\r\n"))
 
-    assert "how long" in str(refused(at(http_peer.url, timeout=20), "a", StorageRefused))
+    assert "does not report the object's size" in str(refused(at(http_peer.url, timeout=20), "a", StorageRefused))

@@ -114,7 +114,7 @@ def test_a_temporary_error_is_retryable_after_the_crms_delay(peer: HttpPeer, sta
         (HttpReply(400, body={"error": "email is not valid"}), "email is not valid"),
         (HttpReply(422, body="\x00bad\r\nname\x1b[31m"), "it answered 422 (bad name [31m)"),
         (HttpReply(401), "check CRM_TOKEN"),
-        (HttpReply(403, body="no scope"), "check CRM_TOKEN and what it may do"),
+        (HttpReply(403, body="no scope"), "check CRM_TOKEN and its permissions"),
         (HttpReply(405), "check CRM_CREATE_REQUEST"),
         (HttpReply(302, {"Location": "http://127.0.0.1:1/"}), "redirects are not followed, check CRM_BASE_URL"),
     ],

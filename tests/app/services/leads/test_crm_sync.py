@@ -70,7 +70,7 @@ def own(app: Celery, platform_database: Database) -> Services:
 
 
 @pytest.fixture
-def cancellation_watchdog(app: Celery, platform_database: Database, valkey: RunningValkey) -> Platform:
+def driver(app: Celery, platform_database: Database, valkey: RunningValkey) -> Platform:
     return make_platform(app.own_settings, app, platform_database, valkey=valkey)
 
 
@@ -283,10 +283,10 @@ def test_a_lead_that_is_deleted_while_it_is_sent_stays_deleted(own: Services, se
         own.leads.view("lead-1")
 
 
-def test_a_permanent_failure_is_noted_on_the_lead_unless_the_lead_is_newer(own: Services, heart: Platform) -> None:
+def test_a_permanent_failure_is_noted_on_the_lead_unless_the_lead_is_newer(own: Services, driver: Platform) -> None:
     view = stored(own)
     id = view.task_id or ""
-    heart.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
+    driver.work("crm", Raised(PermanentError("The CRM refused: no such pipeline")))
     assert own.tasks.current(id).state == TaskState.FAILED
     (ended,) = [task for task in own.tasks.search(Filter(queue="crm"))[0] if task.name == "crm_update_ended"]
     note = EndedTask.model_validate(own.tasks.current(ended.task_id).payload)

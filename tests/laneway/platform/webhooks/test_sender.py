@@ -118,7 +118,7 @@ def test_the_receiver_in_the_examples_takes_a_webhook_once_and_refuses_others(tm
         receiver.wait(10)
     verified = "to conversation.replied msg_1, signature verified"
     assert output.read_text("utf-8").splitlines()[1:] == [
-        "answered 401 to a signature that is not right",
+        "answered 401 to an invalid signature",
         f"answered 500 {verified}",
         "new: conversation.replied {'id': 'c-1', 'text': 'Grüße'}",
         f"answered 204 {verified}",
