@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-import subprocess
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +16,7 @@ from redis.retry import Retry
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings import Settings
 from laneway.server.checks import check_port, make_folder
-from laneway.server.errors import NeverReady, NoValkeyBinary
+from laneway.server.errors import NoValkeyBinary
 
 OPTIONS = {
     "appendonly": "yes",
@@ -94,58 +92,6 @@ def server_pid(host: str, port: int) -> int | None:
         return None
     finally:
         client.close()
-
-
-class EmbeddedValkey:
-    """An embedded server as a child process of this one. Its data stays in the folder when it ends."""
-
-    def __init__(self, folder: Path, *, port: int, host: str = "127.0.0.1") -> None:
-        self.folder, self.port, self.host = folder, port, host
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self, *, wait_seconds: float = 10) -> None:
-        """Start the server and wait until it answers. Raises NeverReady with the last lines of its log."""
-        argv = server_argv(make_folder(self.folder), port=self.port, host=self.host)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
-        deadline = time.monotonic() + wait_seconds
-        while server_pid(self.host, self.port) != self._process.pid:  # another server may hold the port
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                lines = self._log.read_text("utf-8", "replace").splitlines()[-5:]
-                raise NeverReady("valkey", f"did not answer on port {self.port}", lines)
-            time.sleep(0.02)
-
-    def stop(self, *, wait_seconds: float = 30) -> None:
-        """Let the server write its data and end; kill it after `wait_seconds`."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(wait_seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._process = None
-
-    def kill(self) -> None:
-        """Kill the server, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
-        return f"redis://{self.host}:{self.port}/{database}"
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "server.log"
 
 
 def _shipped_binary() -> Path | None:

