@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-inp
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-# In this order; the tests with whole platforms mostly wait, so three processes keep two cores busy.
-TESTS = tests/test_architecture.py tests/laneway tests/app tests/benchmarks tests/fixtures tests/wheel tests/acceptance
+# The tests with whole platforms come first: they mostly wait, and three processes keep two cores busy meanwhile.
+TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
