@@ -1,8 +1,10 @@
-"""A consumer that publishes events in batches: `worker_consumer = "laneway.worker.consumer:Consumer"`.
+"""A consumer with events in batches: `worker_consumer = "laneway.worker.consumer:Consumer"`.
 
 Celery publishes the events of tasks in each turn of its event loop, which is once or twice a task: a third of what a
 short task costs the worker. Here events wait 50 ms for others. Flower and `celery events` see them that much later,
 and a worker that is killed loses the last of them.
+
+It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any
 
 from celery import bootsteps
 from celery.worker import consumer
+
+from laneway.worker.prefork import TaskPool
 
 BATCH_SECONDS = 0.05
 
@@ -35,6 +39,24 @@ class Consumer(consumer.Consumer):
         """Publish the last events, then stop."""
         self._flush_events()
         super().stop()
+
+    def cancel_active_requests(self) -> None:
+        """Cancel all running tasks for a cold shutdown.
+
+        Celery cancels the tasks whose start it has read. Without the wait, a task that started a moment ago would run
+        to its end, and the worker would wait for it.
+        """
+        self._wait_for_starts()
+        super().cancel_active_requests()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Reconnect. Celery may cancel running tasks first, so it must know all of them."""
+        self._wait_for_starts()
+        super().on_connection_error_after_connected(exc)
+
+    def _wait_for_starts(self) -> None:
+        if isinstance(self.pool, TaskPool):
+            self.pool.wait_for_starts()
 
     def _schedule_flush(self) -> None:
         self.hub.call_later(BATCH_SECONDS, self._flush_events)

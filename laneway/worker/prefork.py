@@ -198,14 +198,18 @@ class AsynPool(asynpool.AsynPool):
         """Wait until processes have begun their jobs; give other jobs back. The worker stops or lost its connection."""
         self._flushing = True
         try:
-            deadline = time.monotonic() + BEGIN_SECONDS
-            while (processes := self._with_unbegun_job()) and time.monotonic() < deadline:
-                for process in processes:
-                    self._read(process)
-                time.sleep(0.001)
+            self.wait_for_starts()
             super().flush()
         finally:
             self._flushing = False
+
+    def wait_for_starts(self) -> None:
+        """Wait until the processes have begun their jobs and the worker knows it, for at most `BEGIN_SECONDS`."""
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while (processes := self._with_unbegun_job()) and time.monotonic() < deadline:
+            for process in processes:
+                self._read(process)
+            time.sleep(0.001)
 
     def _with_unbegun_job(self) -> list[Any]:
         """The processes that got a job and have not begun it."""
@@ -276,6 +280,11 @@ class TaskPool(prefork.TaskPool):
     """Celery's prefork pool."""
 
     Pool = AsynPool
+
+    def wait_for_starts(self) -> None:
+        """Wait until the worker knows which tasks its processes have begun."""
+        if isinstance(self._pool, AsynPool):
+            self._pool.wait_for_starts()
 
 
 class _Loop:

@@ -117,6 +117,18 @@ def test_a_cold_shutdown_gives_everything_back_at_once_uncounted(
     assert sorted(peeked.deliveries for peeked in broker.peek("celery", MessageState.READY)) == [0, 0, 0]
 
 
+def test_a_cold_shutdown_cancels_a_task_whose_start_the_worker_has_not_read(
+    app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("START_READ_SECONDS", "60")
+    worker = start("prefork", "-c", "1").wait_until_ready()
+    app.note.delay(str(tmp_path), "n0", 60)
+    wait_for((tmp_path / "n0").exists)
+    worker.signal(signal.SIGQUIT)
+    worker.process.wait(20)
+    wait_for(lambda: broker.stats(["celery"])[0].ready == 1, seconds=1)
+
+
 def test_a_soft_shutdown_gives_unfinished_tasks_back(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,9 +69,9 @@ def put(engine: Engine, n: int) -> None:
 
 def test_a_consumer_holds_its_prefetch_count_also_after_it_changes(consumer: KeepingConsumer) -> None:
     assert consumer.drain() == 8
-    consumer.qos(prefetch_count=12)
+    consumer.consumer.qos(prefetch_count=12)
     assert consumer.drain() == 12
-    consumer.qos(prefetch_count=4)
+    consumer.consumer.qos(prefetch_count=4)
     consumer.ack(2)
     assert consumer.drain() == 10
     consumer.ack(9)
@@ -91,7 +91,7 @@ def test_half_of_the_room_is_filled_at_once_and_less_a_little_later(consumer: Ke
 def test_a_message_that_is_put_while_little_room_is_left_is_fetched(consumer: KeepingConsumer, engine: Engine) -> None:
     engine.purge(QUEUE)
     consumer.ack(consumer.drain())
-    consumer.qos(prefetch_count=8)
+    consumer.consumer.qos(prefetch_count=8)
     put(engine, 7)
     assert consumer.drain() == 7
     put(engine, 1)

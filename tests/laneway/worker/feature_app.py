@@ -1,6 +1,7 @@
 """A Celery app for tests of Celery's features on the engine.
 
-The environment has `BROKER` and `BACKEND` and, as JSON, `CONF` (more settings) and `OPTIONS` (of `laneway.install`).
+The environment has `BROKER` and `BACKEND` and, as JSON, `CONF` (more settings) and `OPTIONS` (of `laneway.install`),
+and may have `START_READ_SECONDS`: after so long the worker reads which tasks its processes have started.
 """
 
 # Celery is untyped.
@@ -22,7 +23,9 @@ from celery import Celery
 from celery.worker.control import inspect_command
 
 import laneway
+from laneway.engine import start_pipe
 
+start_pipe.LATEST = float(os.environ.get("START_READ_SECONDS", start_pipe.LATEST))
 app = Celery("engine-features", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
