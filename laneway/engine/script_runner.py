@@ -29,7 +29,7 @@ class ScriptRunner:
         self.scripts = load_scripts(clock=clock)
 
     def run(self, name: str, keys: Sequence[bytes], args: Sequence[Argument] = (), *, repeatable: bool = True) -> Reply:
-        """Run a script; return its reply. `repeatable`: it may run twice, so send it again after a broken connection."""
+        """Run a script; return its reply. `repeatable`: it may run twice, so send it again if the connection broke."""
         script = self.scripts[name]
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
         return self.on_connection(
