@@ -1,18 +1,18 @@
-"""`laneway.install(celery_app)`: puts the engine under a Celery app in one call.
+"""`laneway.install(celery_app)`: makes a Celery app use the engine, in one call.
 
 It sets, on this app only: the transport and its options, the result backend, the prefork pool, the consumer, the
-producer (`app.amqp`), and the classes of a worker's requests. What a project has chosen itself stays: another pool than
-prefork, a consumer or a producer class of its own, a result backend that is not on Redis, and options of the transport
-that `install` is not given.
+producer (`app.amqp`), and the classes of a worker's requests. It keeps what a project has chosen itself: another pool
+than prefork, its own consumer or producer class, a result backend that is not on Redis, and transport options that
+`install` was not given.
 
 Call it before or after `app.conf` is configured, but before the app is used. Celery makes `app.amqp` and `app.backend`
-when they are first needed, and keeps them: `install` raises InstalledTooLate when it finds one of Celery's own. The
-settings are made whenever Celery reads its configuration, so `config_from_object` may come before or after, and
-`CELERY_RESULT_BACKEND` in the environment is respected. A setting that is changed after that stays changed: with
-`app.conf.broker_transport_options = …` the options of `install` are gone.
+when they are first needed, and keeps them. If `install` finds one that Celery has already made, it raises
+InstalledTooLate. `install` applies its settings when Celery reads its configuration. So `config_from_object` may come
+before or after, and `CELERY_RESULT_BACKEND` in the environment is respected. A later change of a setting wins:
+`app.conf.broker_transport_options = …` replaces the options of `install`.
 
 A second call with the same options changes nothing. With other options it raises AlreadyInstalled, because the first
-ones may be in use.
+ones may already be in use.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _SECRETS: Final = ("password", "credential")
 
 
 class InstallError(LanewayError, init=False):
-    """`laneway.install` cannot do what it was called for."""
+    """An error of `laneway.install`."""
 
 
 class ImpossibleOption(InstallError):
-    """An option has a value that cannot work."""
+    """An option has an invalid value."""
 
     template = "laneway.install: {option} must be {requirement}, not {value!r}."
     option: str
@@ -62,17 +62,17 @@ class ImpossibleOption(InstallError):
 
 
 class InstalledTooLate(InstallError):
-    """The app has made an object with its old settings."""
+    """`install` was called after the app had made an object with its old settings."""
 
     template = (
-        "laneway.install comes too late: the app has already made its {made}. Call it right after the app is made, "
-        "before a task is sent or a result is read."
+        "laneway.install was called too late: the app has already made its {made}. Call it right after the app is "
+        "made, before a task is sent or a result is read."
     )
     made: str
 
 
 class AlreadyInstalled(InstallError):
-    """`install` was called before, with other options."""
+    """`install` was called before with other options."""
 
     template = "laneway.install was called before with other options: {before}, now {now}. Call it once."
     before: str
@@ -81,7 +81,7 @@ class AlreadyInstalled(InstallError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one `install`; None: the transport's default, or what the project has set."""
+    """The options of one `install`. None: the transport's default, or what the project has set."""
 
     lease: float | None
     weights: Mapping[str, int] | None
@@ -109,14 +109,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The engine under one app. `str()` lists each setting with its value, URLs without passwords."""
+    """The engine's settings on one app. `str()` lists each setting with its value, URLs without passwords."""
 
     app: Celery = field(repr=False)
     options: Options
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings as they are now. This makes Celery read its configuration, if it has not yet."""
+        """The current settings. This makes Celery read its configuration, if it has not done so yet."""
         conf, task = self.app.conf, self.app.Task
         return {
             "broker_url": conf.broker_url,
@@ -148,17 +148,17 @@ def install(
     connection: Mapping[str, Any] | None = None,
     results: bool = True,
 ) -> Installation:
-    """Put the engine under this app; what it has set is in the Installation that it returns.
+    """Make this app use the engine. The returned Installation shows the settings that were made.
 
-    `lease`: seconds (1 to 86,400; 30) after which the message of a worker that died is handed out again.
+    `lease`: seconds (1 to 86,400; default 30) after which the message of a worker that died is delivered again.
     `weights`: queue → 1 to 100, its share of a worker that consumes several queues (1 for queues that are not named).
-    `poll_interval`: the most seconds (0.05 to 60; 1) between two fetches of a worker that gets no wakeup.
-    `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it goes on.
+    `poll_interval`: the most seconds (0.05 to 60; default 1) between two fetches of a worker that gets no wakeup.
+    `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it runs on.
     `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
-    `results`: put the project's result backend, if it is on Redis, on the engine's connections and group commit.
+    `results`: use the engine's connections and group commit for the project's result backend, if that is on Redis.
 
-    Raises ImpossibleOption, InstalledTooLate, AlreadyInstalled. A broker that is not on Redis or Valkey is a BadAddress
-    when Celery connects.
+    Raises ImpossibleOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
+    raises BadAddress when it connects.
     """
     options = Options(lease, _copy(weights), poll_interval, cancel_signal, _copy(connection), results)
     _check(options)
@@ -222,7 +222,7 @@ def _is_mapping(value: object) -> bool:
 
 
 def _check_in_time(app: Celery, *, results: bool) -> None:
-    """Raise InstalledTooLate when the app has an object of its old settings. Celery caches both by these names."""
+    """Raise InstalledTooLate if the app has made an object with its old settings; Celery caches it by these names."""
     cached = vars(app)
     if "amqp" in cached and app.amqp_cls in _CELERY_PRODUCERS:
         raise InstalledTooLate("producer (app.amqp)")
@@ -237,7 +237,7 @@ def _is_on_engine(backend: object) -> bool:
 
 
 def _set_classes(app: Celery) -> None:
-    """Set what is no setting: the class of `app.amqp`, the classes of tasks, and the step of the consumer."""
+    """Set what is not in the configuration: the class of `app.amqp`, the classes of tasks, the consumer's step."""
     if app.amqp_cls in _CELERY_PRODUCERS:
         app.amqp_cls = PRODUCER
     use_engine_classes(app.Task)
@@ -249,7 +249,7 @@ def _apply_to_sender(options: Options, sender: Celery, **_: Any) -> None:
 
 
 def _apply(app: Celery, options: Options) -> None:
-    """Change the configuration that Celery has read. It must not raise: Celery only logs errors of signal handlers."""
+    """Change the configuration that Celery has read. Must not raise: Celery only logs errors of signal handlers."""
     conf = app.conf
     changes: dict[str, Any] = {
         "broker_transport": TRANSPORT,
@@ -263,7 +263,7 @@ def _apply(app: Celery, options: Options) -> None:
     if options.results and isinstance(backend, str) and _scheme(backend) in _RESULT_SCHEMES:
         url = f"{RESULT_BACKEND}+{backend.removeprefix('redis+')}"
         changes["result_backend"] = url
-        app.backend_cls = url  # Celery reads CELERY_RESULT_BACKEND before the setting
+        app.backend_cls = url  # Celery prefers CELERY_RESULT_BACKEND to the setting
     conf.update(changes)
 
 

@@ -1,4 +1,4 @@
-"""Shared by the commands: the console, the platform, JSON output."""
+"""What the commands share: the console, the platform, JSON output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen(Console):
-    """A console that shows control characters of foreign text (receivers' responses, file names) as marks."""
+    """A console that shows control characters in untrusted text (responses, file names) as replacement marks."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text, with a replacement mark for each control character."""
@@ -27,13 +27,13 @@ class Screen(Console):
 
 
 out = Screen(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
-"""Prints ids, errors and file names as they are: none of them is markup."""
+"""Prints ids, errors and file names unchanged, because none of them is markup."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Id = Annotated[str, typer.Argument(help="The task's id.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show how many there are, and which.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show how many match, and which.")]
 
 
-# The two functions import late, so that the help of a command does not import the whole platform.
+# The two functions import when they are called, so that the help of a command does not import the whole platform.
 def read_settings() -> Settings:
     """The settings of the project's application. Raises ConfigError."""
     from laneway.platform.application import application
@@ -46,7 +46,7 @@ def make_services() -> Platform:
     from laneway.platform.application import application
     from laneway.platform.logging import configure_logging, quiet
 
-    settings = read_settings()  # before any module is imported that reads settings
+    settings = read_settings()  # first, before the import of a module that reads settings
     configure_logging(quiet(settings.operation))
     application().upgrade(settings)
     return application().make_platform(settings)

@@ -22,25 +22,25 @@ COMMANDS: Final = {
         "Start the whole platform: broker, workers, Beat, API and Flower. Ctrl-C stops it.",
     ),
     "down": ("laneway.cli.processes", "Stop the platform that `laneway up` started in this project."),
-    "worker": ("laneway.cli.processes", "Run one worker in the foreground. Ctrl-C stops it in order."),
+    "worker": ("laneway.cli.processes", "Run one worker in the foreground. Ctrl-C stops it gracefully."),
     "broker": ("laneway.cli.processes", "Run the embedded Valkey in the foreground."),
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
-    "status": ("laneway.cli.tasks", "Show one task: state, progress, result or error, and why it waits."),
+    "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
     "attempts": ("laneway.cli.tasks", "Show each attempt of a task: worker, times, outcome and error."),
     "watch": ("laneway.cli.tasks", "Follow a task until it ends: its progress, its log lines and its outcome."),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),
     "retry": ("laneway.cli.tasks", "Run a finished task again, as a new attempt of the same task."),
     "dead": ("laneway.cli.dead_letters", "Dead letters: tasks that failed for good and are kept."),
-    "queues": ("laneway.cli.queues", "Queues: their rate limits, their limits of running tasks, and pauses."),
+    "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
     "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
-    "audit": ("laneway.cli.operations", "Count every task that was ever accepted, and name those that are missing."),
+    "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "flush": ("laneway.cli.operations", "Cancel all waiting tasks of a queue. Running tasks go on."),
     "clear": ("laneway.cli.operations", "Delete old finished tasks together with their history."),
-    "cleanup": ("laneway.cli.operations", "Delete everything that is older than its retention, now."),
+    "cleanup": ("laneway.cli.operations", "Delete all data that is older than its retention period, now."),
 }
 """Command → the module that defines it in its `commands`, and the first line of its help."""
 
@@ -52,7 +52,7 @@ def load_command(name: str) -> Any:
 
 
 class LazyGroup(TyperGroup):
-    """Lists the commands without importing them; imports the one that is run."""
+    """Lists the commands without importing them, and imports only the one that is run."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -84,7 +84,7 @@ class LazyGroup(TyperGroup):
 
 
 def _is_project() -> bool:
-    """Whether the current folder belongs to a project. It imports nothing, so that the help outside one is quick."""
+    """Whether the current folder belongs to a project. It imports no project, so that the help stays quick."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").exists():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(name="dead", no_args_is_help=True, help="Dead letters: tasks that failed for good and are kept.")
 
-Failed = Annotated[bool, typer.Option("--failed", help="Also tasks that failed permanently, without retries.")]
+Failed = Annotated[bool, typer.Option("--failed", help="Include tasks that failed permanently, without retries.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="The ids of the tasks.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 Group = Annotated[str | None, typer.Option(help="Only this group, see `laneway dead groups`.")]
@@ -30,7 +30,7 @@ Error = Annotated[str | None, typer.Option(help="Only tasks whose error contains
 @commands.command("list")
 def listing(
     failed: Failed = False,
-    trashed: Annotated[bool, typer.Option("--trash", help="The discarded ones instead.")] = False,
+    trashed: Annotated[bool, typer.Option("--trash", help="List the discarded dead letters instead.")] = False,
     group: Group = None,
     name: Name = None,
     queue: Queue = None,
@@ -143,7 +143,7 @@ def _selection(
     tag: str | None = None,
     error: str | None = None,
 ) -> Filter:
-    """The filter that the options describe. Raises BadParameter without a selection: all must be explicit."""
+    """The filter that the options describe. Raises BadParameter unless there is a selection or --all, not both."""
     from laneway.platform.db.queries.search import Filter
 
     selective = bool(ids or group or name or queue or tag or error)

@@ -10,7 +10,7 @@ PACKAGES = ("pydantic", "rich", "sqlalchemy", "typer")
 
 
 def main() -> None:
-    """Run the command line. Exit code 1, with one sentence, when the extra is missing."""
+    """Run the command line. If the extra is missing, print one sentence and end with exit code 1."""
     try:
         require("platform", PACKAGES, what="The command `laneway`")
     except ImportError as error:

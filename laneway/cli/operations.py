@@ -55,10 +55,10 @@ def audit(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count every task that was ever accepted, and name those that are missing.
+    """Count all tasks that were ever accepted, and name those that are missing.
 
-    It compares the history, the engine and the results. Exit code 0: every task is accounted for, or was repaired;
-    1: tasks are missing. Missing or wrong results are reported, but do not change the exit code.
+    It compares the history, the engine and the results. Exit code 0: every task is accounted for, or was
+    repaired; 1: tasks are missing or unknown. Missing or wrong results are reported, but do not change the exit code.
     """
     count = make_services().audit.run(repair=repair)
     unaccounted = len(count.unaccounted) - count.repaired + len(count.unknown)
@@ -120,13 +120,15 @@ def clear(
 def cleanup(
     hours: Annotated[
         float | None,
-        typer.Option(min=0, help="Delete tasks that ended more hours ago. Default: RETENTION_DAYS_TASKS."),
+        typer.Option(
+            min=0, help="Delete tasks that ended more than this many hours ago. Default: RETENTION_DAYS_TASKS."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Delete everything that is older than its retention, now.
+    """Delete all data that is older than its retention period, now.
 
-    The maintenance does the same on its schedule.
+    The workers' maintenance does the same on a schedule.
     """
     counts = make_services().retention.sweep(now=clock.now(), task_hours=hours)
     if as_json:

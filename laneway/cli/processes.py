@@ -72,11 +72,11 @@ def worker(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run one worker in the foreground. Ctrl-C stops it in order.
+    """Run one worker in the foreground. Ctrl-C stops it gracefully.
 
     With --group it runs a worker that the application declares, with the declared queues and concurrency.
 
-    Without --group the other options describe the worker. At its end it prints what it did.
+    Without --group, the other options describe the worker. When it ends, it prints what it did.
     """
     if group is None:
         return _exec_worker(queues or [], name or DEFAULT_NAME, pool or DEFAULT_POOL, concurrency, as_json=as_json)
@@ -89,7 +89,7 @@ def worker(
 
 
 def _exec_group_worker(group: str) -> None:
-    """Replace this process by the worker, which thereby receives its signals."""
+    """Replace this process with the worker, so that the worker receives its signals."""
     from laneway.server.processes import program, worker_command, worker_group
 
     settings = read_settings()
@@ -98,7 +98,7 @@ def _exec_group_worker(group: str) -> None:
 
 
 def _exec_worker(queues: list[str], name: str, pool: str, concurrency: int | None, *, as_json: bool) -> None:
-    """Replace this process by the worker, which thereby receives its signals."""
+    """Replace this process with the worker, so that the worker receives its signals."""
     celery = ["-q", "worker", "-Q", ",".join(_served(queues)), "-n", f"{name}@%h", "-P", pool]
     if concurrency is not None:
         celery += ["-c", str(concurrency)]

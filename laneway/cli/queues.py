@@ -14,7 +14,7 @@ from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLim
 commands = typer.Typer(
     name="queues",
     no_args_is_help=True,
-    help="Queues: their rate limits, their limits of running tasks, and pauses.",
+    help="Queues: show and set rate limits and limits of running tasks; pause and resume.",
 )
 
 Queue = Annotated[str, typer.Argument(help="The name of the queue.")]
@@ -64,5 +64,5 @@ def _print_limits(limits: QueueLimitsResponse, *, as_json: bool) -> None:
         return print_json(limits.model_dump(mode="json"))
     out.print(views.limits_table([limits]))
     if not limits.in_force:
-        out.print("The broker does not have the limits yet; a worker sets them within seconds of the broker's return.")
+        out.print("The broker does not have the limits yet; a worker sets them seconds after the broker is back.")
     return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 POLL_SECONDS = 2
-"""`watch` reads the history this often even without a wake-up."""
+"""`watch` reads the history at least this often, even without a wake-up."""
 
 
 @commands.command()
@@ -57,7 +57,7 @@ def search(
 
 @commands.command()
 def status(id: Id, as_json: Json = False) -> None:
-    """Show one task: state, progress, result or error, and why it waits."""
+    """Show one task: its state, progress, result or error, and why it waits."""
     task = make_services().tasks.status(id)
     if as_json:
         return print_json(task.model_dump(mode="json"))
@@ -137,7 +137,7 @@ def retry(id: Id, as_json: Json = False) -> None:
 
 
 def progress_bar(console: Console, *, disabled: bool = False) -> Progress:
-    """A progress bar that prints a task's messages as they are: they are not markup."""
+    """A progress bar that prints a task's messages unchanged, because they are not markup."""
     message = TextColumn("{task.description}", markup=False)
     columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), message, TimeElapsedColumn())
     return Progress(*columns, console=console, disable=disabled)

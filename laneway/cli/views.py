@@ -65,7 +65,7 @@ def limits_table(limits: Sequence[QueueLimitsResponse]) -> Table:
 
 
 def window_table(window: Window) -> Table:
-    """Success and times within a window: the total, then each queue and each task name."""
+    """Success and times within a window: the total, then one row per queue and per task name."""
     table = Table(f"last {window.seconds:g} s", box=None, header_style="bold")
     for name in ("completed", "failed", "dead", "success", "per second", "waiting", "p95", "processing", "p95"):
         table.add_column(name, justify="right")
@@ -95,7 +95,7 @@ def _add_window_row(table: Table, name: str, figures: Performance) -> None:
 
 def task_table(tasks: Sequence[TaskStatus]) -> Table:
     """Tasks, one per line."""
-    id_column = Column("task id", overflow="fold", min_width=36)  # never cut: ids are copied from here
+    id_column = Column("task id", overflow="fold", min_width=36)  # never cut, because people copy ids from here
     table = Table(id_column, "name", "state", "attempts", "accepted", "seconds", "error", box=None, header_style="bold")
     for task in tasks:
         table.add_row(
@@ -144,7 +144,7 @@ def state(value: TaskState) -> Text:
 
 
 def field_value(value: object) -> RenderableType:
-    """A field's value. Text with control characters is escaped, so that it cannot command the terminal."""
+    """A field's value. Text with control characters is escaped, so that it cannot control the terminal."""
     if isinstance(value, TaskState):
         return state(value)
     if isinstance(value, datetime):
@@ -165,7 +165,7 @@ def seconds(task: TaskStatus) -> str:
 
 
 def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files, and the readable files in the folders."""
+    """The given files, and the readable files in the given folders."""
     for path in paths:
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix in READABLE and file.is_file())
@@ -260,7 +260,7 @@ def _add_results(table: Table, results: ResultReport) -> None:
 
 
 def audit_data(audit: AuditReport) -> dict[str, Any]:
-    """The same as plain data."""
+    """The audit as plain data."""
     return {
         "accepted": audit.accepted,
         "by_state": {state.value: audit.by_state.get(state, 0) for state in TaskState},

@@ -86,7 +86,7 @@ def replay(
     since: Since = None,
     until: Until = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All of them, not only those that failed for good.")
+        bool, typer.Option("--all", help="All finished deliveries, not only those that failed for good.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most deliveries to replay, oldest first.")] = 100,
     dry_run: DryRun = False,
@@ -183,7 +183,8 @@ def _print_replayed(replayed: ReplayResponse, *, as_json: bool) -> None:
 
 
 def _delivery_table(deliveries: list[DeliveryView]) -> Table:
-    id_column = Column("delivery id, receiver or error", overflow="fold", min_width=36)  # never cut: ids are copied
+    # the id is never cut, because people copy it
+    id_column = Column("delivery id, receiver or error", overflow="fold", min_width=36)
     table = Table(id_column, "event", "state", "attempts", "status", "first", box=None, header_style="bold")
     for delivery in deliveries:
         table.add_row(

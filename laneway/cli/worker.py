@@ -1,8 +1,8 @@
-"""Run one worker in the foreground and print at its end what it did: `python -m laneway.cli.worker`.
+"""Runs one worker in the foreground and prints at its end what it did: `python -m laneway.cli.worker`.
 
 Celery's own command runs in this process, so that signals, kill -9 and the children of the pool work as with
-`celery worker`. Imports are late: with the gevent pool nothing may be imported before gevent has patched the standard
-library.
+`celery worker`. Imports are inside functions, because with the gevent pool nothing may be imported before gevent has
+patched the standard library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JSON = "--json"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a worker with these arguments of `celery`, print its figures, and return Celery's exit code."""
+    """Run a worker with these arguments of `celery`, print its totals, and return Celery's exit code."""
     as_json, words = argv[:1] == [JSON], [word for word in argv if word != JSON]
     from celery import maybe_patch_concurrency
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _begin_summary(name: str) -> WorkerMeter | None:
-    """Start to count the tasks of this worker. None, with a message, when the database does not answer."""
+    """Start to count the tasks of this worker. Print a message and return None if the database does not answer."""
     from celery.utils.nodenames import default_nodename, host_format
 
     from laneway.platform.errors import PlatformError
@@ -56,7 +56,7 @@ def _begin_summary(name: str) -> WorkerMeter | None:
         _print(f"{worker} will print no summary: {error}", to_stderr=True)
         return None
     finally:
-        platform.close()  # nothing may be open while the pool forks its children
+        platform.close()  # no connection may be open while the pool forks its children
     return summary
 
 
@@ -85,7 +85,7 @@ def summary_text(figures: WorkerTotals) -> str:
     if figures.mean_seconds is not None and figures.p95_seconds is not None:
         lines.append(f"seconds per task: mean {figures.mean_seconds:.3f}, p95 {figures.p95_seconds:.3f}")
     if figures.unfinished:
-        lines.append(f"not finished here, will be delivered again: {figures.unfinished}")
+        lines.append(f"not finished, will be delivered again: {figures.unfinished}")
     return "\n".join(lines)
 
 

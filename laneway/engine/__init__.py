@@ -1,4 +1,4 @@
-"""The delivery engine: messages on Redis or Valkey. It imports redis-py, and neither Celery nor kombu."""
+"""The delivery engine: messages on Redis or Valkey. It imports redis-py, but neither Celery nor kombu."""
 
 from laneway.engine.admin import Limits, MessageInfo
 from laneway.engine.durability import Durability

@@ -28,9 +28,9 @@ class MessageInfo:
     `at`: due time, end of the lease, or time of the burial (ms since 1970); None when it is ready or held.
     `burial`: why it is a dead letter.
 
-    `find` also tells the following, which have their defaults after `peek`. `position` in ready, from 0. `owner` of its
-    `lease`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of the ordering key
-    behind which it is held. `attempts`: how many were started.
+    `find` fills the following fields too; `peek` leaves them at their defaults. `position`: the index in ready, from 0.
+    `lease`, and its `owner`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of
+    the ordering key behind which it is held. `attempts`: how many were started.
     """
 
     stored: Stored
@@ -50,10 +50,10 @@ class MessageInfo:
 class Limits:
     """The limits of a queue; None means no limit, or the default.
 
-    `max_size`: waiting messages. `max_in_flight`: leased messages. `rate`: deliveries per second, and `burst` of them
-    at once. `max_deliveries` (default 5) of a message that does not say it itself. `dead_max` (10,000) and
-    `dead_age_ms` (30 days): number and age of dead letters. `expires_ms`: the queue is deleted when it is unused for so
-    long.
+    `max_size`: waiting messages. `max_in_flight`: leased messages. `rate`: deliveries per second; `burst`: so many may
+    come at once. `max_deliveries` (default 5): for messages that do not set their own. `dead_max` (10,000) and
+    `dead_age_ms` (30 days): number and age of dead letters. `expires_ms`: the queue is deleted after it was unused for
+    this long.
     """
 
     max_size: int | None = None
@@ -66,7 +66,7 @@ class Limits:
     expires_ms: int | None = None
 
     def fields(self) -> dict[str, int | None]:
-        """The fields of the key `limits`. A rate is stored as an interval in microseconds, with a fresh bucket."""
+        """The fields of the key `limits`. A rate is stored as microseconds per delivery; `tat`, its state, is reset."""
         return {
             "max_size": self.max_size,
             "max_in_flight": self.max_in_flight,
@@ -87,7 +87,7 @@ class Admin:
         self.runner = runner
 
     def cancel(self, queue: str, task_id: str) -> CancelResult:
-        """Remove the task's waiting messages. Mark a leased one: renew and ack report CANCELLED to its holder."""
+        """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder."""
         return CancelResult(*self._run("cancel", queue, pack_id(task_id)))
 
     def requeue(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
@@ -111,7 +111,7 @@ class Admin:
         self._set_limits(queue, limits.fields())
 
     def set_max_size(self, queue: str, max_size: int | None) -> None:
-        """Refuse messages when so many wait (`Limits.max_size`); None: no limit. Other limits stay."""
+        """Refuse new messages while this many wait (`Limits.max_size`); None: no limit. Other limits stay."""
         self._set_limits(queue, {"max_size": max_size})
 
     def throttle(self, queue: str, *, rate: float | None, burst: int = 1, max_in_flight: int | None) -> None:
@@ -120,23 +120,23 @@ class Admin:
         self._set_limits(queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight")})
 
     def expire(self, queue: str, expires_ms: int | None) -> None:
-        """Delete the queue when it is unused for so long (x-expires); None: never. Other limits stay."""
+        """Delete the queue after it was unused for this long (x-expires); None: never. Other limits stay."""
         self._set_limits(queue, {"expires": expires_ms})
 
     def enable_journal(self, queue: str, max_unread: int | None) -> None:
-        """Record what happens in the queue's journal, at most `max_unread` unread events; None: do not record.
+        """Write an event to the queue's journal for each change; None: write none.
 
-        A full journal refuses new messages. Other limits stay.
+        While the journal holds `max_unread` events, the queue refuses new messages. Other limits stay.
         """
         self._set_limits(queue, {"journal": max_unread})
 
     def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
-        """The oldest events of the journal after this cursor."""
+        """The oldest events of the journal after this cursor, at most `limit`."""
         entries = self.runner.call("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
         return [read_event(cursor, fields) for cursor, fields in entries]
 
     def trim_journal(self, queue: str, *, until: str) -> None:
-        """Delete the events up to and including this cursor: they are recorded."""
+        """Delete the events up to and including this cursor. The reader has stored them."""
         milliseconds, _, number = until.partition("-")
         self.runner.call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
 
@@ -152,7 +152,7 @@ class Admin:
         return found
 
     def find_many(self, queue: str, task_ids: Sequence[str]) -> list[MessageInfo | None]:
-        """The newest message of each task, in one round trip; None when the queue has no message of it."""
+        """The newest message of each task, in one round trip; None for a task without a message in the queue."""
         script = self.runner.scripts["find"]
         commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
         replies = self.runner.on_connection(
@@ -212,7 +212,7 @@ def _message_info(
     state: MessageState,
     **more: Any,
 ) -> MessageInfo:
-    """The message of what `peek.lua` and `find.lua` both return; `more`: further fields of MessageInfo."""
+    """Make a MessageInfo of the values that `peek.lua` and `find.lua` both return; `more`: its other fields."""
     burial = None
     if raw_burial is not None and at is not None:
         deliveries, burial = _read_burial(raw_burial, at)
@@ -240,7 +240,7 @@ def _found_message(
     behind: bytes | None,
     attempts: int,
 ) -> MessageInfo:
-    """The message of a reply of `find.lua`."""
+    """Make a MessageInfo of a reply of `find.lua`."""
     return _message_info(
         raw_id,
         record,
@@ -268,7 +268,7 @@ def _queue_stats(
     raw_limits: Sequence[bytes],
     counters: Sequence[bytes],
 ) -> QueueStats:
-    """The stats of a queue in a reply of `stats.lua`."""
+    """Make the stats of one queue from its part of a reply of `stats.lua`."""
     limits = _numbers(raw_limits)
     return QueueStats(
         queue=queue,

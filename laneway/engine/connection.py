@@ -1,9 +1,9 @@
-"""A connection of redis-py, driven directly.
+"""A connection that redis-py opens and the engine uses directly.
 
-redis-py connects, authenticates, wraps in TLS, asks Sentinel and knows every kind of URL. But one call of its client
-costs 240 microseconds of Python, one through its connection object 90, and one over the connection's socket, with
-hiredis at both ends, 50. So the engine lets redis-py make the connection, and sends and reads itself. It uses RESP2, in
-which the server sends nothing unasked.
+redis-py connects, authenticates, sets up TLS, asks Sentinel and knows every kind of URL. But a call costs 240
+microseconds of Python through its client, 90 through its connection object, and 50 over the connection's socket with
+hiredis to pack and parse. So the engine lets redis-py make the connection, and then sends and reads itself. It uses
+RESP2, in which the server sends only replies to commands (and messages of subscriptions).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RawConnection:
         self._connection.socket_timeout = timeout
         self._socket = cast("socket.socket", self._connection._sock)  # pyright: ignore[reportPrivateUsage] - it has no other name
         self._socket.settimeout(timeout)
-        # kombu drops a connection that it lost without closing it
+        # kombu drops a lost connection without closing it
         weakref.finalize(self, self._socket.close).atexit = False
         self._reader = hiredis.Reader(replyError=ResponseError)
         self.producer = secrets.token_hex(6)
@@ -86,7 +86,7 @@ class RawConnection:
         self._posted += 1
 
     def receive(self, *, timeout: float | None = None) -> Reply:
-        """The next reply. `timeout` in seconds replaces that of the connection."""
+        """Read the next reply. `timeout` (seconds) overrides the connection's own timeout."""
         while self._posted:
             self._posted -= 1
             self._read(timeout)
@@ -98,7 +98,7 @@ class RawConnection:
         except (OSError, hiredis.ProtocolError) as error:
             self.close()
             raise ServerLost(str(error)) from error
-        except BaseException:  # the reply that was not read would be taken for that of the next command
+        except BaseException:  # the unread reply would be taken for the reply to the next command
             self.close()
             raise
         if isinstance(reply, ResponseError) and _is_unavailable(str(reply)):
@@ -127,7 +127,7 @@ class RawConnection:
 
     @property
     def buffered(self) -> bool:
-        """True when a reply, or a part of one, was read already. `fileno` need not become readable then."""
+        """True when a reply, or a part of one, is already in memory. The socket may not become readable then."""
         return self._reader.has_data()
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class RawConnection:
 
 
 def _is_unavailable(error: str) -> bool:
-    return error.startswith(_UNAVAILABLE) or ": -READONLY" in error  # Redis 6.2 words the error of a script so
+    return error.startswith(_UNAVAILABLE) or ": -READONLY" in error  # Redis 6.2, for an error in a script
 
 
 def _pack(command: Command) -> bytes:

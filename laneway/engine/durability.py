@@ -10,7 +10,7 @@ from laneway.engine.connection import RawConnection
 from laneway.engine.errors import DurabilityUnavailable, NotDurable
 
 REPLY_SECONDS = 5
-"""The reply may take so much longer than the time that the server was given to confirm."""
+"""Added to the time that the server has to confirm; the reply must arrive within the sum."""
 
 
 class Durability(StrEnum):

@@ -1,8 +1,8 @@
 """The delivery engine: the operations of producers and consumers, one method per script.
 
 A message is put and waits: ready, scheduled for later, or held behind the head of its ordering key. A fetch leases it
-to a consumer. It ends by ack, cancel or purge, or becomes a dead letter. Each step is one script, atomic, on the
-server's clock. A crash between two steps has one effect: the lease runs out.
+to a consumer. It ends by ack, cancel or purge, or becomes a dead letter. Each step is one script, so it is atomic and
+uses the server's clock. A consumer that crashes between two steps has one effect: the lease expires.
 
     put ──► scheduled ──► ready ──fetch──► leased ──ack──► deleted
       └───► held ──────────┘ ▲              │ ├─release──► ready, or scheduled with a delay
@@ -40,6 +40,7 @@ T = TypeVar("T")
 EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
 HORIZON_MS = 1_000
+"""An idle consumer fetches again after this time (ms), even if no bell rings."""
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
 MAX_REASON = 200
@@ -68,12 +69,12 @@ class Delivery:
 
     @property
     def lease(self) -> Lease:
-        """The lease without the message."""
+        """The lease alone, for calls that do not need the message."""
         return Lease(self.queue, self.raw_id, self.token)
 
     @property
     def stored(self) -> Stored:
-        """The message. It is decoded at each use."""
+        """The message. Each access decodes it again."""
         return decode(self.raw_id, self.record)
 
 
@@ -81,7 +82,7 @@ class Delivery:
 class Batch:
     """The deliveries of a fetch.
 
-    Fetch again at `again_at` (ms since 1970 by the server's clock, like `now`); None: when the bell rings.
+    `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: when the bell rings.
     """
 
     deliveries: list[Delivery]
@@ -90,7 +91,7 @@ class Batch:
 
     @property
     def wait(self) -> float | None:
-        """Seconds from this fetch to the next; None: until the bell rings."""
+        """Seconds to wait from this fetch to the next; None: until the bell rings."""
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
 
 
@@ -106,7 +107,7 @@ class Engine(Admin):
 
     @classmethod
     def from_url(cls, url: str, *, owner: str | None = None, **settings: Any) -> Engine:
-        """An engine on an address that `make_pool` knows. `settings` are those of redis-py's connections."""
+        """Make an engine for a server address (see `make_pool`). `settings` are redis-py's connection settings."""
         return cls(make_pool(url, **settings), owner=owner)
 
     def check(self) -> None:
@@ -122,11 +123,11 @@ class Engine(Admin):
         timeout: float = 5.0,
         not_after: float | None = None,
     ) -> str:
-        """Queue a message; returns its id. It is queued once, also if the connection breaks and the call is repeated.
+        """Queue a message and return its id. If the connection breaks, the call is repeated but queues it only once.
 
         Raises DuplicateTask, QueueFull, JournalFull and TaskCancelled; TooLate when the server's clock is past
-        `not_after` (unix time in s). With a durability it also raises NotDurable (after `timeout` seconds) and
-        DurabilityUnavailable; the message may be queued then.
+        `not_after` (unix time in s); ServerLost. With a durability it also raises NotDurable (after `timeout` seconds)
+        and DurabilityUnavailable; the message may have been queued then.
         """
         chunk = (encode(message),)
         reply = self._put(queue, chunk, _not_after_ms(not_after), durability, timeout)
@@ -147,7 +148,7 @@ class Engine(Admin):
         timeout: float = 5.0,
         not_after: float | None = None,
     ) -> list[PutResult]:
-        """Queue messages, `CHUNK` in one script call; returns one result per message. A refusal does not stop the rest.
+        """Queue messages, `CHUNK` per script call; return one result per message. A refusal does not stop the rest.
 
         A script call queues nothing when the server's clock is past `not_after` (unix time in s).
         """
@@ -162,11 +163,11 @@ class Engine(Admin):
     def fetch(
         self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, horizon_ms: int = HORIZON_MS
     ) -> Batch:
-        """Lease up to `n` messages of these queues, in turns by their weights.
+        """Lease up to `n` messages from these queues, in turns by their weights.
 
-        One script call reads all queues, because turns need to know at once which queues have work. The call is not
-        repeated when its reply is lost: the leases that it made run out. A consumer that is idle fetches again after
-        `horizon_ms` even if no bell rings.
+        One script call reads all queues, because it must know which of them have work to take turns. If the reply is
+        lost, the call is not repeated; the leases that it made expire. `horizon_ms`: the caller fetches again after
+        this time when it is idle, even if no bell rings.
         """
         token = f"{self._identity}/{next(self._fetches)}".encode()
         args = (n, token, lease_ms, round_robin.position, round_robin.cycle, horizon_ms)
@@ -179,54 +180,61 @@ class Engine(Admin):
         return Batch(deliveries, reply[0], reply[1])
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
-        """End messages: DONE; CANCELLED (ended, though the task was cancelled); STALE or UNKNOWN: the lease was lost.
+        """Ack messages, which deletes them. A message whose attempt finished with RETRY or SNOOZE is queued again.
 
-        A message whose attempt finished with RETRY or SNOOZE is queued again instead.
+        DONE; CANCELLED: deleted in any case, because its task was cancelled; STALE or UNKNOWN: the lease was lost.
         """
         return self._run_on_leases("ack", (), deliveries)
 
     def start_attempt(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
         """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
 
-        STALE also when an attempt under this lease has finished: its ack action stands. A caller that repeats the call
-        after ServerLost passes the same `call`, so that the repetition starts no other attempt.
+        Also STALE when an attempt under this lease has already finished, because its ack action stands. A caller that
+        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started.
         """
         call = call or secrets.token_bytes(6)
         reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
-        """Finish the attempt. The message's ack does the `action`; the end of the lease does it if the worker dies.
+        """Finish the attempt and record its `action`. The ack carries it out, or the server when the lease expires.
 
-        `outcome` is written to the journal as it is. DONE also when the attempt has an action already, which stands;
-        STALE or UNKNOWN: the lease was lost, and nothing was changed.
+        `delay_ms`: the delay of a RETRY or SNOOZE. `outcome` is written to the journal unchanged. DONE, also when the
+        attempt already has an action, which stands; STALE or UNKNOWN: the lease was lost, and nothing was changed.
         """
         args = (int(action), delay_ms, outcome, lease.raw_id, lease.token)
         return LeaseStatus(self._run("finish_attempt", lease.queue, *args))
 
     def report(self, lease: Lease, kind: Kind, text: str) -> LeaseStatus:
-        """Write progress or a log line to the journal. DONE; CANCELLED (written too); STALE or UNKNOWN: not written."""
+        """Write progress or a log line to the journal; a full journal drops it.
+
+        DONE; CANCELLED: written, but the task was cancelled; STALE or UNKNOWN: the lease was lost, nothing is written.
+        """
         return LeaseStatus(self._run("report", lease.queue, kind.value, text, lease.raw_id, lease.token))
 
     def check_leases(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
-        """Whether the leases hold: DONE; CANCELLED (holds, the task was cancelled); STALE or UNKNOWN: it was lost."""
+        """Check leases. DONE: held; CANCELLED: held, but the task was cancelled; STALE or UNKNOWN: lost."""
         return self._run_on_leases("check_leases", (), leases)
 
     def renew(self, deliveries: Sequence[Delivery], *, lease_ms: int = LEASE_MS) -> list[LeaseStatus]:
-        """Renew the leases: DONE; CANCELLED (renewed, the task was cancelled); STALE or UNKNOWN: it was lost."""
+        """Renew leases. DONE; CANCELLED: renewed, but the task was cancelled; STALE or UNKNOWN: the lease was lost."""
         return self._run_on_leases("renew", (lease_ms,), deliveries)
 
     def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0, counted: bool = True) -> list[LeaseStatus]:
-        """Give messages back to their old position, or after a delay.
+        """Return messages to their old position in the queue, at once or after a delay.
 
-        DONE; CANCELLED: deleted, because the task was cancelled; BURIED: the message has had all its deliveries; STALE
-        or UNKNOWN: the lease was lost. `counted=False` takes the delivery back from the count, for a message whose task
-        was not started.
+        `counted=False`: do not count this delivery, because the task was not started. An ack action is carried out
+        instead, if there is one. DONE; CANCELLED: deleted, because the task was cancelled; BURIED: it became a dead
+        letter, because it has reached its limit of deliveries; STALE or UNKNOWN: the lease was lost.
         """
         return self._run_on_leases("release", (delay_ms, int(counted)), deliveries)
 
     def bury(self, deliveries: Sequence[Delivery], *, reason: str, error: str = "") -> list[LeaseStatus]:
-        """Make dead letters of messages: they are kept with reason and error, for review and requeue."""
+        """Make messages dead letters, which are kept with reason and error for review and requeue.
+
+        An ack action is carried out instead, if there is one; CANCELLED then means that the message was deleted,
+        because its task was cancelled. Otherwise DONE; STALE or UNKNOWN: the lease was lost.
+        """
         return self._run_on_leases("bury", (reason[:MAX_REASON], error[:MAX_ERROR]), deliveries)
 
     def close(self) -> None:
@@ -303,7 +311,7 @@ def _not_after_ms(not_after: float | None) -> bytes:
 
 
 def _put_results(queue: str, chunk: Sequence[EncodedMessage], reply: list[Any]) -> list[PutResult]:
-    """One result per message. `reply` is that of `put.lua`: index, code and detail of refused and renamed messages."""
+    """One result per message. `reply` lists index, code and detail of the messages that were refused or renamed."""
     results = [PutResult(queue, PutCode.ACCEPTED, unpack_id(id[1:])) for id, _ in chunk]
     for start in range(0, len(reply), 3):
         index: int = reply[start] - 1

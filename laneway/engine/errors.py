@@ -8,11 +8,11 @@ from typing import Any, ClassVar, dataclass_transform
 
 @dataclass_transform(eq_default=False)
 class LanewayError(Exception):
-    """An error that Laneway raises. `str(error)` is fit for a user.
+    """An error that Laneway raises. `str(error)` can be shown to a user.
 
     A subclass lists its fields as annotations, in the order of its arguments, and a `template` in which `{field}`
     stands for the value of a field. `str(error)` is the filled template. Errors survive pickling, because the processes
-    of a worker pass them on. A class made with `init=False` takes any arguments; its text is the first one.
+    of a worker pass them on. A class declared with `init=False` takes any arguments; its text is the first one.
     """
 
     template: ClassVar[str] = ""
@@ -49,7 +49,7 @@ _REQUIRED: Any = object()
 def _field_values(
     error: str, fields: dict[str, Any], values: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """One value for each field, in order. Raises TypeError as a function with these parameters would."""
+    """Return one value per field, in order. Raise TypeError for missing, unknown or too many arguments."""
     names = list(fields)
     given = dict(zip(names, values, strict=False))
     unknown = [name for name in named if name not in fields or name in given]
@@ -72,7 +72,7 @@ class DuplicateTask(EngineError):
 
 
 class QueueFull(EngineError):
-    """As many messages wait in the queue as its limit `max_size` allows."""
+    """The number of waiting messages has reached the queue's limit `max_size`."""
 
     retryable = True
 
@@ -82,7 +82,7 @@ class QueueFull(EngineError):
 
 
 class JournalFull(EngineError):
-    """The journal has as many unread events as it may, so the queue refuses messages that it could not account for."""
+    """The journal has reached its limit of unread events. The queue refuses new messages until a reader trims it."""
 
     retryable = True
 
@@ -94,14 +94,14 @@ class JournalFull(EngineError):
 class TaskCancelled(EngineError):
     """The message continues a task that was cancelled while it ran. It was not queued."""
 
-    template = "Task {task_id!r} was cancelled, so no other message of it is queued."
+    template = "Task {task_id!r} was cancelled, so this further message of the task was not queued."
     task_id: str
 
 
 class TooLate(EngineError):
     """The message reached the server after `not_after`, by the server's clock. It was not queued."""
 
-    template = "The message came {late:.3f} s after the time by which it had to be queued; it was not queued."
+    template = "The message reached the server {late:.3f} s after its deadline `not_after`; it was not queued."
     late: float
 
 
@@ -114,7 +114,7 @@ class UnknownMessage(EngineError):
 
 
 class InvalidMessage(EngineError):
-    """A field of the message is out of its bounds."""
+    """A field of the message has an invalid value."""
 
     template = "The message's {field} {problem}."
     field: str
@@ -122,7 +122,7 @@ class InvalidMessage(EngineError):
 
 
 class BadAddress(EngineError):
-    """The address of the server cannot be understood, or a setting that it needs is missing."""
+    """The address of the server cannot be parsed, or a setting that it needs is missing."""
 
     template = "The broker's address: {scheme}:// {problem}."
     scheme: str
@@ -138,7 +138,7 @@ class ServerTooOld(EngineError):
 
 
 class DurabilityUnavailable(EngineError):
-    """The server cannot confirm this durability at all. The message was queued."""
+    """The server cannot confirm this durability, however long the caller waits. The message was queued."""
 
     template = "The message was queued, but the server cannot confirm durability {durability!r}: {reason}"
     durability: str

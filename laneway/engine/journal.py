@@ -5,7 +5,7 @@ reader stores the events together with the cursor of the last one, and then trim
 fields of an entry:
 
     e   kind (`Kind`)          n   number of the attempt               o   outcome, as the caller gave it
-    t   task id, packed        w   worker                              x y reason and detail
+    t   task id, packed        w   worker                              x y reason, detail
     m   message id, packed     v d ack action (replies.py), delay in ms    r   the stored record (message.py)
 """
 
@@ -67,7 +67,7 @@ class Event:
 
 
 def read_event(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
-    """The event of one entry of the stream: its id, and names and values in turn. Raises ValueError for a new kind."""
+    """The event in one entry of the stream: id, then field names and values. Raises ValueError for an unknown kind."""
     fields = dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
 
     def text(name: bytes) -> str:

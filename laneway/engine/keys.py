@@ -1,7 +1,7 @@
 """Every key name of the engine.
 
 A queue is a fixed set of keys with one hash tag. So all of them are in one slot of a cluster, expire together, and are
-deleted together. The scripts get the prefix of the queue as their key and build `<prefix>:<name>` from `NAMES`.
+deleted together. A script gets the prefix of the queue as its key, and builds `<prefix>:<name>` from `NAMES`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = "laneway"
 
 
 def prefix(queue: str) -> bytes:
-    """The beginning of all keys of the queue. The braces keep them in one slot of a cluster."""
+    """The prefix of all keys of the queue. The braces keep them in one slot of a cluster."""
     return f"{ROOT}:{{{queue}}}".encode()
 
 
@@ -49,7 +49,7 @@ def bell(queue: str) -> bytes:
 
 
 def bindings(exchange: str) -> bytes:
-    """The key of a set of [routing key, pattern, queue] in JSON: the bindings of an exchange that is not a fanout."""
+    """The key of the bindings of an exchange (not a fanout): a set of [routing key, pattern, queue] in JSON."""
     return f"{ROOT}:bindings:{exchange}".encode()
 
 

@@ -1,4 +1,4 @@
-"""The right to act on a leased message."""
+"""A lease: the right to act on a leased message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A leased message and the token of its lease. Another process than the one that fetched it can act with this."""
+    """A message's id and the token of its lease. Any process that has them can act on the message."""
 
     queue: str
     raw_id: bytes

@@ -1,12 +1,12 @@
-"""The message, and the record that the server stores of it.
+"""A message, and the record in which the server stores it.
 
-`laneway:{q}:messages` holds one record for each id. `encode` writes it, the server adds the score (the order in
-`ready`), and `decode` and `lib/record.lua` read it:
+`laneway:{q}:messages` holds one record for each id. `encode` writes the record, the server puts the score (the order
+in `ready`) before it, and `decode` and `lib/record.lua` read it:
 
     score       8 bytes, big-endian double: (9 - priority) * SPAN + sequence; added by the server
     flags       1 byte: which of the optional fields follow
     priority    1 byte, 0-9
-    [task]      length byte + packed id, when it is not the message's own id
+    [task]      length byte + packed task id; left out when the message's id is its task id
     [key]       length byte + ordering key
     [unique]    mode byte, hold in ms (double, 0 = no end), length byte + uniqueness key
     [limit]     2 bytes: max_deliveries
@@ -14,9 +14,9 @@
     name        length byte + task name
     body        the rest
 
-The sequence counts ticks of 10 microseconds since 2025 by the server's clock and never repeats in a queue. So one
-number is both the order of messages and the time of their put. Ids that are canonical UUIDs are packed to 16 bytes.
-Other ids are text, with one NUL appended if they happen to have 16 bytes.
+The sequence counts ticks of 10 microseconds since 2025 by the server's clock, and never repeats in a queue. So one
+number gives both the order of the messages and the time when each was put. Ids that are canonical UUIDs are packed to
+16 bytes. Other ids are stored as text. Text of 16 bytes gets a NUL appended, so that it is not taken for a packed UUID.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PACKED_ID = 16
 
 
 class UniqueMode(IntEnum):
-    """Until when a uniqueness key is held. `FOR_TIME` needs a ttl; for the other modes the ttl is an upper bound."""
+    """When a uniqueness key is released. `FOR_TIME` needs a ttl; for the other modes the ttl is an upper bound."""
 
     UNTIL_START = 1
     UNTIL_DONE = 2
@@ -62,11 +62,15 @@ class Unique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message: one run of a task. `eta_ms`: it is not delivered earlier (ms since 1970); `priority`: 0-9, 9 first.
+    """A message: it asks for one run of a task.
 
-    A message with an `id` is put once, as long as a message with this id is in the queue. Without an `id` the message
-    gets its task id. If that is taken, the message is a continuation of its task (a retry, a replacement): it gets an
-    id from the server and goes ahead of the messages that are held behind its ordering key.
+    `priority`: 0-9, 9 is delivered first. `key`: the ordering key. `eta_ms`: the message is not delivered before this
+    time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter.
+
+    A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
+    id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
+    server gives it another id. If its task is at the head of its ordering key, the message goes ahead of the other
+    messages that are held behind the key.
     """
 
     task_id: str
@@ -90,12 +94,12 @@ class Stored:
 
     @property
     def enqueued_at(self) -> int:
-        """When it was put, or last requeued as a dead letter: ms since 1970 by the server's clock."""
+        """When the message was put, or last requeued as a dead letter: ms since 1970 by the server's clock."""
         return self.time_of(self.score)
 
     @staticmethod
     def time_of(score: int) -> int:
-        """The time of the put that the score contains (ms since 1970)."""
+        """The time, contained in the score, when a message was put (ms since 1970)."""
         return EPOCH_MS + score % SPAN // TICKS_PER_MS
 
 
@@ -122,7 +126,10 @@ def unpack_id(raw: bytes) -> str:
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
-    """The id argument of `put.lua` ("=id" or "?task id") and the record without its score. Raises InvalidMessage."""
+    """Return the id argument of `put.lua` and the record without its score. Raises InvalidMessage.
+
+    The argument is "=id" for a message with an id, else "?task id": the server may then choose another id.
+    """
     task = pack_id(message.task_id)
     own = task if message.id is None else pack_id(message.id)
     _check(message, own, task)
@@ -174,7 +181,7 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
 
 
 def _optional(message: Message) -> tuple[int, bytes]:
-    """The flags and the fields that most messages do not have."""
+    """The flags and the bytes of the optional fields, which most messages do not have."""
     flags, fields = 0, b""
     if message.key is not None:
         flags, fields = HAS_KEY, _text(message.key.encode())
@@ -196,7 +203,7 @@ def _text(raw: bytes) -> bytes:
 
 
 def _take(record: bytes, offset: int) -> tuple[bytes, int]:
-    """The text with a length byte at this offset, and the offset behind it."""
+    """The text at this offset, which begins with its length byte, and the offset after it."""
     end = offset + 1 + record[offset]
     return record[offset + 1 : end], end
 

@@ -1,4 +1,4 @@
-"""What the scripts return: codes, and values built from them. A refusal becomes an error here and nowhere else.
+"""What the scripts return: codes, and values built from them. Only `PutResult.error` turns a refusal into an error.
 
 `script_loader` gives the members of these enums to the scripts, so that a code has one definition.
 """
@@ -12,7 +12,7 @@ from laneway.engine.errors import DuplicateTask, EngineError, JournalFull, Queue
 
 
 class MessageState(StrEnum):
-    """Where a message is. It is in exactly one state until it is deleted."""
+    """The state of a message. It is in exactly one state until it is deleted."""
 
     SCHEDULED = "scheduled"
     READY = "ready"
@@ -24,7 +24,7 @@ class MessageState(StrEnum):
 class PutCode(IntEnum):
     """The outcome of a put.
 
-    `EXISTS`: a message with the same id is in the queue. `CANCELLED`: the message continues a cancelled task.
+    `EXISTS`: a message with the same id is already in the queue. `CANCELLED`: the message continues a cancelled task.
     """
 
     ACCEPTED = 0
@@ -37,7 +37,10 @@ class PutCode(IntEnum):
 
 
 class AckAction(IntEnum):
-    """What the ack does with a message whose attempt is over. `SNOOZE`: a `RETRY` that does not count as an attempt."""
+    """What the ack does with a message whose attempt has finished.
+
+    `DONE` deletes it. `RETRY` queues it again. `SNOOZE` queues it again, and the attempt does not count.
+    """
 
     DONE = 1
     RETRY = 2
@@ -45,7 +48,12 @@ class AckAction(IntEnum):
 
 
 class LeaseStatus(IntEnum):
-    """The outcome for one id of an operation on leases or dead letters. The operation says which of them it returns."""
+    """The outcome of an operation for one lease or dead letter. The operation says which codes it returns.
+
+    `STALE`: the message is leased under another token, or not leased. `UNKNOWN`: the queue knows no delivery of this
+    message, or has no dead letter with this id. `CANCELLED`: the task was cancelled. `BURIED`: the message became a
+    dead letter. `DUPLICATE`: another task holds the uniqueness key.
+    """
 
     DONE = 0
     STALE = 1
@@ -58,8 +66,7 @@ class LeaseStatus(IntEnum):
 class StoreCode(IntEnum):
     """The outcome of storing a task's result.
 
-    `KEPT`: the result that is there was not overwritten. `UNREADABLE`: the script cannot read the state of the result
-    that is there.
+    `KEPT`: the stored result was not overwritten. `UNREADABLE`: the script cannot read the state of the stored result.
     """
 
     STORED = 1
@@ -71,8 +78,8 @@ class StoreCode(IntEnum):
 class PutResult:
     """The outcome of one put.
 
-    `id` of the message; `existing`: the task that holds the uniqueness key; `size`: waiting messages (`FULL`) or unread
-    events (`JOURNAL_FULL`); `late_ms`: how long after `not_after` the message came.
+    `id`: the message's id. `existing`: the task that holds the uniqueness key. `size`: waiting messages (`FULL`) or
+    unread events (`JOURNAL_FULL`). `late_ms`: how long after `not_after` the message reached the server.
     """
 
     queue: str
@@ -106,7 +113,7 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class CancelResult:
-    """The outcome of a cancel: how many messages of the task were removed, marked, or are dead letters."""
+    """The outcome of a cancel: how many messages of the task were deleted, are marked (leased), or are dead letters."""
 
     removed: int
     marked: int

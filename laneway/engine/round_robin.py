@@ -1,8 +1,8 @@
-"""Weighted turns between queues. No queue starves, and the server keeps no state for it.
+"""Weighted round-robin over queues. No queue starves, and the server stores no state for it.
 
-A cycle lists the turns of one round: with the weights 6, 3 and 1 the first queue has six of ten turns, the second three
-and the third one, spread evenly. A consumer goes through the cycle and keeps its position between fetches. A queue that
-is empty gives its turn to the next one that is not.
+A cycle lists the turns of one round. With the weights 6, 3 and 1, the first queue has six of ten turns, the second
+three and the third one, spread evenly. A consumer goes through the cycle, and keeps its position between fetches. The
+turn of an empty queue goes to the next queue in the cycle that has messages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RoundRobin:
 
 
 def cycle(weights: Sequence[int]) -> bytes:
-    """The turns of one round: each byte is the index (from 1) of a queue. Raises ValueError for impossible weights."""
+    """The turns of one round: each byte is the index (from 1) of a queue. Raises ValueError for invalid weights."""
     if not 0 < len(weights) <= MAX_QUEUES or not all(1 <= weight <= MAX_WEIGHT for weight in weights):
         raise ValueError(f"1 to {MAX_QUEUES} queues with weights from 1 to {MAX_WEIGHT}, not {list(weights)}")
     unit = gcd(*weights)

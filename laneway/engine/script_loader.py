@@ -1,12 +1,12 @@
 """Assembles each script from its file, the parts of `scripts/lib` that it uses, and the constants that it uses.
 
-A line `-- uses: base clock record moves` in a script is replaced by these parts. A script may have two such lines, so
-that its fast path does not pay for what only the slow path needs. Before everything come the key names (keys.py) and,
-as locals, the constants: a script writes `STATUS_STALE`, and the loader takes its value from `LeaseStatus.STALE`. So
+The loader inserts the named parts after a line `-- uses: base clock record moves`. A script may have two such lines, so
+that its fast path does not load what only the slow path needs. At the top the loader puts the key names (keys.py) and
+the constants, as locals. A script writes `STATUS_STALE`, and the loader takes its value from `LeaseStatus.STALE`. So
 Lua and Python share one definition of each code, state, flag and kind.
 
-Production scripts know one clock, the server's. A test that moves time passes another text for `clock.lua`; nothing in
-the scripts themselves is there for tests.
+In production the only clock is the server's. A test that controls time passes another text for `clock.lua`. The scripts
+themselves contain nothing for tests.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ def load_scripts(*, clock: str | None = None) -> Mapping[str, Script]:
 
 
 def load_script(name: str) -> Script:
-    """A script that uses no parts and knows no queue."""
+    """Load a script that uses no parts of `scripts/lib` and does not work on a queue."""
     return make_script(name, _read(name))
 
 
 def make_script(name: str, text: str) -> Script:
-    """A script of this text, with the constants that it uses declared before it."""
+    """Make a script of this text, with the constants that it uses declared before it."""
     used = sorted(set(_CAPITALS.findall(_COMMENT.sub("", text))) & CONSTANTS.keys())
     if used:
         text = f"local {', '.join(used)} = {', '.join(_lua_literal(CONSTANTS[name]) for name in used)}\n{text}"

@@ -1,6 +1,6 @@
-"""Runs commands and scripts: a script by its hash, by its text when the server does not know it.
+"""Runs commands and scripts. A script is called by its hash, or by its text when the server does not have it yet.
 
-A broken connection is replaced, and the command is sent again.
+When a connection breaks, another one is opened and the command is sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ScriptRunner:
         self.scripts = load_scripts(clock=clock)
 
     def run(self, name: str, keys: Sequence[bytes], args: Sequence[Argument] = (), *, repeatable: bool = True) -> Reply:
-        """The reply of one operation. `repeatable`: it may run twice, so it is sent again when the connection broke."""
+        """Run a script; return its reply. `repeatable`: it may run twice, so send it again if the connection broke."""
         script = self.scripts[name]
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
         return self.on_connection(
@@ -37,11 +37,11 @@ class ScriptRunner:
         )
 
     def call(self, *command: Argument) -> Reply:
-        """The reply of one command that may run twice. Raises ResponseError for an error reply."""
+        """Send one command that may run twice; return its reply. Raises ResponseError for an error reply."""
         return self.on_connection(lambda connection, _: connection.call(*command))
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of several commands that may run twice, in one round trip; error replies among them as values."""
+        """Send commands that may run twice, in one round trip; return their replies, error replies among them."""
         return self.on_connection(lambda connection, _: connection.pipeline(commands))
 
     def on_connection(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
@@ -62,7 +62,7 @@ class ScriptRunner:
             except (ResponseError, EngineError):
                 self.connections.give_back(connection)
                 raise
-            except BaseException:  # perhaps between a command and its reply
+            except BaseException:  # it may have come between a command and its reply
                 connection.close()
                 raise
             self.connections.give_back(connection)
@@ -70,7 +70,7 @@ class ScriptRunner:
         raise AssertionError  # the last attempt returns or raises
 
     def post(self, script: Script, command: Command) -> None:
-        """Run a script without waiting for its reply, if the server is known to have the script."""
+        """Run a script without waiting for its reply. Wait for it only if the server may not have the script yet."""
 
         def use(connection: RawConnection, _repeated: bool) -> None:
             if script.sha in connection.known_scripts:
@@ -93,7 +93,7 @@ class ScriptRunner:
         ]
 
     def _checked(self, connection: RawConnection, script: Script, command: Command, reply: Reply) -> Reply:
-        """The reply. Sends the script's text when the server does not know its hash; raises other error replies."""
+        """Return the reply. Send the script's text if the server does not know its hash. Raise other error replies."""
         if not isinstance(reply, ResponseError):
             connection.known_scripts.add(script.sha)
             return reply

@@ -1,4 +1,4 @@
-"""Checks once, when the engine connects, that the server can carry it."""
+"""Checks, when the engine connects, that the server is new enough and does not evict messages."""
 
 from __future__ import annotations
 

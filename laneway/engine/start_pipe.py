@@ -1,12 +1,13 @@
 """Pipes through which the processes of a pool report started tasks without waking the worker.
 
-Celery's pool processes send that report through the pipe of their results. The worker wakes up, handles it and waits
-again, so it wakes up twice for each task. Here the report is written to a pipe of its own. The worker reads this pipe
-at four times: before it reads a result, when the process is over, before it gives back tasks that were not started, and
-`LATEST` after it wrote the job. If the report is not there by then, the worker watches the pipe until it is. So time
-limits, `task-started` and `revoke(terminate=True)` may be late by so much, but no started task counts as not started.
+Celery's pool processes send this report through the pipe of their results. The worker wakes up, handles it and waits
+again, so it wakes up twice for each task. Here each process writes the report to a separate pipe. The worker reads this
+pipe at four times: before it reads a result, when the process has ended, before it gives back tasks that were not
+started, and `LATEST` seconds after it wrote the job. If the report has not come by then, the worker watches the pipe
+until it comes. So time limits, `task-started` and `revoke(terminate=True)` may take effect `LATEST` seconds later. But
+the worker never takes a started task for one that was not started.
 
-A task that acks early reports through Celery's pipe, because its message ends with the report.
+A task that acks early reports through Celery's pipe, because the worker acks its message when the report comes.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from contextlib import suppress
 from typing import Any
 
 LATEST = 0.005
-"""Seconds."""
+"""Seconds after which the worker reads the pipe of a process that was given a job."""
 _REPORT = struct.Struct("=qd")
 _CHUNK = _REPORT.size * 256
 
 
 class StartPipe:
-    """The pipe of one process. Each report is the job number and the time (monotonic seconds) of a started task."""
+    """The pipe of one process. A report consists of the job number and the time (monotonic seconds) of the start."""
 
     def __init__(self) -> None:
         self.descriptor, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         weakref.finalize(self, _close, self.descriptor, self._write_end).atexit = False
 
     def write(self, job: int, at: float) -> bool:
-        """Report, in the process, that a task has started. Returns False when nobody reads the pipe."""
+        """Report that a task has started. The pool process calls it. Returns False when the pipe is full or broken."""
         try:
             os.write(self._write_end, _REPORT.pack(job, at))
         except OSError:
@@ -42,7 +43,7 @@ class StartPipe:
         return True
 
     def read(self) -> Iterator[tuple[int, float]]:
-        """The reports since the last read, in the worker."""
+        """Read the reports that have come since the last read. The worker calls it."""
         try:
             return _REPORT.iter_unpack(os.read(self.descriptor, _CHUNK))
         except BlockingIOError:
@@ -50,7 +51,7 @@ class StartPipe:
 
 
 class StartListener:
-    """Reads, in the worker, the pipes of the processes that were given a job and have not reported its start."""
+    """Runs in the worker: reads the pipes of the processes that have a job and have not reported its start."""
 
     def __init__(self, hub: Any, on_start: Callable[[int, float, int], None]) -> None:
         """`on_start` is called with the job number, the time and the process id of each started task."""
@@ -59,39 +60,39 @@ class StartListener:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         weakref.finalize(self, _close, self._wake_reader, self._wake_writer).atexit = False
         self.reading = False
-        """True while the event loop handles what it has read. It looks at its timers before it waits again."""
+        """True while the event loop handles a result. It checks its timers after that, so it needs no wake-up."""
         self._due = 0.0
         self._lock = threading.RLock()
-        """While a worker stops, Celery runs the event loop's timers in a thread of their own."""
+        """Needed because Celery runs the event loop's timers in another thread while a worker stops."""
 
     def expect(self, proc: Any) -> None:
-        """Expect a report of this process, which was given a job."""
+        """Expect a report from this process, which was given a job."""
         self._waiting[_pipe(proc).descriptor] = proc
         now = time.monotonic()
         if now >= self._due:
             self._due = now + LATEST
             self._hub.call_later(LATEST, self._read_late)
-            if not self.reading:  # the loop has decided how long it waits: a byte ends that wait
+            if not self.reading:  # the loop has already chosen how long it waits; a byte ends that wait
                 self._wake_loop()
 
     def attach(self) -> None:
-        """Watch the wake-up pipe. Call this whenever the event loop starts: it watches nothing then."""
+        """Watch the wake-up pipe. Call this each time the event loop starts, because a loop starts with no pipes."""
         self._hub.add_reader(self._wake_reader, self._on_wake)
 
     def read(self, proc: Any) -> None:
-        """Handle the reports of this process."""
+        """Read and handle the reports of this process."""
         with self._lock:
             for job, at in _pipe(proc).read():
                 self.forget(proc)
                 self._on_start(job, at, proc.pid)
 
     def read_all(self) -> None:
-        """Handle the reports of all processes that were given a job."""
+        """Read and handle the reports of all processes whose report is expected."""
         for proc in list(self._waiting.values()):
             self.read(proc)
 
     def forget(self, proc: Any) -> None:
-        """Expect no report of this process: it has started its job, or is over."""
+        """Expect no more report from this process: it has started its job, or has ended."""
         descriptor = _pipe(proc).descriptor
         if self._waiting.get(descriptor) is proc:
             del self._waiting[descriptor]

@@ -1,4 +1,4 @@
-"""Makes a connection pool of redis-py, which says how to connect, from the address of a server.
+"""Makes a redis-py connection pool from the address of a server. The engine takes only the settings from the pool.
 
 Addresses are `redis://`, `rediss://` (TLS), `unix:///path?db=0`, Celery's `socket:///path?virtual_host=0`, and
 `sentinel://host:port;host:port/0` with `master_name` among the settings.
@@ -19,15 +19,16 @@ from laneway.engine.errors import BadAddress
 
 SENTINEL_PORT = 26379
 SENTINEL_SECONDS = 2.0
-"""Default timeout for connecting to a Sentinel and for its reply. It is short: another Sentinel may reply."""
+"""Default timeout for connecting to a Sentinel and for its reply. It is short, because another Sentinel may reply."""
 _TCP_ONLY = ("socket_keepalive", "socket_keepalive_options", "socket_connect_timeout")
 _SENTINEL_SETTINGS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
 
 def make_pool(url: str, **settings: Any) -> ConnectionPool:
-    """How to connect to `url`. `settings` are those of redis-py's connections. Raises BadAddress; does not connect.
+    """Return a pool that says how to connect to `url`. Raises BadAddress; does not connect.
 
-    TLS settings (`ssl_ca_certs` and so on, or `ssl=True`) turn TLS on for `redis://` and `sentinel://` too.
+    `settings` are redis-py's connection settings. TLS settings (`ssl_ca_certs` and so on, or `ssl=True`) turn TLS on
+    for `redis://` and `sentinel://` too.
     """
     sentinel_settings = {name: settings.pop(name) for name in _SENTINEL_SETTINGS if name in settings}
     tls = bool(settings.pop("ssl", False)) or any(name.startswith("ssl_") for name in settings)

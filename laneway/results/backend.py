@@ -1,13 +1,13 @@
 """The result backend: `result_backend = "laneway:ResultBackend+redis://…/1"`, which `laneway.install` sets.
 
-Celery's Redis backend with another way to the server. Keys, payloads and channels are the same, so stock clients and
-Flower read its results, and it reads those from before a change of backend. What differs:
+Celery's Redis backend, but it accesses the server in its own way. Keys, payloads and channels are the same, so stock
+clients and Flower can read its results, and it can read results that Celery's backend stored. What differs:
 
 1. One script stores a state in one round trip; Celery reads first, and writes in a transaction. The script keeps a
    success, and never makes a finished task unfinished. A new run under the id of a failed task therefore shows the
    failure until the run ends, unless the old result is forgotten first.
-2. Publishing a task sends nothing: a process subscribes when it waits for a result (`result_consumer.py`).
-3. A process has one backend, which its threads share; it speaks to its connections directly.
+2. Publishing a task sends nothing to the backend: a process subscribes when it waits (`result_consumer.py`).
+3. All threads of a process share one backend. It uses its connections without redis-py's client.
 4. Results are committed in groups with the acks while the worker's transport buffers them (`store.py`).
 
 URLs: redis, rediss, socket, sentinel.
@@ -49,7 +49,7 @@ class ResultBackend(RedisBackend):
     result_consumer: Any
 
     def __new__(cls, *_: Any, url: str | None = None, **__: Any) -> ResultBackend:
-        """Make the class that asks Sentinel for a Sentinel URL."""
+        """For a Sentinel URL, make the subclass that asks Sentinel."""
         return object.__new__(SentinelResultBackend if (url or "").startswith("sentinel://") else cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,18 +62,18 @@ class ResultBackend(RedisBackend):
 
     @cached_property
     def results(self) -> ResultStore:
-        """Where results are stored; it connects when it is first used."""
+        """Where results are stored. It connects when it is first used."""
         return ResultStore(self._get_pool(**self.connparams), status_of=self._status_of)
 
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
-        """Send nothing: a process subscribes when it waits."""
+        """Do nothing: a process subscribes when it waits."""
         del producer, task_id
         return {}
 
     # --- a task's state
 
     def encode(self, data: Any) -> Any:
-        """Serialize. Raises EncodeError."""
+        """Serialize a value. Raises EncodeError."""
         if self.compression:
             return super().encode(data)
         try:
@@ -86,7 +86,7 @@ class ResultBackend(RedisBackend):
     ) -> dict[str, Any]:
         if self._extended or rest or options:
             return super()._get_result_meta(result, state, traceback, request, *rest, **options)
-        meta = {  # the state comes first: store_results.lua reads it there
+        meta = {  # the state comes first, because store_results.lua reads it there
             "status": state,
             "result": result,
             "traceback": traceback,
@@ -138,7 +138,7 @@ class ResultBackend(RedisBackend):
     # --- keys and values, as Celery's backends have them
 
     def get(self, key: bytes) -> bytes | None:
-        """The stored value. Retries only briefly: Celery retries where it wants to wait."""
+        """The stored value. Retries only briefly, because Celery retries where it wants to wait."""
         return self.results.get(key)
 
     def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -147,7 +147,7 @@ class ResultBackend(RedisBackend):
         return values
 
     def set(self, key: bytes, value: Any, expires: int | None = None, **retry_policy: Any) -> None:
-        """Store and publish over any value, for `expires` seconds (0: for ever; None: as configured)."""
+        """Store and publish, over any other value; expires after `expires` seconds (0: never; None: as configured)."""
         payload = self._checked(value)
         seconds = int((self.expires if expires is None else expires) or 0)
         commands = self._set_command(key, payload, seconds), ("PUBLISH", key, payload)
@@ -158,22 +158,22 @@ class ResultBackend(RedisBackend):
         self.ensure(self.results.call, ("DEL", key))
 
     def incr(self, key: bytes) -> int:
-        """Add one; the new count."""
+        """Add one to the counter; return the new count."""
         return self.results.call("INCR", key)
 
     def expire(self, key: bytes, value: int) -> int:
-        """Let the key expire `value` seconds from now; 1, or 0 when there is no such key."""
+        """Let the key expire `value` seconds from now. Returns 1, or 0 when the key does not exist."""
         return int(self.ensure(self.results.call, ("EXPIRE", key, value)) or 0)
 
     # --- chords
 
     def add_to_chord(self, group_id: str, result: Any) -> None:
-        """Count one more part that the chord waits for."""
+        """Add one to the number of parts that the chord waits for."""
         del result
         self.incr(self.get_key_for_group(group_id, ".t"))
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Start a new run of this group: a frozen chord may be applied again under the same id."""
+        """Store the size and delete the claim of an earlier run: a frozen chord may be applied again under its id."""
         forget_claim = ("DEL", self.get_key_for_group(group_id, ".c"))
         size = self._set_command(self.get_key_for_group(group_id, ".s"), chord_size, int(self.chord_expires or 0))
         self.ensure(self.results.pipeline, (forget_claim, size))
@@ -201,13 +201,13 @@ class ResultBackend(RedisBackend):
     # --- waiting: several threads, several result objects for one id
 
     def add_pending_result(self, result: Any, weak: bool | None = None, start_drainer: bool = True) -> Any:
-        """Begin to wait. `get` calls it without `weak`, `then` with it: only what `then` began outlasts a wait."""
+        """Register a waiting result object. `get` passes no `weak`, `then` does: only `then` outlasts a wait."""
         if weak is None and all(other is not result for other in self.waiting_for(result.id)):
             self._gets.setdefault(id(result), 0)
         return super().add_pending_result(result, weak=bool(weak), start_drainer=start_drainer)
 
     def wait_for_pending(self, result: Any, callback: Any = None, propagate: bool = True, **kwargs: Any) -> Any:
-        """Wait for the result. A wait that times out leaves nothing behind."""
+        """Wait for the result. A wait that times out leaves no registration behind."""
         key = id(result)
         with self._pending_lock:
             if key in self._gets:
@@ -246,7 +246,7 @@ class ResultBackend(RedisBackend):
             return [result for waiting in self._pending_results for result in waiting.get(task_id, {}).values()]
 
     def stop_waiting(self, task_id: str) -> None:
-        """Cancel the subscription, unless somebody has begun to wait meanwhile."""
+        """Cancel the subscription, unless another thread has begun to wait meanwhile."""
         with self._pending_lock:
             if not self.waiting_for(task_id):
                 self.result_consumer.cancel_for(task_id)
@@ -256,17 +256,17 @@ class ResultBackend(RedisBackend):
             super()._add_pending_result(task_id, result, weak=weak)
 
     def remove_pending_result(self, result: Any) -> Any:
-        """Stop waiting with this object. The garbage collector calls it too."""
+        """Stop waiting with this object. The garbage collector may call it, too."""
         with self._pending_lock:
             return super().remove_pending_result(result)
 
 
 class SentinelResultBackend(ResultBackend, SentinelBackend):
-    """The backend behind Redis Sentinel; `ResultBackend` chooses it for a `sentinel://` URL."""
+    """The backend on Redis Sentinel. `ResultBackend` chooses it for a `sentinel://` URL."""
 
 
 def _has_followers(request: Any) -> bool:
-    """True if other tasks follow this one: they, and everybody who waits for them, expect its result to be stored."""
+    """True if other tasks follow this one. Its result is stored at once, because they rely on it."""
     return request is not None and any(getattr(request, name, None) for name in _FOLLOWERS)
 
 

@@ -1,11 +1,11 @@
-"""Waits for results: one connection a process, however many threads wait.
+"""Waits for results on one connection per process, however many threads wait.
 
-The connection speaks RESP3, so that it can both subscribe to results and read them. When a thread begins to wait,
-`SUBSCRIBE` and `MGET` go out together, and the reply to the second brings a result that was stored before. Nothing is
-sent when a task is published or a result object is thrown away: changes are kept until somebody waits.
+The connection uses RESP3, so that it can both subscribe to results and read them. When a thread begins to wait,
+`SUBSCRIBE` and `MGET` are sent together. The reply to `MGET` contains the results that were stored before. Nothing is
+sent when a task is published or a result object is deleted: changed subscriptions are sent at the next wait.
 
-One of the waiting threads reads, and hands out what comes to all of them. When its own result is there it wakes
-another one, which reads on.
+One of the waiting threads reads the connection and hands out the results to all of them. When its own result has come,
+it wakes another thread, which then reads.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ MAX_KEYS = 1000
 CHECK_SECONDS = 1.0
 """A waiting thread wakes at least this often, for example to call `on_interval`."""
 GRACE_SECONDS = 5.0
-"""A wait may last this much longer than its timeout while the server has not yet answered what is stored."""
+"""A wait may exceed its timeout by this much while the server has not yet replied to the MGET."""
 PING_SECONDS = 15.0
-"""After a silence of this length a PING asks the server whether it is still there."""
+"""When nothing has come for this long, a PING checks whether the server still replies."""
 REPLY_SECONDS = 10.0
-"""A connection on which a reply takes longer is replaced: the other end is gone without having closed it."""
+"""A connection on which a reply takes longer is replaced: the server is gone and did not close it."""
 MAX_UNSENT = 1000
-"""The reading thread sends changes itself when more than this many are not sent."""
+"""The reading thread itself sends changed subscriptions when more than this many are unsent."""
 MAX_STALE = 100
-"""Subscriptions to tasks that have ended are given up in groups of more than this many."""
+"""Ended tasks are unsubscribed in groups of more than this many."""
 MAX_FAILURES = 20
+"""After more than this many failures in a row, a wait raises ServerLost."""
 
 
 class Backend(Protocol):
@@ -69,12 +70,12 @@ class Backend(Protocol):
         ...
 
     def stop_waiting(self, task_id: str) -> None:
-        """Cancel the subscription unless somebody has begun to wait meanwhile."""
+        """Cancel the subscription, unless another thread has begun to wait meanwhile."""
         ...
 
 
 class Subscription(RawConnection):
-    """A connection on which commands are sent without waiting, and replies and messages come mixed."""
+    """A connection that sends commands without waiting, and receives replies and published messages mixed."""
 
     def send_all(self, commands: Sequence[tuple[bytes, ...]]) -> None:
         """Send several commands in one write."""
@@ -82,7 +83,7 @@ class Subscription(RawConnection):
 
 
 class ResultConsumer(BaseResultConsumer):
-    """Which results are waited for, and the connection on which they come. Thread-safe, usable after a fork."""
+    """Receives the results that threads wait for, on one connection. Thread-safe, usable after a fork."""
 
     def __init__(self, backend: Backend, *args: Any) -> None:
         super().__init__(backend, *args)
@@ -106,7 +107,7 @@ class ResultConsumer(BaseResultConsumer):
         self._failures = 0
 
     def on_after_fork(self) -> None:
-        """Start anew in a child: the connection is its parent's."""
+        """Start anew in a forked child, because the connection belongs to its parent."""
         self._reset()
 
     def start(self, initial_task_id: str, **_: Any) -> None:
@@ -125,18 +126,18 @@ class ResultConsumer(BaseResultConsumer):
         self._changed.append(task_id)
 
     def cancel_for(self, task_id: str) -> None:
-        """Give up this task. Touches no lock and no socket: the garbage collector calls it anywhere."""
+        """Stop waiting for this task. Uses no lock and no socket: the garbage collector may call it at any point."""
         if task_id in self._wanted:
             self._wanted.discard(task_id)
             self._changed.append(task_id)
 
     def on_wait_for_pending(self, result: Any, timeout: float | None = None, **_: Any) -> None:
-        """Before a wait: subscribe to new tasks and request their stored results."""
+        """Called before a wait: subscribe to new tasks and request their stored results."""
         del result, timeout
         self._retry_later(self.send_changes)
 
     def collect(self, result: Any, bucket: deque[Any]) -> None:
-        """Put this result object into the bucket when it is ready, perhaps twice."""
+        """Put this result object into the bucket when it is ready. It may be put twice."""
         self._collectors.setdefault(id(result), []).append(bucket)
         if result._cache:
             bucket.append(result)
@@ -164,15 +165,15 @@ class ResultConsumer(BaseResultConsumer):
 
     @property
     def lookups(self) -> tuple[int, int]:
-        """How many requests for stored results were sent, and how many replies have come."""
+        """How many requests (MGET and PING) were sent, and how many replies have come."""
         return self._requests, self._replies
 
     def drain_events(self, timeout: float | None = None) -> None:
-        """Take in what comes within `timeout` seconds."""
+        """Read and handle what comes within `timeout` seconds."""
         self.wait(None, CHECK_SECONDS if timeout is None else timeout)
 
     def wait(self, done: Any, seconds: float) -> None:
-        """Wait until something came, `done.ready` is set, or the time is over; read, unless another thread reads."""
+        """Wait until something has come, `done.ready` is true, or the time is over. Read if no other thread reads."""
         self._reset_after_fork()
         if self._reading.acquire(blocking=False):
             self._read_for_all(seconds)
@@ -180,7 +181,7 @@ class ResultConsumer(BaseResultConsumer):
         event = threading.Event()
         self._waiters[event] = done
         try:
-            if self._reading.acquire(blocking=False):  # the reader left before the event was listed
+            if self._reading.acquire(blocking=False):  # the reading thread stopped before it could see this event
                 self._read_for_all(seconds)
             else:
                 event.wait(seconds)
@@ -188,7 +189,7 @@ class ResultConsumer(BaseResultConsumer):
             self._waiters.pop(event, None)
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
-        """Give a state to everybody who waits for it. Others' states are not kept: they can be read again."""
+        """Hand a state to everyone who waits for it. Other states are not kept, because they can be read again."""
         del message
         task_id: str = meta["task_id"]
         for ids, listener in list(self._listeners.values()):
@@ -210,25 +211,25 @@ class ResultConsumer(BaseResultConsumer):
             changed: set[str] = set()
             while self._changed:
                 changed.add(self._changed.popleft())
-            joined = [id for id in changed if id in self._wanted]
-            if joined:
-                self.backend.results.flush()  # what waits in this process must be found by the MGET
-            left: list[str] = []
-            if len(self._subscribed) - len(self._wanted) > MAX_STALE:  # no hurry: an ended task publishes nothing
-                left = list(self._subscribed - self._wanted)
+            to_subscribe = [id for id in changed if id in self._wanted]
+            if to_subscribe:
+                self.backend.results.flush()  # the MGET must find the results that wait in this process
+            to_unsubscribe: list[str] = []
+            if len(self._subscribed) - len(self._wanted) > MAX_STALE:  # not before: an ended task publishes nothing
+                to_unsubscribe = list(self._subscribed - self._wanted)
             try:
-                self._send_subscriptions(connection, joined, left)
+                self._send_subscriptions(connection, to_subscribe, to_unsubscribe)
             except ServerLost:
                 self._disconnect()
                 raise
 
-    def _send_subscriptions(self, connection: Subscription, joined: list[str], left: list[str]) -> None:
+    def _send_subscriptions(self, connection: Subscription, to_subscribe: list[str], to_unsubscribe: list[str]) -> None:
         key = self.backend.get_key_for_task
         commands: list[tuple[bytes, ...]] = []
-        for part in _parts(left):
+        for part in _parts(to_unsubscribe):
             commands.append((b"UNSUBSCRIBE", *map(key, part)))
             self._subscribed.difference_update(part)
-        for part in _parts(joined):
+        for part in _parts(to_subscribe):
             keys = [key(id) for id in part]
             commands += [(b"SUBSCRIBE", *keys), (b"MGET", *keys)]
             self._requests += 1
@@ -240,7 +241,7 @@ class ResultConsumer(BaseResultConsumer):
     def _connect(self) -> Subscription:
         connection = Subscription(self.backend.results.pool)
         connection.call("HELLO", 3)
-        self._replies = self._requests  # what the old connection did not answer is requested again
+        self._replies = self._requests  # requests without a reply on the old connection are sent again
         self._subscribed.clear()
         self._changed.extend(self._wanted.copy())
         self._connection = connection
@@ -252,7 +253,7 @@ class ResultConsumer(BaseResultConsumer):
             connection.close()
 
     def _read_for_all(self, seconds: float) -> None:
-        """Read once in this thread, which holds `_reading`; then wake the thread that reads next."""
+        """Read once in this thread, which holds `_reading`. Then wake the thread that reads next."""
         try:
             self._retry_later(self._read, seconds)
         finally:
@@ -279,7 +280,7 @@ class ResultConsumer(BaseResultConsumer):
                 waiter.set()
 
     def _check_silence(self, connection: Subscription) -> None:
-        """Send a PING after a long silence. Raises ServerLost when a reply is overdue."""
+        """Send a PING when nothing has come for long. Raises ServerLost when a reply is overdue."""
         now = time.monotonic()
         silence = now - max(self._requested_at, self._received_at)
         if self._requests > self._replies:
@@ -299,7 +300,7 @@ class ResultConsumer(BaseResultConsumer):
         self._replies += 1
         if isinstance(reply, ResponseError):
             raise reply
-        if not isinstance(reply, list):  # to PING
+        if not isinstance(reply, list):  # the reply to PING
             return
         for payload in cast("list[bytes | None]", reply):
             if payload is not None:
@@ -314,7 +315,7 @@ class ResultConsumer(BaseResultConsumer):
         self.on_state_change(meta, None)
 
     def _retry_later(self, act: Any, *args: Any) -> None:
-        """Call it. If the server is away pause instead, so that the caller can retry; raise after `MAX_FAILURES`."""
+        """Call `act`. If the server is away, pause and return, so that the caller retries; see `MAX_FAILURES`."""
         try:
             act(*args)
         except ServerLost as error:
@@ -333,14 +334,14 @@ class ResultConsumer(BaseResultConsumer):
 
 
 class ThreadDrainer(Drainer):
-    """Waits in the waiting thread itself, exactly until its time is over."""
+    """Waits in the calling thread itself, exactly until the timeout."""
 
     result_consumer: ResultConsumer
 
     def drain_events_until(
         self, p: Any, timeout: float | None = None, interval: float = 1, on_interval: Any = None, wait: Any = None
     ) -> Iterator[None]:
-        """Wait until `p.ready`. Raises TimeoutError, but not before the server has answered what was stored."""
+        """Wait until `p.ready`. Raises TimeoutError, but first waits for the reply to the MGET (`GRACE_SECONDS`)."""
         del interval, wait
         consumer = self.result_consumer
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -362,7 +363,7 @@ def _parts(ids: list[str]) -> Iterator[list[str]]:
 
 
 def _wait_until_readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()  # looked up at each call: gevent replaces it
+    poll = select.poll()  # looked up at each call, because gevent replaces it
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, seconds) * 1000))
 

@@ -1,12 +1,12 @@
-"""The results of tasks on the server, and how they wait for the acks of their tasks.
+"""Stores the results of tasks on the server, in groups with the acks of the tasks.
 
-A result is one string under Celery's own key and in Celery's own form, so that stock clients and Flower read it. Its
-key is also the channel on which every new state is published. One script stores a state; it compares with what is
-stored, so that a late message from a lost worker changes nothing.
+A result is one string under Celery's own key and in Celery's own form, so that stock clients and Flower can read it.
+Its key is also the channel on which every new state is published. A script stores the state. It first compares it with
+the stored state, so that a late message from a lost worker changes nothing.
 
-Results are committed in groups with the acks (`laneway.engine.before_ack`): while a process buffers, final states wait
-in memory until the acks are sent. A read, a count of a chord's part and a state that is not final send what waits
-first. In a process that does not buffer each result is stored at once.
+Results are committed in groups with the acks (`laneway.engine.before_ack`). While a process buffers, final states wait
+in memory until the acks are sent. Before a read, the count of a chord's part, or a state that is not final, the waiting
+states are sent. A process that does not buffer stores each result at once.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from laneway.engine.script_runner import ScriptRunner
 
 logger = logging.getLogger(__name__)
 GROUP_SIZE = 64
-"""Results in one script call. When as many wait they are sent without waiting for an ack."""
+"""The most results in one script call. When this many wait, they are sent without waiting for an ack."""
 MAX_HANDED_OVER = 16_384
-"""The longest result, in bytes, that goes through the pipe to a parent process; a child stores longer ones itself."""
+"""The longest result, in bytes, that a child sends to its parent through the pipe. It stores longer ones itself."""
 MAX_SWAPS = 8
 _TEMPORARY_ERRORS = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
-"""How the server's errors begin that end without a change of the command."""
+"""Prefixes of the server's temporary errors: the same command may succeed later."""
 
 
 class ResultUnsettled(EngineError):
-    """Other writers changed the result at each attempt to store it."""
+    """Another client changed the result during each attempt to store it."""
 
     retryable = True
 
@@ -51,8 +51,8 @@ class ResultUnsettled(EngineError):
 class Record(NamedTuple):
     """An encoded state of a task.
 
-    `seconds`: how long it is kept, 0 for ever. `final`: the task has finished. `immediate`: it does not wait for
-    others. `fire_and_forget`: it is sent, and nobody waits for the server's reply.
+    `seconds`: how long it is kept; 0: for ever. `final`: the task has finished. `immediate`: store it at once, not in a
+    group. `fire_and_forget`: send it without waiting for the server's reply.
     """
 
     key: bytes
@@ -67,7 +67,7 @@ class ResultStore:
     """The results under one URL. Thread-safe, and usable after a fork."""
 
     def __init__(self, pool: ConnectionPool, *, status_of: Callable[[bytes], str]) -> None:
-        """`status_of` reads the state of a stored payload that does not begin with it, such as a compressed one."""
+        """`status_of` reads the state of a stored payload that the script cannot read, such as a compressed one."""
         self._runner = ScriptRunner(pool)
         self._status_of = status_of
         self._buffer: deque[Record] = deque()
@@ -76,7 +76,7 @@ class ResultStore:
         before_ack.register(self)
 
     def buffer(self, record: Record) -> None:
-        """Add it to the next group, however many wait. A server that is away raises nothing: the result waits."""
+        """Add the record to the next group, however many wait. While the server is away, the record waits; no error."""
         self._reset_after_fork()
         self._buffer.append(record)
         wake = before_ack.buffering_wakeup()
@@ -86,14 +86,14 @@ class ResultStore:
         try:
             self.flush()
         except ServerLost as error:
-            logger.warning("A result waits until the server is there again: %s", error)
+            logger.warning("A result waits until the server is back: %s", error)
 
     def store_now(self, record: Record) -> None:
-        """Store it without waiting for others."""
+        """Store the record at once, not in a group."""
         self._send_group([record])
 
     def store(self, record: Record) -> None:
-        """Store it, or add it to the next group if it is final and this process buffers."""
+        """Store the record, or add it to the next group if it is final and this process buffers."""
         if _handover is not None and _handover.accept(self, record):
             return
         wake = before_ack.buffering_wakeup()
@@ -112,9 +112,9 @@ class ResultStore:
         wake()
 
     def flush(self) -> None:
-        """Send what waits, and keep it if that fails. Raises ServerLost, or the server's error.
+        """Send the records that wait; keep them if that fails. Raises ServerLost, or the server's error.
 
-        After it returns everything that waited is stored, including what another thread was sending.
+        When it returns, all records that waited are stored, including those that another thread was sending.
         """
         self._reset_after_fork()
         if _handover is not None:
@@ -135,12 +135,12 @@ class ResultStore:
         return self.call("GET", key)
 
     def call(self, *command: Argument) -> Reply:
-        """Send what waits, then one command; its reply."""
+        """Flush, then send one command; return its reply."""
         self.flush()
         return self._runner.call(*command)
 
     def pipeline(self, *commands: Command) -> list[Reply]:
-        """Send what waits, then several commands in one round trip; their replies. Raises the first error reply."""
+        """Flush, then send commands in one round trip; return their replies. Raises the first error reply."""
         self.flush()
         replies = self._runner.pipeline(commands)
         for reply in replies:
@@ -149,7 +149,7 @@ class ResultStore:
         return replies
 
     def evaluate(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Reply:
-        """Send what waits, then run a script that may run twice without harm; its reply."""
+        """Flush, then run a script that may run twice without harm; return its reply."""
         self.flush()
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
         return self._run(script, command)
@@ -190,7 +190,7 @@ class ResultStore:
             logger.error("The result %r cannot be stored: %s", record.key, error)
 
     def _compare_and_swap(self, record: Record) -> None:
-        """Store over a payload that does not show its state. Raises ResultUnsettled after `MAX_SWAPS` attempts."""
+        """Replace a payload whose state the script cannot read. Raises ResultUnsettled after `MAX_SWAPS` attempts."""
         for _ in range(MAX_SWAPS):
             before = self._runner.call("GET", record.key)
             if before is None:
@@ -207,7 +207,7 @@ class ResultStore:
         raise ResultUnsettled(record.key.decode(errors="replace"))
 
     def _reset_after_fork(self) -> None:
-        if self._pid != os.getpid():  # the parent sends what waited in the parent
+        if self._pid != os.getpid():  # the records that waited in the parent are sent by the parent
             self._pid, self._buffer, self._flushing = os.getpid(), deque(), threading.Lock()
 
 
@@ -219,7 +219,7 @@ def _store_command(group: Sequence[Record]) -> Command:
 
 
 class Handover:
-    """The final state of one task, which another process stores."""
+    """Keeps the final state of one task, so that another process can store it."""
 
     def __init__(self, task_id: str) -> None:
         self._key_end, self._pid = task_id.encode(), os.getpid()
@@ -236,7 +236,7 @@ class Handover:
         return True
 
     def store_here(self) -> None:
-        """Store in this process what was kept."""
+        """Store the kept records in this process."""
         while self._store and self.records:
             self._store.store_now(self.records[0])
             del self.records[0]
@@ -244,10 +244,10 @@ class Handover:
 
 @contextmanager
 def hand_over_result(task_id: str) -> Generator[Handover]:
-    """Put the final state of this task into `records` instead of storing it: another process stores it.
+    """Put the final state of this task into `records` instead of storing it, so that another process can store it.
 
-    For a process that runs one task at a time. The state is stored here after all if it is read in this process, or
-    if the block raises.
+    Use it only in a process that runs one task at a time. The state is stored here after all if this process reads a
+    result, or if the block raises.
     """
     global _handover  # noqa: PLW0603 - one task at a time
     handover = _handover = Handover(task_id)

@@ -1,7 +1,7 @@
-"""Execute a program that dies together with the process that started it.
+"""Executes a program that dies together with the process that started it.
 
-Run this file by path and isolated (`python -IS child.py PARENT_PID PROGRAM ARGUMENTS...`); it then costs a few
-milliseconds. On Linux the kernel kills the program as soon as its parent is gone, however the parent ended.
+Run this file by its path and isolated (`python -IS child.py PARENT_PID PROGRAM ARGUMENTS...`), so that it takes only a
+few milliseconds. On Linux the kernel kills the program as soon as its parent has ended, for whatever reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2). The setting survives execve. The parent is the thread that forked, so the main thread must start it."""
+"""From prctl(2). The setting survives execve. The parent is the thread that forked: it must be the main thread."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A running child process in its own session: its output is read line by line, and it leaves nothing behind."""
+"""A running child process in its own session. Its output is read line by line. No descendant outlives `kill`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_LINE = 16_384
 
 
 class ChildProcess:
-    """Start one with `ChildProcess.start`. Signals go to the process alone; only `kill` hits its whole group."""
+    """A child process, made by `start`. `signal` reaches the process alone, `kill` its whole group."""
 
     def __init__(self, process: asyncio.subprocess.Process, lines: asyncio.Task[None]) -> None:
         self.started_at = now()
@@ -28,7 +28,7 @@ class ChildProcess:
 
     @classmethod
     async def start(cls, argv: tuple[str, ...], *, show: Callable[[str], None]) -> ChildProcess:
-        """Run a command in its own session, so that the terminal's Ctrl-C does not reach it; it dies with us."""
+        """Run a command in its own session, which Ctrl-C does not reach. The command dies when this process dies."""
         started_at = now()
         reader, write_end = await _open_pipe()
         try:
@@ -53,11 +53,11 @@ class ChildProcess:
         return child
 
     async def wait(self) -> int:
-        """Wait for its end. Returns the exit code, or minus the number of the signal that killed it."""
+        """Wait until the process ends. Return its exit code, or minus the number of the signal that killed it."""
         return await self._process.wait()
 
     async def ends_within(self, seconds: float, *, unless: asyncio.Event | None = None) -> bool:
-        """Wait for its end; True if it ended in time. Setting `unless` ends the wait early."""
+        """Wait until the process ends; True if it ended in time. Setting `unless` ends the wait early."""
         tasks = [asyncio.create_task(self.wait())]
         if unless is not None:
             tasks.append(asyncio.create_task(unless.wait()))
@@ -72,7 +72,7 @@ class ChildProcess:
             self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """Kill what is left of its group, and show the last lines."""
+        """Kill all processes of its group that are left, and show the last lines."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
@@ -103,7 +103,7 @@ def describe_exit(code: int) -> str:
 
 
 async def _open_pipe() -> tuple[asyncio.StreamReader, int]:
-    """Open a pipe. With asyncio's own pipe, `wait` would wait for every grandchild that holds the other end."""
+    """Open a pipe. With asyncio's own pipe, `wait` would also wait for each grandchild that holds the other end."""
     read_end, write_end = os.pipe()
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(

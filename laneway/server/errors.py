@@ -37,7 +37,7 @@ class PortTaken(CannotStart):
 
 
 class PortRefused(CannotStart):
-    """The operating system does not let us listen on an address."""
+    """The operating system refuses to let a program listen on an address."""
 
     template = "{setting} cannot be used: listening on {host} port {port} failed ({reason})."
     host: str
@@ -64,7 +64,7 @@ class FolderUnusable(CannotStart):
 
 
 class ServerUnreachable(CannotStart):
-    """A server that a setting names does not answer. The text shows its address without the login."""
+    """A server that a setting names cannot be used. The text shows its address without the login."""
 
     retryable = True
 
@@ -75,7 +75,7 @@ class ServerUnreachable(CannotStart):
 
 
 class NeverReady(CannotStart):
-    """A process was not ready in time at its first start."""
+    """A process was not ready in time at its first start, or died before it was ready."""
 
     process: str
     reason: str

@@ -1,4 +1,4 @@
-"""Flower always needs a login. A password that is not set is generated once and kept in the data folder."""
+"""Flower's login. Flower always needs one: a password that is not set is generated once and kept in the data folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def _stored_password(path: Path) -> str:
 
 
 def _create_password(path: Path) -> None:
-    """Write a new password to a draft and link the draft to the path: the first process wins, and none reads half."""
+    """Write a password to a draft and link the draft to the path.
+
+    So only the first process sets the password, and no process reads a half-written file.
+    """
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -55,6 +58,6 @@ def _create_password(path: Path) -> None:
             file.write(secrets.token_urlsafe(18) + "\n")
         path.hardlink_to(draft)
     except FileExistsError:
-        pass  # another process was first: its password counts
+        pass  # another process was first, and its password is used
     finally:
         draft.unlink()

@@ -1,7 +1,7 @@
-"""`python -m laneway.server.health PROCESS`: report by exit code (0 or 1) whether a container's process is healthy.
+"""`python -m laneway.server.health PROCESS`: reports by exit code (0 or 1) whether a container's process is healthy.
 
-It uses the probes of `laneway up`. It runs again and again in every container, so it imports only what the probe of
-that process needs.
+It uses the probes of `laneway up`. Each container runs it again and again, so it imports only what the probe of its
+process needs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def is_healthy(name: str, settings: Settings) -> bool:
-    """Whether a process works now. Raises ConfigError for a name that the application does not have."""
+    """Whether a process is healthy now. Raises ConfigError for a process that the application does not have."""
     if name == "api":
         return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":

@@ -1,4 +1,4 @@
-"""One `laneway up` per data folder: a file lock, which the system frees when its holder dies, however it dies."""
+"""One `laneway up` per data folder: a file lock. The system frees it when its holder dies, however it dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laneway.server.errors import AlreadyRunning, FolderUnusable
 
 FILE = "up.lock"
 TRY_SECONDS = 0.3
-"""`hold` tries for this long, because `is_held` takes a free lock for a moment, too."""
+"""`hold` tries for this long, because `is_held` also takes a free lock for a moment."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def is_held(folder: Path) -> bool:
 
 
 def holder(folder: Path, *, wait_seconds: float = 1) -> int | None:
-    """The process id in the lock file, or None. Waits for a holder that has not written its id yet."""
+    """Return the process id in the lock file, or None. Wait for a holder that has not written its id yet."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -73,6 +73,6 @@ def _try_lock(file: int) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # the file system has no locks
+    except OSError as error:  # the file system does not support locks
         raise FolderUnusable(FILE, error.strerror or type(error).__name__) from error
     return True

@@ -1,4 +1,4 @@
-"""Wait for the broker and the database, and migrate the tables, before a process of the platform starts."""
+"""Waits for the broker and the database, and migrates the tables, before a process of the platform starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.3
 
 
 def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
-    """Wait for broker and database (seconds, each), then migrate the tables. Many processes may do so at once.
+    """Wait for broker and database (`wait_seconds` each), then migrate the tables. Many processes may call it at once.
 
     Raises ServerUnreachable; ConfigError for an address that cannot be parsed.
     """
@@ -38,7 +38,7 @@ def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
 
 
 def wait_for_broker(settings: Settings, *, wait_seconds: float) -> None:
-    """Wait until broker and result store answer. Raises ServerUnreachable; at once when the login is refused."""
+    """Wait until broker and result store answer. Raises ServerUnreachable, for a refused login at once."""
     redis = settings.redis
     server = "REDIS_URL" if redis.url else "REDIS_HOST/REDIS_PORT"
     _wait_for(
@@ -77,14 +77,14 @@ def _wait_for(url: str, *, setting: str, seconds: float) -> None:
 
     try:
         _retry(connect, seconds, (KombuError, RedisError, OSError), setting=setting, address=address)
-    except (KeyError, ValueError, ImportError) as error:  # kombu, for a scheme that it does not know
+    except (KeyError, ValueError, ImportError) as error:  # from kombu, for an unknown scheme
         raise ConfigError(f"{setting} cannot be used: {address} is not the address of a broker.") from error
 
 
 def _retry(
     attempt: Callable[[], None], seconds: float, errors: tuple[type[Exception], ...], *, setting: str, address: str
 ) -> None:
-    """Call `attempt` until it succeeds. Raises ServerUnreachable after the time, or at once for a refused login."""
+    """Call `attempt` until it succeeds. Raises ServerUnreachable when the time is over, for a refused login at once."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -105,11 +105,11 @@ def _database_setting(settings: Settings) -> tuple[str, str]:
 
 
 def without_login(url: str, *, setting: str) -> str:
-    """An address without its login. Raises ConfigError when a part of the login could be taken for another part."""
+    """An address without its login. Raises ConfigError if a character of the password may have split the address."""
     parts = _split(url)
     if parts is None or "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
         raise ConfigError(
-            f"{setting} cannot be read: in an address, characters such as / ? # @ : of a password must be "
+            f"{setting} cannot be parsed: in the password of an address, characters such as / ? # @ : must be "
             "percent-encoded (@ is %40)."
         )
     port = f":{parts.port}" if parts.port else ""

@@ -1,4 +1,4 @@
-"""Readiness probes: each looks at a process from outside, as its users would."""
+"""Readiness probes: each checks a process from outside, as its users would."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Probe = Callable[[datetime], Awaitable[bool]]
 """Takes the time at which the process was started; returns whether it is ready; never raises."""
 
 BEAT_LOCK = "redbeat::lock"
-"""RedBeat's lock. Its holder is the beat that schedules."""
+"""RedBeat's lock. The Beat process that holds it is the one that schedules."""
 
 STANDBY_AFTER = timedelta(seconds=12)
-"""The lock of a beat that died expires after 10 s. An older lock has a live holder, and our beat is its standby."""
+"""A dead Beat's lock expires after 10 s. If the lock is still held after this time, our Beat is a standby."""
 
 
 def broker_answers(settings: Settings) -> Probe:
@@ -78,7 +78,7 @@ def worker_reports(settings: Settings, nodename: str) -> Probe:
 
 
 def beat_holds_lock(settings: Settings) -> Probe:
-    """Ready when the lock changed hands after the start, or was kept for so long that its holder must be alive."""
+    """Ready when the lock has changed hands since the start, or was held so long that its holder must be alive."""
     first_tokens: dict[datetime, bytes | None] = {}
 
     def lock_token() -> bytes | None:

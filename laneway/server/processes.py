@@ -1,4 +1,4 @@
-"""The processes of the platform in one table: the command of each, its readiness probe, and how it is stopped.
+"""The table of the platform's processes: the command of each, its readiness probe, and how it is stopped.
 
 Procfile and docker-compose.yml start the same processes; a test compares them with this table.
 """
@@ -23,7 +23,7 @@ class StopPlan:
     """How a process is stopped: SIGTERM, time to finish, then force."""
 
     rank: int
-    """Processes of a lower rank are stopped, and gone, before those of a higher rank are signalled."""
+    """Processes of a lower rank have ended before those of a higher rank are signalled."""
     seconds: float = 10
     """Time to finish after SIGTERM."""
     hurried_seconds: float = 2
@@ -34,7 +34,7 @@ class StopPlan:
 
 @dataclass(frozen=True)
 class ManagedProcess:
-    """One process of the platform. The first word of `argv` is a program beside our Python, or on PATH."""
+    """One process of the platform. The first word of `argv` is a program next to this Python, or on PATH."""
 
     name: str
     argv: tuple[str, ...]
@@ -60,7 +60,7 @@ def broker(settings: Settings) -> ManagedProcess | None:
 
 
 def processes(settings: Settings) -> list[ManagedProcess]:
-    """All processes but the broker, in the order of their start; each needs broker and database."""
+    """All processes except the broker, in the order of their start. Each needs the broker and the database."""
     return [
         *(_worker(settings, group) for group in worker_groups()),
         ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2)),
@@ -70,7 +70,7 @@ def processes(settings: Settings) -> list[ManagedProcess]:
 
 
 def program(name: str) -> str:
-    """The full path of a program that is installed beside our Python; otherwise the bare name."""
+    """The full path of a program that is installed next to this Python; otherwise the bare name."""
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.exists() else name
 
@@ -88,7 +88,7 @@ def worker_group(name: str) -> WorkerGroup:
 
 
 def celery(*words: str) -> tuple[str, ...]:
-    """A `celery` command on the application; without its banner, which would hide our own lines."""
+    """A `celery` command on the application, without Celery's banner, which would hide the lines of `laneway up`."""
     return ("celery", "-q", "-A", application().celery, *words)
 
 

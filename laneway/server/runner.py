@@ -1,10 +1,10 @@
-"""Runs processes in stages: started in order, kept alive, and stopped in order.
+"""Runs processes in stages: starts them in order, keeps them alive, and stops them in order.
 
-1. It starts the processes of a stage together. When all are ready, it calls the stage's `then`, and goes on to the
-   next stage.
+1. The runner starts the processes of a stage together. When all are ready, it calls the stage's `then`, and continues
+   with the next stage.
 2. Each process has a supervisor, which restarts it when it dies.
-3. On Ctrl-C or SIGTERM it stops the processes in the order of their ranks, the broker last, so that no accepted task
-   is lost. After a second signal workers do not finish their tasks; the tasks return to their queues.
+3. On Ctrl-C or SIGTERM the runner stops the processes in the order of their ranks, the broker last, so that no accepted
+   task is lost. After a second signal, workers do not finish their tasks; the tasks return to their queues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps one process alive: starts it, reports when it is ready, restarts it when it dies, and stops it in order."""
+"""Keeps one process alive: starts it, reports when it is ready, restarts it when it dies, and stops it gracefully."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laneway.server.processes import ManagedProcess
 from laneway.server.terminal import Terminal
 
 LAST_SECONDS = 5
-"""Between the signal before SIGKILL and SIGKILL."""
+"""Seconds between `StopPlan.before_kill` and SIGKILL."""
 
 FIRST_TRIES = 3
 """A process that dies this often before it was ever ready is not restarted."""
@@ -40,7 +40,10 @@ class Backoff:
 
 
 class Supervisor:
-    """Runs one process until `stop`. `first_ready` completes when it is ready, or fails if it never becomes ready."""
+    """Runs one process until `stop`. `first_ready` completes when it is ready, or fails if it never becomes ready.
+
+    `hurry`: set at the second Ctrl-C; the process then gets less time to stop.
+    """
 
     def __init__(
         self, process: ManagedProcess, terminal: Terminal, *, hurry: asyncio.Event, backoff: Backoff | None = None
@@ -54,12 +57,12 @@ class Supervisor:
         self._run.add_done_callback(self._pass_on_failure)
 
     async def stop(self) -> None:
-        """Stop the process by its plan, and wait until it is gone."""
+        """Stop the process by its `StopPlan`, and wait until it has ended."""
         self._stop.set()
         await self._run
 
     def _pass_on_failure(self, run: asyncio.Task[None]) -> None:
-        """Fail `first_ready` when the supervisor itself fails, which would look like a process that still starts."""
+        """If the supervisor itself fails, fail `first_ready`. Otherwise the process would seem to start for ever."""
         if not run.cancelled() and (error := run.exception()) and not self.first_ready.done():
             self.first_ready.set_exception(error)
 
@@ -73,7 +76,7 @@ class Supervisor:
                 await self._stop_child(child)
                 break
             end = describe_exit(await child.wait())
-            await child.kill()  # and its children, if it left any
+            await child.kill()  # kills the children that it left, if any
             deaths += 1
             if not self.first_ready.done() and deaths >= FIRST_TRIES:
                 self._give_up(f"{end}, {deaths} times, before it was ready")
@@ -123,7 +126,7 @@ class Supervisor:
         self._terminal.say(f"{self.process.name} stopped")
 
     async def _ends_by_plan(self, child: ChildProcess) -> bool:
-        """Whether the child ends without SIGKILL."""
+        """Return whether the child ends without SIGKILL."""
         plan = self.process.stopping
         hurry = self._hurry if plan.hurried_seconds < plan.seconds else None
         if await child.ends_within(plan.seconds, unless=hurry):

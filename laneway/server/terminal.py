@@ -1,4 +1,4 @@
-"""The output of `laneway up`: each line after the name of its process; coloured on a terminal, plain in a pipe."""
+"""The output of `laneway up`: each line has its process's name in front; coloured on a terminal, plain in a pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME_WIDTH = 8
 
 
 class Terminal:
-    """Prints lines. When the reader goes away, lines are dropped, so that the processes still stop in order."""
+    """Prints lines. When the reader of the output is gone, drops lines, so that the processes still stop gracefully."""
 
     def __init__(self) -> None:
         self._out = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -22,7 +22,7 @@ class Terminal:
         self._closed = False
 
     def say(self, text: str) -> None:
-        """Print a line of our own."""
+        """Print a line from `laneway up` itself."""
         self._print(OWN_NAME, text, "bold")
 
     def show_output(self, name: str, text: str) -> None:
@@ -47,6 +47,6 @@ class Terminal:
 
     @staticmethod
     def _redirect_to_null() -> None:
-        """Keep the interpreter from failing again when it flushes at exit."""
+        """Redirect standard output, so that the interpreter does not fail again when it flushes at exit."""
         with suppress(OSError):
             sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115

@@ -1,7 +1,7 @@
 """`laneway up` and `laneway down`: the whole platform in one terminal.
 
-Before it starts anything, `up` refuses what cannot work, each in one sentence: invalid settings, a second `up`, taken
-ports, unreachable servers. Then the runner takes over.
+Before it starts anything, `up` checks for invalid settings, a second `up`, taken ports and unreachable servers. It
+reports each problem in one sentence. Then the runner starts the processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REACH_SECONDS = 5
 """How long `up` waits for a server that the settings name."""
 
 DOWN_SECONDS = 180
-"""How long `down` waits; more than all processes together may take to stop."""
+"""How long `down` waits. It is more than all processes together may take to stop."""
 
 
 def up(settings: Settings) -> int:
@@ -44,7 +44,7 @@ def up(settings: Settings) -> int:
 
 
 def down(settings: Settings) -> int:
-    """Stop the `up` that runs on the same data folder, and wait for its end. Returns the exit code."""
+    """Stop the `up` that runs on the same data folder, and wait until it has ended. Returns the exit code."""
     folder, terminal = settings.storage.folder, Terminal()
     if not lock.is_held(folder):
         terminal.say(f"nothing runs on {folder}")
@@ -68,7 +68,7 @@ def down(settings: Settings) -> int:
 
 def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The stages to run. Raises a PlatformError for a problem that is known before the start."""
-    flower_login.login(settings)  # generates the password now, so that the file which we print exists
+    flower_login.login(settings)  # generates the password now, so that the file that `login_hint` names exists
     os.environ.update(application().development_environment(settings))  # the processes inherit it
     embedded_broker = broker(settings)
     check_ports(settings)

@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server that belongs to the platform, with its data in an append-only file on disk."""
+"""The embedded Valkey: a real server that the platform starts, with its data in an append-only file."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def embedded_argv(settings: Settings) -> list[str]:
 
 
 def exec_broker(settings: Settings) -> NoReturn:
-    """Replace this process by the embedded server. Raises ConfigError if the settings name another server."""
+    """Replace this process with the embedded server. Raises ConfigError if the settings name another server."""
     if settings.redis.external:
         raise ConfigError(
             "REDIS_URL or CELERY_BROKER_URL names a server, so the embedded Valkey is not started: "
@@ -82,7 +82,7 @@ def exec_broker(settings: Settings) -> NoReturn:
 
 
 def server_pid(host: str, port: int) -> int | None:
-    """The process id of the server that answers there and has loaded its data; None if there is none."""
+    """The process id of the server on this port, if it answers and has loaded its data; else None."""
     client = redis.Redis(host=host, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
         client.ping()  # pyright: ignore[reportUnknownMemberType]  raises while the server loads its data

@@ -1,12 +1,12 @@
-"""Group commit: the acks of a process to one broker, sent together, each after its task's result.
+"""Group commit: sends the acks of a process to one broker together, each after its task's result is stored.
 
-Acks are sent together when 64 wait, after 5 ms, or as soon as nothing more is held, whichever comes first. An ack that
-frees an ordering key is sent at once. The order is: take the waiting acks, then store the waiting results, then send
-the acks. A result is put among the waiting ones before its task is acked, so it is always stored first. If the results
-cannot be stored no ack is sent, the leases of the unsent acks stay renewed (`unconfirmed`), and all of it is retried.
+Acks are sent when 64 wait, after 5 ms, or as soon as no more messages are held, whichever comes first. An ack that
+frees an ordering key is sent at once. A flush takes the waiting acks, stores the waiting results, and then sends the
+acks. A result starts to wait before its task is acked, so it is always stored first. If the results cannot be stored,
+no ack is sent, the leases of the unsent acks stay renewed (`unconfirmed`), and the whole group is retried.
 
-A daemon thread does this for processes that have nothing else to do in time. It is not the thread that renews leases,
-so that a result server that hangs costs no lease.
+A daemon thread flushes in processes where nothing else does so in time. It is not the thread that renews leases, so a
+result server that hangs does not make leases expire.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ LOST_STATUSES = (LeaseStatus.STALE, LeaseStatus.UNKNOWN)
 
 
 class AckBatcher:
-    """The acks that wait, and the results that are stored before them. Thread-safe; a fork's child makes its own."""
+    """The acks that wait, and the results that are stored before them. Thread-safe; a forked child makes its own."""
 
     def __init__(self, engine: Engine, *, is_idle: Callable[[], bool]) -> None:
-        """`is_idle` is true when nothing is held that could still bring a result or an ack."""
+        """`is_idle` returns True when no message is held whose result or ack could still join the group."""
         self._engine, self._is_idle = engine, is_idle
         self._acks: deque[Delivery] = deque()
         self._unconfirmed: dict[int, Delivery] = {}
@@ -49,7 +49,7 @@ class AckBatcher:
 
     @property
     def unconfirmed(self) -> list[Delivery]:
-        """The messages that were acked in this process and whose ack the server has not confirmed."""
+        """The messages that this process has acked and whose acks the server has not confirmed."""
         return list(self._unconfirmed.values())
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class AckBatcher:
                 self._thread.start()
 
     def add(self, delivery: Delivery) -> None:
-        """Add one ack. This may send, and raise ServerLost then; the ack is sent again later."""
+        """Add one ack. It may flush, and then raise ServerLost; the ack is sent again later."""
         self._unconfirmed[id(delivery)] = delivery
         self._acks.append(delivery)
         self.start()
@@ -77,9 +77,9 @@ class AckBatcher:
             self._wake.set()
 
     def flush(self, *, force: bool = False) -> bool:
-        """Send what waits. False: the results cannot be stored now. Raises ServerLost when the broker is away.
+        """Send the waiting acks. False: results cannot be stored now, so nothing was sent. Raises ServerLost.
 
-        While the results' server is away it is tried no more than twice a second, unless `force` is set.
+        While the result server is unreachable, it is tried at most twice a second, unless `force` is set.
         """
         with self._flushing:
             group: list[Delivery] = []
@@ -102,7 +102,7 @@ class AckBatcher:
         return True
 
     def stop(self) -> None:
-        """End the thread when it has sent what waits; results are stored at once again."""
+        """End the thread after it has sent the waiting acks. Results are stored at once again."""
         with self._starting:
             thread, self._stopping = self._thread, True
         self._wake.set()
@@ -116,7 +116,7 @@ class AckBatcher:
             before_ack.flush_buffers()
         except (EngineError, RedisError) as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            logger.warning("Results cannot be stored, their tasks are not acknowledged: %s", error)
+            logger.warning("Results cannot be stored, so their tasks are not acknowledged yet: %s", error)
             self._wake.set()
             return False
         return True
@@ -132,7 +132,7 @@ class AckBatcher:
                     time.sleep(RETRY_SECONDS)
                     self._wake.set()
             except (EngineError, RedisError) as error:
-                logger.warning("Acks could not be sent, trying again: %s", error)
+                logger.warning("Acks could not be sent; they are sent again: %s", error)
                 time.sleep(RETRY_SECONDS)
                 self._wake.set()
             if self._finish_if_stopped():

@@ -1,7 +1,7 @@
-"""The Celery worker that this process may be, as the transport sees it.
+"""What the transport reads from the Celery worker in this process, if there is one.
 
-Celery's modules for workers are not imported here: a producer does not need them, and a process that has not loaded
-them is no worker.
+This module does not import Celery's modules for workers: a producer does not need them, and a process that has not
+loaded them is no worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 prepared_consumers: WeakSet[Any] = WeakSet()
-"""The worker's consumers to which `laneway.worker` has added what this transport needs."""
+"""The worker's consumers that have the bootstep of `laneway.install` (`laneway.worker.step`)."""
 
 
 def worker_state() -> Any | None:
@@ -38,7 +38,7 @@ def has_requests() -> bool:
 
 
 def is_stopping() -> bool:
-    """True from the moment when the worker is to shut down; also in a process that is no worker."""
+    """True once the worker was told to shut down. Also True in a process that is no worker."""
     state = worker_state()
     if state is None:
         return True

@@ -1,4 +1,4 @@
-"""The kombu channel: kombu's exchanges and bindings above, the engine's queues below."""
+"""The kombu channel: kombu's exchanges and bindings on top of the engine's queues."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from laneway.transport.qos import QoS
 
 logger = logging.getLogger(__name__)
 FETCH_SECONDS = 0.05
-"""The longest that a fetch is put off while tasks wait here and less than half of the room is free."""
+"""The longest delay of a fetch while enough tasks wait in this worker (`Channel.fetch_due_at`)."""
 EVENTS = "celeryev"
-"""Celery's exchange for the events of its programs. Nobody waits for the server's reply to an event."""
+"""Celery's exchange for events of workers and tasks. They are sent without waiting for the server's reply."""
 _tags = itertools.count(1)
 
 
@@ -49,7 +49,7 @@ class Transport(Protocol):
     """Queue → the broadcast exchange that it is bound to."""
 
     def command(self, *parts: bytes | str | int) -> Any:
-        """Send one command; its reply."""
+        """Send one command; return its reply."""
         ...
 
     def send_without_reply(self, *parts: bytes | str | int) -> None:
@@ -63,14 +63,14 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A message and the queue that it is for."""
+    """A message that was published in a `collecting` block, and its queue."""
 
     queue: str
     message: Message
 
 
 class ReadMessage(virtual.Message):
-    """A message that remembers whether it could be read: Celery acknowledges messages that it cannot read."""
+    """A message that becomes a dead letter when it cannot be decoded. Celery would ack, and so lose, such a message."""
 
     unreadable = ""
 
@@ -82,7 +82,7 @@ class ReadMessage(virtual.Message):
             raise
 
     def ack(self, multiple: bool = False) -> None:
-        """End the message; make it a dead letter if it was not readable."""
+        """Ack the message; make it a dead letter instead if it could not be decoded."""
         if not self.acknowledged and (self.unreadable or self.errors):
             cast("Channel", self.channel).qos.bury(str(self.delivery_tag), self.unreadable or str(self.errors))
             self._state = "REJECTED"
@@ -111,7 +111,7 @@ class Channel(virtual.Channel):
 
     @property
     def qos(self) -> QoS:
-        """The messages that are handed out and not settled."""
+        """The messages that are handed out and not yet settled."""
         qos = cast("QoS | None", self._qos)
         if qos is None:
             qos = self._qos = QoS(self)
@@ -172,7 +172,7 @@ class Channel(virtual.Channel):
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
         member = json.dumps([routing_key or "", pattern or "", queue])
-        self._transport.lease_keeper.flush()  # afterwards the acks would find no message, as if they came too late
+        self._transport.lease_keeper.flush()  # acks sent after the deletion would find no message and be logged as late
         self._transport.command("SREM", bindings(exchange), member)
         self._transport.engine.delete(queue)
 
@@ -189,7 +189,7 @@ class Channel(virtual.Channel):
     # --- consuming
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
-        """Begin to hand out this queue's messages."""
+        """Start to hand out this queue's messages."""
         if no_ack:
             self._no_ack.add(queue)
         super().basic_consume(queue, no_ack, *args, **kwargs)
@@ -234,8 +234,8 @@ class Channel(virtual.Channel):
     def fetch_due_at(self) -> float:
         """When to fetch next (monotonic seconds; infinite: not before there is room).
 
-        At once when half of the room is free or fewer tasks wait here than run; else a little later, and more at a
-        time.
+        At once when at least half of the room is free, or no more tasks wait here than run. Otherwise up to
+        `FETCH_SECONDS` after the last fetch, so that one call brings more messages.
         """
         free, held = self.qos.room, len(self.qos.held)
         room = free - len(self.pending)
@@ -246,7 +246,7 @@ class Channel(virtual.Channel):
         return max(self.next_fetch_at, self._fetched_at + FETCH_SECONDS)
 
     def fetch(self) -> bool:
-        """Fetch as many messages into `pending` as there is room for; True if there were any."""
+        """Fetch messages into `pending`, as many as there is room for; True if there were any."""
         room = self.qos.room - len(self.pending)
         if not self.round_robin or room <= 0:
             return False
@@ -264,11 +264,11 @@ class Channel(virtual.Channel):
         return bool(batch.deliveries)
 
     def deliver_pending(self) -> bool:
-        """Hand one fetched message to its consumer, so that its acks go out before the next; True if there was one."""
+        """Hand one fetched message to its consumer; True if there was one. Its ack can be sent before the next one."""
         while self.pending:
             delivery, queue = self.pending.popleft()
             if not self._transport.lease_keeper.is_valid(delivery):
-                logger.warning("The lease on message %s was over before it was handed out", delivery.id)
+                logger.warning("The lease on message %s expired before the message was handed out", delivery.id)
                 self._transport.lease_keeper.release([delivery], counted=False)
                 continue
             try:
@@ -289,7 +289,7 @@ class Channel(virtual.Channel):
         super().close()
 
     def give_back(self, deliveries: list[Delivery]) -> None:
-        """Release them, uncounted if they never started; if the server is away, as soon as it is back."""
+        """Release these messages, uncounted if their tasks never started. A server that is away gets them later."""
         running = running_task_ids()
         for counted in (True, False):
             part = [d for d in deliveries if (d.stored.message.task_id in running) is counted]

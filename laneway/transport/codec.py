@@ -1,7 +1,7 @@
-"""Converts a kombu message into the engine's envelope, and back.
+"""Converts a kombu message into a `Message` of the engine, and back.
 
-Headers that equal their default, or follow from the task id and name, are left out when a task message is stored and
-added again at delivery: a worker sees the complete protocol 2. The stored body is a line of JSON with the remaining
+A task message is stored without the headers that have their default value or follow from the task id and name. They are
+added again at delivery, so a worker sees the complete protocol 2. The stored body is a line of JSON with the remaining
 headers and properties (or nothing), a NUL, and the message's own body.
 """
 
@@ -37,7 +37,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_NOT_AFTER,
     )
 )
-"""Headers that are for the engine, and not for the worker (except the lease)."""
+"""Headers for the engine. A worker does not need them, except the lease."""
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
     "shadow": None,
@@ -79,9 +79,9 @@ def message_options(
 
     `key`: the ordering key. `unique`: the uniqueness key and how long it holds. `max_deliveries`: how often the message
     is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
-    when it is not confirmed. `once`: a repeat is not queued while a message with this task id is in the queue; a
-    durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past it.
-    `not_after` is for the submission alone: it is neither stored nor delivered, so it does not limit a retry.
+    when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
+    a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
+    it. `not_after` applies to the submission alone: it is neither stored nor delivered, so it does not limit a retry.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -112,13 +112,13 @@ def not_after_of(raw: dict[str, Any]) -> float | None:
 
 
 def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
-    """The envelope of a kombu message. `new_id` is its id when it is no task message (by default a new UUID)."""
+    """Convert a kombu message. `new_id`: its task id when it is no task message (by default a new UUID)."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
     options = {key: headers.pop(key) for key in _ENGINE_HEADERS.intersection(headers)}
     unique = options.get(HEADER_UNIQUE)
-    # a retry is another message of its task; `once` is about a repeat of the same message
+    # `once` stops a second submission of the same message; a retry is another message of its task
     once = bool(options.get(HEADER_DURABILITY) or options.get(HEADER_ONCE)) and not headers.get("retries")
     return Message(
         task_id=task_id,
@@ -186,7 +186,7 @@ def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str,
 
 
 def _check_call(body: bytes) -> None:
-    """Raise ValueError for a body that holds no arguments: Celery's worker would die of a number or an empty body."""
+    """Raise ValueError for a body without arguments. A number or an empty body would crash Celery's worker."""
     if body.lstrip()[:1] not in {b"[", b"{"}:
         raise ValueError("not the arguments of a task")
 
@@ -217,7 +217,7 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
 
 @lru_cache(maxsize=16)
 def _usual_meta(origin: str, reply_to: str) -> bytes:
-    """The line of JSON of nearly all messages; it is the same for all that one thread sends."""
+    """The line of JSON of nearly all messages. It is cached, because all messages of one thread have the same."""
     return _to_json({"h": {"origin": origin}, "p": {"reply_to": reply_to}, "c": 1}).encode() + b"\0"
 
 

@@ -1,9 +1,9 @@
 """Derives from a kombu connection the address and the settings that `make_pool` takes.
 
 Several addresses in kombu (`broker_url = "redis://a;redis://b"`) mean one of two things: nodes that may be the broker
-and are tried in turn, or the Sentinels of one broker. kombu tries nodes in turn, but takes the name of the transport
-from the next address, so that a project would silently change to another transport. Therefore these addresses get a
-scheme of the engine's own.
+and are tried in turn, or the Sentinels of one broker. When kombu tries the next node, it takes the transport from the
+scheme of that address, so a project would silently change to another transport. Therefore these addresses get schemes
+that name the engine's transport.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How Celery's event loop waits for work: what a transport adds to the loop, and takes away again."""
+"""Lets Celery's event loop wait for work: adds a transport's connections and timers to it, and removes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laneway.transport.poller import Poller
 from laneway.transport.write_through import write_through_loops
 
 MAX_PER_TURN = 32
-"""Messages handed out in one turn of the event loop, which has pipes of the pool to serve as well."""
+"""The most messages handed out in one turn of the event loop, which must also serve the pipes of the pool."""
 CHECK_SECONDS = 10
 """Seconds between two checks for dead connections."""
 
@@ -20,8 +20,8 @@ CHECK_SECONDS = 10
 class TickTimer:
     """Ends the event loop's wait in time for the next tick.
 
-    The loop decides how long to wait before it calls `on_tick`, so a timer set there takes effect a round late; a byte
-    in a pipe makes that round begin at once.
+    The loop first chooses how long it will wait, and then calls `on_tick`. So a timer that `on_tick` sets takes effect
+    one round late. A byte in a pipe starts that round at once.
     """
 
     def __init__(self, loop: Any) -> None:
@@ -34,8 +34,8 @@ class TickTimer:
         loop.add_reader(self._read, self._on_byte)
 
     def set(self, seconds: float) -> None:
-        """Make the loop tick again within this time; with 0 in each round, until it is set to another time."""
-        if self._read not in self._loop.readers:  # a reset of the worker's loop removes them
+        """Make the loop tick again within this many seconds. 0: in each round, until another time is set."""
+        if self._read not in self._loop.readers:  # a reset of the worker's loop removes all readers
             self._loop.add_reader(self._read, self._on_byte)
         now, was_at_once, self._at_once = time.monotonic(), self._at_once, seconds <= 0
         if not seconds:
@@ -50,7 +50,7 @@ class TickTimer:
             self._on_byte()
 
     def stop(self) -> None:
-        """Take the pipe out of the loop."""
+        """Remove the pipe from the loop."""
         self._loop.remove_reader(self._read)
 
     def _wake_loop(self) -> None:
@@ -74,12 +74,12 @@ class EventLoopDriver:
         loop.call_repeatedly(CHECK_SECONDS, poller.replace_dead_connections)
 
     def stop(self) -> None:
-        """Take everything out of the loop but the connections, which are taken out when they are closed."""
+        """Remove everything from the loop except the connections, which are removed when they are closed."""
         self._loop.on_tick.discard(self._on_tick)
         self._timer.stop()
 
     def stop_watching(self, descriptor: int) -> None:
-        """Take this descriptor out of the loop."""
+        """Remove this descriptor from the loop."""
         self._loop.remove_reader(descriptor)
 
     def _on_tick(self) -> None:
@@ -96,11 +96,12 @@ class EventLoopDriver:
         self._poller.read(descriptor)
 
     def _take_turn(self) -> bool:
-        """Hand out messages until one has used `call_soon`, as acks do: that waits for the next turn.
+        """Hand out messages; stop after one that used `call_soon`, as an ack does, because that runs in the next turn.
 
-        So an ack of a pool that blocks goes out before its next task, and other pools get many messages in one turn.
-        True if the loop must go round at once: there is more to hand out, or the pool got new work too late in this
-        round to write to its processes (Celery's prefork pool; `laneway.worker.prefork` writes at once).
+        So a pool that blocks sends the ack of a task before it gets the next one, and other pools get many messages in
+        one turn. Returns True if the loop must not wait before its next round: there is more to hand out, or the pool
+        got work too late in this round to write it to its processes. The latter is Celery's prefork pool;
+        `laneway.worker.prefork` writes at once.
         """
         for handed_out in range(MAX_PER_TURN):
             if not self._poller.step():

@@ -1,9 +1,9 @@
 """Keeps the leases of the messages that this process holds until they are settled.
 
-Leases belong to the process and the broker, not to a connection. When Celery loses its connection and makes a new one,
-its pool goes on with the messages that it has. So they stay leased and renewed, and a late ack is sent. A daemon
-thread renews every third of a lease, also while a task holds the main thread, and gives back what could not be given
-back before. Acks are sent in groups (`ack_batcher.py`).
+A lease belongs to a process and a broker, not to a connection. When Celery loses its connection and makes a new one,
+its pool continues with the messages that it has. So their leases are still renewed, and their acks are still sent. A
+daemon thread renews the leases each time a third of a lease has passed, even while a task blocks the main thread. It
+also repeats the releases that failed because the server was away. Acks are sent in groups (`ack_batcher.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_UNCONFIRMED = 1024
 
 
 class LeaseKeeper:
-    """The messages that are held here. `on_cancelled` is called once for each whose task was cancelled."""
+    """The messages that this process holds. `on_cancelled` is called once for each whose task was cancelled."""
 
     def __init__(self, engine: Engine, *, lease_ms: int, on_cancelled: Callable[[Delivery], None]) -> None:
         self.engine, self._lease_ms, self._on_cancelled = engine, lease_ms, on_cancelled
@@ -39,7 +39,7 @@ class LeaseKeeper:
         self._ends: dict[int, float] = {}
         self._kept: dict[int, tuple[Delivery, bool]] = {}
         self.prefetch_count = 0
-        """The consumer's prefetch count while nothing was kept of a lost connection."""
+        """The consumer's prefetch count when it was last read without messages of a lost connection."""
         self._reported: set[int] = set()
         self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
         self._postponed: deque[Callable[[], object]] = deque()
@@ -49,11 +49,11 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     def attach(self, connection: object) -> None:
-        """Stay ready while this connection is open."""
+        """Keep the threads running while this connection is open."""
         self._connections.add(connection)
 
     def detach(self, connection: object) -> None:
-        """Send the acks of a connection that is closed; end the threads when nothing is open and nothing is held."""
+        """Send the acks of a closed connection. End the threads when no connection is open and no message is held."""
         self._connections.discard(connection)
         try:
             self._ack_batcher.flush(force=True)
@@ -75,12 +75,12 @@ class LeaseKeeper:
 
     @property
     def is_congested(self) -> bool:
-        """True when so many acks wait that no more tasks should begin: a server must be away."""
+        """True when so many acks are unconfirmed that no more tasks should start: a server must be unreachable."""
         return len(self._ack_batcher) >= MAX_UNCONFIRMED
 
     @property
     def is_holding(self) -> bool:
-        """True while anything is held here."""
+        """True while this process holds a message."""
         return bool(self._held)
 
     @property
@@ -89,43 +89,46 @@ class LeaseKeeper:
         return len(self._kept)
 
     def is_valid(self, delivery: Delivery) -> bool:
-        """True while nobody else can have the message: by this process's own clock the lease is not over."""
+        """True while the lease has not expired by this process's clock, so nobody else can have the message."""
         return time.monotonic() < self._ends.get(id(delivery), 0.0)
 
     def drop(self, delivery: Delivery) -> bool:
-        """Stop renewing it; False when it was lost before."""
+        """Stop renewing the lease; False if it was no longer renewed."""
         self._reported.discard(id(delivery))
         self._kept.pop(id(delivery), None)
         self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
 
     def keep(self, delivery: Delivery, owner: object, *, started: bool) -> None:
-        """Hold a message whose connection broke as long as `owner` lives, who may settle it; release it after that."""
+        """Hold a message of a lost connection while `owner`, which may settle it, exists; then release it.
+
+        `owner`: kombu's message. `started`: whether the task has started, so that the delivery counts.
+        """
         self._kept[id(delivery)] = (delivery, started)
-        # only makes a note: collection may happen in any thread, at any point
+        # the callback sends nothing, because the garbage collector may call it in any thread at any point
         weakref.finalize(owner, self._on_owner_collected, delivery).atexit = False
 
     def ack(self, delivery: Delivery) -> None:
-        """End it together with others, after its result is stored. May raise ServerLost; the ack is sent later then."""
+        """Ack the message together with others, after its result is stored. On ServerLost the ack is sent later."""
         if not self.drop(delivery):
             logger.warning("Message %s was acknowledged after its lease was lost", delivery.id)
         self._ensure_running()
         self._ack_batcher.add(delivery)
 
     def release(self, deliveries: Sequence[Delivery], *, counted: bool) -> None:
-        """Give them back, now or as soon as the server is there again."""
+        """Release the messages now, or as soon as the server is back."""
         self._settle(deliveries, lambda: self.engine.release(deliveries, counted=counted))
 
     def bury(self, delivery: Delivery, *, reason: str, error: str = "") -> None:
-        """Make it a dead letter, now or as soon as the server is there again."""
+        """Make the message a dead letter now, or as soon as the server is back."""
         self._settle([delivery], lambda: self.engine.bury([delivery], reason=reason, error=error))
 
     def flush(self) -> None:
-        """Send the acks that wait. May raise ServerLost; they are sent again then."""
+        """Send the acks that wait. On ServerLost they are sent again later."""
         self._ack_batcher.flush()
 
     def close_at_exit(self) -> None:
-        """Give back what is still kept, because the process ends."""
+        """Give back the messages of lost connections, because the process ends."""
         kept = list(self._kept.values())
         try:
             for counted in (False, True):
@@ -133,11 +136,11 @@ class LeaseKeeper:
             self._ack_batcher.flush(force=True)
             self._send_postponed()
         except (EngineError, RedisError) as error:
-            logger.warning("Some messages were not given back, their leases will run out: %s", error)
+            logger.warning("Some messages were not given back; their leases will expire: %s", error)
         self.engine.close()
 
     def renew(self) -> None:
-        """Prolong everything held; drop what was lost, and report once what was cancelled."""
+        """Renew all leases. Drop messages whose lease was lost; report each cancelled message once."""
         held = [*self._held.values(), *self._ack_batcher.unconfirmed]
         if not held:
             return
@@ -169,7 +172,7 @@ class LeaseKeeper:
         try:
             send()
         except ServerLost as error:
-            logger.warning("%d messages are given back when the server is there again: %s", len(deliveries), error)
+            logger.warning("%d messages are given back when the server is back: %s", len(deliveries), error)
             self._postponed.append(send)
             self._ensure_running()
 
@@ -187,7 +190,7 @@ class LeaseKeeper:
                 try:
                     self._postponed[0]()
                 except ResponseError as error:
-                    logger.error("The server refuses to take messages back, their leases will run out: %s", error)
+                    logger.error("The server refuses to take messages back; their leases will expire: %s", error)
                 self._postponed.popleft()
 
     def _ensure_running(self) -> None:
@@ -208,13 +211,13 @@ class LeaseKeeper:
                     due = time.monotonic() + period
                 self._send_postponed()
             except (EngineError, RedisError) as error:
-                logger.warning("Leases could not be renewed, trying again: %s", error)
+                logger.warning("Leases could not be renewed; they are renewed again: %s", error)
                 time.sleep(RETRY_SECONDS)
                 due = time.monotonic()
             if self._is_idle:
                 self._thread = None
                 self._ack_batcher.stop()
-                if not self._is_idle:  # something was added meanwhile, by a caller that saw a running thread
+                if not self._is_idle:  # a caller that saw a running thread added something meanwhile
                     self._ensure_running()
                 return
 
@@ -224,7 +227,7 @@ _sharing = threading.Lock()
 
 
 def shared_lease_keeper(key: Hashable, make: Callable[[], LeaseKeeper]) -> LeaseKeeper:
-    """The one keeper of this process for the broker that `key` names."""
+    """Return this process's one keeper for the broker that `key` names; make it at the first call."""
     with _sharing:
         if key not in _shared:
             _shared[key] = make()

@@ -1,8 +1,8 @@
 """Waits for work on behalf of a connection's channels: wakeups, broadcasts, and messages that become due.
 
-Each consuming channel has a connection on which a BZPOPMIN waits for a wakeup from its queues; a wakeup says that a
-fetch may bring something. Messages that become due later are fetched by the clock. A wakeup that comes while the
-channel is full is given back, so that it wakes another consumer.
+Each consuming channel has a connection on which a BZPOPMIN waits for a wakeup from its queues. A wakeup means that a
+fetch may bring messages. A fetch for messages that become due later is timed by the clock. A wakeup that comes while
+the channel is full is put back, so that it wakes another consumer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class QoS(Protocol):
         ...
 
     def remember_prefetch_count(self) -> None:
-        """Note the prefetch count for the next connection."""
+        """Remember the prefetch count for the next connection."""
         ...
 
 
@@ -43,7 +43,7 @@ class ConsumingChannel(Protocol):
     """What the poller needs of a channel."""
 
     next_fetch_at: float
-    """When a fetch may bring something (monotonic seconds)."""
+    """When a fetch may bring messages (monotonic seconds)."""
     round_robin: RoundRobin | None
     """The queues that the channel consumes."""
 
@@ -77,7 +77,7 @@ class Transport(Protocol):
         ...
 
     def command(self, *parts: bytes | str | int) -> Any:
-        """Send one command; its reply."""
+        """Send one command; return its reply."""
         ...
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
@@ -90,7 +90,7 @@ class Transport(Protocol):
 
 
 class WakeupListener:
-    """The connection on which one channel waits for wakeups; most of the time a BZPOPMIN is unanswered on it."""
+    """The connection on which one channel waits for wakeups. Most of the time a BZPOPMIN blocks on it."""
 
     def __init__(self, connection: RawConnection) -> None:
         self.connection = connection
@@ -98,25 +98,25 @@ class WakeupListener:
         self._since = 0.0
 
     def listen(self, round_robin: RoundRobin) -> None:
-        """Send a BZPOPMIN for these queues, unless one is unanswered."""
+        """Send a BZPOPMIN for these queues, unless one is still waiting."""
         if not self.is_listening:
             self.connection.send(("BZPOPMIN", *round_robin.bells, BLOCK_SECONDS))
             self.is_listening, self._since = True, time.monotonic()
 
     def receive(self) -> bytes | None:
-        """Read the reply that has come: the key of the wakeup, or None when there was none in time."""
+        """Read the reply that has come: the key of the wakeup, or None if the BZPOPMIN timed out."""
         reply = self.connection.receive()
         self.is_listening = False
         return reply[0] if reply else None
 
     @property
     def is_overdue(self) -> bool:
-        """True when the reply should have come long ago: the connection is dead."""
+        """True when the reply is long overdue, so the connection must be dead."""
         return self.is_listening and time.monotonic() - self._since > BLOCK_SECONDS + OVERDUE_SECONDS
 
 
 class Poller:
-    """The connections that a transport listens on. All of it happens in the thread that consumes."""
+    """The connections that a transport listens on. Only the consuming thread uses it."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -140,7 +140,7 @@ class Poller:
             self._broadcasts.send(("UNSUBSCRIBE", fanout(exchange)))
 
     def close_listener(self, channel: ConsumingChannel) -> None:
-        """Stop waiting for wakeups of the queues that the channel consumed until now."""
+        """Stop waiting for wakeups of the channel's queues. The next step starts again, with its current queues."""
         listener = self._listeners.pop(channel, None)
         if listener:
             self._close(listener.connection)
@@ -176,7 +176,7 @@ class Poller:
         return found
 
     def seconds_until_due(self, limit: float) -> float:
-        """Seconds until a fetch may bring something by the clock; at most `limit`."""
+        """Seconds until a fetch is due by the clock; at most `limit`."""
         now = time.monotonic()
         return max(0.0, min([limit, *(channel.fetch_due_at - now for channel in self._transport.channels or ())]))
 
@@ -203,7 +203,7 @@ class Poller:
         """Close the connections on which a reply is overdue; the next step opens others."""
         for channel, listener in list(self._listeners.items()):
             if listener.is_overdue:
-                logger.warning("The broker does not answer on a waiting connection; it is replaced")
+                logger.warning("The broker does not reply on a connection for wakeups; the connection is replaced")
                 self.close_listener(channel)
 
     def _fetch_and_deliver(self, channel: ConsumingChannel) -> bool:

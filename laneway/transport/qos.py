@@ -1,4 +1,4 @@
-"""What a channel has handed out and not settled, and how much more it may hold."""
+"""The messages that a channel has handed out and that are not settled, and how many more it may hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Connection(Protocol):
 
     @property
     def is_cut(self) -> bool:
-        """True when a worker replaces this connection and goes on with what it holds."""
+        """True when a worker has lost this connection, replaces it and keeps the messages that it holds."""
         ...
 
 
@@ -59,18 +59,18 @@ class QoS(virtual.QoS):
         return room
 
     def remember_prefetch_count(self) -> None:
-        """Note the prefetch count for the next connection: after a cut Celery uses another one for a while."""
+        """Remember the prefetch count: after a lost connection Celery uses another one for a while."""
         if self.prefetch_count and not self._lease_keeper.kept_count:
             self._lease_keeper.prefetch_count = self.prefetch_count
 
     def ack(self, delivery_tag: str) -> None:
-        """End the message."""
+        """Ack the message."""
         delivery = self._settle(delivery_tag)
         if delivery is not None:
             self._lease_keeper.ack(delivery)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give the message back to its old place, counted; or make it a dead letter."""
+        """With `requeue`, return the message to its old position and count the delivery; else make it a dead letter."""
         delivery = self._settle(delivery_tag)
         if delivery is None:
             return
@@ -86,17 +86,17 @@ class QoS(virtual.QoS):
             self._lease_keeper.bury(delivery, reason="malformed", error=error)
 
     def drop_if_lost(self, delivery_tag: str) -> bool:
-        """Drop a message whose lease is over, and return True: it must not be started."""
+        """If the message's lease has expired, drop the message and return True: its task must not start."""
         delivery = self.held.get(delivery_tag)
         if delivery is None or self._lease_keeper.is_valid(delivery):
             return False
         self._settle(delivery_tag)
-        logger.warning("The lease on message %s was over before it started: it is not run", delivery.id)
+        logger.warning("The lease on message %s expired before its task started; the task is not run here", delivery.id)
         self._lease_keeper.release([delivery], counted=False)
         return True
 
     def restore_unacked(self) -> list[Any]:
-        """Give everything back; if a worker's connection broke, only what its pool lets go of."""
+        """Give all messages back. If a worker lost this connection, give back only those that its pool drops."""
         self._flush()
         messages = dict(self._delivered or {})
         if self._delivered is not None:
@@ -119,7 +119,7 @@ class QoS(virtual.QoS):
                 self._lease_keeper.keep(delivery, messages[tag], started=started)
 
     def _settle(self, delivery_tag: str) -> Delivery | None:
-        """Take a message off the list; None when it is not on it."""
+        """Remove a message from `held` and return it; None when it is not there."""
         delivery = self.held.pop(delivery_tag, None)
         super().ack(delivery_tag)
         return delivery

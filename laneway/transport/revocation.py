@@ -1,7 +1,7 @@
-"""What a Celery worker does when a renewal reports that a message it holds was cancelled.
+"""Revokes a task in a Celery worker when a renewal reports that the task was cancelled.
 
-A task that has not started here never starts: it is revoked as by `control.revoke`. A running task goes on and is not
-repeated. With the transport option `cancel_signal` it is ended as by `control.revoke(..., terminate=True)`, in the
+A task that has not started here never starts, as with `control.revoke`. A running task runs on, and is not repeated.
+With the transport option `cancel_signal` a running task is ended, as with `control.revoke(..., terminate=True)`, in the
 pools that can do that (prefork, gevent).
 """
 
@@ -19,7 +19,7 @@ from laneway.transport.celery_worker import worker_state
 
 logger = logging.getLogger(__name__)
 _consumers: WeakSet[Any] = WeakSet()
-"""The worker's consumers, whose pools can end a task."""
+"""The worker's consumers. Their pools can end a task."""
 
 
 @worker_ready.connect(weak=False, dispatch_uid=__name__)
@@ -28,7 +28,7 @@ def _remember_consumer(sender: Any, **_: Any) -> None:
 
 
 def revoke_held(delivery: Delivery, *, signal: str | None) -> None:
-    """Revoke the task of a held message, and end it with `signal` if it runs. Called once a message, in any thread."""
+    """Revoke the task of a held message; end it with `signal` if it runs. Called once per message, in any thread."""
     state = worker_state()
     if state is None:
         return
@@ -41,7 +41,7 @@ def revoke_held(delivery: Delivery, *, signal: str | None) -> None:
 
 
 def _terminate_in_loop(request: Any, signal: str | None) -> None:
-    """End it in the event loop's own thread, if the worker has such a loop."""
+    """End the task in the thread of the event loop if the worker has one, else in this thread."""
     loop: Any = get_event_loop()
     if loop is None:
         _terminate(request, signal)

@@ -1,7 +1,7 @@
 """The kombu transport: `broker_transport = "laneway:Transport"`, which `laneway.install` sets. The broker's URL stays.
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
-two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it goes on) ·
+two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs on) ·
 `master_name` for `sentinel://` · redis-py's connection settings in `connection`.
 """
 
@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 POLL_SECONDS = 1.0
 NOT_INSTALLED = (
-    "This worker has the engine's transport without laneway.install(app). A task may start although its lease is over; "
-    "a countdown or ETA is waited for once more, by this worker's clock; a pool process that stands still is not "
-    "replaced; a message that is no task call ends the worker; and `inspect scheduled` does not show what waits in the "
-    "broker. Call laneway.install(app) where the app is made."
+    "This worker uses the engine's transport without laneway.install(app). A task may start after its lease has "
+    "expired; the worker waits for a countdown or ETA a second time, by its own clock; a pool process that hangs is "
+    "not replaced; a message that is no task call crashes the worker; and `inspect scheduled` does not list the tasks "
+    "that wait in the broker. Call laneway.install(app) where the app is made."
 )
 
 
 class Transport(virtual.Transport):
-    """One connection of kombu's: an engine, the keeper of its leases, and the channels on it."""
+    """One kombu connection: an engine, the keeper of its leases, and the channels."""
 
     Channel = Channel
     can_parse_url = True
@@ -78,11 +78,11 @@ class Transport(virtual.Transport):
 
     @property
     def is_cut(self) -> bool:
-        """True for the consuming connection of a worker that is not stopping: the worker replaces what it closes."""
+        """True for the consuming connection of a worker that is not stopping. If it closes, the worker replaces it."""
         return (self._driver is not None or celery_worker.has_requests()) and not celery_worker.is_stopping()
 
     def command(self, *parts: bytes | str | int) -> Any:
-        """Send a command outside the scripts (bindings, broadcasts, wakeups); its reply."""
+        """Send a command outside the scripts (bindings, broadcasts, wakeups); return its reply."""
         return self.engine.runner.call(*parts)
 
     def send_without_reply(self, *parts: bytes | str | int) -> None:
@@ -107,12 +107,12 @@ class Transport(virtual.Transport):
         try:
             self.lease_keeper.detach(self)
         except EngineError as error:
-            logger.warning("Some acks could not be sent, they are sent when the server is there again: %s", error)
+            logger.warning("Some acks could not be sent; they are sent when the server is back: %s", error)
         self.poller.close()
         self.engine.close()
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver a message, waiting for it up to `timeout` seconds. Raises TimeoutError when none comes."""
+        """Deliver one message; wait for it up to `timeout` seconds. Raises TimeoutError when none comes."""
         del connection
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -130,7 +130,7 @@ class Transport(virtual.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let Celery's event loop do the waiting."""
         del connection
-        if self.lease_keeper.is_holding:  # of a lost connection: give back now what the worker has let go of
+        if self.lease_keeper.is_holding:  # gives back the messages of a lost connection that the worker has dropped
             gc.collect()
         self._driver = EventLoopDriver(loop, self.poller, poll_interval=self.poll_interval)
 
@@ -140,11 +140,11 @@ class Transport(virtual.Transport):
             self._driver.stop_watching(descriptor)
 
     def driver_version(self) -> str:
-        """The version of redis-py, which connects."""
+        """The version of redis-py, which opens the connections."""
         return redis.__version__
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """Leave the hiding of passwords to kombu."""
+        """Let kombu mask the password: it does so when this raises NotImplementedError."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""The event loops whose pool writes to its processes at once; Celery's pool writes in the loop's next turn."""
+"""The event loops whose pool writes a job at once. Celery's own pool writes it in the next turn of the loop."""
 
 from __future__ import annotations
 

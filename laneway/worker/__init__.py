@@ -1,1 +1,1 @@
-"""What a Celery worker gains on the engine: a faster pool, checks before a task starts, and a watchdog."""
+"""Additions to a Celery worker on the engine: a faster pool, checks before a task starts, and a watchdog."""

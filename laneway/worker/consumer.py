@@ -1,8 +1,8 @@
 """A consumer with events in batches: `worker_consumer = "laneway.worker.consumer:Consumer"`.
 
-Celery publishes the events of tasks in each turn of its event loop, which is once or twice a task: a third of what a
-short task costs the worker. Here events wait 50 ms for others. Flower and `celery events` see them that much later,
-and a worker that is killed loses the last of them.
+Celery publishes task events in each turn of its event loop, which is once or twice per task. That is a third of what a
+short task costs the worker. Here events wait up to 50 ms for others. Flower and `celery events` see them that much
+later, and a worker that is killed loses the events of the last 50 ms.
 
 It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel.
 """

@@ -1,13 +1,13 @@
 """Shows the engine's queues on Flower's page of queues and in its `/api/queues/length`.
 
-Flower measures Redis lists, of which the engine has none, and so shows 0 for every queue. Put this into Flower's
+Flower measures Redis lists. The engine uses none, so Flower would show 0 for every queue. Put this into Flower's
 configuration file (`flowerconfig.py`, or the file that `--conf` names), which is Python:
 
     import laneway.worker.flower
     laneway.worker.flower.install()
 
-The two pages then read the engine's numbers over Celery's own broker connection, whatever address and options that has.
-A project on another transport keeps Flower's own numbers. Flower is imported in this module and nowhere else.
+The two pages then read the engine's numbers over Celery's own broker connection, with its address and options. A
+project on another transport keeps Flower's own numbers. No other module imports Flower.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EngineBroker:
         self._flower = flower
 
     async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """One row a queue.
+        """Return one row per queue.
 
         `messages` counts what waits (ready, scheduled, held), `messages_unacknowledged` what is leased.
 
@@ -55,7 +55,7 @@ class EngineBroker:
         return [_row(queue, consumers.count(queue.queue)) for queue in stats]
 
     async def _consumers(self) -> list[str]:
-        """The queue of each consumer. Workers that Flower has not inspected yet are inspected now."""
+        """The queue name of each consumer. Workers that Flower has not inspected yet are inspected now."""
         live = {name for name, worker in self._flower.events.state.workers.items() if worker.alive}
         known = self._flower.workers
         if any("active_queues" not in known.get(name, {}) for name in live):
@@ -65,7 +65,7 @@ class EngineBroker:
 
 
 class _OnEngine(BaseHandler):
-    """Gives Flower's handlers another broker, and also the queues that no worker consumes."""
+    """Gives Flower's handlers the engine as their broker, and also lists queues that no worker consumes."""
 
     def get_broker(self) -> Any:
         """The engine if the project is on it, else Flower's own broker."""

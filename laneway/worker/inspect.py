@@ -1,8 +1,8 @@
-"""Makes `inspect scheduled` list the tasks that wait in the broker, too.
+"""Makes `inspect scheduled` also list the tasks that wait in the broker.
 
-Celery lists the tasks that the worker holds in its memory until they are due. On this transport they wait in the
-broker, so each worker adds the first scheduled messages of the queues that it consumes. Several workers of one queue
-list the same messages.
+Celery lists the tasks that the worker keeps in its memory until they are due. On this transport such tasks wait in the
+broker, so each worker adds the first scheduled messages of the queues that it consumes. Workers of the same queue list
+the same messages.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from laneway.transport.channel import Channel
 from laneway.transport.codec import from_stored
 
 MAX_LISTED = 100
-"""Messages listed of each queue."""
+"""The most messages listed per queue."""
 _PRIORITY = 6  # as in the entries that Celery makes
 
 
 def extend_inspect() -> None:
-    """Replace Celery's command in this worker process, once."""
+    """Replace Celery's command in this worker process. A second call does nothing."""
     celery_scheduled = control.Panel.data["scheduled"]
     if getattr(celery_scheduled, "lists_broker", False):
         return
@@ -51,7 +51,7 @@ def _scheduled_in_broker(state: Any) -> Iterator[dict[str, Any]]:
 
 
 def _entry(consumer: Any, channel: Channel, raw: dict[str, Any], due: str) -> dict[str, Any]:
-    """The message as Celery describes a request; only id and task if it cannot be read here."""
+    """Describe the message as Celery describes a request; only id and task if the message cannot be read here."""
     headers = raw["headers"]
     try:
         message = channel.Message(raw, channel=channel)

@@ -1,8 +1,8 @@
 """The last check before a Celery worker starts a task: is the message's lease still held?
 
 A worker that was stopped for longer than a lease (SIGSTOP, a suspended machine) still has the messages that it had
-prefetched, while other workers have taken them over. Such a request is dropped where Celery would drop a revoked one,
-without any result.
+prefetched, although other workers have taken them over. Such a request is dropped at the point where Celery drops a
+revoked one. No result is stored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from celery.worker.state import task_ready
 
 
 def drop_if_lost(request: Any) -> bool:
-    """Drop the request if its lease is over, so that Celery forgets it; True if it must not start."""
+    """If the request's lease has expired, drop the request and make Celery forget it; True if it must not start."""
     message = request.message
     drop = getattr(getattr(message.channel, "qos", None), "drop_if_lost", None)
     if request.acknowledged or drop is None or not drop(message.delivery_tag):

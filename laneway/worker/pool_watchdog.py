@@ -1,11 +1,12 @@
-"""Watches the processes of a prefork pool: a process that does not begin its job is replaced.
+"""Watches the processes of a prefork pool, and replaces a process that does not start its job.
 
-Celery writes a job into the pipe of one pool process, and starts time limits when that process reports that it has
-begun. A process that stands still in between (stopped, frozen, waiting for a lock that nobody holds) keeps the job for
-ever: its worker lives and renews, so no lease runs out. The watchdog kills it. Celery then starts another process, and
-gives a job that was not begun to the next idle one. If that does not help either, the worker ends.
+Celery writes a job into the pipe of one pool process. Its time limits begin when that process reports that it has
+started the job. A process that hangs in between (stopped, frozen, waiting for a lock that nobody holds) keeps the job
+for ever: the worker is alive and renews the lease, so the lease never expires. The watchdog kills such a process.
+Celery then starts another one, and gives a job that was not started to the next idle process. If that does not help
+either, the worker stops.
 
-The watchdog counts its own checks, not seconds: a machine that was suspended does not count.
+The watchdog counts its own checks, not seconds, so the time in which a machine was suspended does not count.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CHECK_SECONDS = 1.0
 CHECKS_UNTIL_REPLACED = 10
 CHECKS_UNTIL_GIVING_UP = 60
 EXIT_SECONDS = 10.0
-"""How long the worker may take to stop in good order. After that it exits: its pool may never stop."""
+"""How long the worker may take to stop gracefully. After that it exits, because its pool may never stop."""
 
 
 class PoolWatchdog:
@@ -35,12 +36,12 @@ class PoolWatchdog:
     def __init__(self, pool: Any, *, give_up: Callable[[], None]) -> None:
         self._pool, self._give_up = pool, give_up
         self._idle_with_job: dict[int, tuple[int, int]] = {}
-        """Idle process → (the job that it should begin, for how many checks)."""
+        """Idle process → (the job that it should start, for how many checks)."""
         self._stalled = (-1, 0)
-        """(The oldest job of a pool that runs nothing, for how many checks)."""
+        """(The oldest job that waits while the pool runs nothing, for how many checks)."""
 
     def check(self) -> None:
-        """Replace processes that do not begin the job that waits for them; give up when the pool begins nothing."""
+        """Replace processes that do not start the job that waits for them; give up when the pool starts nothing."""
         jobs = [job for job in list(self._pool._cache.values()) if not job.ready()]
         waiting = [job for job in jobs if not job._accepted]
         running: set[int] = {pid for job in jobs for pid in job.worker_pids()}
@@ -52,7 +53,7 @@ class PoolWatchdog:
         self._idle_with_job = idle_with_job
         for pid, (job, checks) in idle_with_job.items():
             if checks % CHECKS_UNTIL_REPLACED == 0:
-                logger.error("Pool process %d has not begun job %d for %d checks and is replaced", pid, job, checks)
+                logger.error("Pool process %d has not started job %d for %d checks and is replaced", pid, job, checks)
                 _kill(pid)
         self._check_stalled(_oldest(waiting), is_idle=not running)
 
@@ -64,7 +65,7 @@ class PoolWatchdog:
     def _check_stalled(self, job: int, *, is_idle: bool) -> None:
         self._stalled = _count_check(self._stalled, job) if is_idle and job >= 0 else (-1, 0)
         if self._stalled[1] == CHECKS_UNTIL_GIVING_UP:
-            logger.critical("The pool begins nothing, new processes do not help: the worker ends. Restart it")
+            logger.critical("The pool starts no job, and new processes do not help: the worker stops. Restart it")
             self._give_up()
 
 
@@ -78,7 +79,7 @@ def watch_pool(consumer: Any) -> bool:
 
 
 def _end_worker() -> None:
-    """Stop the worker, which gives its messages back; if its pool never stops, exit, and the leases run out."""
+    """Stop the worker, which gives its messages back. If its pool never stops, exit; the leases expire."""
     state.should_terminate = os.EX_SOFTWARE
     exit_timer = threading.Timer(EXIT_SECONDS, os._exit, (os.EX_SOFTWARE,))
     exit_timer.daemon = True

@@ -1,16 +1,16 @@
-"""Celery's prefork pool with a faster way to its processes: `worker_pool = "laneway.worker.prefork:TaskPool"`.
+"""Celery's prefork pool with faster pipes to its processes: `worker_pool = "laneway.worker.prefork:TaskPool"`.
 
-`celery worker -P prefork`, which is also the default, takes the pool that this setting names. Everything else of
-Celery's pool stays: its processes and how they are replaced, one task at a time for each, time limits, revoking,
-scaling, restarts. What differs is how the worker's event loop exchanges data with them, which is most of what a short
-task costs there:
+`celery worker -P prefork`, which is also the default, takes the pool that this setting names. It keeps everything else
+of Celery's pool: the processes and how they are replaced, one task at a time per process, time limits, revoking,
+scaling, restarts. What differs is how the worker's event loop exchanges data with the processes, which is most of the
+cost of a short task there:
 
 - A job goes out in one write instead of two, as soon as a process is free: when the job arrives, or when a process has
-  finished its last one. Celery waits for a turn of the loop, polls the pipes that can be written to, and wakes the
-  process with the length of the job before the job is there.
-- Everything that a process has sent is read at once. Celery reads the length and then the message, one message a turn,
-  and has the loop watch the pipe anew for each.
-- A process that has begun a task reports it where it wakes nobody (`laneway.engine.start_pipe`).
+  finished its last one. Celery waits for a turn of the loop and polls the pipes that can be written to. It writes the
+  length of the job first, which wakes the process before the job is there.
+- Everything that a process has sent is read at once. Celery reads the length and then the message, one message per
+  turn, and adds the pipe to the loop again for each message.
+- A process reports a started task through a pipe that does not wake the worker (`laneway.engine.start_pipe`).
 - A pipe is watched for writing only while it is full.
 
 A job that does not fit into a pipe in one write is written in parts, by Celery's own code.
@@ -40,7 +40,7 @@ _EMPTY = memoryview(b"")
 STOPPING_SECONDS = 0.5
 """How long a stopping worker waits for the last messages of each process."""
 BEGIN_SECONDS = 1.0
-"""How long a stopping worker waits until the processes that got a job have begun it."""
+"""How long a stopping worker waits for the processes that have a job to start it."""
 PIPE_BUF = select.PIPE_BUF
 """A pipe takes a write of at most this many bytes as a whole or not at all."""
 
@@ -63,17 +63,17 @@ class Worker(asynpool.Worker):
 
 
 class Reports:
-    """The messages of a pool process: Celery's pipe, with billiard's own pickler only where that is needed."""
+    """Sends the messages of a pool process through Celery's pipe. billiard pickles only what `pickle` cannot."""
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
         self._descriptor: int = queue._writer.fileno()
-        self._start_pipe: StartPipe | None = getattr(queue, "start_pipe", None)  # none in a process that was spawned
+        self._start_pipe: StartPipe | None = getattr(queue, "start_pipe", None)  # None in a process that was spawned
         self.uses_start_pipe = False
-        """True when the next task acks late: the worker need not know at once that it has begun."""
+        """True when the next task acks late. The worker need not know at once that it has started."""
 
     def put(self, message: tuple[int, Any]) -> None:
-        """Send a message of any size; this waits until the worker has read enough of it."""
+        """Send a message of any size. It blocks until the worker has read enough for the rest to fit into the pipe."""
         kind, content = message
         if kind == ACK and self.uses_start_pipe and self._start_pipe and self._start_pipe.write(content[0], content[2]):
             return
@@ -88,16 +88,16 @@ class Reports:
 
 
 class ResultHandler(asynpool.ResultHandler):
-    """Reads the messages of the processes: all that have come, in one read."""
+    """Reads the messages of the processes: everything that a process has sent, in one read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._parts: dict[int, tuple[Any, bytes]] = {}
-        """Descriptor → (its process, the first part of a message whose rest has not come)."""
+        """Descriptor → (its process, the beginning of a message whose rest has not come yet)."""
         self.listener: StartListener | None = None
         super().__init__(*args, **kwargs)
 
     def take(self, descriptor: int, proc: Any) -> list[Any] | None:
-        """The messages that have come; None: nothing has come. Raises EOFError or OSError when the pipe has ended."""
+        """Read the messages that have come; None: none has come. Raises EOFError or OSError at the end of the pipe."""
         try:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
@@ -120,7 +120,7 @@ class ResultHandler(asynpool.ResultHandler):
         if self.listener:
             self.listener.read(proc)
             if messages:
-                self.listener.forget(proc)  # a process that sends a message has begun its job
+                self.listener.forget(proc)  # a process that sends a message has started its job
         self._process(messages or [])
         return True
 
@@ -137,7 +137,7 @@ class ResultHandler(asynpool.ResultHandler):
         self._process(messages)
 
     def _process(self, messages: list[Any]) -> None:
-        """Process each message; an error with one is raised after the others are processed."""
+        """Process each message. If one raises an error, process the others first, then raise it."""
         for index, message in enumerate(messages):
             try:
                 if message:
@@ -163,7 +163,7 @@ class ResultHandler(asynpool.ResultHandler):
         return on_result_readable
 
     def _flush_outqueue(self, fd: int, remove: Any, process_index: Any, on_state_change: Any) -> Any:
-        """While the worker stops, outside the loop: wait a little for messages of this process."""
+        """Wait a little for messages of this process. Called while the worker stops and the loop does not run."""
         del on_state_change
         proc = process_index.get(fd)
         if proc is None:
@@ -195,7 +195,7 @@ class AsynPool(asynpool.AsynPool):
         return queues
 
     def flush(self) -> None:
-        """Wait until processes have begun their jobs; give other jobs back. The worker stops or lost its connection."""
+        """Wait until processes have started their jobs; give other jobs back. Called at a stop or a lost connection."""
         self._flushing = True
         try:
             self.wait_for_starts()
@@ -212,7 +212,7 @@ class AsynPool(asynpool.AsynPool):
             time.sleep(0.001)
 
     def _with_unbegun_job(self) -> list[Any]:
-        """The processes that got a job and have not begun it."""
+        """The processes that have a job and have not started it."""
         jobs = [job for job in list(self._cache.values()) if job._write_to and not (job._accepted or job.ready())]
         return [job._write_to for job in jobs if job._write_to._is_alive()]
 
@@ -262,15 +262,15 @@ class AsynPool(asynpool.AsynPool):
         return self._listener
 
     def on_job_ready(self, job: Any, i: Any, obj: Any, inqW_fd: int) -> None:
-        """A process has finished its job: give it the next one before the result is processed."""
+        """Called when a process has finished its job: give it the next one before the result is processed."""
         super().on_job_ready(job, i, obj, inqW_fd)
         self._write()
 
     def _write(self) -> None:
-        """Give waiting jobs to idle processes; replaced when the loop runs, before which there are none."""
+        """Give waiting jobs to idle processes. Replaced when the loop starts; does nothing before."""
 
     def process_flush_queues(self, proc: Any) -> None:
-        """A process has died: read what it has sent."""
+        """Called when a process has died: read what it has sent."""
         reader = proc.outq._reader
         if not reader.closed and self._state != asynpool.TERMINATE:
             cast("ResultHandler", self._result_handler).read_all(reader.fileno(), proc)
@@ -288,7 +288,7 @@ class TaskPool(prefork.TaskPool):
 
 
 class _Loop:
-    """The event loop for the writing side of the pool, which may remove writers that are not watched."""
+    """Stands for the event loop where the pool writes. It lets the pool remove writers that are not watched."""
 
     consolidate_callback: Any
 
@@ -303,7 +303,7 @@ class _Loop:
 
 
 def _payload(body: bytes) -> tuple[memoryview, memoryview, int]:
-    """A job as Celery writes it: a head of at least four bytes, then the body and the body's size."""
+    """A job as Celery writes it: head, body, and size of the body. A job that fits into one write is all head."""
     head = _LENGTH.pack(len(body))
     if len(head) + len(body) <= PIPE_BUF:
         return memoryview(head + body), _EMPTY, 0
@@ -311,7 +311,7 @@ def _payload(body: bytes) -> tuple[memoryview, memoryview, int]:
 
 
 def _messages(data: bytes) -> tuple[list[Any], int]:
-    """The complete messages in the data, and where they end."""
+    """The complete messages in the data, and the offset at which they end."""
     found, at, last = list[Any](), 0, len(data) - _LENGTH.size
     while at <= last:
         end = at + _LENGTH.size + _LENGTH.unpack_from(data, at)[0]

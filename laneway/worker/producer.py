@@ -1,10 +1,11 @@
-"""A shorter way from `apply_async` to the engine: `Celery(..., amqp="laneway.worker.producer:AMQP")`.
+"""A faster path from `apply_async` to the engine: `Celery(..., amqp="laneway.worker.producer:AMQP")`.
 
-Most of what a submission costs is preparation by Celery and kombu that a plain task message does not need: copies of
-queues and exchanges to look up whether they are declared, a retry policy, a delivery tag. This way builds the same
-message and puts it through the same channel. Every special submission goes Celery's own way: other transports and
+Most of the cost of a submission is preparation by Celery and kombu that a plain task message does not need: copies of
+queues and exchanges to look up whether they are declared, a retry policy, a delivery tag. This path builds the same
+message and puts it through the same channel. Every special submission takes Celery's own path: other transports and
 producers, exchanges and routing keys, other serializers than JSON, compression, receivers of `before_task_publish`,
-options that are not listed here. So does a submission that fails because the broker is away: Celery's own way retries.
+options that are not listed here. A submission that fails because the broker is away takes Celery's path too, because
+that one retries.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _EMPTY_BODY = _dumps(_EMPTY_CALL, serializer="json")
 """A call without arguments, already serialized."""
 _FREQUENT_SETTINGS = ("task_always_eager", "task_send_sent_event", "broker_pool_acquire_timeout")
 SMALL_POOL = 2
-"""A pool of at most this many connections keeps no producer ready: others may need its connection."""
+"""A pool of at most this many connections keeps no producer ready, because others may need its connection."""
 
 
 class AMQP(amqp.AMQP):
@@ -46,7 +47,7 @@ class AMQP(amqp.AMQP):
     def as_task_v2(
         self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
     ) -> Any:
-        """Celery's message; empty arguments are not described by a costly function."""
+        """Build Celery's message. Empty arguments get a constant description, which saves a costly call."""
         if not args:
             options.setdefault("argsrepr", "()")
         if not kwargs:
@@ -55,7 +56,7 @@ class AMQP(amqp.AMQP):
         return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
 
     def Router(self, queues: Any = None, create_missing: Any = None) -> Any:
-        """Celery's router, with a shorter way for a task without a route."""
+        """Make Celery's router, with a faster path for a task without a route."""
         router = super().Router(queues, create_missing)
         return _Router(router.routes, router.queues, router.create_missing, app=router.app)
 
@@ -69,7 +70,7 @@ class AMQP(amqp.AMQP):
 
     @property
     def producer_pool(self) -> Any:
-        """Celery's pool; on the engine's transport one that keeps a producer ready."""
+        """Celery's pool of producers; on the engine's transport, a pool that keeps a producer ready."""
         if self._producer_pool is None:
             connection = self.app.connection_for_write()
             if not isinstance(connection.transport, Transport):
@@ -80,7 +81,7 @@ class AMQP(amqp.AMQP):
 
 
 def _copy_to_front(conf: Any) -> None:
-    """Copy settings that each submission reads to the front: Celery finds a default after eight look-ups that fail."""
+    """Copy settings that each submission reads to the front. Celery finds defaults only after eight failed look-ups."""
     for name in _FREQUENT_SETTINGS:
         if name not in conf.changes:
             conf[name] = conf[name]
@@ -100,7 +101,7 @@ def _origin() -> str:
 
 class _Router(routes.Router):
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
-        """The options with the queue as an object, and without those that are None."""
+        """Return the options with the queue as an object, and without those that are None."""
         app: Any = self.app
         queue: Any = None
         if not self.routes and options.get("queue") is None:
@@ -114,18 +115,18 @@ class _Router(routes.Router):
 
 
 class _ProducerPool(pools.ProducerPool):
-    """Keeps the last producer on its connection: detaching and attaching it is most of what acquiring costs."""
+    """Keeps the last producer on its connection: detaching and attaching it is most of the cost of `acquire`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ready: deque[Any] = deque()
         super().__init__(*args, **kwargs)
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
-        """The producer that is ready, if its connection is alive, or another."""
+        """Return the producer that is ready, if its connection is alive, or another one."""
         while self._ready and not self._closed:
             try:
                 producer = self._ready.pop()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread took it
                 break
             if _is_alive(producer):
                 return producer
@@ -159,7 +160,7 @@ def _is_alive(producer: Any) -> bool:
 
 
 class _Sender:
-    """Sends task messages."""
+    """Sends plain task messages by the faster path, all others by Celery's own."""
 
     def __init__(self, app_amqp: AMQP, celery_send: Callable[..., Any]) -> None:
         conf = app_amqp.app.conf
@@ -215,6 +216,7 @@ class _Sender:
         )
 
     def _announce(self, producer: Any, name: str, message: Any, queue: str, options: dict[str, Any]) -> None:
+        """Send the signal `after_task_publish` and, if the message asks for it, the event `task-sent`."""
         delivery_info: dict[str, Any] = {"exchange": "", "routing_key": queue}
         if signals.after_task_publish.receivers:
             signals.after_task_publish.send(sender=name, body=message.body, headers=message.headers, **delivery_info)
@@ -233,7 +235,7 @@ class _Sender:
 
 
 def publish_task_sent(channel: Channel, dispatcher: Any, fields: dict[str, Any]) -> None:
-    """Publish the event `task-sent`, as the dispatcher would."""
+    """Publish the event `task-sent` as the dispatcher would, through this channel."""
     exchange, routing_key = dispatcher.exchange.name, "task.sent"
     event = dispatcher._prepare_event("task-sent", fields)
     content_type, encoding, body = _dumps(event, serializer="json")

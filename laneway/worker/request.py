@@ -1,4 +1,4 @@
-"""The class of requests of a worker on the engine: it checks the lease before a task starts, and waits for no ETA."""
+"""The request class of a worker on the engine: it checks the lease before a task starts, and waits for no ETA."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from laneway.worker.lease_check import drop_if_lost, stop_if_lost
 
 
 class Request(request.Request):
-    """Celery's request, which does not start a message whose lease is over and does not wait for an ETA.
+    """Celery's request, but it does not start a task whose lease has expired, and does not wait for an ETA.
 
-    The task itself sees its ETA (`self.request.eta`); a worker that saw it would wait once more, by its own clock.
+    The task itself sees its ETA (`self.request.eta`). The worker must not see it, because it would wait a second time,
+    by its own clock.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
-        """Raises InvalidTaskError for a message that is no task call: it is rejected; Celery's worker would die."""
+        """Raises InvalidTaskError for a message that is no task call, to reject it. It would crash Celery's worker."""
         try:
             super().__init__(message, **options)
             args, kwargs, embed = self._payload
@@ -31,17 +32,17 @@ class Request(request.Request):
 
     @property
     def eta(self) -> datetime | None:
-        """None for a message of the engine: it is handed out when it is due."""
+        """None for a message of the engine, because the engine delivers it when it is due."""
         return None if isinstance(self.message, ReadMessage) else super().eta
 
     def revoked(self) -> bool:
-        """True if it must be skipped. Celery calls this when the message arrives and when the pool takes it."""
+        """True if the task must not run. Celery calls this when the message arrives and when the pool takes it."""
         return drop_if_lost(self) or bool(super().revoked())
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """The pool has taken it. Raises TaskRevokedError if a pool in this process must not run it.
+        """Called when the pool has taken the request. Raises TaskRevokedError if it must not run.
 
-        A pool of other processes has started the task already.
+        This stops only a pool that runs in this process. A pool of other processes has already started the task.
         """
         stop_if_lost(self, pid)
         if pid == os.getpid() and super().revoked():

@@ -1,7 +1,7 @@
 """What `laneway.install` adds to the consumer of a Celery worker, as a bootstep.
 
-1. Every task of the app uses the engine's request and strategy, also a task whose base class is not `app.Task`.
-2. `inspect scheduled` lists the tasks that wait in the broker, too.
+1. Every task of the app uses the engine's request and strategy, even if its base class is not `app.Task`.
+2. `inspect scheduled` also lists the tasks that wait in the broker.
 3. The processes of a prefork pool are watched (`pool_watchdog.py`).
 """
 
@@ -28,7 +28,7 @@ class WorkerStep(bootsteps.StartStopStep):
         prepared_consumers.add(consumer)
 
     def start(self, consumer: Any) -> None:
-        """Called at each connection: take in tasks that were registered since, and watch the pool."""
+        """Called at each connection: prepare tasks that were registered since the last one, and watch the pool."""
         _use_engine_classes(consumer)
         if not self._is_watching:
             self._is_watching = watch_pool(consumer)

@@ -1,12 +1,12 @@
 """Lets prefork children hand their results to the parent process, which stores them in groups.
 
-A strategy is how a worker takes in the messages of a task. This one is Celery's with one change: a prefork child that
-has run a task does not spend a round trip on storing the result, but sends it to the parent with its answer. There
-results wait for the acks and are stored together (`laneway.transport.ack_batcher`). A child that dies in between has
-sent nothing: its task is not acked either, and runs again.
+In Celery, a strategy makes the function with which a worker handles the messages of a task. This one is Celery's with
+one change: a prefork child that has run a task does not store the result itself, which would cost a round trip, but
+sends it to the parent with its return value. In the parent, results wait for the acks and are stored together
+(`laneway.transport.ack_batcher`). If a child dies before it has sent the result, its task is not acked and runs again.
 
-Results are handed over for tasks that ack late and that no other task follows, if they are not large
-(`laneway.results.store.MAX_HANDED_OVER`). The child stores all other results.
+A child hands over the result of a task that acks late and that no other task follows, if the result is not large
+(`laneway.results.store.MAX_HANDED_OVER`). It stores all other results itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from laneway.results.store import Record, ResultStore, hand_over_result
 
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """The function that takes in each message of this task."""
+    """Return the function that handles each message of this task."""
     store = getattr(task.backend, "results", None)
     if task.acks_late and isinstance(store, ResultStore) and isinstance(consumer.pool, TaskPool):
         consumer = _Consumer(consumer, _Pool(consumer.pool, store))
@@ -31,7 +31,7 @@ def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...,
 
 
 def trace(task: str, task_id: str, *args: Any, **kwargs: Any) -> tuple[Any, list[Record]]:
-    """Run the task in the child; Celery's answer, and the records that the parent stores."""
+    """Run the task in the child. Return Celery's return value, and the records that the parent stores."""
     with hand_over_result(task_id) as handover:
         answer = fast_trace_task(task, task_id, *args, **kwargs)
         if answer[0]:  # an exception, which may not survive pickling

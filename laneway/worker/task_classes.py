@@ -1,4 +1,4 @@
-"""Which classes Celery uses for a task's messages in a worker on the engine."""
+"""Sets the classes that a worker on the engine uses for a task's messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STRATEGY: Final = "laneway.worker.strategy:default"
 
 
 def use_engine_classes(task: Any) -> None:
-    """Let this task, or this class of tasks, use the engine's request and strategy, unless it has others of its own."""
+    """Let this task, or task class, use the engine's request and strategy, unless the project has set others."""
     if task.Request == CELERY_REQUEST:
         task.Request = REQUEST
     if task.Strategy == CELERY_STRATEGY:

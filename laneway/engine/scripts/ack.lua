@@ -1,4 +1,5 @@
--- Ends leased messages. One whose ack action is RETRY or SNOOZE goes back to its old position instead.
+-- Acks leased messages, which deletes them. A message whose ack action is RETRY or SNOOZE goes back to its old position
+-- instead.
 -- KEYS   1: the queue
 -- ARGV   id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its message is deleted too
@@ -14,7 +15,8 @@ local function time()
   return now
 end
 
--- Carries out the ack action of a message that is not done; true if it did.
+-- Carries out an ack action other than DONE, and returns true. Otherwise returns false: the caller deletes the message.
+-- A message without an ack action gets an ACK event.
 local function settle_by_action(id, flags, code)
   local action, delay = ack_action_of(q, id)
   if action == ACTION_DONE then return false end

@@ -1,4 +1,5 @@
--- Makes dead letters of leased messages. An ack action, if there is one, is carried out instead: it was recorded first.
+-- Makes leased messages dead letters. If a message has an ack action, that is carried out instead, because it was
+-- recorded first.
 -- KEYS   1: the queue
 -- ARGV   1: reason  2: error  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id

@@ -1,4 +1,4 @@
--- Tells whether leases still hold, without renewing them.
+-- Checks whether leases still hold, without renewing them.
 -- KEYS   1: the queue
 -- ARGV   id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the lease holds and the task was cancelled

@@ -1,4 +1,4 @@
--- Deletes a queue with everything in it; unread events of its journal too.
+-- Deletes a queue with everything in it, including the unread events of its journal.
 -- KEYS   1: the queue
 -- ARGV   none
 -- Returns how many messages were deleted

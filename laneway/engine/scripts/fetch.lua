@@ -2,7 +2,7 @@
 -- messages whose lease expired become ready again (or are buried; or deleted when they were cancelled).
 -- KEYS   the queues
 -- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: position in the cycle, from 0
---        5: the cycle (round_robin.py)  6: horizon in ms: idle consumers fetch again after so long without the bell
+--        5: the cycle (round_robin.py)  6: horizon in ms: an idle consumer fetches again after this time without a bell
 -- Returns now in ms, when to fetch again in ms (nil: nothing is known to become due), the new position in the cycle,
 --        then per message: index of its queue from 1, id, deliveries, record
 -- uses: base clock record moves
@@ -51,7 +51,8 @@ local function reclaim_expired(q)
   count(q, 'expired', #ids)
 end
 
--- How many messages the queue may deliver now by its limits. Keeps in `queues[index]` what is needed of them later.
+-- How many messages the limits of the queue let it deliver now. Keeps the limits that are needed later in
+-- `queues[index]`.
 local function allowance(q, index)
   local paused, in_flight, interval, burst, tat, expires =
     unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires'))
@@ -113,7 +114,7 @@ local function take_turns()
   return order
 end
 
--- Wakes the next consumer if more can be fetched now, or becomes due before that consumer fetches by itself.
+-- Wakes the next consumer if more messages can be fetched now, or become due before it would fetch unasked.
 local function wake_next(q, queue)
   local limits, waiting, due = queues[queue], call('ZCARD', q.ready), lowest_score(q.scheduled)
   if waiting > 0 and available[queue] > 0 then

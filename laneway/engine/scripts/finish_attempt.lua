@@ -1,4 +1,5 @@
--- Ends an attempt at a leased message and records its ack action, which the ack carries out. The first one stands.
+-- Finishes an attempt at a leased message and records its ack action, which the ack carries out. An action that is
+-- already recorded stands.
 -- KEYS   1: the queue
 -- ARGV   1: ack action (replies.AckAction)  2: delay in ms  3: the outcome, for the journal  4: id  5: token
 -- Returns a code (replies.LeaseStatus); nothing is changed when the lease was lost

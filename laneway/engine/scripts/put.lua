@@ -1,10 +1,10 @@
--- Puts messages into a queue. Each is accepted or refused for itself.
+-- Puts messages into a queue. Each message is accepted or refused on its own.
 -- KEYS   1: the queue
 -- ARGV   1: the producer ('' for none)  2: number of its call  3: '1' when the call repeats one whose reply was lost
 --        4: the time (ms) after which nothing is queued ('' for none)
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
--- Returns the refused and the renamed ones: index from 1, code (replies.PutCode), detail (id, task that holds the
---        uniqueness key, size, or ms too late) ...; nothing for a message that was accepted under the id it came with
+-- Returns for each message that was refused or renamed: index from 1, code (replies.PutCode), detail (id, task that
+--        holds the uniqueness key, size, or ms too late); nothing for a message that was accepted under its own id
 -- uses: base clock
 local FIRST = 5 -- index in ARGV of the first message
 local q = names(KEYS[1])
@@ -15,7 +15,7 @@ if ARGV[3] == '1' and last_call_key then
     local number, reply = last, {}
     if last ~= ARGV[2] then number, reply = cmsgpack.unpack(last) end
     if number == ARGV[2] then
-      call('SET', last_call_key, last, 'PX', 60000) -- a write of this connection, for WAIT and WAITAOF to wait for
+      call('SET', last_call_key, last, 'PX', 60000) -- WAIT and WAITAOF wait for a write of this connection
       return reply
     end
   end
@@ -46,7 +46,8 @@ local unread = journal_limit(q) and call('XLEN', q.journal)
 
 local function journal_full() return unread and unread >= journal_limit(q) end
 
--- Puts a plain message: no key, no uniqueness, no delay, no other message of its task, and room for it. Else false.
+-- Puts a plain message and returns true. Returns false, and does nothing, for a message with optional fields, with a
+-- task that may have other messages, or without room in the queue.
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
@@ -86,14 +87,14 @@ if index <= #ARGV then
     end
   end
 
-  -- Gives another id to a message whose id is taken. Until now its id was its task id, so that goes into the record.
+  -- Gives another id to a message whose id is taken. That id was its task id, so the record must now contain the task.
   local function rename(m, record)
     m.id, m.flags = string.format('%.0f', sequence + 1), m.flags + HAS_TASK
     return struct.pack('>BBBc0', m.flags, m.priority, #m.task, m.task) .. string.sub(record, 3)
   end
 
-  -- Puts any message. A continuation (the queue has another message of its task) is never refused for want of room or
-  -- of uniqueness.
+  -- Puts any message. A continuation (the queue has another message of its task) is accepted even if the queue or the
+  -- journal is full or another task holds the uniqueness key.
   local function put_any(number, named, id, record)
     local m = parse(id, record, RECORD_WITHOUT_SCORE)
     if call('HEXISTS', q.messages, id) == 1 then
@@ -142,7 +143,7 @@ if accepted > 0 then
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
 if limits[2] then set_expiry(q, limits[2]) end
-if last_call_key then -- the call's number alone when the reply is empty, as it is most times
+if last_call_key then -- the call's number alone if the reply is empty, which is the usual case
   call('SET', last_call_key, #reply > 0 and cmsgpack.pack(ARGV[2], reply) or ARGV[2], 'PX', 60000)
 end
 return reply

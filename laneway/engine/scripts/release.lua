@@ -1,9 +1,9 @@
--- Gives leased messages back: to their old position, or after a delay. An ack action, if there is one, is carried out
--- instead.
+-- Returns leased messages to their old position, at once or after a delay. If a message has an ack action, that is
+-- carried out instead.
 -- KEYS   1: the queue
 -- ARGV   1: delay in ms  2: '1' when the delivery counts  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
---        when the message has had all its deliveries
+--        when the message has reached its limit of deliveries
 -- uses: base clock record moves
 local q = names(KEYS[1])
 local now = math.floor(clock() / 1000)

@@ -1,4 +1,4 @@
--- Queues dead letters again as new messages: behind all others of their priority, with no deliveries.
+-- Queues dead letters again as new messages: behind all others of their priority, with their deliveries counted from 0.
 -- KEYS   1: the queue
 -- ARGV   ids
 -- Returns one code (replies.LeaseStatus) per id: DUPLICATE when another task holds the uniqueness key now

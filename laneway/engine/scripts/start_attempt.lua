@@ -1,6 +1,7 @@
--- Starts an attempt at a leased message. STALE also when an attempt under this lease is over: its ack action stands.
+-- Starts an attempt at a leased message. Also STALE when an attempt under this lease has already finished, because its
+-- ack action stands.
 -- KEYS   1: the queue
--- ARGV   1: the worker, for people to read  2: the call: its repetition starts no other attempt  3: id  4: token
+-- ARGV   1: the worker, for people to read  2: id of the call: repeating it starts no second attempt  3: id  4: token
 -- Returns a code (replies.LeaseStatus; CANCELLED: the task was cancelled and must not run), number of the attempt
 --        from 1
 -- uses: base clock record moves

@@ -1,6 +1,6 @@
 -- Shared by every script: key names, the journal, the bell, expiry and counters.
 -- script_loader.py puts `NAMES` and the constants in capitals (`STATUS_DONE`, `SPAN`, ...) before it.
-local BATCH = 1000 -- the most messages that one call moves of those that are due, expired or beyond a limit
+local BATCH = 1000 -- one call moves at most this many messages that are due, have expired, or exceed a limit
 local call = redis.call
 
 -- The keys of a queue: `names(prefix).ready` is '<prefix>:ready'.
@@ -23,8 +23,8 @@ local function journal_limit(q)
   return limit
 end
 
--- Appends an event to the journal, if the queue has one. The same script makes the change, so that neither exists
--- without the other. The fields are those of journal.py.
+-- Appends an event to the journal, if the queue has one. The script that makes the change calls this, so that neither
+-- exists without the other. The fields are those of journal.py.
 local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
@@ -38,7 +38,7 @@ local function set_expiry(q, expires)
   for _, name in ipairs(NAMES) do call('PEXPIRE', q[name], expires) end
 end
 
--- Restarts the expiry of a queue that expires when it is unused. Call it last: keys made by this call must expire too.
+-- Restarts the expiry of a queue that expires when unused. Call it last, so that keys made by this call expire too.
 local function extend_expiry(q)
   local expires = call('HGET', q.limits, 'expires')
   if expires then set_expiry(q, expires) end

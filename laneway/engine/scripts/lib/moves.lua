@@ -16,7 +16,7 @@ local function members_with(prefix, key, limit)
   return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
 end
 
--- The ids of the task's messages but `except`, at most BATCH.
+-- The ids of the task's messages, without `except`, at most BATCH.
 local function messages_of_task(q, task, except)
   local ids = {}
   if task ~= except and call('HEXISTS', q.messages, task) == 1 then ids[1] = task end
@@ -29,7 +29,8 @@ local function messages_of_task(q, task, except)
   return ids
 end
 
--- Makes a message ready, or schedules it when `due` is in the future. It is the head of its key, or has no key.
+-- Makes a message ready, or schedules it when `due` is in the future. The message must be the head of its ordering key,
+-- or have no key.
 local function enqueue(q, m, due, now)
   if due and due > now then
     call('ZADD', q.scheduled, due, m.id)
@@ -58,7 +59,7 @@ local function hold_or_enqueue(q, m, now, continues)
   enqueue(q, m, m.eta, now)
 end
 
--- Takes the message off its ordering key. If it was the head, the next message of the key becomes the head.
+-- Removes a message from its ordering key. If it was the head, the next message of the key becomes the head.
 local function leave_key(q, m, now)
   if not m.key then return end
   if call('HGET', q.heads, m.key) ~= m.id then
@@ -142,8 +143,8 @@ local function delete_dead_letter(q, id, kind)
   call('ZREM', q.dead, id)
 end
 
--- Deletes the oldest dead letters beyond the queue's limit of their number or age, at most BATCH. The defaults are
--- those of `Limits` (admin.py).
+-- Deletes the oldest dead letters that exceed the queue's limit of number or age, at most BATCH. The defaults are those
+-- of `Limits` (admin.py).
 local function trim_dead_letters(q, now)
   local max, max_age = unpack(call('HMGET', q.limits, 'dead_max', 'dead_age'))
   local excess = call('ZCARD', q.dead) - (tonumber(max) or 10000)
@@ -157,7 +158,7 @@ local function trim_dead_letters(q, now)
   count(q, 'forgotten', #ids)
 end
 
--- Makes a dead letter of a leased message.
+-- Makes a leased message a dead letter.
 local function bury(q, m, deliveries, reason, error, now)
   if journal_limit(q) then
     local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
@@ -176,7 +177,7 @@ local function bury(q, m, deliveries, reason, error, now)
   ring_bell(q)
 end
 
--- Ends the running attempt of a message that leaves its worker without an ack action.
+-- Ends the running attempt of a message, if it has one, as lost: nobody has recorded an ack action.
 local function lose_attempt(q, m, reason)
   local started, running, call_id = attempts_of(q, m.id)
   if not running then return end
@@ -199,8 +200,8 @@ local function drop_cancelled(q, m, now)
   count(q, 'cancelled', 1)
 end
 
--- Puts a leased message back to its old position, at once or after the delay. Its deliveries are counted anew: the
--- attempt had an outcome.
+-- Puts a leased message back to its old position, at once or after the delay. Its deliveries are counted from 0 again,
+-- because the attempt had an outcome.
 local function retry(q, m, delay, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
@@ -209,8 +210,8 @@ local function retry(q, m, delay, now)
   count(q, 'retried', 1)
 end
 
--- Settles a message that leaves its worker without an ack, if its ack action or a cancel decides what becomes of it.
--- Returns the code then, else nothing.
+-- Settles a message that leaves its worker without an ack: carries out its ack action, or deletes it if its task was
+-- cancelled. Returns the code then. Returns nothing, and does nothing, if there is neither.
 local function settle_if_decided(q, m, now)
   local action, delay = ack_action_of(q, m.id)
   if action == ACTION_DONE then

@@ -1,11 +1,11 @@
 -- Reads the record of message.py, and reads and writes what the queue keeps of deliveries and attempts.
-local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE -- the end of such a message changes more than the message itself
+local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE -- ending such a message changes other keys too
 local DEFAULT_MAX_DELIVERIES = 5
 local MAX_COUNT = 65535 -- counts are stored in 2 bytes
-local RECORD = 9 -- byte of the flags in a complete record, behind the score
-local RECORD_WITHOUT_SCORE = 1
+local RECORD = 9 -- position of the flags in a complete record, after the score
+local RECORD_WITHOUT_SCORE = 1 -- position of the flags in a record without the score
 
--- The fields of a record; `start` is the byte of its flags: RECORD or RECORD_WITHOUT_SCORE.
+-- The fields of a record; `start` is the position of its flags: RECORD or RECORD_WITHOUT_SCORE.
 local function parse(id, record, start)
   local flags, priority, next_byte = struct.unpack('>BB', record, start)
   local m = { id = id, task = id, flags = flags, priority = priority }
@@ -42,7 +42,7 @@ local function unpack_delivery(value)
   return deliveries, flags, score, string.sub(value, 12)
 end
 
--- True when attempts at any message of the queue are kept; read once a call. Messages with an ack action have attempts.
+-- True when the queue stores attempts of any message; read once per call. A message with an ack action has attempts.
 local attempts_exist = {}
 local function has_attempts(q)
   if attempts_exist[q.attempts] == nil then attempts_exist[q.attempts] = call('EXISTS', q.attempts) == 1 end
@@ -66,7 +66,7 @@ local function attempts_of(q, id)
   return started, running, call_id
 end
 
--- The ack action (replies.py) of a message whose attempt is over, and its delay in ms; nothing when there is none.
+-- The ack action (replies.py) of a message whose attempt has finished, and its delay in ms; nothing if there is none.
 local function ack_action_of(q, id)
   local value = has_attempts(q) and call('HGET', q.ack_actions, id)
   if value then return struct.unpack('>Bd', value) end
