@@ -62,7 +62,7 @@ LONGEST_NAME, LONGEST_PROBLEM = 200, 500
 
 
 class BodyTooLarge(HTTPException):
-    """The body is over the limit. An HTTPException, because FastAPI turns any other error of reading a body into 400."""
+    """The body is over the limit. It is an HTTPException: FastAPI turns other errors of reading the body into a 400."""
 
     def __init__(self, limit: int) -> None:
         detail = f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."
