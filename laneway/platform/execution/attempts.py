@@ -169,7 +169,11 @@ class EngineAttempts:
         if not self.finish(attempt, result):
             return None
         log.warning(
-            "task finished for its process", task_id=task_id, task=attempt.name, now=result.state, error=result.error
+            "task finished in place of its process",
+            task_id=task_id,
+            task=attempt.name,
+            now=result.state,
+            error=result.error,
         )
         return result
 

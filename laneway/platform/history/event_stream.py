@@ -91,7 +91,7 @@ class EventStream:
             try:
                 newest = self._notify_subscribers(newest)
             except PlatformError as error:
-                log.warning("event streams stand still", error=str(error))
+                log.warning("event streams cannot read new events now", error=str(error))
             Signal().wait(max(0.0, POLL_SECONDS - (monotonic() - started)))
 
     def _notify_subscribers(self, after: int) -> int:
