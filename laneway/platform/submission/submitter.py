@@ -86,7 +86,7 @@ class Submitter:
             self._broker.publish(run, delay=seconds_until_due(run), durability=durability)
 
     def _settle(self, run: TaskRun, options: SubmitOptions, refusal: Exception | None) -> TaskState:
-        """Return the state of a new task: queued, or left to the relay. Withdraw a refused task and raise its refusal."""
+        """Return the state of a new task: queued or left to the relay. Withdraw a refused one and raise its refusal."""
         if run.published_at is None:  # the broker does not have the earlier tasks of its key yet
             return self._leave_to_relay(run, options)
         try:
