@@ -1,4 +1,4 @@
-"""FastAPI routers that any application can mount, and one form for every error (extra `platform`)."""
+"""FastAPI routers that any application can mount, with one format for all errors (extra `platform`)."""
 
 from laneway._extras import require
 

@@ -1,6 +1,6 @@
-"""`/docs`: Swagger UI, which the browser loads from the internet; without internet, a plain list of the operations.
+"""Serves `/docs`: Swagger UI, or a plain list of the operations if the browser cannot load Swagger UI.
 
-The list stands in the element of Swagger UI, which replaces it when it loads.
+The browser loads Swagger UI from the internet. The list is inside the element of Swagger UI, which replaces it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One form for every error of the API (RFC 9457, Problem Details), and its place in the OpenAPI document."""
+"""The one format of all errors of the API (RFC 9457, Problem Details), and how the OpenAPI document describes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may return these statuses, with those that every route may return."""
+    """Return the argument `responses` of a route: these statuses, and those that every route may return."""
     return {status: _response(status) for status in sorted({*statuses, *ALWAYS})}
 
 
@@ -55,14 +55,14 @@ PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
 }
-"""Details for callers in place of reasons that name our servers. The logs contain the reasons."""
+"""The `detail` of responses whose real reason would name our servers. The logs contain the reason."""
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 LONGEST_NAME, LONGEST_PROBLEM = 200, 500
-"""Characters: the most that a response repeats of what the caller sent."""
+"""Characters of a field's name and of its problem that a response shows: both may repeat what the caller sent."""
 
 
 class BodyTooLarge(HTTPException):
-    """A body is over the limit. An HTTPException, because FastAPI passes on no other error while it reads a body."""
+    """The body is over the limit. It is an HTTPException: FastAPI turns other errors of reading the body into a 400."""
 
     def __init__(self, limit: int) -> None:
         detail = f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."
@@ -87,7 +87,7 @@ def problem_response(
     errors: list[FieldProblem] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem as a response. `kind` is the last part of the problem's type."""
+    """Return a problem as a response. `kind` is the last part of the problem's type."""
     problem = Problem(
         type=f"urn:laneway:problem:{kind}" if kind else "about:blank",
         title=title,
@@ -123,7 +123,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _field_problem(item: dict[str, Any]) -> FieldProblem:
-    if item["type"] == "json_invalid":  # `loc` is a position in the text, and `msg` has no details
+    if item["type"] == "json_invalid":  # `loc` holds a position in the body, and `msg` has no details
         reason = item.get("ctx", {}).get("error", "")
         return FieldProblem(field="body", problem=f"It is not JSON from character {item['loc'][-1]}: {reason}")
     return FieldProblem(
@@ -145,9 +145,7 @@ def _invalid(request: Request, fields: list[FieldProblem]) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this class
-    if (
-        error.status_code == 400
-    ):  # FastAPI returns it only for JSON that is too deep, has too long numbers or is not UTF-8
+    if error.status_code == 400:  # FastAPI raises it for JSON that is too deep, has too long numbers or is not UTF-8
         return _invalid(request, [FieldProblem(field="body", problem="It cannot be read as JSON.")])
     headers = dict(error.headers or {})
     if error.status_code == 405:
@@ -156,7 +154,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def http_problem(path: str, error: HTTPException, *, headers: dict[str, str] | None = None) -> Response:
-    """An HTTPException as a problem response."""
+    """Return an HTTPException as a problem response."""
     kind = "body-too-large" if isinstance(error, BodyTooLarge) else None
     return problem_response(
         path,
@@ -169,7 +167,7 @@ def http_problem(path: str, error: HTTPException, *, headers: dict[str, str] | N
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes of this path; Starlette names only those of the first route."""
+    """Return the methods of all routes of this path; Starlette names only those of the first route."""
 
     def is_routed(method: str) -> bool:
         scope = {**request.scope, "method": method}
@@ -179,12 +177,12 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 async def _client_disconnected(_request: Request, _error: Exception) -> Response:
-    """The caller closed the connection early: nobody reads this response, and it is not an error of ours."""
+    """Handle a caller that closed the connection early: nobody reads this response, and it is not our error."""
     return Response(status_code=400)
 
 
 def unexpected_error(path: str, error: Exception) -> Response:
-    """The response to an unexpected error. The log contains the error; the response does not."""
+    """Log an unexpected error, and return a response that does not contain it."""
     log.error("unexpected error", exc_info=error)
     return problem_response(
         path,

@@ -16,7 +16,7 @@ from laneway.platform.logging import bind, logger, unbind_all
 log = logger(__name__)
 
 LONGEST_LENGTH = 19
-"""Digits of a Content-Length. Python refuses to parse numbers of thousands of digits."""
+"""Most digits of a Content-Length that is parsed. Python refuses to parse numbers with thousands of digits."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -51,7 +51,7 @@ class RequestContext:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
             response = unexpected_error(scope["path"], error)
-            if status:  # part of a response is sent already; the server can only close the connection
+            if status:  # the response has already begun; the server can only close the connection
                 raise
             await response(scope, receive, send_with_id)
         finally:
@@ -67,7 +67,7 @@ class RequestContext:
 
 
 def _quoted_path(scope: Scope) -> str:
-    """The percent-encoded path, so that a request cannot write control characters into the log."""
+    """Return the percent-encoded path, so that a request cannot write control characters into the log."""
     return quote(scope["path"], errors="replace")[:200]
 
 

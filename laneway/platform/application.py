@@ -1,4 +1,4 @@
-"""The application of a project: named in `[tool.laneway]` of its pyproject.toml, imported at its first use."""
+"""The application of a project: its pyproject.toml names the parts in `[tool.laneway]`; the first use imports them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Application(BaseModel):
     api: str
     """The ASGI application, as uvicorn takes it."""
     development: str | None = None
-    """A function of the settings: environment variables for the processes of `laneway up` on a development machine."""
+    """A function that takes the settings and returns environment variables for the processes of `laneway up`."""
     commands: str | None = None
     """A function that adds the application's own commands to the command line."""
 
@@ -54,7 +54,7 @@ class Application(BaseModel):
         return cast("Callable[[], Settings]", _import(self.settings))()
 
     def make_platform(self, settings: Settings) -> Platform:
-        """A platform on these settings."""
+        """Make a platform with these settings."""
         return self._platform_class()(settings, self.celery_app())
 
     def upgrade(self, settings: Settings) -> None:
@@ -104,7 +104,7 @@ def _section(path: Path) -> dict[str, Any] | None:
 
 
 def _import(name: str) -> Any:
-    """The object that `module:name` names. Raises ConfigError when it does not exist."""
+    """Import the object that `module:name` names. Raises ConfigError when it does not exist."""
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ConfigError(f"[tool.laneway] names {name!r}; it must be `module:name`.")

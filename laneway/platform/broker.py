@@ -1,7 +1,8 @@
-"""The broker, as the platform uses it. No other module talks to Celery's transport.
+"""Publishes tasks to the broker, and reads and changes its queues.
 
-On the delivery engine a queue keeps the order of its keys, holds scheduled tasks, refuses tasks beyond its limits, and
-can be searched for a task. Other brokers lack these: there `engine` is None, and each method says what it does then.
+The delivery engine delivers the tasks of an ordering key in order, holds scheduled tasks until they are due, refuses
+tasks beyond the limits of a queue, and finds the message of a task. Other brokers cannot do this: with them `engine` is
+None, and each method says what it then does.
 """
 
 from __future__ import annotations
@@ -41,22 +42,23 @@ from laneway.transport.codec import message_options
 log = logger(__name__)
 
 PUBLISH_WITHIN = 5.0
-"""Seconds after a sender's claim on a row (`published_at`) in which the engine takes the message.
+"""The engine takes a message for this many seconds after its sender has claimed the row (`published_at`).
 
-A sender that was paused for longer must not send a task that others have sent and a worker has finished meanwhile.
+A sender that was paused for longer must not send the task: another sender may have sent it since, and a worker may have
+finished it.
 """
 CONFIRM_SECONDS = 5
-"""How long RabbitMQ may take to confirm a message. Other brokers confirm at once."""
+"""Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
 
 RateLimits = Callable[[], Mapping[str, RateLimit]]
-"""Queue → the limits that operators have set, as they are stored now."""
+"""Returns queue → the limits that operators have set, as the database has them now."""
 
 
 class Broker:
     """Publishes tasks, and reads and changes queues."""
 
     def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int, rate_limits: RateLimits = dict) -> None:
-        """`max_queue_size`: waiting tasks a queue; `max_unread`: unrecorded events a queue."""
+        """`max_queue_size`: most waiting tasks of one queue. `max_unread`: most unrecorded events of one queue."""
         self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
         self._rate_limits, self._circuit_breaker = rate_limits, CircuitBreaker()
         self._messages = TaskMessages(app)
@@ -76,14 +78,17 @@ class Broker:
         return Engine.from_url(self._app.conf.broker_url, **settings)
 
     def require_engine(self, feature: str) -> Engine:
-        """The delivery engine. Raises Unsupported, naming the feature, on another transport."""
+        """Return the delivery engine. Raises Unsupported, which names the feature, on another transport."""
         if self.engine is None:
             raise Unsupported(feature, self._app.conf.broker_url.partition(":")[0])
         return self.engine
 
     @contextmanager
     def guarded(self) -> Generator[None]:
-        """Use the broker in this block. Raises the platform's errors; BrokerUnavailable at once while it is silent."""
+        """Use the broker in this block; its errors are raised as the platform's.
+
+        Raises BrokerUnavailable at once while the broker is known not to answer.
+        """
         with self._circuit_breaker.guarded(), translated_errors():
             yield
 
@@ -113,10 +118,10 @@ class Broker:
         self._messages.announce([message])
 
     def publish_many(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
-        """Put many tasks into their queues, each when it is due and in this order; the refusal of each, or None.
+        """Put many tasks into their queues, in this order; return the refusal of each, or None.
 
-        After a refused task no further task of its ordering key is sent. On the engine consecutive tasks of one queue
-        go together, some hundreds in one round trip.
+        Each task is delivered when it is due. After a refusal, the later tasks of the same ordering key are not sent.
+        The engine takes consecutive tasks of one queue together, up to `CHUNK` in one round trip.
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
@@ -131,7 +136,7 @@ class Broker:
                     self._configure_queue(queue)
                     envelopes = [message.envelope for message in messages]
                     results = self.engine.put_many(queue, envelopes, not_after=deadline)
-            except BrokerUnavailable as error:  # the rest would wait as long and fail, too
+            except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             for message, result in zip(messages, results, strict=True):
                 refusals.note(message.run, refusal_of(result))
@@ -145,7 +150,7 @@ class Broker:
             return engine.purge(queue)
 
     def prepare(self) -> None:
-        """Set the missing limits of all queues: a broker that lost its data has lost them, too."""
+        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too."""
         stats = {found.queue: found for found in self.stats(self.queues) or ()}
         for found in stats.values():
             if "journal" not in found.limits or "max_size" not in found.limits:
@@ -165,7 +170,7 @@ class Broker:
             (engine.pause if limit.paused else engine.resume)(queue)
 
     def cancel(self, queue: str, id: str) -> bool:
-        """Remove a waiting message, or mark a leased one as cancelled. False without a message or the engine."""
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
         if self.engine is None:
             return False
         with self.guarded():
@@ -181,7 +186,7 @@ class Broker:
                     self.engine.discard(queue, [found.stored.id])
 
     def forget_result(self, id: str) -> None:
-        """Delete the result of a task from Celery's result store: a task that runs again would keep its first one."""
+        """Delete a task's result from Celery's result store, which would not replace it when the task runs again."""
         with translated_errors(), suppress(NotImplementedError):  # some stores cannot
             self._app.backend.forget(id)
 
@@ -196,7 +201,7 @@ class Broker:
             return self.engine.requeue(queue, [found.stored.id]) == [LeaseStatus.DONE]
 
     def find(self, queue: str, ids: Sequence[str]) -> list[MessageInfo | None] | None:
-        """The messages of these tasks, None for those that the queue does not have. None without the engine."""
+        """Return the message of each task, None for a task that the queue does not have. None without the engine."""
         if self.engine is None:
             return None
         with self.guarded():
@@ -223,7 +228,7 @@ class Broker:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
     def _build_group(self, runs: Sequence[TaskRun], refusals: _Refusals) -> list[TaskMessage]:
-        """The messages of rows that can be sent; the refusals of the others are noted."""
+        """Build the messages of the rows that can be sent, and note the refusals of the others."""
         messages: list[TaskMessage] = []
         for run in runs:
             if refusals.blocks(run):
@@ -243,7 +248,7 @@ class Broker:
                 self.publish(run, delay=seconds_until_due(run))
             except (QueueFull, HistoryBehind, DuplicateTask, Unsendable) as error:
                 refusals.note(run, error)
-            except BrokerUnavailable as error:  # the rest would wait as long and fail, too
+            except BrokerUnavailable as error:  # each further task would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             else:
                 refusals.note(run, None)
@@ -265,8 +270,8 @@ class Broker:
             expires=run.expires_at,
             priority=self._message_priority(run.priority),
             retry=False,
-            # Otherwise Celery would subscribe to the result of each task that it sends, and never stop.
-            # The header then makes the worker store the result all the same.
+            # Without this option Celery would subscribe to the result of each task that it sends, and never
+            # unsubscribe. The header makes the worker store the result nevertheless.
             ignore_result=True,
             headers={"ignore_result": False, **headers_of(run), **options},
             **self._confirmation,
@@ -274,7 +279,7 @@ class Broker:
         )
 
     def _configure_queue(self, queue: str) -> None:
-        """Set the limits of a queue, once in a process: the process that last started decides them."""
+        """Set the limits of a queue, once per process: the limits of the process that started last apply."""
         if self.engine is not None and queue not in self._configured:
             if not self._configured:
                 self.engine.check()
@@ -294,12 +299,12 @@ class Broker:
         return self.engine is None and transport.driver_type == "redis"
 
     def _message_priority(self, priority: int) -> int:
-        """A platform priority (3 goes first) on the transport's scale: kombu's Redis has 0 first, others 9."""
+        """Convert a platform priority (3 goes first): 0 goes first in kombu's Redis transport, 9 in the others."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
 
 
 class _Refusals:
-    """The refusals of many tasks so far."""
+    """The refusals of the tasks of one `publish_many` call so far."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, PlatformError | None] = {}
@@ -324,14 +329,14 @@ class _Refusals:
 
 
 def seconds_until_due(run: TaskRun) -> float:
-    """Seconds until a task is due; zero or less when it is."""
+    """Return the seconds until a task is due; zero or less when it is due or has no due time."""
     return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
 def _groups(runs: Sequence[TaskRun], *, size: int) -> Iterator[list[TaskRun]]:
-    """Consecutive tasks of one queue, at most `size` together.
+    """Yield groups of consecutive tasks of one queue, at most `size` in each.
 
-    In one call of the engine the tasks of a key are refused from one of them on, or not at all.
+    A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key as well.
     """
     for _, same_queue in groupby(runs, key=lambda run: run.queue):
         while group := list(islice(same_queue, size)):
@@ -339,6 +344,6 @@ def _groups(runs: Sequence[TaskRun], *, size: int) -> Iterator[list[TaskRun]]:
 
 
 def _deadline(runs: Iterator[TaskRun] | Sequence[TaskRun]) -> float | None:
-    """Unix time (s) after which the engine must not take these messages; None when no row carries a claim."""
+    """Return the Unix time (s) after which the engine must not take these messages; None when no row is claimed."""
     claimed = min((run.published_at.timestamp() for run in runs if run.published_at), default=None)
     return None if claimed is None else claimed + PUBLISH_WITHIN

@@ -1,4 +1,4 @@
-"""The errors of Celery, kombu, redis-py and the engine, as errors of the platform."""
+"""Translates the errors of Celery, kombu, redis-py and the engine into errors of the platform."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def translated_errors() -> Generator[None]:
 
 
 def refusal_of(result: PutResult) -> errors.PlatformError | None:
-    """Why a message was not queued, or None. A message of a task that was cancelled meanwhile is not needed."""
+    """Return the error that says why a message was not queued.
+
+    Returns None when it was queued, and when its task was cancelled in the meantime: then it is not needed.
+    """
     if result.code is PutCode.FULL:
         return errors.QueueFull(result.queue, result.size)
     if result.code is PutCode.JOURNAL_FULL:

@@ -32,7 +32,7 @@ VISIBILITY_TIMEOUT = 3600
 def make_celery(
     name: str, settings: Settings, *, tasks: Sequence[str] = (), schedules: Iterable[Schedule] = ()
 ) -> Celery:
-    """A Celery app on these settings.
+    """Make a Celery app with these settings.
 
     `tasks`: the modules that register tasks; `load_tasks` and workers import them. `schedules`: what Beat submits.
     """
@@ -66,7 +66,7 @@ def load_tasks(app: Celery) -> None:
 
 
 def load_tasks_or_exit(app: Celery) -> None:
-    """As `load_tasks`; a task or schedule that cannot work ends the process with one sentence."""
+    """Call `load_tasks`; for a task or schedule that cannot work, end the process with the text of the error."""
     try:
         load_tasks(app)
     except ConfigError as error:
@@ -107,7 +107,7 @@ def _broker(config: Settings) -> dict[str, Any]:
     }
 
 
-# Without these options a publisher waits forever for a broker that is away.
+# Without these options a publisher waits forever for a broker that cannot be reached.
 _FAIL_FAST = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -130,7 +130,7 @@ _AMQP = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 
 
 def _stock(config: Settings) -> dict[str, Any]:
-    """kombu's own transports; docs/operations.md lists what is missing there."""
+    """Return the settings for kombu's own transports. docs/operations.md lists the features that they lack."""
     on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
     redis_options = {
         "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),

@@ -1,7 +1,7 @@
 """Remembers that the broker does not answer, so that not every caller waits for it.
 
-A broker that refuses connections fails at once. A broker that is frozen, or behind a network that drops everything, is
-only noticed by a timeout. The first caller pays for that timeout. After it the other callers get the error at once,
+A broker that refuses connections fails at once. A broker that is frozen, or behind a network that drops all packets,
+shows only by a timeout. The first caller waits for that timeout. After that the other callers get the error at once,
 and one caller at a time tries again.
 """
 
@@ -15,22 +15,22 @@ from typing import Final
 from laneway.platform.errors import BrokerUnavailable
 
 SLOW: Final = 2.0
-"""A call that fails after this many seconds has failed by a timeout."""
+"""A failed call that took at least this many seconds counts as a timeout."""
 PAUSE: Final = 3.0
-"""Seconds between such a failure and the next try."""
+"""Seconds between a timeout and the next try."""
 PATIENCE: Final = 30.0
-"""Seconds for which the others fail at once while one caller tries; two tries with their timeouts take less."""
+"""Most seconds for which the other callers fail at once while one caller tries. A call with two timeouts takes less."""
 
 
 class CircuitBreaker:
     """The state of one broker in one process; safe for any thread.
 
-    There is no lock, because a fork in the middle of a call would leave it taken in the child.
+    It has no lock: after a fork in the middle of a call, the child would never get it.
     """
 
     def __init__(self) -> None:
-        self._closed_at: float | None = None
-        """Monotonic time from which calls are let through again; None: they are let through."""
+        self._open_until: float | None = None
+        """Monotonic time until which calls fail at once; None: calls are let through."""
 
     @contextmanager
     def guarded(self) -> Generator[None]:
@@ -38,11 +38,11 @@ class CircuitBreaker:
 
         Raises BrokerUnavailable at once while the broker is known not to answer.
         """
-        started, closed_at = monotonic(), self._closed_at
-        if closed_at is not None:
-            if started < closed_at:
+        started, open_until = monotonic(), self._open_until
+        if open_until is not None:
+            if started < open_until:
                 raise BrokerUnavailable("it did not answer a moment ago")
-            self._closed_at = started + PATIENCE
+            self._open_until = started + PATIENCE
         timed_out = False
         try:
             yield
@@ -50,4 +50,4 @@ class CircuitBreaker:
             timed_out = monotonic() - started >= SLOW
             raise
         finally:
-            self._closed_at = monotonic() + PAUSE if timed_out else None
+            self._open_until = monotonic() + PAUSE if timed_out else None

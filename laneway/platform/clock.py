@@ -9,5 +9,5 @@ def now() -> datetime:
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """The time with a zone: one without a zone is in UTC."""
+    """Return the time with a time zone; a time without one is taken as UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -1,4 +1,4 @@
-"""The errors of the platform: each class states its HTTP status and whether a retry can help."""
+"""The errors of the platform. Each class has an HTTP status and says whether a retry may help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PlatformError(LanewayError, init=False):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before the next try; None when the error does not know."""
+        """Seconds to wait before the next try; None when the error does not say."""
         return None
 
 
@@ -48,7 +48,7 @@ class NotConfigured(PlatformError):
 
 
 class InvalidPayload(PermanentError):
-    """The payload does not fit the payload type of the task."""
+    """The payload does not match the payload type of the task."""
 
     title = "Invalid payload"
 
@@ -340,4 +340,4 @@ class WorkerLost(RetryableError):
 
 
 class TaskCancelled(BaseException):
-    """Raised in a task that was asked to stop. Not an Exception, so that `except Exception` in a task lets it pass."""
+    """Raised in a task that was asked to stop. It is no Exception: `except Exception` in a task must not catch it."""

@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, with the ids of its context; JSON in production, readable in a terminal."""
+"""Structured logs: one line per event with the ids of its context, as JSON in production, as text in a terminal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from laneway.platform.settings import OperationSettings
 SECRET_NAMES = re.compile(
     r"secret|password|token$|api[-_]?key|google_key|authorization|signature|^(kw)?args$", re.IGNORECASE
 )
-"""Names whose values are hidden. `args` and `kwargs` are the arguments of tasks, which Celery adds to its lines about
-failures: they hold texts of customers and addresses with tokens."""
+"""Names whose values are hidden. Celery adds the arguments of a failed task to its log lines as `args` and `kwargs`;
+they may contain texts of customers and addresses with tokens."""
 NOISY = (
     "alembic",
     "amqp",
@@ -33,7 +33,8 @@ NOISY = (
     "redbeat",
     "uvicorn.access",
 )
-"""Loggers that only log warnings. Celery's lines about each task repeat ours, and contain texts of customers."""
+"""Loggers of which only warnings and errors are logged. Celery's lines about each task repeat ours, and contain texts
+of customers."""
 URL_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 
@@ -77,12 +78,12 @@ def wants_json(settings: OperationSettings) -> bool:
 
 
 def quiet(settings: OperationSettings) -> OperationSettings:
-    """The settings for a command whose output a person reads: only warnings are logged."""
+    """Return the settings for a command whose output a person reads: only warnings and errors are logged."""
     return settings.model_copy(update={"log_level": "WARNING"})
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Hide values whose names are those of secrets, and logins in addresses."""
+    """Hide the values of secrets, recognized by their names, and the logins in addresses."""
     event.pop("color_message", None)  # uvicorn's second copy of its message
     return _redacted(event)
 
@@ -161,7 +162,7 @@ def _renderers(as_json: bool) -> list[Processor]:
         return [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            redact,  # again: the traceback is text now
+            redact,  # a second time, because only now the traceback is text
             structlog.processors.JSONRenderer(),
         ]
     return [

@@ -17,10 +17,10 @@ class Payload(BaseModel):
 
 
 class EndedTask(Payload):
-    """The payload of `TaskSpec.on_failure` tasks: the task that ended without being completed."""
+    """The payload of an `on_failure` task (`TaskSpec.on_failure`): it names the task that ended without completing."""
 
     task_id: str = Field(max_length=155)
-    run: int = Field(description="The number of its attempts so far: a task that is retried by hand may end again")
+    run: int = Field(description="Number of its attempts so far; higher when the task ends again after a retry by hand")
 
 
 class Nothing(Payload):

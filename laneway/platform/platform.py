@@ -1,4 +1,4 @@
-"""The platform of one process: its services, all on the same settings, each made at its first use."""
+"""The platform of one process: its services, made from the same settings, each at its first use."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Platform:
         return WorkflowViews(self.database, self.tasks, figures=self.workflow_figures)
 
     def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
-        """The application's own figures of a workflow run, computed from the metrics of its steps."""
+        """Return further fields of the view of a workflow run, computed from the metrics of its steps."""
         del metrics
         return {}
 
@@ -191,7 +191,7 @@ def current_platform() -> Platform:
 
 
 def forget_platform() -> Platform | None:
-    """Drop the platform, so that the next use makes a new one, as in a forked child. Returns the old one."""
+    """Drop the platform, so that the next use makes a new one; a forked child needs that. Returns the old one."""
     global _current
     old, _current = _current, None
     return old

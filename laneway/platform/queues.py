@@ -24,7 +24,7 @@ class Priority(IntEnum):
 
 
 class Lane(StrEnum):
-    """The priority class of a queue among the others."""
+    """The priority class of a queue."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -32,7 +32,7 @@ class Lane(StrEnum):
 
 
 LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
-"""Of ten tasks that a worker takes, the number from each lane while all lanes have work."""
+"""Of ten tasks that a worker takes while all lanes have work, this many come from each lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Queues(Mapping[str, Lane]):
 
     @property
     def default(self) -> str:
-        """The queue of tasks that name none: the last one, so that it delays nothing more urgent."""
+        """The queue of tasks that name none: the last declared one, so that they do not delay more urgent tasks."""
         if not self._lanes:
             raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
         return list(self._lanes)[-1]
@@ -90,15 +90,15 @@ queues: Final = Queues()
 
 
 def declare_queues(lanes: Mapping[str, Lane], *, workers: Sequence[WorkerGroup] = ()) -> None:
-    """Declare the application's queues and the workers that serve them; without `workers`, one serves all queues."""
+    """Declare the application's queues and the workers that serve them. Default: one worker that serves all queues."""
     queues.declare(lanes, workers or (WorkerGroup("worker", tuple(lanes)),))
 
 
 class LaneCycle:
-    """The order in which a worker looks into its queues: drawn anew each time, weighted by lane.
+    """Draws the order in which a worker polls its queues: a new random order each time, weighted by lane.
 
-    A queue of the lane HIGH comes first six times out of ten, and no lane starves. kombu's Redis transport takes this
-    class as `queue_order_strategy`; the method names are kombu's.
+    With one queue in each lane, that of the lane HIGH comes first six times out of ten, and no lane starves. kombu's
+    Redis transport takes this class as `queue_order_strategy`; the method names are kombu's.
     """
 
     def __init__(self, items: Iterable[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The registry: every task that was declared with `@task`, by name.
 
-The API and services submit tasks by these names, and workers run them. A declaration that cannot work is refused when
-it is registered, or by `check` when the process starts.
+The API and services submit tasks by these names, and workers run them. A declaration that cannot work raises an error
+when it is registered, or in `check` when the process starts.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class TaskRegistry(Mapping[str, TaskSpec]):
         return len(self._entries)
 
     def add(self, spec: TaskSpec, task: object, *, source: str) -> None:
-        """Register a task. `source` names its function, which may be registered again, for example by a reload.
+        """Register a task. `source` names its function; the same function may be registered again, as after a reload.
 
-        Raises BadTask for a second task of this name, an undeclared queue, a payload that is no model, and an ordering
-        key that is no field of the payload.
+        Raises BadTask when another function has this name, when the queue is not declared, when the payload is not a
+        pydantic model, and when the ordering key is not a field of the payload.
         """
         self._check_name(spec, source)
         _check_payload(spec)

@@ -60,7 +60,7 @@ class TaskControl:
         self._add_event(id, "cancel requested")
         in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
         if not in_outbox and not self._broker.cancel(run.queue, id):
-            self._cancel_row(id)  # the engine does not have it: only the row knows that it waits or runs
+            self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
         state = TaskState(self._reader.current(id).state)
         if state in FINISHED and state is not TaskState.CANCELLED:
             raise WrongState(id, state, "cancelled")
@@ -123,14 +123,14 @@ class TaskControl:
             log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
 
     def cancel_lost(self, session: Session, run: TaskRun) -> bool:
-        """End a task as cancelled that was asked to stop and that the broker has lost."""
+        """Cancel a task that was asked to stop and that the broker has lost."""
         ended = task_runs.cancel_lost(session, run, now=clock.now())
         if ended:
             submit_on_failure(session, [task_runs.get(session, run.id)], self._settings)
         return ended
 
     def _cancel_row(self, id: str, *states: TaskState) -> bool:
-        """End a waiting task, or one in these states; without states ask a running one to stop."""
+        """Cancel a task in one of these states. Without `states` cancel a waiting one, or ask a running one to stop."""
         with self._database.transaction() as session:
             ended = task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now())
             if ended:
@@ -141,12 +141,12 @@ class TaskControl:
 
     def _add_event(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:
-            # The lock keeps the events of a task in one order, so that a follower misses none.
+            # The lock makes the ids of a task's events grow in the order of their commits: a follower misses none.
             task_runs.get(session, id, lock=True)
             task_events.add_event(session, id, kind, at=clock.now(), **data)
 
     def _send_restarted(self, run: TaskRun) -> None:
-        """Send a restarted task after its dead letter is deleted; if that fails now, leave it to the maintenance."""
+        """Delete the old result and dead letter of a restarted task and send it, or leave it to the maintenance."""
         try:
             self._broker.forget_result(run.id)
             self._broker.discard(run.queue, run.id)
@@ -156,7 +156,7 @@ class TaskControl:
 
 
 def check_payload(run: TaskRun) -> None:
-    """Raise WrongState for a task whose payload was blanked since, or no longer fits its payload type."""
+    """Raise WrongState for a task whose payload retention has erased, or does not match the payload type any more."""
     try:
         validated(spec_of(run.name), run.payload)
     except (InvalidPayload, UnknownTaskType) as error:

@@ -1,7 +1,7 @@
 """The task manager: the one facade over tasks for the API, the command line and services.
 
-Duties: 1. accept tasks (`Submitter`, `Outbox`); 2. read them (`TaskReader`); 3. change them (`TaskControl`). The
-delivery engine decides when a task is delivered, in which order, and to which worker after one has died.
+It 1. accepts tasks (`Submitter`, `Outbox`), 2. reads them (`TaskReader`), and 3. changes them (`TaskControl`). The
+delivery engine decides when, in which order and to which worker a task is delivered, also after a worker has died.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class TaskManager:
     ) -> TaskHandle:
         """Accept one task. `id`, `priority` and `delay` are short for the same fields of `options`.
 
-        A broker that is away gets the task later; until then its state is `accepted`. Uniqueness and durability
-        cannot be given later: with them BrokerUnavailable is raised.
+        While the broker cannot be reached, the task is stored in the state `accepted` and sent later. Uniqueness and
+        durability need the broker now: with them BrokerUnavailable is raised instead.
         Raises UnknownTaskType, InvalidPayload, UnknownQueue, Conflict (same id, other payload), DuplicateTask,
         QueueFull, HistoryBehind, Unsupported: nothing is stored or queued. Raises NotDurable: the task is accepted,
         and a repeat with its id asks for the durability again. Raises TypeError for `options` beside a short argument.
@@ -113,7 +113,7 @@ class TaskManager:
         return self._reader.counts()
 
     def live_workers(self) -> int:
-        """The number of workers that reported lately."""
+        """The number of live workers: those that reported recently (`workers.ALIVE`)."""
         return self._reader.live_workers()
 
     # --- changing
@@ -146,5 +146,5 @@ class TaskManager:
         self._control.send_or_later(run, delay=delay)
 
     def cancel_lost(self, session: Session, run: TaskRun) -> bool:
-        """End a task as cancelled that was asked to stop and that the broker has lost; False when it has changed."""
+        """Cancel a task that was asked to stop and that the broker has lost; False when its row has changed since."""
         return self._control.cancel_lost(session, run)

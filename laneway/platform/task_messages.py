@@ -1,8 +1,8 @@
 """Celery messages of tasks, built from their rows.
 
-A message is what `send_task` would build. The engine takes it directly, without kombu's exchanges, declarations and
-producers. What Celery's own publishing adds is kept: `after_task_publish`, the event `task-sent`, the parent and the
-children of a task that submits another one.
+A message is the same that `send_task` would build, but the engine takes it directly, without kombu's exchanges,
+declarations and producers. The side effects of Celery's own publishing are kept: `after_task_publish`, the event
+`task-sent`, and the parent and children of a task that submits another one.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ REQUEST_HEADER: Final = "laneway-request"
 RETRIES_HEADER: Final = "laneway-retries"
 """The number of retries of a task that was submitted with a number of its own."""
 KILL_AFTER: Final = 5.0
-"""Seconds between a task's own time limit, at which it is interrupted, and the end of its process."""
+"""Seconds after the task's own (soft) time limit at which its process is killed."""
 _PERSISTENT: Final = 2
-"""The delivery mode of AMQP; the codec leaves this one out."""
-_LOST = (EngineError, RedisError, KombuError, OSError)
+"""AMQP's delivery mode for persistent messages. The codec does not store it, because it is the default."""
+_EVENT_ERRORS = (EngineError, RedisError, KombuError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A message for the engine, and what is announced once the engine has it."""
+    """A message for the engine, and the data that is announced once the engine has it."""
 
     run: TaskRun
     envelope: Message
@@ -57,12 +57,12 @@ class TaskMessages:
 
     @property
     def can_build(self) -> bool:
-        """False when only Celery's own publishing does what the app wants: routes, another protocol or serializer,
-        compression, receivers of `before_task_publish`."""
+        """False when the app needs Celery's own publishing: it has routes, another protocol or serializer, compression,
+        or receivers of `before_task_publish` or `task_sent`."""
         return self._is_plain and not signals.before_task_publish.receivers and not signals.task_sent.receivers
 
     def build(self, run: TaskRun, *, delay: float, priority: int) -> TaskMessage:
-        """The message of a row, to be delivered `delay` seconds from now. Raises Unsendable for an unreadable row."""
+        """Build the message of a row, to be delivered in `delay` seconds. Raises Unsendable for an unreadable row."""
         check_sendable(run)
         app = self._app
         parent: Any = app.current_worker_task
@@ -105,7 +105,7 @@ class TaskMessages:
             if parent:
                 parent.add_trail(self._app.AsyncResult(message.run.id))
         if messages and self._announces:
-            with suppress(*_LOST):
+            with suppress(*_EVENT_ERRORS):
                 self._publish_events(messages)
 
     def _publish_events(self, messages: Sequence[TaskMessage]) -> None:
@@ -135,7 +135,7 @@ class TaskMessages:
 
 
 def check_sendable(run: TaskRun) -> None:
-    """Raise Unsendable for a row of another shape. Whatever fails later is not the fault of the row."""
+    """Raise Unsendable for a row that cannot be made into a message. A later error is not the fault of the row."""
     payload: Any = run.payload
     try:
         unique: Any = unique_of(run)
@@ -157,7 +157,7 @@ def headers_of(run: TaskRun) -> dict[str, Any]:
 
 
 def time_limits(run: TaskRun) -> dict[str, Any]:
-    """Celery's time limits of a task that was submitted with a limit of its own."""
+    """Celery's time limits of a task that was submitted with its own limit; empty for any other task."""
     limit = run.options.get("time_limit")
     return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + KILL_AFTER}
 

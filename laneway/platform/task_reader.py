@@ -1,4 +1,4 @@
-"""Reads tasks: status, search, figures of queues. The journals are recorded first, so that readers see the present."""
+"""Reads tasks: status, search, figures of queues. The journals are recorded first, so that the rows are up to date."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TaskReader:
         return {name: queue_figures(name, counts, serving) for name in names}
 
     def live_workers(self) -> int:
-        """The number of workers that reported lately."""
+        """The number of live workers: those that reported recently (`workers.ALIVE`)."""
         with self._database.reading() as session:
             return len(workers.alive(session, now=clock.now()))
 

@@ -36,7 +36,7 @@ def listing(
     group: Short = None,
     error: Annotated[Short, Query(description="A part of the error's text")] = None,
     failed: Annotated[bool, Query(description="Include permanent failures")] = False,
-    trashed: Annotated[bool, Query(description="The discarded ones instead")] = False,
+    trashed: Annotated[bool, Query(description="List the discarded dead letters instead")] = False,
     before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> DeadLetterPage:
@@ -97,7 +97,7 @@ def restore(body: DeadLetterSelection, services: ServicesDep) -> BulkActionRespo
 
 
 def dead_letter_view(run: TaskRun) -> DeadLetterView:
-    """A task's row in the form of the API."""
+    """Return the row of a task as a response."""
     return DeadLetterView(
         task_id=run.id,
         name=run.name,
@@ -120,7 +120,7 @@ def dead_letter_view(run: TaskRun) -> DeadLetterView:
 
 
 def plan_view(plan: BulkResult[TaskRun]) -> BulkActionResponse:
-    """A plan in the form of the API."""
+    """Return what a bulk action did, as a response."""
     return BulkActionResponse(
         matched=plan.matched,
         done=plan.done,

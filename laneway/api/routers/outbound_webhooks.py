@@ -85,7 +85,7 @@ def endpoints(
     url: Annotated[Short, Query(description="A part of the address")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> EndpointsResponse:
-    """List receivers, the last used first."""
+    """List receivers, the most recently used first."""
     found = services.outbound_webhooks.endpoints(state=state, url=url, limit=limit)
     return EndpointsResponse(endpoints=[describe_endpoint(receiver) for receiver in found])
 
@@ -98,11 +98,11 @@ def endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
 
 @router.post("/endpoints/{endpoint_id}/enable", responses=problems(404))
 def enable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
-    """Send to a receiver again, and close its alert. Replay the deliveries that failed meanwhile."""
+    """Enable a receiver and close its alert. The deliveries that failed in between are not replayed."""
     return describe_endpoint(services.outbound_webhooks.enable(endpoint_id))
 
 
 @router.post("/endpoints/{endpoint_id}/disable", responses=problems(404))
 def disable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
-    """Send nothing to a receiver until it is enabled; its deliveries end as failed."""
+    """Disable a receiver: until it is enabled, nothing is sent to it, and its deliveries fail."""
     return describe_endpoint(services.outbound_webhooks.disable(endpoint_id))

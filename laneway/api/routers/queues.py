@@ -29,5 +29,8 @@ def show(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
 
 @router.put("/queues/{queue}/limits", responses=problems(404))
 def put(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsResponse:
-    """Set the limits of a queue, for all workers together. Limits not given are removed. 422 without the engine."""
+    """Set the limits of a queue, for all workers together; a limit that is not given is removed.
+
+    Returns 422 without the delivery engine.
+    """
     return services.queue_limits.put(queue, body)

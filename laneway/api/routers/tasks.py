@@ -48,7 +48,7 @@ MODES = {
 LAST_ID = 2**63 - 1
 LONGEST_AGE = 100 * A_YEAR
 POLL_SECONDS = 5.0
-"""Seconds: a follower reads the history this often even without a wake-up."""
+"""Seconds after which an event stream reads the history again, even without a wake-up."""
 
 
 def _reject_number(value: object) -> object:
@@ -59,7 +59,7 @@ def _reject_number(value: object) -> object:
 
 NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
 Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
-"""A time as text. A number is refused, because seconds and milliseconds look alike."""
+"""A time as text. A number is refused, because it could be seconds or milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
@@ -78,7 +78,7 @@ def submit(body: TaskRequest, services: ServicesDep, response: Response) -> Task
 
 @router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
 def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
-    """Submit many tasks in one transaction, all or none. An error names the first task that is refused.
+    """Submit many tasks in one transaction: all are accepted, or none. The error is that of the first refused task.
 
     A batch supports neither uniqueness nor a durability other than memory.
     """
@@ -134,7 +134,7 @@ def clear(
         list[ClearableState] | None, Query(description="Only tasks in these final states. Default: completed")
     ] = None,
 ) -> ClearResponse:
-    """Delete old finished tasks with their history. `more`: the call reached its limit, and some are left."""
+    """Delete old finished tasks with their history. `more`: the call reached its limit, and some may be left."""
     states = [TaskState(final.value) for final in state or (ClearableState.COMPLETED,)]
     return services.retention.clear(states, older_than=older_than)
 
@@ -178,7 +178,7 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
 
-    The stream ends with the task. `Last-Event-ID` continues after that event.
+    The stream ends when the task ends. A request with `Last-Event-ID` continues after that event.
     """
     after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
     loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
@@ -202,12 +202,12 @@ def stats(
     queue: Annotated[Short, Query(description="Count only this queue in the window")] = None,
     type: Annotated[Short, Query(description="Count only tasks of this name in the window")] = None,
 ) -> StatsResponse:
-    """Show queues, states, workers and unrecorded events now, and success, throughput and times of the window."""
+    """Show the queues, states, workers and unrecorded events of now, and success, throughput and times of a window."""
     return gather_stats(services, services.statistics.window(window, queue=queue, name=type))
 
 
 def gather_stats(services: Platform, window: Window) -> StatsResponse:
-    """The figures of this moment, together with a window."""
+    """Return the current figures, together with the statistics of a window."""
     queues = services.tasks.queues()
     return StatsResponse(
         queues=queues,

@@ -34,7 +34,7 @@ LAST_ID = 2**63 - 1
 RetryBody = Annotated[RetryRequest, Body()]
 SignalBody = Annotated[SignalRequest, Body()]
 FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
-"""The bodies of requests without a body."""
+"""The values used for requests without a body."""
 
 
 @router.get("/workflow-definitions", responses=problems())
@@ -47,7 +47,7 @@ def definitions(services: ServicesDep) -> DefinitionsResponse:
 @router.post(
     "/workflows",
     status_code=202,
-    response_description="Accepted: its steps are tasks",
+    response_description="Accepted; each step runs as a task",
     responses={200: {"model": WorkflowHandle, "description": "Already accepted"}, **problems(409, 429)},
 )
 def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
@@ -94,5 +94,5 @@ def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAIL
 def signal(
     workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
 ) -> SignalResponse:
-    """Send a signal. It is kept until the step waits for it; the same signal again changes nothing."""
+    """Send a signal. It is kept until a step waits for it. Sending the same signal again changes nothing."""
     return services.workflows.signal(workflow_id, name, data=body.data, key=body.id or "")

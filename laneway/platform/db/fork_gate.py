@@ -1,4 +1,4 @@
-"""Keeps forks away from blocks of work that must not be copied half done into a child process.
+"""Delays forks during blocks of work that must not be copied half done into a child process.
 
 A worker's main process forks its pool processes while its other threads work (maintenance, at least). A child has only
 the thread that forked, and a copy of all memory as it was at that moment. Whatever another thread was in the middle of
@@ -12,7 +12,7 @@ stays half done in the child for ever:
   log line.
 
 So a fork waits until no thread is inside such a block, lets no thread enter one, and closes registered resources. This
-is done in `os.register_at_fork`, so it covers the forks of libraries as well.
+uses `os.register_at_fork`, so it covers the forks of libraries as well.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ForkGate:
     """Keeps blocks of work and forks apart.
 
     It has no lock. A task can be interrupted between any two instructions (`TaskCancelled`), and a lock that was taken
-    and never released would stop the whole process. Instead, each side first announces itself and then checks for the
-    other: of two that come at the same time, at least one sees the other.
+    and never released would stop the whole process. Instead, a block and a fork each announce themselves first and then
+    check for the other: of two that come at the same time, at least one sees the other.
     """
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
@@ -63,7 +63,7 @@ class ForkGate:
             self._leave(thread)
 
     def before_fork(self) -> None:
-        """In the forking thread: wait until all blocks of other threads have ended, and close what must not be open.
+        """In the forking thread: wait until all blocks of other threads have ended, and close the registered resources.
 
         After `patience` seconds the fork happens anyway, and an error is logged.
         """

@@ -1,4 +1,4 @@
-"""One database, SQLite or PostgreSQL, with two kinds of session: reading and transaction."""
+"""One database, SQLite or PostgreSQL, with two kinds of session: one that reads, and one that writes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from laneway.platform.db.fork_gate import fork_gate
 from laneway.platform.errors import DatabaseUnavailable
 
 BUSY_SECONDS = 30
-"""How long a SQLite writer waits for another one to finish."""
+"""Seconds that a SQLite writer waits for another one to finish."""
 WRITE_LOCK_POLL_SECONDS = 0.001
-"""Pause between two attempts to take the write lock."""
+"""Seconds between two attempts to take the write lock."""
 PRIMARY_CODE = 0xFF
 """Mask of the primary code in an extended error code of SQLite, which is its lowest byte."""
 _SET_BUSY_TIMEOUT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
@@ -39,9 +39,9 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
         self._write_lock = Lock() if self.is_sqlite else nullcontext()
-        """Lets one writer of this process in at a time. SQLite would wait by itself, but it sleeps longer and longer,
-        and it would stop every greenlet of a thread, also the one that writes. No thread holds this lock while the
-        process forks."""
+        """Lets one writer of this process in at a time. SQLite's own waiting has longer and longer pauses, and would
+        stop every greenlet of the thread, including the one that writes. No thread holds this lock while the process
+        forks."""
         if self.is_sqlite:
             fork_gate.close_before_fork(self.close)
 
@@ -49,7 +49,7 @@ class Database:
     def transaction(self) -> Generator[Session]:
         """A session that writes. It is committed at the end of the block, and rolled back on an error.
 
-        On SQLite it takes the write lock at its beginning, so that another writer cannot make it fail half-way.
+        On SQLite it takes the write lock at the start, so that another writer cannot make it fail later.
         Raises DatabaseUnavailable.
         """
         with self._session(writes=True) as session:
@@ -57,7 +57,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Generator[Session]:
-        """A session that only reads. It waits for no writer. Raises DatabaseUnavailable."""
+        """A session that only reads. It never waits for a writer. Raises DatabaseUnavailable."""
         with self._session(writes=False) as session:
             yield session
 
@@ -114,8 +114,8 @@ def _begin_sqlite(connection: Connection) -> None:
 def _take_write_lock(connection: Connection) -> None:
     """Begin a write transaction as soon as no other process has one.
 
-    SQLite would wait by itself, with growing pauses of up to 100 ms, during most of which the lock is free. So this
-    function polls instead, and sets SQLite's own waiting to zero meanwhile.
+    SQLite's own waiting has growing pauses of up to 100 ms, and the lock is free during most of them. So this function
+    sets SQLite's waiting to zero and polls instead.
     """
     driver = cast("sqlite3.Connection", connection.connection.driver_connection)
     deadline = monotonic() + BUSY_SECONDS

@@ -1,10 +1,10 @@
-"""Attempts on the delivery engine: started and finished there, atomically with the message that they belong to.
+"""Attempts on the delivery engine, which starts and finishes an attempt together with its message, atomically.
 
 1. `start`: the engine numbers the attempt, if the lease still holds and the task was not cancelled.
-2. The task runs. Its outcome is a value; `OutcomePolicy` decides what it leads to.
-3. `finish`: one script stores the result with the message and in the journal. The first result stands.
-4. The acknowledgement, which Celery sends late, carries the result out. If the worker dies before it, the end of the
-   lease carries the result out as well: nothing is lost.
+2. The task runs. Its outcome is a value; `OutcomePolicy` decides what follows from it.
+3. `finish`: one script stores the result with the message and in the journal. A later result does not replace it.
+4. The acknowledgement, which Celery sends afterwards, applies the result: it deletes the message or schedules the
+   retry. If the worker dies before the acknowledgement, the engine applies the result when the lease ends.
 
 After a crash before step 3 the message is delivered again, and the attempt is recorded as lost. None of this needs the
 database: the recorder (`history/journal_recorder.py`) brings it up to date afterwards.
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 LEASE_HELD = (LeaseStatus.DONE, LeaseStatus.CANCELLED)
 RECONNECT_SECONDS = 0.25
-"""Pause between two attempts to reach an unreachable broker."""
+"""Seconds between two attempts to reach an unreachable broker."""
 REQUEST_ID_LIMIT = 64
 
 
@@ -84,9 +84,10 @@ class Attempts(Protocol):
         worker: str,
         lease: str | None = None,
     ) -> AttemptResult | None:
-        """Store the outcome of a task whose process cannot do so itself; `outcome` None: it was stopped (`how`).
+        """Store the outcome of a task whose process cannot do so itself, and return the result.
 
-        Returns the result. None: neither `worker` nor `lease` owns the task any more, and nothing was changed.
+        `outcome` None: the task was stopped, and `how` says how. Returns None when neither `worker` nor `lease` owns
+        the task any more; then nothing was changed.
         """
         ...
 
@@ -103,7 +104,7 @@ class EngineAttempts:
             lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
         except ValueError:
             return Skip("it was not delivered by the engine")
-        call = token_bytes(6)  # the same in every repetition: if only the reply was lost, no second attempt starts
+        call = token_bytes(6)  # the same for every repetition: if only the reply was lost, no second attempt starts
         code, number = self._retry_while_leased(
             lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call)
         )
@@ -119,7 +120,7 @@ class EngineAttempts:
         return attempt
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
-        """Store the result with the message; the acknowledgement carries it out."""
+        """Store the result with the message; the acknowledgement applies it."""
         lease = attempt.lease
         if lease is None:
             return False
@@ -157,7 +158,7 @@ class EngineAttempts:
         worker: str,
         lease: str | None = None,
     ) -> AttemptResult | None:
-        """Finish under the lease that the engine knows. Nothing happens if the attempt has a result already."""
+        """Finish the attempt under the message's current lease. A result that it already has is not replaced."""
         del worker
         with translated_errors():
             found = self._engine.find_many(queue, [task_id])[0]
@@ -168,7 +169,11 @@ class EngineAttempts:
         if not self.finish(attempt, result):
             return None
         log.warning(
-            "task finished for its process", task_id=task_id, task=attempt.name, now=result.state, error=result.error
+            "task finished in place of its process",
+            task_id=task_id,
+            task=attempt.name,
+            now=result.state,
+            error=result.error,
         )
         return result
 
@@ -214,14 +219,14 @@ class EngineAttempts:
 
 
 def ack_action(result: AttemptResult) -> AckAction:
-    """What the acknowledgement of the message does after this result."""
+    """Return what the acknowledgement does with the message after this result."""
     if result.state is not TaskState.SCHEDULED:
         return AckAction.DONE
     return AckAction.RETRY if result.counted else AckAction.SNOOZE
 
 
 def with_message_options(spec: TaskSpec, headers: dict[str, Any]) -> TaskSpec:
-    """The spec with what the message sets for this one task: the number of retries."""
+    """Return the spec with the options that the message sets for this one task: the number of retries."""
     max_retries = headers.get(RETRIES_HEADER)
     if isinstance(max_retries, int) and max_retries >= 0:
         return replace(spec, max_retries=max_retries)

@@ -5,7 +5,7 @@ thread busy.
 
 - A cancelled task has a grace period in which it can stop by itself: when it reports progress, calls
   `raise_if_cancelled`, or begins a step. After that, the watchdog raises `TaskCancelled` in the thread of the task.
-- A task that was taken over is interrupted at once: nothing that it still does counts.
+- A task that another worker has taken over is interrupted at once: its outcome would be refused anyway.
 
 CPython delivers such an exception between two bytecode instructions, in every kind of pool. So the watchdog cannot
 interrupt a call into C that never returns; the time limits end that.
@@ -45,10 +45,10 @@ class _WatchedAttempt:
     attempt: Attempt
     thread: int
     interrupting: bool = False
-    """The watchdog is about to interrupt it, or to find out that it has ended."""
+    """The watchdog is about to interrupt the attempt, or to find out that it has ended."""
     interrupted: bool = False
     cancelled_at: float = 0.0
-    """When the watchdog first saw the cancel, by the monotonic clock; 0: it did not."""
+    """Monotonic time at which the watchdog first saw that the task was cancelled; 0: not cancelled so far."""
 
 
 class CancellationWatchdog:

@@ -1,6 +1,6 @@
-"""Celery's result store, for the audit. Nothing else of the platform reads it.
+"""Celery's result store, as the audit uses it. No other part of the platform reads it.
 
-The history says what became of a task. A Celery result is what Celery's own callers see of it: `AsyncResult`, chains
+The history has the outcome of each task. A Celery result is what Celery's own callers see of it: `AsyncResult`, chains
 and chords. The two can differ, because they are two writes: a worker that dies between them leaves a chain waiting for
 a result that never comes. The audit finds such results here, and replaces them from the history.
 
@@ -42,9 +42,9 @@ CELERY_STATES: Final = {
 """The state of a final Celery result, by the state of the task in the history."""
 FINAL_STATES: Final = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
 UNREADABLE: Final = "unreadable"
-"""Stands for the state of a stored value that is no Celery result."""
+"""The state that is reported for a stored value that is no Celery result."""
 STATE_BYTES: Final = 64
-"""The first bytes of a result; its state is among them."""
+"""Bytes that are read from the start of a result; they contain its state."""
 STATE_PATTERN: Final = re.compile(rb'^\{"status": ?"([A-Z]{1,32})"')
 RESULTS_PER_FETCH: Final = 20
 """Whole results in one round trip: each may have a megabyte."""
@@ -60,9 +60,9 @@ class ResultStoreUnavailable(RetryableError):
 
 
 class TaskFailed(PermanentError):
-    """A failure as Celery gets it: the class and the message of the error, as text.
+    """A failure as it is passed to Celery: the class and the message of the error, as text.
 
-    The error itself might not survive pickling, which Celery does to carry it from one process to another.
+    The error itself might not survive pickling, by which Celery passes it from one process to another.
     """
 
     template = "{kind}: {message}"
@@ -102,7 +102,7 @@ class Results:
         return timedelta(seconds=seconds) if seconds else None
 
     def states(self, ids: Sequence[str]) -> list[str | None]:
-        """The Celery state in each of these results, read in one round trip; None: there is no result."""
+        """Read the Celery state of each of these results, in one round trip; None: there is no result."""
         with named_errors():
             pipeline = self._client.pipeline(transaction=False)
             for id in ids:
@@ -160,7 +160,7 @@ class Results:
         return self._backend.client
 
     def _remaining_seconds(self, run: TaskRun) -> int | None:
-        """How long to keep the result: a replaced result expires when the original one would have expired."""
+        """Seconds for which a replaced result is kept: it expires when the original one would have expired."""
         if self.retention is None or run.finished_at is None:
             return None
         return max(1, round((run.finished_at + self.retention - clock.now()).total_seconds()))
@@ -171,7 +171,8 @@ class Results:
         found = STATE_PATTERN.match(head)
         if found:
             return found[1].decode()
-        meta = self._decode(self._client.get(self._backend.get_key_for_task(id)))  # compressed, or not Celery's
+        # The value is compressed, or another program stored it.
+        meta = self._decode(self._client.get(self._backend.get_key_for_task(id)))
         return None if meta is None else str(meta["status"])
 
     def _final_result(self, payload: bytes | None) -> FinalResult | None:
@@ -202,7 +203,7 @@ def _value(run: TaskRun) -> Any:
 
 
 def _request(run: TaskRun) -> Context:
-    """The call of the task, with the fields that a stored result contains."""
+    """Return the call of the task, with the fields that Celery stores in a result."""
     return Context(
         {
             "id": run.id,

@@ -15,7 +15,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def payload_type(work: Callable[..., Any], *, task: str) -> type[Payload]:
-    """The annotated type of a task function's second parameter. Raises BadTask."""
+    """Return the annotated type of the second parameter of a task's function. Raises BadTask."""
     if inspect.iscoroutinefunction(work) or inspect.isgeneratorfunction(work) or inspect.isasyncgenfunction(work):
         raise BadTask(task, "its function must be a plain one: not async, and without yield.")
     parameters = list(inspect.signature(work).parameters.values())

@@ -1,8 +1,8 @@
 """Attempts on a broker without the delivery engine: the rows of the database say which worker runs which task.
 
-The events of the engine are recorded here as well, at once instead of through a journal. A message that the broker
-delivers again while its worker lives is put off. A task whose worker died is taken over when the broker delivers its
-message again.
+The history gets the same events as on the engine, but directly and not through a journal. If the broker delivers a
+message again while its worker lives, the delivery is postponed. If the worker has died, this worker takes the task
+over.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from laneway.platform.task_manager import TaskManager
 log = logger(__name__)
 
 LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
-"""Header with the number of an attempt that has ended although its worker lives: its outcome could not be recorded."""
+"""Header with the number of an attempt that has ended without a recorded outcome, although its worker lives."""
 ALIVE_SHARE = 0.6
-"""Share of a lease. A worker that has not reported for this long counts as dead."""
+"""A worker counts as dead when it has not reported for this share of a lease."""
 
 
 class LedgerAttempts:
@@ -124,7 +124,7 @@ class LedgerAttempts:
                 submit_on_failure(session, [ended] if ended else [], self._settings)
 
     def _reason_to_skip(self, session: Session, run: TaskRun, delivered: DeliveredTask) -> Skip | None:
-        """Why the delivery must not run. If it may, an earlier attempt of a dead worker is recorded as lost."""
+        """Return why the delivery must not run, or None. An open attempt of a dead worker is recorded as lost."""
         if run.state in FINISHED:
             return Skip(f"it is {run.state}")
         if run.state != TaskState.PROCESSING:
@@ -157,7 +157,7 @@ class LedgerAttempts:
         submit_on_failure(session, JournalProjection(session, run.queue).apply([event]), self._settings)
 
     def _adopt(self, session: Session, delivered: DeliveredTask) -> TaskRun:
-        """Add the row of a task that was sent past the task manager."""
+        """Add the row of a task that was sent without the task manager."""
         run = run_from_call(
             delivered.task_id,
             delivered.spec.name,
@@ -173,7 +173,7 @@ class LedgerAttempts:
         return run
 
     def _owned_run(self, session: Session, attempt: Attempt) -> TaskRun | None:
-        """The locked row, if the attempt still owns the task."""
+        """Return the row, locked, if the attempt still owns the task."""
         run = task_runs.find(session, attempt.task_id, lock=True)
         return run if _signal(run, attempt) is not AttemptSignal.LOST else None
 
@@ -201,7 +201,10 @@ def _attempt(run: TaskRun, number: int) -> Attempt:
 
 
 def _signal(run: TaskRun | None, attempt: Attempt) -> AttemptSignal:
-    """Compare the start time, too: after a retry by hand the attempt numbers start at 1 again."""
+    """Return LOST unless the row names this attempt.
+
+    The start time is compared, too, because attempt numbers start at 1 again after a retry by hand.
+    """
     if run is None or run.state != TaskState.PROCESSING:
         return AttemptSignal.LOST
     if (run.attempts, run.worker, run.started_at) != (attempt.number, attempt.worker, attempt.started_at):

@@ -1,7 +1,7 @@
 """Submits the `on_failure` task of tasks that ended without being completed.
 
-The task is submitted in the transaction that records the end. So no end is missed, whatever caused it: an error, a lost
-worker, a time limit, a cancel, an expiry, a message that could not be read.
+The task is submitted in the transaction that records the end, so no end is missed, whatever its cause: an error, a lost
+worker, a time limit, a cancel, an expiry, or a message that could not be read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What became of an attempt, as values, and the one place that decides what happens next.
+"""The outcomes of attempts, as values, and the one policy that decides what follows from them.
 
 A task returns or raises; an `Outcome` says which. `OutcomePolicy.decide` turns the outcome into an `AttemptResult`: the
-next state of the task, the delay of a retry, and everything that is stored. `Attempts` stores results and decides
-nothing itself.
+next state of the task, the delay of a retry, and everything that is stored. `Attempts` stores results and makes no
+decisions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
 
 ERROR_LIMIT, TRACEBACK_LIMIT, RESULT_LIMIT = 4_000, 16_000, 1_000_000
-"""Characters that are stored: of an error, of its traceback (the end, which says most), of a result as JSON."""
+"""Characters that are stored of an error and of the end of its traceback, and that a result as JSON may have."""
 GROUP_CHARACTERS = 16
 """Characters of an error group's fingerprint."""
 LONGEST_SNOOZE = 366 * 86_400.0
@@ -34,14 +34,14 @@ LONGEST_SNOOZE = 366 * 86_400.0
 
 
 class AttemptSignal(Enum):
-    """What a running attempt has to do."""
+    """What a running attempt has to do now."""
 
     CONTINUE = "continue"
     """It holds its lease, and nobody cancelled the task."""
     CANCEL = "cancel"
     """It holds its lease, and the task was cancelled: stop."""
     LOST = "lost"
-    """It does not own the task any more: whatever it reports changes nothing."""
+    """It does not own the task any more, and its reports change nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,12 +60,12 @@ class Attempt:
     lease: Lease | None = None
     cancel_requested: bool = False
     interrupted: bool = False
-    """The watchdog raised TaskCancelled in the task, which did not stop by itself."""
+    """The watchdog raised TaskCancelled in the task, because it did not stop by itself or had lost its lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """This delivery is not run. `busy`: a living worker runs the task, so the delivery is put off."""
+    """This delivery is not run. `busy`: a living worker runs the task, so the delivery is postponed."""
 
     reason: str
     busy: bool = False
@@ -105,7 +105,7 @@ Outcome = Completed | Raised | Snoozed | Stopped
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What is stored of an attempt, and what happens next. SCHEDULED: the task runs again after `delay` seconds."""
+    """What is stored about an attempt, and what happens next. SCHEDULED: the task runs again after `delay` seconds."""
 
     state: TaskState
     delay: float = 0.0
@@ -134,7 +134,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class OutcomePolicy:
-    """Decides what an outcome leads to, from its arguments alone. `draw` returns a random number in [0, 1)."""
+    """Decides what follows from an outcome, by its arguments alone. `draw` returns a random number in [0, 1)."""
 
     settings: TaskSettings
     draw: Callable[[], float] = field(default=random.random)
@@ -172,9 +172,9 @@ class OutcomePolicy:
 
 
 def error_group(kind: str, trace: TracebackType | None, message: str) -> str:
-    """The fingerprint of an error: its class and the innermost function that raised it.
+    """Return the fingerprint of an error: a digest of its class and of the innermost function of its traceback.
 
-    An error without a traceback is grouped by its message, in which digits do not matter.
+    An error without a traceback is grouped by its class and its message, whatever the digits in the message are.
     """
     frames: list[tracebacks.FrameSummary] = list(tracebacks.extract_tb(trace)) if trace else []
     origin = f"{frames[-1].filename}:{frames[-1].name}" if frames else re.sub(r"\d+", "#", message)
@@ -182,7 +182,7 @@ def error_group(kind: str, trace: TracebackType | None, message: str) -> str:
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """The outcome, or an error if its result cannot be stored: otherwise the task would have no outcome at all."""
+    """Return the outcome, or an error if its result cannot be stored: the task would otherwise have no outcome."""
     if not isinstance(outcome, Completed):
         return outcome
     try:

@@ -37,7 +37,7 @@ class PlatformRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Finish the task of a pool process that died.
 
-        A hard time limit arrives here first, and then as `on_timeout`, which finishes the task.
+        For a hard time limit Celery calls this first and then `on_timeout`, which finishes the task.
         """
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
@@ -86,7 +86,7 @@ class PlatformRequest(Request):
         super()._announce_revoked(reason, terminated, signum, expired)
 
     def _announce_retry(self, result: AttemptResult | None) -> bool:
-        """Report a retry to Celery's callers, who would otherwise see a failure. False: there is no retry.
+        """Report a retry to Celery's callers, who would otherwise see a failure. Returns False if there is no retry.
 
         The Celery result is stored before the acknowledgement. After it, another worker may run the retry and store
         a newer result, which this one must not overwrite.
@@ -105,7 +105,7 @@ class PlatformRequest(Request):
         return True
 
     def _finish(self, outcome: Raised | None, *, how: str) -> AttemptResult | None:
-        """Store the outcome of the task, or reject the message. `outcome` None: the task was stopped (`how`)."""
+        """Store the outcome of the task, or reject the message. `outcome` None: it was stopped, and `how` says how."""
         spec = getattr(self.task, "spec", None)
         spec = with_message_options(spec, self.request_dict) if spec else None
         try:

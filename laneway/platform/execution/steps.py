@@ -1,4 +1,4 @@
-"""Steps of a task that run once, and loops that resume: stored in the database by task and name."""
+"""Stores what an attempt has done for later attempts: the results of steps, and how far loops have come."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Steps:
     def run_once(self, attempt: Attempt, name: str, work: Callable[[], Any]) -> Any:
         """Return the stored result, or run `work`, store its result and return it.
 
-        A crash between `work` and the storing repeats `work`. Where that matters, `work` stores its effect under an id
-        derived from the task and the step. Raises StepTooLarge, and PermanentError for an unusable name.
+        After a crash between `work` and the storing, `work` runs again. If that would do harm, `work` has to store its
+        effect under an id derived from the task and the step. Raises StepTooLarge, and PermanentError for an unusable
+        name.
         """
         with self._database.reading() as session:
             stored = repository.step(session, attempt.task_id, _checked(name))
@@ -41,13 +42,13 @@ class Steps:
         return json.loads(json.dumps(result))  # the same value that a later attempt will read
 
     def loop_index(self, attempt: Attempt, name: str) -> int:
-        """How many items of a loop are finished."""
+        """Return the number of finished items of a loop."""
         with self._database.reading() as session:
             stored = repository.step(session, attempt.task_id, _checked(name))
         return int(stored.result) if stored is not None else 0
 
     def save_loop_index(self, attempt: Attempt, name: str, index: int) -> None:
-        """Store how many items of a loop are finished."""
+        """Store the number of finished items of a loop."""
         self._store(attempt, name, index)
 
     def _store(self, attempt: Attempt, name: str, result: Any) -> None:
@@ -56,7 +57,7 @@ class Steps:
             raise StepTooLarge(name, size, STEP_LIMIT)
         with self._database.reading() as session:
             is_recorded = task_runs.find(session, attempt.task_id) is not None
-        if not is_recorded:  # a task that was sent past the task manager has no row until the journal is recorded
+        if not is_recorded:  # a task that was sent without the task manager gets its row when the journal is recorded
             self._recorder.catch_up()
         with self._database.transaction() as session:
             repository.save_step(session, attempt.task_id, name, result=result, attempt=attempt.number, at=clock.now())

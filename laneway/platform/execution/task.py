@@ -2,8 +2,8 @@
 
     message ─► start attempt ─► run the function ─► outcome ─► result ─► finish attempt ─► Celery result
 
-The function runs watched and interruptible. Celery keeps its part: acknowledgement, results, events. The attempts are
-kept by `execution/attempts.py`.
+A watchdog can interrupt the function while it runs. Celery does acknowledgements, results and events as always.
+`execution/attempts.py` stores the attempts.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ log = logger(__name__)
 Item = TypeVar("Item")
 
 REDELIVERY_SECONDS = 5.0
-"""Delay of a message that cannot be handled now: the database cannot be reached, or another worker runs the task."""
+"""Delay of a message that cannot be handled now: the broker or database is unreachable, or another worker runs it."""
 PROGRESS_SECONDS = 0.25
-"""Shortest time between two recorded progress reports. The first one, and those of 100 percent, are always recorded."""
+"""Shortest time between two recorded progress reports. The first one and those of 100 percent are always recorded."""
 LOG_LINES = 200
 """Log lines of one attempt that become events of the task."""
 
@@ -75,7 +75,7 @@ class PlatformTask(Task):
     | raises an error that a retry may help | runs again after a delay, `retries` times, and then is a dead letter |
     | raises an error that a retry cannot help (PermanentError, ValueError, TypeError, …) | fails |
     | calls `self.snooze(seconds)` | runs again after that time; the attempt does not count |
-    | lets TaskCancelled pass | is cancelled |
+    | does not catch TaskCancelled | is cancelled |
 
     A crash at any point repeats the attempt. So effects must be safe to repeat: store them under `self.id`.
     """
@@ -83,7 +83,7 @@ class PlatformTask(Task):
     abstract = True
     Request = "laneway.platform.execution.request:PlatformRequest"
     typing = False
-    max_retries = None  # Celery's own count, which includes deliveries that were put off
+    max_retries = None  # no limit by Celery's own count, which includes deliveries that were postponed
     throws = (TaskFailed,)  # otherwise Celery logs a traceback that only shows this module
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
@@ -112,7 +112,7 @@ class PlatformTask(Task):
         `percent`: 0 to 100, cut to whole numbers; it never goes down within an attempt. `message`: what the task does
         now. `counters`: any numbers, by name. Reports within 0.25 s of the last one are dropped, except at 100 percent.
 
-        Raises TaskCancelled when the task was cancelled or another worker has taken it over: let it pass. Raises
+        Raises TaskCancelled when the task was cancelled or another worker has taken it over: do not catch it. Raises
         BrokerUnavailable (without the delivery engine: DatabaseUnavailable).
         """
         last_percent, last_time = getattr(self.request, "laneway_progress", (0, -PROGRESS_SECONDS))
@@ -138,8 +138,8 @@ class PlatformTask(Task):
     def snooze(self, seconds: float, reason: str = "") -> NoReturn:
         """End this attempt, and run the task again from the beginning after `seconds` (0 to 366 days).
 
-        That is no failure, and the attempt does not count as a retry. `reason` is shown in the status. Works by raising
-        TaskSnoozed: let it pass.
+        That is no failure, and the attempt does not count as a retry. `reason` is shown in the status. This raises
+        TaskSnoozed: do not catch it.
         """
         raise TaskSnoozed(seconds, reason)
 
@@ -147,7 +147,7 @@ class PlatformTask(Task):
         """Call `work(*args, **kwargs)` once and store its result; a later attempt gets the stored result instead.
 
         `name`: 1 to 155 characters, unique in the task. The result is returned as it is read back from JSON: a tuple
-        becomes a list. A crash between the call and the storing repeats the call.
+        becomes a list. After a crash between the call and the storing, the call is repeated.
 
         Raises TaskCancelled as `raise_if_cancelled` does, StepTooLarge for more than 1,000,000 characters of JSON,
         TypeError or ValueError for a result that is not JSON, PermanentError for an unusable name, DatabaseUnavailable,
@@ -200,7 +200,7 @@ class PlatformTask(Task):
         return float(own or self.platform.settings.tasks.soft_time_limit)
 
     def _start_attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
-        """Start the attempt, or raise what makes Celery drop the delivery or put it off."""
+        """Start the attempt, or raise the exception that makes Celery drop or postpone the delivery."""
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
         delivered = DeliveredTask(
@@ -223,10 +223,10 @@ class PlatformTask(Task):
         return started
 
     def _put_off(self, reason: str, *, lost_attempt: int = 0) -> NoReturn:
-        """Have the message delivered again later. This is no attempt, and Celery's count of retries does not limit it.
+        """Have the message delivered again later. This is no attempt, and no number of retries limits it.
 
-        On the delivery engine the message is rejected and keeps its position in the queue. A retry would be another
-        message, and the outcome of the first one would never be recorded.
+        On the delivery engine the message is rejected and keeps its position in the queue. Celery's retry would send a
+        second message, and the outcome of the first one would never be recorded.
         """
         log.warning("delivered again later", task=self.name, seconds=REDELIVERY_SECONDS, reason=reason)
         if self.platform.broker.engine is not None:
@@ -235,7 +235,7 @@ class PlatformTask(Task):
         headers = {**headers, LOST_ATTEMPT_HEADER: lost_attempt or headers.get(LOST_ATTEMPT_HEADER, 0)}
         try:
             raise self.retry(countdown=REDELIVERY_SECONDS, headers=headers)
-        except Reject as error:  # the broker cannot be reached either; Celery's Reject would bury the message
+        except Reject as error:  # the broker is unreachable, too; Celery's own Reject does not requeue the message
             raise Reject(error.reason, requeue=True) from error
 
     def _run_work(self, attempt: Attempt) -> Outcome:
@@ -277,7 +277,7 @@ class PlatformTask(Task):
         )
 
     def _report_to_celery(self, outcome: Outcome, result: AttemptResult | None) -> dict[str, Any] | None:
-        """Return or raise what Celery stores as the task's result. `result` None: the attempt lost its lease."""
+        """Return or raise what Celery stores as the task's result. `result` None: the attempt had lost its lease."""
         if result is None:
             raise Ignore
         if isinstance(outcome, Completed) and result.state is TaskState.COMPLETED:
@@ -315,14 +315,14 @@ def task(
             return {"text": f"Hello, {payload.name}!"}
 
     The function has two parameters. The first one is the running task (`PlatformTask`), by convention called `self`.
-    The second one is the payload: its annotation, a subclass of `laneway.Payload`, is what submissions are checked by.
+    The second one is the payload. Submissions are validated by its annotation, a subclass of `laneway.Payload`.
 
     `queue`: a declared queue. `name`: default: the function's name. `priority`: of the task within its queue.
     `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
     `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
-    `role`: what the platform itself submits the task for.
+    `role`: the purpose for which the platform itself submits the task, if there is one.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
     """

@@ -41,7 +41,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
 
 
 def _prepare_broker(platform: Platform) -> None:
-    """Set the limits of the queues. A broker that cannot be reached now must not keep the worker from starting."""
+    """Set the limits of the queues. The worker starts even if the broker cannot be reached now."""
     if platform.broker.engine is None:
         log.warning(
             "without the delivery engine: no order by key, no queue limits, delays in memory",
@@ -55,7 +55,7 @@ def _prepare_broker(platform: Platform) -> None:
 
 @worker_shutting_down.connect
 def stop_loops(**_: Any) -> None:
-    """Stop the loops of running tasks at their next item. The tasks continue on another worker."""
+    """Stop the loops (`PlatformTask.loop`) of running tasks at their next item. They continue on another worker."""
     announce_shutdown()
 
 

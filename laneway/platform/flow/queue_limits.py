@@ -1,8 +1,7 @@
 """Rates, numbers in flight and pauses of queues, as operators set them.
 
-The database stores what operators set. The engine enforces it for all workers together. When the engine has other
-limits, because it lost its data or was away when they were set, `Broker.prepare` sets them again; workers call it
-every 5 s.
+The database stores what operators set. The engine enforces it for all workers together. If the engine lost its data, or
+could not be reached when the limits were set, `Broker.prepare` sets them again; workers call it every 5 s.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class NoSuchQueue(UnknownQueue):
 
 
 def stored_rate_limits(database: Database) -> dict[str, RateLimit]:
-    """Queue → its limits, for the queues whose limits were ever set."""
+    """Return queue → limits, for the queues whose limits an operator has set."""
     with database.reading() as session:
         return {row.queue: _rate_limit(row) for row in queries.all_limits(session)}
 
@@ -57,7 +56,7 @@ class QueueLimits:
         return next(limits for limits in self.listing() if limits.queue == queue)
 
     def put(self, queue: str, request: LimitsRequest) -> QueueLimitsResponse:
-        """Set all limits of a queue. Raises NoSuchQueue, Unsupported. A broker that is away gets them later."""
+        """Set all limits of a queue. An unreachable broker gets them later. Raises NoSuchQueue, Unsupported."""
         self._broker.require_engine("limits of queues")
         _check_declared(queue)
         limit = RateLimit(

@@ -10,7 +10,7 @@ from laneway.engine import QueueStats
 
 _MICROSECONDS = 1_000_000
 BURST_SECONDS = 0.1
-"""The part of a rate that may start at once: a fast queue would otherwise need a round trip for each task."""
+"""The tasks that the rate allows in this time may start at once. Otherwise a fast queue needs a round trip per task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +48,12 @@ class RateLimit:
 
 
 def paused_reason(stats: QueueStats) -> str | None:
-    """The text for a paused queue; None when it is not paused."""
+    """Return what a task waits for if its queue is paused; None if the queue is not paused."""
     return f"its queue {stats.queue!r} to be resumed: it is paused" if stats.paused else None
 
 
 def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
-    """The text for a queue that starts nothing now because of its rate or number in flight; None when it does."""
+    """Return what a task waits for if its queue has used up its rate or number in flight; None if it has not."""
     most, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
     if most is not None and stats.leased >= most:
         return f"its turn: {stats.leased} tasks of the queue {stats.queue!r} run, and no more may (max_in_flight)"

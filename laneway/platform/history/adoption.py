@@ -1,4 +1,4 @@
-"""Rows for tasks that were sent past the task manager (by Beat, a shell, a chain), made from their messages."""
+"""Makes the rows of tasks that were sent without the task manager (by Beat, a shell, a chain) from their messages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from laneway.platform.schemas.task import TaskState
 from laneway.transport.codec import call_of
 
 UNKNOWN = "(unreadable)"
-"""Stands for the name of a task whose message has none."""
+"""The name of a task whose message contains no name."""
 ID_LIMIT = 155
 """Characters of a task's id: the width of the column."""
 
 
 def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
-    """The row of a task of which only the message is known. The message may contain anything."""
+    """Make the row of a task from its message, which may contain anything."""
     message = stored.message
     return run_from_call(
         message.task_id,
@@ -38,7 +38,7 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
 def run_from_call(
     id: str, name: str, payload: dict[str, Any], *, queue: str, at: datetime, priority: int, key: str | None = None
 ) -> TaskRun:
-    """The row of a task of which only the call is known. Texts are cut to what the columns hold."""
+    """Make the row of a task from its call. Texts are cut to the size of their columns."""
     spec = registry.get(name)
     return TaskRun(
         id=id,
@@ -62,7 +62,7 @@ def run_from_call(
 
 
 def is_storable_id(id: str) -> bool:
-    """Whether a task with this id can have a row. A changed id would be no help: nobody would find the task by it."""
+    """Whether a task with this id can have a row. The id is not changed to fit: nobody would find the task by it."""
     return len(id) <= ID_LIMIT and storable(id) == id
 
 
@@ -72,7 +72,10 @@ def fingerprint(name: str, payload: dict[str, Any]) -> str:
 
 
 def payload_of_call(args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The payload of a call. The platform's own tasks take named arguments only; others are stored under `args`."""
+    """Return the payload of a call: its named arguments, and under `args` the positional ones, if there are any.
+
+    The platform's own tasks take named arguments only.
+    """
     return kwargs if not args else {**kwargs, "args": list(args)}
 
 

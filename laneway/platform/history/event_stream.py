@@ -26,7 +26,7 @@ log = logger(__name__)
 Notify = Callable[[], object]
 
 POLL_SECONDS = 0.25
-"""Time between two queries for new events, while there are subscribers."""
+"""Seconds between two queries for new events, while there are subscribers."""
 BATCH = 500
 """Most events in one page."""
 
@@ -52,14 +52,14 @@ class EventStream:
         return self._events(id, after=after, limit=limit)
 
     def new_events(self, id: str, *, after: int) -> tuple[Sequence[TaskEvent], bool]:
-        """The events after this one, and whether there will be no more. Raises UnknownTask."""
+        """Return the events after this one, and whether they are the last ones. Raises UnknownTask."""
         is_finished = self._tasks.current(id).state in FINISHED  # read first, so that the events include the end
         page = self._events(id, after=after)
         return page, is_finished and len(page) < BATCH
 
     @contextmanager
     def subscribe(self, id: str, notify: Notify) -> Generator[None]:
-        """Call `notify`, from another thread, whenever the task has new events, while the block lasts."""
+        """While the block runs, call `notify` from another thread whenever the task has new events."""
         with self._lock:
             self._subscribers.setdefault(id, []).append(notify)
             if self._thread is None or not self._thread.is_alive():
@@ -91,7 +91,7 @@ class EventStream:
             try:
                 newest = self._notify_subscribers(newest)
             except PlatformError as error:
-                log.warning("event streams stand still", error=str(error))
+                log.warning("event streams cannot read new events now", error=str(error))
             Signal().wait(max(0.0, POLL_SECONDS - (monotonic() - started)))
 
     def _notify_subscribers(self, after: int) -> int:

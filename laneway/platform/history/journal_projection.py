@@ -1,4 +1,4 @@
-"""How the events of a journal change the history: the only code that writes what became of tasks.
+"""Applies the events of a journal to the history: every event of the engine changes rows only here.
 
 `JournalProjection` applies a batch of events to the rows of their tasks, in order, inside the caller's transaction. An
 event that was recorded before changes nothing: attempts have numbers, and a state only changes in the direction of the
@@ -29,14 +29,14 @@ from laneway.platform.schemas.task import FINISHED, TaskState
 log = logger(__name__)
 
 EventData = dict[str, Any]
-"""What an event of a task shows beside its kind, time and attempt."""
+"""The data of an event of a task, beside its kind, time and attempt."""
 
 
 def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
-    If the batch fails, each event is recorded by itself, and one that fails is left out and logged: it must not keep
-    the others waiting. Raises OperationalError or InterfaceError when the database cannot be reached.
+    If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
+    does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
@@ -68,7 +68,7 @@ class JournalProjection:
         """Record all events; returns the tasks that ended without being completed."""
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
-        for attempt in repository.attempts_of(self._session, ids):  # in one query: a query per task would flush each
+        for attempt in repository.attempts_of(self._session, ids):  # one query: a query per task would flush each time
             self._attempts.setdefault(attempt.task_id, {})[attempt.number] = attempt
         for event in events:
             run = self._runs.get(event.task_id) or self._adopt(event)
@@ -79,7 +79,7 @@ class JournalProjection:
         return list(self._ended.values())
 
     def _adopt(self, event: Event) -> TaskRun | None:
-        """Add the row of a task that was sent past the task manager: its first event carries its message."""
+        """Add the row of a task that was sent without the task manager: its first event carries its message."""
         if event.stored is None:
             log.warning("event of an unknown task left out", task_id=event.task_id, kind=event.kind)
             return None
@@ -117,7 +117,7 @@ class JournalProjection:
         return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
 
     def begin(self, run: TaskRun, event: Event) -> EventData | None:
-        """A snoozed attempt did not count, so the engine uses its number again: its row is started anew."""
+        """An attempt that was recorded before changes nothing, unless it was snoozed: then its row starts again."""
         at, number = moment(event.at), run.attempts_before + event.attempt
         known = self._attempt(run, number)
         if run.state in FINISHED or (known is not None and known.outcome != "snoozed"):
@@ -147,7 +147,7 @@ class JournalProjection:
         else:
             run.finished_at, run.due_at = at, None
         self._end_attempt(run, event, outcome=outcome, result=result)
-        if not result.counted:  # the engine uses the number again; in the history every attempt has its own
+        if not result.counted:  # the engine uses the number again; in the history every attempt has its own number
             run.attempts, run.attempts_before = run.attempts - 1, run.attempts_before + 1
         run.state, run.result = result.state, result.result
         run.error, run.error_type = result.error, result.error_type
@@ -168,7 +168,7 @@ class JournalProjection:
         return {"worker": run.worker, "reason": event.reason}
 
     def ack(self, run: TaskRun, event: Event) -> EventData | None:
-        """The message is gone and the task has no outcome. That is normal for Celery's own tasks, and only for them."""
+        """The message was acknowledged and the task has no outcome. That is normal only for Celery's own tasks."""
         if run.state in FINISHED:
             return None
         error = None
@@ -240,7 +240,7 @@ class JournalProjection:
         return repository.parse_object(event.outcome)
 
     def dead_letter_removed(self, run: TaskRun, event: Event) -> EventData | None:
-        """The engine does not have the dead letter any more. The task stays what it is."""
+        """The engine does not have the dead letter any more. The row of the task does not change."""
         del run, event
         return {}
 
@@ -250,7 +250,7 @@ class JournalProjection:
         return self._attempts.get(run.id, {}).get(number)
 
     def _end_open_attempts(self, run: TaskRun, at: datetime) -> None:
-        """End earlier attempts without an outcome as lost: the broker lost the events that would say more."""
+        """End earlier attempts without an outcome as lost: the broker has lost the events of their end."""
         for attempt in self._attempts.get(run.id, {}).values():
             if attempt.outcome is None:
                 error = WorkerLost(attempt.worker or "?")
@@ -285,7 +285,7 @@ _METHODS: dict[Kind, Callable[[JournalProjection, TaskRun, Event], EventData | N
 
 
 def moment(milliseconds: int) -> datetime:
-    """A time of the server, in milliseconds since 1970, as a datetime."""
+    """Convert a time of the server, in milliseconds since 1970, to a datetime."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
@@ -302,7 +302,7 @@ def _end_data(result: AttemptResult, outcome: str) -> EventData:
 
 
 def _result(event: Event) -> AttemptResult:
-    """The result that the worker stored. One that cannot be read becomes a failure that says so."""
+    """Return the result that the worker stored. If it cannot be read, the result is a failure that says so."""
     try:
         return _storable(AttemptResult.from_json(event.outcome))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -311,7 +311,7 @@ def _result(event: Event) -> AttemptResult:
 
 
 def _storable(result: AttemptResult) -> AttemptResult:
-    """The result with texts that every database accepts, cut to what the columns hold."""
+    """Return the result with texts that every database accepts, cut to the size of their columns."""
 
     def text(value: object, limit: int) -> str | None:
         return None if value is None else repository.storable(str(value))[:limit]

@@ -1,9 +1,9 @@
-"""Records the engine's journals in the database, each event exactly once in effect.
+"""Records the engine's journals in the database, so that each event takes effect exactly once.
 
 The transaction that records events also stores, under a lock, the offset up to which the journal is recorded. The
 journal is trimmed afterwards. So any process may record at any time, and a crash between the two steps records nothing
-twice. While the database cannot be reached, the journals keep the events, up to their bound; after that, nothing new
-is accepted.
+twice. While the database cannot be reached, the journals keep the events. When a journal has reached its limit, its
+queue accepts no new task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 500
 
 
 class JournalRecorder:
-    """Records the journals of queues. Without the delivery engine there are none, and nothing is done."""
+    """Records the journals of queues. Without the delivery engine there are no journals, and nothing is done."""
 
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings

@@ -1,8 +1,7 @@
 """Statistics of the tasks that ended within a window of time: of all, per queue and per task name.
 
-Their cost is bounded, however large the history is. An index leads to the tasks that ended last; the newest
-`MAX_COUNTED` of them are counted, and the durations of the newest `MAX_MEASURED` are measured. The result says from
-when on.
+Their cost is bounded, however large the history is. An index finds the tasks that ended last. The newest `MAX_COUNTED`
+of them are counted, and the durations of the newest `MAX_MEASURED` are measured. The result says since when.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class _QueryResults:
 
 
 class Statistics:
-    """Counts and measures the tasks that ended lately."""
+    """Counts and measures the tasks that ended recently."""
 
     def __init__(self, database: Database, recorder: JournalRecorder) -> None:
         self._database, self._recorder = database, recorder

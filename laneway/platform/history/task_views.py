@@ -1,4 +1,4 @@
-"""Turns rows into what callers see of them."""
+"""Turns rows into the views that callers get."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def describe_event(event: TaskEvent) -> EventView:
 
 
 def queue_reason(found: MessageInfo | None) -> str | None:
-    """Why a message is not delivered, if the reason is in its queue; None: it only waits for its turn."""
+    """Return why a message cannot be delivered yet, if the reason is in its queue; None: it only waits for its turn."""
     if found is None:
         return "being sent again: the broker does not have it"
     if found.state is MessageState.HELD:
@@ -86,7 +86,7 @@ def queue_reason(found: MessageInfo | None) -> str | None:
 def waiting_for(
     run: TaskRun, *, serving: int, now: datetime, reason: str | None = None, stats: QueueStats | None = None
 ) -> str:
-    """What a task waits for whose message is in its queue; of several things, the one that lasts longest.
+    """Return what a task with a message in its queue waits for; of several things, the one that usually lasts longest.
 
     `serving`: live workers of its queue. `reason`: what `queue_reason` returned. `stats`: of its queue.
     """

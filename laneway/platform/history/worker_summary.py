@@ -1,4 +1,4 @@
-"""What one worker did from its start to its end, counted from the history: alike for every kind of pool."""
+"""What one worker did from its start to its end, counted from the history, and so the same for every kind of pool."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ log = logger(__name__)
 class WorkerTotals:
     """A worker's attempts by their outcome.
 
-    `seconds`: how long the worker ran. `processed`: attempts that ended. `failed`: for good, dead letters included.
-    `unfinished`: attempts that started here and did not end here. `mean_seconds`, `p95_seconds`: of the processed ones.
+    `seconds`: how long the worker ran. `processed`: attempts that ended. `failed`: attempts after which the task had
+    failed for good, dead letters included. `unfinished`: attempts that the worker started and did not end.
+    `mean_seconds`, `p95_seconds`: durations of the processed attempts.
     """
 
     worker: str
@@ -48,7 +49,7 @@ class WorkerMeter:
         self._started, self._first_event = monotonic(), 0
 
     def start(self) -> None:
-        """Exclude everything that is recorded so far. Raises DatabaseUnavailable."""
+        """Begin to count: exclude everything that is recorded so far. Raises DatabaseUnavailable."""
         self._recorder.catch_up_quietly()  # includes what a killed worker of the same name did
         with self._database.reading() as session:
             self._first_event = task_events.newest_event(session)

@@ -33,7 +33,7 @@ MAX_ENDPOINTS: Final = 100
 
 
 class AlertCondition(NamedTuple):
-    """A condition that is wrong now; kind and subject identify its alert."""
+    """A problem that exists now; kind and subject identify its alert."""
 
     kind: str
     subject: str
@@ -41,16 +41,16 @@ class AlertCondition(NamedTuple):
 
 
 class Alerts:
-    """Opens an alert when a condition becomes wrong and closes it when the condition is right again."""
+    """Opens an alert when a problem appears, and closes it when the problem is gone."""
 
     def __init__(
         self, database: Database, tasks: TaskManager, settings: OperationSettings, *, with_notices: bool = False
     ) -> None:
-        """`with_notices`: submit the task with the role `NOTICE_ROLE` for alerts that nobody was notified of."""
+        """`with_notices`: for new alerts, submit the task with the role `NOTICE_ROLE`, which notifies somebody."""
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
 
     def sweep(self) -> dict[str, Any]:
-        """Check every condition once; return the number of open alerts and what this sweep opened and closed."""
+        """Look for problems once; return the number of open alerts and what this sweep opened and closed."""
         conditions = list(self._conditions())
         now = clock.now()
         with self._tasks.transaction() as unit:
@@ -70,7 +70,7 @@ class Alerts:
         }
 
     def listing(self, *, closed: bool = False) -> Sequence[Alert]:
-        """Return the open alerts, with `closed` the closed ones too, newest first."""
+        """Return the open alerts, newest first; with `closed` the closed ones as well."""
         with self._database.reading() as session:
             return repository.listing(session, closed=closed)
 
@@ -97,7 +97,7 @@ class Alerts:
 
 
 def _open_alert(unit: SubmissionTransaction, condition: AlertCondition, *, now: datetime) -> bool:
-    """Open the alert of this condition, or refresh the open one; True when it is new."""
+    """Open the alert of this problem, or update the text of the open one; True when it is new."""
     kind, subject, message = condition
     return repository.open_alert(unit.session, kind, subject=subject, message=message, now=now)
 
@@ -107,7 +107,7 @@ def _tasks_wait(number: int) -> str:
 
 
 def _notify(unit: SubmissionTransaction, *, now: datetime) -> None:
-    """Submit a notice about new alerts, at most once an hour about the same one: it may open and close often."""
+    """Submit a notice about new alerts, but at most once an hour about one problem, which may come and go often."""
     alerts = repository.unnotified(unit.session, lately=now - NOTIFY_EVERY)
     for alert in alerts:
         alert.notified_at = now

@@ -1,20 +1,20 @@
-"""The audit: compare the history, the engine and the result store, and report what does not fit.
+"""The audit: compare the history, the engine and the result store, and report where they differ.
 
-Each task that was ever accepted is in one state of the history, so that always
+Each task that was ever accepted is in one state of the history, so this sum is always right:
 
     accepted = completed + failed + dead letters + cancelled + expired + waiting + running
 
-The sum says nothing about losses. The audit therefore compares in three directions. A finding of the first three kinds
-is *unaccounted for*, and an audit without them is *balanced*:
+It does not show whether a task was lost. Therefore the audit makes four comparisons. A task with a finding of the first
+three is *unaccounted for*, and an audit without such findings is *balanced*:
 
-1. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or has it as a
-   dead message only. Nothing would ever run it. Repair: send it again.
-2. **History → result.** An unfinished task must not have a final result. Finding: its result says that it is over, so
-   that work was done which the history does not know. Repair: delete the result, and the task goes on.
-3. **Engine → history.** A message in the engine must belong to a task of the history. Finding: an unknown task.
-   There is no repair.
-4. **Finished tasks and their results** are compared too (`result_audit.py`). These findings are reported beside the
-   others and are not unaccounted for, because the history has the outcome.
+1. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or only has a
+   dead message of it, so it would never run. Repair: send it again.
+2. **History → result.** An unfinished task must not have a final result. Finding: its result says that it has ended, so
+   work was done that the history does not know. Repair: delete the result; the task continues.
+3. **Engine → history.** A message in the engine must belong to a task of the history. Finding: an unknown task. There
+   is no repair.
+4. **Finished task → result.** The result must say the same as the history (`result_audit.py`). The findings are
+   reported separately. These tasks are not unaccounted for, because the history has their outcome.
 
 Events that could not be recorded in the history make the audit unbalanced as well.
 """
@@ -45,7 +45,7 @@ GRACE = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class UnaccountedTask:
-    """An unfinished task that the engine will not deliver, or whose result says that it is over."""
+    """An unfinished task that the engine will not deliver, or whose result says that it has ended."""
 
     task_id: str
     name: str
@@ -63,7 +63,7 @@ class AuditReport:
     by_state: dict[TaskState, int] = field(default_factory=dict)
     engine: dict[str, QueueStats] = field(default_factory=dict)
     unread: int = 0
-    """Events that are still not recorded after the audit recorded all it could."""
+    """Events that are not recorded yet, although the audit tried to record all of them."""
     unaccounted: list[UnaccountedTask] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Tasks in the engine that the history does not know."""
@@ -85,7 +85,7 @@ class Discrepancy:
     undeliverable: str | None
     """Why the engine will not deliver it; None: it will."""
     final_result: str | None
-    """Celery's state in its result, if the result says that the task is over."""
+    """Celery's state in its result, if the result says that the task has ended."""
 
     @property
     def why(self) -> str:
@@ -95,7 +95,7 @@ class Discrepancy:
 
 
 class Audit:
-    """Compares the three stores, names each discrepancy, and repairs it if asked to."""
+    """Compares the history, the engine and the result store; reports each discrepancy, and repairs it if asked to."""
 
     def __init__(
         self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager, results: Results
@@ -123,7 +123,7 @@ class Audit:
         return report
 
     def _repair(self, found: Discrepancy) -> bool:
-        """Delete the result first: the result of a task that is sent again could not replace a success."""
+        """Repair a discrepancy. The result is deleted first, because a new result would not replace a success."""
         if found.final_result:
             self._results.delete_result(found.run.id)
         return self._tasks.send(found.run) if found.undeliverable else True
@@ -177,7 +177,7 @@ class Audit:
             page = engine.peek(queue, state, offset=offset, limit=PAGE)
             unknown = self._unknown_to_history([message.stored.message.task_id for message in page])
             if unknown:
-                self._recorder.catch_up()  # the history adopts tasks that came past the platform
+                self._recorder.catch_up()  # adds rows for the tasks that were sent without the platform
                 yield from self._unknown_to_history(unknown)
             if len(page) < PAGE:
                 return

@@ -1,7 +1,7 @@
 """Dead letters: tasks that failed for good, and messages that could not be read or run.
 
 Operators list them one by one or by group (tasks that failed the same way). They send them again or discard them, by
-id, by group or by filter, and a dry run first says how many. A discarded dead letter can be restored for a day.
+id, by group or by filter. A dry run only counts them. A discarded dead letter can be restored for a day.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DeadLetters:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
 
     def page(self, which: Filter, *, before: int | None = None, limit: int = 50) -> Sequence[TaskRun]:
-        """Return dead letters, newest first; those in the trash only if the filter asks for them."""
+        """Return dead letters, newest first. Those in the trash are included only if the filter asks for them."""
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             return search.page(session, _dead_only(which), before=before, limit=limit)
@@ -59,7 +59,7 @@ class DeadLetters:
         return run
 
     def requeue(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
-        """Send them again; one that cannot be sent is reported and stays a dead letter. Safe to repeat."""
+        """Send them again. One that cannot be sent is reported and stays a dead letter. Safe to repeat."""
         return self._apply(_dead_only(which), self._requeue, dry_run=dry_run)
 
     def discard(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
@@ -127,6 +127,6 @@ def _unmatched_ids(session: Session, which: Filter) -> Iterator[tuple[str, str]]
 
 
 def _dead_only(which: Filter, *, trashed: bool = False) -> Filter:
-    """Return the filter limited to dead letters; `trashed` applies where the filter says nothing about the trash."""
+    """Return the filter limited to dead letters. `trashed` is used if the filter itself leaves `trashed` open."""
     states = tuple(state for state in which.states if state in DEAD) or (TaskState.DEAD_LETTER,)
     return replace(which, states=states, trashed=trashed if which.trashed is None else which.trashed)

@@ -2,15 +2,16 @@
 
 It is a thread in each worker's main process that
 
-1. reports that the worker lives and which queues it serves;
+1. reports that the worker is alive and which queues it serves;
 2. records the events of the engine's journals in the history (`JournalRecorder`);
-3. compares the ledger with the broker, and sends again what the broker lost;
-4. sends the tasks that were accepted and have not reached the broker yet (`Outbox`).
+3. sends the tasks that were accepted and have not reached the broker yet (`Outbox`);
+4. sets the limits that the broker's queues lack (`Broker.prepare`);
+5. compares the history with the broker, and sends again what the broker lost.
 
-All of it may be done twice, and by many workers at once: each step is a conditional update in the ledger, and a second
-delivery of a task is refused when a worker claims it. The delivery engine handles what depends on time: delays,
-retries and the leases of dead workers. Without the engine, steps 2 and 3 do nothing, because the broker cannot be asked
-what it holds.
+Each step may be repeated, also by many workers at once: it changes a row only if nobody else has changed it before, and
+a second delivery of a task is refused when a worker starts it. The delivery engine handles everything that depends on
+time: delays, retries and the leases of dead workers. Without the engine, steps 2, 4 and 5 do nothing, because the
+broker cannot be asked what it holds.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ TICK = 0.5
 COMPARE_EVERY, PREPARE_EVERY = 5.0, 5.0
 """Seconds between two runs of `reconcile`, and of `Broker.prepare`."""
 REPORT_SHARE = 0.2
-"""Part of a lease between two reports. A worker that misses three is taken for dead (`LedgerAttempts`)."""
+"""The share of a lease between two reports. A worker that misses three reports counts as dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
-"""A task that was sent or started this long ago must be in the broker: publishing takes no longer."""
+"""A task that was sent or started longer ago than this must be in the broker: publishing takes less time."""
 PAGE = 500
 
 
@@ -83,18 +84,18 @@ class Maintenance(Thread):
             self._stopped.wait(TICK)
 
     def stop(self) -> None:
-        """Stop the thread after its current job, and sign the worker off."""
+        """Stop the thread after its current job, and remove the worker from the list of live workers."""
         self._stopped.set()
         self.join(timeout=5)
         self._attempt(self.sign_off)
 
     def report(self) -> None:
-        """Store that this worker lives."""
+        """Store that this worker is alive."""
         with self._database.transaction() as session:
             workers.report(session, self.worker, queues=self._queues, started_at=self._started_at, now=clock.now())
 
     def sign_off(self) -> None:
-        """Store that this worker has stopped."""
+        """Remove this worker from the list of live workers."""
         with self._database.transaction() as session:
             workers.leave(session, self.worker)
 
@@ -132,12 +133,15 @@ class Maintenance(Thread):
             lost += [run for run, message in pairs if self._is_lost(run, message)]
         if lost:
             self._recorder.catch_up()  # tasks that ended before the comparison are recorded as finished now
-            self._broker.prepare()  # without its journal, events of what is sent now would be lost
+            self._broker.prepare()  # enables the journals; without them the events of the tasks sent now would be lost
         full_queues: set[str] = set()
         return sum(self._send_again(run, full_queues) for run in lost)
 
     def _is_lost(self, run: TaskRun, message: MessageInfo | None) -> bool:
-        """Whether the broker has no message of a task, or only a dead one from before an operator sent it again."""
+        """Whether a task has to be sent again, because the broker has no message of it.
+
+        A dead message from before a retry by hand is deleted here; it does not count.
+        """
         if message is not None and message.state is MessageState.DEAD and run.published_at is None:
             self._broker.discard(run.queue, run.id)
             return True
@@ -151,11 +155,11 @@ class Maintenance(Thread):
             return False
         try:
             sent = self._tasks.send(run)
-        except (QueueFull, HistoryBehind) as error:  # the rest of this queue waits for room; other queues do not
+        except (QueueFull, HistoryBehind) as error:  # the later tasks of this queue would be refused as well
             full_queues.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
             return False
-        except DuplicateTask as error:  # it is sent when the task with the same uniqueness key is finished
+        except DuplicateTask as error:  # it is sent later, when the task with the same uniqueness key has finished
             log.warning("lost task not sent now", task_id=run.id, error=str(error))
             return False
         if sent:

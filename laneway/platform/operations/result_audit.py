@@ -1,17 +1,17 @@
 """The audit of results: compare Celery's result store with the history.
 
-The history is the truth, and its tasks fall into two groups:
+The history is taken as right. Its tasks fall into two groups:
 
-- **A finished task** should have a final result that says the same end. If the result is gone (flushed, or expired with
-  its store) or says something else, the task is still accounted for. The finding is reported (`ResultProblem`), and
-  repair stores the result again from the history.
-- **An unfinished task** must not have a final result. If it has one, work was done that the history does not know:
+- **A finished task** should have a final result that agrees with the history. If the result is gone (flushed, or lost
+  with its store) or differs, the task is still accounted for. The finding is reported (`ResultProblem`), and a repair
+  stores the result again from the history.
+- **An unfinished task** must not have a final result. If it has one, work was done that the history does not know, and
   the task is unaccounted for (`final_results`, used by `audit.py`).
 
 Results whose task the history does not know are reported as well.
 
 Time and memory are bounded: a page of tasks costs one query and one round trip, however large the results are. Only
-the tasks with a finding are looked at again.
+tasks with a finding are read a second time.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ GRACE: Final = timedelta(seconds=5)
 MARGIN: Final = timedelta(minutes=1)
 """Results that expire within this time are not compared: they may be gone before they are read."""
 MAX_NAMED: Final = 100
-"""Findings that are named. All are counted, and repair covers all."""
+"""Most findings that are listed. All are counted, and a repair covers all."""
 MAX_SCANNED: Final = 200_000
 """Keys of the result store that are scanned for results of unknown tasks."""
 CELERY_PREFIX: Final = "celery."
-"""Celery's own tasks end with their result; the history learns of the end later, by the acknowledgement."""
+"""Celery's own tasks store their result first; the history learns of their end by the later acknowledgement."""
 PROCESS_LOST: Final = frozenset({"WorkerLostError", "TimeLimitExceeded"})
-"""Errors that a worker's main process stores for a lost process. They end an attempt; the task may be retried."""
+"""Errors that a worker's main process stores for a lost pool process. They end an attempt and not always the task."""
 
 
 class ResultProblem(StrEnum):
@@ -59,14 +59,14 @@ class ResultProblem(StrEnum):
     MISSING = "missing"
     """A worker ended the task, and there is no final result."""
     CONTRADICTING = "contradicting"
-    """The result says another end than the history, or cannot be read."""
+    """The result has another state than the history, or cannot be read."""
     UNKNOWN = "unknown"
-    """The history does not know the task: it was deleted, or it belongs to somebody else."""
+    """The history does not know the task: it was deleted, or another program stored the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFinding:
-    """A result that does not fit the history."""
+    """A result that contradicts the history or is missing."""
 
     task_id: str
     kind: ResultProblem
@@ -92,14 +92,14 @@ class ResultReport:
     """False: the store has more than `MAX_SCANNED` results, and unknown tasks may be missed."""
 
     def add(self, finding: ResultFinding) -> None:
-        """Count a finding, and name it if there is room."""
+        """Count a finding, and list it unless `MAX_NAMED` are listed."""
         self.found[finding.kind] += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(finding)
 
 
 class ResultAudit:
-    """Compares results with the history, names each problem, and stores results again if asked to."""
+    """Compares results with the history, reports each problem, and stores results again if asked to."""
 
     def __init__(self, database: Database, recorder: JournalRecorder, results: Results) -> None:
         self._database, self._recorder, self._results = database, recorder, results
@@ -121,10 +121,11 @@ class ResultAudit:
         return report
 
     def final_results(self, runs: Sequence[TaskRun]) -> dict[str, str]:
-        """Return task id → Celery's state, for those of these unfinished tasks whose result says that they are over.
+        """Return task id → Celery's state, for the unfinished tasks whose result says that they have ended.
 
-        A result counts only if it was stored since the task was last sent or started: an older one belongs to an
-        earlier run. What a main process stores for a lost process does not count either: it is not the end of the task.
+        A result counts only if it was stored since the task was last sent or started; an older one belongs to an
+        earlier run. The error that a worker's main process stores for a lost pool process does not count either: it is
+        not the end of the task.
         """
         runs = [run for run in runs if not run.name.startswith(CELERY_PREFIX)]
         if not runs or not self._results.listable:
@@ -145,7 +146,7 @@ class ResultAudit:
     # --- finished tasks and their results
 
     def _finished_tasks(self) -> Iterator[list[Ended]]:
-        """Yield pages of the tasks that ended so long ago that a result is stored, and not so long that it expired."""
+        """Yield pages of finished tasks whose results must be stored by now and have not expired."""
         now, kept, after = clock.now(), self._results.retention, None
         since = now - kept + MARGIN if kept else None
         while True:
@@ -158,7 +159,7 @@ class ResultAudit:
             after = page[-1]
 
     def _findings(self, page: Sequence[Ended]) -> dict[Ended, ResultFinding]:
-        """Compare twice: only a finding that is still there after the history was brought up to date is one."""
+        """Compare twice, and return the findings that still exist after the history was brought up to date."""
         suspects = [end for end, finding in self._compared(page) if finding]
         if not suspects:
             return {}
@@ -170,7 +171,7 @@ class ResultAudit:
         return {
             end: finding
             for end, finding in self._compared(suspects)
-            # A task that did not come through the platform may have been sent with ignore_result.
+            # A task that was sent without the platform may have been sent with ignore_result.
             if finding and (finding.stored or end.id in submitted)
         }
 
@@ -180,7 +181,7 @@ class ResultAudit:
             yield end, _compare(end, state)
 
     def _store_again(self, findings: dict[Ended, ResultFinding]) -> int:
-        """Store the results of these tasks again, if nothing happened to the tasks since; return how many."""
+        """Store the results of these tasks again, except for tasks that have changed since; return how many."""
         ends, repaired = {end.id: end for end in findings}, 0
         ids = list(ends)
         for first in range(0, len(ids), RESULTS_PER_FETCH):

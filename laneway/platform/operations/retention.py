@@ -20,7 +20,7 @@ from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import StorageSettings, TaskSettings
 
 Progress = Callable[[float, str], None]
-"""Receives the progress of a sweep (0 to 100) and a message. An exception from it stops the sweep between batches."""
+"""Receives the progress of a sweep (0 to 100) and a message. If it raises, the sweep stops between two batches."""
 
 KEEP_TRASH: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
@@ -28,13 +28,13 @@ KEEP_SILENT_WORKERS: Final = timedelta(days=1)
 BATCH: Final = 500
 """Rows in one transaction: few enough that other writers get their turn on SQLite."""
 MAX_CLEARED: Final = 10_000
-"""Tasks that one call of `clear` deletes at most."""
+"""Most tasks that one call of `clear` deletes."""
 
 log = logger(__name__)
 
 
 class RemoveBatch(Protocol):
-    """Removes at most `limit` rows (or their contents) from before a time and returns how many rows it removed."""
+    """Removes at most `limit` rows (or their contents) from before a time; returns the number of rows."""
 
     def __call__(self, session: Session, *, before: datetime, limit: int) -> int: ...
 
@@ -118,7 +118,7 @@ class Retention:
         return search.delete_beyond(session, dead, most=self._tasks.max_dead_letters, limit=limit)
 
     def _batches(self, remove_batch: RemoveBatch, *, before: datetime, size: int) -> Iterator[int]:
-        """Remove batches until one is not full; yield the rows of each, after it was committed."""
+        """Remove batches until one is not full; after each commit yield the number of rows that were removed."""
         removed = size
         while removed == size:
             with self._database.transaction() as session:

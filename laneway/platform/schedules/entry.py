@@ -31,7 +31,7 @@ class Schedule:
     when: crontab
     queue: str
     expires: int
-    """Seconds after which an unstarted submission is dropped: the next one does its work."""
+    """Seconds after which a submission that has not started is dropped; the next one does its work."""
     kwargs: dict[str, Any] | None = None
 
     def as_celery(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Schedule:
 
 
 def check_schedules(schedules: Iterable[Schedule], registry: TaskRegistry) -> None:
-    """Raise BadSchedule for an unregistered task, an undeclared queue, and arguments that do not fit the payload."""
+    """Raise BadSchedule for an unregistered task, an undeclared queue, or arguments that do not match the payload."""
     for schedule in schedules:
         spec = registry.get(schedule.task)
         if spec is None:

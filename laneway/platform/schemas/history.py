@@ -128,7 +128,7 @@ class BatchResponse(Response):
 
 
 class DeadLetterView(Response):
-    """One dead letter with everything that is kept of it."""
+    """One dead letter, with everything that is stored about it."""
 
     task_id: str
     name: str
@@ -199,13 +199,13 @@ class DeadLetterSelection(BaseModel):
 
 
 class BulkActionResponse(Response):
-    """The outcome of an action on the selected dead letters, or its forecast."""
+    """The outcome of an action on the selected dead letters, or of its dry run."""
 
     matched: int
     done: int
     dry_run: bool
     samples: list[str] = Field(description="Ids of some selected dead letters")
-    refused: dict[str, str] = Field(description="Id → why nothing was done")
+    refused: dict[str, str] = Field(description="Id → why nothing was done with this dead letter")
 
 
 class StatsResponse(Response):
@@ -214,10 +214,10 @@ class StatsResponse(Response):
     queues: dict[str, QueueFigures]
     tasks: dict[str, int] = Field(description="State → number of tasks in the whole history")
     unread_events: int = Field(description="Events that are not recorded yet")
-    unread_limit: int = Field(description="At this number submitting is refused (MAX_UNREAD_EVENTS)")
+    unread_limit: int = Field(description="A queue with this many unrecorded events takes no tasks (MAX_UNREAD_EVENTS)")
     workers: int
     timestamp: datetime
-    window: Window = Field(description="Statistics of the tasks that ended lately")
+    window: Window = Field(description="Statistics of the tasks that ended within a window of time")
 
 
 class ClearableState(StrEnum):
@@ -233,4 +233,4 @@ class ClearResponse(Response):
     """The outcome of deleting tasks."""
 
     deleted: int
-    more: bool = Field(description="More tasks match than one call deletes")
+    more: bool = Field(description="The call reached its limit, and more tasks may match")

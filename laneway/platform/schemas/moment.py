@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator
 
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""A time outside of this range is a mistake, and arithmetic near Python's own limits could overflow."""
+"""A time outside this range is a mistake, and computing with times near Python's own limits could overflow."""
 
 
 def _require_text(value: object) -> object:
@@ -18,10 +18,10 @@ def _require_text(value: object) -> object:
 
 
 def clamped(moment: datetime) -> datetime:
-    """Return the time, or the limit that it exceeds. For filters, which find nothing beyond the limits anyway."""
+    """Return the time, or the limit that it exceeds. It is for filters, which find nothing beyond the limits anyway."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return EARLIEST if aware < EARLIEST else LATEST if aware > LATEST else moment
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text)]
-"""A time with its zone. A number is refused, because nobody can tell seconds from milliseconds."""
+"""A time with its zone. A number is refused, because it could be seconds or milliseconds."""

@@ -23,9 +23,9 @@ class OutboundWebhook(Payload):
     event: str = Field(min_length=1, max_length=100)
     data: dict[str, Any]
     occurred_at: Moment | None = None
-    """When the event happened; without it, when the task was accepted.
+    """When the event happened. None: when the task was accepted.
 
-    It is a part of the payload: the same task id with another time is a conflict."""
+    It is a part of the payload, so the same task id with another time is a conflict."""
 
     @model_validator(mode="after")
     def _require_plausible_time(self) -> OutboundWebhook:
@@ -44,7 +44,7 @@ class Receipt(BaseModel):
     status: int
     duration_ms: int
     url: str
-    """Without user, query and fragment, which may hold secrets."""
+    """The address without user, query and fragment, which may contain secrets."""
     attempt: int
 
 
@@ -69,7 +69,7 @@ class EndpointView(Response):
     disabled_at: datetime | None
     reason: str | None = Field(description="Why it is disabled: gone (it answered 410), failing, or operator")
     created_at: datetime
-    seen_at: datetime = Field(description="When a webhook was last to be sent to it")
+    seen_at: datetime = Field(description="When an attempt at a delivery to it last began or was refused")
 
 
 class EndpointsResponse(Response):
@@ -147,9 +147,9 @@ class ReplayRequest(BaseModel):
 
 
 class ReplayResponse(Response):
-    """The outcome of a replay, or its forecast."""
+    """The outcome of a replay, or of its dry run."""
 
-    matched: int = Field(description="All matching deliveries, also beyond `limit`")
+    matched: int = Field(description="Number of all matching deliveries, including those beyond `limit`")
     done: int
     dry_run: bool
     samples: list[str] = Field(description="Ids of some matching deliveries")

@@ -27,13 +27,13 @@ InFlight = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_number)]
 
 
 class QueueLimits(BaseModel):
-    """The limits of a queue. They replace all limits it has; a limit that is left out does not apply."""
+    """The limits of a queue. They replace all its limits; a limit that is left out is removed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"rate": 10, "per_seconds": 60}]}
     )
 
-    rate: Rate | None = Field(None, description="Starts within `per_seconds`, at most; they are spread evenly")
+    rate: Rate | None = Field(None, description="Most starts of tasks within `per_seconds`; they are spread evenly")
     per_seconds: float = Field(
         1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of `rate`, in seconds"
     )

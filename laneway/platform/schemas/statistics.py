@@ -22,7 +22,7 @@ class Durations(Response):
 
 
 class Performance(Response):
-    """The tasks of one queue, of one name, or all tasks that ended within the window."""
+    """Figures of the tasks that ended within the window: of all tasks, of one queue, or of one name."""
 
     completed: int
     failed: int
@@ -32,7 +32,7 @@ class Performance(Response):
     retried: int = Field(description="Tasks that were started more than once")
     success_rate: float | None = Field(description="Completed / (completed + failed + dead), from 0 to 1")
     throughput: float = Field(description="Completed tasks per second")
-    waiting_seconds: Durations = Field(description="From the due time to the last start; a delay does not count")
+    waiting_seconds: Durations = Field(description="From the moment when the task could start to its last start")
     processing_seconds: Durations = Field(description="From the last start to the end")
 
 
@@ -43,8 +43,8 @@ class Window(Response):
     since: datetime = Field(
         description="Start of the window; later than requested if more tasks ended than are counted"
     )
-    measured_since: datetime = Field(description="Durations cover the newest tasks only, those that ended since then")
+    measured_since: datetime = Field(description="Durations cover only the newest tasks: those that ended since then")
     until: datetime
     total: Performance
     queues: dict[str, Performance] = Field(description="Queues in which a task ended")
-    types: dict[str, Performance] = Field(description="Task names of which a task ended")
+    types: dict[str, Performance] = Field(description="Names of tasks that ended")

@@ -74,7 +74,7 @@ class TaskStatus(Response):
 
 
 class AttemptView(Response):
-    """One attempt at a task."""
+    """One attempt of a task."""
 
     number: int
     worker: str | None
@@ -110,7 +110,7 @@ class QueueFigures(Response):
     """The figures of one queue, counted in the database."""
 
     lane: str
-    active: int = Field(description="Tasks that run")
+    active: int = Field(description="Running tasks")
     accepted: int = Field(0, description="Tasks that were accepted and have not reached the broker yet")
     pending: int = Field(description="Tasks that wait for a worker, or for an earlier task of the same key")
     scheduled: int = Field(description="Tasks that are due later, retries included")

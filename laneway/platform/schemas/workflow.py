@@ -26,7 +26,7 @@ class StepKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a step ended. `failed` is a result that the step found out, not a crash."""
+    """How a step ended. `failed`: the step reported a problem as its result, raised an error, or timed out."""
 
     OK = "ok"
     FAILED = "failed"
@@ -45,7 +45,7 @@ class _Frozen(BaseModel):
 
 
 class Loop(_Frozen):
-    """The step to continue with after a failure, and how often in one run."""
+    """The step with which the run continues after a failure, and how often it does so at most."""
 
     goto: Name
     at_most: int = Field(strict=True, ge=1, le=MAX_ROUNDS)
@@ -67,7 +67,7 @@ class StepDefinition(_Frozen):
     signal: Name | None = Field(None, description="For `signal`: name of the signal, if it is not the step's name")
     on_timeout: Outcome = Outcome.FAILED
     on_failed: Loop | None = None
-    then: Name | None = Field(None, description="Only a loop leads to this step; the run continues with the named step")
+    then: Name | None = Field(None, description="The step that follows. A step with `then` is reached only by a loop")
 
     @property
     def predecessors(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ RUN_OVER = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
 
 
 class StepState(StrEnum):
-    """The state of one visit of a step. While it is open, the state of its task says more."""
+    """The state of one visit of a step, that is, one run of it. While it is open, the state of its task says more."""
 
     OPEN = "open"
     OK = "ok"
@@ -105,7 +105,7 @@ class WorkflowRequest(WorkflowIdentity):
 
 
 class SignalRequest(WorkflowBody):
-    """Send a signal to a workflow. Signals of one name need ids if its step waits for several, one for each visit."""
+    """Send a signal to a workflow. If its step waits several times (in a loop), give each signal an id of its own."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"data": {"approved_by": "Ada"}}]})
 
@@ -136,14 +136,14 @@ class RetryRequest(WorkflowBody):
 
 
 class WorkflowHandle(Response):
-    """The receipt of a workflow."""
+    """The receipt of a started workflow."""
 
     workflow_id: str
     task_id: str = Field(description="Id of the first step's task")
     status: TaskState = Field(
-        description="State of that task; `accepted`: the broker is away, and the task is sent later"
+        description="State of that task; `accepted`: the broker cannot be reached, and the task is sent later"
     )
-    created: bool = Field(description="False: this id was started before, and nothing new was started")
+    created: bool = Field(description="False: a workflow with this id was started before, and nothing new was started")
 
 
 class SignalResponse(Response):
@@ -160,9 +160,9 @@ class StepView(Response):
 
     step: str
     kind: StepKind
-    visit: int = Field(description="Number of this visit, from 1; 0: the step was not reached yet")
+    visit: int = Field(description="Number of this visit (run of the step), from 1; 0: the step was not reached yet")
     state: str = Field(description="ok, failed, skipped, cancelled; the task's state while it is open; or to_come")
-    superseded: bool = Field(description="A loop led back, and this visit does not count any more")
+    superseded: bool = Field(description="True: a loop led back, and this visit does not count any more")
     task_id: str | None
     attempts: int | None
     output: dict[str, Any] | None

@@ -39,7 +39,7 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """All groups of the platform. `load_settings` builds it and turns all problems into one readable error."""
+    """All groups of settings. `load_settings` reads them and reports all problems in one error."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,7 @@ class Settings(BaseModel):
     operation: OperationSettings
 
     def contradictions(self) -> list[str]:
-        """One sentence for each contradiction between settings of different groups; an application may add its own."""
+        """Return a sentence for each contradiction between settings of different groups. Applications may override it."""
         return []
 
 

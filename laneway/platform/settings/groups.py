@@ -96,7 +96,7 @@ class TaskSettings(Group):
 
 
 class StorageSettings(Group):
-    """Where data is stored, and for how many days."""
+    """Where data is stored, and how many days it is kept."""
 
     data_dir: Path = Field(Path("data"), alias="DATA_DIR")
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
@@ -171,7 +171,7 @@ class OutboundSettings(Group):
 
 
 class OperationSettings(Group):
-    """Logs and alerts."""
+    """Logs, alerts, and the concurrency of workers."""
 
     environment: Literal["development", "production"] = Field("development", alias="ENVIRONMENT")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")

@@ -1,4 +1,4 @@
-"""The signing key of a configured secret; used by the settings, which check it, and by the sender of webhooks."""
+"""Makes the signing key of a configured secret. The settings use it to check the secret, and the sender to sign."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ STANDARD_PREFIX = "whsec_"
 
 
 def signing_key(secret: SecretStr, *, setting: str) -> bytes:
-    """The key that signs outbound webhooks.
+    """Return the key that signs outbound webhooks.
 
     A secret that starts with `whsec_` is base64 after that prefix, as Standard Webhooks defines it. Any other secret
-    is used unchanged, as UTF-8, also if it looks like base64: its receivers configure `whsec_` + base64(secret).
-    Raises ValueError, naming the setting, when a `whsec_` secret is not base64 or the key is empty.
+    is used unchanged, as UTF-8, even if it looks like base64; its receivers configure `whsec_` + base64(secret).
+    Raises ValueError, which names the setting, when a `whsec_` secret is not base64 or the key is empty.
     """
     text = secret.get_secret_value()
     if not text.startswith(STANDARD_PREFIX):

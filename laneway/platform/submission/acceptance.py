@@ -30,7 +30,7 @@ from laneway.platform.settings import TaskSettings
 PAYLOAD_LIMIT = 1_048_576
 """Bytes of a payload as JSON in UTF-8."""
 KEY_LIMIT = 200
-"""Bytes of an ordering key. A longer key is cut, and a digest keeps it distinct."""
+"""Bytes of an ordering key. A longer key is cut, and a digest at its end keeps it distinct."""
 DIGEST_LENGTH = 32
 IDEMPOTENCY = UUID("7d0d6f0e-3f4b-4f86-9c35-6b6f0c2f5d11")
 """Namespace of the ids that are made from idempotency keys."""
@@ -46,39 +46,39 @@ class SubmitOptions:
     id: str | None = None
     """A repeat with the same id and the same payload returns the handle of the first task."""
     idempotency_key: str | None = None
-    """As `id`, for a key of any form: the id is made from it."""
+    """Used instead of `id`, for a key of any form: the id is derived from it."""
     priority: Priority | None = None
     """None: the priority of the task's declaration."""
     delay: float = 0
     """The task is not started before this time has passed."""
     expires: float | None = None
-    """A task that has not been started after this time never is."""
+    """A task that has not started within this time is never started."""
     unique: str | None = None
-    """One task with this key at a time; another is refused with DuplicateTask."""
+    """Only one task with this key is accepted at a time; another one is refused with DuplicateTask."""
     unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
     """How long the uniqueness key is held."""
     unique_seconds: float = 0
-    """The time for `UniqueMode.FOR_TIME`."""
+    """How long the key is held with `UniqueMode.FOR_TIME`; with other modes the longest time, 0: no limit."""
     tags: tuple[str, ...] = ()
     """Words by which the task is found."""
     queue: str | None = None
     """None: the queue of the task's declaration."""
     max_retries: int | None = None
-    """None: as the task declares it, else TASK_MAX_RETRIES."""
+    """None: the number of the task's declaration, or TASK_MAX_RETRIES."""
     time_limit: float | None = None
     """An attempt is stopped after this time. None: TASK_SOFT_TIME_LIMIT."""
     durability: Durability = Durability.MEMORY
-    """Where the message must be before the task counts as queued."""
+    """Where the message must be stored before the task counts as queued."""
 
     def task_id(self) -> str:
-        """`id`, an id made from the idempotency key, or a new one."""
+        """Return `id`, or an id derived from the idempotency key, or a new one."""
         if self.id is not None:
             return self.id
         return str(uuid5(IDEMPOTENCY, self.idempotency_key) if self.idempotency_key is not None else uuid4())
 
     @property
     def needs_broker(self) -> bool:
-        """True when the broker must be there now: only it can give uniqueness and durability."""
+        """True when the broker must take the message now: uniqueness and durability cannot be given later."""
         return self.durability is not Durability.MEMORY or self.unique is not None
 
 
@@ -90,7 +90,7 @@ def spec_of(task: TaskRef) -> TaskSpec:
 
 
 def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
-    """The payload as the task's payload type. Raises InvalidPayload, which names fields and problems but no values."""
+    """Return the payload as the task's payload type. Raises InvalidPayload, which names fields and no values."""
     if isinstance(payload, spec.payload):
         return payload
     try:
@@ -130,9 +130,9 @@ def accept(session: Session, row: Row) -> TaskRun | TaskHandle:
 
 
 def accept_many(session: Session, rows: Sequence[Row]) -> list[TaskRun | TaskHandle]:
-    """Insert rows, in order. Existing rows return a handle. Raises Conflict.
+    """Insert rows, in order; return each new row, or the handle of the task that already has its id. Raises Conflict.
 
-    A task whose ordering key has earlier tasks that the broker does not have yet is left to the relay, which sends
+    If earlier tasks of a row's ordering key are still in the outbox, the row is left to the relay, which sends all of
     them in order.
     """
     _queue_behind_key(session, rows)
@@ -144,13 +144,13 @@ def accept_many(session: Session, rows: Sequence[Row]) -> list[TaskRun | TaskHan
 
 
 def unique_of(run: TaskRun) -> Unique | None:
-    """The uniqueness that a row was submitted with."""
+    """Return the uniqueness with which a row was submitted, if any."""
     stored = run.options.get("unique")
     return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
 
 
 def ordering_key(key: str) -> str:
-    """The key in at most `KEY_LIMIT` bytes. Different keys stay different."""
+    """Return the key cut to `KEY_LIMIT` bytes. Different keys stay different."""
     raw = key.encode("utf-8", "replace")
     if len(raw) <= KEY_LIMIT:
         return key
@@ -164,7 +164,7 @@ def _accepted_event(run: TaskRun) -> dict[str, Any]:
 
 
 def _queue_behind_key(session: Session, rows: Sequence[Row]) -> None:
-    """Leave rows to the relay whose ordering key has an earlier task that the broker does not have yet."""
+    """Leave those rows to the relay whose ordering key has an earlier task in the outbox."""
     keys = {row["key"] for row in rows if row["key"] is not None}
     waiting = outbox.keys_waiting(session, keys) if keys else set[str]()
     for row in rows:
@@ -183,7 +183,7 @@ def _existing(session: Session, row: Row) -> TaskHandle:
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
-    """The payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
+    """Return the payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
     try:
         data = payload.model_dump(mode="json", exclude_none=True)
     except ValueError as error:  # nested too deeply, or a number of thousands of digits

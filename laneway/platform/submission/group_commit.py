@@ -1,7 +1,7 @@
 """Group commit: one thread does the work for all threads that submit at the same moment.
 
-Nobody waits for a group to fill. A caller that finds no work in progress starts at once, alone. Calls that arrive
-meanwhile form the next group.
+Nobody waits for a group to fill. A caller that finds no work in progress starts at once, alone. The calls that arrive
+while it works form the next group, and one of them becomes its leader.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ class GroupCommit(Generic[T, R]):
         self._reset()
 
     def run(self, item: T) -> R:
-        """Run this item, in a group if others wait. Raises its outcome if that is an exception, or what `work` raises.
+        """Run this item, together with the waiting ones; return its outcome.
 
-        The leader calls `work` from this function: each frame counts on the way from the API to the broker.
+        Raises the outcome if it is an exception, and what `work` raises.
+
+        The leader calls `work` directly in this function, to keep the call stack of a submission short.
         """
         if self._pid != os.getpid():
             self._reset()  # a fork left the other threads behind, and perhaps a taken lock
@@ -61,7 +63,7 @@ class GroupCommit(Generic[T, R]):
             finally:
                 self._leaders.discard(get_ident())
                 self._hand_out(group, outcomes)
-        if call.outcome is None:  # its leader was interrupted, or this call was made from within `work`
+        if call.outcome is None:  # the wait timed out, its leader was interrupted, or `work` itself made this call
             call.outcome = self._work([item])[0]
         if isinstance(call.outcome, Exception):
             raise call.outcome
@@ -73,7 +75,7 @@ class GroupCommit(Generic[T, R]):
         self._leaders: set[int] = set()
 
     def _enter(self, call: _Call[T, R]) -> bool:
-        """Join the waiting calls; True if the call leads because no work is in progress."""
+        """Join the waiting calls; True if the call becomes the leader, because no work is in progress."""
         with self._lock:
             self._waiting.append(call)
             leads, self._busy = not self._busy, True
@@ -88,7 +90,7 @@ class GroupCommit(Generic[T, R]):
             raise
         if not woken:
             self._withdraw(call)
-            self._appoint_leader()  # a second leader does no harm; without one every waiter would wait as long
+            self._appoint_leader()  # a second leader does no harm; without a leader every waiter would time out
         return call.leads
 
     def _take_group(self) -> list[_Call[T, R]]:

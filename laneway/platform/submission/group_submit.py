@@ -1,4 +1,4 @@
-"""Accepts submissions in groups: one transaction for all rows, then one call of the broker for each queue."""
+"""Accepts submissions in groups: one transaction for all rows, then one call of the broker per queue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Accepted:
     run: TaskRun | TaskHandle
     """The new row, or the handle of the task that had the id before."""
     refusal: Exception | None = None
-    """Why the broker refused the message. None also when nothing was sent."""
+    """Why the broker refused the message. None: it took the message, or nothing was sent."""
 
 
 class GroupSubmit:
@@ -35,7 +35,7 @@ class GroupSubmit:
 
         Returns one outcome per row, in order. Raises DatabaseUnavailable for all.
         """
-        # By id: two processes that submit the same ids then lock them in the same order and cannot deadlock.
+        # Sorted by id, so that two processes that submit the same ids lock them in the same order: no deadlock.
         order = sorted(range(len(rows)), key=lambda index: rows[index]["id"])
         try:
             with self._database.transaction() as session:
@@ -49,7 +49,7 @@ class GroupSubmit:
         new = [run for run in accepted if isinstance(run, TaskRun) and run.published_at is not None]
         try:
             refusals: Sequence[Exception | None] = self._broker.publish_many(new) if new else ()
-        except Exception as error:  # noqa: BLE001 - one message caused it, and the others must not fail with it
+        except Exception as error:  # noqa: BLE001 - one message may have caused it; the others must not fail as well
             refusals = [error] if len(new) == 1 else [self._publish(run) for run in new]
         refusal_of = dict(zip((run.id for run in new), refusals, strict=True))
         by_index = dict(zip(order, accepted, strict=True))
@@ -59,7 +59,7 @@ class GroupSubmit:
         ]
 
     def submit_one(self, row: Row, durability: Durability) -> Accepted:
-        """Accept one row and publish it: for a broker without group calls, a uniqueness, or a durability."""
+        """Accept one row and publish it alone, for a broker without group calls, or with uniqueness or durability."""
         with self._database.transaction() as session:
             run = accept_many(session, [row])[0]
         if isinstance(run, TaskHandle) or run.published_at is None:

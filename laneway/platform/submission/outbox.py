@@ -1,12 +1,12 @@
-"""The outbox: tasks that are accepted and not yet with the broker, and how they get there.
+"""The outbox: stores accepted tasks that the broker does not have yet, and sends them.
 
-The outbox is the rows of tasks in the state `accepted`. A submission that belongs to a change in the database is
-committed with that change. A task that the broker could not take stays in the outbox until a relay sends it.
+The outbox consists of the rows of tasks in the state `accepted`. A submission that belongs to a change in the database
+is committed with that change. A task that the broker could not take stays in the outbox until a relay sends it.
 
-A sender claims a row before it sends it (`published_at`). A claim ends after `CLAIM`. Before that the engine stops
-taking messages of the claim (`not_after`), so only one of two senders succeeds. A sender that dies after the broker
-took the message and before it noted that has left an entry in the queue's journal. The relay reads the journals before
-it sends anything again. One sender at a time sends the tasks of an ordering key, in order.
+A sender claims a row before it sends it (`published_at`). A claim ends after `CLAIM`. Before that, the engine stops
+taking messages under the claim (`not_after`), so only one of two senders succeeds. A sender may die after the broker
+took a message and before the row says so. The queue's journal then has an entry of the message, and the relay reads
+the journals before it sends anything again. Only one sender at a time sends the tasks of an ordering key, in order.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from laneway.platform.submission.acceptance import Row, SubmitOptions, accept_ma
 log = logger(__name__)
 
 CLAIM = timedelta(seconds=8)
-"""How long a sender may keep a row; longer than the engine takes its message (`broker.PUBLISH_WITHIN`)."""
+"""How long the claim on a row lasts. The engine takes the message for a shorter time (`broker.PUBLISH_WITHIN`)."""
 PAGE = 200
-"""Rows that the relay claims at once."""
+"""Most rows that the relay claims at once."""
 POLL = 1.0
-"""Seconds between two looks of the relay when nobody wakes it."""
+"""Seconds between two runs of the relay when nobody wakes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One submission of many: the arguments of `TaskManager.submit`."""
+    """One of many submissions, with the arguments of `TaskManager.submit`."""
 
     task: TaskRef
     payload: Payload | dict[str, Any]
@@ -65,19 +65,19 @@ class Submission:
 
 
 class SubmissionTransaction:
-    """One database transaction: changes, and the submissions that belong to them."""
+    """One database transaction, with the submissions that belong to its changes."""
 
     def __init__(self, session: Session, settings: TaskSettings, *, bounded: bool) -> None:
         self.session, self._settings, self._bounded = session, settings, bounded
         self.handles: list[TaskHandle] = []
-        """The handles of all submissions. After the block they carry the states that the tasks then have."""
+        """The handles of all submissions. After the block they have the states of the tasks after sending."""
         self.runs: list[TaskRun] = []
         """The new rows."""
 
     def submit(
         self, task: TaskRef, payload: Payload | dict[str, Any], *, options: SubmitOptions | None = None
     ) -> TaskHandle:
-        """Accept one task with this transaction: sent after the commit, and never after a rollback.
+        """Accept one task with this transaction: it is sent after the commit, and never after a rollback.
 
         Raises UnknownTaskType, InvalidPayload, Conflict (same id, other payload), QueueFull (in a bounded transaction),
         and Unsupported for uniqueness and durability, which only the broker can give.
@@ -85,7 +85,7 @@ class SubmissionTransaction:
         return self.submit_many([Submission(task, payload, options or SubmitOptions())])[0]
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
-        """Accept many, all or none. Raises as `submit` for the first one that cannot be accepted."""
+        """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
         rows = [self._row(submission) for submission in submissions]
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
@@ -121,7 +121,10 @@ class Outbox:
 
     @contextmanager
     def transaction(self, *, bounded: bool = False) -> Generator[SubmissionTransaction]:
-        """A transaction with submissions: committed, then sent. `bounded`: refuse them beyond MAX_QUEUE_SIZE."""
+        """Commit the changes and submissions of this block together, then send the tasks.
+
+        `bounded`: raise QueueFull for submissions beyond MAX_QUEUE_SIZE.
+        """
         with self._database.transaction() as session:
             transaction = SubmissionTransaction(session, self._settings, bounded=bounded)
             yield transaction
@@ -155,8 +158,9 @@ class Outbox:
         """
         total, full = 0, set[str]()
         while self._has_free_rows(full):
-            abandoned_before = clock.now() - CLAIM  # before the journals are read: they then hold what it allowed
-            self._recorder.catch_up()  # what a sender sent and could not note is no longer waiting
+            # Taken before the journals are read, so that they contain all messages that were sent under older claims.
+            abandoned_before = clock.now() - CLAIM
+            self._recorder.catch_up()  # a task that was sent without its row saying so leaves the outbox here
             with self._database.transaction() as session:
                 runs = queries.claim(
                     session, now=clock.now(), abandoned_before=abandoned_before, limit=PAGE, except_queues=full
@@ -164,11 +168,11 @@ class Outbox:
             sent = len(self._send(runs, full))
             total += sent
             if not sent and not full.intersection(run.queue for run in runs):
-                break  # the broker is away, or other relays were faster
+                break  # the broker cannot be reached, or other relays were faster
         return total
 
     def bury(self, run: TaskRun, error: Unsendable) -> None:
-        """Make a dead letter of a task that can never be sent, so that it holds up no other task."""
+        """Make a dead letter of a task that can never be sent, so that it does not block other tasks."""
         with self._database.transaction() as session:
             if task_runs.end_waiting(session, run.id, state=TaskState.DEAD_LETTER, now=clock.now()):
                 session.flush()
@@ -180,7 +184,7 @@ class Outbox:
         log.error("task cannot be sent", task_id=run.id, task=run.name, error=str(error))
 
     def wake_relay(self) -> None:
-        """Make the relay of this process look at once."""
+        """Make the relay of this process run at once."""
         self._wakeup.set()
 
     def wait_for_wakeup(self, seconds: float) -> None:
@@ -193,9 +197,9 @@ class Outbox:
             return queries.has_free_rows(session, abandoned_before=clock.now() - CLAIM, except_queues=full)
 
     def _send(self, runs: Sequence[TaskRun], full: set[str]) -> dict[str, TaskState]:
-        """Send claimed rows, in order; returns the states of those that were sent, and releases the others.
+        """Send claimed rows, in order, and release those that were refused; returns id → state of those that were sent.
 
-        Adds the queues that take no more tasks now to `full`.
+        Queues that take no more tasks now are added to `full`.
         """
         if not runs:
             return {}
@@ -214,7 +218,11 @@ class Outbox:
         return {run.id: _sent_state(run) for run in sent}
 
     def _publish(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
-        """The refusal of each row. Rows that were too late for their claim are sent once more if still ours."""
+        """Publish claimed rows; return the refusal of each, or None.
+
+        A row whose claim had expired at the broker (TooLate) is claimed again and published once more, unless another
+        sender has claimed it since.
+        """
         refusals = self._broker.publish_many(runs)
         late = [run for run, refusal in zip(runs, refusals, strict=True) if isinstance(refusal, TooLate)]
         if not late:
@@ -223,7 +231,7 @@ class Outbox:
         try:
             with self._database.transaction() as session:
                 claimed = queries.claim_again(session, late, now=now)
-        except PlatformError:  # perhaps at the commit: none is known to be ours, and the relay sends them
+        except PlatformError:  # it is not known whether the claims were committed; the relay sends the rows later
             return refusals
         again = [run for run in late if run.id in claimed]
         for run in again:
@@ -253,7 +261,10 @@ class Outbox:
 
 
 class Relay(Thread):
-    """Sends the outbox when it is woken and every `POLL` seconds; for processes without a maintenance thread."""
+    """Sends the tasks of the outbox when it is woken and every `POLL` seconds.
+
+    It is for processes without a maintenance thread.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__(name="laneway-relay", daemon=True)

@@ -1,8 +1,8 @@
-"""Accepts one task: stores its row, publishes its message, and settles what the broker refused.
+"""Accepts one task: stores its row, publishes its message, and handles a refusal of the broker.
 
-The row comes first. A crash between the two leaves a row that the maintenance sends, never a message without a row.
-A submission that is refused leaves no row, with two exceptions on purpose: a broker that is away gets the task later
-from the outbox, and after NotDurable the row stays because the message may be queued.
+The row comes first: after a crash in between there is a row, which the maintenance sends, and never a message without a
+row. A refused submission leaves no row, with two exceptions. If the broker cannot be reached, the row goes to the
+outbox and is sent later. After NotDurable the row stays, because the message may be queued.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ class Submitter:
         return TaskHandle(task_id=run.id, state=state, created=True)
 
     def _repeat(self, handle: TaskHandle, options: SubmitOptions) -> TaskHandle:
-        """The handle of a task that was submitted before, with its state of now."""
+        """Return the handle of a task that was submitted before, with its current state."""
         if options.durability is not Durability.MEMORY:
             self._confirm(handle.task_id, options.durability)
         return handle.model_copy(update={"state": TaskState(self._reader.current(handle.task_id).state)})
 
     def _confirm(self, id: str, durability: Durability) -> None:
-        """Publish a waiting task again for its durability. The broker knows the message and queues it once.
+        """Publish a waiting task again, to confirm its durability. The broker does not queue the same message twice.
 
-        A task that was started was safe already.
+        A task that has started counts as confirmed.
         """
         run = self._reader.current(id)
         if run.state == TaskState.ACCEPTED:
@@ -86,7 +86,7 @@ class Submitter:
             self._broker.publish(run, delay=seconds_until_due(run), durability=durability)
 
     def _settle(self, run: TaskRun, options: SubmitOptions, refusal: Exception | None) -> TaskState:
-        """The state of a new task: queued, kept for the relay, or withdrawn by raising the refusal."""
+        """Return the state of a new task: queued or left to the relay. Withdraw a refused one and raise its refusal."""
         if run.published_at is None:  # the broker does not have the earlier tasks of its key yet
             return self._leave_to_relay(run, options)
         try:

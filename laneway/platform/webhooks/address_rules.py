@@ -1,4 +1,4 @@
-"""Which IP addresses may be called when somebody else chose the URL: pure rules on addresses."""
+"""Decides which IP addresses may be called when somebody else chose the URL. The rules depend on the address only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AllowPrivate(StrEnum):
 
     NONE = "none"
     LOOPBACK = "loopback"
-    """Only those of this machine."""
+    """Only the addresses of this machine."""
     ALL = "all"
 
 
@@ -44,9 +44,9 @@ METADATA: Final = _networks(
     "fd00:ec2::/32",
     "fd20:ce::254/128",
 )
-"""Metadata services of clouds, which hand out credentials to every caller: never callable.
+"""Metadata services of clouds, which give credentials to every caller: never callable.
 
-One of them is a public address, others look merely private. AWS has more than one such service in its IPv6 range."""
+One of them has a public address, others have private ones. AWS has more than one such service in its IPv6 range."""
 
 SPECIAL: Final = _networks(
     "192.0.0.0/24",
@@ -65,7 +65,7 @@ NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 def forbidden_reason(address: Address, *, allow_private: AllowPrivate = AllowPrivate.NONE) -> str | None:
-    """Return why this address must not be called, or None. An address that wraps an IPv4 one is judged by that one."""
+    """Return why this address must not be called, or None. An IPv4 address inside an IPv6 one decides."""
     if isinstance(address, IPv6Address):
         if address.teredo:
             return "it is a Teredo address"

@@ -66,7 +66,7 @@ class DeliveryLog:
             return LoggedDelivery(*row, repository.attempts(session, id))
 
     def replay(self, id: str) -> TaskHandle:
-        """Send a delivery again under its id, with the whole retry schedule before it.
+        """Send a delivery again under its id; its retry schedule starts from the beginning.
 
         Raises NotFound, EndpointDisabled, and WrongState while the delivery is still waiting or running.
         """
@@ -86,9 +86,9 @@ class DeliveryLog:
     def replay_many(
         self, which: DeliveryFilter, *, after: int = 0, limit: int = 100, dry_run: bool = False
     ) -> BulkResult[OutboundDelivery]:
-        """Replay at most `limit` deliveries, oldest first; those that failed for good unless the filter names states.
+        """Replay at most `limit` deliveries, oldest first: those that failed for good, unless the filter names states.
 
-        Deliveries that are waiting or running are never touched. The next call starts `after` the returned `next`.
+        Deliveries that are waiting or running are never replayed. Pass the returned `next` as `after` to continue.
         """
         states = tuple(state for state in which.states or FAILURES if state in FINISHED)
         chosen = replace(which, states=states or FAILURES)

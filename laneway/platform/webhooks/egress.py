@@ -1,4 +1,4 @@
-"""HTTP requests to URLs that others chose, without giving them a way into our own network.
+"""Sends HTTP requests to URLs that others chose, without giving them a way into our own network.
 
 1. Only http and https are allowed, without a user and a password in the URL.
 2. The host name is resolved once, and every address that it has must be allowed (`address_rules.py`).
@@ -32,7 +32,7 @@ from laneway.platform.execution.retry import LONGEST_WAIT
 from laneway.platform.webhooks.address_rules import AllowPrivate, forbidden_reason
 
 MAX_BODY: Final = 65_536
-"""Bytes of a response's body that are read and kept; the rest is not even read."""
+"""Bytes of a response's body that are read and kept; the rest is not read."""
 MAX_ADDRESSES: Final = 8
 """Addresses of one name that are tried, one after the other, until a connection succeeds."""
 WRITE_CHUNK: Final = 4096
@@ -286,7 +286,7 @@ def _decode_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _failure_reason(error: Exception) -> str:
-    cause = error.args[0] if error.args else None  # the pool clears __cause__; the argument says what went wrong
+    cause = error.args[0] if error.args else None  # the pool clears __cause__, but the first argument is the cause
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate cannot be trusted: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):

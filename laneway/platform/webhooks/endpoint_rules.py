@@ -1,10 +1,10 @@
-"""When a receiver of webhooks is disabled, and how many deliveries it may get at a time: pure rules on its row.
+"""When a receiver of webhooks is disabled, and how many deliveries it may get at a time. The rules use its row only.
 
-A 410 disables an endpoint at once. Otherwise days of nothing but failures disable it, which means all of this:
+A response 410 disables an endpoint at once. Otherwise it is disabled when all of these are true:
 
-- the first and the newest failure are `disable_after` apart,
+- the first and the newest failure of a series are at least `disable_after` apart,
 - no delivery succeeded in between,
-- there was no pause as long as `disable_after` between two failures: one bad day a month is not a series of failures.
+- no pause between two failures was as long as `disable_after`: one bad day a month is not a series of failures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALERT: Final = "endpoint_disabled"
 GONE, FAILING = "gone", "failing"
 """Reasons why an endpoint was disabled; the third one is `OPERATOR`."""
 SUSPECT_AFTER: Final = 3
-"""After this many failures in a row an endpoint gets one delivery at a time: most likely it only costs time."""
+"""After this many failures in a row an endpoint gets only one delivery at a time: most likely each one fails slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class EndpointRules:
     """The settings of the rules."""
 
     disable_after: timedelta
-    """How long nothing but failures disables an endpoint."""
+    """An endpoint is disabled when it has only failed for this long."""
     in_flight: int
     """Deliveries to one endpoint at a time."""
 
@@ -44,7 +44,7 @@ class EndpointRules:
 
 
 def record_success(endpoint: OutboundEndpoint, *, at: datetime) -> None:
-    """Record that a delivery succeeded. An endpoint that was disabled meanwhile stays so and keeps its failures."""
+    """Record that a delivery succeeded. An endpoint that was disabled before that stays so and keeps its failures."""
     endpoint.last_success_at = at
     if endpoint.state == ENABLED:
         endpoint.failing_since, endpoint.consecutive_failures, endpoint.last_error = None, 0, None

@@ -3,12 +3,13 @@
 An attempt has three steps:
 
 1. `_begin_attempt`, one transaction: store the endpoint and the delivery, and begin the attempt. It is refused if the
-   endpoint is disabled, or has as many deliveries in flight as it may have.
+   endpoint is disabled or has reached its number of deliveries in flight.
 2. The POST.
 3. `_finish_attempt`, one transaction: log the outcome, and enable or disable the endpoint by it.
 
-After a crash between 1 and 3 the task is delivered again and POSTs again under the same `webhook-id`: a receiver may
-get a webhook twice (at least once), and recognizes it. The log shows the attempt without an outcome as lost.
+After a crash between 1 and 3 the task is delivered again, and sends the same `webhook-id` again. So a receiver may get
+a webhook twice (at-least-once delivery) and recognizes it by the id. The log shows the attempt without an outcome as
+lost.
 """
 
 from __future__ import annotations
@@ -57,16 +58,16 @@ DELIVERY_ROLE: Final = "delivering outbound webhooks"
 RESPONSE_KEPT: Final = 1024
 """Bytes of a response that the log keeps."""
 ATTEMPTS_KEPT: Final = 100
-"""The log keeps the newest attempts of a delivery, up to this many, replays included."""
+"""Most attempts of a delivery that the log keeps, the newest ones, including those of replays."""
 MAX_URL: Final = 500
 """Characters of an endpoint's URL that are stored for display."""
 LOST_AFTER: Final = 30.0
 """Seconds beyond the timeout of a POST after which an unfinished attempt no longer counts as in flight."""
 MAX_POSTPONEMENT: Final = 300.0
-"""Seconds that a delivery to a busy endpoint waits at most before it is tried again."""
+"""Most seconds that a delivery to a busy endpoint waits before it is tried again."""
 ENDPOINT_FAULTS: Final = (UpstreamError, egress.ForbiddenAddress, EndpointGone)
 """Errors that count against the endpoint; any other error is our own."""
-LOST: Final = "The outcome is unknown: the worker died, or the database was away."
+LOST: Final = "The outcome is unknown: the worker died, or the database could not be reached."
 
 
 class EndpointDisabled(PermanentError):
@@ -80,7 +81,7 @@ class EndpointDisabled(PermanentError):
 
 
 class EndpointBusy(RetryableError):
-    """The receiver has as many deliveries in flight as it may have. It is no failure: try again in `delay` seconds."""
+    """The receiver has reached its number of deliveries in flight. This is no failure: try again in `delay` seconds."""
 
     title = "Endpoint busy"
 
@@ -110,7 +111,7 @@ class OutboundWebhooks:
     """Delivers outbound webhooks and manages their receivers."""
 
     def __init__(self, database: Database, settings: OutboundSettings, *, slots: int) -> None:
-        """`slots`: how many tasks a worker runs at once; one of them is left for other receivers by default."""
+        """`slots`: tasks that a worker runs at once. By default one receiver gets all but one of them."""
         self._database, self._sender = database, Sender(settings)
         self._rules = EndpointRules(
             disable_after=timedelta(days=settings.disable_after_days),
@@ -181,13 +182,13 @@ class OutboundWebhooks:
     # --- an attempt
 
     def _begin_attempt(self, webhook: OutboundWebhook, delivery_id: str, attempt: int) -> OpenAttempt:
-        """Begin an attempt. A refusal is raised after the commit, because the log holds it, too."""
+        """Begin an attempt. A refusal is raised after the commit, so that the log contains it."""
         url, now = egress.endpoint_url(webhook.url), clock.now()
         with self._database.transaction() as session:
             id = hashlib.sha256(url.encode()).hexdigest()[:32]
             endpoint = repository.touch_endpoint(session, id, url=url[:MAX_URL], now=now)
             delivery = self._store_delivery(session, webhook, delivery_id, endpoint_id=endpoint.id, now=now)
-            if delivery.attempts:  # otherwise the delivery would wait for its own lost attempt
+            if delivery.attempts:  # a lost attempt must not count as in flight: the delivery would wait for itself
                 repository.end_lost_attempts(session, delivery.id, now=now, error=LOST)
             refusal = self._refusal(session, endpoint, delivery, now=now)
             if refusal is None:
@@ -199,7 +200,7 @@ class OutboundWebhooks:
     def _store_delivery(
         self, session: Session, webhook: OutboundWebhook, id: str, *, endpoint_id: str, now: datetime
     ) -> OutboundDelivery:
-        """Store the delivery as it is sent now. Its time is the event's; without one, that of the task's acceptance."""
+        """Store the delivery as it is sent now. `occurred_at` is the time of the event, or of the task's acceptance."""
         known = repository.find_delivery(session, id)
         run = task_runs.find(session, id) if known is None else None
         occurred_at = webhook.occurred_at or (known.occurred_at if known else run.accepted_at if run else now)
@@ -213,7 +214,7 @@ class OutboundWebhooks:
     def _refusal(
         self, session: Session, endpoint: OutboundEndpoint, delivery: OutboundDelivery, *, now: datetime
     ) -> PlatformError | None:
-        """Return the error with which the attempt is refused, or None; the delivery's row says the same."""
+        """Return the error with which the attempt is refused, or None. The delivery's row gets the same state."""
         if endpoint.state == repository.DISABLED:
             disabled = EndpointDisabled(endpoint.id, endpoint.url)
             delivery.state, delivery.error = TaskState.FAILED, str(disabled)
@@ -230,7 +231,7 @@ class OutboundWebhooks:
     def _finish_attempt(
         self, opened: OpenAttempt, response: egress.HttpResponse | None, error: BaseException | None
     ) -> None:
-        """Log the outcome and update the endpoint. A failure here is only logged: a retry would send it twice."""
+        """Log the outcome and update the endpoint. An error here is only logged: a retry would POST a second time."""
         now = clock.now()
         try:
             with self._database.transaction() as session:
@@ -297,13 +298,13 @@ def _log_outcome(
             attempt.status, attempt.duration_ms = response.status, response.duration_ms
             attempt.answer = storable(response.body[:RESPONSE_KEPT].decode("utf-8", "replace"))
             attempt.request_headers = list(response.request_headers)
-    if delivery.attempts == opened.number:  # otherwise a later attempt has set the state
+    if delivery.attempts == opened.number:  # no later attempt has set the state
         delivery.state, delivery.error, delivery.touched_at = _state_after(error, opened.attempt), message, now
         delivery.status = response.status if response is not None else None
 
 
 def _state_after(error: BaseException | None, attempt: int) -> TaskState:
-    """Return the state that the task gets, as `RetryPolicy` decides it."""
+    """Return the state that the task will get: the same as `OutcomePolicy` decides."""
     if error is None:
         return TaskState.COMPLETED
     if isinstance(error, TaskCancelled):

@@ -1,12 +1,12 @@
-"""Outbound webhooks on the wire: the body, its signature, the POST, and what the response means.
+"""Sends outbound webhooks: makes the body, signs it, POSTs it, and interprets the response.
 
 The rules are those of Standard Webhooks (https://www.standardwebhooks.com):
 
 - The body is `{"type", "timestamp", "data"}`.
 - A 2xx within the timeout is success. 410 means that the receiver is gone for good.
-- Every other response is a failure that is retried on `OUTBOUND_SCHEDULE`, and so is no response. This includes
-  redirects and other 4xx responses: a receiver that is being deployed or reconfigured gives them and recovers.
-- 429 and 503 may ask for a longer wait, never for a shorter one.
+- Every other response, or none, is a failure that is retried on `OUTBOUND_SCHEDULE`. This includes redirects and other
+  4xx responses: a receiver that is being deployed or reconfigured may send them for a while.
+- The `Retry-After` of 429 and 503 may make the wait longer, never shorter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Signatures of webhooks: verify inbound ones, and sign outbound ones.
 
 Inbound: Facebook signs the raw body with the app secret (`X-Hub-Signature-256: sha256=<hex>`, see "Validating
-payloads" in Meta's webhook documentation). Generic sources do the same under a header of their own. Google lead forms
-carry a key in the body instead. Every comparison takes the same time, wherever the two values differ.
+payloads" in Meta's webhook documentation). Generic sources do the same, with a header of their own. Google lead forms
+have a key in the body instead. Every comparison takes constant time.
 
 Outbound: Standard Webhooks (https://www.standardwebhooks.com), by its own library.
 """
@@ -23,7 +23,7 @@ HUB_PREFIX = "sha256="
 
 
 def verify_hub_signature(body: bytes, header: str | None, secret: SecretStr, *, source: str) -> None:
-    """Verify `sha256=<hex HMAC-SHA256 of the raw body>`. Raises BadSignature, which never shows the right signature."""
+    """Verify `sha256=<hex HMAC-SHA256 of the raw body>`. Raises BadSignature, without the right signature in it."""
     key = _key(secret, source)
     if not header:
         raise BadSignature(source, "it carries no signature")
@@ -55,7 +55,7 @@ def verify_token(given: object, expected: SecretStr, *, source: str) -> None:
 def sign_outbound(body: str, keys: Sequence[bytes], *, message_id: str, at: datetime) -> dict[str, str]:
     """Return the three Standard Webhooks headers for one attempt; `message_id` is the same for every attempt.
 
-    While a secret is being changed there are several keys. Then the header holds a signature by each key, separated by
+    While a secret is being changed there are several keys. Then the header contains one signature per key, separated by
     spaces, and a receiver accepts the message if one of them is right.
     """
     signatures = [Webhook(key).sign(msg_id=message_id, timestamp=at, data=body) for key in keys]

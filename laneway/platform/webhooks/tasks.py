@@ -20,7 +20,7 @@ def deliver_webhook_task(self: PlatformTask, payload: OutboundWebhook) -> dict[s
     except EndpointBusy as busy:
         self.snooze(busy.delay, str(busy))
     except DatabaseUnavailable as unavailable:  # nothing was sent, so the attempt does not count
-        self.snooze(unavailable.retry_after, "the database is away")
+        self.snooze(unavailable.retry_after, "the database cannot be reached")
     return {"status": receipt.status, "duration_ms": receipt.duration_ms, "url": receipt.url}
 
 

@@ -1,4 +1,4 @@
-"""Views of outbound webhooks: rows as the API and the command line show them."""
+"""Turns the rows of outbound webhooks into the views that the API and the command line show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow definitions: load them from YAML files, and check all of a definition before it is used."""
+"""Workflow definitions: load them from YAML files, and check each completely before it is used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Definitions:
         return self._inputs[plan.definition.input] if plan.definition.input else None
 
     def validated_input(self, plan: Plan, input: dict[str, Any]) -> dict[str, Any]:
-        """Return the input after its type validated it.
+        """Return the input, validated by its type.
 
         Raises InvalidInput, which names each invalid field and its problem, never its value.
         """

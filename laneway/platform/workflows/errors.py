@@ -78,7 +78,7 @@ class InvalidSignal(PermanentError):
 
 
 class UnknownHandler(PermanentError):
-    """The process has no handler of this name: another version of the platform wrote the step."""
+    """The process has no handler of this name, for example because another version of the platform wrote the step."""
 
     title = "Unknown step handler"
 
@@ -87,7 +87,7 @@ class UnknownHandler(PermanentError):
 
 
 class OutputTooLarge(PermanentError):
-    """The output of a step is larger than what is stored."""
+    """The output of a step is larger than the platform stores."""
 
     title = "Step output too large"
 

@@ -1,11 +1,11 @@
 """Step handlers: what a handler is given, and what it may return.
 
-A handler is a function of one `StepCall`. After a crash of its worker it may be called again for the same visit: it
-stores its effects under `call.task.id`, or makes them in `call.task.step(...)`. It
+A handler is a function that takes a `StepCall`. After a crash of its worker it may be called again for the same visit
+(one run of the step). So it has to store its effects under `call.task.id`, or do its work in `call.task.step(...)`.
 
-- returns a dict or a model: the step succeeds, and this is its output;
-- returns `failed(reason, ...)`: the step found a problem in what it examined. That is no crash, and it is not retried;
-- raises: an error that a retry may help is retried (`max_retries`), any other error makes the step fail.
+- It returns a dict or a model: the step succeeds, and this is its output.
+- It returns `failed(reason, ...)`: the step found a problem in what it examined. That is no crash, and is not retried.
+- It raises: an error that a retry may help is retried (`max_retries`); any other error makes the step fail.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class StepTask(Protocol):
         ...
 
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do a part of the work once, however often the task is started."""
+        """Do a part of the work once, even if the task is started several times."""
         ...
 
     def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:
-        """Iterate over items once, however often the task is started."""
+        """Iterate over items once, even if the task is started several times."""
         ...
 
 
@@ -72,7 +72,7 @@ class StepCall:
     options: Any
     """The step's `with`, as the handler's `options` type."""
     outputs: Mapping[str, dict[str, Any]]
-    """Step → output, of all steps that this one comes after; in a loop also of its last round."""
+    """Step → newest output, for all steps that this one comes after; in a loop also for the steps of its last round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ Returned = StepResult | BaseModel | dict[str, Any] | None
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that steps may name."""
+    """A function that does the work of steps, and the name by which definitions refer to it."""
 
     name: str
     work: Callable[[StepCall], Returned]
@@ -99,12 +99,12 @@ class Handler:
 
 
 def failed(reason: str, output: dict[str, Any] | None = None) -> StepResult:
-    """Return a failure: the step found a problem, for this reason."""
+    """Return a failure: the step found a problem, and `reason` describes it."""
     return StepResult(output or {}, Outcome.FAILED, reason)
 
 
 def result_of(returned: Returned) -> StepResult:
-    """Return what a handler returned, as a result."""
+    """Convert what a handler returned to a result."""
     if isinstance(returned, StepResult):
         return returned
     if isinstance(returned, BaseModel):

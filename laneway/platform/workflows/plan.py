@@ -1,12 +1,12 @@
-"""The plan of a workflow: a definition whose steps fit together, with their order and the loops that lead back.
+"""The plan of a workflow: a definition whose steps fit together, with the order of its steps and its loops.
 
 - A step with `then` is a *detour step*: only a loop leads to it. All other steps are *ordinary*; they form a graph
   without cycles.
-- A loop belongs to the step with `on_failed`, its *origin*. It leads over its detour steps back to an ordinary step:
-  one that the origin comes after, or the origin itself. Everything from there to the origin is the *body* of the loop,
-  and runs again.
-- Only the origin leads out of a body, and two bodies are either separate or one lies within the other. So no step
-  outside of a loop ever depends on a step that runs again.
+- A loop belongs to the step with `on_failed`, its *origin*. When the origin fails, the run continues with the detour
+  steps of the loop, if it has any, and then with an ordinary step: the origin itself, or one that the origin comes
+  after. All steps from there to the origin are the *body* of the loop, and run again.
+- Of the steps of a body, only the origin leads to a step outside. Two bodies have no step in common, or one lies within
+  the other. So no step outside a loop depends on a step that may run again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from laneway.platform.workflows.errors import InvalidDefinition
 
 @dataclass(frozen=True, slots=True)
 class LoopPlan:
-    """One loop: when `origin` fails, continue over `detour` with `back_to`, at most `at_most` times in one run."""
+    """One loop: when `origin` fails, run `detour` and continue with `back_to`, at most `at_most` times in one run."""
 
     origin: str
     at_most: int
@@ -40,7 +40,7 @@ class Plan:
         self.steps: Mapping[str, StepDefinition] = {step.name: step for step in definition.steps}
         self._raise_if_any(self._name_problems())
         self.order = self._topological_order()
-        """The ordinary steps, each behind the steps that it comes after."""
+        """The ordinary steps in topological order: each follows the steps that it comes after."""
         self._raise_if_any(self._cycle_problems())
         self._raise_if_any(self._detour_problems())
         self.loops: Mapping[str, LoopPlan] = {name: self._loop(name) for name in self.order if self._has_loop(name)}
@@ -71,7 +71,7 @@ class Plan:
         return {step.signal_name: name for name, step in self.steps.items() if step.kind is StepKind.SIGNAL}
 
     def visible_to(self, step: str) -> tuple[str, ...]:
-        """Return the steps whose outputs a step is given: its ancestors, and detour steps of the loops around it."""
+        """Return the steps whose outputs a step gets: its ancestors, and steps of the loops before and around it."""
         loop = self.detour_of.get(step)
         if loop is not None:
             before = {*self.ancestors[loop.origin], loop.origin, *loop.detour[: loop.detour.index(step)]}
@@ -108,7 +108,7 @@ class Plan:
         yield from (f"two steps wait for the signal {name!r}" for name in signals if signals.count(name) > 1)
 
     def _topological_order(self) -> tuple[str, ...]:
-        """Return the ordinary steps in order (Kahn's algorithm), without those on cycles and behind cycles."""
+        """Return the ordinary steps in order (Kahn's algorithm), without those on cycles and after cycles."""
         remaining = {name: set(step.predecessors) for name, step in self.steps.items() if step.then is None}
         order: list[str] = []
         while ready := [name for name, before in remaining.items() if before <= set(order)]:
@@ -149,7 +149,7 @@ class Plan:
                 yield f"step {name!r} has then, but {how}"
 
     def _nesting_problems(self) -> Iterator[str]:
-        """Yield steps that depend on the inside of a loop, too many rounds in sum, and loops that overlap."""
+        """Yield steps that depend on a step inside a loop, too many rounds in total, and loops that overlap."""
         loops = list(self.loops.values())
         for loop in loops:
             for name in loop.body[:-1]:

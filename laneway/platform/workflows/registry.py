@@ -1,4 +1,4 @@
-"""Step handlers and input types that definitions may name. A module registers them when it is imported."""
+"""The step handlers and input types that definitions may name. Modules register them when they are imported."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class StartOptions:
 
 
 class Workflows:
-    """Starts runs, and sends them signals, cancels and retries."""
+    """Starts, cancels and retries runs, and sends them signals."""
 
     def __init__(self, database: Database, tasks: TaskManager, definitions: Definitions) -> None:
         self._database, self._tasks = database, tasks
@@ -73,7 +73,7 @@ class Workflows:
     def start(self, type: str, input: dict[str, Any], *, options: StartOptions | None = None) -> WorkflowHandle:
         """Start a run of a definition: its row and the tasks of its first steps are stored in one transaction.
 
-        Raises UnknownWorkflowType, InvalidInput, Conflict (same id, other input), QueueFull. Then nothing is stored.
+        Raises UnknownWorkflowType, InvalidInput, Conflict (same id, other input), QueueFull; nothing is stored then.
         """
         plan = self.definitions.plan(type)
         return self.start_plan(plan, self.definitions.validated_input(plan, input), options=options or StartOptions())
@@ -106,7 +106,7 @@ class Workflows:
     # --- signals
 
     def signal(self, id: str, name: str, *, data: dict[str, Any], key: str = "") -> SignalResponse:
-        """Store a signal, and let the step that waits for it continue. The same signal again changes nothing.
+        """Store a signal, and let the step that waits for it continue. Sending the same signal again changes nothing.
 
         Raises NotFound, UnknownSignal, WrongWorkflowState when the run is over, Conflict for other data under this key.
         """
@@ -148,7 +148,7 @@ class Workflows:
         log.info("workflow cancelled", workflow=id)
         try:
             stopping = self.stop_steps(id)
-        except BrokerUnavailable:  # waiting steps never start anyway; running ones are stopped when the broker is back
+        except BrokerUnavailable:  # waiting steps never start in any case; this task stops the running ones later
             stopping = []
             self._tasks.submit(registry.by_role(STOP_ROLE), WorkflowRef(run_id=id))
         return WorkflowCancelResponse(workflow_id=id, state=RunState.CANCELLED, stopping=stopping)
@@ -163,9 +163,9 @@ class Workflows:
         return self._cancel_tasks(rows, require_broker=True)
 
     def _cancel_tasks(self, rows: Sequence[WorkflowStepRun], *, require_broker: bool) -> list[str]:
-        """Cancel the tasks of these visits that are not over; return the steps that were running.
+        """Cancel the tasks of these visits that have not ended; return the steps that were running.
 
-        `require_broker`: raise BrokerUnavailable; otherwise a task that cannot be cancelled now is left as it is.
+        A task that cannot be cancelled now is left as it is. With `require_broker`, BrokerUnavailable is raised.
         """
         stopping: list[str] = []
         for row in rows:
@@ -186,8 +186,8 @@ class Workflows:
         """Continue a failed or cancelled run from its failed and cancelled steps; completed steps stay completed.
 
         The tasks of these steps run again under their ids; a task that was deleted is submitted again. If the last
-        running steps succeeded in spite of a cancel, the steps behind them start. Raises NotFound, WrongWorkflowState,
-        and WrongState when a task is not over yet.
+        running steps succeeded in spite of a cancel, the steps after them start. Raises NotFound, WrongWorkflowState,
+        and WrongState when a task has not ended yet.
         """
         with self._tasks.transaction() as unit:
             run = _lock_run(unit.session, id)
@@ -213,9 +213,10 @@ class Workflows:
         return self.start_plan(plan_of(run), run.input, options=options)
 
     def _visits_to_retry(self, session: Session, run: WorkflowRun) -> list[WorkflowStepRun]:
-        """Return the visits from which the run continues, detour steps first: they hold the step they lead back to.
+        """Return the visits from which the run continues, those of detour steps first.
 
-        In a run that is not over, these are the open visits whose task is over. Raises WrongWorkflowState, WrongState.
+        While a detour step is open, the step that it leads back to does not start. In a run that has not ended, these
+        are the open visits whose task has ended. Raises WrongWorkflowState, WrongState.
         """
         if run.state == RunState.COMPLETED:
             raise WrongWorkflowState(run.id, run.state, "retried")
@@ -232,7 +233,7 @@ class Workflows:
         return sorted(rows, key=lambda row: row.step not in plan.detour_of)
 
     def _prepare_task(self, unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowStepRun) -> bool:
-        """Whether the task of a visit is kept and can run again; a deleted one is submitted like a new one."""
+        """Prepare the task of a visit to run again; False when it was deleted: then it is submitted as a new one."""
         ref = WorkflowStepRef(run_id=run.id, step=row.step, visit=row.visit)
         task = repository.tasks_of(unit.session, [ref.task_id]).get(ref.task_id)
         if task is None:
@@ -258,7 +259,7 @@ def _unsuccessful_visits(plan: Plan, rows: Sequence[WorkflowStepRun]) -> list[Wo
     found = [row for row in latest if row.superseded_by is None and row.task_id and row.state in states]
     failed = {row.step for row in found if row.state == StepState.FAILED}
     origins = {plan.detour_of[name].origin for name in failed if name in plan.detour_of}
-    # When a detour step failed, it runs again. Its origin runs after it, as a new visit.
+    # A detour step that failed runs again. The origin of its loop then runs after it, as a new visit.
     return [row for row in found if row.step not in origins]
 
 

@@ -16,7 +16,7 @@ from laneway.platform.schemas.workflow_run import RunState, StepState
 from laneway.platform.workflows.plan import LoopPlan, Plan
 
 ENDED = frozenset({StepState.OK, StepState.FAILED, StepState.SKIPPED})
-"""States of a visit after which the steps behind it can be decided. A cancelled visit may still be revived."""
+"""States of a visit in which its successors can be started or skipped. A cancelled visit may still be revived."""
 REVIVABLE = frozenset({StepState.FAILED, StepState.CANCELLED})
 STATE_OF = {Outcome.OK: StepState.OK, Outcome.FAILED: StepState.FAILED}
 STATES_THAT_MEET = {
@@ -34,7 +34,7 @@ class Visit:
     """From 1."""
     state: StepState
     superseded: bool = False
-    """A loop led back, and the state of this visit does not count any more."""
+    """True: a loop led back, and the state of this visit does not count any more."""
 
 
 class EventKind(StrEnum):
@@ -79,7 +79,7 @@ class Decision:
 
 
 def decision_after(plan: Plan, visits: Mapping[str, Visit], event: Event, *, rounds: int = 0) -> Decision:
-    """Return what follows from an event. `rounds`: how often the loop of the event's step has run in this run."""
+    """Return what follows from an event. `rounds`: how often the loop of the event's step has led back in this run."""
     transition = _Transition(plan, dict(visits))
     if event.kind is EventKind.ENDED and not transition.end(event, rounds=rounds):
         return Decision(applies=False)
@@ -119,9 +119,9 @@ class _Transition:
         return True
 
     def revive(self, event: Event) -> bool:
-        """Reopen a failed or cancelled visit, and reconsider the steps that were skipped because of it.
+        """Reopen a failed or cancelled visit, and decide again about the later steps that were skipped.
 
-        False when it is not the latest visit, does not count, or neither failed nor was cancelled.
+        False when it is not the latest visit, does not count any more, or neither failed nor was cancelled.
         """
         visit = self.visits.get(event.step)
         if visit is None or visit.number != event.visit or visit.superseded or visit.state not in REVIVABLE:
@@ -136,7 +136,7 @@ class _Transition:
         return True
 
     def start_and_skip(self) -> None:
-        """Start the detour steps whose turn it is; start or skip each ordinary step whose predecessors have ended."""
+        """Start each detour step after its predecessor; start or skip each ordinary step after all its predecessors."""
         for loop in self.plan.loops.values():
             for step, following in pairwise(loop.detour):
                 if self._state(step) is StepState.OK and self._number(following) < self._number(step):
@@ -165,7 +165,7 @@ class _Transition:
         )
 
     def _end_loop(self, loop: LoopPlan) -> None:
-        """Let the failure of the origin stand, because a detour step failed."""
+        """Let the visits of the loop's body count again: a detour step failed, and the origin's failure is final."""
         for name in loop.body:
             self.visits[name] = replace(self.visits[name], superseded=False)
             self.restored.append(name)
@@ -195,12 +195,12 @@ class _Transition:
         return visit.number if visit else 0
 
     def _state(self, name: str) -> StepState | None:
-        """Return the state that counts now; None: the step is still to come."""
+        """Return the state of the visit that counts now; None: the step has not started, or will start again."""
         visit = self.visits.get(name)
         return None if visit is None or visit.superseded else visit.state
 
     def _is_on_detour(self, name: str) -> bool:
-        """Whether a loop that leads back to this step is still at one of its detour steps."""
+        """Whether a loop that leads back to this step has not finished its detour steps."""
         return any(
             self._state(step) in (StepState.OPEN, StepState.CANCELLED)
             for loop in self.plan.loops.values()
@@ -215,7 +215,7 @@ class _Transition:
         )
 
     def _fails_the_run(self, name: str) -> bool:
-        """Whether a step failed, and no step ran that is there for this failure."""
+        """Whether a step failed, and no step handled the failure (a successor with another condition than `ok`)."""
         if self._state(name) is not StepState.FAILED:
             return False
         return not any(

@@ -1,8 +1,8 @@
-"""What a worker does with a step: begin its visit, run its handler, and end the visit.
+"""Runs a step on a worker: begins its visit, calls its handler, and ends the visit.
 
-A crash before the end is stored: the task is delivered again, and the handler is called again. A crash after it: the
-repeated task finds that the visit has ended, and changes nothing. A visit whose task ended without ending it is ended
-by another task (`settle_ended_task`).
+After a crash before the end is stored, the task is delivered again, and the handler is called again. After a crash
+later than that, the repeated task finds that the visit has ended, and changes nothing. If a task ends without ending
+its visit, another task ends the visit (`settle_ended_task`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _StartedVisit:
     run: WorkflowRun
     step: StepDefinition
     outputs: dict[str, dict[str, Any]]
-    """The outputs that the step is given."""
+    """The outputs of other steps that the step gets."""
     started_at: datetime
 
 
@@ -72,9 +72,9 @@ class StepRunner:
         return transitions.visit_summary(row)
 
     def settle_ended_task(self, ended: EndedTask) -> dict[str, Any]:
-        """End a visit whose task ended for good without ending it: it failed, died, ran too long or was cancelled.
+        """End the visit of a task that ended for good without doing so: it failed, died, timed out or was cancelled.
 
-        Nothing changes when the visit has ended, or when its task was sent again since.
+        Nothing changes if the visit has ended, or if its task was sent again since.
         """
         with self._tasks.transaction() as unit:
             row = repository.step_of_task(unit.session, ended.task_id)
@@ -89,7 +89,7 @@ class StepRunner:
         return {"settled": settled, **transitions.visit_summary(row)}
 
     def _begin_visit(self, ref: WorkflowStepRef, task: StepTask) -> _StartedVisit | WorkflowStepRun:
-        """Return the visit that is to be worked on, or the row of a visit that has ended before."""
+        """Return the visit whose work is to be done, or the row of a visit that has ended before."""
         now = clock.now()
         with self._database.reading() as session:
             run, row = repository.find(session, ref.run_id), repository.step(session, ref.run_id, ref.step, ref.visit)
@@ -144,7 +144,7 @@ class StepRunner:
     def _wait_for_timer(self, ref: WorkflowStepRef) -> StepResult:
         """Return an empty result when the timer is over; otherwise raise TaskSnoozed.
 
-        The task may come early: that of a revived visit is sent at once.
+        The task may start early, because the task of a revived visit is sent at once.
         """
         with self._database.reading() as session:
             row = repository.step(session, ref.run_id, ref.step, ref.visit)
@@ -198,7 +198,7 @@ def end_with_signal(unit: SubmissionTransaction, run: WorkflowRun, row: Workflow
 
 
 def _visible_outputs(plan: Plan, step: str, rows: Sequence[WorkflowStepRun]) -> dict[str, dict[str, Any]]:
-    """Return the newest output of each step whose output this step is given."""
+    """Return the newest output of each step whose output this step gets."""
     visible = plan.visible_to(step)
     newest_last = sorted(
         (row for row in rows if row.step in visible and row.output is not None), key=lambda row: row.visit

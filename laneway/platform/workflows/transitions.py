@@ -1,7 +1,7 @@
 """Transitions of a run: store what the state machine decides, as rows and submissions of step tasks.
 
-Each function here is called with the run's row locked and in one transaction. Of two steps that end at the same
-moment, the second one therefore sees what the first one did: no join is missed, and no step is started twice.
+The caller of each function has locked the run's row in the same transaction. So if two steps end at the same moment,
+the second one sees what the first one stored: no join is missed, and no step is started twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEP_ROLE: Final = "workflow steps"
 OUTPUT_LIMIT: Final = 250_000
 """Characters of JSON that a step may return."""
 MAX_NESTING: Final = 100
-"""Levels of objects and lists in a JSON value. Deeper ones could be stored, but not shown (Pydantic's limit is 255)."""
+"""Most levels of objects and lists in a JSON value. Pydantic cannot return a value with more than 255 levels."""
 ERROR_LIMIT: Final = 4_000
 FAILED_BY_RESULT: Final = "Found"
 """The `error_type` of a step whose handler returned `failed(...)`."""
@@ -82,9 +82,9 @@ def start_run(unit: SubmissionTransaction, run: WorkflowRun, plan: Plan, *, now:
 
 
 def end_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowStepRun, end: VisitEnd) -> bool:
-    """Store how a visit ended, and start the steps that follow; False when it had ended before: nothing changes.
+    """Store how a visit ended, and start the steps that follow. Returns False, and changes nothing, if it had ended.
 
-    In a cancelled run the result of a step that finished anyway is stored, and nothing follows.
+    In a cancelled run the result of a step that finished in spite of the cancel is stored, and nothing is started.
     """
     if run.state == RunState.CANCELLED:
         if row.state != StepState.CANCELLED:
@@ -114,7 +114,7 @@ def revive_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowSte
 
 
 def resume_run(unit: SubmissionTransaction, run: WorkflowRun, *, now: datetime) -> None:
-    """Continue a cancelled run whose last steps succeeded anyway: start what follows, or end the run."""
+    """Continue a cancelled run whose last steps succeeded in spite of the cancel: start what follows, or end it."""
     event, rows = Event(EventKind.STARTED), repository.steps(unit.session, run.id)
     _reopen(run)
     decision = _decision(plan_of(run), rows, event)
@@ -156,7 +156,7 @@ def strict_json(data: dict[str, Any]) -> str:
 
 
 def check_output(step: str, result: StepResult) -> None:
-    """Raise OutputTooLarge for a large output; raises what `strict_json` raises."""
+    """Raise OutputTooLarge for an output beyond `OUTPUT_LIMIT`, and what `strict_json` raises."""
     size = len(strict_json(result.output))
     if size > OUTPUT_LIMIT:
         raise OutputTooLarge(step, size, OUTPUT_LIMIT)
@@ -247,7 +247,7 @@ def _start_visit(
 
 
 def _due_at(step: StepDefinition, now: datetime) -> datetime | None:
-    """Return when a timer is over, or when the wait for a signal ends."""
+    """Return when a timer is over, or when the wait for a signal times out; None for other steps."""
     seconds = {StepKind.WAIT: step.seconds, StepKind.SIGNAL: step.timeout}.get(step.kind)
     return None if seconds is None else now + timedelta(seconds=seconds)
 

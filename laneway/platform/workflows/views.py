@@ -29,7 +29,7 @@ from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import plan_of
 
 MAX_REASONS: Final = 10
-"""Waiting tasks for which a view finds out the reason."""
+"""Most waiting tasks of one view for which the reason is looked up."""
 
 Figures = Callable[[dict[str, int]], dict[str, Any]]
 """Makes the application's own fields of a view from the metrics of a run."""
@@ -52,7 +52,7 @@ class WorkflowViews:
         with self._database.reading() as session:
             settled = repository.settled(session, id)
         if not settled:
-            self._tasks.runs([])  # brings the history up to date before it is read: a step ends before its task does
+            self._tasks.runs([])  # brings the history up to date: the end of a step is stored before that of its task
         with self._database.reading() as session:
             run = repository.find(session, id)
             if run is None:

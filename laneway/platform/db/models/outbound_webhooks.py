@@ -12,14 +12,14 @@ from laneway.platform.db.models.base import Base, Id
 
 
 class OutboundEndpoint(Base):
-    """A receiver, and how the attempts to reach it went."""
+    """A receiver, and the outcomes of the attempts to reach it."""
 
     __tablename__ = "outbound_endpoints"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     """A digest of the address without user, query and fragment."""
     url: Mapped[str]
-    """The same address, cut to a length that is shown."""
+    """The same address, cut to the length that is displayed."""
     state: Mapped[str] = mapped_column(String(16), default="enabled")
     """enabled or disabled."""
     consecutive_failures: Mapped[int] = mapped_column(default=0)
@@ -33,11 +33,11 @@ class OutboundEndpoint(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
-    """When there was last something to deliver to it."""
+    """When an attempt at a delivery to it last began or was refused."""
 
 
 class OutboundDelivery(Base):
-    """An outbound webhook, from its first attempt on. Its task has the same id and is kept in `task_runs` as long."""
+    """An outbound webhook, from its first attempt on. Its task has the same id, but a retention time of its own."""
 
     __tablename__ = "outbound_deliveries"
     __table_args__ = (
@@ -58,7 +58,7 @@ class OutboundDelivery(Base):
     """The state after the last attempt. While the task is kept, the state of the task is more exact."""
     attempts: Mapped[int] = mapped_column(default=0)
     put_off: Mapped[int] = mapped_column(default=0)
-    """How often in a row it was put off because its endpoint was busy."""
+    """How often in a row it was postponed because its endpoint was busy."""
     status: Mapped[int | None]
     """HTTP status of the newest response."""
     error: Mapped[str | None]

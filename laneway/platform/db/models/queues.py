@@ -11,13 +11,13 @@ from laneway.platform.db.models.base import Base
 
 
 class QueueLimit(Base):
-    """The limits of a queue. The broker is set to them, also after it lost its data."""
+    """The limits of a queue. The broker enforces them; workers set them there again after it lost its data."""
 
     __tablename__ = "queue_limits"
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     rate: Mapped[int | None]
-    """Most starts within `per_seconds`; None: no limit."""
+    """Tasks that may start within `per_seconds`; None: no limit."""
     per_seconds: Mapped[float] = mapped_column(Float)
     max_in_flight: Mapped[int | None]
     paused: Mapped[bool]

@@ -12,7 +12,7 @@ from laneway.platform.db.models.base import Base, Id
 
 
 class TaskRun(Base):
-    """An accepted task and what became of it."""
+    """An accepted task: its call, its state and its outcome."""
 
     __tablename__ = "task_runs"
     __table_args__ = (
@@ -38,17 +38,18 @@ class TaskRun(Base):
     progress_message: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     attempts_before: Mapped[int] = mapped_column(default=0)
-    """Attempts that `attempts` does not count: those before a retry by hand, and snoozed ones. Numbers continue."""
+    """Attempts that `attempts` does not count: snoozed ones, and those before the task was sent again or retried by
+    hand. `TaskAttempt.number` counts all attempts."""
     max_retries: Mapped[int]
     tags: Mapped[list[Any]] = mapped_column(default=list)
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the message needs when it is sent again: the uniqueness."""
+    """Options of the submission that its message needs: uniqueness, own number of retries, own time limit."""
     result: Mapped[dict[str, Any] | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
     traceback: Mapped[str | None]
     error_group: Mapped[str | None] = mapped_column(String(16))
-    """Fingerprint of the error. Tasks that failed the same way have the same group."""
+    """A fingerprint of the error. Tasks that failed the same way have the same group."""
     raw: Mapped[bytes | None]
     """The body of a message that could not be read or run, as the broker had it."""
     worker: Mapped[str | None] = mapped_column(String(255))
@@ -59,7 +60,7 @@ class TaskRun(Base):
     expires_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
-    """When the task could have been started for the last time: it was accepted, due, returned or sent again."""
+    """When the wait before the newest start began: the task was accepted, became due, was returned, or sent again."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     trashed_at: Mapped[datetime | None]
@@ -77,7 +78,7 @@ class TaskTag(Base):
 
 
 class TaskAttempt(Base):
-    """An attempt and how it ended."""
+    """An attempt and its outcome."""
 
     __tablename__ = "task_attempts"
 
@@ -163,4 +164,4 @@ class Alert(Base):
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
     notified_at: Mapped[datetime | None]
-    """When somebody was written to about it, or was to be."""
+    """When a notice about it was submitted."""

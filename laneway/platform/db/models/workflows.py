@@ -41,7 +41,7 @@ class WorkflowRun(Base):
 
 
 class WorkflowStepRun(Base):
-    """A visit of a step: its task and its outcome."""
+    """A visit of a step, that is, one run of it: its task and its outcome. A loop makes further visits."""
 
     __tablename__ = "workflow_steps"
     __table_args__ = (Index("ix_workflow_steps_task", "task_id"),)
@@ -51,7 +51,7 @@ class WorkflowStepRun(Base):
     visit: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
     superseded_by: Mapped[str | None] = mapped_column(String(40))
-    """The step that led back. This visit does not count any more."""
+    """The step whose loop led back, so that this visit does not count any more; None: it counts."""
     task_id: Mapped[str | None] = mapped_column(String(155))
     retries_seen: Mapped[int] = mapped_column(default=0)
     """How often its task had been retried by hand when the visit ended: a higher number means a new retry."""
@@ -62,11 +62,11 @@ class WorkflowStepRun(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]
-    """When a timer ends, or the time for a signal."""
+    """When the timer ends, or when the wait for a signal times out."""
 
 
 class WorkflowSignal(Base):
-    """A signal that was sent to a run. `visit`: the visit that received it."""
+    """A signal that was sent to a run. `visit`: the number of the visit that received it; None: none has."""
 
     __tablename__ = "workflow_signals"
     __table_args__ = (Index("uq_workflow_signals", "run_id", "name", "key", unique=True),)

@@ -37,7 +37,7 @@ def close_alert(session: Session, kind: str, *, subject: str, now: datetime) -> 
 
 
 def close_others(session: Session, still: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
-    """Close the open alerts whose (kind, subject) is not in `still`; returns the closed ones."""
+    """Close the open alerts whose (kind, subject) is not in `still`; returns the alerts that it closed."""
     over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in still]
     for alert in over:
         alert.closed_at = now
@@ -45,7 +45,7 @@ def close_others(session: Session, still: Collection[tuple[str, str]], *, now: d
 
 
 def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequence[Alert]:
-    """Open alerts, or with `closed` the closed ones as well, newest first."""
+    """The open alerts, newest first; with `closed` the closed ones as well."""
     statement = select(Alert).order_by(Alert.id.desc()).limit(limit)
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
 
@@ -63,5 +63,5 @@ def unnotified(session: Session, *, lately: datetime) -> list[Alert]:
 
 
 def by_id(session: Session, ids: Sequence[int]) -> Sequence[Alert]:
-    """The alerts with these ids, as far as they exist."""
+    """The alerts with these ids; an unknown id is ignored."""
     return session.scalars(select(Alert).where(Alert.id.in_(ids)).order_by(Alert.id)).all()

@@ -25,7 +25,7 @@ class Ended(NamedTuple):
 def ended(
     session: Session, *, since: datetime | None, before: datetime, after: Ended | None, limit: int
 ) -> list[Ended]:
-    """Tasks that ended in [`since`, `before`), in that order. `after`: the last one of the previous page."""
+    """Tasks that ended in [`since`, `before`), ordered by their end. `after`: the last task of the previous page."""
     statement, first = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
     if first is not None:
         statement = statement.where(TaskRun.finished_at >= first)  # uses the index, which the next condition cannot
@@ -37,22 +37,22 @@ def ended(
 
 
 def still_ended(session: Session, ids: Sequence[str]) -> set[Ended]:
-    """The current ends of these tasks, as far as they have ended."""
+    """The ends of these tasks as they are now, without the tasks that have not ended."""
     return {Ended(*row) for row in session.execute(_ends().where(TaskRun.id.in_(ids)))}
 
 
 def known(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of these ids that belong to a task."""
+    """Return the ids that belong to a task."""
     return set(session.scalars(select(TaskRun.id).where(TaskRun.id.in_(ids))))
 
 
 def submitted(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of these tasks that the task manager accepted. Only it records the event `accepted`."""
+    """Return the ids of tasks that the task manager accepted. Only the task manager records the event `accepted`."""
     statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.kind == "accepted")
     return set(session.scalars(statement))
 
 
 def _ends() -> Select[str, str, datetime | None, datetime | None, int]:
-    """Only an ended task has `finished_at`. With a condition on the state as well, SQLite would sort all rows."""
+    """Select all ended tasks: only they have `finished_at`. A condition on `state` would make SQLite sort all rows."""
     columns = (TaskRun.id, TaskRun.state, TaskRun.started_at, TaskRun.finished_at, TaskRun.seq)
     return select(*columns).where(TaskRun.finished_at.is_not(None))

@@ -74,7 +74,7 @@ def _(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def measure(session: Session, durations: Select[str, int]) -> dict[str, Measured]:
-    """Name → durations, of a select of (name, duration in microseconds). NULLs are left out.
+    """Execute a select of (name, duration in microseconds); return name → durations. NULLs are left out.
 
     Nearest rank: of n sorted durations, the p-th percentile is the one with the number ceil(n * p / 100).
     """

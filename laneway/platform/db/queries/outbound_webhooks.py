@@ -15,9 +15,9 @@ from laneway.platform.schemas.task import TaskState
 
 ENABLED, DISABLED = "enabled", "disabled"
 OPERATOR = "operator"
-"""The reason of an endpoint that an operator disabled."""
+"""`OutboundEndpoint.reason` of an endpoint that an operator disabled."""
 STATE: ColumnElement[str] = func.coalesce(TaskRun.state, OutboundDelivery.state)
-"""The state of a delivery: that of its task while the task is kept, and then the one after its last attempt."""
+"""The state of a delivery: the state of its task while the task is kept, later the state after its last attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class DeliveryFilter:
 
 
 def touch_endpoint(session: Session, id: str, *, url: str, now: datetime) -> OutboundEndpoint:
-    """Store that there is something to deliver to an endpoint; returns it, locked. A new endpoint is added."""
+    """Add an endpoint, or update the time at which it was last used; returns its row, locked."""
     found = find_endpoint(session, id, lock=True)
     if found is None:
         values = {"id": id, "url": url, "state": ENABLED, "consecutive_failures": 0, "created_at": now, "seen_at": now}
@@ -80,7 +80,7 @@ def endpoints(
 
 
 def disabled_automatically(session: Session, *, limit: int) -> Sequence[OutboundEndpoint]:
-    """Endpoints that the platform disabled, not an operator; the most recently disabled first."""
+    """Endpoints that the platform disabled (not an operator), the most recently disabled first."""
     automatically = (OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason != OPERATOR)
     statement = select(OutboundEndpoint).where(*automatically).order_by(OutboundEndpoint.disabled_at.desc())
     return session.scalars(statement.limit(limit)).all()
@@ -132,7 +132,7 @@ def find_attempt(session: Session, delivery_id: str, number: int) -> OutboundAtt
 
 
 def running(session: Session, endpoint_id: str, *, since: datetime) -> int:
-    """The number of attempts at an endpoint that started since then and have not ended."""
+    """The number of attempts at an endpoint that started at `since` or later and have not ended."""
     is_running = (OutboundAttempt.endpoint_id == endpoint_id, OutboundAttempt.ended_at.is_(None))
     statement = select(func.count()).select_from(OutboundAttempt)
     return session.scalar(statement.where(*is_running, OutboundAttempt.started_at >= since)) or 0
@@ -145,7 +145,7 @@ def end_lost_attempts(session: Session, delivery_id: str, *, now: datetime, erro
 
 
 def trim_attempts(session: Session, delivery_id: str, *, below: int) -> None:
-    """Delete the attempts with lower numbers."""
+    """Delete the attempts whose numbers are lower than `below`."""
     old = (OutboundAttempt.delivery_id == delivery_id, OutboundAttempt.number < below)
     session.execute(delete(OutboundAttempt).where(*old))
 

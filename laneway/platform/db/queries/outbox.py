@@ -1,6 +1,6 @@
-"""Queries over the outbox: the rows of tasks that are accepted and not yet with the broker.
+"""Queries over the outbox: the rows of accepted tasks that the broker does not have yet.
 
-`published_at` of such a row is the time at which a sender claimed it; None: no sender has.
+`published_at` of such a row is the time at which a sender claimed it; None: no sender has claimed it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from laneway.platform.db.queries.task_runs import RELIED_ON
 from laneway.platform.schemas.task import WAITING, TaskState
 
 _TABLE = cast("Table", TaskRun.__table__)
-# Built once, because each submission executes them: to build a statement costs more than to execute it.
+# Built once, because each submission executes them: building a statement costs more than executing it.
 _COUNT_WAITING = (
     select(func.count()).select_from(_TABLE).where(_TABLE.c.queue == bindparam("queue"), _TABLE.c.state.in_(WAITING))
 )
@@ -46,12 +46,12 @@ def park(session: Session, run: TaskRun) -> bool:
 
 
 def keys_waiting(session: Session, keys: Collection[str]) -> set[str]:
-    """The ordering keys of these that have a task in the outbox."""
+    """Return the ordering keys that have a task in the outbox."""
     return set(session.connection().scalars(_KEYS_WAITING, {"keys": list(keys)}))
 
 
 def release(session: Session, runs: Sequence[TaskRun]) -> None:
-    """End the claims on these rows; a claim that another sender has taken since stays."""
+    """End the claims on these rows, except where another sender has claimed the row since."""
     for claimed in {run.published_at for run in runs}:
         ids = [run.id for run in runs if run.published_at == claimed]
         ours = (TaskRun.id.in_(ids), TaskRun.state == TaskState.ACCEPTED, TaskRun.published_at == claimed)
@@ -61,10 +61,10 @@ def release(session: Session, runs: Sequence[TaskRun]) -> None:
 def claim(
     session: Session, *, now: datetime, abandoned_before: datetime, limit: int, except_queues: Collection[str]
 ) -> Sequence[TaskRun]:
-    """Claim the oldest free rows, in the order of submission. Until the claim ends no other sender gets them.
+    """Claim the oldest free rows, in the order of submission. No other sender gets them until the claim ends.
 
     A row is not claimed while an earlier row of its ordering key is claimed by another sender or cannot be sent now.
-    `abandoned_before`: claims older than this have ended. `except_queues`: queues that take no more tasks now.
+    `abandoned_before`: claims from before this time have ended. `except_queues`: queues that take no more tasks now.
     """
     free = and_(*_free(abandoned_before, except_queues))
     blocked = (
@@ -107,13 +107,13 @@ def has_free_rows(session: Session, *, abandoned_before: datetime, except_queues
 
 
 def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[str]:
-    """Note that the broker has these tasks; returns the ids of rows that have left the outbox in the meantime."""
+    """Mark these tasks as sent to the broker; returns the ids whose rows had left the outbox before."""
     marked = set(session.connection().scalars(_MARK_SENT, {"ids": ids, "now": now}))
     return [id for id in ids if id not in marked]
 
 
 def unwanted(session: Session, ids: Sequence[str]) -> set[str]:
-    """The ids of these tasks that were cancelled or deleted while they were sent."""
+    """Return the ids of tasks that were cancelled or deleted while they were sent."""
     wanted = select(TaskRun.id).where(TaskRun.id.in_(ids), TaskRun.state != TaskState.CANCELLED)
     return set(ids).difference(session.scalars(wanted))
 
@@ -130,7 +130,10 @@ def count(session: Session, queue: str) -> int:
 
 
 def _without_gaps(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:
-    """The rows without those behind a row of their key that is missing here, because another transaction locks it."""
+    """Return the rows without those that come after a missing row of the same ordering key.
+
+    A row is missing when another transaction has locked it.
+    """
     keys = {run.key for run in runs if run.key is not None}
     if not keys:
         return list(runs)

@@ -1,4 +1,4 @@
-"""Deletes what is too old, in batches. Each function takes at most `limit` rows and returns how many it took.
+"""Deletes rows from before a time, in batches. Each function handles at most `limit` rows and returns how many.
 
 Rows that another transaction has locked are skipped, so that two runs of retention never wait for each other.
 """
@@ -27,7 +27,7 @@ from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.schemas.workflow_run import RUN_OVER
 
 BLANKED: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
-"""States of tasks that nobody reviews. Failed tasks and dead letters keep what a review and a retry need."""
+"""States of tasks whose contents are erased. Failed tasks and dead letters keep what a review and a retry need."""
 
 
 def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:

@@ -17,7 +17,7 @@ from laneway.platform.schemas.task import TaskState
 class Filter:
     """Selects tasks; a field that is not set selects all.
 
-    `since` and `until` are about the acceptance. `error` is a part of the error's text.
+    `since` and `until` limit the time of acceptance. `error` is a part of the error's text.
     """
 
     states: tuple[TaskState, ...] = ()

@@ -1,4 +1,4 @@
-"""Queries over the tasks that ended lately: how many, how, and how long they took."""
+"""Queries over the tasks that ended in a period: how many, how, and how long they took."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from laneway.platform.schemas.task import TaskState
 
 
 class GroupBy(StrEnum):
-    """By what tasks are grouped; `TOTAL`: all together."""
+    """How tasks are grouped. `TOTAL`: one group of all tasks."""
 
     TOTAL = "total"
     QUEUE = "queue"
@@ -50,7 +50,7 @@ class EndedFilter:
 
 @dataclass(frozen=True, slots=True)
 class EndCounts:
-    """The number of tasks of one group by how they ended. `retried`: started more than once."""
+    """The numbers of tasks of one group, by how they ended. `retried`: tasks that were started more than once."""
 
     completed: int
     failed: int
@@ -61,17 +61,17 @@ class EndCounts:
 
 
 GroupKey = tuple[GroupBy, str]
-"""By what is grouped, and the name of the group."""
+"""How tasks are grouped, and the name of the group."""
 
 
 def last_beyond(session: Session, ended: EndedFilter, *, limit: int) -> datetime | None:
-    """When the newest task ended that is not among the newest `limit`; None: there are no more than `limit`."""
+    """When the newest task ended that is not among the newest `limit` tasks; None if at most `limit` tasks ended."""
     newest = select(TaskRun.finished_at).where(ended.clause()).order_by(TaskRun.finished_at.desc())
     return session.scalar(newest.offset(limit).limit(1))
 
 
 def count_ends(session: Session, ended: EndedFilter) -> dict[GroupKey, EndCounts]:
-    """Group → how many tasks ended, and how."""
+    """Group → the numbers of tasks that ended, by how they ended."""
     states = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED, TaskState.EXPIRED)
     runs = select(TaskRun.name, TaskRun.queue, TaskRun.state, TaskRun.attempts).where(ended.clause()).cte("runs")
     counts = [count_of(runs.c.state == state) for state in states]
@@ -84,7 +84,7 @@ def count_ends(session: Session, ended: EndedFilter) -> dict[GroupKey, EndCounts
 
 
 def durations(session: Session, ended: EndedFilter) -> dict[str, dict[GroupKey, Measured]]:
-    """`waited`, and `processed` (from the last start to the end) → group → durations."""
+    """Kind → group → durations. The kinds are `waited` (see there), and `processed`: from the last start to the end."""
     times = {"waited": waited(), "processed": between(TaskRun.started_at, TaskRun.finished_at)}
     columns = [column.label(kind) for kind, column in times.items()]
     runs = select(TaskRun.name, TaskRun.queue, *columns).where(ended.clause()).cte("runs")
@@ -101,9 +101,9 @@ def durations(session: Session, ended: EndedFilter) -> dict[str, dict[GroupKey, 
 
 
 def waited() -> ColumnElement[int]:
-    """Microseconds from the moment a task could have been started to its last start. A delay is no waiting.
+    """Microseconds from the moment at which the task could have been started to its last start, without its delay.
 
-    Rows without `ready_at` count from their acceptance, if they were started once.
+    A row without `ready_at` counts from its acceptance if it was started exactly once, and otherwise not at all.
     """
     since_acceptance = case((TaskRun.attempts == 1, between(TaskRun.accepted_at, TaskRun.started_at)))
     return func.coalesce(between(TaskRun.ready_at, TaskRun.started_at), since_acceptance).label("duration")

@@ -1,4 +1,4 @@
-"""Queries over the history of tasks: attempts, events, steps, and how far the journals are recorded."""
+"""Queries over the history of tasks: attempts, events, steps, and the offsets up to which journals are recorded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
 
 
 def lock_cursor(session: Session, queue: str) -> str:
-    """The offset up to which the journal of a queue is recorded.
+    """Lock and return the offset up to which the journal of a queue is recorded.
 
-    It is locked: nobody else records this journal until the transaction ends.
+    Nobody else records this journal until the transaction ends.
     """
     statement = select(JournalCursor).where(JournalCursor.queue == queue).with_for_update()
     found = session.scalars(statement).one_or_none()
@@ -68,13 +68,13 @@ def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data
 
 
 def add_tags(session: Session, task_id: str, tags: Sequence[str]) -> None:
-    """Add the tags by which a task is found."""
+    """Add the tags of a task, by which it can be searched."""
     if tags:
         session.execute(insert(TaskTag), [{"task_id": task_id, "tag": tag} for tag in tags])
 
 
 def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) -> Sequence[TaskEvent]:
-    """The events of a task after the event with this id, oldest first."""
+    """The events of a task after the event with the id `after`, oldest first."""
     statement = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.seq > after)
     return session.scalars(statement.order_by(TaskEvent.seq).limit(limit)).all()
 
@@ -85,7 +85,7 @@ def step(session: Session, task_id: str, name: str) -> TaskStep | None:
 
 
 def save_step(session: Session, task_id: str, name: str, *, result: Any, attempt: int, at: datetime) -> None:
-    """Store the result of a step, or how many items of a loop are finished."""
+    """Store the result of a step, or the number of finished items of a loop."""
     found = session.get(TaskStep, (task_id, name))
     if found is None:
         session.add(TaskStep(task_id=task_id, name=name, result=result, attempt=attempt, at=at))
@@ -103,7 +103,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def storable(text: str) -> str:
-    """The text without what a database refuses: PostgreSQL stores no null bytes, UTF-8 no half of a surrogate pair."""
+    """Return the text as every database stores it: without null bytes, and with `?` for half of a surrogate pair."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
@@ -118,6 +118,6 @@ def newest_event(session: Session) -> int:
 
 
 def tasks_with_events(session: Session, ids: Sequence[str], *, after: int) -> list[str]:
-    """Those of these tasks that have events after the event with this id."""
+    """Return the ids of tasks that have events after the event with the id `after`."""
     statement = select(TaskEvent.task_id).where(TaskEvent.task_id.in_(ids), TaskEvent.seq > after).distinct()
     return list(session.scalars(statement))

@@ -1,4 +1,4 @@
-"""Queries over the rows of tasks. A change of state is a conditional UPDATE: the second of two does nothing."""
+"""Queries over the rows of tasks. Each change of state is a conditional UPDATE: of two equal ones one has an effect."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _ADD = {
     dialect: insert(_TABLE).on_conflict_do_nothing(index_elements=[_TABLE.c.id]).returning(_TABLE.c.id, _TABLE.c.seq)
     for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
-"""Built once: to build a statement costs more than to execute it. An insert by the ORM costs three times as much."""
+"""Built once: building a statement costs more than executing it. An insert by the ORM costs three times as much."""
 _NEW: dict[str, Any] = {"progress": 0, "attempts": 0, "attempts_before": 0, "cancel_requested": False}
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun]:
     """Insert new tasks, in this order; returns those whose ids were free.
 
-    The returned objects do not belong to the session: a change of them changes no row.
+    The returned objects do not belong to the session: changing them changes no row.
     """
     connection = session.connection()
     added = connection.execute(_ADD[connection.dialect.name], [_NEW | row for row in rows])
@@ -54,14 +54,14 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[TaskRun]:
 
 
 def _row(values: dict[str, Any]) -> TaskRun:
-    """A row with these values. Attributes set one by one would cost the tracking of changes."""
+    """Make a row object with these values. Setting attributes one by one would be slower, because each is tracked."""
     run = TaskRun()
     instance_dict(run).update(values)
     return run
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> TaskRun | None:
-    """The task with this id, or None. `lock`: nobody else can change it before the transaction ends."""
+    """Return the task with this id, or None. With `lock` nobody else can change it before the transaction ends."""
     if "\x00" in id:
         return None  # PostgreSQL refuses to compare a NUL character
     statement = select(TaskRun).where(TaskRun.id == id)
@@ -85,7 +85,7 @@ def withdraw(session: Session, run: TaskRun) -> bool:
 
 
 def mark_relied_on(session: Session, run: TaskRun) -> None:
-    """Note that a duplicate submit relies on this task: its first submitter can no longer withdraw it."""
+    """Record that a duplicate submit relies on this task: its first submitter can no longer withdraw it."""
     untouched = (TaskRun.id == run.id, TaskRun.state.in_(SENT), TaskRun.published_at == run.accepted_at)
     session.execute(update(TaskRun).where(*untouched).values(published_at=run.accepted_at + RELIED_ON))
 
@@ -106,7 +106,7 @@ def request_cancel(session: Session, id: str) -> bool:
 
 
 def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
-    """Reset a finished task to pending. The numbers of its attempts go on; the count for retries starts again."""
+    """Reset a finished task to pending. The numbers of its attempts continue; its retries are counted from 0 again."""
     run.attempts_before, run.attempts = run.attempts_before + run.attempts, 0
     run.state, run.cancel_requested, run.published_at = TaskState.PENDING, False, sent_at
     run.progress, run.progress_message, run.result, run.raw = 0, None, None, None
@@ -115,15 +115,15 @@ def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
 
 
 def end_waiting(session: Session, id: str, *waiting: TaskState, state: TaskState, now: datetime) -> bool:
-    """End a waiting task, or one in these waiting states; False when it is in another state."""
+    """End a task in one of the states `waiting` (default: every waiting state); False when it is in another state."""
     return _move(session, id, *waiting or WAITING, state=state, finished_at=now, due_at=None)
 
 
 def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """Note that a task is sent again; False when the row has changed since `run` was read.
+    """Record that a task is sent again; False when the row has changed since `run` was read.
 
-    A running task becomes pending: its message is lost, so its worker can no longer settle it, and its attempts are
-    no longer counted.
+    A running task becomes pending: its message is lost, so its worker can no longer finish it. Its attempts so far no
+    longer count towards its retries.
     """
     state = TaskState.PENDING if run.state == TaskState.PROCESSING else run.state
     before = TaskRun.attempts_before + TaskRun.attempts
@@ -135,7 +135,7 @@ def publish_again(session: Session, run: TaskRun, *, now: datetime) -> bool:
 
 
 def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
-    """End a task that the broker has lost as cancelled; False when the row has changed since `run` was read."""
+    """Cancel a task that the broker has lost; False when the row has changed since `run` was read."""
     values = {"state": TaskState.CANCELLED, "finished_at": now, "due_at": None}
     changed = _changed(session.execute(update(TaskRun).where(_unchanged(run)).values(values)))
     if changed:
@@ -144,7 +144,7 @@ def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
-    """Unfinished tasks that were never sent, or last sent or started before `moment`, in the order of submission."""
+    """Unfinished tasks in the order of submission: never sent, or last sent or started before `moment`."""
     sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
     waiting = and_(TaskRun.state.in_(SENT), sent)
     running = and_(TaskRun.state == TaskState.PROCESSING, TaskRun.started_at < moment)
@@ -177,7 +177,7 @@ def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], 
 
 
 def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
-    """Task name → number of tasks that failed finally since then."""
+    """Task name → number of tasks that failed for good since then."""
     rows = session.execute(
         select(TaskRun.name, func.count())
         .where(TaskRun.finished_at >= since, TaskRun.state.in_((TaskState.FAILED, TaskState.DEAD_LETTER)))
@@ -192,7 +192,7 @@ def _unchanged(run: TaskRun) -> ColumnElement[bool]:
 
 
 def _end_open_attempts(session: Session, run: TaskRun, *, now: datetime, outcome: str) -> None:
-    """End the attempts that were started and will not report any more."""
+    """End the attempts of a task that have no outcome: their worker will not report one any more."""
     still_open = (TaskAttempt.task_id == run.id, TaskAttempt.outcome.is_(None))
     session.execute(update(TaskAttempt).where(*still_open).values(outcome=outcome, ended_at=now))
 

@@ -19,14 +19,14 @@ def outcomes(session: Session, worker: str, *, after: int) -> dict[str, int]:
 
 
 def times(session: Session, worker: str, *, after: int) -> Measured | None:
-    """How long those attempts took that the worker ended itself."""
+    """The durations of the attempts that the worker started after that event and ended itself."""
     ended = and_(_started_by(worker, after=after), TaskAttempt.outcome.is_not(None), TaskAttempt.outcome != "lost")
     took = between(TaskAttempt.started_at, TaskAttempt.ended_at)
     return measure(session, select(literal(TOTAL).label("name"), took).where(ended)).get(TOTAL)
 
 
 def _started_by(worker: str, *, after: int) -> ColumnElement[bool]:
-    """A condition on the order of events, not on times: several clocks may have written those."""
+    """A condition on the order of events and not on times, which several clocks may have written."""
     started = exists().where(
         TaskEvent.task_id == TaskAttempt.task_id,
         TaskEvent.attempt == TaskAttempt.number,

@@ -16,7 +16,7 @@ ALIVE = timedelta(seconds=20)
 
 
 def report(session: Session, name: str, *, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
-    """Store that a worker lives, when it started, and which queues it serves."""
+    """Store that a worker is alive, when it started, and which queues it serves."""
     values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
     seen = session.execute(update(Worker).where(Worker.name == name).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

@@ -43,7 +43,7 @@ def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None
 
 
 def settled(session: Session, id: str) -> bool:
-    """Whether nothing can change a run any more: the run and all its tasks have ended. True for an unknown run."""
+    """Whether a run cannot change any more: the run and all its tasks have ended. True for an unknown run."""
     run = find(session, id)
     if run is None or run.state not in RUN_OVER:
         return run is None
@@ -94,7 +94,7 @@ def tasks_of(session: Session, ids: Sequence[str]) -> dict[str, TaskRun]:
 
 
 def times_sent_by_hand(session: Session, task_id: str) -> int:
-    """How often an operator ran a finished task again."""
+    """How often an operator has run this finished task again."""
     statement = select(func.count()).select_from(TaskEvent)
     return session.scalar(statement.where(TaskEvent.task_id == task_id, TaskEvent.kind.in_(BY_HAND))) or 0
 

@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Apply the migration."""
+    """Create the tables."""
     op.create_table(
         "alerts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -269,7 +269,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Drop the tables."""
     op.drop_index("ix_workflow_steps_task", table_name="workflow_steps")
     op.drop_table("workflow_steps")
     op.drop_index("uq_workflow_signals", table_name="workflow_signals")
