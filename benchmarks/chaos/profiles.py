@@ -54,7 +54,7 @@ def left(plan: Plan) -> int:
 
 
 def leased_by(plan: Plan, pid: int) -> list[str]:
-    """The ids of the tasks that a worker process holds, begun or not. Empty for stock kombu, which records no holder."""
+    """The ids of the tasks that a worker process holds, begun or not. Empty for stock kombu, which records none."""
     if plan.transport == "kombu":
         return []
     from laneway.engine import Engine, MessageState

@@ -107,7 +107,7 @@ class Server:
 
 @contextmanager
 def own_server(*, append_only: bool) -> Generator[Server]:
-    """Run a Valkey or Redis on a free loopback port; persistence is off unless `append_only`. It is deleted at the end."""
+    """Run a Valkey or Redis on a free loopback port until the end of the block; `append_only` turns persistence on."""
     folder = Path(tempfile.mkdtemp(prefix="laneway-bench-"))
     port = _free_port()
     options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": "", "databases": "2"}
