@@ -1,4 +1,4 @@
-# Laneway: `make help` lists what there is.
+# Laneway: `make help` lists the commands.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-inp
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-# The tests with whole platforms come first: they mostly wait, and three processes keep two cores busy meanwhile.
+# The tests with a whole platform come first: they mostly wait, and three processes keep two cores busy meanwhile.
 TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
 
 .DEFAULT_GOAL := help
@@ -32,10 +32,10 @@ test: install-dev ## Run every test
 	@$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-fast: install-dev ## Run the tests that need no whole platform
+test-fast: install-dev ## Run the tests that need no server
 	@$(BIN)/python -m pytest -n 2 -m "not server" tests/laneway tests/app
 
-check: install-dev ## Look over the code: style, types, layers, requirements
+check: install-dev ## Check style, types, layers and requirements
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -43,7 +43,7 @@ check: install-dev ## Look over the code: style, types, layers, requirements
 	@if grep -nE '://|--(extra-)?index-url|--find-links|@ *file' requirements/*.txt; then \
 		echo 'requirements/ must not name addresses: make lock' >&2; exit 1; fi
 
-fix: install-dev ## Mend what can be mended by itself: style, imports
+fix: install-dev ## Fix formatting, and the lint errors that have an automatic fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -53,16 +53,16 @@ bench: install-dev ## Measure the delivery engine against stock Celery, side by 
 bench-history: install-dev ## Measure what the history costs per task (options: HISTORY="--help")
 	@$(BIN)/python -m benchmarks.history $(HISTORY)
 
-bench-pipeline: install-dev ## Measure submissions and tasks a second of engine and platform (options: PIPELINE="--help")
+bench-pipeline: install-dev ## Measure submissions and tasks per second on engine and platform (options: PIPELINE="--help")
 	@$(BIN)/python -m benchmarks.pipeline $(PIPELINE)
 
-chaos: install-dev ## Kill workers and server under load, and count what was lost or done twice (options: CHAOS="--help")
+chaos: install-dev ## Kill workers and server under load, and count lost and repeated tasks (options: CHAOS="--help")
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
-load: install-dev ## Many users on the whole platform, and an account of all they sent (options: LOAD="--help")
+load: install-dev ## Put many users on the whole platform, and account for every task (options: LOAD="--help")
 	@$(BIN)/python -m benchmarks.load $(LOAD)
 
-lock: install-dev ## Compile requirements/ anew from pyproject.toml
+lock: install-dev ## Compile requirements/ from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt
 	$(COMPILE) --group dev --output-file requirements/dev.txt
 
@@ -70,7 +70,7 @@ clean: ## Delete caches and build results (.venv and data stay)
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report build dist .coverage
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# pip comes last into a new environment: one that was left half-made is made again.
+# pip is installed last, so an environment that was interrupted while it was made is made again.
 $(BIN)/pip:
 	@command -v $(PYTHON) >/dev/null || \
 		{ echo '$(PYTHON) was not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }

@@ -1,1 +1,1 @@
-"""Laneway: a distributed task platform on Celery."""
+"""The application on the library `laneway`: conversations, webhooks, documents, leads, workflows and pipelines."""

@@ -21,8 +21,9 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.schemas.problem import Problem
 from laneway.platform.submission.outbox import Relay
 
-DESCRIPTION = "Background work that is accepted once, done once, and never out of sight. Errors are RFC 9457 problems."
-
+DESCRIPTION = (
+    "Conversations, webhooks, documents, leads and workflows as background tasks. Errors are RFC 9457 problems."
+)
 
 DOMAINS = (
     conversations,
@@ -42,7 +43,7 @@ DOMAINS = (
 
 
 def create_app(config: Settings) -> FastAPI:
-    """The application with these settings. It brings the database's schema up to date when it starts."""
+    """Make the ASGI application with these settings. At its start it upgrades the database's schema."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

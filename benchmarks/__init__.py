@@ -1,1 +1,1 @@
-"""Measurements of the platform, run by hand or by `make bench`."""
+"""Measurements of the engine and the platform: `make bench`, `bench-history`, `bench-pipeline`, `chaos` and `load`."""

@@ -1,4 +1,4 @@
-"""What the engine costs: time, round trips, commands, the server's CPU, and bytes per job.
+"""Measures the engine's cost per job: time, round trips, commands, the server's CPU, and bytes.
 
     python benchmarks/engine_micro.py [--jobs 10000] [--rounds 3] [--url redis://127.0.0.1:6379/15]
 

@@ -1,4 +1,4 @@
-"""Measures a queue: submissions and tasks a second, bytes of Redis a task, large payloads.
+"""Measures a queue: submissions and tasks per second, bytes of Redis per task, large payloads.
 
     python -m benchmarks.pipeline [--jobs 2000] [--rounds 3] [--pool solo] [--concurrency 1]
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.services.container import Services
 
 QUEUE, BATCH, SMALL = "maintenance", 32, 200
-"""SMALL: bytes of an average payload."""
+"""SMALL: bytes of a payload."""
 MEGABYTE = 1_048_576
 LARGE_JOBS = 20
 PER_TRANSACTION = 500
@@ -42,7 +42,7 @@ Figures = dict[str, list[float]]
 
 
 def rate(jobs: int, call: Callable[[], object]) -> float:
-    """Jobs a second."""
+    """Call the function; returns jobs per second."""
     began = time.perf_counter()
     call()
     return jobs / (time.perf_counter() - began)
@@ -78,7 +78,7 @@ def on_engine(url: str, jobs: int, figures: Figures) -> None:
 
 
 def platform(url: str, folder: Path) -> Services:
-    """The services of the application. The environment is set before the settings are imported, which read it."""
+    """The application's services. The environment is set first, because the settings read it when they are imported."""
     os.environ |= {
         "CELERY_BROKER_URL": f"{url}",
         "CELERY_RESULT_BACKEND": url.rsplit("/", 1)[0] + "/1",
@@ -157,7 +157,7 @@ def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
 
 @contextmanager
 def worker(pool: str, concurrency: int) -> Generator[None]:
-    """A worker process, which may not be ready yet: its start is not measured."""
+    """Run a worker process. It may not be ready yet; its start is not measured."""
     argv = [
         sys.executable,
         "-m",
@@ -184,7 +184,7 @@ def worker(pool: str, concurrency: int) -> Generator[None]:
 
 
 def _drained(engine: Engine, jobs: int) -> float:
-    """Tasks a second, from the first finished task to the last."""
+    """Wait until all tasks are done; returns tasks per second, from the first finished task to the last."""
     _until(lambda: _left(engine) < jobs)
     began, first = time.perf_counter(), _left(engine)
     _until(lambda: _left(engine) == 0)
@@ -206,7 +206,7 @@ def _add(figures: Figures, name: str, value: float) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)

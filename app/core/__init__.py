@@ -1,1 +1,1 @@
-"""What every layer above may use: the settings, the queues, the Celery app."""
+"""The settings, the queues and the Celery app, which every layer above may use."""

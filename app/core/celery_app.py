@@ -27,7 +27,7 @@ TASK_MODULES = (
 
 
 def make_celery(config: Settings) -> Celery:
-    """A Celery app that is configured from the settings."""
+    """Make a Celery app that is configured from the settings."""
     return library.make_celery("laneway", config, tasks=TASK_MODULES, schedules=SCHEDULE)
 
 
@@ -35,13 +35,13 @@ def _load_app() -> Celery:
     try:
         config = settings()
     except ConfigError as error:
-        sys.exit(str(error))  # Whoever started the command gets one readable text instead of a traceback.
+        sys.exit(str(error))  # The user gets one readable text instead of a traceback.
     library.configure_logs(config)
     app = make_celery(config)
     registry.bind(app.register_task)
     return app
 
 
-# Flower looks for its configuration in the current folder. Started elsewhere it would find none and have no login.
+# Flower reads its configuration from the current folder. Without this a Flower started elsewhere would have no login.
 os.environ.setdefault("FLOWER_CONF", str(ROOT / "flowerconfig.py"))
 celery_app = _load_app()

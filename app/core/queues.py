@@ -22,8 +22,8 @@ QUEUES: Final[dict[str, Lane]] = {
 
 WORKERS: Final = (
     WorkerGroup("worker", ("conversations", "webhooks", "crm", "documents", "workflows")),
-    # A worker of its own, so that long analytics and builds never delay a conversation;
-    # two processes, so that one long build does not delay the maintenance.
+    # This worker is separate, so that long analytics and builds never delay a conversation.
+    # It has two processes, so that one long build does not delay the maintenance.
     WorkerGroup("bulk", ("analytics", "maintenance", "dev", "qa", "fix", "deploy"), concurrency=2),
 )
 

@@ -1,4 +1,4 @@
-"""The full-text index over `passages.text`, built with the means of each database; the migration creates it.
+"""The full-text index over `passages.text`, in the form that each database offers; the migration creates it.
 
 SQLite: an FTS5 table without a copy of the text; triggers keep it up to date. PostgreSQL: a generated column, so that
 ranking does not parse every passage again, with a GIN index. Both stem English: "refunds" finds "refund".

@@ -1,1 +1,1 @@
-"""Payloads, requests and responses as Pydantic models, one module a domain."""
+"""Payloads, requests and responses as Pydantic models, one module per domain."""

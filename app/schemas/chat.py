@@ -1,4 +1,4 @@
-"""The chat endpoint: requests of agents that have a workflow executed."""
+"""The chat endpoint: an agent's request to run a workflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ChatContext(WorkflowBody):
 
 
 class ChatRequest(WorkflowIdentity):
-    """An agent has a workflow executed."""
+    """An agent's request to run a workflow."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,6 +1,6 @@
-"""The application's one way to its tasks: submit, status, cancel, retry, queue statistics.
+"""The application's task manager: submit, status, cancel, retry, queue statistics.
 
-Routers, services and commands take `TaskManager` from here; how a task is accepted and delivered is the platform's.
+Routers, services and commands use this `TaskManager`. Accepting and delivering tasks is left to the platform.
 """
 
 from __future__ import annotations

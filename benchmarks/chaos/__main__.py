@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chaos`: kill at random, count, report. Exit code 0 only when every promise held."""
+"""`python -m benchmarks.chaos`: kill at random, count, and report. Exit code 0: every promise held."""
 
 from __future__ import annotations
 
@@ -18,27 +18,39 @@ from benchmarks.chaos.server import NoServer
 
 TRANSPORTS = ("laneway", "kombu")
 WIDTH = 120
-"""Of the table in a file or a CI log."""
+"""Columns of the table in a file or a CI log."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options; what is not given is the plan's default."""
+    """The parser of the options. Their defaults are those of `Plan`."""
     given, default = argparse.ArgumentParser(prog="benchmarks.chaos", description=__doc__), Plan()
     add = given.add_argument
     add("--transport", choices=TRANSPORTS, default=default.transport)
     add("--all", action="store_true", help="both transports one after the other, side by side in the report")
     add("--seed", type=int, default=default.seed, help="the same seed plans the same kills and the same work")
-    add("--kills", type=int, default=default.kills, help="SIGKILLs of pool processes and workers; others come besides")
-    add("--seconds", type=float, default=default.seconds, help="over how long they are spread")
+    add(
+        "--kills",
+        type=int,
+        default=default.kills,
+        help="SIGKILLs of pool processes and workers; other disturbances are added",
+    )
+    add("--seconds", type=float, default=default.seconds, help="seconds over which the disturbances are spread")
     add("--lease", type=float, default=default.lease, help="laneway's lease in seconds")
     add("--visibility", type=float, default=default.visibility, help="kombu's visibility timeout in seconds")
-    add("--margin", type=float, default=default.margin, help="seconds that recovery may take besides")
-    add("--pools", type=_pools, default=default.pools, help=f"workers, e.g. prefork,solo; of {', '.join(POOLS)}")
+    add("--margin", type=float, default=default.margin, help="seconds that recovery may take longer than the lease")
+    add(
+        "--pools",
+        type=_pools,
+        default=default.pools,
+        help=f"the pool of each worker, e.g. prefork,solo; known: {', '.join(POOLS)}",
+    )
     add("--producers", type=int, default=default.producers)
     add("--rate", type=float, default=default.rate, help="tasks per second, all producers together")
-    add("--most-waiting", type=int, default=default.most_waiting, help="producers wait while more is unexecuted")
+    add(
+        "--most-waiting", type=int, default=default.most_waiting, help="producers pause while more tasks than this wait"
+    )
     add("--fsync", choices=("always", "everysec"), default=default.fsync, help="the server's appendfsync")
-    add("--folder", type=Path, default=default.folder, help="where ledger, logs and report go")
+    add("--folder", type=Path, default=default.folder, help="the folder of ledger, logs and report")
     add(
         "--expect-clean",
         action=argparse.BooleanOptionalAction,
@@ -49,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, report; the exit code: 0 when all is as expected, 1 when not, 2 when nothing could be run."""
+    """Run and report; returns the exit code: 0 as expected, 1 a broken promise, 2 nothing could be run."""
     options: dict[str, Any] = vars(parser().parse_args(argv))
     out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     signal.signal(signal.SIGTERM, _on_signal)

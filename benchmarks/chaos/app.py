@@ -1,4 +1,4 @@
-"""The Celery app under test: one task, which writes into the ledger when its body begins and when it has ended."""
+"""The Celery app under test. Its only task writes into the ledger when its body begins and when it ends."""
 
 # The untyped edge of Celery.
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
@@ -34,8 +34,8 @@ _numbers = itertools.count()
 
 @app.task(name="chaos.work")
 def work(mark: str, seconds: float) -> float:
-    """Take this long; what matters is in the ledger."""
-    # A forked child counts on from its parent's number, and has a pid of its own.
+    """Sleep for `seconds`, and record the start and the end in the ledger."""
+    # A forked child continues its parent's numbers; its own pid keeps the runs apart.
     run = (worker, os.getpid(), str(next(_numbers)))
     ledger.write(BEGAN, mark, *run)
     time.sleep(seconds)

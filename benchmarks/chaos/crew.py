@@ -1,4 +1,4 @@
-"""The workers and producers of a run: each place is filled again when its process has died."""
+"""The workers and producers of a run. Each has a slot, which is filled again when its process has died."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODULE = "benchmarks.chaos"
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One incarnation of a worker: from its start to its end (None: it lived to the end of the run)."""
+    """One process of a worker's slot, from its start to its end (None: it lived to the end of the run)."""
 
     worker: str
     began: float
@@ -24,7 +24,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A process that ended although nobody had asked it to."""
+    """A process that ended although the harness did not end it."""
 
     name: str
     code: int | None
@@ -33,7 +33,7 @@ class Crash:
 
 
 class Crew:
-    """Places are named `prefork-1`, `producer-2`; their incarnations `prefork-1.7`."""
+    """Starts and replaces the processes. A slot is named `prefork-1`; its seventh process is `prefork-1.7`."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -46,14 +46,14 @@ class Crew:
         self.crashes: list[Crash] = []
 
     def start(self) -> None:
-        """Fill all places."""
+        """Start a process in every slot."""
         for number, pool in enumerate(self._plan.pools, 1):
             self.start_worker(f"{pool}-{number}")
         for number in range(1, self._plan.producers + 1):
             self.start_producer(f"producer-{number}")
 
     def start_worker(self, place: str) -> None:
-        """A new incarnation in this place; what there was before is cleared away."""
+        """Start a worker in this slot; its former process is killed if it still runs."""
         pool = place.partition("-")[0]
         argv = [
             sys.executable,
@@ -74,13 +74,13 @@ class Crew:
         self._start(self.workers, place, argv)
 
     def start_producer(self, place: str) -> None:
-        """A new incarnation in this place, with work and ordering keys of its own."""
+        """Start a producer in this slot. It sends tasks and ordering keys that no other producer sends."""
         number = place.partition("-")[2]
         incarnation = str(self._incarnations.get(place, 0) + 1)
         self._start(self.producers, place, [sys.executable, "-m", f"{MODULE}.producer", number, incarnation])
 
     def look(self) -> None:
-        """Note and replace workers and producers that ended by themselves."""
+        """Record and replace workers and producers that ended by themselves."""
         for places, start in ((self.workers, self.start_worker), (self.producers, self.start_producer)):
             for place, process in list(places.items()):
                 if not process.alive and not process.expected:
@@ -89,24 +89,24 @@ class Crew:
                     start(place)
 
     def able(self) -> Iterator[tuple[str, Process]]:
-        """The workers that live and are not stopped, by place."""
+        """(slot, worker) of the workers that run and are not stopped."""
         return ((place, one) for place, one in self.workers.items() if one.alive and not one.stopped)
 
     def lives(self) -> list[Life]:
-        """All incarnations of workers."""
+        """The processes of all workers' slots, also of ended ones."""
         workers = [one for one in (*self._past, *self.workers.values()) if not one.name.startswith("producer")]
         return [Life(one.name, one.started, None if one.alive else one.ended) for one in workers]
 
     def end_producers(self, *, wait_seconds: float = 5) -> None:
-        """Let them finish their publish and end; kill those that do not."""
+        """Let the producers finish their last publish and end; kill those that do not end in time."""
         _end(list(self.producers.values()), wait_seconds)
 
     def end_workers(self, *, wait_seconds: float = 15) -> list[str]:
-        """A warm shutdown; the names of those that had to be killed."""
+        """Shut the workers down warmly; returns the names of those that had to be killed."""
         return _end(list(self.workers.values()), wait_seconds)
 
     def end(self) -> None:
-        """Kill whatever is left."""
+        """Kill all processes that still run."""
         for process in (*self.workers.values(), *self.producers.values(), *self._past):
             process.end()
 

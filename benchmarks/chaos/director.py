@@ -1,4 +1,4 @@
-"""Decides, from the seed, who is killed, stopped or cut off, and when."""
+"""Decides from the seed which processes are killed, stopped or cut off, and when."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from benchmarks.chaos.process import Process
 from benchmarks.chaos.server import Server
 
 BESIDES = {Kind.SERVER: 8, Kind.CUT: 6, Kind.STOP: 12, Kind.PRODUCER: 10, Kind.RESTART: 12}
-"""One of these for so many kills, and at least one."""
+"""Kind → kills for each disturbance of this kind; there is at least one of each."""
 BUSY_SHARE = 0.8
-"""How often a victim is chosen among those that are executing a task."""
+"""The share of victims that are chosen among the processes that execute a task."""
 START_SECONDS = 15.0
-"""After which a worker counts as started although it has executed nothing."""
+"""A worker counts as started after this many seconds, even if it has executed nothing."""
 PATIENCE = 1.3
-"""By how much of its time a schedule may run late before the rest of it is dropped."""
+"""The rest of a schedule is dropped when the run takes this many times its planned seconds."""
 
 
 def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
-    """When to do what, in seconds from the start: spread over the run, in a random order."""
+    """(seconds from the start, kind) of each disturbance, spread over the run in a random order."""
     kinds = [random.choice(KILLS) for _ in range(plan.kills)]
     kinds += [kind for kind, each in BESIDES.items() for _ in range(max(1, plan.kills // each))]
     random.shuffle(kinds)
@@ -39,7 +39,7 @@ def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
 
 
 class Director:
-    """Call `step` often; `done` says when the schedule is over."""
+    """Carries out the schedule. Call `step` often, until `done`."""
 
     def __init__(self, plan: Plan, *, crew: Crew, server: Server, say: Callable[[str], None]) -> None:
         self._plan, self._crew, self._server, self._say = plan, crew, server, say
@@ -49,27 +49,27 @@ class Director:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._tie = itertools.count()
         self._dead: set[tuple[str, int]] = set()
-        """Pool processes that were killed, by worker and pid."""
+        """(worker, pid) of the pool processes that were killed."""
         self.disturbances: list[Disturbance] = []
 
     @property
     def done(self) -> bool:
-        """Whether all is done, or it takes too long."""
+        """Whether the schedule is over, or has taken too long."""
         late = time.monotonic() - self._began > self._plan.seconds * PATIENCE
         return not self._later and (late or not self._schedule)
 
     def counts(self) -> Counter[Kind]:
-        """How often each was done."""
+        """The number of disturbances of each kind."""
         return Counter(one.kind for one in self.disturbances)
 
     def step(self, books: Books) -> None:
-        """Do what is due; what finds no victim now is tried again at the next step."""
+        """Carry out the disturbances that are due. One that finds no victim is tried again at a later step."""
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         if self._schedule and time.monotonic() - self._began >= self._schedule[-1][0]:
             kind = self._schedule.pop()[1]
             if not self._do(kind, books):
-                # Another may find its victim meanwhile.
+                # Put it behind the next two, which may find a victim meanwhile.
                 self._schedule.insert(max(0, len(self._schedule) - 2), (0.0, kind))
 
     def _do(self, kind: Kind, books: Books) -> bool:
@@ -137,7 +137,7 @@ class Director:
         busy = {run.worker for run in self._running(books)}
         some = [entry for entry in able if entry[1].name in busy] if self._random.random() < BUSY_SHARE else able
         stopped = any(one.stopped for one in self._crew.workers.values())
-        if len(able) < 2 or (kind is Kind.STOP and stopped):  # somebody must be left who can take over
+        if len(able) < 2 or (kind is Kind.STOP and stopped):  # another worker must be able to take over
             return False
         place, victim = self._random.choice(some or able)
         running = [run.mark for run in self._running(books) if run.worker == victim.name]
@@ -146,7 +146,7 @@ class Director:
             victim.terminate()
             self._restart(one, place, victim)
             return True
-        victim.stop()  # so that what it holds can be read
+        victim.stop()  # so that the messages that it holds do not change while they are read
         held = profiles.leased_by(self._plan, victim.pid)
         one.held = [books.marks[id] for id in held if id in books.marks]
         if kind is Kind.STOP:
@@ -173,12 +173,12 @@ class Director:
         self._crew.start_worker(place)
 
     def _able(self, books: Books) -> list[tuple[str, Process]]:
-        """The workers that have started. One that is killed before teaches little: Celery itself then gives up."""
+        """The workers that have started. Killing an earlier one shows little, because Celery itself gives up then."""
         since = time.monotonic() - START_SECONDS
         return [entry for entry in self._crew.able() if entry[1].name in books.last_began or entry[1].started < since]
 
     def _running(self, books: Books) -> list[Run]:
-        """What living processes are executing."""
+        """The runs that living processes execute."""
         living = {one.name for one in self._crew.workers.values() if one.alive}
         return [
             one for one in books.running.values() if one.worker in living and (one.worker, one.pid) not in self._dead

@@ -1,4 +1,4 @@
-"""What the director did to the run, and which executions that may have cut short."""
+"""The disturbances of a run, and the executions that each of them may have interrupted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import StrEnum
 from benchmarks.chaos.ledger import Run
 
 ACK_SECONDS = 0.5
-"""How long after the end of its body a task's ack may still be on its way, on a busy machine."""
+"""Seconds after the end of its body in which a task's ack may not have been sent, on a busy machine."""
 HAND_OVER_SECONDS = 0.1
-"""How long a task may be between worker and pool process, begun on neither side."""
+"""Seconds that a task may be on its way from the worker to the pool process, where it has not begun."""
 
 
 class Kind(StrEnum):
@@ -26,12 +26,12 @@ class Kind(StrEnum):
 
 
 KILLS = (Kind.CHILD, Kind.WORKER)
-"""What counts towards `--kills`."""
+"""The kinds that count towards `--kills`."""
 
 
 @dataclass(slots=True)
 class Disturbance:
-    """One of them. `until`: when the server was back, or the worker went on."""
+    """One disturbance. `until`: when the server was back, or the worker continued."""
 
     number: int
     kind: Kind
@@ -40,18 +40,18 @@ class Disturbance:
     pid: int = 0
     until: float = 0.0
     running: list[str] = field(default_factory=list[str])
-    """The marks of the tasks that the ledger knew as running on the victim."""
+    """The marks of the tasks that ran on the victim, as the ledger says."""
     held: list[str] = field(default_factory=list[str])
-    """The marks of the tasks that the server said the victim held, begun or not."""
+    """The marks of the tasks that the victim held, begun or not, as the server says."""
     note: str = ""
 
     def __str__(self) -> str:
         return f"#{self.number} {self.kind}{f' {self.worker}' if self.worker else ''}"
 
     def hit(self, run: Run) -> bool:
-        """Whether the run was in the victim's hands, from its start to its ack: only then may it be repeated.
+        """Whether it happened between the run's start and its ack, in the victim: only then may the task be repeated.
 
-        Cut connections, warm shutdowns and killed producers excuse nothing: the worker lives on and can still ack.
+        Cut connections, warm shutdowns and killed producers do not count: the worker lives and can still ack.
         """
         acked = _until(run)
         match self.kind:
@@ -67,14 +67,14 @@ class Disturbance:
                 return False
 
     def interrupted(self, run: Run) -> bool:
-        """Whether the body was being executed by the victim at that moment."""
+        """Whether the victim executed the body at that moment."""
         if self.kind not in (*KILLS, Kind.STOP) or not self.hit(run):
             return False
         return run.began <= self.at and (run.ended is None or run.ended > self.at)
 
 
 def _until(run: Run) -> float:
-    """Until when the worker may not have acked it; nothing strikes it afterwards."""
+    """The latest time at which the run may not have been acked; later disturbances do not affect it."""
     if run.ended is not None:
         return run.ended + ACK_SECONDS
     return float("inf") if run.died is None else run.died

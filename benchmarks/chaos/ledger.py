@@ -1,8 +1,8 @@
-"""The independent ledger: append-only files to which producers and tasks write what they did, by themselves.
+"""The independent ledger: append-only files in which producers and tasks record what they did.
 
-It goes by no broker, no result and no lock. A record is one line of 256 bytes written with one O_APPEND
-call; 256 divides the page size, so that not even a SIGKILL in the middle of the call leaves half a record.
-Times are CLOCK_MONOTONIC, which all processes of a machine share.
+It uses no broker, no result store and no lock. A record is one line of 256 bytes, written with one O_APPEND call. 256
+divides the page size, so a SIGKILL during the call leaves no partial record. Times are CLOCK_MONOTONIC, which all
+processes of a machine share.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ BEGAN, ENDED = "began", "ended"
 
 
 class Paths(Protocol):
-    """Where a ledger lies."""
+    """The files of a ledger."""
 
     @property
     def accepted_log(self) -> Path:
-        """The producers' side."""
+        """The records of the producers."""
         ...
 
     @property
     def executed_log(self) -> Path:
-        """The tasks' side."""
+        """The records of the tasks."""
         ...
 
 
 class Ledger:
-    """One side of the ledger, to write. May be used after a fork and by many threads."""
+    """Writes one file of the ledger. Forked processes and threads may share it."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, event: str, mark: str, *rest: str | float | None) -> float:
-        """Write one record; returns its time."""
+        """Write one record, and return its time."""
         now = time.monotonic()
         line = json.dumps([event, mark, round(now, 6), *rest], separators=(",", ":")).encode()
         if len(line) >= RECORD:
@@ -52,7 +52,7 @@ class Ledger:
 
 @dataclass(slots=True)
 class Offer:
-    """A task that a producer wanted to send. `accepted_at` is None when publish did not return."""
+    """A task that a producer offered. `accepted_at`: when publish returned; None: it did not return."""
 
     mark: str
     at: float
@@ -66,15 +66,15 @@ class Offer:
 
     @property
     def due(self) -> float:
-        """When it may start."""
+        """When the task may start."""
         return self.at + self.countdown
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One execution of a task's body, by one process of one worker incarnation.
+    """One execution of a task's body by one process.
 
-    `died`: when its process was killed before it ended, as the judge finds out.
+    `died`: when the process was killed before the body ended. The judge sets it.
     """
 
     mark: str
@@ -87,30 +87,30 @@ class Run:
 
 @dataclass(slots=True)
 class Books:
-    """Both sides read so far, by mark (the ledger's own name of a task)."""
+    """All records read so far, by mark (the ledger's own name of a task)."""
 
     offers: dict[str, Offer] = field(default_factory=dict[str, Offer])
     marks: dict[str, str] = field(default_factory=dict[str, str])
-    """By task id."""
+    """Task id → mark."""
     runs: dict[str, list[Run]] = field(default_factory=dict[str, list[Run]])
     running: dict[tuple[str, int, str], Run] = field(default_factory=dict[tuple[str, int, str], Run])
-    """(worker, pid, nonce) -> begun and not ended, or not yet."""
+    """(worker, pid, nonce) → a run that has begun and not ended."""
     accepted: int = 0
     open: dict[str, Offer] = field(default_factory=dict[str, Offer])
-    """Accepted and not executed to the end."""
+    """The accepted tasks that are not executed to the end."""
     ended: set[str] = field(default_factory=set[str])
     last_began: dict[str, float] = field(default_factory=dict[str, float])
 
     def waiting(self) -> int:
-        """How many accepted tasks have not been executed to the end."""
+        """The number of accepted tasks that are not executed to the end."""
         return len(self.open)
 
     def waiting_since(self, due: float) -> int:
-        """How many of these were due only after this time."""
+        """The number of these that became due after this time."""
         return sum(offer.due > due for offer in self.open.values())
 
     def add_offer(self, record: list[Any]) -> None:
-        """Take in one record of the producers' side."""
+        """Add one record of a producer."""
         event, mark, at, *rest = record
         if event == OFFERED:
             offer = self.offers[mark] = Offer(mark, at, *rest)
@@ -125,7 +125,7 @@ class Books:
             self.offers[mark].refused = rest[0]
 
     def add_run(self, record: list[Any]) -> None:
-        """Take in one record of the tasks' side."""
+        """Add one record of a task."""
         event, mark, at, worker, pid, nonce = record
         if event == BEGAN:
             run = self.running[worker, pid, nonce] = Run(mark, worker, pid, at)
@@ -138,15 +138,15 @@ class Books:
 
 
 class Follower:
-    """Reads the ledger as it grows."""
+    """Reads the ledger while it grows."""
 
     def __init__(self, paths: Paths) -> None:
         self.books = Books()
         self._accepted, self._executed = _Tail(paths.accepted_log), _Tail(paths.executed_log)
 
     def refresh(self) -> Books:
-        """The books with everything written so far."""
-        # The tasks' side first: whatever has run was offered before.
+        """Read the new records, and return the books."""
+        # The records of tasks come first: each task that they name was offered before.
         executed = list(self._executed.records())
         for record in self._accepted.records():
             self.books.add_offer(record)

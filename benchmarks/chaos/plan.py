@@ -1,4 +1,4 @@
-"""What one run is asked to do; handed to the processes it starts through one environment variable."""
+"""The options of one run. Its processes get them in one environment variable."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "CHAOS_PLAN"
 WORKER = "CHAOS_WORKER"
-"""The environment variable in which a worker finds the name of its incarnation."""
+"""The environment variable with the name of a worker's process, such as `prefork-1.7`."""
 POOLS = {"prefork": 2, "threads": 4, "solo": 1}
-"""Pool -> concurrency."""
+"""Pool → concurrency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One run. Times are seconds; `rate` is tasks per second of all producers together."""
+    """The options of one run. Times are in seconds; `rate` is tasks per second of all producers together."""
 
     transport: str = "laneway"
     seed: int = 1
@@ -37,30 +37,30 @@ class Plan:
 
     @property
     def patience(self) -> float:
-        """After how long the transport hands out again what a dead worker held."""
+        """Seconds after which the transport hands out again the messages that a dead worker held."""
         return self.lease if self.transport == "laneway" else self.visibility
 
     @property
     def accepted_log(self) -> Path:
-        """The producers' side of the ledger."""
+        """The ledger's records of producers."""
         return self.folder / "accepted.log"
 
     @property
     def executed_log(self) -> Path:
-        """The tasks' side of the ledger."""
+        """The ledger's records of tasks."""
         return self.folder / "executed.log"
 
     @property
     def hold(self) -> Path:
-        """While this file is there, producers wait: enough is queued."""
+        """While this file exists, producers pause: enough tasks wait."""
         return self.folder / "hold"
 
     def environment(self) -> dict[str, str]:
-        """The environment of the processes that work on this plan."""
+        """The environment of the run's processes."""
         return {**os.environ, VARIABLE: json.dumps(asdict(self), default=str)}
 
     def under(self, name: str, *, port: int) -> Plan:
-        """The same in a folder of its own, with the server's port."""
+        """The same options in the subfolder `name`, with the server's port."""
         return replace(self, folder=self.folder / name, port=port)
 
 

@@ -1,4 +1,4 @@
-"""A process that the harness starts, disturbs, and leaves no trace of."""
+"""A process that the harness starts, disturbs and ends."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def dies_with_parent() -> None:
-    """Run in a new child: on Linux the kernel kills it when the harness is gone, however that ended."""
+    """Let the kernel kill this new child when the harness ends in any way (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 class Process:
-    """A running program, leader of a process group of its own, with its output in a file."""
+    """A running program in its own process group; its output goes to a file."""
 
     def __init__(self, name: str, argv: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
         self.name, self.log = name, log
@@ -51,7 +51,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs (or is stopped); notes when it ended."""
+        """Whether it runs or is stopped. The first False records the time of its end."""
         if self._popen.poll() is None:
             return True
         self.ended = self.ended or time.monotonic()
@@ -59,48 +59,48 @@ class Process:
 
     @property
     def code(self) -> int | None:
-        """Its exit code; a signal's number, negative."""
+        """Its exit code, or the negative number of the signal that killed it."""
         return self._popen.poll()
 
     def children(self) -> list[int]:
-        """The pids of its pool processes."""
+        """The pids of the worker's pool processes."""
         try:
             return [child.pid for child in psutil.Process(self.pid).children()]
         except psutil.NoSuchProcess:
             return []
 
     def kill_child(self, pid: int) -> None:
-        """SIGKILL to one of its pool processes, if it still is one."""
+        """Send SIGKILL to a process if it is still a child of this one."""
         with suppress(psutil.NoSuchProcess):
             child = psutil.Process(pid)
             if child.ppid() == self.pid:
                 child.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the process itself; Celery's children ask the kernel to follow."""
+        """Send SIGKILL to the process. The kernel then kills Celery's pool processes, as they asked for."""
         self.expected = True
         self._popen.kill()
         self._popen.wait()
         self.ended = time.monotonic()
 
     def stop(self) -> None:
-        """SIGSTOP to it and its children."""
+        """Send SIGSTOP to it and its children."""
         os.killpg(self.pid, signal.SIGSTOP)
         self.stopped = True
 
     def resume(self) -> None:
-        """SIGCONT to it and its children."""
+        """Send SIGCONT to it and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGCONT)
         self.stopped = False
 
     def terminate(self) -> None:
-        """SIGTERM: it finishes what it does."""
+        """Send SIGTERM: it finishes its running work."""
         self.expected = True
         self._popen.terminate()
 
     def end(self) -> None:
-        """Whatever is left of it and its children is killed."""
+        """Kill the process and its children if they still run."""
         self.expected = True
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -108,5 +108,5 @@ class Process:
         self.ended = self.ended or time.monotonic()
 
     def last_lines(self, count: int = 5) -> list[str]:
-        """The end of its output."""
+        """The last lines of its output."""
         return self.log.read_text("utf-8", "replace").splitlines()[-count:]

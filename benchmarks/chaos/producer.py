@@ -1,4 +1,4 @@
-"""A producer: sends tasks until it is told to stop, and writes down which were accepted.
+"""A producer: sends tasks until it is stopped, and records which of them were accepted.
 
 `python -m benchmarks.chaos.producer NUMBER INCARNATION`
 """
@@ -25,12 +25,12 @@ from benchmarks.chaos.profiles import headers
 
 KINDS = {"short": 68, "long": 3, "delayed": 12, "keyed": 17}
 KEYS = 5
-"""Ordering keys of one producer incarnation: a key has one producer, so that the order of its tasks is known."""
+"""Ordering keys of one producer. A key has one producer, so the order of its tasks is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One task to send; `place` is its number among those of its key."""
+    """One task to send; `place` is its number among the tasks of its key."""
 
     mark: str
     task_id: str
@@ -43,7 +43,7 @@ class Work:
 
 
 class Producer:
-    """Makes up work from the seed and sends it."""
+    """Draws tasks from the seed and sends them."""
 
     def __init__(self, number: str, incarnation: str) -> None:
         self._name = f"{number}.{incarnation}"
@@ -54,7 +54,7 @@ class Producer:
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def run(self) -> None:
-        """Send until SIGTERM, or until the harness is gone."""
+        """Send tasks until SIGTERM, or until the harness has ended."""
         parent, pause = os.getppid(), plan.producers / plan.rate
         for number in itertools.count():
             if self._stop.wait(self._random.expovariate(1 / pause)) or os.getppid() != parent:
@@ -93,7 +93,7 @@ class Producer:
                 priority=one.priority,
                 headers=headers(plan, key=one.key),
             )
-        except Exception as error:  # noqa: BLE001  whatever it is: publish did not return
+        except Exception as error:  # noqa: BLE001  any error means that publish did not return
             self._ledger.write(REFUSED, one.mark, type(error).__name__)
             time.sleep(0.1)
         else:

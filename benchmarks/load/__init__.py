@@ -1,1 +1,1 @@
-"""A load test of the whole platform: many users on the mixed API, and an account of what they sent."""
+"""A load test of the whole platform: many users of all routes, and an account of every task that they submitted."""

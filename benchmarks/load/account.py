@@ -18,7 +18,7 @@ PAGE = 400
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The counts. `lost`: accepted, but not in the history. `left`: not finished. `unaccounted`: found by the audit."""
+    """The counts. `lost`: accepted and not in the history. `left`: not finished. `unaccounted`: named by the audit."""
 
     accepted: int
     lost: int

@@ -22,7 +22,7 @@ from laneway.platform.webhooks.signing import sign_hub
 
 OBJECTS = json.loads(os.environ.get("LOAD_OBJECTS", "[]"))
 SECRET = SecretStr(os.environ.get("FACEBOOK_APP_SECRET", ""))
-_accepted = open(os.environ.get("LOAD_ACCEPTED", os.devnull), "a", buffering=1)  # noqa: SIM115, PTH123 - open until the end
+_accepted = open(os.environ.get("LOAD_ACCEPTED", os.devnull), "a", buffering=1)  # noqa: SIM115, PTH123 - open until the process ends
 
 
 class Customer(HttpUser):

@@ -1,8 +1,8 @@
-"""Throughput and latency of this engine beside stock Celery, in one run.
+"""Measures throughput and latency of the engine and of stock Celery in one run.
 
     python -m benchmarks.throughput [--rounds 3] [--jobs 10000] [--pools solo,prefork] [--json FILE]
 
-Only the ratios of one run count: absolute figures depend on the machine and on what else it does.
+Compare only the ratios of one run: absolute figures depend on the machine and its other work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SMOKE_JOBS, SMOKE_TIMES = 200, 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, write."""
+    """Measure, print the table, and write the JSON file; returns the exit code 0."""
     options = _options(argv)
     with own_server(append_only=options.aof) as server:
         about: dict[str, Any] = machine(server.info())
@@ -81,17 +81,17 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.throughput", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved; the table shows medians (3)")
-    parser.add_argument("--jobs", type=int, default=10_000, help="for W1, W1b, W2 and W5 (10000)")
-    parser.add_argument("--times", type=int, default=300, help="for W3 (300)")
-    parser.add_argument("--prefetch", type=int, default=64, help="worker_prefetch_multiplier, for everyone (64)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, interleaved; the table shows medians (3)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="jobs of W1, W1b, W2 and W5 (10000)")
+    parser.add_argument("--times", type=int, default=300, help="round trips of W3 (300)")
+    parser.add_argument("--prefetch", type=int, default=64, help="worker_prefetch_multiplier of every contestant (64)")
     parser.add_argument("--contestants", default="stock,engine", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--pools", default="solo,prefork", help=f"of {', '.join(POOLS)}")
     parser.add_argument("--workloads", default=",".join(UNITS), help=f"of {', '.join(UNITS)}")
-    parser.add_argument("--aof", action="store_true", help="with an append-only file, as in production")
-    parser.add_argument("--json", type=Path, help="write everything there")
-    parser.add_argument("--smoke", action="store_true", help="one small round, to see that it works")
-    parser.add_argument("--verbose", action="store_true", help="with the workers' output")
+    parser.add_argument("--aof", action="store_true", help="use an append-only file, as in production")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--smoke", action="store_true", help="run one small round, to check that it works")
+    parser.add_argument("--verbose", action="store_true", help="show the workers' output")
     options = parser.parse_args(argv)
     if options.smoke:
         options.rounds, options.jobs, options.times = 1, SMOKE_JOBS, SMOKE_TIMES

@@ -43,7 +43,7 @@ CONTESTANTS = {
 
 
 def make_app(name: str, url: str, *, prefetch: int) -> Celery:
-    """The app of one contestant on the server at `url` (without a database); late acks, results on."""
+    """The app of one contestant, with late acks and results, on the server at `url` (without a database)."""
     contestant = CONTESTANTS[name]
     app = Celery(f"bench-{name}", set_as_current=False)
     app.conf.update(
@@ -62,11 +62,11 @@ def make_app(name: str, url: str, *, prefetch: int) -> Celery:
 
 
 def _noop() -> None:
-    """Do nothing."""
+    """Do nothing: the task that is measured."""
 
 
 def __getattr__(name: str) -> Any:
-    """`app` of a worker process, made from the environment that the benchmark has set."""
+    """Make `app` in a worker process, from the environment that the benchmark has set."""
     if name == "app" and "LANEWAY_BENCH_NAME" in os.environ:
         environment = os.environ
         return make_app(

@@ -1,4 +1,4 @@
-"""What came out: a table for people, JSON for comparisons."""
+"""The results: a table for people, JSON for comparisons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("celery", "kombu", "redis", "hiredis")
 
 
 def machine(server: dict[str, Any]) -> dict[str, str | float]:
-    """Where the figures come from; a figure means nothing without it."""
+    """The machine and the versions that the figures were measured with."""
     name = "Valkey" if "valkey_version" in server else "Redis"
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text().splitlines() if cpus.exists() else []
@@ -36,21 +36,21 @@ def machine(server: dict[str, Any]) -> dict[str, str | float]:
 
 
 class Results:
-    """Figures by workload (with its pool, where it has one) and contestant, one a round."""
+    """The figures of each workload (with its pool, if it has one) and contestant, one for each round."""
 
     def __init__(self) -> None:
         self.figures: dict[str, dict[str, list[Figure]]] = {}
 
     def add(self, workload: str, name: str, figure: Figure) -> None:
-        """One more round's figure."""
+        """Add the figure of one round."""
         self.figures.setdefault(workload, {}).setdefault(name, []).append(figure)
 
     def median(self, workload: str, name: str) -> float:
-        """Over the rounds."""
+        """The median over the rounds."""
         return statistics.median(figure.value for figure in self.figures[workload][name])
 
     def ratio(self, workload: str, name: str, *, to: str = "stock") -> float | None:
-        """How many times better than `to`, by medians; None when one of them was not measured."""
+        """How many times better a contestant is than `to`, by medians; None if one of them was not measured."""
         by_name = self.figures.get(workload, {})
         if name not in by_name or to not in by_name:
             return None
@@ -58,7 +58,7 @@ class Results:
         return other / own if workload.split()[0] in LESS_IS_BETTER else own / other
 
     def table(self) -> str:
-        """Medians with minimum and maximum, ratios to stock, and the cost of one job."""
+        """The table: medians with minimum and maximum, ratios to stock Celery, and the cost of one job."""
         head = f"{'':16}{'':9}{'median':>9} {'min':>9} {'max':>9} {'ratio':>7}   {'commands':>8} {'reads':>6}"
         lines = [head + f" {'redis us':>8} {'in B':>6} {'out B':>6}  more"]
         for workload, by_name in self.figures.items():
@@ -67,7 +67,7 @@ class Results:
         return "\n".join(lines)
 
     def to_json(self, about: dict[str, Any]) -> str:
-        """Everything, with every round."""
+        """All figures of all rounds as JSON."""
         figures = {
             workload: {name: [dataclasses.asdict(figure) for figure in rounds] for name, rounds in by_name.items()}
             for workload, by_name in self.figures.items()

@@ -1,4 +1,4 @@
-"""The server of the benchmark, and its own books."""
+"""The benchmark's server, and the server's own counters."""
 
 # redis-py types its commands in part only.
 # pyright: reportUnknownMemberType=false
@@ -26,19 +26,19 @@ START_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the server has done since it started. Commands count those inside scripts, too."""
+    """The server's counters since its start. `commands` includes those inside scripts."""
 
     commands: int
     reads: int
     bytes_in: int
     bytes_out: int
     cpu: float
-    """Seconds of its main thread."""
+    """CPU seconds of the server's main thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The server's share in one job. A read is what one client sent in one go: about a round trip."""
+    """What one job costs the server. A read takes all that one client has sent: about one round trip."""
 
     commands: float
     reads: float
@@ -48,7 +48,7 @@ class Cost:
 
 
 class Server:
-    """A server at `url` (without a database) that belongs to the benchmark alone."""
+    """A server at `url` (without a database) that only the benchmark uses."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -57,26 +57,26 @@ class Server:
         self._own_calls = 0
 
     def empty(self) -> None:
-        """Throw everything away."""
+        """Delete everything."""
         self._own_calls += 1
         self._broker.flushall()
 
     def results(self) -> int:
-        """How many results there are: a neutral count of the jobs that are done."""
+        """The number of stored results, which counts finished jobs in the same way for every contestant."""
         self._own_calls += 1
         return self._results.dbsize()
 
     def memory(self) -> int:
-        """Bytes in use."""
+        """The bytes that the server uses."""
         return int(self.info()["used_memory"])
 
     def info(self) -> dict[str, Any]:
-        """All of INFO."""
+        """The server's INFO."""
         self._own_calls += 1
         return self._broker.info()
 
     def books(self) -> Books:
-        """The books as they are now, without what the benchmark itself asked."""
+        """The counters as they are now, without the benchmark's own commands."""
         info = self.info()
         cpu = info.get("used_cpu_user_main_thread", info["used_cpu_user"])
         cpu += info.get("used_cpu_sys_main_thread", info["used_cpu_sys"])
@@ -89,7 +89,7 @@ class Server:
         )
 
     def cost(self, before: Books, jobs: int) -> Cost:
-        """What one of these jobs cost since `before`."""
+        """The cost of one of these jobs since `before`."""
         after = self.books()
         return Cost(
             commands=(after.commands - before.commands) / jobs,
@@ -107,7 +107,7 @@ class Server:
 
 @contextmanager
 def own_server(*, append_only: bool) -> Generator[Server]:
-    """A Valkey or Redis on a free port of the loopback, without persistence unless asked for; gone at the end."""
+    """Run a Valkey or Redis on a free loopback port until the end of the block; `append_only` turns persistence on."""
     folder = Path(tempfile.mkdtemp(prefix="laneway-bench-"))
     port = _free_port()
     options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": "", "databases": "2"}

@@ -1,4 +1,4 @@
-"""Real worker processes: the same pool and the same number of processes for every contestant."""
+"""Worker processes, with the same pool and the same number of processes for every contestant."""
 
 # Celery is untyped.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -42,14 +42,14 @@ POOLS = {pool.name: pool for pool in (Pool("solo", 2, 1), Pool("prefork", 1, 2),
 
 
 class Workers:
-    """Running workers, which at first consume the warm-up queue only."""
+    """Running workers. At first they consume only the warm-up queue."""
 
     def __init__(self, app: Celery, processes: list[subprocess.Popen[bytes]]) -> None:
         self._control: Any = app.control
         self._processes = processes
 
     def wait_until_ready(self) -> None:
-        """Until each answers; SystemExit when one ends or stays silent."""
+        """Wait until every worker answers. Raises SystemExit if one ends or does not answer."""
         deadline = time.monotonic() + START_SECONDS
         while len(self._control.ping(timeout=2, limit=len(self._processes)) or ()) < len(self._processes):
             if any(process.poll() is not None for process in self._processes):
@@ -58,17 +58,17 @@ class Workers:
                 raise SystemExit("The workers did not answer in time.")
 
     def consume(self, queue: str) -> None:
-        """Let all of them consume this queue as well; does not wait until they do."""
+        """Tell all workers to consume this queue as well, without waiting for them."""
         self._control.broadcast("add_consumer", arguments={"queue": queue})
 
     def check(self, queue: str) -> None:
-        """SystemExit unless every worker consumes this queue."""
+        """Raise SystemExit unless every worker consumes this queue."""
         answers: dict[str, Any] = self._control.inspect(timeout=10, limit=len(self._processes)).active_queues() or {}
         if sum(queue in str(queues) for queues in answers.values()) < len(self._processes):
             raise SystemExit(f"Not every worker consumed {queue!r}: {answers}")
 
     def cpu_seconds(self) -> float:
-        """CPU time of all processes and their children until now."""
+        """The CPU seconds of all workers and their children so far."""
         total = 0.0
         for process in self._processes:
             root = psutil.Process(process.pid)
@@ -81,7 +81,7 @@ class Workers:
 
 @contextmanager
 def running(name: str, pool: Pool, app: Celery, url: str, *, prefetch: int, verbose: bool) -> Generator[Workers]:
-    """Workers of this contestant, stopped at the end."""
+    """Run workers of this contestant, and stop them at the end."""
     environment = os.environ | {
         "LANEWAY_BENCH_NAME": name,
         "LANEWAY_BENCH_URL": url,

@@ -1,11 +1,10 @@
-"""The work that is measured.
+"""The workloads that are measured.
 
 W1   one producer enqueues no-op jobs one by one
-W1b  the same through the bulk call: kombu's `Producer.batch`, or the engine's `put_many` with messages
-     that are made from one template
-W2   a full queue is drained, results stored, acks late; the rate between 10 % and 95 % done
-W3   warm and idle workers: enqueue one, wait for its result, again and again
-W5   bytes of the server's memory for each queued no-op job
+W1b  the same in bulk: by kombu's `Producer.batch`, or by the engine's `put_many` with messages from one template
+W2   workers drain a full queue, with results and late acks; the rate is measured between 10 % and 95 % done
+W3   warm and idle workers: enqueue one job and wait for its result, many times
+W5   bytes of the server's memory per queued no-op job
 """
 
 # Celery and kombu are untyped.
@@ -49,9 +48,9 @@ class Figure:
 
 
 def enqueue(app: Celery, server: Server, jobs: int) -> tuple[Figure, Figure]:
-    """W1 and W5."""
+    """Measure W1 and W5."""
     task = app.tasks[NOOP]
-    for _ in range(max(10, jobs // 50)):  # connections, declarations, caches
+    for _ in range(max(10, jobs // 50)):  # opens connections, declares queues, fills caches
         task.apply_async(queue=WARM_QUEUE)
     task.apply_async()
     memory = server.memory()
@@ -65,19 +64,19 @@ def enqueue(app: Celery, server: Server, jobs: int) -> tuple[Figure, Figure]:
 
 
 def enqueue_in_bulk(app: Celery, name: str, server: Server, jobs: int) -> Figure:
-    """W1b."""
+    """Measure W1b."""
     put = _engine_bulk(app, server) if CONTESTANTS[name].on_engine else _stock_bulk(app)
     put(max(10, jobs // 50))
     return _timed(server, jobs, lambda: put(jobs))
 
 
 def fill(app: Celery, name: str, server: Server, jobs: int) -> None:
-    """A full queue, in the quickest way."""
+    """Fill the queue in bulk."""
     (_engine_bulk(app, server) if CONTESTANTS[name].on_engine else _stock_bulk(app))(jobs)
 
 
 def drain(server: Server, workers: Workers, jobs: int) -> Figure:
-    """W2: the queue is full, the workers wait for `consume`; every job must leave a result."""
+    """Measure W2. The queue is full, and the workers wait for `consume`. Every job must store a result."""
     stored, books, cpu = server.results(), server.books(), workers.cpu_seconds()
     samples = [(time.perf_counter(), 0)]
     workers.consume(QUEUE)
@@ -86,7 +85,7 @@ def drain(server: Server, workers: Workers, jobs: int) -> Figure:
         samples.append((time.perf_counter(), server.results() - stored))
         stalled_since = next(at for at, done in samples if done == samples[-1][1])
         if samples[-1][0] - stalled_since > STALL_SECONDS:
-            raise SystemExit(f"The workers stand still after {samples[-1][1]} of {jobs} jobs.")
+            raise SystemExit(f"The workers have stopped after {samples[-1][1]} of {jobs} jobs.")
     workers.check(QUEUE)
     begin, end = _crossing(samples, FROM * jobs), _crossing(samples, TO * jobs)
     cost = server.cost(books, jobs)
@@ -95,7 +94,7 @@ def drain(server: Server, workers: Workers, jobs: int) -> Figure:
 
 
 def round_trip(app: Celery, server: Server, times: int) -> Figure:
-    """W3: p50 in ms; p95 beside it."""
+    """Measure W3: p50 in ms, and p95 in `more`."""
     task = app.tasks[NOOP]
     for _ in range(max(5, times // 10)):
         task.apply_async(queue=WARM_QUEUE).get(timeout=30)
@@ -118,11 +117,11 @@ def _timed(server: Server, jobs: int, run: Callable[[], None]) -> Figure:
 
 
 def _crossing(samples: list[tuple[float, int]], level: float) -> float:
-    """When the count passed the level, on a straight line between the two samples around it."""
+    """When the count passed the level, by linear interpolation between the two samples around it."""
     for (before, low), (after, high) in itertools.pairwise(samples):
         if high >= level:
             return before + (after - before) * (level - low) / (high - low)
-    raise AssertionError  # the last sample is all of them
+    raise AssertionError  # the last sample has all jobs
 
 
 def _stock_bulk(app: Celery) -> Callable[[int], None]:
@@ -149,7 +148,7 @@ def _engine_bulk(app: Celery, server: Server) -> Callable[[int], None]:
 
 
 def _template(app: Celery) -> Message:
-    """What `apply_async` would have put, but for the id."""
+    """The message that `apply_async` would put, with another id."""
     amqp: Any = app.amqp
     task_id = str(uuid4())
     made = amqp.as_task_v2(task_id, NOOP, (), {}, reply_to=app.thread_oid)

@@ -1,4 +1,4 @@
-"""Use the two tasks as a caller would, and print what came of it: `python try_it.py`, beside a running worker."""
+"""Uses the two tasks as a caller would, and prints the results: `python try_it.py`, beside a running worker."""
 
 import json
 import time
@@ -6,7 +6,7 @@ import time
 from celery import chord
 from tasks import add, app, total
 
-first = add.delay(2, 3).get(timeout=60)  # when it is here, the worker is ready
+first = add.delay(2, 3).get(timeout=60)  # the first result shows that the worker is ready
 began = time.monotonic()
 later = add.apply_async((20, 22), countdown=4)
 scheduled = app.control.inspect(timeout=3).scheduled() or {}

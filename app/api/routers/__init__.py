@@ -1,1 +1,1 @@
-"""The application's routers, one a domain."""
+"""The application's routers, one per domain."""

@@ -37,9 +37,9 @@ from laneway.platform.schemas.task import (
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
-WITH_REPLY: dict[str, Any] = {"model": MessageAccepted, "description": "The reply is there already"}
+WITH_REPLY: dict[str, Any] = {"model": MessageAccepted, "description": "With the reply"}
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25
-"""Seconds between two looks at a task that a caller waits for; the pause grows from the first to the second."""
+"""Seconds between two polls of a task that a caller waits for: the first pause, and the longest one."""
 
 
 @router.post(
@@ -132,9 +132,9 @@ def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
 
 
 async def _wait_for_task(services: Services, task_id: str) -> TaskStatus | None:
-    """The task once it has ended, or its last known status after REPLY_TIMEOUT_SECONDS.
+    """Wait until the task has ended, at most REPLY_TIMEOUT_SECONDS; returns its last known status.
 
-    A database that fails meanwhile only ends the wait: the task is accepted all the same.
+    If the database fails meanwhile, only the wait ends: the task stays accepted.
     """
     task, pause = None, FIRST_POLL
     with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable):

@@ -48,15 +48,16 @@ class Settings(library.Settings):
 
     @property
     def extraction_seconds(self) -> float:
-        """CPU seconds for reading a document.
+        """The most CPU seconds for reading a document.
 
-        Reading may last three times as long on the clock. A quarter of the task's soft limit leaves time to store it.
+        Reading may last three times as long on the clock. So at most a quarter of the task's soft limit is used, which
+        leaves time to store the document.
         """
         return min(self.documents.cpu_seconds, self.tasks.soft_time_limit / 4)
 
     @property
     def pipeline_seconds(self) -> float:
-        """How long a command of the pipeline may run, in seconds: it must end within the task's soft limit."""
+        """The most seconds that a command of the pipeline may run: it must end within the task's soft limit."""
         return min(self.pipeline.timeout, max(0.1, self.tasks.soft_time_limit - self.pipeline.grace))
 
     def contradictions(self) -> list[str]:

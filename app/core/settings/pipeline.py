@@ -17,7 +17,7 @@ CommandLine = Annotated[list[Argument], Field(min_length=1, max_length=200)]
 
 
 class PipelineSettings(Group):
-    """The commands that may run: no other command runs. Times are in seconds."""
+    """The allowed commands, the root of their folders, and their limits. Times are in seconds."""
 
     root: Path | None = Field(None, alias="PIPELINE_ROOT")
     commands: Annotated[Json[dict[Step, dict[CommandName, CommandLine]]], NoDecode] = Field(

@@ -1,4 +1,4 @@
-"""The application's tables, one module a domain."""
+"""The application's tables, one module per domain."""
 
 from app.db.models.analytics import ConversationAnalysis, Report
 from app.db.models.base import Base

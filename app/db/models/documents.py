@@ -36,7 +36,7 @@ class Document(Base):
     error: Mapped[str | None]
     callback_url: Mapped[str | None]
     stored_of: Mapped[datetime | None]
-    """When the ingestion that stored these passages was accepted; an older ingestion does not replace them."""
+    """When the ingestion that stored the passages was accepted. An older ingestion does not replace them."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -1,1 +1,1 @@
-"""The application's queries, one module a family of tables; each function takes an open session."""
+"""The application's queries, one module per family of tables; each function takes an open session."""

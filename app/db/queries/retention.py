@@ -1,4 +1,4 @@
-"""Deletions of the application's data by age, one batch a call. Each function returns the number of deleted rows."""
+"""Deletions of the application's data by age, one batch per call. Each function returns the number of deleted rows."""
 
 from __future__ import annotations
 

@@ -30,14 +30,14 @@ log = logger(__name__)
 HISTORY_TURNS: Final = 20
 """Number of turns that a responder sees."""
 FOLLOW_UP_BATCH: Final = 200
-"""Reminders that one run of the schedule queues at most."""
+"""The most reminders that one run of the schedule queues."""
 
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """A message of ours that is ready to be stored."""
+    """A message of the assistant or an operator that is ready to be stored."""
 
     conversation_id: str
     message_id: str
@@ -110,7 +110,7 @@ class Conversations:
         return self._store_outbound(message)
 
     def queue_follow_ups(self) -> int:
-        """Queue a reminder for each customer who has been silent too long, once a silence; returns how many."""
+        """Queue one reminder for each customer who has been silent too long; returns the number of new reminders."""
         before = clock.now() - timedelta(hours=self._settings.responder.follow_up_hours)
         with self._database.reading() as session:
             idle = repository.idle(session, before=before, limit=FOLLOW_UP_BATCH)
@@ -181,7 +181,7 @@ class Conversations:
         return self._store_outbound(message)
 
     def _write_reply(self, text: str | None, history: list[Turn], progress: Progress) -> Reply:
-        if text is None:  # A form or a click has no words: the reply opens the conversation.
+        if text is None:  # A form or a click has no text: the reply opens the conversation.
             return self._responder.follow_up(history=history, passages=[], reason="operator")
         progress(20, "searching the documents")
         passages = self._search(text)

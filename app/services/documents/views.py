@@ -33,7 +33,7 @@ class DocumentViews:
     def page(
         self, *, state: DocumentState | None = None, user_id: str | None = None, after: str | None = None, limit: int
     ) -> DocumentPage:
-        """Documents ordered by id. A running document is stored as queued; its task tells that it runs."""
+        """Documents ordered by id. A running document is stored as queued; only its task shows that it runs."""
         stored_state = DocumentState.QUEUED if state is DocumentState.PROCESSING else state
         with self._database.reading() as session:
             rows = repository.page(session, state=stored_state, user_id=user_id, after=after, limit=limit)

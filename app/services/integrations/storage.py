@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 BLOCK: Final = 1024 * 1024
-"""Bytes of one read, which bound the memory of a transfer. The time-out applies to each block."""
+"""Bytes of one read, which limits the memory of a transfer. The time-out applies to each block."""
 MAX_KEY_BYTES: Final = 1024
 """S3's limit for a key."""
 PERMANENT_ERRNOS: Final = (
@@ -30,7 +30,7 @@ PERMANENT_ERRNOS: Final = (
     errno.ENAMETOOLONG,
     getattr(errno, "EREMCHG", errno.ENOENT),
 )
-"""Error numbers that a retry would meet again; s3fs maps a service's error codes to them."""
+"""Error numbers of permanent errors; s3fs maps a service's error codes to them."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of copied bytes and the total."""

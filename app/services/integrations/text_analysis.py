@@ -16,7 +16,7 @@ from unicodedata import normalize
 Label = Literal["positive", "neutral", "negative"]
 
 THRESHOLD: Final = 0.05
-"""Scores from here on are positive, scores down from its negative are negative: the limits of VADER's authors."""
+"""A score from this up is positive, a score from minus this down is negative: the limits of VADER's authors."""
 MAX_TEXT: Final = 20_000
 """Characters of one text that are analysed."""
 MAX_TEXTS: Final = 500
@@ -24,7 +24,7 @@ MAX_TEXTS: Final = 500
 MAX_PHRASE_TEXT: Final = 100_000
 """Characters of all those texts together."""
 MAX_WORD: Final = 64
-"""Longer runs of letters are not words but hashes, keys or noise."""
+"""The most characters of a word. Longer runs of letters are hashes, keys or noise."""
 MAX_PHRASE_WORDS: Final = 3
 
 _KEPT_WORDS: Final = frozenset(

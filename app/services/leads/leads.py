@@ -42,7 +42,7 @@ API_SOURCE: Final = "api"
 LEAD_IDS = UUID("1c9d4b0e-5f5a-4f0e-8f0a-6a4d8d6a2b77")
 """The namespace of the ids of leads from other sources."""
 MAX_CANCELLED: Final = 500
-"""Waiting tasks that are cancelled with their lead; any further ones find that it was deleted."""
+"""The most waiting tasks that are cancelled with their lead. Further tasks find that the lead was deleted."""
 MAX_ERROR_LENGTH: Final = 1000
 
 
@@ -191,7 +191,7 @@ class Leads:
             unit.submit("crm_notify", event, options=SubmitOptions(id=notify_id, tags=tags))
 
     def _accepted_before(self, lead: Lead) -> LeadAccepted:
-        """The answer to a repeat, with the present state of its task; if the task was deleted, the lead tells it."""
+        """The answer to a repeat, with the present state of its task, or of the lead if the task was deleted."""
         try:
             state = TaskState(self._tasks.current(_task_id(lead)).state)
         except UnknownTask:

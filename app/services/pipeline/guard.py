@@ -3,7 +3,8 @@
 The guard is a program of its own that uses only the standard library, because it must outlive the worker. When the
 worker dies in any way, its end of the control pipe closes, and the guard ends the command with all its descendants.
 
-1. Standard input is the control pipe. A byte means that the worker lives; its end or a long silence that it is dead.
+1. Standard input is the control pipe. A byte means that the worker lives. The end of the pipe, or a long silence, means
+   that the worker is dead.
 2. The command runs in its own session, without standard input, and writes to the guard's standard output. If the guard
    is killed, the kernel kills the command (Linux).
 3. The guard ends the command when its time is up, or when the worker asks for it or is gone: SIGTERM first, SIGKILL

@@ -24,12 +24,12 @@ GUARD: Final = Path(__file__).with_name("guard.py")
 TICK: Final = 0.25
 """Seconds between two signs of life to the guard, and between two checks whether the task must stop."""
 SILENCE: Final = 60.0
-"""After this many seconds without a sign of life the guard takes the worker for dead: another has the task by then."""
+"""The guard ends the command after this many seconds without a sign of life; another worker has the task by then."""
 GUARD_SECONDS: Final = 10.0
 """Seconds that the guard itself may take in addition to the command's grace period."""
 CHUNK: Final = 65_536
 MAX_ORPHAN_CHUNKS: Final = 64
-"""Chunks that are still read after the guard has ended."""
+"""The most chunks that are read after the guard has ended."""
 
 
 class End(StrEnum):
@@ -148,7 +148,7 @@ def _collect_output(guard: subprocess.Popen[bytes], output: Output, *, on_tick: 
 
 
 def _stop_guard(guard: subprocess.Popen[bytes], grace: float) -> None:
-    """Have the guard end all remaining processes, and wait for it."""
+    """Make the guard end all remaining processes, and wait for the guard."""
     pipe, control = _pipes(guard)
     control.close()
     until = monotonic() + grace + GUARD_SECONDS

@@ -1,7 +1,7 @@
 """Inbound webhooks: verify, store and queue each delivery; then parse it into events, and submit each event's task.
 
-One transaction stores a delivery with its task, and the sender gets 200 after it. One transaction stores an event with
-its task. The same body is the same delivery; the same event id is the same event.
+One transaction stores a delivery with its task; the sender gets 200 after that. One transaction stores an event with
+its task. Requests with the same body are one delivery; events with the same id are one event.
 """
 
 from __future__ import annotations

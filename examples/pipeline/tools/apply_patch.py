@@ -1,4 +1,4 @@
-"""Applies the patches for the tests that qa's report names as failing. Exit code 1: there is no such patch."""
+"""Applies the patches for the tests that qa's report names as failing. Exit code 1: no patch matches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_for(path: Path, failing: set[str]) -> bool:
 
 
 def apply(path: Path) -> bool:
-    """Replace each hunk's old lines by its new ones; changes nothing and returns False if one does not match."""
+    """Replace each hunk's old lines by its new ones. Returns False and changes nothing if a hunk does not match."""
     target, hunks = parse(path.read_text("utf-8"))
     text = target.read_text("utf-8")
     for old, new in hunks:

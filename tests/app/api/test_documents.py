@@ -99,7 +99,7 @@ def test_a_callback_needs_a_secret(make_api: MakeApi) -> None:
     assert api.count(Document, TaskRun) == 0
 
 
-def test_a_callback_is_accepted_where_there_is_a_secret(make_api: MakeApi) -> None:
+def test_with_a_secret_a_callback_is_accepted(make_api: MakeApi) -> None:
     api = make_api(OUTBOUND_WEBHOOK_SECRET=SECRET)
 
     assert api.http.post(PROCESS, json=body(callback_url=CALLBACK + "?token=hidden")).status_code == 202
@@ -197,7 +197,7 @@ def test_documents_are_listed_by_state_and_user_page_by_page(api: Api) -> None:
     problem(api.http.get("/api/documents", params={"state": "nonsense"}), 422)
 
 
-def test_a_document_is_deleted_with_what_is_queued_of_it(api: Api) -> None:
+def test_a_document_is_deleted_with_its_queued_tasks(api: Api) -> None:
     task = api.http.post(PROCESS, json=body()).json()["task_id"]
 
     assert api.http.delete("/api/documents/doc-1").status_code == 204

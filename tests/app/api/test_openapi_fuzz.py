@@ -26,38 +26,38 @@ SECONDS_PER_EXAMPLE = 40
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIGURATION = """
 [checks]
-# 503 is documented: a webhook source that nobody configured is closed. Every other 5xx is a bug.
+# 503 is documented for a webhook source that is not configured. Every other 5xx is a bug.
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
-# A conversation may be called "message": GET works on that path, too, as the answer says.
+# The id of a conversation may be "message", so GET works on the path of POST /conversations/message, too.
 allow_header_conformance.enabled = false
 
 [[operations]]
-# That a period ends after its start is beyond JSON Schema.
+# JSON Schema cannot express that a period must end after its start.
 include-name = "POST /analytics/reports"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-# That an id and an idempotency key exclude each other is beyond it, too.
+# JSON Schema cannot express that an id and an idempotency key exclude each other.
 include-name-regex = "POST /tasks(/batch)?$"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-# And that something must be said.
+# JSON Schema cannot express that at least one filter or id must be given.
 include-name-regex = "POST (/dead-letters/.*|/api/callbacks/replay)"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-# Which workflows there are, what each is started with, and that an id is for a new one.
+# JSON Schema does not name the workflows and their inputs, nor that only a new run takes an id.
 include-name-regex = "POST /api/(chat|workflows|workflows/.*/retry)"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-# Which keys lead out of the storage.
+# JSON Schema cannot express which object keys are refused.
 include-name = "POST /api/documents/process"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-# A stream that ends with its task, and nobody works here: only the one that is over is followed.
+# A stream of events ends with its task. No worker runs here, so only the stream of the ended task is read.
 include-name = "GET /tasks/{task_id}/events"
 parameters = { task_id = "ENDED" }
 """

@@ -25,7 +25,7 @@ HIGH, MEDIUM, LOW = "conversations", "webhooks", "analytics"
 DRAWS = 20_000
 
 
-def test_every_task_of_the_catalog_goes_to_a_known_queue() -> None:
+def test_every_registered_task_goes_to_a_declared_queue() -> None:
     assert {spec.queue for spec in registry.values()} <= set(QUEUES)
 
 
@@ -38,7 +38,7 @@ def test_the_three_main_queues_are_in_their_lanes() -> None:
     assert [QUEUES[name] for name in (HIGH, MEDIUM, LOW)] == [Lane.HIGH, Lane.MEDIUM, Lane.LOW]
 
 
-def test_there_is_a_step_for_each_priority() -> None:
+def test_the_stock_transport_has_a_priority_step_for_each_priority() -> None:
     """The steps are those of the stock Redis transport; the engine has ten priorities of its own."""
     assert len(PRIORITY_STEPS) == len(Priority)
     assert {9 - 3 * priority for priority in Priority} == set(PRIORITY_STEPS)
@@ -53,7 +53,7 @@ def test_the_engine_serves_every_queue_by_the_weight_of_its_lane(environment: En
     assert sorted(turns.values(), reverse=True) == [6, 3, 1]
 
 
-def test_the_engine_keeps_the_leases_that_the_settings_say(environment: Environment) -> None:
+def test_the_engine_uses_the_lease_of_the_settings(environment: Environment) -> None:
     environment(TASK_LEASE_SECONDS="7")
     conf = make_celery(load_settings()).conf
 
@@ -74,7 +74,7 @@ def test_the_stock_transport_gets_its_lanes_steps_and_a_timeout_longer_than_any_
     assert options["visibility_timeout"] == 2 * 7200
 
 
-def test_lanes_are_asked_first_in_proportion_to_their_weights() -> None:
+def test_lanes_are_polled_first_in_proportion_to_their_weights() -> None:
     cycle = LaneCycle([LOW, MEDIUM, HIGH])
 
     first = Counter(cycle.consume(3)[0] for _ in range(DRAWS))
@@ -84,7 +84,7 @@ def test_lanes_are_asked_first_in_proportion_to_their_weights() -> None:
     assert first[LOW] / DRAWS == pytest.approx(0.1, abs=0.02)
 
 
-def test_the_second_place_is_drawn_from_the_rest_by_weight() -> None:
+def test_the_second_queue_is_drawn_from_the_others_by_weight() -> None:
     cycle = LaneCycle([HIGH, MEDIUM, LOW])
 
     behind = Counter(order[1] for order in (cycle.consume(3) for _ in range(DRAWS)) if order[0] == HIGH)
@@ -112,14 +112,14 @@ def test_an_unknown_queue_is_in_the_low_lane() -> None:
 
 
 @given(names=st.lists(st.sampled_from([*QUEUES, "other"]), unique=True), n=st.integers(0, 10))
-def test_every_queue_is_asked_once_in_each_round(names: list[str], n: int) -> None:
+def test_every_queue_is_polled_once_in_each_round(names: list[str], n: int) -> None:
     order = LaneCycle(names).consume(n)
 
     assert len(order) == len(set(order)) == min(n, len(names))
     assert set(order) <= set(names)
 
 
-def test_kombus_protocol_is_kept() -> None:
+def test_the_cycle_has_the_methods_that_kombu_calls() -> None:
     cycle = LaneCycle()
     assert cycle.consume(1) == []
     cycle.update([HIGH])

@@ -1,6 +1,6 @@
 """The interface of responders, and what its implementations share.
 
-`tests/app/services/conversations/test_responders.py` holds every implementation to one contract: a reply is never
+`tests/app/services/conversations/test_responders.py` checks one contract for every implementation: a reply is never
 empty, `[1]` in its text is the first of its sources, and every source is one of the given passages.
 """
 
@@ -17,7 +17,7 @@ Reason = Literal["no_reply", "operator"]
 """Why a conversation continues without a question: the customer is silent, or an operator requested it."""
 
 CUSTOMER: Final = "customer"
-"""The role of the customer's turns; all other roles are ours."""
+"""The role of the customer's turns; all other turns are replies."""
 
 _CITATION = re.compile(r" ?\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 
@@ -94,7 +94,7 @@ def renumber_citations(text: str, *, count: int) -> tuple[str, list[int]]:
         order.extend(number for number in numbers if number not in order)
         return match[0][: match[0].index("[")] + "".join(f"[{order.index(number) + 1}]" for number in numbers)
 
-    while any(not cited(match) for match in _CITATION.finditer(text)):  # Removing one may create another.
+    while any(not cited(match) for match in _CITATION.finditer(text)):  # Removing a citation may create another one.
         text = _CITATION.sub(lambda match: match[0] if cited(match) else "", text)
     return _CITATION.sub(replace, text).strip(), order
 

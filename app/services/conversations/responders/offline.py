@@ -6,7 +6,7 @@
 3. If less than half of the words are covered, the reply says that it found no answer, and what it looked for. If less
    than two thirds are covered, it names the words that occur nowhere.
 
-Nothing is invented: apart from those statements every word comes from the documents. English only.
+Apart from those statements, every word comes from the documents. English only.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class OfflineResponder:
     name = "offline"
 
     def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """Reply with the best sentences, a courtesy for a courtesy, or a statement that there is no answer."""
-        del history  # A question is answered as it stands: guessing what "it" means would be inventing.
+        """Reply with the best sentences, with a courtesy to a greeting or thanks, or that there is no answer."""
+        del history  # The history is not used: guessing what "it" refers to would invent content.
         courtesy = _courtesy(question)
         if courtesy:
             return self._plain_reply(courtesy)
@@ -123,7 +123,7 @@ class OfflineResponder:
         return self._quoting_reply("", selection)
 
     def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
-        """Answer an open question; else come back to the last one, with sentences that were not quoted yet."""
+        """Answer an open question; otherwise return to the last one with sentences that were not quoted yet."""
         question = last_question(history)
         if question is None:
             return self._plain_reply("Thank you for getting in touch. What would you like to know?")
@@ -205,7 +205,7 @@ def _gain(item: Candidate, uncovered: set[str], weights: dict[str, float], *, wa
     by_sentence = sum(weights[stem] for stem in uncovered & item.stems)
     by_title = sum(weights[stem] for stem in (uncovered & item.title) - item.stems)
     factor = NUMBER_FACTOR if wants_number and has_number(item.text) else 1
-    # A sentence of a hundred words covers much by chance, so it has to cover more.
+    # A long sentence covers many words by chance, so its gain is reduced.
     return factor * (by_sentence + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
 
 

@@ -86,7 +86,7 @@ KEPT_WORDS: Final = frozenset(
         "working",
     }
 )
-"""Words of the stop word list that matter in customers' questions; the list was made for indexing the web."""
+"""Words of the stop word list that are kept: they matter in customers' questions."""
 
 ABBREVIATIONS: Final = frozenset(
     {

@@ -1,4 +1,4 @@
-"""From a file to passages: its kind, its text, its pieces. A process of its own reads the file, which may be hostile.
+"""Turns a file into passages. A separate process reads the file, because the file may be hostile.
 
 runner    starts `python -m app.services.documents.extraction` and limits it: memory, CPU, time, output
 kinds     detects the kind of a file by its content, and compares it with the claimed kind

@@ -1,8 +1,8 @@
 """Reads one document in its own process: `python -m app.services.documents.extraction JOB`, started by `runner`.
 
-The job is JSON. The file, and the target of its passages (JSON, one a line), are inherited file descriptors. Standard
-output carries progress and at last the result, as lines of JSON. Before the process opens the file it limits what a
-hostile file could use: memory, CPU time, disk. It ends when its parent ends.
+The job is JSON. The file, and the target of its passages (one JSON string per line), are inherited file descriptors.
+Standard output has the progress, and the result as its last line, in JSON. Before the process opens the file, it limits
+its own memory, CPU time and disk space, because the file may be hostile. It ends when its parent ends.
 """
 
 from __future__ import annotations

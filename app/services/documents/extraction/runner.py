@@ -1,7 +1,8 @@
 """Starts the process that reads a document, limits it, and returns its result.
 
-Celery's pool processes cannot have children of their own kind, so the reader is a separate program. It gets no
-environment and thus no secrets, no connections, and no special access to the file system. Its resources are limited.
+Celery's pool processes cannot have children of their own kind, so the reader is a separate program. It gets only
+the environment variables that Python needs to start, so it has no secrets. It inherits no connections, and its
+resources are limited.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CRASHES: Final[dict[int, str]] = {
     signal.SIGILL: "its reader crashed",
     signal.SIGFPE: "its reader crashed",
 }
-"""Signals that the document causes. Others come from outside, such as the kernel's when memory runs out."""
+"""Signals that the document causes. Other signals come from outside, such as SIGKILL when the machine has no memory."""
 
 
 class ExtractionStalled(RetryableError):
@@ -107,7 +108,7 @@ def extract(
                 if result is None:
                     raise _exit_error(name, process.wait(), stderr)
             finally:
-                process.kill()  # It has ended already, or must end now.
+                process.kill()  # It has ended, or must end now.
         target.seek(0)
         return _extracted(result, name, target)
 

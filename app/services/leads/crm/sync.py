@@ -5,11 +5,11 @@ has their version already. The row decides what to do next, so a repeated task c
 
 1. There is no record yet: create one. The whole request is stored before it is sent, and a repeat sends the same again.
 2. The record is older than the lead: update it with the newest version.
-3. The CRM has lost the record: back to 1.
+3. The CRM has lost the record: continue with 1.
 
 Tasks of one lead run one at a time, because its id is their ordering key. A worker that stalled and was taken for dead
-may still send late. Therefore each request puts a mark on the row when it starts. A request that finds another mark at
-its end may have been overtaken by the other request, so the newest version is sent again.
+may still send late. Therefore each request puts a mark on the row when it starts. If a request finds another mark at
+its end, another request ran at the same time and the CRM may have an old version. So the newest version is sent again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logger(__name__)
 IDEMPOTENCY_KEYS = UUID("9a4c8b5c-6f5b-4a55-9f0e-2f4f3d0a7c21")
 """The namespace of idempotency keys."""
 MAX_REQUESTS = 6
-"""Requests of one task: create, update, find the record gone, create, update, and one more."""
+"""The most requests of one task: create, update, find the record gone, create, update, and one more."""
 MAX_ERROR_LENGTH = 1000
 
 
@@ -122,7 +122,7 @@ class CrmSync:
             return StartedRequest(mark, None, CrmLead(uid, create["version"], create["data"]), create["key"])
 
     def _finish_request(self, request: StartedRequest, *, id: str, version: int | None = None) -> bool:
-        """Record what the CRM has accepted; returns False if another request ran, for then its state is unknown."""
+        """Record what the CRM has accepted; returns False if another request ran: the CRM's state is then unknown."""
         with self._database.transaction() as session:
             lead = repository.lock_by_uid(session, request.lead.uid)
             if lead is None:
@@ -190,7 +190,7 @@ def _resends(lead: Lead) -> int:
 
 
 def _require_resend(lead: Lead) -> None:
-    """Have the newest version sent again, with a new idempotency key: the CRM would take the old key for a repeat."""
+    """Require that the newest version is sent again, with a new idempotency key: the CRM would ignore the old one."""
     lead.crm_request, lead.crm_version = {**(lead.crm_request or {}), "resends": _resends(lead) + 1}, 0
     log.warning("two requests ran at the same time; the newest version is sent again", lead_id=lead.lead_id)
 

@@ -146,7 +146,7 @@ def test_the_contract_holds_for_any_text(
     keeps_the_contract(follow_up, responder, passages)
 
 
-# What is particular to one of them
+# What only one of the responders does
 
 
 def test_the_settings_decide_which_responder_is_made() -> None:

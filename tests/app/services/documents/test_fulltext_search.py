@@ -124,7 +124,7 @@ def test_a_rare_word_weighs_more_than_a_common_one(knowledge: Knowledge) -> None
     assert knowledge.search("bicycle derailleur")[0].document_id == "rare"
 
 
-def test_more_of_a_word_ranks_higher_when_all_else_is_equal(knowledge: Knowledge) -> None:
+def test_a_passage_that_repeats_a_word_ranks_higher_if_all_else_is_equal(knowledge: Knowledge) -> None:
     knowledge.ingest(
         document_id="once", title="1", text="The chain and the saddle and the lamp, the pump and the bell."
     )
@@ -168,7 +168,7 @@ def test_operators_do_not_narrow_a_question(shop: Knowledge) -> None:
     assert shop.search("+puncture -refund") == plain
 
 
-def test_the_query_itself_reads_no_word_as_an_operator(knowledge: Knowledge, database: Database) -> None:
+def test_the_query_treats_no_word_as_an_operator(knowledge: Knowledge, database: Database) -> None:
     knowledge.ingest(document_id="a", title="A", text="The saddle is made of leather.")
 
     for word in ('chain" OR "saddle', "chain OR saddle", "chain | saddle", "sadd*", "NOT", '"', ")", "a:b", "!chain"):
@@ -179,7 +179,7 @@ def test_the_query_itself_reads_no_word_as_an_operator(knowledge: Knowledge, dat
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=st.text() | st.lists(st.sampled_from(OPERATORS)).map("".join))
-def test_any_text_may_be_asked(knowledge: Knowledge, question: str) -> None:
+def test_any_text_is_a_valid_question(knowledge: Knowledge, question: str) -> None:
     knowledge.ingest(document_id="a", title="A", text="A bicycle, or near it; not far.")
 
     for found in knowledge.search(question):
@@ -188,7 +188,7 @@ def test_any_text_may_be_asked(knowledge: Knowledge, question: str) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(lambda s: s.strip()))
-def test_any_text_may_be_stored(knowledge: Knowledge, content: str) -> None:
+def test_any_text_can_be_stored(knowledge: Knowledge, content: str) -> None:
     assert knowledge.ingest(document_id="any", title="Any", text=content + " marker").passage_count == 1
     assert [found.document_id for found in knowledge.search("marker")] in (["any"], [])
 

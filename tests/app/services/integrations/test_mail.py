@@ -129,7 +129,7 @@ def test_an_unreachable_server_is_retryable() -> None:
         mail(free_port()).send(EMAIL, to=TO)
 
 
-def test_a_silent_server_is_waited_for_until_the_time_out() -> None:
+def test_a_server_that_does_not_answer_is_retryable_after_the_time_out() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(UpstreamError, match=r"no answer within 0\.3 s"),

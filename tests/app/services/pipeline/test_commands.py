@@ -48,7 +48,7 @@ def pickled(error: PlatformError) -> PlatformError:
     return pickle.loads(pickle.dumps(error))  # noqa: S301
 
 
-# --- what a command is given ----------------------------------------------------------------------------------------
+# --- the command's environment --------------------------------------------------------------------------------------
 
 
 def test_a_command_runs_in_its_folder_and_its_output_is_kept(workshop: Workshop) -> None:
@@ -90,7 +90,7 @@ def test_a_fix_gets_the_report_as_a_file(workshop: Workshop) -> None:
     assert "3 failed" in workshop.run(code, step=Step.FIX, report="3 failed").output
 
 
-# --- how it ends ----------------------------------------------------------------------------------------------------
+# --- the command's end ----------------------------------------------------------------------------------------------
 
 
 def test_defects_that_qa_finds_are_an_outcome(workshop: Workshop) -> None:
@@ -190,7 +190,7 @@ def test_nothing_is_left_open_in_the_worker(workshop: Workshop) -> None:
     assert psutil.Process().children() == others
 
 
-# --- when something dies --------------------------------------------------------------------------------------------
+# --- killed and stopped processes -----------------------------------------------------------------------------------
 
 
 def worker(workshop: Workshop, code: str) -> subprocess.Popen[bytes]:
@@ -303,7 +303,7 @@ def test_the_last_line_is_shown_as_progress(workshop: Workshop) -> None:
     assert task.checks >= 2
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- refused commands -----------------------------------------------------------------------------------------------
 
 
 def test_a_command_that_is_not_allowed_is_refused_with_the_allowed_names(workshop: Workshop) -> None:
