@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -9,7 +10,7 @@ import typer
 
 from app.core.settings import Settings
 from app.services.container import Services
-from laneway.cli import views
+from app.services.documents.extraction.kinds import SUFFIXES
 from laneway.cli.base import make_services, out, read_settings
 from laneway.platform.errors import PermanentError
 
@@ -32,7 +33,7 @@ def ingest(
 ) -> None:
     """Add documents that replies may cite. A document with the same name is replaced."""
     services, refused = cast("Services", make_services()), 0
-    for path in views.documents_in(paths):
+    for path in documents_in(paths):
         try:
             document = services.documents.ingest_file(path)
         except PermanentError as error:
@@ -43,3 +44,12 @@ def ingest(
         out.print(f"{document.document_id}: {passages}" + ("" if document.changed else " (unchanged)"))
     if refused:
         raise typer.Exit(1)
+
+
+def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The given files, and the readable files in the given folders."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        else:
+            yield path

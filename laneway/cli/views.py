@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group as Lines
@@ -32,7 +31,6 @@ COLOURS = {
     TaskState.CANCELLED: "yellow",
     TaskState.PROCESSING: "cyan",
 }
-READABLE = (".md", ".txt", ".pdf", ".docx", ".html", ".htm")
 
 
 def queue_table(queues: dict[str, QueueFigures]) -> Table:
@@ -162,15 +160,6 @@ def seconds(task: TaskStatus) -> str:
     if not (task.started_at and task.finished_at):
         return ""
     return f"{(task.finished_at - task.started_at).total_seconds():.2f}"
-
-
-def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The given files, and the readable files in the given folders."""
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix in READABLE and file.is_file())
-        else:
-            yield path
 
 
 def alert_line(message: str, *, since: datetime) -> Text:

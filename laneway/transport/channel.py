@@ -8,9 +8,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from queue import Empty
 from typing import Any, Protocol, cast
 
@@ -19,7 +17,6 @@ from kombu.transport import virtual
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import TaskCancelled
 from laneway.engine.keys import bindings, fanout, key
-from laneway.engine.message import Message
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.celery_worker import running_task_ids, running_tasks
 from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
@@ -61,14 +58,6 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """A message that was published in a `collecting` block, and its queue."""
-
-    queue: str
-    message: Message
-
-
 class ReadMessage(virtual.Message):
     """A message that becomes a dead letter when it cannot be decoded. Celery would ack, and so lose, such a message."""
 
@@ -106,7 +95,6 @@ class Channel(virtual.Channel):
         self.round_robin: RoundRobin | None = None
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
-        self.collected: list[Collected] | None = None
         self.auto_delete: set[str] = set()
 
     @property
@@ -127,21 +115,9 @@ class Channel(virtual.Channel):
         try:
             made = to_message(message)
             durability, not_after = durability_of(message), not_after_of(message)
-            if self.collected is not None:
-                self.collected.append(Collected(queue, made))
-                return
             self._transport.engine.put(queue, made, durability=durability, not_after=not_after)
         except TaskCancelled as error:
             logger.info("%s", error)
-
-    @contextmanager
-    def collecting(self) -> Generator[list[Collected]]:
-        """Collect what is published in this block for `Engine.put_many`, instead of queueing it."""
-        self.collected = collected = []
-        try:
-            yield collected
-        finally:
-            self.collected = None
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key

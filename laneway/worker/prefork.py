@@ -10,7 +10,7 @@ cost of a short task there:
   length of the job first, which wakes the process before the job is there.
 - Everything that a process has sent is read at once. Celery reads the length and then the message, one message per
   turn, and adds the pipe to the loop again for each message.
-- A process reports a started task through a pipe that does not wake the worker (`laneway.engine.start_pipe`).
+- A process reports a started task through a pipe that does not wake the worker (`laneway.worker.start_pipe`).
 - A pipe is watched for writing only while it is full.
 
 A job that does not fit into a pipe in one write is written in parts, by Celery's own code.
@@ -30,7 +30,7 @@ from typing import Any, cast
 from billiard.pool import ACK
 from celery.concurrency import asynpool, prefork
 
-from laneway.engine.start_pipe import StartListener, StartPipe
+from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.transport.write_through import write_through_loops
 from laneway.worker.strategy import trace
 

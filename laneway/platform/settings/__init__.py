@@ -51,7 +51,10 @@ class Settings(BaseModel):
     operation: OperationSettings
 
     def contradictions(self) -> list[str]:
-        """Return a sentence for each contradiction between settings of different groups. Applications may override it."""
+        """Return a sentence for each contradiction between settings of different groups.
+
+        An application may override it.
+        """
         return []
 
 

@@ -23,7 +23,7 @@ from celery import Celery
 from celery.worker.control import inspect_command
 
 import laneway
-from laneway.engine import start_pipe
+from laneway.worker import start_pipe
 
 start_pipe.LATEST = float(os.environ.get("START_READ_SECONDS", start_pipe.LATEST))
 app = Celery("engine-features", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])

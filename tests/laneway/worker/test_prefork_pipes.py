@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from billiard.pool import ACK, READY
 
-from laneway.engine.start_pipe import StartPipe
+from laneway.worker.start_pipe import StartPipe
 from laneway.worker.prefork import PIPE_BUF, Reports, ResultHandler, _messages, _payload  # pyright: ignore[reportPrivateUsage]
 
 
