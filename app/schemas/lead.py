@@ -64,7 +64,7 @@ class CrmState(StrEnum):
 
 
 class LeadContent(Payload):
-    """What is known of a person who asked to be contacted."""
+    """The content of a lead: what is known about a person who asked to be contacted."""
 
     name: Line | None = None
     email: Email | None = None
@@ -110,7 +110,7 @@ class LeadAccepted(Response):
 
 
 class CrmView(Response):
-    """What the CRM has of a lead."""
+    """The state of a lead in the CRM."""
 
     state: CrmState = Field(
         description="State of the newest version; unsent: the lead is older than the CRM connection"
@@ -122,7 +122,7 @@ class CrmView(Response):
 
 
 class LeadView(Response):
-    """A lead, and what the CRM has of it."""
+    """A lead, and its state in the CRM."""
 
     lead_id: str
     version: int

@@ -24,7 +24,7 @@ Money = Annotated[Number, Field(description="In the currency of the wage, rounde
 
 
 class CalculatorInputs(BaseModel):
-    """What a task that is done by hand costs today. The bounds keep all figures exact, also in JSON."""
+    """The figures of a task that is done by hand today. Their bounds keep all results exact, also in JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ class CalculatorInputs(BaseModel):
 
 
 class Savings(Response):
-    """The money that is saved. A year has 52 weeks, a month is a twelfth of it; each figure is rounded by itself."""
+    """The money that is saved. A year has 52 weeks, a month is a twelfth of it; each figure is rounded separately."""
 
     weekly: Money
     monthly: Money

@@ -77,7 +77,7 @@ class Process:
                 child.kill()
 
     def kill(self) -> None:
-        """Send SIGKILL to the process. The kernel then kills Celery's pool processes, as they asked for."""
+        """Send SIGKILL to the process. The kernel then kills Celery's pool processes, which asked it to."""
         self.expected = True
         self._popen.kill()
         self._popen.wait()

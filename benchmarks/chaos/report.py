@@ -75,7 +75,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         "workers that stopped consuming": str(len(verdict.stalled)),
         "processes that crashed": str(len(one.crashes)),
         "workers that would not stop": str(len(one.would_not_stop)),
-        "worked off after": "not by the deadline" if one.drained is None else f"{one.drained:.1f} s",
+        "all tasks done after": "not by the deadline" if one.drained is None else f"{one.drained:.1f} s",
         "took": f"{one.took:.0f} s",
     }
 

@@ -85,7 +85,7 @@ def drain(server: Server, workers: Workers, jobs: int) -> Figure:
         samples.append((time.perf_counter(), server.results() - stored))
         stalled_since = next(at for at, done in samples if done == samples[-1][1])
         if samples[-1][0] - stalled_since > STALL_SECONDS:
-            raise SystemExit(f"The workers have stopped after {samples[-1][1]} of {jobs} jobs.")
+            raise SystemExit(f"The workers finish no more jobs after {samples[-1][1]} of {jobs} jobs.")
     workers.check(QUEUE)
     begin, end = _crossing(samples, FROM * jobs), _crossing(samples, TO * jobs)
     cost = server.cost(books, jobs)

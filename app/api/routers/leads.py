@@ -45,7 +45,7 @@ def listing(
 
 @router.get("/{lead_id}", responses=problems(404))
 def lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
-    """One lead, and what the CRM has of it."""
+    """One lead, and its state in the CRM."""
     return services.leads.view(lead_id)
 
 

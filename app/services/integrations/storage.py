@@ -130,7 +130,7 @@ class Storage:
 
 
 def make_storage(settings: DocumentSettings, *, data_dir: Path) -> Storage:
-    """The storage that the settings configure."""
+    """Make the storage that the settings configure."""
     if settings.on_s3:
         return Storage(lambda: _bucket(settings), "/".join(part for part in settings.bucket_and_prefix if part))
     folder = str(settings.folder(data_dir))

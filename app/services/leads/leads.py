@@ -108,7 +108,7 @@ class Leads:
         return lead is not None
 
     def view(self, lead_id: str) -> LeadView:
-        """A lead, and what the CRM has of it. Raises NotFound."""
+        """A lead, and its state in the CRM. Raises NotFound."""
         with self._database.reading() as session:
             lead = repository.find(session, lead_id)
         if lead is None:

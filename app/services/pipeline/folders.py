@@ -124,7 +124,7 @@ def _lock(top: int, folder: str) -> int:
 
 
 def _folder_error(folder: str, error: OSError) -> BadFolder | OSError:
-    """The error to raise: the OSError itself if a retry may succeed, such as after a full disk, else BadFolder."""
+    """The error to raise: the OSError itself if a retry may succeed, such as after a full disk, otherwise BadFolder."""
     if error.errno in _RETRYABLE_ERRNOS:
         return error
     return BadFolder(folder, _REASONS.get(error.errno or 0, error.strerror or "it cannot be opened"))

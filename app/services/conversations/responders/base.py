@@ -1,4 +1,4 @@
-"""The interface of responders, and what its implementations share.
+"""The interface of responders, and the functions that its implementations share.
 
 `tests/app/services/conversations/test_responders.py` checks one contract for every implementation: a reply is never
 empty, `[1]` in its text is the first of its sources, and every source is one of the given passages.

@@ -7,7 +7,7 @@ from app.services.conversations.responders.base import Responder
 
 
 def make_responder(settings: ResponderSettings) -> Responder:
-    """The endpoint's responder if one is configured, else the offline one.
+    """Make the endpoint's responder if an endpoint is configured, otherwise the offline one.
 
     Configured means a model, and a base URL or a key: without a base URL the key is for api.openai.com. Each module is
     imported only when it is used, because both are slow to import.

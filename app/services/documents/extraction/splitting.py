@@ -89,7 +89,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
 
 
 def _cut(sentence: str, room: int) -> Iterator[str]:
-    """The sentence if it fits, else pieces of it between words; a word that is too long is cut as well."""
+    """The sentence if it fits, otherwise pieces of whole words; a word that is too long is cut."""
     sentence = sentence.strip("\n")
     if len(sentence) <= room:
         yield sentence

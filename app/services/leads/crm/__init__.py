@@ -24,5 +24,5 @@ __all__ = [
 
 
 def make_crm(settings: CrmSettings, database: Database) -> Crm:
-    """The REST connector if `CRM_BASE_URL` is set, else the local CRM."""
+    """Make the REST connector if `CRM_BASE_URL` is set, otherwise the local CRM."""
     return RestCrm(settings) if settings.base_url else LocalCrm(database)

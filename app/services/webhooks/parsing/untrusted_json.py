@@ -103,7 +103,7 @@ def bounded(problems: list[str]) -> list[str]:
 def conversation_id(source: str, *parts: str) -> str:
     """The id of an event's conversation: the same for the same parts, and never that of another source.
 
-    The id is readable (`facebook:<page>:<sender>`) where that is valid and unambiguous, else it has a digest.
+    The id is readable (`facebook:<page>:<sender>`) if that is valid and unambiguous; otherwise it has a digest.
     """
     joined = ":".join((source, *parts))
     unambiguous = all(part and ":" not in part for part in (source, *parts[:-1]))
