@@ -22,7 +22,7 @@ from rich.table import Table
 
 from app.core.celery_app import make_celery
 from app.core.settings import load_settings
-from benchmarks.engine_micro import Meter, embedded
+from benchmarks.engine_micro import Meter, embedded_server
 from laneway.engine import AckAction, Engine, Message, RoundRobin
 from laneway.platform.broker import Broker
 from laneway.platform.db.migrate import upgrade
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, list[float]] = {}
     commands: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, embedded() as url:
+    with tempfile.TemporaryDirectory() as folder, embedded_server() as url:
         engine = Engine.from_url(url)
         meter, recorder = Meter(engine), make_recorder(url, Path(folder))
         for _ in range(options.rounds):
@@ -82,8 +82,8 @@ def main() -> None:
                 meter.command("CONFIG", "RESETSTAT")
                 took = time_per_job(options.jobs, lambda a=attempts: work(engine, options.jobs, attempts=a))
                 figures.setdefault(name, []).append(took)
-                books = meter.books()
-                commands[name] = sum(calls for calls, _ in books.values()) / options.jobs
+                stats = meter.command_stats()
+                commands[name] = sum(calls for calls, _ in stats.values()) / options.jobs
             took = time_per_job(options.jobs, recorder.catch_up)
             figures.setdefault("recorder, SQLite", []).append(took)
     print_table(figures, commands)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine_micro import Meter, embedded
+from benchmarks.engine_micro import Meter, embedded_server
 from laneway.engine import Engine, Message, RoundRobin
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     pool = options.pool, options.concurrency or CONCURRENCY[options.pool]
     figures: Figures = {}
-    with tempfile.TemporaryDirectory() as folder, embedded() as url:
+    with tempfile.TemporaryDirectory() as folder, embedded_server() as url:
         services = platform(url, Path(folder))
         for _ in range(options.rounds):
             on_engine(url, options.jobs, figures)

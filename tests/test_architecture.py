@@ -1,8 +1,5 @@
 """The rules of the house that a machine can check."""
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import ast

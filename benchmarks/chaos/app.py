@@ -1,8 +1,5 @@
 """The Celery app under test. Its only task writes into the ledger when its body begins and when it ends."""
 
-# The untyped edge of Celery.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 import itertools

@@ -3,9 +3,6 @@
 `python -m benchmarks.chaos.producer NUMBER INCARNATION`
 """
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import itertools

@@ -1,8 +1,5 @@
 """The transports under test: sets a Celery app up for each, and reads from the server which messages it holds."""
 
-# Celery, kombu and redis-py are typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import uuid

@@ -1,8 +1,5 @@
 """The harness's own Valkey. After a kill it starts again on the same port with its append-only file."""
 
-# redis-py is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import os

@@ -3,9 +3,6 @@
 The id of each accepted task is written to the file named by `LOAD_ACCEPTED`, for the account afterwards.
 """
 
-# Locust is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 import json

@@ -3,10 +3,6 @@
 The worker processes load this module: `celery -A benchmarks.throughput.contestants worker`.
 """
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUntypedFunctionDecorator=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import os

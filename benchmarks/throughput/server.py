@@ -1,8 +1,5 @@
 """The benchmark's server, and the server's own counters."""
 
-# redis-py types its commands in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import shutil

@@ -1,8 +1,5 @@
 """Worker processes, with the same pool and the same number of processes for every contestant."""
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import contextlib

@@ -7,10 +7,6 @@ W3   warm and idle workers: enqueue one job and wait for its result, many times
 W5   bytes of the server's memory per queued no-op job
 """
 
-# Celery and kombu are untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import gc

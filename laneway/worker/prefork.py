@@ -30,8 +30,8 @@ from typing import Any, cast
 from billiard.pool import ACK
 from celery.concurrency import asynpool, prefork
 
-from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.transport.write_through import write_through_loops
+from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.worker.strategy import trace
 
 _LENGTH = struct.Struct(">I")

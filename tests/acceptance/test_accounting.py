@@ -4,9 +4,6 @@ Producers post tasks of every kind while pool children, whole workers and the br
 must balance, must agree with the tasks' own journal, and `laneway audit` must find nothing missing.
 """
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
 """Beat: two processes tick once, and one takes over from the other."""
 
-# Celery and redis-py are typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import re

@@ -1,8 +1,5 @@
 """The database is down while workers run: tasks that do not need it go on, and the history catches up afterwards."""
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import sqlite3

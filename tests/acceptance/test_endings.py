@@ -1,8 +1,5 @@
 """Every end of a task is in the history, also of a task that never starts, and the broker keeps nothing of it."""
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import re

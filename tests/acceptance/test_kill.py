@@ -1,8 +1,5 @@
 """Processes are killed and stopped while they work: no accepted task is lost, and none is done twice."""
 
-# redis-py is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import signal

@@ -4,9 +4,6 @@ What it needs the engine for (order by key, queue limits, delays in the broker) 
 the main job is done all the same: a message is answered once, a failure retried, the urgent taken first.
 """
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import signal

@@ -1,8 +1,5 @@
 """Real workers: the documented commands, time limits, cancelling, stopping, priorities, a long queue."""
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import signal

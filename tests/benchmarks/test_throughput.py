@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.valkey import RunningValkey
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(300)

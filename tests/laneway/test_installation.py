@@ -1,9 +1,5 @@
 """`laneway.install` puts the engine under an app, and only under that app."""
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false
-
 from __future__ import annotations
 
 import gc

@@ -4,10 +4,6 @@ Run apart from the other tests, with the plugin, whose fixtures take the place o
 `pytest -o addopts=--import-mode=importlib tests/acceptance/pytest_celery_suite`.
 """
 
-# pytest-celery, its Docker wrappers and Celery are typed in part only.
-# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUntypedBaseClass=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import signal as signals

@@ -1,8 +1,5 @@
 """The platform under pytest-celery's setup: a node answers, is restarted, and loses its broker."""
 
-# pytest-celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import pytest

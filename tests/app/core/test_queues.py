@@ -1,8 +1,5 @@
 """Queues, lanes, priorities, and the order in which a worker polls queues."""
 
-# Celery is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections import Counter

@@ -1,8 +1,5 @@
 """Every error has one form and a request id; responses, logs and stores reveal no internals and no secrets."""
 
-# redis-py is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

@@ -1,9 +1,5 @@
 """An app on the engine's result backend, with an empty server."""
 
-# Celery and redis-py are untyped, or in part.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Generator

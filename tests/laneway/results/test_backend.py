@@ -1,10 +1,5 @@
 """The result backend with real workers: canvas and states, in pools of processes and of threads."""
 
-# Celery is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportCallIssue=false, reportOptionalMemberAccess=false
-# pyright: reportUnknownLambdaType=false
-
 from __future__ import annotations
 
 import os

@@ -1,9 +1,5 @@
 """Waits of the result backend on a real server, also while the server is away."""
 
-# Celery and redis-py are untyped, or in part.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import contextlib

@@ -1,9 +1,5 @@
 """The records that the result backend stores, on a real server."""
 
-# Celery and redis-py are untyped, or in part.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

@@ -1,9 +1,5 @@
 """Results that wait for the acks of their tasks, on a real server."""
 
-# Celery and redis-py are untyped, or in part.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import os

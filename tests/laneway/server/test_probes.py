@@ -1,8 +1,5 @@
 """The probes against real servers: a process is ready when it says so itself, not because of an older process."""
 
-# redis-py and Celery type their functions in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import asyncio

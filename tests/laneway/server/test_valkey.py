@@ -1,6 +1,4 @@
 # redis-py types its commands in part only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import os

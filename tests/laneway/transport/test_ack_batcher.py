@@ -1,9 +1,5 @@
 """Results are stored before acks: after an outage, a crash or a kill no acked task lacks its result."""
 
-# Celery and redis-py are untyped, or in part.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import os

@@ -1,8 +1,5 @@
 """Celery's features on the engine: acks, lost children, revocation, expiry, stamps, shutdowns."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
 """Connections to servers: TLS, socket files, users with few rights, Sentinel, several addresses, older versions."""
 
-# Celery, kombu and redis-py are untyped, or in part.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

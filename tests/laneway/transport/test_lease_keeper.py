@@ -1,9 +1,5 @@
 """The messages that a consumer holds: a cut connection, a stop longer than the lease, one message at a time."""
 
-# Celery and kombu are untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false
-
 from __future__ import annotations
 
 import logging

@@ -1,8 +1,5 @@
 """How much a consumer fetches and when: many at a time while tasks wait here, at once when none wait."""
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import contextlib

@@ -1,8 +1,5 @@
 """How many messages a channel may hold."""
 
-# kombu is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import time

@@ -3,9 +3,6 @@
 With `INSTALL=no` it has the transport alone.
 """
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import os

@@ -4,10 +4,6 @@ The environment has `BROKER` and `BACKEND` and, as JSON, `CONF` (more settings) 
 and may have `START_READ_SECONDS`: after so long the worker reads which tasks its processes have started.
 """
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false
-
 from __future__ import annotations
 
 import gc

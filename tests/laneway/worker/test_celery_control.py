@@ -1,9 +1,5 @@
 """Celery's `inspect`, `control` and events on the engine."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownLambdaType=false
-
 from __future__ import annotations
 
 import json

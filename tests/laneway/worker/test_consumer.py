@@ -1,8 +1,5 @@
 """A worker publishes all events of its tasks in few messages, and loses none that it does not wait for."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
 """Pool processes are killed or stand still while their worker lives: its tasks run all the same."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import os

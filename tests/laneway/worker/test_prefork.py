@@ -1,8 +1,5 @@
 """The engine's prefork pool exchanges data with its processes in another way than Celery's, with the same effect."""
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,8 +1,5 @@
 """The messages of a pool process in its pipe."""
 
-# billiard is untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import os
@@ -13,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from billiard.pool import ACK, READY
 
-from laneway.worker.start_pipe import StartPipe
 from laneway.worker.prefork import PIPE_BUF, Reports, ResultHandler, _messages, _payload  # pyright: ignore[reportPrivateUsage]
+from laneway.worker.start_pipe import StartPipe
 
 
 def packed(*messages: object) -> bytes:

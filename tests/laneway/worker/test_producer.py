@@ -1,10 +1,5 @@
 """The shorter way of `laneway.worker.producer` sends the same message as Celery's way; special ones go that way."""
 
-# Celery and kombu are untyped.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
-# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportIncompatibleMethodOverride=false
-
 from __future__ import annotations
 
 import json

@@ -3,9 +3,6 @@
 A module for another application than `celery_app` sets `APP` and imports the same fixtures.
 """
 
-# Celery is untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import gc

@@ -1,8 +1,5 @@
 """The audit of results: missing, wrong and unknown results are reported, and stored again from the history."""
 
-# Celery and redis-py are typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
