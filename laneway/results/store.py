@@ -76,7 +76,7 @@ class ResultStore:
         before_ack.register(self)
 
     def buffer(self, record: Record) -> None:
-        """Add the record to the next group, however many wait. It also waits, without an error, for a server that is away."""
+        """Add the record to the next group, however many wait. If the server is away, the record waits; no error."""
         self._reset_after_fork()
         self._buffer.append(record)
         wake = before_ack.buffering_wakeup()
