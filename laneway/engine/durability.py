@@ -10,7 +10,7 @@ from laneway.engine.connection import RawConnection
 from laneway.engine.errors import DurabilityUnavailable, NotDurable
 
 REPLY_SECONDS = 5
-"""Added to the time that the server has to confirm; the reply must arrive within the sum."""
+"""The client waits for the reply this much longer than the server waits for the confirmation."""
 
 
 class Durability(StrEnum):

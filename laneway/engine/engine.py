@@ -165,9 +165,9 @@ class Engine(Admin):
     ) -> Batch:
         """Lease up to `n` messages from these queues, in turns by their weights.
 
-        One script call reads all queues, because it must know which of them have work to take turns. If the reply is
-        lost, the call is not repeated; the leases that it made expire. `horizon_ms`: the caller fetches again after
-        this time when it is idle, even if no bell rings.
+        One script call reads all queues, because it can take turns only if it knows which of them have messages. If
+        the reply is lost, the call is not repeated; the leases that it made expire. `horizon_ms`: an idle caller
+        fetches again after this time, even if no bell rings.
         """
         token = f"{self._identity}/{next(self._fetches)}".encode()
         args = (n, token, lease_ms, round_robin.position, round_robin.cycle, horizon_ms)

@@ -76,7 +76,7 @@ class ResultStore:
         before_ack.register(self)
 
     def buffer(self, record: Record) -> None:
-        """Add the record to the next group, however many wait. While the server is away, the record waits; no error."""
+        """Add the record to the next group, however many wait. If the server is away, the record waits; no error."""
         self._reset_after_fork()
         self._buffer.append(record)
         wake = before_ack.buffering_wakeup()
@@ -93,7 +93,11 @@ class ResultStore:
         self._send_group([record])
 
     def store(self, record: Record) -> None:
-        """Store the record, or add it to the next group if it is final and this process buffers."""
+        """Store the record.
+
+        A final record is added to the next group instead if this process buffers, or is handed over to another process
+        (`hand_over_result`).
+        """
         if _handover is not None and _handover.accept(self, record):
             return
         wake = before_ack.buffering_wakeup()

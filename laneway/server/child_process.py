@@ -1,4 +1,4 @@
-"""A running child process in its own session. Its output is read line by line. No descendant outlives `kill`."""
+"""A running child process in its own session. Its output is read line by line."""
 
 from __future__ import annotations
 

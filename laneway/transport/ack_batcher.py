@@ -132,7 +132,7 @@ class AckBatcher:
                     time.sleep(RETRY_SECONDS)
                     self._wake.set()
             except (EngineError, RedisError) as error:
-                logger.warning("Acks could not be sent; they are sent again: %s", error)
+                logger.warning("Acks could not be sent; trying again: %s", error)
                 time.sleep(RETRY_SECONDS)
                 self._wake.set()
             if self._finish_if_stopped():

@@ -100,8 +100,8 @@ class EventLoopDriver:
 
         So a pool that blocks sends the ack of a task before it gets the next one, and other pools get many messages in
         one turn. Returns True if the loop must not wait before its next round: there is more to hand out, or the pool
-        got work too late in this round to write it to its processes. The latter is Celery's prefork pool;
-        `laneway.worker.prefork` writes at once.
+        got work too late in this round to write it to its processes. (Celery's prefork pool; the pool of
+        `laneway.worker.prefork` writes at once.)
         """
         for handed_out in range(MAX_PER_TURN):
             if not self._poller.step():

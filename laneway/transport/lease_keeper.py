@@ -39,7 +39,7 @@ class LeaseKeeper:
         self._ends: dict[int, float] = {}
         self._kept: dict[int, tuple[Delivery, bool]] = {}
         self.prefetch_count = 0
-        """The consumer's prefetch count when it was last read without messages of a lost connection."""
+        """The consumer's last prefetch count while no message of a lost connection was kept."""
         self._reported: set[int] = set()
         self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
         self._postponed: deque[Callable[[], object]] = deque()
@@ -211,7 +211,7 @@ class LeaseKeeper:
                     due = time.monotonic() + period
                 self._send_postponed()
             except (EngineError, RedisError) as error:
-                logger.warning("Leases could not be renewed; they are renewed again: %s", error)
+                logger.warning("Leases could not be renewed; trying again: %s", error)
                 time.sleep(RETRY_SECONDS)
                 due = time.monotonic()
             if self._is_idle:

@@ -21,7 +21,10 @@ class Request(request.Request):
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
-        """Raises InvalidTaskError for a message that is no task call, to reject it. It would crash Celery's worker."""
+        """Raises InvalidTaskError for a message that is no task call, so that the worker rejects the message.
+
+        Celery's own request raises other errors, which would crash the worker.
+        """
         try:
             super().__init__(message, **options)
             args, kwargs, embed = self._payload

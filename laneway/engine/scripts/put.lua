@@ -46,8 +46,8 @@ local unread = journal_limit(q) and call('XLEN', q.journal)
 
 local function journal_full() return unread and unread >= journal_limit(q) end
 
--- Puts a plain message and returns true. Returns false, and does nothing, for a message with optional fields, with a
--- task that may have other messages, or without room in the queue.
+-- Puts a plain message and returns true. Returns false, and does nothing, for a message with optional fields, with an
+-- id that is taken, with a task that may have other messages, or without room in the queue or the journal.
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
