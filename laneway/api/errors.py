@@ -125,7 +125,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 def _field_problem(item: dict[str, Any]) -> FieldProblem:
     if item["type"] == "json_invalid":  # `loc` holds a position in the body, and `msg` has no details
         reason = item.get("ctx", {}).get("error", "")
-        return FieldProblem(field="body", problem=f"It is not JSON from character {item['loc'][-1]}: {reason}")
+        return FieldProblem(field="body", problem=f"It is not valid JSON at character {item['loc'][-1]}: {reason}")
     return FieldProblem(
         field=".".join(str(part) for part in item["loc"])[:LONGEST_NAME], problem=str(item["msg"])[:LONGEST_PROBLEM]
     )

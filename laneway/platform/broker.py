@@ -145,7 +145,7 @@ class Broker:
 
     def purge(self, queue: str) -> int:
         """Cancel the waiting tasks of a queue; returns their number. Raises Unsupported without the engine."""
-        engine = self.require_engine("an emptied queue")
+        engine = self.require_engine("emptying a queue")
         with self.guarded():
             return engine.purge(queue)
 

@@ -196,11 +196,11 @@ class TooLate(BrokerUnavailable):
 
 
 class Unsendable(PermanentError):
-    """The row of the task cannot be made into a message, for example because another version wrote it."""
+    """No message can be built from the row of the task, for example because another version wrote the row."""
 
     title = "Unsendable"
 
-    template = "No message can be made of task {task_id!r}: {reason}"
+    template = "No message can be built for task {task_id!r}: {reason}"
     task_id: str
     reason: str
 
@@ -223,7 +223,7 @@ class Unsupported(PermanentError):
 
     title = "Not supported by this broker"
 
-    template = "This broker cannot give {feature}: {broker}"
+    template = "This broker does not support {feature}: {broker}"
     feature: str
     broker: str
 
@@ -327,7 +327,9 @@ class Undeliverable(PermanentError):
     detail: str
 
     def __str__(self) -> str:
-        return f"The broker made a dead letter of it: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+        return f"The broker made its message a dead letter: {self.reason}" + (
+            f" ({self.detail})" if self.detail else ""
+        )
 
 
 class WorkerLost(RetryableError):

@@ -114,7 +114,7 @@ class EngineAttempts:
             return Skip("its lease was over")
         attempt = self._new_attempt(delivered, lease, number)
         if number > attempt.max_retries + 1:
-            lost = Raised(WorkerLost("each of its workers"))
+            lost = Raised(WorkerLost("of every attempt"))
             self.finish(attempt, self.policy.decide(attempt, lost))
             return Skip("it lost its worker too often")
         return attempt

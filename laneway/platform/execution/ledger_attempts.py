@@ -54,7 +54,7 @@ class LedgerAttempts:
                 return skip
             number = run.attempts + 1
             if number > run.max_retries + 1:
-                self._end(session, run, _attempt(run, number), Raised(WorkerLost("each of its workers")))
+                self._end(session, run, _attempt(run, number), Raised(WorkerLost("of every attempt")))
                 return Skip("it lost its worker too often")
             self._record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
             return _attempt(run, number)

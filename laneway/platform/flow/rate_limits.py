@@ -56,7 +56,7 @@ def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
     """Return what a task waits for if its queue has used up its rate or number in flight; None if it has not."""
     most, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
     if most is not None and stats.leased >= most:
-        return f"its turn: {stats.leased} tasks of the queue {stats.queue!r} run, and no more may (max_in_flight)"
+        return f"its turn: the queue {stats.queue!r} has {stats.leased} running tasks already (max_in_flight)"
     if interval and stats.limits.get("tat", 0) - (stats.limits.get("burst", 1) - 1) * interval > _us(now):
         return f"its turn: the queue {stats.queue!r} starts {_pace(interval)} (rate limit)"
     return None

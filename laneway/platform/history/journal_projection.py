@@ -81,10 +81,10 @@ class JournalProjection:
     def _adopt(self, event: Event) -> TaskRun | None:
         """Add the row of a task that was sent without the task manager: its first event carries its message."""
         if event.stored is None:
-            log.warning("event of an unknown task left out", task_id=event.task_id, kind=event.kind)
+            log.warning("event ignored: its task is unknown", task_id=event.task_id, kind=event.kind)
             return None
         if not is_storable_id(event.task_id):
-            log.warning("task left out of the history: its id cannot be stored", task_id=event.task_id)
+            log.warning("event ignored: the id of its task cannot be stored", task_id=event.task_id)
             return None
         run = run_from_message(event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)

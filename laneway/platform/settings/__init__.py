@@ -51,10 +51,7 @@ class Settings(BaseModel):
     operation: OperationSettings
 
     def contradictions(self) -> list[str]:
-        """Return a sentence for each contradiction between settings of different groups.
-
-        An application may override it.
-        """
+        """Return one sentence per contradiction between settings of different groups. An application may add more."""
         return []
 
 

@@ -247,7 +247,7 @@ class Outbox:
                 queries.release(session, refused)
                 unwanted = queries.unwanted(session, moved) if moved else set[str]()
         except PlatformError as error:
-            log.warning("tasks sent but not noted: the journal has them", tasks=len(sent), error=str(error))
+            log.warning("tasks sent but not marked as sent; the journals have them", tasks=len(sent), error=str(error))
             return
         for run in sent:
             if run.id in unwanted:
@@ -257,7 +257,7 @@ class Outbox:
         try:
             self._broker.cancel(run.queue, run.id)
         except BrokerUnavailable as error:
-            log.warning("task was cancelled while it was sent; the broker has it", task_id=run.id, error=str(error))
+            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
 
 
 class Relay(Thread):

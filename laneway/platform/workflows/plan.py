@@ -136,7 +136,7 @@ class Plan:
                 detour, back_to = self._detour(name)
                 led_to += detour
                 if back_to is None:
-                    yield f"step {name!r}: the steps {', '.join(detour)} lead to each other by then, and never back"
+                    yield f"step {name!r}: the steps {', '.join(detour)} lead to each other (then), and never back"
                 elif back_to != name and back_to not in self.ancestors[name]:
                     yield f"step {name!r}: its loop leads to {back_to!r}, which it does not come after"
         for name, step in self.steps.items():
@@ -159,7 +159,7 @@ class Plan:
                         f"let it come after {loop.origin!r}"
                     )
         if sum(loop.at_most for loop in loops) > MAX_ROUNDS:
-            yield f"its loops may go round {sum(loop.at_most for loop in loops)} times in sum, more than {MAX_ROUNDS}"
+            yield f"its loops may run {sum(loop.at_most for loop in loops)} times in total, more than {MAX_ROUNDS}"
         for number, loop in enumerate(loops):
             for other in loops[number + 1 :]:
                 first, second = set(loop.body), set(other.body)

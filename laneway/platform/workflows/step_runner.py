@@ -60,7 +60,7 @@ class StepRunner:
         """
         started = self._begin_visit(ref, task)
         if isinstance(started, WorkflowStepRun):
-            log.info("step had ended before", workflow=ref.run_id, step=ref.step, visit=ref.visit)
+            log.info("step not run again: it had ended", workflow=ref.run_id, step=ref.step, visit=ref.visit)
             return transitions.visit_summary(started)
         if started.step.kind is StepKind.SIGNAL:
             return self._wait_for_signal(ref, started)

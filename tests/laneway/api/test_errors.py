@@ -268,7 +268,7 @@ def test_invalid_json_is_reported_with_its_position(api: Api) -> None:
     response = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
 
     assert response.status_code == 422
-    assert response.json()["detail"] == "body: It is not JSON from character 9: Expecting value"
+    assert response.json()["detail"] == "body: It is not valid JSON at character 9: Expecting value"
 
 
 def _api(live: Site) -> Node:

@@ -308,7 +308,7 @@ def test_on_the_stock_transport_durability_is_refused_with_one_clear_error(
     with pytest.raises(Unsupported) as refused:
         stock.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(durability=durability))
 
-    assert str(refused.value) == f"This broker cannot give durability {durability.value!r}: redis"
+    assert str(refused.value) == f"This broker does not support durability {durability.value!r}: redis"
     assert refused.value.status == 422
     assert stock.rows() == []
     assert stock.take("maintenance") is None
@@ -318,7 +318,7 @@ def test_on_the_stock_transport_uniqueness_is_refused_with_one_clear_error(stock
     with pytest.raises(Unsupported) as refused:
         stock.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(unique="nightly"))
 
-    assert str(refused.value) == "This broker cannot give uniqueness: redis"
+    assert str(refused.value) == "This broker does not support uniqueness: redis"
     assert stock.rows() == []
     assert stock.take("maintenance") is None
 

@@ -64,7 +64,7 @@ def test_no_more_tasks_run_than_may_be_in_flight(services: Services, platform: P
 
     assert [one is not None for one in held] == [True, True, False]
     assert waiting_for(services, platform, ids[2]) == (
-        "its turn: 2 tasks of the queue 'maintenance' run, and no more may (max_in_flight)"
+        "its turn: the queue 'maintenance' has 2 running tasks already (max_in_flight)"
     )
     assert held[0] is not None
     platform.engine.ack([held[0]])
@@ -157,7 +157,7 @@ def test_without_the_engine_limits_are_refused(
     with celery_on(settings) as app:
         services = Services(settings, app)
         services.database = sqlite_database
-        with pytest.raises(Unsupported, match="This broker cannot give limits of queues: redis"):
+        with pytest.raises(Unsupported, match="This broker does not support limits of queues: redis"):
             services.queue_limits.put(QUEUE, Wanted(rate=1))
         assert [one.in_force for one in services.queue_limits.listing()] == [None] * len(QUEUES)
         assert services.queue_limits.of(QUEUE).updated_at is None

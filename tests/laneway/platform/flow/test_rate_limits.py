@@ -68,7 +68,7 @@ def test_a_queue_with_room_gives_no_reason() -> None:
 def test_a_queue_at_its_limit_gives_the_number_of_running_tasks() -> None:
     why = throttle_reason(stats(leased=2, max_in_flight=2), now=NOW)
 
-    assert why == "its turn: 2 tasks of the queue 'qa' run, and no more may (max_in_flight)"
+    assert why == "its turn: the queue 'qa' has 2 running tasks already (max_in_flight)"
 
 
 @pytest.mark.parametrize(("interval", "pace"), [(6_000_000, "one task in 6 s"), (200_000, "5 tasks a second")])

@@ -90,7 +90,7 @@ def test_the_delay_the_priority_and_the_key_go_with_a_durable_message_too(platfo
 
 @pytest.mark.usefixtures("no_append_only_file")
 def test_without_an_append_only_file_durability_on_disk_is_refused_and_nothing_is_queued(platform: Platform) -> None:
-    with pytest.raises(Unsupported, match=r"^This broker cannot give durability 'disk': .*appendonly"):
+    with pytest.raises(Unsupported, match=r"^This broker does not support durability 'disk': .*appendonly"):
         platform.tasks.submit(
             "cleanup_old_data_task", {}, options=SubmitOptions(id="unsafe", durability=Durability.DISK)
         )

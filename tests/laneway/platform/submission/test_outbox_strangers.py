@@ -58,7 +58,7 @@ def test_the_relay_buries_an_unsendable_task_and_sends_the_others(
     odd = platform.row("odd")
     assert (odd.state, odd.error_type) == (TaskState.DEAD_LETTER, "Unsendable")
     assert odd.error is not None
-    assert "No message can be made of task 'odd'" in odd.error
+    assert "No message can be built for task 'odd'" in odd.error
     assert platform.tasks.outbox.relay() == 0
 
 

@@ -73,7 +73,7 @@ WRONG: list[tuple[Any, str]] = [
         definition(
             {**A, "on_failed": {"goto": "a", "at_most": 60}}, {"name": "b", "on_failed": {"goto": "b", "at_most": 60}}
         ),
-        "120 times in sum",
+        "120 times in total",
     ),
     (definition({**A, "on_failed": LOOP}, {"name": "fix", "then": "ghost"}), "then names the unknown step 'ghost'"),
     (definition({**A, "on_failed": LOOP}, {"name": "fix"}), "leads to 'fix', which it does not come after"),
