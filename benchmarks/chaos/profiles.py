@@ -72,7 +72,9 @@ def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
     """Task id → the keys of the broker's database that contain it. Such a task is stuck there, not gone."""
     found: dict[str, str] = {}
     with redis.Redis(port=plan.port, socket_timeout=10) as client:
-        contents = [(name, item) for name in client.scan_iter(count=1000) for item in _items(client, name)]
+        raw: Any = client
+        names_found: Iterator[bytes] = raw.scan_iter(count=1000)
+        contents = [(name, item) for name in names_found for item in _items(client, name)]
     for task_id in task_ids:
         forms = (task_id.encode(), uuid.UUID(task_id).bytes)
         names = {name.decode("utf-8", "replace") for name, item in contents if any(form in item for form in forms)}

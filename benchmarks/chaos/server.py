@@ -79,7 +79,7 @@ class Server:
         """Whether the server answers PING."""
         try:
             with self._client() as client:
-                return bool(client.ping())
+                return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
         except RedisError:
             return False
 

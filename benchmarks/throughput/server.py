@@ -49,8 +49,9 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._broker = redis.Redis.from_url(f"{url}/{BROKER_DB}")
-        self._results = redis.Redis.from_url(f"{url}/{RESULT_DB}")
+        client: Any = redis.Redis  # redis-py types its functions in part
+        self._broker = client.from_url(f"{url}/{BROKER_DB}")
+        self._results = client.from_url(f"{url}/{RESULT_DB}")
         self._own_calls = 0
 
     def empty(self) -> None:

@@ -183,8 +183,7 @@ class _Sender:
             if not options.get("retry", self._retry):
                 raise
             return self._celery_send(producer, name, message, **options)
-        if channel.collected is None:
-            self._announce(producer, name, message, queue.name, options)
+        self._announce(producer, name, message, queue.name, options)
         return None
 
     def _put(self, channel: Channel, queue: Any, message: Any, options: dict[str, Any]) -> None:
