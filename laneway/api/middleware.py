@@ -21,7 +21,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestContext:
-    """Takes the caller's `X-Request-ID` or generates one, binds it to every log line, and returns it.
+    """Takes the caller's `X-Request-ID` or generates one, and adds it to every log line and to the response.
 
     It also handles unexpected errors, so that their responses carry the id.
     """

@@ -1,8 +1,8 @@
 """Remembers that the broker does not answer, so that not every caller waits for it.
 
 A broker that refuses connections fails at once. A broker that is frozen, or behind a network that drops all packets,
-shows only by a timeout. The first caller waits for that timeout. After that the other callers get the error at once,
-and one caller at a time tries again.
+can only be detected by a timeout. The first caller waits for that timeout. After that the other callers get the error
+at once, and one caller at a time tries again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE: Final = 30.0
 class CircuitBreaker:
     """The state of one broker in one process; safe for any thread.
 
-    It has no lock: after a fork in the middle of a call, the child would never get it.
+    It has no lock, because a lock that another thread holds during a fork stays taken in the child.
     """
 
     def __init__(self) -> None:

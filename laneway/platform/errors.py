@@ -177,7 +177,7 @@ class HistoryBehind(RetryableError):
 
 
 class BrokerUnavailable(RetryableError):
-    """The broker did not accept the message."""
+    """The broker cannot be reached, or it did not accept the message."""
 
     title = "Broker unavailable"
 

@@ -1,6 +1,6 @@
 """Celery messages of tasks, built from their rows.
 
-A message is the same that `send_task` would build, but the engine takes it directly, without kombu's exchanges,
+Each message is the one that `send_task` would build, but the engine takes it directly, without kombu's exchanges,
 declarations and producers. The side effects of Celery's own publishing are kept: `after_task_publish`, the event
 `task-sent`, and the parent and children of a task that submits another one.
 """

@@ -1,7 +1,7 @@
 """Interrupts running tasks that were cancelled, or that another worker has taken over.
 
-One daemon thread per process asks about all running attempts every few seconds, also while a task keeps the main
-thread busy.
+One daemon thread per process asks at short intervals whether the running attempts still hold their leases and whether
+their tasks were cancelled. It does so even while a task keeps the main thread busy.
 
 - A cancelled task has a grace period in which it can stop by itself: when it reports progress, calls
   `raise_if_cancelled`, or begins a step. After that, the watchdog raises `TaskCancelled` in the thread of the task.

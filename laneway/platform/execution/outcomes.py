@@ -95,7 +95,7 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The task stopped because it was cancelled. `how`: cooperative, interrupted or killed."""
+    """The task stopped because it was cancelled. `how`: cooperative or interrupted."""
 
     how: str = "cooperative"
 
@@ -117,7 +117,7 @@ class AttemptResult:
     error_group: str | None = None
     traceback: str | None = None
     how: str | None = None
-    """How a cancelled task stopped."""
+    """How a cancelled task stopped: cooperative, interrupted, killed or revoked."""
 
     def to_json(self) -> str:
         """The text that the journal keeps."""

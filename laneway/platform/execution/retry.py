@@ -1,4 +1,4 @@
-"""When a failed task is retried: a pure function, and the only place that decides it.
+"""Decides when a failed task is retried: a pure function, and the only place that decides this.
 
 Exponential backoff with full jitter, capped (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog,
 2015): a random delay between zero and the cap spreads many simultaneous failures best.

@@ -1,4 +1,4 @@
-"""Whether this worker shuts down: one byte of memory that the main process shares with its forked children."""
+"""Stores whether this worker shuts down, in one byte of memory that the main process shares with its children."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def paused_reason(stats: QueueStats) -> str | None:
 
 def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
     """Return what a task waits for if its queue has used up its rate or number in flight; None if it has not."""
-    most, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
-    if most is not None and stats.leased >= most:
+    max_in_flight, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
+    if max_in_flight is not None and stats.leased >= max_in_flight:
         return f"its turn: the queue {stats.queue!r} has {stats.leased} running tasks already (max_in_flight)"
     if interval and stats.limits.get("tat", 0) - (stats.limits.get("burst", 1) - 1) * interval > _us(now):
         return f"its turn: the queue {stats.queue!r} starts {_pace(interval)} (rate limit)"

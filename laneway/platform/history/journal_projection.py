@@ -1,4 +1,4 @@
-"""Applies the events of a journal to the history: every event of the engine changes rows only here.
+"""Applies the events of a journal to the history. No other code does that.
 
 `JournalProjection` applies a batch of events to the rows of their tasks, in order, inside the caller's transaction. An
 event that was recorded before changes nothing: attempts have numbers, and a state only changes in the direction of the

@@ -62,7 +62,10 @@ class Statistics:
         self._database, self._recorder = database, recorder
 
     def window(self, seconds: float = 3600, *, queue: str | None = None, name: str | None = None) -> Window:
-        """The tasks that ended within the last `seconds`; `queue`, `name`: only those. Raises DatabaseUnavailable."""
+        """Statistics of the tasks that ended within the last `seconds`; `queue`, `name`: only of that queue or name.
+
+        Raises DatabaseUnavailable.
+        """
         self._recorder.catch_up_quietly()
         until = clock.now()
         requested = EndedFilter(Period(until - timedelta(seconds=seconds), until), queue, name)

@@ -1,4 +1,4 @@
-"""What one worker did from its start to its end, counted from the history, and so the same for every kind of pool."""
+"""What one worker did from its start to its end, counted in the history: this works for every kind of pool."""
 
 from __future__ import annotations
 

@@ -59,15 +59,15 @@ class DeadLetters:
         return run
 
     def requeue(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
-        """Send them again. One that cannot be sent is reported and stays a dead letter. Safe to repeat."""
+        """Send the selected ones again. One that cannot be sent is reported and stays a dead letter. Safe to repeat."""
         return self._apply(_dead_only(which), self._requeue, dry_run=dry_run)
 
     def discard(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
-        """Move them to the trash."""
+        """Move the selected ones to the trash."""
         return self._apply(_dead_only(which), self._discard, dry_run=dry_run)
 
     def restore(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
-        """Take them out of the trash."""
+        """Take the selected ones out of the trash."""
         return self._apply(_dead_only(which, trashed=True), self._restore, dry_run=dry_run)
 
     def _apply(self, which: Filter, action: Callable[[TaskRun], None], *, dry_run: bool) -> BulkResult[TaskRun]:

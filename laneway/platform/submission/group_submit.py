@@ -31,7 +31,7 @@ class GroupSubmit:
         self._database, self._broker = database, broker
 
     def submit_group(self, rows: Sequence[Row]) -> Sequence[Accepted | Exception]:
-        """Accept rows in one transaction; if it fails for one of them, accept each in its own.
+        """Accept rows in one transaction; if it fails for one of them, accept each row in a transaction of its own.
 
         Returns one outcome per row, in order. Raises DatabaseUnavailable for all.
         """

@@ -158,9 +158,9 @@ class Outbox:
         """
         total, full = 0, set[str]()
         while self._has_free_rows(full):
-            # Taken before the journals are read, so that they contain all messages that were sent under older claims.
+            # The time is taken first, so that the journals contain all messages that were sent under older claims.
             abandoned_before = clock.now() - CLAIM
-            self._recorder.catch_up()  # a task that was sent without its row saying so leaves the outbox here
+            self._recorder.catch_up()  # marks the tasks as sent whose senders could not do so
             with self._database.transaction() as session:
                 runs = queries.claim(
                     session, now=clock.now(), abandoned_before=abandoned_before, limit=PAGE, except_queues=full

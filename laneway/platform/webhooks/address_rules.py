@@ -65,7 +65,10 @@ NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 def forbidden_reason(address: Address, *, allow_private: AllowPrivate = AllowPrivate.NONE) -> str | None:
-    """Return why this address must not be called, or None. An IPv4 address inside an IPv6 one decides."""
+    """Return why this address must not be called, or None.
+
+    An IPv6 address that wraps an IPv4 address is judged by the IPv4 address.
+    """
     if isinstance(address, IPv6Address):
         if address.teredo:
             return "it is a Teredo address"

@@ -1,7 +1,7 @@
 """The log of outbound webhooks: list deliveries and replay them.
 
 A delivery is a task; the task's id is the `webhook-id`. A replay sends the same delivery again, with the same id and
-the same body, as Standard Webhooks demands: a receiver that has seen it drops it, another one accepts it. A replay
+the same body, as Standard Webhooks demands, so that a receiver can ignore what it has already processed. A replay
 therefore restarts the task. If retention has deleted the task or its payload, the log restores them.
 """
 

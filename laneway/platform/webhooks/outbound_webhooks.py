@@ -5,7 +5,7 @@ An attempt has three steps:
 1. `_begin_attempt`, one transaction: store the endpoint and the delivery, and begin the attempt. It is refused if the
    endpoint is disabled or has reached its number of deliveries in flight.
 2. The POST.
-3. `_finish_attempt`, one transaction: log the outcome, and enable or disable the endpoint by it.
+3. `_finish_attempt`, one transaction: log the outcome, count it for the endpoint, and disable the endpoint if needed.
 
 After a crash between 1 and 3 the task is delivered again, and sends the same `webhook-id` again. So a receiver may get
 a webhook twice (at-least-once delivery) and recognizes it by the id. The log shows the attempt without an outcome as

@@ -26,9 +26,9 @@ def ended(
     session: Session, *, since: datetime | None, before: datetime, after: Ended | None, limit: int
 ) -> list[Ended]:
     """Tasks that ended in [`since`, `before`), ordered by their end. `after`: the last task of the previous page."""
-    statement, first = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
-    if first is not None:
-        statement = statement.where(TaskRun.finished_at >= first)  # uses the index, which the next condition cannot
+    statement, start = _ends().where(TaskRun.finished_at < before), after.finished_at if after else since
+    if start is not None:
+        statement = statement.where(TaskRun.finished_at >= start)  # uses the index; the next condition cannot
     if after is not None:
         same = and_(TaskRun.finished_at == after.finished_at, TaskRun.seq > after.seq)
         statement = statement.where(or_(TaskRun.finished_at > after.finished_at, same))

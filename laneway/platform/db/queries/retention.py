@@ -31,17 +31,17 @@ BLANKED: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
 
 
 def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete tasks that ended before then, dead letters included; never an unfinished one."""
+    """Delete tasks that ended before `before`, dead letters included; never an unfinished one."""
     return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(FINISHED), before), limit)
 
 
 def clear_tasks(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:
-    """Delete tasks that ended in these states before then."""
+    """Delete tasks that ended in these states before `before`."""
     return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(states), before), limit)
 
 
 def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Erase payload, result, tracebacks and steps of tasks that completed, expired or were cancelled before then."""
+    """Erase payload, result, tracebacks and steps of tasks that ended in a `BLANKED` state before `before`."""
     filled = or_(
         cast(TaskRun.payload, String) != "{}",
         TaskRun.result.is_not(None),
@@ -61,18 +61,18 @@ def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
 
 
 def delete_outbound_deliveries(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete outbound webhooks that were last attempted before then, with their attempts (ON DELETE CASCADE)."""
+    """Delete outbound webhooks that were last attempted before `before`, with their attempts (ON DELETE CASCADE)."""
     return delete_batch(session, OutboundDelivery.seq, OutboundDelivery.touched_at < before, limit)
 
 
 def delete_endpoints(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete receivers to which nothing was sent since then; never one that an operator disabled."""
+    """Delete receivers to which nothing was sent since `before`; never one that an operator disabled."""
     by_operator = and_(OutboundEndpoint.state == DISABLED, OutboundEndpoint.reason == OPERATOR)
     return delete_batch(session, OutboundEndpoint.id, and_(OutboundEndpoint.seen_at < before, ~by_operator), limit)
 
 
 def delete_workflows(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete workflows that ended before then, with steps, signals and metrics (ON DELETE CASCADE).
+    """Delete workflows that ended before `before`, with steps, signals and metrics (ON DELETE CASCADE).
 
     A workflow that has not ended is never deleted.
     """
@@ -82,12 +82,12 @@ def delete_workflows(session: Session, *, before: datetime, limit: int) -> int:
 
 
 def delete_alerts(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete alerts that were closed before then; never an open one."""
+    """Delete alerts that were closed before `before`; never an open one."""
     return delete_batch(session, Alert.id, Alert.closed_at < before, limit)
 
 
 def delete_workers(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete workers that have not reported since then."""
+    """Delete workers that have not reported since `before`."""
     return delete_batch(session, Worker.name, Worker.seen_at < before, limit)
 
 

@@ -123,18 +123,18 @@ def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
 
 
 def delete_trashed(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete tasks that were put into the trash before then; returns how many."""
+    """Delete tasks that were put into the trash before `before`; returns how many."""
     old = and_(TaskRun.trashed_at.is_not(None), TaskRun.trashed_at < before)
     return _delete(session, session.scalars(select(TaskRun.id).where(old).limit(limit)).all())
 
 
 def delete_beyond(session: Session, filters: Filter, *, most: int, limit: int) -> int:
     """Delete the selected tasks except the newest `most`, oldest first, at most `limit`. Returns how many."""
-    newest = select(TaskRun.seq).where(*filters.clauses()).order_by(TaskRun.seq.desc()).offset(most).limit(1)
-    edge = session.scalar(newest)
-    if edge is None:
+    beyond = select(TaskRun.seq).where(*filters.clauses()).order_by(TaskRun.seq.desc()).offset(most).limit(1)
+    newest_beyond = session.scalar(beyond)
+    if newest_beyond is None:
         return 0
-    old = select(TaskRun.id).where(*filters.clauses(), TaskRun.seq <= edge).order_by(TaskRun.seq).limit(limit)
+    old = select(TaskRun.id).where(*filters.clauses(), TaskRun.seq <= newest_beyond).order_by(TaskRun.seq).limit(limit)
     return _delete(session, session.scalars(old).all())
 
 

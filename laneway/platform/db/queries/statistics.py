@@ -34,7 +34,7 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EndedFilter:
-    """Tasks that ended in the period; `queue`, `name`: only those."""
+    """Tasks that ended in the period; `queue`, `name`: only tasks of that queue or name."""
 
     period: Period
     queue: str | None = None

@@ -1,4 +1,4 @@
-"""Queries over the rows of tasks. Each change of state is a conditional UPDATE: of two equal ones one has an effect."""
+"""Queries over the rows of tasks. A change of state is a conditional UPDATE, so a second equal change has no effect."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], 
 
 
 def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
-    """Task name → number of tasks that failed for good since then."""
+    """Task name → number of tasks that failed for good since `since`."""
     rows = session.execute(
         select(TaskRun.name, func.count())
         .where(TaskRun.finished_at >= since, TaskRun.state.in_((TaskState.FAILED, TaskState.DEAD_LETTER)))

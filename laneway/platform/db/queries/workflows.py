@@ -170,7 +170,7 @@ def figures(session: Session, *, start: datetime, end: datetime, total_of: str) 
 
 
 def open_steps(session: Session, run_id: str) -> Sequence[WorkflowStepRun]:
-    """The visits of a run that have not ended or were cancelled."""
+    """The open and the cancelled visits of a run."""
     states = (StepState.OPEN, StepState.CANCELLED)
     conditions = (WorkflowStepRun.run_id == run_id, WorkflowStepRun.state.in_(states))
     return session.scalars(select(WorkflowStepRun).where(*conditions)).all()
