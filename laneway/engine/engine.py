@@ -39,8 +39,8 @@ from laneway.engine.url import close_sentinels, make_pool
 T = TypeVar("T")
 EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
-HORIZON_MS = 1_000
-"""An idle consumer fetches again after this time (ms), even if no bell rings."""
+IDLE_POLL_MS = 1_000
+"""An idle consumer fetches again after this time (ms), even without a wakeup."""
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
 MAX_REASON = 200
@@ -82,7 +82,7 @@ class Delivery:
 class Batch:
     """The deliveries of a fetch.
 
-    `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: when the bell rings.
+    `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: at the next wakeup.
     """
 
     deliveries: list[Delivery]
@@ -91,7 +91,7 @@ class Batch:
 
     @property
     def wait(self) -> float | None:
-        """Seconds to wait from this fetch to the next; None: until the bell rings."""
+        """Seconds to wait from this fetch to the next; None: until a wakeup."""
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
 
 
@@ -161,16 +161,16 @@ class Engine(Admin):
         return results
 
     def fetch(
-        self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, horizon_ms: int = HORIZON_MS
+        self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, idle_poll_ms: int = IDLE_POLL_MS
     ) -> Batch:
         """Lease up to `n` messages from these queues, in turns by their weights.
 
         One script call reads all queues, because it can take turns only if it knows which of them have messages. If
-        the reply is lost, the call is not repeated; the leases that it made expire. `horizon_ms`: an idle caller
-        fetches again after this time, even if no bell rings.
+        the reply is lost, the call is not repeated; the leases that it made expire. `idle_poll_ms`: an idle caller
+        fetches again after this time, even without a wakeup.
         """
         token = f"{self._identity}/{next(self._fetches)}".encode()
-        args = (n, token, lease_ms, round_robin.position, round_robin.cycle, horizon_ms)
+        args = (n, token, lease_ms, round_robin.position, round_robin.cycle, idle_poll_ms)
         reply: list[Any] = self.runner.run("fetch", round_robin.prefixes, args, repeatable=False)
         round_robin.position = reply[2]
         deliveries = [

@@ -25,7 +25,7 @@ NAMES = (
     "journal",  # stream: what happened to the messages
     "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (rate limit), max_deliveries, journal, ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
-    "bell",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN
+    "wakeup",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN
 )
 
 ROOT = "laneway"
@@ -43,9 +43,9 @@ def key(queue: str, name: str) -> bytes:
     return prefix(queue) + b":" + name.encode()
 
 
-def bell(queue: str) -> bytes:
+def wakeup(queue: str) -> bytes:
     """The key on which an idle consumer of the queue blocks."""
-    return prefix(queue) + b":bell"
+    return prefix(queue) + b":wakeup"
 
 
 def bindings(exchange: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import gcd
 
-from laneway.engine.keys import bell, prefix
+from laneway.engine.keys import prefix, wakeup
 
 MAX_WEIGHT = 100
 MAX_QUEUES = 255
@@ -23,7 +23,7 @@ class RoundRobin:
         """`weights`: queue -> 1 to 100."""
         self.queues = tuple(weights)
         self.prefixes = tuple(prefix(queue) for queue in self.queues)
-        self.bells = tuple(bell(queue) for queue in self.queues)
+        self.wakeup_keys = tuple(wakeup(queue) for queue in self.queues)
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
 

@@ -230,7 +230,7 @@ class Channel(virtual.Channel):
         transport.lease_keeper.flush()
         sent_at = self._fetched_at = time.monotonic()
         batch = transport.engine.fetch(
-            self.round_robin, room, lease_ms=transport.lease_ms, horizon_ms=int(transport.poll_interval * 1000)
+            self.round_robin, room, lease_ms=transport.lease_ms, idle_poll_ms=int(transport.poll_interval * 1000)
         )
         wait = transport.poll_interval if batch.wait is None else min(batch.wait, transport.poll_interval)
         self.next_fetch_at = time.monotonic() + wait

@@ -100,7 +100,7 @@ class WakeupListener:
     def listen(self, round_robin: RoundRobin) -> None:
         """Send a BZPOPMIN for these queues, unless one is still waiting."""
         if not self.is_listening:
-            self.connection.send(("BZPOPMIN", *round_robin.bells, BLOCK_SECONDS))
+            self.connection.send(("BZPOPMIN", *round_robin.wakeup_keys, BLOCK_SECONDS))
             self.is_listening, self._since = True, time.monotonic()
 
     def receive(self) -> bytes | None:

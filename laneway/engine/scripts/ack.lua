@@ -49,6 +49,6 @@ if #plain > 0 then
   delete_attempts(q, unpack(plain))
 end
 count(q, 'acked', #plain + tied)
-if limits[2] then ring_bell(q) end
+if limits[2] then wake_consumer(q) end
 if limits[3] then set_expiry(q, limits[3]) end
 return codes

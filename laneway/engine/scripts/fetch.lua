@@ -2,14 +2,14 @@
 -- messages whose lease expired become ready again (or are buried; or deleted when they were cancelled).
 -- KEYS   the queues
 -- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: position in the cycle, from 0
---        5: the cycle (round_robin.py)  6: horizon in ms: an idle consumer fetches again after this time without a bell
+--        5: the cycle (round_robin.py)  6: idle poll in ms: without a wakeup, an idle consumer fetches again then
 -- Returns now in ms, when to fetch again in ms (nil: nothing is known to become due), the new position in the cycle,
 --        then per message: index of its queue from 1, id, deliveries, record
 -- uses: base clock record moves
 local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
-local position, cycle, horizon = tonumber(ARGV[4]), ARGV[5], now + tonumber(ARGV[6])
+local position, cycle, idle_poll_at = tonumber(ARGV[4]), ARGV[5], now + tonumber(ARGV[6])
 local again_at = false
 local queues, available, taken = {}, {}, {}
 
@@ -119,9 +119,9 @@ local function wake_next(q, queue)
   local limits, waiting, due = queues[queue], call('ZCARD', q.ready), lowest_score(q.scheduled)
   if waiting > 0 and available[queue] > 0 then
     again_at = now
-    ring_bell(q)
-  elseif due and due <= horizon and taken[queue] > 0 then ring_bell(q)
-  else call('DEL', q.bell) end
+    wake_consumer(q)
+  elseif due and due <= idle_poll_at and taken[queue] > 0 then wake_consumer(q)
+  else call('DEL', q.wakeup) end
   fetch_again_at(due)
   fetch_again_at(lowest_score(q.leased))
   if waiting > 0 and limits.interval then

@@ -13,5 +13,5 @@ for index = 1, #ARGV, 2 do
     end
   else call('HSET', q.limits, name, value) end
 end
-ring_bell(q)
+wake_consumer(q)
 extend_expiry(q)

@@ -41,7 +41,7 @@ local counters = call('HMGET', q.counters, 'sequence', 'put')
 local sequence = tonumber(counters[1] or 0)
 local has_tasks = call('EXISTS', q.tasks) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
-local accepted, bell_rung = 0, false
+local accepted, woken = 0, false
 local unread = journal_limit(q) and call('XLEN', q.journal)
 
 local function journal_full() return unread and unread >= journal_limit(q) end
@@ -55,7 +55,7 @@ local function put_plain(index)
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
   call('ZADD', q.ready, score, id)
-  if not bell_rung then bell_rung = ring_bell(q) or true end
+  if not woken then woken = wake_consumer(q) or true end
   if unread then
     write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. record)
     unread = unread + 1

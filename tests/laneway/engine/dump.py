@@ -121,7 +121,7 @@ def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
 
 def _read_keys(engine: Engine, name: str) -> dict[str, list[tuple[bytes, bytes]]]:
     """Fields and values of each hash, members and scores of each sorted set."""
-    parts = [part for part in NAMES if part not in ("bell", "journal")]
+    parts = [part for part in NAMES if part not in ("wakeup", "journal")]
     commands = [
         ("HGETALL", key(name, part)) if part in _HASHES else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
         for part in parts

@@ -1,4 +1,4 @@
-"""What the model does not cover: connections, durability, shares of queues, the checks of the server, the bell."""
+"""What the model does not cover: connections, durability, shares of queues, the checks of the server, wakeups."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_put_wakes_one_blocked_consumer_and_remaining_work_wakes_the_next(engi
 
     def block() -> None:
         connection = engine.runner.connections.take()
-        connection.send(("BZPOPMIN", *round_robin.bells, 10))
+        connection.send(("BZPOPMIN", *round_robin.wakeup_keys, 10))
         if connection.receive(timeout=15):
             woken.append(time.monotonic())
         engine.runner.connections.give_back(connection)

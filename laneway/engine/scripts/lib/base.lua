@@ -1,4 +1,4 @@
--- Shared by every script: key names, the journal, the bell, expiry and counters.
+-- Shared by every script: key names, the journal, wakeups, expiry and counters.
 -- script_loader.py puts `NAMES` and the constants in capitals (`STATUS_DONE`, `SPAN`, ...) before it.
 local BATCH = 1000 -- one call moves at most this many messages that are due, have expired, or exceed a limit
 local call = redis.call
@@ -29,8 +29,8 @@ local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
 
-local function ring_bell(q)
-  call('ZADD', q.bell, 0, '1')
+local function wake_consumer(q)
+  call('ZADD', q.wakeup, 0, '1')
 end
 
 -- Restarts the expiry of every key of the queue.

@@ -34,10 +34,10 @@ end
 local function enqueue(q, m, due, now)
   if due and due > now then
     call('ZADD', q.scheduled, due, m.id)
-    if call('ZRANK', q.scheduled, m.id) == 0 then ring_bell(q) end
+    if call('ZRANK', q.scheduled, m.id) == 0 then wake_consumer(q) end
   else
     call('ZADD', q.ready, m.score, m.id)
-    ring_bell(q)
+    wake_consumer(q)
   end
 end
 
@@ -174,7 +174,7 @@ local function bury(q, m, deliveries, reason, error, now)
   release_unique_if_last(q, m)
   count(q, 'buried', 1)
   trim_dead_letters(q, now)
-  ring_bell(q)
+  wake_consumer(q)
 end
 
 -- Ends the running attempt of a message, if it has one, as lost: nobody has recorded an ack action.
@@ -190,7 +190,7 @@ local function delete_leased(q, m, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.cancelled, m.id)
   delete_message(q, m, now)
-  ring_bell(q)
+  wake_consumer(q)
 end
 
 -- Deletes a leased message whose task was cancelled, so that it is not delivered again.
