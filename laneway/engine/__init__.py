@@ -20,7 +20,7 @@ from laneway.engine.errors import (
     TooLate,
     UnknownMessage,
 )
-from laneway.engine.journal import Event, Kind
+from laneway.engine.journal import Event, EventKind
 from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
@@ -51,7 +51,7 @@ __all__ = [
     "Event",
     "InvalidMessage",
     "JournalFull",
-    "Kind",
+    "EventKind",
     "LanewayError",
     "Lease",
     "LeaseStatus",

@@ -26,7 +26,7 @@ from laneway.engine.admin import MAX_IDS, Admin
 from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
 from laneway.engine.errors import InvalidMessage
-from laneway.engine.journal import Kind
+from laneway.engine.journal import EventKind
 from laneway.engine.keys import prefix
 from laneway.engine.lease import Lease
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
@@ -205,7 +205,7 @@ class Engine(Admin):
         args = (int(action), delay_ms, outcome, lease.raw_id, lease.token)
         return LeaseStatus(self._run("finish_attempt", lease.queue, *args))
 
-    def report(self, lease: Lease, kind: Kind, text: str) -> LeaseStatus:
+    def report(self, lease: Lease, kind: EventKind, text: str) -> LeaseStatus:
         """Write progress or a log line to the journal; a full journal drops it.
 
         DONE; CANCELLED: written, but the task was cancelled; STALE or UNKNOWN: the lease was lost, nothing is written.

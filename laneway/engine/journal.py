@@ -4,7 +4,7 @@ A queue with the limit `journal` appends an event to a stream for each change, i
 reader stores the events together with the cursor of the last one, and then trims the journal up to that cursor. The
 fields of an entry:
 
-    e   kind (`Kind`)          n   number of the attempt               o   outcome, as the caller gave it
+    e   kind (`EventKind`)     n   number of the attempt               o   outcome, as the caller gave it
     t   task id, packed        w   worker                              x y reason, detail
     m   message id, packed     v d ack action (replies.py), delay in ms    r   the stored record (message.py)
 """
@@ -19,28 +19,28 @@ from laneway.engine.message import Stored, decode, unpack_id
 from laneway.engine.replies import AckAction
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What happened to a message.
 
-    `BEGIN` and `END`: an attempt was started or finished. `LOST`: an attempt ended without an ack action. `ACK`: the
-    message was acked without an ack action. `MARK`: its task was cancelled while it was leased. `FORGET`: a dead letter
-    was deleted by the queue's limits.
+    `START` and `FINISH`: an attempt was started or finished. `LOST`: an attempt ended without an ack action. `ACK`: the
+    message was acked without an ack action. `CANCEL_REQUESTED`: its task was cancelled while it was leased. `TRIM`: a
+    dead letter was deleted by the queue's limits.
     """
 
     PUT = "put"
-    BEGIN = "begin"
-    END = "end"
+    START = "begin"
+    FINISH = "end"
     LOST = "lost"
     PROGRESS = "progress"
     LOG = "log"
     ACK = "ack"
     BURY = "bury"
     CANCEL = "cancel"
-    MARK = "mark"
+    CANCEL_REQUESTED = "mark"
     REQUEUE = "requeue"
     DISCARD = "discard"
     PURGE = "purge"
-    FORGET = "forget"
+    TRIM = "forget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Event:
     """One entry of a journal. `cursor` is its id in the stream, which begins with the server's time in ms."""
 
     cursor: str
-    kind: Kind
+    kind: EventKind
     task_id: str
     message_id: str
     attempt: int = 0
@@ -76,7 +76,7 @@ def read_event(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
     raw_id, record = fields[b"m"], fields.get(b"r")
     return Event(
         cursor=cursor.decode(),
-        kind=Kind(text(b"e")),
+        kind=EventKind(text(b"e")),
         task_id=unpack_id(fields[b"t"]),
         message_id=unpack_id(raw_id),
         attempt=int(fields.get(b"n", 0)),

@@ -20,7 +20,7 @@ from functools import cache
 from importlib import resources
 
 from laneway.engine import message
-from laneway.engine.journal import Kind
+from laneway.engine.journal import EventKind
 from laneway.engine.keys import NAMES
 from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode
 
@@ -51,7 +51,7 @@ PREFIXES: Mapping[str, type[Enum]] = {
     "PUT": PutCode,
     "ACTION": AckAction,
     "STATE": MessageState,
-    "EVENT": Kind,
+    "EVENT": EventKind,
     "UNIQUE": message.UniqueMode,
     "RESULT": StoreCode,
 }

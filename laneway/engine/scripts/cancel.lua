@@ -13,7 +13,7 @@ for index = #ids, 1, -1 do
   local id = ids[index]
   if call('ZSCORE', q.dead, id) then dead = dead + 1
   elseif call('ZSCORE', q.leased, id) then
-    if call('HSET', q.cancelled, id, now) == 1 then write_event(q, EVENT_MARK, task, 'm', id) end
+    if call('HSET', q.cancelled, id, now) == 1 then write_event(q, EVENT_CANCEL_REQUESTED, task, 'm', id) end
     marked = marked + 1
   else
     call('ZREM', q.ready, id)

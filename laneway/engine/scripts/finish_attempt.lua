@@ -13,7 +13,7 @@ local codes = for_each_lease(q, 4, function(id)
   call('HSET', q.ack_actions, id, struct.pack('>Bd', action, delay))
   local counted = (action == ACTION_SNOOZE and running) and started - 1 or started
   set_attempts(q, id, counted, false, call_id)
-  write_event(q, EVENT_END, m.task, 'm', id, 'n', started, 'v', action, 'd', delay, 'o', ARGV[3])
+  write_event(q, EVENT_FINISH, m.task, 'm', id, 'n', started, 'v', action, 'd', delay, 'o', ARGV[3])
   return STATUS_DONE
 end)
 extend_expiry(q)

@@ -17,7 +17,7 @@ local codes = for_each_lease(q, 3, function(id)
   lose_attempt(q, m, 'started again')
   number = started + 1
   set_attempts(q, id, number, true, ARGV[2])
-  write_event(q, EVENT_BEGIN, m.task, 'm', id, 'n', number, 'w', ARGV[1])
+  write_event(q, EVENT_START, m.task, 'm', id, 'n', number, 'w', ARGV[1])
   return STATUS_DONE
 end)
 extend_expiry(q)

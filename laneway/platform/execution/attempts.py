@@ -19,7 +19,7 @@ from secrets import token_bytes
 from time import monotonic, sleep
 from typing import Any, Protocol, TypeVar
 
-from laneway.engine import AckAction, Engine, Kind, Lease, LeaseStatus, MessageInfo
+from laneway.engine import AckAction, Engine, EventKind, Lease, LeaseStatus, MessageInfo
 from laneway.platform import clock
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, WorkerLost
@@ -65,7 +65,7 @@ class Attempts(Protocol):
         """Store the result. False: the attempt does not own the task any more, and nothing was changed."""
         ...
 
-    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+    def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
         """Record progress or a log line of a running attempt, and return what the attempt has to do."""
         ...
 
@@ -132,7 +132,7 @@ class EngineAttempts:
             log.warning("outcome refused: the attempt lost its lease", task_id=attempt.task_id, attempt=attempt.number)
         return code in LEASE_HELD
 
-    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+    def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
         """Write the data into the journal."""
         lease = attempt.lease
         if lease is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from laneway.engine import Event, Kind
+from laneway.engine import Event, EventKind
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
@@ -56,7 +56,7 @@ class LedgerAttempts:
             if number > run.max_retries + 1:
                 self._end(session, run, _attempt(run, number), Raised(WorkerLost("of every attempt")))
                 return Skip("it lost its worker too often")
-            self._record(session, run, Kind.BEGIN, attempt=number, worker=delivered.worker)
+            self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker)
             return _attempt(run, number)
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
@@ -71,7 +71,7 @@ class LedgerAttempts:
             self._tasks.send_or_later(run, delay=result.delay)
         return True
 
-    def report(self, attempt: Attempt, kind: Kind, data: dict[str, Any]) -> AttemptSignal:
+    def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
         """Record the data as an event."""
         with self._database.transaction() as session:
             run = self._owned_run(session, attempt)
@@ -131,10 +131,10 @@ class LedgerAttempts:
             return None
         if run.attempts != delivered.headers.get(LOST_ATTEMPT_HEADER) and self._worker_lives(session, run):
             return Skip(f"{run.worker} runs it", busy=True)
-        self._record(session, run, Kind.LOST, attempt=run.attempts, reason="silent")
+        self._record(session, run, EventKind.LOST, attempt=run.attempts, reason="silent")
         if not run.cancel_requested:
             return None
-        self._record(session, run, Kind.CANCEL)
+        self._record(session, run, EventKind.CANCEL)
         return Skip("it was cancelled")
 
     def _end(self, session: Session, run: TaskRun, attempt: Attempt, outcome: Raised) -> None:
@@ -144,14 +144,14 @@ class LedgerAttempts:
         self._record(
             session,
             run,
-            Kind.END,
+            EventKind.FINISH,
             attempt=number,
             ack_action=ack_action(result),
             outcome=result.to_json(),
             delay_ms=round(result.delay * 1000),
         )
 
-    def _record(self, session: Session, run: TaskRun, kind: Kind, **fields: Any) -> None:
+    def _record(self, session: Session, run: TaskRun, kind: EventKind, **fields: Any) -> None:
         offset = f"{round(clock.now().timestamp() * 1000)}-0"
         event = Event(cursor=offset, kind=kind, task_id=run.id, message_id=run.id, **fields)
         submit_on_failure(session, JournalProjection(session, run.queue).apply([event]), self._settings)

@@ -19,7 +19,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
 
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
@@ -121,7 +121,7 @@ class PlatformTask(Task):
             return
         self.request.laneway_progress = (rounded, monotonic())
         data = {"percent": rounded, "message": message, **({"counters": counters} if counters else {})}
-        if self.platform.attempts.report(self._attempt, Kind.PROGRESS, data) is not AttemptSignal.CONTINUE:
+        if self.platform.attempts.report(self._attempt, EventKind.PROGRESS, data) is not AttemptSignal.CONTINUE:
             raise TaskCancelled
 
     def raise_if_cancelled(self) -> None:
@@ -261,7 +261,7 @@ class PlatformTask(Task):
 
         def record(line: dict[str, Any]) -> None:
             with suppress(PlatformError):  # the line is in the worker's log in any case
-                self.platform.attempts.report(attempt, Kind.LOG, line)
+                self.platform.attempts.report(attempt, EventKind.LOG, line)
 
         return record
 

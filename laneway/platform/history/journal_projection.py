@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from laneway.engine import AckAction, Event, Kind
+from laneway.engine import AckAction, Event, EventKind
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.queries import task_runs
@@ -116,7 +116,7 @@ class JournalProjection:
             run.state, run.due_at = TaskState.SCHEDULED, moment(due)
         return {"queue": self._queue, "priority": event.stored.message.priority, "due": due}
 
-    def begin(self, run: TaskRun, event: Event) -> EventData | None:
+    def start(self, run: TaskRun, event: Event) -> EventData | None:
         """An attempt that was recorded before changes nothing, unless it was snoozed: then its row starts again."""
         at, number = moment(event.at), run.attempts_before + event.attempt
         known = self._attempt(run, number)
@@ -135,7 +135,7 @@ class JournalProjection:
         self._session.add(attempt)
         return {"worker": event.worker}
 
-    def end(self, run: TaskRun, event: Event) -> EventData | None:
+    def finish(self, run: TaskRun, event: Event) -> EventData | None:
         result, at = _result(event), moment(event.at)
         runs_again = result.state is TaskState.SCHEDULED
         if run.state in FINISHED or (runs_again and run.state != TaskState.PROCESSING):
@@ -204,7 +204,7 @@ class JournalProjection:
         run.state, run.finished_at, run.due_at = TaskState.CANCELLED, moment(event.at), None
         return {"state": run.state}
 
-    def mark(self, run: TaskRun, event: Event) -> EventData | None:
+    def cancel_requested(self, run: TaskRun, event: Event) -> EventData | None:
         """A running task was asked to stop."""
         del event
         if run.state in FINISHED or run.cancel_requested:
@@ -266,21 +266,21 @@ class JournalProjection:
         attempt.delay = result.delay if result.state is TaskState.SCHEDULED else None
 
 
-_METHODS: dict[Kind, Callable[[JournalProjection, TaskRun, Event], EventData | None]] = {
-    Kind.PUT: JournalProjection.put,
-    Kind.BEGIN: JournalProjection.begin,
-    Kind.END: JournalProjection.end,
-    Kind.LOST: JournalProjection.lost,
-    Kind.ACK: JournalProjection.ack,
-    Kind.BURY: JournalProjection.bury,
-    Kind.CANCEL: JournalProjection.cancel,
-    Kind.MARK: JournalProjection.mark,
-    Kind.PURGE: JournalProjection.purge,
-    Kind.REQUEUE: JournalProjection.requeue,
-    Kind.DISCARD: JournalProjection.dead_letter_removed,
-    Kind.FORGET: JournalProjection.dead_letter_removed,
-    Kind.PROGRESS: JournalProjection.progress,
-    Kind.LOG: JournalProjection.log_line,
+_METHODS: dict[EventKind, Callable[[JournalProjection, TaskRun, Event], EventData | None]] = {
+    EventKind.PUT: JournalProjection.put,
+    EventKind.START: JournalProjection.start,
+    EventKind.FINISH: JournalProjection.finish,
+    EventKind.LOST: JournalProjection.lost,
+    EventKind.ACK: JournalProjection.ack,
+    EventKind.BURY: JournalProjection.bury,
+    EventKind.CANCEL: JournalProjection.cancel,
+    EventKind.CANCEL_REQUESTED: JournalProjection.cancel_requested,
+    EventKind.PURGE: JournalProjection.purge,
+    EventKind.REQUEUE: JournalProjection.requeue,
+    EventKind.DISCARD: JournalProjection.dead_letter_removed,
+    EventKind.TRIM: JournalProjection.dead_letter_removed,
+    EventKind.PROGRESS: JournalProjection.progress,
+    EventKind.LOG: JournalProjection.log_line,
 }
 
 

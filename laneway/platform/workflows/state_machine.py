@@ -37,7 +37,7 @@ class Visit:
     """True: a loop led back, and the state of this visit does not count any more."""
 
 
-class EventKind(StrEnum):
+class RunEventKind(StrEnum):
     """The kinds of events."""
 
     STARTED = "started"
@@ -49,10 +49,10 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class RunEvent:
     """What just happened in a run; `step` and `visit` name the visit, `outcome` is for `ENDED`."""
 
-    kind: EventKind
+    kind: RunEventKind
     step: str = ""
     visit: int = 0
     outcome: Outcome = Outcome.OK
@@ -78,12 +78,12 @@ class Decision:
     """The steps that made the run fail."""
 
 
-def decision_after(plan: Plan, visits: Mapping[str, Visit], event: Event, *, rounds: int = 0) -> Decision:
+def decision_after(plan: Plan, visits: Mapping[str, Visit], event: RunEvent, *, rounds: int = 0) -> Decision:
     """Return what follows from an event. `rounds`: how often the loop of the event's step has led back in this run."""
     transition = _Transition(plan, dict(visits))
-    if event.kind is EventKind.ENDED and not transition.end(event, rounds=rounds):
+    if event.kind is RunEventKind.ENDED and not transition.end(event, rounds=rounds):
         return Decision(applies=False)
-    if event.kind is EventKind.REVIVED and not transition.revive(event):
+    if event.kind is RunEventKind.REVIVED and not transition.revive(event):
         return Decision(applies=False)
     transition.start_and_skip()
     return transition.decision()
@@ -101,7 +101,7 @@ class _Transition:
     restored: list[str] = field(default_factory=list[str])
     looped: bool = False
 
-    def end(self, event: Event, *, rounds: int) -> bool:
+    def end(self, event: RunEvent, *, rounds: int) -> bool:
         """Apply the end of a visit; False when it is not the latest visit, or not open."""
         visit = self.visits.get(event.step)
         if visit is None or visit.number != event.visit or visit.state is not StepState.OPEN:
@@ -118,7 +118,7 @@ class _Transition:
             self._end_loop(detour_of)
         return True
 
-    def revive(self, event: Event) -> bool:
+    def revive(self, event: RunEvent) -> bool:
         """Reopen a failed or cancelled visit, and decide again about the later steps that were skipped.
 
         False when it is not the latest visit, does not count any more, or neither failed nor was cancelled.

@@ -27,7 +27,7 @@ from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.workflows.errors import OutputTooLarge
 from laneway.platform.workflows.handlers import StepResult
 from laneway.platform.workflows.plan import Plan
-from laneway.platform.workflows.state_machine import STATE_OF, Decision, Event, EventKind, Visit, decision_after
+from laneway.platform.workflows.state_machine import STATE_OF, Decision, RunEvent, RunEventKind, Visit, decision_after
 
 log = logger(__name__)
 
@@ -77,7 +77,7 @@ def visit_summary(row: WorkflowStepRun) -> dict[str, Any]:
 
 def start_run(unit: SubmissionTransaction, run: WorkflowRun, plan: Plan, *, now: datetime) -> None:
     """Start the first steps of a new run."""
-    event = Event(EventKind.STARTED)
+    event = RunEvent(RunEventKind.STARTED)
     _store_decision(unit, run, rows=[], event=event, decision=decision_after(plan, {}, event), now=now)
 
 
@@ -91,7 +91,7 @@ def end_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowStepRu
             return False
         _store_end(unit.session, row, end)
         return True
-    event = Event(EventKind.ENDED, row.step, row.visit, end.result.outcome)
+    event = RunEvent(RunEventKind.ENDED, row.step, row.visit, end.result.outcome)
     rows = repository.steps(unit.session, run.id)
     decision = _decision(plan_of(run), rows, event)
     if decision.applies:
@@ -102,7 +102,7 @@ def end_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowStepRu
 
 def revive_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowStepRun, *, now: datetime) -> bool:
     """Reopen a failed or cancelled visit; False when the run does not depend on it any more."""
-    plan, event = plan_of(run), Event(EventKind.REVIVED, row.step, row.visit)
+    plan, event = plan_of(run), RunEvent(RunEventKind.REVIVED, row.step, row.visit)
     rows = repository.steps(unit.session, run.id)
     decision = _decision(plan, rows, event)
     if decision.applies:
@@ -115,7 +115,7 @@ def revive_visit(unit: SubmissionTransaction, run: WorkflowRun, row: WorkflowSte
 
 def resume_run(unit: SubmissionTransaction, run: WorkflowRun, *, now: datetime) -> None:
     """Continue a cancelled run whose last steps succeeded in spite of the cancel: start what follows, or end it."""
-    event, rows = Event(EventKind.STARTED), repository.steps(unit.session, run.id)
+    event, rows = RunEvent(RunEventKind.STARTED), repository.steps(unit.session, run.id)
     _reopen(run)
     decision = _decision(plan_of(run), rows, event)
     _store_decision(unit, run, rows=rows, event=event, decision=decision, now=now)
@@ -171,7 +171,7 @@ def _parts(value: Any) -> Iterable[Any]:
 # --- storing
 
 
-def _decision(plan: Plan, rows: Sequence[WorkflowStepRun], event: Event) -> Decision:
+def _decision(plan: Plan, rows: Sequence[WorkflowStepRun], event: RunEvent) -> Decision:
     visits = {
         name: Visit(row.visit, StepState(row.state), row.superseded_by is not None)
         for name, row in latest_visits(rows).items()
@@ -189,7 +189,7 @@ def _store_decision(
     run: WorkflowRun,
     *,
     rows: Sequence[WorkflowStepRun],
-    event: Event,
+    event: RunEvent,
     decision: Decision,
     now: datetime,
 ) -> None:
@@ -204,7 +204,7 @@ def _store_decision(
         _finish_run(unit.session, run, plan, decision, now=now)
 
 
-def _store_superseded(plan: Plan, latest: Mapping[str, WorkflowStepRun], event: Event, decision: Decision) -> None:
+def _store_superseded(plan: Plan, latest: Mapping[str, WorkflowStepRun], event: RunEvent, decision: Decision) -> None:
     loop = plan.detour_of.get(event.step)
     for name in decision.supersede:
         latest[name].superseded_by = loop.origin if loop else event.step

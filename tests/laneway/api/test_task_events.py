@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform.errors import UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
 from tests.fixtures.api_calls import REPORT, Api, problem, submit
@@ -59,8 +59,8 @@ def retried_task(api: Api, platform: Platform) -> tuple[str, list[Received]]:
     id = submit(api)
     platform.work("analytics", Raised(OSError("away")), schedule=(0.0,))
     attempt = platform.start("analytics", worker="w2")
-    platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "Grüße"})
-    platform.attempts.report(attempt, Kind.LOG, {"level": "info", "text": "line one\nline two"})
+    platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "Grüße"})
+    platform.attempts.report(attempt, EventKind.LOG, {"level": "info", "text": "line one\nline two"})
     platform.end(attempt)
     return id, all_events(api, id)
 
@@ -130,7 +130,7 @@ def test_a_stream_contains_more_than_one_page_of_events(api: Api, platform: Plat
     id = submit(api)
     attempt = platform.start("analytics")
     for number in range(1100):
-        platform.attempts.report(attempt, Kind.LOG, {"text": str(number)})
+        platform.attempts.report(attempt, EventKind.LOG, {"text": str(number)})
     platform.end(attempt)
 
     events = all_events(api, id)

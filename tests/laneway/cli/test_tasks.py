@@ -12,7 +12,7 @@ from rich.console import Console
 from sqlalchemy import delete
 
 from laneway.cli.tasks import progress_bar
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import UpstreamRefused
@@ -69,8 +69,8 @@ def test_watch_ends_with_the_task_and_shows_its_outcome(laneway: Shell, outcome:
     with ThreadPoolExecutor(2) as pool:
         shown, data = pool.submit(laneway.process, "watch", id), pool.submit(laneway.process, "watch", id, "--json")
         attempt = platform.start()
-        platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
-        platform.attempts.report(attempt, Kind.LOG, {"level": "info", "text": "found [/x] 3 passages"})
+        platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "thinking"})
+        platform.attempts.report(attempt, EventKind.LOG, {"level": "info", "text": "found [/x] 3 passages"})
         platform.end(attempt, outcome)
 
     assert (shown.result().code, data.result().code) == (code, code)

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from laneway.engine import AckAction, Event, Kind
+from laneway.engine import AckAction, Event, EventKind
 
 WAITING, RUNNING, BURIED, ENDED = "waiting", "running", "buried", "ended"
 FINAL = {
-    Kind.ACK: ENDED,
-    Kind.CANCEL: "cancelled",
-    Kind.PURGE: "purged",
-    Kind.DISCARD: "discarded",
-    Kind.FORGET: "forgotten",
+    EventKind.ACK: ENDED,
+    EventKind.CANCEL: "cancelled",
+    EventKind.PURGE: "purged",
+    EventKind.DISCARD: "discarded",
+    EventKind.TRIM: "forgotten",
 }
-STATES_BEFORE: dict[Kind, tuple[str, ...]] = {
-    Kind.BEGIN: (WAITING,),
-    Kind.END: (WAITING, RUNNING),
-    Kind.LOST: (RUNNING,),
-    Kind.ACK: (WAITING, RUNNING),
-    Kind.BURY: (WAITING, RUNNING),
-    Kind.CANCEL: (WAITING,),
-    Kind.PURGE: (WAITING,),
-    Kind.REQUEUE: (BURIED,),
-    Kind.DISCARD: (BURIED,),
-    Kind.FORGET: (BURIED,),
+STATES_BEFORE: dict[EventKind, tuple[str, ...]] = {
+    EventKind.START: (WAITING,),
+    EventKind.FINISH: (WAITING, RUNNING),
+    EventKind.LOST: (RUNNING,),
+    EventKind.ACK: (WAITING, RUNNING),
+    EventKind.BURY: (WAITING, RUNNING),
+    EventKind.CANCEL: (WAITING,),
+    EventKind.PURGE: (WAITING,),
+    EventKind.REQUEUE: (BURIED,),
+    EventKind.DISCARD: (BURIED,),
+    EventKind.TRIM: (BURIED,),
 }
 """The states in which a message may be when the event happens."""
-STATE_AFTER = {Kind.BEGIN: RUNNING, Kind.LOST: WAITING, Kind.BURY: BURIED, Kind.REQUEUE: WAITING} | FINAL
+STATE_AFTER = {EventKind.START: RUNNING, EventKind.LOST: WAITING, EventKind.BURY: BURIED, EventKind.REQUEUE: WAITING} | FINAL
 
 
 class Ledger:
@@ -72,18 +72,18 @@ class Ledger:
     def _apply(self, event: Event) -> None:
         kind, id = event.kind, event.message_id
         state = self.states.get(id)
-        if kind in (Kind.MARK, Kind.PROGRESS, Kind.LOG):
+        if kind in (EventKind.CANCEL_REQUESTED, EventKind.PROGRESS, EventKind.LOG):
             assert state is not None, f"{kind} of an unknown message"
             return
-        if kind is Kind.PUT:
+        if kind is EventKind.PUT:
             assert state not in (WAITING, RUNNING, BURIED), f"{id} was put twice"
             self.states[id] = WAITING
             self.totals["put"] += 1
             return
         assert state in STATES_BEFORE[kind], f"{kind} of {id}, which is {state}"
-        done = kind is Kind.END and event.ack_action is AckAction.DONE
+        done = kind is EventKind.FINISH and event.ack_action is AckAction.DONE
         self.states[id] = ENDED if done else STATE_AFTER.get(kind, WAITING)
-        total = "acked" if done or kind is Kind.ACK else {Kind.REQUEUE: "requeued"}.get(kind, self.states[id])
+        total = "acked" if done or kind is EventKind.ACK else {EventKind.REQUEUE: "requeued"}.get(kind, self.states[id])
         self.totals[total] += 1
 
 

@@ -13,7 +13,7 @@ from laneway.engine import (
     AckAction,
     Delivery,
     Engine,
-    Kind,
+    EventKind,
     Lease,
     Limits,
     Message,
@@ -217,8 +217,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.engine.check_leases([Lease.parse(str(d.lease)) for d, _ in chosen]) == expected
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), kind=st.sampled_from((Kind.PROGRESS, Kind.LOG)))
-    def report(self, data: st.DataObject, kind: Kind) -> None:
+    @rule(data=st.data(), kind=st.sampled_from((EventKind.PROGRESS, EventKind.LOG)))
+    def report(self, data: st.DataObject, kind: EventKind) -> None:
         delivery, fence = data.draw(st.sampled_from(self.leases[-6:]))
         expected = self.model.report(delivery.queue, delivery.id, fence, kind, "half ½")
         assert self.engine.report(delivery.lease, kind, "half ½") == expected

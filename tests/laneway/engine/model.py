@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-from laneway.engine import AckAction, Kind, LeaseStatus, Message, MessageState, PutCode, RoundRobin
+from laneway.engine import AckAction, EventKind, LeaseStatus, Message, MessageState, PutCode, RoundRobin
 from tests.laneway.engine.model_admin import ModelAdmin
 from tests.laneway.engine.model_queue import WAITING, Attempts, ModelMessage, ModelQueue
 
@@ -55,7 +55,7 @@ class Model(ModelAdmin):
             if not holder:
                 q.hold_unique(message, self.now)
         m = ModelMessage(id, message, sequence)
-        q.write_event(Kind.PUT, m, stored=(message, m.score))
+        q.write_event(EventKind.PUT, m, stored=(message, m.score))
         self.hold_or_enqueue(q, m, continues=bool(others))
         return PutCode.ACCEPTED, id
 
@@ -119,7 +119,7 @@ class Model(ModelAdmin):
             self.settle_if_decided(q, m)
             return code
         if not m.ack_action:
-            q.write_event(Kind.ACK, m, attempt=m.started)
+            q.write_event(EventKind.ACK, m, attempt=m.started)
         self.delete_message(q, m)
         q.count("acked")
         return code
@@ -135,7 +135,7 @@ class Model(ModelAdmin):
         if m.attempts is None or not m.running or m.attempts.call != call:
             self.lose_attempt(self.queue(name), m, "started again")
             m.attempts = Attempts(m.started + 1, running=True, call=call)
-            self.queue(name).write_event(Kind.BEGIN, m, attempt=m.started, worker=worker)
+            self.queue(name).write_event(EventKind.START, m, attempt=m.started, worker=worker)
         return LeaseStatus.DONE, m.started
 
     def finish_attempt(
@@ -146,7 +146,7 @@ class Model(ModelAdmin):
             return m
         if not m.ack_action:
             fields = {"attempt": m.started, "ack_action": action, "delay_ms": delay_ms, "outcome": outcome}
-            self.queue(name).write_event(Kind.END, m, **fields)
+            self.queue(name).write_event(EventKind.FINISH, m, **fields)
             counted = action is not AckAction.SNOOZE or not m.running
             m.attempts = Attempts(m.started if counted else m.started - 1)
             m.ack_action = action, delay_ms
@@ -156,7 +156,7 @@ class Model(ModelAdmin):
         m = self.leased(name, id, fence)
         return m if isinstance(m, LeaseStatus) else _status(m)
 
-    def report(self, name: str, id: str, fence: int, kind: Kind, text: str) -> LeaseStatus:
+    def report(self, name: str, id: str, fence: int, kind: EventKind, text: str) -> LeaseStatus:
         q, m = self.queue(name), self.leased(name, id, fence)
         if isinstance(m, LeaseStatus):
             return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laneway.engine import Kind, LeaseStatus, MessageState, UniqueMode
+from laneway.engine import EventKind, LeaseStatus, MessageState, UniqueMode
 from tests.laneway.engine.model_moves import ModelMoves
 from tests.laneway.engine.model_queue import WAITING, ModelMessage, ModelQueue
 
@@ -22,11 +22,11 @@ class ModelAdmin(ModelMoves):
                 case MessageState.LEASED:
                     counts["marked"] += 1
                     if not m.cancelled:
-                        q.write_event(Kind.MARK, m)
+                        q.write_event(EventKind.CANCEL_REQUESTED, m)
                         m.cancelled = True
                 case _:
                     counts["removed"] += 1
-                    q.write_event(Kind.CANCEL, m)
+                    q.write_event(EventKind.CANCEL, m)
                     self.delete_message(q, m)
         q.count("cancelled", counts["removed"])
         return counts["removed"], counts["marked"], counts["dead"]
@@ -56,7 +56,7 @@ class ModelAdmin(ModelMoves):
                 return LeaseStatus.DUPLICATE
             if not holder:
                 q.hold_unique(m.message, self.now)
-        q.write_event(Kind.REQUEUE, m)
+        q.write_event(EventKind.REQUEUE, m)
         del q.messages[id]
         self.hold_or_enqueue(q, ModelMessage(id, m.message, sequence), continues=False)
         return LeaseStatus.DONE
@@ -68,7 +68,7 @@ class ModelAdmin(ModelMoves):
             if m is None or m.state is not MessageState.DEAD:
                 codes.append(LeaseStatus.UNKNOWN)
                 continue
-            q.write_event(Kind.DISCARD, m)
+            q.write_event(EventKind.DISCARD, m)
             del q.messages[id]
             codes.append(LeaseStatus.DONE)
         q.count("discarded", codes.count(LeaseStatus.DONE))
@@ -78,7 +78,7 @@ class ModelAdmin(ModelMoves):
         q, removed = self.queue(name), 0
         for state in WAITING:
             for m in q.in_states(state):
-                q.write_event(Kind.PURGE, m)
+                q.write_event(EventKind.PURGE, m)
                 self.delete_message(q, m)
                 removed += 1
         q.count("purged", removed)

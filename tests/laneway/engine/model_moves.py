@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import floor, inf
 
-from laneway.engine import AckAction, Kind, LeaseStatus, MessageState, UniqueMode
+from laneway.engine import AckAction, EventKind, LeaseStatus, MessageState, UniqueMode
 from laneway.engine.message import EPOCH_MS
 from tests.laneway.engine.model_queue import (
     DEFAULT_DEAD_AGE_MS,
@@ -83,7 +83,7 @@ class ModelMoves:
     def lose_attempt(self, q: ModelQueue, m: ModelMessage, reason: str) -> None:
         if m.attempts and m.running:
             m.attempts.running = False
-            q.write_event(Kind.LOST, m, attempt=m.started, reason=reason)
+            q.write_event(EventKind.LOST, m, attempt=m.started, reason=reason)
 
     def settle_if_decided(self, q: ModelQueue, m: ModelMessage) -> LeaseStatus | None:
         """Settle a message that leaves its worker, if its ack action or a cancel decides what becomes of it."""
@@ -93,7 +93,7 @@ class ModelMoves:
             q.count("acked")
             return LeaseStatus.DONE
         if m.cancelled:
-            q.write_event(Kind.CANCEL, m)
+            q.write_event(EventKind.CANCEL, m)
             self.delete_message(q, m)
             q.count("cancelled")
             return LeaseStatus.CANCELLED
@@ -140,7 +140,7 @@ class ModelMoves:
 
     def bury_message(self, q: ModelQueue, m: ModelMessage, reason: str, error: str) -> None:
         fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": (m.message, m.score)}
-        q.write_event(Kind.BURY, m, **fields)
+        q.write_event(EventKind.BURY, m, **fields)
         m.state, m.at, m.burial = MessageState.DEAD, self.now, (m.deliveries, reason, error)
         m.cancelled, m.attempts = False, None
         self.leave_key(q, m, was_head=True)
@@ -154,7 +154,7 @@ class ModelMoves:
         oldest = self.now - q.limits.get("dead_age", DEFAULT_DEAD_AGE_MS)
         trimmed = dead[:excess] if excess > 0 else [m for m in dead if m.at < oldest]
         for m in trimmed:
-            q.write_event(Kind.FORGET, m)
+            q.write_event(EventKind.TRIM, m)
             del q.messages[m.id]
         q.count("forgotten", len(trimmed))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from laneway.engine import AckAction, Kind, Message, MessageState, UniqueMode
+from laneway.engine import AckAction, EventKind, Message, MessageState, UniqueMode
 from laneway.engine.message import SPAN, pack_id
 
 DEFAULT_MAX_DELIVERIES, DEFAULT_DEAD_MAX, DEFAULT_DEAD_AGE_MS = 5, 10_000, 30 * 86_400_000
@@ -26,7 +26,7 @@ class Attempts:
 class ExpectedEvent:
     """An event that the journal must contain. `stored` is the message with its score."""
 
-    kind: Kind
+    kind: EventKind
     task: str
     id: str
     attempt: int = 0
@@ -85,7 +85,7 @@ class ModelQueue:
     sequence: int = 0
     journal: list[ExpectedEvent] = field(default_factory=list)
 
-    def write_event(self, kind: Kind, m: ModelMessage, **fields: Any) -> None:
+    def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:
             self.journal.append(ExpectedEvent(kind=kind, task=m.message.task_id, id=m.id, **fields))
 

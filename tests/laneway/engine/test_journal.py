@@ -14,7 +14,7 @@ from laneway.engine import (
     Engine,
     Event,
     JournalFull,
-    Kind,
+    EventKind,
     Lease,
     LeaseStatus,
     Message,
@@ -220,7 +220,7 @@ def test_a_lost_lease_neither_starts_nor_finishes_an_attempt(journaled: Engine) 
     (holder,) = fetch(journaled)
     assert journaled.start_attempt(late.lease, worker="late") == (LeaseStatus.STALE, 0)
     assert journaled.finish_attempt(late.lease, AckAction.DONE) == LeaseStatus.STALE
-    assert journaled.report(late.lease, Kind.LOG, "journaled here") == LeaseStatus.STALE
+    assert journaled.report(late.lease, EventKind.LOG, "journaled here") == LeaseStatus.STALE
     assert journaled.check_leases([late.lease, holder.lease]) == [LeaseStatus.STALE, LeaseStatus.DONE]
     journaled.ack([holder])
     assert journaled.start_attempt(late.lease, worker="late") == (LeaseStatus.UNKNOWN, 0)
@@ -243,7 +243,7 @@ def test_a_full_journal_refuses_new_tasks_but_no_continuation_and_no_outcome(jou
     assert (full.value.queue, full.value.unread) == (QUEUE, 2)
     put = journaled.put_many(QUEUE, [Message(task_id="a"), Message(task_id="c", key="k"), Message(task_id="d")])
     assert [result.code for result in put] == [PutCode.ACCEPTED, PutCode.JOURNAL_FULL, PutCode.JOURNAL_FULL]
-    assert journaled.report(delivery.lease, Kind.PROGRESS, "50") == LeaseStatus.DONE  # not written
+    assert journaled.report(delivery.lease, EventKind.PROGRESS, "50") == LeaseStatus.DONE  # not written
     assert journaled.finish_attempt(delivery.lease, AckAction.DONE) == LeaseStatus.DONE
     assert summaries(journaled) == ["put a", "begin a 1", f"put {put[0].id}", "end a 1 done"]
     journaled.trim_journal(QUEUE, until=journaled.events(QUEUE)[-1].cursor)
@@ -340,7 +340,7 @@ def test_events_attempts_and_ack_actions_survive_a_restart_of_the_server(tmp_pat
         engine.ack([delivery])
         (again,) = fetch(engine)
         assert engine.start_attempt(again.lease, worker="w") == (LeaseStatus.DONE, 2)
-        assert engine.events(QUEUE, after=before[-1].cursor)[0].kind is Kind.BEGIN
+        assert engine.events(QUEUE, after=before[-1].cursor)[0].kind is EventKind.START
         engine.close()
     finally:
         server.stop()

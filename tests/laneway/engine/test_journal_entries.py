@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.engine import AckAction, Kind, Lease, Message
+from laneway.engine import AckAction, EventKind, Lease, Message
 from laneway.engine.journal import read_event
 from laneway.engine.message import encode
 
@@ -60,7 +60,7 @@ def test_a_put_is_read_with_its_message() -> None:
     raw_id, record = encode(Message(task_id=UUID, name="app.work", body=b"x", key="k"))
     entry = [b"e", b"put", b"t", raw_id[1:], b"m", raw_id[1:], b"r", struct.pack(">d", 7.0) + record]
     event = read_event(b"1790000000123-4", entry)
-    assert (event.cursor, event.at, event.kind) == ("1790000000123-4", 1790000000123, Kind.PUT)
+    assert (event.cursor, event.at, event.kind) == ("1790000000123-4", 1790000000123, EventKind.PUT)
     assert (event.task_id, event.message_id) == (UUID, UUID)
     assert event.stored is not None
     assert (event.stored.score, event.stored.message.key, event.stored.message.body) == (7, "k", b"x")

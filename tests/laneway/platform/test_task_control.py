@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from laneway.engine import Kind, MessageState
+from laneway.engine import EventKind, MessageState
 from laneway.platform.errors import BrokerUnavailable, UnknownTask, WrongState
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Raised, Skip
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
@@ -116,7 +116,7 @@ def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -
 
     assert (answer.status, answer.cancelled) == (TaskState.PROCESSING, False)
     assert platform.tasks.status(attempt.task_id).cancel_requested
-    assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "half"}) is AttemptSignal.CANCEL
+    assert platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "half"}) is AttemptSignal.CANCEL
     assert platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CANCEL]
 
 

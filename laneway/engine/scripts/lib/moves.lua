@@ -154,7 +154,7 @@ local function trim_dead_letters(q, now)
     local oldest = string.format('%.0f', now - (tonumber(max_age) or 2592000000))
     ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, BATCH)
   end
-  for _, id in ipairs(ids) do delete_dead_letter(q, id, EVENT_FORGET) end
+  for _, id in ipairs(ids) do delete_dead_letter(q, id, EVENT_TRIM) end
   count(q, 'forgotten', #ids)
 end
 

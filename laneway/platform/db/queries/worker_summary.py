@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from laneway.platform.db.models import TaskAttempt, TaskEvent
 from laneway.platform.db.queries.durations import TOTAL, Measured, between, measure
 
-BEGIN = "begin"
+START = "begin"
 """The kind of the event that starts an attempt."""
 
 
@@ -30,7 +30,7 @@ def _started_by(worker: str, *, after: int) -> ColumnElement[bool]:
     started = exists().where(
         TaskEvent.task_id == TaskAttempt.task_id,
         TaskEvent.attempt == TaskAttempt.number,
-        TaskEvent.kind == BEGIN,
+        TaskEvent.kind == START,
         TaskEvent.seq > after,
     )
     return and_(TaskAttempt.worker == worker, started)

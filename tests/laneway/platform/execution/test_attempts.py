@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from laneway.engine import Engine, Kind, Lease, LeaseStatus, MessageState, ServerLost
+from laneway.engine import Engine, EventKind, Lease, LeaseStatus, MessageState, ServerLost
 from laneway.platform.errors import BrokerUnavailable, QueueFull
 from laneway.platform.execution import attempts as attempts_module
 from laneway.platform.execution.attempts import DeliveredTask
@@ -72,7 +72,7 @@ def test_attempts_do_not_need_the_database(platform: Platform) -> None:
     id = platform.chore()
     with platform.without_database():
         attempt = platform.start("maintenance")
-        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 10}) is AttemptSignal.CONTINUE
+        assert platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 10}) is AttemptSignal.CONTINUE
         assert platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CONTINUE]
         assert platform.end(attempt, AWAY)
     assert platform.state(id) == TaskState.SCHEDULED

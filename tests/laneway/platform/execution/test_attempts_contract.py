@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform.db.session import Database
 from laneway.platform.errors import InvalidPayload, PermanentError, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.outcomes import (
@@ -160,7 +160,7 @@ def test_a_lost_attempt_changes_nothing(driver: EngineDriver | LedgerDriver) -> 
 
     for outcome in (Completed({"from": "the old attempt"}), Raised(ValueError("old")), AWAY, Snoozed(9), Stopped()):
         assert driver.finish(old, outcome) is False
-    assert driver.attempts.report(old, Kind.PROGRESS, {"percent": 99, "message": "old"}) is AttemptSignal.LOST
+    assert driver.attempts.report(old, EventKind.PROGRESS, {"percent": 99, "message": "old"}) is AttemptSignal.LOST
     assert driver.attempts.check_cancelled([old, new]) == [AttemptSignal.LOST, AttemptSignal.CONTINUE]
     assert vars_of(driver.row(old.task_id)) == before
     assert driver.finish(new, Completed({"from": "the new attempt"}))
@@ -183,7 +183,7 @@ def test_an_attempt_from_before_a_retry_by_hand_changes_nothing(driver: EngineDr
         AttemptSignal.LOST,
         AttemptSignal.CONTINUE,
     ]
-    assert driver.attempts.report(old, Kind.PROGRESS, {"percent": 99}) is AttemptSignal.LOST
+    assert driver.attempts.report(old, EventKind.PROGRESS, {"percent": 99}) is AttemptSignal.LOST
     assert driver.finish(old, Completed({"from": "the old attempt"})) is False
     assert driver.state(id) == TaskState.PROCESSING
     assert driver.finish(new)
@@ -257,10 +257,10 @@ def test_progress_is_stored_and_returns_whether_to_stop(driver: EngineDriver | L
     attempt = start(driver)
 
     assert (
-        driver.attempts.report(attempt, Kind.PROGRESS, {"percent": 30, "message": "reading"}) is AttemptSignal.CONTINUE
+        driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 30, "message": "reading"}) is AttemptSignal.CONTINUE
     )
     driver.tasks.cancel(attempt.task_id)
-    assert driver.attempts.report(attempt, Kind.PROGRESS, {"percent": 60, "message": "writing"}) is AttemptSignal.CANCEL
+    assert driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 60, "message": "writing"}) is AttemptSignal.CANCEL
 
     row = driver.row(attempt.task_id)
     assert (row.progress, row.progress_message, row.cancel_requested) == (60, "writing", True)
@@ -268,7 +268,7 @@ def test_progress_is_stored_and_returns_whether_to_stop(driver: EngineDriver | L
 
 def test_log_lines_become_events(driver: EngineDriver | LedgerDriver) -> None:
     attempt = start(driver)
-    driver.attempts.report(attempt, Kind.LOG, {"event": "a line"})
+    driver.attempts.report(attempt, EventKind.LOG, {"event": "a line"})
     driver.finish(attempt)
 
     assert driver.event_kinds(attempt.task_id)[-3:] == ["begin", "log", "end"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from laneway.engine import AckAction, Event, Kind, Message, MessageState
+from laneway.engine import AckAction, Event, EventKind, Message, MessageState
 from laneway.platform.db.models import JournalCursor
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import WrongState
@@ -140,7 +140,7 @@ def test_any_reported_progress_is_recorded(platform: Platform, data: str) -> Non
     id = platform.chore()
     attempt = platform.start("maintenance", worker="w\x00")
     assert attempt.lease is not None
-    for kind in (Kind.PROGRESS, Kind.LOG):
+    for kind in (EventKind.PROGRESS, EventKind.LOG):
         platform.engine.report(attempt.lease, kind, data)
     platform.recorder.catch_up()
     assert 0 <= platform.row(id).progress <= 100
@@ -173,7 +173,7 @@ def test_only_the_event_that_cannot_be_recorded_is_left_out(
 
 def test_an_event_of_an_unknown_task_is_left_out(platform: Platform) -> None:
     with platform.database.transaction() as session:
-        record(session, "maintenance", [Event(f"{NOW}-0", Kind.END, "nobody", "nobody", attempt=1)])
+        record(session, "maintenance", [Event(f"{NOW}-0", EventKind.FINISH, "nobody", "nobody", attempt=1)])
 
     assert platform.rows() == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.execution.outcomes import AttemptResult, Completed, Raised, Snoozed, Stopped
 from laneway.platform.schemas.task import TaskState
@@ -19,8 +19,8 @@ NOW = 1_790_000_000_000
 def test_a_completed_task_is_recorded_from_its_acceptance_to_its_end(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance", worker="worker-7")
-    platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "sweeping"})
-    platform.attempts.report(attempt, Kind.LOG, {"event": "a line", "level": "info"})
+    platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "sweeping"})
+    platform.attempts.report(attempt, EventKind.LOG, {"event": "a line", "level": "info"})
     row = platform.row(id)
     assert (row.state, row.attempts, row.worker) == ("processing", 1, "worker-7")
     assert (row.progress, row.progress_message) == (40, "sweeping")
@@ -40,7 +40,7 @@ def test_a_completed_task_is_recorded_from_its_acceptance_to_its_end(platform: P
 def test_events_keep_their_data_and_the_number_of_the_attempt(platform: Platform) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
-    platform.attempts.report(attempt, Kind.LOG, {"event": "a line", "level": "info"})
+    platform.attempts.report(attempt, EventKind.LOG, {"event": "a line", "level": "info"})
     platform.end(attempt, AWAY)
     platform.recorder.catch_up()
 

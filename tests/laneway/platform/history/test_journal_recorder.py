@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from laneway.engine import Engine, Event, Kind
+from laneway.engine import Engine, Event, EventKind
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
@@ -214,7 +214,7 @@ def test_a_full_journal_drops_progress_but_no_outcomes(platform: Platform) -> No
     platform.recorder.catch_up()
     platform.engine.enable_journal("maintenance", 1)
     for percent in range(5):
-        assert platform.attempts.report(attempt, Kind.PROGRESS, {"percent": percent}) is AttemptSignal.CONTINUE
+        assert platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": percent}) is AttemptSignal.CONTINUE
     assert platform.engine.unread(["maintenance"]) == [1]
     platform.end(attempt)
 

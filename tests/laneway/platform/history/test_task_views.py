@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.queues import QUEUES
-from laneway.engine import Kind
+from laneway.engine import EventKind
 from laneway.platform import clock
 from laneway.platform.db.queries import workers
 from laneway.platform.errors import TaskExpired, UnknownTask
@@ -54,7 +54,7 @@ def test_the_status_of_an_unfinished_task_never_expires(platform: Platform, mova
 def test_a_status_shows_everything(platform: Platform) -> None:
     id = platform.message(priority=Priority.HIGH)
     attempt = platform.start(worker="worker-7")
-    platform.attempts.report(attempt, Kind.PROGRESS, {"percent": 40, "message": "thinking"})
+    platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "thinking"})
 
     status = platform.tasks.status(id)
 

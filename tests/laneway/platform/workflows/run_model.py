@@ -14,8 +14,8 @@ from laneway.platform.workflows.state_machine import (
     STATE_OF,
     STATES_THAT_MEET,
     Decision,
-    Event,
-    EventKind,
+    RunEvent,
+    RunEventKind,
     Visit,
     decision_after,
 )
@@ -37,7 +37,7 @@ class RunModel:
         self.started: list[tuple[str, int]] = []
         self.outcome: RunState | None = None
         self.failed: tuple[str, ...] = ()
-        self.apply(Event(EventKind.STARTED))
+        self.apply(RunEvent(RunEventKind.STARTED))
 
     @property
     def open(self) -> list[tuple[str, int]]:
@@ -46,11 +46,11 @@ class RunModel:
 
     def end(self, step: str, outcome: Outcome = Outcome.OK, *, visit: int | None = None) -> Decision:
         """End the latest visit of a step."""
-        return self.apply(Event(EventKind.ENDED, step, visit or self.visits[step].number, outcome))
+        return self.apply(RunEvent(RunEventKind.ENDED, step, visit or self.visits[step].number, outcome))
 
     def revive(self, step: str) -> Decision:
         """Run the latest visit of a step again."""
-        return self.apply(Event(EventKind.REVIVED, step, self.visits[step].number))
+        return self.apply(RunEvent(RunEventKind.REVIVED, step, self.visits[step].number))
 
     def cancel(self, ended: Mapping[str, Outcome]) -> None:
         """Cancel the run. The running steps in `ended` end anyway, and nothing follows them."""
@@ -70,11 +70,11 @@ class RunModel:
         )
         for name in again:
             if not self.visits[name].superseded:
-                self.apply(Event(EventKind.REVIVED, name, self.visits[name].number))
+                self.apply(RunEvent(RunEventKind.REVIVED, name, self.visits[name].number))
         if not again:
-            self.apply(Event(EventKind.STARTED))
+            self.apply(RunEvent(RunEventKind.STARTED))
 
-    def apply(self, event: Event) -> Decision:
+    def apply(self, event: RunEvent) -> Decision:
         """Take the decision about an event, check it, and store it."""
         before = dict(self.visits)
         decision = decision_after(self.plan, before, event, rounds=self.rounds.get(event.step, 0))
@@ -87,10 +87,10 @@ class RunModel:
         """Return step → the state of its latest visit."""
         return {name: visit.state.value for name, visit in self.visits.items()}
 
-    def _store(self, event: Event, decision: Decision) -> None:
-        if event.kind is EventKind.ENDED:
+    def _store(self, event: RunEvent, decision: Decision) -> None:
+        if event.kind is RunEventKind.ENDED:
             self._set_state(event.step, STATE_OF[event.outcome])
-        if event.kind is EventKind.REVIVED:
+        if event.kind is RunEventKind.REVIVED:
             self._set_state(event.step, StepState.OPEN)
         for name in decision.supersede:
             self.visits[name] = replace(self.visits[name], superseded=True)
