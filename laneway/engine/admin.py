@@ -25,8 +25,8 @@ _STATS_FIELDS = 8
 class MessageInfo:
     """A message in a queue.
 
-    `at`: due time, end of the lease, or time of the burial (ms since 1970); None when it is ready or held.
-    `burial`: why it is a dead letter.
+    `at`: due time, end of the lease, or when it was buried (ms since 1970); None when it is ready or held.
+    `dead_info`: why it is a dead letter.
 
     `find` fills the following fields too; `peek` leaves them at their defaults. `position`: the index in ready, from 0.
     `lease`, and its `owner`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of
@@ -37,7 +37,7 @@ class MessageInfo:
     state: MessageState
     deliveries: int
     at: int | None
-    burial: DeadLetterInfo | None = None
+    dead_info: DeadLetterInfo | None = None
     position: int | None = None
     owner: str | None = None
     cancelled: bool = False
@@ -207,20 +207,22 @@ def _message_info(
     record: bytes,
     deliveries: int,
     at: int | None,
-    raw_burial: bytes | None,
+    raw_dead_info: bytes | None,
     *,
     state: MessageState,
     **more: Any,
 ) -> MessageInfo:
     """Make a MessageInfo of the values that `peek.lua` and `find.lua` both return; `more`: its other fields."""
-    burial = None
-    if raw_burial is not None and at is not None:
-        deliveries, burial = _read_burial(raw_burial, at)
-    return MessageInfo(stored=decode(raw_id, record), state=state, deliveries=deliveries, at=at, burial=burial, **more)
+    dead_info = None
+    if raw_dead_info is not None and at is not None:
+        deliveries, dead_info = _read_dead_info(raw_dead_info, at)
+    return MessageInfo(
+        stored=decode(raw_id, record), state=state, deliveries=deliveries, at=at, dead_info=dead_info, **more
+    )
 
 
-def _read_burial(raw: bytes, at: int) -> tuple[int, DeadLetterInfo]:
-    """Deliveries and reason in an entry of `burials`: 2 bytes deliveries, length byte, reason, error."""
+def _read_dead_info(raw: bytes, at: int) -> tuple[int, DeadLetterInfo]:
+    """Deliveries and reason in an entry of `dead_info`: 2 bytes deliveries, length byte, reason, error."""
     end = 3 + raw[2]
     info = DeadLetterInfo(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
     return int.from_bytes(raw[:2], "big"), info
@@ -233,7 +235,7 @@ def _found_message(
     deliveries: int,
     state: bytes,
     at: int | None,
-    burial: bytes | None,
+    dead_info: bytes | None,
     position: int | None,
     token: bytes | None,
     cancelled: int,
@@ -246,7 +248,7 @@ def _found_message(
         record,
         deliveries,
         at,
-        burial,
+        dead_info,
         state=MessageState(state.decode()),
         position=position,
         owner=token.decode().rsplit("/", 2)[0] if token else None,

@@ -15,7 +15,7 @@ NAMES = (
     "leased",  # zset: id by the end of its lease (ms)
     "deliveries",  # hash: id -> deliveries, flags, score and token of the lease; only after the first delivery
     "dead",  # zset: id by the time it was buried (ms)
-    "burials",  # hash: id -> deliveries, reason, error
+    "dead_info",  # hash: id -> deliveries, reason, error
     "cancelled",  # hash: id of a leased message whose task was cancelled -> when (ms)
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it

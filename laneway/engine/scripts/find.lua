@@ -2,8 +2,8 @@
 -- KEYS   1: the queue
 -- ARGV   1: the task id
 -- Returns an empty list when the queue has no message of the task, else: id, record, deliveries, state, at (due, end of
---        the lease or burial, ms), burial (lib/moves.lua) of a dead letter, position in ready from 0, token of the
---        lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts started.
+--        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0, token
+--        of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts started.
 --        What does not apply is nil.
 -- uses: base record moves
 local q = names(KEYS[1])
@@ -26,9 +26,9 @@ if state == STATE_HELD then head = load(q, call('HGET', q.heads, m.key) or '') e
 local value = call('HGET', q.deliveries, id)
 local deliveries, _flags, _score, token = 0, nil, nil, ''
 if value then deliveries, _flags, _score, token = unpack_delivery(value) end
-local burial = state == STATE_DEAD and call('HGET', q.burials, id)
+local dead_info = state == STATE_DEAD and call('HGET', q.dead_info, id)
 local cancelled, started = call('HEXISTS', q.cancelled, id), attempts_of(q, id)
 return {
-  id, record, deliveries, state, at, burial, position, token ~= '' and token, cancelled, head and head.task or false,
+  id, record, deliveries, state, at, dead_info, position, token ~= '' and token, cancelled, head and head.task or false,
   started,
 }

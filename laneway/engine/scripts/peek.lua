@@ -1,8 +1,8 @@
 -- Reads one page of the messages in a state, in their order.
 -- KEYS   1: the queue
 -- ARGV   1: state (replies.MessageState)  2: offset  3: how many, at most BATCH
--- Returns per message: id, record, deliveries, at (due, end of the lease or burial, ms), burial (2 bytes deliveries,
---        length byte, reason, error) of a dead letter. What does not apply is nil.
+-- Returns per message: id, record, deliveries, at (due, end of the lease or when it was buried, ms), dead_info (2 bytes
+--        deliveries, length byte, reason, error) of a dead letter. What does not apply is nil.
 -- uses: base record
 local q = names(KEYS[1])
 local state, offset, limit = ARGV[1], tonumber(ARGV[2]), math.min(tonumber(ARGV[3]), BATCH)
@@ -16,6 +16,6 @@ for index = 1, #page, 2 do
   reply[#reply + 1] = call('HGET', q.messages, id) or ''
   reply[#reply + 1] = value and unpack_delivery(value) or 0
   reply[#reply + 1] = at
-  reply[#reply + 1] = state == STATE_DEAD and call('HGET', q.burials, id)
+  reply[#reply + 1] = state == STATE_DEAD and call('HGET', q.dead_info, id)
 end
 return reply

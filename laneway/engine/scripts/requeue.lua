@@ -20,7 +20,7 @@ local function requeue(id)
     if not holder then hold_unique(q, m, now) end
   end
   call('ZREM', q.dead, id)
-  call('HDEL', q.burials, id)
+  call('HDEL', q.dead_info, id)
   if m.task ~= id then call('ZREM', q.tasks, task_member(m)) end
   sequence = sequence + 1
   m.score = (9 - m.priority) * SPAN + sequence

@@ -16,7 +16,7 @@ _HASHES = (
     "messages",
     "heads",
     "deliveries",
-    "burials",
+    "dead_info",
     "cancelled",
     "unique",
     "limits",
@@ -41,7 +41,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "leased": _ids_and_times(raw["leased"]),
         "deliveries": {unpack_id(id): int.from_bytes(value[:2], "big") for id, value in raw["deliveries"]},
         "dead": _ids_and_times(raw["dead"]),
-        "burials": {unpack_id(id): _burial(value) for id, value in raw["burials"]},
+        "dead_info": {unpack_id(id): _dead_info(value) for id, value in raw["dead_info"]},
         "cancelled": {unpack_id(id) for id, _ in raw["cancelled"]},
         "tasks": sorted(_id_of_member(member) for member, _ in raw["tasks"]),
         "unique": {unique.decode(): (unpack_id(task), until.pop(unique, None)) for unique, task in raw["unique"]},
@@ -72,7 +72,7 @@ def model_dump(q: ModelQueue) -> dict[str, Any]:
             if m.state is not MessageState.DEAD and (m.deliveries or m.state is MessageState.LEASED)
         },
         "dead": [(m.id, m.at) for m in q.in_states(MessageState.DEAD)],
-        "burials": {m.id: m.burial for m in messages if m.state is MessageState.DEAD},
+        "dead_info": {m.id: m.dead_info for m in messages if m.state is MessageState.DEAD},
         "cancelled": {m.id for m in messages if m.cancelled},
         "tasks": sorted(m.id for m in messages if m.id != m.message.task_id),
         "unique": {key: (task, None if at == float("inf") else at) for key, (task, at) in q.unique.items()},
@@ -170,6 +170,6 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
     )
 
 
-def _burial(value: bytes) -> tuple[int, str, str]:
+def _dead_info(value: bytes) -> tuple[int, str, str]:
     end = 3 + value[2]
     return int.from_bytes(value[:2], "big"), value[3:end].decode(), value[end:].decode()

@@ -28,7 +28,12 @@ STATES_BEFORE: dict[EventKind, tuple[str, ...]] = {
     EventKind.TRIM: (BURIED,),
 }
 """The states in which a message may be when the event happens."""
-STATE_AFTER = {EventKind.START: RUNNING, EventKind.LOST: WAITING, EventKind.BURY: BURIED, EventKind.REQUEUE: WAITING} | FINAL
+STATE_AFTER = {
+    EventKind.START: RUNNING,
+    EventKind.LOST: WAITING,
+    EventKind.BURY: BURIED,
+    EventKind.REQUEUE: WAITING,
+} | FINAL
 
 
 class Ledger:

@@ -334,8 +334,8 @@ class EngineMachine(RuleBasedStateMachine):
         timed = m.state not in (MessageState.READY, MessageState.HELD)
         assert (info.stored.id, info.state, info.deliveries) == (m.id, m.state, m.deliveries)
         assert info.at == (m.at if timed else None)
-        burial = info.burial and (info.deliveries, info.burial.reason, info.burial.error)
-        assert burial == (m.burial if m.state is MessageState.DEAD else None)
+        dead_info = info.dead_info and (info.deliveries, info.dead_info.reason, info.dead_info.error)
+        assert dead_info == (m.dead_info if m.state is MessageState.DEAD else None)
 
     def _start_attempt(self, delivery: Delivery, fence: int, *, repeated: bool) -> None:
         last = self.calls.get(delivery.lease)

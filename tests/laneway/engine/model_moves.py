@@ -141,7 +141,7 @@ class ModelMoves:
     def bury_message(self, q: ModelQueue, m: ModelMessage, reason: str, error: str) -> None:
         fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": (m.message, m.score)}
         q.write_event(EventKind.BURY, m, **fields)
-        m.state, m.at, m.burial = MessageState.DEAD, self.now, (m.deliveries, reason, error)
+        m.state, m.at, m.dead_info = MessageState.DEAD, self.now, (m.deliveries, reason, error)
         m.cancelled, m.attempts = False, None
         self.leave_key(q, m, was_head=True)
         q.release_unique_if_last(m)

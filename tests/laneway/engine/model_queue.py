@@ -41,7 +41,7 @@ class ExpectedEvent:
 
 @dataclass
 class ModelMessage:
-    """One message in one queue. `at`: due time, end of the lease, or burial, in ms."""
+    """One message in one queue. `at`: due time, end of the lease, or when it was buried, in ms."""
 
     id: str
     message: Message
@@ -52,7 +52,7 @@ class ModelMessage:
     deliveries: int = 0
     fence: int = 0
     cancelled: bool = False
-    burial: tuple[int, str, str] | None = None
+    dead_info: tuple[int, str, str] | None = None
     attempts: Attempts | None = None
     ack_action: tuple[AckAction, int] | None = None
 

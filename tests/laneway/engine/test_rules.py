@@ -88,8 +88,8 @@ def test_find_and_peek_describe_a_dead_letter_alike(still: Engine) -> None:
     still.bury(still.fetch(RoundRobin({QUEUE: 1}), 1).deliveries, reason="bad", error="no such file")
     found = still.find(QUEUE, "a")
     assert still.peek(QUEUE, MessageState.DEAD) == [found]
-    assert found.burial is not None
-    assert (found.burial.reason, found.burial.error, found.burial.at) == ("bad", "no such file", NOW_MS)
+    assert found.dead_info is not None
+    assert (found.dead_info.reason, found.dead_info.error, found.dead_info.at) == ("bad", "no such file", NOW_MS)
     assert (found.at, found.deliveries, found.position, found.lease) == (NOW_MS, 1, None, None)
 
 

@@ -116,7 +116,10 @@ def test_a_running_task_that_is_cancelled_is_asked_to_stop(platform: Platform) -
 
     assert (answer.status, answer.cancelled) == (TaskState.PROCESSING, False)
     assert platform.tasks.status(attempt.task_id).cancel_requested
-    assert platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "half"}) is AttemptSignal.CANCEL
+    assert (
+        platform.attempts.report(attempt, EventKind.PROGRESS, {"percent": 40, "message": "half"})
+        is AttemptSignal.CANCEL
+    )
     assert platform.attempts.check_cancelled([attempt]) == [AttemptSignal.CANCEL]
 
 

@@ -102,7 +102,7 @@ def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: S
     app.app.send_task("nobody.knows.this")
     broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
-    reasons = sorted(peeked.burial.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.burial)
+    reasons = sorted(peeked.dead_info.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.dead_info)
     assert reasons == ["malformed", "rejected", "rejected"]
     assert app.add.delay(2, 2).get(timeout=20) == 4
 

@@ -139,7 +139,7 @@ local function delete_dead_letter(q, id, kind)
   if m then write_event(q, kind, m.task, 'm', id) end
   if m and m.task ~= id then call('ZREM', q.tasks, task_member(m)) end
   call('HDEL', q.messages, id)
-  call('HDEL', q.burials, id)
+  call('HDEL', q.dead_info, id)
   call('ZREM', q.dead, id)
 end
 
@@ -169,7 +169,7 @@ local function bury(q, m, deliveries, reason, error, now)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.cancelled, m.id)
   call('ZADD', q.dead, now, m.id)
-  call('HSET', q.burials, m.id, struct.pack('>HBc0', deliveries, #reason, reason) .. error)
+  call('HSET', q.dead_info, m.id, struct.pack('>HBc0', deliveries, #reason, reason) .. error)
   leave_key(q, m, now)
   release_unique_if_last(q, m)
   count(q, 'buried', 1)

@@ -257,10 +257,14 @@ def test_progress_is_stored_and_returns_whether_to_stop(driver: EngineDriver | L
     attempt = start(driver)
 
     assert (
-        driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 30, "message": "reading"}) is AttemptSignal.CONTINUE
+        driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 30, "message": "reading"})
+        is AttemptSignal.CONTINUE
     )
     driver.tasks.cancel(attempt.task_id)
-    assert driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 60, "message": "writing"}) is AttemptSignal.CANCEL
+    assert (
+        driver.attempts.report(attempt, EventKind.PROGRESS, {"percent": 60, "message": "writing"})
+        is AttemptSignal.CANCEL
+    )
 
     row = driver.row(attempt.task_id)
     assert (row.progress, row.progress_message, row.cancel_requested) == (60, "writing", True)
