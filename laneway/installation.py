@@ -52,7 +52,7 @@ class InstallError(LanewayError, init=False):
     """An error of `laneway.install`."""
 
 
-class ImpossibleOption(InstallError):
+class InvalidOption(InstallError):
     """An option has an invalid value."""
 
     template = "laneway.install: {option} must be {requirement}, not {value!r}."
@@ -157,8 +157,8 @@ def install(
     `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
     `results`: use the engine's connections and group commit for the project's result backend, if that is on Redis.
 
-    Raises ImpossibleOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
-    raises BadAddress when it connects.
+    Raises InvalidOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
+    raises InvalidUrl when it connects.
     """
     options = Options(lease, _copy(weights), poll_interval, cancel_signal, _copy(connection), results)
     _check(options)
@@ -186,31 +186,31 @@ def _check(options: Options) -> None:
         _check_weights(options.weights)
     name = options.cancel_signal
     if name is not None and not (_is_name(name) and f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__):
-        raise ImpossibleOption("cancel_signal", 'the name of a signal, such as "TERM"', name)
+        raise InvalidOption("cancel_signal", 'the name of a signal, such as "TERM"', name)
     if options.connection is not None and not (
         _is_mapping(options.connection) and all(_is_name(key) for key in options.connection)
     ):
         value = _shown("connection", options.connection)
-        raise ImpossibleOption("connection", "a mapping of redis-py's connection settings", value)
+        raise InvalidOption("connection", "a mapping of redis-py's connection settings", value)
     if not isinstance(cast("object", options.results), bool):
-        raise ImpossibleOption("results", "True or False", options.results)
+        raise InvalidOption("results", "True or False", options.results)
 
 
 def _check_seconds(option: str, seconds: object, low: float, high: float) -> None:
     if seconds is None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not low <= seconds <= high:
-        raise ImpossibleOption(option, f"a number of seconds from {low:g} to {high:g}", seconds)
+        raise InvalidOption(option, f"a number of seconds from {low:g} to {high:g}", seconds)
 
 
 def _check_weights(weights: Mapping[str, int]) -> None:
     if not _is_mapping(weights) or len(weights) > MAX_QUEUES:
-        raise ImpossibleOption("weights", f"a mapping of at most {MAX_QUEUES} queues to weights", weights)
+        raise InvalidOption("weights", f"a mapping of at most {MAX_QUEUES} queues to weights", weights)
     for queue, weight in cast("Mapping[object, object]", weights).items():
         if not _is_name(queue):
-            raise ImpossibleOption("each queue in weights", "a name", queue)
+            raise InvalidOption("each queue in weights", "a name", queue)
         if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
-            raise ImpossibleOption(f"the weight of {queue!r}", f"a whole number from 1 to {MAX_WEIGHT}", weight)
+            raise InvalidOption(f"the weight of {queue!r}", f"a whole number from 1 to {MAX_WEIGHT}", weight)
 
 
 def _is_name(value: object) -> bool:

@@ -4,14 +4,14 @@ from laneway.engine.admin import Limits, MessageInfo
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Batch, Delivery, Engine
 from laneway.engine.errors import (
-    BadAddress,
     DuplicateTask,
     DurabilityUnavailable,
     EngineError,
+    EvictionWarning,
     InvalidMessage,
+    InvalidUrl,
     JournalFull,
     LanewayError,
-    NoEviction,
     NotDurable,
     QueueFull,
     ServerLost,
@@ -38,7 +38,6 @@ from laneway.engine.round_robin import RoundRobin
 
 __all__ = [
     "AckAction",
-    "BadAddress",
     "Batch",
     "CancelResult",
     "DeadLetterInfo",
@@ -49,9 +48,11 @@ __all__ = [
     "Engine",
     "EngineError",
     "Event",
-    "InvalidMessage",
-    "JournalFull",
     "EventKind",
+    "EvictionWarning",
+    "InvalidMessage",
+    "InvalidUrl",
+    "JournalFull",
     "LanewayError",
     "Lease",
     "LeaseStatus",
@@ -59,7 +60,6 @@ __all__ = [
     "Message",
     "MessageInfo",
     "MessageState",
-    "NoEviction",
     "NotDurable",
     "PutCode",
     "PutResult",

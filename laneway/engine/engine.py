@@ -111,7 +111,7 @@ class Engine(Admin):
         return cls(make_pool(url, **settings), owner=owner)
 
     def check(self) -> None:
-        """Connect and check the server. Raises ServerLost or ServerTooOld, warns with NoEviction."""
+        """Connect and check the server. Raises ServerLost or ServerTooOld, warns with EvictionWarning."""
         self.runner.on_connection(lambda connection, _: check_server(connection))
 
     def put(

@@ -121,7 +121,7 @@ class InvalidMessage(EngineError):
     problem: str
 
 
-class BadAddress(EngineError):
+class InvalidUrl(EngineError):
     """The address of the server cannot be parsed, or a setting that it needs is missing."""
 
     template = "The broker's address: {scheme}:// {problem}."
@@ -164,5 +164,5 @@ class ServerLost(EngineError):
     reason: str
 
 
-class NoEviction(UserWarning):
+class EvictionWarning(UserWarning):
     """The server may evict queued messages when its memory is full."""

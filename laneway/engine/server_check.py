@@ -8,13 +8,13 @@ import warnings
 from redis.exceptions import ResponseError
 
 from laneway.engine.connection import RawConnection
-from laneway.engine.errors import NoEviction, ServerTooOld
+from laneway.engine.errors import EvictionWarning, ServerTooOld
 
 MINIMUM_VERSION = (6, 2)
 
 
 def check_server(connection: RawConnection) -> None:
-    """Raise ServerTooOld for an old server. Warn with NoEviction when the server may evict messages.
+    """Raise ServerTooOld for an old server. Warn with EvictionWarning when the server may evict messages.
 
     A check is skipped when an ACL hides what it needs.
     """
@@ -26,7 +26,7 @@ def check_server(connection: RawConnection) -> None:
         warnings.warn(
             f"The broker's maxmemory-policy is {policy!r}: it deletes queued messages when its memory is full. "
             "Set it to 'noeviction'.",
-            NoEviction,
+            EvictionWarning,
             stacklevel=2,
         )
 

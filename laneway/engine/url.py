@@ -15,7 +15,7 @@ from redis.connection import ConnectionPool, SSLConnection
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from laneway.engine.errors import BadAddress
+from laneway.engine.errors import InvalidUrl
 
 SENTINEL_PORT = 26379
 SENTINEL_SECONDS = 2.0
@@ -25,7 +25,7 @@ _SENTINEL_SETTINGS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
 
 def make_pool(url: str, **settings: Any) -> ConnectionPool:
-    """Return a pool that says how to connect to `url`. Raises BadAddress; does not connect.
+    """Return a pool that says how to connect to `url`. Raises InvalidUrl; does not connect.
 
     `settings` are redis-py's connection settings. TLS settings (`ssl_ca_certs` and so on, or `ssl=True`) turn TLS on
     for `redis://` and `sentinel://` too.
@@ -41,14 +41,14 @@ def make_pool(url: str, **settings: Any) -> ConnectionPool:
     elif scheme == "redis" and tls:
         settings["connection_class"] = SSLConnection
     elif scheme not in ("redis", "rediss"):
-        raise BadAddress(scheme, "is not one of redis, rediss, unix, socket, sentinel")
+        raise InvalidUrl(scheme, "is not one of redis, rediss, unix, socket, sentinel")
     return ConnectionPool.from_url(_with_redis_cert_reqs(url), **settings)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _sentinel_pool(url: str, sentinel: Mapping[str, Any], settings: dict[str, Any]) -> ConnectionPool:
     """A pool that asks the Sentinels for the master at each connect. Credentials in the address are the master's."""
     if not sentinel.get("master_name"):
-        raise BadAddress("sentinel", "needs master_name in the transport options (or settings)")
+        raise InvalidUrl("sentinel", "needs master_name in the transport options (or settings)")
     parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     nodes = [(unquote(part.hostname or "localhost"), part.port or SENTINEL_PORT) for part in parts]
     database = next((part.path.strip("/") for part in parts if part.path.strip("/")), "0")

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
-from laneway.engine.errors import BadAddress
+from laneway.engine.errors import InvalidUrl
 
 PLAIN, SECURE = "laneway", "laneways"
 _FROM_OPTIONS = (
@@ -50,13 +50,13 @@ class EngineAddresses(Iterator[str]):
 
 
 def keep_transport(client: Any) -> None:
-    """Make kombu try this connection's other addresses with this transport. Raises BadAddress."""
+    """Make kombu try this connection's other addresses with this transport. Raises InvalidUrl."""
     schemes = {str(address).partition("://")[0] for address in client.alt or () if "://" in str(address)}
     if "sentinel" in schemes or str(client.hostname).startswith("sentinel://"):
         client.cycle = None  # each connect asks all Sentinels
         return
     if schemes & {"unix", "socket"} and len(client.alt) > 1:
-        raise BadAddress("unix", "cannot be one of several addresses")
+        raise InvalidUrl("unix", "cannot be one of several addresses")
     if client.cycle is not None and not isinstance(client.cycle, EngineAddresses):
         client.cycle = EngineAddresses(client.cycle)
 

@@ -15,7 +15,7 @@ from celery.app import amqp
 from kombu.connection import Connection
 
 import laneway
-from laneway.engine import BadAddress
+from laneway.engine import InvalidUrl
 from laneway.installation import (
     CONSUMER,
     POOL,
@@ -24,8 +24,8 @@ from laneway.installation import (
     TRANSPORT,
     WORKER_STEP,
     AlreadyInstalled,
-    ImpossibleOption,
     InstalledTooLate,
+    InvalidOption,
 )
 from laneway.results.backend import ResultBackend
 from laneway.worker.producer import AMQP
@@ -252,7 +252,7 @@ def test_an_app_that_is_in_use_is_an_error() -> None:
 )
 def test_an_option_that_cannot_work_is_one_clear_sentence(option: str, value: object) -> None:
     app = make_app()
-    with pytest.raises(ImpossibleOption, match=r"^laneway.install: .*must be .*, not .*\.$"):
+    with pytest.raises(InvalidOption, match=r"^laneway.install: .*must be .*, not .*\.$"):
         laneway.install(app, **{option: value})  # pyright: ignore[reportArgumentType]
     assert app.conf.broker_transport is None
 
@@ -260,7 +260,7 @@ def test_an_option_that_cannot_work_is_one_clear_sentence(option: str, value: ob
 def test_a_broker_that_is_not_redis_is_an_error_when_celery_connects() -> None:
     app = Celery("installed", broker="amqp://h//", set_as_current=False)
     laneway.install(app)
-    with app.connection_for_write() as connection, pytest.raises(BadAddress, match="amqp"):
+    with app.connection_for_write() as connection, pytest.raises(InvalidUrl, match="amqp"):
         connection.connect()
 
 

@@ -2,9 +2,9 @@
 -- KEYS   1: the queue
 -- ARGV   1: the task id
 -- Returns an empty list when the queue has no message of the task, else: id, record, deliveries, state, at (due, end of
---        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0, token
---        of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts started.
---        What does not apply is nil.
+--        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
+--        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
+--        started. What does not apply is nil.
 -- uses: base record moves
 local q = names(KEYS[1])
 local id, record, m

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from laneway.engine import (
-    BadAddress,
     DuplicateTask,
     Durability,
     DurabilityUnavailable,
     Engine,
     EngineError,
+    EvictionWarning,
     InvalidMessage,
+    InvalidUrl,
     JournalFull,
     Limits,
     Message,
-    NoEviction,
     NotDurable,
     QueueFull,
     RoundRobin,
@@ -92,7 +92,7 @@ def test_every_error_survives_pickling() -> None:
         TooLate(1.5),
         UnknownMessage("q", "a"),
         InvalidMessage("id", "is odd"),
-        BadAddress("http", "is odd"),
+        InvalidUrl("http", "is odd"),
         ServerTooOld("5.0", "6.2"),
         DurabilityUnavailable("disk", "off"),
         NotDurable("disk", 1.0),
@@ -122,7 +122,7 @@ def test_without_a_replica_a_put_is_not_durable_and_a_repeat_is_safe(engine: Eng
 def test_a_server_that_may_evict_causes_a_warning(engine: Engine) -> None:
     engine.runner.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.warns(NoEviction, match="allkeys-lru"):
+        with pytest.warns(EvictionWarning, match="allkeys-lru"):
             engine.check()
     finally:
         engine.runner.call("CONFIG", "SET", "maxmemory-policy", "noeviction")

@@ -11,7 +11,7 @@ import pytest
 import redis
 from kombu.connection import Connection
 
-from laneway.engine import BadAddress, Engine, Message, ServerLost
+from laneway.engine import Engine, InvalidUrl, Message, ServerLost
 from tests.fixtures.certificates import self_signed
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
 from tests.laneway.engine.servers import WatchedPair, redis_binary, server, tls_front, watched_pair
@@ -108,7 +108,7 @@ def test_a_wrong_password_is_named_in_the_error(valkey: RunningValkey) -> None:
     ("url", "problem"), [("sentinel://127.0.0.1:1", "master_name"), ("http://127.0.0.1", "is not one of")]
 )
 def test_an_address_that_cannot_be_used_is_named(url: str, problem: str) -> None:
-    with pytest.raises(BadAddress, match=problem):
+    with pytest.raises(InvalidUrl, match=problem):
         Engine.from_url(url)
 
 
