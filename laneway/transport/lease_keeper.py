@@ -37,9 +37,9 @@ class LeaseKeeper:
         self._connections: weakref.WeakSet[object] = weakref.WeakSet()
         self._held: dict[int, Delivery] = {}
         self._ends: dict[int, float] = {}
-        self._kept: dict[int, tuple[Delivery, bool]] = {}
+        self._retained: dict[int, tuple[Delivery, bool]] = {}
         self.prefetch_count = 0
-        """The consumer's last prefetch count while no message of a lost connection was kept."""
+        """The consumer's last prefetch count while no message of a lost connection was retained."""
         self._reported: set[int] = set()
         self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
         self._postponed: deque[Callable[[], object]] = deque()
@@ -74,7 +74,7 @@ class LeaseKeeper:
         self._ensure_running()
 
     @property
-    def is_congested(self) -> bool:
+    def has_ack_backlog(self) -> bool:
         """True when so many acks are unconfirmed that no more tasks should start: a server must be unreachable."""
         return len(self._ack_batcher) >= MAX_UNCONFIRMED
 
@@ -84,9 +84,9 @@ class LeaseKeeper:
         return bool(self._held)
 
     @property
-    def kept_count(self) -> int:
+    def retained_count(self) -> int:
         """How many messages of lost connections this process still has."""
-        return len(self._kept)
+        return len(self._retained)
 
     def is_valid(self, delivery: Delivery) -> bool:
         """True while the lease has not expired by this process's clock, so nobody else can have the message."""
@@ -95,16 +95,16 @@ class LeaseKeeper:
     def drop(self, delivery: Delivery) -> bool:
         """Stop renewing the lease; False if it was no longer renewed."""
         self._reported.discard(id(delivery))
-        self._kept.pop(id(delivery), None)
+        self._retained.pop(id(delivery), None)
         self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
 
-    def keep(self, delivery: Delivery, owner: object, *, started: bool) -> None:
+    def retain(self, delivery: Delivery, owner: object, *, started: bool) -> None:
         """Hold a message of a lost connection while `owner`, which may settle it, exists; then release it.
 
         `owner`: kombu's message. `started`: whether the task has started, so that the delivery counts.
         """
-        self._kept[id(delivery)] = (delivery, started)
+        self._retained[id(delivery)] = (delivery, started)
         # the callback sends nothing, because the garbage collector may call it in any thread at any point
         weakref.finalize(owner, self._on_owner_collected, delivery).atexit = False
 
@@ -129,10 +129,10 @@ class LeaseKeeper:
 
     def close_at_exit(self) -> None:
         """Give back the messages of lost connections, because the process ends."""
-        kept = list(self._kept.values())
+        retained = list(self._retained.values())
         try:
             for counted in (False, True):
-                self.release([delivery for delivery, started in kept if started is counted], counted=counted)
+                self.release([delivery for delivery, started in retained if started is counted], counted=counted)
             self._ack_batcher.flush(force=True)
             self._send_postponed()
         except (EngineError, RedisError) as error:
@@ -177,7 +177,7 @@ class LeaseKeeper:
             self._ensure_running()
 
     def _on_owner_collected(self, delivery: Delivery) -> None:
-        entry = self._kept.get(id(delivery))
+        entry = self._retained.get(id(delivery))
         if entry is None or os.getpid() != self._pid:
             return
         self.drop(delivery)

@@ -21,8 +21,8 @@ class Connection(Protocol):
     lease_keeper: LeaseKeeper
 
     @property
-    def is_cut(self) -> bool:
-        """True when a worker has lost this connection, replaces it and keeps the messages that it holds."""
+    def will_reconnect(self) -> bool:
+        """True when a worker has lost this connection, will reconnect, and keeps the messages that it holds."""
         ...
 
 
@@ -47,20 +47,20 @@ class QoS(virtual.QoS):
     @property
     def room(self) -> int:
         """How many more messages the channel may hold."""
-        if not self.can_consume() or self._lease_keeper.is_congested:
+        if not self.can_consume() or self._lease_keeper.has_ack_backlog:
             return 0
         if "can_consume" in self.__dict__:  # Celery's worker_disable_prefetch decides before each message
             return 1
         estimate = self.can_consume_max_estimate()
         room = MAX_FETCH if estimate is None else min(estimate, MAX_FETCH)
-        kept, prefetch_count = self._lease_keeper.kept_count, self._lease_keeper.prefetch_count
-        if kept and prefetch_count and self.prefetch_count:
-            room = max(0, min(room, prefetch_count - kept - len(self.held)))
+        retained, prefetch_count = self._lease_keeper.retained_count, self._lease_keeper.prefetch_count
+        if retained and prefetch_count and self.prefetch_count:
+            room = max(0, min(room, prefetch_count - retained - len(self.held)))
         return room
 
     def remember_prefetch_count(self) -> None:
         """Remember the prefetch count: after a lost connection Celery uses another one for a while."""
-        if self.prefetch_count and not self._lease_keeper.kept_count:
+        if self.prefetch_count and not self._lease_keeper.retained_count:
             self._lease_keeper.prefetch_count = self.prefetch_count
 
     def ack(self, delivery_tag: str) -> None:
@@ -104,19 +104,19 @@ class QoS(virtual.QoS):
         connection: Connection | None = self.channel.connection
         if connection is None:
             return []
-        if connection.is_cut:
-            self._keep(messages)
+        if connection.will_reconnect:
+            self._retain(messages)
             return []
         held, self.held = list(self.held.values()), {}
         self.channel.give_back(held)
         return []
 
-    def _keep(self, messages: dict[str, Any]) -> None:
+    def _retain(self, messages: dict[str, Any]) -> None:
         running = running_task_ids()
         for tag, delivery in list(self.held.items()):
             if tag in messages:
                 started = delivery.stored.message.task_id in running
-                self._lease_keeper.keep(delivery, messages[tag], started=started)
+                self._lease_keeper.retain(delivery, messages[tag], started=started)
 
     def _settle(self, delivery_tag: str) -> Delivery | None:
         """Remove a message from `held` and return it; None when it is not there."""

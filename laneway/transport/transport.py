@@ -77,7 +77,7 @@ class Transport(virtual.Transport):
         return shared_lease_keeper((url, repr(settings), self.lease_ms, signal), make)
 
     @property
-    def is_cut(self) -> bool:
+    def will_reconnect(self) -> bool:
         """True for the consuming connection of a worker that is not stopping. If it closes, the worker replaces it."""
         return (self._driver is not None or celery_worker.has_requests()) and not celery_worker.is_stopping()
 

@@ -46,12 +46,12 @@ def test_messages_that_are_kept_of_a_lost_connection_take_room(channel: Any, eng
     qos.remember_prefetch_count()
     message = Queue("some")(channel).get()
     (tag,) = qos.held
-    lease_keeper.keep(qos.held.pop(tag), message, started=False)
+    lease_keeper.retain(qos.held.pop(tag), message, started=False)
     assert qos.room == 4
     qos.prefetch_count = 1  # as Celery has it for a while after a cut
     qos.remember_prefetch_count()
     assert lease_keeper.prefetch_count == 5, "the count of before the cut"
-    lease_keeper.drop(lease_keeper._kept[next(iter(lease_keeper._kept))][0])  # pyright: ignore[reportPrivateUsage]
+    lease_keeper.drop(lease_keeper._retained[next(iter(lease_keeper._retained))][0])  # pyright: ignore[reportPrivateUsage]
 
 
 def test_too_many_unsent_acks_leave_no_room(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ TASKS = 20_000
 EMPTY = (
     "LeaseKeeper._held",
     "LeaseKeeper._ends",
-    "LeaseKeeper._kept",
+    "LeaseKeeper._retained",
     "LeaseKeeper._reported",
     "QoS.held",
     "Channel.pending",
