@@ -37,7 +37,7 @@ RESULT_BACKEND: Final = "laneway:ResultBackend"
 POOL: Final = "laneway.worker.prefork:TaskPool"
 CONSUMER: Final = "laneway.worker.consumer:Consumer"
 PRODUCER: Final = "laneway.worker.producer:AMQP"
-WORKER_STEP: Final = "laneway.worker.step:WorkerStep"
+WORKER_STEP: Final = "laneway.worker.bootstep:WorkerStep"
 
 MIN_LEASE, MAX_LEASE = 1.0, 86_400.0
 MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.05, 60.0

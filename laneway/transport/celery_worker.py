@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 prepared_consumers: WeakSet[Any] = WeakSet()
-"""The worker's consumers that have the bootstep of `laneway.install` (`laneway.worker.step`)."""
+"""The worker's consumers that have the bootstep of `laneway.install` (`laneway.worker.bootstep`)."""
 
 
 def worker_state() -> Any | None:

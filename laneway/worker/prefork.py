@@ -39,7 +39,7 @@ _CHUNK = 65536
 _EMPTY = memoryview(b"")
 STOPPING_SECONDS = 0.5
 """How long a stopping worker waits for the last messages of each process."""
-BEGIN_SECONDS = 1.0
+START_SECONDS = 1.0
 """How long a stopping worker waits for the processes that have a job to start it."""
 PIPE_BUF = select.PIPE_BUF
 """A pipe takes a write of at most this many bytes as a whole or not at all."""
@@ -51,18 +51,18 @@ class Worker(asynpool.Worker):
     def on_loop_start(self, pid: int) -> None:
         """Prepare the process before it waits for its first job."""
         super().on_loop_start(pid)
-        reports = self.outq = Reports(self.outq)
+        writer = self.outq = ResultWriter(self.outq)
         receive = self.wait_for_job
 
         def wait_for_job() -> Any:
             request = receive()
-            reports.uses_start_pipe = request is not None and request[1][2] is trace
+            writer.uses_start_pipe = request is not None and request[1][2] is trace
             return request
 
         self.wait_for_job = wait_for_job
 
 
-class Reports:
+class ResultWriter:
     """Sends the messages of a pool process through Celery's pipe. billiard pickles only what `pickle` cannot."""
 
     def __init__(self, queue: Any) -> None:
@@ -204,14 +204,14 @@ class AsynPool(asynpool.AsynPool):
             self._flushing = False
 
     def wait_for_starts(self) -> None:
-        """Wait until the processes have begun their jobs and the worker knows it, for at most `BEGIN_SECONDS`."""
-        deadline = time.monotonic() + BEGIN_SECONDS
-        while (processes := self._with_unbegun_job()) and time.monotonic() < deadline:
+        """Wait until the processes have started their jobs and the worker knows it, for at most `START_SECONDS`."""
+        deadline = time.monotonic() + START_SECONDS
+        while (processes := self._with_unstarted_job()) and time.monotonic() < deadline:
             for process in processes:
                 self._read(process)
             time.sleep(0.001)
 
-    def _with_unbegun_job(self) -> list[Any]:
+    def _with_unstarted_job(self) -> list[Any]:
         """The processes that have a job and have not started it."""
         jobs = [job for job in list(self._cache.values()) if job._write_to and not (job._accepted or job.ready())]
         return [job._write_to for job in jobs if job._write_to._is_alive()]
@@ -254,10 +254,10 @@ class AsynPool(asynpool.AsynPool):
         handler = cast("ResultHandler", self._result_handler)
         if self._listener is None:
 
-            def on_begun(job: int, at: float, pid: int) -> None:
+            def on_started(job: int, at: float, pid: int) -> None:
                 handler.on_state_change((ACK, (job, None, at, pid, None)))
 
-            self._listener = handler.listener = StartListener(hub, on_begun)
+            self._listener = handler.listener = StartListener(hub, on_started)
         self._listener.attach()
         return self._listener
 
@@ -282,7 +282,7 @@ class TaskPool(prefork.TaskPool):
     Pool = AsynPool
 
     def wait_for_starts(self) -> None:
-        """Wait until the worker knows which tasks its processes have begun."""
+        """Wait until the worker knows which tasks its processes have started."""
         if isinstance(self._pool, AsynPool):
             self._pool.wait_for_starts()
 

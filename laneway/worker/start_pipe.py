@@ -3,9 +3,9 @@
 Celery's pool processes send this report through the pipe of their results. The worker wakes up, handles it and waits
 again, so it wakes up twice for each task. Here each process writes the report to a separate pipe. The worker reads this
 pipe at four times: before it reads a result, when the process has ended, before it gives back tasks that were not
-started, and `LATEST` seconds after it wrote the job. If the report has not come by then, the worker watches the pipe
-until it comes. So time limits, `task-started` and `revoke(terminate=True)` may take effect `LATEST` seconds later. But
-the worker never takes a started task for one that was not started.
+started, and `READ_DELAY_SECONDS` after it wrote the job. If the report has not come by then, the worker watches the
+pipe until it comes. So time limits, `task-started` and `revoke(terminate=True)` may take effect `READ_DELAY_SECONDS`
+later. But the worker never takes a started task for one that was not started.
 
 A task that acks early reports through Celery's pipe, because the worker acks its message when the report comes.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-LATEST = 0.005
+READ_DELAY_SECONDS = 0.005
 """Seconds after which the worker reads the pipe of a process that was given a job."""
 _REPORT = struct.Struct("=qd")
 _CHUNK = _REPORT.size * 256
@@ -70,8 +70,8 @@ class StartListener:
         self._waiting[_pipe(proc).descriptor] = proc
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + LATEST
-            self._hub.call_later(LATEST, self._read_late)
+            self._due = now + READ_DELAY_SECONDS
+            self._hub.call_later(READ_DELAY_SECONDS, self._read_late)
             if not self.reading:  # the loop has already chosen how long it waits; a byte ends that wait
                 self._wake_loop()
 

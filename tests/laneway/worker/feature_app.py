@@ -21,7 +21,7 @@ from celery.worker.control import inspect_command
 import laneway
 from laneway.worker import start_pipe
 
-start_pipe.LATEST = float(os.environ.get("START_READ_SECONDS", start_pipe.LATEST))
+start_pipe.READ_DELAY_SECONDS = float(os.environ.get("START_READ_SECONDS", start_pipe.READ_DELAY_SECONDS))
 app = Celery("engine-features", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     broker_connection_retry_on_startup=True,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from billiard.pool import ACK, READY
 
-from laneway.worker.prefork import PIPE_BUF, Reports, ResultHandler, _messages, _payload  # pyright: ignore[reportPrivateUsage]
+from laneway.worker.prefork import PIPE_BUF, ResultHandler, ResultWriter, _messages, _payload  # pyright: ignore[reportPrivateUsage]
 from laneway.worker.start_pipe import StartPipe
 
 
@@ -37,15 +37,15 @@ def test_a_process_reports_its_start_in_the_start_pipe_and_its_result_in_the_oth
     reader, writer = os.pipe()
     start_pipe = StartPipe()
     queue = SimpleNamespace(_writer=SimpleNamespace(fileno=lambda: writer), start_pipe=start_pipe)
-    reports, begun = Reports(queue), (ACK, (7, None, 2.5, 4711, None))
-    reports.put(begun)
-    reports.uses_start_pipe = True
-    reports.put((ACK, (8, None, 3.5, 4711, None)))
-    reports.put((READY, (8, None, (True, "done"), 5)))
+    results, started = ResultWriter(queue), (ACK, (7, None, 2.5, 4711, None))
+    results.put(started)
+    results.uses_start_pipe = True
+    results.put((ACK, (8, None, 3.5, 4711, None)))
+    results.put((READY, (8, None, (True, "done"), 5)))
 
     assert list(start_pipe.read()) == [(8, 3.5)]
     assert list(start_pipe.read()) == []
-    assert _messages(os.read(reader, 65536))[0] == [begun, (READY, (8, None, (True, "done"), 5))]
+    assert _messages(os.read(reader, 65536))[0] == [started, (READY, (8, None, (True, "done"), 5))]
     os.close(reader)
     os.close(writer)
 
