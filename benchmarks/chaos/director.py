@@ -25,7 +25,7 @@ BUSY_SHARE = 0.8
 """The share of victims that are chosen among the processes that execute a task."""
 START_SECONDS = 15.0
 """A worker counts as started after this many seconds, even if it has executed nothing."""
-PATIENCE = 1.3
+OVERRUN_FACTOR = 1.3
 """The rest of a schedule is dropped when the run takes this many times its planned seconds."""
 
 
@@ -55,7 +55,7 @@ class Director:
     @property
     def done(self) -> bool:
         """Whether the schedule is over, or has taken too long."""
-        late = time.monotonic() - self._began > self._plan.seconds * PATIENCE
+        late = time.monotonic() - self._began > self._plan.seconds * OVERRUN_FACTOR
         return not self._later and (late or not self._schedule)
 
     def counts(self) -> Counter[Kind]:
@@ -162,7 +162,7 @@ class Director:
             victim.resume()
 
         one.until = float("inf")
-        self._in(self._plan.patience + self._random.uniform(1, 4), resume)
+        self._in(self._plan.redelivery_seconds + self._random.uniform(1, 4), resume)
 
     def _restart(self, one: Disturbance, place: str, victim: Process, waited: float = 0.0) -> None:
         if victim.alive and waited < 30:

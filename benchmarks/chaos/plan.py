@@ -36,7 +36,7 @@ class Plan:
     folder: Path = ROOT / "data" / "chaos"
 
     @property
-    def patience(self) -> float:
+    def redelivery_seconds(self) -> float:
         """Seconds after which the transport hands out again the messages that a dead worker held."""
         return self.lease if self.transport == "laneway" else self.visibility
 

@@ -54,7 +54,7 @@ def _rows(one: Outcome) -> dict[str, str]:
     reasons = ", ".join(f"{kind} {count}" for kind, count in sorted(verdict.explained_by.items()))
     stuck = sum(STUCK in finding.what for finding in verdict.lost)
     return {
-        "redelivery after (lease, visibility timeout)": f"{one.plan.patience:g} s",
+        "redelivery after (lease, visibility timeout)": f"{one.plan.redelivery_seconds:g} s",
         "disturbances": ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),
         "accepted": str(verdict.accepted),
         "executed": str(verdict.executed),

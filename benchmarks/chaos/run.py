@@ -99,7 +99,7 @@ class Chaos:
 
     def _hold(self, books: Books) -> None:
         # Tasks that are stuck or lost must not make the producers pause for ever.
-        since = time.monotonic() - self._plan.patience - 2 * self._plan.margin
+        since = time.monotonic() - self._plan.redelivery_seconds - 2 * self._plan.margin
         if books.waiting_since(since) > self._plan.most_waiting:
             self._plan.hold.touch()
         else:
@@ -110,7 +110,7 @@ class Chaos:
         began = time.monotonic()
         self._crew.end_producers()
         self._say("the producers have ended; the workers do the remaining tasks")
-        while (now := time.monotonic()) < began + self._plan.patience + DRAIN_SECONDS:
+        while (now := time.monotonic()) < began + self._plan.redelivery_seconds + DRAIN_SECONDS:
             books = self._follower.refresh()
             if not books.waiting() and not self._left():
                 return now - began
@@ -132,7 +132,9 @@ class Chaos:
         version = self._server.version()
         lives = self._crew.lives()
         would_not_stop = self._crew.end_workers()
-        terms = Terms(patience=self._plan.patience, margin=self._plan.margin, origin=self._began, held=held)
+        terms = Terms(
+            redelivery_seconds=self._plan.redelivery_seconds, margin=self._plan.margin, origin=self._began, held=held
+        )
         verdict = judge(self._follower.refresh(), director.disturbances, terms=terms, lives=lives)
         return Outcome(
             plan=self._plan,

@@ -85,7 +85,7 @@ class Terms:
     `held`: task id → where the server held it at the end.
     """
 
-    patience: float
+    redelivery_seconds: float
     margin: float
     origin: float = 0.0
     held: dict[str, str] = field(default_factory=dict[str, str])
@@ -93,7 +93,7 @@ class Terms:
     @property
     def limit(self) -> float:
         """The most seconds that recovery may take."""
-        return self.patience + self.margin
+        return self.redelivery_seconds + self.margin
 
 
 def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> AckAction:

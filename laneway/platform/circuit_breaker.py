@@ -18,7 +18,7 @@ SLOW: Final = 2.0
 """A failed call that took at least this many seconds counts as a timeout."""
 PAUSE: Final = 3.0
 """Seconds between a timeout and the next try."""
-PATIENCE: Final = 30.0
+PROBE_TIMEOUT: Final = 30.0
 """Most seconds for which the other callers fail at once while one caller tries. A call with two timeouts takes less."""
 
 
@@ -42,7 +42,7 @@ class CircuitBreaker:
         if open_until is not None:
             if started < open_until:
                 raise BrokerUnavailable("it did not answer a moment ago")
-            self._open_until = started + PATIENCE
+            self._open_until = started + PROBE_TIMEOUT
         timed_out = False
         try:
             yield

@@ -17,7 +17,7 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.verdict import AckAction, Terms, judge, promises
 
 ROOT = Path(__file__).resolve().parents[2]
-TERMS = Terms(patience=10, margin=5)
+TERMS = Terms(redelivery_seconds=10, margin=5)
 KILLS, SECONDS = 6, 16
 
 
@@ -77,7 +77,7 @@ def test_an_accepted_task_that_never_ended_is_lost_and_the_nearest_kill_is_named
     assert lost[0].what == "never begun; gone from the server"
     assert lost[0].explained_by == ("near #1 worker prefork-1.1 (+0.10 s)",)
     assert run.broken() == ["nothing accepted is lost"]
-    held = Terms(patience=10, margin=5, held={"id-of-a": "unacked"})
+    held = Terms(redelivery_seconds=10, margin=5, held={"id-of-a": "unacked"})
     assert run.verdict(held).lost[0].what == "never begun; still in unacked"
 
 

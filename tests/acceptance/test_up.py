@@ -25,7 +25,7 @@ from tests.fixtures.valkey import free_port
 pytestmark = pytest.mark.timeout(240)
 
 BIN = Path(sys.executable).parent
-PATIENCE = 90
+TIMEOUT = 90
 IN_ORDER = ["api", "beat", "flower", "worker", "bulk", "broker"]
 UNSET = (
     "REDIS_URL",
@@ -76,7 +76,7 @@ class Installation:
             cwd=ROOT,
             text=True,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -108,7 +108,7 @@ class RunningPlatform:
         return self.log.read_text("utf-8", "replace")
 
     def wait_until(self, condition: Callable[[], bool], description: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             assert time.monotonic() < deadline, f"{description}: not in time\n{self.output()}"
             assert self.process.poll() is None or condition(), f"{description}: it ended\n{self.output()}"
@@ -140,7 +140,7 @@ class RunningPlatform:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
 
 @contextmanager
@@ -308,7 +308,7 @@ def test_a_killed_platform_leaves_no_process_behind_and_down_stops_the_next_one_
         ended = installation.run("down")
 
         assert ended.returncode == 0, ended.stderr
-        assert second.process.wait(PATIENCE) == 0
+        assert second.process.wait(TIMEOUT) == 0
         assert all_gone(family)
         assert sorted(second.stopped()) == sorted(IN_ORDER)
         assert second.stopped()[:3] == IN_ORDER[:3]
@@ -324,7 +324,7 @@ def test_ctrl_c_in_a_terminal_stops_make_up_in_order_without_noise(installation:
         os.write(terminal, b"\x03")
         output += read_until(terminal, None)
 
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     stopped = re.findall(r"^laneway \| (\w+) stopped\r?$", output, re.MULTILINE)
     assert [name for name in stopped if name not in ("worker", "bulk")] == ["api", "beat", "flower", "broker"]
     assert sorted(stopped[3:5]) == ["bulk", "worker"]
@@ -351,13 +351,13 @@ def at_a_terminal(installation: Installation, *argv: str) -> Generator[tuple[psu
     finally:
         for member in [process, *process.children(recursive=True)] if process.poll() is None else []:
             member.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
         os.close(ours)
 
 
 def read_until(terminal: int, text: str | None) -> str:
     """The output of a terminal up to a text or, with None, up to its end."""
-    seen, deadline = b"", time.monotonic() + PATIENCE
+    seen, deadline = b"", time.monotonic() + TIMEOUT
     while text is None or text.encode() not in seen:
         assert time.monotonic() < deadline, seen.decode("utf-8", "replace")
         try:

@@ -27,7 +27,7 @@ from time import monotonic, sleep
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 40.0
+FORK_TIMEOUT = 40.0
 """Seconds that a fork waits for other threads; longer than a SQLite writer waits for another process."""
 POLL_SECONDS = 0.001
 
@@ -40,8 +40,8 @@ class ForkGate:
     check for the other: of two that come at the same time, at least one sees the other.
     """
 
-    def __init__(self, *, patience: float = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self, *, timeout: float = FORK_TIMEOUT) -> None:
+        self._timeout = timeout
         self._depth_by_thread: dict[int, int] = {}
         self._forking_threads: set[int] = set()
         self._close_methods: tuple[weakref.WeakMethod[Callable[[], object]], ...] = ()
@@ -65,11 +65,11 @@ class ForkGate:
     def before_fork(self) -> None:
         """In the forking thread: wait until all blocks of other threads have ended, and close the registered resources.
 
-        After `patience` seconds the fork happens anyway, and an error is logged.
+        After `timeout` seconds the fork happens anyway, and an error is logged.
         """
         thread = get_ident()
         self._forking_threads.add(thread)
-        deadline = monotonic() + self._patience
+        deadline = monotonic() + self._timeout
         while any(other != thread for other in tuple(self._depth_by_thread)):
             if monotonic() > deadline:
                 log.error("forking while another thread uses the database: the child may not be able to use it")

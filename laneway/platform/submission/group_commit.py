@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 MAX_GROUP: Final = 100
 """Items in one group."""
-PATIENCE: Final = 60.0
+LEADER_TIMEOUT: Final = 60.0
 """A waiter gives up on its leader after this many seconds and runs its item itself."""
 
 
@@ -84,7 +84,7 @@ class GroupCommit(Generic[T, R]):
     def _wait(self, call: _Call[T, R]) -> bool:
         """Wait for the outcome; True if the call has to lead instead."""
         try:
-            woken = call.woken.wait(PATIENCE)
+            woken = call.woken.wait(LEADER_TIMEOUT)
         except BaseException:
             self._withdraw(call)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laneway.platform import circuit_breaker as module
-from laneway.platform.circuit_breaker import PATIENCE, PAUSE, SLOW, CircuitBreaker
+from laneway.platform.circuit_breaker import PAUSE, PROBE_TIMEOUT, SLOW, CircuitBreaker
 from laneway.platform.errors import BrokerUnavailable, QueueFull
 
 
@@ -71,7 +71,7 @@ def test_one_caller_tries_again_and_the_others_fail_at_once(time: Time) -> None:
     time.now += PAUSE
 
     with breaker.guarded():
-        time.now += PATIENCE - 1
+        time.now += PROBE_TIMEOUT - 1
         assert not call(breaker, time)
     assert call(breaker, time)
 

@@ -96,13 +96,13 @@ def test_forty_threads_wait_over_one_connection(app: Celery, backend: ResultBack
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let waiting threads sleep long, so that a missing wakeup makes the test fail."""
     monkeypatch.setattr("laneway.results.result_consumer.CHECK_SECONDS", 60.0)
 
 
 def test_another_thread_reads_on_when_the_reading_one_ends_its_wait(
-    app: Celery, backend: ResultBackend, patience: None
+    app: Celery, backend: ResultBackend, long_sleeps: None
 ) -> None:
     consumer = backend.result_consumer
     with ThreadPoolExecutor(2) as threads:

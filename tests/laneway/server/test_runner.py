@@ -16,7 +16,7 @@ import pytest
 
 from tests.laneway.server.test_child_process import has_ended
 
-PATIENCE = 30
+TIMEOUT = 30
 
 
 class Up:
@@ -38,7 +38,7 @@ class Up:
         return [int(event[2]) for event in self.events() if event[1:2] == ("started",)]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             assert time.monotonic() < deadline, f"not in time; so far: {self.events()}, {self.output()}"
             assert self.process.poll() is None or condition(), f"ended early: {self.output()}"
@@ -92,7 +92,7 @@ def test_a_signal_stops_all_processes_in_order_with_exit_code_0(up: StartUp, num
 
     run.send(number)
 
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
     assert run.processes_that("stopped") == ["api", "beat", "worker", "broker"]
     assert not any(psutil.pid_exists(pid) for pid in run.pids())
     assert "Traceback" not in run.output()
@@ -104,7 +104,7 @@ def test_a_signal_during_the_start_stops_the_processes_that_run(up: StartUp) -> 
 
     run.send(signal.SIGINT)
 
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
     assert sorted(run.processes_that("stopped")) == sorted(run.processes_that("started"))
     assert all(has_ended(pid) for pid in run.pids())
 
@@ -118,7 +118,7 @@ def test_a_second_signal_stops_the_worker_at_once_and_the_broker_last(up: StartU
     assert run.process.poll() is None
     run.send(signal.SIGINT)
 
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
     assert run.processes_that("stopped") == ["api", "beat", "broker"]
     assert "stopping at once" in run.output()
     assert not any(psutil.pid_exists(pid) for pid in run.pids())
@@ -130,7 +130,7 @@ def test_killing_the_runner_leaves_no_process_behind(up: StartUp) -> None:
     run.wait_for_output("all processes are ready")
 
     run.send(signal.SIGKILL)
-    run.process.wait(PATIENCE)
+    run.process.wait(TIMEOUT)
 
     assert len(run.pids()) == 4
     assert all(has_ended(pid) for pid in run.pids())
@@ -148,7 +148,7 @@ def test_a_killed_process_is_restarted_and_the_others_stay(up: StartUp) -> None:
     assert "worker was killed by SIGKILL; it starts again in 1 s" in run.output()
     assert all(psutil.pid_exists(pid) for pid in before if pid != worker)
     run.send(signal.SIGTERM)
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
 
 
 def test_processes_still_stop_in_order_after_the_reader_of_the_output_is_gone(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_processes_still_stop_in_order_after_the_reader_of_the_output_is_gone(tm
 
     run.send(signal.SIGTERM)
 
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
     assert run.processes_that("stopped") == ["api", "beat", "worker", "broker"]
 
 
@@ -178,6 +178,6 @@ def test_process_names_are_coloured_on_a_terminal(tmp_path: Path, monkeypatch: p
         seen += os.read(ours, 65536)
     run.send(signal.SIGTERM)
 
-    assert run.process.wait(PATIENCE) == 0
+    assert run.process.wait(TIMEOUT) == 0
     os.close(ours)
     assert b"\x1b[36mbroker  | \x1b[0mhello from broker" in seen

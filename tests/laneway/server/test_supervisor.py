@@ -19,7 +19,7 @@ from laneway.server.processes import ManagedProcess, StopPlan
 from laneway.server.supervisor import Backoff, Supervisor
 from laneway.server.terminal import Terminal
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 def process(
@@ -33,7 +33,7 @@ def process(
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - the condition changes in another process
             await asyncio.sleep(0.01)
 

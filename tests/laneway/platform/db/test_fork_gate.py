@@ -183,8 +183,8 @@ def test_a_fork_waits_for_the_block_of_another_thread_and_keeps_new_ones_out() -
     assert steps == ["nested block", "fork", "second block"]
 
 
-def test_a_fork_waits_for_another_thread_no_longer_than_its_patience(caplog: pytest.LogCaptureFixture) -> None:
-    gate = ForkGate(patience=0.1)
+def test_a_fork_waits_for_another_thread_no_longer_than_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    gate = ForkGate(timeout=0.1)
     other = OtherThread(gate)
     started = time.monotonic()
     gate.before_fork()
@@ -198,7 +198,7 @@ def test_a_fork_waits_for_another_thread_no_longer_than_its_patience(caplog: pyt
 
 
 def test_a_fork_does_not_wait_for_a_block_of_its_own_thread(caplog: pytest.LogCaptureFixture) -> None:
-    gate = ForkGate(patience=SECONDS)
+    gate = ForkGate(timeout=SECONDS)
     started = time.monotonic()
     with gate.block_forks():
         gate.before_fork()

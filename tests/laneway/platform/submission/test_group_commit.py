@@ -105,7 +105,7 @@ def test_a_waiter_whose_leader_was_interrupted_runs_its_item_itself() -> None:
 
 
 def test_a_waiter_that_is_never_woken_runs_its_item_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.05)
+    monkeypatch.setattr(group_commit, "LEADER_TIMEOUT", 0.05)
     group = GroupCommit[int, int](doubled)
     group._busy = True  # pyright: ignore[reportPrivateUsage]  # a leader that is gone
 
@@ -114,7 +114,7 @@ def test_a_waiter_that_is_never_woken_runs_its_item_itself(monkeypatch: pytest.M
 
 
 def test_a_call_from_within_the_work_is_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 3600)
+    monkeypatch.setattr(group_commit, "LEADER_TIMEOUT", 3600)
 
     def more(items: Sequence[int]) -> Sequence[int]:
         return [item + (group.run(item - 1) if item else 0) for item in items]
@@ -125,7 +125,7 @@ def test_a_call_from_within_the_work_is_run_at_once(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_during_the_work_does_not_block_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 3600)
+    monkeypatch.setattr(group_commit, "LEADER_TIMEOUT", 3600)
     gate = Gate(doubled)
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(1) as pool:
