@@ -23,5 +23,5 @@ class EndedTask(Payload):
     run: int = Field(description="Number of its attempts so far; higher when the task ends again after a retry by hand")
 
 
-class Nothing(Payload):
+class EmptyPayload(Payload):
     """The payload of a task without arguments."""

@@ -15,7 +15,7 @@ from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.session import Database
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
-from laneway.platform.execution.celery_results import Results
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.execution.steps import Steps
 from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
@@ -104,8 +104,8 @@ class Platform:
         return Audit(self.database, self.broker, self.recorder, self.tasks, self.results)
 
     @cached_property
-    def results(self) -> Results:
-        return Results(self._app)
+    def results(self) -> CeleryResults:
+        return CeleryResults(self._app)
 
     @cached_property
     def event_stream(self) -> EventStream:

@@ -79,11 +79,7 @@ class TaskManager:
         return self._reader.status(id)
 
     def current(self, id: str) -> TaskRun:
-        """The row of a task, brought up to date if it is not finished. Raises UnknownTask."""
-        return self._reader.current(id)
-
-    def details(self, id: str) -> TaskRun:
-        """The whole row of a task, payload and traceback included. Raises UnknownTask."""
+        """The whole row of a task, brought up to date if it is not finished. Raises UnknownTask."""
         return self._reader.current(id)
 
     def search(

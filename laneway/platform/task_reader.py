@@ -57,7 +57,7 @@ class TaskReader:
         """The known tasks of these ids, in the order of submission."""
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
-            return [describe(run) for run in task_runs.recent(session, ids)]
+            return [describe(run) for run in task_runs.by_ids(session, ids)]
 
     def by_state(self, states: Sequence[TaskState], *, limit: int) -> list[TaskStatus]:
         """Tasks in these states, newest first."""

@@ -81,19 +81,19 @@ def show(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
 @router.post("/requeue", responses=problems())
 def requeue(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Send the selected dead letters to their queues again; with `dry_run` only count and list them."""
-    return plan_view(services.dead_letters.requeue(_selection(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.requeue(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/discard", responses=problems())
 def discard(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Move the selected dead letters to the trash; they can be restored for a day."""
-    return plan_view(services.dead_letters.discard(_selection(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.discard(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/restore", responses=problems())
 def restore(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Take the selected dead letters out of the trash."""
-    return plan_view(services.dead_letters.restore(_selection(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.restore(_selection(body), dry_run=body.dry_run))
 
 
 def dead_letter_view(run: TaskRun) -> DeadLetterView:
@@ -119,14 +119,14 @@ def dead_letter_view(run: TaskRun) -> DeadLetterView:
     )
 
 
-def plan_view(plan: BulkResult[TaskRun]) -> BulkActionResponse:
+def bulk_action_view(result: BulkResult[TaskRun]) -> BulkActionResponse:
     """Return what a bulk action did, as a response."""
     return BulkActionResponse(
-        matched=plan.matched,
-        done=plan.done,
-        dry_run=plan.dry_run,
-        refused=plan.refused,
-        samples=[run.id for run in plan.samples],
+        matched=result.matched,
+        done=result.done,
+        dry_run=result.dry_run,
+        refused=result.refused,
+        samples=[run.id for run in result.samples],
     )
 
 

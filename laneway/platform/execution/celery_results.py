@@ -84,7 +84,7 @@ class FinalResult:
     error_type: str | None
 
 
-class Results:
+class CeleryResults:
     """Reads, replaces and deletes Celery results. Every method raises ResultStoreUnavailable."""
 
     def __init__(self, app: Celery) -> None:
@@ -103,7 +103,7 @@ class Results:
 
     def states(self, ids: Sequence[str]) -> list[str | None]:
         """Read the Celery state of each of these results, in one round trip; None: there is no result."""
-        with named_errors():
+        with translated_errors():
             pipeline = self._client.pipeline(transaction=False)
             for id in ids:
                 pipeline.getrange(self._backend.get_key_for_task(id), 0, STATE_BYTES - 1)
@@ -113,7 +113,7 @@ class Results:
     def final_results(self, ids: Sequence[str]) -> list[FinalResult | None]:
         """The final results of these tasks; None: there is no result, or it is not final."""
         found: list[FinalResult | None] = []
-        with named_errors():
+        with translated_errors():
             for first in range(0, len(ids), RESULTS_PER_FETCH):
                 keys = [self._backend.get_key_for_task(id) for id in ids[first : first + RESULTS_PER_FETCH]]
                 found += [self._final_result(payload) for payload in self._client.mget(keys)]
@@ -122,7 +122,7 @@ class Results:
     def replace(self, run: TaskRun) -> None:
         """Replace the result of an ended task with what the history says. Waiting callers are notified."""
         value, seconds = _value(run), self._remaining_seconds(run)
-        with named_errors():
+        with translated_errors():
             self._backend.forget(run.id)  # Celery does not overwrite a stored success
             self._backend.store_result(
                 run.id, value, CELERY_STATES[TaskState(run.state)], traceback=run.traceback, request=_request(run)
@@ -132,7 +132,7 @@ class Results:
 
     def forget(self, id: str) -> None:
         """Delete a result."""
-        with named_errors():
+        with translated_errors():
             self._backend.forget(id)
 
     def ids(self, *, page: int) -> Iterator[list[str]]:
@@ -140,7 +140,7 @@ class Results:
         prefix: bytes = self._backend.task_keyprefix
         pattern, cursor = re.sub(rb"([\\*?\[\]])", rb"\\\1", prefix) + b"*", 0
         while True:
-            with named_errors():
+            with translated_errors():
                 cursor, keys = self._client.scan(cursor, match=pattern, count=page)
             yield [key[len(prefix) :].decode("utf-8", "replace") for key in keys]
             if not cursor:
@@ -228,7 +228,7 @@ def _moment(text: object) -> datetime | None:
 
 
 @contextmanager
-def named_errors() -> Generator[None]:
+def translated_errors() -> Generator[None]:
     """Raise the errors of Celery, the engine and redis-py as ResultStoreUnavailable, without a password in the text."""
     try:
         yield

@@ -83,7 +83,7 @@ class LedgerAttempts:
     def check_cancelled(self, attempts: Sequence[Attempt]) -> list[AttemptSignal]:
         """Read the rows of all attempts in one query."""
         with self._database.reading() as session:
-            runs = {run.id: run for run in task_runs.recent(session, [attempt.task_id for attempt in attempts])}
+            runs = {run.id: run for run in task_runs.by_ids(session, [attempt.task_id for attempt in attempts])}
         return [_signal(runs.get(attempt.task_id), attempt) for attempt in attempts]
 
     def finish_for(

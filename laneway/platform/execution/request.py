@@ -20,7 +20,7 @@ from celery.worker import state
 
 from laneway.platform.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.attempts import with_message_options
-from laneway.platform.execution.celery_results import TaskFailed, failure_meta, named_errors
+from laneway.platform.execution.celery_results import TaskFailed, failure_meta, translated_errors
 from laneway.platform.execution.outcomes import AttemptResult, Raised
 from laneway.platform.logging import logger
 from laneway.platform.platform import current_platform
@@ -96,7 +96,7 @@ class PlatformRequest(Request):
         state.task_ready(self)
         failure = TaskFailed(result.error_type or "", result.error or "")
         try:
-            with named_errors():
+            with translated_errors():
                 self.task.backend.store_result(self.id, failure_meta(failure), RETRY, request=self._context)
         except PlatformError as problem:
             log.warning("the Celery result does not show the retry", task_id=self.id, error=str(problem))

@@ -41,15 +41,15 @@ class Steps:
         self._store(attempt, name, result)
         return json.loads(json.dumps(result))  # the same value that a later attempt will read
 
-    def loop_index(self, attempt: Attempt, name: str) -> int:
+    def finished_items(self, attempt: Attempt, name: str) -> int:
         """Return the number of finished items of a loop."""
         with self._database.reading() as session:
             stored = repository.step(session, attempt.task_id, _checked(name))
         return int(stored.result) if stored is not None else 0
 
-    def save_loop_index(self, attempt: Attempt, name: str, index: int) -> None:
+    def save_finished_items(self, attempt: Attempt, name: str, number: int) -> None:
         """Store the number of finished items of a loop."""
-        self._store(attempt, name, index)
+        self._store(attempt, name, number)
 
     def _store(self, attempt: Attempt, name: str, result: Any) -> None:
         size = len(json.dumps(result, allow_nan=False))

@@ -165,13 +165,13 @@ class PlatformTask(Task):
         When the worker shuts down, the loop stops at the next item: the task is snoozed for 0 s, and continues on
         another worker. Raises TaskCancelled, PermanentError for an unusable name, and DatabaseUnavailable.
         """
-        first = self.platform.steps.loop_index(self._attempt, name)
+        first = self.platform.steps.finished_items(self._attempt, name)
         for index in range(first, len(items)):
             self.raise_if_cancelled()
             if is_shutting_down():
                 raise TaskSnoozed(0, "the worker shuts down")
             yield items[index]
-            self.platform.steps.save_loop_index(self._attempt, name, index + 1)
+            self.platform.steps.save_finished_items(self._attempt, name, index + 1)
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Run one attempt. Celery calls this for each delivered message."""

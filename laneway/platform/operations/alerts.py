@@ -108,7 +108,7 @@ def _tasks_wait(number: int) -> str:
 
 def _notify(unit: SubmissionTransaction, *, now: datetime) -> None:
     """Submit a notice about new alerts, but at most once an hour about one problem, which may come and go often."""
-    alerts = repository.unnotified(unit.session, lately=now - NOTIFY_EVERY)
+    alerts = repository.unnotified(unit.session, notified_since=now - NOTIFY_EVERY)
     for alert in alerts:
         alert.notified_at = now
     if alerts:

@@ -32,7 +32,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit, search, task_runs
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
-from laneway.platform.execution.celery_results import Results
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.operations.result_audit import ResultAudit, ResultReport
 from laneway.platform.schemas.task import FINISHED, TaskState
@@ -98,7 +98,7 @@ class Audit:
     """Compares the history, the engine and the result store; reports each discrepancy, and repairs it if asked to."""
 
     def __init__(
-        self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager, results: Results
+        self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager, results: CeleryResults
     ) -> None:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
         self._results = ResultAudit(database, recorder, results)

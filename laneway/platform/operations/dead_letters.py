@@ -115,7 +115,7 @@ class DeadLetters:
 
 def _unmatched_ids(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
     """Yield the ids in the filter on which the action is impossible, each with the reason."""
-    known = {run.id: run for run in task_runs.recent(session, which.ids)}
+    known = {run.id: run for run in task_runs.by_ids(session, which.ids)}
     for id in dict.fromkeys(which.ids):
         run = known.get(id)
         if run is None:

@@ -32,7 +32,7 @@ from laneway.platform.execution.celery_results import (
     FINAL_STATES,
     RESULTS_PER_FETCH,
     UNREADABLE,
-    Results,
+    CeleryResults,
 )
 from laneway.platform.history.adoption import is_storable_id
 from laneway.platform.history.journal_recorder import JournalRecorder
@@ -101,7 +101,7 @@ class ResultReport:
 class ResultAudit:
     """Compares results with the history, reports each problem, and stores results again if asked to."""
 
-    def __init__(self, database: Database, recorder: JournalRecorder, results: Results) -> None:
+    def __init__(self, database: Database, recorder: JournalRecorder, results: CeleryResults) -> None:
         self._database, self._recorder, self._results = database, recorder, results
 
     def run(self, *, repair: bool = False) -> ResultReport:
@@ -186,7 +186,7 @@ class ResultAudit:
         ids = list(ends)
         for first in range(0, len(ids), RESULTS_PER_FETCH):
             with self._database.reading() as session:
-                runs = task_runs.recent(session, ids[first : first + RESULTS_PER_FETCH])
+                runs = task_runs.by_ids(session, ids[first : first + RESULTS_PER_FETCH])
             for run in runs:
                 end = ends[run.id]
                 if (run.state, run.finished_at) == (end.state, end.finished_at) and not _is_blanked(run):

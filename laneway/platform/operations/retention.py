@@ -86,12 +86,12 @@ class Retention:
                 progress(50, f"workflows: {count}")
         return count
 
-    def clear(self, states: Sequence[TaskState], *, older_than: float, most: int = MAX_CLEARED) -> ClearResponse:
-        """Delete tasks that ended in these states more than `older_than` seconds ago, at most `most` of them."""
+    def clear(self, states: Sequence[TaskState], *, older_than: float, limit: int = MAX_CLEARED) -> ClearResponse:
+        """Delete tasks that ended in these states more than `older_than` seconds ago, at most `limit` of them."""
         before, deleted, removed = clock.now() - timedelta(seconds=older_than), 0, 0
         for removed in self._batches(partial(repository.clear_tasks, states=states), before=before, size=BATCH):
             deleted += removed
-            if deleted >= most:
+            if deleted >= limit:
                 break
         log.warning("tasks cleared", states=[str(state) for state in states], older_than=older_than, tasks=deleted)
         return ClearResponse(deleted=deleted, more=removed == BATCH)
@@ -103,7 +103,9 @@ class Retention:
             RetentionRule("tasks", repository.delete_tasks, tasks),
             RetentionRule("trashed", search.delete_trashed, KEEP_TRASH),
             RetentionRule("dead_letters", self._delete_excess_dead_letters, timedelta(0)),
-            RetentionRule("task_contents", repository.blank_tasks, timedelta(hours=self._tasks.status_expiry_hours)),
+            RetentionRule(
+                "task_contents", repository.erase_task_contents, timedelta(hours=self._tasks.status_expiry_hours)
+            ),
             *self._more,
             RetentionRule("outbound_deliveries", repository.delete_outbound_deliveries, webhooks),
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
@@ -115,7 +117,7 @@ class Retention:
         """Delete the oldest dead letters beyond MAX_DEAD_LETTERS; their age does not matter."""
         del before
         dead = Filter(states=(TaskState.DEAD_LETTER,))
-        return search.delete_beyond(session, dead, most=self._tasks.max_dead_letters, limit=limit)
+        return search.delete_beyond(session, dead, keep_newest=self._tasks.max_dead_letters, limit=limit)
 
     def _batches(self, remove_batch: RemoveBatch, *, before: datetime, size: int) -> Iterator[int]:
         """Remove batches until one is not full; after each commit yield the number of rows that were removed."""

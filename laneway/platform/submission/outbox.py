@@ -245,12 +245,12 @@ class Outbox:
             with self._database.transaction() as session:
                 moved = queries.mark_sent(session, ids, now=clock.now()) if ids else []
                 queries.release(session, refused)
-                unwanted = queries.unwanted(session, moved) if moved else set[str]()
+                dropped = queries.cancelled_or_deleted(session, moved) if moved else set[str]()
         except PlatformError as error:
             log.warning("tasks sent but not marked as sent; the journals have them", tasks=len(sent), error=str(error))
             return
         for run in sent:
-            if run.id in unwanted:
+            if run.id in dropped:
                 self._take_back(run)
 
     def _take_back(self, run: TaskRun) -> None:

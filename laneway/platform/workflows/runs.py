@@ -239,7 +239,7 @@ class Workflows:
         if task is None:
             transitions.submit_step(unit, ref, plan_of(run).steps[row.step], due=row.due_at, now=clock.now())
             return False
-        task.payload = ref.model_dump(mode="json")  # retention may have blanked it
+        task.payload = ref.model_dump(mode="json")  # retention may have erased it
         return True
 
     def _retry_tasks(self, rows: Sequence[WorkflowStepRun]) -> None:

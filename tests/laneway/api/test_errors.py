@@ -108,7 +108,7 @@ def test_a_request_id_is_returned_and_bound_to_the_task(api: Api, given: str) ->
     response = api.http.post("/conversations/message", content=GOOD, headers=JSON | {"X-Request-ID": given})
 
     assert response.headers["x-request-id"] == given
-    assert api.services.tasks.details(response.json()["task_id"]).request_id == given
+    assert api.services.tasks.current(response.json()["task_id"]).request_id == given
     assert problem(api.http.get("/nothing", headers={"X-Request-ID": given}), 404)["request_id"] == given
 
 

@@ -63,7 +63,7 @@ def test_a_payload_of_one_mebibyte_is_accepted_and_one_more_byte_is_refused(make
 
     payload["data"]["text"] = "ü" * ((PAYLOAD_LIMIT - frame) // 2) + "x" * ((PAYLOAD_LIMIT - frame) % 2)
     id = submit(api, WEBHOOK, payload)
-    assert api.services.tasks.details(id).payload == payload
+    assert api.services.tasks.current(id).payload == payload
 
     payload["data"]["text"] += "x"
     response_body = problem(api.http.post("/tasks", json={"name": WEBHOOK, "payload": payload, "id": "big"}), 413)
@@ -155,7 +155,7 @@ def test_one_call_deletes_a_bounded_number_and_reports_that_more_are_left(api: A
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("laneway.platform.operations.retention.BATCH", 1)
-        cleared = api.services.retention.clear(states, older_than=0, most=2)
+        cleared = api.services.retention.clear(states, older_than=0, limit=2)
 
     assert (cleared.deleted, cleared.more) == (2, True)
     assert api.services.retention.clear(states, older_than=0).model_dump() == {"deleted": 1, "more": False}

@@ -43,7 +43,7 @@ load_tasks_or_exit(celery_app)
 """
 TASKS = """
 from laneway.platform.execution.task import task
-from laneway.platform.payload import EndedTask, Nothing, Payload
+from laneway.platform.payload import EndedTask, EmptyPayload, Payload
 
 
 class Order(Payload):
@@ -55,7 +55,7 @@ def ship_order(self, payload: Order) -> None: ...
 
 
 @task(queue="orders")
-def report(self, payload: Nothing) -> None: ...
+def report(self, payload: EmptyPayload) -> None: ...
 
 """
 

@@ -36,9 +36,9 @@ def close_alert(session: Session, kind: str, *, subject: str, now: datetime) -> 
     session.execute(update(Alert).where(*is_open).values(closed_at=now))
 
 
-def close_others(session: Session, still: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
-    """Close the open alerts whose (kind, subject) is not in `still`; returns the alerts that it closed."""
-    over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in still]
+def close_others(session: Session, current: Collection[tuple[str, str]], *, now: datetime) -> list[Alert]:
+    """Close the open alerts whose (kind, subject) is not in `current`; returns the alerts that it closed."""
+    over = [alert for alert in listing(session) if (alert.kind, alert.subject) not in current]
     for alert in over:
         alert.closed_at = now
     return over
@@ -50,14 +50,16 @@ def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequ
     return session.scalars(statement if closed else statement.where(Alert.closed_at.is_(None))).all()
 
 
-def unnotified(session: Session, *, lately: datetime) -> list[Alert]:
+def unnotified(session: Session, *, notified_since: datetime) -> list[Alert]:
     """Open alerts that no notice covers yet, locked, oldest first.
 
-    An alert is left out if a notice covered an earlier one of the same kind and subject since `lately`: an alert that
+    An alert is left out if a notice covered an earlier one of the same kind and subject since `notified_since`: an alert that
     keeps opening and closing must not send an e-mail each time.
     """
     same = aliased(Alert)
-    notified = exists().where(same.kind == Alert.kind, same.subject == Alert.subject, same.notified_at >= lately)
+    notified = exists().where(
+        same.kind == Alert.kind, same.subject == Alert.subject, same.notified_at >= notified_since
+    )
     statement = select(Alert).where(Alert.closed_at.is_(None), Alert.notified_at.is_(None), ~notified)
     return list(session.scalars(statement.order_by(Alert.id).limit(MAX_NOTIFIED).with_for_update()))
 

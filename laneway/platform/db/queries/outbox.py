@@ -112,7 +112,7 @@ def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[st
     return [id for id in ids if id not in marked]
 
 
-def unwanted(session: Session, ids: Sequence[str]) -> set[str]:
+def cancelled_or_deleted(session: Session, ids: Sequence[str]) -> set[str]:
     """Return the ids of tasks that were cancelled or deleted while they were sent."""
     wanted = select(TaskRun.id).where(TaskRun.id.in_(ids), TaskRun.state != TaskState.CANCELLED)
     return set(ids).difference(session.scalars(wanted))

@@ -26,7 +26,7 @@ from laneway.platform.db.queries.outbound_webhooks import DISABLED, OPERATOR
 from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.schemas.workflow_run import RUN_OVER
 
-BLANKED: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
+ERASED_STATES: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
 """States of tasks whose contents are erased. Failed tasks and dead letters keep what a review and a retry need."""
 
 
@@ -40,8 +40,8 @@ def clear_tasks(session: Session, *, states: Sequence[TaskState], before: dateti
     return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(states), before), limit)
 
 
-def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Erase payload, result, tracebacks and steps of tasks that ended in a `BLANKED` state before `before`."""
+def erase_task_contents(session: Session, *, before: datetime, limit: int) -> int:
+    """Erase payload, result, tracebacks and steps of tasks that ended in one of `ERASED_STATES` before `before`."""
     filled = or_(
         cast(TaskRun.payload, String) != "{}",
         TaskRun.result.is_not(None),
@@ -49,13 +49,13 @@ def blank_tasks(session: Session, *, before: datetime, limit: int) -> int:
         exists().where(TaskStep.task_id == TaskRun.id),
         exists().where(TaskAttempt.task_id == TaskRun.id, TaskAttempt.traceback.is_not(None)),
     )
-    ids = _lock(session, TaskRun.seq, and_(_ended_before(TaskRun.state.in_(BLANKED), before), filled), limit)
+    ids = _lock(session, TaskRun.seq, and_(_ended_before(TaskRun.state.in_(ERASED_STATES), before), filled), limit)
     if ids:
         # null(): a plain None would be stored as JSON's null
-        blank = update(TaskRun).where(TaskRun.seq.in_(ids)).values(payload={}, result=null(), traceback=None)
+        contents = update(TaskRun).where(TaskRun.seq.in_(ids)).values(payload={}, result=null(), traceback=None)
         names = select(TaskRun.id).where(TaskRun.seq.in_(ids))
         traces = update(TaskAttempt).where(TaskAttempt.task_id.in_(names)).values(traceback=None)
-        for statement in (blank, traces, delete(TaskStep).where(TaskStep.task_id.in_(names))):
+        for statement in (contents, traces, delete(TaskStep).where(TaskStep.task_id.in_(names))):
             session.execute(statement.execution_options(synchronize_session=False))
     return len(ids)
 

@@ -128,9 +128,9 @@ def delete_trashed(session: Session, *, before: datetime, limit: int) -> int:
     return _delete(session, session.scalars(select(TaskRun.id).where(old).limit(limit)).all())
 
 
-def delete_beyond(session: Session, filters: Filter, *, most: int, limit: int) -> int:
-    """Delete the selected tasks except the newest `most`, oldest first, at most `limit`. Returns how many."""
-    beyond = select(TaskRun.seq).where(*filters.clauses()).order_by(TaskRun.seq.desc()).offset(most).limit(1)
+def delete_beyond(session: Session, filters: Filter, *, keep_newest: int, limit: int) -> int:
+    """Delete the selected tasks except the newest `keep_newest`, oldest first, at most `limit`. Returns how many."""
+    beyond = select(TaskRun.seq).where(*filters.clauses()).order_by(TaskRun.seq.desc()).offset(keep_newest).limit(1)
     newest_beyond = session.scalar(beyond)
     if newest_beyond is None:
         return 0

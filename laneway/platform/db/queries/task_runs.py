@@ -160,7 +160,7 @@ def by_state(
     return _page(session, statement.where(TaskRun.seq < before_seq) if before_seq else statement, limit)
 
 
-def recent(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
+def by_ids(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
     """The tasks with these ids, in the order of submission."""
     return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq)).all()
 

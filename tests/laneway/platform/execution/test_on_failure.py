@@ -13,7 +13,7 @@ from sqlalchemy import update
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Completed, Raised
-from laneway.platform.payload import EndedTask, Nothing
+from laneway.platform.payload import EmptyPayload, EndedTask
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import Platform
@@ -23,7 +23,7 @@ FOLLOW_UP = replace(registry["health_sweep_task"], name="test_follow_up_task", p
 WATCHED = replace(
     registry["cleanup_old_data_task"],
     name="test_watched_task",
-    payload=Nothing,
+    payload=EmptyPayload,
     on_failure=FOLLOW_UP.name,
     max_retries=1,
 )

@@ -12,7 +12,7 @@ from laneway.engine import Message
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import BrokerUnavailable, UpstreamRefused, WrongState
-from laneway.platform.execution.celery_results import Results
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
@@ -25,7 +25,7 @@ LATER = 10.0
 
 @pytest.fixture
 def audit(platform: Platform) -> Audit:
-    return Audit(platform.database, platform.broker, platform.recorder, platform.tasks, Results(platform.app))
+    return Audit(platform.database, platform.broker, platform.recorder, platform.tasks, CeleryResults(platform.app))
 
 
 def test_an_empty_platform_is_balanced(audit: Audit) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import delete, update
 
 from laneway.platform.db.models import TaskEvent, TaskRun
 from laneway.platform.db.session import Database
-from laneway.platform.execution.celery_results import Results, ResultStoreUnavailable, TaskFailed
+from laneway.platform.execution.celery_results import CeleryResults, ResultStoreUnavailable, TaskFailed
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.operations import result_audit
 from laneway.platform.operations.audit import Audit, AuditReport
@@ -41,11 +41,11 @@ class ResultHarness:
     clock: MovableClock
     valkey: RunningValkey
 
-    def audit(self, results: Results | None = None, *, repair: bool = False) -> AuditReport:
+    def audit(self, results: CeleryResults | None = None, *, repair: bool = False) -> AuditReport:
         """Run one audit."""
         desk = self.desk
         platform = desk.platform if isinstance(desk, EngineDriver) else desk
-        audit = Audit(desk.database, platform.broker, platform.recorder, desk.tasks, results or Results(self.app))
+        audit = Audit(desk.database, platform.broker, platform.recorder, desk.tasks, results or CeleryResults(self.app))
         return audit.run(repair=repair)
 
     def findings(self, *, repair: bool = False) -> list[tuple[str, ResultProblem, TaskState | None, str | None]]:
@@ -108,11 +108,11 @@ def harness(
         yield ResultHarness(ledger_driver(config, app, platform_database), app, movable_clock, valkey)
 
 
-def results_in(url: str) -> Results:
+def results_in(url: str) -> CeleryResults:
     """Return the results of another kind of store."""
     app = Celery("elsewhere", set_as_current=False)
     app.backend_cls = url  # pyright: ignore[reportAttributeAccessIssue]  a setting would give way to the environment
-    return Results(app)
+    return CeleryResults(app)
 
 
 def test_matching_results_give_no_findings(harness: ResultHarness) -> None:
@@ -335,7 +335,7 @@ def test_a_task_that_runs_again_during_the_audit_is_left_alone(harness: ResultHa
     id = harness.end_task(stored=False)
     harness.clock.forward(LATER)
 
-    class Late(Results):
+    class Late(CeleryResults):
         """Somebody retries the task by hand between the first look and the second."""
 
         def states(self, ids: Sequence[str]) -> list[str | None]:

@@ -131,7 +131,7 @@ def test_a_replay_restores_a_task_that_retention_deleted_or_blanked(
     id = log_harness.sent(http_peer.url)
     with platform.database.transaction() as session:
         session.execute(update(TaskRun).values(finished_at=clock.now() - timedelta(days=3)))
-        take = retention.delete_tasks if left == "nothing of the task" else retention.blank_tasks
+        take = retention.delete_tasks if left == "nothing of the task" else retention.erase_task_contents
         assert take(session, before=clock.now() - timedelta(days=2), limit=10) == 1
 
     assert log_harness.log.replay(id).task_id == id

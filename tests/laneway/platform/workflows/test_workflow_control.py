@@ -295,7 +295,7 @@ def test_a_second_retry_finishes_an_interrupted_one(harness: WorkflowHarness, mo
     assert harness.view().state is RunState.COMPLETED
 
 
-@pytest.mark.parametrize("how", ["deleted", "blanked"])
+@pytest.mark.parametrize("how", ["deleted", "erased"])
 def test_a_retry_works_when_the_task_of_a_step_was_deleted_or_blanked(harness: WorkflowHarness, how: str) -> None:
     harness.scripts["a"] = [failed("not good enough")]
     harness.start(*CHAIN)
