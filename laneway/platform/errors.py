@@ -318,20 +318,6 @@ class TaskSnoozed(PlatformError):
         return self.reason or f"continues in {self.delay:g} s"
 
 
-class Undeliverable(PermanentError):
-    """The broker gave up on the message of the task and keeps it as a dead letter."""
-
-    title = "Undeliverable"
-
-    reason: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"The broker made its message a dead letter: {self.reason}" + (
-            f" ({self.detail})" if self.detail else ""
-        )
-
-
 class WorkerLost(RetryableError):
     """The worker died or lost its lease while it ran the task."""
 

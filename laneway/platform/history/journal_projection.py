@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -30,6 +30,8 @@ log = logger(__name__)
 
 EventData = dict[str, Any]
 """The data of an event of a task, beside its kind, time and attempt."""
+UNDELIVERABLE: Final = "Undeliverable"
+"""The `error_type` of a task whose message became a dead letter."""
 
 
 def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
@@ -188,12 +190,12 @@ class JournalProjection:
         if run.state in FINISHED:
             return None
         error = f"{event.reason}: {event.detail}" if event.detail else event.reason
-        result = _storable(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type="Undeliverable"))
+        result = _storable(AttemptResult(TaskState.DEAD_LETTER, error=error, error_type=UNDELIVERABLE))
         self._end_attempt(run, event, outcome=TaskState.DEAD_LETTER.value, result=result)
         run.state, run.finished_at = TaskState.DEAD_LETTER, moment(event.at)
-        run.error, run.error_type = repository.storable(error), "Undeliverable"
+        run.error, run.error_type = repository.storable(error), UNDELIVERABLE
         run.due_at, run.traceback = None, None
-        run.error_group = repository.error_group("Undeliverable", event.reason)
+        run.error_group = repository.error_group(UNDELIVERABLE, event.reason)
         run.raw = event.stored.message.body if event.stored else None
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 

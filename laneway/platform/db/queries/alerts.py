@@ -53,8 +53,8 @@ def listing(session: Session, *, closed: bool = False, limit: int = 200) -> Sequ
 def unnotified(session: Session, *, notified_since: datetime) -> list[Alert]:
     """Open alerts that no notice covers yet, locked, oldest first.
 
-    An alert is left out if a notice covered an earlier one of the same kind and subject since `notified_since`: an alert that
-    keeps opening and closing must not send an e-mail each time.
+    An alert is left out if a notice after `notified_since` covered an earlier one of the same kind and subject: an
+    alert that keeps opening and closing must not send an e-mail each time.
     """
     same = aliased(Alert)
     notified = exists().where(

@@ -296,7 +296,7 @@ def test_a_second_retry_finishes_an_interrupted_one(harness: WorkflowHarness, mo
 
 
 @pytest.mark.parametrize("how", ["deleted", "erased"])
-def test_a_retry_works_when_the_task_of_a_step_was_deleted_or_blanked(harness: WorkflowHarness, how: str) -> None:
+def test_a_retry_works_when_the_task_of_a_step_was_deleted_or_erased(harness: WorkflowHarness, how: str) -> None:
     harness.scripts["a"] = [failed("not good enough")]
     harness.start(*CHAIN)
     harness.run_all()
