@@ -12,11 +12,11 @@ from random import Random
 from redis.exceptions import RedisError
 
 from benchmarks.chaos import profiles
-from benchmarks.chaos.crew import Crew
 from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
-from benchmarks.chaos.ledger import Books, Run
+from benchmarks.chaos.ledger import LedgerRecords, Run
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.process import Process
+from benchmarks.chaos.process_slots import ProcessSlots
 from benchmarks.chaos.server import Server
 
 BESIDES = {Kind.SERVER: 8, Kind.CUT: 6, Kind.STOP: 12, Kind.PRODUCER: 10, Kind.RESTART: 12}
@@ -41,8 +41,8 @@ def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
 class Director:
     """Carries out the schedule. Call `step` often, until `done`."""
 
-    def __init__(self, plan: Plan, *, crew: Crew, server: Server, say: Callable[[str], None]) -> None:
-        self._plan, self._crew, self._server, self._say = plan, crew, server, say
+    def __init__(self, plan: Plan, *, slots: ProcessSlots, server: Server, say: Callable[[str], None]) -> None:
+        self._plan, self._slots, self._server, self._say = plan, slots, server, say
         self._random = Random(plan.seed)
         self._began = time.monotonic()
         self._schedule = schedule(plan, self._random)[::-1]
@@ -62,33 +62,33 @@ class Director:
         """The number of disturbances of each kind."""
         return Counter(one.kind for one in self.disturbances)
 
-    def step(self, books: Books) -> None:
+    def step(self, records: LedgerRecords) -> None:
         """Carry out the disturbances that are due. One that finds no victim is tried again at a later step."""
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         if self._schedule and time.monotonic() - self._began >= self._schedule[-1][0]:
             kind = self._schedule.pop()[1]
-            if not self._do(kind, books):
+            if not self._do(kind, records):
                 # Put it behind the next two, which may find a victim meanwhile.
                 self._schedule.insert(max(0, len(self._schedule) - 2), (0.0, kind))
 
-    def _do(self, kind: Kind, books: Books) -> bool:
+    def _do(self, kind: Kind, records: LedgerRecords) -> bool:
         if not self._server.answers():
             return False
         match kind:
             case Kind.SERVER:
-                return self._kill_server(books)
+                return self._kill_server(records)
             case Kind.CUT:
                 return self._cut()
             case Kind.PRODUCER:
                 return self._kill_producer()
             case Kind.CHILD:
-                return self._kill_child(books)
+                return self._kill_child(records)
             case _:
-                return self._on_worker(kind, books)
+                return self._on_worker(kind, records)
 
-    def _kill_server(self, books: Books) -> bool:
-        one = self._note(Kind.SERVER, running=[run.mark for run in self._running(books)])
+    def _kill_server(self, records: LedgerRecords) -> bool:
+        one = self._note(Kind.SERVER, running=[run.mark for run in self._running(records)])
         self._server.kill()
 
         def back() -> None:
@@ -110,37 +110,37 @@ class Director:
         return True
 
     def _kill_producer(self) -> bool:
-        place, process = self._random.choice(sorted(self._crew.producers.items()))
+        place, process = self._random.choice(sorted(self._slots.producers.items()))
         if not process.alive:
             return False
         self._note(Kind.PRODUCER, worker=process.name)
         process.kill()
-        self._in(self._random.uniform(0.1, 1.0), lambda: self._crew.start_producer(place))
+        self._in(self._random.uniform(0.1, 1.0), lambda: self._slots.start_producer(place))
         return True
 
-    def _kill_child(self, books: Books) -> bool:
-        able = [one for _, one in self._able(books) if one.name.startswith("prefork")]
+    def _kill_child(self, records: LedgerRecords) -> bool:
+        able = [one for _, one in self._able(records) if one.name.startswith("prefork")]
         pids = {pid: one for one in able for pid in one.children()}
-        busy = sorted({run.pid for run in self._running(books)} & pids.keys())
+        busy = sorted({run.pid for run in self._running(records)} & pids.keys())
         some = busy if busy and self._random.random() < BUSY_SHARE else sorted(pids)
         if not some:
             return False
         victim = self._random.choice(some)
-        running = [run.mark for run in self._running(books) if run.pid == victim]
+        running = [run.mark for run in self._running(records) if run.pid == victim]
         self._note(Kind.CHILD, worker=pids[victim].name, pid=victim, running=running)
         pids[victim].kill_child(victim)
         self._dead.add((pids[victim].name, victim))
         return True
 
-    def _on_worker(self, kind: Kind, books: Books) -> bool:
-        able = [(place, one) for place, one in self._able(books) if not one.expected]
-        busy = {run.worker for run in self._running(books)}
+    def _on_worker(self, kind: Kind, records: LedgerRecords) -> bool:
+        able = [(place, one) for place, one in self._able(records) if not one.expected]
+        busy = {run.worker for run in self._running(records)}
         some = [entry for entry in able if entry[1].name in busy] if self._random.random() < BUSY_SHARE else able
-        stopped = any(one.stopped for one in self._crew.workers.values())
+        stopped = any(one.stopped for one in self._slots.workers.values())
         if len(able) < 2 or (kind is Kind.STOP and stopped):  # another worker must be able to take over
             return False
         place, victim = self._random.choice(some or able)
-        running = [run.mark for run in self._running(books) if run.worker == victim.name]
+        running = [run.mark for run in self._running(records) if run.worker == victim.name]
         one = self._note(kind, worker=victim.name, pid=victim.pid, running=running)
         if kind is Kind.RESTART:
             victim.terminate()
@@ -148,12 +148,12 @@ class Director:
             return True
         victim.stop()  # so that the messages that it holds do not change while they are read
         held = profiles.leased_by(self._plan, victim.pid)
-        one.held = [books.marks[id] for id in held if id in books.marks]
+        one.held = [records.marks[id] for id in held if id in records.marks]
         if kind is Kind.STOP:
             self._stop(one, victim)
         else:
             victim.kill()
-            self._in(self._random.uniform(0.0, 1.0), lambda: self._crew.start_worker(place))
+            self._in(self._random.uniform(0.0, 1.0), lambda: self._slots.start_worker(place))
         return True
 
     def _stop(self, one: Disturbance, victim: Process) -> None:
@@ -170,18 +170,20 @@ class Director:
             return
         one.until = time.monotonic()
         one.note = "did not end in 30 s" if victim.alive else f"took {one.until - one.at:.1f} s"
-        self._crew.start_worker(place)
+        self._slots.start_worker(place)
 
-    def _able(self, books: Books) -> list[tuple[str, Process]]:
+    def _able(self, records: LedgerRecords) -> list[tuple[str, Process]]:
         """The workers that have started. Killing an earlier one shows little, because Celery itself gives up then."""
         since = time.monotonic() - START_SECONDS
-        return [entry for entry in self._crew.able() if entry[1].name in books.last_began or entry[1].started < since]
-
-    def _running(self, books: Books) -> list[Run]:
-        """The runs that living processes execute."""
-        living = {one.name for one in self._crew.workers.values() if one.alive}
         return [
-            one for one in books.running.values() if one.worker in living and (one.worker, one.pid) not in self._dead
+            entry for entry in self._slots.able() if entry[1].name in records.last_began or entry[1].started < since
+        ]
+
+    def _running(self, records: LedgerRecords) -> list[Run]:
+        """The runs that living processes execute."""
+        living = {one.name for one in self._slots.workers.values() if one.alive}
+        return [
+            one for one in records.running.values() if one.worker in living and (one.worker, one.pid) not in self._dead
         ]
 
     def _note(self, kind: Kind, *, worker: str = "", pid: int = 0, running: list[str] | None = None) -> Disturbance:

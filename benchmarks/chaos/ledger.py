@@ -86,7 +86,7 @@ class Run:
 
 
 @dataclass(slots=True)
-class Books:
+class LedgerRecords:
     """All records read so far, by mark (the ledger's own name of a task)."""
 
     offers: dict[str, Offer] = field(default_factory=dict[str, Offer])
@@ -137,22 +137,22 @@ class Books:
             self.open.pop(mark, None)
 
 
-class Follower:
+class LedgerReader:
     """Reads the ledger while it grows."""
 
     def __init__(self, paths: Paths) -> None:
-        self.books = Books()
+        self.records = LedgerRecords()
         self._accepted, self._executed = _Tail(paths.accepted_log), _Tail(paths.executed_log)
 
-    def refresh(self) -> Books:
-        """Read the new records, and return the books."""
+    def refresh(self) -> LedgerRecords:
+        """Read the new records, and return all records."""
         # The records of tasks come first: each task that they name was offered before.
         executed = list(self._executed.records())
         for record in self._accepted.records():
-            self.books.add_offer(record)
+            self.records.add_offer(record)
         for record in executed:
-            self.books.add_run(record)
-        return self.books
+            self.records.add_run(record)
+        return self.records
 
 
 class _Tail:

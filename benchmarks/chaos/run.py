@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from benchmarks.chaos import profiles
-from benchmarks.chaos.crew import Crash, Crew
 from benchmarks.chaos.director import Director
 from benchmarks.chaos.disturbance import Disturbance, Kind
-from benchmarks.chaos.ledger import Books, Follower
+from benchmarks.chaos.ledger import LedgerReader, LedgerRecords
 from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.process_slots import Crash, ProcessSlots
 from benchmarks.chaos.server import Server, free_port
-from benchmarks.chaos.verdict import AckAction, Promise, Terms, judge, promises
+from benchmarks.chaos.verdict import JudgingTerms, Promise, Verdict, judge, promises
 
 TICK_SECONDS = 0.05
 SAY_SECONDS = 5.0
@@ -35,7 +35,7 @@ class Outcome:
 
     plan: Plan
     server: str
-    verdict: AckAction
+    verdict: Verdict
     promises: list[Promise]
     disturbances: list[Disturbance]
     crashes: list[Crash]
@@ -60,47 +60,47 @@ class Chaos:
         self._began, self._say_line = time.monotonic(), say
         self._said = 0.0
         self._server = Server(self._plan.folder / "server", port=self._plan.port, fsync=plan.fsync)
-        self._crew = Crew(self._plan)
-        self._follower = Follower(self._plan)
+        self._slots = ProcessSlots(self._plan)
+        self._reader = LedgerReader(self._plan)
 
     def run(self) -> Outcome:
         """Run and judge. No process is left afterwards."""
         try:
             self._server.start()
-            self._crew.start()
+            self._slots.start()
             self._wait_for_work()
-            director = Director(self._plan, crew=self._crew, server=self._server, say=self._say)
+            director = Director(self._plan, slots=self._slots, server=self._server, say=self._say)
             self._disturb(director)
             drained = self._drain()
             return self._judge(director, drained)
         finally:
-            self._crew.end()
+            self._slots.end()
             self._server.kill()
 
     def _wait_for_work(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        names = {one.name for one in self._crew.workers.values()}
-        while not names <= self._follower.refresh().last_began.keys():
-            if time.monotonic() > deadline or self._crew.crashes:
-                idle = ", ".join(sorted(names - self._follower.books.last_began.keys()))
+        names = {one.name for one in self._slots.workers.values()}
+        while not names <= self._reader.refresh().last_began.keys():
+            if time.monotonic() > deadline or self._slots.crashes:
+                idle = ", ".join(sorted(names - self._reader.records.last_began.keys()))
                 raise NotStarted(f"nothing was executed by {idle}; see {self._plan.folder / 'logs'}")
-            self._crew.look()
+            self._slots.look()
             time.sleep(TICK_SECONDS)
         self._say("every worker has executed a task")
 
     def _disturb(self, director: Director) -> None:
         while not director.done:
-            books = self._follower.refresh()
-            self._hold(books)
-            director.step(books)
-            self._crew.look()
-            self._progress(books, director)
+            records = self._reader.refresh()
+            self._hold(records)
+            director.step(records)
+            self._slots.look()
+            self._progress(records, director)
             time.sleep(TICK_SECONDS)
 
-    def _hold(self, books: Books) -> None:
+    def _hold(self, records: LedgerRecords) -> None:
         # Tasks that are stuck or lost must not make the producers pause for ever.
         since = time.monotonic() - self._plan.redelivery_seconds - 2 * self._plan.margin
-        if books.waiting_since(since) > self._plan.most_waiting:
+        if records.waiting_since(since) > self._plan.most_waiting:
             self._plan.hold.touch()
         else:
             self._plan.hold.unlink(missing_ok=True)
@@ -108,14 +108,14 @@ class Chaos:
     def _drain(self) -> float | None:
         """Wait until all accepted tasks have ended and the server is empty; returns the seconds, None at the limit."""
         began = time.monotonic()
-        self._crew.end_producers()
+        self._slots.end_producers()
         self._say("the producers have ended; the workers do the remaining tasks")
         while (now := time.monotonic()) < began + self._plan.redelivery_seconds + DRAIN_SECONDS:
-            books = self._follower.refresh()
-            if not books.waiting() and not self._left():
+            records = self._reader.refresh()
+            if not records.waiting() and not self._left():
                 return now - began
-            self._crew.look()
-            self._progress(books, None)
+            self._slots.look()
+            self._progress(records, None)
             time.sleep(0.2)
         return None
 
@@ -126,35 +126,35 @@ class Chaos:
             return 1
 
     def _judge(self, director: Director, drained: float | None) -> Outcome:
-        books = self._follower.refresh()
-        missing = [o.task_id for o in books.offers.values() if o.accepted_at and o.mark not in books.ended]
+        records = self._reader.refresh()
+        missing = [o.task_id for o in records.offers.values() if o.accepted_at and o.mark not in records.ended]
         held = profiles.held(self._plan, missing) if missing else {}
         version = self._server.version()
-        lives = self._crew.lives()
-        would_not_stop = self._crew.end_workers()
-        terms = Terms(
+        lifetimes = self._slots.lifetimes()
+        would_not_stop = self._slots.end_workers()
+        terms = JudgingTerms(
             redelivery_seconds=self._plan.redelivery_seconds, margin=self._plan.margin, origin=self._began, held=held
         )
-        verdict = judge(self._follower.refresh(), director.disturbances, terms=terms, lives=lives)
+        verdict = judge(self._reader.refresh(), director.disturbances, terms=terms, lifetimes=lifetimes)
         return Outcome(
             plan=self._plan,
             server=version,
             verdict=verdict,
             promises=promises(verdict, terms=terms, ordered=self._plan.transport == "laneway"),
             disturbances=director.disturbances,
-            crashes=self._crew.crashes,
+            crashes=self._slots.crashes,
             would_not_stop=would_not_stop,
             drained=drained,
             took=time.monotonic() - self._began,
         )
 
-    def _progress(self, books: Books, director: Director | None) -> None:
+    def _progress(self, records: LedgerRecords, director: Director | None) -> None:
         if time.monotonic() - self._said < SAY_SECONDS:
             return
         self._said = time.monotonic()
         counts: dict[Kind, int] = director.counts() if director else {}
         done = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-        self._say(f"accepted {books.accepted}, ended {len(books.ended)}, waiting {books.waiting()}; {done}")
+        self._say(f"accepted {records.accepted}, ended {len(records.ended)}, waiting {records.waiting()}; {done}")
 
     def _say(self, line: str) -> None:
         self._say_line(f"[{self._plan.transport} {time.monotonic() - self._began:6.1f} s] {line}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from benchmarks.chaos.crew import Life
 from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
-from benchmarks.chaos.ledger import Books, Offer, Run
+from benchmarks.chaos.ledger import LedgerRecords, Offer, Run
+from benchmarks.chaos.process_slots import WorkerLifetime
 
 STALL_SECONDS, STALL_TASKS = 20.0, 200
 """A worker has stopped consuming if it begins no task for this long while the others begin this many."""
@@ -44,7 +44,7 @@ class Promise:
 
 
 @dataclass(slots=True)
-class AckAction:
+class Verdict:
     """The figures of one run. Times are seconds."""
 
     offered: int = 0
@@ -79,7 +79,7 @@ class AckAction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class JudgingTerms:
     """The terms by which a run is judged. `origin`: the time from which histories count.
 
     `held`: task id → where the server held it at the end.
@@ -96,12 +96,18 @@ class Terms:
         return self.redelivery_seconds + self.margin
 
 
-def judge(books: Books, disturbances: Sequence[Disturbance], *, terms: Terms, lives: Sequence[Life] = ()) -> AckAction:
+def judge(
+    records: LedgerRecords,
+    disturbances: Sequence[Disturbance],
+    *,
+    terms: JudgingTerms,
+    lifetimes: Sequence[WorkerLifetime] = (),
+) -> Verdict:
     """Compute all figures from the ledger and the disturbances."""
-    return _Judge(books, disturbances, terms=terms).judge(lives)
+    return _Judge(records, disturbances, terms=terms).judge(lifetimes)
 
 
-def promises(verdict: AckAction, *, terms: Terms, ordered: bool) -> list[Promise]:
+def promises(verdict: Verdict, *, terms: JudgingTerms, ordered: bool) -> list[Promise]:
     """The engine's promises, and whether they held."""
     slowest = max(verdict.recovery, default=0.0)
     held = [
@@ -126,35 +132,35 @@ def promises(verdict: AckAction, *, terms: Terms, ordered: bool) -> list[Promise
 
 
 class _Judge:
-    def __init__(self, books: Books, disturbances: Sequence[Disturbance], *, terms: Terms) -> None:
-        self._books, self._disturbances, self._terms = books, disturbances, terms
-        self._verdict = AckAction(
-            offered=len(books.offers),
-            accepted=books.accepted,
-            refused=sum(bool(offer.refused) for offer in books.offers.values()),
-            executed=len(books.ended),
-            runs=sum(map(len, books.runs.values())),
+    def __init__(self, records: LedgerRecords, disturbances: Sequence[Disturbance], *, terms: JudgingTerms) -> None:
+        self._records, self._disturbances, self._terms = records, disturbances, terms
+        self._verdict = Verdict(
+            offered=len(records.offers),
+            accepted=records.accepted,
+            refused=sum(bool(offer.refused) for offer in records.offers.values()),
+            executed=len(records.ended),
+            runs=sum(map(len, records.runs.values())),
         )
 
-    def judge(self, lives: Sequence[Life]) -> AckAction:
+    def judge(self, lifetimes: Sequence[WorkerLifetime]) -> Verdict:
         verdict = self._verdict
-        for run in (run for runs in self._books.runs.values() for run in runs):
+        for run in (run for runs in self._records.runs.values() for run in runs):
             if run.ended is None:
                 run.died = min(
                     (one.at for one in self._disturbances if one.kind in KILLS and one.hit(run)), default=None
                 )
-        for offer in self._books.offers.values():
-            runs = self._books.runs.get(offer.mark, [])
+        for offer in self._records.offers.values():
+            runs = self._records.runs.get(offer.mark, [])
             self._count(offer, runs)
             if runs:
                 self._time(offer, runs)
         reasons = Counter(one.explained_by[0].split()[1] for one in verdict.duplicated if one.explained_by)
         verdict.explained_by = dict(reasons)
-        for mark, runs in self._books.runs.items():
-            self._recovery(self._books.offers[mark], runs)
+        for mark, runs in self._records.runs.items():
+            self._recovery(self._records.offers[mark], runs)
         self._resumption()
         self._order()
-        verdict.stalled = _stalls(self._books, lives, self._disturbances)
+        verdict.stalled = _stalls(self._records, lifetimes, self._disturbances)
         return verdict
 
     def _count(self, offer: Offer, runs: Sequence[Run]) -> None:
@@ -225,8 +231,8 @@ class _Judge:
         return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps)
 
     def _resumption(self) -> None:
-        books = self._books
-        begun = [(books.offers[mark].at, runs[0].began) for mark, runs in books.runs.items()]
+        records = self._records
+        begun = [(records.offers[mark].at, runs[0].began) for mark, runs in records.runs.items()]
         for one in self._disturbances:
             after = [began for offered, began in begun if offered > one.until]
             if one.kind is Kind.SERVER and after:
@@ -234,8 +240,8 @@ class _Judge:
 
     def _order(self) -> None:
         keys: dict[str, list[tuple[Offer, Run]]] = {}
-        for mark, runs in self._books.runs.items():
-            offer = self._books.offers[mark]
+        for mark, runs in self._records.runs.items():
+            offer = self._records.offers[mark]
             if offer.key:
                 keys.setdefault(offer.key, []).extend((offer, run) for run in runs)
         for entries in keys.values():
@@ -254,7 +260,10 @@ class _Judge:
             elif open_:
                 what = f"place {offer.place} of {offer.key} began while {open_.mark} was executed"
             if what:
-                concerned = (*self._books.runs[open_.mark if open_ else furthest.mark], *self._books.runs[offer.mark])
+                concerned = (
+                    *self._records.runs[open_.mark if open_ else furthest.mark],
+                    *self._records.runs[offer.mark],
+                )
                 self._verdict.order.append(self._finding(offer, concerned, what))
             furthest = max(furthest, offer, key=lambda one: one.place)
 
@@ -289,22 +298,24 @@ class _Judge:
         yield from (line for _, line in sorted(lines))
 
 
-def _stalls(books: Books, lives: Sequence[Life], disturbances: Sequence[Disturbance]) -> list[str]:
-    runs = sorted((run for runs in books.runs.values() for run in runs), key=lambda run: run.began)
+def _stalls(
+    records: LedgerRecords, lifetimes: Sequence[WorkerLifetime], disturbances: Sequence[Disturbance]
+) -> list[str]:
+    runs = sorted((run for runs in records.runs.values() for run in runs), key=lambda run: run.began)
     found: list[str] = []
-    for life in lives:
-        ends = max((run.began for run in runs), default=0.0) if life.ended is None else life.ended
-        stops = [(one.at, one.until) for one in disturbances if one.kind is Kind.STOP and one.worker == life.worker]
-        own = [run.began for run in runs if run.worker == life.worker]
-        for since, until in pairwise([life.began, *own, ends]):
+    for lifetime in lifetimes:
+        ends = max((run.began for run in runs), default=0.0) if lifetime.ended is None else lifetime.ended
+        stops = [(one.at, one.until) for one in disturbances if one.kind is Kind.STOP and one.worker == lifetime.worker]
+        own = [run.began for run in runs if run.worker == lifetime.worker]
+        for since, until in pairwise([lifetime.began, *own, ends]):
             paused = sum(max(0.0, min(b, until) - max(a, since)) for a, b in stops)
             others = sum(since < run.began < until for run in runs)
             if until - since - paused > STALL_SECONDS and others >= STALL_TASKS:
-                found.append(f"{life.worker} began nothing for {until - since:.0f} s while others began {others}")
+                found.append(f"{lifetime.worker} began nothing for {until - since:.0f} s while others began {others}")
     return found
 
 
-def summary(verdict: AckAction) -> dict[str, Any]:
+def summary(verdict: Verdict) -> dict[str, Any]:
     """The figures as plain values, for comparisons."""
     return {
         "accepted": verdict.accepted,

@@ -22,7 +22,7 @@ START_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class ServerCounters:
     """The server's counters since its start. `commands` includes those inside scripts."""
 
     commands: int
@@ -73,12 +73,12 @@ class Server:
         self._own_calls += 1
         return self._broker.info()
 
-    def books(self) -> Books:
+    def counters(self) -> ServerCounters:
         """The counters as they are now, without the benchmark's own commands."""
         info = self.info()
         cpu = info.get("used_cpu_user_main_thread", info["used_cpu_user"])
         cpu += info.get("used_cpu_sys_main_thread", info["used_cpu_sys"])
-        return Books(
+        return ServerCounters(
             commands=int(info["total_commands_processed"]) - self._own_calls,
             reads=int(info["total_reads_processed"]) - self._own_calls,
             bytes_in=int(info["total_net_input_bytes"]),
@@ -86,9 +86,9 @@ class Server:
             cpu=float(cpu),
         )
 
-    def cost(self, before: Books, jobs: int) -> Cost:
+    def cost(self, before: ServerCounters, jobs: int) -> Cost:
         """The cost of one of these jobs since `before`."""
-        after = self.books()
+        after = self.counters()
         return Cost(
             commands=(after.commands - before.commands) / jobs,
             reads=(after.reads - before.reads) / jobs,

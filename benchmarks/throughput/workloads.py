@@ -73,7 +73,7 @@ def fill(app: Celery, name: str, server: Server, jobs: int) -> None:
 
 def drain(server: Server, workers: Workers, jobs: int) -> Figure:
     """Measure W2. The queue is full, and the workers wait for `consume`. Every job must store a result."""
-    stored, books, cpu = server.results(), server.books(), workers.cpu_seconds()
+    stored, counters, cpu = server.results(), server.counters(), workers.cpu_seconds()
     samples = [(time.perf_counter(), 0)]
     workers.consume(QUEUE)
     while samples[-1][1] < jobs:
@@ -84,7 +84,7 @@ def drain(server: Server, workers: Workers, jobs: int) -> Figure:
             raise SystemExit(f"The workers finish no more jobs after {samples[-1][1]} of {jobs} jobs.")
     workers.check(QUEUE)
     begin, end = _crossing(samples, FROM * jobs), _crossing(samples, TO * jobs)
-    cost = server.cost(books, jobs)
+    cost = server.cost(counters, jobs)
     worker_us = (workers.cpu_seconds() - cpu) / jobs * 1e6
     return Figure((TO - FROM) * jobs / (end - begin), cost, {"worker_cpu_us": worker_us})
 
@@ -94,22 +94,22 @@ def round_trip(app: Celery, server: Server, times: int) -> Figure:
     task = app.tasks[NOOP]
     for _ in range(max(5, times // 10)):
         task.apply_async(queue=WARM_QUEUE).get(timeout=30)
-    books, took = server.books(), list[float]()
+    counters, took = server.counters(), list[float]()
     for _ in range(times):
         start = time.perf_counter()
         task.apply_async(queue=WARM_QUEUE).get(timeout=30)
         took.append((time.perf_counter() - start) * 1000)
     took.sort()
     p95 = took[min(len(took) - 1, int(len(took) * 0.95))]
-    return Figure(statistics.median(took), server.cost(books, times), {"p95_ms": p95})
+    return Figure(statistics.median(took), server.cost(counters, times), {"p95_ms": p95})
 
 
 def _timed(server: Server, jobs: int, run: Callable[[], None]) -> Figure:
     gc.collect()
-    books, cpu, start = server.books(), time.process_time(), time.perf_counter()
+    counters, cpu, start = server.counters(), time.process_time(), time.perf_counter()
     run()
     took, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return Figure(jobs / took, server.cost(books, jobs), {"producer_cpu_us": cpu / jobs * 1e6})
+    return Figure(jobs / took, server.cost(counters, jobs), {"producer_cpu_us": cpu / jobs * 1e6})
 
 
 def _crossing(samples: list[tuple[float, int]], level: float) -> float:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos.disturbance import Disturbance, Kind
-from benchmarks.chaos.ledger import ACCEPTED, BEGAN, ENDED, OFFERED, RECORD, Books, Follower, Ledger
+from benchmarks.chaos.ledger import ACCEPTED, BEGAN, ENDED, OFFERED, RECORD, Ledger, LedgerReader, LedgerRecords
 from benchmarks.chaos.plan import Plan
-from benchmarks.chaos.verdict import AckAction, Terms, judge, promises
+from benchmarks.chaos.verdict import JudgingTerms, Verdict, judge, promises
 
 ROOT = Path(__file__).resolve().parents[2]
-TERMS = Terms(redelivery_seconds=10, margin=5)
+TERMS = JudgingTerms(redelivery_seconds=10, margin=5)
 KILLS, SECONDS = 6, 16
 
 
@@ -34,24 +34,24 @@ class SmallRun:
 class SampleRun:
     """A run made up for a test: its events are added in order."""
 
-    books: Books = field(default_factory=Books)
+    records: LedgerRecords = field(default_factory=LedgerRecords)
     disturbances: list[Disturbance] = field(default_factory=list)
 
     def accepted(self, mark: str, *, at: float = 0.0, key: str | None = None, place: int = 0) -> None:
-        self.books.add_offer([OFFERED, mark, at, f"id-of-{mark}", "short", key, place, 0.0])
-        self.books.add_offer([ACCEPTED, mark, at])
+        self.records.add_offer([OFFERED, mark, at, f"id-of-{mark}", "short", key, place, 0.0])
+        self.records.add_offer([ACCEPTED, mark, at])
 
     def ran(self, mark: str, began: float, ended: float | None, *, worker: str = "solo-1.1", pid: int = 1) -> None:
         nonce = str(began)
-        self.books.add_run([BEGAN, mark, began, worker, pid, nonce])
+        self.records.add_run([BEGAN, mark, began, worker, pid, nonce])
         if ended is not None:
-            self.books.add_run([ENDED, mark, ended, worker, pid, nonce])
+            self.records.add_run([ENDED, mark, ended, worker, pid, nonce])
 
     def disturbed(self, kind: Kind, at: float, *, worker: str = "solo-1.1", pid: int = 1, until: float = 0.0) -> None:
         self.disturbances.append(Disturbance(len(self.disturbances) + 1, kind, at, worker, pid, until))
 
-    def verdict(self, terms: Terms = TERMS) -> AckAction:
-        return judge(self.books, self.disturbances, terms=terms)
+    def verdict(self, terms: JudgingTerms = TERMS) -> Verdict:
+        return judge(self.records, self.disturbances, terms=terms)
 
     def broken(self) -> list[str]:
         return [one.name for one in promises(self.verdict(), terms=TERMS, ordered=True) if not one.held]
@@ -77,13 +77,13 @@ def test_an_accepted_task_that_never_ended_is_lost_and_the_nearest_kill_is_named
     assert lost[0].what == "never begun; gone from the server"
     assert lost[0].explained_by == ("near #1 worker prefork-1.1 (+0.10 s)",)
     assert run.broken() == ["nothing accepted is lost"]
-    held = Terms(redelivery_seconds=10, margin=5, held={"id-of-a": "unacked"})
+    held = JudgingTerms(redelivery_seconds=10, margin=5, held={"id-of-a": "unacked"})
     assert run.verdict(held).lost[0].what == "never begun; still in unacked"
 
 
 def test_a_refused_task_is_not_lost() -> None:
     run = SampleRun()
-    run.books.add_offer([OFFERED, "a", 0.0, "id", "short", None, 0, 0.0])
+    run.records.add_offer([OFFERED, "a", 0.0, "id", "short", None, 0, 0.0])
 
     assert run.verdict().lost == []
 
@@ -218,15 +218,15 @@ def test_an_execution_in_a_stopped_worker_is_not_an_overlap() -> None:
 
 def test_the_ledger_is_read_while_it_grows_in_records_of_equal_size(tmp_path: Path) -> None:
     plan = Plan(folder=tmp_path)
-    follower = Follower(plan)
+    reader = LedgerReader(plan)
     producer, worker = Ledger(plan.accepted_log), Ledger(plan.executed_log)
     producer.write(OFFERED, "a", "id", "short", None, 0, 0.0)
     producer.write(ACCEPTED, "a")
     worker.write(BEGAN, "a", "solo-1.1", 7, "0")
 
-    assert (follower.refresh().waiting(), len(follower.books.running)) == (1, 1)
+    assert (reader.refresh().waiting(), len(reader.records.running)) == (1, 1)
     worker.write(ENDED, "a", "solo-1.1", 7, "0")
-    assert (follower.refresh().waiting(), len(follower.books.running)) == (0, 0)
+    assert (reader.refresh().waiting(), len(reader.records.running)) == (0, 0)
     assert plan.executed_log.stat().st_size == 2 * RECORD
 
 

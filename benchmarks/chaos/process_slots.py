@@ -14,7 +14,7 @@ MODULE = "benchmarks.chaos"
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class WorkerLifetime:
     """One process of a worker's slot, from its start to its end (None: it lived to the end of the run)."""
 
     worker: str
@@ -32,7 +32,7 @@ class Crash:
     last_lines: list[str]
 
 
-class Crew:
+class ProcessSlots:
     """Starts and replaces the processes. A slot is named `prefork-1`; its seventh process is `prefork-1.7`."""
 
     def __init__(self, plan: Plan) -> None:
@@ -92,10 +92,10 @@ class Crew:
         """(slot, worker) of the workers that run and are not stopped."""
         return ((place, one) for place, one in self.workers.items() if one.alive and not one.stopped)
 
-    def lives(self) -> list[Life]:
+    def lifetimes(self) -> list[WorkerLifetime]:
         """The processes of all workers' slots, also of ended ones."""
         workers = [one for one in (*self._past, *self.workers.values()) if not one.name.startswith("producer")]
-        return [Life(one.name, one.started, None if one.alive else one.ended) for one in workers]
+        return [WorkerLifetime(one.name, one.started, None if one.alive else one.ended) for one in workers]
 
     def end_producers(self, *, wait_seconds: float = 5) -> None:
         """Let the producers finish their last publish and end; kill those that do not end in time."""
