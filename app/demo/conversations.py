@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.demo.scenario import EXAMPLES, DemoTask, Scenario, example
 from app.services.container import Services
-from app.services.documents.knowledge import Knowledge
+from app.services.documents.passage_store import PassageStore
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.db.session import Database
 from laneway.platform.webhooks.signing import sign_hub
@@ -27,9 +27,9 @@ def ingest(scenario: Scenario) -> None:
     """Documents that replies may cite."""
     upgrade(scenario.settings.storage.url, Services.migrations)
     database = Database(scenario.settings.storage.url)
-    knowledge = Knowledge(database)
+    passage_store = PassageStore(database)
     for path in sorted((EXAMPLES / "documents").glob("*.md")):
-        document = knowledge.ingest_file(path)
+        document = passage_store.ingest_file(path)
         note = "" if document.changed else " (known already)"
         scenario.out.print(f"  {document.title}: {document.passage_count} passages{note}")
     database.close()

@@ -52,25 +52,25 @@ def _read_moment(value: object) -> datetime:
 PlatformId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(min_length=1, max_length=155)]
 EventId = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(min_length=1, max_length=300)]
 Short = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(max_length=2000)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)]
 Moment = Annotated[datetime | None, BeforeValidator(_parse_moment)]
 """Seconds or milliseconds since 1970, as a number or as digits, or ISO 8601 (UTC unless it names an offset)."""
 
 
-class Shape(BaseModel):
+class PlatformPayload(BaseModel):
     """A part of a platform's payload."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Party(Shape):
+class Participant(PlatformPayload):
     """A sender or recipient; a person who is not logged in has only a `user_ref`."""
 
     id: PlatformId | None = None
     user_ref: PlatformId | None = None
 
 
-class AdContext(Shape):
+class AdContext(PlatformPayload):
     """The ad that a person clicked."""
 
     ad_title: Short | None = None
@@ -78,7 +78,7 @@ class AdContext(Shape):
     product_id: Short | None = None
 
 
-class Referral(Shape):
+class Referral(PlatformPayload):
     """How a person entered the thread: by an ad (`source` is ADS) or a link."""
 
     ref: Short | None = None
@@ -89,50 +89,50 @@ class Referral(Shape):
     ads_context_data: AdContext | None = None
 
 
-class Attachment(Shape):
+class Attachment(PlatformPayload):
     """A picture, file, sticker, template …; only its type and URL are used."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     payload: dict[str, Any] | None = None
 
 
-class QuickReply(Shape):
+class QuickReply(PlatformPayload):
     """The button that a message came from."""
 
     payload: Short | None = None
 
 
-class PageMessage(Shape):
+class PageMessage(PlatformPayload):
     """A message that a person wrote to a page."""
 
     mid: EventId
-    text: Words | None = None
+    text: LongText | None = None
     attachments: list[Attachment] = Field(default=[], max_length=100)
     quick_reply: QuickReply | None = None
     referral: Referral | None = None
 
 
-class PagePostback(Shape):
+class PagePostback(PlatformPayload):
     """A pressed button; older API versions send no `mid`."""
 
     mid: EventId | None = None
-    title: Words | None = None
+    title: LongText | None = None
     payload: Short | None = None
     referral: Referral | None = None
 
 
-class Messaging(Shape):
+class Messaging(PlatformPayload):
     """One item of an entry's `messaging`."""
 
-    sender: Party
-    recipient: Party | None = None
+    sender: Participant
+    recipient: Participant | None = None
     timestamp: Moment = None
     message: PageMessage | None = None
     postback: PagePostback | None = None
     referral: Referral | None = None
 
 
-class LeadgenChange(Shape):
+class LeadgenChange(PlatformPayload):
     """The value of a `leadgen` change. It has ids only; the form's answers are in the Graph API."""
 
     leadgen_id: EventId
@@ -143,7 +143,7 @@ class LeadgenChange(Shape):
     created_time: Moment = None
 
 
-class LeadColumn(Shape):
+class LeadColumn(PlatformPayload):
     """One answered field of a Google lead form."""
 
     column_id: Annotated[str, StringConstraints(max_length=200)] | None = None
@@ -151,7 +151,7 @@ class LeadColumn(Shape):
     string_value: Short
 
 
-class GoogleLead(Shape):
+class GoogleLead(PlatformPayload):
     """A submitted Google lead form, without the key that authenticates it."""
 
     lead_id: EventId
@@ -167,7 +167,7 @@ class GoogleLead(Shape):
     is_test: bool = False
 
 
-class GenericCustomer(Shape):
+class GenericCustomer(PlatformPayload):
     """The customer of a generic event."""
 
     id: PlatformId | None = None
@@ -176,21 +176,21 @@ class GenericCustomer(Shape):
     phone: Annotated[str, BeforeValidator(_text_of_number), StringConstraints(max_length=40)] | None = None
 
 
-class GenericText(Shape):
+class GenericText(PlatformPayload):
     """A message given as an object."""
 
-    text: Words | None = None
+    text: LongText | None = None
 
 
-class GenericEvent(Shape):
+class GenericEvent(PlatformPayload):
     """The event of a generic source; every field is optional."""
 
     id: EventId | None = Field(default=None, validation_alias=AliasChoices("event_id", "id"))
     type: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, validation_alias=AliasChoices("type", "event")
     )
-    text: Words | None = None
-    message: Words | GenericText | None = None
+    text: LongText | None = None
+    message: LongText | GenericText | None = None
     customer: GenericCustomer = GenericCustomer()
     conversation_id: PlatformId | None = None
     is_test: bool = Field(default=False, validation_alias=AliasChoices("is_test", "test"))

@@ -19,7 +19,7 @@ from app.services.chat.workflow_reports import WorkflowReports
 from app.services.conversations.conversations import Conversations
 from app.services.conversations.responders import Responder, make_responder
 from app.services.documents.documents import Documents
-from app.services.documents.knowledge import Knowledge
+from app.services.documents.passage_store import PassageStore
 from app.services.documents.views import DocumentViews
 from app.services.integrations.alert_mail import AlertMail
 from app.services.integrations.mail import Mail
@@ -59,12 +59,12 @@ class Services(Platform):
         return Pipeline(self.settings.pipeline, seconds=self.settings.pipeline_seconds)
 
     @cached_property
-    def knowledge(self) -> Knowledge:
-        return Knowledge(self.database)
+    def passage_store(self) -> PassageStore:
+        return PassageStore(self.database)
 
     @cached_property
     def documents(self) -> Documents:
-        return Documents(self.tasks, self.knowledge, self.settings)
+        return Documents(self.tasks, self.passage_store, self.settings)
 
     @cached_property
     def document_views(self) -> DocumentViews:
@@ -76,7 +76,9 @@ class Services(Platform):
 
     @cached_property
     def conversations(self) -> Conversations:
-        return Conversations(self.database, self.knowledge, self.responder, self.tasks, self.settings, leads=self.leads)
+        return Conversations(
+            self.database, self.passage_store, self.responder, self.tasks, self.settings, leads=self.leads
+        )
 
     @cached_property
     def leads(self) -> Leads:

@@ -33,7 +33,7 @@ class ConversationFacts:
     replies: int
     answered: bool
     """Whether a reply follows the customer's last message."""
-    supported: bool
+    has_cited_reply: bool
     """Whether at least one reply cites a source or came from an operator."""
     responses: int
     """Number of customer messages that a reply follows."""
@@ -89,7 +89,7 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
         return None
     is_customer, is_reply = Message.role == CUSTOMER, Message.role.in_(REPLIES)
     last = func.max(case((is_customer, Message.id), else_=0))
-    customer, replies, supported, last_customer_id, last_reply_id = session.execute(
+    customer, replies, cited_replies, last_customer_id, last_reply_id = session.execute(
         select(
             count_of(is_customer),
             count_of(is_reply),
@@ -104,7 +104,7 @@ def conversation_facts(session: Session, id: str) -> ConversationFacts | None:
         customer,
         replies,
         answered=(last_reply_id or 0) > (last_customer_id or 0) > 0,
-        supported=supported > 0,
+        has_cited_reply=cited_replies > 0,
         responses=measured.count if measured else 0,
         response_seconds=measured.mean if measured else None,
     )

@@ -217,7 +217,7 @@ def is_resolved(facts: ConversationFacts, *, last_sentiment: float) -> bool:
     """
     if facts.status in RESOLVED_STATUSES:
         return True
-    return facts.answered and facts.supported and text_analysis.label(last_sentiment) != "negative"
+    return facts.answered and facts.has_cited_reply and text_analysis.label(last_sentiment) != "negative"
 
 
 def _analyse(session: Session, id: str) -> _Analysis | None:

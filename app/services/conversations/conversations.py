@@ -15,7 +15,7 @@ from app.db.models import Conversation, Message
 from app.db.queries import conversations as repository
 from app.schemas.conversation import Continuation, ConversationMessage, ConversationView, Interaction, MessageView
 from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn
-from app.services.documents.knowledge import Knowledge
+from app.services.documents.passage_store import PassageStore
 from app.services.leads.leads import Leads
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
@@ -55,14 +55,14 @@ class Conversations:
     def __init__(
         self,
         database: Database,
-        knowledge: Knowledge,
+        passage_store: PassageStore,
         responder: Responder,
         tasks: TaskManager,
         settings: Settings,
         *,
         leads: Leads,
     ) -> None:
-        self._database, self._knowledge, self._responder, self._tasks = database, knowledge, responder, tasks
+        self._database, self._passage_store, self._responder, self._tasks = database, passage_store, responder, tasks
         self._settings, self._leads = settings, leads
 
     def process_message(self, payload: ConversationMessage, *, task_id: str, progress: Progress) -> dict[str, Any]:
@@ -240,7 +240,7 @@ class Conversations:
                 text=passage.text,
                 score=passage.score,
             )
-            for passage in self._knowledge.search(text)
+            for passage in self._passage_store.search(text)
         ]
 
 

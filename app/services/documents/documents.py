@@ -30,7 +30,7 @@ from app.services.documents.extraction.errors import DocumentEmpty, DocumentMiss
 from app.services.documents.extraction.kinds import Kind, claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
-from app.services.documents.knowledge import TEXT_SUFFIXES, IngestResult, Knowledge
+from app.services.documents.passage_store import TEXT_SUFFIXES, IngestResult, PassageStore
 from app.services.integrations.storage import ObjectTooLarge, Storage, check_key, make_storage
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
@@ -86,8 +86,8 @@ class ReadDocument:
 class Documents:
     """Ingests, retries and deletes documents."""
 
-    def __init__(self, tasks: TaskManager, knowledge: Knowledge, settings: Settings) -> None:
-        self._tasks, self._knowledge, self._settings = tasks, knowledge, settings
+    def __init__(self, tasks: TaskManager, passage_store: PassageStore, settings: Settings) -> None:
+        self._tasks, self._passage_store, self._settings = tasks, passage_store, settings
 
     @cached_property
     def storage(self) -> Storage:
@@ -166,7 +166,7 @@ class Documents:
         for task_id in waiting:
             with suppress(WrongState, UnknownTask):  # It has ended or was deleted meanwhile.
                 self._tasks.cancel(task_id)
-        self._knowledge.delete(document_id)
+        self._passage_store.delete(document_id)
 
     def ingest_file(self, path: Path) -> IngestResult:
         """Store a local file of any supported kind; its id is the file's name.
@@ -175,7 +175,7 @@ class Documents:
         errors of extraction.
         """
         if path.suffix.lower() in TEXT_SUFFIXES:
-            return self._knowledge.ingest_file(path)
+            return self._passage_store.ingest_file(path)
         name = path.name
         claimed = claimed_kind(None, name)
         with TemporaryFile(dir=self._temporary_folder()) as copy:
@@ -238,7 +238,7 @@ class Documents:
         return outcome
 
     def _store_passages(self, session: Session, document_id: str, text: Extracted) -> IngestResult:
-        return self._knowledge.store(
+        return self._passage_store.store(
             session, document_id=document_id, title=text.title, digest=text.digest, pieces=text.passages
         )
 

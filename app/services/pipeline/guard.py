@@ -104,9 +104,9 @@ class Guard:
                 return "stopped"
             if now >= deadline:
                 return "timeout"
-            if now >= self.worker_seen_at + self.spec["silence"]:
+            if now >= self.worker_seen_at + self.spec["worker_timeout"]:
                 return "silence"
-            timeout = min(deadline, self.worker_seen_at + self.spec["silence"]) - now
+            timeout = min(deadline, self.worker_seen_at + self.spec["worker_timeout"]) - now
             ready, _, _ = select.select([0, self.wakeup], [], [], max(timeout, POLL_SECONDS))
             if self.wakeup in ready:
                 os.read(self.wakeup, 4096)

@@ -23,7 +23,7 @@ from laneway.platform.errors import RetryableError
 GUARD: Final = Path(__file__).with_name("guard.py")
 TICK: Final = 0.25
 """Seconds between two signs of life to the guard, and between two checks whether the task must stop."""
-SILENCE: Final = 60.0
+WORKER_TIMEOUT: Final = 60.0
 """The guard ends the command after this many seconds without a sign of life; another worker has the task by then."""
 GUARD_SECONDS: Final = 10.0
 """Seconds that the guard itself may take in addition to the command's grace period."""
@@ -112,7 +112,7 @@ def _start_guard(
         "argv": list(argv),
         "timeout": bounds.seconds,
         "grace": bounds.grace,
-        "silence": SILENCE,
+        "worker_timeout": WORKER_TIMEOUT,
         "folder_fd": folder.descriptor,
         "status_fd": status,
     }

@@ -101,7 +101,7 @@ def test_every_customer_message_waits_for_the_next_reply_of_its_conversation(
 
 
 @pytest.mark.parametrize(
-    ("status", "answered", "supported", "mood", "resolved"),
+    ("status", "answered", "has_cited_reply", "mood", "resolved"),
     [
         ("open", True, True, 0.0, True),
         ("open", True, True, 0.8, True),
@@ -112,8 +112,12 @@ def test_every_customer_message_waits_for_the_next_reply_of_its_conversation(
         ("closed", False, False, 0.0, True),
     ],
 )
-def test_the_rule_of_resolution(status: str, answered: bool, supported: bool, mood: float, resolved: bool) -> None:
-    facts = ConversationFacts(status, 1, 1, answered=answered, supported=supported, responses=1, response_seconds=1.0)
+def test_the_rule_of_resolution(
+    status: str, answered: bool, has_cited_reply: bool, mood: float, resolved: bool
+) -> None:
+    facts = ConversationFacts(
+        status, 1, 1, answered=answered, has_cited_reply=has_cited_reply, responses=1, response_seconds=1.0
+    )
 
     assert is_resolved(facts, last_sentiment=mood) is resolved
 

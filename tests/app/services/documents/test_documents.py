@@ -108,7 +108,7 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
 def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
     outbound = desk.services.settings.outbound.model_copy(update={"secret": None})
     settings = desk.services.settings.model_copy(update={"outbound": outbound})
-    documents = Documents(desk.services.tasks, desk.services.knowledge, settings)
+    documents = Documents(desk.services.tasks, desk.services.passage_store, settings)
     request = DocumentRequest(
         document_id="doc-1", user_id="u-1", file_name="a.pdf", r2_key="a.pdf", callback_url=CALLBACK, priority=1
     )
@@ -347,7 +347,7 @@ def test_deleting_a_document_while_it_is_submitted_again_is_no_error(desk: Docum
 
         def delete(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if "INSERT INTO documents" in statement and not deletions:
-                deletions.append(pool.submit(desk.services.knowledge.delete, "doc-1"))
+                deletions.append(pool.submit(desk.services.passage_store.delete, "doc-1"))
                 wait(deletions, timeout=1)  # It waits for the submission, or ends before it.
 
         event.listen(engine, "after_cursor_execute", delete)

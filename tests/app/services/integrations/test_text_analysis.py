@@ -124,7 +124,7 @@ def test_content_words_are_bounded_in_number_and_length() -> None:
 
 def test_the_libraries_are_not_imported_before_they_are_used() -> None:
     code = (
-        "import sys, app.services.integrations.text_analysis, app.services.documents.knowledge;"
+        "import sys, app.services.integrations.text_analysis, app.services.documents.passage_store;"
         "import app.services.analytics.analytics;"
         "print({'nltk', 'rake_nltk', 'vaderSentiment', 'stop_words'} & set(sys.modules))"
     )

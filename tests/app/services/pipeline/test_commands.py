@@ -226,7 +226,7 @@ def test_a_killed_workers_command_is_ended_with_all_its_descendants(workshop: Wo
 
 
 def test_a_stopped_workers_command_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "SILENCE", 0.5)
+    monkeypatch.setattr(process, "WORKER_TIMEOUT", 0.5)
 
     class Frozen(FakeTask):
         """The first check does not return until the command has ended."""

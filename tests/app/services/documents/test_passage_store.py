@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.core.settings import ROOT
 from app.services.documents.extraction import errors
 from app.services.documents.extraction.splitting import split
-from app.services.documents.knowledge import IngestResult, Knowledge
+from app.services.documents.passage_store import IngestResult, PassageStore
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PermanentError
 from tests.fixtures.document_desk import stored_documents
@@ -21,16 +21,16 @@ EXAMPLES = ROOT / "examples" / "documents"
 
 
 @pytest.fixture
-def knowledge(database: Database) -> Knowledge:
-    return Knowledge(database)
+def passage_store(database: Database) -> PassageStore:
+    return PassageStore(database)
 
 
 def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(
-    knowledge: Knowledge, database: Database
+    passage_store: PassageStore, database: Database
 ) -> None:
-    first = knowledge.ingest(document_id="a", title="A", text="One.")
+    first = passage_store.ingest(document_id="a", title="A", text="One.")
     (before,) = stored_documents(database)
-    again = knowledge.ingest(document_id="a", title="A", text="One.\r\n")
+    again = passage_store.ingest(document_id="a", title="A", text="One.\r\n")
 
     assert first == IngestResult("a", "A", passage_count=1, changed=True)
     assert again == IngestResult("a", "A", passage_count=1, changed=False)
@@ -38,39 +38,39 @@ def test_a_document_is_stored_once_and_the_same_text_again_changes_nothing(
     assert (after.digest, after.updated_at) == (before.digest, before.updated_at)
 
 
-def test_a_new_text_or_title_replaces_the_old_one(knowledge: Knowledge, database: Database) -> None:
-    knowledge.ingest(document_id="a", title="A", text="One.")
+def test_a_new_text_or_title_replaces_the_old_one(passage_store: PassageStore, database: Database) -> None:
+    passage_store.ingest(document_id="a", title="A", text="One.")
 
-    assert knowledge.ingest(document_id="a", title="B", text="One.").changed
-    assert knowledge.ingest(document_id="a", title="B", text="Two.").changed
+    assert passage_store.ingest(document_id="a", title="B", text="One.").changed
+    assert passage_store.ingest(document_id="a", title="B", text="Two.").changed
     (document,) = stored_documents(database)
     assert (document.title, document.passage_count) == ("B", 1)
 
 
-def test_deleting_an_unknown_document_is_an_error(knowledge: Knowledge, database: Database) -> None:
-    knowledge.ingest(document_id="a", title="A", text="One.")
-    knowledge.delete("a")
+def test_deleting_an_unknown_document_is_an_error(passage_store: PassageStore, database: Database) -> None:
+    passage_store.ingest(document_id="a", title="A", text="One.")
+    passage_store.delete("a")
 
     assert stored_documents(database) == []
     with pytest.raises(NotFound, match="document 'a'"):
-        knowledge.delete("a")
+        passage_store.delete("a")
 
 
 @pytest.mark.parametrize("name", ["returns-and-refunds.md", "shipping-and-delivery.md", "warranty-and-repairs.md"])
-def test_an_example_document_is_stored_under_its_name_and_heading(knowledge: Knowledge, name: str) -> None:
-    result = knowledge.ingest_file(EXAMPLES / name)
+def test_an_example_document_is_stored_under_its_name_and_heading(passage_store: PassageStore, name: str) -> None:
+    result = passage_store.ingest_file(EXAMPLES / name)
 
     assert result.document_id == name
     assert result.title == name.removesuffix(".md").replace("-", " ").capitalize()
     assert result.passage_count >= 5
 
 
-def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledge, tmp_path: Path) -> None:
+def test_a_text_file_without_a_heading_is_named_after_itself(passage_store: PassageStore, tmp_path: Path) -> None:
     path = tmp_path / "Opening hours.TXT"
     path.write_text("\ufeffWe are open on Sunday.", encoding="utf-8")
 
-    assert knowledge.ingest_file(path).title == "Opening hours"
-    assert knowledge.search("sunday")[0].text == "We are open on Sunday."
+    assert passage_store.ingest_file(path).title == "Opening hours"
+    assert passage_store.search("sunday")[0].text == "We are open on Sunday."
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_text_file_without_a_heading_is_named_after_itself(knowledge: Knowledg
     ],
 )
 def test_an_unusable_file_is_refused_by_name(
-    knowledge: Knowledge,
+    passage_store: PassageStore,
     database: Database,
     tmp_path: Path,
     name: str,
@@ -98,7 +98,7 @@ def test_an_unusable_file_is_refused_by_name(
         (tmp_path / name).write_bytes(content)
 
     with pytest.raises(error, match=name) as refused:
-        knowledge.ingest_file(tmp_path / name)
+        passage_store.ingest_file(tmp_path / name)
 
     assert stored_documents(database) == []
     assert not refused.value.retryable
@@ -106,40 +106,40 @@ def test_an_unusable_file_is_refused_by_name(
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301
 
 
-def test_a_folder_is_not_a_document(knowledge: Knowledge, tmp_path: Path) -> None:
+def test_a_folder_is_not_a_document(passage_store: PassageStore, tmp_path: Path) -> None:
     (tmp_path / "folder.md").mkdir()
 
     with pytest.raises(errors.DocumentMissing):
-        knowledge.ingest_file(tmp_path / "folder.md")
+        passage_store.ingest_file(tmp_path / "folder.md")
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\0b", "a\ud800b"])
-def test_a_text_that_cannot_be_stored_is_refused(knowledge: Knowledge, text: str) -> None:
+def test_a_text_that_cannot_be_stored_is_refused(passage_store: PassageStore, text: str) -> None:
     with pytest.raises((errors.DocumentEmpty, errors.NotText)):
-        knowledge.ingest(document_id="a", title="A", text=text)
+        passage_store.ingest(document_id="a", title="A", text=text)
 
 
 @pytest.mark.parametrize(
     ("document_id", "title"), [("", "A"), ("a" * 201, "A"), ("a\0", "A"), ("a\n", "A"), ("a", ""), ("a", "A" * 301)]
 )
-def test_a_bad_name_is_refused(knowledge: Knowledge, document_id: str, title: str) -> None:
+def test_a_bad_name_is_refused(passage_store: PassageStore, document_id: str, title: str) -> None:
     with pytest.raises(errors.BadDocumentName):
-        knowledge.ingest(document_id=document_id, title=title, text="Text.")
+        passage_store.ingest(document_id=document_id, title=title, text="Text.")
 
 
-def test_a_refused_replacement_leaves_the_document_as_it_was(knowledge: Knowledge) -> None:
-    knowledge.ingest(document_id="a", title="A", text="A saddle.")
+def test_a_refused_replacement_leaves_the_document_as_it_was(passage_store: PassageStore) -> None:
+    passage_store.ingest(document_id="a", title="A", text="A saddle.")
 
     with pytest.raises(errors.DocumentEmpty):
-        knowledge.ingest(document_id="a", title="A", text=" ")
+        passage_store.ingest(document_id="a", title="A", text=" ")
 
-    assert knowledge.search("saddle")
+    assert passage_store.search("saddle")
 
 
-def test_a_large_document_is_stored(knowledge: Knowledge) -> None:
+def test_a_large_document_is_stored(passage_store: PassageStore) -> None:
     text = "A sentence about bicycles and their wheels. " * 23_000
 
-    assert 1_000 < knowledge.ingest(document_id="a", title="A", text=text).passage_count < 2_000
+    assert 1_000 < passage_store.ingest(document_id="a", title="A", text=text).passage_count < 2_000
 
 
 def test_a_passage_ends_at_a_heading_and_begins_with_it() -> None:

@@ -45,7 +45,7 @@ class IngestResult:
     """False: the same text was stored already, and nothing was changed."""
 
 
-class Knowledge:
+class PassageStore:
     """Stores documents and finds the passages that match a question, on SQLite and PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
