@@ -95,15 +95,31 @@ class Batch:
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
 
 
+class LeaseTokens(Iterator[bytes]):
+    """The tokens of one process's leases, one per fetch: owner, random part, number."""
+
+    def __init__(self, owner: str) -> None:
+        self.pid = os.getpid()
+        self._prefix, self._numbers = f"{owner}/{secrets.token_hex(3)}", itertools.count(1)
+
+    def __next__(self) -> bytes:
+        """The next token."""
+        return f"{self._prefix}/{next(self._numbers)}".encode()
+
+
 class Engine(Admin):
     """The operations of producers and consumers, and those of `Admin`. Thread-safe, and usable after a fork."""
 
     def __init__(self, pool: ConnectionPool, *, owner: str | None = None, clock: str | None = None) -> None:
         """`owner` names the holder of the leases, for people to read. Connects at the first call."""
         super().__init__(ScriptRunner(pool, clock=clock))
-        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
-        self._identity = f"{self.owner}/{secrets.token_hex(3)}"
-        self._fetches = itertools.count(1)
+        self._given_owner = owner
+        self._tokens = LeaseTokens(self.owner)
+
+    @property
+    def owner(self) -> str:
+        """The holder of the leases that this process takes: `host:pid` unless another name was given."""
+        return self._given_owner or f"{socket.gethostname()}:{os.getpid()}"
 
     @classmethod
     def from_url(cls, url: str, *, owner: str | None = None, **settings: Any) -> Engine:
@@ -169,7 +185,9 @@ class Engine(Admin):
         the reply is lost, the call is not repeated; the leases that it made expire. `idle_poll_ms`: an idle caller
         fetches again after this time, even without a wakeup.
         """
-        token = f"{self._identity}/{next(self._fetches)}".encode()
+        if self._tokens.pid != os.getpid():
+            self._tokens = LeaseTokens(self.owner)
+        token = next(self._tokens)
         args = (n, token, lease_ms, round_robin.position, round_robin.cycle, idle_poll_ms)
         reply: list[Any] = self.runner.run("fetch", round_robin.prefixes, args, repeatable=False)
         round_robin.position = reply[2]

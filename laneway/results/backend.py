@@ -15,7 +15,6 @@ URLs: redis, rediss, socket, sentinel.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -35,6 +34,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import ensure_bytes
 
 from laneway.engine.errors import ServerLost
+from laneway.engine.fork_lock import ForkLock
 from laneway.engine.script_loader import Script, make_script
 from laneway.results.result_consumer import ResultConsumer
 from laneway.results.store import Record, ResultStore, ResultUnsettled
@@ -56,7 +56,7 @@ class ResultBackend(RedisBackend):
         super().__init__(*args, **kwargs)
         self.thread_safe = True
         self.connection_errors = (*self.connection_errors, ServerLost, ResultUnsettled)
-        self._pending_lock = threading.RLock()
+        self._pending_lock = ForkLock()
         self._gets: dict[int, int] = {}
         self._extended = bool(self.app.conf.find_value_for_key("extended", "result"))
 

@@ -42,6 +42,8 @@ class Transport(Protocol):
     poll_interval: float
     """Seconds between two fetches without a wakeup."""
     weights: Mapping[str, int]
+    is_inherited: bool
+    """True in a forked child of the process that made the connection."""
     fanouts: dict[str, str]
     """Queue → the broadcast exchange that it is bound to."""
 
@@ -257,7 +259,10 @@ class Channel(virtual.Channel):
         return False
 
     def close(self) -> None:
-        """Stop consuming and give back what is held."""
+        """Stop consuming and give back what is held. A forked child only drops its copy of the channel."""
+        if self.connection is not None and self._transport.is_inherited:
+            self.closed = True
+            return
         if not self.closed and self.connection is not None:
             self.give_back([delivery for delivery, _ in self.pending])
             self.pending.clear()

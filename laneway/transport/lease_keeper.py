@@ -4,6 +4,10 @@ A lease belongs to a process and a broker, not to a connection. When Celery lose
 its pool continues with the messages that it has. So their leases are still renewed, and their acks are still sent. A
 daemon thread renews the leases each time a third of a lease has passed, even while a task blocks the main thread. It
 also repeats the releases that failed because the server was away. Acks are sent in groups (`ack_batcher.py`).
+
+A forked child holds nothing: the messages, their acks and their leases stay the parent's. The keeper that a child
+inherits therefore does nothing. It takes no lock either, because another thread of the parent may have held it during
+the fork, and nobody would ever release it in the child. A connection that the child opens gets a keeper of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from redis.exceptions import RedisError, ResponseError
 from laneway.engine import before_ack
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import EngineError, ServerLost
+from laneway.engine.fork_lock import ForkLock
 from laneway.engine.replies import LeaseStatus
 from laneway.transport.ack_batcher import LOST_STATUSES, RETRY_SECONDS, AckBatcher
 
@@ -48,12 +53,19 @@ class LeaseKeeper:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_inherited(self) -> bool:
+        """True in a forked child of the process that made this keeper. The keeper does nothing there."""
+        return os.getpid() != self._pid
+
     def attach(self, connection: object) -> None:
         """Keep the threads running while this connection is open."""
         self._connections.add(connection)
 
     def detach(self, connection: object) -> None:
         """Send the acks of a closed connection. End the threads when no connection is open and no message is held."""
+        if self.is_inherited:
+            return
         self._connections.discard(connection)
         try:
             self._ack_batcher.flush(force=True)
@@ -69,6 +81,8 @@ class LeaseKeeper:
 
     def hold(self, delivery: Delivery, *, since: float) -> None:
         """Renew this lease from now on; `since` is the monotonic time before the fetch was sent."""
+        if self.is_inherited:
+            return
         self._ends[id(delivery)] = since + self._lease_ms / 1000
         self._held[id(delivery)] = delivery
         self._ensure_running()
@@ -110,6 +124,8 @@ class LeaseKeeper:
 
     def ack(self, delivery: Delivery) -> None:
         """Ack the message together with others, after its result is stored. On ServerLost the ack is sent later."""
+        if self.is_inherited:
+            return
         if not self.drop(delivery):
             logger.warning("Message %s was acknowledged after its lease was lost", delivery.id)
         self._ensure_running()
@@ -125,7 +141,8 @@ class LeaseKeeper:
 
     def flush(self) -> None:
         """Send the acks that wait. On ServerLost they are sent again later."""
-        self._ack_batcher.flush()
+        if not self.is_inherited:
+            self._ack_batcher.flush()
 
     def close_at_exit(self) -> None:
         """Give back the messages of lost connections, because the process ends."""
@@ -161,6 +178,8 @@ class LeaseKeeper:
         return not (self._connections or self._held or len(self._ack_batcher) or self._postponed)
 
     def _settle(self, deliveries: Sequence[Delivery], send: Callable[[], object]) -> None:
+        if self.is_inherited:
+            return
         for delivery in deliveries:
             self.drop(delivery)
         if not deliveries:
@@ -178,7 +197,7 @@ class LeaseKeeper:
 
     def _on_owner_collected(self, delivery: Delivery) -> None:
         entry = self._retained.get(id(delivery))
-        if entry is None or os.getpid() != self._pid:
+        if entry is None or self.is_inherited:
             return
         self.drop(delivery)
         self._postponed.append(lambda: self.engine.release([delivery], counted=entry[1]))
@@ -195,14 +214,14 @@ class LeaseKeeper:
 
     def _ensure_running(self) -> None:
         self._ack_batcher.start()
-        if self._thread is None and os.getpid() == self._pid:
+        if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="laneway-leases", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
         period = self._lease_ms / 3000
         due = time.monotonic() + period
-        while os.getpid() == self._pid:
+        while not self.is_inherited:
             self._wake.wait(max(0.0, due - time.monotonic()))
             self._wake.clear()
             try:
@@ -223,7 +242,7 @@ class LeaseKeeper:
 
 
 _shared: dict[Hashable, LeaseKeeper] = {}
-_sharing = threading.Lock()
+_sharing = ForkLock()
 
 
 def shared_lease_keeper(key: Hashable, make: Callable[[], LeaseKeeper]) -> LeaseKeeper:

@@ -154,6 +154,14 @@ class Poller:
             self._close(self._broadcasts)
             self._broadcasts = None
 
+    def drop_copy(self) -> None:
+        """Close a forked child's copies of the connections. The parent's event loop goes on watching its own."""
+        for listener in self._listeners.values():
+            listener.connection.close()
+        if self._broadcasts:
+            self._broadcasts.close()
+        self._listeners, self._broadcasts = {}, None
+
     def step(self) -> bool:
         """Deliver one message that is available, or listen for wakeups; True if one was delivered."""
         channels = list(self._transport.channels or ())

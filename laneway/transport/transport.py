@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from functools import partial
 from typing import Any
@@ -57,6 +58,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        self._pid = os.getpid()
         options: dict[str, Any] = client.transport_options
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
@@ -75,6 +77,11 @@ class Transport(virtual.Transport):
             return LeaseKeeper(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=on_cancelled)
 
         return shared_lease_keeper((url, repr(settings), self.lease_ms, signal), make)
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a forked child of the process that made this connection. The child must leave it to its parent."""
+        return os.getpid() != self._pid
 
     @property
     def will_reconnect(self) -> bool:
@@ -100,7 +107,10 @@ class Transport(virtual.Transport):
         return super().establish_connection()
 
     def close_connection(self, connection: Any) -> None:
-        """Give back what is held, send the last acks, and close."""
+        """Give back what is held, send the last acks, and close. A forked child only drops its copy."""
+        if self.is_inherited:
+            self._drop_copy()
+            return
         super().close_connection(connection)
         if self._driver:
             self._driver.stop()
@@ -109,6 +119,21 @@ class Transport(virtual.Transport):
         except EngineError as error:
             logger.warning("Some acks could not be sent; they are sent when the server is back: %s", error)
         self.poller.close()
+        self.engine.close()
+
+    def _collect(self, connection: Any) -> None:
+        """Drop this connection: kombu calls this in a forked child, and in a worker that has lost the connection."""
+        del connection
+        if self.is_inherited:
+            self._drop_copy()
+        else:
+            self.client._do_close_self()  # pyright: ignore[reportPrivateUsage] - what kombu does without this hook
+
+    def _drop_copy(self) -> None:
+        """Close the child's copies of the descriptors. The server and the parent's event loop do not notice."""
+        self.channels.clear()
+        self._avail_channels.clear()
+        self.poller.drop_copy()
         self.engine.close()
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:

@@ -73,6 +73,7 @@ _Channel: TypeAlias = Channel
 class Transport(base.Transport):
     Channel: type[_Channel]
     channels: list[Any]
+    _avail_channels: list[Any]
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None: ...
     def _deliver(self, message: dict[str, Any], queue: str) -> None: ...
