@@ -30,7 +30,7 @@ class TickTimer:
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
-        weakref.finalize(self, _close, self._read, self._write)
+        self._close = weakref.finalize(self, _close, self._read, self._write)
         loop.add_reader(self._read, self._on_byte)
 
     def set(self, seconds: float) -> None:
@@ -50,8 +50,10 @@ class TickTimer:
             self._on_byte()
 
     def stop(self) -> None:
-        """Remove the pipe from the loop."""
-        self._loop.remove_reader(self._read)
+        """Remove the pipe from the loop, and close it."""
+        if self._close.alive:
+            self._loop.remove_reader(self._read)
+            self._close()
 
     def _wake_loop(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -71,11 +73,12 @@ class EventLoopDriver:
         self._loop, self._poller, self._poll_interval = loop, poller, poll_interval
         self._timer = TickTimer(loop)
         loop.on_tick.add(self._on_tick)
-        loop.call_repeatedly(CHECK_SECONDS, poller.replace_dead_connections)
+        self._checks = loop.call_repeatedly(CHECK_SECONDS, poller.replace_dead_connections)
 
     def stop(self) -> None:
         """Remove everything from the loop except the connections, which are removed when they are closed."""
         self._loop.on_tick.discard(self._on_tick)
+        self._checks.cancel()
         self._timer.stop()
 
     def stop_watching(self, descriptor: int) -> None:
