@@ -1,5 +1,7 @@
 """Fixtures for every suite: real servers, started once a session."""
 
+import gc
+
 import pytest
 
 from tests.fixtures.api import api, live, make_api  # noqa: F401
@@ -27,9 +29,21 @@ SERVERS = {
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server, so that the others can be run alone: `pytest -m "not server"`."""
+    """Mark the tests that need a server (`pytest -m "not server"`), and group them for the processes of xdist.
+
+    The tests of a file run in one process. So do all tests of the API and worker that `live` starts, because to start
+    them takes longer than most of these tests.
+    """
     for item in items:
         used: list[str] = getattr(item, "fixturenames", [])
         if SERVERS.intersection(used) or "acceptance" in item.path.parts:
             item.add_marker("server")
+        group = f"live-{item.callspec.params['live']}" if "live" in used else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the thousands of collected tests out of the garbage collector's way: nothing of them becomes garbage."""
+    gc.freeze()

@@ -154,8 +154,8 @@ class ResultBackend(RedisBackend):
         self.ensure(self.results.pipeline, commands, **retry_policy)
 
     def delete(self, key: bytes) -> None:
-        """Delete the key."""
-        self.ensure(self.results.call, ("DEL", key))
+        """Delete the key. Retries only briefly, like `get`."""
+        self.results.call("DEL", key)
 
     def incr(self, key: bytes) -> int:
         """Add one to the counter; return the new count."""

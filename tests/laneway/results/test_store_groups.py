@@ -75,6 +75,21 @@ def test_buffered_results_wait_while_the_server_is_away(
     assert backend.get_result("t") == 1
 
 
+def test_a_deletion_does_not_wait_for_a_server_that_is_away(
+    backend: ResultBackend, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(seconds: float) -> None:
+        raise AssertionError(f"waits {seconds} s")
+
+    monkeypatch.setattr("kombu.utils.functional.sleep", wait)
+    valkey.stop()
+    try:
+        with pytest.raises(ServerLost):
+            backend.forget("t")
+    finally:
+        valkey.start()
+
+
 def test_one_result_that_the_server_refuses_does_not_hold_up_the_others(
     backend: ResultBackend, server: redis.Redis, wakeups: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -85,9 +85,9 @@ def test_revoke_drops_a_waiting_task_and_terminates_a_running_one(
 def test_control_sets_the_limits_of_a_task(app: Any, start: Start) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     control = app.app.control
-    replies = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5)
+    replies = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5, destination=[W0])
     assert replies == [{W0: {"ok": "time limits set successfully"}}]  # but Celery 5.7 does not apply them
-    control.rate_limit(app.add.name, "2/s", reply=True, timeout=5)
+    control.rate_limit(app.add.name, "2/s", reply=True, timeout=5, destination=[W0])
     results = [app.add.delay(n, 0) for n in range(4)]
     assert [result.get(timeout=20) for result in results] == [0, 1, 2, 3]
     done = sorted(result.date_done for result in results)
@@ -101,11 +101,11 @@ def test_a_pool_grows_shrinks_and_restarts(app: Any, start: Start, broker: Engin
     def processes() -> int:
         return len(control.inspect([W0], timeout=5).stats()[W0]["pool"]["processes"])
 
-    control.pool_grow(1, reply=True, timeout=5)
+    control.pool_grow(1, reply=True, timeout=5, destination=[W0])
     wait_for(lambda: processes() == 3)
-    control.pool_shrink(2, reply=True, timeout=5)
+    control.pool_shrink(2, reply=True, timeout=5, destination=[W0])
     wait_for(lambda: processes() == 1)
-    assert control.pool_restart(reply=True, timeout=10) == [{W0: {"ok": "reload started"}}]
+    assert control.pool_restart(reply=True, timeout=10, destination=[W0]) == [{W0: {"ok": "reload started"}}]
     assert app.add.delay(1, 1).get(timeout=20) == 2
     wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
 
@@ -116,7 +116,7 @@ def test_a_pool_scales_itself_with_the_work(app: Any, start: Start, tmp_path: Pa
         app.note.delay(str(tmp_path), f"n{number}", 1.5)
     inspect = app.app.control.inspect([W0], timeout=5)
     wait_for(lambda: len(inspect.active()[W0]) == 3)
-    app.app.control.autoscale(2, 1, reply=True, timeout=5)
+    app.app.control.autoscale(2, 1, reply=True, timeout=5, destination=[W0])
     wait_for(lambda: inspect.stats()[W0]["autoscaler"]["max"] == 2)
     wait_for(lambda: sum("end" in path.read_text() for path in tmp_path.glob("n?")) == 6)
 
@@ -125,9 +125,9 @@ def test_a_worker_consumes_another_queue_until_it_is_cancelled(app: Any, start: 
     start("threads", "-c", "1").wait_until_ready()
     control = app.app.control
     other = app.add.apply_async((1, 2), queue="other")
-    control.add_consumer("other", reply=True, timeout=5)
+    control.add_consumer("other", reply=True, timeout=5, destination=[W0])
     assert other.get(timeout=20) == 3
-    control.cancel_consumer("other", reply=True, timeout=5)
+    control.cancel_consumer("other", reply=True, timeout=5, destination=[W0])
     app.add.apply_async((1, 2), queue="other")
     assert app.add.delay(2, 2).get(timeout=20) == 4
     assert broker.stats(["other"])[0].ready == 1

@@ -98,8 +98,9 @@ def test_a_downgrade_removes_everything(database: Database) -> None:
 def upgrade_in_a_process(url: str) -> None:
     """Upgrade in a process of its own. Alembic keeps its context in a module, so threads cannot share it."""
     program = (
-        "from app.services.container import Services; from laneway.platform.db.migrate import upgrade; "
-        f"upgrade({url!r}, Services.migrations)"
+        "from app.db.history import APPLICATION_HISTORY; "
+        "from laneway.platform.db.migrate import PLATFORM_HISTORY, upgrade; "
+        f"upgrade({url!r}, (PLATFORM_HISTORY, APPLICATION_HISTORY))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
