@@ -26,6 +26,8 @@ Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
 Reply: TypeAlias = Any  # bytes, int, None, a list of replies, or a ResponseError among the replies of a pipeline
 
+MAX_UNREAD = 64
+"""A connection that only posts reads the oldest replies when so many wait; else they would pile up on the server."""
 _CHUNK = 65536
 _pack_tuple = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
 _UNAVAILABLE = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED")
@@ -81,9 +83,13 @@ class RawConnection:
         self._write(_pack(command))
 
     def post(self, command: Command) -> None:
-        """Send a command and ignore its reply. The reply is read before that of the next command."""
+        """Send a command and ignore its reply, which is read with a later command."""
         self._write(_pack(command))
         self._posted += 1
+        if self._posted >= MAX_UNREAD:
+            while self._posted > MAX_UNREAD // 2:
+                self._posted -= 1
+                self._read(None)
 
     def receive(self, *, timeout: float | None = None) -> Reply:
         """Read the next reply. `timeout` (seconds) overrides the connection's own timeout."""

@@ -13,6 +13,7 @@ from queue import Empty
 from typing import Any, Protocol, cast
 
 from kombu.transport import virtual
+from kombu.utils.json import dumps
 
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import TaskCancelled
@@ -21,14 +22,12 @@ from laneway.engine.round_robin import RoundRobin
 from laneway.transport.celery_worker import running_task_ids, running_tasks
 from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
 from laneway.transport.lease_keeper import LeaseKeeper
-from laneway.transport.poller import Poller
+from laneway.transport.poller import EVENTS, Poller
 from laneway.transport.qos import QoS
 
 logger = logging.getLogger(__name__)
 FETCH_SECONDS = 0.05
 """The longest delay of a fetch while enough tasks wait in this worker (`Channel.fetch_due_at`)."""
-EVENTS = "celeryev"
-"""Celery's exchange for events of workers and tasks. They are sent without waiting for the server's reply."""
 _tags = itertools.count(1)
 
 
@@ -123,8 +122,9 @@ class Channel(virtual.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key
+        # nobody waits for the server's reply to an event
         send = self._transport.send_without_reply if exchange == EVENTS else self._transport.command
-        send("PUBLISH", fanout(exchange), json.dumps(message))
+        send("PUBLISH", fanout(exchange), dumps(message))
 
     # --- queues and bindings
 

@@ -8,10 +8,13 @@ headers and properties (or nothing), a NUL, and the message's own body.
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import uuid4
+
+from kombu.utils.json import JSONEncoder, loads
 
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Delivery
@@ -60,8 +63,8 @@ _EMBED = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}
 _EQUAL_TO_ID = ("id", "root_id")
 _TASK_HEADERS = frozenset(_TASK_DEFAULTS) | {"id", "task"}
 _USUAL_META = frozenset("hpc")
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
-_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+_to_json = JSONEncoder(separators=(",", ":")).encode  # with datetime, UUID, Decimal and bytes, as stock kombu has
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 """Errors that reading arbitrary bytes may raise."""
 _missing = object()
 
@@ -115,6 +118,7 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
     """Convert a kombu message. `new_id`: its task id when it is no task message (by default a new UUID)."""
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
+    short_name = _shortened(name)
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
     options = {key: headers.pop(key) for key in _ENGINE_HEADERS.intersection(headers)}
     unique = options.get(HEADER_UNIQUE)
@@ -122,9 +126,9 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
     once = bool(options.get(HEADER_DURABILITY) or options.get(HEADER_ONCE)) and not headers.get("retries")
     return Message(
         task_id=task_id,
-        name=name[:MAX_TEXT],
+        name=short_name,
         id=task_id if once else None,
-        body=_pack(raw, headers, properties, task_id, name),
+        body=_pack(raw, headers, properties, task_id, short_name),
         priority=priority,
         key=options.get(HEADER_KEY),
         eta_ms=eta_ms,
@@ -137,10 +141,10 @@ def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a stored task message. Raises ValueError when they cannot be read."""
     meta_raw, _, body = message.body.partition(b"\0")
     try:
-        meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+        meta = _read_meta(meta_raw)
         args, kwargs, _embed = json.loads(_unpack_body(body, meta))
         return list(args), dict(kwargs)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError("not the arguments of a task") from error
 
 
@@ -155,14 +159,36 @@ def from_stored(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dic
     """The kombu message of a stored message, without a lease. Raises ValueError when it cannot be read."""
     try:
         return _read(stored, queue=queue, deliveries=deliveries, tag=tag)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a message: {error}") from error
+
+
+def broadcast_message(payload: bytes) -> dict[str, Any]:
+    """The kombu message of a broadcast. Raises ValueError when the payload is none: any client can publish anything."""
+    try:
+        raw: dict[str, Any] = loads(payload)
+        properties: dict[str, Any] = raw["properties"]
+        body, encoding = raw["body"], properties.get("body_encoding")
+        if encoding == "base64":
+            b64decode(body, validate=True)
+        well_formed = (
+            isinstance(body, str | bytes)
+            and encoding in (None, "utf-8", "base64")
+            and isinstance(properties["delivery_tag"], str)
+            and isinstance(raw.get("headers"), dict | None)
+            and isinstance(properties.get("delivery_info"), dict | None)
+        )
+    except UNREADABLE as error:
+        raise ValueError(f"not a message: {error}") from error
+    if not well_formed:
+        raise ValueError("not a message: a field has the wrong type")
+    return raw
 
 
 def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str, Any]:
     message = stored.message
     meta_raw, _, body = message.body.partition(b"\0")
-    meta: dict[str, Any] = json.loads(meta_raw) if meta_raw else {}
+    meta = _read_meta(meta_raw)
     headers: dict[str, Any] = meta.get("h", {})
     properties: dict[str, Any] = meta.get("p", {})
     if not meta.get("n"):
@@ -219,6 +245,18 @@ def _pack(raw: dict[str, Any], headers: dict[str, Any], properties: dict[str, An
 def _usual_meta(origin: str, reply_to: str) -> bytes:
     """The line of JSON of nearly all messages. It is cached, because all messages of one thread have the same."""
     return _to_json({"h": {"origin": origin}, "p": {"reply_to": reply_to}, "c": 1}).encode() + b"\0"
+
+
+def _shortened(name: str) -> str:
+    """The part of a task's name that the record has room for. The headers keep a longer name whole."""
+    return name if len(name) < MAX_TEXT // 4 else name.encode()[:MAX_TEXT].decode(errors="ignore")
+
+
+def _read_meta(raw: bytes) -> dict[str, Any]:
+    """The line of JSON before a body. Only kombu's own reader restores the types that JSON does not have."""
+    if not raw:
+        return {}
+    return loads(raw) if b'"__type__"' in raw else json.loads(raw)
 
 
 def _pack_body(body: str | bytes, meta: dict[str, Any]) -> bytes:

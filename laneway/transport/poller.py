@@ -7,10 +7,10 @@ the channel is full is put back, so that it wakes another consumer.
 
 from __future__ import annotations
 
-import json
 import logging
 import select
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -18,10 +18,13 @@ from laneway.engine.connection import RawConnection
 from laneway.engine.engine import Engine
 from laneway.engine.keys import fanout
 from laneway.engine.round_robin import RoundRobin
+from laneway.transport.codec import UNREADABLE, broadcast_message
 
 logger = logging.getLogger(__name__)
 BLOCK_SECONDS = 20
 """How long a BZPOPMIN waits on the server."""
+EVENTS = "celeryev"
+"""Celery's exchange for events of workers and tasks."""
 OVERDUE_SECONDS = 10
 """A connection is replaced when its BZPOPMIN is not answered this long after `BLOCK_SECONDS`."""
 
@@ -124,6 +127,8 @@ class Poller:
         self._broadcasts: RawConnection | None = None
         self._queues: dict[str, str] = {}
         """Exchange → the queue that gets its broadcasts."""
+        self._early: deque[list[bytes]] = deque()
+        """Broadcasts that came while a subscription was being confirmed."""
         self._turn = 0
 
     def subscribe(self, exchange: str, queue: str) -> None:
@@ -132,7 +137,8 @@ class Poller:
             self._broadcasts = RawConnection(self._transport.engine.runner.pool)
         self._queues[exchange] = queue
         self._broadcasts.send(("SUBSCRIBE", fanout(exchange)))
-        self._broadcasts.receive()
+        while (reply := self._broadcasts.receive())[:2] != [b"subscribe", fanout(exchange)]:
+            self._early.append(reply)
 
     def unsubscribe(self, exchange: str) -> None:
         """Stop delivering broadcasts to this exchange."""
@@ -164,6 +170,8 @@ class Poller:
 
     def step(self) -> bool:
         """Deliver one message that is available, or listen for wakeups; True if one was delivered."""
+        if self._early and self._deliver_broadcast(self._early.popleft()):
+            return True
         channels = list(self._transport.channels or ())
         turn = self._turn % len(channels) if channels else 0
         for offset, channel in enumerate(channels[turn:] + channels[:turn], 1):
@@ -230,15 +238,28 @@ class Poller:
 
     def _deliver_broadcasts(self, connection: RawConnection) -> bool:
         delivered = False
-        for kind, name, payload in _received(connection):
-            exchange = name[len(fanout("")) :].decode()
-            queue = self._queues.get(exchange)
-            if kind != b"message" or queue is None:
-                continue
-            message: dict[str, Any] = json.loads(payload)
-            self._transport.deliver(message, queue)
-            delivered = True
+        for reply in _received(connection):
+            delivered |= self._deliver_broadcast(reply)
         return delivered
+
+    def _deliver_broadcast(self, reply: list[bytes]) -> bool:
+        kind, name, payload = reply
+        exchange = name[len(fanout("")) :].decode()
+        queue = self._queues.get(exchange)
+        if kind != b"message" or queue is None:
+            return False
+        try:
+            message = broadcast_message(payload)
+        except ValueError as error:
+            logger.error("A broadcast on %s cannot be read and is ignored: %s", name.decode(), error)
+            return False
+        try:
+            self._transport.deliver(message, queue)
+        except UNREADABLE:
+            if not _is_for_celery(exchange):
+                raise
+            logger.exception("Celery cannot handle a broadcast on %s; it is ignored", name.decode())
+        return True
 
     def _listener(self, channel: ConsumingChannel) -> WakeupListener:
         listener = self._listeners.get(channel)
@@ -251,6 +272,11 @@ class Poller:
         if not connection.closed:
             self._transport.stop_watching(connection.fileno())
             connection.close()
+
+
+def _is_for_celery(exchange: str) -> bool:
+    """True for Celery's own broadcasts. Its handlers trust every field, and an error in one would end the worker."""
+    return exchange == EVENTS or exchange.endswith(".pidbox")
 
 
 def _received(connection: RawConnection) -> Iterator[list[bytes]]:

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from laneway.engine import Engine, ServerLost
-from laneway.engine.connection import RawConnection
+from laneway.engine.connection import MAX_UNREAD, RawConnection
 from tests.fixtures.valkey import RunningValkey
 
 
@@ -60,3 +60,10 @@ def test_connecting_to_a_frozen_server_takes_no_longer_than_the_connect_timeout(
     assert connection._socket.gettimeout() == 60  # pyright: ignore[reportPrivateUsage]
     connection.close()
     engine.close()
+
+
+def test_a_connection_that_only_posts_leaves_few_replies_on_the_server(connection: RawConnection) -> None:
+    for number in range(MAX_UNREAD * 20):
+        connection.post(("RPUSH", "list", number))
+        assert connection._posted <= MAX_UNREAD
+    assert connection.call("LLEN", "list") == MAX_UNREAD * 20

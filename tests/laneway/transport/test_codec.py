@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from laneway.engine.engine import Delivery
 from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Unique, UniqueMode, encode, pack_id
-from laneway.transport.codec import HEADER_LEASE, from_delivery, message_options, to_message
+from laneway.transport.codec import HEADER_LEASE, broadcast_message, from_delivery, message_options, to_message
 
 ID = "0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11"
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -119,3 +122,65 @@ def test_a_binary_body_of_another_program_arrives_as_it_was_sent() -> None:
     assert (arrived["body"], arrived["headers"]) == (raw["body"], raw["headers"] | {HEADER_LEASE: lease})
     assert arrived["content-type"] == raw["content-type"]
     assert arrived["properties"]["delivery_info"]["exchange"] == "ex"
+
+
+def stored(raw: dict[str, Any]) -> dict[str, Any]:
+    """The message as a worker gets it."""
+    message = to_message(raw)
+    id, record = encode(message)
+    delivery = Delivery("work", id[1:], 1, struct.pack(">d", 1.0) + record, b"token")
+    return from_delivery(delivery, "tag")
+
+
+def test_headers_keep_the_types_that_stock_celery_keeps() -> None:
+    odd: dict[str, Any] = {
+        "at": datetime(2026, 2, 3, 4, 5, tzinfo=UTC),
+        "order": UUID(ID),
+        "price": Decimal("1.50"),
+        "raw": b"\xff\x00",
+    }
+    read = stored(celery_message([1], stamps={"at": odd["at"]}, stamped_headers=["at"], **odd))["headers"]
+    assert {name: read[name] for name in odd} == odd
+    assert read["stamps"] == {"at": odd["at"]}
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "a" * 256, "a" * 4000, "ü" * 128, "a" + "ü" * 300])
+def test_a_long_task_name_arrives_whole(name: str) -> None:
+    assert stored(celery_message([1], task=name))["headers"]["task"] == name
+
+
+BROADCAST: dict[str, Any] = {
+    "body": "e30=",
+    "content-type": "application/json",
+    "content-encoding": "utf-8",
+    "headers": {},
+    "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "celery.pidbox"}, "delivery_tag": "x"},
+}
+
+
+def test_a_broadcast_is_read() -> None:
+    assert broadcast_message(json.dumps(BROADCAST).encode()) == BROADCAST
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b"7",
+        b"{}",
+        b'{"properties": []}',
+        json.dumps(BROADCAST | {"body": 7}).encode(),
+        json.dumps(BROADCAST | {"body": "not base64"}).encode(),
+        json.dumps(BROADCAST | {"headers": "x"}).encode(),
+        json.dumps(BROADCAST | {"properties": {"delivery_tag": "x", "body_encoding": "rot13"}}).encode(),
+        json.dumps(BROADCAST | {"properties": {"body_encoding": None}}).encode(),
+        json.dumps(BROADCAST | {"properties": {"delivery_tag": "x", "delivery_info": 7}}).encode(),
+        json.dumps(BROADCAST | {"headers": {"at": {"__type__": "nothing", "__value__": 1}}}).encode(),
+        json.dumps(BROADCAST | {"headers": {"price": {"__type__": "decimal", "__value__": "x"}}}).encode(),
+    ],
+)
+def test_what_is_no_broadcast_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="not a message"):
+        broadcast_message(payload)

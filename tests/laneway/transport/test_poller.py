@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from kombu.connection import Connection
-from kombu.entity import Queue
-from kombu.messaging import Consumer
+from kombu.entity import Exchange, Queue
+from kombu.messaging import Consumer, Producer
 
 from laneway.engine import Engine, Message
+from laneway.engine.keys import fanout
 from laneway.transport.channel import FETCH_SECONDS
 from tests.fixtures.waiting import wait_until
 
@@ -55,6 +56,36 @@ def consumer(engine_url: str, engine: Engine) -> Generator[KeepingConsumer]:
     consumer = KeepingConsumer(engine_url, 8)
     yield consumer
     consumer.connection.close()
+
+
+class Listener:
+    """A consumer of broadcasts."""
+
+    def __init__(self, url: str) -> None:
+        self.received: list[Any] = []
+        self.connection = Connection(url, transport="laneway:Transport")
+        self.channel: Any = self.connection.default_channel
+
+    def subscribe(self, exchange: str) -> None:
+        queue = Queue(f"{exchange}-1", Exchange(exchange, type="fanout"), durable=False, auto_delete=True)
+        Consumer(self.channel, [queue], on_message=self.received.append, no_ack=True).consume()
+
+    def publish(self, exchange: str, body: str) -> None:
+        Producer(self.channel, Exchange(exchange, type="fanout")).publish(body, content_type="text/plain")
+
+    def drain(self) -> list[str]:
+        """What has come, once nothing more comes."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.connection.drain_events(timeout=0.3)
+        return [message.body for message in self.received]
+
+
+@pytest.fixture
+def listener(engine_url: str) -> Generator[Listener]:
+    listener = Listener(engine_url)
+    yield listener
+    listener.connection.close()
 
 
 def put(engine: Engine, n: int) -> None:
@@ -104,3 +135,22 @@ def test_nothing_is_fetched_while_too_many_acks_wait(
     assert consumer.drain() == 0
     monkeypatch.undo()
     assert consumer.drain(1.5) == 8
+
+
+def test_a_broadcast_that_waits_is_delivered_after_another_subscription(listener: Listener) -> None:
+    listener.subscribe("news")
+    listener.publish("news", "first")
+    listener.subscribe("weather")
+    listener.publish("weather", "rain")
+    assert listener.drain() == ["first", "rain"]
+
+
+def test_a_broadcast_that_cannot_be_read_is_named_and_the_next_one_arrives(
+    listener: Listener, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener.subscribe("news")
+    for payload in (b"", b"\xff", b"{}", b"7", b"[]"):
+        assert engine.runner.call("PUBLISH", fanout("news"), payload) == 1
+    listener.publish("news", "good")
+    assert listener.drain() == ["good"]
+    assert sum("cannot be read and is ignored" in message for message in caplog.messages) == 5

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from laneway.engine import Engine
+from laneway.engine.keys import fanout
 from tests.fixtures.valkey import RedisUrls, free_port
 from tests.laneway.worker.workers import BACKEND, ROOT, Start, app, broker, start, wait_for
 
@@ -92,6 +94,26 @@ def test_control_sets_the_limits_of_a_task(app: Any, start: Start) -> None:
     assert [result.get(timeout=20) for result in results] == [0, 1, 2, 3]
     done = sorted(result.date_done for result in results)
     assert (done[-1] - done[0]).total_seconds() > 1, "four at two a second"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_garbage_on_the_channels_of_control_and_events_stops_no_worker(
+    app: Any, start: Start, broker: Engine, pool: str
+) -> None:
+    start(pool, "-c", "1").wait_until_ready()
+    wrong_call = {"method": 7, "arguments": [], "destination": None, "reply_to": "nobody", "ticket": {}}
+    message = {
+        "body": b64encode(json.dumps(wrong_call).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {},
+        "properties": {"body_encoding": "base64", "delivery_tag": "x", "delivery_info": {}},
+    }
+    for payload in (b"", b"\xff\x00", b"{}", b"null", json.dumps(message).encode()):
+        for exchange in ("celery.pidbox", "celeryev"):
+            broker.runner.call("PUBLISH", fanout(exchange), payload)
+    assert app.app.control.inspect([W0], timeout=10).ping() == {W0: {"ok": "pong"}}
+    assert app.add.delay(1, 1).get(timeout=20) == 2
 
 
 def test_a_pool_grows_shrinks_and_restarts(app: Any, start: Start, broker: Engine) -> None:

@@ -1,0 +1,9 @@
+# kombu 5.7
+
+import json
+from typing import Any
+
+class JSONEncoder(json.JSONEncoder): ...
+
+def dumps(s: Any, **kwargs: Any) -> str: ...
+def loads(s: str | bytes | bytearray | memoryview) -> Any: ...
