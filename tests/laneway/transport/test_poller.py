@@ -71,14 +71,14 @@ class Listener:
         Consumer(self.channel, [queue], on_message=self.received.append, no_ack=True).consume()
 
     def publish(self, exchange: str, body: str) -> None:
-        Producer(self.channel, Exchange(exchange, type="fanout")).publish(body, content_type="text/plain")
+        Producer(self.channel, Exchange(exchange, type="fanout")).publish(body)
 
     def drain(self) -> list[str]:
         """What has come, once nothing more comes."""
         with contextlib.suppress(TimeoutError):
             while True:
                 self.connection.drain_events(timeout=0.3)
-        return [message.body for message in self.received]
+        return [message.payload for message in self.received]
 
 
 @pytest.fixture
