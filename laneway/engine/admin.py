@@ -8,7 +8,7 @@ from typing import Any
 
 from laneway.engine.errors import UnknownMessage
 from laneway.engine.journal import Event, read_event
-from laneway.engine.keys import key, prefix
+from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, pack_id, unpack_id
 from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats
@@ -83,8 +83,8 @@ class Limits:
 class Admin:
     """What an operator does to queues. Producers and consumers use the same scripts and connections."""
 
-    def __init__(self, runner: ScriptRunner) -> None:
-        self.runner = runner
+    def __init__(self, runner: ScriptRunner, keys: Keyspace) -> None:
+        self.runner, self.keys = runner, keys
 
     def cancel(self, queue: str, task_id: str) -> CancelResult:
         """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder."""
@@ -132,17 +132,17 @@ class Admin:
 
     def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
         """The oldest events of the journal after this cursor, at most `limit`."""
-        entries = self.runner.call("XRANGE", key(queue, "journal"), f"({after}", "+", "COUNT", limit)
+        entries = self.runner.call("XRANGE", self.keys.key(queue, "journal"), f"({after}", "+", "COUNT", limit)
         return [read_event(cursor, fields) for cursor, fields in entries]
 
     def trim_journal(self, queue: str, *, until: str) -> None:
         """Delete the events up to and including this cursor. The reader has stored them."""
         milliseconds, _, number = until.partition("-")
-        self.runner.call("XTRIM", key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
+        self.runner.call("XTRIM", self.keys.key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
 
     def unread(self, queues: Sequence[str]) -> list[int]:
         """How many events each journal holds."""
-        return self.runner.pipeline([("XLEN", key(queue, "journal")) for queue in queues])
+        return self.runner.pipeline([("XLEN", self.keys.key(queue, "journal")) for queue in queues])
 
     def find(self, queue: str, task_id: str) -> MessageInfo:
         """The task's newest message, and what it waits for. Raises UnknownMessage."""
@@ -154,7 +154,7 @@ class Admin:
     def find_many(self, queue: str, task_ids: Sequence[str]) -> list[MessageInfo | None]:
         """The newest message of each task, in one round trip; None for a task without a message in the queue."""
         script = self.runner.scripts["find"]
-        commands = [(b"EVALSHA", script.sha, 1, prefix(queue), pack_id(id)) for id in task_ids]
+        commands = [(b"EVALSHA", script.sha, 1, self.keys.queue(queue), pack_id(id)) for id in task_ids]
         replies = self.runner.on_connection(
             lambda connection, _: self.runner.evaluate_all(connection, script, commands)
         )
@@ -168,7 +168,7 @@ class Admin:
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats]:
         """Sizes, limits and totals of the queues, all read at one moment."""
-        reply = self.runner.run("stats", [prefix(queue) for queue in queues])
+        reply = self.runner.run("stats", [self.keys.queue(queue) for queue in queues])
         rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
         return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
 
@@ -186,7 +186,7 @@ class Admin:
         return self._run("delete", queue)
 
     def _run(self, name: str, queue: str, *args: bytes | str | int) -> Any:
-        return self.runner.run(name, (prefix(queue),), args)
+        return self.runner.run(name, (self.keys.queue(queue),), args)
 
     def _set_limits(self, queue: str, fields: Mapping[str, int | None]) -> None:
         args: list[str | int] = []

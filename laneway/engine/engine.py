@@ -27,7 +27,7 @@ from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
 from laneway.engine.errors import InvalidMessage
 from laneway.engine.journal import EventKind
-from laneway.engine.keys import prefix
+from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
 from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
@@ -110,9 +110,15 @@ class LeaseTokens(Iterator[bytes]):
 class Engine(Admin):
     """The operations of producers and consumers, and those of `Admin`. Thread-safe, and usable after a fork."""
 
-    def __init__(self, pool: ConnectionPool, *, owner: str | None = None, clock: str | None = None) -> None:
-        """`owner` names the holder of the leases, for people to read. Connects at the first call."""
-        super().__init__(ScriptRunner(pool, clock=clock))
+    def __init__(
+        self, pool: ConnectionPool, *, owner: str | None = None, key_prefix: str = "", clock: str | None = None
+    ) -> None:
+        """`owner` names the holder of the leases, for people to read. Connects at the first call.
+
+        `key_prefix` comes before every key (`Keyspace`). `clock`: see `load_scripts`.
+        """
+        keys = Keyspace(key_prefix, int(pool.connection_kwargs.get("db") or 0))
+        super().__init__(ScriptRunner(pool, clock=clock), keys)
         self._given_owner = owner
         self._tokens = LeaseTokens(self.owner)
 
@@ -122,9 +128,9 @@ class Engine(Admin):
         return self._given_owner or f"{socket.gethostname()}:{os.getpid()}"
 
     @classmethod
-    def from_url(cls, url: str, *, owner: str | None = None, **settings: Any) -> Engine:
+    def from_url(cls, url: str, *, owner: str | None = None, key_prefix: str = "", **settings: Any) -> Engine:
         """Make an engine for a server address (see `make_pool`). `settings` are redis-py's connection settings."""
-        return cls(make_pool(url, **settings), owner=owner)
+        return cls(make_pool(url, **settings), owner=owner, key_prefix=key_prefix)
 
     def check(self) -> None:
         """Connect and check the server. Raises ServerLost or ServerTooOld, warns with EvictionWarning."""
@@ -189,7 +195,7 @@ class Engine(Admin):
             self._tokens = LeaseTokens(self.owner)
         token = next(self._tokens)
         args = (n, token, lease_ms, round_robin.position, round_robin.cycle, idle_poll_ms)
-        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes, args, repeatable=False)
+        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys), args, repeatable=False)
         round_robin.position = reply[2]
         deliveries = [
             Delivery(round_robin.queue_at(reply[start]), reply[start + 1], reply[start + 2], reply[start + 3], token)
@@ -264,7 +270,7 @@ class Engine(Admin):
         self, queue: str, chunk: Sequence[EncodedMessage], not_after: bytes, durability: Durability, timeout: float
     ) -> list[Any]:
         arguments = list(itertools.chain.from_iterable(chunk))
-        script, key = self.runner.scripts["put"], prefix(queue)
+        script, key = self.runner.scripts["put"], self.keys.queue(queue)
         call: tuple[str, int] | None = None
 
         def use(connection: RawConnection, repeated: bool) -> Reply:
@@ -290,7 +296,8 @@ class Engine(Admin):
         parts = [(queue, part) for queue, indexes in by_queue.items() for part in _chunks(indexes, MAX_IDS)]
         script = self.runner.scripts[name]
         commands: list[Command] = [
-            (b"EVALSHA", script.sha, 1, prefix(queue), *args, *_ids_and_tokens(leases, part)) for queue, part in parts
+            (b"EVALSHA", script.sha, 1, self.keys.queue(queue), *args, *_ids_and_tokens(leases, part))
+            for queue, part in parts
         ]
         if not commands:
             return []

@@ -121,6 +121,14 @@ class InvalidMessage(EngineError):
     problem: str
 
 
+class InvalidKeyPrefix(EngineError):
+    """The prefix of the keys cannot be used."""
+
+    template = "The key prefix {prefix!r} must be text of at most {limit} bytes without braces."
+    prefix: object
+    limit: int
+
+
 class InvalidUrl(EngineError):
     """The address of the server cannot be parsed, or a setting that it needs is missing."""
 

@@ -6,6 +6,11 @@ deleted together. A script gets the prefix of the queue as its key, and builds `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
+from laneway.engine.errors import InvalidKeyPrefix
+
 NAMES = (
     "messages",  # hash: id -> record (message.py)
     "ready",  # zset: id by score, the strict order of delivery
@@ -29,35 +34,53 @@ NAMES = (
 )
 
 ROOT = "laneway"
+MAX_PREFIX = 200
+"""Bytes."""
 
 
-def prefix(queue: str) -> bytes:
-    """The prefix of all keys of the queue. The braces keep them in one slot of a cluster."""
-    return f"{ROOT}:{{{queue}}}".encode()
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The keys of one application in one database.
 
+    `key_prefix` comes before every key and channel, so that several applications can share a database (kombu's
+    `global_keyprefix`). `database` is a part of the channels, because Redis shares them between databases. Raises
+    InvalidKeyPrefix.
+    """
 
-def key(queue: str, name: str) -> bytes:
-    """A key of the queue. `name` is one of `NAMES`, else ValueError is raised."""
-    if name not in NAMES:
-        raise ValueError(name)
-    return prefix(queue) + b":" + name.encode()
+    key_prefix: str = ""
+    database: int = 0
 
+    def __post_init__(self) -> None:
+        prefix = cast("object", self.key_prefix)
+        if not isinstance(prefix, str) or len(prefix.encode()) > MAX_PREFIX or set("{}") & set(prefix):
+            raise InvalidKeyPrefix(prefix, MAX_PREFIX)
 
-def wakeup(queue: str) -> bytes:
-    """The key on which an idle consumer of the queue blocks."""
-    return prefix(queue) + b":wakeup"
+    def queue(self, queue: str) -> bytes:
+        """The prefix of all keys of the queue. The braces keep them in one slot of a cluster."""
+        return f"{self.key_prefix}{ROOT}:{{{queue}}}".encode()
 
+    def key(self, queue: str, name: str) -> bytes:
+        """A key of the queue. `name` is one of `NAMES`, else ValueError is raised."""
+        if name not in NAMES:
+            raise ValueError(name)
+        return self.queue(queue) + b":" + name.encode()
 
-def bindings(exchange: str) -> bytes:
-    """The key of the bindings of an exchange (not a fanout): a set of [routing key, pattern, queue] in JSON."""
-    return f"{ROOT}:bindings:{exchange}".encode()
+    def wakeup(self, queue: str) -> bytes:
+        """The key on which an idle consumer of the queue blocks."""
+        return self.queue(queue) + b":wakeup"
 
+    def bindings(self, exchange: str) -> bytes:
+        """The key of the bindings of an exchange (not a fanout): a set of [routing key, pattern, queue] in JSON."""
+        return f"{self.key_prefix}{ROOT}:bindings:{exchange}".encode()
 
-def fanout(exchange: str) -> bytes:
-    """The Pub/Sub channel of a fanout exchange."""
-    return f"{ROOT}:fanout:{exchange}".encode()
+    def fanout(self, exchange: str) -> bytes:
+        """The Pub/Sub channel of a fanout exchange."""
+        return f"{self.key_prefix}{ROOT}:fanout:{self.database}:{exchange}".encode()
 
+    def exchange_of(self, channel: bytes) -> str:
+        """The fanout exchange of a Pub/Sub channel."""
+        return channel[len(self.fanout("")) :].decode()
 
-def queue_of(key: bytes) -> str:
-    """The queue to which the key belongs."""
-    return key[len(ROOT) + 2 : key.rindex(b"}")].decode()
+    def queue_of(self, key: bytes) -> str:
+        """The queue to which the key belongs."""
+        return key[len(self.key_prefix.encode()) + len(ROOT) + 2 : key.rindex(b"}")].decode()

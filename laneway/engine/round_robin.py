@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import gcd
 
-from laneway.engine.keys import prefix, wakeup
+from laneway.engine.keys import Keyspace
 
 MAX_WEIGHT = 100
 MAX_QUEUES = 255
@@ -22,10 +22,15 @@ class RoundRobin:
     def __init__(self, weights: Mapping[str, int]) -> None:
         """`weights`: queue -> 1 to 100."""
         self.queues = tuple(weights)
-        self.prefixes = tuple(prefix(queue) for queue in self.queues)
-        self.wakeup_keys = tuple(wakeup(queue) for queue in self.queues)
+        self._prefixes: tuple[Keyspace, tuple[bytes, ...]] | None = None
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
+
+    def prefixes(self, keys: Keyspace) -> tuple[bytes, ...]:
+        """The prefixes of the queues' keys."""
+        if self._prefixes is None or self._prefixes[0] is not keys:
+            self._prefixes = keys, tuple(keys.queue(queue) for queue in self.queues)
+        return self._prefixes[1]
 
     def queue_at(self, index: int) -> str:
         """The queue with this index in the cycle, from 1."""

@@ -74,8 +74,9 @@ class Broker:
         """The delivery engine of this broker, or None on another transport."""
         if self._app.conf.broker_transport != TRANSPORT:
             return None
-        settings = self._app.conf.broker_transport_options["connection"]
-        return Engine.from_url(self._app.conf.broker_url, **settings)
+        options: dict[str, Any] = self._app.conf.broker_transport_options
+        prefix: str = options.get("global_keyprefix", "")
+        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **options["connection"])
 
     def require_engine(self, feature: str) -> Engine:
         """Return the delivery engine. Raises Unsupported, which names the feature, on another transport."""

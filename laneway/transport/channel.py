@@ -17,7 +17,7 @@ from kombu.utils.json import dumps
 
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import TaskCancelled
-from laneway.engine.keys import bindings, fanout, key
+from laneway.engine.keys import Keyspace
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.celery_worker import running_task_ids, running_tasks
 from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
@@ -110,6 +110,10 @@ class Channel(virtual.Channel):
     def _transport(self) -> Transport:
         return self.connection
 
+    @property
+    def _keys(self) -> Keyspace:
+        return self._transport.engine.keys
+
     # --- producing
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
@@ -124,7 +128,7 @@ class Channel(virtual.Channel):
         del routing_key
         # nobody waits for the server's reply to an event
         send = self._transport.send_without_reply if exchange == EVENTS else self._transport.command
-        send("PUBLISH", fanout(exchange), dumps(message))
+        send("PUBLISH", self._keys.fanout(exchange), dumps(message))
 
     # --- queues and bindings
 
@@ -141,21 +145,25 @@ class Channel(virtual.Channel):
         if self.typeof(exchange).type == "fanout":
             self._transport.fanouts[queue] = exchange
             return
-        self._transport.command("SADD", bindings(exchange), json.dumps([routing_key or "", pattern or "", queue]))
+        self._transport.command(
+            "SADD",
+            self._keys.bindings(exchange),
+            json.dumps([routing_key or "", pattern or "", queue]),
+        )
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """The bindings of the exchange that all processes have declared."""
-        members: list[bytes] = self._transport.command("SMEMBERS", bindings(exchange))
+        members: list[bytes] = self._transport.command("SMEMBERS", self._keys.bindings(exchange))
         return [tuple(json.loads(member)) for member in members]
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
         member = json.dumps([routing_key or "", pattern or "", queue])
         self._transport.lease_keeper.flush()  # acks sent after the deletion would find no message and be logged as late
-        self._transport.command("SREM", bindings(exchange), member)
+        self._transport.command("SREM", self._keys.bindings(exchange), member)
         self._transport.engine.delete(queue)
 
     def _has_queue(self, queue: str, **_: Any) -> bool:
-        names = [key(queue, name) for name in ("messages", "limits", "counters")]
+        names = [self._keys.key(queue, name) for name in ("messages", "limits", "counters")]
         return self._transport.command("EXISTS", *names) > 0
 
     def _size(self, queue: str) -> int:

@@ -8,7 +8,8 @@ that name the engine's transport.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +18,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from laneway.engine.errors import InvalidUrl
 
+logger = logging.getLogger(__name__)
 PLAIN, SECURE = "laneway", "laneways"
 _FROM_OPTIONS = (
     "master_name",
@@ -30,6 +32,46 @@ _FROM_OPTIONS = (
     "socket_timeout",
 )
 """Transport options that are connection settings, as in kombu's own Redis transport."""
+
+_OWN = frozenset(
+    ("lease", "weights", "poll_interval", "cancel_signal", "connection", "global_keyprefix", *_FROM_OPTIONS)
+)
+_OF_KOMBU = frozenset(
+    (
+        "max_retries",
+        "interval_start",
+        "interval_step",
+        "interval_max",
+        "connect_retries_timeout",
+        "errback",
+        "callback",
+        "queues",
+        "client_properties",
+    )
+)
+"""Options that kombu and Celery use themselves, with every transport."""
+_NOT_NEEDED = {
+    "visibility_timeout": "a lease is renewed while its worker lives (option `lease`)",
+    "unacked_key": "leases take the place of kombu's unacked messages",
+    "unacked_index_key": "leases take the place of kombu's unacked messages",
+    "unacked_mutex_key": "leases take the place of kombu's unacked messages",
+    "unacked_mutex_expire": "leases take the place of kombu's unacked messages",
+    "unacked_restore_limit": "leases take the place of kombu's unacked messages",
+    "unacked_restore_interval": "leases take the place of kombu's unacked messages",
+    "unacked_restore_throttle": "leases take the place of kombu's unacked messages",
+    "ack_emulation": "every message is acked",
+    "priority_steps": "each queue has the ten priorities 0 to 9",
+    "polling_interval": "a consumer is woken when a message comes (option `poll_interval`)",
+    "sep": "a queue has one name for all priorities",
+    "queue_order_strategy": "queues take turns by their weights (option `weights`)",
+    "fanout_prefix": "broadcasts always stay in their database",
+    "fanout_patterns": "broadcasts go to the exact exchange",
+    "max_connections": "each process opens the connections that it needs",
+    "health_check_interval": "a connection that broke is replaced at the next command",
+    "retry_on_timeout": "a command whose reply was lost is sent again where that is safe",
+}
+"""Options of kombu's Redis transport that have no effect here → why."""
+_warned: set[str] = set()
 
 for _scheme in (PLAIN, SECURE):
     TRANSPORT_ALIASES.setdefault(_scheme, "laneway:Transport")
@@ -47,6 +89,14 @@ class EngineAddresses(Iterator[str]):
         if not separator:
             return scheme
         return f"{SECURE if scheme in ('rediss', SECURE) else PLAIN}://{rest}"
+
+
+def warn_of_unused(options: Mapping[str, Any]) -> None:
+    """Warn of each transport option that has no effect, once per process."""
+    for name in sorted(options.keys() - _OWN - _OF_KOMBU - _warned):
+        _warned.add(name)
+        reason = _NOT_NEEDED.get(name, "Laneway's transport has no such option")
+        logger.warning("The transport option %r has no effect: %s", name, reason)
 
 
 def keep_transport(client: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from laneway.engine.connection import RawConnection
 from laneway.engine.engine import Engine
-from laneway.engine.keys import fanout
+from laneway.engine.keys import Keyspace
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.codec import UNREADABLE, broadcast_message
 
@@ -100,10 +100,10 @@ class WakeupListener:
         self.is_listening = False
         self._since = 0.0
 
-    def listen(self, round_robin: RoundRobin) -> None:
+    def listen(self, round_robin: RoundRobin, keys: Keyspace) -> None:
         """Send a BZPOPMIN for these queues, unless one is still waiting."""
         if not self.is_listening:
-            self.connection.send(("BZPOPMIN", *round_robin.wakeup_keys, BLOCK_SECONDS))
+            self.connection.send(("BZPOPMIN", *map(keys.wakeup, round_robin.queues), BLOCK_SECONDS))
             self.is_listening, self._since = True, time.monotonic()
 
     def receive(self) -> bytes | None:
@@ -131,19 +131,23 @@ class Poller:
         """Broadcasts that came while a subscription was being confirmed."""
         self._turn = 0
 
+    @property
+    def _keys(self) -> Keyspace:
+        return self._transport.engine.keys
+
     def subscribe(self, exchange: str, queue: str) -> None:
         """Deliver broadcasts to this exchange to this queue."""
         if self._broadcasts is None or self._broadcasts.closed:
             self._broadcasts = RawConnection(self._transport.engine.runner.pool)
         self._queues[exchange] = queue
-        self._broadcasts.send(("SUBSCRIBE", fanout(exchange)))
-        while (reply := self._broadcasts.receive())[:2] != [b"subscribe", fanout(exchange)]:
+        self._broadcasts.send(("SUBSCRIBE", self._keys.fanout(exchange)))
+        while (reply := self._broadcasts.receive())[:2] != [b"subscribe", self._keys.fanout(exchange)]:
             self._early.append(reply)
 
     def unsubscribe(self, exchange: str) -> None:
         """Stop delivering broadcasts to this exchange."""
         if self._queues.pop(exchange, None) and self._broadcasts and not self._broadcasts.closed:
-            self._broadcasts.send(("UNSUBSCRIBE", fanout(exchange)))
+            self._broadcasts.send(("UNSUBSCRIBE", self._keys.fanout(exchange)))
 
     def close_listener(self, channel: ConsumingChannel) -> None:
         """Stop waiting for wakeups of the channel's queues. The next step starts again, with its current queues."""
@@ -179,7 +183,7 @@ class Poller:
                 self._turn = turn + offset
                 return True
             if channel.round_robin and channel.qos.room > 0 and time.monotonic() < channel.next_fetch_at:
-                self._listener(channel).listen(channel.round_robin)
+                self._listener(channel).listen(channel.round_robin, self._keys)
         return False
 
     def connections(self) -> dict[int, WakeupListener | RawConnection]:
@@ -244,7 +248,7 @@ class Poller:
 
     def _deliver_broadcast(self, reply: list[bytes]) -> bool:
         kind, name, payload = reply
-        exchange = name[len(fanout("")) :].decode()
+        exchange = self._keys.exchange_of(name)
         queue = self._queues.get(exchange)
         if kind != b"message" or queue is None:
             return False

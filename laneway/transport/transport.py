@@ -2,7 +2,8 @@
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
 two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs on) ·
-`master_name` for `sentinel://` · redis-py's connection settings in `connection`.
+`global_keyprefix`, which comes before every key and channel (none) · `master_name` for `sentinel://` · redis-py's
+connection settings in `connection`. A warning names every other option.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from laneway.engine.engine import Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.transport import celery_worker
 from laneway.transport.channel import Channel
-from laneway.transport.connection_options import address_of, keep_transport, settings_of
+from laneway.transport.connection_options import address_of, keep_transport, settings_of, warn_of_unused
 from laneway.transport.event_loop import EventLoopDriver
 from laneway.transport.lease_keeper import LeaseKeeper, shared_lease_keeper
 from laneway.transport.poller import Poller
@@ -65,7 +66,8 @@ class Transport(virtual.Transport):
         self.weights: dict[str, int] = options.get("weights", {})
         self.fanouts: dict[str, str] = {}
         keep_transport(client)
-        url, settings = address_of(client), settings_of(client)
+        warn_of_unused(options)
+        url, settings = address_of(client), settings_of(client) | {"key_prefix": options.get("global_keyprefix", "")}
         self.engine = Engine.from_url(url, **settings)
         self.lease_keeper = self._lease_keeper(url, settings, options.get("cancel_signal"))
         self.poller = Poller(self)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from laneway.engine import Engine, Event, MessageState
-from laneway.engine.keys import NAMES, key
+from laneway.engine.keys import NAMES
 from laneway.engine.message import decode, unpack_id
 from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
 
@@ -113,7 +113,7 @@ def assert_same(engine: Engine, name: str, q: ModelQueue) -> dict[str, Any]:
 
 def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
     """Check that every key of a queue that expires has an expiry, and no key of any other queue."""
-    ttls: list[int] = engine.runner.pipeline([("PTTL", key(name, part)) for part in NAMES])
+    ttls: list[int] = engine.runner.pipeline([("PTTL", engine.keys.key(name, part)) for part in NAMES])
     existing = {part: ms for part, ms in zip(NAMES, ttls, strict=True) if ms != NO_KEY}
     wrong = {part for part, ms in existing.items() if (ms != NO_EXPIRY) is not expires}
     assert not wrong, f"{name}: {sorted(wrong)} {'do not expire' if expires else 'expire'}, unlike the queue"
@@ -123,7 +123,9 @@ def _read_keys(engine: Engine, name: str) -> dict[str, list[tuple[bytes, bytes]]
     """Fields and values of each hash, members and scores of each sorted set."""
     parts = [part for part in NAMES if part not in ("wakeup", "journal")]
     commands = [
-        ("HGETALL", key(name, part)) if part in _HASHES else ("ZRANGE", key(name, part), 0, -1, "WITHSCORES")
+        ("HGETALL", engine.keys.key(name, part))
+        if part in _HASHES
+        else ("ZRANGE", engine.keys.key(name, part), 0, -1, "WITHSCORES")
         for part in parts
     ]
     replies: list[list[bytes]] = engine.runner.pipeline(commands)

@@ -161,7 +161,7 @@ def test_a_put_wakes_one_blocked_consumer_and_remaining_work_wakes_the_next(engi
 
     def block() -> None:
         connection = engine.runner.connections.take()
-        connection.send(("BZPOPMIN", *round_robin.wakeup_keys, 10))
+        connection.send(("BZPOPMIN", *map(engine.keys.wakeup, round_robin.queues), 10))
         if connection.receive(timeout=15):
             woken.append(time.monotonic())
         engine.runner.connections.give_back(connection)

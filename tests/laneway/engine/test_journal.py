@@ -23,7 +23,7 @@ from laneway.engine import (
     RoundRobin,
     UnknownMessage,
 )
-from laneway.engine.keys import NAMES, key
+from laneway.engine.keys import NAMES
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.laneway.engine.clock import move_to
 from tests.laneway.engine.conftest import LostReply
@@ -53,7 +53,7 @@ def put_and_start(engine: Engine, task_id: str = "a", *, key: str | None = None)
 
 def existing_keys(engine: Engine) -> set[str]:
     """Names of the queue's keys that exist."""
-    exist = engine.runner.pipeline([("EXISTS", key(QUEUE, name)) for name in NAMES])
+    exist = engine.runner.pipeline([("EXISTS", engine.keys.key(QUEUE, name)) for name in NAMES])
     return {name for name, exists in zip(NAMES, exist, strict=True) if exists}
 
 
@@ -356,7 +356,7 @@ def test_a_deleted_queue_leaves_nothing(journaled: Engine) -> None:
 
 def test_the_journal_expires_with_its_queue_and_stays_when_the_queue_does_not_expire(journaled: Engine) -> None:
     def keys_without_expiry() -> set[str]:
-        times = journaled.runner.pipeline([("PTTL", key(QUEUE, name)) for name in NAMES])
+        times = journaled.runner.pipeline([("PTTL", journaled.keys.key(QUEUE, name)) for name in NAMES])
         return {name for name, ms in zip(NAMES, times, strict=True) if ms == -1}
 
     journaled.enable_journal(QUEUE, None)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.engine.errors import InvalidMessage
-from laneway.engine.keys import NAMES, key, prefix, queue_of
+from laneway.engine.errors import InvalidKeyPrefix, InvalidMessage
+from laneway.engine.keys import NAMES, Keyspace
 from laneway.engine.message import Message, Unique, UniqueMode, decode, encode, pack_id, unpack_id
 
 ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -58,5 +58,20 @@ def test_a_field_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_keys_of_a_queue_share_a_slot_and_name_the_queue() -> None:
-    assert prefix("a b") == b"laneway:{a b}"
-    assert {queue_of(key("crm", name)) for name in NAMES} == {"crm"}
+    assert Keyspace().queue("a b") == b"laneway:{a b}"
+    for keys in (Keyspace(), Keyspace("shop:"), Keyspace("größe", 3)):
+        assert {keys.queue_of(keys.key("crm", name)) for name in NAMES} == {"crm"}
+
+
+def test_all_keys_and_channels_of_a_prefix_begin_with_it() -> None:
+    keys = Keyspace("shop:", 2)
+    names = [keys.queue("q"), keys.key("q", "ready"), keys.wakeup("q"), keys.bindings("e"), keys.fanout("e")]
+    assert all(name.startswith(b"shop:laneway:") for name in names)
+    assert keys.exchange_of(keys.fanout("celery.pidbox")) == "celery.pidbox"
+    assert Keyspace("shop:", 1).fanout("e") != keys.fanout("e")
+
+
+@pytest.mark.parametrize("prefix", ["{a}", "a}", "x" * 201, None, b"shop"])
+def test_a_prefix_that_would_break_the_keys_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidKeyPrefix, match="without braces"):
+        Keyspace(prefix)

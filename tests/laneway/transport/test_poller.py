@@ -13,7 +13,6 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
 from laneway.engine import Engine, Message
-from laneway.engine.keys import fanout
 from laneway.transport.channel import FETCH_SECONDS
 from tests.fixtures.waiting import wait_until
 
@@ -150,7 +149,7 @@ def test_a_broadcast_that_cannot_be_read_is_named_and_the_next_one_arrives(
 ) -> None:
     listener.subscribe("news")
     for payload in (b"", b"\xff", b"{}", b"7", b"[]"):
-        assert engine.runner.call("PUBLISH", fanout("news"), payload) == 1
+        assert engine.runner.call("PUBLISH", engine.keys.fanout("news"), payload) == 1
     listener.publish("news", "good")
     assert listener.drain() == ["good"]
     assert sum("cannot be read and is ignored" in message for message in caplog.messages) == 5

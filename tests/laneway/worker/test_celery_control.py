@@ -17,7 +17,6 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from laneway.engine import Engine
-from laneway.engine.keys import fanout
 from tests.fixtures.valkey import RedisUrls, free_port
 from tests.laneway.worker.workers import BACKEND, ROOT, Start, app, broker, start, wait_for
 
@@ -96,6 +95,27 @@ def test_control_sets_the_limits_of_a_task(app: Any, start: Start) -> None:
     assert (done[-1] - done[0]).total_seconds() > 1, "four at two a second"
 
 
+@pytest.mark.parametrize("other", ["another database", "another prefix"])
+def test_broadcasts_and_tasks_stay_in_their_database_and_under_their_prefix(
+    app: Any, start: Start, broker: Engine, redis_urls: RedisUrls, tmp_path: Path, other: str
+) -> None:
+    redis_urls.valkey.flush(5)
+    apart = {"BROKER": redis_urls.valkey.url(5)} if other == "another database" else {}
+    prefix = {"OPTIONS": json.dumps({"global_keyprefix": "shop:"})} if other == "another prefix" else {}
+    stranger = start("threads", "-c", "1", "-E", environment=apart | prefix).wait_until_ready()
+    own = start("threads", "-c", "1", "-E").wait_until_ready()
+    control = app.app.control
+    assert [*control.inspect(timeout=3).ping()] == ["w1@test"]
+    app.note.delay(str(tmp_path), "n0").get(timeout=20)
+    assert control.broadcast("shutdown", reply=False) is None
+    assert own.process.wait(20) == 0
+    app.note.delay(str(tmp_path), "n1")
+    wait_for(lambda: broker.stats(["celery"])[0].ready == 1)
+    assert stranger.process.poll() is None
+    assert "w1@test" not in stranger.log.read_text()
+    assert not (tmp_path / "n1").exists()
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_garbage_on_the_channels_of_control_and_events_stops_no_worker(
     app: Any, start: Start, broker: Engine, pool: str
@@ -111,7 +131,7 @@ def test_garbage_on_the_channels_of_control_and_events_stops_no_worker(
     }
     for payload in (b"", b"\xff\x00", b"{}", b"null", json.dumps(message).encode()):
         for exchange in ("celery.pidbox", "celeryev"):
-            broker.runner.call("PUBLISH", fanout(exchange), payload)
+            broker.runner.call("PUBLISH", broker.keys.fanout(exchange), payload)
     assert app.app.control.inspect([W0], timeout=10).ping() == {W0: {"ok": "pong"}}
     assert app.add.delay(1, 1).get(timeout=20) == 2
 

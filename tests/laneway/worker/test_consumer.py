@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from laneway.engine import Engine
-from laneway.engine.keys import fanout
+from laneway.engine.keys import Keyspace
 from tests.fixtures.valkey import RedisUrls
 from tests.laneway.worker.workers import Start, app, broker, start, wait_for
 
@@ -31,7 +31,7 @@ class Listener(threading.Thread):
         self.messages, self.events = 0, Counter[tuple[str, str]]()
         self._client = redis.Redis.from_url(url)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
-        self._subscription.subscribe(fanout("celeryev"))
+        self._subscription.subscribe(Keyspace().fanout("celeryev"))
         self._stopped = False
 
     def run(self) -> None:

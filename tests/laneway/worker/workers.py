@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ BACKEND = "laneway:ResultBackend+"
 class Worker:
     """A worker in a process of its own."""
 
-    def __init__(self, pool: str, log: Path, *options: str, app: str = DEFAULT_APP) -> None:
+    def __init__(
+        self, pool: str, log: Path, *options: str, app: str = DEFAULT_APP, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.log = log
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", "-P", pool, *options]
         with log.open("a") as output:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def wait_until_ready(self) -> Worker:
@@ -79,10 +87,10 @@ def start(app: Any, tmp_path: Path) -> Generator[Start]:
     """A function that starts workers w0, w1, …; they are killed at the end."""
     workers: list[Worker] = []
 
-    def start_one(pool: str, *options: str) -> Worker:
+    def start_one(pool: str, *options: str, environment: Mapping[str, str] | None = None) -> Worker:
         name = f"w{len(workers)}"
         log = tmp_path / f"{name}.log"
-        workers.append(Worker(pool, log, "-n", f"{name}@test", *options, app=app.__name__))
+        workers.append(Worker(pool, log, "-n", f"{name}@test", *options, app=app.__name__, environment=environment))
         return workers[-1]
 
     yield start_one
