@@ -105,7 +105,7 @@ def test_a_worker_whose_pool_begins_nothing_ends_and_gives_its_messages_back(
         wait_until(lambda: worker.process.poll() is not None, seconds=40)
 
     assert worker.process.returncode == os.EX_SOFTWARE
-    assert "the worker ends" in worker.log.read_text()
+    assert "the worker stops" in worker.log.read_text()
     start("prefork", "-c", "1")
     wait_until((tmp_path / "t").exists, seconds=30)
     wait_until(lambda: broker.stats(["celery"])[0].leased == 0, seconds=10)

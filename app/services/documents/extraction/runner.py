@@ -109,6 +109,7 @@ def extract(
                     raise _exit_error(name, process.wait(), stderr)
             finally:
                 process.kill()  # It has ended, or must end now.
+                process.wait()  # On KeyboardInterrupt, Popen itself waits only a quarter of a second.
         target.seek(0)
         return _extracted(result, name, target)
 

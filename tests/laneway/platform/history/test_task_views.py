@@ -26,7 +26,7 @@ def test_the_status_of_an_unknown_task_is_a_404(platform: Platform) -> None:
 
 @pytest.mark.parametrize("id", ["null\x00byte", "x" * 10_000, "ü ☃", ""])
 def test_an_id_that_no_database_could_store_is_unknown(platform: Platform, id: str) -> None:
-    for method in (platform.tasks.status, platform.tasks.cancel, platform.tasks.retry, platform.tasks.details):
+    for method in (platform.tasks.status, platform.tasks.cancel, platform.tasks.retry, platform.tasks.current):
         with pytest.raises(UnknownTask):
             method(id)
 
