@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laneway.engine.errors import UnknownMessage
-from laneway.engine.journal import Event, read_event
+from laneway.engine.journal import Event, read_entry
 from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, pack_id, unpack_id
@@ -17,6 +18,7 @@ from laneway.engine.script_runner import ScriptRunner
 PURGE_BATCH = 500
 MAX_IDS = 1_000
 _MICROSECONDS = 1_000_000
+_NUMBER = re.compile(rb"-?\d{1,18}")
 _PEEK_FIELDS = 5
 _STATS_FIELDS = 8
 
@@ -131,9 +133,14 @@ class Admin:
         self._set_limits(queue, {"journal": max_unread})
 
     def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
-        """The oldest events of the journal after this cursor, at most `limit`."""
+        """The oldest events of the journal after this cursor, about `limit`: all events of the last entry are there."""
         entries = self.runner.call("XRANGE", self.keys.key(queue, "journal"), f"({after}", "+", "COUNT", limit)
-        return [read_event(cursor, fields) for cursor, fields in entries]
+        events: list[Event] = []
+        for cursor, fields in entries:
+            events += read_entry(cursor, fields)
+            if len(events) >= limit:
+                break
+        return events
 
     def trim_journal(self, queue: str, *, until: str) -> None:
         """Delete the events up to and including this cursor. The reader has stored them."""
@@ -155,9 +162,7 @@ class Admin:
         """The newest message of each task, in one round trip; None for a task without a message in the queue."""
         script = self.runner.scripts["find"]
         commands = [(b"EVALSHA", script.sha, 1, self.keys.queue(queue), pack_id(id)) for id in task_ids]
-        replies = self.runner.on_connection(
-            lambda connection, _: self.runner.evaluate_all(connection, script, commands)
-        )
+        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
         return [_found_message(queue, *reply) if reply else None for reply in replies]
 
     def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[MessageInfo]:
@@ -223,7 +228,7 @@ def _message_info(
 
 def _read_dead_info(raw: bytes, at: int) -> tuple[int, DeadLetterInfo]:
     """Deliveries and reason in an entry of `dead_info`: 2 bytes deliveries, length byte, reason, error."""
-    end = 3 + raw[2]
+    end = 3 + raw[2] if len(raw) > 2 else 3
     info = DeadLetterInfo(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
     return int.from_bytes(raw[:2], "big"), info
 
@@ -251,7 +256,7 @@ def _found_message(
         dead_info,
         state=MessageState(state.decode()),
         position=position,
-        owner=token.decode().rsplit("/", 2)[0] if token else None,
+        owner=token.decode(errors="replace").rsplit("/", 2)[0] if token else None,
         cancelled=bool(cancelled),
         behind=unpack_id(behind) if behind else None,
         attempts=attempts,
@@ -287,5 +292,6 @@ def _queue_stats(
 
 
 def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
-    """The fields of a hash whose values are numbers."""
-    return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    """The fields of a hash whose values are whole numbers."""
+    fields = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(errors="replace"): int(value) for name, value in fields if _NUMBER.fullmatch(value)}

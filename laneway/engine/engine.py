@@ -17,7 +17,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from redis.connection import ConnectionPool
@@ -83,11 +83,13 @@ class Batch:
     """The deliveries of a fetch.
 
     `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: at the next wakeup.
+    `broken`: queue → the error that kept the script from reading its keys. The queue delivered nothing.
     """
 
     deliveries: list[Delivery]
     now: int
     again_at: int | None
+    broken: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def wait(self) -> float | None:
@@ -134,7 +136,7 @@ class Engine(Admin):
 
     def check(self) -> None:
         """Connect and check the server. Raises ServerLost or ServerTooOld, warns with EvictionWarning."""
-        self.runner.on_connection(lambda connection, _: check_server(connection))
+        self.runner.on_connection(check_server)
 
     def put(
         self,
@@ -199,9 +201,13 @@ class Engine(Admin):
         round_robin.position = reply[2]
         deliveries = [
             Delivery(round_robin.queue_at(reply[start]), reply[start + 1], reply[start + 2], reply[start + 3], token)
-            for start in range(3, len(reply), 4)
+            for start in range(4, len(reply), 4)
         ]
-        return Batch(deliveries, reply[0], reply[1])
+        broken = {
+            round_robin.queue_at(index): problem.decode(errors="replace")
+            for index, problem in zip(reply[3][::2], reply[3][1::2], strict=True)
+        }
+        return Batch(deliveries, reply[0], reply[1], broken)
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
         """Ack messages, which deletes them. A message whose attempt finished with RETRY or SNOOZE is queued again.
@@ -273,12 +279,12 @@ class Engine(Admin):
         script, key = self.runner.scripts["put"], self.keys.queue(queue)
         call: tuple[str, int] | None = None
 
-        def use(connection: RawConnection, repeated: bool) -> Reply:
+        def use(connection: RawConnection) -> Reply:
             nonlocal call
             if call is None:
                 connection.calls_made += 1
                 call = (connection.producer, connection.calls_made)
-            command = (b"EVALSHA", script.sha, 1, key, *call, int(repeated), not_after, *arguments)
+            command = (b"EVALSHA", script.sha, 1, key, *call, not_after, *arguments)
             reply = self.runner.evaluate(connection, script, command)
             if durability is not Durability.MEMORY:
                 confirm(connection, durability, timeout)
@@ -301,9 +307,7 @@ class Engine(Admin):
         ]
         if not commands:
             return []
-        replies = self.runner.on_connection(
-            lambda connection, _: self.runner.evaluate_all(connection, script, commands)
-        )
+        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
         codes = [LeaseStatus.UNKNOWN] * len(leases)
         for (_, part), reply in zip(parts, replies, strict=True):
             for index, code in zip(part, reply, strict=True):

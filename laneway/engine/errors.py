@@ -172,5 +172,14 @@ class ServerLost(EngineError):
     reason: str
 
 
+class ServerFull(EngineError):
+    """The server's memory is full (`maxmemory`), so it refuses what makes it grow. It goes on ending and freeing."""
+
+    retryable = True
+
+    template = "The broker's memory is full: {reason}"
+    reason: str
+
+
 class EvictionWarning(UserWarning):
     """The server may evict queued messages when its memory is full."""

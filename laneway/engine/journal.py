@@ -7,16 +7,19 @@ fields of an entry:
     e   kind (`EventKind`)     n   number of the attempt               o   outcome, as the caller gave it
     t   task id, packed        w   worker                              x y reason, detail
     m   message id, packed     v d ack action (replies.py), delay in ms    r   the stored record (message.py)
+    l   of a purge, instead of t and m: length byte and task id, length byte and message id, and so on
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from laneway.engine.message import Stored, decode, unpack_id
 from laneway.engine.replies import AckAction
+
+MAX_DETAIL = 1000
 
 
 class EventKind(StrEnum):
@@ -24,7 +27,7 @@ class EventKind(StrEnum):
 
     `START` and `FINISH`: an attempt was started or finished. `LOST`: an attempt ended without an ack action. `ACK`: the
     message was acked without an ack action. `CANCEL_REQUESTED`: its task was cancelled while it was leased. `TRIM`: a
-    dead letter was deleted by the queue's limits.
+    dead letter was deleted by the queue's limits. `UNREADABLE`: an entry of an unknown kind or form; `detail` shows it.
     """
 
     PUT = "put"
@@ -41,6 +44,7 @@ class EventKind(StrEnum):
     DISCARD = "discard"
     PURGE = "purge"
     TRIM = "forget"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,38 @@ class Event:
         return int(self.cursor.partition("-")[0])
 
 
+def read_entry(cursor: bytes, flat_fields: Sequence[bytes]) -> list[Event]:
+    """The events in one entry of the stream. Only the entry of a purge has more than one."""
+    event = read_event(cursor, flat_fields)
+    if event.kind is not EventKind.PURGE:
+        return [event]
+    ids = _texts(dict(zip(flat_fields[::2], flat_fields[1::2], strict=True)).get(b"l", b""))
+    return [replace(event, task_id=task, message_id=id) for task, id in zip(ids[::2], ids[1::2], strict=False)]
+
+
+def _texts(data: bytes) -> list[str]:
+    """The ids in the data, each of which begins with its length byte."""
+    found, offset = list[str](), 0
+    while offset < len(data):
+        end = offset + 1 + data[offset]
+        found.append(unpack_id(data[offset + 1 : end]))
+        offset = end
+    return found
+
+
 def read_event(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
-    """The event in one entry of the stream: id, then field names and values. Raises ValueError for an unknown kind."""
+    """The event in one entry of the stream: its cursor, and its field names and values.
+
+    An entry that cannot be read is an event `UNREADABLE`, so that it keeps nobody from reading the next ones.
+    """
+    try:
+        return _read(cursor, flat_fields)
+    except (ValueError, LookupError, ArithmeticError) as error:
+        detail = f"{type(error).__name__}: {error} in {flat_fields!r}"[:MAX_DETAIL]
+        return Event(cursor.decode(), EventKind.UNREADABLE, "", "", detail=detail)
+
+
+def _read(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
     fields = dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
 
     def text(name: bytes) -> str:

@@ -122,7 +122,7 @@ def unpack_id(raw: bytes) -> str:
     if len(raw) == _PACKED_ID:
         text = raw.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return raw.rstrip(b"\0").decode()
+    return raw.rstrip(b"\0").decode(errors="replace")
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
@@ -145,7 +145,18 @@ def encode(message: Message) -> tuple[bytes, bytes]:
 
 
 def decode(raw_id: bytes, record: bytes) -> Stored:
-    """The message in a record with its score."""
+    """The message in a record with its score.
+
+    A record that cannot be read is a message without a name: its body is the record, so that nothing is lost.
+    """
+    try:
+        return _decode(raw_id, record)
+    except (ValueError, LookupError, ArithmeticError, struct.error):
+        id = unpack_id(raw_id)
+        return Stored(id, Message(task_id=id, id=id, body=record), 0)
+
+
+def _decode(raw_id: bytes, record: bytes) -> Stored:
     score = int(_DOUBLE.unpack_from(record)[0])
     flags, priority, offset = record[8], record[9], 10
     task, key, unique, limit, eta = raw_id, None, None, None, None

@@ -12,7 +12,7 @@ from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply
-from laneway.engine.errors import EngineError, ServerLost
+from laneway.engine.errors import EngineError, ServerFull, ServerLost
 from laneway.engine.script_loader import Script, load_scripts
 
 T = TypeVar("T")
@@ -32,28 +32,25 @@ class ScriptRunner:
         """Run a script; return its reply. `repeatable`: it may run twice, so send it again if the connection broke."""
         script = self.scripts[name]
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return self.on_connection(
-            lambda connection, _: self.evaluate(connection, script, command), repeatable=repeatable
-        )
+        return self.on_connection(lambda connection: self.evaluate(connection, script, command), repeatable=repeatable)
 
     def call(self, *command: Argument) -> Reply:
         """Send one command that may run twice; return its reply. Raises ResponseError for an error reply."""
-        return self.on_connection(lambda connection, _: connection.call(*command))
+        return self.on_connection(lambda connection: connection.call(*command))
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """Send commands that may run twice, in one round trip; return their replies, error replies among them."""
-        return self.on_connection(lambda connection, _: connection.pipeline(commands))
+        return self.on_connection(lambda connection: connection.pipeline(commands))
 
-    def on_connection(self, use: Callable[[RawConnection, bool], T], *, repeatable: bool = True) -> T:
-        """Call `use(connection, repeated)`. Call it again on a new connection when the connection broke.
+    def on_connection(self, use: Callable[[RawConnection], T], *, repeatable: bool = True) -> T:
+        """Call `use(connection)`. Call it again on a new connection when the connection broke.
 
-        `repeated` is true from the second call on. Raises ServerLost after `ATTEMPTS` calls, or after the first one
-        when it is not `repeatable`.
+        Raises ServerLost after `ATTEMPTS` calls, or after the first one when it is not `repeatable`.
         """
         for attempt in range(ATTEMPTS):
             connection = self.connections.take()
             try:
-                result = use(connection, attempt > 0)
+                result = use(connection)
             except ServerLost:
                 self.connections.close()
                 if not repeatable or attempt == ATTEMPTS - 1:
@@ -72,7 +69,7 @@ class ScriptRunner:
     def post(self, script: Script, command: Command) -> None:
         """Run a script without waiting for its reply. Wait for it only if the server may not have the script yet."""
 
-        def use(connection: RawConnection, _repeated: bool) -> None:
+        def use(connection: RawConnection) -> None:
             if script.sha in connection.known_scripts:
                 connection.post(command)
             else:
@@ -98,5 +95,14 @@ class ScriptRunner:
             connection.known_scripts.add(script.sha)
             return reply
         if not str(reply).startswith("NOSCRIPT"):
-            raise reply
-        return connection.call(b"EVAL", script.text, *command[2:])
+            raise _named(reply)
+        try:
+            return connection.call(b"EVAL", script.text, *command[2:])
+        except ResponseError as error:
+            raise _named(error) from error
+
+
+def _named(error: ResponseError) -> EngineError | ResponseError:
+    """The engine's error for a reply that callers tell apart; others stay as they are."""
+    text = str(error)
+    return ServerFull(text) if text.startswith("OOM ") or "-OOM " in text else error  # the latter: Redis 6.2

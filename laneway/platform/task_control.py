@@ -96,7 +96,7 @@ class TaskControl:
     def flush(self, queue: str) -> int:
         """Cancel the waiting tasks of a queue; see `TaskManager.flush`."""
         number = self._broker.purge(queue)
-        self._recorder.catch_up_quietly()
+        self._recorder.catch_up_quietly([queue])
         log.warning("queue flushed", queue=queue, tasks=number)
         return number
 

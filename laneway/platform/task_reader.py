@@ -31,7 +31,7 @@ class TaskReader:
             run = task_runs.find(session, id)
         if run is not None and run.state in FINISHED:
             return run
-        self._recorder.catch_up_quietly()
+        self._recorder.catch_up_quietly([run.queue] if run is not None else None)
         with self._database.reading() as session:
             return task_runs.get(session, id)
 

@@ -164,12 +164,12 @@ class ResultStore:
         return self._runner.pool
 
     def _run(self, script: Script, command: Command) -> Reply:
-        return self._runner.on_connection(lambda connection, _: self._runner.evaluate(connection, script, command))
+        return self._runner.on_connection(lambda connection: self._runner.evaluate(connection, script, command))
 
     def _send(self, group: list[Record]) -> None:
         command = _store_command(group)
         codes: list[int] = self._runner.on_connection(
-            lambda connection, _: self._runner.evaluate(connection, _STORE, command)
+            lambda connection: self._runner.evaluate(connection, _STORE, command)
         )
         if StoreCode.UNREADABLE in codes:
             for record, code in zip(group, codes, strict=True):
@@ -205,7 +205,7 @@ class ResultStore:
                 return
             command = (b"EVALSHA", _SWAP.sha, 1, record.key, before, record.payload, record.seconds)
             if self._runner.on_connection(
-                lambda connection, _, command=command: self._runner.evaluate(connection, _SWAP, command)
+                lambda connection, command=command: self._runner.evaluate(connection, _SWAP, command)
             ):
                 return
         raise ResultUnsettled(record.key.decode(errors="replace"))

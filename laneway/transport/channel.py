@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import TaskCancelled
 from laneway.engine.keys import Keyspace
 from laneway.engine.round_robin import RoundRobin
+from laneway.transport.binding import Binding
 from laneway.transport.celery_worker import running_task_ids, running_tasks
 from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
 from laneway.transport.lease_keeper import LeaseKeeper
@@ -96,7 +96,7 @@ class Channel(virtual.Channel):
         self.round_robin: RoundRobin | None = None
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
-        self.auto_delete: set[str] = set()
+        self._broken: set[str] = set()
 
     @property
     def qos(self) -> QoS:
@@ -132,11 +132,14 @@ class Channel(virtual.Channel):
 
     # --- queues and bindings
 
-    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
+    def prepare_queue_arguments(self, arguments: Mapping[str, Any], **options: Any) -> Mapping[str, Any]:
+        """Add `x-expires` (ms) for a queue with `expires` (s), such as the queue of the replies to an `inspect`."""
+        expires: float | None = options.get("expires")
+        return {**arguments, "x-expires": int(expires * 1000)} if expires is not None else arguments
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
         arguments: dict[str, Any] = kwargs.get("arguments") or {}
         expires = arguments.get("x-expires")
-        if auto_delete:
-            self.auto_delete.add(queue)
         if expires and queue not in self._expiring:
             self._expiring.add(queue)
             self._transport.engine.expire(queue, int(expires))
@@ -145,21 +148,31 @@ class Channel(virtual.Channel):
         if self.typeof(exchange).type == "fanout":
             self._transport.fanouts[queue] = exchange
             return
-        self._transport.command(
-            "SADD",
-            self._keys.bindings(exchange),
-            json.dumps([routing_key or "", pattern or "", queue]),
-        )
+        binding = Binding(routing_key or "", pattern or "", queue, expires=queue in self._expiring)
+        self._transport.command("SADD", self._keys.bindings(exchange), binding.to_json())
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
-        """The bindings of the exchange that all processes have declared."""
+        """The bindings of the exchange that all processes have declared.
+
+        A queue that expires when it is unused has limits as long as it exists. When it is gone, so is its binding: else
+        a reply to a process that was killed would make the queue anew, and for ever.
+        """
         members: list[bytes] = self._transport.command("SMEMBERS", self._keys.bindings(exchange))
-        return [tuple(json.loads(member)) for member in members]
+        bindings = {member: binding for member in members if (binding := Binding.from_json(member))}
+        gone = [member for member, binding in bindings.items() if binding.expires and not self._exists(binding.queue)]
+        if gone:
+            self._transport.command("SREM", self._keys.bindings(exchange), *gone)
+        return [binding.row for member, binding in bindings.items() if member not in gone]
+
+    def _exists(self, queue: str) -> bool:
+        return self._transport.command("EXISTS", self._keys.key(queue, "limits")) > 0
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
-        member = json.dumps([routing_key or "", pattern or "", queue])
+        members = [
+            Binding(routing_key or "", pattern or "", queue, expires=expires).to_json() for expires in (False, True)
+        ]
         self._transport.lease_keeper.flush()  # acks sent after the deletion would find no message and be logged as late
-        self._transport.command("SREM", self._keys.bindings(exchange), member)
+        self._transport.command("SREM", self._keys.bindings(exchange), *members)
         self._transport.engine.delete(queue)
 
     def _has_queue(self, queue: str, **_: Any) -> bool:
@@ -242,12 +255,19 @@ class Channel(virtual.Channel):
         batch = transport.engine.fetch(
             self.round_robin, room, lease_ms=transport.lease_ms, idle_poll_ms=int(transport.poll_interval * 1000)
         )
+        self._report(batch.broken)
         wait = transport.poll_interval if batch.wait is None else min(batch.wait, transport.poll_interval)
         self.next_fetch_at = time.monotonic() + wait
         for delivery in batch.deliveries:
             transport.lease_keeper.hold(delivery, since=sent_at)
             self.pending.append((delivery, delivery.queue))
         return bool(batch.deliveries)
+
+    def _report(self, broken: Mapping[str, str]) -> None:
+        """Log an error for each queue that cannot be read, once until it can be read again."""
+        for queue in broken.keys() - self._broken:
+            logger.error("The keys of queue %s are damaged; it delivers nothing: %s", queue, broken[queue])
+        self._broken = set(broken)
 
     def deliver_pending(self) -> bool:
         """Hand one fetched message to its consumer; True if there was one. Its ack can be sent before the next one."""

@@ -126,6 +126,16 @@ def address_of(client: Any) -> str:
     return f"{scheme}://{login}{host}{'' if ':' in host else f':{client.port or 6379}'}/{database}"
 
 
+def lease_timeouts(settings: Mapping[str, Any], lease: float) -> dict[str, float]:
+    """Timeouts for the connections that renew leases: at most a sixth of the lease (seconds).
+
+    Leases are renewed each third of their time. So a connection that has gone silent is noticed, and another one
+    renews them, before they expire.
+    """
+    most = lease / 6
+    return {name: min(float(settings.get(name) or most), most) for name in ("socket_timeout", "socket_connect_timeout")}
+
+
 def settings_of(client: Connection) -> dict[str, Any]:
     """redis-py's settings: from the transport options, `broker_use_ssl`, and the connection's login and database."""
     options: dict[str, Any] = client.transport_options

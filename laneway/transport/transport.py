@@ -24,7 +24,13 @@ from laneway.engine.engine import Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.transport import celery_worker
 from laneway.transport.channel import Channel
-from laneway.transport.connection_options import address_of, keep_transport, settings_of, warn_of_unused
+from laneway.transport.connection_options import (
+    address_of,
+    keep_transport,
+    lease_timeouts,
+    settings_of,
+    warn_of_unused,
+)
 from laneway.transport.event_loop import EventLoopDriver
 from laneway.transport.lease_keeper import LeaseKeeper, shared_lease_keeper
 from laneway.transport.poller import Poller
@@ -76,7 +82,8 @@ class Transport(virtual.Transport):
     def _lease_keeper(self, url: str, settings: dict[str, Any], signal: str | None) -> LeaseKeeper:
         def make() -> LeaseKeeper:
             on_cancelled = partial(revoke_held, signal=signal)
-            return LeaseKeeper(Engine.from_url(url, **settings), lease_ms=self.lease_ms, on_cancelled=on_cancelled)
+            engine = Engine.from_url(url, **settings | lease_timeouts(settings, self.lease_ms / 1000))
+            return LeaseKeeper(engine, lease_ms=self.lease_ms, on_cancelled=on_cancelled)
 
         return shared_lease_keeper((url, repr(settings), self.lease_ms, signal), make)
 
@@ -96,7 +103,7 @@ class Transport(virtual.Transport):
 
     def send_without_reply(self, *parts: bytes | str | int) -> None:
         """Send a command whose reply nobody waits for."""
-        self.engine.runner.on_connection(lambda connection, _: connection.post(parts))
+        self.engine.runner.on_connection(lambda connection: connection.post(parts))
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
         """Hand a message to the consumer of this queue."""

@@ -8,6 +8,7 @@ local q = names(KEYS[1])
 local any_cancelled = call('EXISTS', q.cancelled) == 1
 local limits = call('HMGET', q.limits, 'journal', 'max_in_flight', 'expires')
 journal_limits[q.journal] = tonumber(limits[1]) or false
+if journal_limit(q) or has_attempts(q) then work_on_full_server(q) end
 local now, plain, tied = nil, {}, 0
 
 local function time()
@@ -25,6 +26,7 @@ local function settle_by_action(id, flags, code)
     write_event(q, EVENT_ACK, m and m.task or id, 'm', id, 'n', (attempts_of(q, id)))
     return false
   end
+  if not m then return false end
   if code == STATUS_CANCELLED then drop_cancelled(q, m, time())
   else retry(q, m, delay, time()) end
   return true
@@ -34,11 +36,12 @@ local codes = for_each_lease(q, 1, function(id, _, flags)
   local code = STATUS_DONE
   if any_cancelled and call('HDEL', q.cancelled, id) == 1 then code = STATUS_CANCELLED end
   if (has_attempts(q) or journal_limit(q)) and settle_by_action(id, flags, code) then return code end
-  if bit.band(flags, HAS_TIES) == 0 then plain[#plain + 1] = id
-  else
-    delete_leased(q, load(q, id), time())
+  local m = bit.band(flags, HAS_TIES) ~= 0 and load(q, id)
+  if m then
+    delete_leased(q, m, time())
     tied = tied + 1
-  end
+  elseif bit.band(flags, HAS_TIES) == 0 then plain[#plain + 1] = id
+  else drop_unreadable(q, { id }, time()) end
   return code
 end)
 

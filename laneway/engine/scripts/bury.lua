@@ -5,9 +5,14 @@
 -- Returns one code (replies.LeaseStatus) per id
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local now = math.floor(clock() / 1000)
 local codes = for_each_lease(q, 3, function(id, deliveries)
   local m = load(q, id)
+  if not m then
+    drop_unreadable(q, { id }, now)
+    return STATUS_UNKNOWN
+  end
   local code = ack_action_of(q, id) and settle_if_decided(q, m, now)
   if code then return code end
   bury(q, m, deliveries, ARGV[1], ARGV[2], now)

@@ -5,6 +5,7 @@
 -- Returns how many messages were deleted, how many are marked, and how many are dead letters, which stay
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local now = math.floor(clock() / 1000)
 local task = ARGV[1]
 local ids = messages_of_task(q, task, '')
@@ -16,11 +17,14 @@ for index = #ids, 1, -1 do
     if call('HSET', q.cancelled, id, now) == 1 then write_event(q, EVENT_CANCEL_REQUESTED, task, 'm', id) end
     marked = marked + 1
   else
-    call('ZREM', q.ready, id)
-    call('ZREM', q.scheduled, id)
-    write_event(q, EVENT_CANCEL, task, 'm', id)
-    delete_message(q, load(q, id), now)
-    removed = removed + 1
+    local m = load(q, id)
+    if m then
+      call('ZREM', q.ready, id)
+      call('ZREM', q.scheduled, id)
+      write_event(q, EVENT_CANCEL, task, 'm', id)
+      delete_message(q, m, now)
+      removed = removed + 1
+    else drop_unreadable(q, { id }, now) end
   end
 end
 count(q, 'cancelled', removed)

@@ -4,6 +4,7 @@
 -- Returns one code (replies.LeaseStatus) per id
 -- uses: base record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local codes, discarded = {}, 0
 for index, id in ipairs(ARGV) do
   if call('ZSCORE', q.dead, id) then

@@ -4,14 +4,14 @@
 -- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: position in the cycle, from 0
 --        5: the cycle (round_robin.py)  6: idle poll in ms: without a wakeup, an idle consumer fetches again then
 -- Returns now in ms, when to fetch again in ms (nil: nothing is known to become due), the new position in the cycle,
---        then per message: index of its queue from 1, id, deliveries, record
+--        the queues that cannot be read (index from 1, error, index, error, ...), then per message: index of its queue from 1, id, deliveries, record
 -- uses: base clock record moves
 local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
 local position, cycle, idle_poll_at = tonumber(ARGV[4]), ARGV[5], now + tonumber(ARGV[6])
 local again_at = false
-local queues, available, taken = {}, {}, {}
+local queues, available, taken, broken = {}, {}, {}, {}
 
 local function fetch_again_at(ms)
   if ms and (not again_at or ms < again_at) then again_at = ms end
@@ -24,30 +24,39 @@ end
 local function make_due_ready(q)
   local ids = call('ZRANGEBYSCORE', q.scheduled, '-inf', now, 'LIMIT', 0, BATCH)
   if #ids == 0 then return end
-  local records, scored = call('HMGET', q.messages, unpack(ids)), {}
+  call('ZREM', q.scheduled, unpack(ids)) -- first what frees: the server's memory may be full
+  local records, scored, unreadable = call('HMGET', q.messages, unpack(ids)), {}, {}
   for index, id in ipairs(ids) do
-    scored[#scored + 1] = struct.unpack('>d', records[index])
-    scored[#scored + 1] = id
+    if is_record(records[index]) then
+      scored[#scored + 1] = struct.unpack('>d', records[index])
+      scored[#scored + 1] = id
+    else unreadable[#unreadable + 1] = id end
   end
-  call('ZADD', q.ready, unpack(scored))
-  call('ZREM', q.scheduled, unpack(ids))
+  if #scored > 0 then call('ZADD', q.ready, unpack(scored)) end
+  drop_unreadable(q, unreadable, now)
 end
 
 local function reclaim_expired(q)
   local ids = call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, BATCH)
+  if #ids > 0 then work_on_full_server(q) end
+  local unreadable = {}
   for _, id in ipairs(ids) do
-    local deliveries, flags, score = unpack_delivery(call('HGET', q.deliveries, id))
-    local m = load(q, id)
-    lose_attempt(q, m, 'lease')
-    if settle_if_decided(q, m, now) then -- nothing is left to do
-    elseif deliveries >= max_deliveries(q, m) then
-      bury(q, m, deliveries, 'poison', 'its lease expired at delivery ' .. deliveries, now)
+    local m, value = load(q, id), call('HGET', q.deliveries, id)
+    local deliveries = value and unpack_delivery(value) or 1 -- somebody has deleted the count
+    if not m then unreadable[#unreadable + 1] = id
     else
-      call('ZREM', q.leased, id)
-      call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, ''))
-      call('ZADD', q.ready, score, id)
+      lose_attempt(q, m, 'lease')
+      if settle_if_decided(q, m, now) then -- nothing is left to do
+      elseif deliveries >= max_deliveries(q, m) then
+        bury(q, m, deliveries, 'poison', 'its lease expired at delivery ' .. deliveries, now)
+      else
+        call('ZREM', q.leased, id)
+        call('HSET', q.deliveries, id, pack_delivery(deliveries, m.flags, m.score, ''))
+        call('ZADD', q.ready, m.score, id)
+      end
     end
   end
+  drop_unreadable(q, unreadable, now)
   count(q, 'expired', #ids)
 end
 
@@ -58,12 +67,18 @@ local function allowance(q, index)
     unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires'))
   local limits = queues[index]
   limits.expires = expires
-  limits.interval, limits.tat, limits.burst = tonumber(interval), tonumber(tat or 0), tonumber(burst)
+  limits.interval, limits.tat, limits.burst = tonumber(interval), tonumber(tat) or 0, tonumber(burst) or 1
+  local latest = limits.interval and us + limits.burst * limits.interval
+  if latest and limits.tat > latest then -- the server's clock has gone back since
+    work_on_full_server(q)
+    limits.tat = latest
+    call('HSET', q.limits, 'tat', string.format('%.0f', latest))
+  end
   local allowed = math.huge
-  if in_flight then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
-  if interval then
-    local spare = us + tonumber(burst) * interval - math.max(limits.tat, us)
-    allowed = math.min(allowed, math.floor(spare / interval))
+  if tonumber(in_flight) then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
+  if limits.interval then
+    local spare = us + limits.burst * limits.interval - math.max(limits.tat, us)
+    allowed = math.min(allowed, math.floor(spare / limits.interval))
   end
   if paused == '1' then limits.interval, allowed = nil, 0 end
   return math.max(allowed, 0)
@@ -71,22 +86,28 @@ end
 
 local function lease(q, queue, ids)
   local records, past = call('HMGET', q.messages, unpack(ids)), call('HMGET', q.deliveries, unpack(ids))
-  local leased, values, items = {}, {}, {}
+  local leased, values, items, unreadable = {}, {}, {}, {}
   for index, id in ipairs(ids) do
     local record = records[index]
-    local score, flags = struct.unpack('>dB', record)
-    local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)
-    leased[#leased + 1], leased[#leased + 2] = lease_end, id
-    values[#values + 1], values[#values + 2] = id, pack_delivery(deliveries, flags, score, token)
-    if bit.band(flags, HAS_UNIQUE) ~= 0 then
-      local m = parse(id, record, RECORD)
-      if m.mode == UNIQUE_UNTIL_START then release_unique(q, m) end
+    if not is_record(record) then unreadable[#unreadable + 1] = id
+    else
+      local score, flags = struct.unpack('>dB', record)
+      local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)
+      leased[#leased + 1], leased[#leased + 2] = lease_end, id
+      values[#values + 1], values[#values + 2] = id, pack_delivery(deliveries, flags, score, token)
+      if bit.band(flags, HAS_UNIQUE) ~= 0 then
+        local m = parse(id, record, RECORD)
+        if m.mode == UNIQUE_UNTIL_START then release_unique(q, m) end
+      end
+      items[#items + 1] = { queue, id, deliveries, record }
     end
-    items[index] = { queue, id, deliveries, record }
   end
-  call('ZADD', q.leased, unpack(leased))
-  call('HSET', q.deliveries, unpack(values))
-  count(q, 'delivered', #ids)
+  drop_unreadable(q, unreadable, now)
+  if #items > 0 then
+    call('ZADD', q.leased, unpack(leased))
+    call('HSET', q.deliveries, unpack(values))
+    count(q, 'delivered', #items)
+  end
   return items
 end
 
@@ -131,17 +152,25 @@ local function wake_next(q, queue)
   if limits.expires then set_expiry(q, limits.expires) end
 end
 
-for queue = 1, #KEYS do
-  local q = names(KEYS[queue])
-  queues[queue], taken[queue] = { keys = q }, 0
-  make_due_ready(q)
-  reclaim_expired(q)
-  local allowed = allowance(q, queue)
-  available[queue] = math.min(allowed, call('ZCARD', q.ready))
+-- Does a step for a queue. A queue whose keys somebody has damaged is skipped: the others are delivered all the same.
+local function try(step, queue)
+  local done, problem = pcall(step, queue)
+  if done then return end
+  available[queue], taken[queue] = 0, 0
+  broken[#broken + 1] = queue
+  broken[#broken + 1] = tostring(type(problem) == 'table' and problem.err or problem)
 end
 
-local order, items = take_turns(), {}
-for queue = 1, #KEYS do
+local function prepare(queue)
+  local q = names(KEYS[queue])
+  queues[queue] = { keys = q }
+  make_due_ready(q)
+  reclaim_expired(q)
+  available[queue] = math.min(allowance(q, queue), call('ZCARD', q.ready))
+end
+
+local items = {}
+local function deliver(queue)
   local limits = queues[queue]
   local q = limits.keys
   if taken[queue] > 0 then
@@ -156,9 +185,19 @@ for queue = 1, #KEYS do
   wake_next(q, queue)
 end
 
-local reply, next_item = { now, again_at, position }, {}
+for queue = 1, #KEYS do
+  available[queue], taken[queue] = 0, 0
+  try(prepare, queue)
+end
+local order, skipped = take_turns(), {}
+for index = 1, #broken, 2 do skipped[broken[index]] = true end
+for queue = 1, #KEYS do
+  if not skipped[queue] then try(deliver, queue) end
+end
+
+local reply, next_item = { now, again_at, position, broken }, {}
 for _, queue in ipairs(order) do
   next_item[queue] = (next_item[queue] or 0) + 1
-  for _, value in ipairs(items[queue][next_item[queue]]) do reply[#reply + 1] = value end
+  for _, value in ipairs(items[queue] and items[queue][next_item[queue]] or {}) do reply[#reply + 1] = value end
 end
 return reply

@@ -10,8 +10,8 @@ local q = names(KEYS[1])
 local id, record, m
 for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do
   local stored = call('HGET', q.messages, candidate)
-  local parsed = parse(candidate, stored, RECORD)
-  if not m or parsed.score % SPAN > m.score % SPAN then id, record, m = candidate, stored, parsed end
+  local parsed = load(q, candidate)
+  if parsed and (not m or parsed.score % SPAN > m.score % SPAN) then id, record, m = candidate, stored, parsed end
 end
 if not id then return {} end
 

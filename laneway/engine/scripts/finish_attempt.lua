@@ -5,11 +5,13 @@
 -- Returns a code (replies.LeaseStatus); nothing is changed when the lease was lost
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local action, delay = tonumber(ARGV[1]), tonumber(ARGV[2])
 local codes = for_each_lease(q, 4, function(id)
   if ack_action_of(q, id) then return STATUS_DONE end
   local started, running, call_id = attempts_of(q, id)
   local m = load(q, id)
+  if not m then return STATUS_UNKNOWN end
   call('HSET', q.ack_actions, id, struct.pack('>Bd', action, delay))
   local counted = (action == ACTION_SNOOZE and running) and started - 1 or started
   set_attempts(q, id, counted, false, call_id)

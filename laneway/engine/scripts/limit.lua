@@ -4,6 +4,7 @@
 -- Returns nothing
 -- uses: base
 local q = names(KEYS[1])
+work_on_full_server(q)
 for index = 1, #ARGV, 2 do
   local name, value = ARGV[index], ARGV[index + 1]
   if value == '' then

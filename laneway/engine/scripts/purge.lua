@@ -4,19 +4,23 @@
 -- Returns how many were deleted; fewer than ARGV[1] when none is left
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local now = math.floor(clock() / 1000)
-local limit, removed = math.min(tonumber(ARGV[1]), BATCH), 0
+local limit, removed, purged = math.min(tonumber(ARGV[1]), BATCH), 0, {}
 for _, state in ipairs({ STATE_HELD, STATE_SCHEDULED, STATE_READY }) do
   local members = removed < limit and call('ZRANGE', q[state], 0, limit - removed - 1) or {}
   for _, member in ipairs(members) do
     local id = state == STATE_HELD and id_of_member(member) or member
     local m = load(q, id)
-    write_event(q, EVENT_PURGE, m.task, 'm', id)
     call('ZREM', q[state], member)
-    delete_message(q, m, now)
+    if m then
+      purged[#purged + 1] = length_prefixed(m.task) .. length_prefixed(id)
+      delete_message(q, m, now)
+    else drop_unreadable(q, { id }, now) end
     removed = removed + 1
   end
 end
+if #purged > 0 then write_event(q, EVENT_PURGE, '', 'm', '', 'l', table.concat(purged)) end -- one entry for all
 count(q, 'purged', removed)
 extend_expiry(q)
 return removed

@@ -1,22 +1,22 @@
 -- Puts messages into a queue. Each message is accepted or refused on its own.
 -- KEYS   1: the queue
--- ARGV   1: the producer ('' for none)  2: number of its call  3: '1' when the call repeats one whose reply was lost
---        4: the time (ms) after which nothing is queued ('' for none)
+-- ARGV   1: the producer ('' for none)  2: number of its call: a call that is sent again has the same number
+--        3: the time (ms) after which nothing is queued ('' for none)
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
 -- Returns for each message that was refused or renamed: index from 1, code (replies.PutCode), detail (id, task that
 --        holds the uniqueness key, size, or ms too late); nothing for a message that was accepted under its own id
 -- uses: base clock
-local FIRST = 5 -- index in ARGV of the first message
+local FIRST = 4 -- index in ARGV of the first message
 local q = names(KEYS[1])
 local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
-if ARGV[3] == '1' and last_call_key then
+if last_call_key then -- the two sendings of a call may arrive in either order: the second one queues nothing
   local last = call('GET', last_call_key)
   if last then
     local number, reply = last, {}
-    if last ~= ARGV[2] then number, reply = cmsgpack.unpack(last) end
-    if number == ARGV[2] then
+    if not tonumber(last) then number, reply = cmsgpack.unpack(last) end
+    if tonumber(number) >= tonumber(ARGV[2]) then
       call('SET', last_call_key, last, 'PX', 60000) -- WAIT and WAITAOF wait for a write of this connection
-      return reply
+      return number == ARGV[2] and reply or {}
     end
   end
 end
@@ -30,8 +30,8 @@ end
 
 local us = clock()
 local now = math.floor(us / 1000)
-if ARGV[4] ~= '' and now > tonumber(ARGV[4]) then
-  for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[4])) end
+if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then
+  for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[3])) end
   return reply
 end
 local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')

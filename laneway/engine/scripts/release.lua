@@ -6,12 +6,17 @@
 --        when the message has reached its limit of deliveries
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local now = math.floor(clock() / 1000)
 local delay, counted = tonumber(ARGV[1]), ARGV[2] == '1'
 local released = 0
 
 local codes = for_each_lease(q, 3, function(id, deliveries, flags, score)
   local m = load(q, id)
+  if not m then
+    drop_unreadable(q, { id }, now)
+    return STATUS_UNKNOWN
+  end
   lose_attempt(q, m, 'released')
   local code = settle_if_decided(q, m, now)
   if code then return code end

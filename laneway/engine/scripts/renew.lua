@@ -4,6 +4,7 @@
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its lease is renewed too
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local any_cancelled = call('EXISTS', q.cancelled) == 1
 local lease_end = math.floor(clock() / 1000) + tonumber(ARGV[1])
 local leased = {}

@@ -4,9 +4,11 @@
 -- Returns a code (replies.LeaseStatus): CANCELLED when the task was cancelled
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local codes = for_each_lease(q, 3, function(id)
-  if journal_limit(q) and call('XLEN', q.journal) < journal_limit(q) then
-    write_event(q, ARGV[1], load(q, id).task, 'm', id, 'n', (attempts_of(q, id)), 'o', ARGV[2])
+  local m = load(q, id)
+  if m and journal_limit(q) and call('XLEN', q.journal) < journal_limit(q) then
+    write_event(q, ARGV[1], m.task, 'm', id, 'n', (attempts_of(q, id)), 'o', ARGV[2])
   end
   return call('HEXISTS', q.cancelled, id) == 1 and STATUS_CANCELLED or STATUS_DONE
 end)

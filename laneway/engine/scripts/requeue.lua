@@ -4,6 +4,7 @@
 -- Returns one code (replies.LeaseStatus) per id: DUPLICATE when another task holds the uniqueness key now
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local us = clock()
 local now = math.floor(us / 1000)
 local last_sequence = tonumber(call('HGET', q.counters, 'sequence') or 0)
@@ -12,8 +13,11 @@ local codes, requeued = {}, 0
 
 local function requeue(id)
   if not call('ZSCORE', q.dead, id) then return STATUS_UNKNOWN end
-  local record = call('HGET', q.messages, id)
-  local m = parse(id, record, RECORD)
+  local record, m = call('HGET', q.messages, id), load(q, id)
+  if not m then
+    drop_unreadable(q, { id }, now)
+    return STATUS_UNKNOWN
+  end
   if m.unique and m.mode ~= UNIQUE_FOR_TIME then
     local holder = unique_holder(q, m.unique, now)
     if holder and holder ~= m.task then return STATUS_DUPLICATE end

@@ -6,6 +6,7 @@
 --        from 1
 -- uses: base clock record moves
 local q = names(KEYS[1])
+work_on_full_server(q)
 local number = 0
 local codes = for_each_lease(q, 3, function(id)
   if call('HEXISTS', q.cancelled, id) == 1 then return STATUS_CANCELLED end
@@ -14,6 +15,7 @@ local codes = for_each_lease(q, 3, function(id)
   if ack_action_of(q, id) then return STATUS_STALE end
   if running and call_id == ARGV[2] then return STATUS_DONE end
   local m = load(q, id)
+  if not m then return STATUS_UNKNOWN end
   lose_attempt(q, m, 'started again')
   number = started + 1
   set_attempts(q, id, number, true, ARGV[2])

@@ -17,6 +17,7 @@ for index, key in ipairs(KEYS) do
     end
   end
   if code == RESULT_STORED then
+    redis.call('PERSIST', key) -- takes no memory; after it a server whose memory is full takes the result
     if seconds == '0' then
       redis.call('SET', key, payload)
     else

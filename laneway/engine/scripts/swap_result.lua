@@ -5,6 +5,7 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return RESULT_KEPT
 end
+redis.call('PERSIST', KEYS[1]) -- takes no memory; after it a server whose memory is full takes the result
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[2])
 else

@@ -24,7 +24,7 @@ _running_maintenance: list[Maintenance] = []
 
 @worker_ready.connect
 def start_maintenance(sender: Any, **_: Any) -> None:
-    """Prepare the queues, and start the maintenance thread of this worker."""
+    """Prepare the queues, and start the maintenance threads of this worker."""
     platform = current_platform()
     _prepare_broker(platform)
     maintenance = Maintenance(

@@ -68,6 +68,7 @@ class JournalProjection:
 
     def apply(self, events: Sequence[Event]) -> list[TaskRun]:
         """Record all events; returns the tasks that ended without being completed."""
+        events = [event for event in events if self._is_readable(event)]
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
         for attempt in repository.attempts_of(self._session, ids):  # one query: a query per task would flush each time
@@ -79,6 +80,12 @@ class JournalProjection:
         self._session.flush()
         repository.add_events(self._session, self._new_events)
         return list(self._ended.values())
+
+    def _is_readable(self, event: Event) -> bool:
+        """Log an entry of the journal that cannot be read: another version, or somebody else, has written it."""
+        if event.kind is EventKind.UNREADABLE:
+            log.error("journal entry ignored", queue=self._queue, cursor=event.cursor, entry=event.detail)
+        return event.kind is not EventKind.UNREADABLE
 
     def _adopt(self, event: Event) -> TaskRun | None:
         """Add the row of a task that was sent without the task manager: its first event carries its message."""

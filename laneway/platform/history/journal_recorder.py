@@ -8,7 +8,9 @@ queue accepts no new task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from time import monotonic
 
 from laneway.engine import Engine
 from laneway.platform.broker import Broker
@@ -22,6 +24,8 @@ from laneway.platform.settings import TaskSettings
 
 log = logger(__name__)
 
+READ_SECONDS = 1.0
+"""The longest time for which a reader records events before it reads."""
 BATCH = 500
 """Events that are recorded in one transaction."""
 
@@ -32,26 +36,32 @@ class JournalRecorder:
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings
 
-    def catch_up(self, queues: Sequence[str] | None = None) -> int:
-        """Record every event so far, of all queues by default; returns the number of events.
+    def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
+        """Record the events that exist now, of all queues by default; returns the number of recorded entries.
 
-        Raises BrokerUnavailable, DatabaseUnavailable.
+        Events that come meanwhile are left to the next call, so that a busy queue keeps nobody here. No further batch
+        is begun after `seconds`. Raises BrokerUnavailable, DatabaseUnavailable.
         """
-        engine = self._broker.engine
+        engine, end = self._broker.engine, monotonic() + seconds
         if engine is None:
             return 0
         recorded = 0
-        for queue in self.unread(queues):
-            while batch := self._record_batch(engine, queue):
-                recorded += batch
-                if batch < BATCH:
-                    break
+        for queue, unread in self.unread(queues).items():
+            left = unread
+            while left > 0 and monotonic() < end and (batch := self._record_batch(engine, queue)):
+                recorded, left = recorded + batch, left - batch
         return recorded
 
-    def catch_up_quietly(self) -> None:
-        """Record every event so far, for callers that only read. An error is logged; the events are recorded later."""
+    def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:
+        """Record events for a caller that only reads, of all queues by default, for at most `READ_SECONDS`.
+
+        An error is logged, and so is what is left; the workers record it later.
+        """
         try:
-            self.catch_up()
+            end = monotonic() + READ_SECONDS
+            self.catch_up(queues, seconds=READ_SECONDS)
+            if monotonic() >= end:
+                log.warning("the history is behind", unread=self.unread(queues))
         except PlatformError as error:
             log.warning("the history is behind", error=str(error))
 
@@ -76,4 +86,4 @@ class JournalRecorder:
         if offset != repository.START:
             with self._broker.guarded():
                 engine.trim_journal(queue, until=offset)
-        return len(events)
+        return len({event.cursor for event in events})  # entries of the journal

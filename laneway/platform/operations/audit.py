@@ -124,9 +124,13 @@ class Audit:
 
     def _repair(self, found: Discrepancy) -> bool:
         """Repair a discrepancy. The result is deleted first, because a new result would not replace a success."""
+        run = found.run
         if found.final_result:
-            self._results.delete_result(found.run.id)
-        return self._tasks.send(found.run) if found.undeliverable else True
+            self._results.delete_result(run.id)
+        if not found.undeliverable:
+            return True
+        self._broker.discard(run.queue, run.id)  # a message with the id of its dead letter would be refused
+        return self._tasks.send(run)
 
     # --- the history against the engine and the results of unfinished tasks
 

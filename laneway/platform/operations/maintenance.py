@@ -1,17 +1,20 @@
 """Maintenance: what every worker does beside its tasks, so that no task is forgotten.
 
-It is a thread in each worker's main process that
+Threads of each worker's main process
 
-1. reports that the worker is alive and which queues it serves;
-2. records the events of the engine's journals in the history (`JournalRecorder`);
-3. sends the tasks that were accepted and have not reached the broker yet (`Outbox`);
-4. sets the limits that the broker's queues lack (`Broker.prepare`);
-5. compares the history with the broker, and sends again what the broker lost.
+1. report that the worker is alive and which queues it serves;
+2. record the events of the engine's journals in the history (`JournalRecorder`);
+3. send the tasks that were accepted and have not reached the broker yet (`Outbox`);
+4. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, and send again
+   what the broker lost.
+
+Each of the four has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
+of the others, and above all not the report that the worker lives.
 
 Each step may be repeated, also by many workers at once: it changes a row only if nobody else has changed it before, and
 a second delivery of a task is refused when a worker starts it. The delivery engine handles everything that depends on
-time: delays, retries and the leases of dead workers. Without the engine, steps 2, 4 and 5 do nothing, because the
-broker cannot be asked what it holds.
+time: delays, retries and the leases of dead workers. Without the engine, 2 and 4 do nothing, because the broker cannot
+be asked what it holds.
 """
 
 from __future__ import annotations
@@ -42,11 +45,13 @@ REPORT_SHARE = 0.2
 """The share of a lease between two reports. A worker that misses three reports counts as dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
 """A task that was sent or started longer ago than this must be in the broker: publishing takes less time."""
+STOP_SECONDS = 5.0
+"""How long a stop waits for the current jobs."""
 PAGE = 500
 
 
-class Maintenance(Thread):
-    """The maintenance thread of one worker."""
+class Maintenance:
+    """The maintenance threads of one worker."""
 
     def __init__(
         self,
@@ -59,22 +64,41 @@ class Maintenance(Thread):
         queues: Sequence[str],
         lease_seconds: float,
     ) -> None:
-        super().__init__(name="laneway-maintenance", daemon=True)
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
         self._cursor = 0
         self._stopped = Event()
+        self._threads: list[Thread] = []
 
-    def run(self) -> None:
-        jobs = [
-            (self._report_every, self.report),
-            (0.0, self.record),
-            (0.0, self.relay),
-            (PREPARE_EVERY, self._broker.prepare),
-            (COMPARE_EVERY, self.reconcile),
-        ]
+    def start(self) -> None:
+        """Start the threads."""
+        prepare: Callable[[], object] = self._broker.prepare
+        for name, jobs in (
+            ("report", [(self._report_every, self.report)]),
+            ("record", [(0.0, self.record)]),
+            ("relay", [(0.0, self.relay)]),
+            ("reconcile", [(PREPARE_EVERY, prepare), (COMPARE_EVERY, self.reconcile)]),
+        ):
+            thread = Thread(target=self._run, args=(jobs,), name=f"laneway-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop each thread after its current job, and remove the worker from the list of live workers."""
+        self._stopped.set()
+        end = monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, end - monotonic()))
+        self._attempt(self.sign_off)
+
+    @property
+    def is_running(self) -> bool:
+        """True while a thread runs."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, jobs: Sequence[tuple[float, Callable[[], object]]]) -> None:
         next_at = [0.0] * len(jobs)
         while not self._stopped.is_set():
             for number, (every, job) in enumerate(jobs):
@@ -82,12 +106,6 @@ class Maintenance(Thread):
                     next_at[number] = monotonic() + every
                     self._attempt(job)
             self._stopped.wait(TICK)
-
-    def stop(self) -> None:
-        """Stop the thread after its current job, and remove the worker from the list of live workers."""
-        self._stopped.set()
-        self.join(timeout=5)
-        self._attempt(self.sign_off)
 
     def report(self) -> None:
         """Store that this worker is alive."""

@@ -49,11 +49,10 @@ class Ledger:
 
     def read(self, events: list[Event]) -> None:
         """Apply the events that were not read before."""
-        for event in events:
-            cursor = _numbers(event)
-            if cursor > self.cursor:
-                self._apply(event)
-                self.cursor = cursor
+        new = [event for event in events if _numbers(event) > self.cursor]
+        for event in new:
+            self._apply(event)
+        self.skip(new)
 
     def skip(self, events: list[Event]) -> None:
         """Ignore events that were written before the journal was disabled and enabled again."""

@@ -44,8 +44,8 @@ class Model(ModelAdmin):
                 return PutCode.CANCELLED, message.id or message.task_id
         elif (limit := q.limits.get("max_size")) is not None and (size := len(q.in_states(*WAITING))) >= limit:
             return PutCode.FULL, str(size)
-        elif (max_unread := q.limits.get("journal")) is not None and len(q.journal) >= max_unread:
-            return PutCode.JOURNAL_FULL, str(len(q.journal))
+        elif (max_unread := q.limits.get("journal")) is not None and q.unread >= max_unread:
+            return PutCode.JOURNAL_FULL, str(q.unread)
         if message.unique:
             q.release_expired_unique(self.now)
             holder = q.unique_holder(message.unique.key, self.now)
@@ -160,7 +160,7 @@ class Model(ModelAdmin):
         q, m = self.queue(name), self.leased(name, id, fence)
         if isinstance(m, LeaseStatus):
             return m
-        if len(q.journal) < q.limits.get("journal", 0):
+        if q.unread < q.limits.get("journal", 0):
             q.write_event(kind, m, attempt=m.started, outcome=text)
         return _status(m)
 

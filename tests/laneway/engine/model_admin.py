@@ -78,7 +78,7 @@ class ModelAdmin(ModelMoves):
         q, removed = self.queue(name), 0
         for state in WAITING:
             for m in q.in_states(state):
-                q.write_event(EventKind.PURGE, m)
+                q.write_event(EventKind.PURGE, m, shares_entry=removed > 0)
                 self.delete_message(q, m)
                 removed += 1
         q.count("purged", removed)

@@ -24,7 +24,10 @@ class Attempts:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedEvent:
-    """An event that the journal must contain. `stored` is the message with its score."""
+    """An event that the journal must contain. `stored` is the message with its score.
+
+    `shares_entry`: the event is in the same entry of the journal as the one before.
+    """
 
     kind: EventKind
     task: str
@@ -37,6 +40,7 @@ class ExpectedEvent:
     reason: str = ""
     detail: str = ""
     stored: tuple[Any, int] | None = None
+    shares_entry: bool = field(default=False, compare=False)
 
 
 @dataclass
@@ -88,6 +92,11 @@ class ModelQueue:
     def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:
             self.journal.append(ExpectedEvent(kind=kind, task=m.message.task_id, id=m.id, **fields))
+
+    @property
+    def unread(self) -> int:
+        """How many entries the journal has."""
+        return sum(not event.shares_entry for event in self.journal)
 
     def count(self, name: str, n: int = 1) -> None:
         if n:

@@ -33,6 +33,8 @@ from laneway.engine import (
     Unique,
     UnknownMessage,
 )
+from laneway.engine.connection import RawConnection
+from laneway.engine.errors import InvalidKeyPrefix, ServerFull
 from laneway.engine.server_check import check_server
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
@@ -54,6 +56,34 @@ def test_a_put_repeated_because_its_reply_was_lost_is_queued_once(
 
     assert lost_reply.lost
     assert engine.stats([QUEUE])[0].ready == 2
+
+
+@pytest.mark.parametrize("messages", [1, 3])
+def test_a_put_whose_first_sending_arrives_after_its_repetition_is_queued_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, messages: int
+) -> None:
+    engine.put(QUEUE, work("warm"))
+    engine.put(QUEUE, work("taken", id="taken"))
+    held_back: list[tuple[RawConnection, bytes]] = []
+    write = RawConnection._write
+
+    def hold_back(connection: RawConnection, packed: bytes) -> None:
+        if held_back:
+            write(connection, packed)
+        else:
+            held_back.append((connection, packed))
+            raise ServerLost("the network holds the command back")
+
+    monkeypatch.setattr(RawConnection, "_write", hold_back)
+    batch = [work(f"t{number}") for number in range(messages - 1)] + [work("taken")]  # the last one gets another id
+    ids = [result.id for result in engine.put_many(QUEUE, batch)]
+    ((connection, packed),) = held_back
+    write(connection, packed)
+    connection.receive()
+    assert engine.stats([QUEUE])[0].ready == 2 + messages
+    assert len({*ids, "taken"}) == messages + 1
+    engine.put(QUEUE, work("next"))
+    assert engine.stats([QUEUE])[0].ready == 3 + messages
 
 
 def test_a_script_is_sent_again_after_the_server_forgot_it(engine: Engine) -> None:
@@ -97,6 +127,8 @@ def test_every_error_survives_pickling() -> None:
         DurabilityUnavailable("disk", "off"),
         NotDurable("disk", 1.0),
         ServerLost("gone"),
+        ServerFull("OOM"),
+        InvalidKeyPrefix("{a}", 200),
     ]
     assert {type(error) for error in samples} == {
         error for error in EngineError.__subclasses__() if error.__module__ == EngineError.__module__
@@ -134,7 +166,7 @@ def test_a_server_that_may_evict_causes_a_warning(engine: Engine) -> None:
 def test_a_server_that_is_too_old_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("laneway.engine.server_check.MINIMUM_VERSION", (99, 0))
     with pytest.raises(ServerTooOld, match=r"needs Redis or Valkey 99\.0"):
-        engine.runner.on_connection(lambda connection, _: check_server(connection))
+        engine.runner.on_connection(check_server)
 
 
 def test_a_port_without_a_server_raises_server_lost() -> None:

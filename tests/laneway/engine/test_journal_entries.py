@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from laneway.engine import AckAction, EventKind, Lease, Message
 from laneway.engine.journal import read_event
-from laneway.engine.message import encode
+from laneway.engine.message import decode, encode
 
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 UUID = "0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11"
@@ -79,6 +79,29 @@ def test_text_that_is_not_utf8_does_not_stop_the_reader() -> None:
     assert (event.reason, event.detail, event.worker) == ("\ufffd", "a\ufffd", "\ufffd")
 
 
-def test_an_entry_of_an_unknown_kind_is_an_error() -> None:
-    with pytest.raises(ValueError, match="dance"):
-        read_event(b"5-0", [b"e", b"dance", b"t", b"t", b"m", b"t"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"e", b"dance", b"t", b"t", b"m", b"t"],
+        [],
+        [b"e", b"put"],
+        [b"e", b"begin", b"t", b"t", b"m", b"t", b"n", b"many"],
+        [b"e", b"end", b"t", b"t", b"m", b"t", b"v", b"77"],
+        [b"e", b"end", b"t", b"t", b"m", b"t", b"v", b"1", b"d", b"inf"],
+        [b"e"],
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_an_event_that_shows_it(fields: list[bytes]) -> None:
+    event = read_event(b"5-0", fields)
+    assert (event.kind, event.cursor) == (EventKind.UNREADABLE, "5-0")
+    assert repr(fields) in event.detail
+
+
+@given(st.lists(st.binary(max_size=12), max_size=8))
+def test_arbitrary_fields_are_read_without_an_error(fields: list[bytes]) -> None:
+    assert read_event(b"5-0", [b"e", b"put", b"t", b"t", b"m", b"t", b"r", *fields]).cursor == "5-0"
+
+
+@given(st.binary(max_size=20), st.binary(max_size=60))
+def test_an_arbitrary_record_is_a_message(raw_id: bytes, record: bytes) -> None:
+    assert decode(raw_id, record).message.body in record

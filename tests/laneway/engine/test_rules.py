@@ -108,3 +108,16 @@ def test_find_tells_position_owner_and_the_head_behind_which_a_message_is_held(s
     leased = still.find(QUEUE, "a")
     assert (leased.state, leased.at, leased.owner) == (MessageState.LEASED, NOW_MS + 1_000, still.owner)
     assert leased.lease == delivery.lease
+
+
+def test_a_rate_limit_goes_on_after_the_servers_clock_went_back(still: Engine) -> None:
+    still.throttle(QUEUE, rate=2, burst=2, max_in_flight=None)
+    still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(6)])
+    move_to(still, 600_000)
+    assert len(fetch_ids(still)) == 2
+    move_to(still, 0)
+    assert fetch_ids(still) == []
+    move_to(still, 500)
+    assert len(fetch_ids(still)) == 1
+    move_to(still, 1_000)
+    assert len(fetch_ids(still)) == 1

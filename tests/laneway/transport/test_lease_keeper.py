@@ -15,8 +15,10 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
-from laneway.engine import Engine, Message, MessageState
-from tests.fixtures.valkey import RedisUrls
+from laneway.engine import Engine, Message, MessageState, RoundRobin
+from tests.fixtures.relay import relay_to
+from tests.fixtures.valkey import RedisUrls, RunningValkey
+from tests.fixtures.waiting import wait_until
 from tests.laneway.worker.workers import Start, app, broker, start, wait_for
 
 __all__ = ["app", "broker", "start"]
@@ -37,6 +39,27 @@ def test_drain_events_delivers_one_message_a_call(connection: Any, engine: Engin
             assert len(seen) == count
         for message in seen:
             message.ack()
+
+
+@pytest.mark.parametrize("timeout", [{}, {"socket_timeout": 120}])
+def test_a_lease_outlives_a_connection_that_goes_silent(
+    engine_url: str, engine: Engine, valkey: RunningValkey, timeout: dict[str, int]
+) -> None:
+    engine.put("mine", Message(task_id="t", name="x", body=b"\0[]"))
+    with relay_to(valkey.port) as relay:
+        url = engine_url.replace(str(valkey.port), str(relay.port))
+        with Connection(url, transport="laneway:Transport", transport_options={"lease": 3, **timeout}) as connection:
+            message = Queue("mine")(connection.channel()).get()
+            keeper = connection.transport.lease_keeper
+            wait_until(lambda: keeper.engine.runner.connections._idle, seconds=5)  # it has renewed the lease once
+            relay.silence()
+            silent_since = time.monotonic()
+            while time.monotonic() - silent_since < 6:  # two leases
+                assert engine.fetch(RoundRobin({"mine": 1}), 1).deliveries == []
+                time.sleep(0.1)
+            message.ack()
+            keeper.flush()
+    assert engine.stats(["mine"])[0].leased == 0
 
 
 def test_a_deleted_reply_queue_causes_no_warning(

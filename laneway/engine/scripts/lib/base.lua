@@ -29,6 +29,12 @@ local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
 
+-- Lets the rest of the script run on a server whose memory is full. A server refuses only the first write of a script,
+-- and only if that write may take memory. So everything that ends, renews or frees begins with a write that takes none.
+local function work_on_full_server(q)
+  call('HDEL', q.limits, '')
+end
+
 local function wake_consumer(q)
   call('ZADD', q.wakeup, 0, '1')
 end

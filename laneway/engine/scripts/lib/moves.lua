@@ -66,15 +66,18 @@ local function leave_key(q, m, now)
     call('ZREM', q.held, held_member(m, true), held_member(m, false))
     return
   end
-  local member = members_with(length_prefixed(m.key), q.held, 1)[1]
-  if not member then
-    call('HDEL', q.heads, m.key)
-    return
-  end
-  call('ZREM', q.held, member)
-  local id = id_of_member(member)
-  call('HSET', q.heads, m.key, id)
-  local head = load(q, id)
+  local head
+  repeat -- a message without a readable record cannot become the head
+    local member = members_with(length_prefixed(m.key), q.held, 1)[1]
+    if not member then
+      call('HDEL', q.heads, m.key)
+      return
+    end
+    call('ZREM', q.held, member)
+    head = load(q, id_of_member(member))
+    if not head then count(q, 'unreadable', 1) end
+  until head
+  call('HSET', q.heads, m.key, head.id)
   enqueue(q, head, head.eta, now)
 end
 
@@ -111,7 +114,7 @@ local function release_unique_if_last(q, m)
   if not m.unique or m.mode == UNIQUE_FOR_TIME then return end
   for _, id in ipairs(messages_of_task(q, m.task, m.id)) do
     local other = load(q, id)
-    local shares = other.unique == m.unique and other.mode ~= UNIQUE_FOR_TIME
+    local shares = other and other.unique == m.unique and other.mode ~= UNIQUE_FOR_TIME
     if shares and not call('ZSCORE', q.dead, id) then return end
   end
   release_unique(q, m)
@@ -121,6 +124,27 @@ local function delete_attempts(q, ...)
   if not has_attempts(q) then return end
   call('HDEL', q.attempts, ...)
   call('HDEL', q.ack_actions, ...)
+end
+
+-- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
+-- or changed the records. Without this, one of them would stop every fetch from its queue. A record that is there stays.
+local function drop_unreadable(q, ids, now)
+  if #ids == 0 then return end
+  local dropped = {}
+  for _, id in ipairs(ids) do dropped[id] = true end
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
+    call('ZREM', q[state], unpack(ids))
+  end
+  call('HDEL', q.deliveries, unpack(ids))
+  call('HDEL', q.cancelled, unpack(ids))
+  call('HDEL', q.dead_info, unpack(ids))
+  delete_attempts(q, unpack(ids))
+  local heads = call('HGETALL', q.heads)
+  for index = 1, #heads, 2 do
+    local id = heads[index + 1]
+    if dropped[id] then leave_key(q, { id = id, key = heads[index] }, now) end
+  end
+  count(q, 'unreadable', #ids)
 end
 
 -- Deletes everything about a message that has left ready, scheduled, leased and dead.

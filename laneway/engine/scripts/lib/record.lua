@@ -21,10 +21,18 @@ local function parse(id, record, start)
   return m
 end
 
--- The message with this id; false when the queue has none.
+-- The message with this id; false when the queue has none, or has a record that cannot be read.
 local function load(q, id)
   local record = call('HGET', q.messages, id)
-  return record and parse(id, record, RECORD)
+  if not record then return false end
+  local readable, m = pcall(parse, id, record, RECORD)
+  return readable and m
+end
+
+-- True for a record that can be read. Only a record with optional fields has to be parsed to know.
+local function is_record(record)
+  if not record or #record <= RECORD then return false end
+  return string.byte(record, RECORD) == 0 or (pcall(parse, '', record, RECORD))
 end
 
 -- The id in a member of `held` or `tasks`: length byte, text, order byte, 8 bytes sequence, id.
@@ -38,7 +46,8 @@ local function pack_delivery(deliveries, flags, score, token)
 end
 
 local function unpack_delivery(value)
-  local deliveries, flags, score = struct.unpack('>HBd', value)
+  local deliveries, flags, score = 1, 0, 0
+  if #value >= 11 then deliveries, flags, score = struct.unpack('>HBd', value) end -- else pack_delivery did not write it
   return deliveries, flags, score, string.sub(value, 12)
 end
 
@@ -58,7 +67,7 @@ end
 local function attempts_of(q, id)
   local value = has_attempts(q) and call('HGET', q.attempts, id)
   local started, running, call_id = 0, false, ''
-  if value then
+  if value and #value >= 3 then
     local flag
     started, flag = struct.unpack('>HB', value)
     running, call_id = flag == 1, string.sub(value, 4)
@@ -69,5 +78,5 @@ end
 -- The ack action (replies.py) of a message whose attempt has finished, and its delay in ms; nothing if there is none.
 local function ack_action_of(q, id)
   local value = has_attempts(q) and call('HGET', q.ack_actions, id)
-  if value then return struct.unpack('>Bd', value) end
+  if value and #value >= 9 then return struct.unpack('>Bd', value) end
 end

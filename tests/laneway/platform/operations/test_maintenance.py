@@ -74,7 +74,7 @@ def test_the_thread_runs_all_its_jobs(platform: Platform, fast: None) -> None:
     finally:
         maintenance.stop()
 
-    assert not maintenance.is_alive()
+    assert not maintenance.is_running
     assert platform.tasks.live_workers() == 0
 
 
