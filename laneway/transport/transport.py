@@ -82,7 +82,8 @@ class Transport(virtual.Transport):
     def _lease_keeper(self, url: str, settings: dict[str, Any], signal: str | None) -> LeaseKeeper:
         def make() -> LeaseKeeper:
             on_cancelled = partial(revoke_held, signal=signal)
-            engine = Engine.from_url(url, **settings | lease_timeouts(settings, self.lease_ms / 1000))
+            own: dict[str, Any] = settings | lease_timeouts(settings, self.lease_ms / 1000)
+            engine = Engine.from_url(url, **own)
             return LeaseKeeper(engine, lease_ms=self.lease_ms, on_cancelled=on_cancelled)
 
         return shared_lease_keeper((url, repr(settings), self.lease_ms, signal), make)

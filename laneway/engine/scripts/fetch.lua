@@ -68,11 +68,11 @@ local function allowance(q, index)
   local limits = queues[index]
   limits.expires = expires
   limits.interval, limits.tat, limits.burst = tonumber(interval), tonumber(tat) or 0, tonumber(burst) or 1
-  local latest = limits.interval and us + limits.burst * limits.interval
-  if latest and limits.tat > latest then -- the server's clock has gone back since
+  local furthest = limits.interval and us + limits.burst * limits.interval
+  if furthest and limits.tat > furthest then -- the server's clock has gone back since
     work_on_full_server(q)
-    limits.tat = latest
-    call('HSET', q.limits, 'tat', string.format('%.0f', latest))
+    limits.tat = furthest
+    call('HSET', q.limits, 'tat', string.format('%.0f', furthest))
   end
   local allowed = math.huge
   if tonumber(in_flight) then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
