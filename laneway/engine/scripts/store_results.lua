@@ -4,6 +4,15 @@
 -- Returns one code (replies.StoreCode) per key
 local FINAL = { FAILURE = true, REVOKED = true }
 
+-- Stores a value. A server whose memory is full refuses that only as the first write of a script.
+local function set(key, payload, seconds)
+  local command = seconds == '0' and { 'SET', key, payload } or { 'SET', key, payload, 'EX', seconds }
+  local reply = redis.pcall(unpack(command))
+  if not reply.err then return end
+  redis.call('PERSIST', key)
+  redis.call(unpack(command))
+end
+
 local codes = {}
 for index, key in ipairs(KEYS) do
   local payload, seconds, final = ARGV[3 * index - 2], ARGV[3 * index - 1], ARGV[3 * index]
@@ -17,12 +26,7 @@ for index, key in ipairs(KEYS) do
     end
   end
   if code == RESULT_STORED then
-    redis.call('PERSIST', key) -- takes no memory; after it a server whose memory is full takes the result
-    if seconds == '0' then
-      redis.call('SET', key, payload)
-    else
-      redis.call('SET', key, payload, 'EX', seconds)
-    end
+    set(key, payload, seconds)
     redis.call('PUBLISH', key, payload)
   end
   codes[index] = code

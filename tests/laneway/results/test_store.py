@@ -192,3 +192,16 @@ def test_a_sentinel_url_chooses_the_class_that_asks_sentinel() -> None:
     app.conf.result_backend_transport_options = {"master_name": "main"}
     assert isinstance(app.backend, SentinelResultBackend)
     assert "secret" not in str(app.backend.as_uri())
+
+
+def test_a_result_is_stored_on_a_server_whose_memory_is_full(backend: ResultBackend, server: redis.Redis) -> None:
+    server.config_set("maxmemory-policy", "noeviction")
+    server.config_set("maxmemory", 1)
+    try:
+        backend.store_result("t", {"answer": 42}, "SUCCESS")
+        backend.store_result("u", None, "STARTED")
+        backend.store_result("u", 7, "SUCCESS")
+    finally:
+        server.config_set("maxmemory", 0)
+    assert (backend.get_result("t"), backend.get_result("u")) == ({"answer": 42}, 7)
+    assert server.ttl(backend.get_key_for_task("t")) > 0
