@@ -61,7 +61,7 @@ def stop_loops(**_: Any) -> None:
 
 @worker_shutdown.connect
 def stop_maintenance(**_: Any) -> None:
-    """Stop the maintenance thread and remove the worker from the list of live workers."""
+    """Stop the maintenance threads and remove the worker from the list of live workers."""
     while _running_maintenance:
         _running_maintenance.pop().stop()
 

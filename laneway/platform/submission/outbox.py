@@ -263,7 +263,7 @@ class Outbox:
 class Relay(Thread):
     """Sends the tasks of the outbox when it is woken and every `POLL` seconds.
 
-    It is for processes without a maintenance thread.
+    It is for processes without the maintenance of a worker.
     """
 
     def __init__(self, outbox: Outbox) -> None:
