@@ -45,7 +45,7 @@ class LeaseKeeper:
         self._retained: dict[int, tuple[Delivery, bool]] = {}
         self.prefetch_count = 0
         """The consumer's last prefetch count while no message of a lost connection was retained."""
-        self._reported: set[int] = set()
+        self._cancelled: set[int] = set()
         self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
         self._postponed: deque[Callable[[], object]] = deque()
         self._sending = threading.Lock()
@@ -106,9 +106,13 @@ class LeaseKeeper:
         """True while the lease has not expired by this process's clock, so nobody else can have the message."""
         return time.monotonic() < self._ends.get(id(delivery), 0.0)
 
+    def is_cancelled(self, delivery: Delivery) -> bool:
+        """True if a renewal reported that the task of this held message was cancelled."""
+        return id(delivery) in self._cancelled
+
     def drop(self, delivery: Delivery) -> bool:
         """Stop renewing the lease; False if it was no longer renewed."""
-        self._reported.discard(id(delivery))
+        self._cancelled.discard(id(delivery))
         self._retained.pop(id(delivery), None)
         self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
@@ -169,8 +173,8 @@ class LeaseKeeper:
                 continue
             if id(delivery) in self._held:
                 self._ends[id(delivery)] = end
-            if code is LeaseStatus.CANCELLED and id(delivery) not in self._reported:
-                self._reported.add(id(delivery))
+            if code is LeaseStatus.CANCELLED and id(delivery) not in self._cancelled:
+                self._cancelled.add(id(delivery))
                 self._on_cancelled(delivery)
 
     @property

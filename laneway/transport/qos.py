@@ -95,6 +95,15 @@ class QoS(virtual.QoS):
         self._lease_keeper.release([delivery], counted=False)
         return True
 
+    def is_cancelled(self, delivery_tag: str) -> bool:
+        """True if the task of this message was cancelled while the message is held. Another message may be sound."""
+        delivery = self.held.get(delivery_tag)
+        return delivery is not None and self._lease_keeper.is_cancelled(delivery)
+
+    def holds(self, delivery_tag: str, delivery: Delivery) -> bool:
+        """True if the tag is that of this delivery."""
+        return self.held.get(delivery_tag) is delivery
+
     def restore_unacked(self) -> list[Any]:
         """Give all messages back. If a worker lost this connection, give back only those that its pool drops."""
         self._flush()

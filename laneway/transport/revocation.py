@@ -1,8 +1,8 @@
 """Revokes a task in a Celery worker when a renewal reports that the task was cancelled.
 
-A task that has not started here never starts, as with `control.revoke`. A running task runs on, and is not repeated.
-With the transport option `cancel_signal` a running task is ended, as with `control.revoke(..., terminate=True)`, in the
-pools that can do that (prefork, gevent).
+A task that has not started here never starts: its request knows that its message is cancelled
+(`laneway.worker.request`). A running task runs on, and is not repeated. With the transport option `cancel_signal` a
+running task is ended, as with `control.revoke(..., terminate=True)`, in the pools that can do that (prefork, gevent).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from celery.signals import worker_ready
 from kombu.asynchronous import get_event_loop
 
 from laneway.engine.engine import Delivery
-from laneway.transport.celery_worker import worker_state
+from laneway.transport.celery_worker import prepared_consumers, worker_state
 
 logger = logging.getLogger(__name__)
 _consumers: WeakSet[Any] = WeakSet()
@@ -33,11 +33,17 @@ def revoke_held(delivery: Delivery, *, signal: str | None) -> None:
     if state is None:
         return
     task_id = delivery.stored.message.task_id
-    state.revoked.add(task_id)
-    requests = [request for request in tuple(state.reserved_requests) if request.id == task_id]
     logger.info("Task %s was cancelled while this worker held it", task_id)
-    for request in requests if signal else ():
-        _terminate_in_loop(request, signal)
+    if not any(consumer in prepared_consumers for consumer in tuple(_consumers)):
+        state.revoked.add(task_id)  # Celery's own requests know no cancelled messages
+    for request in tuple(state.reserved_requests) if signal else ():
+        if request.id == task_id and _is_of(request, delivery):
+            _terminate_in_loop(request, signal)
+
+
+def _is_of(request: Any, delivery: Delivery) -> bool:
+    holds = getattr(getattr(request.message.channel, "qos", None), "holds", None)
+    return holds is not None and holds(request.message.delivery_tag, delivery)
 
 
 def _terminate_in_loop(request: Any, signal: str | None) -> None:

@@ -24,6 +24,12 @@ def drop_if_lost(request: Any) -> bool:
     return True
 
 
+def is_cancelled(request: Any) -> bool:
+    """True if the request's message was cancelled while this worker holds it."""
+    check = getattr(getattr(request.message.channel, "qos", None), "is_cancelled", None)
+    return check is not None and check(request.message.delivery_tag)
+
+
 def stop_if_lost(request: Any, pid: int) -> None:
     """Raise TaskRevokedError if a pool in this very process (`pid`) is about to run a request that must not start."""
     if pid == os.getpid() and drop_if_lost(request):

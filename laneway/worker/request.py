@@ -10,7 +10,7 @@ from celery.exceptions import InvalidTaskError, TaskRevokedError
 from celery.worker import request
 
 from laneway.transport.channel import ReadMessage
-from laneway.worker.lease_check import drop_if_lost, stop_if_lost
+from laneway.worker.lease_check import drop_if_lost, is_cancelled, stop_if_lost
 
 
 class Request(request.Request):
@@ -40,7 +40,17 @@ class Request(request.Request):
 
     def revoked(self) -> bool:
         """True if the task must not run. Celery calls this when the message arrives and when the pool takes it."""
-        return drop_if_lost(self) or bool(super().revoked())
+        return drop_if_lost(self) or self._is_revoked()
+
+    def _is_revoked(self) -> bool:
+        """True, and announced, if its id was revoked, it has expired, or its message was cancelled.
+
+        A cancellation is a property of the message. Celery's list of revoked ids would also stop a later message that
+        has the same task id: a task that is retried, or submitted anew.
+        """
+        if not self._already_revoked and is_cancelled(self):
+            self._announce_revoked("revoked", False, None, False)
+        return self._already_revoked or bool(super().revoked())
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Called when the pool has taken the request. Raises TaskRevokedError if it must not run.
@@ -48,6 +58,6 @@ class Request(request.Request):
         This stops only a pool that runs in this process. A pool of other processes has already started the task.
         """
         stop_if_lost(self, pid)
-        if pid == os.getpid() and super().revoked():
+        if pid == os.getpid() and self._is_revoked():
             raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)

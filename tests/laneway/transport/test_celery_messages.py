@@ -161,6 +161,22 @@ def test_a_cancelled_task_that_waits_in_a_worker_never_starts(
     assert not (tmp_path / "n1").exists()
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_task_id_that_was_cancelled_in_a_worker_can_be_submitted_again(
+    app: Any, start: Start, broker: Engine, tmp_path: Path, pool: str
+) -> None:
+    start(pool, "-c", "1").wait_until_ready()
+    running, waiting = (app.note.delay(str(tmp_path), f"n{number}", 4) for number in range(2))
+    wait_for((tmp_path / "n0").exists)
+    wait_for(lambda: leased(broker) == 2)
+    assert [broker.cancel("celery", task.id).marked for task in (running, waiting)] == [1, 1]
+    wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
+    assert not (tmp_path / "n1").exists()
+    for task, name in ((running, "again0"), (waiting, "again1")):
+        app.note.apply_async((str(tmp_path), name), task_id=task.id)
+        wait_for(lambda name=name: "end" in (tmp_path / name).read_text(), seconds=10)
+
+
 def test_a_cancel_signal_ends_a_running_task_that_was_cancelled(
     app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
