@@ -134,6 +134,11 @@ class Engine(Admin):
         """Make an engine for a server address (see `make_pool`). `settings` are redis-py's connection settings."""
         return cls(make_pool(url, **settings), owner=owner, key_prefix=key_prefix)
 
+    def time(self) -> float:
+        """The server's Unix time (s)."""
+        seconds, microseconds = self.runner.call("TIME")
+        return int(seconds) + int(microseconds) / 1_000_000
+
     def check(self) -> None:
         """Connect and check the server. Raises ServerLost or ServerTooOld, warns with EvictionWarning."""
         self.runner.on_connection(check_server)

@@ -15,9 +15,10 @@ from typing import Any
 
 from celery import Celery
 
-from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, QueueStats
+from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats
+from laneway.engine.elapsed import ServerClock
 from laneway.engine.engine import CHUNK
-from laneway.engine.errors import TaskCancelled
+from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
 from laneway.platform.broker_errors import refusal_of, translated_errors
@@ -112,10 +113,13 @@ class Broker:
                 return
             message = self._build(run, delay)
             try:
-                self.engine.put(run.queue, message.envelope, durability=durability, not_after=_deadline([run]))
+                self.engine.put(run.queue, message.envelope, durability=durability, not_after=self._deadline([run]))
             except TaskCancelled as error:
                 log.info("task not published", task_id=run.id, reason=str(error))
                 return
+            except TooLate:
+                self._server_clock.forget()
+                raise
         self._messages.announce([message])
 
     def publish_many(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
@@ -131,14 +135,17 @@ class Broker:
             messages = self._build_group(group, refusals)
             if not messages:
                 continue
-            queue, deadline = group[0].queue, _deadline(message.run for message in messages)
+            queue = group[0].queue
             try:
                 with self.guarded():
                     self._configure_queue(queue)
+                    deadline = self._deadline([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
                     results = self.engine.put_many(queue, envelopes, not_after=deadline)
             except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
+            if any(result.code is PutCode.TOO_LATE for result in results):
+                self._server_clock.forget()
             for message, result in zip(messages, results, strict=True):
                 refusals.note(message.run, refusal_of(result))
             self._messages.announce([message for message in messages if refusals.by_id[message.run.id] is None])
@@ -260,7 +267,7 @@ class Broker:
         options: dict[str, Any] = {}
         if self.engine is not None:
             options = message_options(
-                key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=_deadline([run])
+                key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=self._deadline([run])
             )
         self._app.send_task(
             run.name,
@@ -278,6 +285,21 @@ class Broker:
             **self._confirmation,
             **time_limits(run),
         )
+
+    def _deadline(self, runs: Sequence[TaskRun]) -> float | None:
+        """Return the server's Unix time (s) after which it must not take these messages; None: no row is claimed.
+
+        The age of a claim is measured by the clock that made it, and the rest of its time is added to the server's
+        clock. So an API whose clock is wrong can submit tasks all the same.
+        """
+        claimed = min((run.published_at for run in runs if run.published_at), default=None)
+        if claimed is None or self.engine is None:
+            return None
+        return self._server_clock.now() + PUBLISH_WITHIN - (clock.now() - claimed).total_seconds()
+
+    @cached_property
+    def _server_clock(self) -> ServerClock:
+        return ServerClock(self.require_engine("a time limit for submissions").time)
 
     def _configure_queue(self, queue: str) -> None:
         """Set the limits of a queue, once per process: the limits of the process that started last apply."""
@@ -342,9 +364,3 @@ def _groups(runs: Sequence[TaskRun], *, size: int) -> Iterator[list[TaskRun]]:
     for _, same_queue in groupby(runs, key=lambda run: run.queue):
         while group := list(islice(same_queue, size)):
             yield group
-
-
-def _deadline(runs: Iterator[TaskRun] | Sequence[TaskRun]) -> float | None:
-    """Return the Unix time (s) after which the engine must not take these messages; None when no row is claimed."""
-    claimed = min((run.published_at.timestamp() for run in runs if run.published_at), default=None)
-    return None if claimed is None else claimed + PUBLISH_WITHIN

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 
+from laneway.engine.elapsed import elapsed
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import TaskCancelled
 from laneway.engine.keys import Keyspace
@@ -222,7 +223,7 @@ class Channel(virtual.Channel):
 
     def _get(self, queue: str, timeout: float | None = None, *, no_ack: bool = False) -> dict[str, Any]:
         del timeout
-        transport, sent_at = self._transport, time.monotonic()
+        transport, sent_at = self._transport, elapsed()
         deliveries = transport.engine.fetch(RoundRobin({queue: 1}), 1, lease_ms=transport.lease_ms).deliveries
         if not deliveries:
             raise Empty
@@ -251,7 +252,7 @@ class Channel(virtual.Channel):
             return False
         transport = self._transport
         transport.lease_keeper.flush()
-        sent_at = self._fetched_at = time.monotonic()
+        sent_at, self._fetched_at = elapsed(), time.monotonic()
         batch = transport.engine.fetch(
             self.round_robin, room, lease_ms=transport.lease_ms, idle_poll_ms=int(transport.poll_interval * 1000)
         )

@@ -24,6 +24,7 @@ from collections.abc import Callable, Hashable, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from laneway.engine import before_ack
+from laneway.engine.elapsed import elapsed
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.engine.fork_lock import ForkLock
@@ -80,7 +81,7 @@ class LeaseKeeper:
                 self.engine.close()
 
     def hold(self, delivery: Delivery, *, since: float) -> None:
-        """Renew this lease from now on; `since` is the monotonic time before the fetch was sent."""
+        """Renew this lease from now on; `since` is the time (`elapsed`) before the fetch was sent."""
         if self.is_inherited:
             return
         self._ends[id(delivery)] = since + self._lease_ms / 1000
@@ -104,7 +105,7 @@ class LeaseKeeper:
 
     def is_valid(self, delivery: Delivery) -> bool:
         """True while the lease has not expired by this process's clock, so nobody else can have the message."""
-        return time.monotonic() < self._ends.get(id(delivery), 0.0)
+        return elapsed() < self._ends.get(id(delivery), 0.0)
 
     def is_cancelled(self, delivery: Delivery) -> bool:
         """True if a renewal reported that the task of this held message was cancelled."""
@@ -165,7 +166,7 @@ class LeaseKeeper:
         held = [*self._held.values(), *self._ack_batcher.unconfirmed]
         if not held:
             return
-        end = time.monotonic() + self._lease_ms / 1000
+        end = elapsed() + self._lease_ms / 1000
         for delivery, code in zip(held, self.engine.renew(held, lease_ms=self._lease_ms), strict=True):
             if code in LOST_STATUSES:
                 if self.drop(delivery):

@@ -20,7 +20,7 @@ from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
-from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
+from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 
 
@@ -353,3 +353,12 @@ def test_an_amqp_address_uses_kombus_transport_and_keeps_the_order_of_priorities
         broker = Broker(app, max_queue_size=10, max_unread=100)
         assert broker.engine is None
         assert [broker._message_priority(priority) for priority in Priority] == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize("seconds", [-3600, -6, 6, 3600])
+def test_tasks_are_sent_by_a_machine_whose_clock_is_wrong(
+    platform: Platform, movable_clock: MovableClock, seconds: float
+) -> None:
+    movable_clock.forward(seconds)
+    id = platform.message()
+    assert platform.places() == {id: MessageState.READY}

@@ -16,6 +16,7 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
 from laneway.engine import Engine, Message, MessageState, RoundRobin
+from laneway.engine.elapsed import elapsed
 from tests.fixtures.relay import relay_to
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until
@@ -171,3 +172,17 @@ def _starts(folder: Path) -> dict[str, int]:
 
 def _ended(folder: Path) -> int:
     return sum(path.read_text().count("end") for path in folder.glob("n?"))
+
+
+def test_a_message_whose_lease_ended_while_the_machine_was_suspended_is_not_handed_out(
+    connection: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.put_many("mine", [Message(task_id=f"t{number}", name="x", body=b"\0[]") for number in range(2)])
+    seen: list[Any] = []
+    with Consumer(connection, Queue("mine"), on_message=seen.append):
+        connection.drain_events(timeout=2)  # the second message waits in this process
+        now = elapsed()
+        monkeypatch.setattr("laneway.transport.lease_keeper.elapsed", lambda: now + 60)
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.2)
+    assert len(seen) == 1
