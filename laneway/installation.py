@@ -88,6 +88,7 @@ class Options:
     poll_interval: float | None
     cancel_signal: str | None
     global_keyprefix: str | None
+    zero_goes_first: bool | None
     connection: Mapping[str, Any] | None = field(repr=False)  # it may hold a password
     results: bool
 
@@ -100,6 +101,7 @@ class Options:
             "poll_interval": self.poll_interval,
             "cancel_signal": self.cancel_signal,
             "global_keyprefix": self.global_keyprefix,
+            "zero_goes_first": self.zero_goes_first,
             "connection": None if self.connection is None else dict(self.connection),
         }
         return {name: value for name, value in options.items() if value is not None}
@@ -148,6 +150,7 @@ def install(
     poll_interval: float | None = None,
     cancel_signal: str | None = None,
     global_keyprefix: str | None = None,
+    zero_goes_first: bool | None = None,
     connection: Mapping[str, Any] | None = None,
     results: bool = True,
 ) -> Installation:
@@ -158,13 +161,23 @@ def install(
     `poll_interval`: the most seconds (0.05 to 60; default 1) between two fetches of a worker that gets no wakeup.
     `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it runs on.
     `global_keyprefix`: text before every key and channel, so that applications can share a database.
+    `zero_goes_first`: True: priority 0 goes first, as in kombu's Redis transport; else 9. All apps of a broker agree.
     `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
     `results`: use the engine's connections and group commit for the project's result backend, if that is on Redis.
 
     Raises InvalidOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
     raises InvalidUrl when it connects.
     """
-    options = Options(lease, _copy(weights), poll_interval, cancel_signal, global_keyprefix, _copy(connection), results)
+    options = Options(
+        lease,
+        _copy(weights),
+        poll_interval,
+        cancel_signal,
+        global_keyprefix,
+        zero_goes_first,
+        _copy(connection),
+        results,
+    )
     _check(options)
     before = _installed.get(app)
     if before is not None and before != options:
@@ -191,6 +204,8 @@ def _check(options: Options) -> None:
     name = options.cancel_signal
     if name is not None and not (_is_name(name) and f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__):
         raise InvalidOption("cancel_signal", 'the name of a signal, such as "TERM"', name)
+    if not isinstance(cast("object", options.zero_goes_first), bool | None):
+        raise InvalidOption("zero_goes_first", "True or False", options.zero_goes_first)
     prefix = cast("object", options.global_keyprefix)
     if not isinstance(prefix, str | None) or set("{}") & set(prefix or ""):
         raise InvalidOption("global_keyprefix", "text without braces", prefix)

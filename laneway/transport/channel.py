@@ -42,6 +42,8 @@ class Transport(Protocol):
     poll_interval: float
     """Seconds between two fetches without a wakeup."""
     weights: Mapping[str, int]
+    zero_goes_first: bool
+    """True when priorities count as in kombu's Redis transport."""
     is_inherited: bool
     """True in a forked child of the process that made the connection."""
     fanouts: dict[str, str]
@@ -119,7 +121,7 @@ class Channel(virtual.Channel):
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
-            made = to_message(message)
+            made = to_message(message, zero_goes_first=self._transport.zero_goes_first)
             durability, not_after = durability_of(message), not_after_of(message)
             self._transport.engine.put(queue, made, durability=durability, not_after=not_after)
         except TaskCancelled as error:
@@ -307,7 +309,7 @@ class Channel(virtual.Channel):
 
     def _hand_out(self, delivery: Delivery, *, no_ack: bool) -> dict[str, Any]:
         tag = f"{next(_tags)}"
-        raw = from_delivery(delivery, tag)
+        raw = from_delivery(delivery, tag, zero_goes_first=self._transport.zero_goes_first)
         if no_ack:
             self._transport.lease_keeper.ack(delivery)
         else:

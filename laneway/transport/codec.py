@@ -114,12 +114,16 @@ def not_after_of(raw: dict[str, Any]) -> float | None:
     return None if not_after is None else float(not_after)
 
 
-def to_message(raw: dict[str, Any], *, new_id: str | None = None) -> Message:
-    """Convert a kombu message. `new_id`: its task id when it is no task message (by default a new UUID)."""
+def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_first: bool = False) -> Message:
+    """Convert a kombu message. `new_id`: its task id when it is no task message (by default a new UUID).
+
+    `zero_goes_first`: its priority counts as in kombu's Redis transport. The engine delivers 9 first.
+    """
     headers, properties = dict(raw["headers"]), dict(raw["properties"])
     task_id, name = str(headers.get("id") or new_id or uuid4()), str(headers.get("task") or "")
     short_name = _shortened(name)
     eta_ms, priority = _eta(headers.get("eta")), _priority(properties)
+    priority = PRIORITIES - 1 - priority if zero_goes_first else priority
     options = {key: headers.pop(key) for key in _ENGINE_HEADERS.intersection(headers)}
     unique = options.get(HEADER_UNIQUE)
     # `once` stops a second submission of the same message; a retry is another message of its task
@@ -148,9 +152,11 @@ def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError("not the arguments of a task") from error
 
 
-def from_delivery(delivery: Delivery, tag: str) -> dict[str, Any]:
-    """The kombu message of a delivery. Raises ValueError when it cannot be read."""
+def from_delivery(delivery: Delivery, tag: str, *, zero_goes_first: bool = False) -> dict[str, Any]:
+    """The kombu message of a delivery. `zero_goes_first`: see `to_message`. Raises ValueError for an unreadable one."""
     raw = from_stored(delivery.stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
+    if zero_goes_first:
+        raw["properties"]["priority"] = PRIORITIES - 1 - raw["properties"]["priority"]
     raw["headers"][HEADER_LEASE] = str(delivery.lease)
     return raw
 

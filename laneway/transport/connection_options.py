@@ -34,7 +34,16 @@ _FROM_OPTIONS = (
 """Transport options that are connection settings, as in kombu's own Redis transport."""
 
 _OWN = frozenset(
-    ("lease", "weights", "poll_interval", "cancel_signal", "connection", "global_keyprefix", *_FROM_OPTIONS)
+    (
+        "lease",
+        "weights",
+        "poll_interval",
+        "cancel_signal",
+        "connection",
+        "global_keyprefix",
+        "zero_goes_first",
+        *_FROM_OPTIONS,
+    )
 )
 _OF_KOMBU = frozenset(
     (

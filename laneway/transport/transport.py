@@ -2,7 +2,8 @@
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
 two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs on) ·
-`global_keyprefix`, which comes before every key and channel (none) · `master_name` for `sentinel://` · redis-py's
+`global_keyprefix`, which comes before every key and channel (none) · `zero_goes_first`, to count priorities as kombu's
+Redis transport does (false: 9 goes first) · `master_name` for `sentinel://` · redis-py's
 connection settings in `connection`. A warning names every other option.
 """
 
@@ -70,6 +71,7 @@ class Transport(virtual.Transport):
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
         self.weights: dict[str, int] = options.get("weights", {})
+        self.zero_goes_first = bool(options.get("zero_goes_first"))
         self.fanouts: dict[str, str] = {}
         keep_transport(client)
         warn_of_unused(options)

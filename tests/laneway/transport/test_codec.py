@@ -184,3 +184,14 @@ def test_a_broadcast_is_read() -> None:
 def test_what_is_no_broadcast_is_refused(payload: bytes) -> None:
     with pytest.raises(ValueError, match="not a message"):
         broadcast_message(payload)
+
+
+@pytest.mark.parametrize(("given", "engines"), [(0, 9), (3, 6), (9, 0), (None, 9), (50, 0)])
+def test_priorities_can_count_as_in_the_stock_transport(given: int | None, engines: int) -> None:
+    raw = celery_message([1])
+    raw["properties"]["priority"] = given
+    message = to_message(raw, zero_goes_first=True)
+    assert message.priority == engines
+    id, record = encode(message)
+    delivery = Delivery("work", id[1:], 1, struct.pack(">d", 1.0) + record, b"token")
+    assert from_delivery(delivery, "tag", zero_goes_first=True)["properties"]["priority"] == 9 - engines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -240,3 +241,16 @@ def test_flower_sees_workers_and_their_tasks(
         flower.terminate()
         flower.wait(20)
     assert BACKEND + redis_urls.backend == app.app.conf.result_backend
+
+
+def test_tasks_of_priority_zero_run_first_if_the_app_says_so(
+    app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"zero_goes_first": True}
+    monkeypatch.setenv("OPTIONS", json.dumps(options))
+    module = importlib.reload(importlib.import_module(APP))
+    for priority in (9, 5, 0):
+        module.note.apply_async((str(tmp_path), f"n{priority}"), priority=priority)
+    start("solo", "-c", "1", "--prefetch-multiplier", "1")
+    wait_for(lambda: len(list(tmp_path.glob("n?"))) == 3)
+    assert [path.name for path in sorted(tmp_path.glob("n?"), key=lambda path: path.read_text())] == ["n0", "n5", "n9"]
