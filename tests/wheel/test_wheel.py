@@ -26,6 +26,7 @@ EXTRA = {"alembic", "fastapi", "flower", "openai", "pydantic", "s3fs", "sqlalche
 TESTED = (
     "tests/__init__.py",
     "tests/fixtures/__init__.py",
+    "tests/fixtures/forking.py",
     "tests/fixtures/valkey.py",
     "tests/fixtures/waiting.py",
     "tests/fixtures/valkey_server.py",

@@ -59,7 +59,7 @@ def test_stamps_reach_the_task_and_revoke_tasks_that_carry_them(
     waiting.stamp(visitor=Stamps())
     result = waiting.apply_async()
     wait_for(lambda: leased(broker) == 2)
-    app.app.control.revoke_by_stamped_headers({"order": ["order-1"]}, reply=True, timeout=5, destination=["w0@test"])
+    app.app.control.revoke_by_stamped_headers({"order": ["order-1"]}, reply=True, timeout=30, destination=["w0@test"])
     with pytest.raises(TaskRevokedError):
         result.get(timeout=20)
     assert not (tmp_path / "n1").exists()

@@ -77,9 +77,9 @@ def test_workers_and_clients_reach_the_server(app: Any, start: Start, tmp_path: 
     start("prefork", "-c", "1", "-E").wait_until_ready()
     assert app.add.apply_async((1, 2), countdown=0.2).get(timeout=20) == 3
     assert chord([app.add.s(1, 1), app.add.s(2, 2)], app.total.s())().get(timeout=20) == 6
-    assert app.app.control.ping(timeout=5, limit=1) == [{"w0@test": {"ok": "pong"}}]
+    assert app.app.control.ping(timeout=30, limit=1) == [{"w0@test": {"ok": "pong"}}]
     log = (tmp_path / "w0.log").read_text()
-    assert app.app.control.inspect(timeout=5, limit=1).stats()["w0@test"]["broker"]["transport"].startswith("laneway")
+    assert app.app.control.inspect(timeout=30, limit=1).stats()["w0@test"]["broker"]["transport"].startswith("laneway")
     assert "p@ss" not in log
     assert "p%40ss" not in log
 

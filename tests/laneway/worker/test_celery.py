@@ -30,8 +30,8 @@ def test_canvas_countdown_retry_and_control_work(app: Any, start: Start, broker:
     began = time.monotonic()
     assert app.add.apply_async((1, 1), countdown=0.6).get(timeout=20) == 2
     assert 0.55 < time.monotonic() - began < 2
-    assert app.app.control.ping(timeout=2, limit=1) == [{"w0@test": {"ok": "pong"}}]
-    assert "tests.laneway.worker.celery_app.add" in app.app.control.inspect(timeout=2, limit=1).registered()["w0@test"]
+    assert app.app.control.ping(timeout=30, limit=1) == [{"w0@test": {"ok": "pong"}}]
+    assert "tests.laneway.worker.celery_app.add" in app.app.control.inspect(timeout=30, limit=1).registered()["w0@test"]
     assert worker.stop() == 0
     stats = broker.stats(["celery"])[0]
     assert (stats.waiting, stats.leased, stats.dead) == (0, 0, 0)
@@ -41,7 +41,7 @@ def test_a_countdown_waits_in_the_broker_and_not_in_the_worker(app: Any, start: 
     start("solo").wait_until_ready()
     app.add.apply_async((1, 1), countdown=60)
     wait_for(lambda: broker.stats(["celery"])[0].scheduled == 1)
-    stats = app.app.control.inspect(timeout=2, limit=1).stats()["w0@test"]
+    stats = app.app.control.inspect(timeout=30, limit=1).stats()["w0@test"]
     assert (stats["total"], broker.stats(["celery"])[0].leased) == ({}, 0)
 
 

@@ -32,7 +32,7 @@ def test_inspect_shows_the_tasks_of_a_worker(app: Any, start: Start, broker: Eng
     wait_for((tmp_path / "n0").exists)
     waiting, later = app.note.delay(str(tmp_path), "n1"), app.add.apply_async((1, 2), countdown=600)
     wait_for(lambda: broker.stats(["celery"])[0].leased == 2)
-    inspect = app.app.control.inspect([W0], timeout=5)
+    inspect = app.app.control.inspect([W0], timeout=30)
 
     assert [task["id"] for task in inspect.active()[W0]] == [running.id]
     assert [task["id"] for task in inspect.reserved()[W0]] == [waiting.id]
@@ -51,7 +51,7 @@ def test_a_scheduled_task_is_described_as_celery_does_it(app: Any, start: Start)
     entry: dict[str, Any] = {}
 
     def listed() -> bool:
-        entry.update(app.app.control.inspect([W0], timeout=5).scheduled()[W0][0])
+        entry.update(app.app.control.inspect([W0], timeout=30).scheduled()[W0][0])
         return True
 
     wait_for(listed)
@@ -87,9 +87,9 @@ def test_revoke_drops_a_waiting_task_and_terminates_a_running_one(
 def test_control_sets_the_limits_of_a_task(app: Any, start: Start) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     control = app.app.control
-    replies = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=5, destination=[W0])
+    replies = control.time_limit(app.note.name, soft=1, hard=2, reply=True, timeout=30, destination=[W0])
     assert replies == [{W0: {"ok": "time limits set successfully"}}]  # but Celery 5.7 does not apply them
-    control.rate_limit(app.add.name, "2/s", reply=True, timeout=5, destination=[W0])
+    control.rate_limit(app.add.name, "2/s", reply=True, timeout=30, destination=[W0])
     results = [app.add.delay(n, 0) for n in range(4)]
     assert [result.get(timeout=20) for result in results] == [0, 1, 2, 3]
     done = sorted(result.date_done for result in results)
@@ -133,7 +133,7 @@ def test_garbage_on_the_channels_of_control_and_events_stops_no_worker(
     for payload in (b"", b"\xff\x00", b"{}", b"null", json.dumps(message).encode()):
         for exchange in ("celery.pidbox", "celeryev"):
             broker.runner.call("PUBLISH", broker.keys.fanout(exchange), payload)
-    assert app.app.control.inspect([W0], timeout=10).ping() == {W0: {"ok": "pong"}}
+    assert app.app.control.inspect([W0], timeout=30).ping() == {W0: {"ok": "pong"}}
     assert app.add.delay(1, 1).get(timeout=20) == 2
 
 
@@ -142,13 +142,13 @@ def test_a_pool_grows_shrinks_and_restarts(app: Any, start: Start, broker: Engin
     control = app.app.control
 
     def processes() -> int:
-        return len(control.inspect([W0], timeout=5).stats()[W0]["pool"]["processes"])
+        return len(control.inspect([W0], timeout=30).stats()[W0]["pool"]["processes"])
 
-    control.pool_grow(1, reply=True, timeout=5, destination=[W0])
+    control.pool_grow(1, reply=True, timeout=30, destination=[W0])
     wait_for(lambda: processes() == 3)
-    control.pool_shrink(2, reply=True, timeout=5, destination=[W0])
+    control.pool_shrink(2, reply=True, timeout=30, destination=[W0])
     wait_for(lambda: processes() == 1)
-    assert control.pool_restart(reply=True, timeout=10, destination=[W0]) == [{W0: {"ok": "reload started"}}]
+    assert control.pool_restart(reply=True, timeout=30, destination=[W0]) == [{W0: {"ok": "reload started"}}]
     assert app.add.delay(1, 1).get(timeout=20) == 2
     wait_for(lambda: broker.stats(["celery"])[0].leased == 0)
 
@@ -157,9 +157,9 @@ def test_a_pool_scales_itself_with_the_work(app: Any, start: Start, tmp_path: Pa
     start("prefork", "--autoscale", "3,1").wait_until_ready()
     for number in range(6):
         app.note.delay(str(tmp_path), f"n{number}", 1.5)
-    inspect = app.app.control.inspect([W0], timeout=5)
+    inspect = app.app.control.inspect([W0], timeout=30)
     wait_for(lambda: len(inspect.active()[W0]) == 3)
-    app.app.control.autoscale(2, 1, reply=True, timeout=5, destination=[W0])
+    app.app.control.autoscale(2, 1, reply=True, timeout=30, destination=[W0])
     wait_for(lambda: inspect.stats()[W0]["autoscaler"]["max"] == 2)
     wait_for(lambda: sum("end" in path.read_text() for path in tmp_path.glob("n?")) == 6)
 
@@ -168,9 +168,9 @@ def test_a_worker_consumes_another_queue_until_it_is_cancelled(app: Any, start: 
     start("threads", "-c", "1").wait_until_ready()
     control = app.app.control
     other = app.add.apply_async((1, 2), queue="other")
-    control.add_consumer("other", reply=True, timeout=5, destination=[W0])
+    control.add_consumer("other", reply=True, timeout=30, destination=[W0])
     assert other.get(timeout=20) == 3
-    control.cancel_consumer("other", reply=True, timeout=5, destination=[W0])
+    control.cancel_consumer("other", reply=True, timeout=30, destination=[W0])
     app.add.apply_async((1, 2), queue="other")
     assert app.add.delay(2, 2).get(timeout=20) == 4
     assert broker.stats(["other"])[0].ready == 1

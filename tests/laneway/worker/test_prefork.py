@@ -15,7 +15,7 @@ APP = "tests.laneway.worker.celery_app"
 
 def test_a_worker_with_prefork_uses_this_pool(app: Any, start: Start) -> None:
     start("prefork", "-c", "1").wait_until_ready()
-    (stats,) = app.app.control.inspect(timeout=20, limit=1).stats().values()
+    (stats,) = app.app.control.inspect(timeout=30, limit=1).stats().values()
     assert stats["pool"]["implementation"] == "laneway.worker.prefork:TaskPool"
 
 
@@ -30,7 +30,7 @@ def test_a_task_that_runs_is_known_to_run_and_one_that_waits_is_not(app: Any, st
     start("prefork", "-c", "1").wait_until_ready()
     first, second = (app.note.delay(str(tmp_path), name, 2.5) for name in ("first", "second"))
     wait_until((tmp_path / "first").exists, seconds=20)
-    (active,) = app.app.control.inspect(timeout=10, limit=1).active().values()
+    (active,) = app.app.control.inspect(timeout=30, limit=1).active().values()
     assert [task["id"] for task in active] == [first.id]
     assert active[0]["worker_pid"]
     assert second.get(timeout=30) == "second"

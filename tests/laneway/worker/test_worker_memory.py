@@ -35,7 +35,7 @@ def test_a_worker_keeps_nothing_of_twenty_thousand_tasks(app: Any, start: Start,
         wait_for(lambda: broker.stats(["celery"])[0].waiting + broker.stats(["celery"])[0].leased == 0, seconds=200)
 
     def sizes() -> dict[str, int]:
-        return app.app.control.inspect(["w0@test"], timeout=10)._request("engine_sizes")["w0@test"]
+        return app.app.control.inspect(["w0@test"], timeout=30)._request("engine_sizes")["w0@test"]
 
     run(200)
     before = sizes()

@@ -66,8 +66,8 @@ def test_a_relay_does_not_resend_tasks_that_were_sent_while_it_read_the_journals
     movable_clock.forward(7)
     catch_up, worked = platform.recorder.catch_up, list[str | None]()
 
-    def slowly() -> int:
-        read = catch_up()
+    def slowly(*queues: Any, **budget: Any) -> int:
+        read = catch_up(*queues, **budget)
         if not worked:  # the message of the dead sender, which was under way
             worked.append("m-1")
             platform.broker.publish(platform.row("m-1"))
