@@ -168,28 +168,24 @@ def install(
     Raises InvalidOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
     raises InvalidUrl when it connects.
     """
-    options = Options(
-        lease,
-        _copy(weights),
-        poll_interval,
-        cancel_signal,
-        global_keyprefix,
-        zero_goes_first,
-        _copy(connection),
-        results,
-    )
+    simple = (poll_interval, cancel_signal, global_keyprefix, zero_goes_first)
+    options = Options(lease, _copy(weights), *simple, _copy(connection), results)
     _check(options)
     before = _installed.get(app)
     if before is not None and before != options:
         raise AlreadyInstalled(str(before), str(options))
     if before is None:
-        _check_in_time(app, results=results)
-        if app.configured:
-            _apply(app, options)
-        _set_classes(app)
-        app.on_after_configure.connect(partial(_apply_to_sender, options), weak=False, dispatch_uid=__name__)
-        _installed[app] = options
+        _install(app, options)
     return Installation(app, options)
+
+
+def _install(app: Celery, options: Options) -> None:
+    _check_in_time(app, results=options.results)
+    if app.configured:
+        _apply(app, options)
+    _set_classes(app)
+    app.on_after_configure.connect(partial(_apply_to_sender, options), weak=False, dispatch_uid=__name__)
+    _installed[app] = options
 
 
 def _copy(value: Any) -> Any:
