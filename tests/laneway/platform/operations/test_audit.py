@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from laneway.engine import Message
 from laneway.platform.db.models import TaskRun
@@ -82,6 +82,25 @@ def test_a_message_that_was_deleted_in_the_broker_is_reported_and_sent_again(
     assert audit.run().balanced
     assert platform.work() == lost
     assert platform.sent("maintenance") == [kept]
+
+
+def test_a_task_of_a_restored_database_whose_message_is_a_dead_letter_is_sent_again(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    id = platform.message()
+    platform.engine.bury([platform.fetched()], reason="poison")
+    assert platform.state(id) == TaskState.DEAD_LETTER
+    with platform.database.transaction() as session:  # the row as an older copy of the database has it
+        older = update(TaskRun).where(TaskRun.id == id)
+        session.execute(older.values(state=TaskState.PENDING, finished_at=None, error=None, error_type=None))
+    movable_clock.forward(LATER)
+
+    report = audit.run(repair=True)
+    assert ([one.why for one in report.unaccounted], report.repaired) == (["the engine gave it up"], 1)
+    assert platform.sent() == [id]
+    movable_clock.forward(LATER)
+    assert audit.run().balanced
+    assert platform.work() == id
 
 
 def test_the_lost_message_of_a_running_task_is_reported_and_sent_again(
