@@ -143,7 +143,7 @@ class Channel(virtual.Channel):
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         arguments: dict[str, Any] = kwargs.get("arguments") or {}
         expires = arguments.get("x-expires")
-        if expires and queue not in self._expiring:
+        if expires:  # at each declaration: the queue may have expired since the last one
             self._expiring.add(queue)
             self._transport.engine.expire(queue, int(expires))
 

@@ -56,6 +56,18 @@ def test_a_reply_reaches_a_queue_that_expires_later(connection: Any, engine: Eng
     assert 0 < engine.runner.call("PTTL", engine.keys.key("alive", "messages")) <= 30_000
 
 
+def test_a_queue_that_is_declared_again_after_it_has_expired_gets_replies(connection: Any, engine: Engine) -> None:
+    channel = connection.channel()
+    queue = Queue("again", REPLIES, "again", expires=0.3, durable=False)(channel)
+    for _ in range(2):
+        queue.declare()
+        Producer(channel, REPLIES).publish({"ok": "pong"}, routing_key="again")
+        assert engine.stats(["again"])[0].waiting == 1
+        wait_until(lambda: not engine.runner.call("EXISTS", engine.keys.key("again", "limits")), seconds=5)
+        Producer(channel, REPLIES).publish({"ok": "pong"}, routing_key="again")
+        assert engine.stats(["again"])[0].waiting == 0
+
+
 def test_a_deleted_queue_leaves_no_binding(connection: Any, engine: Engine) -> None:
     for expires in (None, 30):
         declare(connection, "gone", expires=expires)

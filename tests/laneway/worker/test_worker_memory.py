@@ -17,7 +17,7 @@ EMPTY = (
     "LeaseKeeper._held",
     "LeaseKeeper._ends",
     "LeaseKeeper._retained",
-    "LeaseKeeper._reported",
+    "LeaseKeeper._cancelled",
     "QoS.held",
     "Channel.pending",
 )
