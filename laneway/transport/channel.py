@@ -143,9 +143,17 @@ class Channel(virtual.Channel):
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         arguments: dict[str, Any] = kwargs.get("arguments") or {}
         expires = arguments.get("x-expires")
-        if expires:  # at each declaration: the queue may have expired since the last one
+        if expires:  # at each declaration: the queue, and with it its binding, may be gone since the last one
             self._expiring.add(queue)
             self._transport.engine.expire(queue, int(expires))
+            self._forget_bindings(queue)
+
+    def _forget_bindings(self, queue: str) -> None:
+        """Make kombu bind the queue again: it does not bind a queue that it has bound before."""
+        for exchange in {binding.exchange for binding in self.state.queue_bindings(queue)}:
+            table: list[tuple[str, str, str]] = self.state.exchanges[exchange].get("table", [])
+            table[:] = [row for row in table if row[2] != queue]
+        self.state.queue_bindings_delete(queue)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if self.typeof(exchange).type == "fanout":

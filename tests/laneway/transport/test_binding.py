@@ -66,6 +66,7 @@ def test_a_queue_that_is_declared_again_after_it_has_expired_gets_replies(connec
         wait_until(lambda: not engine.runner.call("EXISTS", engine.keys.key("again", "limits")), seconds=5)
         Producer(channel, REPLIES).publish({"ok": "pong"}, routing_key="again")
         assert engine.stats(["again"])[0].waiting == 0
+    assert len(channel.state.exchanges[REPLIES.name]["table"]) == 1
 
 
 def test_a_deleted_queue_leaves_no_binding(connection: Any, engine: Engine) -> None:

@@ -41,6 +41,7 @@ class Channel(AbstractChannel, base.StdChannel):
     body_encoding: str | None
     closed: bool
     connection: Any
+    state: Any
     supports_fanout: bool
     _active_queues: list[str]
     _qos: Any
