@@ -18,21 +18,22 @@ class ServerClock:
     """The server's time, without asking for it at each call.
 
     It is read every `SYNC_SECONDS` and moved on by the time that has passed here since. So the clocks of two machines
-    are never compared: only the server's own clock is, with itself.
+    are never compared: only the server's own clock is, with itself. Thread-safe.
     """
 
     def __init__(self, read: Callable[[], float]) -> None:
         """`read` asks the server for its time: Unix seconds."""
         self._read = read
-        self._read_at: float | None = None
-        self._time = 0.0
+        self._last: tuple[float, float] | None = None
+        """The server's time when it was last read, and the time here (`elapsed`)."""
 
     def now(self) -> float:
         """The server's Unix time (s), at most a round trip late. Raises what `read` raises."""
-        if self._read_at is None or elapsed() - self._read_at > SYNC_SECONDS:
-            self._time, self._read_at = self._read(), elapsed()
-        return self._time + elapsed() - self._read_at
+        last = self._last  # another thread may replace or forget it at any moment
+        if last is None or elapsed() - last[1] > SYNC_SECONDS:
+            last = self._last = self._read(), elapsed()
+        return last[0] + elapsed() - last[1]
 
     def forget(self) -> None:
         """Read the server's time anew at the next call: it may have changed."""
-        self._read_at = None
+        self._last = None

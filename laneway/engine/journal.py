@@ -71,12 +71,15 @@ class Event:
 
 
 def read_entry(cursor: bytes, flat_fields: Sequence[bytes]) -> list[Event]:
-    """The events in one entry of the stream. Only the entry of a purge has more than one."""
+    """The events in one entry of the stream, at least one. Only the entry of a purge has more."""
     event = read_event(cursor, flat_fields)
     if event.kind is not EventKind.PURGE:
         return [event]
     ids = _texts(dict(zip(flat_fields[::2], flat_fields[1::2], strict=True)).get(b"l", b""))
-    return [replace(event, task_id=task, message_id=id) for task, id in zip(ids[::2], ids[1::2], strict=False)]
+    events = [replace(event, task_id=task, message_id=id) for task, id in zip(ids[::2], ids[1::2], strict=False)]
+    if not (events or event.task_id):
+        return [replace(event, kind=EventKind.UNREADABLE, detail=f"no message in {flat_fields!r}"[:MAX_DETAIL])]
+    return events or [event]
 
 
 def _texts(data: bytes) -> list[str]:

@@ -37,3 +37,15 @@ def test_the_time_is_read_again_after_a_while_and_when_it_may_have_changed(passe
 def test_the_time_of_a_server_is_that_of_its_scripts(still: Engine, engine: Engine) -> None:
     seconds, _ = engine.runner.call("TIME")
     assert abs(engine.time() - int(seconds)) < 5
+
+
+def test_a_thread_that_forgets_the_time_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ServerClock(lambda: 5000.0)
+    server.now()
+
+    def elapsed_while_another_thread_forgets() -> float:
+        server.forget()
+        return 100.0
+
+    monkeypatch.setattr(elapsed, "elapsed", elapsed_while_another_thread_forgets)
+    assert isinstance(server.now(), float)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laneway.engine import AckAction, EventKind, Lease, Message
-from laneway.engine.journal import read_event
+from laneway.engine.journal import read_entry, read_event
 from laneway.engine.message import decode, encode
 
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
@@ -105,3 +105,16 @@ def test_arbitrary_fields_are_read_without_an_error(fields: list[bytes]) -> None
 @given(st.binary(max_size=20), st.binary(max_size=60))
 def test_an_arbitrary_record_is_a_message(raw_id: bytes, record: bytes) -> None:
     assert decode(raw_id, record).message.body in record
+
+
+def test_a_purge_without_a_list_is_the_purge_of_one_message() -> None:
+    (event,) = read_entry(b"5-0", [b"e", b"purge", b"t", b"t1", b"m", b"m1"])
+    assert (event.kind, event.task_id, event.message_id) == (EventKind.PURGE, "t1", "m1")
+
+
+@pytest.mark.parametrize(
+    "fields", [[b"t", b"", b"m", b""], [b"t", b"", b"m", b"", b"l", b""], [b"t", b"", b"m", b"", b"l", b"\x01a"]]
+)
+def test_a_purge_that_names_no_message_is_an_event_that_shows_it(fields: list[bytes]) -> None:
+    (event,) = read_entry(b"5-0", [b"e", b"purge", *fields])
+    assert (event.kind, event.cursor) == (EventKind.UNREADABLE, "5-0"), "the reader goes on behind it"
