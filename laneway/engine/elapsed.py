@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 SYNC_SECONDS = 10.0
+"""Seconds between two readings of the server's time."""
 
 
 def elapsed() -> float:

@@ -95,7 +95,7 @@ def _texts(data: bytes) -> list[str]:
 def read_event(cursor: bytes, flat_fields: Sequence[bytes]) -> Event:
     """The event in one entry of the stream: its cursor, and its field names and values.
 
-    An entry that cannot be read is an event `UNREADABLE`, so that it keeps nobody from reading the next ones.
+    An entry that cannot be read is an event `UNREADABLE`, so that the reader goes on with the next one.
     """
     try:
         return _read(cursor, flat_fields)

@@ -39,8 +39,8 @@ class JournalRecorder:
     def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
         """Record the events that exist now, of all queues by default; returns the number of recorded entries.
 
-        Events that come meanwhile are left to the next call, so that a busy queue keeps nobody here. No further batch
-        is begun after `seconds`. Raises BrokerUnavailable, DatabaseUnavailable.
+        Events that come meanwhile are left to the next call, so that a busy queue does not hold the caller. No
+        further batch is begun after `seconds`. Raises BrokerUnavailable, DatabaseUnavailable.
         """
         engine, end = self._broker.engine, monotonic() + seconds
         if engine is None:
@@ -55,7 +55,7 @@ class JournalRecorder:
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:
         """Record events for a caller that only reads, of all queues by default, for at most `READ_SECONDS`.
 
-        An error is logged, and so is what is left; the workers record it later.
+        Logs an error, or how many events are left when the time is over. The workers record them later.
         """
         try:
             end = monotonic() + READ_SECONDS

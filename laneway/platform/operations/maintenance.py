@@ -1,6 +1,6 @@
 """Maintenance: what every worker does beside its tasks, so that no task is forgotten.
 
-Threads of each worker's main process
+Threads of each worker's main process do four things. They
 
 1. report that the worker is alive and which queues it serves;
 2. record the events of the engine's journals in the history (`JournalRecorder`);
