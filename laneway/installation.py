@@ -161,7 +161,7 @@ def install(
     `poll_interval`: the most seconds (0.05 to 60; default 1) between two fetches of a worker that gets no wakeup.
     `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it runs on.
     `global_keyprefix`: text before every key and channel, so that applications can share a database.
-    `zero_goes_first`: True: priority 0 goes first, as in kombu's Redis transport; else 9. All apps of a broker need the same.
+    `zero_goes_first`: priority 0 goes first, as in kombu's Redis transport; else 9. All apps of a broker need the same.
     `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
     `results`: use the engine's connections and group commit for the project's result backend, if that is on Redis.
 
