@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_tasks_that_failed_the_same_way_are_one_group(api: Api) -> None:
         "UpstreamError",
         "away",
     )
-    assert groups[0]["first_at"] <= groups[0]["last_at"]
+    assert datetime.fromisoformat(groups[0]["first_at"]) <= datetime.fromisoformat(groups[0]["last_at"])
     assert len(api.http.get("/dead-letters/groups?failed=true").json()["groups"]) == 3
     assert len(api.http.get("/dead-letters/groups?limit=1").json()["groups"]) == 1
 
