@@ -8,6 +8,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --q
 
 # The tests with a whole platform come first: they mostly wait, and three processes keep two cores busy meanwhile.
 TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
+# The bytecode is kept: the tests start hundreds of processes.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -29,12 +31,11 @@ demo: install ## Send real work through the platform and show what became of it
 	@exec $(BIN)/laneway demo
 
 test: install-dev ## Run every test
-	@$(BIN)/python -m compileall -q laneway app tests benchmarks # hundreds of processes are started
-	@$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(PYTEST) -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
+	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no server
-	@$(BIN)/python -m pytest -n 2 -m "not server" tests/laneway tests/app
+	@$(PYTEST) -n 2 -m "not server" tests/laneway tests/app
 
 check: install-dev ## Check style, types, layers and requirements
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.http_peer import http_peer  # noqa: F401
+from tests.fixtures.logs import log_plainly
 from tests.fixtures.platform import (  # noqa: F401
     environment,
     movable_clock,
@@ -27,6 +28,8 @@ SERVERS = {
     *("postgresql_server", "rabbitmq", "redis_urls", "s3_server", "services", "shared_site", "site", "valkey"),
 }
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""
+
+log_plainly()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import redis
-import structlog
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -29,6 +28,7 @@ from tests.fixtures.api_calls import (
     problem,
     signed,
 )
+from tests.fixtures.logs import log_plainly
 from tests.fixtures.site import Node, Site
 from tests.fixtures.waiting import wait_until
 
@@ -45,7 +45,7 @@ def restore_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    log_plainly()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 
 from laneway.platform.logging import bind, configure_logging, logger, quiet, unbind_all, wants_json
 from laneway.platform.settings import OperationSettings
+from tests.fixtures.logs import log_plainly
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _restored() -> Iterator[None]:
     root.handlers, root.level = before
     for named, level in levels:
         named.setLevel(level)
-    structlog.reset_defaults()
+    log_plainly()
     unbind_all()
 
 
