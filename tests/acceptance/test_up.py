@@ -234,16 +234,14 @@ def test_a_killed_process_is_restarted(shared: RunningPlatform, name: str, words
     )
 
 
-@pytest.mark.parametrize(("name", "setting"), [("api", "API_PORT"), ("flower", "FLOWER_PORT"), ("redis", "REDIS_PORT")])
-def test_a_taken_port_is_reported_with_its_setting(installation: Installation, name: str, setting: str) -> None:
-    port = getattr(installation, name)
-    with socket.create_server(("127.0.0.1", port)):
+def test_a_taken_port_is_reported_with_its_setting(installation: Installation) -> None:
+    with socket.create_server(("127.0.0.1", installation.redis)):
         code, output = installation.refused()
 
     assert code == 1
-    assert output.startswith(f"Port {port} on 127.0.0.1 is taken by another program")
-    assert f"set {setting} to a free port" in output
-    assert ("REDIS_URL" in output) == (setting == "REDIS_PORT")
+    assert output.startswith(f"Port {installation.redis} on 127.0.0.1 is taken by another program")
+    assert "set REDIS_PORT to a free port" in output
+    assert "REDIS_URL" in output
 
 
 def test_an_unreachable_redis_is_reported_without_its_password(installation: Installation) -> None:
@@ -264,22 +262,11 @@ def test_an_unreachable_database_is_reported_without_its_password(installation: 
     assert "pa55-word" not in output
 
 
-@pytest.mark.parametrize(
-    ("environment", "words"),
-    [
-        ({"API_PORT": "many"}, "API_PORT"),
-        ({"REDIS_DB_BROKER": "1"}, "REDIS_DB_BROKER and REDIS_DB_BACKEND must differ"),
-        ({"REDIS_HOST": "cache.internal"}, "set REDIS_URL"),
-        ({"REDIS_URL": "redis://:pa/55@127.0.0.1"}, "percent-encoded"),
-    ],
-)
-def test_invalid_settings_are_reported_with_exit_code_2(
-    installation: Installation, environment: dict[str, str], words: str
-) -> None:
-    code, output = installation.refused(**environment)
+def test_invalid_settings_are_reported_with_exit_code_2(installation: Installation) -> None:
+    code, output = installation.refused(API_PORT="many")
 
     assert code == 2
-    assert words in output
+    assert "API_PORT" in output
 
 
 def test_down_reports_that_nothing_runs(installation: Installation) -> None:
@@ -289,7 +276,20 @@ def test_down_reports_that_nothing_runs(installation: Installation) -> None:
     assert "nothing runs on" in ended.stdout
 
 
-def test_a_killed_platform_leaves_no_process_behind_and_down_stops_the_next_one_in_order(
+def test_down_stops_every_process_in_order(shared: RunningPlatform) -> None:
+    family, before = shared.family(), len(shared.output())
+    ended = shared.installation.run("down")
+
+    assert ended.returncode == 0, ended.stderr
+    assert shared.process.wait(TIMEOUT) == 0
+    assert all_gone(family)
+    assert sorted(shared.stopped()) == sorted(IN_ORDER)
+    assert shared.stopped()[:3] == IN_ORDER[:3]
+    assert shared.stopped()[-1] == "broker"
+    assert "Traceback" not in shared.output()[before:]
+
+
+def test_a_killed_platform_leaves_no_process_behind_and_ctrl_c_stops_the_next_one_in_order_without_noise(
     installation: Installation,
 ) -> None:
     with running(installation) as first:
@@ -301,24 +301,10 @@ def test_a_killed_platform_leaves_no_process_behind_and_down_stops_the_next_one_
         first.process.kill()
 
         assert all_gone(family)
-    with running(installation) as second:
-        with redis.Redis(port=installation.redis, db=9) as client:
-            assert client.get("accepted") == b"yes"
-        family = second.family()
-        ended = installation.run("down")
-
-        assert ended.returncode == 0, ended.stderr
-        assert second.process.wait(TIMEOUT) == 0
-        assert all_gone(family)
-        assert sorted(second.stopped()) == sorted(IN_ORDER)
-        assert second.stopped()[:3] == IN_ORDER[:3]
-        assert second.stopped()[-1] == "broker"
-        assert "Traceback" not in second.output()
-
-
-def test_ctrl_c_in_a_terminal_stops_make_up_in_order_without_noise(installation: Installation) -> None:
     with at_a_terminal(installation, "make", "-o", "install", f"VENV={sys.prefix}", "up") as (process, terminal):
         output = read_until(terminal, "all processes are ready")
+        with redis.Redis(port=installation.redis, db=9) as client:
+            assert client.get("accepted") == b"yes"
         family = process.children(recursive=True)
 
         os.write(terminal, b"\x03")

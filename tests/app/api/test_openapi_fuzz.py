@@ -20,7 +20,7 @@ from laneway.platform.db.models import TaskRun
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.site import Site, running_site
 
-EXAMPLES = {name: int(os.environ.get("FUZZ_EXAMPLES", few)) for name, few in (("sqlite", "6"), ("postgresql", "3"))}
+EXAMPLES = {name: int(os.environ.get("FUZZ_EXAMPLES", few)) for name, few in (("sqlite", "4"), ("postgresql", "2"))}
 """Examples per kind and route; fewer for the second database."""
 PHASES = {"sqlite": "examples,coverage,fuzzing,stateful", "postgresql": "fuzzing,stateful"}
 """The second database gets no second copy of the requests that follow from the document alone."""

@@ -188,21 +188,20 @@ def test_documents_are_ingested_and_unreadable_ones_are_named(laneway: Shell) ->
     assert laneway("ingest", "/nowhere/x.md").code == 1
 
 
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"API_PORT": "many"}, "API_PORT"),
-        ({"TASK_TIME_LIMIT": "1"}, "TASK_SOFT_TIME_LIMIT"),
-        ({"DATABASE_URL": "mysql://user:pw-4721@localhost/x"}, "DATABASE_URL"),
-        ({"WEBHOOK_SECRETS": '{"shop": "pw-4721"'}, "WEBHOOK_SECRETS"),
-        ({"OPENAI_BASE_URL": "http://localhost"}, "OPENAI_MODEL"),
-    ],
-)
-def test_invalid_settings_are_named_with_exit_code_2(laneway: Shell, changed: dict[str, str], named: str) -> None:
-    ran = laneway.process("stats", **changed)
+def test_every_invalid_setting_is_named_with_exit_code_2(laneway: Shell) -> None:
+    ran = laneway.process(
+        "stats",
+        API_PORT="many",
+        DATABASE_URL="mysql://user:pw-4721@localhost/x",
+        OPENAI_BASE_URL="http://localhost",
+        TASK_TIME_LIMIT="1",
+        WEBHOOK_SECRETS='{"shop": "pw-4721"',
+    )
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("The settings are not valid:\n") and named in ran.err
+    assert ran.err.startswith("The settings are not valid:\n")
+    for named in ("API_PORT", "DATABASE_URL", "OPENAI_MODEL", "TASK_SOFT_TIME_LIMIT", "WEBHOOK_SECRETS"):
+        assert named in ran.err
     assert "pw-4721" not in ran.err
 
 
