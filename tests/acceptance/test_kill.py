@@ -170,7 +170,7 @@ class Poster:
                 number = next(self._numbers)
                 body = {
                     "conversation_id": f"{self._name}-{number % 20}",
-                    "text": "How long is the warranty?",
+                    "message": "How long is the warranty?",
                     "message_id": f"m{number}",
                 }
                 try:
