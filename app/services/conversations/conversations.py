@@ -111,6 +111,17 @@ class Conversations:
         )
         return self._store_outbound(message)
 
+    def draft(self, id: str) -> Reply:
+        """Write the next turn of a conversation at an operator's request, without storing it. Raises NotFound."""
+        with self._database.reading() as session:
+            _require_conversation(session, id)
+            turns = repository.newest(session, id, limit=HISTORY_TURNS)
+        return self._write_next_turn(Continuation(conversation_id=id, reason="operator"), turns)[0]
+
+    def answer(self, question: str) -> Reply:
+        """Answer a question outside any conversation."""
+        return self._responder.reply(question, history=[], passages=self._search(question))
+
     def queue_follow_ups(self) -> int:
         """Queue one reminder for each customer who has been silent too long; returns the number of new reminders."""
         before = clock.now() - timedelta(hours=self._settings.responder.follow_up_hours)
