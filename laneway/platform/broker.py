@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Final, TypedDict
 
 from celery import Celery
 
@@ -50,6 +51,8 @@ finished it.
 """
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 RateLimits = Callable[[], Mapping[str, RateLimit]]
 """Returns queue → the limits that operators have set, as the database has them now."""
@@ -113,7 +116,7 @@ class Broker:
                 return
             message = self._build(run, delay)
             try:
-                self.engine.put(run.queue, message.envelope, durability=durability, not_after=self._deadline([run]))
+                self.engine.put(run.queue, message.envelope, durability=durability, **self._conditions([run]))
             except TaskCancelled as error:
                 log.info("task not published", task_id=run.id, reason=str(error))
                 return
@@ -139,9 +142,9 @@ class Broker:
             try:
                 with self.guarded():
                     self._configure_queue(queue)
-                    deadline = self._deadline([message.run for message in messages])
+                    conditions = self._conditions([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
-                    results = self.engine.put_many(queue, envelopes, not_after=deadline)
+                    results = self.engine.put_many(queue, envelopes, **conditions)
             except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             if any(result.code is PutCode.TOO_LATE for result in results):
@@ -177,12 +180,15 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
-    def cancel(self, queue: str, id: str) -> bool:
-        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
+    def cancel(self, run: TaskRun) -> bool:
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine.
+
+        Without a message, the engine refuses the one that a sender of this row may be about to put.
+        """
         if self.engine is None:
             return False
         with self.guarded():
-            cancelled = self.engine.cancel(queue, id)
+            cancelled = self.engine.cancel(run.queue, run.id, version=_version([run]))
         return bool(cancelled.removed or cancelled.marked)
 
     def discard(self, queue: str, id: str) -> None:
@@ -267,7 +273,7 @@ class Broker:
         options: dict[str, Any] = {}
         if self.engine is not None:
             options = message_options(
-                key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=self._deadline([run])
+                key=run.key, unique=unique_of(run), durability=durability, once=True, **self._conditions([run])
             )
         self._app.send_task(
             run.name,
@@ -285,6 +291,9 @@ class Broker:
             **self._confirmation,
             **time_limits(run),
         )
+
+    def _conditions(self, runs: Sequence[TaskRun]) -> _Conditions:
+        return {"not_after": self._deadline(runs), "version": _version(runs)}
 
     def _deadline(self, runs: Sequence[TaskRun]) -> float | None:
         """Return the server's Unix time (s) after which it must not take these messages; None: no row is claimed.
@@ -326,6 +335,13 @@ class Broker:
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
 
 
+class _Conditions(TypedDict):
+    """What must hold when the engine takes a message: see `Engine.put`."""
+
+    not_after: float | None
+    version: int | None
+
+
 class _Refusals:
     """The refusals of the tasks of one `publish_many` call so far."""
 
@@ -349,6 +365,16 @@ class _Refusals:
     def of(self, runs: Sequence[TaskRun], *, otherwise: PlatformError | None = None) -> list[PlatformError | None]:
         """The refusal of each task; `otherwise` for those that were not tried."""
         return [self.by_id.get(run.id, otherwise) for run in runs]
+
+
+def _version(runs: Sequence[TaskRun]) -> int | None:
+    """Return the version of these messages: the time (µs) of the oldest claim. None: no row is claimed.
+
+    A cancelled row keeps its claim, so a message under this claim or an older one is not needed any more. A later
+    submission or retry of the task has a later claim.
+    """
+    claimed = min((run.published_at for run in runs if run.published_at), default=None)
+    return None if claimed is None else (claimed - _EPOCH) // timedelta(microseconds=1)
 
 
 def seconds_until_due(run: TaskRun) -> float:

@@ -59,7 +59,7 @@ class TaskControl:
             raise WrongState(id, run.state, "cancelled")
         self._add_event(id, "cancel requested")
         in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
-        if not in_outbox and not self._broker.cancel(run.queue, id):
+        if not in_outbox and not self._broker.cancel(run):
             self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
         state = TaskState(self._reader.current(id).state)
         if state in FINISHED and state is not TaskState.CANCELLED:
@@ -134,9 +134,12 @@ class TaskControl:
         with self._database.transaction() as session:
             ended = task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now())
             if ended:
-                submit_on_failure(session, [task_runs.get(session, id)], self._settings)
+                run = task_runs.get(session, id)
+                submit_on_failure(session, [run], self._settings)
             elif not states:
                 task_runs.request_cancel(session, id)
+        if ended:
+            self._outbox.withdraw(run)
         return ended
 
     def _add_event(self, id: str, kind: str, **data: Any) -> None:
