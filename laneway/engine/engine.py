@@ -226,14 +226,17 @@ class Engine(Admin):
         """
         return self._run_on_leases("ack", (), deliveries)
 
-    def start_attempt(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
+    def start_attempt(
+        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
+    ) -> tuple[LeaseStatus, int]:
         """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
 
         Also STALE when an attempt under this lease has already finished, because its ack action stands. A caller that
-        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started.
+        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started. EXHAUSTED and
+        the number of the last attempt: the message has had `most` counted attempts, and nothing was started.
         """
-        call = call or secrets.token_bytes(6)
-        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
+        call, limit = call or secrets.token_bytes(6), b"" if most is None else most
+        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:

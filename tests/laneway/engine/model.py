@@ -16,14 +16,14 @@ from tests.laneway.engine.model_queue import WAITING, Attempts, ModelMessage, Mo
 class Model(ModelAdmin):
     """What `Engine` does, on the model's queues. Each operation returns what the engine must return."""
 
-    def put(self, name: str, messages: list[Message]) -> list[tuple[PutCode, str]]:
+    def put(self, name: str, messages: list[Message], *, version: int | None = None) -> list[tuple[PutCode, str]]:
         """The code of each message, and its id, the holder of its uniqueness key, or a size."""
         q = self.queue(name)
         sequence = self.first_sequence(q)
         results: list[tuple[PutCode, str]] = []
         accepted = 0
         for message in messages:
-            code, detail = self._put(q, message, sequence + 1)
+            code, detail = self._put(q, message, sequence + 1, version)
             results.append((code, detail))
             if code is PutCode.ACCEPTED:
                 sequence, accepted = sequence + 1, accepted + 1
@@ -32,12 +32,14 @@ class Model(ModelAdmin):
             q.sequence = sequence
         return results
 
-    def _put(self, q: ModelQueue, message: Message, sequence: int) -> tuple[PutCode, str]:
+    def _put(self, q: ModelQueue, message: Message, sequence: int, version: int | None) -> tuple[PutCode, str]:
         id = message.id or message.task_id
         if id in q.messages:
             if message.id:
                 return PutCode.EXISTS, id
             id = str(sequence)
+        if version is not None and version <= q.withdrawn.get(message.task_id, -1):
+            return PutCode.CANCELLED, message.id or message.task_id
         others = q.of_task(message.task_id)
         if others:
             if any(other.cancelled for other in others):
@@ -124,7 +126,9 @@ class Model(ModelAdmin):
         q.count("acked")
         return code
 
-    def start_attempt(self, name: str, id: str, fence: int, *, worker: str, call: bytes) -> tuple[LeaseStatus, int]:
+    def start_attempt(
+        self, name: str, id: str, fence: int, *, worker: str, call: bytes, most: int | None
+    ) -> tuple[LeaseStatus, int]:
         m = self.leased(name, id, fence)
         if isinstance(m, LeaseStatus):
             return m, 0
@@ -134,6 +138,8 @@ class Model(ModelAdmin):
             return LeaseStatus.STALE, m.started
         if m.attempts is None or not m.running or m.attempts.call != call:
             self.lose_attempt(self.queue(name), m, "started again")
+            if most is not None and m.started >= most:
+                return LeaseStatus.EXHAUSTED, m.started
             m.attempts = Attempts(m.started + 1, running=True, call=call)
             self.queue(name).write_event(EventKind.START, m, attempt=m.started, worker=worker)
         return LeaseStatus.DONE, m.started

@@ -88,6 +88,7 @@ class ModelQueue:
     counters: dict[str, int] = field(default_factory=dict)
     sequence: int = 0
     journal: list[ExpectedEvent] = field(default_factory=list)
+    withdrawn: dict[str, int] = field(default_factory=dict)
 
     def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:
