@@ -23,7 +23,7 @@ from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
 from laneway.platform.broker_errors import refusal_of, translated_errors
-from laneway.platform.circuit_breaker import CircuitBreaker
+from laneway.platform.circuit_breaker import ANSWER_SECONDS, CONNECT_SECONDS, CircuitBreaker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import (
     BrokerUnavailable,
@@ -37,6 +37,7 @@ from laneway.platform.errors import (
 from laneway.platform.flow.rate_limits import RateLimit
 from laneway.platform.logging import logger
 from laneway.platform.queues import queues as declared
+from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages, check_sendable, headers_of, time_limits
 from laneway.transport.codec import message_options
@@ -49,6 +50,8 @@ PUBLISH_WITHIN = 5.0
 A sender that was paused for longer must not send the task: another sender may have sent it since, and a worker may have
 finished it.
 """
+TIMEOUTS: Final = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+"""Timeouts of the platform's own calls. Workers wait longer for their messages, on connections of their own."""
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
 
@@ -80,7 +83,8 @@ class Broker:
             return None
         options: dict[str, Any] = self._app.conf.broker_transport_options
         prefix: str = options.get("global_keyprefix", "")
-        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **options["connection"])
+        settings: dict[str, Any] = {**options["connection"], **TIMEOUTS}
+        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **settings)
 
     def require_engine(self, feature: str) -> Engine:
         """Return the delivery engine. Raises Unsupported, which names the feature, on another transport."""
@@ -133,7 +137,7 @@ class Broker:
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
-        refusals = _Refusals()
+        refusals = Refusals()
         for group in _groups(runs, size=CHUNK):
             messages = self._build_group(group, refusals)
             if not messages:
@@ -230,6 +234,10 @@ class Broker:
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
+        if self.engine is not None:
+            with self.guarded():
+                self.engine.time()
+            return
         with self.guarded(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
 
@@ -241,7 +249,7 @@ class Broker:
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
-    def _build_group(self, runs: Sequence[TaskRun], refusals: _Refusals) -> list[TaskMessage]:
+    def _build_group(self, runs: Sequence[TaskRun], refusals: Refusals) -> list[TaskMessage]:
         """Build the messages of the rows that can be sent, and note the refusals of the others."""
         messages: list[TaskMessage] = []
         for run in runs:
@@ -254,7 +262,7 @@ class Broker:
         return messages
 
     def _publish_each(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
-        refusals = _Refusals()
+        refusals = Refusals()
         for run in runs:
             if refusals.blocks(run):
                 continue
@@ -272,6 +280,7 @@ class Broker:
         """Publish by `send_task`, for other transports and for what `TaskMessages.can_build` excludes."""
         options: dict[str, Any] = {}
         if self.engine is not None:
+            self.engine.time()  # a broker that does not answer is noticed sooner here than on Celery's connection
             options = message_options(
                 key=run.key, unique=unique_of(run), durability=durability, once=True, **self._conditions([run])
             )
@@ -340,31 +349,6 @@ class _Conditions(TypedDict):
 
     not_after: float | None
     version: int | None
-
-
-class _Refusals:
-    """The refusals of the tasks of one `publish_many` call so far."""
-
-    def __init__(self) -> None:
-        self.by_id: dict[str, PlatformError | None] = {}
-        self._by_key: dict[str, PlatformError] = {}
-
-    def note(self, run: TaskRun, refusal: PlatformError | None) -> None:
-        """Note the outcome of a task. A refusal blocks the later tasks of its key; Unsendable does not."""
-        self.by_id[run.id] = refusal
-        if run.key is not None and refusal is not None and not isinstance(refusal, Unsendable):
-            self._by_key.setdefault(run.key, refusal)
-
-    def blocks(self, run: TaskRun) -> bool:
-        """True when an earlier task of the same key was refused; the task is then refused, too."""
-        if run.key is None or run.key not in self._by_key:
-            return False
-        self.by_id[run.id] = self._by_key[run.key]
-        return True
-
-    def of(self, runs: Sequence[TaskRun], *, otherwise: PlatformError | None = None) -> list[PlatformError | None]:
-        """The refusal of each task; `otherwise` for those that were not tried."""
-        return [self.by_id.get(run.id, otherwise) for run in runs]
 
 
 def _version(runs: Sequence[TaskRun]) -> int | None:

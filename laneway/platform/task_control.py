@@ -151,8 +151,8 @@ class TaskControl:
     def _send_restarted(self, run: TaskRun) -> None:
         """Delete the old result and dead letter of a restarted task and send it, or leave it to the maintenance."""
         try:
-            self._broker.forget_result(run.id)
             self._broker.discard(run.queue, run.id)
+            self._broker.forget_result(run.id)
             self.send(run)
         except SENT_LATER as error:
             log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
