@@ -131,16 +131,16 @@ class TaskControl:
 
     def _cancel_row(self, id: str, *states: TaskState) -> bool:
         """Cancel a task in one of these states. Without `states` cancel a waiting one, or ask a running one to stop."""
+        cancelled: TaskRun | None = None
         with self._database.transaction() as session:
-            ended = task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now())
-            if ended:
-                run = task_runs.get(session, id)
-                submit_on_failure(session, [run], self._settings)
+            if task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now()):
+                cancelled = task_runs.get(session, id)
+                submit_on_failure(session, [cancelled], self._settings)
             elif not states:
                 task_runs.request_cancel(session, id)
-        if ended:
-            self._outbox.withdraw(run)
-        return ended
+        if cancelled is not None:
+            self._outbox.withdraw(cancelled)
+        return cancelled is not None
 
     def _add_event(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:

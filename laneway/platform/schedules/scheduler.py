@@ -3,8 +3,8 @@
 RedBeat keeps the schedule in Redis and lets one Beat send at a time, the holder of a lock. This scheduler adds:
 
 1. While the broker is away, it says so once and tries again. RedBeat ends with the first error.
-2. A Beat that lost its lock, because the broker or the Beat itself stood still for longer than the lock lasts, waits for
-   it like any second Beat. RedBeat ends.
+2. A Beat that lost its lock, because the broker or the Beat itself stood still for longer than the lock lasts, waits
+   for it like any second Beat. RedBeat ends.
 3. With the lock it stores the schedule again, because the broker may have lost it. It remembers what it sent last.
 4. An entry that came due while the broker was away is sent once when it is back. So is one that was marked as sent when
    the broker went away, before its message was put; RedBeat would leave it out.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from celery import Celery
 from celery.beat import SchedulingError
@@ -73,6 +73,7 @@ class BeatScheduler(RedBeatScheduler):
 
     def maybe_due(self, entry: RedBeatSchedulerEntry, **options: Any) -> float:
         """Send the entry if it is due. Returns the seconds until it is due next. Raises BrokerUnavailable."""
+        del options
         is_due, seconds = entry.is_due()
         if is_due:
             self._send(entry, advance=True)
@@ -115,7 +116,7 @@ class BeatScheduler(RedBeatScheduler):
     def _take_lock(self) -> bool:
         client = get_redis(self.app)
         lock = client.lock(self.lock_key, timeout=self.lock_timeout)
-        cast("Any", lock).lua_extend = client.register_script(LUA_EXTEND_TO_SCRIPT)  # extends it to a time, not by one
+        lock.lua_extend = client.register_script(LUA_EXTEND_TO_SCRIPT)  # extends it to a time, not by one
         if not lock.acquire(blocking=False):
             if not self._waits_for_lock:
                 log.info("Another Beat sends the schedules; this one waits for its lock.")

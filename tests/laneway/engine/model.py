@@ -6,7 +6,7 @@ by sorting.
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, inf
 
 from laneway.engine import AckAction, EventKind, LeaseStatus, Message, MessageState, PutCode, RoundRobin
 from tests.laneway.engine.model_admin import ModelAdmin
@@ -38,15 +38,12 @@ class Model(ModelAdmin):
             if message.id:
                 return PutCode.EXISTS, id
             id = str(sequence)
-        if version is not None and version <= q.withdrawn.get(message.task_id, -1):
-            return PutCode.CANCELLED, message.id or message.task_id
         others = q.of_task(message.task_id)
-        if others:
-            if any(other.cancelled for other in others):
-                return PutCode.CANCELLED, message.id or message.task_id
-        elif (limit := q.limits.get("max_size")) is not None and (size := len(q.in_states(*WAITING))) >= limit:
+        if q.is_withdrawn(message.task_id, version) or any(other.cancelled for other in others):
+            return PutCode.CANCELLED, message.id or message.task_id
+        if not others and (size := len(q.in_states(*WAITING))) >= q.limits.get("max_size", inf):
             return PutCode.FULL, str(size)
-        elif (max_unread := q.limits.get("journal")) is not None and q.unread >= max_unread:
+        if not others and q.unread >= q.limits.get("journal", inf):
             return PutCode.JOURNAL_FULL, str(q.unread)
         if message.unique:
             q.release_expired_unique(self.now)

@@ -94,6 +94,9 @@ class ModelQueue:
         if "journal" in self.limits:
             self.journal.append(ExpectedEvent(kind=kind, task=m.message.task_id, id=m.id, **fields))
 
+    def is_withdrawn(self, task: str, version: int | None) -> bool:
+        return version is not None and version <= self.withdrawn.get(task, -1)
+
     @property
     def unread(self) -> int:
         """How many entries the journal has."""

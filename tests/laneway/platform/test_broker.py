@@ -15,8 +15,8 @@ from app.core.queues import QUEUES
 from app.core.settings import load_settings
 from laneway.engine import Durability, LeaseStatus, MessageState
 from laneway.platform.broker import Broker
-from laneway.platform.db.session import Database
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import TaskState
