@@ -66,7 +66,7 @@ def worker(
         typer.Option("--name", "--worker-id", "-n", help=f"The worker's name before @host. Default: {DEFAULT_NAME}."),
     ] = None,
     pool: Annotated[
-        str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo or gevent.")
+        str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo, gevent or eventlet.")
     ] = None,
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time. Default: one per processor.")

@@ -88,9 +88,13 @@ class Admin:
     def __init__(self, runner: ScriptRunner, keys: Keyspace) -> None:
         self.runner, self.keys = runner, keys
 
-    def cancel(self, queue: str, task_id: str) -> CancelResult:
-        """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder."""
-        return CancelResult(*self._run("cancel", queue, pack_id(task_id)))
+    def cancel(self, queue: str, task_id: str, *, version: int | None = None) -> CancelResult:
+        """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder.
+
+        `version`: if the queue has no such message, refuse puts of this version of the task and of older ones
+        (TaskCancelled), for a minute. So a put that is under way, by a sender that may have died, queues nothing.
+        """
+        return CancelResult(*self._run("cancel", queue, pack_id(task_id), b"" if version is None else version))
 
     def requeue(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
         """Queue dead letters again as new messages: DONE, UNKNOWN, or DUPLICATE (another task holds its key)."""

@@ -151,15 +151,18 @@ class Engine(Admin):
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
         not_after: float | None = None,
+        version: int | None = None,
     ) -> str:
         """Queue a message and return its id. If the connection breaks, the call is repeated but queues it only once.
+
+        `version`: a number that grows with each submission of the task (up to 2^53); `cancel` may refuse it.
 
         Raises DuplicateTask, QueueFull, JournalFull and TaskCancelled; TooLate when the server's clock is past
         `not_after` (unix time in s); ServerLost. With a durability it also raises NotDurable (after `timeout` seconds)
         and DurabilityUnavailable; the message may have been queued then.
         """
         chunk = (encode(message),)
-        reply = self._put(queue, chunk, _not_after_ms(not_after), durability, timeout)
+        reply = self._put(queue, chunk, (_not_after_ms(not_after), _version(version)), durability, timeout)
         if not reply:
             return message.id or message.task_id
         result = _put_results(queue, chunk, reply)[0]
@@ -176,16 +179,18 @@ class Engine(Admin):
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
         not_after: float | None = None,
+        version: int | None = None,
     ) -> list[PutResult]:
         """Queue messages, `CHUNK` per script call; return one result per message. A refusal does not stop the rest.
 
-        A script call queues nothing when the server's clock is past `not_after` (unix time in s).
+        A script call queues nothing when the server's clock is past `not_after` (unix time in s). `version`: as in
+        `put`, the same for all messages.
         """
         encoded = [encode(message) for message in messages]
-        not_after_ms = _not_after_ms(not_after)
+        conditions = _not_after_ms(not_after), _version(version)
         results: list[PutResult] = []
         for chunk in _chunks(encoded, CHUNK):
-            reply = self._put(queue, chunk, not_after_ms, durability, timeout)
+            reply = self._put(queue, chunk, conditions, durability, timeout)
             results += _put_results(queue, chunk, reply)
         return results
 
@@ -221,14 +226,17 @@ class Engine(Admin):
         """
         return self._run_on_leases("ack", (), deliveries)
 
-    def start_attempt(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
+    def start_attempt(
+        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
+    ) -> tuple[LeaseStatus, int]:
         """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
 
         Also STALE when an attempt under this lease has already finished, because its ack action stands. A caller that
-        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started.
+        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started. EXHAUSTED and
+        the number of the last attempt: the message has had `most` counted attempts, and nothing was started.
         """
-        call = call or secrets.token_bytes(6)
-        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
+        call, limit = call or secrets.token_bytes(6), b"" if most is None else most
+        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
@@ -278,7 +286,12 @@ class Engine(Admin):
         close_sentinels(self.runner.pool)
 
     def _put(
-        self, queue: str, chunk: Sequence[EncodedMessage], not_after: bytes, durability: Durability, timeout: float
+        self,
+        queue: str,
+        chunk: Sequence[EncodedMessage],
+        conditions: tuple[bytes, bytes],
+        durability: Durability,
+        timeout: float,
     ) -> list[Any]:
         arguments = list(itertools.chain.from_iterable(chunk))
         script, key = self.runner.scripts["put"], self.keys.queue(queue)
@@ -289,7 +302,7 @@ class Engine(Admin):
             if call is None:
                 connection.calls_made += 1
                 call = (connection.producer, connection.calls_made)
-            command = (b"EVALSHA", script.sha, 1, key, *call, not_after, *arguments)
+            command = (b"EVALSHA", script.sha, 1, key, *call, *conditions, *arguments)
             reply = self.runner.evaluate(connection, script, command)
             if durability is not Durability.MEMORY:
                 confirm(connection, durability, timeout)
@@ -342,6 +355,10 @@ def _not_after_ms(not_after: float | None) -> bytes:
     if not math.isfinite(not_after * 1000):
         raise InvalidMessage("not_after", "must be a unix time in seconds")
     return b"%d" % math.floor(not_after * 1000)
+
+
+def _version(version: int | None) -> bytes:
+    return b"" if version is None else b"%d" % version
 
 
 def _put_results(queue: str, chunk: Sequence[EncodedMessage], reply: list[Any]) -> list[PutResult]:

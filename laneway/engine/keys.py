@@ -22,6 +22,7 @@ NAMES = (
     "dead",  # zset: id by the time it was buried (ms)
     "dead_info",  # hash: id -> deliveries, reason, error
     "cancelled",  # hash: id of a leased message whose task was cancelled -> when (ms)
+    "withdrawn",  # zset: id of a task that was cancelled before it was put, by the version up to which it is refused
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), when the hold has an end

@@ -52,7 +52,7 @@ class LeaseStatus(IntEnum):
 
     `STALE`: the message is leased under another token, or not leased. `UNKNOWN`: the queue knows no delivery of this
     message, or has no dead letter with this id. `CANCELLED`: the task was cancelled. `BURIED`: the message became a
-    dead letter. `DUPLICATE`: another task holds the uniqueness key.
+    dead letter. `DUPLICATE`: another task holds the uniqueness key. `EXHAUSTED`: it has no attempt left.
     """
 
     DONE = 0
@@ -61,6 +61,7 @@ class LeaseStatus(IntEnum):
     CANCELLED = 3
     BURIED = 4
     DUPLICATE = 5
+    EXHAUSTED = 6
 
 
 class StoreCode(IntEnum):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Final, TypedDict
 
 from celery import Celery
 
@@ -22,7 +23,7 @@ from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
 from laneway.platform.broker_errors import refusal_of, translated_errors
-from laneway.platform.circuit_breaker import CircuitBreaker
+from laneway.platform.circuit_breaker import ANSWER_SECONDS, CONNECT_SECONDS, CircuitBreaker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import (
     BrokerUnavailable,
@@ -36,6 +37,7 @@ from laneway.platform.errors import (
 from laneway.platform.flow.rate_limits import RateLimit
 from laneway.platform.logging import logger
 from laneway.platform.queues import queues as declared
+from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages, check_sendable, headers_of, time_limits
 from laneway.transport.codec import message_options
@@ -48,8 +50,12 @@ PUBLISH_WITHIN = 5.0
 A sender that was paused for longer must not send the task: another sender may have sent it since, and a worker may have
 finished it.
 """
+TIMEOUTS: Final = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+"""Timeouts of the platform's own calls. Workers wait longer for their messages, on connections of their own."""
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 RateLimits = Callable[[], Mapping[str, RateLimit]]
 """Returns queue → the limits that operators have set, as the database has them now."""
@@ -77,7 +83,8 @@ class Broker:
             return None
         options: dict[str, Any] = self._app.conf.broker_transport_options
         prefix: str = options.get("global_keyprefix", "")
-        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **options["connection"])
+        settings: dict[str, Any] = {**options["connection"], **TIMEOUTS}
+        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **settings)
 
     def require_engine(self, feature: str) -> Engine:
         """Return the delivery engine. Raises Unsupported, which names the feature, on another transport."""
@@ -113,7 +120,7 @@ class Broker:
                 return
             message = self._build(run, delay)
             try:
-                self.engine.put(run.queue, message.envelope, durability=durability, not_after=self._deadline([run]))
+                self.engine.put(run.queue, message.envelope, durability=durability, **self._conditions([run]))
             except TaskCancelled as error:
                 log.info("task not published", task_id=run.id, reason=str(error))
                 return
@@ -130,7 +137,7 @@ class Broker:
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
-        refusals = _Refusals()
+        refusals = Refusals()
         for group in _groups(runs, size=CHUNK):
             messages = self._build_group(group, refusals)
             if not messages:
@@ -139,9 +146,9 @@ class Broker:
             try:
                 with self.guarded():
                     self._configure_queue(queue)
-                    deadline = self._deadline([message.run for message in messages])
+                    conditions = self._conditions([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
-                    results = self.engine.put_many(queue, envelopes, not_after=deadline)
+                    results = self.engine.put_many(queue, envelopes, **conditions)
             except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             if any(result.code is PutCode.TOO_LATE for result in results):
@@ -177,12 +184,15 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
-    def cancel(self, queue: str, id: str) -> bool:
-        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
+    def cancel(self, run: TaskRun) -> bool:
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine.
+
+        Without a message, the engine refuses the one that a sender of this row may be about to put.
+        """
         if self.engine is None:
             return False
         with self.guarded():
-            cancelled = self.engine.cancel(queue, id)
+            cancelled = self.engine.cancel(run.queue, run.id, version=_version([run]))
         return bool(cancelled.removed or cancelled.marked)
 
     def discard(self, queue: str, id: str) -> None:
@@ -224,6 +234,10 @@ class Broker:
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
+        if self.engine is not None:
+            with self.guarded():
+                self.engine.time()
+            return
         with self.guarded(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
 
@@ -235,7 +249,7 @@ class Broker:
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
-    def _build_group(self, runs: Sequence[TaskRun], refusals: _Refusals) -> list[TaskMessage]:
+    def _build_group(self, runs: Sequence[TaskRun], refusals: Refusals) -> list[TaskMessage]:
         """Build the messages of the rows that can be sent, and note the refusals of the others."""
         messages: list[TaskMessage] = []
         for run in runs:
@@ -248,7 +262,7 @@ class Broker:
         return messages
 
     def _publish_each(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
-        refusals = _Refusals()
+        refusals = Refusals()
         for run in runs:
             if refusals.blocks(run):
                 continue
@@ -266,8 +280,9 @@ class Broker:
         """Publish by `send_task`, for other transports and for what `TaskMessages.can_build` excludes."""
         options: dict[str, Any] = {}
         if self.engine is not None:
+            self.engine.time()  # a broker that does not answer is noticed sooner here than on Celery's connection
             options = message_options(
-                key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=self._deadline([run])
+                key=run.key, unique=unique_of(run), durability=durability, once=True, **self._conditions([run])
             )
         self._app.send_task(
             run.name,
@@ -285,6 +300,9 @@ class Broker:
             **self._confirmation,
             **time_limits(run),
         )
+
+    def _conditions(self, runs: Sequence[TaskRun]) -> _Conditions:
+        return {"not_after": self._deadline(runs), "version": _version(runs)}
 
     def _deadline(self, runs: Sequence[TaskRun]) -> float | None:
         """Return the server's Unix time (s) after which it must not take these messages; None: no row is claimed.
@@ -326,29 +344,21 @@ class Broker:
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
 
 
-class _Refusals:
-    """The refusals of the tasks of one `publish_many` call so far."""
+class _Conditions(TypedDict):
+    """What must hold when the engine takes a message: see `Engine.put`."""
 
-    def __init__(self) -> None:
-        self.by_id: dict[str, PlatformError | None] = {}
-        self._by_key: dict[str, PlatformError] = {}
+    not_after: float | None
+    version: int | None
 
-    def note(self, run: TaskRun, refusal: PlatformError | None) -> None:
-        """Note the outcome of a task. A refusal blocks the later tasks of its key; Unsendable does not."""
-        self.by_id[run.id] = refusal
-        if run.key is not None and refusal is not None and not isinstance(refusal, Unsendable):
-            self._by_key.setdefault(run.key, refusal)
 
-    def blocks(self, run: TaskRun) -> bool:
-        """True when an earlier task of the same key was refused; the task is then refused, too."""
-        if run.key is None or run.key not in self._by_key:
-            return False
-        self.by_id[run.id] = self._by_key[run.key]
-        return True
+def _version(runs: Sequence[TaskRun]) -> int | None:
+    """Return the version of these messages: the time (µs) of the oldest claim. None: no row is claimed.
 
-    def of(self, runs: Sequence[TaskRun], *, otherwise: PlatformError | None = None) -> list[PlatformError | None]:
-        """The refusal of each task; `otherwise` for those that were not tried."""
-        return [self.by_id.get(run.id, otherwise) for run in runs]
+    A cancelled row keeps its claim, so a message under this claim or an older one is not needed any more. A later
+    submission or retry of the task has a later claim.
+    """
+    claimed = min((run.published_at for run in runs if run.published_at), default=None)
+    return None if claimed is None else (claimed - _EPOCH) // timedelta(microseconds=1)
 
 
 def seconds_until_due(run: TaskRun) -> float:

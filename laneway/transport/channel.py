@@ -21,7 +21,7 @@ from laneway.engine.keys import Keyspace
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.binding import Binding
 from laneway.transport.celery_worker import running_task_ids, running_tasks
-from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
+from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message, version_of
 from laneway.transport.lease_keeper import LeaseKeeper
 from laneway.transport.poller import EVENTS, Poller
 from laneway.transport.qos import QoS
@@ -122,8 +122,8 @@ class Channel(virtual.Channel):
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
             made = to_message(message, zero_goes_first=self._transport.zero_goes_first)
-            durability, not_after = durability_of(message), not_after_of(message)
-            self._transport.engine.put(queue, made, durability=durability, not_after=not_after)
+            durability, not_after, version = durability_of(message), not_after_of(message), version_of(message)
+            self._transport.engine.put(queue, made, durability=durability, not_after=not_after, version=version)
         except TaskCancelled as error:
             logger.info("%s", error)
 

@@ -28,6 +28,7 @@ HEADER_LEASE = "laneway-lease"
 HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
+HEADER_VERSION = "laneway-version"
 
 _ENGINE_HEADERS = frozenset(
     (
@@ -38,6 +39,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_ONCE,
         HEADER_DURABILITY,
         HEADER_NOT_AFTER,
+        HEADER_VERSION,
     )
 )
 """Headers for the engine. A worker does not need them, except the lease."""
@@ -77,6 +79,7 @@ def message_options(
     durability: Durability = Durability.MEMORY,
     once: bool = False,
     not_after: float | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`.
 
@@ -84,7 +87,8 @@ def message_options(
     is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
     when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
     a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
-    it. `not_after` applies to the submission alone: it is neither stored nor delivered, so it does not limit a retry.
+    it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses this version of the task. `not_after` and
+    `version` apply to the submission alone: they are neither stored nor delivered, so they do not limit a retry.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -99,6 +103,8 @@ def message_options(
         headers[HEADER_ONCE] = True
     if not_after is not None:
         headers[HEADER_NOT_AFTER] = not_after
+    if version is not None:
+        headers[HEADER_VERSION] = version
     return headers
 
 
@@ -112,6 +118,12 @@ def not_after_of(raw: dict[str, Any]) -> float | None:
     """The unix time (s) past which a kombu message is refused."""
     not_after = raw["headers"].get(HEADER_NOT_AFTER)
     return None if not_after is None else float(not_after)
+
+
+def version_of(raw: dict[str, Any]) -> int | None:
+    """The version of its task that a kombu message carries."""
+    version = raw["headers"].get(HEADER_VERSION)
+    return None if version is None else int(version)
 
 
 def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_first: bool = False) -> Message:

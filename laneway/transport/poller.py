@@ -8,7 +8,6 @@ the channel is full is put back, so that it wakes another consumer.
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 from laneway.engine.connection import RawConnection
 from laneway.engine.engine import Engine
 from laneway.engine.keys import Keyspace
+from laneway.engine.readable import wait_until_readable
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.codec import UNREADABLE, broadcast_message
 
@@ -202,11 +202,8 @@ class Poller:
 
     def wait(self, timeout: float) -> bool:
         """Wait for a wakeup or a broadcast, `timeout` seconds at most; True if a broadcast was delivered."""
-        poll = select.poll()
-        for descriptor in self.connections():
-            poll.register(descriptor, select.POLLIN)
         delivered = False
-        for descriptor, _ in poll.poll(timeout * 1000):
+        for descriptor in wait_until_readable(list(self.connections()), timeout):
             delivered |= self.read(descriptor)
         return delivered
 

@@ -183,6 +183,15 @@ class Outbox:
                 submit_on_failure(session, [ended], self._settings)
         log.error("task cannot be sent", task_id=run.id, task=run.name, error=str(error))
 
+    def withdraw(self, run: TaskRun) -> None:
+        """Remove the message of a row that was cancelled or deleted, or refuse it if its sender has yet to put it."""
+        if run.published_at is None:
+            return  # no sender has claimed the row
+        try:
+            self._broker.cancel(run)
+        except BrokerUnavailable as error:
+            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
+
     def wake_relay(self) -> None:
         """Make the relay of this process run at once."""
         self._wakeup.set()
@@ -251,13 +260,7 @@ class Outbox:
             return
         for run in sent:
             if run.id in dropped:
-                self._take_back(run)
-
-    def _take_back(self, run: TaskRun) -> None:
-        try:
-            self._broker.cancel(run.queue, run.id)
-        except BrokerUnavailable as error:
-            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
+                self.withdraw(run)
 
 
 class Relay(Thread):
