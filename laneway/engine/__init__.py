@@ -20,7 +20,7 @@ from laneway.engine.errors import (
     TooLate,
     UnknownMessage,
 )
-from laneway.engine.journal import Event, EventKind
+from laneway.engine.journal import Event, EventKind, JournalPage
 from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
@@ -33,6 +33,8 @@ from laneway.engine.replies import (
     PutResult,
     QueueStats,
     StoreCode,
+    Stray,
+    StrayKind,
 )
 from laneway.engine.round_robin import RoundRobin
 
@@ -54,6 +56,7 @@ __all__ = [
     "InvalidUrl",
     "JournalFull",
     "LanewayError",
+    "JournalPage",
     "Lease",
     "LeaseStatus",
     "Limits",
@@ -69,6 +72,8 @@ __all__ = [
     "ServerLost",
     "ServerTooOld",
     "StoreCode",
+    "Stray",
+    "StrayKind",
     "Stored",
     "TaskCancelled",
     "TooLate",
