@@ -108,15 +108,15 @@ def test_a_crash_between_the_commit_and_the_trimming_repeats_nothing(
 
 def test_a_crash_before_the_commit_loses_nothing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     events_of_every_end(platform)
-    before, move_cursor = all_records(platform), repository.move_cursor
+    before, submit_on_failure = all_records(platform), recorder_module.submit_on_failure
 
     def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
-    monkeypatch.setattr(repository, "move_cursor", crash)
+    monkeypatch.setattr(recorder_module, "submit_on_failure", crash)
     with pytest.raises(Crash):
         platform.recorder.catch_up()
-    monkeypatch.setattr(repository, "move_cursor", move_cursor)
+    monkeypatch.setattr(recorder_module, "submit_on_failure", submit_on_failure)
     assert all_records(platform) == before, "nothing was committed"
 
     assert platform.recorder.catch_up() > 0
