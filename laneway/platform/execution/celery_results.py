@@ -206,12 +206,13 @@ class CeleryResults:
             return None
         result = meta.get("result")
         is_error = isinstance(result, dict) and meta["status"] != states.SUCCESS
-        kind, message = None, None
+        kind: Any = None
+        message: Any = None
         if is_error:
             error = cast("dict[str, Any]", result)
             kind, message = error.get("exc_type"), error.get("exc_message")
-            if kind == TaskFailed.__name__ and isinstance(message, list | tuple) and len(message) == 2:
-                kind, message = message
+            if kind == TaskFailed.__name__ and isinstance(message, list | tuple):
+                kind, message = (*cast("list[Any]", message), None, None)[:2]
         return FinalResult(
             state=str(meta["status"]),
             at=_moment(meta.get("date_done")),

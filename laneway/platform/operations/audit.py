@@ -7,8 +7,8 @@ Each task that was ever accepted is in one state of the history, so this sum is 
 It does not show whether a task was lost. Therefore the audit makes five comparisons. An audit without findings of the
 first four is *balanced*:
 
-1. **Engine → engine.** Each message must be in a state, and each reference must lead to a message (`Engine.find_strays`).
-   Repair: the message is put back into its queue, the reference is deleted.
+1. **Engine → engine.** Each message must be in a state, and each reference must lead to a message
+   (`Engine.find_strays`). Repair: the message is put back into its queue, the reference is deleted.
 2. **Engine → history.** A message must belong to an unfinished task of the history (`message_comparison.py`). Findings:
    an unknown task, whose row is made from the message; a finished task, whose message is deleted.
 3. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or only has a

@@ -1,16 +1,14 @@
 """Settles unfinished tasks that the engine will not deliver: sends them again, or records how they ended.
 
-A task is sent again if nothing shows that it has ended. Something shows it in these cases:
+A task is sent again if nothing shows that it has ended. In these cases something does:
 
-| the engine | besides | what is recorded |
-|---|---|---|
-| has a dead message of it | | a dead letter, with the reason that the engine has |
-| has no message of it | a cancel was requested | cancelled |
-| has no message of it | its result is a success that was stored since it was sent | completed, with this result |
-| has no message of it | the database is an older copy, made after the task was sent; its result is an error | a dead letter |
-| has no message of it | the database is an older copy, made after the task was sent; no result | a dead letter with the error OutcomeUnknown: a human decides |
+1. The engine has a dead message of it: a dead letter, with the reason that the engine has.
+2. It was asked to stop: cancelled.
+3. Its result is a success that was stored since the task was sent: completed, with this result.
+4. It was sent before an older copy of the database was made, and its result is an error: a dead letter.
+5. The same, and there is no result: a dead letter with the error `OutcomeUnknown`, which a human looks at.
 
-In the last two cases the task has ended, or was cancelled, after the copy was made: the engine kept everything since.
+In the last two cases the task ended, or was cancelled, after the copy was made: the engine kept everything since.
 """
 
 from __future__ import annotations
@@ -96,7 +94,9 @@ class LostTasks:
             if not _is_unchanged(session, run):
                 return Settled.UNCHANGED
             self._recorder.record_missing(session, run.queue, [event])
-        log.warning("end of a task recorded that the history had missed", task_id=run.id, task=run.name, kind=event.kind)
+        log.warning(
+            "end of a task recorded that the history had missed", task_id=run.id, task=run.name, kind=event.kind
+        )
         return Settled.ENDED
 
 

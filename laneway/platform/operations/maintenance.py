@@ -124,9 +124,10 @@ class Maintenance:
             workers.leave(session, self.worker)
 
     def reconcile(self) -> int:
-        """Send again the unfinished tasks that the broker lost; return how many.
+        """Send again the unfinished tasks that the broker lost, or record that they have ended; return how many.
 
-        First settles the differences that an older copy of the database or the broker has left. Compares one page of unfinished tasks with the broker, and goes on to the next page while a page had losses.
+        First settles the differences that an older copy of the database or the broker has left. Then compares one page
+        of unfinished tasks with the broker, and goes on to the next page while a page had losses.
         """
         self._reconciliation.settle_replaced_copies()
         repaired = 0

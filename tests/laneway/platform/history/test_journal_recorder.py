@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from laneway.engine import Engine, Event, EventKind
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
-from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
 from laneway.platform.execution.outcomes import AttemptSignal, Completed, Raised
 from laneway.platform.history import journal_recorder as recorder_module

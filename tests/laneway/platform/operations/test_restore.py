@@ -167,7 +167,7 @@ def test_messages_of_tasks_that_the_copy_does_not_know_get_rows(
         waiting: TaskState.PENDING,
         later: TaskState.SCHEDULED,
     }
-    assert platform.row(waiting).payload ["text"] == "Hello"
+    assert platform.row(waiting).payload["text"] == "Hello"
     assert platform.row(waiting).key == "conversation_id:c-2"
     assert audit(platform).balanced
     assert platform.end(attempt)
@@ -367,5 +367,3 @@ def test_a_restored_row_is_never_recorded_from_older_events_twice(
 
     assert (platform.state(id), platform.state("other")) == (TaskState.DEAD_LETTER, TaskState.CANCELLED)
     assert platform.places() == {}
-
-
