@@ -158,7 +158,7 @@ def test_without_the_engine_nothing_is_compared(
             desk.broker,
             desk.tasks,
             desk.recorder,
-            Reconciliation(desk.database, desk.broker, desk.recorder, desk.tasks, CeleryResults(desk.app)),
+            Reconciliation(desk.database, desk.broker, desk.recorder, desk.tasks, CeleryResults(app)),
             name="w",
             queues=[MAINTENANCE],
             lease_seconds=15,
