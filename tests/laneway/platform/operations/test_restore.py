@@ -311,6 +311,21 @@ def test_a_running_task_of_an_older_broker_that_has_ended_is_not_delivered_again
     assert platform.places() == {}
 
 
+def test_a_worker_compares_before_it_takes_its_first_task(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance
+) -> None:
+    platform.message()
+    copy = brokers.make()
+    run(platform)
+    brokers.restore(copy)
+
+    maintenance.start()
+    try:
+        assert platform.places() == {}
+    finally:
+        maintenance.stop()
+
+
 # --- an empty broker ----------------------------------------------------------------------------------------
 
 
