@@ -15,12 +15,10 @@ from laneway.engine import Limits, MessageState
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
-from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.history.adoption import run_from_call
 from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER, Maintenance
-from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.submission.acceptance import SubmitOptions
 from tests.fixtures.attempts import ledger_driver
 from tests.fixtures.journal import attempts
@@ -158,7 +156,7 @@ def test_without_the_engine_nothing_is_compared(
             desk.broker,
             desk.tasks,
             desk.recorder,
-            Reconciliation(desk.database, desk.broker, desk.recorder, desk.tasks, CeleryResults(app)),
+            desk.reconciliation,
             name="w",
             queues=[MAINTENANCE],
             lease_seconds=15,
