@@ -20,7 +20,7 @@ from laneway.engine.errors import (
     TooLate,
     UnknownMessage,
 )
-from laneway.engine.journal import Event, EventKind
+from laneway.engine.journal import Event, EventKind, JournalPage
 from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
@@ -33,6 +33,8 @@ from laneway.engine.replies import (
     PutResult,
     QueueStats,
     StoreCode,
+    Stray,
+    StrayKind,
 )
 from laneway.engine.round_robin import RoundRobin
 
@@ -53,6 +55,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidUrl",
     "JournalFull",
+    "JournalPage",
     "LanewayError",
     "Lease",
     "LeaseStatus",
@@ -70,6 +73,8 @@ __all__ = [
     "ServerTooOld",
     "StoreCode",
     "Stored",
+    "Stray",
+    "StrayKind",
     "TaskCancelled",
     "TooLate",
     "Unique",

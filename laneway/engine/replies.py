@@ -12,13 +12,41 @@ from laneway.engine.errors import DuplicateTask, EngineError, JournalFull, Queue
 
 
 class MessageState(StrEnum):
-    """The state of a message. It is in exactly one state until it is deleted."""
+    """The state of a message. It is in exactly one state until it is deleted.
+
+    `STRAY`: it is in none of the others, because keys were deleted or evicted (`Admin.find_strays`).
+    """
 
     SCHEDULED = "scheduled"
     READY = "ready"
     HELD = "held"
     LEASED = "leased"
     DEAD = "dead"
+    STRAY = "stray"
+
+
+class StrayKind(StrEnum):
+    """What is wrong in a queue whose keys or fields somebody else deleted, or the server evicted.
+
+    `MESSAGE`: a message is in no state, so that it would never be delivered. `UNREADABLE`: the same, and its record
+    cannot be read. `REFERENCE`: a state refers to a message that the queue does not have. `KEY`: the messages of an
+    ordering key wait behind none. `UNIQUE`: a task that has no message holds a uniqueness key without end.
+    """
+
+    MESSAGE = "message"
+    UNREADABLE = "unreadable"
+    REFERENCE = "reference"
+    KEY = "key"
+    UNIQUE = "unique"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A finding of `Admin.find_strays`. `id`: the message, or the task of `UNIQUE`."""
+
+    queue: str
+    kind: StrayKind
+    id: str
 
 
 class PutCode(IntEnum):

@@ -22,7 +22,7 @@ from importlib import resources
 from laneway.engine import message
 from laneway.engine.journal import EventKind
 from laneway.engine.keys import NAMES
-from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode
+from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode, StrayKind
 
 OPERATIONS = (
     "put",
@@ -44,6 +44,8 @@ OPERATIONS = (
     "stats",
     "purge",
     "delete",
+    "find_strays",
+    "trim_journal",
 )
 PARTS = ("base", "clock", "record", "moves")
 PREFIXES: Mapping[str, type[Enum]] = {
@@ -51,6 +53,7 @@ PREFIXES: Mapping[str, type[Enum]] = {
     "PUT": PutCode,
     "ACTION": AckAction,
     "STATE": MessageState,
+    "STRAY": StrayKind,
     "EVENT": EventKind,
     "UNIQUE": message.UniqueMode,
     "RESULT": StoreCode,

@@ -16,7 +16,7 @@ from typing import Any, Final, TypedDict
 
 from celery import Celery
 
-from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats
+from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats, Stray
 from laneway.engine.elapsed import ServerClock
 from laneway.engine.engine import CHUNK
 from laneway.engine.errors import TaskCancelled, TooLate
@@ -224,6 +224,16 @@ class Broker:
             return None
         with self.guarded():
             return self.engine.find_many(queue, ids)
+
+    def find_strays(self, queue: str, *, repair: bool) -> list[Stray]:
+        """The messages that are in no state, and the references without a message (`Engine.find_strays`)."""
+        if self.engine is None:
+            return []
+        with self.guarded():
+            found = list(dict.fromkeys(self.engine.find_strays(queue, repair=repair)))
+        if found:
+            log.warning("messages in no state", queue=queue, found=len(found), repaired=repair)
+        return found
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats] | None:
         """The sizes and limits of queues. None without the engine."""

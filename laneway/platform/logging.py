@@ -63,6 +63,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(True)  # such as that of a broker that may evict messages
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.worker"):

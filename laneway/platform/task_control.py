@@ -62,6 +62,8 @@ class TaskControl:
         if not in_outbox and not self._broker.cancel(run):
             self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
         state = TaskState(self._reader.current(id).state)
+        if state in WAITING and self._broker.find(run.queue, [id]) == [None] and self._cancel_row(id):
+            state = TaskState.CANCELLED  # the queue had no journal: the broker has lost it, and nobody enabled it again
         if state in FINISHED and state is not TaskState.CANCELLED:
             raise WrongState(id, state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)

@@ -161,6 +161,7 @@ class Outbox:
             # The time is taken first, so that the journals contain all messages that were sent under older claims.
             abandoned_before = clock.now() - CLAIM
             self._recorder.catch_up()  # marks the tasks as sent whose senders could not do so
+            self._recorder.find_replaced_copies()  # takes rows out that a later copy of the database may have sent
             with self._database.transaction() as session:
                 runs = queries.claim(
                     session, now=clock.now(), abandoned_before=abandoned_before, limit=PAGE, except_queues=full

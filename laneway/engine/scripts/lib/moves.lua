@@ -12,6 +12,12 @@ local function task_member(m)
   return length_prefixed(m.task) .. '\1' .. struct.pack('>d', m.score % SPAN) .. m.id
 end
 
+-- Whether a message waits behind the head of its ordering key.
+local function is_held(q, m)
+  if not m.key then return false end
+  return call('ZSCORE', q.held, held_member(m, false)) or call('ZSCORE', q.held, held_member(m, true))
+end
+
 local function members_with(prefix, key, limit)
   return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
 end
