@@ -128,12 +128,12 @@ local function lease(q, queue, ids)
   return items
 end
 
--- The bytes of the next message that the queue delivers; 0 for a queue that never had a large message.
-local function next_size(queue)
+-- Adds the bytes of the next message that the queue delivers, if the queue has ever had a large message.
+local function count_bytes(queue)
   local limits = queues[queue]
-  if not limits.large then return 0 end
+  if not limits.large then return end
   limits.ids = limits.ids or call('ZRANGE', limits.keys.ready, 0, room - 1)
-  return tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0
+  bytes = bytes + (tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0)
 end
 
 -- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn.
@@ -144,7 +144,7 @@ local function take_turns()
     if available[queue] > 0 then queues_with_work = queues_with_work + 1 end
   end
   local function take(queue)
-    bytes = bytes + next_size(queue)
+    count_bytes(queue)
     available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
     order[#order + 1] = queue
   end
@@ -200,7 +200,7 @@ local function wake_next(q, queue)
   elseif at and at <= now + idle_poll then keep_time(q, queue, at)
   else
     if at then fetch_again_at(queue, at) end
-    if not at or idle_poll > 0 then call('DEL', q.wakeup) end
+    if idle_poll > 0 or not (limits.due or waiting > 0) then call('DEL', q.wakeup) end -- else it is for one who waits
   end
   if limits.expires then
     set_expiry(q, limits.expires)
