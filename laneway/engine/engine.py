@@ -81,8 +81,8 @@ class Batch:
     """The deliveries of a fetch.
 
     `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: at the next wakeup.
-    `queues`: those that the fetch has looked at. `broken`: queue → the error that kept the script from reading its keys.
-    The queue delivered nothing.
+    `queues`: those that the fetch has looked at. `broken`: queue → the error that kept the script from reading its
+    keys. The queue delivered nothing.
     """
 
     deliveries: list[Delivery]
@@ -208,7 +208,7 @@ class Engine(Admin):
         again_at = round_robin.learn(
             choice, now=now, passed=passed, delivering=reply[5::4], times=times, expiring=expiring
         )
-        queues = [round_robin.queues[index] for index in choice.queues]
+        queues: list[str] = [round_robin.queues[index] for index in choice.queues]
         deliveries = [
             Delivery(queues[reply[at] - 1], reply[at + 1], reply[at + 2], reply[at + 3], token)
             for at in range(5, len(reply), 4)

@@ -33,19 +33,16 @@ class RoundRobin:
         self.consumer = secrets.token_hex(6).encode()
         self._prefixes: tuple[Keyspace, tuple[bytes, ...]] | None = None
         self._indexes = {queue: index for index, queue in enumerate(self.queues)}
-        self._watchlist: Watchlist | None = None
+        self._watchlist = Watchlist([turn - 1 for turn in self.cycle], len(self.queues))
         self._all: Choice | None = None
-        if len(self.queues) > LOOK_AT_ALL:
-            self._watchlist = Watchlist([turn - 1 for turn in self.cycle], len(self.queues))
-        else:
+        if len(self.queues) <= LOOK_AT_ALL:
             self._all = Choice(range(len(self.queues)), bytes(self.cycle))
 
     def choose(self, n: int, idle_poll_ms: int) -> tuple[Choice, int]:
         """The queues that a fetch of `n` messages looks at, and the index of the next of their turns."""
-        if self._watchlist:
-            return self._watchlist.choose(n, idle_poll_ms, position=self.position), 0
-        assert self._all
-        return self._all, self.position
+        if self._all:
+            return self._all, self.position
+        return self._watchlist.choose(n, idle_poll_ms, position=self.position), 0
 
     def learn(
         self,
@@ -60,10 +57,10 @@ class RoundRobin:
         """Take in the reply to a fetch. Returns when to fetch again (ms by the server's clock; None: at a wakeup).
 
         `passed`: how many turns have passed. `delivering`: the numbers (from 1, in the choice) of the queues that have
-        delivered messages. `times`: the number of a queue, when something becomes due in it (ms), the next number, and so on. `expiring`: the number of a queue that expires when it is
-        unused, after how long (ms), the next number, and so on.
+        delivered messages. `times`: the number of a queue, when something becomes due in it (ms), the next number, and
+        so on. `expiring`: the number of a queue that expires when it is unused, after how long (ms), and so on.
         """
-        if not self._watchlist:
+        if self._all:
             self.position = (self.position + passed) % len(self.cycle)
             return min(times[1::2], default=None)
         self.position = choice.position_after(passed, self.position) % len(self.cycle)
@@ -72,7 +69,7 @@ class RoundRobin:
 
     def ring(self, queue: str) -> None:
         """Note that the queue has woken this consumer, so that the next fetch looks at it."""
-        if self._watchlist and queue in self._indexes:
+        if queue in self._indexes:
             self._watchlist.look_at(self._indexes[queue])
 
     def prefixes(self, keys: Keyspace, choice: Choice) -> Sequence[bytes]:

@@ -66,7 +66,7 @@ class Watchlist:
         self._later: list[tuple[int, int]] = []
         """A heap of the times in `_at` that are not in `_soon`, and of old ones."""
         self._patrol_size = MIN_PATROL
-        self._next_patrolled = random.randrange(queues)  # noqa: S311 - so several consumers begin at different queues
+        self._next_patrolled = random.randrange(queues)
         self._server_ahead = 0.0
         """The server's clock minus the monotonic clock of this process (ms)."""
 

@@ -166,8 +166,8 @@ class Channel(virtual.Channel):
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """The bindings of the exchange that all processes have declared.
 
-        A queue that expires when it is unused has this limit as long as it exists. When it is gone, so is its binding: else
-        a reply to a process that was killed would make the queue anew, and for ever.
+        A queue that expires when it is unused has this limit as long as it exists. When it is gone, so is its binding:
+        else a reply to a process that was killed would make the queue anew, and for ever.
         """
         members: list[bytes] = self._transport.command("SMEMBERS", self._keys.bindings(exchange))
         bindings = {member: binding for member in members if (binding := Binding.from_json(member))}

@@ -1,8 +1,8 @@
 """Waits for work on behalf of a connection's channels: wakeups, broadcasts, and messages that become due.
 
-Each consuming channel has a connection on which a BZPOPMIN waits for a wakeup from its queues, and one more for every
-500 queues. A wakeup means that a fetch may bring messages. A fetch for messages that become due later is timed by the clock. A wakeup that comes while
-the channel is full is put back, so that it wakes another consumer.
+Each consuming channel has a connection for every 500 of its queues, on which a BZPOPMIN waits for a wakeup from them. A
+wakeup means that a fetch may bring messages. A fetch for messages that become due later is timed by the clock. A wakeup
+that comes while the channel is full is put back, so that it wakes another consumer.
 """
 
 from __future__ import annotations

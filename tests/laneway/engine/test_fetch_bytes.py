@@ -13,9 +13,7 @@ MEGABYTE = 1_000_000
 def put(engine: Engine, queue: str, n: int, size: int, *, key: str | None = None, unique: bool = False) -> None:
     for number in range(n):
         task = f"{queue}-{size}-{number}"
-        engine.put(
-            queue, Message(task_id=task, body=b"x" * size, key=key, unique=Unique(task) if unique else None)
-        )
+        engine.put(queue, Message(task_id=task, body=b"x" * size, key=key, unique=Unique(task) if unique else None))
 
 
 def sizes(engine: Engine, round_robin: RoundRobin, n: int = 256) -> list[int]:

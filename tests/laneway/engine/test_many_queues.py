@@ -56,7 +56,8 @@ def fetches_until(engine: Engine, consumer: RoundRobin, wanted: set[str], *, at_
 
 def commands_of(engine: Engine) -> int:
     """Commands that scripts have run since CONFIG RESETSTAT."""
-    rows = re.findall(r"^cmdstat_([\w|]+):calls=(\d+)", engine.runner.call("INFO", "commandstats").decode(), re.MULTILINE)
+    text: str = engine.runner.call("INFO", "commandstats").decode()
+    rows = re.findall(r"^cmdstat_([\w|]+):calls=(\d+)", text, re.MULTILINE)
     return sum(int(calls) for name, calls in rows if name not in {"evalsha", "eval", "info", "config|resetstat"})
 
 
@@ -145,12 +146,13 @@ def test_one_message_at_a_time_gives_each_queue_its_turn(engine: Engine) -> None
 
 @pytest.mark.parametrize("queues", [1, 16, 150])
 @pytest.mark.parametrize("state", [MessageState.SCHEDULED, MessageState.LEASED])
-def test_a_call_moves_a_bounded_number_of_messages_of_all_queues(still: Engine, queues: int, state: MessageState) -> None:
+def test_a_call_moves_a_bounded_number_of_messages(still: Engine, queues: int, state: MessageState) -> None:
     each = 2_400 // queues
     eta_ms = NOW_MS + 500 if state is MessageState.SCHEDULED else None
     for queue in names(queues):
         for start in range(0, each, 800):
-            still.put_many(queue, [Message(task_id=f"t{n}", eta_ms=eta_ms) for n in range(start, min(start + 800, each))])
+            numbers = range(start, min(start + 800, each))
+            still.put_many(queue, [Message(task_id=f"t{number}", eta_ms=eta_ms) for number in numbers])
             if state is MessageState.LEASED:
                 still.fetch(RoundRobin({queue: 1}), 800, lease_ms=500)
     move_to(still, 1_000)
