@@ -208,16 +208,16 @@ class Engine(Admin):
         again_at = round_robin.learn(
             choice, now=now, passed=passed, delivering=reply[5::4], times=times, expiring=expiring
         )
-        queues: list[str] = [round_robin.queues[index] for index in choice.queues]
+        queues = {number: round_robin.queues[index] for number, index in enumerate(choice.queues, 1)}
         deliveries = [
-            Delivery(queues[reply[at] - 1], reply[at + 1], reply[at + 2], reply[at + 3], token)
+            Delivery(queues[reply[at]], reply[at + 1], reply[at + 2], reply[at + 3], token)
             for at in range(5, len(reply), 4)
         ]
         broken = {
-            queues[number - 1]: problem.decode(errors="replace")
+            queues[number]: problem.decode(errors="replace")
             for number, problem in zip(problems[::2], problems[1::2], strict=True)
         }
-        return Batch(deliveries, now, again_at, queues, broken)
+        return Batch(deliveries, now, again_at, tuple(queues.values()), broken)
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
         """Ack messages, which deletes them. A message whose attempt finished with RETRY or SNOOZE is queued again.
