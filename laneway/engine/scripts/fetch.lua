@@ -196,6 +196,7 @@ local function wake_next(q, queue)
   local at = waiting > 0 and available[queue] > 0 and now or next_due(limits, waiting)
   if at and at <= now then
     fetch_again_at(queue, now)
+    if taken[queue] == 0 then work_on_full_server(q) end
     wake_consumer(q)
   elseif at and at <= now + idle_poll then keep_time(q, queue, at)
   else
