@@ -39,8 +39,6 @@ from laneway.engine.url import close_sentinels, make_pool
 T = TypeVar("T")
 EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
-IDLE_POLL_MS = 1_000
-"""An idle consumer fetches again after this time (ms), even without a wakeup."""
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
 MAX_REASON = 200
@@ -83,12 +81,14 @@ class Batch:
     """The deliveries of a fetch.
 
     `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: at the next wakeup.
-    `broken`: queue → the error that kept the script from reading its keys. The queue delivered nothing.
+    `queues`: those that the fetch has looked at. `broken`: queue → the error that kept the script from reading its
+    keys. The queue delivered nothing.
     """
 
     deliveries: list[Delivery]
     now: int
     again_at: int | None
+    queues: Sequence[str] = ()
     broken: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -194,30 +194,35 @@ class Engine(Admin):
             results += _put_results(queue, chunk, reply)
         return results
 
-    def fetch(
-        self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, idle_poll_ms: int = IDLE_POLL_MS
-    ) -> Batch:
-        """Lease up to `n` messages from these queues, in turns by their weights.
+    def fetch(self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, idle_poll_ms: int = 0) -> Batch:
+        """Lease up to `n` messages from these queues, in turns by their weights; at most 2 MB, but at least one.
 
-        One script call reads all queues, because it can take turns only if it knows which of them have messages. If
-        the reply is lost, the call is not repeated; the leases that it made expire. `idle_poll_ms`: an idle caller
-        fetches again after this time, even without a wakeup.
+        One script call reads the queues, because it can take turns only if it knows which of them have messages. Of
+        many queues it reads a part (`Watchlist`). If the reply is lost, the call is not repeated; the leases that it
+        made expire. `idle_poll_ms`: the caller waits for messages, and fetches again after this time even without a
+        wakeup. Of the callers that wait, the server tells only one when a message becomes due before that. 0: the
+        caller does not wait.
         """
         if self._tokens.pid != os.getpid():
             self._tokens = LeaseTokens(self.owner)
         token = next(self._tokens)
-        args = (n, token, lease_ms, round_robin.position, round_robin.cycle, idle_poll_ms)
-        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys), args, repeatable=False)
-        round_robin.position = reply[2]
+        choice, start = round_robin.choose(n, idle_poll_ms)
+        args = (n, token, lease_ms, start, choice.turns, idle_poll_ms, round_robin.consumer)
+        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys, choice), args, repeatable=False)
+        now, passed, times, expiring, problems = reply[:5]
+        again_at = round_robin.learn(
+            choice, now=now, passed=passed, delivering=reply[5::4], times=times, expiring=expiring
+        )
+        queues = {number: round_robin.queues[index] for number, index in enumerate(choice.queues, 1)}
         deliveries = [
-            Delivery(round_robin.queue_at(reply[start]), reply[start + 1], reply[start + 2], reply[start + 3], token)
-            for start in range(4, len(reply), 4)
+            Delivery(queues[reply[at]], reply[at + 1], reply[at + 2], reply[at + 3], token)
+            for at in range(5, len(reply), 4)
         ]
         broken = {
-            round_robin.queue_at(index): problem.decode(errors="replace")
-            for index, problem in zip(reply[3][::2], reply[3][1::2], strict=True)
+            queues[number]: problem.decode(errors="replace")
+            for number, problem in zip(problems[::2], problems[1::2], strict=True)
         }
-        return Batch(deliveries, reply[0], reply[1], broken)
+        return Batch(deliveries, now, again_at, tuple(queues.values()), broken)
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
         """Ack messages, which deletes them. A message whose attempt finished with RETRY or SNOOZE is queued again.

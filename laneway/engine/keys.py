@@ -29,8 +29,9 @@ NAMES = (
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)
     "journal",  # stream: what happened to the messages
-    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (rate limit), max_deliveries, journal, ...
+    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (rate limit), large (has had large ones)
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
+    "timekeepers",  # zset: idle consumer by the time (ms) at which it fetches, so that the others need not
     "wakeup",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN
 )
 

@@ -34,6 +34,10 @@ SPAN = 900_000_000_000_000
 """Sequences stay below this for 285 years. Ten times this is below 2^53, so that a score is an exact double."""
 PRIORITIES = 10
 MAX_TEXT = 255
+FETCH_BYTES = 2 * 1024 * 1024
+"""A fetch that has leased so many bytes of records leases no more. It blocks the server for about 7 ms per MB."""
+LARGE = 8 * 1024
+"""A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
 HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
 _DOUBLE = struct.Struct(">d")

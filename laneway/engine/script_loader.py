@@ -69,6 +69,8 @@ CONSTANTS: Mapping[str, str | int] = {
     "SPAN": message.SPAN,
     "EPOCH_US": message.EPOCH_MS * 1000,
     "TICK_US": 1000 // message.TICKS_PER_MS,
+    "LARGE": message.LARGE,
+    "FETCH_BYTES": message.FETCH_BYTES,
 }
 _USES = "-- uses:"
 _COMMENT = re.compile(r"--.*")

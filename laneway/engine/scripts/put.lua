@@ -35,7 +35,7 @@ if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then
   for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[3])) end
   return reply
 end
-local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
+local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal', 'large', 'interval', 'burst', 'tat')
 journal_limits[q.journal] = tonumber(limits[3]) or false
 local max_size = tonumber(limits[1])
 local counters = call('HMGET', q.counters, 'sequence', 'put')
@@ -43,8 +43,18 @@ local sequence = tonumber(counters[1] or 0)
 local has_tasks = call('EXISTS', q.tasks) == 1
 local has_withdrawn = ARGV[4] ~= '' and call('EXISTS', q.withdrawn) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
-local accepted, woken = 0, false
+local accepted, woken, large = 0, false, limits[4]
+local interval = tonumber(limits[5])
+if interval and (tonumber(limits[7]) or 0) - ((tonumber(limits[6]) or 1) - 1) * interval > us then
+  woken = call('EXISTS', q.ready) == 1 -- the rate limit delivers nothing now, and who waits for it knows the time
+end
 local unread = journal_limit(q) and call('XLEN', q.journal)
+
+-- From now on a fetch looks at the sizes of the queue's messages.
+local function note_large()
+  call('HSET', q.limits, 'large', '1')
+  large = true
+end
 
 local function journal_full() return unread and unread >= journal_limit(q) end
 
@@ -57,6 +67,7 @@ local function put_plain(index)
   if flags ~= 0 or has_tasks or has_withdrawn or (max_size and size >= max_size) or journal_full() then return false end
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
+  if not large and #record > LARGE then note_large() end
   call('ZADD', q.ready, score, id)
   if not woken then woken = wake_consumer(q) or true end
   if unread then
@@ -89,6 +100,7 @@ if index <= #ARGV then
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
+    if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))
       has_tasks = true

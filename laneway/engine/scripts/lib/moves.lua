@@ -173,18 +173,21 @@ local function delete_dead_letter(q, id, kind)
   call('ZREM', q.dead, id)
 end
 
--- Deletes the oldest dead letters that exceed the queue's limit of number or age, at most BATCH. The defaults are those
--- of `Limits` (admin.py).
+-- Deletes the oldest dead letters that exceed the queue's limit of number or age. A call deletes at most BATCH of them.
+-- The defaults are those of `Limits` (admin.py).
+local trims_left = BATCH
 local function trim_dead_letters(q, now)
+  if trims_left == 0 then return end
   local max, max_age = unpack(call('HMGET', q.limits, 'dead_max', 'dead_age'))
   local excess = call('ZCARD', q.dead) - (tonumber(max) or 10000)
   local ids
-  if excess > 0 then ids = call('ZRANGE', q.dead, 0, math.min(excess, BATCH) - 1)
+  if excess > 0 then ids = call('ZRANGE', q.dead, 0, math.min(excess, trims_left) - 1)
   else
     local oldest = string.format('%.0f', now - (tonumber(max_age) or 2592000000))
-    ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, BATCH)
+    ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, trims_left)
   end
   for _, id in ipairs(ids) do delete_dead_letter(q, id, EVENT_TRIM) end
+  trims_left = trims_left - #ids
   count(q, 'forgotten', #ids)
 end
 
