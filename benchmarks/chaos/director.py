@@ -31,8 +31,10 @@ OVERRUN_FACTOR = 1.3
 
 def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
     """(seconds from the start, kind) of each disturbance, spread over the run in a random order."""
-    kinds = [random.choice(KILLS) for _ in range(plan.kills)]
-    kinds += [kind for kind, each in BESIDES.items() for _ in range(max(1, plan.kills // each))]
+    used = plan.kinds or tuple(Kind)
+    fatal = [kind for kind in KILLS if kind in used]
+    kinds = [random.choice(fatal) for _ in range(plan.kills if fatal else 0)]
+    kinds += [kind for kind, each in BESIDES.items() if kind in used for _ in range(max(1, plan.kills // each))]
     random.shuffle(kinds)
     step = plan.seconds / len(kinds)
     return [(step * (index + random.random()), kind) for index, kind in enumerate(kinds)]

@@ -14,6 +14,9 @@ WORKER = "CHAOS_WORKER"
 """The environment variable with the name of a worker's process, such as `prefork-1.7`."""
 POOLS = {"prefork": 2, "threads": 4, "solo": 1}
 """Pool → concurrency."""
+MIXED, SHORT = "mixed", "short"
+WORKS = (MIXED, SHORT)
+"""The kinds of work: tasks of all kinds, or only tasks of 2-10 ms, which show how many finished tasks a kill repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,9 @@ class Plan:
     transport: str = "laneway"
     seed: int = 1
     kills: int = 100
+    kinds: tuple[str, ...] = ()
+    """The kinds of disturbance that are used; none: all."""
+    work: str = MIXED
     seconds: float = 600.0
     lease: float = 10.0
     visibility: float = 10.0
@@ -67,5 +73,5 @@ class Plan:
 def from_environment() -> Plan:
     """The plan of the run that started this process."""
     given: dict[str, Any] = json.loads(os.environ[VARIABLE])
-    given |= {"folder": Path(given["folder"]), "pools": tuple(given["pools"])}
+    given |= {"folder": Path(given["folder"]), "pools": tuple(given["pools"]), "kinds": tuple(given["kinds"])}
     return Plan(**given)

@@ -18,9 +18,13 @@ from uuid import UUID
 
 from benchmarks.chaos.app import app, plan
 from benchmarks.chaos.ledger import ACCEPTED, OFFERED, REFUSED, Ledger
+from benchmarks.chaos.plan import MIXED, SHORT
 from benchmarks.chaos.profiles import headers
 
-KINDS = {"short": 68, "long": 3, "delayed": 12, "keyed": 17}
+KINDS = {MIXED: {"short": 68, "long": 3, "delayed": 12, "keyed": 17}, SHORT: {"short": 1}}
+"""Work → kind of task → its share."""
+SECONDS = {MIXED: (0.005, 0.05), SHORT: (0.002, 0.01)}
+"""Work → the shortest and the longest task that is not `long`."""
 KEYS = 5
 """Ordering keys of one producer. A key has one producer, so the order of its tasks is known."""
 
@@ -65,7 +69,8 @@ class Producer:
 
     def _make(self, number: int) -> Work:
         draw = self._random
-        kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
+        shares = KINDS[plan.work]
+        kind = draw.choices(list(shares), list(shares.values()))[0]
         key = f"{self._name}/{draw.randrange(KEYS)}" if kind == "keyed" else None
         if key:
             self._places[key] += 1
@@ -75,7 +80,7 @@ class Producer:
             kind=kind,
             key=key,
             place=self._places[key] if key else 0,
-            seconds=round(draw.uniform(2, 5) if kind == "long" else draw.uniform(0.005, 0.05), 3),
+            seconds=round(draw.uniform(2, 5) if kind == "long" else draw.uniform(*SECONDS[plan.work]), 4),
             countdown=round(draw.uniform(1, 5), 3) if kind == "delayed" else 0.0,
             priority=draw.randrange(10) if key is None else 5,
         )

@@ -62,6 +62,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         "lost: not executed by the deadline": str(stuck),
         "duplicated, explained": f"{len(verdict.duplicated) - len(verdict.unexplained)}"
         + (f" ({reasons})" if reasons else ""),
+        "duplicates per hard kill": f"{verdict.duplicates_per_kill:.2f} ({verdict.kill_duplicates} / {verdict.kills})",
         "duplicated, unexplained": str(len(verdict.unexplained)),
         "begun again, unexplained": str(len(verdict.reruns_unexplained)),
         "tasks at risk at kills": str(verdict.at_risk),

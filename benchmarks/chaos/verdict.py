@@ -58,6 +58,9 @@ class Verdict:
     """Tasks that began again without a reason, and ended at most once."""
     explained_by: dict[str, int] = field(default_factory=dict[str, int])
     """Kind of disturbance → the explained duplicates that it disturbed first."""
+    kills: int = 0
+    kill_duplicates: int = 0
+    """The duplicates that the SIGKILL of a pool process or a worker disturbed first."""
     at_risk: int = 0
     """Runs that a SIGKILL or a stop disturbed."""
     recovery: list[float] = field(default_factory=list[float])
@@ -71,6 +74,11 @@ class Verdict:
     keyed: int = 0
     order: list[Finding] = field(default_factory=list[Finding])
     stalled: list[str] = field(default_factory=list[str])
+
+    @property
+    def duplicates_per_kill(self) -> float:
+        """The duplicates that one SIGKILL of a pool process or a worker caused, on average."""
+        return self.kill_duplicates / max(1, self.kills)
 
     @property
     def unexplained(self) -> list[Finding]:
@@ -156,6 +164,8 @@ class _Judge:
                 self._time(offer, runs)
         reasons = Counter(one.explained_by[0].split()[1] for one in verdict.duplicated if one.explained_by)
         verdict.explained_by = dict(reasons)
+        verdict.kills = sum(one.kind in KILLS for one in self._disturbances)
+        verdict.kill_duplicates = sum(reasons[kind] for kind in KILLS)
         for mark, runs in self._records.runs.items():
             self._recovery(self._records.offers[mark], runs)
         self._resumption()
@@ -325,6 +335,8 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "duplicated": len(verdict.duplicated),
         "duplicated_unexplained": len(verdict.unexplained),
         "duplicated_explained_by": verdict.explained_by,
+        "kills": verdict.kills,
+        "duplicates_per_kill": round(verdict.duplicates_per_kill, 3),
         "reruns_unexplained": len(verdict.reruns_unexplained),
         "at_risk": verdict.at_risk,
         "refused": verdict.refused,
