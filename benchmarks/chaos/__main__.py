@@ -57,6 +57,18 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--most-waiting", type=int, default=default.most_waiting, help="producers pause while more tasks than this wait"
     )
+    add(
+        "--max-tasks-per-child",
+        type=int,
+        default=default.max_tasks_per_child,
+        help="tasks after which a prefork worker replaces a pool process (0: never)",
+    )
+    add(
+        "--failover",
+        action=argparse.BooleanOptionalAction,
+        default=default.failover,
+        help="a replica and a Sentinel, so that a failover is possible (only with laneway)",
+    )
     add("--fsync", choices=("always", "everysec"), default=default.fsync, help="the server's appendfsync")
     add("--folder", type=Path, default=default.folder, help="the folder of ledger, logs and report")
     add(

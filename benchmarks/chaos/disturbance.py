@@ -22,6 +22,9 @@ class Kind(StrEnum):
     CUT = "cut"  # some of the server's connections closed
     STOP = "stop"  # SIGSTOP of a worker past its lease, then SIGCONT
     PRODUCER = "producer"  # SIGKILL of a producer
+    FULL = "full"  # the server's memory is full for seconds: it refuses what may need memory
+    CLOCK = "clock"  # the server's clock jumps, forward past every lease or back
+    FAILOVER = "failover"  # SIGKILL of the primary; its replica is promoted
     RESTART = "restart"  # SIGTERM of a worker: a warm shutdown, as at each deployment
 
 
@@ -31,7 +34,10 @@ KILLS = (Kind.CHILD, Kind.WORKER)
 
 @dataclass(slots=True)
 class Disturbance:
-    """One disturbance. `until`: when the server was back, or the worker continued."""
+    """One disturbance. `until`: when the server was back, or the worker continued.
+
+    `moved`: seconds that the server's clock jumped; less than 0: back.
+    """
 
     number: int
     kind: Kind
@@ -39,6 +45,7 @@ class Disturbance:
     worker: str = ""
     pid: int = 0
     until: float = 0.0
+    moved: float = 0.0
     running: list[str] = field(default_factory=list[str])
     """The marks of the tasks that ran on the victim, as the ledger says."""
     held: list[str] = field(default_factory=list[str])
@@ -51,7 +58,7 @@ class Disturbance:
     def hit(self, run: Run) -> bool:
         """Whether it happened between the run's start and its ack, in the victim: only then may the task be repeated.
 
-        Cut connections, warm shutdowns and killed producers do not count: the worker lives and can still ack.
+        Cut connections, full servers, warm shutdowns and killed producers do not count: the worker can still ack.
         """
         acked = _until(run)
         match self.kind:
@@ -61,15 +68,22 @@ class Disturbance:
                 return run.worker == self.worker and acked >= self.at
             case Kind.STOP:
                 return run.worker == self.worker and run.began <= self.at + HAND_OVER_SECONDS and acked >= self.at
-            case Kind.SERVER:
+            case Kind.SERVER | Kind.FAILOVER:
                 return run.began <= self.until and acked >= self.at
+            case Kind.CLOCK:  # only a jump forward ends leases
+                return self.moved > 0 and run.began <= self.until and acked >= self.at
             case _:
                 return False
 
     def interrupted(self, run: Run) -> bool:
         """Whether the victim executed the body at that moment."""
-        if self.kind not in (*KILLS, Kind.STOP) or not self.hit(run):
-            return False
+        return self.kind in (*KILLS, Kind.STOP) and self.hit(run) and self._was_running(run)
+
+    def ended_lease(self, run: Run) -> bool:
+        """Whether the body was executed while the lease on its task was lost, so that others may execute the task."""
+        return self.interrupted(run) or (self.kind in (Kind.CLOCK, Kind.FAILOVER) and self.hit(run))
+
+    def _was_running(self, run: Run) -> bool:
         return run.began <= self.at and (run.ended is None or run.ended > self.at)
 
 

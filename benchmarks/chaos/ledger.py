@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 RECORD = 256
 OFFERED, ACCEPTED, REFUSED = "offered", "accepted", "refused"
-BEGAN, ENDED = "began", "ended"
+BEGAN, ENDED, HUNG = "began", "ended", "hung"
 
 
 class Paths(Protocol):
@@ -99,6 +99,8 @@ class LedgerRecords:
     open: dict[str, Offer] = field(default_factory=dict[str, Offer])
     """The accepted tasks that are not executed to the end."""
     ended: set[str] = field(default_factory=set[str])
+    hung: list[str] = field(default_factory=list[str])
+    """The marks of the tasks whose forked child did not end."""
     last_began: dict[str, float] = field(default_factory=dict[str, float])
 
     def waiting(self) -> int:
@@ -131,6 +133,8 @@ class LedgerRecords:
             run = self.running[worker, pid, nonce] = Run(mark, worker, pid, at)
             self.runs.setdefault(mark, []).append(run)
             self.last_began[worker] = at
+        elif event == HUNG:
+            self.hung.append(mark)
         else:
             self.running.pop((worker, pid, nonce)).ended = at
             self.ended.add(mark)

@@ -17,11 +17,12 @@ from random import Random
 from uuid import UUID
 
 from benchmarks.chaos.app import app, plan
+from benchmarks.chaos.forks import WAYS
 from benchmarks.chaos.ledger import ACCEPTED, OFFERED, REFUSED, Ledger
 from benchmarks.chaos.plan import MIXED, SHORT
 from benchmarks.chaos.profiles import headers
 
-KINDS = {MIXED: {"short": 68, "long": 3, "delayed": 12, "keyed": 17}, SHORT: {"short": 1}}
+KINDS = {MIXED: {"short": 63, "long": 3, "delayed": 12, "keyed": 17, "forking": 5}, SHORT: {"short": 1}}
 """Work → kind of task → its share."""
 SECONDS = {MIXED: (0.005, 0.05), SHORT: (0.002, 0.01)}
 """Work → the shortest and the longest task that is not `long`."""
@@ -41,6 +42,7 @@ class Work:
     seconds: float
     countdown: float
     priority: int
+    fork: str
 
 
 class Producer:
@@ -83,13 +85,14 @@ class Producer:
             seconds=round(draw.uniform(2, 5) if kind == "long" else draw.uniform(*SECONDS[plan.work]), 4),
             countdown=round(draw.uniform(1, 5), 3) if kind == "delayed" else 0.0,
             priority=draw.randrange(10) if key is None else 5,
+            fork=draw.choice(WAYS) if kind == "forking" else "",
         )
 
     def _send(self, one: Work) -> None:
         self._ledger.write(OFFERED, one.mark, one.task_id, one.kind, one.key, one.place, one.countdown)
         try:
             app.signature("chaos.work").apply_async(
-                (one.mark, one.seconds),
+                (one.mark, one.seconds, one.fork),
                 task_id=one.task_id,
                 countdown=one.countdown or None,
                 priority=one.priority,

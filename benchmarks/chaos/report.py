@@ -73,6 +73,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         "begun before due": str(len(verdict.early)),
         "order violations / keyed runs": f"{len(verdict.order)} / {verdict.keyed}",
         "publishes refused": str(verdict.refused),
+        "forked children that hung": str(len(verdict.hung)),
         "workers that stopped consuming": str(len(verdict.stalled)),
         "processes that crashed": str(len(one.crashes)),
         "workers that would not stop": str(len(one.would_not_stop)),

@@ -18,6 +18,11 @@ EARLY_SECONDS = 0.01
 """A delayed task that begins earlier by less than this is not counted: clocks differ by as much."""
 
 
+MOST_DUPLICATES, ENOUGH_KILLS = 0.3, 50
+"""The most duplicates for each SIGKILL of a pool process or worker, and the kills that are needed to judge that."""
+FEW_DUPLICATES = f"a kill repeats at most {MOST_DUPLICATES:g} finished tasks"
+ON_SERVER = (Kind.SERVER, Kind.CUT, Kind.FULL, Kind.CLOCK, Kind.FAILOVER)
+
 STUCK = "still in"
 """These words in a lost task's finding say that the server still holds it."""
 
@@ -73,6 +78,8 @@ class Verdict:
     early: list[Finding] = field(default_factory=list[Finding])
     keyed: int = 0
     order: list[Finding] = field(default_factory=list[Finding])
+    hung: list[str] = field(default_factory=list[str])
+    """The tasks whose forked child did not end."""
     stalled: list[str] = field(default_factory=list[str])
 
     @property
@@ -133,10 +140,20 @@ def promises(verdict: Verdict, *, terms: JudgingTerms, ordered: bool) -> list[Pr
             f"slowest {slowest:.1f} s, {len(verdict.over_limit)} over",
         ),
     ]
+    hung = ", ".join(verdict.hung[:5]) or "none hung"
+    held.append(Promise("every process that a task forks ends", not verdict.hung, hung))
+    held.append(_few_duplicates(verdict))
     if ordered:
         detail = f"{len(verdict.order)} violations in {verdict.keyed} runs"
         held.append(Promise("tasks of a key run in order, one at a time", not verdict.order, detail))
     return held
+
+
+def _few_duplicates(verdict: Verdict) -> Promise:
+    detail = f"{verdict.kill_duplicates} in {verdict.kills} kills"
+    if verdict.kills < ENOUGH_KILLS:
+        return Promise(FEW_DUPLICATES, held=True, detail=f"{detail}, too few to judge")
+    return Promise(FEW_DUPLICATES, held=verdict.duplicates_per_kill <= MOST_DUPLICATES, detail=detail)
 
 
 class _Judge:
@@ -148,6 +165,7 @@ class _Judge:
             refused=sum(bool(offer.refused) for offer in records.offers.values()),
             executed=len(records.ended),
             runs=sum(map(len, records.runs.values())),
+            hung=list(records.hung),
         )
 
     def judge(self, lifetimes: Sequence[WorkerLifetime]) -> Verdict:
@@ -236,16 +254,19 @@ class _Judge:
         return offer.mark in one.held and not any(run.ended is not None and run.ended <= one.at for run in runs)
 
     def _away(self, since: float, until: float) -> float:
-        """The seconds without a server between two times."""
-        gaps = [(one.at, one.until) for one in self._disturbances if one.kind is Kind.SERVER]
-        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps)
+        """The seconds without a server between two times, and those by which its clock went back for these leases."""
+        without = (Kind.SERVER, Kind.FAILOVER)
+        gaps = [(one.at, one.until) for one in self._disturbances if one.kind in without]
+        renewed = since - self._terms.redelivery_seconds
+        back = [one.moved for one in self._disturbances if one.moved < 0 and renewed <= one.at <= until]
+        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps) - sum(back)
 
     def _resumption(self) -> None:
         records = self._records
         begun = [(records.offers[mark].at, runs[0].began) for mark, runs in records.runs.items()]
         for one in self._disturbances:
             after = [began for offered, began in begun if offered > one.until]
-            if one.kind is Kind.SERVER and after:
+            if one.kind in (Kind.SERVER, Kind.FAILOVER) and after:
                 self._verdict.resumed.append(min(after) - one.at)
 
     def _order(self) -> None:
@@ -262,6 +283,8 @@ class _Judge:
     def _order_of_key(self, entries: Sequence[tuple[Offer, Run]]) -> None:
         furthest, over = entries[0][0], {run: self._over(run) for _, run in entries}
         for index, (offer, run) in enumerate(entries):
+            if any(self._lost_ack(before) for _, before in entries[:index] if before.mark == run.mark):
+                continue
             others = (before for _, before in entries[:index] if before.mark != run.mark)
             open_ = next((before for before in others if over[before] > run.began), None)
             what = ""
@@ -277,9 +300,13 @@ class _Judge:
                 self._verdict.order.append(self._finding(offer, concerned, what))
             furthest = max(furthest, offer, key=lambda one: one.place)
 
+    def _lost_ack(self, run: Run) -> bool:
+        """Whether a failover may have lost the ack, so that the task is repeated after later ones of its key."""
+        return run.ended is not None and any(one.kind is Kind.FAILOVER and one.hit(run) for one in self._disturbances)
+
     def _over(self, run: Run) -> float:
         """When the run no longer blocks its key: at its end, its process's death, or its stop past the lease."""
-        cuts = [one.at for one in self._disturbances if one.interrupted(run)]
+        cuts = [max(one.at, run.began) for one in self._disturbances if one.ended_lease(run)]
         if run.ended is None:
             return min(cuts, default=run.began)
         return min([run.ended, *cuts])
@@ -300,7 +327,7 @@ class _Judge:
         last = max((run.ended or run.began for run in runs), default=offer.due)
         workers = {run.worker for run in runs}
         for one in self._disturbances:
-            concerned = one.worker in workers or offer.mark in one.held or one.kind in (Kind.SERVER, Kind.CUT)
+            concerned = one.worker in workers or offer.mark in one.held or one.kind in ON_SERVER
             if concerned and offer.at <= one.at <= last + 1:
                 until = f" until {one.until - zero:.3f}" if one.until else ""
                 held = ", held it" if offer.mark in one.held else ""
@@ -348,6 +375,7 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "early": len(verdict.early),
         "keyed_runs": verdict.keyed,
         "order_violations": len(verdict.order),
+        "hung_children": len(verdict.hung),
         "stalled_workers": len(verdict.stalled),
     }
 

@@ -1,7 +1,9 @@
 """Group commit: sends the acks of a process to one broker together, each after its task's result is stored.
 
-Acks are sent when 64 wait, after 5 ms, or as soon as no more messages are held, whichever comes first. An ack that
-frees an ordering key is sent at once. A flush takes the waiting acks, stores the waiting results, and then sends the
+At most one group is sent in 5 ms. So an ack is sent at once if the last group is older than that; otherwise it waits
+for the rest of the 5 ms, together with the acks that come meanwhile. A worker of slow tasks thus holds no acks back,
+which matters when it is killed: a task whose ack was not sent runs again. Acks never wait when 64 are there, or when no
+more messages are held. An ack that frees an ordering key is sent at once. A flush takes the waiting acks, stores the waiting results, and then sends the
 acks. A result starts to wait before its task is acked, so it is always stored first. If the results cannot be stored,
 no ack is sent, the leases of the unsent acks stay renewed (`unconfirmed`), and the whole group is retried.
 
@@ -45,7 +47,7 @@ class AckBatcher:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._retry_at = 0.0
+        self._retry_at = self._sent_at = 0.0
 
     @property
     def unconfirmed(self) -> list[Delivery]:
@@ -85,6 +87,7 @@ class AckBatcher:
             group: list[Delivery] = []
             while self._acks:
                 group.append(self._acks.popleft())
+            self._sent_at = time.monotonic() if group else self._sent_at
             try:
                 stored = self._store_results(force=force)
                 codes = self._engine.ack(group) if stored and group else None
@@ -125,8 +128,7 @@ class AckBatcher:
         while os.getpid() == self._pid:
             self._wake.wait()
             self._wake.clear()
-            if not self._stopping and not self._is_idle():
-                time.sleep(BATCH_SECONDS)
+            self._wait_until_due()
             try:
                 if not self.flush():  # whether this thread or another failed, this one retries
                     time.sleep(RETRY_SECONDS)
@@ -137,6 +139,16 @@ class AckBatcher:
                 self._wake.set()
             if self._finish_if_stopped():
                 return
+
+    def _wait_until_due(self) -> None:
+        """Wait for the acks of results that wait alone, and until the last group is `BATCH_SECONDS` old."""
+        results_due = time.monotonic() + BATCH_SECONDS
+        while not (self._acks or self._stopping or self._is_idle()):
+            if not self._wake.wait(max(0.0, results_due - time.monotonic())):
+                return
+            self._wake.clear()
+        if not (self._stopping or self._is_idle()):
+            time.sleep(max(0.0, self._sent_at + BATCH_SECONDS - time.monotonic()))
 
     def _finish_if_stopped(self) -> bool:
         with self._starting:
