@@ -15,7 +15,7 @@ import billiard
 
 PROCESS, FORK = "process", "fork"
 WAYS = (PROCESS, FORK)
-"""The `Process` of multiprocessing or billiard, which runs the clean-up that libraries register for forks; or `os.fork`."""
+"""A `Process` of multiprocessing or billiard, which runs what libraries registered for forks; or `os.fork`."""
 CHILD_SECONDS = 45.0
 """A child that runs for longer hangs. This is more than any disturbance takes."""
 
