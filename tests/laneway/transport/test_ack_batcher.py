@@ -18,6 +18,7 @@ from celery import Celery
 from laneway.engine import Engine, Message, RoundRobin, ServerLost
 from laneway.engine.engine import Delivery
 from laneway.results.backend import ResultBackend
+from laneway.transport import ack_batcher
 from laneway.transport.ack_batcher import BATCH_SECONDS, AckBatcher
 from laneway.transport.lease_keeper import LeaseKeeper
 from tests.fixtures.backend_app import BACKEND, backend_app
@@ -139,6 +140,36 @@ def test_results_and_acks_are_sent_together_within_milliseconds(
     wait_until(lambda: leased(engine) == 1, seconds=5)
     assert time.monotonic() - sent_at < 200 * BATCH_SECONDS
     assert stored(results_server) == 19
+
+
+def test_an_ack_after_a_pause_is_sent_at_once_and_those_right_after_it_wait_and_go_together(
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_batcher, "BATCH_SECONDS", 2.0)
+    waiting: list[int] = []
+    for delivery in held(engine, lease_keeper, 5)[:4]:
+        backend.store_result(delivery.id, 1, "SUCCESS")
+        lease_keeper.ack(delivery)
+        waiting.append(len(lease_keeper._ack_batcher))  # pyright: ignore[reportPrivateUsage]
+
+    assert waiting == [0, 1, 2, 3]
+    wait_until(lambda: leased(engine) == 1, seconds=10)
+
+
+def test_a_task_that_acks_waits_for_a_lost_broker_once_and_then_leaves_the_acks_to_the_thread(
+    engine: Engine, lease_keeper: LeaseKeeper, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_batcher, "RETRY_SECONDS", 2.0)
+    first, second, third = held(engine, lease_keeper, 3)
+    valkey.stop()
+    try:
+        with pytest.raises(ServerLost):
+            lease_keeper.ack(first)
+        lease_keeper.ack(second)
+    finally:
+        valkey.start()
+    wait_until(lambda: not len(lease_keeper._ack_batcher), seconds=10)  # pyright: ignore[reportPrivateUsage]
+    lease_keeper.ack(third)
 
 
 def test_the_ack_of_the_last_held_message_is_sent_at_once(
