@@ -44,6 +44,7 @@ OPERATIONS = (
     "stats",
     "purge",
     "delete",
+    "bind",
 )
 PARTS = ("base", "clock", "record", "moves")
 PREFIXES: Mapping[str, type[Enum]] = {
