@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,6 +10,8 @@ from benchmarks.chaos.ledger import Run
 
 ACK_SECONDS = 0.5
 """Seconds after the end of its body in which a task's ack may not have been sent, on a busy machine."""
+RECONNECT_SECONDS = 8.0
+"""Seconds that a worker may take to connect again before it acks what ended meanwhile. Celery waits 2 s, then 4 s."""
 HAND_OVER_SECONDS = 0.1
 """Seconds that a task may be on its way from the worker to the pool process, where it has not begun."""
 
@@ -87,8 +90,20 @@ class Disturbance:
         return run.began <= self.at and (run.ended is None or run.ended > self.at)
 
 
+def ack_time(run: Run, disturbances: Iterable[Disturbance]) -> float | None:
+    """The latest time at which the ack of a run that ended may have been sent. A broken connection delays it."""
+    if run.ended is None:
+        return None
+    acked = run.ended + ACK_SECONDS
+    for one in disturbances:
+        if one.kind in (Kind.CUT, Kind.SERVER, Kind.FAILOVER) and one.at <= acked:
+            back = max(one.at, one.until) + RECONNECT_SECONDS
+            acked = max(acked, back) if back >= run.ended else acked
+    return acked
+
+
 def _until(run: Run) -> float:
     """The latest time at which the run may not have been acked; later disturbances do not affect it."""
     if run.ended is not None:
-        return run.ended + ACK_SECONDS
+        return run.ended + ACK_SECONDS if run.acked is None else run.acked
     return float("inf") if run.died is None else run.died

@@ -74,7 +74,8 @@ class Offer:
 class Run:
     """One execution of a task's body by one process.
 
-    `died`: when the process was killed before the body ended. The judge sets it.
+    The judge sets two times. `died`: when the process was killed before the body ended. `acked`: the latest time at
+    which the ack of a body that ended may have been sent.
     """
 
     mark: str
@@ -83,6 +84,7 @@ class Run:
     began: float
     ended: float | None = None
     died: float | None = None
+    acked: float | None = None
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
+from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind, ack_time
 from benchmarks.chaos.ledger import LedgerRecords, Offer, Run
 from benchmarks.chaos.process_slots import WorkerLifetime
 
@@ -171,6 +171,7 @@ class _Judge:
     def judge(self, lifetimes: Sequence[WorkerLifetime]) -> Verdict:
         verdict = self._verdict
         for run in (run for runs in self._records.runs.values() for run in runs):
+            run.acked = ack_time(run, self._disturbances)
             if run.ended is None:
                 run.died = min(
                     (one.at for one in self._disturbances if one.kind in KILLS and one.hit(run)), default=None

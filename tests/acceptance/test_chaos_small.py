@@ -220,6 +220,18 @@ def test_a_disturbance_after_the_death_of_a_process_explains_no_duplicate() -> N
     assert (len(verdict.unexplained), verdict.at_risk) == (1, 1)
 
 
+def test_a_kill_explains_a_duplicate_whose_ack_waited_for_a_connection_that_had_been_cut() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 2)
+    run.ran("a", 12, 13, worker="solo-2.1", pid=2)
+    run.disturbed(Kind.WORKER, 3.5)
+
+    assert len(run.verdict().unexplained) == 1
+    run.disturbed(Kind.CUT, 1.8)
+    assert run.verdict().unexplained == []
+
+
 def test_two_repetitions_need_two_disturbed_executions() -> None:
     run = SampleRun()
     run.accepted("a")
