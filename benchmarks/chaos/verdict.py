@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -339,15 +340,18 @@ class _Judge:
 def _stalls(
     records: LedgerRecords, lifetimes: Sequence[WorkerLifetime], disturbances: Sequence[Disturbance]
 ) -> list[str]:
-    runs = sorted((run for runs in records.runs.values() for run in runs), key=lambda run: run.began)
+    began = sorted(run.began for runs in records.runs.values() for run in runs)
+    of_worker: dict[str, list[float]] = {}
+    for run in sorted((run for runs in records.runs.values() for run in runs), key=lambda run: run.began):
+        of_worker.setdefault(run.worker, []).append(run.began)
     found: list[str] = []
     for lifetime in lifetimes:
-        ends = max((run.began for run in runs), default=0.0) if lifetime.ended is None else lifetime.ended
+        ends = max(began, default=0.0) if lifetime.ended is None else lifetime.ended
         stops = [(one.at, one.until) for one in disturbances if one.kind is Kind.STOP and one.worker == lifetime.worker]
-        own = [run.began for run in runs if run.worker == lifetime.worker]
+        own = of_worker.get(lifetime.worker, [])
         for since, until in pairwise([lifetime.began, *own, ends]):
             paused = sum(max(0.0, min(b, until) - max(a, since)) for a, b in stops)
-            others = sum(since < run.began < until for run in runs)
+            others = bisect_left(began, until) - bisect_right(began, since)
             if until - since - paused > STALL_SECONDS and others >= STALL_TASKS:
                 found.append(f"{lifetime.worker} began nothing for {until - since:.0f} s while others began {others}")
     return found

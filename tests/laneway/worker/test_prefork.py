@@ -58,15 +58,12 @@ def test_a_job_that_a_process_has_not_started_when_the_connection_breaks_runs_on
     worker = start("prefork", "-c", "1").wait_until_ready()
     process = only_process(worker)
     process.suspend()
-    result = app.note.delay(str(tmp_path), "n0", 2)
+    result = app.note.delay(str(tmp_path), "n0", 0)
     wait_until(lambda: broker.stats(["celery"])[0].leased == 1, seconds=20)
     valkey.restart()
     wait_until(lambda: worker.log.read_text().count("Connected to") == 2, seconds=30)
     process.resume()
 
-    wait_until((tmp_path / "n0").exists, seconds=20)
-    (active,) = app.app.control.inspect(timeout=30, limit=1).active().values()
-    assert [task["id"] for task in active] == [result.id]
     assert result.get(timeout=30) == "n0"
     assert app.note.delay(str(tmp_path), "n1", 0).get(timeout=30) == "n1"
     wait_until(lambda: broker.stats(["celery"])[0].leased == 0, seconds=10)
