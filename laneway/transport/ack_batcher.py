@@ -9,10 +9,8 @@ A flush takes the waiting acks, stores the waiting results, and then sends the a
 task is acked, so it is always stored first. If the results cannot be stored, no ack is sent, the leases of the unsent
 acks stay renewed (`unconfirmed`), and the whole group is retried.
 
-The thread that acks sends the group itself, because on a busy machine it takes longer to wake another thread than to
-send. It may spend a tenth of its time on that. When the server is slow, it leaves the acks to the daemon thread, which
-flushes where nothing else does so in time. That is not the thread that renews leases, so a result server that hangs
-does not make leases expire.
+A daemon thread flushes where nothing else does so in time, so that a slow server does not block the worker's loop. It
+is not the thread that renews leases, so a result server that hangs does not make leases expire.
 """
 
 from __future__ import annotations
@@ -35,8 +33,6 @@ logger = logging.getLogger(__name__)
 GROUP_SIZE = 64
 BATCH_SECONDS = 0.005
 RETRY_SECONDS = 0.5
-PAUSE_FACTOR = 10
-"""After a flush, the thread that acks leaves flushes to the daemon thread for this many times as long as it took."""
 LOST_STATUSES = (LeaseStatus.STALE, LeaseStatus.UNKNOWN)
 
 
@@ -53,7 +49,7 @@ class AckBatcher:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._retry_at = self._sent_at = self._inline_at = 0.0
+        self._retry_at = self._sent_at = 0.0
 
     @property
     def unconfirmed(self) -> list[Delivery]:
@@ -79,7 +75,7 @@ class AckBatcher:
         self._unconfirmed[id(delivery)] = delivery
         self._acks.append(delivery)
         self.start()
-        if len(self._acks) >= GROUP_SIZE or delivery.has_key or self._is_idle() or self._may_send_inline():
+        if len(self._acks) >= GROUP_SIZE or delivery.has_key or self._is_idle():
             self.flush()
         else:
             self._wake.set()
@@ -93,9 +89,8 @@ class AckBatcher:
             group: list[Delivery] = []
             while self._acks:
                 group.append(self._acks.popleft())
-            began = time.monotonic()
-            self._sent_at = began if group else self._sent_at
-            codes = None
+            if group:
+                self._sent_at = time.monotonic()
             try:
                 stored = self._store_results(force=force)
                 codes = self._engine.ack(group) if stored and group else None
@@ -103,9 +98,6 @@ class AckBatcher:
                 self._acks.extendleft(reversed(group))
                 self._wake.set()
                 raise
-            finally:
-                pause = RETRY_SECONDS if group and codes is None else BATCH_SECONDS
-                self._inline_at = began + max(pause, PAUSE_FACTOR * (time.monotonic() - began))
             if codes is None:
                 self._acks.extendleft(reversed(group))
                 return stored
@@ -150,10 +142,6 @@ class AckBatcher:
                 self._wake.set()
             if self._finish_if_stopped():
                 return
-
-    def _may_send_inline(self) -> bool:
-        """True when the thread that acks may send now: the last group is old enough, and nobody else is sending."""
-        return time.monotonic() >= self._inline_at and not self._flushing.locked()
 
     def _wait_until_due(self) -> None:
         """Wait for the acks of results that wait alone, and until the last group is `BATCH_SECONDS` old."""
