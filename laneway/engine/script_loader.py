@@ -46,6 +46,7 @@ OPERATIONS = (
     "delete",
     "find_strays",
     "trim_journal",
+    "bind",
 )
 PARTS = ("base", "clock", "record", "moves")
 PREFIXES: Mapping[str, type[Enum]] = {

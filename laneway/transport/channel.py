@@ -161,7 +161,7 @@ class Channel(virtual.Channel):
             self._transport.fanouts[queue] = exchange
             return
         binding = Binding(routing_key or "", pattern or "", queue, expires=queue in self._expiring)
-        self._transport.command("SADD", self._keys.bindings(exchange), binding.to_json())
+        self._transport.engine.runner.run("bind", [self._keys.bindings(exchange)], [binding.to_json()])
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """The bindings of the exchange that all processes have declared.

@@ -88,8 +88,8 @@ class Transport(Protocol):
         """The open channels."""
         ...
 
-    def command(self, *parts: bytes | str | int) -> Any:
-        """Send one command; return its reply."""
+    def send_without_reply(self, *parts: bytes | str | int) -> None:
+        """Send a command whose reply nobody waits for."""
         ...
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
@@ -250,8 +250,8 @@ class Poller:
             return
         if listener.channel.qos.room > 0:
             listener.channel.wake(self._keys.queue_of(wakeup))
-        else:
-            self._transport.command("ZADD", wakeup, 0, "1")
+        else:  # a server whose memory is full refuses that; consumers also fetch without a wakeup
+            self._transport.send_without_reply("ZADD", wakeup, 0, "1")
 
     def _deliver_broadcasts(self, connection: RawConnection) -> bool:
         delivered = False

@@ -110,6 +110,19 @@ def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: S
     assert app.add.delay(2, 2).get(timeout=20) == 4
 
 
+def test_a_worker_starts_and_reconnects_while_the_memory_of_the_broker_is_full(
+    app: Any, start: Start, broker: Engine, redis_urls: RedisUrls
+) -> None:
+    broker.runner.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        worker = start("solo").wait_until_ready()
+        broker.runner.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_for(lambda: worker.log.read_text().count("Connected to") == 2)
+    finally:
+        broker.runner.call("CONFIG", "SET", "maxmemory", "0")
+    assert app.add.delay(1, 2).get(timeout=20) == 3
+
+
 def test_workers_go_on_after_a_restart_of_the_broker(app: Any, start: Start, redis_urls: RedisUrls) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     assert app.add.delay(1, 1).get(timeout=20) == 2
