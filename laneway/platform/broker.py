@@ -184,6 +184,14 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
+    def take_out(self, queue: str, id: str) -> bool:
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
+        if self.engine is None:
+            return False
+        with self.guarded():
+            cancelled = self.engine.cancel(queue, id)
+        return bool(cancelled.removed or cancelled.marked)
+
     def cancel(self, run: TaskRun) -> bool:
         """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine.
 
