@@ -148,8 +148,9 @@ def unfinished_before(session: Session, moment: datetime, *, after_seq: int, lim
     sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
     waiting = and_(TaskRun.state.in_(SENT), sent)
     running = and_(TaskRun.state == TaskState.PROCESSING, TaskRun.started_at < moment)
-    statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
-    return _page(session, statement, limit)
+    unfinished = TaskRun.finished_at.is_(None)  # the condition of the index that holds unfinished tasks only
+    statement = select(TaskRun).where(unfinished, or_(waiting, running), TaskRun.seq > after_seq)
+    return _page(session, statement.order_by(TaskRun.seq), limit)
 
 
 def by_state(

@@ -29,6 +29,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("closed_at IS NULL"),
     )
     op.create_table(
+        "fleet_leases",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=255), nullable=False),
+        sa.Column("renewals", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "journal_cursors",
         sa.Column("queue", sa.String(length=255), nullable=False),
         sa.Column("position", sa.String(length=48), nullable=False),
@@ -128,6 +135,14 @@ def upgrade() -> None:
     op.create_index("ix_task_runs_name_state", "task_runs", ["name", "state"], unique=False)
     op.create_index("ix_task_runs_queue_state", "task_runs", ["queue", "state"], unique=False)
     op.create_index("ix_task_runs_state_due", "task_runs", ["state", "due_at"], unique=False)
+    op.create_index(
+        "ix_task_runs_unfinished",
+        "task_runs",
+        ["seq"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
     op.create_table(
         "workers",
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -291,6 +306,12 @@ def downgrade() -> None:
     op.drop_table("workflow_runs")
     op.drop_index(op.f("ix_workers_seen_at"), table_name="workers")
     op.drop_table("workers")
+    op.drop_index(
+        "ix_task_runs_unfinished",
+        table_name="task_runs",
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
     op.drop_index("ix_task_runs_state_due", table_name="task_runs")
     op.drop_index("ix_task_runs_queue_state", table_name="task_runs")
     op.drop_index("ix_task_runs_name_state", table_name="task_runs")
@@ -307,6 +328,7 @@ def downgrade() -> None:
     op.drop_index("ix_outbound_deliveries_created", table_name="outbound_deliveries")
     op.drop_table("outbound_deliveries")
     op.drop_table("journal_cursors")
+    op.drop_table("fleet_leases")
     op.drop_index(
         "uq_alerts_open",
         table_name="alerts",
