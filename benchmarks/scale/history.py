@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import event, text
 
+from benchmarks.scale.figures import Figure
 from laneway.platform import clock
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.operations.maintenance import PAGE
+from tests.fixtures.databases import StoppablePostgres, stoppable_postgres
 
 REPEATS = 20
+UNFINISHED = 10_000
+"""Unfinished tasks in each history, as far as it has so many rows."""
+INDEX = "ix_task_runs_unfinished"
+GROWTH, SLACK_MS = 2.0, 5.0
+"""With the most rows, a page may take this many times what it takes with the fewest, and these ms more."""
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows) {insert} numbers",
     "postgresql": "{insert} generate_series(1, :rows) AS numbers(n)",
@@ -43,22 +50,22 @@ def fill(database: Database, *, rows: int, unfinished: int) -> None:
         connection.execute(text("ANALYZE task_runs"))
 
 
-def page_ms(database: Database) -> tuple[float, float]:
-    """Milliseconds of the first page and of a later page of unfinished tasks: medians."""
-    first, later = list[float](), list[float]()
-    for _ in range(REPEATS):
-        after = 0
-        for times in (first, later):
-            with database.reading() as session:
-                started = time.perf_counter()
-                page = task_runs.unfinished_before(session, clock.now(), after_seq=after, limit=PAGE)
-                times.append((time.perf_counter() - started) * 1000)
-            after = page[-1].seq if page else after
-    return statistics.median(first), statistics.median(later)
+def measure_page(database: Database) -> tuple[float, str]:
+    """Milliseconds of the first page of unfinished tasks without the making of objects, and the database's plan."""
+    statement, parameters = _statement(database)
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    times: list[float] = []
+    with database.engine.connect() as connection:
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            connection.exec_driver_sql(statement, parameters).all()
+            times.append((time.perf_counter() - started) * 1000)
+        rows = connection.exec_driver_sql(explain + statement, parameters).all()
+    return min(times), "\n".join(str(row[-1]) for row in rows)
 
 
-def plan(database: Database) -> str:
-    """How the database reads the page."""
+def _statement(database: Database) -> tuple[str, Any]:
+    """The statement of the first page with its parameters, as the platform sends it."""
     executed: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -68,10 +75,33 @@ def plan(database: Database) -> str:
     with database.reading() as session:
         task_runs.unfinished_before(session, clock.now(), after_seq=0, limit=PAGE)
     event.remove(database.engine, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) "
-    with database.engine.connect() as connection:
-        rows = connection.exec_driver_sql(explain + executed[-1][0], executed[-1][1]).all()
-    return "\n".join(str(row[-1]) for row in rows)
+    return executed[-1]
+
+
+def pages_of_unfinished_tasks(folder: Path, *, rows: list[int], postgresql: bool) -> Iterator[Figure]:
+    """Milliseconds that the comparison needs for its first page, in histories of several sizes on both databases."""
+    yield from _pages(None, folder, rows)
+    if postgresql:
+        try:
+            with stoppable_postgres() as server:
+                server.start()
+                yield from _pages(server, folder, rows)
+        except pytest.skip.Exception as reason:
+            yield Figure("page of unfinished tasks, PostgreSQL", None, "ms", note=str(reason))
+
+
+def _pages(server: StoppablePostgres | None, folder: Path, rows: list[int]) -> Iterator[Figure]:
+    smallest: float | None = None
+    for number in sorted(rows):
+        url = server.new_database(f"rows_{number}") if server else None
+        with new_database(url, folder / f"rows-{number}") as database:
+            fill(database, rows=number, unfinished=min(UNFINISHED, number))
+            took, plan = measure_page(database)
+            name = "PostgreSQL" if server else "SQLite"
+            target = None if smallest is None else smallest * GROWTH + SLACK_MS
+            smallest = smallest or took
+            index = INDEX if INDEX in plan else "not by the index of unfinished tasks"
+            yield Figure(f"page of unfinished tasks, {number:,} rows, {name}", took, "ms", target, index)
 
 
 @contextmanager

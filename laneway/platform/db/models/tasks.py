@@ -19,7 +19,12 @@ class TaskRun(Base):
         Index("ix_task_runs_queue_state", "queue", "state"),
         Index("ix_task_runs_state_due", "state", "due_at"),
         Index("ix_task_runs_accepted", "accepted_at"),
-        Index("ix_task_runs_finished", "finished_at"),
+        Index(
+            "ix_task_runs_finished",
+            "finished_at",
+            sqlite_where=text("finished_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
         Index("ix_task_runs_key", "key", "state"),
         Index("ix_task_runs_name_state", "name", "state"),
         Index("ix_task_runs_error_group", "error_group", "state"),

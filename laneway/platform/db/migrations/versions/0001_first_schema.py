@@ -130,7 +130,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_task_runs_accepted", "task_runs", ["accepted_at"], unique=False)
     op.create_index("ix_task_runs_error_group", "task_runs", ["error_group", "state"], unique=False)
-    op.create_index("ix_task_runs_finished", "task_runs", ["finished_at"], unique=False)
+    op.create_index(
+        "ix_task_runs_finished",
+        "task_runs",
+        ["finished_at"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
     op.create_index("ix_task_runs_key", "task_runs", ["key", "state"], unique=False)
     op.create_index("ix_task_runs_name_state", "task_runs", ["name", "state"], unique=False)
     op.create_index("ix_task_runs_queue_state", "task_runs", ["queue", "state"], unique=False)
@@ -316,7 +323,12 @@ def downgrade() -> None:
     op.drop_index("ix_task_runs_queue_state", table_name="task_runs")
     op.drop_index("ix_task_runs_name_state", table_name="task_runs")
     op.drop_index("ix_task_runs_key", table_name="task_runs")
-    op.drop_index("ix_task_runs_finished", table_name="task_runs")
+    op.drop_index(
+        "ix_task_runs_finished",
+        table_name="task_runs",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
     op.drop_index("ix_task_runs_error_group", table_name="task_runs")
     op.drop_index("ix_task_runs_accepted", table_name="task_runs")
     op.drop_table("task_runs")
