@@ -11,8 +11,6 @@ from threading import Event
 from typing import Any
 
 from kombu.connection import Connection
-from kombu.entity import Queue
-from kombu.messaging import Consumer
 
 from benchmarks.engine_micro import Meter
 from benchmarks.scale.figures import Figure
@@ -24,6 +22,8 @@ APART_MS = 150
 RATE = 10.0
 """Deliveries a second of the queue with a rate."""
 SETTLE_SECONDS = 1.5
+PREFETCH = 100
+"""Each consumer has room for all messages, so that none stops listening."""
 OPTIONS = {"poll_interval": 60, "lease": 600}
 """Neither a fetch without a wakeup nor a renewal falls into the measurement."""
 
@@ -52,11 +52,12 @@ class Consumers:
                 each.result()
 
     def _consume(self) -> None:
-        with Connection(self.url, transport="laneway:Transport", transport_options=OPTIONS) as connection:
-            channel: Any = connection.default_channel
-            consumer = Consumer(channel, [Queue(self.queue)], on_message=self.received.append)
-            consumer.qos(prefetch_count=100)
-            consumer.consume()
+        kombu: Any = Connection  # its methods have no types
+        with kombu(self.url, transport="laneway:Transport", transport_options=OPTIONS) as connection:
+            channel = connection.default_channel
+            channel.queue_declare(self.queue)
+            channel.basic_qos(0, PREFETCH, False)
+            channel.basic_consume(self.queue, False, self.received.append, "consumer")
             while not self._stopped.is_set():
                 with contextlib.suppress(TimeoutError):
                     connection.drain_events(timeout=0.5)

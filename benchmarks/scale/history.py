@@ -27,7 +27,8 @@ INDEX = "ix_task_runs_unfinished"
 GROWTH, SLACK_MS = 2.0, 5.0
 """With the most rows, a page may take this many times what it takes with the fewest, and these ms more."""
 _NUMBERS = {
-    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows) {insert} numbers",
+    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows)"
+    " {insert} numbers",
     "postgresql": "{insert} generate_series(1, :rows) AS numbers(n)",
 }
 _INSERT = """

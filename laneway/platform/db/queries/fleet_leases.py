@@ -1,4 +1,4 @@
-"""Queries over the leases of the fleet. Each change is one conditional statement, so one of several callers succeeds."""
+"""Queries over the leases of the fleet. A change is one conditional statement, so one of several callers succeeds."""
 
 from __future__ import annotations
 
