@@ -10,6 +10,7 @@ from laneway.engine import Engine, Message, MessageState, RoundRobin
 
 QUEUE = "growing"
 CHUNK = 5_000
+ROUNDS = 5
 GROWTH, SLACK_US = 2.0, 20.0
 """With the most messages, an operation may take this many times what it takes with the fewest, and these µs more."""
 
@@ -68,8 +69,11 @@ def _calls(size: int) -> dict[str, Callable[[Engine, int], object]]:
 
 
 def _us(engine: Engine, call: Callable[[Engine, int], object], calls: int) -> float:
-    meter = Meter(engine)
-    before = meter.cpu()
-    for number in range(calls):
-        call(engine, number)
-    return (meter.cpu() - before) / calls * 1e6
+    """The least of several rounds: the server also enlarges its tables now and then, and the machine does other work."""
+    meter, rounds = Meter(engine), list[float]()
+    for first in range(0, calls, calls // ROUNDS):
+        before = meter.cpu()
+        for number in range(first, first + calls // ROUNDS):
+            call(engine, number)
+        rounds.append((meter.cpu() - before) / (calls // ROUNDS) * 1e6)
+    return min(rounds)
