@@ -69,7 +69,7 @@ def _calls(size: int) -> dict[str, Callable[[Engine, int], object]]:
 
 
 def _us(engine: Engine, call: Callable[[Engine, int], object], calls: int) -> float:
-    """The least of several rounds: the server also enlarges its tables now and then, and the machine does other work."""
+    """The least of several rounds: now and then the server also enlarges its tables, or the machine is busy."""
     meter, rounds = Meter(engine), list[float]()
     for first in range(0, calls, calls // ROUNDS):
         before = meter.cpu()
