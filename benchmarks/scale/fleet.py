@@ -21,8 +21,10 @@ from laneway.engine import Engine
 from laneway.platform.broker import Broker
 from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.session import Database
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.operations.maintenance import COMPARE_EVERY, Maintenance
+from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.task_manager import TaskManager
 
 WORKERS = (1, 4)
@@ -54,7 +56,7 @@ def reconciler(url: str, folder: Path) -> Iterator[Figure]:
 def bytes_per_task(engine: Engine, url: str, folder: Path, *, tasks: int) -> Iterator[Figure]:
     """Bytes of the broker's memory for a waiting task that the platform submitted, with its journal entry."""
     with new_database(None, folder / "bytes") as database:
-        (_, recorder, manager), meter = _parts(url, database), Meter(engine)
+        (_, _, recorder, manager), meter = _parts(url, database), Meter(engine)
         manager.submit(TASK, PAYLOAD)
         recorder.catch_up()
         before = meter.field("memory", "used_memory")
@@ -90,13 +92,16 @@ def _app(url: str) -> tuple[Celery, Settings]:
     return app, settings
 
 
-def _parts(url: str, database: Database) -> tuple[Broker, JournalRecorder, TaskManager]:
+def _parts(url: str, database: Database) -> tuple[Celery, Broker, JournalRecorder, TaskManager]:
     app, settings = _app(url)
     broker = Broker(app, max_queue_size=10_000_000, max_unread=10_000_000)
     recorder = JournalRecorder(database, broker, settings.tasks)
-    return broker, recorder, TaskManager(database, broker, recorder, settings.tasks)
+    return app, broker, recorder, TaskManager(database, broker, recorder, settings.tasks)
 
 
 def _maintenance(url: str, database: Database, *, name: str) -> Maintenance:
-    broker, recorder, tasks = _parts(url, database)
-    return Maintenance(database, broker, tasks, recorder, name=name, queues=broker.queues, lease_seconds=30)
+    app, broker, recorder, tasks = _parts(url, database)
+    reconciliation = Reconciliation(database, broker, recorder, tasks, CeleryResults(app))
+    return Maintenance(
+        database, broker, tasks, recorder, reconciliation, name=name, queues=broker.queues, lease_seconds=30
+    )
