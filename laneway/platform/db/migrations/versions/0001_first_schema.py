@@ -39,6 +39,8 @@ def upgrade() -> None:
         "journal_cursors",
         sa.Column("queue", sa.String(length=255), nullable=False),
         sa.Column("position", sa.String(length=48), nullable=False),
+        sa.Column("gap_until", sa.String(length=48), nullable=True),
+        sa.Column("replaced", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("queue"),
     )
     op.create_table(
