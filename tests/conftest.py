@@ -28,8 +28,14 @@ SERVERS = {
     *("postgresql_server", "rabbitmq", "redis_urls", "s3_server", "services", "shared_site", "site", "valkey"),
 }
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""
+LONGEST_ID = 60
 
 log_plainly()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long value is not the id of its test: some of them are new in every process."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
