@@ -62,6 +62,7 @@ def create_app(config: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         docs_url=None,
+        redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
     )
     load_tasks_or_exit(celery_app)
     app.state.services = Services(config, celery_app)

@@ -262,6 +262,7 @@ def test_the_documentation_works_without_internet(api: Api) -> None:
     assert document["info"]["title"] == "Laneway"
     assert len(document["paths"]) > 50
     assert [path for path in document["paths"] if f"<code>{path}</code>" not in page] == []
+    assert api.http.get("/redoc").status_code == 404, "its script would come from elsewhere"
 
 
 def test_invalid_json_is_reported_with_its_position(api: Api) -> None:
