@@ -17,6 +17,8 @@ from laneway.engine.script_runner import ScriptRunner
 
 PURGE_BATCH = 500
 MAX_IDS = 1_000
+EVENT_BYTES = 1_048_576
+"""A read of the journal ends after so many bytes of entries."""
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(rb"-?\d{1,18}")
 _PEEK_FIELDS = 5
@@ -133,8 +135,11 @@ class Admin:
         self._set_limits(queue, {"journal": max_unread})
 
     def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
-        """The oldest events of the journal after this cursor, about `limit`: all events of the last entry are there."""
-        entries = self.runner.call("XRANGE", self.keys.key(queue, "journal"), f"({after}", "+", "COUNT", limit)
+        """The oldest events of the journal after this cursor, about `limit`: all events of the last entry are there.
+
+        Fewer when their entries have more than about `EVENT_BYTES`.
+        """
+        entries = self._run("read_journal", queue, after, limit, EVENT_BYTES)
         events: list[Event] = []
         for cursor, fields in entries:
             events += read_entry(cursor, fields)

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 from redis.connection import ConnectionPool
 
 from laneway.engine.admin import MAX_IDS, Admin
+from laneway.engine.batches import split
 from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
 from laneway.engine.errors import InvalidMessage
@@ -43,6 +44,8 @@ IDLE_POLL_MS = 1_000
 """An idle consumer fetches again after this time (ms), even without a wakeup."""
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
+CHUNK_BYTES = 1_048_576
+"""Bytes of messages per script call in `put_many`. A larger message has a call of its own."""
 MAX_REASON = 200
 MAX_ERROR = 4000
 
@@ -177,14 +180,16 @@ class Engine(Admin):
         timeout: float = 5.0,
         not_after: float | None = None,
     ) -> list[PutResult]:
-        """Queue messages, `CHUNK` per script call; return one result per message. A refusal does not stop the rest.
+        """Queue messages, `CHUNK` or `CHUNK_BYTES` per script call; return one result per message, in order.
+
+        A refusal does not stop the rest.
 
         A script call queues nothing when the server's clock is past `not_after` (unix time in s).
         """
         encoded = [encode(message) for message in messages]
         not_after_ms = _not_after_ms(not_after)
         results: list[PutResult] = []
-        for chunk in _chunks(encoded, CHUNK):
+        for chunk in split(encoded, _size, most=CHUNK, most_bytes=CHUNK_BYTES):
             reply = self._put(queue, chunk, not_after_ms, durability, timeout)
             results += _put_results(queue, chunk, reply)
         return results
@@ -318,6 +323,11 @@ class Engine(Admin):
             for index, code in zip(part, reply, strict=True):
                 codes[index] = LeaseStatus(code)
         return codes
+
+
+def _size(encoded: EncodedMessage) -> int:
+    """The bytes of a message in a call of `put.lua`."""
+    return len(encoded[0]) + len(encoded[1])
 
 
 def _ids_and_tokens(leases: Sequence[Delivery | Lease], indexes: Sequence[int]) -> Iterator[bytes]:

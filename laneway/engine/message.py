@@ -4,7 +4,7 @@
 in `ready`) before it, and `decode` and `lib/record.lua` read it:
 
     score       8 bytes, big-endian double: (9 - priority) * SPAN + sequence; added by the server
-    flags       1 byte: which of the optional fields follow
+    flags       1 byte: which of the optional fields follow, and whether the journal leaves out the body
     priority    1 byte, 0-9
     [task]      length byte + packed task id; left out when the message's id is its task id
     [key]       length byte + ordering key
@@ -36,6 +36,7 @@ PRIORITIES = 10
 MAX_TEXT = 255
 
 HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
+BODY_KNOWN = 32
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
 
@@ -65,7 +66,8 @@ class Message:
     """A message: it asks for one run of a task.
 
     `priority`: 0-9, 9 is delivered first. `key`: the ordering key. `eta_ms`: the message is not delivered before this
-    time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter.
+    time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter. `body_known`: the reader of
+    the journal has the body, so the journal leaves it out.
 
     A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
     id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
@@ -82,6 +84,7 @@ class Message:
     eta_ms: int | None = None
     unique: Unique | None = None
     max_deliveries: int | None = None
+    body_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,8 @@ def encode(message: Message) -> tuple[bytes, bytes]:
     if message.key is not None or message.unique or message.max_deliveries or message.eta_ms is not None:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
+    if message.body_known:
+        flags |= BODY_KNOWN
     name = message.name.encode()
     record = bytes((flags, message.priority)) + fields + bytes((len(name),)) + name + message.body
     return (b"?" + own if message.id is None else b"=" + own), record
@@ -187,6 +192,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
         eta_ms=eta,
         unique=unique,
         max_deliveries=limit,
+        body_known=bool(flags & BODY_KNOWN),
     )
     return Stored(id, message, score)
 

@@ -42,6 +42,7 @@ OPERATIONS = (
     "find",
     "peek",
     "stats",
+    "read_journal",
     "purge",
     "delete",
 )
@@ -63,6 +64,7 @@ CONSTANTS: Mapping[str, str | int] = {
     "HAS_UNIQUE": message.HAS_UNIQUE,
     "HAS_LIMIT": message.HAS_LIMIT,
     "HAS_ETA": message.HAS_ETA,
+    "BODY_KNOWN": message.BODY_KNOWN,
     "SPAN": message.SPAN,
     "EPOCH_US": message.EPOCH_MS * 1000,
     "TICK_US": 1000 // message.TICKS_PER_MS,

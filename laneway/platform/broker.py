@@ -7,17 +7,19 @@ None, and each method says what it then does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from celery import Celery
 
 from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats
+from laneway.engine.batches import split
 from laneway.engine.elapsed import ServerClock
-from laneway.engine.engine import CHUNK
+from laneway.engine.engine import CHUNK, CHUNK_BYTES
 from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
@@ -126,16 +128,15 @@ class Broker:
         """Put many tasks into their queues, in this order; return the refusal of each, or None.
 
         Each task is delivered when it is due. After a refusal, the later tasks of the same ordering key are not sent.
-        The engine takes consecutive tasks of one queue together, up to `CHUNK` in one round trip.
+        The engine takes consecutive tasks of one queue together, up to `CHUNK` or `CHUNK_BYTES` in one round trip.
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
         refusals = _Refusals()
-        for group in _groups(runs, size=CHUNK):
-            messages = self._build_group(group, refusals)
+        for queue, batch in self._batches(runs, refusals):
+            messages = [message for message in batch if not refusals.blocks(message.run)]
             if not messages:
                 continue
-            queue = group[0].queue
             try:
                 with self.guarded():
                     self._configure_queue(queue)
@@ -235,17 +236,23 @@ class Broker:
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
-    def _build_group(self, runs: Sequence[TaskRun], refusals: _Refusals) -> list[TaskMessage]:
-        """Build the messages of the rows that can be sent, and note the refusals of the others."""
-        messages: list[TaskMessage] = []
+    def _batches(self, runs: Sequence[TaskRun], refusals: _Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
+        """Yield the messages of consecutive rows of one queue. Each batch is built when it is needed.
+
+        A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key, too.
+        """
+        for queue, same_queue in groupby(runs, key=attrgetter("queue")):
+            messages = self._build_each(same_queue, refusals)
+            for batch in split(messages, _body_bytes, most=CHUNK, most_bytes=CHUNK_BYTES):
+                yield queue, batch
+
+    def _build_each(self, runs: Iterable[TaskRun], refusals: _Refusals) -> Iterator[TaskMessage]:
+        """Yield the messages of the rows that can be sent, and note the refusals of the others."""
         for run in runs:
-            if refusals.blocks(run):
-                continue
             try:
-                messages.append(self._build(run, seconds_until_due(run)))
+                yield self._build(run, seconds_until_due(run))
             except Unsendable as error:
                 refusals.note(run, error)
-        return messages
 
     def _publish_each(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         refusals = _Refusals()
@@ -267,7 +274,12 @@ class Broker:
         options: dict[str, Any] = {}
         if self.engine is not None:
             options = message_options(
-                key=run.key, unique=unique_of(run), durability=durability, once=True, not_after=self._deadline([run])
+                key=run.key,
+                unique=unique_of(run),
+                durability=durability,
+                once=True,
+                not_after=self._deadline([run]),
+                body_known=True,
             )
         self._app.send_task(
             run.name,
@@ -356,11 +368,5 @@ def seconds_until_due(run: TaskRun) -> float:
     return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
-def _groups(runs: Sequence[TaskRun], *, size: int) -> Iterator[list[TaskRun]]:
-    """Yield groups of consecutive tasks of one queue, at most `size` in each.
-
-    A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key as well.
-    """
-    for _, same_queue in groupby(runs, key=lambda run: run.queue):
-        while group := list(islice(same_queue, size)):
-            yield group
+def _body_bytes(message: TaskMessage) -> int:
+    return len(message.envelope.body)

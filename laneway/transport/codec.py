@@ -28,6 +28,7 @@ HEADER_LEASE = "laneway-lease"
 HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
+HEADER_BODY_KNOWN = "laneway-body-known"
 
 _ENGINE_HEADERS = frozenset(
     (
@@ -38,6 +39,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_ONCE,
         HEADER_DURABILITY,
         HEADER_NOT_AFTER,
+        HEADER_BODY_KNOWN,
     )
 )
 """Headers for the engine. A worker does not need them, except the lease."""
@@ -77,6 +79,7 @@ def message_options(
     durability: Durability = Durability.MEMORY,
     once: bool = False,
     not_after: float | None = None,
+    body_known: bool = False,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`.
 
@@ -84,7 +87,8 @@ def message_options(
     is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
     when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
     a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
-    it. `not_after` applies to the submission alone: it is neither stored nor delivered, so it does not limit a retry.
+    it. `body_known`: the reader of the queue's journal has the arguments, so the journal leaves them out. The last two
+    apply to this message alone: they are not delivered, so a retry does not have them.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -99,6 +103,8 @@ def message_options(
         headers[HEADER_ONCE] = True
     if not_after is not None:
         headers[HEADER_NOT_AFTER] = not_after
+    if body_known:
+        headers[HEADER_BODY_KNOWN] = True
     return headers
 
 
@@ -138,6 +144,7 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_firs
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
         max_deliveries=options.get(HEADER_MAX_DELIVERIES),
+        body_known=bool(options.get(HEADER_BODY_KNOWN)),
     )
 
 

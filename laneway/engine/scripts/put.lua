@@ -7,6 +7,7 @@
 --        holds the uniqueness key, size, or ms too late); nothing for a message that was accepted under its own id
 -- uses: base clock
 local FIRST = 4 -- index in ARGV of the first message
+local NAME_AT = 3 -- position of the length byte of the task's name in a record without score and optional fields
 local q = names(KEYS[1])
 local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if last_call_key then -- the two sendings of a call may arrive in either order: the second one queues nothing
@@ -51,13 +52,13 @@ local function journal_full() return unread and unread >= journal_limit(q) end
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if flags ~= 0 or has_tasks or (max_size and size >= max_size) or journal_full() then return false end
+  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or (max_size and size >= max_size) or journal_full() then return false end
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
   call('ZADD', q.ready, score, id)
   if not woken then woken = wake_consumer(q) or true end
   if unread then
-    write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. record)
+    write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. journal_record(record, flags, NAME_AT))
     unread = unread + 1
   end
   sequence, accepted, size = sequence + 1, accepted + 1, size and size + 1
@@ -89,7 +90,7 @@ if index <= #ARGV then
 
   -- Gives another id to a message whose id is taken. That id was its task id, so the record must now contain the task.
   local function rename(m, record)
-    m.id, m.flags = string.format('%.0f', sequence + 1), m.flags + HAS_TASK
+    m.id, m.flags, m.name_at = string.format('%.0f', sequence + 1), m.flags + HAS_TASK, m.name_at + 1 + #m.task
     return struct.pack('>BBBc0', m.flags, m.priority, #m.task, m.task) .. string.sub(record, 3)
   end
 
@@ -121,7 +122,8 @@ if index <= #ARGV then
     end
     store(m, record)
     if unread then
-      write_event(q, EVENT_PUT, m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. record)
+      local kept = journal_record(record, m.flags, m.name_at)
+      write_event(q, EVENT_PUT, m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. kept)
       unread = unread + 1
     end
     hold_or_enqueue(q, m, now, continues)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from laneway.engine import Stored
 from laneway.platform.db.models import TaskRun
@@ -15,6 +15,8 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from laneway.transport.codec import call_of
 
+PAYLOAD_UNKNOWN: Final = "payload_unknown"
+"""The option of a row whose task cannot be sent again: the journal left its body out, and the broker has it no more."""
 UNKNOWN = "(unreadable)"
 """The name of a task whose message contains no name."""
 ID_LIMIT = 155
@@ -24,7 +26,7 @@ ID_LIMIT = 155
 def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
     """Make the row of a task from its message, which may contain anything."""
     message = stored.message
-    return run_from_call(
+    run = run_from_call(
         message.task_id,
         message.name or UNKNOWN,
         _payload(stored),
@@ -33,6 +35,9 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
         priority=min(message.priority // 3, Priority.CRITICAL),
         key=message.key,
     )
+    if message.body_known and not message.body:
+        run.options = {PAYLOAD_UNKNOWN: True}
+    return run
 
 
 def run_from_call(

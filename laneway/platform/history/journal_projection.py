@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from laneway.engine import AckAction, Event, EventKind
+from laneway.engine import AckAction, Event, EventKind, Stored
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.queries import task_runs
@@ -28,28 +28,32 @@ from laneway.platform.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
 
+MessageOf = Callable[[str, str], Stored | None]
+"""Returns the message that the broker has of a task: queue, task id."""
 EventData = dict[str, Any]
 """The data of an event of a task, beside its kind, time and attempt."""
 UNDELIVERABLE: Final = "Undeliverable"
 """The `error_type` of a task whose message became a dead letter."""
 
 
-def record(session: Session, queue: str, events: Sequence[Event]) -> list[TaskRun]:
+def record(session: Session, queue: str, events: Sequence[Event], message_of: MessageOf) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
+
+    `message_of` is asked for the message of a task that the history does not know, if its event has no body.
 
     If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
     does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
-            return JournalProjection(session, queue).apply(events)
+            return JournalProjection(session, queue, message_of).apply(events)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
             return []
-        return [run for event in events for run in record(session, queue, [event])]
+        return [run for event in events for run in record(session, queue, [event], message_of)]
 
 
 class JournalProjection:
@@ -59,8 +63,8 @@ class JournalProjection:
     of the task's event, or None when the event changes nothing and is not recorded.
     """
 
-    def __init__(self, session: Session, queue: str) -> None:
-        self._session, self._queue = session, queue
+    def __init__(self, session: Session, queue: str, message_of: MessageOf) -> None:
+        self._session, self._queue, self._message_of = session, queue, message_of
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
         self._new_events: list[dict[str, Any]] = []
@@ -88,14 +92,19 @@ class JournalProjection:
         return event.kind is not EventKind.UNREADABLE
 
     def _adopt(self, event: Event) -> TaskRun | None:
-        """Add the row of a task that was sent without the task manager: its first event carries its message."""
+        """Add the row of a task that was sent without the task manager: its first event carries its message.
+
+        The event of a task that had a row when it was sent carries no body. If the row has been lost, the body comes
+        from the broker. If the broker has it no more, the row says that the payload is not known.
+        """
         if event.stored is None:
             log.warning("event ignored: its task is unknown", task_id=event.task_id, kind=event.kind)
             return None
         if not is_storable_id(event.task_id):
             log.warning("event ignored: the id of its task cannot be stored", task_id=event.task_id)
             return None
-        run = run_from_message(event.stored, queue=self._queue, at=moment(event.at))
+        found = self._message_of(self._queue, event.task_id) if event.stored.message.body_known else None
+        run = run_from_message(found or event.stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
         self._runs[run.id] = run
         return run
@@ -203,7 +212,7 @@ class JournalProjection:
         run.error, run.error_type = repository.storable(error), UNDELIVERABLE
         run.due_at, run.traceback = None, None
         run.error_group = repository.error_group(UNDELIVERABLE, event.reason)
-        run.raw = event.stored.message.body if event.stored else None
+        run.raw = event.stored.message.body or None if event.stored else None
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 
     def cancel(self, run: TaskRun, event: Event) -> EventData | None:

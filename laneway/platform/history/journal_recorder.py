@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from time import monotonic
 
-from laneway.engine import Engine
+from laneway.engine import Engine, Stored
 from laneway.platform.broker import Broker
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
@@ -78,12 +78,17 @@ class JournalRecorder:
         with self._database.transaction() as session:
             offset = repository.lock_cursor(session, queue)
             with self._broker.guarded():
-                events = engine.events(queue, after=offset, limit=BATCH)
+                events = engine.events(queue, after=offset, limit=BATCH)  # and few at once if they are large
             if events:
                 offset = events[-1].cursor
-                submit_on_failure(session, record(session, queue, events), self._settings)
+                ended = record(session, queue, events, self._message_of)
+                submit_on_failure(session, ended, self._settings)
                 repository.move_cursor(session, queue, offset)
         if offset != repository.START:
             with self._broker.guarded():
                 engine.trim_journal(queue, until=offset)
         return len({event.cursor for event in events})  # entries of the journal
+
+    def _message_of(self, queue: str, id: str) -> Stored | None:
+        found = self._broker.find(queue, [id]) or [None]
+        return found[0].stored if found[0] else None

@@ -149,6 +149,11 @@ def unique_of(run: TaskRun) -> Unique | None:
     return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
 
 
+def payload_bytes(payload: dict[str, Any]) -> int:
+    """Return the size of a payload: its bytes as JSON in UTF-8."""
+    return len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
 def ordering_key(key: str) -> str:
     """Return the key cut to `KEY_LIMIT` bytes. Different keys stay different."""
     raw = key.encode("utf-8", "replace")
@@ -188,7 +193,7 @@ def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
         data = payload.model_dump(mode="json", exclude_none=True)
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
-    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
     return data

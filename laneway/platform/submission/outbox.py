@@ -51,6 +51,8 @@ CLAIM = timedelta(seconds=8)
 """How long the claim on a row lasts. The engine takes the message for a shorter time (`broker.PUBLISH_WITHIN`)."""
 PAGE = 200
 """Most rows that the relay claims at once."""
+PAGE_BYTES = 4_194_304
+"""Bytes of payloads after which the relay claims no further row at once."""
 POLL = 1.0
 """Seconds between two runs of the relay when nobody wakes it."""
 
@@ -163,7 +165,12 @@ class Outbox:
             self._recorder.catch_up()  # marks the tasks as sent whose senders could not do so
             with self._database.transaction() as session:
                 runs = queries.claim(
-                    session, now=clock.now(), abandoned_before=abandoned_before, limit=PAGE, except_queues=full
+                    session,
+                    now=clock.now(),
+                    abandoned_before=abandoned_before,
+                    limit=PAGE,
+                    most_bytes=PAGE_BYTES,
+                    except_queues=full,
                 )
             sent = len(self._send(runs, full))
             total += sent

@@ -29,7 +29,7 @@ from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskRef
 from laneway.platform.schemas.task import WAITING, TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
+from laneway.platform.submission.acceptance import Row, SubmitOptions, payload_bytes, row_of, spec_of, validated
 from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
 from laneway.platform.submission.outbox import Outbox
@@ -59,7 +59,7 @@ class Submitter:
         if self._broker.engine is None or options.needs_broker:
             accepted = self._group_submit.submit_one(row, options.durability)
         else:
-            accepted = self._group_commit.run(row)
+            accepted = self._group_commit.run(row, size=payload_bytes(row["payload"]))
         run = accepted.run
         if isinstance(run, TaskHandle):
             return self._repeat(run, options)

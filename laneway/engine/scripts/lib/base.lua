@@ -29,6 +29,13 @@ local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
 
+-- The record as the journal stores it: without its body if the journal's reader has the body. `name_at`: the position of
+-- the task name's length byte.
+local function journal_record(record, flags, name_at)
+  if bit.band(flags, BODY_KNOWN) == 0 then return record end
+  return string.sub(record, 1, name_at + (string.byte(record, name_at) or 0))
+end
+
 -- Lets the rest of the script run on a server whose memory is full. A server refuses only the first write of a script,
 -- and only if that write may take memory. So everything that ends, renews or frees begins with a write that takes none.
 local function work_on_full_server(q)

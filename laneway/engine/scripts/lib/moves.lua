@@ -186,7 +186,8 @@ end
 local function bury(q, m, deliveries, reason, error, now)
   if journal_limit(q) then
     local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
-    write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', record)
+    local kept = record and journal_record(record, m.flags, m.name_at) or ''
+    write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', kept)
   end
   delete_attempts(q, m.id)
   call('ZREM', q.leased, m.id)
