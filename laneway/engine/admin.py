@@ -22,7 +22,7 @@ EVENT_BYTES = 1_048_576
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(rb"-?\d{1,18}")
 _PEEK_FIELDS = 5
-_STATS_FIELDS = 8
+_STATS_FIELDS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +186,9 @@ class Admin:
         """Delete the waiting messages, a batch at a time; returns how many. Leased messages and dead letters stay."""
         removed = 0
         while True:
-            batch: int = self._run("purge", queue, PURGE_BATCH)
-            removed += batch
-            if batch < PURGE_BATCH:
+            seen, deleted = self._run("purge", queue, PURGE_BATCH)
+            removed += deleted
+            if seen < PURGE_BATCH:
                 return removed
 
     def delete(self, queue: str) -> int:
@@ -276,12 +276,14 @@ def _queue_stats(
     held: int,
     leased: int,
     dead: int,
+    set_aside: int,
     next_score: int | None,
     raw_limits: Sequence[bytes],
     counters: Sequence[bytes],
 ) -> QueueStats:
     """Make the stats of one queue from its part of a reply of `stats.lua`."""
     limits = _numbers(raw_limits)
+    limits.pop("set_aside", None)
     return QueueStats(
         queue=queue,
         ready=ready,
@@ -289,6 +291,8 @@ def _queue_stats(
         held=held,
         leased=leased,
         dead=dead,
+        set_aside=set_aside,
+        format=limits.pop("format", 0),
         oldest_at=None if next_score is None else Stored.time_of(next_score),
         paused=bool(limits.pop("paused", 0)),
         limits=limits,

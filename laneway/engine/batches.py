@@ -1,4 +1,4 @@
-"""Splits long lists into batches that are bounded by number and by bytes, so that no call blocks the server for long."""
+"""Splits long lists into batches that are bounded by number and by bytes."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ from laneway.engine.admin import MAX_IDS, Admin
 from laneway.engine.batches import split
 from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
-from laneway.engine.errors import InvalidMessage
+from laneway.engine.errors import InvalidMessage, NewerQueue
 from laneway.engine.journal import EventKind
 from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
 from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
 from laneway.engine.round_robin import RoundRobin
-from laneway.engine.script_runner import ScriptRunner
+from laneway.engine.script_runner import ScriptRunner, newer_queue
 from laneway.engine.server_check import check_server
 from laneway.engine.url import close_sentinels, make_pool
 
@@ -214,7 +214,7 @@ class Engine(Admin):
             for start in range(4, len(reply), 4)
         ]
         broken = {
-            round_robin.queue_at(index): problem.decode(errors="replace")
+            round_robin.queue_at(index): _described(problem.decode(errors="replace"))
             for index, problem in zip(reply[3][::2], reply[3][1::2], strict=True)
         }
         return Batch(deliveries, reply[0], reply[1], broken)
@@ -317,12 +317,20 @@ class Engine(Admin):
         ]
         if not commands:
             return []
-        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
+        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_each(connection, script, commands))
         codes = [LeaseStatus.UNKNOWN] * len(leases)
         for (_, part), reply in zip(parts, replies, strict=True):
+            if isinstance(reply, NewerQueue):
+                continue  # its leases are lost: a worker of the newer version continues
             for index, code in zip(part, reply, strict=True):
                 codes[index] = LeaseStatus(code)
         return codes
+
+
+def _described(problem: str) -> str:
+    """Why a queue delivered nothing, for people to read."""
+    newer = newer_queue(problem)
+    return str(newer) if newer else f"its keys are damaged: {problem}"
 
 
 def _size(encoded: EncodedMessage) -> int:

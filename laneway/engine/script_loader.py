@@ -57,6 +57,8 @@ PREFIXES: Mapping[str, type[Enum]] = {
     "RESULT": StoreCode,
 }
 """`STATUS_DONE` in a script is `LeaseStatus.DONE`."""
+NEWER_QUEUE = "NEWERQUEUE"
+"""The error of a script for a queue of a newer format begins with this word; the queue and its format follow."""
 CONSTANTS: Mapping[str, str | int] = {
     **{f"{prefix}_{member.name}": member.value for prefix, enum in PREFIXES.items() for member in enum},
     "HAS_TASK": message.HAS_TASK,
@@ -66,6 +68,10 @@ CONSTANTS: Mapping[str, str | int] = {
     "HAS_ETA": message.HAS_ETA,
     "BODY_KNOWN": message.BODY_KNOWN,
     "SPAN": message.SPAN,
+    "FORMAT": message.FORMAT,
+    "FORMAT_STEP": message.FORMAT_STEP,
+    "QUEUE_FORMAT": message.QUEUE_FORMAT,
+    "NEWER_QUEUE": NEWER_QUEUE,
     "EPOCH_US": message.EPOCH_MS * 1000,
     "TICK_US": 1000 // message.TICKS_PER_MS,
 }

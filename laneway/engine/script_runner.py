@@ -5,6 +5,7 @@ When a connection breaks, another one is opened and the command is sent again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,11 +13,12 @@ from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply
-from laneway.engine.errors import EngineError, ServerFull, ServerLost
-from laneway.engine.script_loader import Script, load_scripts
+from laneway.engine.errors import EngineError, NewerQueue, ServerFull, ServerLost
+from laneway.engine.script_loader import NEWER_QUEUE, Script, load_scripts
 
 T = TypeVar("T")
 ATTEMPTS = 3
+_NEWER = re.compile(rf"{NEWER_QUEUE} \S*{{(.*)}} (\d+)", re.DOTALL)
 
 
 class ScriptRunner:
@@ -84,10 +86,21 @@ class ScriptRunner:
 
     def evaluate_all(self, connection: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
         """Run a script several times on this connection, in one round trip."""
-        replies = connection.pipeline(commands)
-        return [
-            self._checked(connection, script, command, reply) for command, reply in zip(commands, replies, strict=True)
-        ]
+        replies = self.evaluate_each(connection, script, commands)
+        for reply in replies:
+            if isinstance(reply, NewerQueue):
+                raise reply
+        return replies
+
+    def evaluate_each(self, connection: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
+        """As `evaluate_all`; the reply of a queue that a newer version has changed is the error NewerQueue."""
+        replies: list[Reply] = connection.pipeline(commands)
+        for index, command in enumerate(commands):
+            try:
+                replies[index] = self._checked(connection, script, command, replies[index])
+            except NewerQueue as error:
+                replies[index] = error
+        return replies
 
     def _checked(self, connection: RawConnection, script: Script, command: Command, reply: Reply) -> Reply:
         """Return the reply. Send the script's text if the server does not know its hash. Raise other error replies."""
@@ -102,7 +115,14 @@ class ScriptRunner:
             raise _named(error) from error
 
 
+def newer_queue(error: str) -> NewerQueue | None:
+    """The error in the text of a script's error, if it says that a newer version has changed the queue."""
+    found = _NEWER.search(error)
+    return NewerQueue(found[1], int(found[2])) if found else None
+
+
 def _named(error: ResponseError) -> EngineError | ResponseError:
     """The engine's error for a reply that callers tell apart; others stay as they are."""
     text = str(error)
-    return ServerFull(text) if text.startswith("OOM ") or "-OOM " in text else error  # the latter: Redis 6.2
+    full = ServerFull(text) if text.startswith("OOM ") or "-OOM " in text else error  # the latter: Redis 6.2
+    return newer_queue(text) or full

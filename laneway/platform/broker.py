@@ -30,6 +30,7 @@ from laneway.platform.errors import (
     BrokerUnavailable,
     DuplicateTask,
     HistoryBehind,
+    NewerQueue,
     PlatformError,
     QueueFull,
     Unsendable,
@@ -66,6 +67,7 @@ class Broker:
         self._rate_limits, self._circuit_breaker = rate_limits, CircuitBreaker()
         self._messages = TaskMessages(app)
         self._configured: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -143,6 +145,10 @@ class Broker:
                     deadline = self._deadline([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
                     results = self.engine.put_many(queue, envelopes, not_after=deadline)
+            except NewerQueue as error:
+                for message in messages:
+                    refusals.note(message.run, error)
+                continue
             except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             if any(result.code is PutCode.TOO_LATE for result in results):
@@ -159,17 +165,31 @@ class Broker:
             return engine.purge(queue)
 
     def prepare(self) -> None:
-        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too."""
+        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too.
+
+        A queue that a newer version of Laneway has changed is left alone.
+        """
         stats = {found.queue: found for found in self.stats(self.queues) or ()}
+        self._report_newer(list(stats.values()))
+        newer = {name for name, found in stats.items() if found.is_newer}
         for found in stats.values():
             if "journal" not in found.limits or "max_size" not in found.limits:
                 self._configured.discard(found.queue)
         with self.guarded():
             for queue in self.queues:
-                self._configure_queue(queue)
+                if queue not in newer:
+                    self._configure_queue(queue)
         for queue, limit in self._rate_limits().items() if stats else ():
-            if queue in stats and not limit.holds(stats[queue]):
+            if queue in stats and queue not in newer and not limit.holds(stats[queue]):
                 self.set_rate_limit(queue, limit)
+
+    def _report_newer(self, stats: Sequence[QueueStats]) -> None:
+        """Log which queues or messages only a newer version of Laneway can read, once until that is over."""
+        found = {(each.queue, f"format {each.format}") for each in stats if each.is_newer}
+        found |= {(each.queue, "messages") for each in stats if each.set_aside}
+        for queue, what in sorted(found - self._reported):
+            log.warning("left alone: only a newer version of Laneway can read it", queue=queue, what=what)
+        self._reported = found
 
     def set_rate_limit(self, queue: str, limit: RateLimit) -> None:
         """Set the rate, the number in flight and the pause of a queue. Raises Unsupported without the engine."""

@@ -12,11 +12,10 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
     DuplicateTask,
-    HistoryBehind,
     InvalidPayload,
-    QueueFull,
     UnknownTaskType,
     Unsendable,
     WrongState,
@@ -34,7 +33,7 @@ from laneway.platform.task_reader import TaskReader
 
 log = logger(__name__)
 
-SENT_LATER = (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask)
+SENT_LATER = (BrokerUnavailable, *QUEUE_REFUSALS, DuplicateTask)
 """Errors of the broker after which the maintenance sends the task later."""
 
 

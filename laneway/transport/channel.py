@@ -277,7 +277,7 @@ class Channel(virtual.Channel):
     def _report(self, broken: Mapping[str, str]) -> None:
         """Log an error for each queue that cannot be read, once until it can be read again."""
         for queue in broken.keys() - self._broken:
-            logger.error("The keys of queue %s are damaged; it delivers nothing: %s", queue, broken[queue])
+            logger.error("The queue %s delivers nothing: %s", queue, broken[queue])
         self._broken = set(broken)
 
     def deliver_pending(self) -> bool:

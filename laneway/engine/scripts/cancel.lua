@@ -1,5 +1,5 @@
 -- Cancels a task. Its waiting messages are deleted. A leased one is marked: renew and ack report that to its holder,
--- and it is deleted when it is given back or its lease expires.
+-- and it is deleted when it is given back or its lease expires. One that only a newer version can read is marked, too.
 -- KEYS   1: the queue
 -- ARGV   1: the task id
 -- Returns how many messages were deleted, how many are marked, and how many are dead letters, which stay
@@ -13,7 +13,7 @@ local removed, marked, dead = 0, 0, 0
 for index = #ids, 1, -1 do
   local id = ids[index]
   if call('ZSCORE', q.dead, id) then dead = dead + 1
-  elseif call('ZSCORE', q.leased, id) then
+  elseif call('ZSCORE', q.leased, id) or is_newer(call('HGET', q.messages, id)) then -- that one cannot be deleted here
     if call('HSET', q.cancelled, id, now) == 1 then write_event(q, EVENT_CANCEL_REQUESTED, task, 'm', id) end
     marked = marked + 1
   else

@@ -162,8 +162,9 @@ local function try(step, queue)
 end
 
 local function prepare(queue)
-  local q = names(KEYS[queue])
+  local q, limits = names(KEYS[queue])
   queues[queue] = { keys = q }
+  take_up_set_aside(q, limits, now)
   make_due_ready(q)
   reclaim_expired(q)
   available[queue] = math.min(allowance(q, queue), call('ZCARD', q.ready))

@@ -11,6 +11,7 @@ local id, record, m
 for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do
   local stored = call('HGET', q.messages, candidate)
   local parsed = load(q, candidate)
+  if is_newer(stored) then parsed = { score = struct.unpack('>d', stored) } end -- only its id is known to be the task's
   if parsed and (not m or parsed.score % SPAN > m.score % SPAN) then id, record, m = candidate, stored, parsed end
 end
 if not id then return {} end
@@ -21,7 +22,8 @@ for _, timed in ipairs({ STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
   if score then state, at = timed, tonumber(score) end
 end
 if position then state = STATE_READY end
-if state == STATE_HELD then head = load(q, call('HGET', q.heads, m.key) or '') end
+if call('ZSCORE', q.set_aside, id) then state = STATE_SET_ASIDE end
+if state == STATE_HELD and m.key then head = load(q, call('HGET', q.heads, m.key) or '') end
 
 local value = call('HGET', q.deliveries, id)
 local deliveries, _flags, _score, token = 0, nil, nil, ''

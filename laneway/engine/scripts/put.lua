@@ -8,7 +8,7 @@
 -- uses: base clock
 local FIRST = 4 -- index in ARGV of the first message
 local NAME_AT = 3 -- position of the length byte of the task's name in a record without score and optional fields
-local q = names(KEYS[1])
+local q, limits = names(KEYS[1])
 local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if last_call_key then -- the two sendings of a call may arrive in either order: the second one queues nothing
   local last = call('GET', last_call_key)
@@ -35,9 +35,7 @@ if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then
   for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[3])) end
   return reply
 end
-local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal')
-journal_limits[q.journal] = tonumber(limits[3]) or false
-local max_size = tonumber(limits[1])
+local max_size = limits.max_size
 local counters = call('HMGET', q.counters, 'sequence', 'put')
 local sequence = tonumber(counters[1] or 0)
 local has_tasks = call('EXISTS', q.tasks) == 1
@@ -144,7 +142,7 @@ if accepted > 0 then
   local puts = string.format('%.0f', (counters[2] or 0) + accepted)
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
-if limits[2] then set_expiry(q, limits[2]) end
+if limits.expires then set_expiry(q, limits.expires) end
 if last_call_key then -- the call's number alone if the reply is empty, which is the usual case
   call('SET', last_call_key, #reply > 0 and cmsgpack.pack(ARGV[2], reply) or ARGV[2], 'PX', 60000)
 end

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 from laneway.engine import Engine, Stored
 from laneway.platform.broker import Broker
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
-from laneway.platform.errors import PlatformError
+from laneway.platform.errors import NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_projection import record
 from laneway.platform.logging import logger
@@ -48,8 +49,9 @@ class JournalRecorder:
         recorded = 0
         for queue, unread in self.unread(queues).items():
             left = unread
-            while left > 0 and monotonic() < end and (batch := self._record_batch(engine, queue)):
-                recorded, left = recorded + batch, left - batch
+            with suppress(NewerQueue):  # a process of the newer version records its events; `Broker.prepare` names it
+                while left > 0 and monotonic() < end and (batch := self._record_batch(engine, queue)):
+                    recorded, left = recorded + batch, left - batch
         return recorded
 
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:

@@ -22,16 +22,19 @@ Events that could not be recorded in the history make the audit unbalanced as we
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from laneway.engine import MessageInfo, MessageState, QueueStats
+from laneway.engine import NewerQueue as EngineNewerQueue
 from laneway.platform import clock
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit, search, task_runs
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
+from laneway.platform.errors import NewerQueue
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.operations.result_audit import ResultAudit, ResultReport
@@ -72,9 +75,14 @@ class AuditReport:
     """Finished tasks compared with the result store; nothing in it is unaccounted for."""
 
     @property
+    def newer(self) -> list[str]:
+        """Queues that were not compared, because a newer version of Laneway has changed them."""
+        return [queue for queue, stats in self.engine.items() if stats.is_newer]
+
+    @property
     def balanced(self) -> bool:
-        """Whether no task is unaccounted for, no message is unknown, and every event is recorded."""
-        return not (self.unaccounted or self.unknown or self.unread)
+        """Whether no task is unaccounted for, no message is unknown, and every event is recorded, in every queue."""
+        return not (self.unaccounted or self.unknown or self.unread or self.newer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,10 @@ class Audit:
         reasons: dict[str, str] = {}
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
-            messages = self._broker.find(queue, [run.id for run in runs])
+            try:
+                messages = self._broker.find(queue, [run.id for run in runs])
+            except NewerQueue:
+                continue
             for run, message in zip(runs, messages or (), strict=messages is not None):
                 reason = _reason_undeliverable(message)
                 if reason:
@@ -172,8 +183,9 @@ class Audit:
         """Yield the ids of tasks that the engine has and the history does not know."""
         engine = self._broker.engine
         for queue in self._broker.queues if engine is not None else ():
-            for state in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED):
-                yield from self._unknown_tasks_in(queue, state)
+            with suppress(EngineNewerQueue):
+                for state in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED):
+                    yield from self._unknown_tasks_in(queue, state)
 
     def _unknown_tasks_in(self, queue: str, state: MessageState) -> Iterator[str]:
         engine, offset = self._broker.engine, 0

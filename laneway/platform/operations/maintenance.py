@@ -30,7 +30,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
-from laneway.platform.errors import DuplicateTask, HistoryBehind, PlatformError, QueueFull
+from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, PlatformError
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.task_manager import TaskManager
@@ -146,7 +146,10 @@ class Maintenance:
         lost: list[TaskRun] = []
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
-            messages = self._broker.find(queue, [run.id for run in runs])
+            try:
+                messages = self._broker.find(queue, [run.id for run in runs])
+            except NewerQueue:
+                continue  # a worker of the newer version compares it
             pairs = zip(runs, messages or (), strict=messages is not None)
             lost += [run for run, message in pairs if self._is_lost(run, message)]
         if lost:
@@ -173,7 +176,7 @@ class Maintenance:
             return False
         try:
             sent = self._tasks.send(run)
-        except (QueueFull, HistoryBehind) as error:  # the later tasks of this queue would be refused as well
+        except QUEUE_REFUSALS as error:
             full_queues.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
             return False

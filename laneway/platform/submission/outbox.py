@@ -28,8 +28,8 @@ from laneway.platform.db.queries import outbox as queries
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
-    HistoryBehind,
     PlatformError,
     QueueFull,
     TooLate,
@@ -213,7 +213,7 @@ class Outbox:
         refusals = dict(zip((run.id for run in runs), self._publish(runs), strict=True))
         sent = [run for run in runs if refusals[run.id] is None]
         refused = [run for run in runs if refusals[run.id] is not None]
-        full.update(run.queue for run in refused if isinstance(refusals[run.id], QueueFull | HistoryBehind))
+        full.update(run.queue for run in refused if isinstance(refusals[run.id], QUEUE_REFUSALS))
         if refused:
             first = refusals[refused[0].id]
             log.warning("tasks accepted but not published yet", tasks=len(refused), error=str(first))

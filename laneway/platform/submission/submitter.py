@@ -16,9 +16,9 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
     DuplicateTask,
-    HistoryBehind,
     QueueFull,
     TooLate,
     Unsendable,
@@ -37,7 +37,7 @@ from laneway.platform.task_reader import TaskReader
 
 log = logger(__name__)
 
-REFUSALS = (QueueFull, HistoryBehind, DuplicateTask, Unsendable, Unsupported)
+REFUSALS = (*QUEUE_REFUSALS, DuplicateTask, Unsendable, Unsupported)
 """Errors of the broker after which the submission is refused and its row is deleted."""
 
 

@@ -3,8 +3,8 @@
 local BATCH = 1000 -- one call moves at most this many messages that are due, have expired, or exceed a limit
 local call = redis.call
 
--- The keys of a queue: `names(prefix).ready` is '<prefix>:ready'.
-local function names(prefix)
+-- The keys of a queue: `keys_of(prefix).ready` is '<prefix>:ready'.
+local function keys_of(prefix)
   return setmetatable({}, { __index = function(known, name)
     local key = prefix .. ':' .. name
     rawset(known, name, key)
@@ -12,16 +12,24 @@ local function names(prefix)
   end })
 end
 
--- The most unread events of the queue's journal (limit `journal`); false when it has no journal.
+local LIMITS = { 'format', 'set_aside', 'journal', 'max_size', 'max_in_flight', 'expires' }
 local journal_limits = {}
-local function journal_limit(q)
-  local limit = journal_limits[q.journal]
-  if limit == nil then
-    limit = tonumber(call('HGET', q.limits, 'journal')) or false
-    journal_limits[q.journal] = limit
+
+-- The keys of a queue that this version can use, and those of its limits that most scripts need. Raises an error for a
+-- queue that a newer version has changed.
+local function names(prefix)
+  local q, limits = keys_of(prefix), {}
+  local values = call('HMGET', q.limits, unpack(LIMITS))
+  for index, name in ipairs(LIMITS) do limits[name] = tonumber(values[index] or nil) or false end
+  if limits.format and limits.format > QUEUE_FORMAT then
+    error(string.format('%s %s %.0f', NEWER_QUEUE, prefix, limits.format), 0)
   end
-  return limit
+  journal_limits[q.journal] = limits.journal
+  return q, limits
 end
+
+-- The most unread events of the queue's journal (limit `journal`); false when it has no journal.
+local function journal_limit(q) return journal_limits[q.journal] end
 
 -- Appends an event to the journal, if the queue has one. The script that makes the change calls this, so that neither
 -- exists without the other. The fields are those of journal.py.

@@ -5,11 +5,13 @@ local DEFAULT_MAX_DELIVERIES = 5
 local MAX_COUNT = 65535 -- counts are stored in 2 bytes
 local RECORD = 9 -- position of the flags in a complete record, after the score
 local RECORD_WITHOUT_SCORE = 1 -- position of the flags in a record without the score
+local NEWER = FORMAT_STEP * (FORMAT + 1) -- a byte of format and priority that has at least this value is of a newer format
 
 -- The fields of a record; `start` is the position of its flags: RECORD or RECORD_WITHOUT_SCORE. `name_at` is the
 -- position of the task name's length byte.
 local function parse(id, record, start)
   local flags, priority, next_byte = struct.unpack('>BB', record, start)
+  if priority >= NEWER then error('a newer format') end
   local m = { id = id, task = id, flags = flags, priority = priority }
   if start == RECORD then m.score = struct.unpack('>d', record) end
   m.name_at = next_byte
@@ -33,9 +35,14 @@ local function load(q, id)
   return readable and m
 end
 
+-- True for a record that only a newer version can read.
+local function is_newer(record)
+  return record and #record > RECORD and string.byte(record, RECORD + 1) >= NEWER
+end
+
 -- True for a record that can be read. Only a record with optional fields has to be parsed to know.
 local function is_record(record)
-  if not record or #record <= RECORD then return false end
+  if not record or #record <= RECORD or string.byte(record, RECORD + 1) >= NEWER then return false end
   return bit.band(string.byte(record, RECORD), ALL_FIELDS) == 0 or (pcall(parse, '', record, RECORD))
 end
 
