@@ -6,6 +6,7 @@ When a connection breaks, another one is opened and the command is sent again.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,10 +15,11 @@ from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply
 from laneway.engine.errors import EngineError, NewerQueue, ServerFull, ServerLost
-from laneway.engine.script_loader import NEWER_QUEUE, Script, load_scripts
+from laneway.engine.script_loader import NEWER_QUEUE, Script, load_script, load_scripts
 
 T = TypeVar("T")
 ATTEMPTS = 3
+_ONCE = load_script("once")
 _NEWER = re.compile(rf"{NEWER_QUEUE} \S*{{(.*)}} (\d+)", re.DOTALL)
 
 
@@ -39,6 +41,16 @@ class ScriptRunner:
     def call(self, *command: Argument) -> Reply:
         """Send one command that may run twice; return its reply. Raises ResponseError for an error reply."""
         return self.on_connection(lambda connection: connection.call(*command))
+
+    def call_once(self, place: bytes, command: str, keys: Sequence[bytes], *args: Argument) -> int:
+        """Send a command that must not run twice, and that replies with a number; return its reply.
+
+        The server remembers the reply for 60 s, under a key that begins with `place`. If the reply is lost, the call is
+        repeated and gets it.
+        """
+        remembered = b"%b:once:%b" % (place, secrets.token_hex(8).encode())
+        call = (b"EVALSHA", _ONCE.sha, 1 + len(keys), remembered, *keys, command, *args)
+        return self.on_connection(lambda connection: self.evaluate(connection, _ONCE, call))
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """Send commands that may run twice, in one round trip; return their replies, error replies among them."""

@@ -36,9 +36,9 @@ from laneway.engine import (
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import InvalidKeyPrefix, ServerFull
 from laneway.engine.server_check import check_server
+from tests.fixtures.lost_reply import LostReply
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
-from tests.laneway.engine.conftest import LostReply
 
 QUEUE = "work"
 

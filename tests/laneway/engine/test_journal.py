@@ -24,9 +24,9 @@ from laneway.engine import (
     UnknownMessage,
 )
 from laneway.engine.keys import NAMES
+from tests.fixtures.lost_reply import LostReply
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.laneway.engine.clock import move_to
-from tests.laneway.engine.conftest import LostReply
 
 QUEUE = "work"
 LEASE_MS = 1_000
