@@ -283,7 +283,7 @@ def _queue_stats(
 ) -> QueueStats:
     """Make the stats of one queue from its part of a reply of `stats.lua`."""
     limits = _numbers(raw_limits)
-    limits.pop("set_aside", None)
+    limits.pop("newer", None)
     return QueueStats(
         queue=queue,
         ready=ready,

@@ -138,14 +138,15 @@ class TaskMessages:
 def check_sendable(run: TaskRun) -> None:
     """Raise Unsendable for a row that cannot be made into a message. A later error is not the fault of the row."""
     payload: Any = run.payload
-    if run.options.get(PAYLOAD_UNKNOWN):
-        raise Unsendable(run.id, "its payload is not known")
     try:
+        is_unknown = run.options.get(PAYLOAD_UNKNOWN)
         unique: Any = unique_of(run)
         headers_of(run)
         time_limits(run)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+    if is_unknown:
+        raise Unsendable(run.id, "its payload is not known")
     if not isinstance(payload, dict):
         raise Unsendable(run.id, "its payload is no object")
     if unique and not (isinstance(unique.key, str) and isinstance(unique.ttl_ms, int)):

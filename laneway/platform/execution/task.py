@@ -207,7 +207,7 @@ class PlatformTask(Task):
             task_id=self.id,
             spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
-            payload=payload_of_call(args, kwargs),
+            payload=payload_of_call(self.name, args, kwargs),
             headers=headers,
             worker=str(self.request.hostname),
         )

@@ -212,7 +212,8 @@ class JournalProjection:
         run.error, run.error_type = repository.storable(error), UNDELIVERABLE
         run.due_at, run.traceback = None, None
         run.error_group = repository.error_group(UNDELIVERABLE, event.reason)
-        run.raw = event.stored.message.body or None if event.stored else None
+        message = event.stored.message if event.stored else None
+        run.raw = None if message is None or message.body_known else message.body  # the row has it as the payload
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 
     def cancel(self, run: TaskRun, event: Event) -> EventData | None:

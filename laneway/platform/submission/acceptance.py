@@ -19,7 +19,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
-from laneway.platform.history.adoption import fingerprint
+from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
@@ -98,6 +98,8 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
+        if POSITIONAL in payload and POSITIONAL not in spec.payload.model_fields:
+            problems.append("its fields cannot take the positional arguments, such as the result of an earlier task")
         raise InvalidPayload(spec.name, problems) from None
 
 

@@ -82,11 +82,11 @@ def test_a_message_of_a_newer_format_is_set_aside_and_the_others_are_delivered(e
     assert ids(fetch(engine)) == ["b", "c"]
 
     stats = engine.stats([QUEUE])[0]
-    assert (stats.set_aside, stats.ready, stats.leased, stats.counters["set_aside"]) == (1, 0, 2, 1)
+    assert (stats.set_aside, stats.ready, stats.leased, stats.counters["newer"]) == (1, 0, 2, 1)
     assert "unreadable" not in stats.counters
     assert record_of(engine, "a") == record
     assert ids(fetch(engine)) == [], "and it is counted once"
-    assert engine.stats([QUEUE])[0].counters["set_aside"] == 1
+    assert engine.stats([QUEUE])[0].counters["newer"] == 1
     found = engine.find(QUEUE, "a")
     assert found.state is MessageState.SET_ASIDE
     assert [each.stored.id for each in engine.peek(QUEUE, MessageState.SET_ASIDE)] == ["a"]
@@ -181,7 +181,7 @@ def test_a_newer_version_takes_up_what_was_set_aside(engine: Engine, newer_engin
     assert ids(fetch(newer_engine)) == ["new", "held"], "in their old order"
     stats = newer_engine.stats([QUEUE])[0]
     assert (stats.set_aside, stats.scheduled) == (0, 1)
-    assert newer_engine.runner.call("HGET", newer_engine.keys.key(QUEUE, "limits"), "set_aside") is None
+    assert newer_engine.runner.call("HGET", newer_engine.keys.key(QUEUE, "limits"), "newer") is None
 
 
 def test_a_newer_version_drops_what_was_cancelled_meanwhile(engine: Engine, newer_engine: Engine) -> None:

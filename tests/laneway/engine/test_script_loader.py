@@ -10,7 +10,7 @@ import pytest
 from laneway.engine.script_loader import CONSTANTS, OPERATIONS, PREFIXES, load_script, load_scripts, make_script
 
 FOLDER = resources.files("laneway.engine").joinpath("scripts")
-RESULT_SCRIPTS = ("store_results", "swap_result")
+RESULT_SCRIPTS = ("store_results", "swap_result", "once")
 SOURCES = {
     f"{folder}{file.name}": re.sub(r"--.*", "", file.read_text(encoding="utf-8"))
     for folder, path in (("", FOLDER), ("lib/", FOLDER.joinpath("lib")))

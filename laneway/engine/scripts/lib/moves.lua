@@ -60,7 +60,7 @@ local function hold_or_enqueue(q, m, now, continues)
 end
 
 -- Takes a message that only a newer version can read out of the states in which it would be delivered. It keeps all
--- else, and its ordering key stays occupied. The limit `set_aside` is the lowest format of such messages.
+-- else, and its ordering key stays occupied. The limit `newer` is the lowest format of such messages.
 local function set_aside(q, id, record)
   local format = math.floor(string.byte(record, RECORD + 1) / FORMAT_STEP)
   for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED }) do call('ZREM', q[state], id) end
@@ -70,9 +70,9 @@ local function set_aside(q, id, record)
     call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, '')) -- nobody holds a lease on it
   end
   if call('ZADD', q.set_aside, format, id) == 0 then return end
-  count(q, 'set_aside', 1)
+  count(q, 'newer', 1)
   redis.log(redis.LOG_WARNING, 'laneway: a newer version wrote a message of ' .. q.messages .. '; it is set aside')
-  call('HSET', q.limits, 'set_aside', call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2])
+  call('HSET', q.limits, 'newer', call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2])
 end
 
 -- Removes a message from its ordering key. If it was the head, the next message of the key becomes the head.
@@ -320,7 +320,7 @@ end
 -- Queues messages again that an older version has set aside and that this version can read, at most BATCH. `limits`: see
 -- `names`.
 local function take_up_set_aside(q, limits, now)
-  if not limits.set_aside or limits.set_aside > FORMAT then return end
+  if not limits.newer or limits.newer > FORMAT then return end
   work_on_full_server(q)
   for _, id in ipairs(call('ZRANGEBYSCORE', q.set_aside, '-inf', FORMAT, 'LIMIT', 0, BATCH)) do
     call('ZREM', q.set_aside, id)
@@ -330,5 +330,5 @@ local function take_up_set_aside(q, limits, now)
     else hold_or_enqueue(q, m, now, false) end
   end
   local lowest = call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2]
-  if lowest then call('HSET', q.limits, 'set_aside', lowest) else call('HDEL', q.limits, 'set_aside') end
+  if lowest then call('HSET', q.limits, 'newer', lowest) else call('HDEL', q.limits, 'newer') end
 end
