@@ -163,16 +163,24 @@ class Admin:
             raise UnknownMessage(queue, task_id)
         return found
 
-    def find_many(self, queue: str, task_ids: Sequence[str]) -> list[MessageInfo | None]:
-        """The newest message of each task, in one round trip; None for a task without a message in the queue."""
-        script = self.runner.scripts["find"]
-        commands = [(b"EVALSHA", script.sha, 1, self.keys.queue(queue), pack_id(id)) for id in task_ids]
+    def find_many(self, queue: str, task_ids: Sequence[str], *, bodies: bool = True) -> list[MessageInfo | None]:
+        """The newest message of each task, in one round trip; None for a task without a message in the queue.
+
+        `bodies`: False leaves their bodies empty, which may be large.
+        """
+        script, key = self.runner.scripts["find"], self.keys.queue(queue)
+        commands = [(b"EVALSHA", script.sha, 1, key, pack_id(id), int(not bodies)) for id in task_ids]
         replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
         return [_found_message(queue, *reply) if reply else None for reply in replies]
 
-    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[MessageInfo]:
-        """One page of the messages in a state, in the order in which they leave it; the oldest dead letter first."""
-        reply = self._run("peek", queue, state.value, offset, limit)
+    def peek(
+        self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50, bodies: bool = True
+    ) -> list[MessageInfo]:
+        """One page of the messages in a state, in the order in which they leave it; the oldest dead letter first.
+
+        `bodies`: False leaves their bodies empty, which may be large.
+        """
+        reply = self._run("peek", queue, state.value, offset, limit, int(not bodies))
         rows = [reply[start : start + _PEEK_FIELDS] for start in range(0, len(reply), _PEEK_FIELDS)]
         return [_message_info(*row, state=state) for row in rows]
 

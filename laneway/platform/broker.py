@@ -210,7 +210,7 @@ class Broker:
         """Delete the dead letter of a task, if there is one."""
         if self.engine is not None:
             with self.guarded():
-                found = self.engine.find_many(queue, [id])[0]
+                found = self.engine.find_many(queue, [id], bodies=False)[0]
                 if found is not None and found.state is MessageState.DEAD:
                     self.engine.discard(queue, [found.stored.id])
 
@@ -224,17 +224,20 @@ class Broker:
         if self.engine is None:
             return False
         with self.guarded():
-            found = self.engine.find_many(queue, [id])[0]
+            found = self.engine.find_many(queue, [id], bodies=False)[0]
             if found is None or found.state is not MessageState.DEAD:
                 return False
             return self.engine.requeue(queue, [found.stored.id]) == [LeaseStatus.DONE]
 
     def find(self, queue: str, ids: Sequence[str]) -> list[MessageInfo | None] | None:
-        """Return the message of each task, None for a task that the queue does not have. None without the engine."""
+        """Return the message of each task, without its body; None for a task that the queue does not have.
+
+        Returns None without the engine.
+        """
         if self.engine is None:
             return None
         with self.guarded():
-            return self.engine.find_many(queue, ids)
+            return self.engine.find_many(queue, ids, bodies=False)
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats] | None:
         """The sizes and limits of queues. None without the engine."""

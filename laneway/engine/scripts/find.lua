@@ -1,6 +1,6 @@
 -- Finds the newest message of a task, and what it waits for.
 -- KEYS   1: the queue
--- ARGV   1: the task id
+-- ARGV   1: the task id  2: '1' to leave out the body
 -- Returns an empty list when the queue has no message of the task, else: id, record, deliveries, state, at (due, end of
 --        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
 --        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
@@ -15,6 +15,7 @@ for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do
   if parsed and (not m or parsed.score % SPAN > m.score % SPAN) then id, record, m = candidate, stored, parsed end
 end
 if not id then return {} end
+if ARGV[2] == '1' and m.name_at then record = without_body(record, m.name_at) end
 
 local state, at, position, head = STATE_HELD, false, call('ZRANK', q.ready, id), nil
 for _, timed in ipairs({ STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do

@@ -92,5 +92,6 @@ class JournalRecorder:
         return len({event.cursor for event in events})  # entries of the journal
 
     def _message_of(self, queue: str, id: str) -> Stored | None:
-        found = self._broker.find(queue, [id]) or [None]
-        return found[0].stored if found[0] else None
+        with self._broker.guarded():
+            found = self._broker.require_engine("the journal").find_many(queue, [id])[0]
+        return found.stored if found else None

@@ -190,7 +190,7 @@ class Audit:
     def _unknown_tasks_in(self, queue: str, state: MessageState) -> Iterator[str]:
         engine, offset = self._broker.engine, 0
         while engine is not None:
-            page = engine.peek(queue, state, offset=offset, limit=PAGE)
+            page = engine.peek(queue, state, offset=offset, limit=PAGE, bodies=False)
             unknown = self._unknown_to_history([message.stored.message.task_id for message in page])
             if unknown:
                 self._recorder.catch_up()  # adds rows for the tasks that were sent without the platform

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laneway.engine import Engine, EventKind, Message, PutCode, RoundRobin
+from laneway.engine import Engine, EventKind, Message, MessageState, PutCode, RoundRobin
 from laneway.engine.admin import EVENT_BYTES
 from laneway.engine.engine import CHUNK_BYTES
 
@@ -91,3 +91,20 @@ def test_a_read_of_the_journal_returns_as_many_entries_as_were_asked_for(engine:
     engine.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(30)])
     for limit in (1, 7, 8, 9, 16, 17, 30, 31):
         assert len(engine.events(QUEUE, limit=limit)) == min(limit, 30)
+
+
+def test_looking_for_messages_can_leave_out_their_bodies(engine: Engine) -> None:
+    engine.put(QUEUE, Message(task_id="plain", name="app.work", body=BODY))
+    engine.put(QUEUE, Message(task_id="special", name="app.work", body=BODY, key="k", priority=3))
+    for found in (
+        *engine.peek(QUEUE, MessageState.READY, bodies=False),
+        *engine.find_many(QUEUE, ["special", "plain"], bodies=False),
+    ):
+        assert found is not None
+        message = found.stored.message
+        assert (message.name, message.body, message.key) == (
+            "app.work",
+            b"",
+            None if message.task_id == "plain" else "k",
+        )
+    assert [found.stored.message.body for found in engine.peek(QUEUE, MessageState.READY)] == [BODY, BODY]

@@ -37,11 +37,14 @@ local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
 end
 
--- The record as the journal stores it: without its body if the journal's reader has the body. `name_at`: the position of
--- the task name's length byte.
-local function journal_record(record, flags, name_at)
-  if bit.band(flags, BODY_KNOWN) == 0 then return record end
+-- The record without its body. `name_at`: the position of the task name's length byte.
+local function without_body(record, name_at)
   return string.sub(record, 1, name_at + (string.byte(record, name_at) or 0))
+end
+
+-- The record as the journal stores it: without its body if the journal's reader has the body.
+local function journal_record(record, flags, name_at)
+  return bit.band(flags, BODY_KNOWN) == 0 and record or without_body(record, name_at)
 end
 
 -- Lets the rest of the script run on a server whose memory is full. A server refuses only the first write of a script,
