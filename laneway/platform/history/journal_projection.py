@@ -36,7 +36,12 @@ UNDELIVERABLE: Final = "Undeliverable"
 """The `error_type` of a task whose message became a dead letter."""
 
 
-def record(session: Session, queue: str, events: Sequence[Event], message_of: MessageOf) -> list[TaskRun]:
+def no_message(queue: str, id: str) -> Stored | None:
+    """Return None: `MessageOf` without a broker that can be asked."""
+    del queue, id
+
+
+def record(session: Session, queue: str, events: Sequence[Event], message_of: MessageOf = no_message) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
     `message_of` is asked for the message of a task that the history does not know, if its event has no body.
@@ -63,7 +68,7 @@ class JournalProjection:
     of the task's event, or None when the event changes nothing and is not recorded.
     """
 
-    def __init__(self, session: Session, queue: str, message_of: MessageOf) -> None:
+    def __init__(self, session: Session, queue: str, message_of: MessageOf = no_message) -> None:
         self._session, self._queue, self._message_of = session, queue, message_of
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}

@@ -98,7 +98,7 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
-        if POSITIONAL in payload and POSITIONAL not in spec.payload.model_fields:
+        if POSITIONAL in dict(payload) and POSITIONAL not in spec.payload.model_fields:
             problems.append("its fields cannot take the positional arguments, such as the result of an earlier task")
         raise InvalidPayload(spec.name, problems) from None
 

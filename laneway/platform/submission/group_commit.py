@@ -99,7 +99,8 @@ class GroupCommit(Generic[T, R]):
 
     def _take_group(self) -> list[_Call[T, R]]:
         with self._lock:
-            group = next(split(self._waiting, _size_of, most=MAX_GROUP, most_bytes=MAX_GROUP_BYTES), [])
+            groups = split(self._waiting, _size_of, most=MAX_GROUP, most_bytes=MAX_GROUP_BYTES)
+            group = next(groups, list[_Call[T, R]]())
             for _ in group:
                 self._waiting.popleft()
         return group

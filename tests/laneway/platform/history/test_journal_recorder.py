@@ -71,7 +71,7 @@ def test_recording_a_batch_twice_changes_nothing(platform: Platform) -> None:
     }
 
     with platform.database.transaction() as session:
-        record(session, "maintenance", events, lambda _queue, _id: None)
+        record(session, "maintenance", events)
 
     after = all_records(platform)
     assert after["task_runs"] == before["task_runs"]
