@@ -378,3 +378,18 @@ def test_a_lease_survives_its_text_form(journaled: Engine) -> None:
     lease = Lease.parse(str(delivery.lease))
     assert lease == delivery.lease
     assert journaled.check_leases([lease]) == [LeaseStatus.DONE]
+
+
+def test_a_purge_writes_one_entry_for_many_messages(journaled: Engine) -> None:
+    """Else the purge of a full queue would overrun the bound of the journal, which then refuses new messages."""
+    ids = [f"t{number}" for number in range(60)]
+    journaled.put_many(QUEUE, [Message(task_id=id, key="k" if id == "t7" else None) for id in ids])
+    last = journaled.events(QUEUE)[-1].cursor
+
+    assert journaled.purge(QUEUE) == 60
+
+    assert journaled.unread([QUEUE]) == [61]
+    purged = journaled.events(QUEUE, after=last)
+    assert {event.kind for event in purged} == {EventKind.PURGE}
+    assert sorted(event.task_id for event in purged) == sorted(ids)
+    journaled.put(QUEUE, Message(task_id="next"))
