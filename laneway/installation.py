@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from laneway.engine.errors import LanewayError
-from laneway.engine.round_robin import MAX_QUEUES, MAX_WEIGHT
+from laneway.engine.round_robin import MAX_WEIGHT
 from laneway.worker.task_classes import use_engine_classes
 
 if TYPE_CHECKING:
@@ -222,8 +222,8 @@ def _check_seconds(option: str, seconds: object, low: float, high: float) -> Non
 
 
 def _check_weights(weights: Mapping[str, int]) -> None:
-    if not _is_mapping(weights) or len(weights) > MAX_QUEUES:
-        raise InvalidOption("weights", f"a mapping of at most {MAX_QUEUES} queues to weights", weights)
+    if not _is_mapping(weights):
+        raise InvalidOption("weights", "a mapping of queues to weights", weights)
     for queue, weight in cast("Mapping[object, object]", weights).items():
         if not _is_name(queue):
             raise InvalidOption("each queue in weights", "a name", queue)

@@ -70,7 +70,7 @@ def report(scenario: Scenario) -> None:
 
 def send_message(scenario: Scenario, conversation: str, number: int, text: str) -> DemoTask:
     """Send one message, and return its task."""
-    body = {"conversation_id": conversation, "text": text, "message_id": f"turn-{number}"}
+    body = {"conversation_id": conversation, "message": text, "message_id": f"turn-{number}"}
     response = scenario.post("/conversations/message", json=body)
     return DemoTask(f"turn {number}", response["task_id"])
 
@@ -78,7 +78,7 @@ def send_message(scenario: Scenario, conversation: str, number: int, text: str) 
 def show_conversation(scenario: Scenario, conversation: str) -> None:
     """Print a conversation with its sources."""
     for turn in scenario.get(f"/conversations/{conversation}")["messages"]:
-        text = Text(turn["text"])
+        text = Text(turn["message"])
         for number, source in enumerate(turn["sources"], 1):
             text.append(f"\n[{number}] {source['document_id']}, passage {source['position'] + 1}", style="dim")
         style = "white" if turn["role"] == "customer" else "green"

@@ -7,29 +7,40 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, model_validator
 
 from app.schemas.savings import CalculatorInputs
+from laneway.platform.payload import Identifier
 from laneway.platform.schemas.history import Text
 from laneway.platform.schemas.workflow import Name
 from laneway.platform.schemas.workflow_run import WorkflowBody, WorkflowIdentity
 
 
 class ChatContext(WorkflowBody):
-    """Which workflow to run, and its input: `calculator_inputs` for the calculator, `input` for other definitions."""
+    """Which workflow to run, and its input: `calculator_inputs` for the calculator, `input` for other definitions.
+
+    `conversation_id` or `lead_id` names the customer of a follow-up.
+    """
 
     workflow_type: Name
     calculator_inputs: CalculatorInputs | None = None
+    conversation_id: Identifier | None = None
+    lead_id: Identifier | None = None
     input: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _allow_one_input(self) -> Self:
         if self.calculator_inputs is not None and self.input is not None:
             raise ValueError("calculator_inputs and input exclude each other")
+        if self.calculator_inputs is None and (self.conversation_id or self.lead_id):
+            raise ValueError("conversation_id and lead_id belong to calculator_inputs; in input, name them there")
         return self
 
     @property
     def workflow_input(self) -> dict[str, Any]:
         """The input that the workflow starts with."""
         inputs = self.calculator_inputs
-        return inputs.model_dump(mode="json") if inputs is not None else self.input or {}
+        if inputs is None:
+            return self.input or {}
+        customer = {"conversation_id": self.conversation_id, "lead_id": self.lead_id}
+        return inputs.model_dump(mode="json") | {name: id for name, id in customer.items() if id}
 
 
 class ChatRequest(WorkflowIdentity):

@@ -46,7 +46,7 @@ class ConversationMessage(Payload):
     """Payload of `process_conversation_message_task`."""
 
     conversation_id: Identifier
-    text: MessageText
+    message: MessageText
     message_id: Identifier | None = None
     channel: Channel = "api"
     customer: Customer | None = None
@@ -59,7 +59,7 @@ class Interaction(Payload):
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     channel: Channel
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=300), WithoutNull, NullFreePattern]
-    text: FreeText | None = None
+    message: FreeText | None = None
     customer: Customer = Customer()
     is_test: bool = False
     details: dict[str, Any] = Field(default_factory=dict)
@@ -70,8 +70,8 @@ class Continuation(Payload):
 
     conversation_id: Identifier
     reason: Literal["no_reply", "operator"]
-    text: MessageText | None = None
-    """The operator's text. Without it the responder writes the message."""
+    message: MessageText | None = None
+    """The operator's message. Without it the responder writes one."""
 
 
 class MessageRequest(Payload):
@@ -79,12 +79,12 @@ class MessageRequest(Payload):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"conversation_id": "conv-42", "text": "How long do I have to return a bicycle?"}],
+            "examples": [{"conversation_id": "conv-42", "message": "How long do I have to return a bicycle?"}],
         }
     )
 
     conversation_id: Identifier
-    text: MessageText
+    message: MessageText
     message_id: Identifier | None = Field(None, description="The caller's id; the same id gets one reply")
     customer: Customer | None = None
     priority: PriorityName = "NORMAL"
@@ -105,7 +105,7 @@ class InteractionRequest(Payload):
                     "event_id": "click-1",
                     "channel": "google",
                     "customer": {"name": "Ada"},
-                    "text": "Do you repair electric bikes?",
+                    "message": "Do you repair electric bikes?",
                 }
             ],
         }
@@ -115,7 +115,7 @@ class InteractionRequest(Payload):
     kind: Literal["ad_click", "lead_form", "page_message", "postback", "other"]
     event_id: Identifier = Field(description="Unique per interaction: the same id is processed once")
     channel: Channel = "webhook"
-    text: FreeText | None = None
+    message: FreeText | None = None
     customer: Customer = Customer()
     is_test: bool = Field(False, strict=True)
 
@@ -130,12 +130,12 @@ class Source(Response):
 
 
 class MessageAccepted(Response):
-    """The message is queued. With `async_processing: false` it also has the reply, if that came in time."""
+    """The message is queued. With `async_processing: false` `response` is the reply, if that came in time."""
 
     conversation_id: str
-    task_id: str
+    response: str = Field(description="The reply if `status` is `completed`, else a sentence about the task")
     status: TaskState
-    reply: str | None = None
+    task_id: str
     sources: list[Source] | None = None
     error: str | None = None
 
@@ -153,7 +153,7 @@ class MessageView(Response):
 
     id: int = Field(description="Ids increase; pass the smallest as `before` to see earlier turns")
     role: str
-    text: str
+    message: str
     created_at: datetime
     sources: list[Source] = Field(default_factory=list[Source])
     responder: str | None = None

@@ -108,6 +108,11 @@ class DocumentPage(Response):
 class DocumentQueueStats(Response):
     """The queue `documents`, and the number of documents by state."""
 
+    pending_tasks: int = Field(description="Tasks that wait, also for their due time or for the broker")
+    processing_tasks: int = Field(description="Running tasks")
+    total_completed: int = Field(description="Completed tasks in the history")
+    total_failed: int = Field(description="Failed tasks in the history, without dead letters")
+    dead_letter_tasks: int = Field(description="Dead letters")
     queue: QueueFigures
     limit: int = Field(description="MAX_QUEUE_SIZE: with this many waiting tasks, requests are refused with 429")
     documents: dict[str, int] = Field(description="Documents by state; running ones count as queued")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.schemas.conversation import FreeText, NullFreePattern, WithoutNull
 from laneway.platform.payload import Identifier, Payload
@@ -79,6 +79,12 @@ class LeadContent(Payload):
         json_schema_extra={"additionalProperties": False},
     )
 
+    @model_validator(mode="after")
+    def _require_content(self) -> Self:
+        if all(getattr(self, name) in (None, {}) for name in LeadContent.model_fields):
+            raise ValueError("a lead needs at least one of name, email, phone, company, status, message and fields")
+        return self
+
 
 class LeadRequest(LeadContent):
     """A new lead."""
@@ -91,7 +97,7 @@ class LeadRequest(LeadContent):
 
 
 class LeadChange(LeadContent):
-    """The whole new content of a lead; fields that are left out are removed."""
+    """The whole content of a lead; fields that are left out are removed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE, "status": "won", "version": 1}]})
 

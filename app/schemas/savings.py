@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from laneway.platform.payload import Identifier
 from laneway.platform.schemas.task import Response
 
 
@@ -32,6 +33,13 @@ class CalculatorInputs(BaseModel):
     time_per_task_minutes: Number = Field(gt=0, le=10_080, decimal_places=4)
     hourly_wage: Number = Field(ge=0, le=100_000, decimal_places=4)
     automation_percent: Number = Field(ge=0, le=100, decimal_places=4)
+
+
+class FollowUpInputs(CalculatorInputs):
+    """Inputs of `customer_followup`: the figures, and the customer if one is named."""
+
+    conversation_id: Identifier | None = None
+    lead_id: Identifier | None = None
 
 
 class Savings(Response):

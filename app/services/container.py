@@ -12,9 +12,10 @@ from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.db.history import APPLICATION_HISTORY
 from app.schemas.pipeline import PipelineInput
-from app.schemas.savings import CalculatorInputs
+from app.schemas.savings import CalculatorInputs, FollowUpInputs
 from app.services.analytics.analytics import Analytics
 from app.services.chat import savings
+from app.services.chat.follow_up import FollowUps
 from app.services.chat.workflow_reports import WorkflowReports
 from app.services.conversations.conversations import Conversations
 from app.services.conversations.responders import Responder, make_responder
@@ -81,6 +82,12 @@ class Services(Platform):
         )
 
     @cached_property
+    def follow_ups(self) -> FollowUps:
+        return FollowUps(
+            self.conversations, self.leads, self.tasks, delay_hours=self.settings.responder.follow_up_hours
+        )
+
+    @cached_property
     def leads(self) -> Leads:
         return Leads(self.database, self.tasks, self.settings.mail)
 
@@ -123,12 +130,20 @@ class Services(Platform):
 
     @cached_property
     def workflow_handlers(self) -> dict[str, Handler]:
-        own = (*savings.step_handlers(self.database), *steps.step_handlers(self.pipeline))
+        own = (
+            *savings.step_handlers(self.database),
+            *self.follow_ups.step_handlers(),
+            *steps.step_handlers(self.pipeline),
+        )
         return super().workflow_handlers | {handler.name: handler for handler in own}
 
     @cached_property
     def workflow_inputs(self) -> dict[str, type[BaseModel]]:
-        return super().workflow_inputs | {"calculator_inputs": CalculatorInputs, "pipeline": PipelineInput}
+        return super().workflow_inputs | {
+            "calculator_inputs": CalculatorInputs,
+            "follow_up": FollowUpInputs,
+            "pipeline": PipelineInput,
+        }
 
     def workflow_figures(self, metrics: dict[str, int]) -> dict[str, Any]:
         """The savings that a run has computed."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.chaos.plan import POOLS, Plan
+from benchmarks.chaos.disturbance import Kind
+from benchmarks.chaos.plan import POOLS, WORKS, Plan
 from benchmarks.chaos.report import show, write
 from benchmarks.chaos.run import Chaos, NotStarted, Outcome
 from benchmarks.chaos.server import NoServer
@@ -34,6 +35,13 @@ def parser() -> argparse.ArgumentParser:
         default=default.kills,
         help="SIGKILLs of pool processes and workers; other disturbances are added",
     )
+    add(
+        "--kinds",
+        type=_kinds,
+        default=default.kinds,
+        help=f"only these disturbances, e.g. worker,cut; known: {', '.join(Kind)}",
+    )
+    add("--work", choices=WORKS, default=default.work, help="tasks of all kinds, or only tasks of 2-10 ms")
     add("--seconds", type=float, default=default.seconds, help="seconds over which the disturbances are spread")
     add("--lease", type=float, default=default.lease, help="laneway's lease in seconds")
     add("--visibility", type=float, default=default.visibility, help="kombu's visibility timeout in seconds")
@@ -48,6 +56,18 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=default.rate, help="tasks per second, all producers together")
     add(
         "--most-waiting", type=int, default=default.most_waiting, help="producers pause while more tasks than this wait"
+    )
+    add(
+        "--max-tasks-per-child",
+        type=int,
+        default=default.max_tasks_per_child,
+        help="tasks after which a prefork worker replaces a pool process (0: never)",
+    )
+    add(
+        "--failover",
+        action=argparse.BooleanOptionalAction,
+        default=default.failover,
+        help="a replica and a Sentinel, so that a failover is possible (only with laneway)",
     )
     add("--fsync", choices=("always", "everysec"), default=default.fsync, help="the server's appendfsync")
     add("--folder", type=Path, default=default.folder, help="the folder of ledger, logs and report")
@@ -88,6 +108,13 @@ def _matters(one: Outcome, expected: bool | None) -> bool:
 
 def _on_signal(*_: object) -> None:
     sys.exit(130)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := set(kinds) - set(Kind):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return kinds
 
 
 def _pools(text: str) -> tuple[str, ...]:

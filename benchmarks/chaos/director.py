@@ -6,21 +6,31 @@ import heapq
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
-from redis.exceptions import RedisError
-
 from benchmarks.chaos import profiles
+from benchmarks.chaos.clock import MovableClock
 from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
 from benchmarks.chaos.ledger import LedgerRecords, Run
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.process import Process
 from benchmarks.chaos.process_slots import ProcessSlots
 from benchmarks.chaos.server import Server
+from benchmarks.chaos.server_faults import ServerFaults
 
-BESIDES = {Kind.SERVER: 8, Kind.CUT: 6, Kind.STOP: 12, Kind.PRODUCER: 10, Kind.RESTART: 12}
+BESIDES = {
+    Kind.SERVER: 8,
+    Kind.CUT: 6,
+    Kind.STOP: 12,
+    Kind.PRODUCER: 10,
+    Kind.RESTART: 12,
+    Kind.FULL: 12,
+    Kind.CLOCK: 12,
+    Kind.FAILOVER: 20,
+}
 """Kind → kills for each disturbance of this kind; there is at least one of each."""
+ON_PROCESSES = (Kind.CHILD, Kind.WORKER, Kind.STOP, Kind.PRODUCER, Kind.RESTART)
 BUSY_SHARE = 0.8
 """The share of victims that are chosen among the processes that execute a task."""
 START_SECONDS = 15.0
@@ -29,10 +39,12 @@ OVERRUN_FACTOR = 1.3
 """The rest of a schedule is dropped when the run takes this many times its planned seconds."""
 
 
-def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
+def schedule(plan: Plan, random: Random, *, possible: Collection[Kind] = tuple(Kind)) -> list[tuple[float, Kind]]:
     """(seconds from the start, kind) of each disturbance, spread over the run in a random order."""
-    kinds = [random.choice(KILLS) for _ in range(plan.kills)]
-    kinds += [kind for kind, each in BESIDES.items() for _ in range(max(1, plan.kills // each))]
+    used = [kind for kind in possible if not plan.kinds or kind in plan.kinds]
+    fatal = [kind for kind in KILLS if kind in used]
+    kinds = [random.choice(fatal) for _ in range(plan.kills if fatal else 0)]
+    kinds += [kind for kind, each in BESIDES.items() if kind in used for _ in range(max(1, plan.kills // each))]
     random.shuffle(kinds)
     step = plan.seconds / len(kinds)
     return [(step * (index + random.random()), kind) for index, kind in enumerate(kinds)]
@@ -41,11 +53,24 @@ def schedule(plan: Plan, random: Random) -> list[tuple[float, Kind]]:
 class Director:
     """Carries out the schedule. Call `step` often, until `done`."""
 
-    def __init__(self, plan: Plan, *, slots: ProcessSlots, server: Server, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        slots: ProcessSlots,
+        server: Server,
+        clock: MovableClock | None,
+        say: Callable[[str], None],
+    ) -> None:
         self._plan, self._slots, self._server, self._say = plan, slots, server, say
         self._random = Random(plan.seed)
         self._began = time.monotonic()
-        self._schedule = schedule(plan, self._random)[::-1]
+        self._faults = ServerFaults(
+            plan, server, self._random, clock=clock, note=self._note_server_fault, later=self._in
+        )
+        possible = (*ON_PROCESSES, *self._faults.kinds)
+        self._schedule = schedule(plan, self._random, possible=possible)[::-1]
+        self._records = LedgerRecords()
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._tie = itertools.count()
         self._dead: set[tuple[str, int]] = set()
@@ -64,6 +89,7 @@ class Director:
 
     def step(self, records: LedgerRecords) -> None:
         """Carry out the disturbances that are due. One that finds no victim is tried again at a later step."""
+        self._records = records
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         if self._schedule and time.monotonic() - self._began >= self._schedule[-1][0]:
@@ -76,38 +102,14 @@ class Director:
         if not self._server.answers():
             return False
         match kind:
-            case Kind.SERVER:
-                return self._kill_server(records)
-            case Kind.CUT:
-                return self._cut()
             case Kind.PRODUCER:
                 return self._kill_producer()
             case Kind.CHILD:
                 return self._kill_child(records)
-            case _:
+            case Kind.WORKER | Kind.STOP | Kind.RESTART:
                 return self._on_worker(kind, records)
-
-    def _kill_server(self, records: LedgerRecords) -> bool:
-        one = self._note(Kind.SERVER, running=[run.mark for run in self._running(records)])
-        self._server.kill()
-
-        def back() -> None:
-            self._server.start()
-            one.until = time.monotonic()
-            one.note = f"away for {one.until - one.at:.2f} s"
-
-        one.until = float("inf")
-        self._in(self._random.uniform(0.1, 2.0), back)
-        return True
-
-    def _cut(self) -> bool:
-        one = self._note(Kind.CUT)
-        share = self._random.choice((0.3, 0.7, 1.0))
-        try:
-            one.note = f"{self._server.cut(self._random, share=share)} connections"
-        except RedisError as error:
-            one.note = str(error)
-        return True
+            case _:
+                return self._faults.do(kind)
 
     def _kill_producer(self) -> bool:
         place, process = self._random.choice(sorted(self._slots.producers.items()))
@@ -191,6 +193,10 @@ class Director:
         self.disturbances.append(one)
         self._say(f"{one}{f', running {len(one.running)}' if one.running else ''}")
         return one
+
+    def _note_server_fault(self, kind: Kind) -> Disturbance:
+        running = [] if kind in (Kind.CUT, Kind.FULL) else [run.mark for run in self._running(self._records)]
+        return self._note(kind, running=running)
 
     def _in(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._tie), action))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,6 +10,8 @@ from benchmarks.chaos.ledger import Run
 
 ACK_SECONDS = 0.5
 """Seconds after the end of its body in which a task's ack may not have been sent, on a busy machine."""
+RECONNECT_SECONDS = 8.0
+"""Seconds that a worker may take to connect again before it acks what ended meanwhile. Celery waits 2 s, then 4 s."""
 HAND_OVER_SECONDS = 0.1
 """Seconds that a task may be on its way from the worker to the pool process, where it has not begun."""
 
@@ -22,6 +25,9 @@ class Kind(StrEnum):
     CUT = "cut"  # some of the server's connections closed
     STOP = "stop"  # SIGSTOP of a worker past its lease, then SIGCONT
     PRODUCER = "producer"  # SIGKILL of a producer
+    FULL = "full"  # the server's memory is full for seconds: it refuses what may need memory
+    CLOCK = "clock"  # the server's clock jumps, forward past every lease or back
+    FAILOVER = "failover"  # SIGKILL of the primary; its replica is promoted
     RESTART = "restart"  # SIGTERM of a worker: a warm shutdown, as at each deployment
 
 
@@ -31,7 +37,10 @@ KILLS = (Kind.CHILD, Kind.WORKER)
 
 @dataclass(slots=True)
 class Disturbance:
-    """One disturbance. `until`: when the server was back, or the worker continued."""
+    """One disturbance. `until`: when the server was back, or the worker continued.
+
+    `moved`: seconds that the server's clock jumped; less than 0: back.
+    """
 
     number: int
     kind: Kind
@@ -39,6 +48,7 @@ class Disturbance:
     worker: str = ""
     pid: int = 0
     until: float = 0.0
+    moved: float = 0.0
     running: list[str] = field(default_factory=list[str])
     """The marks of the tasks that ran on the victim, as the ledger says."""
     held: list[str] = field(default_factory=list[str])
@@ -51,7 +61,7 @@ class Disturbance:
     def hit(self, run: Run) -> bool:
         """Whether it happened between the run's start and its ack, in the victim: only then may the task be repeated.
 
-        Cut connections, warm shutdowns and killed producers do not count: the worker lives and can still ack.
+        Cut connections, full servers, warm shutdowns and killed producers do not count: the worker can still ack.
         """
         acked = _until(run)
         match self.kind:
@@ -61,20 +71,39 @@ class Disturbance:
                 return run.worker == self.worker and acked >= self.at
             case Kind.STOP:
                 return run.worker == self.worker and run.began <= self.at + HAND_OVER_SECONDS and acked >= self.at
-            case Kind.SERVER:
+            case Kind.SERVER | Kind.FAILOVER:
                 return run.began <= self.until and acked >= self.at
+            case Kind.CLOCK:  # only a jump forward ends leases
+                return self.moved > 0 and run.began <= self.until and acked >= self.at
             case _:
                 return False
 
     def interrupted(self, run: Run) -> bool:
         """Whether the victim executed the body at that moment."""
-        if self.kind not in (*KILLS, Kind.STOP) or not self.hit(run):
-            return False
+        return self.kind in (*KILLS, Kind.STOP) and self.hit(run) and self._was_running(run)
+
+    def ended_lease(self, run: Run) -> bool:
+        """Whether the body was executed while the lease on its task was lost, so that others may execute the task."""
+        return self.interrupted(run) or (self.kind in (Kind.CLOCK, Kind.FAILOVER) and self.hit(run))
+
+    def _was_running(self, run: Run) -> bool:
         return run.began <= self.at and (run.ended is None or run.ended > self.at)
+
+
+def ack_time(run: Run, disturbances: Iterable[Disturbance]) -> float | None:
+    """The latest time at which the ack of a run that ended may have been sent. A broken connection delays it."""
+    if run.ended is None:
+        return None
+    acked = run.ended + ACK_SECONDS
+    for one in disturbances:
+        if one.kind in (Kind.CUT, Kind.SERVER, Kind.FAILOVER) and one.at <= acked:
+            back = max(one.at, one.until) + RECONNECT_SECONDS
+            acked = max(acked, back) if back >= run.ended else acked
+    return acked
 
 
 def _until(run: Run) -> float:
     """The latest time at which the run may not have been acked; later disturbances do not affect it."""
     if run.ended is not None:
-        return run.ended + ACK_SECONDS
+        return run.ended + ACK_SECONDS if run.acked is None else run.acked
     return float("inf") if run.died is None else run.died

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 RECORD = 256
 OFFERED, ACCEPTED, REFUSED = "offered", "accepted", "refused"
-BEGAN, ENDED = "began", "ended"
+BEGAN, ENDED, HUNG = "began", "ended", "hung"
 
 
 class Paths(Protocol):
@@ -74,7 +74,8 @@ class Offer:
 class Run:
     """One execution of a task's body by one process.
 
-    `died`: when the process was killed before the body ended. The judge sets it.
+    The judge sets two times. `died`: when the process was killed before the body ended. `acked`: the latest time at
+    which the ack of a body that ended may have been sent.
     """
 
     mark: str
@@ -83,6 +84,7 @@ class Run:
     began: float
     ended: float | None = None
     died: float | None = None
+    acked: float | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +101,8 @@ class LedgerRecords:
     open: dict[str, Offer] = field(default_factory=dict[str, Offer])
     """The accepted tasks that are not executed to the end."""
     ended: set[str] = field(default_factory=set[str])
+    hung: list[str] = field(default_factory=list[str])
+    """The marks of the tasks whose forked child did not end."""
     last_began: dict[str, float] = field(default_factory=dict[str, float])
 
     def waiting(self) -> int:
@@ -131,6 +135,8 @@ class LedgerRecords:
             run = self.running[worker, pid, nonce] = Run(mark, worker, pid, at)
             self.runs.setdefault(mark, []).append(run)
             self.last_began[worker] = at
+        elif event == HUNG:
+            self.hung.append(mark)
         else:
             self.running.pop((worker, pid, nonce)).ended = at
             self.ended.add(mark)

@@ -17,10 +17,15 @@ from random import Random
 from uuid import UUID
 
 from benchmarks.chaos.app import app, plan
+from benchmarks.chaos.forks import WAYS
 from benchmarks.chaos.ledger import ACCEPTED, OFFERED, REFUSED, Ledger
+from benchmarks.chaos.plan import MIXED, SHORT
 from benchmarks.chaos.profiles import headers
 
-KINDS = {"short": 68, "long": 3, "delayed": 12, "keyed": 17}
+KINDS = {MIXED: {"short": 63, "long": 3, "delayed": 12, "keyed": 17, "forking": 5}, SHORT: {"short": 1}}
+"""Work → kind of task → its share."""
+SECONDS = {MIXED: (0.005, 0.05), SHORT: (0.002, 0.01)}
+"""Work → the shortest and the longest task that is not `long`."""
 KEYS = 5
 """Ordering keys of one producer. A key has one producer, so the order of its tasks is known."""
 
@@ -37,6 +42,7 @@ class Work:
     seconds: float
     countdown: float
     priority: int
+    fork: str
 
 
 class Producer:
@@ -65,7 +71,8 @@ class Producer:
 
     def _make(self, number: int) -> Work:
         draw = self._random
-        kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
+        shares = KINDS[plan.work]
+        kind = draw.choices(list(shares), list(shares.values()))[0]
         key = f"{self._name}/{draw.randrange(KEYS)}" if kind == "keyed" else None
         if key:
             self._places[key] += 1
@@ -75,16 +82,17 @@ class Producer:
             kind=kind,
             key=key,
             place=self._places[key] if key else 0,
-            seconds=round(draw.uniform(2, 5) if kind == "long" else draw.uniform(0.005, 0.05), 3),
+            seconds=round(draw.uniform(2, 5) if kind == "long" else draw.uniform(*SECONDS[plan.work]), 4),
             countdown=round(draw.uniform(1, 5), 3) if kind == "delayed" else 0.0,
             priority=draw.randrange(10) if key is None else 5,
+            fork=draw.choice(WAYS) if kind == "forking" else "",
         )
 
     def _send(self, one: Work) -> None:
         self._ledger.write(OFFERED, one.mark, one.task_id, one.kind, one.key, one.place, one.countdown)
         try:
             app.signature("chaos.work").apply_async(
-                (one.mark, one.seconds),
+                (one.mark, one.seconds, one.fork),
                 task_id=one.task_id,
                 countdown=one.countdown or None,
                 priority=one.priority,

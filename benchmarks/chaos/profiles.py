@@ -8,9 +8,12 @@ from typing import Any
 
 import redis
 from celery import Celery
+from redis.sentinel import Sentinel
 
 import laneway
-from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.plan import PRIMARY, Plan
+from laneway.engine import Durability, Engine, MessageState
+from laneway.engine.errors import EngineError
 
 QUEUE = "chaos"
 SEPARATOR = "\x06\x16"
@@ -19,8 +22,9 @@ SEPARATOR = "\x06\x16"
 
 def configure(app: Celery, plan: Plan) -> None:
     """Set the app's broker and result backend."""
-    base = f"redis://127.0.0.1:{plan.port}"
-    app.conf.update(broker_url=f"{base}/0", result_backend=f"{base}/1")
+    app.conf.update(broker_url=plan.url(0), result_backend=plan.url(1))
+    if plan.is_pair:
+        app.conf.broker_transport_options = app.conf.result_backend_transport_options = {"master_name": PRIMARY}
     if plan.transport == "kombu":
         app.conf.broker_transport_options = {"visibility_timeout": plan.visibility}
     else:
@@ -31,21 +35,20 @@ def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
     """The message's headers: ordering key, and many deliveries, because the director kills workers and no task does."""
     if plan.transport == "kombu":
         return {}
-    return laneway.message_options(key=key, max_deliveries=1000)
+    durability = Durability.REPLICA if plan.is_pair else Durability.MEMORY
+    return laneway.message_options(key=key, max_deliveries=1000, durability=durability)
 
 
 def left(plan: Plan) -> int:
     """The number of messages that the server holds, in any state. Raises RedisError or ServerLost."""
     if plan.transport == "laneway":
-        from laneway.engine import Engine
-
-        engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=5)
+        engine = _engine(plan, socket_timeout=5)
         try:
             stats = engine.stats([QUEUE])[0]
         finally:
             engine.close()
         return stats.waiting + stats.leased + stats.dead
-    with redis.Redis(port=plan.port, socket_timeout=5) as client:
+    with _client(plan, socket_timeout=5) as client:
         queues = [QUEUE, *(f"{QUEUE}{SEPARATOR}{step}" for step in (3, 6, 9))]
         return sum(_number(client.llen(name)) for name in queues) + _number(client.hlen("unacked"))
 
@@ -54,10 +57,7 @@ def leased_by(plan: Plan, pid: int) -> list[str]:
     """The ids of the tasks that a worker process holds, begun or not. Empty for stock kombu, which records none."""
     if plan.transport == "kombu":
         return []
-    from laneway.engine import Engine, MessageState
-    from laneway.engine.errors import EngineError
-
-    engine = Engine.from_url(f"redis://127.0.0.1:{plan.port}/0", socket_timeout=2)
+    engine = _engine(plan, socket_timeout=2)
     try:
         ids = [one.stored.message.task_id for one in engine.peek(QUEUE, MessageState.LEASED, limit=500)]
         found = [engine.find(QUEUE, id) for id in ids]
@@ -71,7 +71,7 @@ def leased_by(plan: Plan, pid: int) -> list[str]:
 def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
     """Task id → the keys of the broker's database that contain it. Such a task is stuck there, not gone."""
     found: dict[str, str] = {}
-    with redis.Redis(port=plan.port, socket_timeout=10) as client:
+    with _client(plan, socket_timeout=10) as client:
         raw: Any = client
         names_found: Iterator[bytes] = raw.scan_iter(count=1000)
         contents = [(name, item) for name in names_found for item in _items(client, name)]
@@ -81,6 +81,18 @@ def held(plan: Plan, task_ids: list[str]) -> dict[str, str]:
         if names:
             found[task_id] = ", ".join(sorted(names))
     return found
+
+
+def _engine(plan: Plan, *, socket_timeout: float) -> Engine:
+    named: dict[str, Any] = {"master_name": PRIMARY} if plan.is_pair else {}
+    return Engine.from_url(plan.url(0), socket_timeout=socket_timeout, **named)
+
+
+def _client(plan: Plan, *, socket_timeout: float) -> redis.Redis:
+    if not plan.is_pair:
+        return redis.Redis(port=plan.port, socket_timeout=socket_timeout)
+    sentinel: Any = Sentinel([("127.0.0.1", plan.port)])
+    return sentinel.master_for(PRIMARY, socket_timeout=socket_timeout)
 
 
 def _items(client: redis.Redis, name: bytes) -> Iterator[bytes]:

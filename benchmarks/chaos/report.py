@@ -62,6 +62,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         "lost: not executed by the deadline": str(stuck),
         "duplicated, explained": f"{len(verdict.duplicated) - len(verdict.unexplained)}"
         + (f" ({reasons})" if reasons else ""),
+        "duplicates per hard kill": f"{verdict.duplicates_per_kill:.2f} ({verdict.kill_duplicates} / {verdict.kills})",
         "duplicated, unexplained": str(len(verdict.unexplained)),
         "begun again, unexplained": str(len(verdict.reruns_unexplained)),
         "tasks at risk at kills": str(verdict.at_risk),
@@ -72,6 +73,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         "begun before due": str(len(verdict.early)),
         "order violations / keyed runs": f"{len(verdict.order)} / {verdict.keyed}",
         "publishes refused": str(verdict.refused),
+        "forked children that hung": str(len(verdict.hung)),
         "workers that stopped consuming": str(len(verdict.stalled)),
         "processes that crashed": str(len(one.crashes)),
         "workers that would not stop": str(len(one.would_not_stop)),

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from benchmarks.chaos import profiles
+from benchmarks.chaos.clock import NOT_INSTALLED, MovableClock, find_library
 from benchmarks.chaos.director import Director
 from benchmarks.chaos.disturbance import Disturbance, Kind
 from benchmarks.chaos.ledger import LedgerReader, LedgerRecords
+from benchmarks.chaos.pair import Pair
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.process_slots import Crash, ProcessSlots
 from benchmarks.chaos.server import Server, free_port
@@ -59,23 +61,29 @@ class Chaos:
         self._plan.folder.mkdir(parents=True)
         self._began, self._say_line = time.monotonic(), say
         self._said = 0.0
-        self._server = Server(self._plan.folder / "server", port=self._plan.port, fsync=plan.fsync)
+        library = find_library()
+        self._clock = MovableClock(library, self._plan.folder / "clock") if library else None
+        make = Pair if self._plan.is_pair else Server
+        folder = self._plan.folder / "server"
+        self._server = make(folder, port=self._plan.port, fsync=plan.fsync, clock=self._clock)
         self._slots = ProcessSlots(self._plan)
         self._reader = LedgerReader(self._plan)
 
     def run(self) -> Outcome:
         """Run and judge. No process is left afterwards."""
         try:
+            if self._clock is None:
+                self._say(NOT_INSTALLED)
             self._server.start()
             self._slots.start()
             self._wait_for_work()
-            director = Director(self._plan, slots=self._slots, server=self._server, say=self._say)
+            director = Director(self._plan, slots=self._slots, server=self._server, clock=self._clock, say=self._say)
             self._disturb(director)
             drained = self._drain()
             return self._judge(director, drained)
         finally:
             self._slots.end()
-            self._server.kill()
+            self._server.end()
 
     def _wait_for_work(self) -> None:
         deadline = time.monotonic() + START_SECONDS

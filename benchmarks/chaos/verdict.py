@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind
+from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind, ack_time
 from benchmarks.chaos.ledger import LedgerRecords, Offer, Run
 from benchmarks.chaos.process_slots import WorkerLifetime
 
@@ -17,6 +18,11 @@ STALL_SECONDS, STALL_TASKS = 20.0, 200
 EARLY_SECONDS = 0.01
 """A delayed task that begins earlier by less than this is not counted: clocks differ by as much."""
 
+
+MOST_DUPLICATES, ENOUGH_KILLS = 0.3, 50
+"""The most duplicates for each SIGKILL of a pool process or worker, and the kills that are needed to judge that."""
+FEW_DUPLICATES = f"a kill repeats at most {MOST_DUPLICATES:g} finished tasks"
+ON_SERVER = (Kind.SERVER, Kind.CUT, Kind.FULL, Kind.CLOCK, Kind.FAILOVER)
 
 STUCK = "still in"
 """These words in a lost task's finding say that the server still holds it."""
@@ -58,6 +64,9 @@ class Verdict:
     """Tasks that began again without a reason, and ended at most once."""
     explained_by: dict[str, int] = field(default_factory=dict[str, int])
     """Kind of disturbance → the explained duplicates that it disturbed first."""
+    kills: int = 0
+    kill_duplicates: int = 0
+    """The duplicates that the SIGKILL of a pool process or a worker disturbed first."""
     at_risk: int = 0
     """Runs that a SIGKILL or a stop disturbed."""
     recovery: list[float] = field(default_factory=list[float])
@@ -70,7 +79,14 @@ class Verdict:
     early: list[Finding] = field(default_factory=list[Finding])
     keyed: int = 0
     order: list[Finding] = field(default_factory=list[Finding])
+    hung: list[str] = field(default_factory=list[str])
+    """The tasks whose forked child did not end."""
     stalled: list[str] = field(default_factory=list[str])
+
+    @property
+    def duplicates_per_kill(self) -> float:
+        """The duplicates that one SIGKILL of a pool process or a worker caused, on average."""
+        return self.kill_duplicates / max(1, self.kills)
 
     @property
     def unexplained(self) -> list[Finding]:
@@ -125,10 +141,20 @@ def promises(verdict: Verdict, *, terms: JudgingTerms, ordered: bool) -> list[Pr
             f"slowest {slowest:.1f} s, {len(verdict.over_limit)} over",
         ),
     ]
+    hung = ", ".join(verdict.hung[:5]) or "none hung"
+    held.append(Promise("every process that a task forks ends", not verdict.hung, hung))
+    held.append(_few_duplicates(verdict))
     if ordered:
         detail = f"{len(verdict.order)} violations in {verdict.keyed} runs"
         held.append(Promise("tasks of a key run in order, one at a time", not verdict.order, detail))
     return held
+
+
+def _few_duplicates(verdict: Verdict) -> Promise:
+    detail = f"{verdict.kill_duplicates} in {verdict.kills} kills"
+    if verdict.kills < ENOUGH_KILLS:
+        return Promise(FEW_DUPLICATES, held=True, detail=f"{detail}, too few to judge")
+    return Promise(FEW_DUPLICATES, held=verdict.duplicates_per_kill <= MOST_DUPLICATES, detail=detail)
 
 
 class _Judge:
@@ -140,11 +166,13 @@ class _Judge:
             refused=sum(bool(offer.refused) for offer in records.offers.values()),
             executed=len(records.ended),
             runs=sum(map(len, records.runs.values())),
+            hung=list(records.hung),
         )
 
     def judge(self, lifetimes: Sequence[WorkerLifetime]) -> Verdict:
         verdict = self._verdict
         for run in (run for runs in self._records.runs.values() for run in runs):
+            run.acked = ack_time(run, self._disturbances)
             if run.ended is None:
                 run.died = min(
                     (one.at for one in self._disturbances if one.kind in KILLS and one.hit(run)), default=None
@@ -156,6 +184,8 @@ class _Judge:
                 self._time(offer, runs)
         reasons = Counter(one.explained_by[0].split()[1] for one in verdict.duplicated if one.explained_by)
         verdict.explained_by = dict(reasons)
+        verdict.kills = sum(one.kind in KILLS for one in self._disturbances)
+        verdict.kill_duplicates = sum(reasons[kind] for kind in KILLS)
         for mark, runs in self._records.runs.items():
             self._recovery(self._records.offers[mark], runs)
         self._resumption()
@@ -226,16 +256,19 @@ class _Judge:
         return offer.mark in one.held and not any(run.ended is not None and run.ended <= one.at for run in runs)
 
     def _away(self, since: float, until: float) -> float:
-        """The seconds without a server between two times."""
-        gaps = [(one.at, one.until) for one in self._disturbances if one.kind is Kind.SERVER]
-        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps)
+        """The seconds without a server between two times, and those by which its clock went back for these leases."""
+        without = (Kind.SERVER, Kind.FAILOVER)
+        gaps = [(one.at, one.until) for one in self._disturbances if one.kind in without]
+        renewed = since - self._terms.redelivery_seconds
+        back = [one.moved for one in self._disturbances if one.moved < 0 and renewed <= one.at <= until]
+        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in gaps) - sum(back)
 
     def _resumption(self) -> None:
         records = self._records
         begun = [(records.offers[mark].at, runs[0].began) for mark, runs in records.runs.items()]
         for one in self._disturbances:
             after = [began for offered, began in begun if offered > one.until]
-            if one.kind is Kind.SERVER and after:
+            if one.kind in (Kind.SERVER, Kind.FAILOVER) and after:
                 self._verdict.resumed.append(min(after) - one.at)
 
     def _order(self) -> None:
@@ -252,6 +285,8 @@ class _Judge:
     def _order_of_key(self, entries: Sequence[tuple[Offer, Run]]) -> None:
         furthest, over = entries[0][0], {run: self._over(run) for _, run in entries}
         for index, (offer, run) in enumerate(entries):
+            if any(self._lost_ack(before) for _, before in entries[:index] if before.mark == run.mark):
+                continue
             others = (before for _, before in entries[:index] if before.mark != run.mark)
             open_ = next((before for before in others if over[before] > run.began), None)
             what = ""
@@ -267,9 +302,13 @@ class _Judge:
                 self._verdict.order.append(self._finding(offer, concerned, what))
             furthest = max(furthest, offer, key=lambda one: one.place)
 
+    def _lost_ack(self, run: Run) -> bool:
+        """Whether a failover may have lost the ack, so that the task is repeated after later ones of its key."""
+        return run.ended is not None and any(one.kind is Kind.FAILOVER and one.hit(run) for one in self._disturbances)
+
     def _over(self, run: Run) -> float:
         """When the run no longer blocks its key: at its end, its process's death, or its stop past the lease."""
-        cuts = [one.at for one in self._disturbances if one.interrupted(run)]
+        cuts = [max(one.at, run.began) for one in self._disturbances if one.ended_lease(run)]
         if run.ended is None:
             return min(cuts, default=run.began)
         return min([run.ended, *cuts])
@@ -290,7 +329,7 @@ class _Judge:
         last = max((run.ended or run.began for run in runs), default=offer.due)
         workers = {run.worker for run in runs}
         for one in self._disturbances:
-            concerned = one.worker in workers or offer.mark in one.held or one.kind in (Kind.SERVER, Kind.CUT)
+            concerned = one.worker in workers or offer.mark in one.held or one.kind in ON_SERVER
             if concerned and offer.at <= one.at <= last + 1:
                 until = f" until {one.until - zero:.3f}" if one.until else ""
                 held = ", held it" if offer.mark in one.held else ""
@@ -301,15 +340,18 @@ class _Judge:
 def _stalls(
     records: LedgerRecords, lifetimes: Sequence[WorkerLifetime], disturbances: Sequence[Disturbance]
 ) -> list[str]:
-    runs = sorted((run for runs in records.runs.values() for run in runs), key=lambda run: run.began)
+    began = sorted(run.began for runs in records.runs.values() for run in runs)
+    of_worker: dict[str, list[float]] = {}
+    for run in sorted((run for runs in records.runs.values() for run in runs), key=lambda run: run.began):
+        of_worker.setdefault(run.worker, []).append(run.began)
     found: list[str] = []
     for lifetime in lifetimes:
-        ends = max((run.began for run in runs), default=0.0) if lifetime.ended is None else lifetime.ended
+        ends = max(began, default=0.0) if lifetime.ended is None else lifetime.ended
         stops = [(one.at, one.until) for one in disturbances if one.kind is Kind.STOP and one.worker == lifetime.worker]
-        own = [run.began for run in runs if run.worker == lifetime.worker]
+        own = of_worker.get(lifetime.worker, [])
         for since, until in pairwise([lifetime.began, *own, ends]):
             paused = sum(max(0.0, min(b, until) - max(a, since)) for a, b in stops)
-            others = sum(since < run.began < until for run in runs)
+            others = bisect_left(began, until) - bisect_right(began, since)
             if until - since - paused > STALL_SECONDS and others >= STALL_TASKS:
                 found.append(f"{lifetime.worker} began nothing for {until - since:.0f} s while others began {others}")
     return found
@@ -325,6 +367,8 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "duplicated": len(verdict.duplicated),
         "duplicated_unexplained": len(verdict.unexplained),
         "duplicated_explained_by": verdict.explained_by,
+        "kills": verdict.kills,
+        "duplicates_per_kill": round(verdict.duplicates_per_kill, 3),
         "reruns_unexplained": len(verdict.reruns_unexplained),
         "at_risk": verdict.at_risk,
         "refused": verdict.refused,
@@ -336,6 +380,7 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "early": len(verdict.early),
         "keyed_runs": verdict.keyed,
         "order_violations": len(verdict.order),
+        "hung_children": len(verdict.hung),
         "stalled_workers": len(verdict.stalled),
     }
 

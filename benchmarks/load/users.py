@@ -37,7 +37,9 @@ class Customer(HttpUser):
     @task(6)
     def say(self) -> None:
         """Post a message to the user's conversation."""
-        self._post("/conversations/message", {"conversation_id": f"load-{self.id}", "text": random.choice(QUESTIONS)})
+        self._post(
+            "/conversations/message", {"conversation_id": f"load-{self.id}", "message": random.choice(QUESTIONS)}
+        )
 
     @task(2)
     def read(self) -> None:
@@ -103,7 +105,7 @@ class Customer(HttpUser):
     @task(2)
     def any_task(self) -> None:
         """Submit a task by name, with the caller's id."""
-        payload = {"conversation_id": f"load-{self.id}", "text": random.choice(QUESTIONS)}
+        payload = {"conversation_id": f"load-{self.id}", "message": random.choice(QUESTIONS)}
         self._post("/tasks", {"type": "process_conversation_message_task", "payload": payload, "id": uuid4().hex})
 
     @task(3)

@@ -62,10 +62,11 @@ def worker(
         typer.Option("--queue", "--queues", "-Q", help="Serve this queue; several with commas. Default: all queues."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help=f"The worker's name before @host. Default: {DEFAULT_NAME}.")
+        str | None,
+        typer.Option("--name", "--worker-id", "-n", help=f"The worker's name before @host. Default: {DEFAULT_NAME}."),
     ] = None,
     pool: Annotated[
-        str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo or gevent.")
+        str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo, gevent or eventlet.")
     ] = None,
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time. Default: one per processor.")

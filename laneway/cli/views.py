@@ -228,10 +228,16 @@ def audit_table(audit: AuditReport) -> Table:
             table.add_row("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
         if stats.set_aside:
             table.add_row("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
+    for queue, older in audit.older.items():
+        table.add_row("older copy", f"{queue}: the {older} was restored from an older copy, or has lost data")
     for missing in audit.unaccounted:
         table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
     for id in audit.unknown:
         table.add_row("unknown to the history", id)
+    for id in audit.again:
+        table.add_row("finished, but queued", id)
+    for stray in audit.strays:
+        table.add_row("in no state", f"{stray.id} in {stray.queue}: {stray.kind}")
     _add_results(table, audit.results)
     return table
 
@@ -271,6 +277,9 @@ def audit_data(audit: AuditReport) -> dict[str, Any]:
         "unread_events": audit.unread,
         "unaccounted": [plain(missing) for missing in audit.unaccounted],
         "unknown": audit.unknown,
+        "again": audit.again,
+        "strays": [plain(stray) for stray in audit.strays],
+        "older": {queue: older.value for queue, older in audit.older.items()},
         "repaired": audit.repaired,
         "balanced": audit.balanced,
         "results": plain(audit.results),

@@ -21,7 +21,7 @@ from laneway.engine.errors import (
     TooLate,
     UnknownMessage,
 )
-from laneway.engine.journal import Event, EventKind
+from laneway.engine.journal import Event, EventKind, JournalPage
 from laneway.engine.lease import Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
@@ -34,6 +34,8 @@ from laneway.engine.replies import (
     PutResult,
     QueueStats,
     StoreCode,
+    Stray,
+    StrayKind,
 )
 from laneway.engine.round_robin import RoundRobin
 
@@ -54,6 +56,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidUrl",
     "JournalFull",
+    "JournalPage",
     "LanewayError",
     "Lease",
     "LeaseStatus",
@@ -72,6 +75,8 @@ __all__ = [
     "ServerTooOld",
     "StoreCode",
     "Stored",
+    "Stray",
+    "StrayKind",
     "TaskCancelled",
     "TooLate",
     "Unique",

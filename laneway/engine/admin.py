@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laneway.engine.errors import UnknownMessage
-from laneway.engine.journal import Event, read_entry
+from laneway.engine.journal import START, Event, JournalPage, read_entry
 from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, pack_id, unpack_id
-from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats
+from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats, Stray, StrayKind
 from laneway.engine.script_runner import ScriptRunner
 
 PURGE_BATCH = 500
@@ -21,6 +21,12 @@ EVENT_BYTES = 1_048_576
 """A read of the journal ends after so many bytes of entries."""
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(rb"-?\d{1,18}")
+_CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
+CHECKED = (
+    *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
+    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions"),
+)
+"""The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5
 _STATS_FIELDS = 9
 
@@ -34,7 +40,8 @@ class MessageInfo:
 
     `find` fills the following fields too; `peek` leaves them at their defaults. `position`: the index in ready, from 0.
     `lease`, and its `owner`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of
-    the ordering key behind which it is held. `attempts`: how many were started.
+    the ordering key behind which it is held. `attempts`: how many were started. `finished`: the last one has finished,
+    and the ack or the end of the lease carries its action out.
     """
 
     stored: Stored
@@ -47,6 +54,7 @@ class MessageInfo:
     cancelled: bool = False
     behind: str | None = None
     attempts: int = 0
+    finished: bool = False
     lease: Lease | None = None
 
 
@@ -90,9 +98,13 @@ class Admin:
     def __init__(self, runner: ScriptRunner, keys: Keyspace) -> None:
         self.runner, self.keys = runner, keys
 
-    def cancel(self, queue: str, task_id: str) -> CancelResult:
-        """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder."""
-        return CancelResult(*self._run("cancel", queue, pack_id(task_id)))
+    def cancel(self, queue: str, task_id: str, *, version: int | None = None) -> CancelResult:
+        """Delete the task's waiting messages. Mark leased ones: renew and ack report CANCELLED to the holder.
+
+        `version`: if the queue has no such message, refuse puts of this version of the task and of older ones
+        (TaskCancelled), for a minute. So a put that is under way, by a sender that may have died, queues nothing.
+        """
+        return CancelResult(*self._run("cancel", queue, pack_id(task_id), b"" if version is None else version))
 
     def requeue(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
         """Queue dead letters again as new messages: DONE, UNKNOWN, or DUPLICATE (another task holds its key)."""
@@ -139,18 +151,42 @@ class Admin:
 
         Fewer when their entries have more than about `EVENT_BYTES`.
         """
-        entries = self._run("read_journal", queue, after, limit, EVENT_BYTES)
+        return self.read_journal(queue, after=after, limit=limit).events
+
+    def read_journal(self, queue: str, *, after: str, limit: int = 500) -> JournalPage:
+        """As `events`, with what the queue knows of its reader (`JournalPage`), in one script call."""
+        recorded, has_position, entries = self._run("read_journal", queue, after, limit, EVENT_BYTES)
         events: list[Event] = []
         for cursor, fields in entries:
             events += read_entry(cursor, fields)
             if len(events) >= limit:
                 break
-        return events
+        return JournalPage(_cursor(recorded), bool(has_position), events)
+
+    def recorded(self, queues: Sequence[str]) -> list[str]:
+        """Up to which cursor each journal was trimmed; `START` if never."""
+        commands = [("HGET", self.keys.key(queue, "counters"), "recorded") for queue in queues]
+        return [_cursor(reply) for reply in self.runner.pipeline(commands)]
 
     def trim_journal(self, queue: str, *, until: str) -> None:
         """Delete the events up to and including this cursor. The reader has stored them."""
-        milliseconds, _, number = until.partition("-")
-        self.runner.call("XTRIM", self.keys.key(queue, "journal"), "MINID", f"{milliseconds}-{int(number) + 1}")
+        self._run("trim_journal", queue, *until.split("-"))
+
+    def find_strays(self, queue: str, *, repair: bool = False) -> Iterator[Stray]:
+        """Yield the messages that are in no state, and the references to messages that the queue does not have.
+
+        `repair`: put such messages back into the queue, delete the references, let the next message of a key go
+        ahead, release the uniqueness keys. Each page is one script call, so that no moving message is mistaken. A
+        message that only a newer version can read is left to that version.
+        """
+        for name in CHECKED:
+            cursor: bytes = b"0"
+            while True:
+                cursor, *found = self._run("find_strays", queue, name, cursor, int(repair))
+                for kind, id in zip(found[::2], found[1::2], strict=True):
+                    yield Stray(queue, StrayKind(kind.decode()), unpack_id(id))
+                if cursor == b"0":
+                    break
 
     def unread(self, queues: Sequence[str]) -> list[int]:
         """How many events each journal holds."""
@@ -259,6 +295,7 @@ def _found_message(
     cancelled: int,
     behind: bytes | None,
     attempts: int,
+    finished: int,
 ) -> MessageInfo:
     """Make a MessageInfo of a reply of `find.lua`."""
     return _message_info(
@@ -273,6 +310,7 @@ def _found_message(
         cancelled=bool(cancelled),
         behind=unpack_id(behind) if behind else None,
         attempts=attempts,
+        finished=bool(finished),
         lease=Lease(queue, raw_id, token) if token else None,
     )
 
@@ -291,7 +329,8 @@ def _queue_stats(
 ) -> QueueStats:
     """Make the stats of one queue from its part of a reply of `stats.lua`."""
     limits = _numbers(raw_limits)
-    limits.pop("newer", None)
+    for name in ("newer", "large"):
+        limits.pop(name, None)
     return QueueStats(
         queue=queue,
         ready=ready,
@@ -306,6 +345,11 @@ def _queue_stats(
         limits=limits,
         counters=_numbers(counters),
     )
+
+
+def _cursor(reply: object) -> str:
+    """The cursor in the field `recorded`. Another value is not read: somebody else has written it."""
+    return reply.decode() if isinstance(reply, bytes) and _CURSOR.fullmatch(reply) else START
 
 
 def _numbers(flat: Sequence[bytes]) -> dict[str, int]:

@@ -33,15 +33,13 @@ from laneway.engine.lease import Lease
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
 from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
 from laneway.engine.round_robin import RoundRobin
-from laneway.engine.script_runner import ScriptRunner, newer_queue
+from laneway.engine.script_runner import ScriptRunner, described
 from laneway.engine.server_check import check_server
 from laneway.engine.url import close_sentinels, make_pool
 
 T = TypeVar("T")
 EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
-IDLE_POLL_MS = 1_000
-"""An idle consumer fetches again after this time (ms), even without a wakeup."""
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
 CHUNK_BYTES = 1_048_576
@@ -86,12 +84,14 @@ class Batch:
     """The deliveries of a fetch.
 
     `again_at`: when to fetch again (ms since 1970 by the server's clock, like `now`); None: at the next wakeup.
-    `broken`: queue → the error that kept the script from reading its keys. The queue delivered nothing.
+    `queues`: those that the fetch has looked at. `broken`: queue → the error that kept the script from reading its
+    keys. The queue delivered nothing.
     """
 
     deliveries: list[Delivery]
     now: int
     again_at: int | None
+    queues: Sequence[str] = ()
     broken: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -154,15 +154,18 @@ class Engine(Admin):
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
         not_after: float | None = None,
+        version: int | None = None,
     ) -> str:
         """Queue a message and return its id. If the connection breaks, the call is repeated but queues it only once.
+
+        `version`: a number that grows with each submission of the task (up to 2^53); `cancel` may refuse it.
 
         Raises DuplicateTask, QueueFull, JournalFull and TaskCancelled; TooLate when the server's clock is past
         `not_after` (unix time in s); ServerLost. With a durability it also raises NotDurable (after `timeout` seconds)
         and DurabilityUnavailable; the message may have been queued then.
         """
         chunk = (encode(message),)
-        reply = self._put(queue, chunk, _not_after_ms(not_after), durability, timeout)
+        reply = self._put(queue, chunk, (_not_after_ms(not_after), _version(version)), durability, timeout)
         if not reply:
             return message.id or message.task_id
         result = _put_results(queue, chunk, reply)[0]
@@ -179,45 +182,52 @@ class Engine(Admin):
         durability: Durability = Durability.MEMORY,
         timeout: float = 5.0,
         not_after: float | None = None,
+        version: int | None = None,
     ) -> list[PutResult]:
         """Queue messages, `CHUNK` or `CHUNK_BYTES` per script call; return one result per message, in order.
 
         A refusal does not stop the rest.
 
-        A script call queues nothing when the server's clock is past `not_after` (unix time in s).
+        A script call queues nothing when the server's clock is past `not_after` (unix time in s). `version`: as in
+        `put`, the same for all messages.
         """
         encoded = [encode(message) for message in messages]
-        not_after_ms = _not_after_ms(not_after)
+        conditions = _not_after_ms(not_after), _version(version)
         results: list[PutResult] = []
         for chunk in split(encoded, _size, most=CHUNK, most_bytes=CHUNK_BYTES):
-            reply = self._put(queue, chunk, not_after_ms, durability, timeout)
+            reply = self._put(queue, chunk, conditions, durability, timeout)
             results += _put_results(queue, chunk, reply)
         return results
 
-    def fetch(
-        self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, idle_poll_ms: int = IDLE_POLL_MS
-    ) -> Batch:
-        """Lease up to `n` messages from these queues, in turns by their weights.
+    def fetch(self, round_robin: RoundRobin, n: int, *, lease_ms: int = LEASE_MS, idle_poll_ms: int = 0) -> Batch:
+        """Lease up to `n` messages from these queues, in turns by their weights; at most 2 MB, but at least one.
 
-        One script call reads all queues, because it can take turns only if it knows which of them have messages. If
-        the reply is lost, the call is not repeated; the leases that it made expire. `idle_poll_ms`: an idle caller
-        fetches again after this time, even without a wakeup.
+        One script call reads the queues, because it can take turns only if it knows which of them have messages. Of
+        many queues it reads a part (`Watchlist`). If the reply is lost, the call is not repeated; the leases that it
+        made expire. `idle_poll_ms`: the caller waits for messages, and fetches again after this time even without a
+        wakeup. Of the callers that wait, the server tells only one when a message becomes due before that. 0: the
+        caller does not wait.
         """
         if self._tokens.pid != os.getpid():
             self._tokens = LeaseTokens(self.owner)
         token = next(self._tokens)
-        args = (n, token, lease_ms, round_robin.position, round_robin.cycle, idle_poll_ms)
-        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys), args, repeatable=False)
-        round_robin.position = reply[2]
+        choice, start = round_robin.choose(n, idle_poll_ms)
+        args = (n, token, lease_ms, start, choice.turns, idle_poll_ms, round_robin.consumer)
+        reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys, choice), args, repeatable=False)
+        now, passed, times, expiring, problems = reply[:5]
+        again_at = round_robin.learn(
+            choice, now=now, passed=passed, delivering=reply[5::4], times=times, expiring=expiring
+        )
+        queues = {number: round_robin.queues[index] for number, index in enumerate(choice.queues, 1)}
         deliveries = [
-            Delivery(round_robin.queue_at(reply[start]), reply[start + 1], reply[start + 2], reply[start + 3], token)
-            for start in range(4, len(reply), 4)
+            Delivery(queues[reply[at]], reply[at + 1], reply[at + 2], reply[at + 3], token)
+            for at in range(5, len(reply), 4)
         ]
         broken = {
-            round_robin.queue_at(index): _described(problem.decode(errors="replace"))
-            for index, problem in zip(reply[3][::2], reply[3][1::2], strict=True)
+            queues[number]: described(problem.decode(errors="replace"))
+            for number, problem in zip(problems[::2], problems[1::2], strict=True)
         }
-        return Batch(deliveries, reply[0], reply[1], broken)
+        return Batch(deliveries, now, again_at, tuple(queues.values()), broken)
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[LeaseStatus]:
         """Ack messages, which deletes them. A message whose attempt finished with RETRY or SNOOZE is queued again.
@@ -226,14 +236,17 @@ class Engine(Admin):
         """
         return self._run_on_leases("ack", (), deliveries)
 
-    def start_attempt(self, lease: Lease, *, worker: str, call: bytes | None = None) -> tuple[LeaseStatus, int]:
+    def start_attempt(
+        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
+    ) -> tuple[LeaseStatus, int]:
         """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
 
         Also STALE when an attempt under this lease has already finished, because its ack action stands. A caller that
-        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started.
+        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started. EXHAUSTED and
+        the number of the last attempt: the message has had `most` counted attempts, and nothing was started.
         """
-        call = call or secrets.token_bytes(6)
-        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, lease.raw_id, lease.token)
+        call, limit = call or secrets.token_bytes(6), b"" if most is None else most
+        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
@@ -283,7 +296,12 @@ class Engine(Admin):
         close_sentinels(self.runner.pool)
 
     def _put(
-        self, queue: str, chunk: Sequence[EncodedMessage], not_after: bytes, durability: Durability, timeout: float
+        self,
+        queue: str,
+        chunk: Sequence[EncodedMessage],
+        conditions: tuple[bytes, bytes],
+        durability: Durability,
+        timeout: float,
     ) -> list[Any]:
         arguments = list(itertools.chain.from_iterable(chunk))
         script, key = self.runner.scripts["put"], self.keys.queue(queue)
@@ -294,7 +312,7 @@ class Engine(Admin):
             if call is None:
                 connection.calls_made += 1
                 call = (connection.producer, connection.calls_made)
-            command = (b"EVALSHA", script.sha, 1, key, *call, not_after, *arguments)
+            command = (b"EVALSHA", script.sha, 1, key, *call, *conditions, *arguments)
             reply = self.runner.evaluate(connection, script, command)
             if durability is not Durability.MEMORY:
                 confirm(connection, durability, timeout)
@@ -327,12 +345,6 @@ class Engine(Admin):
         return codes
 
 
-def _described(problem: str) -> str:
-    """Why a queue delivered nothing, for people to read."""
-    newer = newer_queue(problem)
-    return str(newer) if newer else f"its keys are damaged: {problem}"
-
-
 def _size(encoded: EncodedMessage) -> int:
     """The bytes of a message in a call of `put.lua`."""
     return len(encoded[0]) + len(encoded[1])
@@ -360,6 +372,10 @@ def _not_after_ms(not_after: float | None) -> bytes:
     if not math.isfinite(not_after * 1000):
         raise InvalidMessage("not_after", "must be a unix time in seconds")
     return b"%d" % math.floor(not_after * 1000)
+
+
+def _version(version: int | None) -> bytes:
+    return b"" if version is None else b"%d" % version
 
 
 def _put_results(queue: str, chunk: Sequence[EncodedMessage], reply: list[Any]) -> list[PutResult]:

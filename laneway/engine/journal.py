@@ -20,6 +20,8 @@ from laneway.engine.message import Stored, decode, unpack_id
 from laneway.engine.replies import AckAction
 
 MAX_DETAIL = 1000
+START = "0-0"
+"""The cursor before the first entry of a journal."""
 
 
 class EventKind(StrEnum):
@@ -68,6 +70,19 @@ class Event:
     def at(self) -> int:
         """When it happened: ms since 1970 by the server's clock."""
         return int(self.cursor.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPage:
+    """Events of a journal, and what the queue knows of its reader.
+
+    `recorded`: the cursor up to which the reader has stored the events and trimmed the journal; `START`: never.
+    `has_position`: the journal still has the entry at the reader's cursor, so that it only has to be trimmed.
+    """
+
+    recorded: str
+    has_position: bool
+    events: list[Event]
 
 
 def read_entry(cursor: bytes, flat_fields: Sequence[bytes]) -> list[Event]:

@@ -23,14 +23,16 @@ NAMES = (
     "dead",  # zset: id by the time it was buried (ms)
     "dead_info",  # hash: id -> deliveries, reason, error
     "cancelled",  # hash: id of a leased message whose task was cancelled -> when (ms)
+    "withdrawn",  # zset: id of a task that was cancelled before it was put, by the version up to which it is refused
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), when the hold has an end
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)
     "journal",  # stream: what happened to the messages
-    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (rate limit), journal, format, ...
+    "limits",  # hash: paused, max_size, interval, burst, tat (rate limit), format, large (has had large ones), ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
+    "timekeepers",  # zset: idle consumer by the time (ms) at which it fetches, so that the others need not
     "wakeup",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN
 )
 

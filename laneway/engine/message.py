@@ -42,6 +42,10 @@ FORMAT_STEP = 16
 QUEUE_FORMAT = 0
 """The newest format of a queue that this version uses. The limit `format` of a queue is its format; none means 0."""
 MAX_TEXT = 255
+FETCH_BYTES = 2 * 1024 * 1024
+"""A fetch that has leased so many bytes of records leases no more. It blocks the server for about 7 ms per MB."""
+LARGE = 8 * 1024
+"""A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
 HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
 BODY_KNOWN = 32
@@ -97,11 +101,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as the queue stores it, with its id and its score."""
+    """A message as the queue stores it, with its id and its score. `newer`: only a newer version can read it."""
 
     id: str
     message: Message
     score: int
+    newer: bool = False
 
     @property
     def enqueued_at(self) -> int:
@@ -166,13 +171,17 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
         return _decode(raw_id, record)
     except (ValueError, LookupError, ArithmeticError, struct.error):
         id = unpack_id(raw_id)
-        return Stored(id, Message(task_id=id, id=id, body=record), 0)
+        return Stored(id, Message(task_id=id, id=id, body=record), 0, newer=_is_newer(record))
+
+
+def _is_newer(record: bytes) -> bool:
+    return len(record) > 9 and record[9] >= FORMAT_STEP * (FORMAT + 1)
 
 
 def _decode(raw_id: bytes, record: bytes) -> Stored:
     score = int(_DOUBLE.unpack_from(record)[0])
     flags, priority, offset = record[8], record[9], 10
-    if priority >= FORMAT_STEP * (FORMAT + 1):
+    if _is_newer(record):
         raise ValueError("a newer format")
     task, key, unique, limit, eta = raw_id, None, None, None, None
     if flags:

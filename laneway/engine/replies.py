@@ -16,6 +16,7 @@ class MessageState(StrEnum):
     """The state of a message. It is in exactly one state until it is deleted.
 
     `SET_ASIDE`: a newer version of the engine wrote it; it waits until a version that can read it uses the queue.
+    `STRAY`: it is in none of the others, because keys were deleted or evicted (`Admin.find_strays`).
     """
 
     SCHEDULED = "scheduled"
@@ -24,6 +25,31 @@ class MessageState(StrEnum):
     LEASED = "leased"
     DEAD = "dead"
     SET_ASIDE = "set_aside"
+    STRAY = "stray"
+
+
+class StrayKind(StrEnum):
+    """What is wrong in a queue whose keys or fields somebody else deleted, or the server evicted.
+
+    `MESSAGE`: a message is in no state, so that it would never be delivered. `UNREADABLE`: the same, and its record
+    cannot be read. `REFERENCE`: a state refers to a message that the queue does not have. `KEY`: the messages of an
+    ordering key wait behind none. `UNIQUE`: a task that has no message holds a uniqueness key without end.
+    """
+
+    MESSAGE = "message"
+    UNREADABLE = "unreadable"
+    REFERENCE = "reference"
+    KEY = "key"
+    UNIQUE = "unique"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A finding of `Admin.find_strays`. `id`: the message, or the task of `UNIQUE`."""
+
+    queue: str
+    kind: StrayKind
+    id: str
 
 
 class PutCode(IntEnum):
@@ -57,7 +83,7 @@ class LeaseStatus(IntEnum):
 
     `STALE`: the message is leased under another token, or not leased. `UNKNOWN`: the queue knows no delivery of this
     message, or has no dead letter with this id. `CANCELLED`: the task was cancelled. `BURIED`: the message became a
-    dead letter. `DUPLICATE`: another task holds the uniqueness key.
+    dead letter. `DUPLICATE`: another task holds the uniqueness key. `EXHAUSTED`: it has no attempt left.
     """
 
     DONE = 0
@@ -66,6 +92,7 @@ class LeaseStatus(IntEnum):
     CANCELLED = 3
     BURIED = 4
     DUPLICATE = 5
+    EXHAUSTED = 6
 
 
 class StoreCode(IntEnum):

@@ -7,47 +7,87 @@ turn of an empty queue goes to the next queue in the cycle that has messages.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from math import gcd
 
 from laneway.engine.keys import Keyspace
+from laneway.engine.watchlist import Choice, Watchlist
 
 MAX_WEIGHT = 100
-MAX_QUEUES = 255
+LOOK_AT_ALL = 16
+"""A fetch looks at all queues of a consumer that has no more than these, and at a part of the queues of the others."""
 
 
 class RoundRobin:
-    """The queues of one consumer, the cycle of their turns, and the consumer's position in the cycle."""
+    """The queues of one consumer, the cycle of their turns, and the consumer's position in the cycle.
+
+    `consumer` names the consumer to the server, which has one of several idle consumers fetch what becomes due.
+    """
 
     def __init__(self, weights: Mapping[str, int]) -> None:
-        """`weights`: queue -> 1 to 100."""
+        """`weights`: queue -> 1 to 100. Raises ValueError for other weights, and when there is no queue."""
         self.queues = tuple(weights)
-        self._prefixes: tuple[Keyspace, tuple[bytes, ...]] | None = None
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
+        self.consumer = secrets.token_hex(6).encode()
+        self._prefixes: tuple[Keyspace, tuple[bytes, ...]] | None = None
+        self._indexes = {queue: index for index, queue in enumerate(self.queues)}
+        self._watchlist = Watchlist([turn - 1 for turn in self.cycle], len(self.queues))
+        self._all: Choice | None = None
+        if len(self.queues) <= LOOK_AT_ALL:
+            self._all = Choice(range(len(self.queues)), bytes(self.cycle))
 
-    def prefixes(self, keys: Keyspace) -> tuple[bytes, ...]:
-        """The prefixes of the queues' keys."""
+    def choose(self, n: int, idle_poll_ms: int) -> tuple[Choice, int]:
+        """The queues that a fetch of `n` messages looks at, and the index of the next of their turns."""
+        if self._all:
+            return self._all, self.position
+        return self._watchlist.choose(n, idle_poll_ms, position=self.position), 0
+
+    def learn(
+        self,
+        choice: Choice,
+        *,
+        now: int,
+        passed: int,
+        delivering: Sequence[int],
+        times: Sequence[int],
+        expiring: Sequence[int],
+    ) -> int | None:
+        """Take in the reply to a fetch. Returns when to fetch again (ms by the server's clock; None: at a wakeup).
+
+        `passed`: how many turns have passed. `delivering`: the numbers (from 1, in the choice) of the queues that have
+        delivered messages. `times`: the number of a queue, when something becomes due in it (ms), the next number, and
+        so on. `expiring`: the number of a queue that expires when it is unused, after how long (ms), and so on.
+        """
+        if self._all:
+            self.position = (self.position + passed) % len(self.cycle)
+            return min(times[1::2], default=None)
+        self.position = choice.position_after(passed, self.position) % len(self.cycle)
+        self._watchlist.learn(choice, now=now, delivering=delivering, times=times, expiring=expiring)
+        return self._watchlist.again_at(now)
+
+    def ring(self, queue: str) -> None:
+        """Note that the queue has woken this consumer, so that the next fetch looks at it."""
+        if queue in self._indexes:
+            self._watchlist.look_at(self._indexes[queue])
+
+    def prefixes(self, keys: Keyspace, choice: Choice) -> Sequence[bytes]:
+        """The prefixes of the keys of the chosen queues."""
         if self._prefixes is None or self._prefixes[0] is not keys:
             self._prefixes = keys, tuple(keys.queue(queue) for queue in self.queues)
-        return self._prefixes[1]
-
-    def queue_at(self, index: int) -> str:
-        """The queue with this index in the cycle, from 1."""
-        return self.queues[index - 1]
+        prefixes = self._prefixes[1]
+        return prefixes if choice is self._all else [prefixes[index] for index in choice.queues]
 
 
-def cycle(weights: Sequence[int]) -> bytes:
-    """The turns of one round: each byte is the index (from 1) of a queue. Raises ValueError for invalid weights."""
-    if not 0 < len(weights) <= MAX_QUEUES or not all(1 <= weight <= MAX_WEIGHT for weight in weights):
-        raise ValueError(f"1 to {MAX_QUEUES} queues with weights from 1 to {MAX_WEIGHT}, not {list(weights)}")
+def cycle(weights: Sequence[int]) -> Sequence[int]:
+    """The turns of one round: each is the index (from 1) of a queue. Raises ValueError for invalid weights."""
+    if not weights or not all(1 <= weight <= MAX_WEIGHT for weight in weights):
+        raise ValueError(f"one queue or more with weights from 1 to {MAX_WEIGHT}, not {list(weights[:20])}")
     unit = gcd(*weights)
-    shares = [weight // unit for weight in weights]
-    credit, turns = [0] * len(shares), bytearray()
-    for _ in range(sum(shares)):
-        for index, share in enumerate(shares):
-            credit[index] += share
-        chosen = max(range(len(shares)), key=lambda index: (credit[index], -index))
-        credit[chosen] -= sum(shares)
-        turns.append(chosen + 1)
-    return bytes(turns)
+    turns = [
+        ((2 * turn + 1) / (2 * (weight // unit)), index)
+        for index, weight in enumerate(weights, 1)
+        for turn in range(weight // unit)
+    ]
+    return [index for _, index in sorted(turns)]

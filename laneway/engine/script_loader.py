@@ -22,7 +22,7 @@ from importlib import resources
 from laneway.engine import message
 from laneway.engine.journal import EventKind
 from laneway.engine.keys import NAMES
-from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode
+from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode, StrayKind
 
 OPERATIONS = (
     "put",
@@ -45,6 +45,9 @@ OPERATIONS = (
     "read_journal",
     "purge",
     "delete",
+    "find_strays",
+    "trim_journal",
+    "bind",
 )
 PARTS = ("base", "clock", "record", "moves")
 PREFIXES: Mapping[str, type[Enum]] = {
@@ -52,6 +55,7 @@ PREFIXES: Mapping[str, type[Enum]] = {
     "PUT": PutCode,
     "ACTION": AckAction,
     "STATE": MessageState,
+    "STRAY": StrayKind,
     "EVENT": EventKind,
     "UNIQUE": message.UniqueMode,
     "RESULT": StoreCode,
@@ -74,6 +78,8 @@ CONSTANTS: Mapping[str, str | int] = {
     "NEWER_QUEUE": NEWER_QUEUE,
     "EPOCH_US": message.EPOCH_MS * 1000,
     "TICK_US": 1000 // message.TICKS_PER_MS,
+    "LARGE": message.LARGE,
+    "FETCH_BYTES": message.FETCH_BYTES,
 }
 _USES = "-- uses:"
 _COMMENT = re.compile(r"--.*")

@@ -133,6 +133,12 @@ def newer_queue(error: str) -> NewerQueue | None:
     return NewerQueue(found[1], int(found[2])) if found else None
 
 
+def described(problem: str) -> str:
+    """Why a queue delivered nothing, for people to read. `problem`: the error of its part of a script."""
+    newer = newer_queue(problem)
+    return str(newer) if newer else f"its keys are damaged: {problem}"
+
+
 def _named(error: ResponseError) -> EngineError | ResponseError:
     """The engine's error for a reply that callers tell apart; others stay as they are."""
     text = str(error)

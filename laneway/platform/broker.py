@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 
-from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats
+from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats, Stray
 from laneway.engine.batches import split
 from laneway.engine.elapsed import ServerClock
 from laneway.engine.engine import CHUNK, CHUNK_BYTES
@@ -24,7 +24,7 @@ from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
 from laneway.platform.broker_errors import refusal_of, translated_errors
-from laneway.platform.circuit_breaker import CircuitBreaker
+from laneway.platform.circuit_breaker import ANSWER_SECONDS, CONNECT_SECONDS, CircuitBreaker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import (
     BrokerUnavailable,
@@ -38,7 +38,9 @@ from laneway.platform.errors import (
 )
 from laneway.platform.flow.rate_limits import RateLimit
 from laneway.platform.logging import logger
+from laneway.platform.put_conditions import PutConditions, version_of
 from laneway.platform.queues import queues as declared
+from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages, check_sendable, headers_of, time_limits
 from laneway.transport.codec import message_options
@@ -51,6 +53,8 @@ PUBLISH_WITHIN = 5.0
 A sender that was paused for longer must not send the task: another sender may have sent it since, and a worker may have
 finished it.
 """
+TIMEOUTS: Final = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+"""Timeouts of the platform's own calls. Workers wait longer for their messages, on connections of their own."""
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
 
@@ -81,7 +85,8 @@ class Broker:
             return None
         options: dict[str, Any] = self._app.conf.broker_transport_options
         prefix: str = options.get("global_keyprefix", "")
-        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **options["connection"])
+        settings: dict[str, Any] = {**options["connection"], **TIMEOUTS}
+        return Engine.from_url(self._app.conf.broker_url, key_prefix=prefix, **settings)
 
     def require_engine(self, feature: str) -> Engine:
         """Return the delivery engine. Raises Unsupported, which names the feature, on another transport."""
@@ -117,7 +122,7 @@ class Broker:
                 return
             message = self._build(run, delay)
             try:
-                self.engine.put(run.queue, message.envelope, durability=durability, not_after=self._deadline([run]))
+                self.engine.put(run.queue, message.envelope, durability=durability, **self._conditions([run]))
             except TaskCancelled as error:
                 log.info("task not published", task_id=run.id, reason=str(error))
                 return
@@ -134,7 +139,7 @@ class Broker:
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
-        refusals = _Refusals()
+        refusals = Refusals()
         for queue, batch in self._batches(runs, refusals):
             messages = [message for message in batch if not refusals.blocks(message.run)]
             if not messages:
@@ -142,9 +147,9 @@ class Broker:
             try:
                 with self.guarded():
                     self._configure_queue(queue)
-                    deadline = self._deadline([message.run for message in messages])
+                    conditions = self._conditions([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
-                    results = self.engine.put_many(queue, envelopes, not_after=deadline)
+                    results = self.engine.put_many(queue, envelopes, **conditions)
             except NewerQueue as error:
                 for message in messages:
                     refusals.note(message.run, error)
@@ -198,12 +203,15 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
-    def cancel(self, queue: str, id: str) -> bool:
-        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
+    def cancel(self, run: TaskRun) -> bool:
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine.
+
+        Without a message, the engine refuses the one that a sender of this row may be about to put.
+        """
         if self.engine is None:
             return False
         with self.guarded():
-            cancelled = self.engine.cancel(queue, id)
+            cancelled = self.engine.cancel(run.queue, run.id, version=version_of([run]))
         return bool(cancelled.removed or cancelled.marked)
 
     def discard(self, queue: str, id: str) -> None:
@@ -229,15 +237,25 @@ class Broker:
                 return False
             return self.engine.requeue(queue, [found.stored.id]) == [LeaseStatus.DONE]
 
-    def find(self, queue: str, ids: Sequence[str]) -> list[MessageInfo | None] | None:
-        """Return the message of each task, without its body; None for a task that the queue does not have.
+    def find(self, queue: str, ids: Sequence[str], *, bodies: bool = False) -> list[MessageInfo | None] | None:
+        """Return the message of each task, by default without its body; None for a task that the queue does not have.
 
         Returns None without the engine.
         """
         if self.engine is None:
             return None
         with self.guarded():
-            return self.engine.find_many(queue, ids, bodies=False)
+            return self.engine.find_many(queue, ids, bodies=bodies)
+
+    def find_strays(self, queue: str, *, repair: bool) -> list[Stray]:
+        """The messages that are in no state, and the references without a message (`Engine.find_strays`)."""
+        if self.engine is None:
+            return []
+        with self.guarded():
+            found = list(dict.fromkeys(self.engine.find_strays(queue, repair=repair)))
+        if found:
+            log.warning("messages in no state", queue=queue, found=len(found), repaired=repair)
+        return found
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats] | None:
         """The sizes and limits of queues. None without the engine."""
@@ -248,6 +266,10 @@ class Broker:
 
     def ping(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
+        if self.engine is not None:
+            with self.guarded():
+                self.engine.time()
+            return
         with self.guarded(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
 
@@ -259,7 +281,7 @@ class Broker:
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
-    def _batches(self, runs: Sequence[TaskRun], refusals: _Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
+    def _batches(self, runs: Sequence[TaskRun], refusals: Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
         """Yield the messages of consecutive rows of one queue. Each batch is built when it is needed.
 
         A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key, too.
@@ -269,7 +291,7 @@ class Broker:
             for batch in split(messages, _body_bytes, most=CHUNK, most_bytes=CHUNK_BYTES):
                 yield queue, batch
 
-    def _build_each(self, runs: Iterable[TaskRun], refusals: _Refusals) -> Iterator[TaskMessage]:
+    def _build_each(self, runs: Iterable[TaskRun], refusals: Refusals) -> Iterator[TaskMessage]:
         """Yield the messages of the rows that can be sent, and note the refusals of the others."""
         for run in runs:
             try:
@@ -278,7 +300,7 @@ class Broker:
                 refusals.note(run, error)
 
     def _publish_each(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
-        refusals = _Refusals()
+        refusals = Refusals()
         for run in runs:
             if refusals.blocks(run):
                 continue
@@ -296,13 +318,14 @@ class Broker:
         """Publish by `send_task`, for other transports and for what `TaskMessages.can_build` excludes."""
         options: dict[str, Any] = {}
         if self.engine is not None:
+            self.engine.time()  # a broker that does not answer is noticed sooner here than on Celery's connection
             options = message_options(
                 key=run.key,
                 unique=unique_of(run),
                 durability=durability,
                 once=True,
-                not_after=self._deadline([run]),
                 body_known=True,
+                **self._conditions([run]),
             )
         self._app.send_task(
             run.name,
@@ -320,6 +343,9 @@ class Broker:
             **self._confirmation,
             **time_limits(run),
         )
+
+    def _conditions(self, runs: Sequence[TaskRun]) -> PutConditions:
+        return {"not_after": self._deadline(runs), "version": version_of(runs)}
 
     def _deadline(self, runs: Sequence[TaskRun]) -> float | None:
         """Return the server's Unix time (s) after which it must not take these messages; None: no row is claimed.
@@ -359,31 +385,6 @@ class Broker:
     def _message_priority(self, priority: int) -> int:
         """Convert a platform priority (3 goes first): 0 goes first in kombu's Redis transport, 9 in the others."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
-
-
-class _Refusals:
-    """The refusals of the tasks of one `publish_many` call so far."""
-
-    def __init__(self) -> None:
-        self.by_id: dict[str, PlatformError | None] = {}
-        self._by_key: dict[str, PlatformError] = {}
-
-    def note(self, run: TaskRun, refusal: PlatformError | None) -> None:
-        """Note the outcome of a task. A refusal blocks the later tasks of its key; Unsendable does not."""
-        self.by_id[run.id] = refusal
-        if run.key is not None and refusal is not None and not isinstance(refusal, Unsendable):
-            self._by_key.setdefault(run.key, refusal)
-
-    def blocks(self, run: TaskRun) -> bool:
-        """True when an earlier task of the same key was refused; the task is then refused, too."""
-        if run.key is None or run.key not in self._by_key:
-            return False
-        self.by_id[run.id] = self._by_key[run.key]
-        return True
-
-    def of(self, runs: Sequence[TaskRun], *, otherwise: PlatformError | None = None) -> list[PlatformError | None]:
-        """The refusal of each task; `otherwise` for those that were not tried."""
-        return [self.by_id.get(run.id, otherwise) for run in runs]
 
 
 def seconds_until_due(run: TaskRun) -> float:

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 from celery import Celery
 from celery.signals import import_modules, setup_logging
 from kombu.entity import Exchange, Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from laneway.installation import install
 from laneway.platform.errors import ConfigError
@@ -177,11 +179,11 @@ def _tasks(config: Settings) -> dict[str, Any]:
 def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:
     return {
         "beat_schedule": {entry.key: entry.as_celery() for entry in schedules},
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": "laneway.platform.schedules.scheduler:BeatScheduler",
         "beat_max_loop_interval": 2,
         "redbeat_redis_url": config.redis.schedules_url,
         "redbeat_lock_timeout": 10,
-        "redbeat_redis_options": {"socket_timeout": 10, "socket_connect_timeout": 3},
+        "redbeat_redis_options": {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 1)},
     }
 
 

@@ -1,8 +1,8 @@
 """Remembers that the broker does not answer, so that not every caller waits for it.
 
 A broker that refuses connections fails at once. A broker that is frozen, or behind a network that drops all packets,
-can only be detected by a timeout. The first caller waits for that timeout. After that the other callers get the error
-at once, and one caller at a time tries again.
+can only be detected by a timeout. The first caller waits for that timeout, at most 2 seconds. After that the other
+callers get the error at once, and one caller at a time tries again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Final
 
 from laneway.platform.errors import BrokerUnavailable
 
-SLOW: Final = 2.0
+ANSWER_SECONDS, CONNECT_SECONDS = 1.0, 0.75
+"""Most seconds that a caller waits for an answer, and then for a new connection, on which it repeats its call."""
+SLOW: Final = 0.5
 """A failed call that took at least this many seconds counts as a timeout."""
 PAUSE: Final = 3.0
 """Seconds between a timeout and the next try."""

@@ -341,8 +341,14 @@ class WorkerLost(RetryableError):
 
     title = "Worker lost"
 
-    template = "The worker {worker} died or stalled while it ran the task."
     worker: str
+    last_of: int = 0
+    """The number of attempts, if this one was the last."""
+
+    def __str__(self) -> str:
+        if self.last_of:
+            return f"The worker died or stalled while it ran the last of {self.last_of} attempts."
+        return f"The worker {self.worker} died or stalled while it ran the task."
 
 
 class TaskCancelled(BaseException):

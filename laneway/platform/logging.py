@@ -63,6 +63,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(True)  # such as that of a broker that may evict messages
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.worker"):
@@ -85,17 +86,18 @@ def quiet(settings: OperationSettings) -> OperationSettings:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hide the values of secrets, recognized by their names, and the logins in addresses."""
     event.pop("color_message", None)  # uvicorn's second copy of its message
-    return _redacted(event)
+    return without_secrets(event)
 
 
-def _redacted(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """Return the value with hidden secrets: what stands under the name of a secret, and logins in addresses."""
     if isinstance(value, str):
         return URL_LOGIN.sub("", value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return {name: "[redacted]" if SECRET_NAMES.search(str(name)) else _redacted(item) for name, item in items}
+        return {name: "[redacted]" if SECRET_NAMES.search(str(name)) else without_secrets(item) for name, item in items}
     if isinstance(value, list):
-        return [_redacted(item) for item in cast("list[Any]", value)]
+        return [without_secrets(item) for item in cast("list[Any]", value)]
     return value
 
 

@@ -25,6 +25,7 @@ from laneway.platform.history.statistics import Statistics
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
 from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
@@ -102,6 +103,10 @@ class Platform:
     @cached_property
     def audit(self) -> Audit:
         return Audit(self.database, self.broker, self.recorder, self.tasks, self.results)
+
+    @cached_property
+    def reconciliation(self) -> Reconciliation:
+        return Reconciliation(self.database, self.broker, self.recorder, self.tasks, self.results)
 
     @cached_property
     def results(self) -> CeleryResults:

@@ -59,9 +59,11 @@ class TaskControl:
             raise WrongState(id, run.state, "cancelled")
         self._add_event(id, "cancel requested")
         in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
-        if not in_outbox and not self._broker.cancel(run.queue, id):
+        if not in_outbox and not self._broker.cancel(run):
             self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
         state = TaskState(self._reader.current(id).state)
+        if state in WAITING and self._broker.find(run.queue, [id]) == [None] and self._cancel_row(id):
+            state = TaskState.CANCELLED  # the queue had no journal: the broker has lost it, and nobody enabled it again
         if state in FINISHED and state is not TaskState.CANCELLED:
             raise WrongState(id, state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)
@@ -131,13 +133,16 @@ class TaskControl:
 
     def _cancel_row(self, id: str, *states: TaskState) -> bool:
         """Cancel a task in one of these states. Without `states` cancel a waiting one, or ask a running one to stop."""
+        cancelled: TaskRun | None = None
         with self._database.transaction() as session:
-            ended = task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now())
-            if ended:
-                submit_on_failure(session, [task_runs.get(session, id)], self._settings)
+            if task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now()):
+                cancelled = task_runs.get(session, id)
+                submit_on_failure(session, [cancelled], self._settings)
             elif not states:
                 task_runs.request_cancel(session, id)
-        return ended
+        if cancelled is not None:
+            self._outbox.withdraw(cancelled)
+        return cancelled is not None
 
     def _add_event(self, id: str, kind: str, **data: Any) -> None:
         with self._database.transaction() as session:
@@ -148,8 +153,8 @@ class TaskControl:
     def _send_restarted(self, run: TaskRun) -> None:
         """Delete the old result and dead letter of a restarted task and send it, or leave it to the maintenance."""
         try:
-            self._broker.forget_result(run.id)
             self._broker.discard(run.queue, run.id)
+            self._broker.forget_result(run.id)
             self.send(run)
         except SENT_LATER as error:
             log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))

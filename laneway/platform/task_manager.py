@@ -20,7 +20,7 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
-from laneway.platform.schemas.task import CancelResponse, QueueFigures, TaskHandle, TaskState, TaskStatus
+from laneway.platform.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Outbox, SubmissionTransaction
@@ -74,8 +74,8 @@ class TaskManager:
 
     # --- reading
 
-    def status(self, id: str) -> TaskStatus:
-        """The status of a task, as of now. Raises UnknownTask, and TaskExpired when it finished too long ago."""
+    def status(self, id: str) -> TaskDetails:
+        """A task with its payload, as of now. Raises UnknownTask, and TaskExpired when it finished too long ago."""
         return self._reader.status(id)
 
     def current(self, id: str) -> TaskRun:
@@ -104,9 +104,9 @@ class TaskManager:
         """Queue → active, accepted, pending, scheduled and dead tasks, and live workers."""
         return self._reader.queues()
 
-    def counts(self) -> dict[TaskState, int]:
-        """State → number of tasks in the whole history."""
-        return self._reader.counts()
+    def counts(self, which: Filter | None = None) -> dict[TaskState, int]:
+        """State → number of tasks in the history: all, or those that a filter selects."""
+        return self._reader.counts(which or Filter())
 
     def live_workers(self) -> int:
         """The number of live workers: those that reported recently (`workers.ALIVE`)."""

@@ -14,8 +14,9 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, TaskExpired
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import describe, queue_figures, queue_reason, waiting_for
+from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.task import FINISHED, WAITING, QueueFigures, TaskState, TaskStatus
+from laneway.platform.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 from laneway.platform.settings import TaskSettings
 
 
@@ -35,14 +36,15 @@ class TaskReader:
         with self._database.reading() as session:
             return task_runs.get(session, id)
 
-    def status(self, id: str) -> TaskStatus:
-        """The status of a task. Raises UnknownTask, and TaskExpired when it finished too long ago."""
+    def status(self, id: str) -> TaskDetails:
+        """The status of a task, and its payload. Raises UnknownTask, and TaskExpired when it finished too long ago."""
         run = self.current(id)
         if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
             raise TaskExpired(id, self._settings.status_expiry_hours)
         with self._database.reading() as session:
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
-        return describe(run, waiting_for=self._waiting_for(run, serving=serving))
+        status = describe(run, waiting_for=self._waiting_for(run, serving=serving))
+        return TaskDetails(**dict(status), payload=without_secrets(run.payload))
 
     def search(
         self, which: Filter, *, before: int | None = None, limit: int = 50
@@ -65,10 +67,10 @@ class TaskReader:
         with self._database.reading() as session:
             return [describe(run) for run in task_runs.by_state(session, states, limit=limit)]
 
-    def counts(self) -> dict[TaskState, int]:
-        """State → number of tasks in the whole history."""
+    def counts(self, which: Filter) -> dict[TaskState, int]:
+        """State → number of selected tasks."""
         with self._database.reading() as session:
-            return search.counts_by_state(session, Filter())
+            return search.counts_by_state(session, which)
 
     def queues(self) -> dict[str, QueueFigures]:
         """Queue → its figures, for the declared queues and those that have tasks."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from redis.exceptions import ResponseError
 
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import ServerLost
+from laneway.engine.readable import wait_until_readable
 from laneway.results.store import ResultStore
 
 _pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
@@ -268,7 +268,7 @@ class ResultConsumer(BaseResultConsumer):
         connection = self._connection
         if connection is None or connection.closed:
             raise ServerLost("closed")
-        if not connection.buffered and not _wait_until_readable(connection.fileno(), seconds):
+        if not connection.buffered and not wait_until_readable([connection.fileno()], seconds):
             self._check_silence(connection)
             return
         self._dispatch(connection.receive())
@@ -360,12 +360,6 @@ class ThreadDrainer(Drainer):
 def _parts(ids: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(ids), MAX_KEYS):
         yield ids[start : start + MAX_KEYS]
-
-
-def _wait_until_readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()  # looked up at each call, because gevent replaces it
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
 def _ids(result: Any) -> Iterator[str]:

@@ -1,12 +1,16 @@
 """Group commit: sends the acks of a process to one broker together, each after its task's result is stored.
 
-Acks are sent when 64 wait, after 5 ms, or as soon as no more messages are held, whichever comes first. An ack that
-frees an ordering key is sent at once. A flush takes the waiting acks, stores the waiting results, and then sends the
-acks. A result starts to wait before its task is acked, so it is always stored first. If the results cannot be stored,
-no ack is sent, the leases of the unsent acks stay renewed (`unconfirmed`), and the whole group is retried.
+A task that has ended and whose ack was not sent runs again when its worker is killed. So an ack is sent at once if the
+last group was sent 5 ms ago or earlier. Otherwise it waits until those 5 ms are over, and the acks that come meanwhile
+are sent with it: a worker of short tasks sends at most one group in 5 ms. No ack waits when 64 are there, or when no
+more messages are held. An ack that frees an ordering key is sent at once.
 
-A daemon thread flushes in processes where nothing else does so in time. It is not the thread that renews leases, so a
-result server that hangs does not make leases expire.
+A flush takes the waiting acks, stores the waiting results, and then sends the acks. A result starts to wait before its
+task is acked, so it is always stored first. If the results cannot be stored, no ack is sent, the leases of the unsent
+acks stay renewed (`unconfirmed`), and the whole group is retried.
+
+A daemon thread flushes where nothing else does so in time, so that a slow server does not block the worker's loop. It
+is not the thread that renews leases, so a result server that hangs does not make leases expire.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ class AckBatcher:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._retry_at = 0.0
+        self._retry_at = self._sent_at = 0.0
 
     @property
     def unconfirmed(self) -> list[Delivery]:
@@ -85,6 +89,8 @@ class AckBatcher:
             group: list[Delivery] = []
             while self._acks:
                 group.append(self._acks.popleft())
+            if group:
+                self._sent_at = time.monotonic()
             try:
                 stored = self._store_results(force=force)
                 codes = self._engine.ack(group) if stored and group else None
@@ -125,8 +131,7 @@ class AckBatcher:
         while os.getpid() == self._pid:
             self._wake.wait()
             self._wake.clear()
-            if not self._stopping and not self._is_idle():
-                time.sleep(BATCH_SECONDS)
+            self._wait_until_due()
             try:
                 if not self.flush():  # whether this thread or another failed, this one retries
                     time.sleep(RETRY_SECONDS)
@@ -137,6 +142,16 @@ class AckBatcher:
                 self._wake.set()
             if self._finish_if_stopped():
                 return
+
+    def _wait_until_due(self) -> None:
+        """Wait for the acks of results that wait alone, and until the last group is `BATCH_SECONDS` old."""
+        results_due = time.monotonic() + BATCH_SECONDS
+        while not (self._acks or self._stopping or self._is_idle()):
+            if not self._wake.wait(max(0.0, results_due - time.monotonic())):
+                return
+            self._wake.clear()
+        if not (self._stopping or self._is_idle()):
+            time.sleep(max(0.0, self._sent_at + BATCH_SECONDS - time.monotonic()))
 
     def _finish_if_stopped(self) -> bool:
         with self._starting:

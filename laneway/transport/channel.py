@@ -15,13 +15,13 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 
 from laneway.engine.elapsed import elapsed
-from laneway.engine.engine import Delivery, Engine
+from laneway.engine.engine import Batch, Delivery, Engine
 from laneway.engine.errors import TaskCancelled
 from laneway.engine.keys import Keyspace
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.binding import Binding
 from laneway.transport.celery_worker import running_task_ids, running_tasks
-from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message
+from laneway.transport.codec import durability_of, from_delivery, not_after_of, to_message, version_of
 from laneway.transport.lease_keeper import LeaseKeeper
 from laneway.transport.poller import EVENTS, Poller
 from laneway.transport.qos import QoS
@@ -96,7 +96,8 @@ class Channel(virtual.Channel):
         super().__init__(connection, **kwargs)
         self.pending: deque[tuple[Delivery, str]] = deque()
         self.next_fetch_at = self._fetched_at = 0.0
-        self.round_robin: RoundRobin | None = None
+        self._round_robin: RoundRobin | None = None
+        self._queues_changed = False
         self._no_ack: set[str] = set()
         self._expiring: set[str] = set()
         self._broken: set[str] = set()
@@ -122,8 +123,8 @@ class Channel(virtual.Channel):
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
             made = to_message(message, zero_goes_first=self._transport.zero_goes_first)
-            durability, not_after = durability_of(message), not_after_of(message)
-            self._transport.engine.put(queue, made, durability=durability, not_after=not_after)
+            durability, not_after, version = durability_of(message), not_after_of(message), version_of(message)
+            self._transport.engine.put(queue, made, durability=durability, not_after=not_after, version=version)
         except TaskCancelled as error:
             logger.info("%s", error)
 
@@ -162,13 +163,13 @@ class Channel(virtual.Channel):
             self._transport.fanouts[queue] = exchange
             return
         binding = Binding(routing_key or "", pattern or "", queue, expires=queue in self._expiring)
-        self._transport.command("SADD", self._keys.bindings(exchange), binding.to_json())
+        self._transport.engine.runner.run("bind", [self._keys.bindings(exchange)], [binding.to_json()])
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """The bindings of the exchange that all processes have declared.
 
-        A queue that expires when it is unused has limits as long as it exists. When it is gone, so is its binding: else
-        a reply to a process that was killed would make the queue anew, and for ever.
+        A queue that expires when it is unused has this limit as long as it exists. When it is gone, so is its binding:
+        else a reply to a process that was killed would make the queue anew, and for ever.
         """
         members: list[bytes] = self._transport.command("SMEMBERS", self._keys.bindings(exchange))
         bindings = {member: binding for member in members if (binding := Binding.from_json(member))}
@@ -178,7 +179,7 @@ class Channel(virtual.Channel):
         return [binding.row for member, binding in bindings.items() if member not in gone]
 
     def _exists(self, queue: str) -> bool:
-        return self._transport.command("EXISTS", self._keys.key(queue, "limits")) > 0
+        return self._transport.command("HEXISTS", self._keys.key(queue, "limits"), "expires") > 0
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **__: Any) -> None:
         members = [
@@ -207,7 +208,7 @@ class Channel(virtual.Channel):
         super().basic_consume(queue, no_ack, *args, **kwargs)
         if queue in self._transport.fanouts:
             self._transport.poller.subscribe(self._transport.fanouts[queue], queue)
-        self._update_round_robin()
+        self._change_queues()
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop handing out this consumer's queue; give back what was fetched and not yet handed out."""
@@ -220,7 +221,7 @@ class Channel(virtual.Channel):
         self._no_ack.discard(queue)
         self.give_back([delivery for delivery, _ in self.pending if delivery.queue == queue])
         self.pending = deque(entry for entry in self.pending if entry[0].queue != queue)
-        self._update_round_robin()
+        self._change_queues()
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
         """One message, or None."""
@@ -241,6 +242,22 @@ class Channel(virtual.Channel):
             raise Empty
         transport.lease_keeper.hold(deliveries[0], since=sent_at)
         return self._hand_out(deliveries[0], no_ack=no_ack)
+
+    @property
+    def round_robin(self) -> RoundRobin | None:
+        """The queues that the channel consumes; None when there are none."""
+        if self._queues_changed:
+            self._queues_changed = False
+            weights, fanouts = self._transport.weights, self._transport.fanouts
+            queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanouts]
+            self._round_robin = RoundRobin({queue: weights.get(queue, 1) for queue in queues}) if queues else None
+        return self._round_robin
+
+    def wake(self, queue: str) -> None:
+        """Fetch at once, because this queue has woken the channel."""
+        self.next_fetch_at = 0.0
+        if self.round_robin:
+            self.round_robin.ring(queue)
 
     @property
     def fetch_due_at(self) -> float:
@@ -268,7 +285,7 @@ class Channel(virtual.Channel):
         batch = transport.engine.fetch(
             self.round_robin, room, lease_ms=transport.lease_ms, idle_poll_ms=int(transport.poll_interval * 1000)
         )
-        self._report(batch.broken)
+        self._report(batch)
         wait = transport.poll_interval if batch.wait is None else min(batch.wait, transport.poll_interval)
         self.next_fetch_at = time.monotonic() + wait
         for delivery in batch.deliveries:
@@ -276,11 +293,12 @@ class Channel(virtual.Channel):
             self.pending.append((delivery, delivery.queue))
         return bool(batch.deliveries)
 
-    def _report(self, broken: Mapping[str, str]) -> None:
+    def _report(self, batch: Batch) -> None:
         """Log an error for each queue that cannot be read, once until it can be read again."""
-        for queue in broken.keys() - self._broken:
-            logger.error("The queue %s delivers nothing: %s", queue, broken[queue])
-        self._broken = set(broken)
+        for queue in batch.broken.keys() - self._broken:
+            logger.error("The queue %s delivers nothing: %s", queue, batch.broken[queue])
+        if self._broken or batch.broken:
+            self._broken = self._broken.difference(batch.queues).union(batch.broken)
 
     def deliver_pending(self) -> bool:
         """Hand one fetched message to its consumer; True if there was one. Its ack can be sent before the next one."""
@@ -307,7 +325,7 @@ class Channel(virtual.Channel):
         if not self.closed and self.connection is not None:
             self.give_back([delivery for delivery, _ in self.pending])
             self.pending.clear()
-            self._transport.poller.close_listener(self)
+            self._transport.poller.close_listeners(self)
         super().close()
 
     def give_back(self, deliveries: list[Delivery]) -> None:
@@ -330,10 +348,7 @@ class Channel(virtual.Channel):
         logger.error("Message %s cannot be read and becomes a dead letter: %s", delivery.id, error)
         self._transport.lease_keeper.bury(delivery, reason="malformed", error=str(error))
 
-    def _update_round_robin(self) -> None:
-        """Fetch from the queues that are consumed now."""
-        transport = self._transport
-        queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in transport.fanouts]
-        self.round_robin = RoundRobin({queue: transport.weights.get(queue, 1) for queue in queues}) if queues else None
-        self.next_fetch_at = 0.0
-        transport.poller.close_listener(self)
+    def _change_queues(self) -> None:
+        """Fetch from other queues from the next fetch on. A worker adds its queues one by one."""
+        self._queues_changed, self.next_fetch_at = True, 0.0
+        self._transport.poller.close_listeners(self)

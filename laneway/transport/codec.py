@@ -29,6 +29,7 @@ HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
 HEADER_BODY_KNOWN = "laneway-body-known"
+HEADER_VERSION = "laneway-version"
 
 _ENGINE_HEADERS = frozenset(
     (
@@ -40,6 +41,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_DURABILITY,
         HEADER_NOT_AFTER,
         HEADER_BODY_KNOWN,
+        HEADER_VERSION,
     )
 )
 """Headers for the engine. A worker does not need them, except the lease."""
@@ -79,6 +81,7 @@ def message_options(
     durability: Durability = Durability.MEMORY,
     once: bool = False,
     not_after: float | None = None,
+    version: int | None = None,
     body_known: bool = False,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`.
@@ -87,8 +90,9 @@ def message_options(
     is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
     when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
     a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
-    it. `body_known`: the reader of the queue's journal has the arguments, so the journal leaves them out. The last two
-    apply to this message alone: they are not delivered, so a retry does not have them.
+    it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses this version of the task. `body_known`: the
+    reader of the queue's journal has the arguments, so the journal leaves them out. The last three apply to this
+    message alone: they are not delivered, so a retry does not have them.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -103,6 +107,8 @@ def message_options(
         headers[HEADER_ONCE] = True
     if not_after is not None:
         headers[HEADER_NOT_AFTER] = not_after
+    if version is not None:
+        headers[HEADER_VERSION] = version
     if body_known:
         headers[HEADER_BODY_KNOWN] = True
     return headers
@@ -118,6 +124,12 @@ def not_after_of(raw: dict[str, Any]) -> float | None:
     """The unix time (s) past which a kombu message is refused."""
     not_after = raw["headers"].get(HEADER_NOT_AFTER)
     return None if not_after is None else float(not_after)
+
+
+def version_of(raw: dict[str, Any]) -> int | None:
+    """The version of its task that a kombu message carries."""
+    version = raw["headers"].get(HEADER_VERSION)
+    return None if version is None else int(version)
 
 
 def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_first: bool = False) -> Message:

@@ -1,14 +1,13 @@
 """Waits for work on behalf of a connection's channels: wakeups, broadcasts, and messages that become due.
 
-Each consuming channel has a connection on which a BZPOPMIN waits for a wakeup from its queues. A wakeup means that a
-fetch may bring messages. A fetch for messages that become due later is timed by the clock. A wakeup that comes while
-the channel is full is put back, so that it wakes another consumer.
+Each consuming channel has a connection for every 500 of its queues, on which a BZPOPMIN waits for a wakeup from them. A
+wakeup means that a fetch may bring messages. A fetch for messages that become due later is timed by the clock. A wakeup
+that comes while the channel is full is put back, so that it wakes another consumer.
 """
 
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 from laneway.engine.connection import RawConnection
 from laneway.engine.engine import Engine
 from laneway.engine.keys import Keyspace
+from laneway.engine.readable import wait_until_readable
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.codec import UNREADABLE, broadcast_message
 
@@ -25,6 +25,8 @@ BLOCK_SECONDS = 20
 """How long a BZPOPMIN waits on the server."""
 EVENTS = "celeryev"
 """Celery's exchange for events of workers and tasks."""
+QUEUES_PER_LISTENER = 500
+"""BZPOPMIN costs the server 0.3 us a key, at each wakeup again. So one command does not wait for all of many queues."""
 OVERDUE_SECONDS = 10
 """A connection is replaced when its BZPOPMIN is not answered this long after `BLOCK_SECONDS`."""
 
@@ -47,8 +49,15 @@ class ConsumingChannel(Protocol):
 
     next_fetch_at: float
     """When a fetch may bring messages (monotonic seconds)."""
-    round_robin: RoundRobin | None
-    """The queues that the channel consumes."""
+
+    @property
+    def round_robin(self) -> RoundRobin | None:
+        """The queues that the channel consumes."""
+        ...
+
+    def wake(self, queue: str) -> None:
+        """Fetch at once, because this queue has woken the channel."""
+        ...
 
     @property
     def qos(self) -> QoS:
@@ -79,8 +88,8 @@ class Transport(Protocol):
         """The open channels."""
         ...
 
-    def command(self, *parts: bytes | str | int) -> Any:
-        """Send one command; return its reply."""
+    def send_without_reply(self, *parts: bytes | str | int) -> None:
+        """Send a command whose reply nobody waits for."""
         ...
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
@@ -93,24 +102,32 @@ class Transport(Protocol):
 
 
 class WakeupListener:
-    """The connection on which one channel waits for wakeups. Most of the time a BZPOPMIN blocks on it."""
+    """A connection on which a channel waits for wakeups of some of its queues, most of the time in a BZPOPMIN."""
 
-    def __init__(self, connection: RawConnection) -> None:
-        self.connection = connection
+    def __init__(self, connection: RawConnection, channel: ConsumingChannel, keys: Sequence[bytes]) -> None:
+        """`keys`: those on which the queues wake their consumers."""
+        self.connection, self.channel = connection, channel
         self.is_listening = False
-        self._since = 0.0
+        self._keys, self._since = list(keys), 0.0
 
-    def listen(self, round_robin: RoundRobin, keys: Keyspace) -> None:
-        """Send a BZPOPMIN for these queues, unless one is still waiting."""
+    def listen(self) -> None:
+        """Send a BZPOPMIN, unless one is still waiting."""
         if not self.is_listening:
-            self.connection.send(("BZPOPMIN", *map(keys.wakeup, round_robin.queues), BLOCK_SECONDS))
+            self.connection.send(("BZPOPMIN", *self._keys, BLOCK_SECONDS))
             self.is_listening, self._since = True, time.monotonic()
 
     def receive(self) -> bytes | None:
-        """Read the reply that has come: the key of the wakeup, or None if the BZPOPMIN timed out."""
+        """Read the reply that has come: the key of the wakeup, or None if the BZPOPMIN timed out.
+
+        The server takes the first key that it can. So the others go before this one from now on.
+        """
         reply = self.connection.receive()
         self.is_listening = False
-        return reply[0] if reply else None
+        if not reply:
+            return None
+        rung = self._keys.index(reply[0])
+        self._keys = self._keys[rung + 1 :] + self._keys[: rung + 1]
+        return reply[0]
 
     @property
     def is_overdue(self) -> bool:
@@ -123,7 +140,7 @@ class Poller:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._listeners: dict[ConsumingChannel, WakeupListener] = {}
+        self._listeners: dict[ConsumingChannel, list[WakeupListener]] = {}
         self._broadcasts: RawConnection | None = None
         self._queues: dict[str, str] = {}
         """Exchange → the queue that gets its broadcasts."""
@@ -149,24 +166,22 @@ class Poller:
         if self._queues.pop(exchange, None) and self._broadcasts and not self._broadcasts.closed:
             self._broadcasts.send(("UNSUBSCRIBE", self._keys.fanout(exchange)))
 
-    def close_listener(self, channel: ConsumingChannel) -> None:
+    def close_listeners(self, channel: ConsumingChannel) -> None:
         """Stop waiting for wakeups of the channel's queues. The next step starts again, with its current queues."""
-        listener = self._listeners.pop(channel, None)
-        if listener:
+        for listener in self._listeners.pop(channel, ()):
             self._close(listener.connection)
 
     def close(self) -> None:
         """Close all connections."""
-        for listener in self._listeners.values():
-            self._close(listener.connection)
-        self._listeners.clear()
+        for channel in list(self._listeners):
+            self.close_listeners(channel)
         if self._broadcasts:
             self._close(self._broadcasts)
             self._broadcasts = None
 
     def drop_copy(self) -> None:
         """Close a forked child's copies of the connections. The parent's event loop goes on watching its own."""
-        for listener in self._listeners.values():
+        for listener in self._all_listeners():
             listener.connection.close()
         if self._broadcasts:
             self._broadcasts.close()
@@ -183,13 +198,13 @@ class Poller:
                 self._turn = turn + offset
                 return True
             if channel.round_robin and channel.qos.room > 0 and time.monotonic() < channel.next_fetch_at:
-                self._listener(channel).listen(channel.round_robin, self._keys)
+                self._listen(channel, channel.round_robin)
         return False
 
     def connections(self) -> dict[int, WakeupListener | RawConnection]:
         """The connections to wait for, by file descriptor."""
         found: dict[int, WakeupListener | RawConnection] = {
-            listener.connection.fileno(): listener for listener in self._listeners.values() if listener.is_listening
+            listener.connection.fileno(): listener for listener in self._all_listeners() if listener.is_listening
         }
         if self._broadcasts and not self._broadcasts.closed:
             found[self._broadcasts.fileno()] = self._broadcasts
@@ -202,11 +217,8 @@ class Poller:
 
     def wait(self, timeout: float) -> bool:
         """Wait for a wakeup or a broadcast, `timeout` seconds at most; True if a broadcast was delivered."""
-        poll = select.poll()
-        for descriptor in self.connections():
-            poll.register(descriptor, select.POLLIN)
         delivered = False
-        for descriptor, _ in poll.poll(timeout * 1000):
+        for descriptor in wait_until_readable(list(self.connections()), timeout):
             delivered |= self.read(descriptor)
         return delivered
 
@@ -221,10 +233,10 @@ class Poller:
 
     def replace_dead_connections(self) -> None:
         """Close the connections on which a reply is overdue; the next step opens others."""
-        for channel, listener in list(self._listeners.items()):
-            if listener.is_overdue:
+        for listener in self._all_listeners():
+            if listener.is_overdue and not listener.connection.closed:
                 logger.warning("The broker does not reply on a connection for wakeups; the connection is replaced")
-                self.close_listener(channel)
+                self.close_listeners(listener.channel)
 
     def _fetch_and_deliver(self, channel: ConsumingChannel) -> bool:
         if not channel.round_robin:
@@ -233,12 +245,13 @@ class Poller:
         return time.monotonic() >= channel.fetch_due_at and channel.fetch() and channel.deliver_pending()
 
     def _read_wakeup(self, listener: WakeupListener) -> None:
-        channel = next(channel for channel, other in self._listeners.items() if other is listener)
         wakeup = listener.receive()
-        if channel.qos.room > 0:
-            channel.next_fetch_at = 0.0
-        elif wakeup:
-            self._transport.command("ZADD", wakeup, 0, "1")
+        if wakeup is None:
+            return
+        if listener.channel.qos.room > 0:
+            listener.channel.wake(self._keys.queue_of(wakeup))
+        else:  # a server whose memory is full refuses that; consumers also fetch without a wakeup
+            self._transport.send_without_reply("ZADD", wakeup, 0, "1")
 
     def _deliver_broadcasts(self, connection: RawConnection) -> bool:
         delivered = False
@@ -265,12 +278,20 @@ class Poller:
             logger.exception("Celery cannot handle a broadcast on %s; it is ignored", name.decode())
         return True
 
-    def _listener(self, channel: ConsumingChannel) -> WakeupListener:
-        listener = self._listeners.get(channel)
-        if listener is None or listener.connection.closed:
-            connection = RawConnection(self._transport.engine.runner.pool)
-            listener = self._listeners[channel] = WakeupListener(connection)
-        return listener
+    def _listen(self, channel: ConsumingChannel, round_robin: RoundRobin) -> None:
+        listeners = self._listeners.get(channel)
+        if listeners is None or any(listener.connection.closed for listener in listeners):
+            self.close_listeners(channel)
+            keys, pool = [*map(self._keys.wakeup, round_robin.queues)], self._transport.engine.runner.pool
+            listeners = self._listeners[channel] = [
+                WakeupListener(RawConnection(pool), channel, keys[start : start + QUEUES_PER_LISTENER])
+                for start in range(0, len(keys), QUEUES_PER_LISTENER)
+            ]
+        for listener in listeners:
+            listener.listen()
+
+    def _all_listeners(self) -> list[WakeupListener]:
+        return [listener for listeners in self._listeners.values() for listener in listeners]
 
     def _close(self, connection: RawConnection) -> None:
         if not connection.closed:

@@ -22,7 +22,7 @@ class WorkerStep(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self._is_watching = False
+        self._watch: Any = None
         extend_inspect()
         _use_engine_classes(consumer)
         prepared_consumers.add(consumer)
@@ -30,8 +30,9 @@ class WorkerStep(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Called at each connection: prepare tasks that were registered since the last one, and watch the pool."""
         _use_engine_classes(consumer)
-        if not self._is_watching:
-            self._is_watching = watch_pool(consumer)
+        if self._watch:
+            self._watch.cancel()
+        self._watch = watch_pool(consumer)
 
 
 def _use_engine_classes(consumer: Any) -> None:

@@ -69,13 +69,15 @@ class PoolWatchdog:
             self._give_up()
 
 
-def watch_pool(consumer: Any) -> bool:
-    """Watch the pool of this worker's consumer, if it is a prefork pool on an event loop; True if it is watched."""
+def watch_pool(consumer: Any) -> Any:
+    """Watch the pool of this worker's consumer, if it is a prefork pool on an event loop.
+
+    Returns the timer, or None. Celery cancels the timer when the worker loses its connection.
+    """
     pool = getattr(consumer.pool, "_pool", None)
     if not isinstance(pool, AsynPool) or consumer.hub is None:
-        return False
-    consumer.hub.call_repeatedly(CHECK_SECONDS, PoolWatchdog(pool, give_up=_end_worker).check)
-    return True
+        return None
+    return consumer.hub.call_repeatedly(CHECK_SECONDS, PoolWatchdog(pool, give_up=_end_worker).check)
 
 
 def _end_worker() -> None:

@@ -30,6 +30,7 @@ from typing import Any, cast
 from billiard.pool import ACK
 from celery.concurrency import asynpool, prefork
 
+from laneway.transport.celery_worker import is_stopping
 from laneway.transport.write_through import write_through_loops
 from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.worker.strategy import trace
@@ -194,27 +195,57 @@ class AsynPool(asynpool.AsynPool):
         outq.start_pipe = StartPipe()
         return queues
 
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Let the loop watch the processes; called at each connection. First read what they have sent meanwhile.
+
+        Without that, the loop would look at its timers first, and Celery would kill a process that has started while
+        there was no connection: it has not read that the process is up.
+        """
+        super().register_with_event_loop(hub)
+        for process in list(self._pool):
+            self._read(process)
+
     def flush(self) -> None:
-        """Wait until processes have started their jobs; give other jobs back. Called at a stop or a lost connection."""
+        """Wait until processes have started their jobs; give other jobs back. Called at a stop or a lost connection.
+
+        After a lost connection, a job that a process has and has not started stays its job: the process will run it, so
+        Celery must not forget it, and nobody else may get it.
+        """
         self._flushing = True
+        kept: dict[int, Any] = {}
         try:
             self.wait_for_starts()
+            if not is_stopping():
+                kept = {job._job: job for job in self._unstarted_jobs() if not _is_being_written(job)}
+            for number in kept:
+                del self._cache[number]
             super().flush()
         finally:
+            self._cache.update(kept)
+            for job in kept.values():
+                self._keep(job)
             self._flushing = False
+
+    def _keep(self, job: Any) -> None:
+        """Expect that the process runs this job; give the job to another one if the process has died."""
+        process = job._write_to
+        if process._is_alive():
+            self._busy_workers.add(process.inqW_fd)
+        else:
+            self.on_job_process_down(job, process.pid)
 
     def wait_for_starts(self) -> None:
         """Wait until the processes have started their jobs and the worker knows it, for at most `START_SECONDS`."""
         deadline = time.monotonic() + START_SECONDS
-        while (processes := self._with_unstarted_job()) and time.monotonic() < deadline:
-            for process in processes:
-                self._read(process)
+        while (jobs := self._unstarted_jobs()) and time.monotonic() < deadline:
+            for job in jobs:
+                self._read(job._write_to)
             time.sleep(0.001)
 
-    def _with_unstarted_job(self) -> list[Any]:
-        """The processes that have a job and have not started it."""
+    def _unstarted_jobs(self) -> list[Any]:
+        """The jobs that living processes have and have not started."""
         jobs = [job for job in list(self._cache.values()) if job._write_to and not (job._accepted or job.ready())]
-        return [job._write_to for job in jobs if job._write_to._is_alive()]
+        return [job for job in jobs if job._write_to._is_alive()]
 
     def _read(self, process: Any) -> None:
         cast("ResultHandler", self._result_handler).read(process.outqR_fd, process)
@@ -300,6 +331,12 @@ class _Loop:
         """Stop watching it for writing, if it is watched."""
         if descriptor in self._hub.writers:
             self._hub.remove_writer(descriptor)
+
+
+def _is_being_written(job: Any) -> bool:
+    """True while only a part of the job is in the pipe, which Celery completes or takes back."""
+    writer = getattr(job, "_writer", None)  # a weak reference to Celery's generator
+    return writer is not None and writer() is not None
 
 
 def _payload(body: bytes) -> tuple[memoryview, memoryview, int]:

@@ -76,8 +76,9 @@ class StartListener:
                 self._wake_loop()
 
     def attach(self) -> None:
-        """Watch the wake-up pipe. Call this each time the event loop starts, because a loop starts with no pipes."""
+        """Watch the pipes. Call this each time the event loop starts, because a loop starts with no pipes."""
         self._hub.add_reader(self._wake_reader, self._on_wake)
+        self._watch_waiting()
 
     def read(self, proc: Any) -> None:
         """Read and handle the reports of this process."""
@@ -110,6 +111,9 @@ class StartListener:
     def _read_late(self) -> None:
         self._due = 0.0
         self.read_all()
+        self._watch_waiting()
+
+    def _watch_waiting(self) -> None:
         for descriptor, proc in self._waiting.items():
             if descriptor not in self._hub.readers:
                 self._hub.add_reader(descriptor, self.read, proc)

@@ -18,6 +18,7 @@ from tests.fixtures.waiting import wait_until
 Report = Callable[[str, object], None]
 
 TAKE_OVER = 15
+LOCK_SECONDS = 10
 FAST_APP = "tests.fixtures.fast_beat:celery_app"
 TICKS = re.compile(r"Sending due task tick")
 
@@ -88,4 +89,23 @@ def test_the_schedule_of_the_platform_is_the_one_in_redis(site: Site) -> None:
         wait_until(lambda: keys <= set(client.keys("redbeat:*")), seconds=START_SECONDS)
 
         assert {"redbeat:tick"} & set(client.keys("redbeat:*")) == set()
+    assert node.stop() == 0
+
+
+def test_beat_goes_on_while_the_broker_is_away_and_says_so_once(site: Site, figure: Report) -> None:
+    node = beat(site, "beat")
+    wait_until(lambda: ticks(node) >= 1, seconds=START_SECONDS)
+
+    site.valkey.kill()
+    node.wait_for_output("The broker is away")
+    before, away = ticks(node), time.monotonic()
+    wait_until(lambda: time.monotonic() > away + LOCK_SECONDS + 1 or node.ended, seconds=LOCK_SECONDS + 20)
+    site.valkey.start()
+    returned = time.monotonic()
+    wait_until(lambda: ticks(node) >= before + 3, seconds=START_SECONDS)
+    figure("the broker was away for longer than Beat's lock: first ticks after", f"{time.monotonic() - returned:.1f} s")
+
+    output = node.output()
+    assert (output.count("The broker is away"), output.count("The broker is back")) == (1, 1)
+    assert "Traceback" not in output
     assert node.stop() == 0

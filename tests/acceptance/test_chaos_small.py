@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos.disturbance import Disturbance, Kind
-from benchmarks.chaos.ledger import ACCEPTED, BEGAN, ENDED, OFFERED, RECORD, Ledger, LedgerReader, LedgerRecords
+from benchmarks.chaos.ledger import ACCEPTED, BEGAN, ENDED, HUNG, OFFERED, RECORD, Ledger, LedgerReader, LedgerRecords
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.verdict import JudgingTerms, Verdict, judge, promises
 
@@ -47,8 +47,10 @@ class SampleRun:
         if ended is not None:
             self.records.add_run([ENDED, mark, ended, worker, pid, nonce])
 
-    def disturbed(self, kind: Kind, at: float, *, worker: str = "solo-1.1", pid: int = 1, until: float = 0.0) -> None:
-        self.disturbances.append(Disturbance(len(self.disturbances) + 1, kind, at, worker, pid, until))
+    def disturbed(
+        self, kind: Kind, at: float, *, worker: str = "solo-1.1", pid: int = 1, until: float = 0.0, moved: float = 0.0
+    ) -> None:
+        self.disturbances.append(Disturbance(len(self.disturbances) + 1, kind, at, worker, pid, until, moved))
 
     def verdict(self, terms: JudgingTerms = TERMS) -> Verdict:
         return judge(self.records, self.disturbances, terms=terms)
@@ -99,6 +101,8 @@ def test_a_refused_task_is_not_lost() -> None:
         (Kind.STOP, 0.5, 0.9, False),  # the worker started it after it was continued
         (Kind.SERVER, 0.5, 1.5, True),
         (Kind.SERVER, 0.5, 0.9, False),
+        (Kind.FAILOVER, 0.5, 1.5, True),
+        (Kind.FULL, 1.5, 1.9, False),
         (Kind.CUT, 1.5, 0.0, False),
         (Kind.RESTART, 1.5, 0.0, False),
         (Kind.PRODUCER, 1.5, 0.0, False),
@@ -117,6 +121,79 @@ def test_a_duplicate_is_explained_only_by_a_disturbance_during_its_execution(
     assert len(verdict.duplicated) == 1
     assert bool(verdict.duplicated[0].explained_by) is explained
     assert ("nothing runs twice without reason" in run.broken()) is not explained
+
+
+@pytest.mark.parametrize(("moved", "explained"), [(12.0, True), (-12.0, False)])
+def test_only_a_jump_forward_of_the_servers_clock_explains_a_duplicate(moved: float, *, explained: bool) -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 4)
+    run.ran("a", 2, 5, worker="solo-2.1", pid=2)
+    run.disturbed(Kind.CLOCK, 1.5, until=5, moved=moved)
+
+    assert bool(run.verdict().duplicated[0].explained_by) is explained
+
+
+def test_recovery_may_take_longer_when_the_servers_clock_went_back() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, None)
+    run.disturbed(Kind.WORKER, 2)
+    run.ran("a", 21, 22, worker="solo-2.1", pid=2)
+
+    assert len(run.verdict().over_limit) == 1
+    run.disturbed(Kind.CLOCK, 1.5, moved=-8)
+    assert run.verdict().over_limit == []
+
+
+def test_a_forked_child_that_hung_breaks_a_promise() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, None)
+    run.records.add_run([HUNG, "a", 46, "solo-1.1", 1, "1"])
+    run.records.add_run([ENDED, "a", 46, "solo-1.1", 1, "1"])
+
+    assert run.broken() == ["every process that a task forks ends"]
+
+
+@pytest.mark.parametrize(("kills", "repeated", "held"), [(60, 18, True), (60, 19, False), (40, 19, True)])
+def test_the_duplicates_of_enough_kills_have_a_limit(kills: int, repeated: int, *, held: bool) -> None:
+    run = SampleRun()
+    for number in range(kills):
+        mark, worker, at = f"t{number}", f"solo-1.{number}", 100.0 * number
+        run.accepted(mark, at=at)
+        run.ran(mark, at + 1, at + 2, worker=worker, pid=number)
+        if number < repeated:
+            run.ran(mark, at + 12, at + 13, worker="solo-2.1", pid=number)
+        run.disturbed(Kind.WORKER, at + 2.1, worker=worker, pid=number)
+
+    assert ("a kill repeats at most 0.3 finished tasks" not in run.broken()) is held
+
+
+@pytest.mark.parametrize("kind", [Kind.CLOCK, Kind.FAILOVER])
+def test_an_execution_whose_lease_the_server_lost_blocks_its_key_no_longer(kind: Kind) -> None:
+    run = SampleRun()
+    run.accepted("a", key="k", place=1)
+    run.accepted("b", key="k", place=2)
+    run.ran("a", 1, 16)
+    run.ran("a", 3, 4, worker="solo-2.1", pid=2)
+    run.ran("b", 5, 6, worker="solo-2.1", pid=2)
+    run.disturbed(kind, 2, until=2.5, moved=12)
+
+    assert run.verdict().order == []
+
+
+def test_a_task_whose_ack_was_lost_in_a_failover_may_repeat_after_later_ones_of_its_key() -> None:
+    run = SampleRun()
+    run.accepted("a", key="k", place=1)
+    run.accepted("b", key="k", place=2)
+    run.ran("a", 1, 2)
+    run.ran("b", 2.1, 2.2)
+    run.ran("a", 12, 13)
+
+    assert len(run.verdict().order) == 1
+    run.disturbed(Kind.FAILOVER, 2.15, until=4)
+    assert run.verdict().order == []
 
 
 def test_the_kill_of_another_worker_or_child_explains_no_duplicate() -> None:
@@ -141,6 +218,18 @@ def test_a_disturbance_after_the_death_of_a_process_explains_no_duplicate() -> N
 
     verdict = run.verdict()
     assert (len(verdict.unexplained), verdict.at_risk) == (1, 1)
+
+
+def test_a_kill_explains_a_duplicate_whose_ack_waited_for_a_connection_that_had_been_cut() -> None:
+    run = SampleRun()
+    run.accepted("a")
+    run.ran("a", 1, 2)
+    run.ran("a", 12, 13, worker="solo-2.1", pid=2)
+    run.disturbed(Kind.WORKER, 3.5)
+
+    assert len(run.verdict().unexplained) == 1
+    run.disturbed(Kind.CUT, 1.8)
+    assert run.verdict().unexplained == []
 
 
 def test_two_repetitions_need_two_disturbed_executions() -> None:
@@ -247,11 +336,14 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         "--lease",
         "6",
         "--margin",
-        "10",
+        "15",
         "--pools",
         "prefork,solo,threads",
         "--rate",
         "16",
+        "--max-tasks-per-child",
+        "40",
+        "--no-failover",
         "--folder",
         str(folder),
     ]
@@ -264,7 +356,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 def test_the_engine_loses_no_task_in_a_short_run(small_run: SmallRun) -> None:
     kinds = [one["kind"] for one in small_run.report["disturbances"]]
     assert sum(kind in ("child", "worker") for kind in kinds) == KILLS
-    assert {"server", "cut", "stop", "producer", "restart"} <= set(kinds)
+    assert {"server", "cut", "stop", "producer", "restart", "full"} <= set(kinds)
     assert small_run.report["summary"]["accepted"] > SECONDS
     assert small_run.report["summary"]["lost"] == 0, small_run.output
     assert small_run.report["drained_after"] is not None, small_run.output

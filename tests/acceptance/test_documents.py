@@ -84,11 +84,11 @@ def test_a_processed_pdf_is_cited_in_a_reply_and_the_sender_receives_a_callback(
     assert (callback["data"]["document_id"], callback["data"]["pages"]) == ("warranty", 2)
     question = {
         "conversation_id": "c-1",
-        "text": "How long does the warranty on a frame last?",
+        "message": "How long does the warranty on a frame last?",
         "async_processing": False,
     }
     reply = office.post("/conversations/message", question)
-    assert "seven years" in reply["reply"]
+    assert "seven years" in reply["response"]
     assert reply["sources"][0]["document_id"] == "warranty"
 
 

@@ -14,6 +14,7 @@ from threading import Event
 
 import httpx
 import pytest
+from celery.states import READY_STATES
 from psycopg import sql
 from sqlalchemy import func, select
 
@@ -76,6 +77,8 @@ def test_a_task_whose_process_dies_while_the_broker_is_down_is_run_again(site: S
     worker.signal(signal.SIGCONT)
     worker.wait_for_output("broke")
     site.valkey.start()
+    site.until_event("began", id, attempt=2)
+    assert site.app.AsyncResult(id).state not in READY_STATES, "a caller of Celery's would be told of a failure"
     gate.open()
 
     run = site.until(id)
@@ -170,7 +173,7 @@ class Poster:
                 number = next(self._numbers)
                 body = {
                     "conversation_id": f"{self._name}-{number % 20}",
-                    "text": "How long is the warranty?",
+                    "message": "How long is the warranty?",
                     "message_id": f"m{number}",
                 }
                 try:

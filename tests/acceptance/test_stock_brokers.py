@@ -45,7 +45,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 def test_a_message_posted_to_the_api_is_answered_once(site: Site) -> None:
     worker, api = site.worker(), site.api()
-    message = {"conversation_id": "asked", "text": "Where is my order?", "message_id": "first"}
+    message = {"conversation_id": "asked", "message": "Where is my order?", "message_id": "first"}
 
     accepted = site.post("/conversations/message", message)
     run = site.until(accepted["task_id"])
@@ -125,7 +125,7 @@ def test_a_stopped_worker_leaves_its_waiting_tasks_to_the_next_one(site: Site) -
     running = site.submit(GATED, {"gate": str(gate)})
     site.until_event("began", running)
     waiting = [
-        site.submit("process_conversation_message_task", {"conversation_id": f"rest-{number}", "text": "Hello"})
+        site.submit("process_conversation_message_task", {"conversation_id": f"rest-{number}", "message": "Hello"})
         for number in range(5)
     ]
 

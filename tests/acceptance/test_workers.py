@@ -34,7 +34,7 @@ def test_the_documented_commands_work_as_written(site: Site) -> None:
     api = site.start("by-hand-api", "uvicorn", "app.main:app", UVICORN_PORT=str(site.api_port))
     wait_until(site.api_answers, seconds=START_SECONDS)
 
-    accepted = site.post("/conversations/message", {"conversation_id": "by-hand", "text": "Hello"})
+    accepted = site.post("/conversations/message", {"conversation_id": "by-hand", "message": "Hello"})
     run = site.until(accepted["task_id"])
 
     assert run.state == TaskState.COMPLETED, run.error

@@ -11,3 +11,4 @@ worker_shutdown: Signal
 worker_shutting_down: Signal
 setup_logging: Signal
 import_modules: Signal
+beat_init: Signal

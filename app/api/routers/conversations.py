@@ -37,6 +37,11 @@ from laneway.platform.schemas.task import (
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
+QUEUED = "Message received and being processed."
+NOT_ANSWERED = {
+    TaskState.CANCELLED: "The message was cancelled before it was answered.",
+    TaskState.EXPIRED: "The message expired before it was answered.",
+}
 WITH_REPLY: dict[str, Any] = {"model": MessageAccepted, "description": "With the reply"}
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25
 """Seconds between two polls of a task that a caller waits for: the first pause, and the longest one."""
@@ -60,14 +65,16 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
         task = await _wait_for_task(services, handle.task_id)
     if task is None or task.status not in FINISHED:
         status = reported_state(handle.state)
-        return MessageAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=status)
+        return MessageAccepted(
+            conversation_id=body.conversation_id, response=QUEUED, status=status, task_id=handle.task_id
+        )
     response.status_code = 200
     result = task.result or {}
     return MessageAccepted(
         conversation_id=body.conversation_id,
-        task_id=handle.task_id,
+        response=result.get("ai_response") or NOT_ANSWERED.get(task.status, "The message could not be answered."),
         status=task.status,
-        reply=result.get("reply"),
+        task_id=handle.task_id,
         sources=result.get("sources"),
         error=task.error,
     )
@@ -125,7 +132,7 @@ def conversation(
 
 def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
     payload = ConversationMessage(
-        conversation_id=body.conversation_id, text=body.text, message_id=body.message_id, customer=body.customer
+        conversation_id=body.conversation_id, message=body.message, message_id=body.message_id, customer=body.customer
     )
     id = derived_task_id("message", body.conversation_id, body.message_id) if body.message_id else None
     return services.tasks.submit("process_conversation_message_task", payload, id=id, priority=Priority[body.priority])

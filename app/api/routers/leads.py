@@ -51,13 +51,20 @@ def lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
 
 @router.put(
     "/{lead_id}",
-    status_code=202,
-    response_description="Stored; a task updates the CRM",
-    responses=problems(404, 409, 429),
+    response_description="Changed; a task updates the CRM",
+    responses={
+        201: {"model": LeadAccepted, "description": "Stored; a task updates the CRM"},
+        **problems(404, 409, 429),
+    },
 )
-def change(lead_id: LeadId, body: LeadChange, services: ServicesDep) -> LeadAccepted:
-    """Replace a lead's content as its next version and queue its CRM update. The same content is no change."""
-    return services.leads.change(lead_id, body)
+def put(lead_id: LeadId, body: LeadChange, services: ServicesDep, response: Response) -> LeadAccepted:
+    """Store a lead under this id, or replace its content as its next version, and queue its CRM update.
+
+    The same content is no change. With `version`, the lead must exist and be at that version.
+    """
+    accepted, created = services.leads.put(lead_id, body)
+    response.status_code = 201 if created else 200
+    return accepted
 
 
 @router.delete("/{lead_id}", status_code=204, responses=problems(404))

@@ -7,9 +7,10 @@ decimal. Only results are rounded, half up, each from its exact value: 20 tasks 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -50,8 +51,12 @@ def validate_inputs(call: StepCall) -> Returned:
         inputs = CalculatorInputs.model_validate(call.input)
     except ValidationError as error:
         return failed(f"invalid inputs: {', '.join(str(item['loc'][0]) for item in error.errors())}")
-    hours = inputs.tasks_per_week * inputs.time_per_task_minutes / 60
-    return {"hours_by_hand": float(_rounded(hours, FOUR_PLACES))}
+    return {"hours_by_hand": by_hand(inputs)}
+
+
+def by_hand(inputs: CalculatorInputs) -> float:
+    """The hours a week that the work takes today."""
+    return float(_rounded(inputs.tasks_per_week * inputs.time_per_task_minutes / 60, FOUR_PLACES))
 
 
 def calculate_savings(call: StepCall) -> Returned:
@@ -71,12 +76,17 @@ def record_metrics(database: Database, call: StepCall) -> Returned:
 def summarise_savings(call: StepCall) -> Returned:
     """Summarise the savings in one sentence."""
     figures = Calculation.model_validate(call.outputs["calculate"])
-    hours = Decimal(str(call.outputs["validate"]["hours_by_hand"]))
-    text = (
+    return {"summary": savings_sentence(call.outputs), "estimated_savings": figures.model_dump(mode="json")}
+
+
+def savings_sentence(outputs: Mapping[str, dict[str, Any]]) -> str:
+    """The outputs of the steps `validate` and `calculate` in one sentence."""
+    figures = Calculation.model_validate(outputs["calculate"])
+    hours = Decimal(str(outputs["validate"]["hours_by_hand"]))
+    return (
         f"Of {hours:g} hours a week {figures.hours_per_week:g} can be saved: {figures.weekly:.2f} a week, "
         f"{figures.monthly:.2f} a month, {figures.yearly:.2f} a year."
     )
-    return {"summary": text, "estimated_savings": figures.model_dump(mode="json")}
 
 
 def step_handlers(database: Database) -> tuple[Handler, ...]:

@@ -69,7 +69,7 @@ class Conversations:
         """Store a customer's message and reply to it."""
         message_id = f"{payload.conversation_id}/{payload.message_id or task_id}"
         self._store_customer_message(payload, task_id=task_id, message_id=message_id)
-        return self._reply_to(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
+        return self._reply_to(payload.conversation_id, payload.message, message_id, task_id=task_id, progress=progress)
 
     def process_interaction(self, payload: Interaction, *, task_id: str, progress: Progress) -> dict[str, Any]:
         """Open or continue a conversation after an interaction, and write the outbound message."""
@@ -78,7 +78,9 @@ class Conversations:
         message_id = f"{payload.conversation_id}/{payload.event_id}"
         self._store_customer_message(payload, task_id=task_id, message_id=message_id)
         lead_created = payload.kind == "lead_form" and self._store_lead(payload)
-        result = self._reply_to(payload.conversation_id, payload.text, message_id, task_id=task_id, progress=progress)
+        result = self._reply_to(
+            payload.conversation_id, payload.message, message_id, task_id=task_id, progress=progress
+        )
         return {**result, "lead_created": lead_created}
 
     def continue_conversation(self, payload: Continuation, *, task_id: str, progress: Progress) -> dict[str, Any]:
@@ -108,6 +110,17 @@ class Conversations:
             follow_ups=conversation.follow_ups + 1,
         )
         return self._store_outbound(message)
+
+    def draft(self, id: str) -> Reply:
+        """Write the next turn of a conversation at an operator's request, without storing it. Raises NotFound."""
+        with self._database.reading() as session:
+            _require_conversation(session, id)
+            turns = repository.newest(session, id, limit=HISTORY_TURNS)
+        return self._write_next_turn(Continuation(conversation_id=id, reason="operator"), turns)[0]
+
+    def answer(self, question: str) -> Reply:
+        """Answer a question outside any conversation."""
+        return self._responder.reply(question, history=[], passages=self._search(question))
 
     def queue_follow_ups(self) -> int:
         """Queue one reminder for each customer who has been silent too long; returns the number of new reminders."""
@@ -141,12 +154,12 @@ class Conversations:
         with self._database.transaction() as session:
             customer = _customer_fields(payload)
             repository.open_or_continue(session, id, channel=payload.channel, customer=customer, now=now)
-            if payload.text and repository.add_message(
+            if payload.message and repository.add_message(
                 session,
                 conversation_id=id,
                 message_id=message_id,
                 role="customer",
-                text=payload.text,
+                text=payload.message,
                 task_id=task_id,
                 created_at=now,
             ):
@@ -190,8 +203,8 @@ class Conversations:
 
     def _write_next_turn(self, payload: Continuation, turns: list[Message]) -> tuple[Reply, str]:
         """The next turn and its role."""
-        if payload.text:
-            return Reply(text=payload.text, sources=(), responder="operator"), "operator"
+        if payload.message:
+            return Reply(text=payload.message, sources=(), responder="operator"), "operator"
         question = next((turn.text for turn in reversed(turns) if turn.role == "customer"), "")
         passages = self._search(question)
         return self._responder.follow_up(history=_turns(turns), passages=passages, reason=payload.reason), "assistant"
@@ -274,7 +287,7 @@ def _result(message: Message) -> dict[str, Any]:
     return {
         "conversation_id": message.conversation_id,
         "message_id": message.message_id,
-        "reply": message.text,
+        "ai_response": message.text,
         "sources": message.sources,
         "responder": message.responder,
         "duration_ms": message.duration_ms,
@@ -298,7 +311,7 @@ def _view(
             MessageView(
                 id=turn.id,
                 role=turn.role,
-                text=turn.text,
+                message=turn.text,
                 created_at=turn.created_at,
                 sources=turn.sources,
                 responder=turn.responder,

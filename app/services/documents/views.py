@@ -10,10 +10,13 @@ from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState
 from app.services.documents.documents import require_ingestion
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
+from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from laneway.platform.schemas.task import FINISHED, TaskState, TaskStatus
 from laneway.platform.webhooks.egress import display_url
+
+QUEUE = "documents"
 
 
 class DocumentViews:
@@ -42,10 +45,20 @@ class DocumentViews:
 
     def stats(self) -> DocumentQueueStats:
         """The figures of the queue, and the number of documents by state."""
-        queue = self._tasks.queues()["documents"]
+        queue, tasks = self._tasks.queues()[QUEUE], self._tasks.counts(Filter(queue=QUEUE))
         with self._database.reading() as session:
             counts = repository.count_by_state(session)
-        return DocumentQueueStats(queue=queue, limit=self._max_queue_size, documents=counts, timestamp=clock.now())
+        return DocumentQueueStats(
+            pending_tasks=queue.accepted + queue.pending + queue.scheduled,
+            processing_tasks=queue.active,
+            total_completed=tasks.get(TaskState.COMPLETED, 0),
+            total_failed=tasks.get(TaskState.FAILED, 0),
+            dead_letter_tasks=queue.dead,
+            queue=queue,
+            limit=self._max_queue_size,
+            documents=counts,
+            timestamp=clock.now(),
+        )
 
     def task_status(self, task_id: str) -> TaskStatus:
         """The status of a document's task. Raises UnknownTask, TaskExpired."""

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
 
+from sqlalchemy.orm import Session
+
 from app.core.settings import MailSettings
 from app.db.models import Lead
 from app.db.queries import leads as repository
@@ -67,24 +69,41 @@ class Leads:
             raise Conflict(f"The id {lead_id!r} was used before for another lead.")
         return self._accepted_before(existing), False
 
-    def change(self, lead_id: str, change: LeadChange) -> LeadAccepted:
-        """Replace a lead's content as its next version; the same content changes nothing.
+    def put(self, lead_id: str, change: LeadChange) -> tuple[LeadAccepted, bool]:
+        """Store a lead, or replace its content as its next version; True means that it is new.
 
-        Raises NotFound, QueueFull, and Conflict when the change is based on another version.
+        The same content changes nothing. Raises QueueFull; and when the change is based on a version that the lead does
+        not have, Conflict, or NotFound if there is no such lead.
         """
         with self._tasks.transaction(bounded=True) as unit:
-            lead = repository.find(unit.session, lead_id, lock=True)
-            if lead is None:
-                raise NotFound("lead", lead_id)
-            if change.version not in (None, lead.version):
-                raise Conflict(f"The lead {lead_id!r} is now at version {lead.version}.")
-            content = {**split_fields(lead.fields)["details"], **_content_fields(change)}
-            changed = content != lead.fields
-            if changed:
-                lead.fields, lead.version, lead.updated_at = content, lead.version + 1, clock.now()
-                lead.crm_state = CrmState.PENDING
-                self._submit_tasks(unit, lead)
-        return _accepted(lead, unit.handles[0].state) if changed else self._accepted_before(lead)
+            created = self._add_unless_known(unit, lead_id, change)
+            lead = created or _require_lead(unit.session, lead_id)
+            changed = created is None and self._replace(unit, lead, change)
+        if created is None and not changed:
+            return self._accepted_before(lead), False
+        return _accepted(lead, unit.handles[0].state), created is not None
+
+    def _add_unless_known(self, unit: SubmissionTransaction, lead_id: str, change: LeadChange) -> Lead | None:
+        if repository.find(unit.session, lead_id) is not None:
+            return None
+        if change.version is not None:
+            raise NotFound("lead", lead_id)
+        content = _content_fields(change)
+        fingerprint = _fingerprint(content)
+        return self._add(
+            unit, lead_id=lead_id, source=API_SOURCE, source_id=lead_id, fields=content, fingerprint=fingerprint
+        )
+
+    def _replace(self, unit: SubmissionTransaction, lead: Lead, change: LeadChange) -> bool:
+        if change.version not in (None, lead.version):
+            raise Conflict(f"The lead {lead.lead_id!r} is now at version {lead.version}.")
+        content = {**split_fields(lead.fields)["details"], **_content_fields(change)}
+        if content == lead.fields:
+            return False
+        lead.fields, lead.version, lead.updated_at = content, lead.version + 1, clock.now()
+        lead.crm_state = CrmState.PENDING
+        self._submit_tasks(unit, lead)
+        return True
 
     def add_from_source(
         self, unit: SubmissionTransaction, *, source: str, source_id: str, conversation_id: str, fields: dict[str, Any]
@@ -126,9 +145,7 @@ class Leads:
     def delete(self, lead_id: str) -> None:
         """Delete a lead with its record in the local CRM, and cancel its waiting tasks. Raises NotFound."""
         with self._database.transaction() as session:
-            lead = repository.find(session, lead_id, lock=True)
-            if lead is None:
-                raise NotFound("lead", lead_id)
+            lead = _require_lead(session, lead_id)
             repository.remove(session, lead)
         try:
             self._cancel_tasks(lead)
@@ -203,6 +220,14 @@ class Leads:
         for task in self._tasks.search(waiting, limit=MAX_CANCELLED)[0]:
             with suppress(WrongState, UnknownTask):  # It has ended meanwhile.
                 self._tasks.cancel(task.task_id)
+
+
+def _require_lead(session: Session, lead_id: str) -> Lead:
+    """The lead, locked until the end of the transaction. Raises NotFound."""
+    lead = repository.find(session, lead_id, lock=True)
+    if lead is None:
+        raise NotFound("lead", lead_id)
+    return lead
 
 
 def _task_id(lead: Lead) -> str:

@@ -34,7 +34,7 @@ from laneway.platform.schemas.history import (
 )
 from laneway.platform.schemas.moment import clamped
 from laneway.platform.schemas.statistics import LONGEST_WINDOW, Window
-from laneway.platform.schemas.task import AttemptView, CancelResponse, TaskHandle, TaskPage, TaskState, TaskStatus
+from laneway.platform.schemas.task import AttemptView, CancelResponse, TaskDetails, TaskHandle, TaskPage, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
 
@@ -61,6 +61,7 @@ NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
 Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
 """A time as text. A number is refused, because it could be seconds or milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; `name` goes first")]
 
 
 @router.post(
@@ -93,7 +94,8 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
 def search(
     services: ServicesDep,
     state: Annotated[list[TaskState] | None, Query()] = None,
-    type: Annotated[Short, Query(description="The task's name")] = None,
+    name: Annotated[Short, Query(description="The task's name")] = None,
+    type: OtherSpelling = None,
     queue: Short = None,
     key: Short = None,
     tag: Short = None,
@@ -106,7 +108,7 @@ def search(
     """Search tasks, newest first."""
     selected = Filter(
         states=tuple(state or ()),
-        name=type,
+        name=name or type,
         queue=queue,
         key=key,
         tag=tag,
@@ -119,8 +121,8 @@ def search(
 
 
 @router.get("/tasks/{task_id}", responses=problems(404, 410))
-def show(task_id: TaskId, services: ServicesDep) -> TaskStatus:
-    """Show one task: state, progress, result or error, attempts, queue, times, and why it waits."""
+def show(task_id: TaskId, services: ServicesDep) -> TaskDetails:
+    """Show one task: payload, state, progress, result or error, attempts, queue, times, and why it waits."""
     return services.tasks.status(task_id)
 
 
@@ -200,10 +202,11 @@ def stats(
     services: ServicesDep,
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Length of the window, in seconds")] = 3600,
     queue: Annotated[Short, Query(description="Count only this queue in the window")] = None,
-    type: Annotated[Short, Query(description="Count only tasks of this name in the window")] = None,
+    name: Annotated[Short, Query(description="Count only tasks of this name in the window")] = None,
+    type: OtherSpelling = None,
 ) -> StatsResponse:
     """Show the queues, states, workers and unrecorded events of now, and success, throughput and times of a window."""
-    return gather_stats(services, services.statistics.window(window, queue=queue, name=type))
+    return gather_stats(services, services.statistics.window(window, queue=queue, name=name or type))
 
 
 def gather_stats(services: Platform, window: Window) -> StatsResponse:

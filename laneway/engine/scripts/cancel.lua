@@ -1,7 +1,8 @@
 -- Cancels a task. Its waiting messages are deleted. A leased one is marked: renew and ack report that to its holder,
--- and it is deleted when it is given back or its lease expires. One that only a newer version can read is marked, too.
+-- and it is deleted when it is given back or its lease expires. One that only a newer version can read is marked, too. A
+-- task without such messages can be withdrawn: a put that is under way is then refused.
 -- KEYS   1: the queue
--- ARGV   1: the task id
+-- ARGV   1: the task id  2: refuse puts of this version of the task and of older ones ('' for none)
 -- Returns how many messages were deleted, how many are marked, and how many are dead letters, which stay
 -- uses: base clock record moves
 local q = names(KEYS[1])
@@ -10,6 +11,7 @@ local now = math.floor(clock() / 1000)
 local task = ARGV[1]
 local ids = messages_of_task(q, task, '')
 local removed, marked, dead = 0, 0, 0
+local MOST_WITHDRAWN, WITHDRAWN_MS = 10000, 60000
 for index = #ids, 1, -1 do
   local id = ids[index]
   if call('ZSCORE', q.dead, id) then dead = dead + 1
@@ -26,6 +28,11 @@ for index = #ids, 1, -1 do
       removed = removed + 1
     else drop_unreadable(q, { id }, now) end
   end
+end
+if ARGV[2] ~= '' and removed + marked == 0 then
+  call('ZADD', q.withdrawn, 'GT', ARGV[2], task)
+  call('ZREMRANGEBYRANK', q.withdrawn, 0, -MOST_WITHDRAWN - 1)
+  call('PEXPIRE', q.withdrawn, WITHDRAWN_MS)
 end
 count(q, 'cancelled', removed)
 extend_expiry(q)

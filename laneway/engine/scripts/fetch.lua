@@ -1,29 +1,30 @@
 -- Leases up to n messages of several queues, in turns. First, in each queue: messages that are due become ready, and
--- messages whose lease expired become ready again (or are buried; or deleted when they were cancelled).
+-- messages whose lease expired become ready again (or are buried; or deleted when they were cancelled). A call moves at
+-- most BATCH of these, of all queues together. It stops when it has leased FETCH_BYTES.
 -- KEYS   the queues
--- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: position in the cycle, from 0
---        5: the cycle (round_robin.py)  6: idle poll in ms: without a wakeup, an idle consumer fetches again then
--- Returns now in ms, when to fetch again in ms (nil: nothing is known to become due), the new position in the cycle,
---        the queues that cannot be read (index from 1, error, index, error, ...), then per message: index of its queue from 1, id, deliveries, record
+-- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: the next turn, as an index from 0  5: the turns,
+--        each byte is the number of a queue from 1  6: after how many ms the consumer fetches again unasked (0: it does
+--        not wait)  7: the consumer
+-- Returns now in ms, how many turns have passed, when something becomes due (number of a queue, ms, number, ms, ...), the
+--        queues that expire when they are unused (number, after how many ms, ...), the queues that cannot be read
+--        (number, error, ...), then per message: number of its queue, id, deliveries, record
 -- uses: base clock record moves
 local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
-local position, cycle, idle_poll_at = tonumber(ARGV[4]), ARGV[5], now + tonumber(ARGV[6])
-local again_at = false
-local queues, available, taken, broken = {}, {}, {}, {}
-
-local function fetch_again_at(ms)
-  if ms and (not again_at or ms < again_at) then again_at = ms end
-end
+local start, turns, idle_poll, consumer = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local moves_left, bytes, passed = BATCH, 0, 0
+local queues, available, taken, order = {}, {}, {}, {}
+local times, expiring, broken = {}, {}, {}
 
 local function lowest_score(key)
   return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
-local function make_due_ready(q)
-  local ids = call('ZRANGEBYSCORE', q.scheduled, '-inf', now, 'LIMIT', 0, BATCH)
+local function make_due_ready(q, most)
+  local ids = call('ZRANGEBYSCORE', q.scheduled, '-inf', now, 'LIMIT', 0, most)
   if #ids == 0 then return end
+  moves_left = moves_left - #ids
   call('ZREM', q.scheduled, unpack(ids)) -- first what frees: the server's memory may be full
   local records, scored, unreadable = call('HMGET', q.messages, unpack(ids)), {}, {}
   for index, id in ipairs(ids) do
@@ -36,9 +37,10 @@ local function make_due_ready(q)
   drop_unreadable(q, unreadable, now)
 end
 
-local function reclaim_expired(q)
-  local ids = call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, BATCH)
-  if #ids > 0 then work_on_full_server(q) end
+local function reclaim_expired(q, most)
+  local ids = call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, most)
+  moves_left = moves_left - #ids
+  work_on_full_server(q)
   local unreadable = {}
   for _, id in ipairs(ids) do
     local m, value = load(q, id), call('HGET', q.deliveries, id)
@@ -60,14 +62,28 @@ local function reclaim_expired(q)
   count(q, 'expired', #ids)
 end
 
--- How many messages the limits of the queue let it deliver now. Keeps the limits that are needed later in
--- `queues[index]`.
-local function allowance(q, index)
-  local paused, in_flight, interval, burst, tat, expires =
-    unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires'))
-  local limits = queues[index]
-  limits.expires = expires
-  limits.interval, limits.tat, limits.burst = tonumber(interval), tonumber(tat) or 0, tonumber(burst) or 1
+-- Moves what was set aside, what has expired and what is due. The queues that are still to come share what this one
+-- leaves of the budget. Keeps in `limits` when the next lease is over and the next message is due.
+local function move(q, queue, limits)
+  local share = math.ceil(moves_left / (#KEYS - queue + 1))
+  local left_for_others = moves_left - share
+  local taken_up = #take_up_set_aside(q, limits, now, share)
+  moves_left, share = moves_left - taken_up, share - taken_up
+  limits.lease_over = lowest_score(q.leased)
+  if limits.lease_over and limits.lease_over <= now then
+    reclaim_expired(q, math.ceil(share / 2))
+    limits.lease_over = lowest_score(q.leased)
+  end
+  limits.due = lowest_score(q.scheduled)
+  if limits.due and limits.due <= now then
+    make_due_ready(q, moves_left - left_for_others)
+    limits.due = lowest_score(q.scheduled)
+  end
+end
+
+-- How many messages the limits of the queue let it deliver now. `limits`: see `names`; what is needed later is kept in it.
+local function allowance(q, limits)
+  limits.tat, limits.burst = limits.tat or 0, limits.burst or 1
   local furthest = limits.interval and us + limits.burst * limits.interval
   if furthest and limits.tat > furthest then -- the server's clock has gone back since
     work_on_full_server(q)
@@ -75,12 +91,12 @@ local function allowance(q, index)
     call('HSET', q.limits, 'tat', string.format('%.0f', furthest))
   end
   local allowed = math.huge
-  if tonumber(in_flight) then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
+  if limits.max_in_flight then allowed = limits.max_in_flight - call('ZCARD', q.leased) end
   if limits.interval then
     local spare = us + limits.burst * limits.interval - math.max(limits.tat, us)
     allowed = math.min(allowed, math.floor(spare / limits.interval))
   end
-  if paused == '1' then limits.interval, allowed = nil, 0 end
+  if limits.paused == 1 then limits.interval, allowed = nil, 0 end
   return math.max(allowed, 0)
 end
 
@@ -111,45 +127,85 @@ local function lease(q, queue, ids)
   return items
 end
 
--- Takes turns between the queues while there is room and work. Returns the index of the queue of each turn.
+-- Adds the bytes of the next message that the queue delivers, if the queue has ever had a large message.
+local function count_bytes(queue)
+  local limits = queues[queue]
+  if not limits.large then return end
+  limits.ids = limits.ids or call('ZRANGE', limits.keys.ready, 0, room - 1)
+  bytes = bytes + (tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0)
+end
+
+-- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn.
 local function take_turns()
-  local order, left, queues_with_work = {}, 0, 0
+  local left, queues_with_work = 0, 0
   for queue = 1, #KEYS do
     left = left + available[queue]
     if available[queue] > 0 then queues_with_work = queues_with_work + 1 end
   end
   local function take(queue)
+    count_bytes(queue)
     available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
     order[#order + 1] = queue
   end
-  if queues_with_work == 1 then -- no queue to share with: the position in the cycle stays
+  if queues_with_work == 1 then -- no queue to share with: no turns pass
     for queue = 1, #KEYS do
-      while room > #order and available[queue] > 0 do take(queue) end
+      while room > #order and bytes < FETCH_BYTES and available[queue] > 0 do take(queue) end
     end
   end
-  while queues_with_work > 1 and room > #order and left > 0 do
-    local queue = string.byte(cycle, position + 1)
-    position = (position + 1) % #cycle
+  while queues_with_work > 1 and room > #order and bytes < FETCH_BYTES and left > 0 do
+    local queue = string.byte(turns, (start + passed) % #turns + 1)
+    passed = passed + 1
     if available[queue] > 0 then take(queue) end
   end
-  return order
 end
 
--- Wakes the next consumer if more messages can be fetched now, or become due before it would fetch unasked.
-local function wake_next(q, queue)
-  local limits, waiting, due = queues[queue], call('ZCARD', q.ready), lowest_score(q.scheduled)
-  if waiting > 0 and available[queue] > 0 then
-    again_at = now
-    wake_consumer(q)
-  elseif due and due <= idle_poll_at and taken[queue] > 0 then wake_consumer(q)
-  else call('DEL', q.wakeup) end
-  fetch_again_at(due)
-  fetch_again_at(lowest_score(q.leased))
+local function fetch_again_at(queue, ms)
+  times[#times + 1], times[#times + 2] = queue, ms
+end
+
+-- When something becomes due in the queue: a message, the end of a lease, or the next delivery of a rate limit.
+local function next_due(limits, waiting)
+  local at = math.min(limits.due or math.huge, limits.lease_over or math.huge)
   if waiting > 0 and limits.interval then
     local token_at = limits.tat - (limits.burst - 1) * limits.interval
-    if token_at > us then fetch_again_at(math.ceil(token_at / 1000)) end
+    if token_at > us then at = math.min(at, math.ceil(token_at / 1000)) end
   end
-  if limits.expires then set_expiry(q, limits.expires) end
+  return at < math.huge and at
+end
+
+-- Has one consumer fetch at this time, before it would fetch unasked: another one that has said so, or this one. This
+-- one may be busy by then if it has got messages now, so that the next consumer is woken instead.
+local function keep_time(q, queue, at)
+  call('ZREM', q.timekeepers, consumer)
+  call('ZREMRANGEBYSCORE', q.timekeepers, '-inf', now)
+  local other = lowest_score(q.timekeepers)
+  if other and other <= at then call('DEL', q.wakeup)
+  elseif #order > 0 then wake_consumer(q)
+  else
+    call('ZADD', q.timekeepers, at, consumer)
+    fetch_again_at(queue, at)
+    call('DEL', q.wakeup)
+  end
+end
+
+-- Wakes the next consumer if more can be fetched now. Else says when something becomes due in the queue.
+local function wake_next(q, queue)
+  local limits = queues[queue]
+  local waiting = taken[queue] > 0 and call('ZCARD', q.ready) or limits.waiting
+  local at = waiting > 0 and available[queue] > 0 and now or next_due(limits, waiting)
+  if at and at <= now then
+    fetch_again_at(queue, now)
+    if taken[queue] == 0 then work_on_full_server(q) end
+    wake_consumer(q)
+  elseif at and at <= now + idle_poll then keep_time(q, queue, at)
+  else
+    if at then fetch_again_at(queue, at) end
+    if idle_poll > 0 or not (limits.due or waiting > 0) then call('DEL', q.wakeup) end -- else it is for one who waits
+  end
+  if limits.expires then
+    set_expiry(q, limits.expires)
+    expiring[#expiring + 1], expiring[#expiring + 2] = queue, limits.expires
+  end
 end
 
 -- Does a step for a queue. A queue whose keys somebody has damaged is skipped: the others are delivered all the same.
@@ -161,13 +217,20 @@ local function try(step, queue)
   broken[#broken + 1] = tostring(type(problem) == 'table' and problem.err or problem)
 end
 
+-- Most of many queues have nothing, which one command tells.
+local function is_empty(q)
+  return #KEYS > 1 and call('EXISTS', q.ready, q.scheduled, q.leased, q.limits) == 0
+end
+
 local function prepare(queue)
-  local q, limits = names(KEYS[queue])
-  queues[queue] = { keys = q }
-  take_up_set_aside(q, limits, now)
-  make_due_ready(q)
-  reclaim_expired(q)
-  available[queue] = math.min(allowance(q, queue), call('ZCARD', q.ready))
+  local prefix = KEYS[queue]
+  if is_empty(keys_of(prefix)) then return end
+  local q, limits = names(prefix)
+  limits.keys = q
+  queues[queue] = limits
+  move(q, queue, limits)
+  limits.waiting = call('ZCARD', q.ready)
+  available[queue] = math.min(allowance(q, limits), limits.waiting)
 end
 
 local items = {}
@@ -178,6 +241,8 @@ local function deliver(queue)
     local popped, ids = call('ZPOPMIN', q.ready, taken[queue]), {}
     for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
     items[queue] = lease(q, queue, ids)
+    limits.due = lowest_score(q.scheduled) -- a message without a record may have made way for another one of its key
+    if #items[queue] > 0 then limits.lease_over = math.min(limits.lease_over or lease_end, lease_end) end
     if limits.interval then
       limits.tat = math.max(limits.tat, us) + taken[queue] * limits.interval
       call('HSET', q.limits, 'tat', string.format('%.0f', limits.tat))
@@ -190,13 +255,14 @@ for queue = 1, #KEYS do
   available[queue], taken[queue] = 0, 0
   try(prepare, queue)
 end
-local order, skipped = take_turns(), {}
+take_turns()
+local skipped = {}
 for index = 1, #broken, 2 do skipped[broken[index]] = true end
 for queue = 1, #KEYS do
-  if not skipped[queue] then try(deliver, queue) end
+  if queues[queue] and not skipped[queue] then try(deliver, queue) end
 end
 
-local reply, next_item = { now, again_at, position, broken }, {}
+local reply, next_item = { now, passed, times, expiring, broken }, {}
 for _, queue in ipairs(order) do
   next_item[queue] = (next_item[queue] or 0) + 1
   for _, value in ipairs(items[queue] and items[queue][next_item[queue]] or {}) do reply[#reply + 1] = value end

@@ -4,7 +4,7 @@
 -- Returns an empty list when the queue has no message of the task, else: id, record, deliveries, state, at (due, end of
 --        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
 --        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
---        started. What does not apply is nil.
+--        started, 1 if the last one has finished. What does not apply is nil.
 -- uses: base record moves
 local q = names(KEYS[1])
 local id, record, m
@@ -17,7 +17,8 @@ end
 if not id then return {} end
 if ARGV[2] == '1' and m.name_at then record = without_body(record, m.name_at) end
 
-local state, at, position, head = STATE_HELD, false, call('ZRANK', q.ready, id), nil
+local position, at, head = call('ZRANK', q.ready, id), false, nil
+local state = (not m.name_at or is_held(q, m)) and STATE_HELD or STATE_STRAY -- without its key, it may be held
 for _, timed in ipairs({ STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
   local score = call('ZSCORE', q[timed], id)
   if score then state, at = timed, tonumber(score) end
@@ -33,5 +34,5 @@ local dead_info = state == STATE_DEAD and call('HGET', q.dead_info, id)
 local cancelled, started = call('HEXISTS', q.cancelled, id), attempts_of(q, id)
 return {
   id, record, deliveries, state, at, dead_info, position, token ~= '' and token, cancelled, head and head.task or false,
-  started,
+  started, ack_action_of(q, id) and 1 or 0,
 }

@@ -2,11 +2,12 @@
 -- KEYS   1: the queue
 -- ARGV   1: the producer ('' for none)  2: number of its call: a call that is sent again has the same number
 --        3: the time (ms) after which nothing is queued ('' for none)
+--        4: version of the tasks ('' for none): a cancelled version is refused
 --        then per message: "=id" or "?task id" (the server chooses the id), record without score
 -- Returns for each message that was refused or renamed: index from 1, code (replies.PutCode), detail (id, task that
 --        holds the uniqueness key, size, or ms too late); nothing for a message that was accepted under its own id
 -- uses: base clock
-local FIRST = 4 -- index in ARGV of the first message
+local FIRST = 5 -- index in ARGV of the first message
 local NAME_AT = 3 -- position of the length byte of the task's name in a record without score and optional fields
 local q, limits = names(KEYS[1])
 local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
@@ -39,20 +40,34 @@ local max_size = limits.max_size
 local counters = call('HMGET', q.counters, 'sequence', 'put')
 local sequence = tonumber(counters[1] or 0)
 local has_tasks = call('EXISTS', q.tasks) == 1
+local has_withdrawn = ARGV[4] ~= '' and call('EXISTS', q.withdrawn) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
-local accepted, woken = 0, false
+local accepted, woken, large = 0, false, limits.large
+local interval = limits.interval
+if interval and (limits.tat or 0) - ((limits.burst or 1) - 1) * interval > us then
+  woken = call('EXISTS', q.ready) == 1 -- the rate limit delivers nothing now, and who waits for it knows the time
+end
 local unread = journal_limit(q) and call('XLEN', q.journal)
+
+-- From now on a fetch looks at the sizes of the queue's messages.
+local function note_large()
+  call('HSET', q.limits, 'large', '1')
+  large = true
+end
 
 local function journal_full() return unread and unread >= journal_limit(q) end
 
 -- Puts a plain message and returns true. Returns false, and does nothing, for a message with optional fields, with an
--- id that is taken, with a task that may have other messages, or without room in the queue or the journal.
+-- id that is taken, with a task that may have other messages or may be cancelled, or without room in the queue or the
+-- journal.
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or (max_size and size >= max_size) or journal_full() then return false end
+  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or has_withdrawn then return false end
+  if (max_size and size >= max_size) or journal_full() then return false end
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
+  if not large and #record > LARGE then note_large() end
   call('ZADD', q.ready, score, id)
   if not woken then woken = wake_consumer(q) or true end
   if unread then
@@ -76,10 +91,16 @@ if index <= #ARGV then
     return false
   end
 
+  local function is_withdrawn(task)
+    local version = has_withdrawn and call('ZSCORE', q.withdrawn, task)
+    return version and tonumber(ARGV[4]) <= tonumber(version)
+  end
+
   local function store(m, record)
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
+    if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))
       has_tasks = true
@@ -100,6 +121,7 @@ if index <= #ARGV then
       if named then return report(number, PUT_EXISTS, id) end
       record = rename(m, record)
     end
+    if is_withdrawn(m.task) then return report(number, PUT_CANCELLED, id) end
     local others = messages_of_task(q, m.task, m.id)
     local continues = #others > 0
     if continues then

@@ -1,14 +1,15 @@
 -- Starts an attempt at a leased message. Also STALE when an attempt under this lease has already finished, because its
--- ack action stands.
+-- ack action stands. EXHAUSTED, and starts nothing, when the message has had all its attempts.
 -- KEYS   1: the queue
--- ARGV   1: the worker, for people to read  2: id of the call: repeating it starts no second attempt  3: id  4: token
+-- ARGV   1: the worker, for people to read  2: id of the call: repeating it starts no second attempt
+--        3: the most attempts ('' for no limit)  4: id  5: token
 -- Returns a code (replies.LeaseStatus; CANCELLED: the task was cancelled and must not run), number of the attempt
---        from 1
+--        from 1 (EXHAUSTED: of the last one)
 -- uses: base clock record moves
 local q = names(KEYS[1])
 work_on_full_server(q)
-local number = 0
-local codes = for_each_lease(q, 3, function(id)
+local number, most = 0, tonumber(ARGV[3])
+local codes = for_each_lease(q, 4, function(id)
   if call('HEXISTS', q.cancelled, id) == 1 then return STATUS_CANCELLED end
   local started, running, call_id = attempts_of(q, id)
   number = started
@@ -17,6 +18,7 @@ local codes = for_each_lease(q, 3, function(id)
   local m = load(q, id)
   if not m then return STATUS_UNKNOWN end
   lose_attempt(q, m, 'started again')
+  if most and started >= most then return STATUS_EXHAUSTED end
   number = started + 1
   set_attempts(q, id, number, true, ARGV[2])
   write_event(q, EVENT_START, m.task, 'm', id, 'n', number, 'w', ARGV[1])

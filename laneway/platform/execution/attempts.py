@@ -104,20 +104,20 @@ class EngineAttempts:
             lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
         except ValueError:
             return Skip("it was not delivered by the engine")
+        most = self._max_retries(delivered.spec) + 1
         call = token_bytes(6)  # the same for every repetition: if only the reply was lost, no second attempt starts
         code, number = self._retry_while_leased(
-            lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call)
+            lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call, most=most)
         )
         if code is LeaseStatus.CANCELLED:
             return Skip("it was cancelled")
+        if code is LeaseStatus.EXHAUSTED:
+            attempt = self._new_attempt(delivered, lease, number)
+            self.finish(attempt, self.policy.decide(attempt, Raised(WorkerLost("", last_of=number))))
+            return Skip("it has had all its attempts, and the last one lost its worker")
         if code not in LEASE_HELD:
             return Skip("its lease was over")
-        attempt = self._new_attempt(delivered, lease, number)
-        if number > attempt.max_retries + 1:
-            lost = Raised(WorkerLost("of every attempt"))
-            self.finish(attempt, self.policy.decide(attempt, lost))
-            return Skip("it lost its worker too often")
-        return attempt
+        return self._new_attempt(delivered, lease, number)
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
         """Store the result with the message; the acknowledgement applies it."""

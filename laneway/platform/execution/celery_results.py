@@ -41,6 +41,10 @@ CELERY_STATES: Final = {
 }
 """The state of a final Celery result, by the state of the task in the history."""
 FINAL_STATES: Final = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
+CELERY_PREFIX: Final = "celery."
+"""Celery's own tasks store their result first; the history learns of their end by the later acknowledgement."""
+PROCESS_LOST: Final = frozenset({"WorkerLostError", "TimeLimitExceeded"})
+"""Errors that a worker's main process stores for a lost pool process. They end an attempt and not always the task."""
 UNREADABLE: Final = "unreadable"
 """The state that is reported for a stored value that is no Celery result."""
 STATE_BYTES: Final = 64
@@ -77,11 +81,13 @@ def failure_meta(error: TaskFailed) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class FinalResult:
-    """A stored result of a task that has ended: its state, when it was stored, and the class of its error."""
+    """A stored result of a task that has ended: its state, when it was stored, what it returned, or its error."""
 
     state: str
     at: datetime | None
     error_type: str | None
+    error: str | None = None
+    value: Any = None
 
 
 class CeleryResults:
@@ -110,7 +116,26 @@ class CeleryResults:
             heads: list[bytes] = pipeline.execute() if ids else []
             return [self._state(id, head) for id, head in zip(ids, heads, strict=True)]
 
-    def final_results(self, ids: Sequence[str]) -> list[FinalResult | None]:
+    def ends(self, runs: Sequence[TaskRun]) -> dict[str, FinalResult]:
+        """Return task id → its final result, for the unfinished tasks whose result says that they have ended.
+
+        A result counts only if it was stored since the task was last sent or started; an older one belongs to an
+        earlier run. The error that a worker's main process stores for a lost pool process does not count either: it is
+        not the end of the task.
+        """
+        runs = [run for run in runs if not run.name.startswith(CELERY_PREFIX)]
+        if not runs or not self.listable:
+            return {}
+        stored = self.states([run.id for run in runs])
+        suspects = [run for run, state in zip(runs, stored, strict=True) if state in FINAL_STATES]
+        ends: dict[str, FinalResult] = {}
+        for run, end in zip(suspects, self._final_results([run.id for run in suspects]), strict=True):
+            since = max(at for at in (run.accepted_at, run.published_at, run.started_at) if at)
+            if end and end.error_type not in PROCESS_LOST and (end.at is None or end.at >= since):
+                ends[run.id] = end
+        return ends
+
+    def _final_results(self, ids: Sequence[str]) -> list[FinalResult | None]:
         """The final results of these tasks; None: there is no result, or it is not final."""
         found: list[FinalResult | None] = []
         with translated_errors():
@@ -181,8 +206,20 @@ class CeleryResults:
             return None
         result = meta.get("result")
         is_error = isinstance(result, dict) and meta["status"] != states.SUCCESS
-        kind = cast("dict[str, Any]", result).get("exc_type") if is_error else None
-        return FinalResult(str(meta["status"]), _moment(meta.get("date_done")), kind if isinstance(kind, str) else None)
+        kind: Any = None
+        message: Any = None
+        if is_error:
+            error = cast("dict[str, Any]", result)
+            kind, message = error.get("exc_type"), error.get("exc_message")
+            if kind == TaskFailed.__name__ and isinstance(message, list | tuple):
+                kind, message = (*cast("list[Any]", message), None, None)[:2]
+        return FinalResult(
+            state=str(meta["status"]),
+            at=_moment(meta.get("date_done")),
+            error_type=kind if isinstance(kind, str) else None,
+            error=None if message is None else str(message),
+            value=None if is_error else result,
+        )
 
     def _decode(self, payload: bytes | None) -> dict[str, Any] | None:
         if payload is None:

@@ -54,8 +54,9 @@ class LedgerAttempts:
                 return skip
             number = run.attempts + 1
             if number > run.max_retries + 1:
-                self._end(session, run, _attempt(run, number), Raised(WorkerLost("of every attempt")))
-                return Skip("it lost its worker too often")
+                lost = Raised(WorkerLost(run.worker or "?", last_of=run.attempts))
+                self._end(session, run, _attempt(run, run.attempts), lost)
+                return Skip("it has had all its attempts, and the last one lost its worker")
             self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker)
             return _attempt(run, number)
 

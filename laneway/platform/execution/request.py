@@ -45,7 +45,7 @@ class PlatformRequest(Request):
             return None
         is_stopped = self._already_cancelled or self._already_revoked
         is_lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not is_stopped
-        if is_lost and self._announce_retry(self._finish(Raised(WorkerLost(str(self.hostname))), how="lost")):
+        if is_lost and self._runs_again(Raised(WorkerLost(str(self.hostname)))):
             return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -54,7 +54,7 @@ class PlatformRequest(Request):
 
         At the soft limit the task gets an exception, and its process finishes it.
         """
-        if soft or not self._announce_retry(self._finish(Raised(TimeLimitExceeded(timeout)), how="lost")):
+        if soft or not self._runs_again(Raised(TimeLimitExceeded(timeout))):
             super().on_timeout(soft, timeout)
 
     def maybe_expire(self) -> bool:
@@ -85,15 +85,28 @@ class PlatformRequest(Request):
         self._finish(None, how="expired" if expired else "killed" if terminated else "revoked")
         super()._announce_revoked(reason, terminated, signum, expired)
 
-    def _announce_retry(self, result: AttemptResult | None) -> bool:
-        """Report a retry to Celery's callers, who would otherwise see a failure. Returns False if there is no retry.
+    def _runs_again(self, outcome: Raised) -> bool:
+        """Finish a task that lost its process. False: it failed for good, and Celery stores the failure.
+
+        Otherwise Celery's callers must not see a failure: a retry follows, the message was returned to the queue, or
+        another worker has the task.
+        """
+        result = self._finish(outcome, how="lost")
+        if result is not None and result.state is not TaskState.SCHEDULED:
+            return False
+        state.task_ready(self)
+        if result is None:
+            self.reject(requeue=True)  # does nothing if that was done before, or if the lease is over
+        else:
+            self._announce_retry(result)
+        return True
+
+    def _announce_retry(self, result: AttemptResult) -> None:
+        """Report a retry to Celery's callers.
 
         The Celery result is stored before the acknowledgement. After it, another worker may run the retry and store
         a newer result, which this one must not overwrite.
         """
-        if result is None or result.state is not TaskState.SCHEDULED:
-            return False
-        state.task_ready(self)
         failure = TaskFailed(result.error_type or "", result.error or "")
         try:
             with translated_errors():
@@ -102,7 +115,6 @@ class PlatformRequest(Request):
             log.warning("the Celery result does not show the retry", task_id=self.id, error=str(problem))
         self.acknowledge()
         self.send_event("task-retried", exception=repr(failure), traceback="")
-        return True
 
     def _finish(self, outcome: Raised | None, *, how: str) -> AttemptResult | None:
         """Store the outcome of the task, or reject the message. `outcome` None: it was stopped, and `how` says how."""

@@ -32,6 +32,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         platform.broker,
         platform.tasks,
         platform.recorder,
+        platform.reconciliation,
         name=str(sender.hostname),
         queues=[queue.name for queue in sender.task_consumer.queues],
         lease_seconds=platform.settings.tasks.lease_seconds,

@@ -28,37 +28,34 @@ from laneway.platform.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
 
-MessageOf = Callable[[str, str], Stored | None]
-"""Returns the message that the broker has of a task: queue, task id."""
+FindMessage = Callable[[str], Stored | None]
 EventData = dict[str, Any]
 """The data of an event of a task, beside its kind, time and attempt."""
+_MESSAGE_STAYS: Final = frozenset({EventKind.START, EventKind.FINISH, EventKind.LOST, EventKind.CANCEL_REQUESTED})
+"""Events after which the queue has the message of the task."""
 UNDELIVERABLE: Final = "Undeliverable"
 """The `error_type` of a task whose message became a dead letter."""
 
 
-def no_message(queue: str, id: str) -> Stored | None:
-    """Return None: `MessageOf` without a broker that can be asked."""
-    del queue, id
-
-
-def record(session: Session, queue: str, events: Sequence[Event], message_of: MessageOf = no_message) -> list[TaskRun]:
+def record(session: Session, queue: str, events: Sequence[Event], *, find: FindMessage | None = None) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
-    `message_of` is asked for the message of a task that the history does not know, if its event has no body.
+    `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
+    it carries the message without its body.
 
     If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
     does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
-            return JournalProjection(session, queue, message_of).apply(events)
+            return JournalProjection(session, queue, find=find).apply(events)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
             return []
-        return [run for event in events for run in record(session, queue, [event], message_of)]
+        return [run for event in events for run in record(session, queue, [event], find=find)]
 
 
 class JournalProjection:
@@ -68,10 +65,11 @@ class JournalProjection:
     of the task's event, or None when the event changes nothing and is not recorded.
     """
 
-    def __init__(self, session: Session, queue: str, message_of: MessageOf = no_message) -> None:
-        self._session, self._queue, self._message_of = session, queue, message_of
+    def __init__(self, session: Session, queue: str, *, find: FindMessage | None = None) -> None:
+        self._session, self._queue, self._find = session, queue, find
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
+        self._new_attempts: list[TaskAttempt] = []
         self._new_events: list[dict[str, Any]] = []
         self._ended: dict[str, TaskRun] = {}
 
@@ -86,6 +84,8 @@ class JournalProjection:
             run = self._runs.get(event.task_id) or self._adopt(event)
             if run is not None:
                 self._apply_event(run, event)
+        self._session.flush()  # the rows of new tasks, to which the new attempts refer
+        self._session.add_all(self._new_attempts)
         self._session.flush()
         repository.add_events(self._session, self._new_events)
         return list(self._ended.values())
@@ -102,17 +102,26 @@ class JournalProjection:
         The event of a task that had a row when it was sent carries no body. If the row has been lost, the body comes
         from the broker. If the broker has it no more, the row says that the payload is not known.
         """
-        if event.stored is None:
+        stored = self._find_message(event) or event.stored
+        if stored is None:
             log.warning("event ignored: its task is unknown", task_id=event.task_id, kind=event.kind)
             return None
         if not is_storable_id(event.task_id):
             log.warning("event ignored: the id of its task cannot be stored", task_id=event.task_id)
             return None
-        found = self._message_of(self._queue, event.task_id) if event.stored.message.body_known else None
-        run = run_from_message(found or event.stored, queue=self._queue, at=moment(event.at))
+        run = run_from_message(stored, queue=self._queue, at=moment(event.at))
         self._session.add(run)
         self._runs[run.id] = run
         return run
+
+    def _find_message(self, event: Event) -> Stored | None:
+        """Ask the queue for the message of a task without a row, if the event does not carry it with its body."""
+        if self._find is None:
+            return None
+        if event.stored is None:
+            return self._find(event.task_id) if event.kind in _MESSAGE_STAYS else None
+        message = event.stored.message
+        return self._find(event.task_id) if message.body_known and not message.body else None
 
     def _apply_event(self, run: TaskRun, event: Event) -> None:
         number = run.attempts_before + event.attempt if event.attempt else None
@@ -155,13 +164,14 @@ class JournalProjection:
         attempt.worker, attempt.started_at = run.worker, at
         attempt.ended_at = attempt.outcome = attempt.delay = None
         self._attempts.setdefault(run.id, {})[number] = attempt
-        self._session.add(attempt)
+        self._new_attempts.append(attempt)
         return {"worker": event.worker}
 
     def finish(self, run: TaskRun, event: Event) -> EventData | None:
         result, at = _result(event), moment(event.at)
         runs_again = result.state is TaskState.SCHEDULED
-        if run.state in FINISHED or (runs_again and run.state != TaskState.PROCESSING):
+        is_current = run.state == TaskState.PROCESSING and run.attempts == event.attempt
+        if run.state in FINISHED or (runs_again and not is_current):
             return None
         outcome = result.state.value
         if runs_again:
@@ -244,9 +254,10 @@ class JournalProjection:
 
     def requeue(self, run: TaskRun, event: Event) -> EventData | None:
         """The engine delivers one of its dead letters again."""
-        if run.state not in FINISHED:
+        at = moment(event.at)
+        if run.state not in FINISHED or (run.finished_at is not None and at < run.finished_at):
             return None
-        task_runs.restart(run, sent_at=moment(event.at))
+        task_runs.restart(run, sent_at=at)
         return {}
 
     def progress(self, run: TaskRun, event: Event) -> EventData | None:

@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
-from laneway.engine import Engine, Stored
+from sqlalchemy.orm import Session
+
+from laneway.engine import Engine, Event, JournalPage, Stored
+from laneway.engine.journal import START
 from laneway.platform.broker import Broker
+from laneway.platform.db.models import JournalCursor
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_projection import record
+from laneway.platform.history.replaced_copies import ReplacedCopy, note_older_copy
 from laneway.platform.logging import logger
 from laneway.platform.settings import TaskSettings
 
@@ -76,22 +81,60 @@ class JournalRecorder:
         with self._broker.guarded():
             return {name: count for name, count in zip(names, engine.unread(names), strict=True) if count}
 
+    def find_replaced_copies(self) -> list[ReplacedCopy]:
+        """The queues whose tasks and messages have not been compared since an older copy was restored.
+
+        Raises BrokerUnavailable, DatabaseUnavailable.
+        """
+        engine = self._broker.engine
+        if engine is None:
+            return []
+        queues = self._broker.queues
+        with self._broker.guarded():  # before the database: until it is trimmed, the broker is the one behind
+            trimmed = dict(zip(queues, engine.recorded(queues), strict=True))
+        with self._database.reading() as session:
+            positions = {cursor.queue: cursor.position for cursor in repository.cursors(session)}
+        for queue in queues:
+            if positions.get(queue, START) != trimmed[queue]:
+                with suppress(NewerQueue), self._database.transaction() as session:
+                    cursor = repository.lock_cursor(session, queue)
+                    note_older_copy(session, cursor, self._read(engine, cursor))
+        with self._database.reading() as session:
+            found = repository.cursors(session)
+        return [ReplacedCopy.of(cursor) for cursor in found if cursor.replaced and cursor.queue in queues]
+
+    def forget_replacement(self, copy: ReplacedCopy) -> None:
+        """Store that the queue was compared, unless another copy was restored meanwhile."""
+        with self._database.transaction() as session:
+            cursor = repository.lock_cursor(session, copy.queue)
+            if ReplacedCopy.of(cursor) == copy:
+                cursor.replaced, cursor.gap_until = False, None
+
+    def record_missing(self, session: Session, queue: str, events: Sequence[Event]) -> None:
+        """Record events that the journal does not have, but that the queue or a result proves."""
+        submit_on_failure(session, record(session, queue, events), self._settings)
+
     def _record_batch(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
-            offset = repository.lock_cursor(session, queue)
-            with self._broker.guarded():
-                events = engine.events(queue, after=offset, limit=BATCH)  # and few at once if they are large
-            if events:
-                offset = events[-1].cursor
-                ended = record(session, queue, events, self._message_of)
+            cursor = repository.lock_cursor(session, queue)
+            page = self._read(engine, cursor)
+            if note_older_copy(session, cursor, page):
+                page = self._read(engine, cursor)
+            if page.events:
+                ended = record(session, queue, page.events, find=lambda id: self._stored(engine, queue, id))
                 submit_on_failure(session, ended, self._settings)
-                repository.move_cursor(session, queue, offset)
-        if offset != repository.START:
+                cursor.position = page.events[-1].cursor
+            position = cursor.position
+        if position != START:
             with self._broker.guarded():
-                engine.trim_journal(queue, until=offset)
-        return len({event.cursor for event in events})  # entries of the journal
+                engine.trim_journal(queue, until=position)
+        return len({event.cursor for event in page.events})  # entries of the journal
 
-    def _message_of(self, queue: str, id: str) -> Stored | None:
+    def _read(self, engine: Engine, cursor: JournalCursor) -> JournalPage:
         with self._broker.guarded():
-            found = self._broker.require_engine("the journal").find_many(queue, [id])[0]
+            return engine.read_journal(cursor.queue, after=cursor.position, limit=BATCH)
+
+    def _stored(self, engine: Engine, queue: str, task_id: str) -> Stored | None:
+        with self._broker.guarded():
+            found = engine.find_many(queue, [task_id])[0]
         return found.stored if found else None

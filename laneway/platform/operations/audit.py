@@ -4,16 +4,18 @@ Each task that was ever accepted is in one state of the history, so this sum is 
 
     accepted = completed + failed + dead letters + cancelled + expired + waiting + running
 
-It does not show whether a task was lost. Therefore the audit makes four comparisons. A task with a finding of the first
-three is *unaccounted for*, and an audit without such findings is *balanced*:
+It does not show whether a task was lost. Therefore the audit makes five comparisons. An audit without findings of the
+first four is *balanced*:
 
-1. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or only has a
-   dead message of it, so it would never run. Repair: send it again.
-2. **History → result.** An unfinished task must not have a final result. Finding: its result says that it has ended, so
-   work was done that the history does not know. Repair: delete the result; the task continues.
-3. **Engine → history.** A message in the engine must belong to a task of the history. Finding: an unknown task. There
-   is no repair.
-4. **Finished task → result.** The result must say the same as the history (`result_audit.py`). The findings are
+1. **Engine → engine.** Each message must be in a state, and each reference must lead to a message
+   (`Engine.find_strays`). Repair: the message is put back into its queue, the reference is deleted.
+2. **Engine → history.** A message must belong to an unfinished task of the history (`message_comparison.py`). Findings:
+   an unknown task, whose row is made from the message; a finished task, whose message is deleted.
+3. **History → engine.** An unfinished task must be in the engine. Finding: the engine does not have it, or only has a
+   dead message of it, so it would never run. Repair: send it again, or record how it ended (`lost_tasks.py`).
+4. **History → result.** An unfinished task that the engine has must not have a final result. Repair: delete the result;
+   the task continues.
+5. **Finished task → result.** The result must say the same as the history (`result_audit.py`). The findings are
    reported separately. These tasks are not unaccounted for, because the history has their outcome.
 
 Events that could not be recorded in the history make the audit unbalanced as well.
@@ -26,17 +28,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from laneway.engine import MessageInfo, MessageState, QueueStats
-from laneway.engine import NewerQueue as EngineNewerQueue
+from laneway.engine import MessageInfo, MessageState, QueueStats, Stray
 from laneway.platform import clock
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import audit, search, task_runs
+from laneway.platform.db.queries import search, task_runs
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NewerQueue
-from laneway.platform.execution.celery_results import CeleryResults
+from laneway.platform.execution.celery_results import CeleryResults, FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.history.replaced_copies import OlderCopy, ReplacedCopy
+from laneway.platform.operations.lost_tasks import LostTasks, Settled
+from laneway.platform.operations.message_comparison import Difference, MessageComparison
 from laneway.platform.operations.result_audit import ResultAudit, ResultReport
 from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.task_manager import TaskManager
@@ -70,6 +74,12 @@ class AuditReport:
     unaccounted: list[UnaccountedTask] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Tasks in the engine that the history does not know."""
+    again: list[str] = field(default_factory=list)
+    """Finished tasks that the engine would deliver, or that were sent again without the history knowing it."""
+    strays: list[Stray] = field(default_factory=list)
+    """Messages of the engine that are in no state, and references to messages that it does not have."""
+    older: dict[str, OlderCopy] = field(default_factory=dict)
+    """Queue → which of the two is an older copy, if one was restored and the two have not been compared since."""
     repaired: int = 0
     results: ResultReport = field(default_factory=ResultReport)
     """Finished tasks compared with the result store; nothing in it is unaccounted for."""
@@ -81,8 +91,15 @@ class AuditReport:
 
     @property
     def balanced(self) -> bool:
-        """Whether no task is unaccounted for, no message is unknown, and every event is recorded, in every queue."""
-        return not (self.unaccounted or self.unknown or self.unread or self.newer)
+        """Whether history and engine agree about each task and message of every queue, and every event is recorded."""
+        findings = self.unaccounted or self.unknown or self.again or self.strays
+        return not (findings or self.unread or self.newer)
+
+    @property
+    def open(self) -> int:
+        """How many findings were not repaired. Events that are not recorded do not count."""
+        found = len(self.unaccounted) + len(self.unknown) + len(self.again) + len(self.strays)
+        return max(0, found - self.repaired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +107,19 @@ class Discrepancy:
     """An unfinished task of the history that the engine or the result store contradicts."""
 
     run: TaskRun
-    undeliverable: str | None
-    """Why the engine will not deliver it; None: it will."""
-    final_result: str | None
-    """Celery's state in its result, if the result says that the task has ended."""
+    is_lost: bool
+    """Whether the engine will not deliver it."""
+    message: MessageInfo | None
+    """The dead message of a lost task, if the engine has one."""
+    end: FinalResult | None
+    """Its result, if that says that the task has ended."""
 
     @property
     def why(self) -> str:
         """The discrepancy in words."""
-        result = f"its result says {self.final_result}" if self.final_result else None
-        return "; ".join(reason for reason in (self.undeliverable, result) if reason)
+        lost = "the engine gave it up" if self.message else "the engine does not have it"
+        result = f"its result says {self.end.state}" if self.end else None
+        return "; ".join(reason for reason in (lost if self.is_lost else None, result) if reason)
 
 
 class Audit:
@@ -109,19 +129,25 @@ class Audit:
         self, database: Database, broker: Broker, recorder: JournalRecorder, tasks: TaskManager, results: CeleryResults
     ) -> None:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
-        self._results = ResultAudit(database, recorder, results)
+        self._results, self._result_audit = results, ResultAudit(database, recorder, results)
+        self._messages = MessageComparison(database, broker, recorder)
+        self._lost = LostTasks(database, broker, recorder, tasks, results)
 
     def run(self, *, repair: bool = False) -> AuditReport:
         """Compare everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
         self._recorder.catch_up()
         report = AuditReport()
+        copies = {copy.queue: copy for copy in self._recorder.find_replaced_copies()}
+        report.older = {queue: copy.older for queue, copy in copies.items()}
+        compared = self._compare_messages(report, repair=repair)
         for found in self._discrepancies():
             run = found.run
             report.unaccounted.append(UnaccountedTask(run.id, run.name, run.queue, TaskState(run.state), found.why))
-            if repair and self._repair(found):
+            if repair and self._repair(found, copies.get(run.queue)):
                 report.repaired += 1
-        report.unknown = list(self._unknown_tasks())
-        report.results = self._results.run(repair=repair)
+        for copy in [copies[queue] for queue in copies if repair and queue in compared]:
+            self._recorder.forget_replacement(copy)
+        report.results = self._result_audit.run(repair=repair)
         with self._database.reading() as session:
             report.by_state = search.counts_by_state(session, Filter())
         # A second query would count tasks that were accepted in between.
@@ -130,15 +156,14 @@ class Audit:
         report.unread = sum(self._recorder.unread().values())
         return report
 
-    def _repair(self, found: Discrepancy) -> bool:
-        """Repair a discrepancy. The result is deleted first, because a new result would not replace a success."""
-        run = found.run
-        if found.final_result:
-            self._results.delete_result(run.id)
-        if not found.undeliverable:
-            return True
-        self._broker.discard(run.queue, run.id)  # a message with the id of its dead letter would be refused
-        return self._tasks.send(run)
+    def _repair(self, found: Discrepancy, copy: ReplacedCopy | None) -> bool:
+        """Repair a discrepancy; False: the task has changed since."""
+        if found.is_lost:
+            gap_until = copy.gap_until if copy else None
+            settled = self._lost.settle(found.run, found.message, found.end, gap_until=gap_until)
+            return settled is not Settled.UNCHANGED
+        self._results.forget(found.run.id)  # a new result would not replace a success
+        return True
 
     # --- the history against the engine and the results of unfinished tasks
 
@@ -153,18 +178,18 @@ class Audit:
             after = page[-1].seq
 
     def _discrepancies_on(self, page: Sequence[TaskRun]) -> Iterator[Discrepancy]:
-        undeliverable, final = self._undeliverable(page), self._results.final_results(page)
-        suspects = [run for run in page if run.id in undeliverable or run.id in final]
+        lost, ends = self._lost_of(page), self._results.ends(page)
+        suspects = [run for run in page if run.id in lost or run.id in ends]
         if suspects:
             self._recorder.catch_up()  # tasks that ended during the comparison are recorded as finished now
         for run in suspects:
             current = self._tasks.current(run.id)
             if current.state not in FINISHED and current.published_at == run.published_at:
-                yield Discrepancy(current, undeliverable.get(run.id), final.get(run.id))
+                yield Discrepancy(current, run.id in lost, lost.get(run.id), ends.get(run.id))
 
-    def _undeliverable(self, page: Sequence[TaskRun]) -> dict[str, str]:
-        """Return task id → why the engine will not deliver it."""
-        reasons: dict[str, str] = {}
+    def _lost_of(self, page: Sequence[TaskRun]) -> dict[str, MessageInfo | None]:
+        """Return the tasks that the engine will not deliver: id → their dead message, or None."""
+        lost: dict[str, MessageInfo | None] = {}
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
             try:
@@ -172,40 +197,28 @@ class Audit:
             except NewerQueue:
                 continue
             for run, message in zip(runs, messages or (), strict=messages is not None):
-                reason = _reason_undeliverable(message)
-                if reason:
-                    reasons[run.id] = reason
-        return reasons
+                if message is None or message.state is MessageState.DEAD:
+                    lost[run.id] = message
+        return lost
 
     # --- the engine against the history
 
-    def _unknown_tasks(self) -> Iterator[str]:
-        """Yield the ids of tasks that the engine has and the history does not know."""
-        engine = self._broker.engine
-        for queue in self._broker.queues if engine is not None else ():
-            with suppress(EngineNewerQueue):
-                for state in (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED):
-                    yield from self._unknown_tasks_in(queue, state)
+    def _compare_messages(self, report: AuditReport, *, repair: bool) -> set[str]:
+        """Add the messages in no state, those of unknown tasks, and those of tasks that have finished.
 
-    def _unknown_tasks_in(self, queue: str, state: MessageState) -> Iterator[str]:
-        engine, offset = self._broker.engine, 0
-        while engine is not None:
-            page = engine.peek(queue, state, offset=offset, limit=PAGE, bodies=False)
-            unknown = self._unknown_to_history([message.stored.message.task_id for message in page])
-            if unknown:
-                self._recorder.catch_up()  # adds rows for the tasks that were sent without the platform
-                yield from self._unknown_to_history(unknown)
-            if len(page) < PAGE:
-                return
-            offset += PAGE
+        Returns the queues that were compared: all but those that a newer version of Laneway has changed.
+        """
+        compared: set[str] = set()
+        for queue in self._broker.queues:
+            with suppress(NewerQueue):
+                self._compare_messages_of(queue, report, repair=repair)
+                compared.add(queue)
+        return compared
 
-    def _unknown_to_history(self, ids: Sequence[str]) -> list[str]:
-        with self._database.reading() as session:
-            known = audit.known(session, ids)
-        return [id for id in ids if id not in known]
-
-
-def _reason_undeliverable(message: MessageInfo | None) -> str | None:
-    if message is None:
-        return "the engine does not have it"
-    return "the engine gave it up" if message.state is MessageState.DEAD else None
+    def _compare_messages_of(self, queue: str, report: AuditReport, *, repair: bool) -> None:
+        report.strays += (strays := self._broker.find_strays(queue, repair=repair))
+        report.repaired += len(strays) if repair else 0
+        for finding in self._messages.compare(queue, settle=repair):
+            found = report.unknown if finding.difference is Difference.UNKNOWN else report.again
+            found.append(finding.task_id)
+            report.repaired += finding.settled

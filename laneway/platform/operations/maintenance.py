@@ -31,8 +31,11 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
 from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, PlatformError
+from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
+from laneway.platform.operations.lost_tasks import Settled
+from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
@@ -59,12 +62,14 @@ class Maintenance:
         broker: Broker,
         tasks: TaskManager,
         recorder: JournalRecorder,
+        reconciliation: Reconciliation,
         *,
         name: str,
         queues: Sequence[str],
         lease_seconds: float,
     ) -> None:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
+        self._reconciliation = reconciliation
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
@@ -73,7 +78,8 @@ class Maintenance:
         self._threads: list[Thread] = []
 
     def start(self) -> None:
-        """Start the threads."""
+        """Compare replaced copies, before the worker takes its first task, and start the threads."""
+        self._attempt(self._reconciliation.settle_replaced_copies)
         prepare: Callable[[], object] = self._broker.prepare
         for name, jobs in (
             ("report", [(self._report_every, self.report)]),
@@ -118,10 +124,12 @@ class Maintenance:
             workers.leave(session, self.worker)
 
     def reconcile(self) -> int:
-        """Send again the unfinished tasks that the broker lost; return how many.
+        """Send again the unfinished tasks that the broker lost, or record that they have ended; return how many.
 
-        Compares one page of unfinished tasks with the broker, and goes on to the next page while a page had losses.
+        First settles the differences that an older copy of the database or the broker has left. Then compares one page
+        of unfinished tasks with the broker, and goes on to the next page while a page had losses.
         """
+        self._reconciliation.settle_replaced_copies()
         repaired = 0
         while not self._stopped.is_set():
             before = clock.now() - MISSING_AFTER
@@ -143,39 +151,40 @@ class Maintenance:
         return self._tasks.outbox.relay()
 
     def _reconcile_page(self, page: Sequence[TaskRun]) -> int:
-        lost: list[TaskRun] = []
+        lost: list[tuple[TaskRun, MessageInfo | None]] = []
         for queue in dict.fromkeys(run.queue for run in page):
-            runs = [run for run in page if run.queue == queue]
-            try:
-                messages = self._broker.find(queue, [run.id for run in runs])
-            except NewerQueue:
-                continue  # a worker of the newer version compares it
-            pairs = zip(runs, messages or (), strict=messages is not None)
-            lost += [run for run, message in pairs if self._is_lost(run, message)]
-        if lost:
-            self._recorder.catch_up()  # tasks that ended before the comparison are recorded as finished now
-            self._broker.prepare()  # enables the journals; without them the events of the tasks sent now would be lost
-        full_queues: set[str] = set()
-        return sum(self._send_again(run, full_queues) for run in lost)
+            lost += self._lost_of(queue, [run for run in page if run.queue == queue])
+        if not lost:
+            return 0
+        self._recorder.catch_up()  # tasks that ended before the comparison are recorded as finished now
+        self._broker.prepare()  # enables the journals; without them the events of the tasks sent now would be lost
+        ends, full_queues = self._reconciliation.lost.ends([run for run, _ in lost]), set[str]()
+        return sum(self._settle(run, message, ends.get(run.id), full_queues) for run, message in lost)
 
-    def _is_lost(self, run: TaskRun, message: MessageInfo | None) -> bool:
-        """Whether a task has to be sent again, because the broker has no message of it.
+    def _lost_of(self, queue: str, runs: Sequence[TaskRun]) -> list[tuple[TaskRun, MessageInfo | None]]:
+        """The tasks of a queue that the engine will not deliver, each with its dead message, if there is one.
 
-        A dead message from before a retry by hand is deleted here; it does not count.
+        Where a message is missing, keys may be missing, too: what is left of the messages is put in order first, so
+        that nothing of a lost message is taken for the next one.
         """
-        if message is not None and message.state is MessageState.DEAD and run.published_at is None:
-            self._broker.discard(run.queue, run.id)
-            return True
-        return message is None
+        ids = [run.id for run in runs]
+        try:
+            messages = self._broker.find(queue, ids)
+            if any(message is None or message.state is MessageState.STRAY for message in messages or ()):
+                self._broker.find_strays(queue, repair=True)
+                messages = self._broker.find(queue, ids)
+        except NewerQueue:
+            return []  # a worker of the newer version compares it
+        pairs = zip(runs, messages or (), strict=messages is not None)
+        return [(run, message) for run, message in pairs if message is None or message.state is MessageState.DEAD]
 
-    def _send_again(self, run: TaskRun, full_queues: set[str]) -> bool:
-        if run.cancel_requested:
-            with self._database.transaction() as session:
-                return self._tasks.cancel_lost(session, run)
+    def _settle(
+        self, run: TaskRun, message: MessageInfo | None, end: FinalResult | None, full_queues: set[str]
+    ) -> bool:
         if run.queue in full_queues:
             return False
         try:
-            sent = self._tasks.send(run)
+            settled = self._reconciliation.lost.settle(run, message, end, gap_until=None)
         except QUEUE_REFUSALS as error:
             full_queues.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
@@ -183,9 +192,7 @@ class Maintenance:
         except DuplicateTask as error:  # it is sent later, when the task with the same uniqueness key has finished
             log.warning("lost task not sent now", task_id=run.id, error=str(error))
             return False
-        if sent:
-            log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name, was=run.state)
-        return sent
+        return settled is not Settled.UNCHANGED
 
     def _attempt(self, job: Callable[[], object]) -> None:
         try:

@@ -6,7 +6,7 @@ The history is taken as right. Its tasks fall into two groups:
   with its store) or differs, the task is still accounted for. The finding is reported (`ResultProblem`), and a repair
   stores the result again from the history.
 - **An unfinished task** must not have a final result. If it has one, work was done that the history does not know, and
-  the task is unaccounted for (`final_results`, used by `audit.py`).
+  the task is unaccounted for (`CeleryResults.ends`, used by `audit.py`).
 
 Results whose task the history does not know are reported as well.
 
@@ -47,10 +47,6 @@ MAX_NAMED: Final = 100
 """Most findings that are listed. All are counted, and a repair covers all."""
 MAX_SCANNED: Final = 200_000
 """Keys of the result store that are scanned for results of unknown tasks."""
-CELERY_PREFIX: Final = "celery."
-"""Celery's own tasks store their result first; the history learns of their end by the later acknowledgement."""
-PROCESS_LOST: Final = frozenset({"WorkerLostError", "TimeLimitExceeded"})
-"""Errors that a worker's main process stores for a lost pool process. They end an attempt and not always the task."""
 
 
 class ResultProblem(StrEnum):
@@ -119,29 +115,6 @@ class ResultAudit:
         for finding in self._unknown_tasks(report):
             report.add(finding)
         return report
-
-    def final_results(self, runs: Sequence[TaskRun]) -> dict[str, str]:
-        """Return task id → Celery's state, for the unfinished tasks whose result says that they have ended.
-
-        A result counts only if it was stored since the task was last sent or started; an older one belongs to an
-        earlier run. The error that a worker's main process stores for a lost pool process does not count either: it is
-        not the end of the task.
-        """
-        runs = [run for run in runs if not run.name.startswith(CELERY_PREFIX)]
-        if not runs or not self._results.listable:
-            return {}
-        stored = self._results.states([run.id for run in runs])
-        suspects = [run for run, state in zip(runs, stored, strict=True) if state in FINAL_STATES]
-        final: dict[str, str] = {}
-        for run, end in zip(suspects, self._results.final_results([run.id for run in suspects]), strict=True):
-            since = max(at for at in (run.accepted_at, run.published_at, run.started_at) if at)
-            if end and end.error_type not in PROCESS_LOST and (end.at is None or end.at >= since):
-                final[run.id] = end.state
-        return final
-
-    def delete_result(self, id: str) -> None:
-        """Delete the result of an unfinished task: Celery never replaces a stored success."""
-        self._results.forget(id)
 
     # --- finished tasks and their results
 

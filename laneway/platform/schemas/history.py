@@ -113,7 +113,7 @@ class TaskBatch(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"tasks": [{"type": "send_invoice_task", "payload": {"invoice_id": "2026-17"}}]}]
+            "examples": [{"tasks": [{"name": "send_invoice_task", "payload": {"invoice_id": "2026-17"}}]}]
         },
     )
 

@@ -73,6 +73,12 @@ class TaskStatus(Response):
     tags: list[str] = Field(description="Tags by which the task can be found")
 
 
+class TaskDetails(TaskStatus):
+    """The status of one task, and what it was given."""
+
+    payload: dict[str, Any] = Field(description="The payload; values under names of secrets are hidden")
+
+
 class AttemptView(Response):
     """One attempt of a task."""
 

@@ -30,6 +30,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import (
     QUEUE_REFUSALS,
     BrokerUnavailable,
+    NewerQueue,
     PlatformError,
     QueueFull,
     TooLate,
@@ -163,6 +164,7 @@ class Outbox:
             # The time is taken first, so that the journals contain all messages that were sent under older claims.
             abandoned_before = clock.now() - CLAIM
             self._recorder.catch_up()  # marks the tasks as sent whose senders could not do so
+            self._recorder.find_replaced_copies()  # takes rows out that a later copy of the database may have sent
             with self._database.transaction() as session:
                 runs = queries.claim(
                     session,
@@ -189,6 +191,15 @@ class Outbox:
                 task_events.add_event(session, run.id, "bury", at=clock.now(), state=ended.state, reason=error.reason)
                 submit_on_failure(session, [ended], self._settings)
         log.error("task cannot be sent", task_id=run.id, task=run.name, error=str(error))
+
+    def withdraw(self, run: TaskRun) -> None:
+        """Remove the message of a row that was cancelled or deleted, or refuse it if its sender has yet to put it."""
+        if run.published_at is None:
+            return  # no sender has claimed the row
+        try:
+            self._broker.cancel(run)
+        except (BrokerUnavailable, NewerQueue) as error:
+            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
 
     def wake_relay(self) -> None:
         """Make the relay of this process run at once."""
@@ -258,13 +269,7 @@ class Outbox:
             return
         for run in sent:
             if run.id in dropped:
-                self._take_back(run)
-
-    def _take_back(self, run: TaskRun) -> None:
-        try:
-            self._broker.cancel(run.queue, run.id)
-        except BrokerUnavailable as error:
-            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
+                self.withdraw(run)
 
 
 class Relay(Thread):

@@ -101,7 +101,7 @@ class Submitter:
         except REFUSALS as error:
             if self._withdraw(run):
                 if isinstance(error, Unsupported):  # the engine may have queued the message before it refused
-                    self._broker.cancel(run.queue, run.id)
+                    self._broker.cancel(run)
                 raise
         return TaskState(run.state)
 

@@ -31,7 +31,11 @@ def test_a_message_is_accepted_at_once(api: Api) -> None:
 
     assert answer.status_code == 202
     body = answer.json()
-    assert (body["status"], body["conversation_id"], body["reply"]) == ("processing", "conv-1", None)
+    assert (body["status"], body["conversation_id"], body["response"]) == (
+        "processing",
+        "conv-1",
+        "Message received and being processed.",
+    )
     assert api.services.tasks.status(body["task_id"]).status is TaskState.PENDING
     assert api.queued() == 1
 
@@ -46,13 +50,13 @@ def test_without_a_worker_a_synchronous_message_is_answered_as_if_asynchronous(a
 
 
 def test_a_synchronous_message_is_answered_with_reply_and_sources(live: Site) -> None:
-    message = {"conversation_id": "sync-1", "text": QUESTION, "async_processing": False}
+    message = {"conversation_id": "sync-1", "message": QUESTION, "async_processing": False}
     answer = live.http.post("/conversations/message", json=message)
 
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert body["status"] == "completed"
-    assert "[1]" in body["reply"]
+    assert "[1]" in body["response"]
     assert body["sources"][0]["document_id"] == "returns-and-refunds.md"
     history = live.get("/conversations/sync-1")
     assert [turn["role"] for turn in history["messages"]] == ["customer", "assistant"]
@@ -60,12 +64,12 @@ def test_a_synchronous_message_is_answered_with_reply_and_sources(live: Site) ->
 
 
 def test_an_asynchronous_message_ends_with_its_reply_in_the_task(live: Site) -> None:
-    task = live.post("/conversations/message", {"conversation_id": "async-1", "text": QUESTION})["task_id"]
+    task = live.post("/conversations/message", {"conversation_id": "async-1", "message": QUESTION})["task_id"]
     live.until(task, TaskState.COMPLETED)
 
     status = live.get(f"/conversations/tasks/{task}/status")
     assert (status["status"], status["progress"], status["attempts"]) == ("completed", 100, 1)
-    assert "[1]" in status["result"]["reply"]
+    assert "[1]" in status["result"]["ai_response"]
     times = [datetime.fromisoformat(status[name]) for name in ("accepted_at", "started_at", "finished_at")]
     assert times == sorted(times)
 
@@ -112,25 +116,25 @@ def test_a_synchronous_repeat_of_an_expired_message_is_gone(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"text": "Hello"}, "body.conversation_id"),
-        ({"conversation_id": "c"}, "body.text"),
-        ({"conversation_id": "c", "text": "  "}, "body.text"),
-        ({"conversation_id": "c", "text": "x" * 8001}, "body.text"),
-        ({"conversation_id": "c", "text": 5}, "body.text"),
-        ({"conversation_id": "c", "text": None}, "body.text"),
-        ({"conversation_id": "c", "text": "a\x00b"}, "body.text"),
-        ({"conversation_id": "../etc", "text": "Hello"}, "body.conversation_id"),
-        ({"conversation_id": "c\n", "text": "Hello"}, "body.conversation_id"),
-        ({"conversation_id": "ü", "text": "Hello"}, "body.conversation_id"),
-        ({"conversation_id": "c", "text": "Hello", "message_id": ""}, "body.message_id"),
-        ({"conversation_id": "c", "text": "Hello", "mesage_id": "typo"}, "body.mesage_id"),
-        ({"conversation_id": "c", "text": "Hello", "async_processing": "yes"}, "body.async_processing"),
-        ({"conversation_id": "c", "text": "Hello", "async_processing": 1}, "body.async_processing"),
-        ({"conversation_id": "c", "text": "Hello", "priority": "URGENT"}, "body.priority"),
-        ({"conversation_id": "c", "text": "Hello", "priority": 3}, "body.priority"),
-        ({"conversation_id": "c", "text": "Hello", "channel": "facebook"}, "body.channel"),
-        ({"conversation_id": "c", "text": "Hello", "customer": {"name": "x" * 201}}, "body.customer.name"),
-        ({"conversation_id": "c", "text": "Hello", "customer": {"age": 5}}, "body.customer.age"),
+        ({"message": "Hello"}, "body.conversation_id"),
+        ({"conversation_id": "c"}, "body.message"),
+        ({"conversation_id": "c", "message": "  "}, "body.message"),
+        ({"conversation_id": "c", "message": "x" * 8001}, "body.message"),
+        ({"conversation_id": "c", "message": 5}, "body.message"),
+        ({"conversation_id": "c", "message": None}, "body.message"),
+        ({"conversation_id": "c", "message": "a\x00b"}, "body.message"),
+        ({"conversation_id": "../etc", "message": "Hello"}, "body.conversation_id"),
+        ({"conversation_id": "c\n", "message": "Hello"}, "body.conversation_id"),
+        ({"conversation_id": "ü", "message": "Hello"}, "body.conversation_id"),
+        ({"conversation_id": "c", "message": "Hello", "message_id": ""}, "body.message_id"),
+        ({"conversation_id": "c", "message": "Hello", "mesage_id": "typo"}, "body.mesage_id"),
+        ({"conversation_id": "c", "message": "Hello", "async_processing": "yes"}, "body.async_processing"),
+        ({"conversation_id": "c", "message": "Hello", "async_processing": 1}, "body.async_processing"),
+        ({"conversation_id": "c", "message": "Hello", "priority": "URGENT"}, "body.priority"),
+        ({"conversation_id": "c", "message": "Hello", "priority": 3}, "body.priority"),
+        ({"conversation_id": "c", "message": "Hello", "channel": "facebook"}, "body.channel"),
+        ({"conversation_id": "c", "message": "Hello", "customer": {"name": "x" * 201}}, "body.customer.name"),
+        ({"conversation_id": "c", "message": "Hello", "customer": {"age": 5}}, "body.customer.age"),
         ([], "body"),
         (None, "body"),
     ],
@@ -238,7 +242,7 @@ def test_a_history_is_read_page_by_page_each_turn_once(api: Api) -> None:
     read: list[str] = []
     before = ""
     while page := api.http.get(f"/conversations/long?limit=10{before}").json()["messages"]:
-        read = [turn["text"] for turn in page] + read
+        read = [turn["message"] for turn in page] + read
         before = f"&before={page[0]['id']}"
 
     assert read == [f"turn {number}" for number in range(25)]
@@ -277,7 +281,7 @@ def test_an_interaction_opens_a_conversation_once(live: Site) -> None:
         "event_id": "click-1",
         "channel": "google",
         "customer": {"name": "Ada"},
-        "text": "What does the warranty cover?",
+        "message": "What does the warranty cover?",
     }
     first = live.http.post("/conversations/webhook-interaction", json=body)
     second = live.http.post("/conversations/webhook-interaction", json=body)
@@ -288,7 +292,7 @@ def test_an_interaction_opens_a_conversation_once(live: Site) -> None:
     history = live.get("/conversations/ad-1")
     assert [turn["role"] for turn in history["messages"]] == ["customer", "assistant"]
     assert (history["channel"], history["customer"]["name"]) == ("google", "Ada")
-    problem(live.http.post("/conversations/webhook-interaction", json={**body, "text": "Other"}), 409)
+    problem(live.http.post("/conversations/webhook-interaction", json={**body, "message": "Other"}), 409)
 
 
 def test_a_test_interaction_leaves_nothing_behind(live: Site) -> None:
@@ -300,20 +304,20 @@ def test_a_test_interaction_leaves_nothing_behind(live: Site) -> None:
 
 def test_messages_of_one_conversation_are_answered_in_order(live: Site) -> None:
     for number in range(5):
-        live.post("/conversations/message", {"conversation_id": "order-1", "text": f"Question {number} on returns?"})
+        live.post("/conversations/message", {"conversation_id": "order-1", "message": f"Question {number} on returns?"})
     wait_until(lambda: live.get("/conversations/order-1")["unanswered"] == 0, seconds=30)
 
     turns = live.get("/conversations/order-1")["messages"]
     assert [turn["role"] for turn in turns] == ["customer", "assistant"] * 5
-    assert [turn["text"][:10] for turn in turns[::2]] == [f"Question {number}" for number in range(5)]
+    assert [turn["message"][:10] for turn in turns[::2]] == [f"Question {number}" for number in range(5)]
 
 
 def test_text_of_every_kind_is_kept_as_it_was(live: Site) -> None:
     text = "Grüße 你好 🚲\u200d \u202eflip ' OR 1=1;-- <script>alert(1)</script> {{7*7}} %s \\ \x07 end"
-    body = {"conversation_id": "odd-1", "text": text, "async_processing": False}
+    body = {"conversation_id": "odd-1", "message": text, "async_processing": False}
 
     assert live.http.post("/conversations/message", json=body).status_code == 200
-    assert live.get("/conversations/odd-1")["messages"][0]["text"] == text
+    assert live.get("/conversations/odd-1")["messages"][0]["message"] == text
 
 
 def _end(api: Api, task: str, *, hours_ago: float) -> None:

@@ -75,7 +75,7 @@ def test_a_change_is_a_new_version_and_its_repeat_is_not(api: Api) -> None:
     post(api, lead_id="a")
     first, again = put(api, "a", status="won", fields={}), put(api, "a", status="won", fields={})
 
-    assert (first.status_code, first.json()["version"]) == (202, 2)
+    assert (first.status_code, first.json()["version"]) == (200, 2)
     assert first.json() == again.json()
     assert (view(api, "a")["status"], view(api, "a")["fields"], view(api, "a")["version"]) == ("won", {}, 2)
     assert api.queued() == 2
@@ -108,8 +108,27 @@ def test_concurrent_changes_become_successive_versions(api: Api) -> None:
     assert api.count(TaskRun) == 7
 
 
+def test_a_put_of_an_unknown_id_stores_the_lead_and_its_repeat_changes_nothing(api: Api) -> None:
+    first, again, changed = put(api, "new"), put(api, "new"), put(api, "new", status="won")
+
+    assert [answer.status_code for answer in (first, again, changed)] == [201, 200, 200]
+    assert [answer.json()["version"] for answer in (first, again, changed)] == [1, 1, 2]
+    assert first.json()["task_id"] == again.json()["task_id"] != changed.json()["task_id"]
+    assert (view(api, "new")["source"], view(api, "new")["status"]) == ("api", "won")
+    assert api.count(TaskRun) == 2
+    assert post(api, lead_id="new").status_code == 200, "it was stored with this content first"
+
+
+def test_many_puts_of_an_unknown_id_at_once_store_one_lead(api: Api) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: put(api, "new"), range(6)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201]
+    assert api.count(Lead) == api.count(TaskRun) == 1
+
+
 def test_an_unknown_lead_is_not_found(api: Api) -> None:
-    for answer in (api.http.get("/api/leads/x"), put(api, "x"), api.http.delete("/api/leads/x")):
+    for answer in (api.http.get("/api/leads/x"), put(api, "x", version=1), api.http.delete("/api/leads/x")):
         problem(answer, 404)
     assert api.count(Lead, TaskRun) == 0
 
@@ -146,6 +165,13 @@ def test_an_invalid_lead_is_refused_and_stores_nothing(api: Api, wrong: dict[str
     assert api.count(Lead, TaskRun) == 0
 
 
+@pytest.mark.parametrize("empty", [{}, {"name": None}, {"fields": {}}])
+def test_an_empty_lead_is_refused(api: Api, empty: dict[str, Any]) -> None:
+    for answer in (api.http.post("/api/leads", json=empty), api.http.put("/api/leads/a", json=empty)):
+        assert "at least one of name, email" in str(problem(answer, 422))
+    assert api.count(Lead, TaskRun) == 0
+
+
 def test_leads_are_listed_in_pages_newest_first_and_by_state_and_source(api: Api, platform: Platform) -> None:
     for number in range(5):
         post(api, lead_id=f"lead-{number}")
@@ -177,7 +203,7 @@ def test_while_the_broker_is_away_leads_are_accepted_and_sent_to_the_crm_later(a
     platform.valkey.kill()
     try:
         first, change = post(api, lead_id="a"), put(api, "a", status="won")
-        assert [answer.status_code for answer in (first, change)] == [202, 202]
+        assert [answer.status_code for answer in (first, change)] == [202, 200]
         assert [answer.json()["status"] for answer in (first, change)] == ["accepted", "accepted"]
         assert view(api, "a")["version"] == 2
         assert api.http.delete("/api/leads/a").status_code == 204

@@ -34,7 +34,7 @@ from tests.fixtures.waiting import wait_until
 
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 JSON = {"Content-Type": "application/json"}
-GOOD = b'{"conversation_id": "c", "text": "Hello"}'
+GOOD = b'{"conversation_id": "c", "message": "Hello"}'
 
 
 @pytest.fixture
@@ -135,18 +135,18 @@ def test_each_request_has_its_own_id(api: Api) -> None:
         b"[]",
         b'"text"',
         b"\xff\xfe{}",
-        b'{"conversation_id": "c", "text": "\xff"}',
-        b'{"conversation_id": "c", "text": "\\ud800"}',
-        b'{"conversation_id": "c", "text": "Hello", "\\ud800": 1}',
-        b'{"conversation_id": "c", "text": "a\\u0000b"}',
-        b'{"conversation_id": "c", "text": NaN}',
-        b'{"conversation_id": "c", "text": Infinity}',
-        b'{"conversation_id": "c", "text": 1e999}',
-        b'{"conversation_id": "c", "text": ' + b"9" * 5000 + b"}",
-        b'{"conversation_id": "c", "text": "Hello", "n": ' + b"9" * 5000 + b"}",
+        b'{"conversation_id": "c", "message": "\xff"}',
+        b'{"conversation_id": "c", "message": "\\ud800"}',
+        b'{"conversation_id": "c", "message": "Hello", "\\ud800": 1}',
+        b'{"conversation_id": "c", "message": "a\\u0000b"}',
+        b'{"conversation_id": "c", "message": NaN}',
+        b'{"conversation_id": "c", "message": Infinity}',
+        b'{"conversation_id": "c", "message": 1e999}',
+        b'{"conversation_id": "c", "message": ' + b"9" * 5000 + b"}",
+        b'{"conversation_id": "c", "message": "Hello", "n": ' + b"9" * 5000 + b"}",
         b"[" * 15_000,
         b'{"a":' * 3_000,
-        b'{"conversation_id": "c", "text": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"conversation_id": "c", "message": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
 def test_an_invalid_body_returns_a_problem(api: Api, body: bytes) -> None:
@@ -165,7 +165,7 @@ def test_a_body_of_another_content_type_is_refused(api: Api, kind: str) -> None:
 
 
 def test_a_problem_repeats_a_bounded_part_of_the_request(api: Api) -> None:
-    body = {"conversation_id": "c", "text": "Hello", **{f"{number}-{'x' * 150}": 1 for number in range(100)}}
+    body = {"conversation_id": "c", "message": "Hello", **{f"{number}-{'x' * 150}": 1 for number in range(100)}}
     found = problem(api.http.post("/conversations/message", json=body), 422)
     one = problem(api.http.post("/conversations/message", json={"k" * 15_000: 1}), 422)
 

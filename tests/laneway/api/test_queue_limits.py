@@ -105,7 +105,7 @@ def test_a_request_that_is_not_http_closes_its_connection_only(live: Site, head:
 
 def test_fifty_callers_at_once_are_all_served(live: Site) -> None:
     def say(number: int) -> int:
-        body = {"conversation_id": f"crowd-{number}", "text": "Hello"}
+        body = {"conversation_id": f"crowd-{number}", "message": "Hello"}
         return live.http.post("/conversations/message", content=json.dumps(body), headers=JSON).status_code
 
     with ThreadPoolExecutor(50) as pool:

@@ -102,7 +102,7 @@ def test_stats_can_be_limited_to_a_window_a_queue_and_a_task(api: Api) -> None:
         return response.json()["window"]["total"]["completed"]
 
     assert (completed(), completed(window=7200), completed(window=10)) == (2, 3, 0)
-    assert (completed(queue="webhooks"), completed(type=REPORT), completed(queue="nobody's")) == (1, 1, 0)
+    assert (completed(queue="webhooks"), completed(name=REPORT), completed(queue="nobody's")) == (1, 1, 0)
     wrong: list[dict[str, Any]] = [{"window": 0}, {"window": 10**9}, {"window": "nan"}, {"queue": ""}]
     for query in wrong:
         problem(api.http.get("/stats", params=query), 422)

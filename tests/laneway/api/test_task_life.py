@@ -31,7 +31,7 @@ def test_tasks_are_found_by_each_filter_and_by_all_together(api: Api) -> None:
     assert found(api, state="pending") == [first, report]
     assert found(api, state=["pending", "failed"]) == [second, first, report]
     assert found(api, state="completed") == []
-    assert found(api, type=REPORT) == [report]
+    assert found(api, name=REPORT) == found(api, type=REPORT) == [report]
     assert found(api, queue="conversations") == [second, first]
     assert found(api, key="conversation_id:c-1") == [first]
     assert found(api, tag="nightly") == [first, report]
@@ -92,6 +92,7 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
         "since=soon",
         "since=0.5",
         "until=1767225600",
+        "name=",
         "type=",
         "tag=a%00",
         "error=" + "x" * 201,
@@ -144,6 +145,17 @@ def test_a_running_task_is_asked_to_stop_and_interrupted(live: Site) -> None:
     assert live.until(id, seconds=20).state == TaskState.CANCELLED
     (attempt,) = live.http.get(f"/tasks/{id}/attempts").json()
     assert (attempt["number"], attempt["outcome"]) == (1, "cancelled")
+
+
+def test_a_task_is_shown_with_its_payload_and_without_secrets(api: Api) -> None:
+    payload = {"url": "https://user:pw-1@example.com/hook", "event": "paid", "data": {"sum": 5, "api_key": "pw-2"}}
+    id = submit(api, "send_webhook_response_task", payload)
+    shown = api.http.get(f"/tasks/{id}").json()
+
+    assert (shown["name"], shown["status"]) == ("send_webhook_response_task", "pending")
+    assert shown["payload"]["data"] == {"sum": 5, "api_key": "[redacted]"}
+    assert "pw-" not in str(shown)
+    assert "payload" not in api.http.get("/tasks").json()["tasks"][0]
 
 
 def test_a_finished_task_is_retried_and_its_attempts_are_numbered_on(api: Api, platform: Platform) -> None:

@@ -112,7 +112,7 @@ def test_a_cancelled_message_is_not_answered_and_the_next_one_is(live: Site) -> 
     for _ in range(2):  # both processes of the worker are busy
         live.submit(GATED_QUIETLY, {"gate": str(gate)})
     first, second = (
-        live.post("/conversations/message", {"conversation_id": "cancel-1", "text": text})["task_id"]
+        live.post("/conversations/message", {"conversation_id": "cancel-1", "message": text})["task_id"]
         for text in ("Never mind", "What about refunds?")
     )
     assert live.post(f"/conversations/tasks/{first}/cancel")["cancelled"] is True
@@ -120,7 +120,7 @@ def test_a_cancelled_message_is_not_answered_and_the_next_one_is(live: Site) -> 
     live.until(second, TaskState.COMPLETED)
 
     history = live.get("/conversations/cancel-1")
-    assert [turn["text"] for turn in history["messages"] if turn["role"] == "customer"] == ["What about refunds?"]
+    assert [turn["message"] for turn in history["messages"] if turn["role"] == "customer"] == ["What about refunds?"]
     assert live.row(first).attempts == 0
 
 

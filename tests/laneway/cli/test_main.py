@@ -126,8 +126,8 @@ def test_dead_letters_are_listed_and_shown_completely(laneway: Shell) -> None:
     assert [task["task_id"] for task in laneway("dead", "list", "--json").json()] == [dead]
     assert [task["task_id"] for task in laneway("dead", "list", "--failed", "--json").json()] == [failed, dead]
     shown, data = laneway("dead", "show", dead), laneway("dead", "show", dead, "--json").json()
-    assert "Trace of [/x] it" in shown.out and "'text': 'Hello'" in shown.out
-    assert (data["payload"]["text"], data["traceback"]) == ("Hello", "Trace of [/x] it")
+    assert "Trace of [/x] it" in shown.out and "'message': 'Hello'" in shown.out
+    assert (data["payload"]["message"], data["traceback"]) == ("Hello", "Trace of [/x] it")
 
 
 def test_several_dead_letters_are_requeued_at_once(laneway: Shell) -> None:

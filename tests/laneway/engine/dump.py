@@ -31,7 +31,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
     raw = _read_keys(engine, name)
     events = engine.events(name, limit=10_000)
     until = {unique: float(at) for unique, at in raw["unique_until"]}
-    counters = {field.decode(): int(value) for field, value in raw["counters"]}
+    counters = {field.decode(): int(value) for field, value in raw["counters"] if field != b"recorded"}
     return {
         "messages": {unpack_id(id): decode(id, record) for id, record in raw["messages"]},
         "ready": [unpack_id(id) for id, _ in raw["ready"]],
@@ -46,6 +46,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "tasks": sorted(_id_of_member(member) for member, _ in raw["tasks"]),
         "unique": {unique.decode(): (unpack_id(task), until.pop(unique, None)) for unique, task in raw["unique"]},
         "left_until": until,
+        "withdrawn": {unpack_id(task): int(version) for task, version in raw["withdrawn"]},
         "sequence": counters.pop("sequence", 0),
         "counters": counters,
         "limits": {field.decode(): int(value) for field, value in raw["limits"]},
@@ -77,6 +78,7 @@ def model_dump(q: ModelQueue) -> dict[str, Any]:
         "tasks": sorted(m.id for m in messages if m.id != m.message.task_id),
         "unique": {key: (task, None if at == float("inf") else at) for key, (task, at) in q.unique.items()},
         "left_until": {},
+        "withdrawn": q.withdrawn,
         "sequence": q.sequence,
         "counters": q.counters,
         "limits": q.limits,
@@ -105,6 +107,7 @@ def assert_same(engine: Engine, name: str, q: ModelQueue) -> dict[str, Any]:
     timed = [id for id, _ in (*real["scheduled"], *real["leased"], *real["dead"])]
     assert sorted(timed + real["ready"] + real["held"]) == sorted(real["messages"]), "each message is in one state"
     ended = sum(real["counters"].get(end, 0) for end in ("acked", "cancelled", "purged", "discarded", "forgotten"))
+    assert list(engine.find_strays(name)) == [], "no message is in no state, and no reference leads nowhere"
     accepted = real["counters"].get("put", 0)
     assert accepted == len(real["messages"]) + ended, "each accepted message is in the queue or accounted for"
     assert len(q.in_states(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
@@ -112,9 +115,14 @@ def assert_same(engine: Engine, name: str, q: ModelQueue) -> dict[str, Any]:
 
 
 def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
-    """Check that every key of a queue that expires has an expiry, and no key of any other queue."""
+    """Check that every key of a queue that expires has an expiry, and no key of any other queue.
+
+    Only `withdrawn` may expire in any queue.
+    """
     ttls: list[int] = engine.runner.pipeline([("PTTL", engine.keys.key(name, part)) for part in NAMES])
     existing = {part: ms for part, ms in zip(NAMES, ttls, strict=True) if ms != NO_KEY}
+    if not expires:
+        existing.pop("withdrawn", None)
     wrong = {part for part, ms in existing.items() if (ms != NO_EXPIRY) is not expires}
     assert not wrong, f"{name}: {sorted(wrong)} {'do not expire' if expires else 'expire'}, unlike the queue"
 

@@ -68,6 +68,7 @@ plain_messages = st.builds(
     body_known=st.booleans(),
 )
 delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
+versions = st.sampled_from((None, 1, 1_800_000_000_000_001, 1_800_000_000_000_002))
 journal_sizes = st.sampled_from((None, 0, 8, 40, 40, 40))
 ack_actions = st.sampled_from(AckAction)
 limits = st.builds(
@@ -119,6 +120,11 @@ class EngineMachine(RuleBasedStateMachine):
         due = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
         results = self.engine.put_many(queue, due)
         assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, due)
+
+    @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), version=versions)
+    def put_version(self, queue: str, batch: list[Message], version: int | None) -> None:
+        results = self.engine.put_many(queue, batch, version=version)
+        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, batch, version=version)
 
     @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
@@ -265,10 +271,10 @@ class EngineMachine(RuleBasedStateMachine):
             self.cancel(delivery.queue, task)
             self.put(delivery.queue, [(retry, None), (retry, 400)])
 
-    @rule(queue=queues, task=tasks)
-    def cancel(self, queue: str, task: str) -> None:
-        cancelled = self.engine.cancel(queue, task)
-        assert (cancelled.removed, cancelled.marked, cancelled.dead) == self.model.cancel(queue, task)
+    @rule(queue=queues, task=tasks, version=versions)
+    def cancel(self, queue: str, task: str, version: int | None = None) -> None:
+        cancelled = self.engine.cancel(queue, task, version=version)
+        assert (cancelled.removed, cancelled.marked, cancelled.dead) == self.model.cancel(queue, task, version)
 
     @precondition(lambda self: any(self.model.queue(queue).in_states(MessageState.DEAD) for queue in QUEUES))
     @rule(queue=queues, data=st.data(), discard=st.booleans())
@@ -348,8 +354,9 @@ class EngineMachine(RuleBasedStateMachine):
         last = self.calls.get(delivery.lease)
         call = last if repeated and last else len(self.calls).to_bytes(3) + self.model.us.to_bytes(8)
         self.calls[delivery.lease] = call
-        expected = self.model.start_attempt(delivery.queue, delivery.id, fence, worker="w1", call=call)
-        assert self.engine.start_attempt(delivery.lease, worker="w1", call=call) == expected
+        most = None if self.model.us % 3 else 2
+        expected = self.model.start_attempt(delivery.queue, delivery.id, fence, worker="w1", call=call, most=most)
+        assert self.engine.start_attempt(delivery.lease, worker="w1", call=call, most=most) == expected
 
     def _finish_attempt(self, delivery: Delivery, fence: int, action: AckAction, delay_ms: int) -> None:
         expected = self.model.finish_attempt(

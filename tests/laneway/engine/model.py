@@ -6,7 +6,7 @@ by sorting.
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, inf
 
 from laneway.engine import AckAction, EventKind, LeaseStatus, Message, MessageState, PutCode, RoundRobin
 from tests.laneway.engine.model_admin import ModelAdmin
@@ -16,14 +16,14 @@ from tests.laneway.engine.model_queue import WAITING, Attempts, ModelMessage, Mo
 class Model(ModelAdmin):
     """What `Engine` does, on the model's queues. Each operation returns what the engine must return."""
 
-    def put(self, name: str, messages: list[Message]) -> list[tuple[PutCode, str]]:
+    def put(self, name: str, messages: list[Message], *, version: int | None = None) -> list[tuple[PutCode, str]]:
         """The code of each message, and its id, the holder of its uniqueness key, or a size."""
         q = self.queue(name)
         sequence = self.first_sequence(q)
         results: list[tuple[PutCode, str]] = []
         accepted = 0
         for message in messages:
-            code, detail = self._put(q, message, sequence + 1)
+            code, detail = self._put(q, message, sequence + 1, version)
             results.append((code, detail))
             if code is PutCode.ACCEPTED:
                 sequence, accepted = sequence + 1, accepted + 1
@@ -32,19 +32,18 @@ class Model(ModelAdmin):
             q.sequence = sequence
         return results
 
-    def _put(self, q: ModelQueue, message: Message, sequence: int) -> tuple[PutCode, str]:
+    def _put(self, q: ModelQueue, message: Message, sequence: int, version: int | None) -> tuple[PutCode, str]:
         id = message.id or message.task_id
         if id in q.messages:
             if message.id:
                 return PutCode.EXISTS, id
             id = str(sequence)
         others = q.of_task(message.task_id)
-        if others:
-            if any(other.cancelled for other in others):
-                return PutCode.CANCELLED, message.id or message.task_id
-        elif (limit := q.limits.get("max_size")) is not None and (size := len(q.in_states(*WAITING))) >= limit:
+        if q.is_withdrawn(message.task_id, version) or any(other.cancelled for other in others):
+            return PutCode.CANCELLED, message.id or message.task_id
+        if not others and (size := len(q.in_states(*WAITING))) >= q.limits.get("max_size", inf):
             return PutCode.FULL, str(size)
-        elif (max_unread := q.limits.get("journal")) is not None and q.unread >= max_unread:
+        if not others and q.unread >= q.limits.get("journal", inf):
             return PutCode.JOURNAL_FULL, str(q.unread)
         if message.unique:
             q.release_expired_unique(self.now)
@@ -124,7 +123,9 @@ class Model(ModelAdmin):
         q.count("acked")
         return code
 
-    def start_attempt(self, name: str, id: str, fence: int, *, worker: str, call: bytes) -> tuple[LeaseStatus, int]:
+    def start_attempt(
+        self, name: str, id: str, fence: int, *, worker: str, call: bytes, most: int | None
+    ) -> tuple[LeaseStatus, int]:
         m = self.leased(name, id, fence)
         if isinstance(m, LeaseStatus):
             return m, 0
@@ -134,6 +135,8 @@ class Model(ModelAdmin):
             return LeaseStatus.STALE, m.started
         if m.attempts is None or not m.running or m.attempts.call != call:
             self.lose_attempt(self.queue(name), m, "started again")
+            if most is not None and m.started >= most:
+                return LeaseStatus.EXHAUSTED, m.started
             m.attempts = Attempts(m.started + 1, running=True, call=call)
             self.queue(name).write_event(EventKind.START, m, attempt=m.started, worker=worker)
         return LeaseStatus.DONE, m.started

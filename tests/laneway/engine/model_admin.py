@@ -10,7 +10,7 @@ from tests.laneway.engine.model_queue import WAITING, ModelMessage, ModelQueue
 class ModelAdmin(ModelMoves):
     """What `Admin` does, on the model's queues."""
 
-    def cancel(self, name: str, task: str) -> tuple[int, int, int]:
+    def cancel(self, name: str, task: str, version: int | None) -> tuple[int, int, int]:
         """How many messages were removed, marked, and are dead letters."""
         q = self.queue(name)
         newest_first = sorted(q.of_task(task), key=lambda m: (m.id == task, -m.sequence))
@@ -28,6 +28,8 @@ class ModelAdmin(ModelMoves):
                     counts["removed"] += 1
                     q.write_event(EventKind.CANCEL, m)
                     self.delete_message(q, m)
+        if version is not None and not counts["removed"] and not counts["marked"]:
+            q.withdrawn[task] = max(version, q.withdrawn.get(task, version))
         q.count("cancelled", counts["removed"])
         return counts["removed"], counts["marked"], counts["dead"]
 

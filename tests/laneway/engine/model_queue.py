@@ -94,10 +94,14 @@ class ModelQueue:
     counters: dict[str, int] = field(default_factory=dict)
     sequence: int = 0
     journal: list[ExpectedEvent] = field(default_factory=list)
+    withdrawn: dict[str, int] = field(default_factory=dict)
 
     def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:
             self.journal.append(ExpectedEvent(kind=kind, task=m.message.task_id, id=m.id, **fields))
+
+    def is_withdrawn(self, task: str, version: int | None) -> bool:
+        return version is not None and version <= self.withdrawn.get(task, -1)
 
     @property
     def unread(self) -> int:

@@ -80,7 +80,7 @@ def test_a_refusal_whose_reply_was_lost_is_told_by_the_repeat(
 def test_a_call_that_arrives_behind_a_later_one_of_its_producer_queues_nothing(engine: Engine) -> None:
     for number, task in ((2, "second"), (1, "first")):
         message, record = encode(work(task))
-        engine.runner.run("put", (engine.keys.queue(QUEUE),), ("producer", number, "", message, record))
+        engine.runner.run("put", (engine.keys.queue(QUEUE),), ("producer", number, "", "", message, record))
     assert [found.stored.id for found in engine.peek(QUEUE, MessageState.READY)] == ["second"]
 
 

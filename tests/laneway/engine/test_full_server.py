@@ -80,6 +80,20 @@ def test_messages_that_are_due_and_ready_are_delivered(queue: Engine) -> None:
     assert queue.ack(held) == [LeaseStatus.DONE] * 3
 
 
+def test_a_consumer_that_waits_keeps_the_time_of_a_message_and_wakes_others(queue: Engine) -> None:
+    now_ms = int(queue.time() * 1000)
+    put(queue, eta_ms=now_ms + 60_000)
+    for name in ("a", "b"):
+        queue.put_many(name, [Message(task_id=f"t{number}") for number in range(3)])
+    fill(queue)
+    waiting = queue.fetch(RoundRobin({QUEUE: 1}), 1, idle_poll_ms=120_000)
+    assert (waiting.again_at, waiting.broken) == (now_ms + 60_000, {})
+    round_robin = RoundRobin({"a": 1, "b": 1})
+    for turn in ("a", "b"):
+        batch = queue.fetch(round_robin, 1, idle_poll_ms=1_000)
+        assert ([held.queue for held in batch.deliveries], batch.broken) == ([turn], {})
+
+
 def test_messages_whose_lease_expired_are_delivered_again(queue: Engine) -> None:
     put(queue, 2)
     for held in fetch(queue, 2, lease_ms=1):

@@ -15,6 +15,7 @@ from app.core.queues import QUEUES
 from app.core.settings import load_settings
 from laneway.engine import Durability, LeaseStatus, MessageState
 from laneway.platform.broker import Broker
+from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
@@ -140,10 +141,10 @@ def test_a_queue_that_the_broker_lost_gets_its_limits_back(platform: Platform) -
 def test_a_cancelled_task_has_no_message_and_a_running_one_is_marked(platform: Platform) -> None:
     first, second, third = platform.message("c-1"), platform.message("c-1"), platform.message("c-1")
 
-    assert platform.broker.cancel("conversations", first)
-    assert not platform.broker.cancel("conversations", "unknown")
+    assert platform.broker.cancel(platform.row(first))
+    assert not platform.broker.cancel(TaskRun(id="unknown", queue="conversations"))
     delivery = platform.fetched()
-    assert platform.broker.cancel("conversations", second)
+    assert platform.broker.cancel(platform.row(second))
 
     assert platform.places() == {second: MessageState.LEASED, third: MessageState.HELD}
     assert platform.engine.check_leases([delivery.lease]) == [LeaseStatus.CANCELLED]
@@ -199,7 +200,7 @@ def test_ping_fails_while_the_broker_is_away(platform: Platform) -> None:
 CALLS: dict[str, Callable[[Broker], object]] = {
     "stats": lambda broker: broker.stats(["webhooks"]),
     "find": lambda broker: broker.find("webhooks", ["x"]),
-    "cancel": lambda broker: broker.cancel("webhooks", "x"),
+    "cancel": lambda broker: broker.cancel(TaskRun(id="x", queue="webhooks")),
     "requeue": lambda broker: broker.requeue("webhooks", "x"),
     "purge": lambda broker: broker.purge("webhooks"),
     "discard": lambda broker: broker.discard("webhooks", "x"),
@@ -284,7 +285,7 @@ def test_on_the_stock_transport_queues_cannot_be_searched(stock: Platform) -> No
     assert stock.broker.find("conversations", [id]) is None
     assert stock.broker.stats(["conversations"]) is None
     stock.broker.prepare()
-    assert not stock.broker.cancel("conversations", id)
+    assert not stock.broker.cancel(stock.row(id))
     assert not stock.broker.requeue("conversations", id)
     stock.broker.discard("conversations", id)
     with pytest.raises(Unsupported):

@@ -43,12 +43,12 @@ BROKER_ANSWERS_WITHIN = 10.0
 
 
 def test_a_submitted_task_has_a_row_and_a_message(platform: Platform) -> None:
-    handle = platform.tasks.submit("process_conversation_message_task", {"conversation_id": "c-1", "text": " Hi "})
+    handle = platform.tasks.submit("process_conversation_message_task", {"conversation_id": "c-1", "message": " Hi "})
 
     row = platform.row(handle.task_id)
     assert handle == TaskHandle(task_id=row.id, state=TaskState.PENDING, created=True)
     assert (row.state, row.queue, row.key, row.attempts) == ("pending", "conversations", "conversation_id:c-1", 0)
-    assert row.payload == {"conversation_id": "c-1", "text": "Hi", "channel": "api"}
+    assert row.payload == {"conversation_id": "c-1", "message": "Hi", "channel": "api"}
     assert row.max_retries == platform.settings.tasks.max_retries
     assert platform.sent() == [row.id]
 
@@ -66,7 +66,7 @@ def test_the_message_carries_the_payload_and_the_request(platform: Platform) -> 
     assert message.headers[REQUEST_HEADER] == "req-7"
     assert message.headers["ignore_result"] is False
     assert message.content_type == "application/json"
-    assert message.decode()[1] == {"conversation_id": "c-1", "text": "Grüße", "channel": "api"}
+    assert message.decode()[1] == {"conversation_id": "c-1", "message": "Grüße", "channel": "api"}
 
 
 def taken(platform: Platform, queue: str = "conversations") -> Any:
@@ -81,7 +81,7 @@ def test_the_same_id_and_payload_twice_is_one_row_one_message_and_the_first_hand
     platform.message("c-1", id="order-1")
 
     again = platform.tasks.submit(
-        "process_conversation_message_task", {"text": "Hello", "conversation_id": "c-1"}, id="order-1"
+        "process_conversation_message_task", {"message": "Hello", "conversation_id": "c-1"}, id="order-1"
     )
 
     assert again == TaskHandle(task_id="order-1", state=TaskState.PENDING, created=False)
@@ -94,7 +94,7 @@ def test_the_handle_of_a_repeat_has_the_current_state(platform: Platform) -> Non
     platform.work()
 
     handle = platform.tasks.submit(
-        "process_conversation_message_task", {"conversation_id": "c-1", "text": "Hello"}, id="order-1"
+        "process_conversation_message_task", {"conversation_id": "c-1", "message": "Hello"}, id="order-1"
     )
 
     assert handle == TaskHandle(task_id="order-1", state=TaskState.COMPLETED, created=False)
@@ -122,7 +122,7 @@ def test_the_same_id_with_another_payload_is_a_conflict_and_changes_nothing(plat
     with pytest.raises(Conflict, match="'order-1'"):
         platform.message(id="order-1", text="another")
 
-    assert platform.row("order-1").payload["text"] == "one"
+    assert platform.row("order-1").payload["message"] == "one"
     assert platform.sent() == ["order-1"]
 
 
@@ -156,13 +156,17 @@ def test_a_payload_that_is_nested_too_deeply_to_be_sent_is_refused(platform: Pla
 
 
 def test_an_invalid_payload_is_refused_with_its_fields_and_without_its_values(platform: Platform) -> None:
-    payload = {"conversation_id": "secret-value!", "text": "", "surprise": "secret-value"}
+    payload = {"conversation_id": "secret-value!", "message": "", "surprise": "secret-value"}
 
     with pytest.raises(InvalidPayload) as refused:
         platform.tasks.submit("process_conversation_message_task", payload)
 
     text = str(refused.value)
-    assert [problem.partition(":")[0] for problem in refused.value.problems] == ["conversation_id", "text", "surprise"]
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        "conversation_id",
+        "message",
+        "surprise",
+    ]
     assert "secret-value" not in text
     assert "secret-value" not in repr(refused.value)
     assert refused.value.__cause__ is None
@@ -328,7 +332,7 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
     """The keys of the application have at most 128 characters. A longer one must still fit its column."""
     spec = replace(registry["process_conversation_message_task"], key="text")
-    id = platform.tasks.submit(spec, {"conversation_id": "c", "text": "x" * 1000}).task_id
+    id = platform.tasks.submit(spec, {"conversation_id": "c", "message": "x" * 1000}).task_id
 
     assert len(platform.row(id).key or "") == 200
     assert platform.messages()[0].stored.message.key == platform.row(id).key

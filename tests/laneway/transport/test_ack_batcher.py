@@ -18,6 +18,7 @@ from celery import Celery
 from laneway.engine import Engine, Message, RoundRobin, ServerLost
 from laneway.engine.engine import Delivery
 from laneway.results.backend import ResultBackend
+from laneway.transport import ack_batcher
 from laneway.transport.ack_batcher import BATCH_SECONDS, AckBatcher
 from laneway.transport.lease_keeper import LeaseKeeper
 from tests.fixtures.backend_app import BACKEND, backend_app
@@ -139,6 +140,23 @@ def test_results_and_acks_are_sent_together_within_milliseconds(
     wait_until(lambda: leased(engine) == 1, seconds=5)
     assert time.monotonic() - sent_at < 200 * BATCH_SECONDS
     assert stored(results_server) == 19
+
+
+def test_an_ack_after_a_pause_is_sent_at_once_and_those_right_after_it_wait_and_go_together(
+    engine: Engine, lease_keeper: LeaseKeeper, backend: ResultBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_batcher, "BATCH_SECONDS", 4.0)
+    first, *others, _ = held(engine, lease_keeper, 5)
+    began = time.monotonic()
+    backend.store_result(first.id, 1, "SUCCESS")
+    lease_keeper.ack(first)
+    wait_until(lambda: leased(engine) == 4, seconds=3)  # not after the 4 s
+    for delivery in others:
+        backend.store_result(delivery.id, 1, "SUCCESS")
+        lease_keeper.ack(delivery)
+
+    left = wait_until(lambda: {leased(engine)} - {4}, seconds=10)
+    assert (left, time.monotonic() - began > 3.9) == ({1}, True)
 
 
 def test_the_ack_of_the_last_held_message_is_sent_at_once(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -55,6 +55,13 @@ def consumer(engine_url: str, engine: Engine) -> Generator[KeepingConsumer]:
     consumer = KeepingConsumer(engine_url, 8)
     yield consumer
     consumer.connection.close()
+
+
+@pytest.fixture
+def fill(engine: Engine) -> Generator[Callable[[], object]]:
+    """A function that makes the server's memory full until the end of the test."""
+    yield lambda: engine.runner.call("CONFIG", "SET", "maxmemory", "1")
+    engine.runner.call("CONFIG", "SET", "maxmemory", "0")
 
 
 class Listener:
@@ -153,3 +160,30 @@ def test_a_broadcast_that_cannot_be_read_is_named_and_the_next_one_arrives(
     listener.publish("news", "good")
     assert listener.drain() == ["good"]
     assert sum("cannot be read and is ignored" in message for message in caplog.messages) == 5
+
+
+def test_a_consumer_that_has_no_room_keeps_its_connection_when_a_full_server_refuses_to_wake_another(
+    engine_url: str, engine: Engine, fill: Callable[[], object]
+) -> None:
+    consumer = KeepingConsumer(engine_url, 2)
+    put(engine, 1)
+    wait_until(lambda: consumer.drain(0.05) == 1, seconds=10)
+    consumer.consumer.qos(prefetch_count=1)
+    put(engine, 1)
+    fill()
+    assert consumer.drain() == 1
+    consumer.ack(1)
+    wait_until(lambda: consumer.drain(0.05) == 1, seconds=10)
+    consumer.connection.close()
+
+
+def test_queues_are_declared_and_bound_on_a_full_server(
+    engine_url: str, engine: Engine, fill: Callable[[], object]
+) -> None:
+    fill()
+    with Connection(engine_url, transport="laneway:Transport") as connection:
+        connection_channel: Any = connection.default_channel
+        for name, options in (("lasting", {}), ("replies", {"expires": 10.0})):
+            queue = Queue(name, Exchange(f"to {name}", type="direct"), routing_key=name, **options)
+            queue(connection_channel).declare()
+            assert connection_channel.get_table(f"to {name}") == [(name, "", name)]

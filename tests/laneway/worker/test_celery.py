@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from laneway.transport.codec import message_options
 from tests.fixtures.valkey import RedisUrls
 from tests.laneway.worker.workers import Start, Worker, app, broker, start, wait_for
 
+EVENTLET = pytest.mark.skipif(find_spec("eventlet") is None, reason="eventlet is not installed")
+
 __all__ = ["Start", "Worker", "app", "broker", "start", "wait_for"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", pytest.param("eventlet", marks=EVENTLET)])
 def test_canvas_countdown_retry_and_control_work(app: Any, start: Start, broker: Engine, pool: str) -> None:
     worker = start(pool, "-c", "2").wait_until_ready()
     from celery import chain, chord
@@ -107,8 +110,39 @@ def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: S
     assert app.add.delay(2, 2).get(timeout=20) == 4
 
 
+def test_a_worker_starts_and_reconnects_while_the_memory_of_the_broker_is_full(
+    app: Any, start: Start, broker: Engine, redis_urls: RedisUrls
+) -> None:
+    broker.runner.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        worker = start("solo").wait_until_ready()
+        broker.runner.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_for(lambda: worker.log.read_text().count("Connected to") == 2)
+    finally:
+        broker.runner.call("CONFIG", "SET", "maxmemory", "0")
+    assert app.add.delay(1, 2).get(timeout=20) == 3
+
+
 def test_workers_go_on_after_a_restart_of_the_broker(app: Any, start: Start, redis_urls: RedisUrls) -> None:
     start("prefork", "-c", "1").wait_until_ready()
     assert app.add.delay(1, 1).get(timeout=20) == 2
     redis_urls.valkey.restart()
     wait_for(lambda: app.add.apply_async((2, 3), retry=True).get(timeout=5) == 5, seconds=40)
+
+
+@pytest.mark.parametrize("pool", ["gevent", pytest.param("eventlet", marks=EVENTLET)])
+def test_a_pool_of_greenlets_runs_tasks_together_and_keeps_their_leases_and_goes_on_after_a_restart_of_the_broker(
+    app: Any, start: Start, broker: Engine, redis_urls: RedisUrls, tmp_path: Path, pool: str
+) -> None:
+    worker = start(pool, "-c", "30").wait_until_ready()
+    results = [app.note.delay(str(tmp_path), f"long{n}", 6) for n in range(20)]
+    assert [result.get(timeout=60) for result in results] == [f"long{n}" for n in range(20)]
+    spans = [[float(line.split()[1]) for line in (tmp_path / f"long{n}").read_text().splitlines()] for n in range(20)]
+    assert all(len(span) == 2 for span in spans), "each ran once, although it took three leases"
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all ran at the same time"
+
+    redis_urls.valkey.restart()
+    wait_for(lambda: app.add.apply_async((2, 3), retry=True).get(timeout=5) == 5, seconds=40)
+    assert worker.stop() == 0
+    stats = broker.stats(["celery"])[0]
+    assert (stats.waiting, stats.leased, stats.dead) == (0, 0, 0)

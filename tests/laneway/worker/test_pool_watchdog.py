@@ -13,8 +13,10 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
 
 from laneway.engine import Engine, Limits
+from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 from tests.laneway.worker.test_celery import Start, Worker, app, broker, start
 
@@ -34,6 +36,14 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+def cut(valkey: RunningValkey) -> None:
+    """Close all connections to the server."""
+    with redis.Redis(port=valkey.port) as client:
+        raw: Any = client
+        raw.client_kill_filter(_type="normal", skipme=True)
+        raw.client_kill_filter(_type="pubsub")
 
 
 @contextmanager
@@ -79,11 +89,15 @@ def test_no_task_is_lost_when_pool_processes_are_killed_by_the_hundred(
     assert (stats.waiting, stats.dead) == (0, 0)
 
 
+@pytest.mark.parametrize("reconnects", [0, 1])
 def test_the_task_of_a_process_that_stands_still_goes_to_another(
-    app: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: Any, start: Start, valkey: RunningValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reconnects: int
 ) -> None:
     monkeypatch.setenv("CHECK_SECONDS", "0.1")
     worker = start("prefork", "-c", "2").wait_until_ready()
+    for _ in range(reconnects):
+        cut(valkey)
+        wait_until(lambda: worker.log.read_text().count("Connected to") == 2, seconds=20)
     wait_until(lambda: len(processes(worker)) == 2, seconds=20)
     send(processes(worker)[0], signal.SIGSTOP)
 

@@ -193,7 +193,7 @@ def _interaction(
         kind=kind,
         channel="facebook",
         event_id=event_id,
-        text=text,
+        message=text,
         customer=Customer(id=None if kind == "lead_form" else person, name=None, email=None, phone=None),
         details=data,
     )

@@ -53,7 +53,7 @@ def parse_generic(source: str, body: object) -> ParsedDelivery:
             kind=kind,
             channel="webhook",
             event_id=event_id,
-            text=text,
+            message=text,
             customer=Customer(**event.customer.model_dump()),
             is_test=event.is_test,
             details=data,

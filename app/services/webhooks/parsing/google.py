@@ -60,7 +60,7 @@ def parse_google(body: object) -> ParsedDelivery:
         kind="lead_form",
         channel="google",
         event_id=lead.lead_id,
-        text=_questions(columns),
+        message=_questions(columns),
         customer=_customer(values),
         is_test=lead.is_test,
         details=data,

@@ -12,7 +12,9 @@ local function keys_of(prefix)
   end })
 end
 
-local LIMITS = { 'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires' }
+local LIMITS = {
+  'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires', 'large', 'interval', 'burst', 'tat', 'paused',
+}
 local journal_limits = {}
 
 -- The keys of a queue that this version can use, and those of its limits that most scripts need. Raises an error for a

@@ -12,6 +12,12 @@ local function task_member(m)
   return length_prefixed(m.task) .. '\1' .. struct.pack('>d', m.score % SPAN) .. m.id
 end
 
+-- Whether a message waits behind the head of its ordering key.
+local function is_held(q, m)
+  if not m.key then return false end
+  return call('ZSCORE', q.held, held_member(m, false)) or call('ZSCORE', q.held, held_member(m, true))
+end
+
 local function members_with(prefix, key, limit)
   return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
 end
@@ -163,7 +169,7 @@ local function drop_unreadable(q, unreadable, now)
     end
   end
   if #ids == 0 then return end
-  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_DEAD, STATE_SET_ASIDE }) do
     call('ZREM', q[state], unpack(ids))
   end
   call('HDEL', q.deliveries, unpack(ids))
@@ -201,21 +207,24 @@ local function delete_dead_letter(q, id, kind)
   return true
 end
 
--- Deletes the oldest dead letters that exceed the queue's limit of number or age, at most BATCH. The defaults are those
--- of `Limits` (admin.py).
+-- Deletes the oldest dead letters that exceed the queue's limit of number or age. A call deletes at most BATCH of them.
+-- The defaults are those of `Limits` (admin.py).
+local trims_left = BATCH
 local function trim_dead_letters(q, now)
+  if trims_left == 0 then return end
   local max, max_age = unpack(call('HMGET', q.limits, 'dead_max', 'dead_age'))
   local excess = call('ZCARD', q.dead) - (tonumber(max) or 10000)
   local ids
-  if excess > 0 then ids = call('ZRANGE', q.dead, 0, math.min(excess, BATCH) - 1)
+  if excess > 0 then ids = call('ZRANGE', q.dead, 0, math.min(excess, trims_left) - 1)
   else
     local oldest = string.format('%.0f', now - (tonumber(max_age) or 2592000000))
-    ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, BATCH)
+    ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, trims_left)
   end
   local deleted = 0
   for _, id in ipairs(ids) do
     if delete_dead_letter(q, id, EVENT_TRIM) then deleted = deleted + 1 end
   end
+  trims_left = trims_left - #ids
   count(q, 'forgotten', deleted)
 end
 
@@ -317,12 +326,13 @@ local function for_each_lease(q, first, act)
   return codes
 end
 
--- Queues messages again that an older version has set aside and that this version can read, at most BATCH. `limits`: see
--- `names`.
-local function take_up_set_aside(q, limits, now)
-  if not limits.newer or limits.newer > FORMAT then return end
+-- Queues at most `most` messages again that an older version has set aside and that this version can read. Returns
+-- their ids. `limits`: see `names`.
+local function take_up_set_aside(q, limits, now, most)
+  if not limits.newer or limits.newer > FORMAT then return {} end
   work_on_full_server(q)
-  for _, id in ipairs(call('ZRANGEBYSCORE', q.set_aside, '-inf', FORMAT, 'LIMIT', 0, BATCH)) do
+  local ids = call('ZRANGEBYSCORE', q.set_aside, '-inf', FORMAT, 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
     call('ZREM', q.set_aside, id)
     local m = load(q, id)
     if not m then drop_unreadable(q, { id }, now)
@@ -331,4 +341,5 @@ local function take_up_set_aside(q, limits, now)
   end
   local lowest = call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2]
   if lowest then call('HSET', q.limits, 'newer', lowest) else call('HDEL', q.limits, 'newer') end
+  return ids
 end

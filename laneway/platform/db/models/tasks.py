@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, text
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from laneway.platform.db.models.base import Base, Id
@@ -129,6 +129,10 @@ class JournalCursor(Base):
 
     queue: Mapped[str] = mapped_column(String(255), primary_key=True)
     position: Mapped[str] = mapped_column(String(48))
+    gap_until: Mapped[str | None] = mapped_column(String(48))
+    """The events up to this offset are missing here, because the database is an older copy; None: none are missing."""
+    replaced: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The database or the broker was replaced by another copy, and the two have not been compared since."""
 
 
 class Worker(Base):

@@ -123,6 +123,13 @@ def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[st
     return [id for id in ids if id not in marked]
 
 
+def assume_sent(session: Session, queue: str, *, before: datetime) -> None:
+    """Take the rows that were accepted before this time out of the outbox: a later copy of it may have sent them."""
+    early = (TaskRun.queue == queue, TaskRun.state == TaskState.ACCEPTED, TaskRun.accepted_at <= before)
+    published = func.coalesce(TaskRun.published_at, TaskRun.accepted_at)
+    session.execute(update(TaskRun).where(*early).values(state=TaskState.PENDING, published_at=published))
+
+
 def cancelled_or_deleted(session: Session, ids: Sequence[str]) -> set[str]:
     """Return the ids of tasks that were cancelled or deleted while they were sent."""
     wanted = select(TaskRun.id).where(TaskRun.id.in_(ids), TaskRun.state != TaskState.CANCELLED)

@@ -8,19 +8,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
+from laneway.engine.journal import START
 from laneway.platform.db.models import JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
 
-START = "0-0"
-"""The offset before the first entry of a journal."""
 _ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
 
 
-def lock_cursor(session: Session, queue: str) -> str:
-    """Lock and return the offset up to which the journal of a queue is recorded.
+def lock_cursor(session: Session, queue: str) -> JournalCursor:
+    """Lock and return the row with the offset up to which the journal of a queue is recorded.
 
     Nobody else records this journal until the transaction ends.
     """
@@ -33,12 +32,12 @@ def lock_cursor(session: Session, queue: str) -> str:
         except IntegrityError:
             pass  # another transaction inserted it first; the row exists now and can be locked
         found = session.scalars(statement).one()
-    return found.position
+    return found
 
 
-def move_cursor(session: Session, queue: str, position: str) -> None:
-    """Store the offset up to which the journal is recorded."""
-    session.execute(update(JournalCursor).where(JournalCursor.queue == queue).values(position=position))
+def cursors(session: Session) -> Sequence[JournalCursor]:
+    """The offsets of all journals."""
+    return session.scalars(select(JournalCursor)).all()
 
 
 def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:

@@ -85,7 +85,7 @@ def stored(own: Services, **content: Any) -> LeadView:
 
 
 def changed(own: Services, **content: Any) -> int:
-    return own.leads.change("lead-1", LeadChange.model_validate({"name": "Ada", **content})).version
+    return own.leads.put("lead-1", LeadChange.model_validate({"name": "Ada", **content}))[0].version
 
 
 def update_crm(own: Services, version: int | None = None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_page_message_continues_the_conversation_of_its_page_and_sender() -> N
     assert event.interaction.conversation_id == "facebook:104729183650021:7301958824416035"
     assert event.interaction.channel == "facebook"
     assert event.interaction.customer.id == "7301958824416035"
-    assert event.interaction.text.startswith("Hello! How long")
+    assert event.interaction.message.startswith("Hello! How long")
     assert event.is_test is False
 
 
@@ -98,18 +98,18 @@ def test_a_message_with_attachments_names_their_types() -> None:
     ]
     event = only(parse_facebook(page(message(attachments=files))))
 
-    assert event.interaction.text == "[attachment: image, location]"
+    assert event.interaction.message == "[attachment: image, location]"
     assert event.data["attachments"][0] == {"type": "image", "url": "https://cdn.example/a.jpg"}
 
 
 def test_an_empty_message_has_no_text() -> None:
-    assert only(parse_facebook(page(message(text="  ")))).interaction.text is None
+    assert only(parse_facebook(page(message(text="  ")))).interaction.message is None
 
 
 def test_a_quick_reply_keeps_its_payload() -> None:
     event = only(parse_facebook(page(message(text="Red", quick_reply={"payload": "COLOUR_RED"}))))
 
-    assert (event.interaction.text, event.data["quick_reply"]) == ("Red", "COLOUR_RED")
+    assert (event.interaction.message, event.data["quick_reply"]) == ("Red", "COLOUR_RED")
 
 
 def test_a_postbacks_title_is_its_text_and_a_repeat_is_the_same_event() -> None:
@@ -118,7 +118,7 @@ def test_a_postbacks_title_is_its_text_and_a_repeat_is_the_same_event() -> None:
     later = only(parse_facebook(page({**pressed, "timestamp": 1767261604871})))
 
     assert first.kind == "postback"
-    assert first.interaction.text == "Get started"
+    assert first.interaction.message == "Get started"
     assert first.data["payload"] == "START"
     assert first.event_id == again.event_id != later.event_id
     assert only(parse_facebook(page(messaging(postback={"mid": "m_7", "title": "x"})))).event_id == "m_7"
@@ -172,7 +172,7 @@ def test_other_changes_are_recorded_and_open_no_conversation() -> None:
 def test_the_dashboards_test_button_sends_a_message_as_a_change() -> None:
     change = {"field": "messages", "value": message(text="test message")}
 
-    assert only(parse_facebook(page(changes=[change]))).interaction.text == "test message"
+    assert only(parse_facebook(page(changes=[change]))).interaction.message == "test message"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_google_lead_gives_its_customer_and_the_answers_to_the_forms_questions
         "email": "mira.aldenbrook@example.com",
         "phone": "+1-555-0100",
     }
-    assert event.interaction.text == "What can we help you with?: Do you repair electric bikes of other brands?"
+    assert event.interaction.message == "What can we help you with?: Do you repair electric bikes of other brands?"
     assert event.is_test is True
     assert event.interaction.is_test is True
     assert event.data["campaign_id"] == "20100200300"
@@ -277,7 +277,7 @@ def test_a_name_in_two_columns_is_joined() -> None:
 
     assert event.interaction.customer.name == "Ada Byron"
     assert event.interaction.customer.email is None
-    assert event.interaction.text is None
+    assert event.interaction.message is None
     assert len(event.data["fields"]["WORK_EMAIL"]) == 300
 
 
@@ -348,7 +348,7 @@ def test_without_an_id_the_same_body_is_the_same_event() -> None:
 def test_generic_types_and_texts_decide_the_kind(body: dict[str, Any], kind: str, text: str | None) -> None:
     event = only(parse_generic("shop", body))
 
-    assert (event.kind, event.interaction.kind, event.interaction.text) == (kind, kind, text)
+    assert (event.kind, event.interaction.kind, event.interaction.message) == (kind, kind, text)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ google = st.fixed_dictionaries(
     {"lead_id": st.text() | st.integers() | anything},
     optional={"user_column_data": st.lists(anything), "google_key": anything, "form_id": anything},
 )
-fields = ("id", "event_id", "type", "text", "message", "customer", "conversation_id", "timestamp", "is_test")
+fields = ("id", "event_id", "type", "message", "message", "customer", "conversation_id", "timestamp", "is_test")
 generic = st.fixed_dictionaries({}, optional=dict.fromkeys(fields, anything))
 
 

@@ -228,12 +228,14 @@ def test_a_task_that_kills_its_workers_becomes_a_dead_letter(driver: EngineDrive
         assert attempt.number == number
         driver.lose_worker(attempt)
 
-    assert driver.start(id, worker="survivor") == Skip("it lost its worker too often")
+    skip = Skip("it has had all its attempts, and the last one lost its worker")
+    assert driver.start(id, worker="survivor") == skip
 
     row = driver.row(id)
-    assert (row.state, row.error_type) == ("dead_letter", "WorkerLost")
+    assert (row.state, row.attempts, row.error_type) == ("dead_letter", tries, "WorkerLost")
+    assert row.error == "The worker died or stalled while it ran the last of 4 attempts."
     assert row.finished_at is not None
-    assert [outcome_name for _, outcome_name in driver.outcomes(id)][:tries] == ["lost"] * tries
+    assert driver.outcomes(id) == [(number, "lost") for number in range(1, tries + 1)]
 
 
 def test_a_cancelled_task_is_not_run_again_after_its_worker_died(driver: EngineDriver | LedgerDriver) -> None:

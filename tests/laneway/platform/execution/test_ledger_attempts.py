@@ -57,6 +57,7 @@ def report_worker(driver: LedgerDriver, worker: str = "worker-1") -> Maintenance
         driver.broker,
         driver.tasks,
         driver.recorder,
+        driver.reconciliation,
         name=worker,
         queues=["maintenance"],
         lease_seconds=LEASE,

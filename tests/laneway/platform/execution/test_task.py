@@ -223,7 +223,7 @@ def test_a_task_that_was_sent_past_the_platform_is_run_and_recorded(runner: Task
     platform.broker.prepare()
     platform.app.send_task(
         "process_conversation_message_task",
-        kwargs={"conversation_id": "c-1", "text": "Hello"},
+        kwargs={"conversation_id": "c-1", "message": "Hello"},
         task_id="from-a-shell",
         queue="conversations",
     )
@@ -235,7 +235,7 @@ def test_a_task_that_was_sent_past_the_platform_is_run_and_recorded(runner: Task
     assert (row.state, row.attempts, row.payload) == (
         "completed",
         1,
-        {"conversation_id": "c-1", "text": "Hello"},
+        {"conversation_id": "c-1", "message": "Hello"},
     )
 
 

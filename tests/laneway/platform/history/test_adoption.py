@@ -28,14 +28,14 @@ def test_a_task_that_was_sent_past_the_manager_gets_a_row(platform: Platform) ->
     platform.broker.prepare()
     platform.app.send_task(  # pyright: ignore[reportUnknownMemberType]
         "process_conversation_message_task",
-        kwargs={"conversation_id": "c-1", "text": "Hello"},
+        kwargs={"conversation_id": "c-1", "message": "Hello"},
         task_id="from-a-shell",
         queue="conversations",
         priority=9,
     )
     row = platform.row("from-a-shell")
     assert (row.state, row.name, row.queue) == ("pending", "process_conversation_message_task", "conversations")
-    assert (row.payload, row.priority) == ({"conversation_id": "c-1", "text": "Hello"}, 3)
+    assert (row.payload, row.priority) == ({"conversation_id": "c-1", "message": "Hello"}, 3)
 
     platform.work()
 

@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from laneway.engine import Engine, Event, EventKind
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
-from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, HistoryBehind
 from laneway.platform.execution.outcomes import AttemptSignal, Completed, Raised
 from laneway.platform.history import journal_recorder as recorder_module
@@ -108,15 +107,15 @@ def test_a_crash_between_the_commit_and_the_trimming_repeats_nothing(
 
 def test_a_crash_before_the_commit_loses_nothing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     events_of_every_end(platform)
-    before, move_cursor = all_records(platform), repository.move_cursor
+    before, submit_on_failure = all_records(platform), recorder_module.submit_on_failure
 
     def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
-    monkeypatch.setattr(repository, "move_cursor", crash)
+    monkeypatch.setattr(recorder_module, "submit_on_failure", crash)
     with pytest.raises(Crash):
         platform.recorder.catch_up()
-    monkeypatch.setattr(repository, "move_cursor", move_cursor)
+    monkeypatch.setattr(recorder_module, "submit_on_failure", submit_on_failure)
     assert all_records(platform) == before, "nothing was committed"
 
     assert platform.recorder.catch_up() > 0

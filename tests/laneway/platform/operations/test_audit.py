@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, update
 
-from laneway.engine import Message
+from laneway.engine import Message, StrayKind
+from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import BrokerUnavailable, UpstreamRefused, WrongState
@@ -84,25 +86,6 @@ def test_a_message_that_was_deleted_in_the_broker_is_reported_and_sent_again(
     assert platform.sent("maintenance") == [kept]
 
 
-def test_a_task_of_a_restored_database_whose_message_is_a_dead_letter_is_sent_again(
-    platform: Platform, audit: Audit, movable_clock: MovableClock
-) -> None:
-    id = platform.message()
-    platform.engine.bury([platform.fetched()], reason="poison")
-    assert platform.state(id) == TaskState.DEAD_LETTER
-    with platform.database.transaction() as session:  # the row as an older copy of the database has it
-        older = update(TaskRun).where(TaskRun.id == id)
-        session.execute(older.values(state=TaskState.PENDING, finished_at=None, error=None, error_type=None))
-    movable_clock.forward(LATER)
-
-    report = audit.run(repair=True)
-    assert ([one.why for one in report.unaccounted], report.repaired) == (["the engine gave it up"], 1)
-    assert platform.sent() == [id]
-    movable_clock.forward(LATER)
-    assert audit.run().balanced
-    assert platform.work() == id
-
-
 def test_the_lost_message_of_a_running_task_is_reported_and_sent_again(
     platform: Platform, audit: Audit, movable_clock: MovableClock
 ) -> None:
@@ -117,7 +100,9 @@ def test_the_lost_message_of_a_running_task_is_reported_and_sent_again(
     assert platform.sent() == [id]
 
 
-def test_a_message_of_a_task_unknown_to_the_history_is_reported(platform: Platform, audit: Audit) -> None:
+def test_a_message_of_a_task_unknown_to_the_history_is_reported_and_gets_a_row(
+    platform: Platform, audit: Audit
+) -> None:
     known, waiting, later, held = (
         platform.message("c-1"),
         platform.message("c-2"),
@@ -128,11 +113,43 @@ def test_a_message_of_a_task_unknown_to_the_history_is_reported(platform: Platfo
     platform.recorder.catch_up()
     with platform.database.transaction() as session:
         session.execute(delete(TaskRun).where(TaskRun.id != known))
-    report = audit.run(repair=True)
+    report = audit.run()
 
     assert running == known
     assert sorted(report.unknown) == sorted([waiting, later, held])
-    assert (report.accepted, report.unaccounted, report.balanced) == (1, [], False)
+    assert (report.accepted, report.unaccounted, report.balanced, report.open) == (1, [], False, 3)
+    repaired = audit.run(repair=True)
+    assert (repaired.accepted, repaired.repaired, repaired.open) == (4, 3, 0)
+    assert audit.run().balanced
+
+
+def test_messages_in_no_state_are_reported_and_put_back(
+    platform: Platform, audit: Audit, movable_clock: MovableClock
+) -> None:
+    id = platform.message("c-1")
+    platform.engine.runner.call("DEL", platform.engine.keys.key("conversations", "ready"))
+    movable_clock.forward(LATER)
+
+    report = audit.run()
+    assert [(stray.id, stray.kind) for stray in report.strays] == [(id, StrayKind.MESSAGE)]
+    assert (report.balanced, report.open, platform.sent()) == (False, 1, [])
+    assert (audit.run(repair=True).open, audit.run().balanced) == (0, True)
+    assert platform.work() == id
+
+
+def test_a_finished_task_that_would_run_again_is_reported_and_its_message_deleted(
+    platform: Platform, audit: Audit
+) -> None:
+    id = platform.message("c-1")
+    platform.recorder.catch_up()
+    with platform.database.transaction() as session:
+        ended = {"state": TaskState.COMPLETED, "finished_at": clock.now() + timedelta(seconds=1)}
+        session.execute(update(TaskRun).where(TaskRun.id == id).values(ended))
+
+    assert (audit.run().again, audit.run().open) == ([id], 1)
+    assert (audit.run(repair=True).open, audit.run().balanced) == (0, True)
+    assert platform.work() is None
+    assert platform.state(id) == TaskState.COMPLETED
 
 
 def test_a_task_that_did_not_come_through_the_platform_is_known_by_its_message(

@@ -110,6 +110,7 @@ def test_the_thread_reports_so_often_that_its_worker_is_never_taken_for_dead(
         platform.broker,
         platform.tasks,
         platform.recorder,
+        platform.reconciliation,
         name="w1",
         queues=[MAINTENANCE],
         lease_seconds=1,

@@ -152,7 +152,14 @@ def test_without_the_engine_nothing_is_compared(
         attempt = desk.start(desk.submit())
         assert isinstance(attempt, Attempt)
         maintenance = Maintenance(
-            desk.database, desk.broker, desk.tasks, desk.recorder, name="w", queues=[MAINTENANCE], lease_seconds=15
+            desk.database,
+            desk.broker,
+            desk.tasks,
+            desk.recorder,
+            desk.reconciliation,
+            name="w",
+            queues=[MAINTENANCE],
+            lease_seconds=15,
         )
 
         assert (maintenance.reconcile(), maintenance.record()) == (0, 0)

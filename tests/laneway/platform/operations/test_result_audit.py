@@ -276,7 +276,7 @@ def test_an_unfinished_task_with_a_final_result_is_unaccounted_for(harness: Resu
     assert harness.findings() == []
 
 
-def test_a_lost_task_with_a_final_result_is_sent_again_without_the_result(
+def test_a_lost_task_whose_result_is_a_success_is_completed_with_it(
     platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
 ) -> None:
     harness = ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
@@ -288,7 +288,23 @@ def test_a_lost_task_with_a_final_result_is_sent_again_without_the_result(
     report = harness.audit(repair=True)
 
     assert [one.why for one in report.unaccounted] == ["the engine does not have it; its result says SUCCESS"]
-    assert (report.repaired, platform.sent("maintenance")) == (1, [id])
+    assert (report.repaired, platform.sent("maintenance")) == (1, [])
+    assert (platform.state(id), harness.app.AsyncResult(id).state) == (TaskState.COMPLETED, "SUCCESS")
+
+
+def test_a_lost_task_whose_result_is_an_error_is_sent_again_without_the_result(
+    platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
+) -> None:
+    """An error may be stored before a retry; only a success proves the end."""
+    harness = ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
+    id = harness.start_task().task_id
+    platform.tasks.current(id)
+    harness.store(id, Raised(ValueError("wrong")))
+    platform.lose("maintenance")
+    movable_clock.forward(LATER)
+
+    assert harness.audit(repair=True).repaired == 1
+    assert platform.sent("maintenance") == [id]
     assert harness.app.AsyncResult(id).state == "PENDING"
 
 

@@ -77,7 +77,7 @@ def test_a_task_is_accepted_when_its_message_is_on_disk(platform: Platform) -> N
 
 
 def test_the_delay_the_priority_and_the_key_go_with_a_durable_message_too(platform: Platform) -> None:
-    payload = {"conversation_id": "c-1", "text": "Hello"}
+    payload = {"conversation_id": "c-1", "message": "Hello"}
     for id, delay in (("later", 60.0), ("behind", 0.0)):
         platform.tasks.submit(
             "process_conversation_message_task",

@@ -26,7 +26,7 @@ THREADS = 8
 
 def message(platform: Platform, id: str, *, text: str = "Hello", conversation: str | None = None) -> Submit:
     """A call that submits a message, by default of a conversation of its own."""
-    payload = {"conversation_id": conversation or f"c-{id}", "text": text}
+    payload = {"conversation_id": conversation or f"c-{id}", "message": text}
     return lambda: platform.tasks.submit("process_conversation_message_task", payload, id=id)
 
 

@@ -64,7 +64,7 @@ def test_scheduled_and_held_tasks_count_as_waiting(platform: Platform, state: Me
     for number in range(2):
         small.submit(
             "process_conversation_message_task",
-            {"conversation_id": "c-1", "text": str(number)},
+            {"conversation_id": "c-1", "message": str(number)},
             id=f"m{number}",
             delay=60 if state is MessageState.SCHEDULED and number else 0,
         )
@@ -74,7 +74,7 @@ def test_scheduled_and_held_tasks_count_as_waiting(platform: Platform, state: Me
     assert platform.places()["m1"] is (state if state is MessageState.HELD else MessageState.SCHEDULED)
 
     with pytest.raises(QueueFull):
-        small.submit("process_conversation_message_task", {"conversation_id": "c-2", "text": "no room"})
+        small.submit("process_conversation_message_task", {"conversation_id": "c-2", "message": "no room"})
 
 
 def test_running_and_finished_tasks_do_not_count_as_waiting(platform: Platform) -> None:
@@ -147,7 +147,9 @@ def test_a_retry_by_hand_into_a_full_queue_is_accepted_and_sent_when_there_is_ro
     small = limited(platform, 1)
     dead = platform.brought_to(TaskState.DEAD_LETTER)
     platform.lose("conversations")
-    small.submit("process_conversation_message_task", {"conversation_id": "c-2", "text": "in the way"}, id="in-the-way")
+    small.submit(
+        "process_conversation_message_task", {"conversation_id": "c-2", "message": "in the way"}, id="in-the-way"
+    )
 
     assert small.retry(dead).created
     assert (platform.state(dead), platform.sent()) == (TaskState.PENDING, ["in-the-way"])

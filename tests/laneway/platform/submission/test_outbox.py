@@ -28,7 +28,7 @@ Refusals = list[PlatformError | None]
 
 def say(text: str = "Hello", conversation: str = CONVERSATION) -> dict[str, Any]:
     """The payload of a task with an ordering key."""
-    return {"conversation_id": conversation, "text": text}
+    return {"conversation_id": conversation, "message": text}
 
 
 def put_order(platform: Platform) -> list[str]:

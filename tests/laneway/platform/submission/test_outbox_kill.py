@@ -16,16 +16,21 @@ from tests.fixtures.platform import MovableClock, Platform, setting_names
 from tests.fixtures.submitting import GAPS
 
 
-def killed_in(gap: str, platform: Platform) -> None:
-    """Run a submitter process that dies in this gap."""
+def submitter_environment(platform: Platform) -> dict[str, str]:
+    """The environment of a submitter process on the servers of this test."""
     redis = platform.settings.redis
     known = {name.upper() for name in setting_names()}
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in known} | {
+    return {name: value for name, value in os.environ.items() if name.upper() not in known} | {
         "CELERY_BROKER_URL": redis.broker_url,
         "CELERY_RESULT_BACKEND": redis.result_url,
         "DATABASE_URL": platform.database.url.render_as_string(hide_password=False),
     }
+
+
+def killed_in(gap: str, platform: Platform) -> None:
+    """Run a submitter process that dies in this gap."""
     argv = [sys.executable, "-m", "tests.fixtures.submitting", gap]
+    environment = submitter_environment(platform)
     ran = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
 

@@ -30,7 +30,7 @@ Refusals = list[PlatformError | None]
 
 def submit(transaction: SubmissionTransaction, *ids: str, conversation: str = "c-1") -> None:
     """Submit messages of one conversation: it is their key."""
-    payload = {"conversation_id": conversation, "text": "Hello"}
+    payload = {"conversation_id": conversation, "message": "Hello"}
     transaction.submit_many(
         [Submission(registry["process_conversation_message_task"], payload, SubmitOptions(id=id)) for id in ids]
     )

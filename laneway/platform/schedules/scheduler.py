@@ -1,0 +1,184 @@
+"""The scheduler of Beat: RedBeat's, which does not end when the broker goes away.
+
+RedBeat keeps the schedule in Redis and lets one Beat send at a time, the holder of a lock. This scheduler adds:
+
+1. While the broker is away, it says so once and tries again. RedBeat ends with the first error.
+2. A Beat that lost its lock, because the broker or the Beat itself stood still for longer than the lock lasts, waits
+   for it like any second Beat. RedBeat ends.
+3. With the lock it stores the schedule again, because the broker may have lost it. It remembers what it sent last.
+4. An entry that came due while the broker was away is sent once when it is back. So is one that was marked as sent when
+   the broker went away, before its message was put; RedBeat would leave it out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final
+
+from celery import Celery
+from celery.beat import SchedulingError
+from celery.signals import beat_init
+from redbeat.schedulers import (
+    LUA_EXTEND_TO_SCRIPT,
+    RedBeatScheduler,
+    RedBeatSchedulerEntry,
+    acquire_distributed_beat_lock,
+    get_redis,
+)
+from redis.exceptions import LockError
+
+from laneway.platform.broker_errors import translated_errors
+from laneway.platform.errors import BrokerUnavailable, PlatformError
+from laneway.platform.logging import logger
+
+log = logger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+"""Seconds between two tries to reach a broker that is away."""
+
+beat_init.disconnect(acquire_distributed_beat_lock)  # it waits for the lock once, and ends when the broker is away
+
+
+class BeatScheduler(RedBeatScheduler):
+    """Sends what is due, while it holds the lock and the broker can be reached."""
+
+    _maybe_due_kwargs: Final = dict[str, Any]()
+    """RedBeat would keep the producer of a connection that is gone."""
+
+    def __init__(self, app: Celery, *, lazy: bool = False, **options: Any) -> None:
+        """Store nothing yet: the broker may be away."""
+        del lazy
+        super().__init__(app, lazy=True, **options)
+        self._away_since: float | None = None
+        self._waits_for_lock = False
+        self._unsent: dict[str, tuple[RedBeatSchedulerEntry, datetime]] = {}
+        """Entries that are being sent, by name, each with the time that marks it as sent."""
+        self._last_run_at: dict[str, datetime] = {}
+        """When each entry was last sent, or first stored, as this Beat knows it."""
+
+    def tick(self, **options: Any) -> float:
+        """Send what is due. Returns the seconds until the next tick."""
+        try:
+            with translated_errors():
+                if not self._has_lock():
+                    return self.max_interval
+                self._send_unsent()
+                seconds = super().tick(**options)
+        except BrokerUnavailable as error:
+            self._note_away(error)
+            return RETRY_SECONDS
+        self._note_back()
+        return seconds
+
+    def maybe_due(self, entry: RedBeatSchedulerEntry, **options: Any) -> float:
+        """Send the entry if it is due. Returns the seconds until it is due next. Raises BrokerUnavailable."""
+        del options
+        is_due, seconds = entry.is_due()
+        if is_due:
+            self._send(entry, advance=True)
+        return seconds
+
+    def reserve(self, entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
+        """Mark the entry as sent."""
+        at = entry.default_now()
+        self._unsent[entry.name] = entry, at
+        self._last_run_at[entry.name] = at
+        return entry._next_instance(last_run_at=at)  # pyright: ignore[reportPrivateUsage] - `next` takes no time
+
+    def close(self) -> None:
+        """Give the lock back. Without the broker it ends by itself."""
+        try:
+            with translated_errors():
+                super().close()
+        except BrokerUnavailable as error:
+            self.lock = None
+            log.warning(f"Beat's lock is not released, and ends within {self.lock_timeout:g} s: {error}")
+
+    def _maybe_entry(self, name: str, entry: Any) -> Any:
+        made = super()._maybe_entry(name, entry)
+        made.last_run_at = self._last_run_at.setdefault(name, made.last_run_at)
+        return made
+
+    def _has_lock(self) -> bool:
+        """Extend the lock, or try to take it."""
+        if not self.lock_key:
+            return True
+        if self.lock is not None:
+            try:
+                self.lock.extend(int(self.lock_timeout))
+            except LockError:  # it has ended
+                self.lock = None
+            else:
+                return True
+        return self._take_lock()
+
+    def _take_lock(self) -> bool:
+        client = get_redis(self.app)
+        lock = client.lock(self.lock_key, timeout=self.lock_timeout)
+        lock.lua_extend = client.register_script(LUA_EXTEND_TO_SCRIPT)  # extends it to a time, not by one
+        if not lock.acquire(blocking=False):
+            if not self._waits_for_lock:
+                log.info("Another Beat sends the schedules; this one waits for its lock.")
+            self._waits_for_lock = True
+            return False
+        self.lock, self._waits_for_lock = lock, False
+        self.setup_schedule()
+        log.info("This Beat has the lock and sends the schedules.")
+        return True
+
+    def _send_unsent(self) -> None:
+        """Send the entries that were marked as sent and were not, unless somebody has marked them since."""
+        for name, (entry, at) in list(self._unsent.items()):
+            del self._unsent[name]
+            try:
+                stored = RedBeatSchedulerEntry.from_key(entry.key, app=self.app)
+            except KeyError:
+                continue  # the entry was deleted
+            if stored.last_run_at == at and not stored.is_due()[0]:  # one that is due is sent with the others
+                self._unsent[name] = entry, at
+                self._send(entry, advance=False)
+
+    def _send(self, entry: RedBeatSchedulerEntry, *, advance: bool) -> None:
+        """Send one entry. An entry that cannot be sent at all is logged. Raises BrokerUnavailable."""
+        log.info(f"Sending due task {entry.name} ({entry.task})")
+        try:
+            with translated_errors():
+                self._publish(entry, advance=advance)
+        except BrokerUnavailable:
+            self._drop_connection()
+            raise
+        except PlatformError as error:  # its queue is full, for example; the next one does its work
+            log.error(f"Due task {entry.name} refused: {error}")
+        except Exception:
+            log.exception(f"Due task {entry.name} not sent")
+        self._unsent.pop(entry.name, None)
+
+    def _publish(self, entry: RedBeatSchedulerEntry, *, advance: bool) -> None:
+        try:
+            self.apply_async(entry, producer=self.producer, advance=advance)
+        except SchedulingError as error:
+            raise error.__context__ or error from None
+
+    def _drop_connection(self) -> None:
+        """Connect anew at the next try: Celery keeps the channel of a connection that is gone."""
+        self.__dict__.pop("producer", None)
+        connection = self.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.collect()
+
+    def _ensure_connected(self) -> Any:
+        """Connect. Raises at once if that fails; Celery would try a hundred times and log each."""
+        connection: Any = self.app.connection_for_write()
+        self.__dict__["connection"] = connection
+        return connection.ensure_connection(max_retries=1, interval_start=0)
+
+    def _note_away(self, error: BrokerUnavailable) -> None:
+        if self._away_since is None:
+            self._away_since = monotonic()
+            log.warning(f"The broker is away. Beat goes on when it is back. {error}")
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            log.warning(f"The broker is back after {monotonic() - self._away_since:.0f} s.")
+            self._away_since = None

@@ -1,0 +1,511 @@
+"""A database or a broker that is replaced by an older copy, or is empty: nothing accepted is lost or run again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import states
+from sqlalchemy import delete
+
+from laneway.engine import EvictionWarning, MessageState
+from laneway.engine.keys import NAMES
+from laneway.engine.message import pack_id
+from laneway.platform.db.models import Base
+from laneway.platform.db.queries import task_events
+from laneway.platform.db.queries.search import Filter
+from laneway.platform.db.session import Database
+from laneway.platform.execution.celery_results import CeleryResults
+from laneway.platform.execution.outcomes import Raised
+from laneway.platform.operations.audit import Audit, AuditReport
+from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.operations.maintenance import Maintenance
+from laneway.platform.schemas.task import TaskState
+from tests.fixtures.copies import BrokerCopies, DatabaseCopies
+from tests.fixtures.databases import PostgresServer
+from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
+from tests.fixtures.valkey import RedisUrls, RunningValkey
+from tests.fixtures.valkey_server import start_valkey
+from tests.fixtures.waiting import wait_until
+from tests.laneway.engine.servers import watched_pair
+
+QUEUE = "conversations"
+LATER = 11.0
+"""Seconds after which a task that was sent is missed."""
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningValkey]:
+    """A server of these tests alone: they replace its data."""
+    server = start_valkey(tmp_path_factory.mktemp("restored"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def databases(platform: Platform, tmp_path: Path, request: pytest.FixtureRequest) -> DatabaseCopies:
+    server: PostgresServer | None = None
+    if not platform.database.is_sqlite:
+        server = request.getfixturevalue("postgresql_template")
+    return DatabaseCopies(platform.database, tmp_path, server)
+
+
+@pytest.fixture
+def brokers(platform: Platform, valkey: RunningValkey, tmp_path: Path) -> BrokerCopies:
+    return BrokerCopies(valkey, tmp_path, after_restart=platform.engine.close)
+
+
+@pytest.fixture
+def maintenance(platform: Platform) -> Maintenance:
+    return platform.maintenance()
+
+
+def audit(platform: Platform, *, repair: bool = False) -> AuditReport:
+    results = CeleryResults(platform.app)
+    return Audit(platform.database, platform.broker, platform.recorder, platform.tasks, results).run(repair=repair)
+
+
+def run(platform: Platform, *, keep_result: bool = True) -> str:
+    """Run the next task as a worker does, with its result; returns its id."""
+    id = platform.work(QUEUE)
+    assert id is not None
+    if keep_result:
+        platform.app.backend.store_result(id, {"done": True}, states.SUCCESS)
+    platform.recorder.catch_up()
+    return id
+
+
+def empty(database: Database) -> None:
+    """Empty every table of the platform, as after the loss of the database."""
+    with database.transaction() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
+
+
+def dead(platform: Platform) -> dict[str, str | None]:
+    """Task → error class of each dead letter."""
+    return {run.id: run.error_type for run in platform.rows() if run.state == TaskState.DEAD_LETTER}
+
+
+# --- an older database, a newer broker ----------------------------------------------------------------------
+
+
+def test_a_task_that_ended_after_the_copy_is_completed_from_its_result(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    id = platform.message()
+    copy = databases.make()
+    run(platform)
+    databases.restore(copy)
+    movable_clock.forward(LATER)
+
+    maintenance.relay()
+    assert maintenance.reconcile() == 0
+
+    row = platform.row(id)
+    assert (row.state, row.result, platform.places()) == (TaskState.COMPLETED, {"done": True}, {})
+    assert audit(platform).balanced
+
+
+def test_a_task_of_which_nothing_says_how_it_ended_is_put_before_a_human(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    id, waiting = platform.message("c-1"), platform.message("c-2")
+    copy = databases.make()
+    assert run(platform, keep_result=False) == id
+    databases.restore(copy)
+    movable_clock.forward(LATER)
+
+    report = audit(platform)
+    assert [one.task_id for one in report.unaccounted] == [id]
+    assert report.older == {QUEUE: "database"}
+    assert maintenance.reconcile() == 0
+
+    assert dead(platform) == {id: "OutcomeUnknown"}
+    assert platform.places() == {waiting: MessageState.READY}, "what still waits is not touched"
+    assert (audit(platform).balanced, audit(platform).older) == (True, {})
+    letters = DeadLetters(platform.database, platform.broker, platform.recorder, platform.tasks)
+    assert letters.requeue(Filter(ids=(id,))).done == 1
+    assert sorted(platform.sent()) == sorted([id, waiting])
+
+
+def test_a_task_that_had_not_reached_the_broker_at_the_copy_is_not_sent_twice(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    done, waiting = (platform.brought_to(TaskState.ACCEPTED, conversation=name) for name in ("c-1", "c-2"))
+    platform.lose(QUEUE)
+    platform.broker.prepare()
+    copy = databases.make()
+    movable_clock.forward(LATER)
+    assert maintenance.relay() == 2
+    assert run(platform) == done
+    databases.restore(copy)
+
+    maintenance.relay()
+    maintenance.reconcile()
+
+    assert platform.places() == {waiting: MessageState.READY}
+    assert (platform.state(done), platform.state(waiting)) == (TaskState.COMPLETED, TaskState.PENDING)
+
+
+def test_messages_of_tasks_that_the_copy_does_not_know_get_rows(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    copy = databases.make()
+    running, buried, waiting = (platform.message(f"c-{number}") for number in range(3))
+    later = platform.message("c-3", delay=60)
+    attempt = platform.start()
+    platform.engine.bury([platform.fetched()], reason="poison", error="too often")
+    platform.recorder.catch_up()
+    databases.restore(copy)
+    movable_clock.forward(LATER)
+
+    assert sorted(audit(platform).unknown) == sorted([running, buried, waiting, later])
+    maintenance.reconcile()
+
+    assert {run.id: run.state for run in platform.rows()} == {
+        running: TaskState.PROCESSING,
+        buried: TaskState.DEAD_LETTER,
+        waiting: TaskState.PENDING,
+        later: TaskState.SCHEDULED,
+    }
+    assert platform.row(waiting).payload["text"] == "Hello"
+    assert platform.row(waiting).key == "conversation_id:c-2"
+    assert audit(platform).balanced
+    assert platform.end(attempt)
+    assert platform.state(running) == TaskState.COMPLETED
+
+
+def test_a_dead_letter_that_was_sent_again_after_the_copy_is_not_dead_any_more(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance
+) -> None:
+    id = platform.brought_to(TaskState.DEAD_LETTER)
+    copy = databases.make()
+    platform.tasks.retry(id)
+    platform.recorder.catch_up()
+    databases.restore(copy)
+
+    maintenance.reconcile()
+
+    assert (platform.state(id), platform.sent()) == (TaskState.PENDING, [id])
+    assert run(platform) == id
+    assert platform.state(id) == TaskState.COMPLETED
+
+
+def test_a_message_that_was_given_up_after_the_copy_is_a_dead_letter_with_its_reason(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    id = platform.message()
+    copy = databases.make()
+    platform.engine.bury([platform.fetched()], reason="poison", error="too often")
+    platform.recorder.catch_up()
+    databases.restore(copy)
+    movable_clock.forward(LATER)
+
+    report = audit(platform, repair=True)
+    assert ([one.why for one in report.unaccounted], report.repaired) == (["the engine gave it up"], 1)
+
+    assert (platform.state(id), platform.row(id).error) == (TaskState.DEAD_LETTER, "poison: too often")
+    assert platform.sent() == [], "what ends its workers is not sent again without a human"
+    second = audit(platform, repair=True)
+    assert (second.balanced, second.repaired) == (True, 0)
+
+
+# --- the database is lost, the broker is kept ---------------------------------------------------------------
+
+
+def test_an_empty_database_learns_of_every_message_of_the_broker(
+    platform: Platform, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    ended, first, second = platform.message("c-0"), platform.message("c-1"), platform.message("c-1")
+    assert run(platform) == ended
+    empty(platform.database)
+    movable_clock.forward(LATER)
+    maintenance.reconcile()
+
+    assert [run.id for run in platform.rows()] == [first, second]
+    assert [run(platform) for _ in range(2)] == [first, second]
+    report = audit(platform)
+    assert (report.by_state, report.balanced) == ({TaskState.COMPLETED: 2}, True)
+    assert [finding.task_id for finding in report.results.named] == [ended], "known by its result alone"
+
+
+def test_a_task_that_starts_before_its_row_is_there_gets_one(platform: Platform) -> None:
+    id = platform.message()
+    platform.recorder.catch_up()
+    empty(platform.database)
+
+    attempt = platform.start()
+    platform.recorder.catch_up()
+    assert (platform.state(id), platform.row(id).name) == (TaskState.PROCESSING, "process_conversation_message_task")
+    platform.end(attempt)
+    assert platform.state(id) == TaskState.COMPLETED
+
+
+# --- an older broker, a newer database ----------------------------------------------------------------------
+
+
+def test_an_older_append_only_file_runs_nothing_again_and_loses_nothing(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    ended, retried, waiting = (platform.message(f"c-{number}") for number in range(3))
+    copy = brokers.make()
+    assert run(platform) == ended
+    assert platform.work(QUEUE, Raised(OSError("away")), schedule=(60,)) == retried
+    new = platform.message("c-3")
+    platform.recorder.catch_up()
+    brokers.restore(copy)
+    movable_clock.forward(LATER)
+
+    report = audit(platform)
+    assert (report.older, report.again) == ({QUEUE: "broker"}, [ended])
+    assert not report.balanced
+    assert maintenance.reconcile() == 1
+
+    assert set(platform.places()) == {retried, waiting, new}
+    assert platform.state(ended) == TaskState.COMPLETED
+    assert audit(platform).balanced
+    assert sorted(run(platform) for _ in range(3)) == sorted([retried, waiting, new])
+    assert audit(platform).by_state == {TaskState.COMPLETED: 4}
+
+
+def test_events_of_an_older_broker_whose_clock_is_behind_are_recorded(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance
+) -> None:
+    copy = brokers.make()
+    platform.message()
+    run(platform)
+    with platform.database.transaction() as session:  # the other machine's clock was an hour ahead
+        cursor = task_events.lock_cursor(session, QUEUE)
+        ahead = int(cursor.position.partition("-")[0]) + 3_600_000
+        cursor.position = f"{ahead}-0"
+    brokers.restore(copy)
+    platform.broker.prepare()
+    id = platform.message("c-2")
+
+    assert platform.work(QUEUE) == id
+    assert platform.state(id) == TaskState.COMPLETED
+    assert maintenance.reconcile() == 0
+    assert audit(platform).balanced
+
+
+def test_a_running_task_of_an_older_broker_that_has_ended_is_not_delivered_again(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance
+) -> None:
+    id = platform.message()
+    attempt = platform.start()
+    copy = brokers.make()
+    platform.end(attempt)
+    assert platform.state(id) == TaskState.COMPLETED
+    brokers.restore(copy)
+
+    assert platform.places() == {id: MessageState.LEASED}
+    maintenance.reconcile()
+    assert audit(platform).balanced
+    platform.engine.runner.call("ZADD", platform.engine.keys.key(QUEUE, "leased"), 1, pack_id(id))
+    assert platform.fetch(QUEUE) is None, "its lease is over, and it is not delivered"
+    assert platform.places() == {}
+
+
+def test_a_worker_compares_before_it_takes_its_first_task(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance
+) -> None:
+    platform.message()
+    copy = brokers.make()
+    run(platform)
+    brokers.restore(copy)
+
+    maintenance.start()
+    try:
+        assert platform.places() == {}
+    finally:
+        maintenance.stop()
+
+
+# --- an empty broker ----------------------------------------------------------------------------------------
+
+
+def test_a_lost_append_only_file_loses_no_accepted_task(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    platform.broker.prepare()
+    running = platform.message("c-1")
+    attempt = platform.start()
+    waiting, held, later = platform.message("c-2"), platform.message("c-2"), platform.message("c-3", delay=60)
+    parked = platform.brought_to(TaskState.ACCEPTED, conversation="c-4")
+    platform.recorder.catch_up()
+    brokers.restore(None)
+    assert not platform.end(attempt, ack=False), "its lease is gone"
+    movable_clock.forward(LATER)
+
+    assert audit(platform).older == {QUEUE: "broker"}
+    maintenance.relay()
+    assert maintenance.reconcile() == 4
+
+    assert platform.places() == {
+        running: MessageState.READY,
+        waiting: MessageState.READY,
+        held: MessageState.HELD,
+        later: MessageState.SCHEDULED,
+        parked: MessageState.READY,
+    }
+    assert "journal" in platform.engine.stats([QUEUE])[0].limits
+    assert audit(platform).balanced
+
+
+def test_a_task_that_ended_without_a_record_is_completed_from_a_result_that_survived(
+    platform: Platform, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    """The broker lost its journal with the event of the end; the results are on another server."""
+    id = platform.message()
+    platform.work(QUEUE)
+    platform.app.backend.store_result(id, {"done": True}, states.SUCCESS)
+    platform.lose(QUEUE)
+    movable_clock.forward(LATER)
+    assert platform.row(id).state == TaskState.PENDING
+
+    assert maintenance.reconcile() == 1
+    assert (platform.state(id), platform.row(id).result) == (TaskState.COMPLETED, {"done": True})
+    assert platform.places() == {}
+
+
+def test_a_restored_row_is_never_recorded_from_older_events_twice(
+    platform: Platform, brokers: BrokerCopies, maintenance: Maintenance
+) -> None:
+    """The journal of an older broker repeats events that the history has."""
+    id = platform.brought_to(TaskState.DEAD_LETTER)
+    platform.message("c-9", id="other")
+    platform.recorder.catch_up()
+    copy = brokers.make()
+    platform.tasks.cancel("other")
+    platform.recorder.catch_up()
+    brokers.restore(copy)
+    maintenance.reconcile()
+
+    assert (platform.state(id), platform.state("other")) == (TaskState.DEAD_LETTER, TaskState.CANCELLED)
+    assert platform.places() == {}
+
+
+# --- a server that evicts keys, and a failover that loses the last writes -----------------------------------
+
+
+@pytest.fixture
+def evicting(valkey: RunningValkey, redis_urls: RedisUrls) -> Generator[redis.Redis]:
+    """The server with `allkeys-lru` and little memory to spare."""
+    with redis.Redis.from_url(valkey.url(5)) as client:
+        client.flushdb()
+        used = int(client.info("memory")["used_memory"])
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", used + 4_000_000)
+        yield client
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
+        client.flushdb()
+
+
+def evict_all(client: redis.Redis) -> None:
+    """Write until the server has evicted every other key."""
+    for number in range(100_000):
+        client.set(f"filler:{number}", b"x" * 20_000)
+        if number % 50 == 0 and not client.info("keyspace").get("db0"):
+            return
+    pytest.fail("the server has evicted nothing")
+
+
+@pytest.mark.filterwarnings("ignore::laneway.engine.EvictionWarning")
+def test_what_an_evicting_server_deletes_is_sent_again(
+    platform: Platform, evicting: redis.Redis, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    with pytest.warns(EvictionWarning, match="allkeys-lru"):
+        ids = [platform.message(f"c-{number % 3}") for number in range(20)]
+    evict_all(evicting)
+    evicting.config_set("maxmemory", 0)
+    movable_clock.forward(LATER)
+
+    maintenance.reconcile()
+
+    assert set(platform.places()) == set(ids)
+    assert audit(platform).balanced
+    assert sorted(run(platform) for _ in ids) == sorted(ids)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whichever_key_is_evicted_every_task_runs_once(
+    platform: Platform, maintenance: Maintenance, movable_clock: MovableClock, name: str
+) -> None:
+    if not platform.database.is_sqlite:
+        pytest.skip("the database makes no difference here")
+    platform.broker.prepare()
+    running = platform.message("c-0")
+    attempt = platform.start()
+    ids = [platform.message("c-1"), platform.message("c-1"), platform.message("c-2"), platform.message("c-3", delay=1)]
+    platform.recorder.catch_up()
+    platform.engine.runner.call("DEL", platform.engine.keys.key(QUEUE, name))
+    platform.broker.prepare()  # as the maintenance does every 5 s
+    movable_clock.forward(LATER)
+    audit(platform, repair=True)
+    maintenance.reconcile()
+
+    assert set(platform.places()) == {running, *ids}
+    if platform.places()[running] is MessageState.LEASED:
+        platform.end(attempt)
+    ran: list[str] = []
+    wait_until(lambda: ran.append(platform.work(QUEUE) or "") or platform.places() == {}, seconds=20)
+    assert sorted(filter(None, ran)) in (sorted(ids), sorted([running, *ids]))
+    platform.recorder.catch_up()
+    assert {run.state for run in platform.rows()} == {TaskState.COMPLETED}
+    assert audit(platform).balanced
+
+
+def test_a_failover_that_loses_the_last_writes_loses_no_task_and_repeats_none(
+    environment: Environment, sqlite_database: Database, movable_clock: MovableClock, tmp_path: Path
+) -> None:
+    with watched_pair(tmp_path) as pair:
+        sentinel = redis.Redis(port=pair.sentinels[0], decode_responses=True)
+        port = int(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
+        with on_port(port, environment, sqlite_database, tmp_path) as platform:
+            ended = platform.message("c-1")
+            attempt = platform.start()
+            kept = platform.message("c-2")
+            platform.recorder.catch_up()
+            with redis.Redis(port=port) as master, redis.Redis(port=pair.replica) as replica:
+                master.wait(1, 5_000)
+                replica.config_set("masterauth", "wrong")  # the replica gets no further writes
+                master.client_kill_filter(_type="replica")
+                wait_until(lambda: replica.info("replication")["master_link_status"] == "down", seconds=10)
+            assert platform.end(attempt)
+            lost = platform.message("c-3")
+            assert platform.state(ended) == TaskState.COMPLETED
+        pair.kill_master()
+        wait_until(lambda: promoted(sentinel) == pair.replica, seconds=30)
+        sentinel.close()
+        movable_clock.forward(LATER)
+        with on_port(pair.replica, environment, sqlite_database, tmp_path) as platform:
+            assert platform.places() == {ended: MessageState.LEASED, kept: MessageState.READY}
+            platform.maintenance().reconcile()
+
+            assert set(platform.sent()) == {kept, lost}
+            assert audit(platform).balanced
+            leased = platform.engine.keys.key(QUEUE, "leased")
+            platform.engine.runner.call("ZADD", leased, 1, pack_id(ended))  # its lease is over
+            assert sorted(run(platform) for _ in range(2)) == sorted([kept, lost])
+            assert platform.places() == {}
+            assert audit(platform).by_state == {TaskState.COMPLETED: 3}
+
+
+def promoted(sentinel: Any) -> int:
+    return int(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
+
+
+@contextmanager
+def on_port(port: int, environment: Environment, database: Database, folder: Path) -> Generator[Platform]:
+    """The platform on the server that listens on this port."""
+    server = RunningValkey(folder, port=port)
+    urls = RedisUrls(server.url(0), server.url(1), server)
+    settings = settings_for(environment, database, urls, folder=folder)
+    with celery_on(settings) as app:
+        yield make_platform(settings, app, database, valkey=server)
