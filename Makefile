@@ -13,7 +13,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline chaos load lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline bench-scale chaos load lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-history: install-dev ## Measure what the history costs per task (options: 
 
 bench-pipeline: install-dev ## Measure submissions and tasks per second on engine and platform (options: PIPELINE="--help")
 	@$(BIN)/python -m benchmarks.pipeline $(PIPELINE)
+
+bench-scale: install-dev ## Measure how cost grows with queues, consumers, messages, rows and workers (options: SCALE="--help")
+	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
 chaos: install-dev ## Kill workers and server under load, and count lost and repeated tasks (options: CHAOS="--help")
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)

@@ -36,21 +36,27 @@ SERVERS = {
 log_plainly()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server (`pytest -m "not server"`), and group them for the processes of xdist.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test that needs a server (`pytest -m "not server"`), and name its group for the processes of xdist.
 
     The tests of a file run in one process. So do all tests of the API and worker that `live` starts, because to start
-    them takes longer than most of these tests.
+    them takes longer than most of these tests. (`pytest_collection_modifyitems` would come too late: xdist reads the
+    groups in its own hook of that name.)
     """
-    for item in items:
-        used: list[str] = getattr(item, "fixturenames", [])
-        if SERVERS.intersection(used) or "acceptance" in item.path.parts:
-            item.add_marker("server")
-        group = f"live-{item.callspec.params['live']}" if "live" in used else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    used: list[str] = getattr(item, "fixturenames", [])
+    if SERVERS.intersection(used) or "acceptance" in item.path.parts:
+        item.add_marker("server")
+    group = (
+        f"live-{item.callspec.params['live']}" if "live" in used else str(item.path.relative_to(item.config.rootpath))
+    )
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
-def pytest_collection_finish() -> None:
-    """Keep the thousands of collected tests out of the garbage collector's way: nothing of them becomes garbage."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check that xdist has taken the groups: without them every process starts the servers of every file.
+
+    Keep the thousands of collected tests out of the garbage collector's way, too: nothing of them becomes garbage.
+    """
+    if session.items and getattr(session.config.option, "loadgroup", False):
+        assert "@" in session.items[0].nodeid, "pytest-xdist ignores the groups of tests: see pyproject.toml"
     gc.freeze()

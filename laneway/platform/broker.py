@@ -203,16 +203,20 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
+    def take_out(self, queue: str, id: str, *, version: int | None = None) -> bool:
+        """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
+        if self.engine is None:
+            return False
+        with self.guarded():
+            cancelled = self.engine.cancel(queue, id, version=version)
+        return bool(cancelled.removed or cancelled.marked)
+
     def cancel(self, run: TaskRun) -> bool:
         """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine.
 
         Without a message, the engine refuses the one that a sender of this row may be about to put.
         """
-        if self.engine is None:
-            return False
-        with self.guarded():
-            cancelled = self.engine.cancel(run.queue, run.id, version=version_of([run]))
-        return bool(cancelled.removed or cancelled.marked)
+        return self.take_out(run.queue, run.id, version=version_of([run]))
 
     def discard(self, queue: str, id: str) -> None:
         """Delete the dead letter of a task, if there is one."""

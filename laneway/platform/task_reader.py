@@ -50,7 +50,7 @@ class TaskReader:
         self, which: Filter, *, before: int | None = None, limit: int = 50
     ) -> tuple[list[TaskStatus], int | None]:
         """Tasks, newest first, and the `before` of the next page; None after the last page."""
-        self._recorder.catch_up_quietly()
+        self._recorder.catch_up_quietly([which.queue] if which.queue else None)
         with self._database.reading() as session:
             page = search.page(session, which, before=before, limit=limit)
         return [describe(run) for run in page], page[-1].seq if len(page) == limit else None

@@ -7,7 +7,7 @@ The message is drafted from the customer's conversation or lead, if the request 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -15,8 +15,6 @@ from app.schemas.conversation import Continuation
 from app.schemas.lead import LeadView
 from app.schemas.savings import CalculatorInputs, FollowUpInputs
 from app.services.chat.savings import by_hand, compute_savings, savings_sentence
-from app.services.conversations.conversations import Conversations
-from app.services.leads.leads import Leads
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.errors import NotFound
@@ -24,6 +22,39 @@ from laneway.platform.workflows.handlers import Handler, Returned, StepCall, fai
 
 MAX_MESSAGE = 8000
 NOBODY = "the request names no conversation, and no lead that has one"
+
+
+class Written(Protocol):
+    """What a responder wrote."""
+
+    @property
+    def text(self) -> str:
+        """The text for the customer."""
+        ...
+
+
+class Conversations(Protocol):
+    """What a follow-up needs of the conversations."""
+
+    def view(self, id: str, *, limit: int) -> object:
+        """Return a conversation. Raises NotFound."""
+        ...
+
+    def draft(self, id: str) -> Written:
+        """Write the next turn of a conversation without storing it. Raises NotFound."""
+        ...
+
+    def answer(self, question: str) -> Written:
+        """Answer a question outside any conversation."""
+        ...
+
+
+class Leads(Protocol):
+    """What a follow-up needs of the leads."""
+
+    def view(self, lead_id: str) -> LeadView:
+        """Return a lead. Raises NotFound."""
+        ...
 
 
 class FollowUps:

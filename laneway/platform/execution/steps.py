@@ -58,7 +58,7 @@ class Steps:
         with self._database.reading() as session:
             is_recorded = task_runs.find(session, attempt.task_id) is not None
         if not is_recorded:  # a task that was sent without the task manager gets its row when the journal is recorded
-            self._recorder.catch_up()
+            self._recorder.catch_up([attempt.queue])
         with self._database.transaction() as session:
             repository.save_step(session, attempt.task_id, name, result=result, attempt=attempt.number, at=clock.now())
 

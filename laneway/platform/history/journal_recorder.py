@@ -9,6 +9,7 @@ queue accepts no new task.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
@@ -45,18 +46,21 @@ class JournalRecorder:
     def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
         """Record the events that exist now, of all queues by default; returns the number of recorded entries.
 
-        Events that come meanwhile are left to the next call, so that a busy queue does not hold the caller. No
-        further batch is begun after `seconds`. Raises BrokerUnavailable, DatabaseUnavailable.
+        The queues take turns, a batch each, so that a long journal does not delay the others. Events that come
+        meanwhile are left to the next call, so that a busy queue does not hold the caller. No further batch is begun
+        after `seconds`. Raises BrokerUnavailable, DatabaseUnavailable.
         """
         engine, end = self._broker.engine, monotonic() + seconds
         if engine is None:
             return 0
-        recorded = 0
-        for queue, unread in self.unread(queues).items():
-            left = unread
+        recorded, turns = 0, deque(self.unread(queues).items())
+        while turns and monotonic() < end:
+            (queue, left), batch = turns.popleft(), 0
             with suppress(NewerQueue):  # a process of the newer version records its events; `Broker.prepare` names it
-                while left > 0 and monotonic() < end and (batch := self._record_batch(engine, queue)):
-                    recorded, left = recorded + batch, left - batch
+                batch = self._record_batch(engine, queue)
+            recorded += batch
+            if 0 < batch < left:
+                turns.append((queue, left - batch))
         return recorded
 
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:

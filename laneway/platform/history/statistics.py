@@ -66,7 +66,7 @@ class Statistics:
 
         Raises DatabaseUnavailable.
         """
-        self._recorder.catch_up_quietly()
+        self._recorder.catch_up_quietly([queue] if queue else None)
         until = clock.now()
         requested = EndedFilter(Period(until - timedelta(seconds=seconds), until), queue, name)
         with self._database.reading() as session:

@@ -1,4 +1,4 @@
-"""Maintenance: what every worker does beside its tasks, so that no task is forgotten.
+"""Maintenance: what workers do beside their tasks, so that no task is forgotten.
 
 Threads of each worker's main process do four things. They
 
@@ -10,6 +10,10 @@ Threads of each worker's main process do four things. They
 
 Each of the four has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
 of the others, and above all not the report that the worker lives.
+
+Every worker does the first three: the report is about itself, and the journals and the outbox must go on at once when a
+worker dies. Rows that are locked or claimed divide that work. The fourth is done by one worker of the fleet, which
+holds a lease for it (`FleetLease`).
 
 Each step may be repeated, also by many workers at once: it changes a row only if nobody else has changed it before, and
 a second delivery of a task is refused when a worker starts it. The delivery engine handles everything that depends on
@@ -34,6 +38,7 @@ from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, P
 from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
+from laneway.platform.operations.fleet_lease import FleetLease
 from laneway.platform.operations.lost_tasks import Settled
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.task_manager import TaskManager
@@ -42,8 +47,11 @@ log = logger(__name__)
 
 TICK = 0.5
 """Seconds between two checks for due jobs."""
-COMPARE_EVERY, PREPARE_EVERY = 5.0, 5.0
-"""Seconds between two runs of `reconcile`, and of `Broker.prepare`."""
+COMPARE_EVERY = 5.0
+"""Seconds between two runs of `compare`."""
+COMPARE_LEASE = "compare"
+TAKEOVER_AFTER = 3 * COMPARE_EVERY
+"""A worker that did not renew the lease of `compare` for these seconds is dead; another one takes its place."""
 REPORT_SHARE = 0.2
 """The share of a lease between two reports. A worker that misses three reports counts as dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
@@ -73,6 +81,7 @@ class Maintenance:
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
+        self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
         self._cursor = 0
         self._stopped = Event()
         self._threads: list[Thread] = []
@@ -80,23 +89,23 @@ class Maintenance:
     def start(self) -> None:
         """Compare replaced copies, before the worker takes its first task, and start the threads."""
         self._attempt(self._reconciliation.settle_replaced_copies)
-        prepare: Callable[[], object] = self._broker.prepare
-        for name, jobs in (
-            ("report", [(self._report_every, self.report)]),
-            ("record", [(0.0, self.record)]),
-            ("relay", [(0.0, self.relay)]),
-            ("reconcile", [(PREPARE_EVERY, prepare), (COMPARE_EVERY, self.reconcile)]),
+        for every, job in (
+            (self._report_every, self.report),
+            (0.0, self.record),
+            (0.0, self.relay),
+            (COMPARE_EVERY, self.compare),
         ):
-            thread = Thread(target=self._run, args=(jobs,), name=f"laneway-{name}", daemon=True)
+            thread = Thread(target=self._run, args=(every, job), name=f"laneway-{job.__name__}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def stop(self) -> None:
-        """Stop each thread after its current job, and remove the worker from the list of live workers."""
+        """Stop each thread after its current job, give the lease back, and remove this worker from the live workers."""
         self._stopped.set()
         end = monotonic() + STOP_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - monotonic()))
+        self._attempt(self._lease.release)
         self._attempt(self.sign_off)
 
     @property
@@ -104,13 +113,12 @@ class Maintenance:
         """True while a thread runs."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, jobs: Sequence[tuple[float, Callable[[], object]]]) -> None:
-        next_at = [0.0] * len(jobs)
+    def _run(self, every: float, job: Callable[[], object]) -> None:
+        next_at = 0.0
         while not self._stopped.is_set():
-            for number, (every, job) in enumerate(jobs):
-                if monotonic() >= next_at[number]:
-                    next_at[number] = monotonic() + every
-                    self._attempt(job)
+            if monotonic() >= next_at:
+                next_at = monotonic() + every
+                self._attempt(job)
             self._stopped.wait(TICK)
 
     def report(self) -> None:
@@ -123,11 +131,26 @@ class Maintenance:
         with self._database.transaction() as session:
             workers.leave(session, self.worker)
 
+    def compare(self) -> int:
+        """Restore the limits and send again the tasks that the broker lost, if this worker holds the lease for it.
+
+        Return the number of tasks. After an error the lease is given back: another worker may reach the broker.
+        """
+        if not self._lease.hold():
+            return 0
+        try:
+            self._broker.prepare()
+            return self.reconcile()
+        except Exception:
+            self._lease.release()
+            raise
+
     def reconcile(self) -> int:
         """Send again the unfinished tasks that the broker lost, or record that they have ended; return how many.
 
         First settles the differences that an older copy of the database or the broker has left. Then compares one page
-        of unfinished tasks with the broker, and goes on to the next page while a page had losses.
+        of unfinished tasks with the broker, and goes on to the next page while a page had losses and this worker holds
+        the lease.
         """
         self._reconciliation.settle_replaced_copies()
         repaired = 0
@@ -138,7 +161,7 @@ class Maintenance:
             self._cursor = page[-1].seq if len(page) == PAGE else 0
             sent = self._reconcile_page(page)
             repaired += sent
-            if not sent or not self._cursor:
+            if not sent or not self._cursor or not self._lease.hold():
                 break
         return repaired
 
@@ -156,7 +179,8 @@ class Maintenance:
             lost += self._lost_of(queue, [run for run in page if run.queue == queue])
         if not lost:
             return 0
-        self._recorder.catch_up()  # tasks that ended before the comparison are recorded as finished now
+        # Tasks that ended before the comparison are recorded as finished now.
+        self._recorder.catch_up(list({run.queue for run, _ in lost}))
         self._broker.prepare()  # enables the journals; without them the events of the tasks sent now would be lost
         ends, full_queues = self._reconciliation.lost.ends([run for run, _ in lost]), set[str]()
         return sum(self._settle(run, message, ends.get(run.id), full_queues) for run, message in lost)
@@ -174,7 +198,7 @@ class Maintenance:
                 self._broker.find_strays(queue, repair=True)
                 messages = self._broker.find(queue, ids)
         except NewerQueue:
-            return []  # a worker of the newer version compares it
+            return []  # a worker of the newer version compares it when it holds the lease
         pairs = zip(runs, messages or (), strict=messages is not None)
         return [(run, message) for run, message in pairs if message is None or message.state is MessageState.DEAD]
 

@@ -72,7 +72,7 @@ class MessageComparison:
                     page = engine.peek(queue, state, offset=offset, limit=PAGE, bodies=False)
                 offset += len(page)
                 for message, difference in self._differences(engine, queue, page, bodies=settle):
-                    settled = settle and self._settle(engine, queue, message, difference)
+                    settled = settle and self._settle(queue, message, difference)
                     if settled and difference is Difference.DONE and state is not MessageState.LEASED:
                         offset -= 1  # the messages behind it have moved up
                     yield Finding(message.stored.message.task_id, queue, difference, settled)
@@ -108,12 +108,10 @@ class MessageComparison:
         with self._database.reading() as session:
             return {run.id: run for run in task_runs.by_ids(session, storable)} if storable else {}
 
-    def _settle(self, engine: Engine, queue: str, message: MessageInfo, difference: Difference) -> bool:
+    def _settle(self, queue: str, message: MessageInfo, difference: Difference) -> bool:
         id = message.stored.message.task_id
         if difference is Difference.DONE:
-            with self._broker.guarded():
-                cancelled = engine.cancel(queue, id)
-            settled = bool(cancelled.removed or cancelled.marked)
+            settled = self._broker.take_out(queue, id)
         elif not is_storable_id(id):
             return False
         else:

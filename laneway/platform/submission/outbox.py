@@ -6,7 +6,8 @@ is committed with that change. A task that the broker could not take stays in th
 A sender claims a row before it sends it (`published_at`). A claim ends after `CLAIM`. Before that, the engine stops
 taking messages under the claim (`not_after`), so only one of two senders succeeds. A sender may die after the broker
 took a message and before the row says so. The queue's journal then has an entry of the message, and the relay reads
-the journals before it sends anything again. Only one sender at a time sends the tasks of an ordering key, in order.
+the journal of a queue before it sends anything to that queue. Only one sender at a time sends the tasks of an ordering
+key, in order.
 """
 
 from __future__ import annotations
@@ -160,10 +161,10 @@ class Outbox:
         Raises BrokerUnavailable, DatabaseUnavailable.
         """
         total, full = 0, set[str]()
-        while self._has_free_rows(full):
+        while queues := self._queues_with_free_rows() - full:
             # The time is taken first, so that the journals contain all messages that were sent under older claims.
             abandoned_before = clock.now() - CLAIM
-            self._recorder.catch_up()  # marks the tasks as sent whose senders could not do so
+            self._recorder.catch_up(sorted(queues))  # marks the tasks as sent whose senders could not do so
             self._recorder.find_replaced_copies()  # takes rows out that a later copy of the database may have sent
             with self._database.transaction() as session:
                 runs = queries.claim(
@@ -172,7 +173,7 @@ class Outbox:
                     abandoned_before=abandoned_before,
                     limit=PAGE,
                     most_bytes=PAGE_BYTES,
-                    except_queues=full,
+                    queues=queues,
                 )
             sent = len(self._send(runs, full))
             total += sent
@@ -210,9 +211,9 @@ class Outbox:
         if self._wakeup.wait(seconds):
             self._wakeup.clear()
 
-    def _has_free_rows(self, full: set[str]) -> bool:
+    def _queues_with_free_rows(self) -> set[str]:
         with self._database.reading() as session:
-            return queries.has_free_rows(session, abandoned_before=clock.now() - CLAIM, except_queues=full)
+            return queries.queues_with_free_rows(session, abandoned_before=clock.now() - CLAIM)
 
     def _send(self, runs: Sequence[TaskRun], full: set[str]) -> dict[str, TaskState]:
         """Send claimed rows, in order, and release those that were refused; returns id → state of those that were sent.

@@ -5,6 +5,7 @@ from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, Outbou
 from laneway.platform.db.models.queues import QueueLimit
 from laneway.platform.db.models.tasks import (
     Alert,
+    FleetLease,
     JournalCursor,
     TaskAttempt,
     TaskEvent,
@@ -18,6 +19,7 @@ from laneway.platform.db.models.workflows import WorkflowMetric, WorkflowRun, Wo
 __all__ = [
     "Alert",
     "Base",
+    "FleetLease",
     "Id",
     "JournalCursor",
     "OutboundAttempt",

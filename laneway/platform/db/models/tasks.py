@@ -1,11 +1,11 @@
-"""The tables of tasks: tasks, attempts, events, steps, live workers, alerts."""
+"""The tables of tasks: tasks, attempts, events, steps, live workers, leases of the fleet, alerts."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, false, text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from laneway.platform.db.models.base import Base, Id
@@ -19,10 +19,21 @@ class TaskRun(Base):
         Index("ix_task_runs_queue_state", "queue", "state"),
         Index("ix_task_runs_state_due", "state", "due_at"),
         Index("ix_task_runs_accepted", "accepted_at"),
-        Index("ix_task_runs_finished", "finished_at"),
+        Index(
+            "ix_task_runs_finished",
+            "finished_at",
+            sqlite_where=text("finished_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
         Index("ix_task_runs_key", "key", "state"),
         Index("ix_task_runs_name_state", "name", "state"),
         Index("ix_task_runs_error_group", "error_group", "state"),
+        Index(
+            "ix_task_runs_unfinished",
+            "seq",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
     )
 
     seq: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
@@ -144,6 +155,17 @@ class Worker(Base):
     queues: Mapped[list[Any]]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class FleetLease(Base):
+    """Who does a work that one process does for the whole fleet."""
+
+    __tablename__ = "fleet_leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(255))
+    renewals: Mapped[int] = mapped_column(BigInteger)
+    """Counts up at each renewal. A holder whose count stands still is dead."""
 
 
 class Alert(Base):

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
@@ -69,15 +69,15 @@ def claim(
     abandoned_before: datetime,
     limit: int,
     most_bytes: int,
-    except_queues: Collection[str],
+    queues: Collection[str],
 ) -> Sequence[TaskRun]:
     """Claim the oldest free rows, in the order of submission. No other sender gets them until the claim ends.
 
     A row is not claimed while an earlier row of its ordering key is claimed by another sender or cannot be sent now.
-    `abandoned_before`: claims from before this time have ended. `except_queues`: queues that take no more tasks now.
-    `most_bytes`: no further row is claimed when the payloads of the claimed rows have so many bytes.
+    `abandoned_before`: claims from before this time have ended. `queues`: rows of other queues stay. `most_bytes`: no
+    further row is claimed when the payloads of the claimed rows have so many bytes.
     """
-    free = and_(*_free(abandoned_before, except_queues))
+    free = and_(*_free(abandoned_before), TaskRun.queue.in_(queues))
     blocked = (
         select(TaskRun.key, func.min(TaskRun.seq).label("first"))
         .where(TaskRun.state == TaskState.ACCEPTED, TaskRun.key.is_not(None), ~free)
@@ -111,10 +111,9 @@ def claim_again(session: Session, runs: Sequence[TaskRun], *, now: datetime) -> 
     return {row.id for row in ours}
 
 
-def has_free_rows(session: Session, *, abandoned_before: datetime, except_queues: Collection[str]) -> bool:
-    """True when there is a row to claim."""
-    found = exists().where(*_free(abandoned_before, except_queues))
-    return bool(session.scalar(select(found)))
+def queues_with_free_rows(session: Session, *, abandoned_before: datetime) -> set[str]:
+    """The queues that have a row to claim."""
+    return set(session.scalars(select(TaskRun.queue).where(*_free(abandoned_before)).distinct()))
 
 
 def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[str]:
@@ -179,6 +178,6 @@ def _without_gaps(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:
     return [run for run in runs if run.id in kept]
 
 
-def _free(abandoned_before: datetime, except_queues: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+def _free(abandoned_before: datetime) -> tuple[ColumnElement[bool], ...]:
     unclaimed = or_(TaskRun.published_at.is_(None), TaskRun.published_at < abandoned_before)
-    return TaskRun.state == TaskState.ACCEPTED, unclaimed, TaskRun.queue.not_in(except_queues)
+    return TaskRun.state == TaskState.ACCEPTED, unclaimed

@@ -145,10 +145,11 @@ def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
     """Unfinished tasks in the order of submission: never sent, or last sent or started before `moment`."""
-    sent = or_(TaskRun.published_at.is_(None), TaskRun.published_at < moment)
-    waiting = and_(TaskRun.state.in_(SENT), sent)
-    running = and_(TaskRun.state == TaskState.PROCESSING, TaskRun.started_at < moment)
-    statement = select(TaskRun).where(or_(waiting, running), TaskRun.seq > after_seq).order_by(TaskRun.seq)
+    # The first condition is that of the partial index. Conditions on single states would lead SQLite to another index.
+    unfinished = and_(TaskRun.finished_at.is_(None), TaskRun.state != TaskState.ACCEPTED)
+    moved_at = case((TaskRun.state == TaskState.PROCESSING, TaskRun.started_at), else_=TaskRun.published_at)
+    before = or_(moved_at.is_(None), moved_at < moment)
+    statement = select(TaskRun).where(unfinished, before, TaskRun.seq > after_seq).order_by(TaskRun.seq)
     return _page(session, statement, limit)
 
 

@@ -46,7 +46,7 @@ def test_a_worker_is_known_while_it_reports_and_forgotten_when_it_signs_off(plat
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """A maintenance thread that checks many times a second."""
-    for name in ("TICK", "COMPARE_EVERY", "PREPARE_EVERY"):
+    for name in ("TICK", "COMPARE_EVERY"):
         monkeypatch.setattr(maintenance_module, name, 0.02)
     monkeypatch.setattr(maintenance_module, "MISSING_AFTER", timedelta(seconds=0.3))
 
@@ -134,7 +134,7 @@ def test_the_thread_survives_outages_of_broker_and_database(platform: Platform, 
         else:
             stack.enter_context(platform.without_database())
         maintenance.start()
-        wait_until(lambda: any(entry.get("job") == "reconcile" for entry in logs), seconds=15)
+        wait_until(lambda: any(entry.get("job") == "compare" for entry in logs), seconds=15)
     try:
         wait_until(lambda: platform.sent(MAINTENANCE) == [id], seconds=15)
     finally:

@@ -62,7 +62,7 @@ def test_the_outbox_keeps_the_tasks_of_a_queue_of_a_newer_version_and_sends_the_
     upgrade(platform)
     with platform.tasks.transaction() as transaction:
         kept = transaction.submit("cleanup_old_data_task", {}).task_id
-        payload = {"conversation_id": "c-1", "text": "Hello"}
+        payload = {"conversation_id": "c-1", "message": "Hello"}
         sent = transaction.submit("process_conversation_message_task", payload).task_id
     assert [handle.state for handle in transaction.handles] == [TaskState.ACCEPTED, TaskState.PENDING]
     assert platform.tasks.outbox.relay() == 0

@@ -276,36 +276,23 @@ def test_an_unfinished_task_with_a_final_result_is_unaccounted_for(harness: Resu
     assert harness.findings() == []
 
 
-def test_a_lost_task_whose_result_is_a_success_is_completed_with_it(
-    platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
-) -> None:
-    harness = ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
-    id = harness.start_task().task_id
-    platform.tasks.current(id)
-    harness.store(id)
-    platform.lose("maintenance")
-    movable_clock.forward(LATER)
-    report = harness.audit(repair=True)
-
-    assert [one.why for one in report.unaccounted] == ["the engine does not have it; its result says SUCCESS"]
-    assert (report.repaired, platform.sent("maintenance")) == (1, [])
-    assert (platform.state(id), harness.app.AsyncResult(id).state) == (TaskState.COMPLETED, "SUCCESS")
-
-
-def test_a_lost_task_whose_result_is_an_error_is_sent_again_without_the_result(
-    platform: Platform, movable_clock: MovableClock, valkey: RunningValkey
+@pytest.mark.parametrize("outcome", [DONE, Raised(ValueError("wrong"))])
+def test_a_lost_task_is_completed_by_a_success_and_sent_again_without_an_error(
+    platform: Platform, movable_clock: MovableClock, valkey: RunningValkey, outcome: Outcome
 ) -> None:
     """An error may be stored before a retry; only a success proves the end."""
     harness = ResultHarness(EngineDriver(platform), platform.app, movable_clock, valkey)
     id = harness.start_task().task_id
     platform.tasks.current(id)
-    harness.store(id, Raised(ValueError("wrong")))
+    harness.store(id, outcome)
     platform.lose("maintenance")
     movable_clock.forward(LATER)
+    report, says = harness.audit(repair=True), "SUCCESS" if outcome is DONE else "FAILURE"
 
-    assert harness.audit(repair=True).repaired == 1
-    assert platform.sent("maintenance") == [id]
-    assert harness.app.AsyncResult(id).state == "PENDING"
+    assert [one.why for one in report.unaccounted] == [f"the engine does not have it; its result says {says}"]
+    assert (report.repaired, platform.sent("maintenance")) == (1, [] if outcome is DONE else [id])
+    assert harness.app.AsyncResult(id).state == ("SUCCESS" if outcome is DONE else "PENDING")
+    assert (platform.state(id) == TaskState.COMPLETED) is (outcome is DONE)
 
 
 def test_the_result_of_an_earlier_run_is_not_the_end_of_this_one(harness: ResultHarness) -> None:

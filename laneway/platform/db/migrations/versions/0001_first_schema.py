@@ -29,9 +29,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("closed_at IS NULL"),
     )
     op.create_table(
+        "fleet_leases",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=255), nullable=False),
+        sa.Column("renewals", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "journal_cursors",
         sa.Column("queue", sa.String(length=255), nullable=False),
         sa.Column("position", sa.String(length=48), nullable=False),
+        sa.Column("gap_until", sa.String(length=48), nullable=True),
+        sa.Column("replaced", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("queue"),
     )
     op.create_table(
@@ -123,11 +132,26 @@ def upgrade() -> None:
     )
     op.create_index("ix_task_runs_accepted", "task_runs", ["accepted_at"], unique=False)
     op.create_index("ix_task_runs_error_group", "task_runs", ["error_group", "state"], unique=False)
-    op.create_index("ix_task_runs_finished", "task_runs", ["finished_at"], unique=False)
+    op.create_index(
+        "ix_task_runs_finished",
+        "task_runs",
+        ["finished_at"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
     op.create_index("ix_task_runs_key", "task_runs", ["key", "state"], unique=False)
     op.create_index("ix_task_runs_name_state", "task_runs", ["name", "state"], unique=False)
     op.create_index("ix_task_runs_queue_state", "task_runs", ["queue", "state"], unique=False)
     op.create_index("ix_task_runs_state_due", "task_runs", ["state", "due_at"], unique=False)
+    op.create_index(
+        "ix_task_runs_unfinished",
+        "task_runs",
+        ["seq"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
     op.create_table(
         "workers",
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -291,11 +315,22 @@ def downgrade() -> None:
     op.drop_table("workflow_runs")
     op.drop_index(op.f("ix_workers_seen_at"), table_name="workers")
     op.drop_table("workers")
+    op.drop_index(
+        "ix_task_runs_unfinished",
+        table_name="task_runs",
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
     op.drop_index("ix_task_runs_state_due", table_name="task_runs")
     op.drop_index("ix_task_runs_queue_state", table_name="task_runs")
     op.drop_index("ix_task_runs_name_state", table_name="task_runs")
     op.drop_index("ix_task_runs_key", table_name="task_runs")
-    op.drop_index("ix_task_runs_finished", table_name="task_runs")
+    op.drop_index(
+        "ix_task_runs_finished",
+        table_name="task_runs",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
     op.drop_index("ix_task_runs_error_group", table_name="task_runs")
     op.drop_index("ix_task_runs_accepted", table_name="task_runs")
     op.drop_table("task_runs")
@@ -307,6 +342,7 @@ def downgrade() -> None:
     op.drop_index("ix_outbound_deliveries_created", table_name="outbound_deliveries")
     op.drop_table("outbound_deliveries")
     op.drop_table("journal_cursors")
+    op.drop_table("fleet_leases")
     op.drop_index(
         "uq_alerts_open",
         table_name="alerts",

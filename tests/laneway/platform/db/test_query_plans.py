@@ -1,0 +1,63 @@
+"""Queries that run all the time read an index, however many tasks have ended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert, text
+
+from laneway.platform import clock
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import task_runs
+from laneway.platform.db.session import Database
+from laneway.platform.history.adoption import run_from_call
+from laneway.platform.schemas.task import TaskState
+
+ENDED, UNFINISHED = 3000, 20
+
+
+@pytest.fixture
+def long_history(database: Database) -> Database:
+    """A database with many ended tasks and a few unfinished ones, the newest of all."""
+    at = clock.now() - timedelta(hours=1)
+    sample = run_from_call("sample", "cleanup_old_data_task", {}, queue="maintenance", at=at, priority=1)
+    row = {name: value for name, value in vars(sample).items() if not name.startswith("_")}
+    row |= {"published_at": at, "progress": 0, "attempts": 1, "attempts_before": 0, "cancel_requested": False}
+    ended = {"state": TaskState.COMPLETED, "finished_at": at}
+    with database.transaction() as session:
+        rows = [row | {"id": f"ended-{number}"} | ended for number in range(ENDED)]
+        rows += [
+            row | {"id": f"waiting-{number}", "state": TaskState.PENDING, "finished_at": None}
+            for number in range(UNFINISHED)
+        ]
+        session.execute(insert(TaskRun), rows)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+    return database
+
+
+def plan_of(database: Database, statement: str, parameters: Any) -> str:
+    """How the database executes a statement."""
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    with database.engine.connect() as connection:
+        return "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+
+
+def test_the_page_of_unfinished_tasks_is_read_from_their_index(long_history: Database) -> None:
+    executed: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        executed.append((statement, parameters))
+
+    event.listen(long_history.engine, "before_cursor_execute", note)
+    with long_history.reading() as session:
+        page = task_runs.unfinished_before(session, clock.now(), after_seq=0, limit=500)
+    event.remove(long_history.engine, "before_cursor_execute", note)
+
+    assert [run.id for run in page] == [f"waiting-{number}" for number in range(UNFINISHED)]
+    plan = plan_of(long_history, *executed[-1])
+    assert "ix_task_runs_unfinished" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
