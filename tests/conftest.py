@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from hypothesis import settings
 
 from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
@@ -22,6 +23,9 @@ from tests.fixtures.rabbitmq import rabbitmq  # noqa: F401
 from tests.fixtures.s3 import s3_server  # noqa: F401
 from tests.fixtures.shell import installed, laneway  # noqa: F401
 from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 SERVERS = {
     *("api", "database", "engine_url", "installed", "laneway", "live", "make_api", "platform", "platform_database"),

@@ -223,6 +223,11 @@ def audit_table(audit: AuditReport) -> Table:
     waiting, leased = (sum(getattr(stats, name) for stats in audit.engine.values()) for name in ("waiting", "leased"))
     table.add_row("in the engine", f"{waiting} waiting, {leased} leased by workers")
     table.add_row("events not recorded", str(audit.unread))
+    for queue, stats in audit.engine.items():
+        if stats.is_newer:
+            table.add_row("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
+        if stats.set_aside:
+            table.add_row("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
     for queue, older in audit.older.items():
         table.add_row("older copy", f"{queue}: the {older} was restored from an older copy, or has lost data")
     for missing in audit.unaccounted:
@@ -260,7 +265,13 @@ def audit_data(audit: AuditReport) -> dict[str, Any]:
         "accepted": audit.accepted,
         "by_state": {state.value: audit.by_state.get(state, 0) for state in TaskState},
         "engine": {
-            name: {"waiting": stats.waiting, "leased": stats.leased, "dead": stats.dead}
+            name: {
+                "waiting": stats.waiting,
+                "leased": stats.leased,
+                "dead": stats.dead,
+                "set_aside": stats.set_aside,
+                "format": stats.format,
+            }
             for name, stats in audit.engine.items()
         },
         "unread_events": audit.unread,

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from laneway.engine.errors import UnknownMessage
 from laneway.engine.journal import START, Event, JournalPage, read_entry
 from laneway.engine.keys import Keyspace
@@ -19,16 +17,18 @@ from laneway.engine.script_runner import ScriptRunner
 
 PURGE_BATCH = 500
 MAX_IDS = 1_000
+EVENT_BYTES = 1_048_576
+"""A read of the journal ends after so many bytes of entries."""
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(rb"-?\d{1,18}")
 _CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
 CHECKED = (
-    *("messages", "ready", "scheduled", "leased", "dead", "held", "heads", "tasks", "unique"),
+    *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
     *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions"),
 )
 """The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5
-_STATS_FIELDS = 8
+_STATS_FIELDS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,29 +147,21 @@ class Admin:
         self._set_limits(queue, {"journal": max_unread})
 
     def events(self, queue: str, *, after: str = "0-0", limit: int = 500) -> list[Event]:
-        """The oldest events of the journal after this cursor, about `limit`: all events of the last entry are there."""
+        """The oldest events of the journal after this cursor, about `limit`: all events of the last entry are there.
+
+        Fewer when their entries have more than about `EVENT_BYTES`.
+        """
         return self.read_journal(queue, after=after, limit=limit).events
 
     def read_journal(self, queue: str, *, after: str, limit: int = 500) -> JournalPage:
-        """As `events`, with what the queue knows of its reader (`JournalPage`), in one round trip."""
-        journal = self.keys.key(queue, "journal")
-        # `recorded` is read after the entry: an entry that is trimmed in between is seen, or `recorded` is not older.
-        entry, recorded, entries = self.runner.pipeline(
-            [
-                ("XRANGE", journal, after, after),
-                ("HGET", self.keys.key(queue, "counters"), "recorded"),
-                ("XRANGE", journal, f"({after}", "+", "COUNT", limit),
-            ]
-        )
-        for reply in (entry, recorded, entries):
-            if isinstance(reply, ResponseError):
-                raise reply
+        """As `events`, with what the queue knows of its reader (`JournalPage`), in one script call."""
+        recorded, has_position, entries = self._run("read_journal", queue, after, limit, EVENT_BYTES)
         events: list[Event] = []
         for cursor, fields in entries:
             events += read_entry(cursor, fields)
             if len(events) >= limit:
                 break
-        return JournalPage(_cursor(recorded), bool(entry), events)
+        return JournalPage(_cursor(recorded), bool(has_position), events)
 
     def recorded(self, queues: Sequence[str]) -> list[str]:
         """Up to which cursor each journal was trimmed; `START` if never."""
@@ -184,7 +176,8 @@ class Admin:
         """Yield the messages that are in no state, and the references to messages that the queue does not have.
 
         `repair`: put such messages back into the queue, delete the references, let the next message of a key go
-        ahead, release the uniqueness keys. Each page is one script call, so that no moving message is mistaken.
+        ahead, release the uniqueness keys. Each page is one script call, so that no moving message is mistaken. A
+        message that only a newer version can read is left to that version.
         """
         for name in CHECKED:
             cursor: bytes = b"0"
@@ -206,16 +199,24 @@ class Admin:
             raise UnknownMessage(queue, task_id)
         return found
 
-    def find_many(self, queue: str, task_ids: Sequence[str]) -> list[MessageInfo | None]:
-        """The newest message of each task, in one round trip; None for a task without a message in the queue."""
-        script = self.runner.scripts["find"]
-        commands = [(b"EVALSHA", script.sha, 1, self.keys.queue(queue), pack_id(id)) for id in task_ids]
+    def find_many(self, queue: str, task_ids: Sequence[str], *, bodies: bool = True) -> list[MessageInfo | None]:
+        """The newest message of each task, in one round trip; None for a task without a message in the queue.
+
+        `bodies`: False leaves their bodies empty, which may be large.
+        """
+        script, key = self.runner.scripts["find"], self.keys.queue(queue)
+        commands = [(b"EVALSHA", script.sha, 1, key, pack_id(id), int(not bodies)) for id in task_ids]
         replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
         return [_found_message(queue, *reply) if reply else None for reply in replies]
 
-    def peek(self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50) -> list[MessageInfo]:
-        """One page of the messages in a state, in the order in which they leave it; the oldest dead letter first."""
-        reply = self._run("peek", queue, state.value, offset, limit)
+    def peek(
+        self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50, bodies: bool = True
+    ) -> list[MessageInfo]:
+        """One page of the messages in a state, in the order in which they leave it; the oldest dead letter first.
+
+        `bodies`: False leaves their bodies empty, which may be large.
+        """
+        reply = self._run("peek", queue, state.value, offset, limit, int(not bodies))
         rows = [reply[start : start + _PEEK_FIELDS] for start in range(0, len(reply), _PEEK_FIELDS)]
         return [_message_info(*row, state=state) for row in rows]
 
@@ -229,9 +230,9 @@ class Admin:
         """Delete the waiting messages, a batch at a time; returns how many. Leased messages and dead letters stay."""
         removed = 0
         while True:
-            batch: int = self._run("purge", queue, PURGE_BATCH)
-            removed += batch
-            if batch < PURGE_BATCH:
+            seen, deleted = self._run("purge", queue, PURGE_BATCH)
+            removed += deleted
+            if seen < PURGE_BATCH:
                 return removed
 
     def delete(self, queue: str) -> int:
@@ -321,13 +322,15 @@ def _queue_stats(
     held: int,
     leased: int,
     dead: int,
+    set_aside: int,
     next_score: int | None,
     raw_limits: Sequence[bytes],
     counters: Sequence[bytes],
 ) -> QueueStats:
     """Make the stats of one queue from its part of a reply of `stats.lua`."""
     limits = _numbers(raw_limits)
-    limits.pop("large", None)
+    for name in ("newer", "large"):
+        limits.pop(name, None)
     return QueueStats(
         queue=queue,
         ready=ready,
@@ -335,6 +338,8 @@ def _queue_stats(
         held=held,
         leased=leased,
         dead=dead,
+        set_aside=set_aside,
+        format=limits.pop("format", 0),
         oldest_at=None if next_score is None else Stored.time_of(next_score),
         paused=bool(limits.pop("paused", 0)),
         limits=limits,

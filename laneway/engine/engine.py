@@ -23,16 +23,17 @@ from typing import Any, TypeAlias, TypeVar
 from redis.connection import ConnectionPool
 
 from laneway.engine.admin import MAX_IDS, Admin
+from laneway.engine.batches import split
 from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
-from laneway.engine.errors import InvalidMessage
+from laneway.engine.errors import InvalidMessage, NewerQueue
 from laneway.engine.journal import EventKind
 from laneway.engine.keys import Keyspace
 from laneway.engine.lease import Lease
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
 from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
 from laneway.engine.round_robin import RoundRobin
-from laneway.engine.script_runner import ScriptRunner
+from laneway.engine.script_runner import ScriptRunner, described
 from laneway.engine.server_check import check_server
 from laneway.engine.url import close_sentinels, make_pool
 
@@ -41,6 +42,8 @@ EncodedMessage: TypeAlias = tuple[bytes, bytes]
 LEASE_MS = 30_000
 CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
+CHUNK_BYTES = 1_048_576
+"""Bytes of messages per script call in `put_many`. A larger message has a call of its own."""
 MAX_REASON = 200
 MAX_ERROR = 4000
 
@@ -181,7 +184,9 @@ class Engine(Admin):
         not_after: float | None = None,
         version: int | None = None,
     ) -> list[PutResult]:
-        """Queue messages, `CHUNK` per script call; return one result per message. A refusal does not stop the rest.
+        """Queue messages, `CHUNK` or `CHUNK_BYTES` per script call; return one result per message, in order.
+
+        A refusal does not stop the rest.
 
         A script call queues nothing when the server's clock is past `not_after` (unix time in s). `version`: as in
         `put`, the same for all messages.
@@ -189,7 +194,7 @@ class Engine(Admin):
         encoded = [encode(message) for message in messages]
         conditions = _not_after_ms(not_after), _version(version)
         results: list[PutResult] = []
-        for chunk in _chunks(encoded, CHUNK):
+        for chunk in split(encoded, _size, most=CHUNK, most_bytes=CHUNK_BYTES):
             reply = self._put(queue, chunk, conditions, durability, timeout)
             results += _put_results(queue, chunk, reply)
         return results
@@ -219,7 +224,7 @@ class Engine(Admin):
             for at in range(5, len(reply), 4)
         ]
         broken = {
-            queues[number]: problem.decode(errors="replace")
+            queues[number]: described(problem.decode(errors="replace"))
             for number, problem in zip(problems[::2], problems[1::2], strict=True)
         }
         return Batch(deliveries, now, again_at, tuple(queues.values()), broken)
@@ -330,12 +335,19 @@ class Engine(Admin):
         ]
         if not commands:
             return []
-        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
+        replies = self.runner.on_connection(lambda connection: self.runner.evaluate_each(connection, script, commands))
         codes = [LeaseStatus.UNKNOWN] * len(leases)
         for (_, part), reply in zip(parts, replies, strict=True):
+            if isinstance(reply, NewerQueue):
+                continue  # its leases are lost: a worker of the newer version continues
             for index, code in zip(part, reply, strict=True):
                 codes[index] = LeaseStatus(code)
         return codes
+
+
+def _size(encoded: EncodedMessage) -> int:
+    """The bytes of a message in a call of `put.lua`."""
+    return len(encoded[0]) + len(encoded[1])
 
 
 def _ids_and_tokens(leases: Sequence[Delivery | Lease], indexes: Sequence[int]) -> Iterator[bytes]:

@@ -105,6 +105,14 @@ class TooLate(EngineError):
     late: float
 
 
+class NewerQueue(EngineError):
+    """A newer version of the engine has changed the queue. This version neither reads nor changes it."""
+
+    template = "The queue {queue!r} has format {format}, of a newer version of Laneway; this version leaves it alone."
+    queue: str
+    format: int
+
+
 class UnknownMessage(EngineError):
     """The queue has no message of this task."""
 

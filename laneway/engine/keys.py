@@ -19,6 +19,7 @@ NAMES = (
     "heads",  # hash: ordering key -> id of its one message that is ready, scheduled or leased
     "leased",  # zset: id by the end of its lease (ms)
     "deliveries",  # hash: id -> deliveries, flags, score and token of the lease; only after the first delivery
+    "set_aside",  # zset: id by the format of its record, of messages that only a newer version can read
     "dead",  # zset: id by the time it was buried (ms)
     "dead_info",  # hash: id -> deliveries, reason, error
     "cancelled",  # hash: id of a leased message whose task was cancelled -> when (ms)
@@ -29,7 +30,7 @@ NAMES = (
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)
     "journal",  # stream: what happened to the messages
-    "limits",  # hash: paused, max_size, max_in_flight, interval, burst, tat (rate limit), large (has had large ones)
+    "limits",  # hash: paused, max_size, interval, burst, tat (rate limit), format, large (has had large ones), ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
     "timekeepers",  # zset: idle consumer by the time (ms) at which it fetches, so that the others need not
     "wakeup",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN

@@ -4,8 +4,8 @@
 in `ready`) before it, and `decode` and `lib/record.lua` read it:
 
     score       8 bytes, big-endian double: (9 - priority) * SPAN + sequence; added by the server
-    flags       1 byte: which of the optional fields follow
-    priority    1 byte, 0-9
+    flags       1 byte: which of the optional fields follow, and whether the journal leaves out the body
+    priority    1 byte: the format in the upper 4 bits, the priority (0-9) in the lower
     [task]      length byte + packed task id; left out when the message's id is its task id
     [key]       length byte + ordering key
     [unique]    mode byte, hold in ms (double, 0 = no end), length byte + uniqueness key
@@ -13,6 +13,9 @@ in `ready`) before it, and `decode` and `lib/record.lua` read it:
     [eta]       double: due time in ms
     name        length byte + task name
     body        the rest
+
+A version that writes what earlier versions would misread raises `FORMAT`. They leave such a record alone, whatever it
+contains behind score, flags, format and priority, whose places never change.
 
 The sequence counts ticks of 10 microseconds since 2025 by the server's clock, and never repeats in a queue. So one
 number gives both the order of the messages and the time when each was put. Ids that are canonical UUIDs are packed to
@@ -33,6 +36,11 @@ TICKS_PER_MS = 100
 SPAN = 900_000_000_000_000
 """Sequences stay below this for 285 years. Ten times this is below 2^53, so that a score is an exact double."""
 PRIORITIES = 10
+FORMAT = 0
+"""The format of the records that this version writes, and the newest one that it reads. 15 is the last one."""
+FORMAT_STEP = 16
+QUEUE_FORMAT = 0
+"""The newest format of a queue that this version uses. The limit `format` of a queue is its format; none means 0."""
 MAX_TEXT = 255
 FETCH_BYTES = 2 * 1024 * 1024
 """A fetch that has leased so many bytes of records leases no more. It blocks the server for about 7 ms per MB."""
@@ -40,6 +48,7 @@ LARGE = 8 * 1024
 """A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
 HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
+BODY_KNOWN = 32
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
 
@@ -69,7 +78,8 @@ class Message:
     """A message: it asks for one run of a task.
 
     `priority`: 0-9, 9 is delivered first. `key`: the ordering key. `eta_ms`: the message is not delivered before this
-    time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter.
+    time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter. `body_known`: the
+    reader of the journal has the body, so the journal leaves it out.
 
     A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
     id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
@@ -86,15 +96,17 @@ class Message:
     eta_ms: int | None = None
     unique: Unique | None = None
     max_deliveries: int | None = None
+    body_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as the queue stores it, with its id and its score."""
+    """A message as the queue stores it, with its id and its score. `newer`: only a newer version can read it."""
 
     id: str
     message: Message
     score: int
+    newer: bool = False
 
     @property
     def enqueued_at(self) -> int:
@@ -143,6 +155,8 @@ def encode(message: Message) -> tuple[bytes, bytes]:
     if message.key is not None or message.unique or message.max_deliveries or message.eta_ms is not None:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
+    if message.body_known:
+        flags |= BODY_KNOWN
     name = message.name.encode()
     record = bytes((flags, message.priority)) + fields + bytes((len(name),)) + name + message.body
     return (b"?" + own if message.id is None else b"=" + own), record
@@ -157,12 +171,18 @@ def decode(raw_id: bytes, record: bytes) -> Stored:
         return _decode(raw_id, record)
     except (ValueError, LookupError, ArithmeticError, struct.error):
         id = unpack_id(raw_id)
-        return Stored(id, Message(task_id=id, id=id, body=record), 0)
+        return Stored(id, Message(task_id=id, id=id, body=record), 0, newer=_is_newer(record))
+
+
+def _is_newer(record: bytes) -> bool:
+    return len(record) > 9 and record[9] >= FORMAT_STEP * (FORMAT + 1)
 
 
 def _decode(raw_id: bytes, record: bytes) -> Stored:
     score = int(_DOUBLE.unpack_from(record)[0])
     flags, priority, offset = record[8], record[9], 10
+    if _is_newer(record):
+        raise ValueError("a newer format")
     task, key, unique, limit, eta = raw_id, None, None, None, None
     if flags:
         if flags & HAS_TASK:
@@ -191,6 +211,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
         eta_ms=eta,
         unique=unique,
         max_deliveries=limit,
+        body_known=bool(flags & BODY_KNOWN),
     )
     return Stored(id, message, score)
 

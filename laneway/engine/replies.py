@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from laneway.engine.errors import DuplicateTask, EngineError, JournalFull, QueueFull, TaskCancelled, TooLate
+from laneway.engine.message import QUEUE_FORMAT
 
 
 class MessageState(StrEnum):
     """The state of a message. It is in exactly one state until it is deleted.
 
+    `SET_ASIDE`: a newer version of the engine wrote it; it waits until a version that can read it uses the queue.
     `STRAY`: it is in none of the others, because keys were deleted or evicted (`Admin.find_strays`).
     """
 
@@ -22,6 +24,7 @@ class MessageState(StrEnum):
     HELD = "held"
     LEASED = "leased"
     DEAD = "dead"
+    SET_ASIDE = "set_aside"
     STRAY = "stray"
 
 
@@ -165,7 +168,10 @@ class DeadLetterInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """A queue's sizes, limits and running totals. `oldest_at`: when the next ready message was put (ms since 1970)."""
+    """A queue's sizes, limits and running totals. `oldest_at`: when the next ready message was put (ms since 1970).
+
+    `set_aside`: messages that only a newer version can read. `format`: the format of the queue (`message.py`).
+    """
 
     queue: str
     ready: int
@@ -177,6 +183,13 @@ class QueueStats:
     paused: bool
     limits: dict[str, int]
     counters: dict[str, int]
+    set_aside: int = 0
+    format: int = 0
+
+    @property
+    def is_newer(self) -> bool:
+        """True when a newer version has changed the queue, so that this version leaves it alone."""
+        return self.format > QUEUE_FORMAT
 
     @property
     def waiting(self) -> int:

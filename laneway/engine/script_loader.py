@@ -42,6 +42,7 @@ OPERATIONS = (
     "find",
     "peek",
     "stats",
+    "read_journal",
     "purge",
     "delete",
     "find_strays",
@@ -60,6 +61,8 @@ PREFIXES: Mapping[str, type[Enum]] = {
     "RESULT": StoreCode,
 }
 """`STATUS_DONE` in a script is `LeaseStatus.DONE`."""
+NEWER_QUEUE = "NEWERQUEUE"
+"""The error of a script for a queue of a newer format begins with this word; the queue and its format follow."""
 CONSTANTS: Mapping[str, str | int] = {
     **{f"{prefix}_{member.name}": member.value for prefix, enum in PREFIXES.items() for member in enum},
     "HAS_TASK": message.HAS_TASK,
@@ -67,7 +70,12 @@ CONSTANTS: Mapping[str, str | int] = {
     "HAS_UNIQUE": message.HAS_UNIQUE,
     "HAS_LIMIT": message.HAS_LIMIT,
     "HAS_ETA": message.HAS_ETA,
+    "BODY_KNOWN": message.BODY_KNOWN,
     "SPAN": message.SPAN,
+    "FORMAT": message.FORMAT,
+    "FORMAT_STEP": message.FORMAT_STEP,
+    "QUEUE_FORMAT": message.QUEUE_FORMAT,
+    "NEWER_QUEUE": NEWER_QUEUE,
     "EPOCH_US": message.EPOCH_MS * 1000,
     "TICK_US": 1000 // message.TICKS_PER_MS,
     "LARGE": message.LARGE,

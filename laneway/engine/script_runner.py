@@ -5,6 +5,8 @@ When a connection breaks, another one is opened and the command is sent again.
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,11 +14,13 @@ from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
 from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply
-from laneway.engine.errors import EngineError, ServerFull, ServerLost
-from laneway.engine.script_loader import Script, load_scripts
+from laneway.engine.errors import EngineError, NewerQueue, ServerFull, ServerLost
+from laneway.engine.script_loader import NEWER_QUEUE, Script, load_script, load_scripts
 
 T = TypeVar("T")
 ATTEMPTS = 3
+_ONCE = load_script("once")
+_NEWER = re.compile(rf"{NEWER_QUEUE} \S*{{(.*)}} (\d+)", re.DOTALL)
 
 
 class ScriptRunner:
@@ -37,6 +41,16 @@ class ScriptRunner:
     def call(self, *command: Argument) -> Reply:
         """Send one command that may run twice; return its reply. Raises ResponseError for an error reply."""
         return self.on_connection(lambda connection: connection.call(*command))
+
+    def call_once(self, place: bytes, command: str, keys: Sequence[bytes], *args: Argument) -> int:
+        """Send a command that must not run twice, and that replies with a number; return its reply.
+
+        The server remembers the reply for 60 s, under a key that begins with `place`. If the reply is lost, the call is
+        repeated and gets it.
+        """
+        remembered = b"%b:once:%b" % (place, secrets.token_hex(8).encode())
+        call = (b"EVALSHA", _ONCE.sha, 1 + len(keys), remembered, *keys, command, *args)
+        return self.on_connection(lambda connection: self.evaluate(connection, _ONCE, call))
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """Send commands that may run twice, in one round trip; return their replies, error replies among them."""
@@ -84,10 +98,21 @@ class ScriptRunner:
 
     def evaluate_all(self, connection: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
         """Run a script several times on this connection, in one round trip."""
-        replies = connection.pipeline(commands)
-        return [
-            self._checked(connection, script, command, reply) for command, reply in zip(commands, replies, strict=True)
-        ]
+        replies = self.evaluate_each(connection, script, commands)
+        for reply in replies:
+            if isinstance(reply, NewerQueue):
+                raise reply
+        return replies
+
+    def evaluate_each(self, connection: RawConnection, script: Script, commands: Sequence[Command]) -> list[Reply]:
+        """As `evaluate_all`; the reply of a queue that a newer version has changed is the error NewerQueue."""
+        replies: list[Reply] = connection.pipeline(commands)
+        for index, command in enumerate(commands):
+            try:
+                replies[index] = self._checked(connection, script, command, replies[index])
+            except NewerQueue as error:
+                replies[index] = error
+        return replies
 
     def _checked(self, connection: RawConnection, script: Script, command: Command, reply: Reply) -> Reply:
         """Return the reply. Send the script's text if the server does not know its hash. Raise other error replies."""
@@ -102,7 +127,20 @@ class ScriptRunner:
             raise _named(error) from error
 
 
+def newer_queue(error: str) -> NewerQueue | None:
+    """The error in the text of a script's error, if it says that a newer version has changed the queue."""
+    found = _NEWER.search(error)
+    return NewerQueue(found[1], int(found[2])) if found else None
+
+
+def described(problem: str) -> str:
+    """Why a queue delivered nothing, for people to read. `problem`: the error of its part of a script."""
+    newer = newer_queue(problem)
+    return str(newer) if newer else f"its keys are damaged: {problem}"
+
+
 def _named(error: ResponseError) -> EngineError | ResponseError:
     """The engine's error for a reply that callers tell apart; others stay as they are."""
     text = str(error)
-    return ServerFull(text) if text.startswith("OOM ") or "-OOM " in text else error  # the latter: Redis 6.2
+    full = ServerFull(text) if text.startswith("OOM ") or "-OOM " in text else error  # the latter: Redis 6.2
+    return newer_queue(text) or full

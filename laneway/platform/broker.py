@@ -7,18 +7,19 @@ None, and each method says what it then does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import groupby, islice
-from typing import Any, Final, TypedDict
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
 
 from celery import Celery
 
 from laneway.engine import Durability, Engine, LeaseStatus, MessageInfo, MessageState, PutCode, QueueStats, Stray
+from laneway.engine.batches import split
 from laneway.engine.elapsed import ServerClock
-from laneway.engine.engine import CHUNK
+from laneway.engine.engine import CHUNK, CHUNK_BYTES
 from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
 from laneway.platform import clock
@@ -29,6 +30,7 @@ from laneway.platform.errors import (
     BrokerUnavailable,
     DuplicateTask,
     HistoryBehind,
+    NewerQueue,
     PlatformError,
     QueueFull,
     Unsendable,
@@ -36,6 +38,7 @@ from laneway.platform.errors import (
 )
 from laneway.platform.flow.rate_limits import RateLimit
 from laneway.platform.logging import logger
+from laneway.platform.put_conditions import PutConditions, version_of
 from laneway.platform.queues import queues as declared
 from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
@@ -55,8 +58,6 @@ TIMEOUTS: Final = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": C
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 RateLimits = Callable[[], Mapping[str, RateLimit]]
 """Returns queue → the limits that operators have set, as the database has them now."""
 
@@ -70,6 +71,7 @@ class Broker:
         self._rate_limits, self._circuit_breaker = rate_limits, CircuitBreaker()
         self._messages = TaskMessages(app)
         self._configured: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -133,22 +135,25 @@ class Broker:
         """Put many tasks into their queues, in this order; return the refusal of each, or None.
 
         Each task is delivered when it is due. After a refusal, the later tasks of the same ordering key are not sent.
-        The engine takes consecutive tasks of one queue together, up to `CHUNK` in one round trip.
+        The engine takes consecutive tasks of one queue together, up to `CHUNK` or `CHUNK_BYTES` in one round trip.
         """
         if self.engine is None or not self._messages.can_build:
             return self._publish_each(runs)
         refusals = Refusals()
-        for group in _groups(runs, size=CHUNK):
-            messages = self._build_group(group, refusals)
+        for queue, batch in self._batches(runs, refusals):
+            messages = [message for message in batch if not refusals.blocks(message.run)]
             if not messages:
                 continue
-            queue = group[0].queue
             try:
                 with self.guarded():
                     self._configure_queue(queue)
                     conditions = self._conditions([message.run for message in messages])
                     envelopes = [message.envelope for message in messages]
                     results = self.engine.put_many(queue, envelopes, **conditions)
+            except NewerQueue as error:
+                for message in messages:
+                    refusals.note(message.run, error)
+                continue
             except BrokerUnavailable as error:  # each further group would fail the same way, perhaps after a timeout
                 return refusals.of(runs, otherwise=error)
             if any(result.code is PutCode.TOO_LATE for result in results):
@@ -165,17 +170,31 @@ class Broker:
             return engine.purge(queue)
 
     def prepare(self) -> None:
-        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too."""
+        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too.
+
+        A queue that a newer version of Laneway has changed is left alone.
+        """
         stats = {found.queue: found for found in self.stats(self.queues) or ()}
+        self._report_newer(list(stats.values()))
+        newer = {name for name, found in stats.items() if found.is_newer}
         for found in stats.values():
             if "journal" not in found.limits or "max_size" not in found.limits:
                 self._configured.discard(found.queue)
         with self.guarded():
             for queue in self.queues:
-                self._configure_queue(queue)
+                if queue not in newer:
+                    self._configure_queue(queue)
         for queue, limit in self._rate_limits().items() if stats else ():
-            if queue in stats and not limit.holds(stats[queue]):
+            if queue in stats and queue not in newer and not limit.holds(stats[queue]):
                 self.set_rate_limit(queue, limit)
+
+    def _report_newer(self, stats: Sequence[QueueStats]) -> None:
+        """Log which queues or messages only a newer version of Laneway can read, once until that is over."""
+        found = {(each.queue, f"format {each.format}") for each in stats if each.is_newer}
+        found |= {(each.queue, "messages") for each in stats if each.set_aside}
+        for queue, what in sorted(found - self._reported):
+            log.warning("left alone: only a newer version of Laneway can read it", queue=queue, what=what)
+        self._reported = found
 
     def set_rate_limit(self, queue: str, limit: RateLimit) -> None:
         """Set the rate, the number in flight and the pause of a queue. Raises Unsupported without the engine."""
@@ -184,12 +203,12 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
-    def take_out(self, queue: str, id: str) -> bool:
+    def take_out(self, queue: str, id: str, *, version: int | None = None) -> bool:
         """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
         if self.engine is None:
             return False
         with self.guarded():
-            cancelled = self.engine.cancel(queue, id)
+            cancelled = self.engine.cancel(queue, id, version=version)
         return bool(cancelled.removed or cancelled.marked)
 
     def cancel(self, run: TaskRun) -> bool:
@@ -197,17 +216,13 @@ class Broker:
 
         Without a message, the engine refuses the one that a sender of this row may be about to put.
         """
-        if self.engine is None:
-            return False
-        with self.guarded():
-            cancelled = self.engine.cancel(run.queue, run.id, version=_version([run]))
-        return bool(cancelled.removed or cancelled.marked)
+        return self.take_out(run.queue, run.id, version=version_of([run]))
 
     def discard(self, queue: str, id: str) -> None:
         """Delete the dead letter of a task, if there is one."""
         if self.engine is not None:
             with self.guarded():
-                found = self.engine.find_many(queue, [id])[0]
+                found = self.engine.find_many(queue, [id], bodies=False)[0]
                 if found is not None and found.state is MessageState.DEAD:
                     self.engine.discard(queue, [found.stored.id])
 
@@ -221,17 +236,20 @@ class Broker:
         if self.engine is None:
             return False
         with self.guarded():
-            found = self.engine.find_many(queue, [id])[0]
+            found = self.engine.find_many(queue, [id], bodies=False)[0]
             if found is None or found.state is not MessageState.DEAD:
                 return False
             return self.engine.requeue(queue, [found.stored.id]) == [LeaseStatus.DONE]
 
-    def find(self, queue: str, ids: Sequence[str]) -> list[MessageInfo | None] | None:
-        """Return the message of each task, None for a task that the queue does not have. None without the engine."""
+    def find(self, queue: str, ids: Sequence[str], *, bodies: bool = False) -> list[MessageInfo | None] | None:
+        """Return the message of each task, by default without its body; None for a task that the queue does not have.
+
+        Returns None without the engine.
+        """
         if self.engine is None:
             return None
         with self.guarded():
-            return self.engine.find_many(queue, ids)
+            return self.engine.find_many(queue, ids, bodies=bodies)
 
     def find_strays(self, queue: str, *, repair: bool) -> list[Stray]:
         """The messages that are in no state, and the references without a message (`Engine.find_strays`)."""
@@ -267,17 +285,23 @@ class Broker:
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
         return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
-    def _build_group(self, runs: Sequence[TaskRun], refusals: Refusals) -> list[TaskMessage]:
-        """Build the messages of the rows that can be sent, and note the refusals of the others."""
-        messages: list[TaskMessage] = []
+    def _batches(self, runs: Sequence[TaskRun], refusals: Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
+        """Yield the messages of consecutive rows of one queue. Each batch is built when it is needed.
+
+        A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key, too.
+        """
+        for queue, same_queue in groupby(runs, key=attrgetter("queue")):
+            messages = self._build_each(same_queue, refusals)
+            for batch in split(messages, _body_bytes, most=CHUNK, most_bytes=CHUNK_BYTES):
+                yield queue, batch
+
+    def _build_each(self, runs: Iterable[TaskRun], refusals: Refusals) -> Iterator[TaskMessage]:
+        """Yield the messages of the rows that can be sent, and note the refusals of the others."""
         for run in runs:
-            if refusals.blocks(run):
-                continue
             try:
-                messages.append(self._build(run, seconds_until_due(run)))
+                yield self._build(run, seconds_until_due(run))
             except Unsendable as error:
                 refusals.note(run, error)
-        return messages
 
     def _publish_each(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         refusals = Refusals()
@@ -300,7 +324,12 @@ class Broker:
         if self.engine is not None:
             self.engine.time()  # a broker that does not answer is noticed sooner here than on Celery's connection
             options = message_options(
-                key=run.key, unique=unique_of(run), durability=durability, once=True, **self._conditions([run])
+                key=run.key,
+                unique=unique_of(run),
+                durability=durability,
+                once=True,
+                body_known=True,
+                **self._conditions([run]),
             )
         self._app.send_task(
             run.name,
@@ -319,8 +348,8 @@ class Broker:
             **time_limits(run),
         )
 
-    def _conditions(self, runs: Sequence[TaskRun]) -> _Conditions:
-        return {"not_after": self._deadline(runs), "version": _version(runs)}
+    def _conditions(self, runs: Sequence[TaskRun]) -> PutConditions:
+        return {"not_after": self._deadline(runs), "version": version_of(runs)}
 
     def _deadline(self, runs: Sequence[TaskRun]) -> float | None:
         """Return the server's Unix time (s) after which it must not take these messages; None: no row is claimed.
@@ -362,33 +391,10 @@ class Broker:
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
 
 
-class _Conditions(TypedDict):
-    """What must hold when the engine takes a message: see `Engine.put`."""
-
-    not_after: float | None
-    version: int | None
-
-
-def _version(runs: Sequence[TaskRun]) -> int | None:
-    """Return the version of these messages: the time (µs) of the oldest claim. None: no row is claimed.
-
-    A cancelled row keeps its claim, so a message under this claim or an older one is not needed any more. A later
-    submission or retry of the task has a later claim.
-    """
-    claimed = min((run.published_at for run in runs if run.published_at), default=None)
-    return None if claimed is None else (claimed - _EPOCH) // timedelta(microseconds=1)
-
-
 def seconds_until_due(run: TaskRun) -> float:
     """Return the seconds until a task is due; zero or less when it is due or has no due time."""
     return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
 
 
-def _groups(runs: Sequence[TaskRun], *, size: int) -> Iterator[list[TaskRun]]:
-    """Yield groups of consecutive tasks of one queue, at most `size` in each.
-
-    A call of the engine keeps the order of a key: if it refuses a task, it refuses the later tasks of the key as well.
-    """
-    for _, same_queue in groupby(runs, key=lambda run: run.queue):
-        while group := list(islice(same_queue, size)):
-            yield group
+def _body_bytes(message: TaskMessage) -> int:
+    return len(message.envelope.body)

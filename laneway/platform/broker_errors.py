@@ -25,6 +25,8 @@ def translated_errors() -> Generator[None]:
         raise errors.DuplicateTask(error.existing) from error
     except engine_errors.JournalFull as error:
         raise errors.HistoryBehind(error.queue, error.unread) from error
+    except engine_errors.NewerQueue as error:
+        raise errors.NewerQueue(error.queue, error.format) from error
     except engine_errors.TooLate as error:
         raise errors.TooLate(_late_by(1000 * error.late)) from error
     except engine_errors.NotDurable as error:

@@ -176,6 +176,24 @@ class HistoryBehind(RetryableError):
         return 10.0
 
 
+class NewerQueue(RetryableError):
+    """A newer version of Laneway has changed the queue in the broker. This version leaves the queue alone."""
+
+    title = "Newer queue"
+
+    template = "The queue {queue!r} is used by a newer version of Laneway (format {format}): upgrade this process."
+    queue: str
+    format: int
+
+    @property
+    def retry_after(self) -> float:
+        return 60.0
+
+
+QUEUE_REFUSALS = (QueueFull, HistoryBehind, NewerQueue)
+"""Errors of the broker after which it would refuse the other tasks of the queue as well."""
+
+
 class BrokerUnavailable(RetryableError):
     """The broker cannot be reached, or it did not accept the message."""
 

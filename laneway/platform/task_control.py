@@ -12,16 +12,16 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
     DuplicateTask,
-    HistoryBehind,
     InvalidPayload,
-    QueueFull,
     UnknownTaskType,
     Unsendable,
     WrongState,
 )
 from laneway.platform.execution.on_failure import submit_on_failure
+from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
@@ -33,7 +33,7 @@ from laneway.platform.task_reader import TaskReader
 
 log = logger(__name__)
 
-SENT_LATER = (BrokerUnavailable, QueueFull, HistoryBehind, DuplicateTask)
+SENT_LATER = (BrokerUnavailable, *QUEUE_REFUSALS, DuplicateTask)
 """Errors of the broker after which the maintenance sends the task later."""
 
 
@@ -161,7 +161,9 @@ class TaskControl:
 
 
 def check_payload(run: TaskRun) -> None:
-    """Raise WrongState for a task whose payload retention has erased, or does not match the payload type any more."""
+    """Raise WrongState for a task whose payload is not known, was erased by retention, or is not valid any more."""
+    if run.options.get(PAYLOAD_UNKNOWN):
+        raise WrongState(run.id, f"{run.state} and its payload is not known", "retried")
     try:
         validated(spec_of(run.name), run.payload)
     except (InvalidPayload, UnknownTaskType) as error:

@@ -23,6 +23,7 @@ from laneway.engine.errors import EngineError
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
+from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
 from laneway.platform.submission.acceptance import unique_of
 from laneway.transport.codec import message_options, to_message
 from laneway.worker.producer import publish_task_sent
@@ -81,7 +82,7 @@ class TaskMessages:
             **time_limits(run),
         )
         content_type, encoding, body = dumps(made.body, serializer="json")
-        options = message_options(key=run.key, unique=unique_of(run), once=True)
+        options = message_options(key=run.key, unique=unique_of(run), once=True, body_known=True)
         envelope = to_message(
             {
                 "body": body,
@@ -138,11 +139,14 @@ def check_sendable(run: TaskRun) -> None:
     """Raise Unsendable for a row that cannot be made into a message. A later error is not the fault of the row."""
     payload: Any = run.payload
     try:
+        is_unknown = run.options.get(PAYLOAD_UNKNOWN)
         unique: Any = unique_of(run)
         headers_of(run)
         time_limits(run)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+    if is_unknown:
+        raise Unsendable(run.id, "its payload is not known")
     if not isinstance(payload, dict):
         raise Unsendable(run.id, "its payload is no object")
     if unique and not (isinstance(unique.key, str) and isinstance(unique.ttl_ms, int)):

@@ -159,7 +159,7 @@ class ResultBackend(RedisBackend):
 
     def incr(self, key: bytes) -> int:
         """Add one to the counter; return the new count."""
-        return self.results.call("INCR", key)
+        return self.results.increment(ensure_bytes(key))
 
     def expire(self, key: bytes, value: int) -> int:
         """Let the key expire `value` seconds from now. Returns 1, or 0 when the key does not exist."""
@@ -188,11 +188,11 @@ class ResultBackend(RedisBackend):
 
     @cached_property
     def _chord_part_return_script(self) -> ChordScript:
-        return ChordScript(self.results, make_script("chord_part", CHORD_PART_RETURN_LUA))
+        return ChordPartScript(self.results, make_script("chord_part", CHORD_PART_RETURN_LUA))
 
     @cached_property
     def _chord_cleanup_script(self) -> ChordScript:
-        return ChordScript(self.results, make_script("chord_cleanup", CHORD_CLEANUP_LUA))
+        return ChordCleanupScript(self.results, make_script("chord_cleanup", CHORD_CLEANUP_LUA))
 
     @cached_property
     def _chord_claim_extend_script(self) -> ChordScript:
@@ -280,6 +280,28 @@ class ChordScript:
         """Run the script. `client` is Celery's, which is not used."""
         del client
         return self._results.evaluate(self._script, keys, args)
+
+
+class ChordPartScript(ChordScript):
+    """Notes that a part of a chord has finished, and claims the start of the body for the last one.
+
+    If the reply is lost, the repeat finds the body claimed. The claim's token shows that the lost call claimed it.
+    """
+
+    def __call__(self, keys: Sequence[Any], args: Sequence[Any], client: Any = None) -> Any:
+        """Return the number of finished parts, the change of the chord's size, its size, and 1 if this call claims."""
+        finished, change, size, claimed = super().__call__(keys, args, client)
+        if not claimed and size and finished == int(size) + int(change or 0):
+            claimed = int(self._results.get(keys[5]) == ensure_bytes(args[7]))
+        return [finished, change, size, claimed]
+
+
+class ChordCleanupScript(ChordScript):
+    """Deletes the parts of a chord whose body was started, and marks the chord as done."""
+
+    def __call__(self, keys: Sequence[Any], args: Sequence[Any], client: Any = None) -> Any:
+        """Return 1 if the chord is done, also by a call whose reply was lost; else 0."""
+        return super().__call__(keys, args, client) or int(self._results.get(keys[0]) == b"done")
 
 
 def _drain(bucket: deque[Any], yielded: set[int]) -> Iterator[tuple[str, Any]]:

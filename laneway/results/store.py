@@ -143,6 +143,11 @@ class ResultStore:
         self.flush()
         return self._runner.call(*command)
 
+    def increment(self, key: bytes) -> int:
+        """Flush, then add one to a counter, once even if the reply is lost; return the new count."""
+        self.flush()
+        return self._runner.call_once(key, "INCR", (key,))
+
     def pipeline(self, *commands: Command) -> list[Reply]:
         """Flush, then send commands in one round trip; return their replies. Raises the first error reply."""
         self.flush()

@@ -130,9 +130,11 @@ class Channel(virtual.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key
-        # nobody waits for the server's reply to an event
-        send = self._transport.send_without_reply if exchange == EVENTS else self._transport.command
-        send("PUBLISH", self._keys.fanout(exchange), dumps(message))
+        channel, payload = self._keys.fanout(exchange), dumps(message)
+        if exchange == EVENTS:  # nobody waits for the server's reply to an event
+            self._transport.send_without_reply("PUBLISH", channel, payload)
+        else:  # a worker must not carry out a control command twice
+            self._transport.engine.runner.call_once(channel, "PUBLISH", (), channel, payload)
 
     # --- queues and bindings
 
@@ -294,7 +296,7 @@ class Channel(virtual.Channel):
     def _report(self, batch: Batch) -> None:
         """Log an error for each queue that cannot be read, once until it can be read again."""
         for queue in batch.broken.keys() - self._broken:
-            logger.error("The keys of queue %s are damaged; it delivers nothing: %s", queue, batch.broken[queue])
+            logger.error("The queue %s delivers nothing: %s", queue, batch.broken[queue])
         if self._broken or batch.broken:
             self._broken = self._broken.difference(batch.queues).union(batch.broken)
 

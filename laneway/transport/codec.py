@@ -28,6 +28,7 @@ HEADER_LEASE = "laneway-lease"
 HEADER_ONCE = "laneway-once"
 HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
+HEADER_BODY_KNOWN = "laneway-body-known"
 HEADER_VERSION = "laneway-version"
 
 _ENGINE_HEADERS = frozenset(
@@ -39,6 +40,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_ONCE,
         HEADER_DURABILITY,
         HEADER_NOT_AFTER,
+        HEADER_BODY_KNOWN,
         HEADER_VERSION,
     )
 )
@@ -80,6 +82,7 @@ def message_options(
     once: bool = False,
     not_after: float | None = None,
     version: int | None = None,
+    body_known: bool = False,
 ) -> dict[str, Any]:
     """Headers for `apply_async(headers=…)`.
 
@@ -87,8 +90,9 @@ def message_options(
     is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
     when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
     a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
-    it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses this version of the task. `not_after` and
-    `version` apply to the submission alone: they are neither stored nor delivered, so they do not limit a retry.
+    it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses this version of the task. `body_known`: the
+    reader of the queue's journal has the arguments, so the journal leaves them out. The last three apply to this
+    message alone: they are not delivered, so a retry does not have them.
     """
     headers: dict[str, Any] = {}
     if key is not None:
@@ -105,6 +109,8 @@ def message_options(
         headers[HEADER_NOT_AFTER] = not_after
     if version is not None:
         headers[HEADER_VERSION] = version
+    if body_known:
+        headers[HEADER_BODY_KNOWN] = True
     return headers
 
 
@@ -150,6 +156,7 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_firs
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
         max_deliveries=options.get(HEADER_MAX_DELIVERIES),
+        body_known=bool(options.get(HEADER_BODY_KNOWN)),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 
 from laneway.engine import Engine
+from tests.fixtures.lost_reply import lose_reply  # noqa: F401
 from tests.fixtures.valkey import RunningValkey
 
 DATABASE = 6

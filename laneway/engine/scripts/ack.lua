@@ -4,10 +4,8 @@
 -- ARGV   id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its message is deleted too
 -- uses: base clock record moves
-local q = names(KEYS[1])
+local q, limits = names(KEYS[1])
 local any_cancelled = call('EXISTS', q.cancelled) == 1
-local limits = call('HMGET', q.limits, 'journal', 'max_in_flight', 'expires')
-journal_limits[q.journal] = tonumber(limits[1]) or false
 if journal_limit(q) or has_attempts(q) then work_on_full_server(q) end
 local now, plain, tied = nil, {}, 0
 
@@ -52,6 +50,6 @@ if #plain > 0 then
   delete_attempts(q, unpack(plain))
 end
 count(q, 'acked', #plain + tied)
-if limits[2] then wake_consumer(q) end
-if limits[3] then set_expiry(q, limits[3]) end
+if limits.max_in_flight then wake_consumer(q) end
+if limits.expires then set_expiry(q, limits.expires) end
 return codes

@@ -1,6 +1,6 @@
 -- Cancels a task. Its waiting messages are deleted. A leased one is marked: renew and ack report that to its holder,
--- and it is deleted when it is given back or its lease expires. A task without such messages can be withdrawn: a put that
--- is under way is then refused.
+-- and it is deleted when it is given back or its lease expires. One that only a newer version can read is marked, too. A
+-- task without such messages can be withdrawn: a put that is under way is then refused.
 -- KEYS   1: the queue
 -- ARGV   1: the task id  2: refuse puts of this version of the task and of older ones ('' for none)
 -- Returns how many messages were deleted, how many are marked, and how many are dead letters, which stay
@@ -15,7 +15,7 @@ local MOST_WITHDRAWN, WITHDRAWN_MS = 10000, 60000
 for index = #ids, 1, -1 do
   local id = ids[index]
   if call('ZSCORE', q.dead, id) then dead = dead + 1
-  elseif call('ZSCORE', q.leased, id) then
+  elseif call('ZSCORE', q.leased, id) or is_newer(call('HGET', q.messages, id)) then -- that one cannot be deleted here
     if call('HSET', q.cancelled, id, now) == 1 then write_event(q, EVENT_CANCEL_REQUESTED, task, 'm', id) end
     marked = marked + 1
   else

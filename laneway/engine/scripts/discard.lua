@@ -7,8 +7,7 @@ local q = names(KEYS[1])
 work_on_full_server(q)
 local codes, discarded = {}, 0
 for index, id in ipairs(ARGV) do
-  if call('ZSCORE', q.dead, id) then
-    delete_dead_letter(q, id, EVENT_DISCARD)
+  if call('ZSCORE', q.dead, id) and delete_dead_letter(q, id, EVENT_DISCARD) then
     discarded, codes[index] = discarded + 1, STATUS_DONE
   else codes[index] = STATUS_UNKNOWN end
 end

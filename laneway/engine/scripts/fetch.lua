@@ -62,11 +62,13 @@ local function reclaim_expired(q, most)
   count(q, 'expired', #ids)
 end
 
--- Moves what is due and what has expired. The queues that are still to come share what this one leaves of the budget.
--- Keeps in `limits` when the next lease is over and the next message is due.
+-- Moves what was set aside, what has expired and what is due. The queues that are still to come share what this one
+-- leaves of the budget. Keeps in `limits` when the next lease is over and the next message is due.
 local function move(q, queue, limits)
   local share = math.ceil(moves_left / (#KEYS - queue + 1))
   local left_for_others = moves_left - share
+  local taken_up = #take_up_set_aside(q, limits, now, share)
+  moves_left, share = moves_left - taken_up, share - taken_up
   limits.lease_over = lowest_score(q.leased)
   if limits.lease_over and limits.lease_over <= now then
     reclaim_expired(q, math.ceil(share / 2))
@@ -79,12 +81,9 @@ local function move(q, queue, limits)
   end
 end
 
--- How many messages the limits of the queue let it deliver now. Keeps in `limits` what is needed later.
+-- How many messages the limits of the queue let it deliver now. `limits`: see `names`; what is needed later is kept in it.
 local function allowance(q, limits)
-  local paused, in_flight, interval, burst, tat, expires, large =
-    unpack(call('HMGET', q.limits, 'paused', 'max_in_flight', 'interval', 'burst', 'tat', 'expires', 'large'))
-  limits.expires, limits.large = expires, large
-  limits.interval, limits.tat, limits.burst = tonumber(interval), tonumber(tat) or 0, tonumber(burst) or 1
+  limits.tat, limits.burst = limits.tat or 0, limits.burst or 1
   local furthest = limits.interval and us + limits.burst * limits.interval
   if furthest and limits.tat > furthest then -- the server's clock has gone back since
     work_on_full_server(q)
@@ -92,12 +91,12 @@ local function allowance(q, limits)
     call('HSET', q.limits, 'tat', string.format('%.0f', furthest))
   end
   local allowed = math.huge
-  if tonumber(in_flight) then allowed = tonumber(in_flight) - call('ZCARD', q.leased) end
+  if limits.max_in_flight then allowed = limits.max_in_flight - call('ZCARD', q.leased) end
   if limits.interval then
     local spare = us + limits.burst * limits.interval - math.max(limits.tat, us)
     allowed = math.min(allowed, math.floor(spare / limits.interval))
   end
-  if paused == '1' then limits.interval, allowed = nil, 0 end
+  if limits.paused == 1 then limits.interval, allowed = nil, 0 end
   return math.max(allowed, 0)
 end
 
@@ -205,7 +204,7 @@ local function wake_next(q, queue)
   end
   if limits.expires then
     set_expiry(q, limits.expires)
-    expiring[#expiring + 1], expiring[#expiring + 2] = queue, tonumber(limits.expires)
+    expiring[#expiring + 1], expiring[#expiring + 2] = queue, limits.expires
   end
 end
 
@@ -224,9 +223,10 @@ local function is_empty(q)
 end
 
 local function prepare(queue)
-  local q = names(KEYS[queue])
-  if is_empty(q) then return end
-  local limits = { keys = q }
+  local prefix = KEYS[queue]
+  if is_empty(keys_of(prefix)) then return end
+  local q, limits = names(prefix)
+  limits.keys = q
   queues[queue] = limits
   move(q, queue, limits)
   limits.waiting = call('ZCARD', q.ready)

@@ -1,5 +1,6 @@
 -- Looks through one page of one key of a queue for messages that are in no state, and for references to messages that
--- the queue does not have. Somebody else deleted keys or fields, or the server evicted them. Repairs them if asked to.
+-- the queue does not have. Somebody else deleted keys or fields, or the server evicted them. Repairs them if asked to. A
+-- message that only a newer version can read is left to that version.
 -- KEYS   1: the queue
 -- ARGV   1: the key to look through: one of admin.CHECKED  2: cursor of the page  3: '1' to repair
 -- Returns the cursor of the next page ('0': this was the last one), then kind (replies.Stray), id, kind, id, ...
@@ -18,7 +19,7 @@ local function report(kind, id)
 end
 
 local function is_waiting_or_leased(id)
-  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED }) do
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_SET_ASIDE }) do
     if call('ZSCORE', q[state], id) then return true end
   end
   return false
@@ -47,7 +48,7 @@ local function keep_unreadable(id)
 end
 
 local function check_message(id)
-  if is_waiting_or_leased(id) or call('ZSCORE', q.dead, id) then return end
+  if is_waiting_or_leased(id) or call('ZSCORE', q.dead, id) or is_newer(call('HGET', q.messages, id)) then return end
   local m = load(q, id)
   if not m then
     report(STRAY_UNREADABLE, id)
@@ -65,8 +66,9 @@ local function check_reference(id)
 end
 
 local function check_head(key, id)
-  local m = load(q, id)
-  if is_waiting_or_leased(id) or (m and not is_held(q, m) and not call('ZSCORE', q.dead, id)) then return end
+  local m, newer = load(q, id), is_newer(call('HGET', q.messages, id))
+  if is_waiting_or_leased(id) then return end
+  if (newer or m and not is_held(q, m)) and not call('ZSCORE', q.dead, id) then return end
   report(STRAY_KEY, id)
   if repair then leave_key(q, { id = id, key = key }, now) end
 end

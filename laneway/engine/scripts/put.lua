@@ -8,7 +8,8 @@
 --        holds the uniqueness key, size, or ms too late); nothing for a message that was accepted under its own id
 -- uses: base clock
 local FIRST = 5 -- index in ARGV of the first message
-local q = names(KEYS[1])
+local NAME_AT = 3 -- position of the length byte of the task's name in a record without score and optional fields
+local q, limits = names(KEYS[1])
 local last_call_key = ARGV[1] ~= '' and KEYS[1] .. ':producer:' .. ARGV[1]
 if last_call_key then -- the two sendings of a call may arrive in either order: the second one queues nothing
   local last = call('GET', last_call_key)
@@ -35,17 +36,15 @@ if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then
   for index = 1, (#ARGV - FIRST + 1) / 2 do report(index, PUT_TOO_LATE, now - tonumber(ARGV[3])) end
   return reply
 end
-local limits = call('HMGET', q.limits, 'max_size', 'expires', 'journal', 'large', 'interval', 'burst', 'tat')
-journal_limits[q.journal] = tonumber(limits[3]) or false
-local max_size = tonumber(limits[1])
+local max_size = limits.max_size
 local counters = call('HMGET', q.counters, 'sequence', 'put')
 local sequence = tonumber(counters[1] or 0)
 local has_tasks = call('EXISTS', q.tasks) == 1
 local has_withdrawn = ARGV[4] ~= '' and call('EXISTS', q.withdrawn) == 1
 local size = max_size and call('HLEN', q.messages) - call('ZCARD', q.leased) - call('ZCARD', q.dead)
-local accepted, woken, large = 0, false, limits[4]
-local interval = tonumber(limits[5])
-if interval and (tonumber(limits[7]) or 0) - ((tonumber(limits[6]) or 1) - 1) * interval > us then
+local accepted, woken, large = 0, false, limits.large
+local interval = limits.interval
+if interval and (limits.tat or 0) - ((limits.burst or 1) - 1) * interval > us then
   woken = call('EXISTS', q.ready) == 1 -- the rate limit delivers nothing now, and who waits for it knows the time
 end
 local unread = journal_limit(q) and call('XLEN', q.journal)
@@ -64,14 +63,15 @@ local function journal_full() return unread and unread >= journal_limit(q) end
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if flags ~= 0 or has_tasks or has_withdrawn or (max_size and size >= max_size) or journal_full() then return false end
+  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or has_withdrawn then return false end
+  if (max_size and size >= max_size) or journal_full() then return false end
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
   if not large and #record > LARGE then note_large() end
   call('ZADD', q.ready, score, id)
   if not woken then woken = wake_consumer(q) or true end
   if unread then
-    write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. record)
+    write_event(q, EVENT_PUT, id, 'm', id, 'r', struct.pack('>d', score) .. journal_record(record, flags, NAME_AT))
     unread = unread + 1
   end
   sequence, accepted, size = sequence + 1, accepted + 1, size and size + 1
@@ -109,7 +109,7 @@ if index <= #ARGV then
 
   -- Gives another id to a message whose id is taken. That id was its task id, so the record must now contain the task.
   local function rename(m, record)
-    m.id, m.flags = string.format('%.0f', sequence + 1), m.flags + HAS_TASK
+    m.id, m.flags, m.name_at = string.format('%.0f', sequence + 1), m.flags + HAS_TASK, m.name_at + 1 + #m.task
     return struct.pack('>BBBc0', m.flags, m.priority, #m.task, m.task) .. string.sub(record, 3)
   end
 
@@ -142,7 +142,8 @@ if index <= #ARGV then
     end
     store(m, record)
     if unread then
-      write_event(q, EVENT_PUT, m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. record)
+      local kept = journal_record(record, m.flags, m.name_at)
+      write_event(q, EVENT_PUT, m.task, 'm', m.id, 'r', struct.pack('>d', m.score) .. kept)
       unread = unread + 1
     end
     hold_or_enqueue(q, m, now, continues)
@@ -163,7 +164,7 @@ if accepted > 0 then
   local puts = string.format('%.0f', (counters[2] or 0) + accepted)
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
-if limits[2] then set_expiry(q, limits[2]) end
+if limits.expires then set_expiry(q, limits.expires) end
 if last_call_key then -- the call's number alone if the reply is empty, which is the usual case
   call('SET', last_call_key, #reply > 0 and cmsgpack.pack(ARGV[2], reply) or ARGV[2], 'PX', 60000)
 end

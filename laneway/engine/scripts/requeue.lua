@@ -14,6 +14,7 @@ local codes, requeued = {}, 0
 local function requeue(id)
   if not call('ZSCORE', q.dead, id) then return STATUS_UNKNOWN end
   local record, m = call('HGET', q.messages, id), load(q, id)
+  if is_newer(record) then return STATUS_UNKNOWN end
   if not m then
     drop_unreadable(q, { id }, now)
     return STATUS_UNKNOWN

@@ -207,7 +207,7 @@ class PlatformTask(Task):
             task_id=self.id,
             spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
-            payload=payload_of_call(args, kwargs),
+            payload=payload_of_call(self.name, args, kwargs),
             headers=headers,
             worker=str(self.request.hostname),
         )
@@ -316,6 +316,7 @@ def task(
 
     The function has two parameters. The first one is the running task (`PlatformTask`), by convention called `self`.
     The second one is the payload. Submissions are validated by its annotation, a subclass of `laneway.Payload`.
+    Positional arguments of a Celery call are its first fields, also the result that a chain or a chord passes on.
 
     `queue`: a declared queue. `name`: default: the function's name. `priority`: of the task within its queue.
     `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from laneway.engine import Stored
 from laneway.platform.db.models import TaskRun
@@ -15,6 +16,10 @@ from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from laneway.transport.codec import call_of
 
+PAYLOAD_UNKNOWN: Final = "payload_unknown"
+"""The option of a row whose task cannot be sent again: the journal left its body out, and the broker has it no more."""
+POSITIONAL: Final = "args"
+"""The field of a payload with the positional arguments that its task cannot take."""
 UNKNOWN = "(unreadable)"
 """The name of a task whose message contains no name."""
 ID_LIMIT = 155
@@ -24,7 +29,7 @@ ID_LIMIT = 155
 def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
     """Make the row of a task from its message, which may contain anything."""
     message = stored.message
-    return run_from_call(
+    run = run_from_call(
         message.task_id,
         message.name or UNKNOWN,
         _payload(stored),
@@ -33,6 +38,9 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
         priority=min(message.priority // 3, Priority.CRITICAL),
         key=message.key,
     )
+    if message.body_known and not message.body:
+        run.options = {PAYLOAD_UNKNOWN: True}
+    return run
 
 
 def run_from_call(
@@ -71,16 +79,25 @@ def fingerprint(name: str, payload: dict[str, Any]) -> str:
     return hashlib.sha256(f"{name}\n{json.dumps(payload, sort_keys=True, default=str)}".encode()).hexdigest()
 
 
-def payload_of_call(args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload of a call: its named arguments, and under `args` the positional ones, if there are any.
+def payload_of_call(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload of a call of the task with this name.
 
-    The platform's own tasks take named arguments only.
+    Positional arguments are the values of the payload's first fields, as those of a function are of its parameters. So
+    the body of a chord and the later tasks of a chain get the results before them: `body.s(title="x")`. If the fields
+    cannot take them, or the task is unknown, the positional arguments are in the payload under `POSITIONAL`.
     """
-    return kwargs if not args else {**kwargs, "args": list(args)}
+    if not args:
+        return kwargs
+    spec = registry.get(name)
+    fields = [field.alias or key for key, field in spec.payload.model_fields.items()] if spec else []
+    given = dict(zip(fields, args, strict=False))
+    if len(given) < len(args) or given.keys() & kwargs.keys():
+        return {**kwargs, POSITIONAL: list(args)}
+    return given | kwargs
 
 
 def _payload(stored: Stored) -> dict[str, Any]:
     try:
-        return payload_of_call(*call_of(stored.message))
+        return payload_of_call(stored.message.name, *call_of(stored.message))
     except (ValueError, TypeError, AttributeError, RecursionError):  # the message may contain anything
         return {}

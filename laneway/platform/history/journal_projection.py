@@ -40,7 +40,8 @@ UNDELIVERABLE: Final = "Undeliverable"
 def record(session: Session, queue: str, events: Sequence[Event], *, find: FindMessage | None = None) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
-    `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere.
+    `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
+    it carries the message without its body.
 
     If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
     does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
@@ -96,10 +97,12 @@ class JournalProjection:
         return event.kind is not EventKind.UNREADABLE
 
     def _adopt(self, event: Event) -> TaskRun | None:
-        """Add the row of a task that was sent without the task manager: its first event carries its message."""
-        stored = event.stored
-        if stored is None and self._find is not None and event.kind in _MESSAGE_STAYS:
-            stored = self._find(event.task_id)
+        """Add the row of a task that was sent without the task manager: its first event carries its message.
+
+        The event of a task that had a row when it was sent carries no body. If the row has been lost, the body comes
+        from the broker. If the broker has it no more, the row says that the payload is not known.
+        """
+        stored = self._find_message(event) or event.stored
         if stored is None:
             log.warning("event ignored: its task is unknown", task_id=event.task_id, kind=event.kind)
             return None
@@ -110,6 +113,15 @@ class JournalProjection:
         self._session.add(run)
         self._runs[run.id] = run
         return run
+
+    def _find_message(self, event: Event) -> Stored | None:
+        """Ask the queue for the message of a task without a row, if the event does not carry it with its body."""
+        if self._find is None:
+            return None
+        if event.stored is None:
+            return self._find(event.task_id) if event.kind in _MESSAGE_STAYS else None
+        message = event.stored.message
+        return self._find(event.task_id) if message.body_known and not message.body else None
 
     def _apply_event(self, run: TaskRun, event: Event) -> None:
         number = run.attempts_before + event.attempt if event.attempt else None
@@ -215,7 +227,8 @@ class JournalProjection:
         run.error, run.error_type = repository.storable(error), UNDELIVERABLE
         run.due_at, run.traceback = None, None
         run.error_group = repository.error_group(UNDELIVERABLE, event.reason)
-        run.raw = event.stored.message.body if event.stored else None
+        message = event.stored.message if event.stored else None
+        run.raw = None if message is None or message.body_known else message.body  # the row has it as the payload
         return {"state": run.state, "reason": event.reason, "detail": event.detail}
 
     def cancel(self, run: TaskRun, event: Event) -> EventData | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import JournalCursor
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
-from laneway.platform.errors import PlatformError
+from laneway.platform.errors import NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_projection import record
 from laneway.platform.history.replaced_copies import ReplacedCopy, note_older_copy
@@ -54,8 +55,9 @@ class JournalRecorder:
             return 0
         recorded, turns = 0, deque(self.unread(queues).items())
         while turns and monotonic() < end:
-            queue, left = turns.popleft()
-            batch = self._record_batch(engine, queue)
+            (queue, left), batch = turns.popleft(), 0
+            with suppress(NewerQueue):  # a process of the newer version records its events; `Broker.prepare` names it
+                batch = self._record_batch(engine, queue)
             recorded += batch
             if 0 < batch < left:
                 turns.append((queue, left - batch))
@@ -98,7 +100,7 @@ class JournalRecorder:
             positions = {cursor.queue: cursor.position for cursor in repository.cursors(session)}
         for queue in queues:
             if positions.get(queue, START) != trimmed[queue]:
-                with self._database.transaction() as session:
+                with suppress(NewerQueue), self._database.transaction() as session:
                     cursor = repository.lock_cursor(session, queue)
                     note_older_copy(session, cursor, self._read(engine, cursor))
         with self._database.reading() as session:

@@ -24,6 +24,7 @@ Events that could not be recorded in the history make the audit unbalanced as we
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -34,6 +35,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import search, task_runs
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
+from laneway.platform.errors import NewerQueue
 from laneway.platform.execution.celery_results import CeleryResults, FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.replaced_copies import OlderCopy, ReplacedCopy
@@ -83,9 +85,15 @@ class AuditReport:
     """Finished tasks compared with the result store; nothing in it is unaccounted for."""
 
     @property
+    def newer(self) -> list[str]:
+        """Queues that were not compared, because a newer version of Laneway has changed them."""
+        return [queue for queue, stats in self.engine.items() if stats.is_newer]
+
+    @property
     def balanced(self) -> bool:
-        """Whether history and engine agree about every task and message, and every event is recorded."""
-        return not (self.unaccounted or self.unknown or self.again or self.strays or self.unread)
+        """Whether history and engine agree about each task and message of every queue, and every event is recorded."""
+        findings = self.unaccounted or self.unknown or self.again or self.strays
+        return not (findings or self.unread or self.newer)
 
     @property
     def open(self) -> int:
@@ -131,13 +139,13 @@ class Audit:
         report = AuditReport()
         copies = {copy.queue: copy for copy in self._recorder.find_replaced_copies()}
         report.older = {queue: copy.older for queue, copy in copies.items()}
-        self._compare_messages(report, repair=repair)
+        compared = self._compare_messages(report, repair=repair)
         for found in self._discrepancies():
             run = found.run
             report.unaccounted.append(UnaccountedTask(run.id, run.name, run.queue, TaskState(run.state), found.why))
             if repair and self._repair(found, copies.get(run.queue)):
                 report.repaired += 1
-        for copy in copies.values() if repair else ():
+        for copy in [copies[queue] for queue in copies if repair and queue in compared]:
             self._recorder.forget_replacement(copy)
         report.results = self._result_audit.run(repair=repair)
         with self._database.reading() as session:
@@ -184,7 +192,10 @@ class Audit:
         lost: dict[str, MessageInfo | None] = {}
         for queue in dict.fromkeys(run.queue for run in page):
             runs = [run for run in page if run.queue == queue]
-            messages = self._broker.find(queue, [run.id for run in runs])
+            try:
+                messages = self._broker.find(queue, [run.id for run in runs])
+            except NewerQueue:
+                continue
             for run, message in zip(runs, messages or (), strict=messages is not None):
                 if message is None or message.state is MessageState.DEAD:
                     lost[run.id] = message
@@ -192,12 +203,22 @@ class Audit:
 
     # --- the engine against the history
 
-    def _compare_messages(self, report: AuditReport, *, repair: bool) -> None:
-        """Add the messages in no state, those of unknown tasks, and those of tasks that have finished."""
+    def _compare_messages(self, report: AuditReport, *, repair: bool) -> set[str]:
+        """Add the messages in no state, those of unknown tasks, and those of tasks that have finished.
+
+        Returns the queues that were compared: all but those that a newer version of Laneway has changed.
+        """
+        compared: set[str] = set()
         for queue in self._broker.queues:
-            report.strays += (strays := self._broker.find_strays(queue, repair=repair))
-            report.repaired += len(strays) if repair else 0
-            for finding in self._messages.compare(queue, settle=repair):
-                found = report.unknown if finding.difference is Difference.UNKNOWN else report.again
-                found.append(finding.task_id)
-                report.repaired += finding.settled
+            with suppress(NewerQueue):
+                self._compare_messages_of(queue, report, repair=repair)
+                compared.add(queue)
+        return compared
+
+    def _compare_messages_of(self, queue: str, report: AuditReport, *, repair: bool) -> None:
+        report.strays += (strays := self._broker.find_strays(queue, repair=repair))
+        report.repaired += len(strays) if repair else 0
+        for finding in self._messages.compare(queue, settle=repair):
+            found = report.unknown if finding.difference is Difference.UNKNOWN else report.again
+            found.append(finding.task_id)
+            report.repaired += finding.settled

@@ -20,6 +20,7 @@ from laneway.platform.db.queries import search, task_events, task_runs
 from laneway.platform.db.queries.search import Filter, Group
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, UnknownTask, WrongState
+from laneway.platform.history.journal_projection import UNDELIVERABLE
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.schemas.task import TaskState
@@ -93,11 +94,12 @@ class DeadLetters:
             before = page[-1].seq
 
     def _requeue(self, run: TaskRun) -> None:
-        if run.raw is None:
-            check_payload(run)
-            self._tasks.retry(run.id)
-        elif not self._broker.requeue(run.queue, run.id):
+        if run.error_type == UNDELIVERABLE and self._broker.requeue(run.queue, run.id):
+            return
+        if run.raw is not None:
             raise WrongState(run.id, "no longer kept by the broker", "sent again")
+        check_payload(run)
+        self._tasks.retry(run.id)
 
     def _discard(self, run: TaskRun) -> None:
         self._set_trashed(run, "discarded")

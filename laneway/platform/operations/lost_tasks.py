@@ -77,7 +77,7 @@ class LostTasks:
         if run.cancel_requested and (end is None or end.state != states.SUCCESS):
             with self._database.transaction() as session:
                 return Settled.ENDED if self._tasks.cancel_lost(session, run) else Settled.UNCHANGED
-        event = _missing_event(run, message, end, gap_until)
+        event = _missing_event(run, self._with_body(run, message), end, gap_until)
         if event is not None:
             return self._record(run, event)
         if message is not None:
@@ -88,6 +88,13 @@ class LostTasks:
             return Settled.UNCHANGED
         log.warning("task sent again: the broker did not have it", task_id=run.id, task=run.name, was=run.state)
         return Settled.SENT
+
+    def _with_body(self, run: TaskRun, message: MessageInfo | None) -> MessageInfo | None:
+        """The dead message with its body, which the dead letter keeps if the row does not have it as the payload."""
+        if message is None or message.stored.message.body_known or run.published_at is None:
+            return message
+        found = (self._broker.find(run.queue, [run.id], bodies=True) or [None])[0]
+        return message if found is None else found
 
     def _record(self, run: TaskRun, event: Event) -> Settled:
         with self._database.transaction() as session:

@@ -34,7 +34,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
-from laneway.platform.errors import DuplicateTask, HistoryBehind, PlatformError, QueueFull
+from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, PlatformError
 from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
@@ -192,10 +192,13 @@ class Maintenance:
         that nothing of a lost message is taken for the next one.
         """
         ids = [run.id for run in runs]
-        messages = self._broker.find(queue, ids)
-        if messages is not None and any(message is None or message.state is MessageState.STRAY for message in messages):
-            self._broker.find_strays(queue, repair=True)
+        try:
             messages = self._broker.find(queue, ids)
+            if any(message is None or message.state is MessageState.STRAY for message in messages or ()):
+                self._broker.find_strays(queue, repair=True)
+                messages = self._broker.find(queue, ids)
+        except NewerQueue:
+            return []  # a worker of the newer version compares it when it holds the lease
         pairs = zip(runs, messages or (), strict=messages is not None)
         return [(run, message) for run, message in pairs if message is None or message.state is MessageState.DEAD]
 
@@ -206,7 +209,7 @@ class Maintenance:
             return False
         try:
             settled = self._reconciliation.lost.settle(run, message, end, gap_until=None)
-        except (QueueFull, HistoryBehind) as error:  # the later tasks of this queue would be refused as well
+        except QUEUE_REFUSALS as error:
             full_queues.add(run.queue)
             log.warning("lost tasks not sent now", queue=run.queue, error=str(error))
             return False

@@ -7,7 +7,7 @@
 | a finished task, queued after the task finished | `RETRIED`: somebody has sent it again | the row becomes unfinished |
 
 A message of a finished task is normal while its ack is on its way: its attempt has finished (`MessageInfo.finished`),
-or it is marked as cancelled. Such messages are no findings.
+or it is marked as cancelled. Such messages are no findings, and neither are those that only a newer version can read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from laneway.platform.schemas.task import FINISHED
 log = logger(__name__)
 
 PAGE = 500
+SUSPECTS = 20
+"""Messages that are read with their bodies at once: these may be large."""
 STATES = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED, MessageState.DEAD)
 
 
@@ -67,9 +69,9 @@ class MessageComparison:
             offset = 0
             while True:
                 with self._broker.guarded():
-                    page = engine.peek(queue, state, offset=offset, limit=PAGE)
+                    page = engine.peek(queue, state, offset=offset, limit=PAGE, bodies=False)
                 offset += len(page)
-                for message, difference in self._differences(engine, queue, page):
+                for message, difference in self._differences(engine, queue, page, bodies=settle):
                     settled = settle and self._settle(queue, message, difference)
                     if settled and difference is Difference.DONE and state is not MessageState.LEASED:
                         offset -= 1  # the messages behind it have moved up
@@ -78,18 +80,22 @@ class MessageComparison:
                     break
 
     def _differences(
-        self, engine: Engine, queue: str, page: Sequence[MessageInfo]
+        self, engine: Engine, queue: str, page: Sequence[MessageInfo], *, bodies: bool
     ) -> Iterator[tuple[MessageInfo, Difference]]:
         """Look at the suspects a second time, after the history was brought up to date."""
-        ids = list(dict.fromkeys(message.stored.message.task_id for message in page))
+        ids = list(dict.fromkeys(found.stored.message.task_id for found in page if not found.stored.newer))
         runs = self._runs(ids)
         suspects = [id for id in ids if id not in runs or runs[id].state in FINISHED]
         if page and page[0].state is MessageState.DEAD:
             suspects = [id for id in suspects if id not in runs]
-        if not suspects:
-            return
+        for start in range(0, len(suspects), SUSPECTS):
+            yield from self._second_look(engine, queue, suspects[start : start + SUSPECTS], bodies=bodies)
+
+    def _second_look(
+        self, engine: Engine, queue: str, suspects: Sequence[str], *, bodies: bool
+    ) -> Iterator[tuple[MessageInfo, Difference]]:
         with self._broker.guarded():
-            messages = engine.find_many(queue, suspects)
+            messages = engine.find_many(queue, suspects, bodies=bodies)
         self._recorder.catch_up([queue])
         runs = self._runs(suspects)
         for id, message in zip(suspects, messages, strict=True):
@@ -118,6 +124,8 @@ class MessageComparison:
 
 
 def _difference(run: TaskRun | None, message: MessageInfo) -> Difference | None:
+    if message.stored.newer:
+        return None
     if run is None:
         return Difference.UNKNOWN
     if run.state not in FINISHED or message.state is MessageState.DEAD or message.finished or message.cancelled:

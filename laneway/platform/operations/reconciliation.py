@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
-from laneway.platform.errors import DuplicateTask, HistoryBehind, QueueFull
+from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.replaced_copies import ReplacedCopy
@@ -27,7 +28,7 @@ from laneway.platform.task_manager import TaskManager
 log = logger(__name__)
 
 PAGE = 500
-SENT_LATER = (QueueFull, HistoryBehind, DuplicateTask)
+SENT_LATER = (*QUEUE_REFUSALS, DuplicateTask)
 
 
 class Reconciliation:
@@ -43,9 +44,15 @@ class Reconciliation:
     def settle_replaced_copies(self) -> int:
         """Compare each queue that was replaced; return how many differences were settled.
 
+        A queue that a newer version of Laneway has changed is left to a worker of that version.
+
         Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable: the rest is settled by the next call.
         """
-        return sum(self._settle(copy) for copy in self._recorder.find_replaced_copies())
+        settled = 0
+        for copy in self._recorder.find_replaced_copies():
+            with suppress(NewerQueue):
+                settled += self._settle(copy)
+        return settled
 
     def _settle(self, copy: ReplacedCopy) -> int:
         self._broker.prepare()  # enables the journals, if the broker is empty

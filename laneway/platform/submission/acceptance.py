@@ -19,7 +19,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
-from laneway.platform.history.adoption import fingerprint
+from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
@@ -98,6 +98,8 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
+        if POSITIONAL in dict(payload) and POSITIONAL not in spec.payload.model_fields:
+            problems.append("its fields cannot take the positional arguments, such as the result of an earlier task")
         raise InvalidPayload(spec.name, problems) from None
 
 
@@ -149,6 +151,11 @@ def unique_of(run: TaskRun) -> Unique | None:
     return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
 
 
+def payload_bytes(payload: dict[str, Any]) -> int:
+    """Return the size of a payload: its bytes as JSON in UTF-8."""
+    return len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
 def ordering_key(key: str) -> str:
     """Return the key cut to `KEY_LIMIT` bytes. Different keys stay different."""
     raw = key.encode("utf-8", "replace")
@@ -188,7 +195,7 @@ def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
         data = payload.model_dump(mode="json", exclude_none=True)
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
-    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
     return data

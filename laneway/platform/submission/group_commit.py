@@ -10,13 +10,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, get_ident
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from laneway.engine.batches import split
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_GROUP: Final = 100
 """Items in one group."""
+MAX_GROUP_BYTES: Final = 4_194_304
+"""Bytes of the items in one group. A larger item is a group of its own."""
 LEADER_TIMEOUT: Final = 60.0
 """A waiter gives up on its leader after this many seconds and runs its item itself."""
 
@@ -24,10 +28,10 @@ LEADER_TIMEOUT: Final = 60.0
 class _Call(Generic[T, R]):
     """One call of `GroupCommit.run`."""
 
-    __slots__ = ("item", "leads", "outcome", "woken")
+    __slots__ = ("item", "leads", "outcome", "size", "woken")
 
-    def __init__(self, item: T) -> None:
-        self.item, self.leads, self.woken = item, False, Event()
+    def __init__(self, item: T, size: int) -> None:
+        self.item, self.size, self.leads, self.woken = item, size, False, Event()
         self.outcome: R | Exception | None = None
 
 
@@ -42,8 +46,8 @@ class GroupCommit(Generic[T, R]):
         self._work = work
         self._reset()
 
-    def run(self, item: T) -> R:
-        """Run this item, together with the waiting ones; return its outcome.
+    def run(self, item: T, *, size: int = 0) -> R:
+        """Run this item, together with the waiting ones; return its outcome. `size`: the bytes of the item.
 
         Raises the outcome if it is an exception, and what `work` raises.
 
@@ -51,7 +55,7 @@ class GroupCommit(Generic[T, R]):
         """
         if self._pid != os.getpid():
             self._reset()  # a fork left the other threads behind, and perhaps a taken lock
-        call = _Call[T, R](item)
+        call = _Call[T, R](item, size)
         if get_ident() not in self._leaders and (self._enter(call) or self._wait(call)):
             group = self._take_group()
             outcomes: Sequence[R | Exception | None] = [None] * len(group)
@@ -95,7 +99,11 @@ class GroupCommit(Generic[T, R]):
 
     def _take_group(self) -> list[_Call[T, R]]:
         with self._lock:
-            return [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
+            groups = split(self._waiting, _size_of, most=MAX_GROUP, most_bytes=MAX_GROUP_BYTES)
+            group = next(groups, list[_Call[T, R]]())
+            for _ in group:
+                self._waiting.popleft()
+        return group
 
     def _hand_out(self, group: Sequence[_Call[T, R]], outcomes: Sequence[R | Exception | None]) -> None:
         for member, outcome in zip(group, outcomes, strict=True):
@@ -117,3 +125,7 @@ class GroupCommit(Generic[T, R]):
             if self._busy:
                 self._waiting[0].leads = True
                 self._waiting[0].woken.set()
+
+
+def _size_of(call: _Call[Any, Any]) -> int:
+    return call.size

@@ -29,8 +29,9 @@ from laneway.platform.db.queries import outbox as queries
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
-    HistoryBehind,
+    NewerQueue,
     PlatformError,
     QueueFull,
     TooLate,
@@ -52,6 +53,8 @@ CLAIM = timedelta(seconds=8)
 """How long the claim on a row lasts. The engine takes the message for a shorter time (`broker.PUBLISH_WITHIN`)."""
 PAGE = 200
 """Most rows that the relay claims at once."""
+PAGE_BYTES = 4_194_304
+"""Bytes of payloads after which the relay claims no further row at once."""
 POLL = 1.0
 """Seconds between two runs of the relay when nobody wakes it."""
 
@@ -165,7 +168,12 @@ class Outbox:
             self._recorder.find_replaced_copies()  # takes rows out that a later copy of the database may have sent
             with self._database.transaction() as session:
                 runs = queries.claim(
-                    session, now=clock.now(), abandoned_before=abandoned_before, limit=PAGE, queues=queues
+                    session,
+                    now=clock.now(),
+                    abandoned_before=abandoned_before,
+                    limit=PAGE,
+                    most_bytes=PAGE_BYTES,
+                    queues=queues,
                 )
             sent = len(self._send(runs, full))
             total += sent
@@ -191,7 +199,7 @@ class Outbox:
             return  # no sender has claimed the row
         try:
             self._broker.cancel(run)
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, NewerQueue) as error:
             log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
 
     def wake_relay(self) -> None:
@@ -217,7 +225,7 @@ class Outbox:
         refusals = dict(zip((run.id for run in runs), self._publish(runs), strict=True))
         sent = [run for run in runs if refusals[run.id] is None]
         refused = [run for run in runs if refusals[run.id] is not None]
-        full.update(run.queue for run in refused if isinstance(refusals[run.id], QueueFull | HistoryBehind))
+        full.update(run.queue for run in refused if isinstance(refusals[run.id], QUEUE_REFUSALS))
         if refused:
             first = refusals[refused[0].id]
             log.warning("tasks accepted but not published yet", tasks=len(refused), error=str(first))

@@ -16,9 +16,9 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
+    QUEUE_REFUSALS,
     BrokerUnavailable,
     DuplicateTask,
-    HistoryBehind,
     QueueFull,
     TooLate,
     Unsendable,
@@ -29,7 +29,7 @@ from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskRef
 from laneway.platform.schemas.task import WAITING, TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
+from laneway.platform.submission.acceptance import Row, SubmitOptions, payload_bytes, row_of, spec_of, validated
 from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
 from laneway.platform.submission.outbox import Outbox
@@ -37,7 +37,7 @@ from laneway.platform.task_reader import TaskReader
 
 log = logger(__name__)
 
-REFUSALS = (QueueFull, HistoryBehind, DuplicateTask, Unsendable, Unsupported)
+REFUSALS = (*QUEUE_REFUSALS, DuplicateTask, Unsendable, Unsupported)
 """Errors of the broker after which the submission is refused and its row is deleted."""
 
 
@@ -59,7 +59,7 @@ class Submitter:
         if self._broker.engine is None or options.needs_broker:
             accepted = self._group_submit.submit_one(row, options.durability)
         else:
-            accepted = self._group_commit.run(row)
+            accepted = self._group_commit.run(row, size=payload_bytes(row["payload"]))
         run = accepted.run
         if isinstance(run, TaskHandle):
             return self._repeat(run, options)

@@ -176,6 +176,7 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
         message.eta_ms,
         message.unique,
         message.max_deliveries,
+        message.body_known,
         id,
     )
 

@@ -58,8 +58,15 @@ messages = st.builds(
     key=st.sampled_from((None, "k1", "k1", "k2")),
     unique=st.one_of(st.none(), uniques),
     max_deliveries=st.none() | st.sampled_from((1, 2)),
+    body_known=st.booleans(),
 )
-plain_messages = st.builds(Message, task_id=st.uuids().map(str), priority=st.sampled_from((0, 0, 4, 9)))
+plain_messages = st.builds(
+    Message,
+    task_id=st.uuids().map(str),
+    body=st.sampled_from((b"", b"body")),
+    priority=st.sampled_from((0, 0, 4, 9)),
+    body_known=st.booleans(),
+)
 delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
 versions = st.sampled_from((None, 1, 1_800_000_000_000_001, 1_800_000_000_000_002))
 journal_sizes = st.sampled_from((None, 0, 8, 40, 40, 40))

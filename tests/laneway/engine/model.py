@@ -54,7 +54,7 @@ class Model(ModelAdmin):
             if not holder:
                 q.hold_unique(message, self.now)
         m = ModelMessage(id, message, sequence)
-        q.write_event(EventKind.PUT, m, stored=(message, m.score))
+        q.write_event(EventKind.PUT, m, stored=m.in_journal)
         self.hold_or_enqueue(q, m, continues=bool(others))
         return PutCode.ACCEPTED, id
 

@@ -139,7 +139,7 @@ class ModelMoves:
         q.release_unique_if_last(m)
 
     def bury_message(self, q: ModelQueue, m: ModelMessage, reason: str, error: str) -> None:
-        fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": (m.message, m.score)}
+        fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": m.in_journal}
         q.write_event(EventKind.BURY, m, **fields)
         m.state, m.at, m.dead_info = MessageState.DEAD, self.now, (m.deliveries, reason, error)
         m.cancelled, m.attempts = False, None

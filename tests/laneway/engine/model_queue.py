@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -71,6 +71,12 @@ class ModelMessage:
     @property
     def score(self) -> int:
         return (9 - self.message.priority) * SPAN + self.sequence
+
+    @property
+    def in_journal(self) -> tuple[Message, int]:
+        """What an event says of the message: it has no body that the journal's reader has."""
+        body = b"" if self.message.body_known else self.message.body
+        return replace(self.message, body=body), self.score
 
     @property
     def is_head(self) -> bool:

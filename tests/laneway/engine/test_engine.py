@@ -23,7 +23,10 @@ from laneway.engine import (
     JournalFull,
     Limits,
     Message,
+    MessageState,
+    NewerQueue,
     NotDurable,
+    PutCode,
     QueueFull,
     RoundRobin,
     ServerLost,
@@ -35,10 +38,11 @@ from laneway.engine import (
 )
 from laneway.engine.connection import RawConnection
 from laneway.engine.errors import InvalidKeyPrefix, ServerFull
+from laneway.engine.message import encode
 from laneway.engine.server_check import check_server
+from tests.fixtures.lost_reply import LostReply
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
-from tests.laneway.engine.conftest import LostReply
 
 QUEUE = "work"
 
@@ -56,6 +60,28 @@ def test_a_put_repeated_because_its_reply_was_lost_is_queued_once(
 
     assert lost_reply.lost
     assert engine.stats([QUEUE])[0].ready == 2
+
+
+def test_a_refusal_whose_reply_was_lost_is_told_by_the_repeat(
+    engine: Engine, lose_reply: Callable[[LostReply], LostReply]
+) -> None:
+    """The repeat must not say that it queued the message, although there would be room by then."""
+    engine.limit(QUEUE, Limits(max_size=1))
+    engine.put(QUEUE, work("first"))
+    lost_reply = lose_reply(LostReply([1, int(PutCode.FULL), 1], on_loss=lambda: engine.purge(QUEUE)))
+
+    with pytest.raises(QueueFull):
+        engine.put(QUEUE, work("refused"))
+
+    assert lost_reply.lost
+    assert engine.stats([QUEUE])[0].waiting == 0
+
+
+def test_a_call_that_arrives_behind_a_later_one_of_its_producer_queues_nothing(engine: Engine) -> None:
+    for number, task in ((2, "second"), (1, "first")):
+        message, record = encode(work(task))
+        engine.runner.run("put", (engine.keys.queue(QUEUE),), ("producer", number, "", "", message, record))
+    assert [found.stored.id for found in engine.peek(QUEUE, MessageState.READY)] == ["second"]
 
 
 @pytest.mark.parametrize("messages", [1, 3])
@@ -121,6 +147,7 @@ def test_every_error_survives_pickling() -> None:
         TaskCancelled("a"),
         TooLate(1.5),
         UnknownMessage("q", "a"),
+        NewerQueue("q", 7),
         InvalidMessage("id", "is odd"),
         InvalidUrl("http", "is odd"),
         ServerTooOld("5.0", "6.2"),

@@ -114,3 +114,8 @@ def test_an_operator_can_free_memory(queue: Engine) -> None:
     assert queue.requeue(QUEUE, [second.stored.id]) == [LeaseStatus.DONE]
     assert queue.purge(QUEUE) == 2
     assert queue.delete(QUEUE) == 0
+
+
+def test_a_control_command_is_published(queue: Engine) -> None:
+    fill(queue)
+    assert queue.runner.call_once(b"laneway:test", "PUBLISH", (), b"laneway:test", b"{}") == 0

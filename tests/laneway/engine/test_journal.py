@@ -24,9 +24,9 @@ from laneway.engine import (
     UnknownMessage,
 )
 from laneway.engine.keys import NAMES
+from tests.fixtures.lost_reply import LostReply
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.laneway.engine.clock import move_to
-from tests.laneway.engine.conftest import LostReply
 
 QUEUE = "work"
 LEASE_MS = 1_000
@@ -378,3 +378,18 @@ def test_a_lease_survives_its_text_form(journaled: Engine) -> None:
     lease = Lease.parse(str(delivery.lease))
     assert lease == delivery.lease
     assert journaled.check_leases([lease]) == [LeaseStatus.DONE]
+
+
+def test_a_purge_writes_one_entry_for_many_messages(journaled: Engine) -> None:
+    """Else the purge of a full queue would overrun the bound of the journal, which then refuses new messages."""
+    ids = [f"t{number}" for number in range(60)]
+    journaled.put_many(QUEUE, [Message(task_id=id, key="k" if id == "t7" else None) for id in ids])
+    last = journaled.events(QUEUE)[-1].cursor
+
+    assert journaled.purge(QUEUE) == 60
+
+    assert journaled.unread([QUEUE]) == [61]
+    purged = journaled.events(QUEUE, after=last)
+    assert {event.kind for event in purged} == {EventKind.PURGE}
+    assert sorted(event.task_id for event in purged) == sorted(ids)
+    journaled.put(QUEUE, Message(task_id="next"))

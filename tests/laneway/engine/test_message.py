@@ -33,6 +33,7 @@ def test_every_id_survives_packing(id: str) -> None:
         eta_ms=st.none() | st.integers(0, 2**48),
         unique=st.none() | st.builds(Unique, ids, st.just(UniqueMode.UNTIL_DONE), st.integers(0, 2**40)),
         max_deliveries=st.none() | st.integers(1, 65535),
+        body_known=st.booleans(),
     )
 )
 def test_every_message_survives_storage(message: Message) -> None:

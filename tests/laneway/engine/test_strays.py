@@ -7,6 +7,7 @@ import pytest
 from laneway.engine import AckAction, Engine, LeaseStatus, Message, MessageState, RoundRobin, Stray, StrayKind, Unique
 from laneway.engine.engine import Delivery
 from laneway.engine.keys import NAMES
+from laneway.engine.message import FORMAT, FORMAT_STEP
 
 QUEUE = "q"
 
@@ -116,12 +117,46 @@ def test_messages_behind_a_key_without_a_head_are_delivered_in_order(filled: Eng
 
 
 def test_a_record_that_cannot_be_read_is_kept_as_a_dead_letter(engine: Engine) -> None:
-    engine.runner.call("HSET", engine.keys.key(QUEUE, "messages"), "x", b"\xff" * 40)
+    record = b"\xff" * 9 + b"\x04" + b"\xff" * 30
+    engine.runner.call("HSET", engine.keys.key(QUEUE, "messages"), "x", record)
 
     assert repaired(engine) == [Stray(QUEUE, StrayKind.UNREADABLE, "x")]
     (dead,) = engine.peek(QUEUE, MessageState.DEAD)
     assert dead.dead_info is not None
-    assert (dead.stored.message.body, dead.dead_info.reason) == (b"\xff" * 40, "unreadable")
+    assert (dead.stored.message.body, dead.dead_info.reason) == (record, "unreadable")
+
+
+@pytest.mark.parametrize("id", ["head", "held", "last", "leased", "scheduled", "dead"])
+@pytest.mark.parametrize("states", [(), ("ready", "scheduled", "leased", "dead", "held"), ("heads",)])
+def test_a_message_that_only_a_newer_version_can_read_is_kept(filled: Engine, id: str, states: tuple[str, ...]) -> None:
+    key = filled.keys.key(QUEUE, "messages")
+    record: bytes = filled.runner.call("HGET", key, id)
+    newer = record[:9] + bytes((record[9] + FORMAT_STEP * (FORMAT + 1),)) + record[10:]
+    filled.runner.call("HSET", key, id, newer)
+    for state in states:
+        lose(filled, state)
+
+    assert id not in {stray.id for stray in repaired(filled) if stray.kind is not StrayKind.KEY}
+
+    assert filled.runner.call("HGET", key, id) == newer
+    assert filled.find(QUEUE, id).stored.newer
+
+
+def test_a_set_aside_message_is_no_finding_and_its_reference_is_one_without_it(engine: Engine) -> None:
+    engine.put(QUEUE, Message(task_id="a", key="k"))
+    engine.put(QUEUE, Message(task_id="b", key="k"))
+    key = engine.keys.key(QUEUE, "messages")
+    record: bytes = engine.runner.call("HGET", key, "a")
+    engine.runner.call("HSET", key, "a", record[:9] + bytes((FORMAT_STEP * (FORMAT + 1),)) + record[10:])
+    assert fetch(engine) == []
+    assert engine.find(QUEUE, "a").state is MessageState.SET_ASIDE
+    assert repaired(engine) == []
+
+    lose(engine, "messages", "a")
+
+    assert repaired(engine) == [Stray(QUEUE, StrayKind.REFERENCE, "a")]
+    assert [held.id for held in fetch(engine)] == ["b"]
+    assert engine.stats([QUEUE])[0].set_aside == 0
 
 
 def test_what_is_left_of_a_lost_message_does_not_end_the_next_one_of_its_task(engine: Engine) -> None:

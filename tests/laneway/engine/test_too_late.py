@@ -17,10 +17,10 @@ from kombu import pools
 from laneway.engine import Engine, InvalidMessage, Message, MessageState, PutCode, RoundRobin, TooLate
 from laneway.transport.codec import HEADER_NOT_AFTER, from_stored, message_options
 from laneway.worker.producer import AMQP
+from tests.fixtures.lost_reply import LostReply
 from tests.fixtures.valkey import RedisUrls, RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
 from tests.laneway.engine.clock import NOW_MS, move_to
-from tests.laneway.engine.conftest import LostReply
 
 QUEUE = "work"
 NOW = NOW_MS // 1000

@@ -331,7 +331,7 @@ def test_any_text_in_a_payload_is_stored_and_sent(platform: Platform, text: str)
 
 def test_an_ordering_key_longer_than_its_column_is_cut(platform: Platform, platform_app: Celery) -> None:
     """The keys of the application have at most 128 characters. A longer one must still fit its column."""
-    spec = replace(registry["process_conversation_message_task"], key="text")
+    spec = replace(registry["process_conversation_message_task"], key="message")
     id = platform.tasks.submit(spec, {"conversation_id": "c", "message": "x" * 1000}).task_id
 
     assert len(platform.row(id).key or "") == 200

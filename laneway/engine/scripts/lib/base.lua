@@ -3,8 +3,8 @@
 local BATCH = 1000 -- one call moves at most this many messages that are due, have expired, or exceed a limit
 local call = redis.call
 
--- The keys of a queue: `names(prefix).ready` is '<prefix>:ready'.
-local function names(prefix)
+-- The keys of a queue: `keys_of(prefix).ready` is '<prefix>:ready'.
+local function keys_of(prefix)
   return setmetatable({}, { __index = function(known, name)
     local key = prefix .. ':' .. name
     rawset(known, name, key)
@@ -12,21 +12,41 @@ local function names(prefix)
   end })
 end
 
--- The most unread events of the queue's journal (limit `journal`); false when it has no journal.
+local LIMITS = {
+  'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires', 'large', 'interval', 'burst', 'tat', 'paused',
+}
 local journal_limits = {}
-local function journal_limit(q)
-  local limit = journal_limits[q.journal]
-  if limit == nil then
-    limit = tonumber(call('HGET', q.limits, 'journal')) or false
-    journal_limits[q.journal] = limit
+
+-- The keys of a queue that this version can use, and those of its limits that most scripts need. Raises an error for a
+-- queue that a newer version has changed.
+local function names(prefix)
+  local q, limits = keys_of(prefix), {}
+  local values = call('HMGET', q.limits, unpack(LIMITS))
+  for index, name in ipairs(LIMITS) do limits[name] = tonumber(values[index] or nil) or false end
+  if limits.format and limits.format > QUEUE_FORMAT then
+    error(string.format('%s %s %.0f', NEWER_QUEUE, prefix, limits.format), 0)
   end
-  return limit
+  journal_limits[q.journal] = limits.journal
+  return q, limits
 end
+
+-- The most unread events of the queue's journal (limit `journal`); false when it has no journal.
+local function journal_limit(q) return journal_limits[q.journal] end
 
 -- Appends an event to the journal, if the queue has one. The script that makes the change calls this, so that neither
 -- exists without the other. The fields are those of journal.py.
 local function write_event(q, kind, task, ...)
   if journal_limit(q) then call('XADD', q.journal, '*', 'e', kind, 't', task, ...) end
+end
+
+-- The record without its body. `name_at`: the position of the task name's length byte.
+local function without_body(record, name_at)
+  return string.sub(record, 1, name_at + (string.byte(record, name_at) or 0))
+end
+
+-- The record as the journal stores it: without its body if the journal's reader has the body.
+local function journal_record(record, flags, name_at)
+  return bit.band(flags, BODY_KNOWN) == 0 and record or without_body(record, name_at)
 end
 
 -- Lets the rest of the script run on a server whose memory is full. A server refuses only the first write of a script,

@@ -65,6 +65,22 @@ local function hold_or_enqueue(q, m, now, continues)
   enqueue(q, m, m.eta, now)
 end
 
+-- Takes a message that only a newer version can read out of the states in which it would be delivered. It keeps all
+-- else, and its ordering key stays occupied. The limit `newer` is the lowest format of such messages.
+local function set_aside(q, id, record)
+  local format = math.floor(string.byte(record, RECORD + 1) / FORMAT_STEP)
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED }) do call('ZREM', q[state], id) end
+  local value = call('HGET', q.deliveries, id)
+  if value then
+    local deliveries, flags, score = unpack_delivery(value)
+    call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, '')) -- nobody holds a lease on it
+  end
+  if call('ZADD', q.set_aside, format, id) == 0 then return end
+  count(q, 'newer', 1)
+  redis.log(redis.LOG_WARNING, 'laneway: a newer version wrote a message of ' .. q.messages .. '; it is set aside')
+  call('HSET', q.limits, 'newer', call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2])
+end
+
 -- Removes a message from its ordering key. If it was the head, the next message of the key becomes the head.
 local function leave_key(q, m, now)
   if not m.key then return end
@@ -73,14 +89,21 @@ local function leave_key(q, m, now)
     return
   end
   local head
-  repeat -- a message without a readable record cannot become the head
+  repeat -- a message without a record cannot become the head; one that only a newer version can read keeps its place
     local member = members_with(length_prefixed(m.key), q.held, 1)[1]
     if not member then
       call('HDEL', q.heads, m.key)
       return
     end
     call('ZREM', q.held, member)
-    head = load(q, id_of_member(member))
+    local id = id_of_member(member)
+    local record = call('HGET', q.messages, id)
+    if is_newer(record) then
+      call('HSET', q.heads, m.key, id)
+      set_aside(q, id, record)
+      return
+    end
+    head = load(q, id)
     if not head then count(q, 'unreadable', 1) end
   until head
   call('HSET', q.heads, m.key, head.id)
@@ -134,11 +157,19 @@ end
 
 -- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
 -- or changed the records. Without this, one of them would stop every fetch from its queue. A record that is there stays.
-local function drop_unreadable(q, ids, now)
+-- A message that only a newer version can read is set aside instead.
+local function drop_unreadable(q, unreadable, now)
+  local ids, dropped = {}, {}
+  for _, id in ipairs(unreadable) do
+    local record = call('HGET', q.messages, id)
+    if is_newer(record) then set_aside(q, id, record)
+    else
+      ids[#ids + 1] = id
+      dropped[id] = true
+    end
+  end
   if #ids == 0 then return end
-  local dropped = {}
-  for _, id in ipairs(ids) do dropped[id] = true end
-  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
+  for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_DEAD, STATE_SET_ASIDE }) do
     call('ZREM', q[state], unpack(ids))
   end
   call('HDEL', q.deliveries, unpack(ids))
@@ -163,14 +194,17 @@ local function delete_message(q, m, now)
   release_unique_if_last(q, m)
 end
 
--- Deletes a dead letter, which left its ordering key and its uniqueness key when it was buried.
+-- Deletes a dead letter, which left its ordering key and its uniqueness key when it was buried. Returns false, and does
+-- nothing, for one that only a newer version can read.
 local function delete_dead_letter(q, id, kind)
+  if is_newer(call('HGET', q.messages, id)) then return false end
   local m = load(q, id)
   if m then write_event(q, kind, m.task, 'm', id) end
   if m and m.task ~= id then call('ZREM', q.tasks, task_member(m)) end
   call('HDEL', q.messages, id)
   call('HDEL', q.dead_info, id)
   call('ZREM', q.dead, id)
+  return true
 end
 
 -- Deletes the oldest dead letters that exceed the queue's limit of number or age. A call deletes at most BATCH of them.
@@ -186,16 +220,20 @@ local function trim_dead_letters(q, now)
     local oldest = string.format('%.0f', now - (tonumber(max_age) or 2592000000))
     ids = call('ZRANGEBYSCORE', q.dead, '-inf', '(' .. oldest, 'LIMIT', 0, trims_left)
   end
-  for _, id in ipairs(ids) do delete_dead_letter(q, id, EVENT_TRIM) end
+  local deleted = 0
+  for _, id in ipairs(ids) do
+    if delete_dead_letter(q, id, EVENT_TRIM) then deleted = deleted + 1 end
+  end
   trims_left = trims_left - #ids
-  count(q, 'forgotten', #ids)
+  count(q, 'forgotten', deleted)
 end
 
 -- Makes a leased message a dead letter.
 local function bury(q, m, deliveries, reason, error, now)
   if journal_limit(q) then
     local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
-    write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', record)
+    local kept = record and journal_record(record, m.flags, m.name_at) or ''
+    write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', kept)
   end
   delete_attempts(q, m.id)
   call('ZREM', q.leased, m.id)
@@ -286,4 +324,22 @@ local function for_each_lease(q, first, act)
     end
   end
   return codes
+end
+
+-- Queues at most `most` messages again that an older version has set aside and that this version can read. Returns
+-- their ids. `limits`: see `names`.
+local function take_up_set_aside(q, limits, now, most)
+  if not limits.newer or limits.newer > FORMAT then return {} end
+  work_on_full_server(q)
+  local ids = call('ZRANGEBYSCORE', q.set_aside, '-inf', FORMAT, 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
+    call('ZREM', q.set_aside, id)
+    local m = load(q, id)
+    if not m then drop_unreadable(q, { id }, now)
+    elseif m.key and call('HGET', q.heads, m.key) == id then enqueue(q, m, m.eta, now)
+    else hold_or_enqueue(q, m, now, false) end
+  end
+  local lowest = call('ZRANGE', q.set_aside, 0, 0, 'WITHSCORES')[2]
+  if lowest then call('HSET', q.limits, 'newer', lowest) else call('HDEL', q.limits, 'newer') end
+  return ids
 end

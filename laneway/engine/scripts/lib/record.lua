@@ -1,15 +1,20 @@
 -- Reads the record of message.py, and reads and writes what the queue keeps of deliveries and attempts.
 local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE -- ending such a message changes other keys too
+local ALL_FIELDS = HAS_TIES + HAS_LIMIT + HAS_ETA
 local DEFAULT_MAX_DELIVERIES = 5
 local MAX_COUNT = 65535 -- counts are stored in 2 bytes
 local RECORD = 9 -- position of the flags in a complete record, after the score
 local RECORD_WITHOUT_SCORE = 1 -- position of the flags in a record without the score
+local NEWER = FORMAT_STEP * (FORMAT + 1) -- a byte of format and priority that has at least this value is of a newer format
 
--- The fields of a record; `start` is the position of its flags: RECORD or RECORD_WITHOUT_SCORE.
+-- The fields of a record; `start` is the position of its flags: RECORD or RECORD_WITHOUT_SCORE. `name_at` is the
+-- position of the task name's length byte.
 local function parse(id, record, start)
   local flags, priority, next_byte = struct.unpack('>BB', record, start)
+  if priority >= NEWER then error('a newer format') end
   local m = { id = id, task = id, flags = flags, priority = priority }
   if start == RECORD then m.score = struct.unpack('>d', record) end
+  m.name_at = next_byte
   if flags == 0 then return m end
   if bit.band(flags, HAS_TASK) ~= 0 then m.task, next_byte = struct.unpack('>Bc0', record, next_byte) end
   if bit.band(flags, HAS_KEY) ~= 0 then m.key, next_byte = struct.unpack('>Bc0', record, next_byte) end
@@ -17,7 +22,8 @@ local function parse(id, record, start)
     m.mode, m.ttl, m.unique, next_byte = struct.unpack('>BdBc0', record, next_byte)
   end
   if bit.band(flags, HAS_LIMIT) ~= 0 then m.limit, next_byte = struct.unpack('>H', record, next_byte) end
-  if bit.band(flags, HAS_ETA) ~= 0 then m.eta = struct.unpack('>d', record, next_byte) end
+  if bit.band(flags, HAS_ETA) ~= 0 then m.eta, next_byte = struct.unpack('>d', record, next_byte) end
+  m.name_at = next_byte
   return m
 end
 
@@ -29,10 +35,15 @@ local function load(q, id)
   return readable and m
 end
 
+-- True for a record that only a newer version can read.
+local function is_newer(record)
+  return record and #record > RECORD and string.byte(record, RECORD + 1) >= NEWER
+end
+
 -- True for a record that can be read. Only a record with optional fields has to be parsed to know.
 local function is_record(record)
-  if not record or #record <= RECORD then return false end
-  return string.byte(record, RECORD) == 0 or (pcall(parse, '', record, RECORD))
+  if not record or #record <= RECORD or string.byte(record, RECORD + 1) >= NEWER then return false end
+  return bit.band(string.byte(record, RECORD), ALL_FIELDS) == 0 or (pcall(parse, '', record, RECORD))
 end
 
 -- The id in a member of `held` or `tasks`: length byte, text, order byte, 8 bytes sequence, id.

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.task_runs import RELIED_ON
 from laneway.platform.schemas.task import WAITING, TaskState
 
+STEP = 10
+"""Rows that are read from the database at once where their bytes are counted."""
 _TABLE = cast("Table", TaskRun.__table__)
 # Built once, because each submission executes them: building a statement costs more than executing it.
 _COUNT_WAITING = (
@@ -59,12 +63,19 @@ def release(session: Session, runs: Sequence[TaskRun]) -> None:
 
 
 def claim(
-    session: Session, *, now: datetime, abandoned_before: datetime, limit: int, queues: Collection[str]
+    session: Session,
+    *,
+    now: datetime,
+    abandoned_before: datetime,
+    limit: int,
+    most_bytes: int,
+    queues: Collection[str],
 ) -> Sequence[TaskRun]:
     """Claim the oldest free rows, in the order of submission. No other sender gets them until the claim ends.
 
     A row is not claimed while an earlier row of its ordering key is claimed by another sender or cannot be sent now.
-    `abandoned_before`: claims from before this time have ended. `queues`: rows of other queues stay.
+    `abandoned_before`: claims from before this time have ended. `queues`: rows of other queues stay. `most_bytes`: no
+    further row is claimed when the payloads of the claimed rows have so many bytes.
     """
     free = and_(*_free(abandoned_before), TaskRun.queue.in_(queues))
     blocked = (
@@ -81,7 +92,7 @@ def claim(
         .limit(limit)
         .with_for_update(skip_locked=True, of=TaskRun)
     )
-    runs = _without_gaps(session, session.scalars(statement).all())
+    runs = _without_gaps(session, _first_rows(session, statement, most_bytes))
     for run in runs:
         run.published_at = now
     session.flush()
@@ -133,6 +144,18 @@ def count(session: Session, queue: str) -> int:
     """The number of tasks of a queue in the outbox."""
     statement = select(func.count()).select_from(TaskRun)
     return session.scalar(statement.where(TaskRun.queue == queue, TaskRun.state == TaskState.ACCEPTED)) or 0
+
+
+def _first_rows(session: Session, statement: Select[TaskRun], most_bytes: int) -> list[TaskRun]:
+    """Read rows until their payloads have so many bytes; at least one, if there is one."""
+    rows, left = list[TaskRun](), most_bytes
+    with closing(session.scalars(statement, execution_options={"yield_per": STEP})) as found:
+        for row in found:
+            rows.append(row)
+            left -= len(json.dumps(row.payload))
+            if left <= 0:
+                break
+    return rows
 
 
 def _without_gaps(session: Session, runs: Sequence[TaskRun]) -> list[TaskRun]:

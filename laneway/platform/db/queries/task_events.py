@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from laneway.engine.journal import START
 from laneway.platform.db.models import JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
@@ -41,8 +41,9 @@ def cursors(session: Session) -> Sequence[JournalCursor]:
 
 
 def runs(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
-    """The tasks with these ids, locked."""
-    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()).all()
+    """The tasks with these ids, locked. Their large columns are read when they are needed, which is seldom."""
+    large = (defer(TaskRun.payload), defer(TaskRun.result), defer(TaskRun.raw))
+    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).options(*large).with_for_update()).all()
 
 
 def attempts_of(session: Session, ids: Sequence[str]) -> Sequence[TaskAttempt]:

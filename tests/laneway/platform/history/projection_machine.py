@@ -186,13 +186,12 @@ class HistoryMachine(RuleBasedStateMachine):
     def start_attempt(self, held: ModelDelivery, worker: str) -> None:
         task, message = held.task, held.message
         started = self.platform.begun(held.delivery, worker=worker)
-        message.attempts += 1
-        task.attempts = message.attempts
-        if message.attempts > MAX_RETRIES + 1:
+        if message.attempts > MAX_RETRIES:  # it has had all its attempts, and the last one was lost
             assert isinstance(started, Skip)
-            task.outcomes.append("dead_letter")
             task.state, message.verdict = TaskState.DEAD_LETTER, "dead"
             return
+        message.attempts += 1
+        task.attempts = message.attempts
         assert isinstance(started, Attempt)
         assert started.number == message.attempts
         started.max_retries = MAX_RETRIES

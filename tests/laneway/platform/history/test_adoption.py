@@ -173,7 +173,8 @@ def test_only_the_event_that_cannot_be_recorded_is_left_out(
 
 def test_an_event_of_an_unknown_task_is_left_out(platform: Platform) -> None:
     with platform.database.transaction() as session:
-        record(session, "maintenance", [Event(f"{NOW}-0", EventKind.FINISH, "nobody", "nobody", attempt=1)])
+        events = [Event(f"{NOW}-0", EventKind.FINISH, "nobody", "nobody", attempt=1)]
+        record(session, "maintenance", events)
 
     assert platform.rows() == []
 

@@ -163,7 +163,7 @@ def test_an_acknowledgement_without_an_outcome_is_a_failure_unless_the_task_was_
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_a_buried_message_is_a_dead_letter_with_reason_and_body(platform: Platform, running: bool) -> None:
+def test_a_buried_message_is_a_dead_letter_with_its_reason(platform: Platform, running: bool) -> None:
     id = platform.chore()
     delivery = platform.fetched("maintenance")
     if running:
@@ -175,7 +175,7 @@ def test_a_buried_message_is_a_dead_letter_with_reason_and_body(platform: Platfo
     assert (row.state, row.error_type, row.error) == ("dead_letter", "Undeliverable", "rejected: nobody wants it")
     assert row.finished_at is not None
     assert row.error_group
-    assert row.raw == delivery.stored.message.body
+    assert row.raw is None, "the row has the payload"
     assert [outcome for _, outcome in attempts(platform, id)] in ([["dead_letter"], ["lost"]] if running else [[]])
     assert "bury" in event_kinds(platform, id)
 

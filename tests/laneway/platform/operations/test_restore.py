@@ -134,7 +134,7 @@ def test_messages_of_tasks_that_the_copy_does_not_know_get_rows(
         waiting: TaskState.PENDING,
         later: TaskState.SCHEDULED,
     }
-    assert platform.row(waiting).payload["text"] == "Hello"
+    assert platform.row(waiting).payload["message"] == "Hello"
     assert platform.row(waiting).key == "conversation_id:c-2"
     assert audit(platform).balanced
     assert platform.end(attempt)

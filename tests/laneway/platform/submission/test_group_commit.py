@@ -34,14 +34,14 @@ def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
     return [2 * item for item in items]
 
 
-def together(gate: Gate, numbers: Sequence[int]) -> list[Future[int]]:
-    """Run the first number, let the others arrive during its work, and open the gate."""
+def together(gate: Gate, numbers: Sequence[int], *, size: int = 0) -> list[Future[int]]:
+    """Run the first number, let the others arrive during its work, and open the gate. `size`: the bytes of each."""
     group = GroupCommit[int, int](gate)
     with ThreadPoolExecutor(len(numbers)) as pool:
-        futures = [pool.submit(group.run, numbers[0])]
+        futures = [pool.submit(group.run, numbers[0], size=size)]
         wait_until(lambda: gate.groups, seconds=10)
         for number in numbers[1:]:
-            futures.append(pool.submit(group.run, number))
+            futures.append(pool.submit(group.run, number, size=size))
             wait_until(lambda: len(group._waiting) == len(futures) - 1, seconds=10)  # pyright: ignore[reportPrivateUsage]
         gate.open.set()
     return futures
@@ -61,6 +61,16 @@ def test_a_group_has_a_maximum_size(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(doubled)
 
     futures = together(gate, range(6))
+
+    assert [future.result() for future in futures] == [0, 2, 4, 6, 8, 10]
+    assert gate.groups == [[0], [1, 2], [3, 4], [5]]
+
+
+def test_a_group_has_a_maximum_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_GROUP_BYTES", 1_000)
+    gate = Gate(doubled)
+
+    futures = together(gate, range(6), size=400)
 
     assert [future.result() for future in futures] == [0, 2, 4, 6, 8, 10]
     assert gate.groups == [[0], [1, 2], [3, 4], [5]]

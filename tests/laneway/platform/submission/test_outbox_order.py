@@ -125,7 +125,12 @@ def test_nothing_is_claimed_behind_a_task_that_another_transaction_has_locked(
         with platform.database.transaction() as session:
             now = clock.now()
             claimed = repository.claim(
-                session, now=now, abandoned_before=now - outbox_module.CLAIM, limit=10, queues={"conversations"}
+                session,
+                now=now,
+                abandoned_before=now - outbox_module.CLAIM,
+                limit=10,
+                most_bytes=outbox_module.PAGE_BYTES,
+                queues={"conversations"},
             )
             assert [run.id for run in claimed] == ["m-1", "other"]
 
