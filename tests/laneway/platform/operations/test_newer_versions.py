@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
+from laneway.engine import Message, MessageState
 from laneway.engine.message import FORMAT, FORMAT_STEP, pack_id
+from laneway.platform import clock
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import task_events
 from laneway.platform.errors import NewerQueue, UnknownTask
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.operations.audit import Audit
@@ -89,3 +94,50 @@ def test_a_message_of_a_newer_version_is_named_and_not_sent_again(
     report = audited(platform).run(repair=True)
     assert (report.engine[QUEUE].set_aside, report.unaccounted, report.balanced) == (1, [], True)
     assert platform.state(ids[0]) == TaskState.PENDING
+
+
+def test_an_older_copy_beside_a_queue_of_a_newer_version_is_left_to_that_version(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    """The other queues are compared, and what was noticed of this one is kept."""
+    chore, other = platform.chore(), platform.message()
+    platform.recorder.catch_up()
+    with platform.database.transaction() as session:
+        for cursor in task_events.cursors(session):
+            cursor.replaced = True
+    upgrade(platform)
+    movable_clock.forward(60)
+
+    assert platform.maintenance().reconcile() == 0
+    report = audited(platform).run(repair=True)
+
+    assert (list(report.older), report.newer, report.unaccounted) == ([QUEUE], [QUEUE], [])
+    assert [copy.queue for copy in platform.recorder.find_replaced_copies()] == [QUEUE]
+    assert [platform.state(id) for id in (chore, other)] == [TaskState.PENDING] * 2
+
+
+def test_a_lost_journal_of_a_queue_of_a_newer_version_stops_no_other_queue(platform: Platform) -> None:
+    platform.chore()
+    platform.recorder.catch_up()
+    platform.engine.runner.call("HDEL", platform.engine.keys.key(QUEUE, "counters"), "recorded")
+    upgrade(platform)
+
+    assert platform.recorder.find_replaced_copies() == []
+    assert platform.maintenance().reconcile() == 0
+
+
+def test_a_message_of_a_newer_version_gets_no_row_and_is_not_deleted(platform: Platform) -> None:
+    platform.broker.prepare()
+    ids = ["unknown", platform.chore()]
+    platform.engine.put(QUEUE, Message(task_id="unknown", name="cleanup_old_data_task"))
+    platform.engine.runner.call("DEL", platform.engine.keys.key(QUEUE, "journal"))
+    for id in ids:
+        make_newer(platform, id)
+    with platform.database.transaction() as session:
+        session.execute(update(TaskRun).values(state=TaskState.COMPLETED, finished_at=clock.now()))
+
+    report = audited(platform).run(repair=True)
+
+    assert (report.unknown, report.again, report.strays, report.repaired) == ([], [], [], 0)
+    assert [run.id for run in platform.rows()] == ids[1:]
+    assert [platform.engine.find(QUEUE, id).state for id in ids] == [MessageState.READY] * 2

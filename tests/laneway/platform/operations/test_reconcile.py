@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from laneway.engine import MessageState
+from laneway.engine import Message, MessageState
 from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Raised
 from laneway.platform.operations import maintenance as maintenance_module
@@ -224,6 +224,25 @@ def test_a_buried_task_is_not_sent_again_and_its_key_is_free(
     assert row.error == "malformed: no such codec"
     assert platform.maintenance().reconcile() == 0
     assert platform.work() == second, "its key went on"
+
+
+@pytest.mark.parametrize("body_known", [False, True])
+def test_a_buried_task_that_only_the_engine_knows_keeps_its_body(
+    platform: Platform, compared_at_once: None, body_known: bool
+) -> None:
+    """The row of a task that the platform has sent has it as the payload."""
+    body = b"\0[[], {}, {}]"
+    message = Message(task_id="t", name="cleanup_old_data_task", body=body, body_known=body_known)
+    platform.broker.prepare()
+    platform.engine.put("maintenance", message)
+    assert platform.state("t") == "pending"
+    platform.engine.bury([platform.fetched("maintenance")], reason="poison")
+    platform.engine.runner.call("DEL", platform.engine.keys.key("maintenance", "journal"))
+
+    assert platform.maintenance().reconcile() == 1
+
+    row = platform.row("t")
+    assert (row.state, row.error_type, row.raw) == ("dead_letter", "Undeliverable", None if body_known else body)
 
 
 def test_a_message_that_is_delivered_too_often_becomes_a_dead_letter(
