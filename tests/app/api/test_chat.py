@@ -42,6 +42,7 @@ def test_a_follow_up_is_drafted_from_the_conversation_and_scheduled_in_it(live: 
     assert (task["name"], task["status"]) == ("continue_conversation_async_task", "scheduled")
     assert task["payload"]["message"] == found["draft"]["message"]
     assert found["summary"]["summary"].startswith(f"{SAVINGS} The follow-up goes out at ")
+    live.post(f"/tasks/{task['task_id']}/cancel")
 
 
 def test_a_follow_up_to_a_lead_answers_its_message_and_says_why_it_is_not_sent(live: Site) -> None:

@@ -62,7 +62,7 @@ ROUTES = {
     ("post", "/api/leads"): {202, 200, 409, 413, 422, 429, 500, 503},
     ("get", "/api/leads"): {200, 413, 422, 500, 503},
     ("get", "/api/leads/{lead_id}"): {200, 404, 413, 422, 500, 503},
-    ("put", "/api/leads/{lead_id}"): {202, 404, 409, 413, 422, 429, 500, 503},
+    ("put", "/api/leads/{lead_id}"): {200, 201, 404, 409, 413, 422, 429, 500, 503},
     ("delete", "/api/leads/{lead_id}"): {204, 404, 413, 422, 500, 503},
     ("post", "/api/documents/process"): {202, 413, 422, 429, 500, 503},
     ("get", "/api/documents/task/{task_id}/status"): {200, 404, 410, 413, 422, 500, 503},

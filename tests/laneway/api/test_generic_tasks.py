@@ -50,9 +50,9 @@ def test_a_misspelt_filter_is_refused(api: Api) -> None:
     details = problem(api.http.get("/tasks", params={"tpye": "dev", "limit": 5}), 422)
 
     assert details["errors"][0]["field"] == "query.tpye"
-    assert "the parameters are state, type, queue," in details["detail"]
+    assert "the parameters are state, name, type, queue," in details["detail"]
     problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
-    problem(api.http.get("/stats", params={"name": "dev"}), 422)
+    problem(api.http.get("/stats", params={"state": "failed"}), 422)
 
 
 def test_a_repeated_id_returns_the_same_task(api: Api, platform: Platform) -> None:

@@ -119,7 +119,7 @@ def test_a_message_that_the_engine_lost_is_named_and_restored(laneway: Shell, mo
     assert laneway.platform.sent() == [id]
 
 
-def test_a_task_that_the_history_does_not_know_is_named(laneway: Shell) -> None:
+def test_a_task_that_the_history_does_not_know_is_named_and_gets_a_row(laneway: Shell) -> None:
     id = laneway.site.message("c-1")
     laneway.site.services.recorder.catch_up()
     with laneway.site.services.database.transaction() as session:
@@ -127,8 +127,9 @@ def test_a_task_that_the_history_does_not_know_is_named(laneway: Shell) -> None:
     data, shown = laneway("audit", "--json"), laneway("audit", "--repair")
 
     assert (data.code, data.json()["unknown"]) == (1, [id])
-    assert (shown.code, shown.out.splitlines()[-1]) == (1, "unaccounted: 1")
+    assert (shown.code, shown.out.splitlines()[-1]) == (0, "unaccounted: 1 (1 repaired)")
     assert f"unknown to the history  {id}" in shown.out
+    assert laneway.state(id) == TaskState.PENDING
 
 
 def test_a_missing_result_is_reported_and_restored_without_an_alert(
