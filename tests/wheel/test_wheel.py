@@ -27,6 +27,7 @@ TESTED = (
     "tests/__init__.py",
     "tests/fixtures/__init__.py",
     "tests/fixtures/forking.py",
+    "tests/fixtures/lost_reply.py",
     "tests/fixtures/valkey.py",
     "tests/fixtures/waiting.py",
     "tests/fixtures/valkey_server.py",
