@@ -116,7 +116,7 @@ def test_a_worker_whose_pool_begins_nothing_ends_and_gives_its_messages_back(
     worker = start("prefork", "-c", "2").wait_until_ready()
     with standing_still(worker):
         app.mark.apply_async((str(tmp_path), "t"))
-        wait_until(lambda: worker.process.poll() is not None, seconds=40)
+        wait_until(lambda: worker.process.poll() is not None, seconds=90)
 
     assert worker.process.returncode == os.EX_SOFTWARE
     assert "the worker stops" in worker.log.read_text()
