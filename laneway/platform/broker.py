@@ -203,7 +203,7 @@ class Broker:
             engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
             (engine.pause if limit.paused else engine.resume)(queue)
 
-    def take_out(self, queue: str, id: str, *, version: int | None = None) -> bool:
+    def remove_message(self, queue: str, id: str, *, version: int | None = None) -> bool:
         """Remove a waiting message, or mark a leased one as cancelled. False when there is no message or no engine."""
         if self.engine is None:
             return False
@@ -216,7 +216,7 @@ class Broker:
 
         Without a message, the engine refuses the one that a sender of this row may be about to put.
         """
-        return self.take_out(run.queue, run.id, version=version_of([run]))
+        return self.remove_message(run.queue, run.id, version=version_of([run]))
 
     def discard(self, queue: str, id: str) -> None:
         """Delete the dead letter of a task, if there is one."""

@@ -6,8 +6,7 @@ The message is drafted from the customer's conversation or lead, if the request 
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -16,7 +15,6 @@ from app.schemas.lead import LeadView
 from app.schemas.savings import CalculatorInputs, FollowUpInputs
 from app.services.chat.savings import by_hand, compute_savings, savings_sentence
 from app.services.task_manager import TaskManager
-from laneway.platform import clock
 from laneway.platform.errors import NotFound
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall, failed
 
@@ -24,7 +22,7 @@ MAX_MESSAGE = 8000
 NOBODY = "the request names no conversation, and no lead that has one"
 
 
-class Written(Protocol):
+class WrittenText(Protocol):
     """What a responder wrote."""
 
     @property
@@ -40,11 +38,11 @@ class Conversations(Protocol):
         """Return a conversation. Raises NotFound."""
         ...
 
-    def draft(self, id: str) -> Written:
+    def draft(self, id: str) -> WrittenText:
         """Write the next turn of a conversation without storing it. Raises NotFound."""
         ...
 
-    def answer(self, question: str) -> Written:
+    def answer(self, question: str) -> WrittenText:
         """Answer a question outside any conversation."""
         ...
 
@@ -92,7 +90,7 @@ class FollowUps:
         return compute_savings(_calculator(FollowUpInputs.model_validate(call.input)))
 
     def draft(self, call: StepCall) -> Returned:
-        """Write the message: what the customer is told about his conversation or lead, then the savings."""
+        """Write the message: what the responder writes about the conversation or lead, then the savings."""
         inputs = FollowUpInputs.model_validate(call.input)
         conversation_id = call.outputs["validate"]["conversation_id"]
         parts = [savings_sentence(call.outputs)]
@@ -118,8 +116,9 @@ class FollowUps:
             id=f"{call.run_id}:follow-up",
             delay=self._delay_hours * 3600,
         )
-        due: Any = (clock.now() + timedelta(hours=self._delay_hours)).isoformat(timespec="seconds")
-        return {"scheduled": True, "task_id": handle.task_id, "due_at": due}
+        run = self._tasks.current(handle.task_id)
+        due_at = (run.due_at or run.accepted_at).isoformat(timespec="seconds")
+        return {"scheduled": True, "task_id": handle.task_id, "due_at": due_at}
 
     def summarise(self, call: StepCall) -> Returned:
         """Summarise the run in one sentence."""

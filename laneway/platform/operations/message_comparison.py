@@ -111,7 +111,7 @@ class MessageComparison:
     def _settle(self, queue: str, message: MessageInfo, difference: Difference) -> bool:
         id = message.stored.message.task_id
         if difference is Difference.DONE:
-            settled = self._broker.take_out(queue, id)
+            settled = self._broker.remove_message(queue, id)
         elif not is_storable_id(id):
             return False
         else:

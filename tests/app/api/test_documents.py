@@ -21,7 +21,7 @@ from tests.fixtures.platform import Platform
 from tests.fixtures.valkey import RunningValkey
 
 PROCESS = "/api/documents/process"
-SEED_FIGURES = ("pending_tasks", "processing_tasks", "total_completed", "total_failed", "dead_letter_tasks")
+TASK_FIGURES = ("pending_tasks", "processing_tasks", "total_completed", "total_failed", "dead_letter_tasks")
 
 
 def body(document: str = "doc-1", **more: Any) -> dict[str, Any]:
@@ -183,11 +183,11 @@ def test_the_queue_and_the_documents_are_counted(api: Api, platform: Platform) -
         10_000,
     )
     assert stats["documents"] == {"failed": 1, "queued": 2}
-    assert {name: stats[name] for name in SEED_FIGURES} == dict(zip(SEED_FIGURES, (3, 0, 0, 1, 0), strict=True))
+    assert {name: stats[name] for name in TASK_FIGURES} == dict(zip(TASK_FIGURES, (3, 0, 0, 1, 0), strict=True))
     platform.work("documents", Completed({}))
     platform.work("documents", Raised(UpstreamRefused("storage", "forbidden")))
     stats = api.http.get("/api/documents/queue/stats").json()
-    assert {name: stats[name] for name in SEED_FIGURES} == dict(zip(SEED_FIGURES, (2, 0, 1, 2, 0), strict=True))
+    assert {name: stats[name] for name in TASK_FIGURES} == dict(zip(TASK_FIGURES, (2, 0, 1, 2, 0), strict=True))
 
 
 def test_documents_are_listed_by_state_and_user_page_by_page(api: Api) -> None:

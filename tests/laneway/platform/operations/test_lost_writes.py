@@ -20,7 +20,7 @@ from tests.fixtures.platform import Environment, MovableClock, Platform, celery_
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until
 from tests.laneway.engine.servers import watched_pair
-from tests.laneway.platform.operations.losing import LATER, QUEUE, audit, maintenance, run, valkey
+from tests.laneway.platform.operations.lost_data import LATER, QUEUE, audit, maintenance, run, valkey
 
 __all__ = ["maintenance", "valkey"]
 

@@ -22,7 +22,7 @@ from tests.fixtures.copies import BrokerCopies, DatabaseCopies
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.valkey import RunningValkey
-from tests.laneway.platform.operations.losing import LATER, QUEUE, audit, maintenance, run, valkey
+from tests.laneway.platform.operations.lost_data import LATER, QUEUE, audit, maintenance, run, valkey
 
 __all__ = ["maintenance", "valkey"]
 
