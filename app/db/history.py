@@ -5,6 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.db.models import Base
-from laneway.platform.db.migrate import MigrationHistory
+from laneway.platform.db.migration_history import MigrationHistory
 
 APPLICATION_HISTORY = MigrationHistory(Path(__file__).parent / "migrations", "app_version", Base.metadata)

@@ -33,7 +33,7 @@ from app.services.retention import retention_rules
 from app.services.task_manager import TaskManager
 from app.services.webhooks.webhooks import Webhooks
 from laneway.platform.celery_app import load_tasks
-from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.retention import Retention
 from laneway.platform.platform import Platform, current_platform, use_platform

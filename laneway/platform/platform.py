@@ -11,7 +11,7 @@ from celery import Celery
 from pydantic import BaseModel
 
 from laneway.platform.broker import Broker
-from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.session import Database
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog

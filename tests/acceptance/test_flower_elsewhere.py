@@ -14,7 +14,8 @@ import pytest
 from laneway.engine import Engine, EngineError, Message
 from laneway.server.valkey import server_argv
 from tests.acceptance.test_flower import row_of
-from tests.fixtures.site import BIN, START_SECONDS
+from tests.fixtures.forked import BIN
+from tests.fixtures.site import START_SECONDS
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 

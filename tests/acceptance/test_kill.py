@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -134,13 +135,26 @@ def finish(run: TaskRun) -> float:
     return run.finished_at.timestamp()
 
 
+def stopped_between_writes(site: Site, node: Node) -> bool:
+    """Stop the processes of a worker. False if one of them holds SQLite's write lock: it continues then."""
+    node.signal(signal.SIGSTOP, family=True)
+    with closing(sqlite3.connect(site.folder / "data" / "laneway.db", timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            node.signal(signal.SIGCONT, family=True)
+            return False
+        connection.execute("ROLLBACK")
+    return True
+
+
 def test_the_outcome_of_a_worker_that_was_stopped_past_its_lease_is_refused(site: Site) -> None:
     stopped = site.worker("stopped", concurrency=1)
     gate = site.gate()
     id = site.submit(GATED_QUIETLY, {"gate": str(gate)})
     site.until_event("began", id)
 
-    stopped.signal(signal.SIGSTOP, family=True)
+    wait_until(lambda: stopped_between_writes(site, stopped), seconds=30)
     site.worker("other")
     site.until_event("began", id, attempt=2)
     gate.open()

@@ -7,39 +7,18 @@ brings all of them up to date.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import MetaData, text
+from sqlalchemy import text
 
-from laneway.platform.db.models import Base, UtcDateTime
+from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.db.models import UtcDateTime
 from laneway.platform.db.session import Database
 
 ADVISORY_LOCK = 5_263_926
 """The PostgreSQL lock that keeps two migrations from running at once. On SQLite the write lock does that."""
-
-
-@dataclass(frozen=True)
-class MigrationHistory:
-    """The migrations of one set of tables. `folder` contains Alembic's `env.py` and `versions`."""
-
-    folder: Path
-    version_table: str
-    metadata: MetaData
-
-    def config(self) -> Config:
-        """Alembic's configuration, without a configuration file."""
-        config = Config()
-        config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
-        config.attributes["history"] = self
-        return config
-
-
-PLATFORM_HISTORY = MigrationHistory(Path(__file__).parent / "migrations", "laneway_version", Base.metadata)
-"""The platform's own tables."""
 
 
 def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,)) -> None:
@@ -50,7 +29,7 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
             if not database.is_sqlite:
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
             for history in histories:
-                config = history.config()
+                config = alembic_configuration(history)
                 config.attributes["connection"] = session.connection()
                 command.upgrade(config, "head")
     finally:
@@ -67,6 +46,14 @@ def run_migrations() -> None:
         render_item=_render_item,
     )
     context.run_migrations()
+
+
+def alembic_configuration(history: MigrationHistory) -> Config:
+    """Alembic's configuration, without a configuration file."""
+    config = Config()
+    config.set_main_option("script_location", str(history.folder).replace("%", "%%"))
+    config.attributes["history"] = history
+    return config
 
 
 def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from laneway.cli.command_line import COMMANDS, load_command
-from tests.fixtures.site import BIN
+from tests.fixtures.forked import BIN
 
 HEAVY = ("alembic", "celery", "kombu", "laneway.platform", "sqlalchemy")
 HIDE = "import sys; sys.modules[{package!r}] = None; "

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from kombu.exceptions import EncodeError
 
 from tests.fixtures.backend_app import BACKEND, Refused, backend_app
 from tests.fixtures.ending import end_group
+from tests.fixtures.forked import start_process
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 
@@ -46,13 +45,11 @@ def app(
         "BACKEND_TEST_RESULTS": results,
         "BACKEND_TEST_ENGINE": "1" if on_engine else "",
     }
-    argv = [sys.executable, "-m", "celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
+    argv = ["celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
     argv += ["--concurrency", str(concurrency), "--loglevel", "WARNING"]
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     with log.open("wb") as output:
-        worker = subprocess.Popen(
-            argv, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True
-        )
+        worker = start_process(argv, folder=ROOT, environment=os.environ | environment, output=output)
     try:
         wait_until(lambda: app.control.ping(timeout=1, limit=1), seconds=60)
         yield app

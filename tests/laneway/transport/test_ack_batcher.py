@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -23,6 +21,7 @@ from laneway.transport.ack_batcher import BATCH_SECONDS, AckBatcher
 from laneway.transport.lease_keeper import LeaseKeeper
 from tests.fixtures.backend_app import BACKEND, backend_app
 from tests.fixtures.ending import end_group
+from tests.fixtures.forked import Process, start_process
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until
 
@@ -81,24 +80,20 @@ def lease_keeper(engine: Engine) -> Generator[LeaseKeeper]:
 
 
 @pytest.fixture
-def start(
-    app: Celery, results_server: RunningValkey, tmp_path: Path
-) -> Generator[Callable[..., subprocess.Popen[bytes]]]:
+def start(app: Celery, results_server: RunningValkey, tmp_path: Path) -> Generator[Callable[..., Process]]:
     """Starts workers of the app."""
     environment = os.environ | {
         "BACKEND_TEST_BROKER": str(app.conf.broker_url),
         "BACKEND_TEST_RESULTS": BACKEND + results_server.url(RESULTS),
         "BACKEND_TEST_ENGINE": "1",
     }
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: list[Process] = []
 
-    def start_one(pool: str) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
+    def start_one(pool: str) -> Process:
+        argv = ["celery", "-A", "tests.fixtures.backend_app:app", "worker", "--pool", pool]
         argv += ["--concurrency", "2", "--loglevel", "WARNING", "-n", f"w{len(workers)}@test"]
         with (tmp_path / f"{len(workers)}.log").open("wb") as log:
-            workers.append(
-                subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-            )
+            workers.append(start_process(argv, folder=ROOT, environment=environment, output=log))
         return workers[-1]
 
     yield start_one
@@ -256,7 +251,7 @@ def test_an_ack_after_the_thread_has_ended_is_sent_too(
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_every_task_that_a_killed_worker_acked_has_its_result(
-    app: Celery, engine: Engine, start: Callable[..., subprocess.Popen[bytes]], results_server: RunningValkey, pool: str
+    app: Celery, engine: Engine, start: Callable[..., Process], results_server: RunningValkey, pool: str
 ) -> None:
     jobs = 600
     ids = [app.tasks["backend.add"].delay(1, 2).id for _ in range(jobs)]
@@ -273,7 +268,7 @@ def test_every_task_that_a_killed_worker_acked_has_its_result(
 
 
 def test_a_prefork_worker_goes_on_when_the_results_server_was_away(
-    app: Celery, engine: Engine, start: Callable[..., subprocess.Popen[bytes]], results_server: RunningValkey
+    app: Celery, engine: Engine, start: Callable[..., Process], results_server: RunningValkey
 ) -> None:
     start("prefork")
     assert app.tasks["backend.add"].delay(1, 2).get(timeout=30) == 3

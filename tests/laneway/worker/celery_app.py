@@ -1,16 +1,19 @@
 """A Celery app on the engine, for workers of tests. `BROKER` and `BACKEND` are in the environment.
 
-With `INSTALL=no` it has the transport alone.
+With `INSTALL=no` it has the transport alone. While the file `STOP_FILE` exists, each new process of a prefork pool
+stops (SIGSTOP) when it is ready for its first job.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.concurrency import asynpool
 from celery.exceptions import Reject
 
 import laneway
@@ -29,6 +32,17 @@ if os.environ.get("INSTALL") == "no":
     app.conf.broker_transport = "laneway:Transport"
 else:
     laneway.install(app, lease=2, weights={"celery": 6, "low": 1})
+
+if "STOP_FILE" in os.environ:
+    get_ready = asynpool.Worker.on_loop_start
+
+    def get_ready_and_stop(self: asynpool.Worker, pid: int) -> None:
+        """Stop before the first job, while the file exists."""
+        get_ready(self, pid)
+        if Path(os.environ["STOP_FILE"]).exists():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    asynpool.Worker.on_loop_start = get_ready_and_stop
 
 
 @app.task

@@ -6,8 +6,6 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +42,6 @@ def cut(valkey: RunningValkey) -> None:
         raw: Any = client
         raw.client_kill_filter(_type="normal", skipme=True)
         raw.client_kill_filter(_type="pubsub")
-
-
-@contextmanager
-def standing_still(worker: Worker) -> Generator[None]:
-    """Stop each process of the pool as soon as it appears."""
-    over = threading.Event()
-
-    def stop() -> None:
-        while not over.wait(0.005):
-            with suppress(psutil.NoSuchProcess):
-                for process in processes(worker):
-                    if process.status() != psutil.STATUS_STOPPED:
-                        send(process, signal.SIGSTOP)
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_no_task_is_lost_when_pool_processes_are_killed_by_the_hundred(
@@ -110,16 +87,21 @@ def test_the_task_of_a_process_that_stands_still_goes_to_another(
 
 
 def test_a_worker_whose_pool_begins_nothing_ends_and_gives_its_messages_back(
-    app: Any, start: Start, broker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CHECK_SECONDS", "0.1")
-    worker = start("prefork", "-c", "2").wait_until_ready()
-    with standing_still(worker):
-        app.mark.apply_async((str(tmp_path), "t"))
-        wait_until(lambda: worker.process.poll() is not None, seconds=90)
+    stop_file = tmp_path / "stop"
+    environment = {"CHECK_SECONDS": "0.1", "STOP_FILE": str(stop_file)}
+    worker = start("prefork", "-c", "2", environment=environment).wait_until_ready()
+    stop_file.touch()
+    for process in processes(worker):
+        send(process, signal.SIGSTOP)
+    wait_until(lambda: {process.status() for process in processes(worker)} == {psutil.STATUS_STOPPED}, seconds=20)
 
+    app.mark.apply_async((str(tmp_path), "t"))
+
+    wait_until(lambda: worker.process.poll() is not None, seconds=90)
     assert worker.process.returncode == os.EX_SOFTWARE
     assert "the worker stops" in worker.log.read_text()
     start("prefork", "-c", "1")
-    wait_until((tmp_path / "t").exists, seconds=30)
-    wait_until(lambda: broker.stats(["celery"])[0].leased == 0, seconds=10)
+    wait_until((tmp_path / "t").exists, seconds=60)
+    wait_until(lambda: broker.stats(["celery"])[0].leased == 0, seconds=20)

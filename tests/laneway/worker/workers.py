@@ -8,8 +8,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from kombu import pools
 
 from laneway.engine import Engine
 from tests.fixtures.ending import end_group
+from tests.fixtures.forked import start_process
 from tests.fixtures.valkey import RedisUrls
 
 ROOT = Path(__file__).parents[3]
@@ -35,15 +34,10 @@ class Worker:
         self, pool: str, log: Path, *options: str, app: str = DEFAULT_APP, environment: Mapping[str, str] | None = None
     ) -> None:
         self.log = log
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", "-P", pool, *options]
-        with log.open("a") as output:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        command = ["celery", "-A", app, "worker", "-l", "INFO", "-P", pool, *options]
+        with log.open("ab") as output:
+            self.process = start_process(
+                command, folder=ROOT, environment={**os.environ, **(environment or {})}, output=output
             )
 
     def wait_until_ready(self) -> Worker:

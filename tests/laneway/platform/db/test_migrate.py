@@ -18,7 +18,8 @@ from app.core.settings import ROOT
 from app.db.fulltext import is_index_object
 from app.db.history import APPLICATION_HISTORY
 from app.db.models import Base as ApplicationBase
-from laneway.platform.db.migrate import PLATFORM_HISTORY, MigrationHistory, upgrade
+from laneway.platform.db.migrate import alembic_configuration, upgrade
+from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.models import Base
 from laneway.platform.db.session import Database
 
@@ -27,7 +28,7 @@ HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
 
 def head(history: MigrationHistory) -> str | None:
     """The newest revision of a history."""
-    return ScriptDirectory.from_config(history.config()).get_current_head()
+    return ScriptDirectory.from_config(alembic_configuration(history)).get_current_head()
 
 
 def test_the_migrations_create_exactly_the_models(database: Database) -> None:
@@ -88,7 +89,7 @@ def test_simultaneous_upgrades_create_one_schema(kind: str, tmp_path: Path, requ
 def test_a_downgrade_removes_everything(database: Database) -> None:
     for history in reversed(HISTORIES):
         with database.transaction() as session:
-            config = history.config()
+            config = alembic_configuration(history)
             config.attributes["connection"] = session.connection()
             command.downgrade(config, "base")
 
@@ -99,7 +100,8 @@ def upgrade_in_a_process(url: str) -> None:
     """Upgrade in a process of its own. Alembic keeps its context in a module, so threads cannot share it."""
     program = (
         "from app.db.history import APPLICATION_HISTORY; "
-        "from laneway.platform.db.migrate import PLATFORM_HISTORY, upgrade; "
+        "from laneway.platform.db.migrate import upgrade; "
+        "from laneway.platform.db.migration_history import PLATFORM_HISTORY; "
         f"upgrade({url!r}, (PLATFORM_HISTORY, APPLICATION_HISTORY))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
