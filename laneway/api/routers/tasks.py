@@ -34,7 +34,15 @@ from laneway.platform.schemas.history import (
 )
 from laneway.platform.schemas.moment import clamped
 from laneway.platform.schemas.statistics import LONGEST_WINDOW, Window
-from laneway.platform.schemas.task import AttemptView, CancelResponse, TaskDetails, TaskHandle, TaskPage, TaskState
+from laneway.platform.schemas.task import (
+    FINISHED,
+    AttemptView,
+    CancelResponse,
+    TaskDetails,
+    TaskHandle,
+    TaskPage,
+    TaskState,
+)
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
 
@@ -46,6 +54,8 @@ MODES = {
     UniqueFor.TIME: UniqueMode.FOR_TIME,
 }
 LAST_ID = 2**63 - 1
+LONGEST_WAIT = 60
+"""Seconds that a request may wait for the end of a task."""
 LONGEST_AGE = 100 * A_YEAR
 POLL_SECONDS = 5.0
 """Seconds after which an event stream reads the history again, even without a wake-up."""
@@ -121,9 +131,29 @@ def search(
 
 
 @router.get("/tasks/{task_id}", responses=problems(404, 410))
-def show(task_id: TaskId, services: ServicesDep) -> TaskDetails:
+async def show(
+    task_id: TaskId,
+    services: ServicesDep,
+    wait: Annotated[
+        float, Query(ge=0, le=LONGEST_WAIT, description="Answer when the task is over, or after so many seconds")
+    ] = 0,
+) -> TaskDetails:
     """Show one task: payload, state, progress, result or error, attempts, queue, times, and why it waits."""
-    return services.tasks.status(task_id)
+    if wait:
+        await _until_over(task_id, services, wait)
+    return await run_sync(services.tasks.status, task_id)
+
+
+async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
+    """Wait until a task is over, at most so many seconds. Raises UnknownTask."""
+    loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
+    deadline = loop.time() + seconds
+    with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
+        while (await run_sync(services.tasks.current, task_id)).state not in FINISHED:
+            if (left := deadline - loop.time()) <= 0:
+                return
+            await _wait_for_wakeup(wakeup, min(left, POLL_SECONDS))
+            wakeup.clear()
 
 
 @router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
@@ -223,9 +253,9 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
     )
 
 
-async def _wait_for_wakeup(wakeup: asyncio.Event) -> None:
+async def _wait_for_wakeup(wakeup: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
     try:
-        await asyncio.wait_for(wakeup.wait(), POLL_SECONDS)
+        await asyncio.wait_for(wakeup.wait(), seconds)
     except TimeoutError:
         return
 

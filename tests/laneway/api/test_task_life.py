@@ -284,3 +284,14 @@ def test_without_a_broker_tasks_are_accepted_and_finished_ones_are_shown(api: Ap
     refused = api.http.post("/tasks", json={"name": REPORT, "id": "unique", "unique": unique})
     assert problem(refused, 503)["type"] == "urn:laneway:problem:broker-unavailable"
     assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_wait_for_the_end_of_a_task_has_bounds(api: Api) -> None:
+    id = submit(api, delay=60)
+
+    assert api.http.get(f"/tasks/{id}?wait=0.2").json()["status"] == "scheduled"
+    assert api.http.post(f"/tasks/{id}/cancel").json()["cancelled"]
+    assert api.http.get(f"/tasks/{id}?wait=60").json()["status"] == "cancelled", "it answers at once"
+    problem(api.http.get("/tasks/nobody?wait=1"), 404)
+    for wrong in ("61", "-1", "nan", "soon"):
+        problem(api.http.get(f"/tasks/{id}?wait={wrong}"), 422)

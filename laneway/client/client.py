@@ -1,0 +1,142 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx2
+
+from laneway.client import calls
+from laneway.client.calls import Call, Options, Payload, Seconds
+from laneway.client.connection import (
+    STREAM_SILENCE_SECONDS,
+    checked_json,
+    connection,
+    read_answer,
+    read_event,
+    request_options,
+    unreachable,
+)
+from laneway.client.errors import LanewayError, Unreachable, WaitTimeout
+from laneway.client.retrying import Retrying
+from laneway.platform.schemas.history import TaskRequest
+from laneway.platform.schemas.task import FINISHED, CancelResponse, EventView, TaskDetails, TaskHandle
+
+T = TypeVar("T")
+
+
+class Client:
+    """Uses a platform over HTTP. Threads may share it.
+
+    `url` and `token` default to LANEWAY_URL and LANEWAY_TOKEN. `timeout`: seconds until one request must be answered.
+    `retry_seconds`: for how long a request is repeated while the platform is away or its queue is full; a repeat never
+    makes a second task. Every call may raise a LanewayError.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, timeout: float = 10, retry_seconds: float = 30
+    ) -> None:
+        self._connection = connection(url, token, timeout, retry_seconds)
+        self._http = httpx2.Client(**self._connection.options())
+
+    @property
+    def url(self) -> str:
+        """The address of the platform."""
+        return self._connection.url
+
+    def submit(self, name: str, payload: Payload | None = None, **options: Unpack[Options]) -> TaskHandle:
+        """Submit a task by its registered name; returns its receipt. For the options see `calls.Options`."""
+        return self._send(calls.submit(calls.task_request(name, payload, **options)))
+
+    def submit_many(self, requests: Sequence[TaskRequest]) -> list[TaskHandle]:
+        """Submit many tasks (`task_request`): all are accepted, or none. Returns their receipts, in order."""
+        return self._send(calls.submit_many(requests)).tasks
+
+    def get(self, id: str) -> TaskDetails:
+        """Return a task: payload, state, progress, result or error, attempts, times."""
+        return self._send(calls.get(id))
+
+    def wait(self, id: str, timeout: Seconds = 60) -> TaskDetails:
+        """Wait until a task is over, whatever its outcome. Raises WaitTimeout."""
+        seconds = calls.seconds(timeout)
+        deadline = time.monotonic() + seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            task = self._send(calls.get(id, wait=min(left, calls.LONGEST_WAIT)))
+            if task.status in FINISHED:
+                return task
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(task, seconds)
+
+    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
+        """Follow a task: yield its events after this one as they come, until it is over.
+
+        A lost connection is made again, and no event is missed or repeated.
+        """
+        retrying = Retrying(self._connection.retry_seconds)
+        while True:
+            before = after
+            try:
+                with self._stream(id, after) as stream:
+                    for event in stream:
+                        view = read_event(event)
+                        after = view.id
+                        yield view
+                if after > before:  # the connection may have been cut: only a stream without events is the last one
+                    retrying = Retrying(self._connection.retry_seconds)
+                    continue
+                if self.get(id).status in FINISHED:
+                    return
+                raise Unreachable(f"The platform at {self.url} ended the event stream of a task that goes on")
+            except Unreachable as error:
+                time.sleep(retrying.pause_after(error, repeatable=True))
+
+    def cancel(self, id: str) -> CancelResponse:
+        """Cancel a task. A waiting task never runs; a running task is asked to stop."""
+        return self._send(calls.cancel(id))
+
+    def retry(self, id: str) -> TaskHandle:
+        """Run a finished task again, as a new attempt of the same task."""
+        return self._send(calls.retry(id))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call[T]) -> T:
+        retrying = Retrying(self._connection.retry_seconds)
+        while True:
+            try:
+                return read_answer(call, self._request(call))
+            except LanewayError as error:
+                time.sleep(retrying.pause_after(error, repeatable=call.repeatable))
+
+    def _request(self, call: Call[Any]) -> httpx2.Response:
+        try:
+            return self._http.request(call.method, call.path, **request_options(call, self._connection.timeout))
+        except httpx2.HTTPError as error:
+            raise unreachable(self._connection, error) from error
+
+    @contextmanager
+    def _stream(self, id: str, after: int) -> Generator[httpx2.EventSource]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        timeout = httpx2.Timeout(self._connection.timeout, read=STREAM_SILENCE_SECONDS)
+        try:
+            with self._http.stream("GET", calls.events_path(id), headers=headers, timeout=timeout) as response:
+                if response.status_code != 200:
+                    checked_json(response.status_code, response.headers, response.read())
+                yield httpx2.EventSource(response)
+        except httpx2.HTTPError as error:
+            raise unreachable(self._connection, error) from error

@@ -1,0 +1,90 @@
+"""Where the platform is, and how an answer becomes a value or an error: what both clients share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx2
+
+from laneway.client.calls import Call
+from laneway.client.errors import UnexpectedResponse, Unreachable, api_error
+from laneway.platform.schemas.task import EventView
+
+T = TypeVar("T")
+DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECT_SECONDS = 5.0
+STREAM_SILENCE_SECONDS = 60.0
+"""An event stream without any sign of life for so long is connected again. The API sends one every 15 s."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The address of a platform, its token, and how long to wait."""
+
+    url: str
+    token: str | None = field(repr=False)
+    timeout: float
+    """Seconds until one request must be answered."""
+    retry_seconds: float
+    """For how long a request is repeated."""
+
+    def options(self) -> dict[str, Any]:
+        """The options of httpx2's client."""
+        headers = {"Accept": "application/json", "User-Agent": "laneway-client"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, CONNECT_SECONDS))
+        return {"base_url": self.url, "headers": headers, "timeout": timeout}
+
+
+def connection(url: str | None, token: str | None, timeout: float, retry_seconds: float) -> Connection:
+    """Return the connection; what is not given is that of LANEWAY_URL and LANEWAY_TOKEN. Raises ValueError."""
+    address = httpx2.URL(url or os.environ.get("LANEWAY_URL") or DEFAULT_URL)
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ValueError(f"the URL of a platform is http(s)://host[:port], not {str(address)!r}")
+    token = token or os.environ.get("LANEWAY_TOKEN") or None
+    return Connection(str(address).rstrip("/"), token, timeout, retry_seconds)
+
+
+def request_options(call: Call[Any], timeout: float) -> dict[str, Any]:
+    """The arguments of httpx2's `request`."""
+    options: dict[str, Any] = {"json": call.body, "params": call.params}
+    if call.waiting:
+        options["timeout"] = httpx2.Timeout(timeout + call.waiting, connect=min(timeout, CONNECT_SECONDS))
+    return options
+
+
+def read_answer(call: Call[T], response: httpx2.Response) -> T:
+    """Return the answer of a call. Raises a LanewayError."""
+    return call.read(checked_json(response.status_code, response.headers, response.content))
+
+
+def checked_json(status: int, headers: Mapping[str, str], content: bytes) -> Any:
+    """Return the JSON of a success. Raises a LanewayError."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if status >= 400:
+        raise api_error(status, body, headers.get("Retry-After"))
+    if status >= 300 or body is None:
+        raise UnexpectedResponse(f"The answer has status {status} and is not JSON of Laneway's API. Check the URL")
+    return body
+
+
+def unreachable(connection: Connection, error: httpx2.HTTPError) -> Unreachable:
+    """Return the error of a request without an answer."""
+    what = "did not answer in time" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
+    return Unreachable(f"The platform at {connection.url} {what}: {error or type(error).__name__}")
+
+
+def read_event(event: httpx2.ServerSentEvent) -> EventView:
+    """Return one event of a task. Raises UnexpectedResponse."""
+    try:
+        return EventView.model_validate_json(event.data)
+    except ValueError as error:
+        raise UnexpectedResponse(f"An event of the task cannot be read: {event.data[:200]!r}") from error
