@@ -111,7 +111,9 @@ def api_error(status: int, body: Any, retry_after: str | None) -> LanewayError:
         if status not in AWAY:
             return UnexpectedResponse(f"The answer has status {status} and is not of Laneway's API. Check the URL")
         detail = "A server in front of the platform answered, without the words of Laneway's API."
-        problem = Problem(type="about:blank", title="The platform is away", status=status, detail=detail, instance="")
+        problem = Problem(
+            type="about:blank", title="The platform is away", status=status, detail=detail, instance="", errors=None
+        )
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     kind = ServerError if status >= 500 else _CLASSES.get(status, ApiError)
     return kind(problem, seconds)
