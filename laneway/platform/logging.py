@@ -50,7 +50,7 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         redact,
-        _copy_to_sink,
+        copy_to_sink,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -123,7 +123,8 @@ def capture(sink: LineSink, *, lines: int) -> Generator[None]:
         _sink.reset(token)
 
 
-def _copy_to_sink(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def copy_to_sink(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Pass a line to the sink of `capture`, if there is one."""
     sink = _sink.get()
     if sink is not None and method != "debug":
         _sink.set(None)  # lines that the sink itself logs are not passed to it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,6 +177,7 @@ class Platform:
                 getattr(self, name).close()
 
 
+_of_context: ContextVar[Any] = ContextVar("platform", default=None)
 _make: Callable[[], Platform] | None = None
 _current: Platform | None = None
 
@@ -188,11 +191,23 @@ def use_platform(make: Callable[[], Platform]) -> None:
 def current_platform() -> Platform:
     """The platform of this process. Raises RuntimeError before `use_platform` was called."""
     global _current  # noqa: PLW0603
+    if (of_context := _of_context.get()) is not None:
+        return of_context
     if _current is None:
         if _make is None:
             raise RuntimeError("There is no platform: call laneway.platform.platform.use_platform first.")
         _current = _make()
     return _current
+
+
+@contextmanager
+def platform_for_this_context(platform: object) -> Generator[None]:
+    """While the block runs, an object is the platform of this thread or task of an event loop: for tests."""
+    token = _of_context.set(platform)
+    try:
+        yield
+    finally:
+        _of_context.reset(token)
 
 
 def forget_platform() -> Platform | None:

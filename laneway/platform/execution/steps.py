@@ -34,7 +34,7 @@ class Steps:
         name.
         """
         with self._database.reading() as session:
-            stored = repository.step(session, attempt.task_id, _checked(name))
+            stored = repository.step(session, attempt.task_id, checked_name(name))
         if stored is not None:
             return stored.result
         result = work()
@@ -44,7 +44,7 @@ class Steps:
     def finished_items(self, attempt: Attempt, name: str) -> int:
         """Return the number of finished items of a loop."""
         with self._database.reading() as session:
-            stored = repository.step(session, attempt.task_id, _checked(name))
+            stored = repository.step(session, attempt.task_id, checked_name(name))
         return int(stored.result) if stored is not None else 0
 
     def save_finished_items(self, attempt: Attempt, name: str, number: int) -> None:
@@ -63,7 +63,8 @@ class Steps:
             repository.save_step(session, attempt.task_id, name, result=result, attempt=attempt.number, at=clock.now())
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return the name of a step. Raises PermanentError for one that cannot be stored."""
     if not 0 < len(name) <= NAME_LIMIT:
         raise PermanentError(f"The name of a step must have 1 to {NAME_LIMIT} characters.")
     return name

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from time import monotonic
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -88,7 +87,7 @@ class PlatformTask(Task):
     spec: TaskSpec
     work: Callable[..., BaseModel | dict[str, Any] | None]
 
-    @cached_property
+    @property
     def platform(self) -> Platform:
         """The platform of this process: submit other tasks with `self.platform.tasks.submit(...)`."""
         return current_platform()
@@ -178,9 +177,8 @@ class PlatformTask(Task):
         unbind_all()
         bind(task_id=self.id, conversation_id=_short_text(kwargs.get("conversation_id")))
         attempt = self._start_attempt(args, kwargs)
-        self.request.laneway_attempt = attempt
         bind(request_id=attempt.request_id)
-        outcome = self._run_work(attempt)
+        outcome = self.work_on(attempt)
         result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
         try:
             is_stored = self.platform.attempts.finish(attempt, result)
@@ -238,8 +236,9 @@ class PlatformTask(Task):
         except Reject as error:  # the broker is unreachable, too; Celery's own Reject does not requeue the message
             raise Reject(error.reason, requeue=True) from error
 
-    def _run_work(self, attempt: Attempt) -> Outcome:
-        """Run the function, and turn whatever it returns or raises into an outcome."""
+    def work_on(self, attempt: Attempt) -> Outcome:
+        """Run the function for an attempt, and turn whatever it returns or raises into an outcome."""
+        self.request.laneway_attempt = attempt
         try:
             with (
                 self.platform.cancellation_watchdog.watch(attempt),

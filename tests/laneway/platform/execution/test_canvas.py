@@ -68,9 +68,8 @@ class Canvas:
         self.part, self.summary, self.next = (self._bound(each, services) for each in declared_tasks())
 
     def _bound(self, declared: PlatformTask, services: Services) -> Any:
-        bound: Any = self.platform.app.register_task(declared)
-        bound.platform = services
-        return bound
+        type(declared).platform = services  # pyright: ignore[reportAttributeAccessIssue] - a class of its own
+        return self.platform.app.register_task(declared)
 
     def run_all(self) -> None:
         """Run messages until none is left, as a worker does."""

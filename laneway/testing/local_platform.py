@@ -1,0 +1,184 @@
+"""A platform in memory for one task: it keeps what the task does, and needs neither broker nor database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from laneway.engine import EventKind
+from laneway.platform import clock
+from laneway.platform.errors import Conflict, StepTooLarge
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal
+from laneway.platform.execution.steps import STEP_LIMIT, checked_name
+from laneway.platform.payload import Payload
+from laneway.platform.registry import TaskRef
+from laneway.platform.schemas.task import TaskHandle, TaskState
+from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.acceptance import SubmitOptions, row_of, spec_of, validated
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One progress report of the task."""
+
+    percent: int
+    message: str | None
+    counters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A task that the task under test submitted."""
+
+    task_id: str
+    name: str
+    payload: dict[str, Any]
+    queue: str
+    options: SubmitOptions
+
+
+@dataclass
+class Record:
+    """What the task did, over all its attempts."""
+
+    progress: list[Progress] = field(default_factory=list[Progress])
+    log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    steps: dict[str, Any] = field(default_factory=dict[str, Any])
+    submitted: list[Submitted] = field(default_factory=list[Submitted])
+
+
+class LocalPlatform:
+    """What a running task sees of its platform. Other services are those of `behind`, if there is one."""
+
+    def __init__(
+        self, settings: TaskSettings, record: Record, *, behind: object | None, cancel_at: int | None = None
+    ) -> None:
+        """`cancel_at`: the report, counted from 1, at which the task learns that it was cancelled."""
+        self.record, self._behind = record, behind
+        self.settings: Any = getattr(behind, "settings", None) or SimpleNamespace(tasks=settings)
+        self.attempts = _Attempts(record, cancel_at)
+        self.steps = _Steps(record.steps)
+        self.tasks = _Tasks(settings, record.submitted)
+        self.cancellation_watchdog = _NoWatchdog()
+
+    def __getattr__(self, name: str) -> Any:
+        if self._behind is None:
+            raise AttributeError(
+                f"The task uses `platform.{name}`, which laneway.testing.run does not have. "
+                f"Give it an object with that attribute: run(task, payload, platform=...)"
+            )
+        return getattr(self._behind, name)
+
+
+class _Attempts:
+    """Records reports. There is one attempt at a time, and it always holds its task."""
+
+    def __init__(self, record: Record, cancel_at: int | None) -> None:
+        self._record, self._cancel_at = record, cancel_at
+        self._checks = 0
+
+    def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
+        """Keep a report, and return what the attempt has to do."""
+        if kind is EventKind.LOG:
+            self._record.log.append(data)
+            return AttemptSignal.CONTINUE
+        self._record.progress.append(Progress(data["percent"], data.get("message"), data.get("counters", {})))
+        return self._signal(attempt)
+
+    def check_cancelled(self, attempts: Sequence[Attempt]) -> list[AttemptSignal]:
+        """What each attempt has to do."""
+        return [self._signal(attempt) for attempt in attempts]
+
+    def _signal(self, attempt: Attempt) -> AttemptSignal:
+        self._checks += 1
+        if self._cancel_at is not None and self._checks >= self._cancel_at:
+            attempt.cancel_requested = True
+        return AttemptSignal.CANCEL if attempt.cancel_requested else AttemptSignal.CONTINUE
+
+
+class _Steps:
+    """The stored steps of the task, by name."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self._stored = stored
+
+    def run_once(self, attempt: Attempt, name: str, work: Callable[[], Any]) -> Any:
+        """Return the stored result, or run the work and store its result."""
+        del attempt
+        if checked_name(name) not in self._stored:
+            self._store(name, work())
+        return json.loads(json.dumps(self._stored[name]))
+
+    def finished_items(self, attempt: Attempt, name: str) -> int:
+        """Return the number of finished items of a loop."""
+        del attempt
+        return int(self._stored.get(checked_name(name), 0))
+
+    def save_finished_items(self, attempt: Attempt, name: str, number: int) -> None:
+        """Store the number of finished items of a loop."""
+        del attempt
+        self._store(name, number)
+
+    def _store(self, name: str, result: Any) -> None:
+        text = json.dumps(result, allow_nan=False)
+        if len(text) > STEP_LIMIT:
+            raise StepTooLarge(name, len(text), STEP_LIMIT)
+        self._stored[name] = json.loads(text)
+
+
+class _Tasks:
+    """Keeps submissions, checked as the task manager checks them."""
+
+    def __init__(self, settings: TaskSettings, submitted: list[Submitted]) -> None:
+        self._settings, self._submitted = settings, submitted
+
+    def submit(
+        self,
+        task: TaskRef,
+        payload: Payload | dict[str, Any],
+        *,
+        options: SubmitOptions | None = None,
+        **short: Any,
+    ) -> TaskHandle:
+        """Keep a submission. Raises what `TaskManager.submit` raises for its arguments."""
+        spec, options = spec_of(task), options or SubmitOptions(**short)
+        row = row_of(spec, validated(spec, payload), options, self._settings)
+        known = next((one for one in self._submitted if one.task_id == row["id"]), None)
+        if known is None:
+            self._submitted.append(Submitted(row["id"], spec.name, row["payload"], row["queue"], options))
+        elif (known.name, known.payload) != (spec.name, row["payload"]):
+            raise Conflict(f"The id {known.task_id!r} belongs to another task.")
+        return TaskHandle(task_id=row["id"], state=TaskState(row["state"]), created=known is None)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"laneway.testing.run has no `platform.tasks.{name}`: test this with a real platform "
+            "(the pytest fixture `laneway_platform`)"
+        )
+
+
+class _NoWatchdog:
+    @contextmanager
+    def watch(self, attempt: Attempt) -> Generator[None]:
+        """Watch nothing: the task learns of a cancellation by its reports."""
+        del attempt
+        yield
+
+
+def new_attempt(task: Any, payload: Payload, settings: TaskSettings, *, id: str, number: int) -> Attempt:
+    """Return an attempt as a worker would start it."""
+    retries = task.spec.max_retries
+    return Attempt(
+        task_id=id,
+        name=task.spec.name,
+        queue=task.spec.queue,
+        number=number,
+        max_retries=settings.max_retries if retries is None else retries,
+        payload=payload.model_dump(mode="json"),
+        worker="test",
+        started_at=clock.now(),
+    )

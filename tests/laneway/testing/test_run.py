@@ -1,0 +1,191 @@
+"""`laneway.testing.run`: a task runs in this process as a worker would run it, and nothing waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded  # pyright: ignore[reportMissingTypeStubs]
+from celery import _state
+
+from laneway import Payload, task
+from laneway.platform.errors import InvalidPayload, PermanentError, UnknownTaskType
+from laneway.platform.execution.task import PlatformTask
+from laneway.platform.logging import logger
+from laneway.platform.registry import registry
+from laneway.platform.schemas.task import TaskState
+from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.testing import Progress, TaskRun, run
+
+NUMBERS = count()
+
+
+class Thumbnail(Payload):
+    """What a user's task is given."""
+
+    url: str
+    fails: int = 0
+    how: str = "retryable"
+
+
+ERRORS = {
+    "retryable": OSError("away"),
+    "permanent": PermanentError("no such picture"),
+    "bug": KeyError("width"),
+    "limit": SoftTimeLimitExceeded(),
+}
+
+
+def thumbnails(self: PlatformTask, payload: Thumbnail) -> dict[str, Any]:
+    """Use everything that a running task has."""
+    picture = self.step("fetch", fetch, self, payload.url)
+    for number in self.loop("sizes", [64, 128, 256]):
+        self.progress(number / 256 * 90, f"size {number}", pixels=number * number)
+    if self.attempt <= payload.fails:
+        raise ERRORS[payload.how]
+    logger(__name__).info("made", picture=picture, password="hidden")
+    logging.getLogger("a.library").warning("%s pictures", 3)
+    self.platform.tasks.submit(self.spec, {"url": "next"}, options=SubmitOptions(id=f"{self.id}:next", delay=60))
+    return {"picture": picture, "attempt": self.attempt}
+
+
+def fetch(self: PlatformTask, url: str) -> tuple[str, int]:
+    """The work of a step."""
+    return url, self.attempt
+
+
+Declare = Callable[..., PlatformTask]
+
+
+@pytest.fixture
+def declare() -> Iterator[Declare]:
+    """Declare tasks as a user does; they are forgotten at the end."""
+    names: list[str] = []
+
+    def declare_one(work: Callable[..., Any], **options: Any) -> PlatformTask:
+        names.append(f"{work.__name__}_of_test_{next(NUMBERS)}")
+        return task(queue="documents", name=names[-1], **options)(work)
+
+    yield declare_one
+    for name in names:
+        registry.remove(name)
+        for app in _state._get_active_apps():  # pyright: ignore[reportPrivateUsage]
+            app.tasks.pop(name, None)
+
+
+@pytest.fixture
+def thumbnail(declare: Declare) -> PlatformTask:
+    """A task that uses everything."""
+    return declare(thumbnails, retries=2, delays=(5, 30))
+
+
+def test_a_task_is_run_to_its_end_and_everything_that_it_did_is_known(thumbnail: PlatformTask) -> None:
+    done = run(thumbnail, Thumbnail(url="cat"), id="t-1")
+
+    assert done.state == "completed"
+    assert done.result == {"picture": ["cat", 1], "attempt": 1}, "a step's result is as a later attempt reads it"
+    assert done.progress[0] == Progress(22, "size 64", {"pixels": 4096})
+    assert done.steps == {"fetch": ["cat", 1], "sizes": 3}
+    assert done.log == ["made", "3 pictures"]
+    assert "hidden" not in str(done.record.log)
+    (submitted,) = done.submitted
+    assert (submitted.task_id, submitted.name, submitted.queue) == ("t-1:next", thumbnail.name, "documents")
+    assert (submitted.payload, submitted.options.delay) == ({"url": "next", "fails": 0, "how": "retryable"}, 60)
+    assert (done.error, done.waited, len(done.attempts)) == (None, 0, 1)
+
+
+def test_failures_are_retried_by_the_tasks_own_schedule_without_waiting(thumbnail: PlatformTask) -> None:
+    done = run(thumbnail, {"url": "cat", "fails": 2})
+
+    assert (done.state, done.delays, done.waited) == (TaskState.COMPLETED, [5, 30], 35)
+    assert done.result == {"picture": ["cat", 1], "attempt": 3}, "the step of the first attempt is not repeated"
+    assert [type(attempt.error) for attempt in done.attempts] == [OSError, OSError, type(None)]
+
+
+@pytest.mark.parametrize(
+    ("how", "attempts", "state", "error"),
+    [
+        ("retryable", 3, TaskState.DEAD_LETTER, "OSError"),
+        ("permanent", 1, TaskState.FAILED, "PermanentError"),
+        ("bug", 1, TaskState.FAILED, "KeyError"),
+        ("limit", 3, TaskState.DEAD_LETTER, "TimeLimitExceeded"),
+    ],
+)
+def test_a_hopeless_task_ends_as_on_the_platform(
+    thumbnail: PlatformTask, how: str, attempts: int, state: TaskState, error: str
+) -> None:
+    done = run(thumbnail, {"url": "cat", "fails": 9, "how": how})
+
+    assert (len(done.attempts), done.state, type(done.error).__name__) == (attempts, state, error)
+    assert done.attempts[-1].result.error_type == error
+    assert done.result is None
+
+
+def test_the_first_error_may_be_raised_for_the_debugger(thumbnail: PlatformTask) -> None:
+    with pytest.raises(OSError, match="away"):
+        run(thumbnail, {"url": "cat", "fails": 1}, reraise=True)
+
+
+def test_one_attempt_may_be_looked_at_with_what_earlier_ones_have_stored(thumbnail: PlatformTask) -> None:
+    done = run(thumbnail, {"url": "cat", "fails": 1}, attempts=1, steps={"fetch": "from before", "sizes": 2})
+
+    assert (done.state, done.delays) == (TaskState.SCHEDULED, [5])
+    assert [report.message for report in done.progress] == ["size 256"]
+    assert done.steps == {"fetch": "from before", "sizes": 3}
+
+
+@pytest.mark.parametrize(("cancel_at", "messages"), [(1, []), (2, []), (3, ["size 64"])])
+def test_a_cancelled_task_stops_at_its_next_report(
+    thumbnail: PlatformTask, cancel_at: int, messages: list[str]
+) -> None:
+    done = run(thumbnail, {"url": "cat"}, cancel_at=cancel_at)
+
+    assert (done.state, [report.message for report in done.progress]) == (TaskState.CANCELLED, messages)
+
+
+def test_what_a_submission_refuses_is_refused(thumbnail: PlatformTask, declare: Declare) -> None:
+    with pytest.raises(InvalidPayload, match="url"):
+        run(thumbnail, {"link": "cat"})
+
+    def submits_what_nobody_knows(self: PlatformTask, payload: Payload) -> None:
+        self.platform.tasks.submit("nobody_knows_this", payload)
+
+    odd = declare(submits_what_nobody_knows)
+    with pytest.raises(UnknownTaskType):
+        run(odd, reraise=True)
+
+
+def test_a_snooze_is_no_attempt_and_endless_ones_are_found(declare: Declare) -> None:
+    times = 3
+
+    def nap(self: PlatformTask, payload: Payload) -> dict[str, int]:
+        nonlocal times
+        times -= 1
+        if times >= 0:
+            self.snooze(60, "not yet")
+        return {"attempt": self.attempt}
+
+    def sleep_for_ever(self: PlatformTask, payload: Payload) -> None:
+        self.snooze(1)
+
+    done = run(declare(nap))
+    assert (done.state, done.result, done.waited) == (TaskState.COMPLETED, {"attempt": 1}, 180)
+    with pytest.raises(RuntimeError, match="did not end"):
+        run(declare(sleep_for_ever))
+
+
+def test_the_platforms_other_services_are_those_of_the_test(declare: Declare) -> None:
+    def uses_a_service(self: PlatformTask, payload: Payload) -> dict[str, Any]:
+        platform: Any = self.platform
+        return {"weather": platform.weather.today()}
+
+    sunny = SimpleNamespace(weather=SimpleNamespace(today=lambda: "sunny"))
+    forecast = declare(uses_a_service)
+    assert run(forecast, platform=sunny).result == {"weather": "sunny"}
+    without: TaskRun = run(forecast, settings=TaskSettings(TASK_MAX_RETRIES=0))  # pyright: ignore[reportCallIssue]
+    assert "run(task, payload, platform=...)" in str(without.error)
