@@ -174,7 +174,7 @@ def test_a_task_id_that_was_cancelled_in_a_worker_can_be_submitted_again(
     assert not (tmp_path / "n1").exists()
     for task, name in ((running, "again0"), (waiting, "again1")):
         app.note.apply_async((str(tmp_path), name), task_id=task.id)
-        wait_for(lambda name=name: "end" in (tmp_path / name).read_text(), seconds=10)
+        wait_for(lambda name=name: "end" in (tmp_path / name).read_text())
 
 
 def test_a_cancel_signal_ends_a_running_task_that_was_cancelled(
