@@ -13,6 +13,8 @@ cost of a short task there:
 - A process reports a started task through a pipe that does not wake the worker (`laneway.worker.start_pipe`).
 - A pipe is watched for writing only while it is full.
 
+A process leaves SIGTERM to the worker (`laneway.worker.termination`).
+
 A job that does not fit into a pipe in one write is written in parts, by Celery's own code.
 """
 
@@ -34,6 +36,7 @@ from laneway.transport.celery_worker import is_stopping
 from laneway.transport.write_through import write_through_loops
 from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.worker.strategy import trace
+from laneway.worker.termination import TerminationFlag, leave_signals_to_worker
 
 _LENGTH = struct.Struct(">I")
 _CHUNK = 65536
@@ -52,6 +55,9 @@ class Worker(asynpool.Worker):
     def on_loop_start(self, pid: int) -> None:
         """Prepare the process before it waits for its first job."""
         super().on_loop_start(pid)
+        self._termination: TerminationFlag | None = getattr(self.outq, "termination", None)
+        if self._termination is not None:
+            leave_signals_to_worker(self._termination)
         writer = self.outq = ResultWriter(self.outq)
         receive = self.wait_for_job
 
@@ -61,6 +67,13 @@ class Worker(asynpool.Worker):
             return request
 
         self.wait_for_job = wait_for_job
+
+    def _do_exit(self, pid: int, exitcode: int | None, exc: Any = None) -> None:
+        """End the process. From here on the worker's SIGTERM only shortens the wait for its end."""
+        flag: TerminationFlag | None = getattr(self, "_termination", None)
+        if flag is not None:
+            flag.set()
+        super()._do_exit(pid, exitcode, exc)
 
 
 class ResultWriter:
@@ -192,8 +205,29 @@ class AsynPool(asynpool.AsynPool):
         """The pipes of one process."""
         queues = super().create_process_queues()
         outq: Any = queues[1]
-        outq.start_pipe = StartPipe()
+        outq.start_pipe, outq.termination = StartPipe(), TerminationFlag()
         return queues
+
+    def WorkerProcess(self, worker: Any) -> Any:
+        """Make a process, which ends when the worker terminates it."""
+        process = super().WorkerProcess(worker)
+        flag: TerminationFlag = process.outq.termination
+        flag.clear()
+        terminate: Callable[[], None] = process.terminate
+
+        def set_and_terminate() -> None:
+            flag.set()
+            terminate()
+
+        process.terminate = set_and_terminate
+        return process
+
+    def terminate_job(self, pid: int, sig: int | None = None) -> None:
+        """End the task that a process runs, by ending the process with this signal (SIGTERM)."""
+        process, _index = self._process_by_pid(pid)
+        if process is not None:
+            process.outq.termination.set()
+        super().terminate_job(pid, sig)
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Let the loop watch the processes; called at each connection. First read what they have sent meanwhile.
