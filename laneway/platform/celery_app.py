@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings
+from laneway.platform.submission.routes import TaskRoutes
 
 WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
 """Modules that a worker imports in addition to the tasks."""
@@ -41,6 +43,7 @@ def make_celery(
     app = Celery(name)
     _declarations[app] = _Declarations(tuple(tasks), tuple(schedules))
     app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, _declarations[app].schedules))
+    app.conf.task_routes = (_routes(app, settings),)
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
     if settings.redis.on_engine:
         _install_engine(app, settings)
@@ -109,6 +112,15 @@ def _broker(config: Settings) -> dict[str, Any]:
     }
 
 
+def _routes(app: Celery, config: Settings) -> TaskRoutes:
+    on_engine, on_redis = config.redis.on_engine, _is_on_redis(config)
+    return TaskRoutes(partial(load_tasks, app), zero_goes_first=on_redis and not on_engine, has_keys=on_engine)
+
+
+def _is_on_redis(config: Settings) -> bool:
+    return config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
+
+
 # Without these options a publisher waits forever for a broker that cannot be reached.
 _FAIL_FAST = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -133,7 +145,7 @@ _AMQP = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 
 def _stock(config: Settings) -> dict[str, Any]:
     """Return the settings for kombu's own transports. docs/operations.md lists the features that they lack."""
-    on_redis = config.redis.broker_url.startswith(("redis", "unix", "sentinel"))
+    on_redis = _is_on_redis(config)
     redis_options = {
         "visibility_timeout": max(VISIBILITY_TIMEOUT, 2 * config.tasks.time_limit),
         "priority_steps": list(PRIORITY_STEPS),

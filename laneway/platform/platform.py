@@ -27,6 +27,7 @@ from laneway.platform.history.statistics import Statistics
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
 from laneway.platform.settings import Settings
@@ -111,6 +112,10 @@ class Platform:
         return Reconciliation(self.database, self.broker, self.recorder, self.tasks, self.results)
 
     @cached_property
+    def intake(self) -> Intake:
+        return Intake(self.broker)
+
+    @cached_property
     def results(self) -> CeleryResults:
         return CeleryResults(self._app)
 
@@ -168,7 +173,7 @@ class Platform:
 
     @cached_property
     def alerts(self) -> Alerts:
-        return Alerts(self.database, self.tasks, self._settings.operation)
+        return Alerts(self.database, self.tasks, self._settings.operation, intake=self.intake)
 
     def close(self) -> None:
         """Close the connections of this process."""

@@ -25,6 +25,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
 from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
 from laneway.platform.submission.acceptance import unique_of
+from laneway.platform.submission.routes import TaskRoutes
 from laneway.transport.codec import message_options, to_message
 from laneway.worker.producer import publish_task_sent
 
@@ -58,8 +59,8 @@ class TaskMessages:
 
     @property
     def can_build(self) -> bool:
-        """False when the app needs Celery's own publishing: it has routes, another protocol or serializer, compression,
-        or receivers of `before_task_publish` or `task_sent`."""
+        """False when the app needs Celery's own publishing: it has routes of its own, another protocol or serializer,
+        compression, or receivers of `before_task_publish` or `task_sent`."""
         return self._is_plain and not signals.before_task_publish.receivers and not signals.task_sent.receivers
 
     def build(self, run: TaskRun, *, delay: float, priority: int) -> TaskMessage:
@@ -131,7 +132,7 @@ class TaskMessages:
             and conf.task_serializer == "json"
             and conf.event_serializer == "json"
             and not conf.task_compression
-            and not conf.task_routes
+            and all(isinstance(route, TaskRoutes) for route in conf.task_routes or ())
         )
 
 

@@ -6,8 +6,8 @@ tasks for which the worker waits. Here a process ends at such a signal only if t
 to enforce a time limit, to shrink the pool, or in a cold shutdown. The worker says so beforehand in a byte of memory
 that it shares with the process.
 
-SIGKILL, and SIGQUIT (Celery's cold shutdown), end a process as always. With `REMAP_SIGTERM` nothing is changed: Celery's
-processes then ignore SIGTERM themselves.
+SIGKILL, and SIGQUIT (Celery's cold shutdown), end a process as always. With `REMAP_SIGTERM` nothing is changed:
+Celery's processes then ignore SIGTERM themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Alerts: failing tasks, long queues, queues without a worker, and receivers of webhooks that were disabled."""
+"""Alerts: failing tasks, long queues, queues without a worker, messages outside of the declared queues, and receivers
+of webhooks that were disabled."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.queries import outbound_webhooks, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
+from laneway.platform.operations.intake import Intake
 from laneway.platform.registry import registry
 from laneway.platform.schemas.alert import AlertsOpened
 from laneway.platform.schemas.task import QueueFigures
@@ -44,10 +46,17 @@ class Alerts:
     """Opens an alert when a problem appears, and closes it when the problem is gone."""
 
     def __init__(
-        self, database: Database, tasks: TaskManager, settings: OperationSettings, *, with_notices: bool = False
+        self,
+        database: Database,
+        tasks: TaskManager,
+        settings: OperationSettings,
+        *,
+        intake: Intake,
+        with_notices: bool = False,
     ) -> None:
         """`with_notices`: for new alerts, submit the task with the role `NOTICE_ROLE`, which notifies somebody."""
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
+        self._intake = intake
 
     def sweep(self) -> dict[str, Any]:
         """Look for problems once; return the number of open alerts and what this sweep opened and closed."""
@@ -77,6 +86,8 @@ class Alerts:
     def _conditions(self) -> Iterator[AlertCondition]:
         for name, queue in self._tasks.queues().items():
             yield from self._queue_conditions(name, queue)
+        for stranded in self._intake.stranded():
+            yield AlertCondition("stranded", stranded.queue, str(stranded))
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
             disabled = outbound_webhooks.disabled_automatically(session, limit=MAX_ENDPOINTS)

@@ -1,24 +1,25 @@
 """Maintenance: what workers do beside their tasks, so that no task is forgotten.
 
-Threads of each worker's main process do four things. They
+Threads of each worker's main process do five things. They
 
 1. report that the worker is alive and which queues it serves;
 2. record the events of the engine's journals in the history (`JournalRecorder`);
 3. send the tasks that were accepted and have not reached the broker yet (`Outbox`);
-4. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, and send again
+4. take in the tasks that other programs have put outside of the declared queues (`Intake`);
+5. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, and send again
    what the broker lost.
 
-Each of the four has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
+Each of the five has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
 of the others, and above all not the report that the worker lives.
 
-Every worker does the first three: the report is about itself, and the journals and the outbox must go on at once when a
-worker dies. Rows that are locked or claimed divide that work. The fourth is done by one worker of the fleet, which
+Every worker does the first four: the report is about itself, and the others must go on at once when a worker dies. Rows
+that are locked or claimed divide the work of 2 and 3. The fifth is done by one worker of the fleet, which
 holds a lease for it (`FleetLease`).
 
 Each step may be repeated, also by many workers at once: it changes a row only if nobody else has changed it before, and
 a second delivery of a task is refused when a worker starts it. The delivery engine handles everything that depends on
-time: delays, retries and the leases of dead workers. Without the engine, 2 and 4 do nothing, because the broker cannot
-be asked what it holds.
+time: delays, retries and the leases of dead workers. Without the engine, 2, 4 and 5 do nothing, because the broker
+cannot be asked what it holds.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.operations.fleet_lease import FleetLease
+from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.lost_tasks import Settled
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.task_manager import TaskManager
@@ -47,6 +49,8 @@ log = logger(__name__)
 
 TICK = 0.5
 """Seconds between two checks for due jobs."""
+TAKE_IN_EVERY = 1.0
+"""Seconds between two looks for the tasks of other programs."""
 COMPARE_EVERY = 5.0
 """Seconds between two runs of `compare`."""
 COMPARE_LEASE = "compare"
@@ -77,7 +81,7 @@ class Maintenance:
         lease_seconds: float,
     ) -> None:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
-        self._reconciliation = reconciliation
+        self._reconciliation, self._intake = reconciliation, Intake(broker)
         self.worker, self._queues = name, queues
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
@@ -93,6 +97,7 @@ class Maintenance:
             (self._report_every, self.report),
             (0.0, self.record),
             (0.0, self.relay),
+            (TAKE_IN_EVERY, self.take_in),
             (COMPARE_EVERY, self.compare),
         ):
             thread = Thread(target=self._run, args=(every, job), name=f"laneway-{job.__name__}", daemon=True)
@@ -172,6 +177,10 @@ class Maintenance:
     def relay(self) -> int:
         """Send the tasks that were accepted and have not reached the broker; return how many."""
         return self._tasks.outbox.relay()
+
+    def take_in(self) -> int:
+        """Queue the tasks that other programs have put outside of the declared queues; return how many."""
+        return self._intake.take()
 
     def _reconcile_page(self, page: Sequence[TaskRun]) -> int:
         lost: list[tuple[TaskRun, MessageInfo | None]] = []

@@ -111,7 +111,7 @@ def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: T
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
-        "key": _key_of(spec, payload),
+        "key": key_of(spec, payload),
         "payload": data,
         "fingerprint": fingerprint(spec.name, data),
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
@@ -149,6 +149,12 @@ def unique_of(run: TaskRun) -> Unique | None:
     """Return the uniqueness with which a row was submitted, if any."""
     stored = run.options.get("unique")
     return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
+
+
+def key_of(spec: TaskSpec, payload: Payload) -> str | None:
+    """The ordering key of a task with this payload."""
+    value = getattr(payload, spec.key) if spec.key else None
+    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str) else None
 
 
 def payload_bytes(payload: dict[str, Any]) -> int:
@@ -207,11 +213,6 @@ def _queue_of(spec: TaskSpec, options: SubmitOptions) -> str:
     if options.queue not in declared:
         raise UnknownQueue(options.queue, list(declared))
     return options.queue
-
-
-def _key_of(spec: TaskSpec, payload: Payload) -> str | None:
-    value = getattr(payload, spec.key) if spec.key else None
-    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str) else None
 
 
 def _stored_options(options: SubmitOptions) -> dict[str, Any]:

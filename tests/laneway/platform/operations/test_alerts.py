@@ -18,6 +18,7 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import UpstreamError
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.alerts import Alerts
+from laneway.platform.operations.intake import Intake
 from laneway.platform.schemas.alert import AlertsOpened
 from tests.fixtures.mail_server import MailServer
 from tests.fixtures.platform import MovableClock, Platform
@@ -27,7 +28,7 @@ from tests.fixtures.platform import MovableClock, Platform
 def alerts(platform: Platform) -> Alerts:
     """Alerts with low thresholds: three waiting tasks, two failures."""
     limits = platform.settings.operation.model_copy(update={"alert_backlog": 3, "alert_failures": 2})
-    return Alerts(platform.database, platform.tasks, limits)
+    return Alerts(platform.database, platform.tasks, limits, intake=Intake(platform.broker))
 
 
 def test_a_quiet_platform_has_no_alerts(alerts: Alerts) -> None:
@@ -135,7 +136,7 @@ def test_several_sweeps_at_once_open_one_alert(platform: Platform, alerts: Alert
 def notifying(platform: Platform) -> Alerts:
     """The same alerts, with notices by e-mail."""
     limits = platform.settings.operation.model_copy(update={"alert_backlog": 3, "alert_failures": 2})
-    return Alerts(platform.database, platform.tasks, limits, with_notices=True)
+    return Alerts(platform.database, platform.tasks, limits, intake=Intake(platform.broker), with_notices=True)
 
 
 def notices(platform: Platform) -> list[AlertsOpened]:

@@ -1,0 +1,178 @@
+"""Takes in the tasks that other programs have put where no worker of this platform looks.
+
+A program that knows nothing but the broker's address sends a task by its name. What it needs not know is the queue:
+
+| where its message is | what is done with it |
+|---|---|
+| a list of kombu's own Redis transport that has the name of a declared queue | it is queued |
+| kombu's list `celery`, or the engine's queue `celery`: Celery's default | it is queued if its task is registered |
+
+A message is put into the queue of its task's declaration, with its priority and ordering key, before it is removed from
+where it was. So nothing is lost, and a repetition is dropped: the message keeps its task id. A task that is not
+registered goes into the queue whose name the list has, where a worker makes a dead letter of it. A message that
+cannot be taken in stays where it is, and is an alert.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+from laneway.engine import Engine, Message, MessageInfo, MessageState
+from laneway.engine.errors import DuplicateTask, InvalidMessage, JournalFull, NewerQueue, QueueFull
+from laneway.engine.message import PRIORITIES
+from laneway.platform.broker import Broker
+from laneway.platform.logging import logger
+from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.submission.routes import sent_key
+from laneway.transport.codec import HEADER_ONCE, call_of, to_message
+from laneway.transport.stock_lists import StockLists, StockMessage
+
+log = logger(__name__)
+
+CELERY_DEFAULT: Final = "celery"
+"""The queue of a Celery app that sets none."""
+PAGE: Final = 500
+"""Messages of one list that are looked at in one run."""
+REFUSALS: Final = (QueueFull, JournalFull, NewerQueue, DuplicateTask, InvalidMessage)
+"""Why the engine may refuse a message while it answers."""
+WAITING: Final = (MessageState.READY, MessageState.SCHEDULED)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """Messages that wait where no worker of this platform looks. `names`: their tasks, if they can be read."""
+
+    queue: str
+    number: int
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        tasks = "1 message waits" if self.number == 1 else f"{self.number} messages wait"
+        named = f" (tasks: {', '.join(self.names)})" if self.names else ""
+        return (
+            f"{tasks} under the name {self.queue!r}{named}, where no worker of this platform looks: their senders "
+            "do not know the queues of their tasks; `laneway routes` prints them"
+        )
+
+
+class Intake:
+    """Takes in the tasks of other programs. Without the engine it does nothing: kombu's lists are then the queues."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def take(self) -> int:
+        """Queue what can be queued; return how many messages. Safe in many processes at once.
+
+        Raises BrokerUnavailable.
+        """
+        engine = self._broker.engine
+        if engine is None:
+            return 0
+        with self._broker.guarded():
+            lists = StockLists(engine)
+            found = list(lists.sizes(self._looked_at))
+            waiting = self._default_messages(engine)
+        if not found and not waiting:
+            return 0
+        self._broker.prepare()  # enables the journals: the history learns of these tasks from them
+        with self._broker.guarded():
+            taken = sum(self._take_list(engine, lists, queue) for queue in found)
+            taken += sum(self._take_default(engine, info.stored.message) for info in waiting)
+        if taken:
+            log.info("tasks of other programs taken in", tasks=taken)
+        return taken
+
+    def stranded(self) -> list[Stranded]:
+        """What `take` has left where it was. Raises BrokerUnavailable."""
+        engine = self._broker.engine
+        if engine is None:
+            return []
+        with self._broker.guarded():
+            lists = StockLists(engine)
+            sizes = Counter(lists.sizes(self._looked_at))
+            names = {queue: {message.name for message in lists.oldest(queue, limit=PAGE)} for queue in sizes}
+            waiting = [info.stored.message.name for info in self._default_messages(engine, bodies=False)]
+            sizes[CELERY_DEFAULT] += len(waiting)
+            names.setdefault(CELERY_DEFAULT, set()).update(waiting)
+        return [Stranded(queue, sizes[queue], _sample(names[queue])) for queue in sizes if sizes[queue]]
+
+    @property
+    def _looked_at(self) -> list[str]:
+        return list(dict.fromkeys((*self._broker.queues, CELERY_DEFAULT)))
+
+    def _take_list(self, engine: Engine, lists: StockLists, queue: str) -> int:
+        return sum(
+            self._put(engine, _target(message.name, queue), _of_list(message)) and lists.remove(message)
+            for message in lists.oldest(queue, limit=PAGE)
+            if message.raw is not None and self._is_ours(message.name, queue)
+        )
+
+    def _take_default(self, engine: Engine, message: Message) -> int:
+        if message.name not in registry or not self._put(engine, _target(message.name, ""), _of_engine(message)):
+            return 0
+        return engine.cancel(CELERY_DEFAULT, message.task_id).removed
+
+    def _default_messages(self, engine: Engine, *, bodies: bool = True) -> list[MessageInfo]:
+        """The messages in the engine's queue of Celery's default name, unless the application declares that queue."""
+        if CELERY_DEFAULT in self._broker.queues:
+            return []
+        pages = (engine.peek(CELERY_DEFAULT, state, limit=PAGE, bodies=bodies) for state in WAITING)
+        return list(chain.from_iterable(pages))
+
+    def _is_ours(self, name: str, queue: str) -> bool:
+        return name in registry or queue in self._broker.queues
+
+    def _put(self, engine: Engine, queue: str, message: Message) -> bool:
+        """Queue a message; False when the queue takes none now, or nobody could read it."""
+        try:
+            engine.put(queue, message)
+        except REFUSALS as error:
+            log.warning("a task of another program not taken in now", task_id=message.task_id, error=str(error))
+            return False
+        return True
+
+
+def _target(name: str, otherwise: str) -> str:
+    spec = registry.get(name)
+    return spec.queue if spec else otherwise
+
+
+def _of_list(found: StockMessage) -> Message:
+    assert found.raw is not None  # noqa: S101 - the caller leaves the others out
+    raw = found.raw | {"headers": {**found.raw["headers"], HEADER_ONCE: True}}
+    message = to_message(raw)
+    # In a list of kombu, 0 means that the sender gave no priority, or the first one.
+    return _declared(message, priority=PRIORITIES - 1 - found.step if found.step else None)
+
+
+def _of_engine(message: Message) -> Message:
+    return _declared(replace(message, id=message.task_id), priority=message.priority or None)
+
+
+def _declared(message: Message, *, priority: int | None) -> Message:
+    """The message with the priority and the ordering key of its task's declaration, where the sender gave none."""
+    spec = registry.get(message.name)
+    if spec is None:
+        return message if priority is None else replace(message, priority=priority)
+    return replace(
+        message,
+        priority=3 * spec.priority if priority is None else priority,
+        key=message.key or _key(spec, message),
+    )
+
+
+def _key(spec: TaskSpec, message: Message) -> str | None:
+    try:
+        args, kwargs = call_of(message)
+    except ValueError:
+        return None
+    return sent_key(spec, args, kwargs)
+
+
+def _sample(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(filter(None, names))[:5])

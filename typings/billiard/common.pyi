@@ -1,0 +1,3 @@
+# billiard 4.3
+
+REMAP_SIGTERM: str | None
