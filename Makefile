@@ -13,7 +13,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline bench-scale chaos load lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline bench-scale chaos load image lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ chaos: install-dev ## Kill workers and server under load, and count lost and rep
 
 load: install-dev ## Put many users on the whole platform, and account for every task (options: LOAD="--help")
 	@$(BIN)/python -m benchmarks.load $(LOAD)
+
+image: install ## Build the image, start docker-compose.yml with it, and run the main job (options: IMAGE="--stand-ins")
+	@PYTHON=$(BIN)/python scripts/image/try_image $(IMAGE)
 
 lock: install-dev ## Compile requirements/ from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt

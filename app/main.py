@@ -13,13 +13,13 @@ from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
 from laneway.api import docs_page, errors
-from laneway.api.middleware import BodyLimit, RequestContext
+from laneway.api.lifespan import serving
+from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
 from laneway.platform.celery_app import load_tasks_or_exit
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.schemas.problem import Problem
-from laneway.platform.submission.outbox import Relay
 
 DESCRIPTION = (
     "Conversations, webhooks, documents, leads and workflows as background tasks. Errors are RFC 9457 problems."
@@ -49,11 +49,8 @@ def create_app(config: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         configure_logging(config.operation)
         upgrade(config.storage.url, Services.migrations)
-        relay = Relay(app.state.services.tasks.outbox)
-        relay.start()
-        yield
-        relay.stop()
-        app.state.services.close()
+        async with serving(app.state.services):
+            yield
 
     app = FastAPI(
         title="Laneway",
@@ -67,6 +64,7 @@ def create_app(config: Settings) -> FastAPI:
     load_tasks_or_exit(celery_app)
     app.state.services = Services(config, celery_app)
     errors.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=config.api.max_body_bytes)
     app.add_middleware(RequestContext)
     for domain in DOMAINS:

@@ -1,8 +1,9 @@
-"""Middleware: the request id, one log line per request, and the size limit of bodies."""
+"""Middleware: the request id, one log line per request, the size limit of bodies, and HEAD."""
 
 from __future__ import annotations
 
 import re
+from asyncio import Event
 from time import monotonic
 from urllib.parse import quote
 from uuid import uuid4
@@ -94,3 +95,32 @@ class BodyLimit:
             return message
 
         return await self._app(scope, receive_counted, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without the body. An endless answer, such as a stream of events, ends after its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self._app(scope, receive, send)
+        answered, request_read = Event(), False
+
+        async def receive_until_answered() -> Message:
+            nonlocal request_read
+            if not request_read:
+                message = await receive()
+                request_read = not message.get("more_body", False)
+                return message
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+                answered.set()
+
+        return await self._app({**scope, "method": "GET"}, receive_until_answered, send_headers)

@@ -1,4 +1,4 @@
-"""`laneway queues`: show, limit, pause and resume queues."""
+"""`laneway queues`: show, limit, pause and resume queues; the queues of tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pydantic import ValidationError
 
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
+from laneway.platform.application import application
+from laneway.platform.celery_app import load_tasks
 from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
+from laneway.platform.submission.routes import registered_routes
 
 commands = typer.Typer(
     name="queues",
@@ -57,6 +60,32 @@ def pause(queue: Queue, as_json: Json = False) -> None:
 def resume(queue: Queue, as_json: Json = False) -> None:
     """Start the tasks of a paused queue again."""
     _print_limits(make_services().queue_limits.resume(queue), as_json=as_json)
+
+
+@commands.command()
+def routes(as_json: Json = False) -> None:
+    """List the tasks with their queues. With --json: a value for `task_routes` of another Celery app."""
+    load_tasks(application().celery_app())
+    found = registered_routes()
+    if as_json:
+        return print_json(found)
+    width = max(map(len, found), default=0)
+    for name, route in found.items():
+        out.print(f"{name:<{width}}  {route['queue']}")
+    return None
+
+
+@commands.command("take-in")
+def take_in(queue: Queue, as_json: Json = False) -> None:
+    """Queue the tasks that other programs have sent under a name that is no queue of this platform.
+
+    Each registered task goes to the queue of its declaration; the others stay where they are.
+    """
+    taken = make_services().intake.take(queue)
+    if as_json:
+        return print_json({"taken": taken})
+    out.print("1 task taken in." if taken == 1 else f"{taken} tasks taken in.")
+    return None
 
 
 def _print_limits(limits: QueueLimitsResponse, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from laneway.transport.codec import UNREADABLE
 
 _SEPARATOR = "\x06\x16"
 _STEPS = (0, 3, 6, 9)
+MOST_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class StockLists:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._prefix = engine.keys.key_prefix
+
+    def names(self) -> list[str]:
+        """The names of all lists of the database, without those of further steps of priority."""
+        found = _scan(self._engine, f"{self._prefix}*", "TYPE", "list")
+        return [name.removeprefix(self._prefix) for name in found if _SEPARATOR not in name]
 
     def sizes(self, queues: Sequence[str]) -> dict[str, int]:
         """Queue → number of messages in its lists, for the queues that have any."""
@@ -66,6 +72,25 @@ class StockLists:
 
     def _keys(self, queue: str) -> list[tuple[int, str]]:
         return [(step, f"{self._prefix}{queue}{f'{_SEPARATOR}{step}' if step else ''}") for step in _STEPS]
+
+
+def queue_names(engine: Engine) -> list[str]:
+    """The engine's own queues that hold messages."""
+    pattern = engine.keys.key("*", "messages").decode()
+    return [engine.keys.queue_of(name.encode()) for name in _scan(engine, pattern)]
+
+
+def _scan(engine: Engine, pattern: str, *options: str) -> list[str]:
+    """The keys that match, at most `MOST_NAMES`; keys that are no text are left out."""
+    found, cursor = set[bytes](), b"0"
+    while True:
+        reply: Any = engine.runner.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, *options)
+        cursor = reply[0]
+        found.update(reply[1])
+        if cursor == b"0" or len(found) >= MOST_NAMES:
+            break
+    names = (key.decode(errors="replace") for key in found)
+    return sorted(name for name in names if "\N{REPLACEMENT CHARACTER}" not in name)
 
 
 def _read(member: bytes) -> dict[str, Any] | None:

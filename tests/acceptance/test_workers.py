@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from itertools import pairwise
 
 import httpx
 import psutil
+import pytest
+from celery import Celery
 
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
@@ -25,6 +28,7 @@ from tests.fixtures.waiting import wait_until
 Report = Callable[[str, object], None]
 
 CELERY = ("celery", "-A", "app.core.celery_app:celery_app")
+MESSAGE = "process_conversation_message_task"
 SOON = 5
 """Seconds within which a cancelled running task must stop."""
 
@@ -43,10 +47,30 @@ def test_the_documented_commands_work_as_written(site: Site) -> None:
     beat.wait_for_output("beat: Starting")
     wait_until(lambda: flower_status(site) == 401, seconds=START_SECONDS)
     assert [turn["role"] for turn in site.get("/conversations/by-hand")["messages"]] == ["customer", "assistant"]
+    sent_by_name(site)
     for node in (api, beat, flower, worker):
         assert "Traceback" not in node.output()
         assert node.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in worker.output() + beat.output() + flower.output() + api.output()
+
+
+def sent_by_name(site: Site) -> None:
+    """By Celery's command on the application, and by a program that has Celery and two addresses alone."""
+    call = site.start("call", *CELERY, "call", MESSAGE, "--kwargs", json.dumps(by_name("called")))
+    assert call.process.wait(START_SECONDS) == 0
+    redis = site.settings.redis
+    with Celery("shop", broker=redis.broker_url, backend=redis.result_url, set_as_current=False) as stranger:
+        result = stranger.send_task(MESSAGE, kwargs=by_name("strange"))
+        assert result.get(timeout=START_SECONDS)["conversation_id"] == "strange"
+        refused = stranger.send_task(MESSAGE, kwargs={})
+        with pytest.raises(Exception, match="conversation_id"):
+            refused.get(timeout=START_SECONDS)
+    called = site.until(call.output().strip())
+    assert [(run.state, run.queue) for run in (called, site.until(result.id))] == [("completed", "conversations")] * 2
+
+
+def by_name(conversation: str) -> dict[str, str]:
+    return {"conversation_id": conversation, "message": "Hello"}
 
 
 def flower_status(site: Site) -> int:

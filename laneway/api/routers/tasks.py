@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -57,6 +57,10 @@ LAST_ID = 2**63 - 1
 LONGEST_WAIT = 60
 """Seconds that a request may wait for the end of a task."""
 LONGEST_AGE = 100 * A_YEAR
+STOPPING: Final = "stopping"
+"""The last event of a stream that ends because the API stops."""
+RECONNECT_MS: Final = 1000
+"""When a follower is to connect again after that."""
 POLL_SECONDS = 5.0
 """Seconds after which an event stream reads the history again, even without a wake-up."""
 
@@ -210,7 +214,8 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
 
-    The stream ends when the task ends. A request with `Last-Event-ID` continues after that event.
+    The stream ends when the task ends. When the API stops, the last event is `stopping`; it has no id. A request with
+    `Last-Event-ID` continues after that event.
     """
     after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
     loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
@@ -223,6 +228,9 @@ async def events(
                 view = describe_event(event)
                 yield ServerSentEvent(id=str(view.id), event=view.kind, data=view.model_dump(mode="json"))
             if ended:
+                return
+            if services.event_stream.stopped:
+                yield ServerSentEvent(event=STOPPING, data={"task_id": task_id}, retry=RECONNECT_MS)
                 return
             await _wait_for_wakeup(wakeup)
 

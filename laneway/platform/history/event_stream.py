@@ -39,6 +39,15 @@ class EventStream:
         self._subscribers: dict[str, list[Notify]] = {}
         self._lock, self._has_subscribers = Lock(), Signal()
         self._thread: Thread | None = None
+        self.stopped = False
+        """True once the process stops: subscribers are to end."""
+
+    def stop(self) -> None:
+        """Notify all subscribers, so that they see that the process stops. May be called again."""
+        self.stopped = True
+        with self._lock:
+            for notify in [notify for subscribed in self._subscribers.values() for notify in subscribed]:
+                notify()
 
     def attempts(self, id: str) -> Sequence[TaskAttempt]:
         """All attempts of a task. Raises UnknownTask."""

@@ -4,6 +4,7 @@ of webhooks that were disabled."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,7 @@ from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.queries import outbound_webhooks, task_runs
 from laneway.platform.db.session import Database
+from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.logging import logger
 from laneway.platform.operations.intake import Intake
 from laneway.platform.registry import registry
@@ -86,8 +88,9 @@ class Alerts:
     def _conditions(self) -> Iterator[AlertCondition]:
         for name, queue in self._tasks.queues().items():
             yield from self._queue_conditions(name, queue)
-        for stranded in self._intake.stranded():
-            yield AlertCondition("stranded", stranded.queue, str(stranded))
+        with suppress(BrokerUnavailable):  # the database's alerts are told all the same
+            for stranded in self._intake.stranded():
+                yield AlertCondition("stranded", stranded.queue, str(stranded))
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
             disabled = outbound_webhooks.disabled_automatically(session, limit=MAX_ENDPOINTS)

@@ -10,12 +10,12 @@ A program that knows nothing but the broker's address sends a task by its name. 
 A message is put into the queue of its task's declaration, with its priority and ordering key, before it is removed from
 where it was. So nothing is lost, and a repetition is dropped: the message keeps its task id. A task that is not
 registered goes into the queue whose name the list has, where a worker makes a dead letter of it. A message that
-cannot be taken in stays where it is, and is an alert.
+cannot be taken in stays where it is, and is an alert; so is a registered task under a name that nobody declared, which
+another project's worker may be about to take. `laneway queues take-in NAME` takes it in.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,7 +29,7 @@ from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.submission.routes import sent_key
 from laneway.transport.codec import HEADER_ONCE, call_of, to_message
-from laneway.transport.stock_lists import StockLists, StockMessage
+from laneway.transport.stock_lists import StockLists, StockMessage, queue_names
 
 log = logger(__name__)
 
@@ -55,7 +55,8 @@ class Stranded:
         named = f" (tasks: {', '.join(self.names)})" if self.names else ""
         return (
             f"{tasks} under the name {self.queue!r}{named}, where no worker of this platform looks: their senders "
-            "do not know the queues of their tasks; `laneway routes` prints them"
+            "do not know the queues of their tasks. `laneway queues routes` prints the queues; "
+            f"`laneway queues take-in {self.queue}` queues the messages of known tasks"
         )
 
 
@@ -65,45 +66,43 @@ class Intake:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def take(self) -> int:
+    def take(self, *more: str) -> int:
         """Queue what can be queued; return how many messages. Safe in many processes at once.
 
-        Raises BrokerUnavailable.
+        `more`: further names under which to look, such as those that `stranded` tells. Raises BrokerUnavailable.
         """
         engine = self._broker.engine
         if engine is None:
             return 0
+        undeclared = [name for name in (CELERY_DEFAULT, *more) if name not in self._broker.queues]
         with self._broker.guarded():
             lists = StockLists(engine)
-            found = list(lists.sizes(self._looked_at))
-            waiting = self._default_messages(engine)
+            found = list(lists.sizes([*self._broker.queues, *undeclared]))
+            waiting = [(name, info.stored.message) for name in undeclared for info in _waiting(engine, name)]
         if not found and not waiting:
             return 0
         self._broker.prepare()  # enables the journals: the history learns of these tasks from them
         with self._broker.guarded():
             taken = sum(self._take_list(engine, lists, queue) for queue in found)
-            taken += sum(self._take_default(engine, info.stored.message) for info in waiting)
+            taken += sum(self._take_message(engine, queue, message) for queue, message in waiting)
         if taken:
             log.info("tasks of other programs taken in", tasks=taken)
         return taken
 
     def stranded(self) -> list[Stranded]:
-        """What `take` has left where it was. Raises BrokerUnavailable."""
+        """What `take` has left, and registered tasks under names that nobody declared. Raises BrokerUnavailable."""
         engine = self._broker.engine
         if engine is None:
             return []
         with self._broker.guarded():
             lists = StockLists(engine)
-            sizes = Counter(lists.sizes(self._looked_at))
-            names = {queue: {message.name for message in lists.oldest(queue, limit=PAGE)} for queue in sizes}
-            waiting = [info.stored.message.name for info in self._default_messages(engine, bodies=False)]
-            sizes[CELERY_DEFAULT] += len(waiting)
-            names.setdefault(CELERY_DEFAULT, set()).update(waiting)
-        return [Stranded(queue, sizes[queue], _sample(names[queue])) for queue in sizes if sizes[queue]]
-
-    @property
-    def _looked_at(self) -> list[str]:
-        return list(dict.fromkeys((*self._broker.queues, CELERY_DEFAULT)))
+            looked_at = [*self._broker.queues, CELERY_DEFAULT]
+            found = [_in_lists(lists, queue) for queue in dict.fromkeys((*looked_at, *lists.names()))]
+            undeclared = [queue for queue in queue_names(engine) if queue not in self._broker.queues]
+            found += [_in_queue(engine, queue) for queue in undeclared]
+        return [
+            each for each in found if each.number and (each.queue in looked_at or registry.keys() & set(each.names))
+        ]
 
     def _take_list(self, engine: Engine, lists: StockLists, queue: str) -> int:
         return sum(
@@ -112,17 +111,10 @@ class Intake:
             if message.raw is not None and self._is_ours(message.name, queue)
         )
 
-    def _take_default(self, engine: Engine, message: Message) -> int:
-        if message.name not in registry or not self._put(engine, _target(message.name, ""), _of_engine(message)):
+    def _take_message(self, engine: Engine, queue: str, message: Message) -> int:
+        if message.name not in registry or not self._put(engine, _target(message.name, queue), _of_engine(message)):
             return 0
-        return engine.cancel(CELERY_DEFAULT, message.task_id).removed
-
-    def _default_messages(self, engine: Engine, *, bodies: bool = True) -> list[MessageInfo]:
-        """The messages in the engine's queue of Celery's default name, unless the application declares that queue."""
-        if CELERY_DEFAULT in self._broker.queues:
-            return []
-        pages = (engine.peek(CELERY_DEFAULT, state, limit=PAGE, bodies=bodies) for state in WAITING)
-        return list(chain.from_iterable(pages))
+        return engine.cancel(queue, message.task_id).removed
 
     def _is_ours(self, name: str, queue: str) -> bool:
         return name in registry or queue in self._broker.queues
@@ -135,6 +127,21 @@ class Intake:
             log.warning("a task of another program not taken in now", task_id=message.task_id, error=str(error))
             return False
         return True
+
+
+def _waiting(engine: Engine, queue: str, *, bodies: bool = True) -> list[MessageInfo]:
+    pages = (engine.peek(queue, state, limit=PAGE, bodies=bodies) for state in WAITING)
+    return list(chain.from_iterable(pages))
+
+
+def _in_lists(lists: StockLists, queue: str) -> Stranded:
+    names = {message.name for message in lists.oldest(queue, limit=PAGE)}
+    return Stranded(queue, lists.sizes([queue]).get(queue, 0), _sample(names))
+
+
+def _in_queue(engine: Engine, queue: str) -> Stranded:
+    names = [info.stored.message.name for info in _waiting(engine, queue, bodies=False)]
+    return Stranded(queue, len(names), _sample(names))
 
 
 def _target(name: str, otherwise: str) -> str:
@@ -175,4 +182,5 @@ def _key(spec: TaskSpec, message: Message) -> str | None:
 
 
 def _sample(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(filter(None, names))[:5])
+    ours_first = sorted(set(filter(None, names)), key=lambda name: (name not in registry, name))
+    return tuple(ours_first[:5])

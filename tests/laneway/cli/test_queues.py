@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from celery import Celery
 
 from app.core.queues import QUEUES, WORKERS
 from laneway.platform import clock
+from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from laneway.server.processes import worker_command
 from tests.fixtures.shell import Shell
@@ -42,6 +44,22 @@ def test_pausing_keeps_the_limits_and_limiting_keeps_the_pause(laneway: Shell) -
     assert (paused["rate"], paused["paused"]) == (10, True)
     assert (limited["rate"], limited["max_in_flight"], limited["paused"]) == (None, 2, True)
     assert (resumed["max_in_flight"], resumed["paused"]) == (2, False)
+
+
+def test_the_routes_of_all_tasks_are_printed_for_other_programs(laneway: Shell) -> None:
+    shown, data = laneway("queues", "routes"), laneway.process("queues", "routes", "--json")
+
+    assert (shown.code, data.code) == (0, 0)
+    assert data.json() == {name: {"queue": spec.queue} for name, spec in sorted(registry.items())}
+    assert ["process_conversation_message_task", "conversations"] in [line.split() for line in shown.out.splitlines()]
+
+
+def test_tasks_under_a_mistyped_name_are_taken_in(laneway: Shell) -> None:
+    with Celery("shop", broker=laneway.site.settings.redis.broker_url, set_as_current=False) as stranger:
+        stranger.send_task("cleanup_old_data_task", queue="maintenence")
+
+    assert laneway("queues", "take-in", "maintenence").out.strip() == "1 task taken in."
+    assert laneway("queues", "take-in", "maintenence", "--json").json() == {"taken": 0}
 
 
 @pytest.mark.parametrize("words", [("pause", "nonsense"), ("limit", "nonsense", "--rate", "1")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,20 @@ def compose() -> dict[str, Any]:
 def aliases() -> dict[str, Any]:
     groups = [field.annotation for field in Settings.model_fields.values()]
     return {field.alias: field.default for group in groups for field in group.model_fields.values()}  # pyright: ignore
+
+
+def test_the_image_has_every_package_that_a_process_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    modules = [name for name in project["tool"]["laneway"].values() if ":" in name]
+    parts = {re.split(r"[.:]", name)[0] for name in modules} | {
+        *project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    }
+    files = {project["project"]["readme"], *project["project"]["license-files"], "pyproject.toml", "requirements"}
+
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+
+    assert parts >= {"app", "laneway"}
+    assert let_through >= parts | files | {"beat_schedule.py", "flowerconfig.py"}
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORKER_CONCURRENCY": "7", "API_PORT": "8123", "API_HOST": "127.0.0.2"}])

@@ -195,3 +195,20 @@ def test_a_task_of_an_app_with_the_library_alone_leaves_celerys_default_queue(
     assert [message.task_id for message in queued(platform, "webhooks", MessageState.SCHEDULED)] == [late.id]
     (left,) = intake.stranded()
     assert (left.queue, left.number, left.names) == ("celery", 1, ("tasks_of_another_project",))
+
+
+def test_tasks_under_a_mistyped_name_are_an_alert_and_taken_in_on_request(
+    platform: Platform, stranger: Celery, half_stranger: Celery, intake: Intake
+) -> None:
+    stranger.send_task(MESSAGE, kwargs=payload(1), queue="conversatoins")
+    half_stranger.send_task(MESSAGE, kwargs=payload(2), queue="conversatoins")
+    half_stranger.send_task("tasks_of_another_project", queue="elsewhere")
+    platform.engine.runner.call("LPUSH", "a list of another program", "x")
+
+    assert intake.take() == 0
+    found = intake.stranded()
+    assert [(each.queue, each.number, each.names) for each in found] == [("conversatoins", 1, (MESSAGE,))] * 2
+    assert "laneway queues take-in conversatoins" in str(found[0])
+
+    assert intake.take("conversatoins") == 2
+    assert (len(queued(platform)), intake.stranded()) == (1, [])

@@ -1,0 +1,58 @@
+"""What an API process does beside its requests: it relays accepted tasks, and ends open event streams when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from laneway.platform.platform import Platform
+from laneway.platform.submission.outbox import Relay
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def serving(platform: Platform) -> AsyncGenerator[None]:
+    """Serve requests in this block; for the lifespan of an ASGI application. At its end the platform is closed."""
+    relay = Relay(platform.tasks.outbox)
+    relay.start()
+    try:
+        with _on_stop_signal(platform.event_stream.stop):
+            yield
+    finally:
+        platform.event_stream.stop()
+        relay.stop()
+        platform.close()
+
+
+@contextmanager
+def _on_stop_signal(notify: Callable[[], object]) -> Generator[None]:
+    """Call `notify` in the event loop when the process is told to stop.
+
+    The server ends the lifespan only after the open requests, so an endless stream would never learn of the stop. The
+    server's own handlers, which it has set before the lifespan begins, are called, too.
+    """
+    if threading.current_thread() is not threading.main_thread():  # a test client: nobody sends it signals
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def handle(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(notify)  # not here: a lock that it takes may be held by the interrupted code
+        server = before[signal.Signals(number)]
+        if callable(server):
+            server(number, frame)
+
+    replaced = [number for number in STOP_SIGNALS if callable(before[number])]
+    for number in replaced:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, before[number])

@@ -1,0 +1,37 @@
+"""HEAD is answered as GET, without a body: load balancers and monitors ask so."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.fixtures.api_calls import Api
+from tests.fixtures.site import Site
+
+PAGES = ("/health/live", "/health/ready", "/tasks", "/queues", "/stats", "/dead-letters", "/openapi.json", "/docs")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_head_has_the_status_and_the_headers_of_get_and_no_body(api: Api, path: str) -> None:
+    got, head = api.http.get(path), api.http.head(path)
+
+    assert head.status_code == got.status_code
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert "content-length" in head.headers
+    assert head.content == b""
+
+
+def test_head_of_what_is_not_there_and_of_what_only_posts(api: Api) -> None:
+    assert api.http.head("/nothing").status_code == 404
+    assert api.http.head("/tasks/batch").status_code == api.http.get("/tasks/batch").status_code
+    assert api.http.head("/conversations/message").status_code == 405
+
+
+def test_head_of_an_endless_stream_ends(live: Site) -> None:
+    id = live.post("/tasks", {"name": "cleanup_old_data_task", "payload": {}, "delay": 600})["task_id"]
+    with httpx.Client(base_url=live.http.base_url, timeout=10, trust_env=False) as client:
+        for _ in range(2):  # on one connection, which stays usable
+            head = client.head(f"/tasks/{id}/events")
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"].startswith("text/event-stream")
+        assert client.get("/health/live").json() == {"status": "ok"}
