@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from kombu.utils.json import loads
 
+from laneway.engine.connection import Argument
 from laneway.engine.engine import Engine
 from laneway.transport.codec import UNREADABLE
 
@@ -47,6 +48,12 @@ class StockLists:
         """The names of all lists of the database, without those of further steps of priority."""
         found = _scan(self._engine, f"{self._prefix}*", "TYPE", "list")
         return [name.removeprefix(self._prefix) for name in found if _SEPARATOR not in name]
+
+    def has_any(self, queues: Sequence[str], *, engine_queues: Sequence[str]) -> bool:
+        """Whether a list of these queues, or an engine's queue of these names, holds a message. One command."""
+        keys: list[Argument] = [key for queue in queues for _step, key in self._keys(queue)]
+        keys += [self._engine.keys.key(queue, "messages") for queue in engine_queues]
+        return bool(self._engine.runner.call("EXISTS", *keys))
 
     def sizes(self, queues: Sequence[str]) -> dict[str, int]:
         """Queue → number of messages in its lists, for the queues that have any."""

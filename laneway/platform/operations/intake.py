@@ -76,11 +76,11 @@ class Intake:
             return 0
         undeclared = [name for name in (CELERY_DEFAULT, *more) if name not in self._broker.queues]
         with self._broker.guarded():
-            lists = StockLists(engine)
-            found = list(lists.sizes([*self._broker.queues, *undeclared]))
+            lists, names = StockLists(engine), [*self._broker.queues, *undeclared]
+            if not lists.has_any(names, engine_queues=undeclared):
+                return 0
+            found = list(lists.sizes(names))
             waiting = [(name, info.stored.message) for name in undeclared for info in _waiting(engine, name)]
-        if not found and not waiting:
-            return 0
         self._broker.prepare()  # enables the journals: the history learns of these tasks from them
         with self._broker.guarded():
             taken = sum(self._take_list(engine, lists, queue) for queue in found)
