@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform.application import application
-from laneway.platform.celery_app import load_tasks
 from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
 from laneway.platform.submission.routes import registered_routes
 
@@ -65,7 +64,7 @@ def resume(queue: Queue, as_json: Json = False) -> None:
 @commands.command()
 def routes(as_json: Json = False) -> None:
     """List the tasks with their queues. With --json: a value for `task_routes` of another Celery app."""
-    load_tasks(application().celery_app())
+    application().celery_app()  # registers the tasks
     found = registered_routes()
     if as_json:
         return print_json(found)

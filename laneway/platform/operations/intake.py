@@ -22,7 +22,7 @@ from itertools import chain
 from typing import Final
 
 from laneway.engine import Engine, Message, MessageInfo, MessageState
-from laneway.engine.errors import DuplicateTask, InvalidMessage, JournalFull, NewerQueue, QueueFull
+from laneway.engine.errors import DuplicateTask, InvalidMessage, JournalFull, NewerQueue, QueueFull, TaskCancelled
 from laneway.engine.message import PRIORITIES
 from laneway.platform.broker import Broker
 from laneway.platform.logging import logger
@@ -90,10 +90,14 @@ class Intake:
         return taken
 
     def stranded(self) -> list[Stranded]:
-        """What `take` has left, and registered tasks under names that nobody declared. Raises BrokerUnavailable."""
+        """Take in what there is, and return what is left; also registered tasks under names that nobody declared.
+
+        Raises BrokerUnavailable.
+        """
         engine = self._broker.engine
         if engine is None:
             return []
+        self.take()
         with self._broker.guarded():
             lists = StockLists(engine)
             looked_at = [*self._broker.queues, CELERY_DEFAULT]
@@ -120,9 +124,11 @@ class Intake:
         return name in registry or queue in self._broker.queues
 
     def _put(self, engine: Engine, queue: str, message: Message) -> bool:
-        """Queue a message; False when the queue takes none now, or nobody could read it."""
+        """Queue a message; False when the queue does not take it now."""
         try:
             engine.put(queue, message)
+        except TaskCancelled:  # it is not needed any more
+            return True
         except REFUSALS as error:
             log.warning("a task of another program not taken in now", task_id=message.task_id, error=str(error))
             return False
