@@ -14,6 +14,7 @@ import httpx2
 from laneway.client import calls
 from laneway.client.calls import Call, Options, Payload, Seconds
 from laneway.client.connection import (
+    RECONNECT_SECONDS,
     STREAM_SILENCE_SECONDS,
     checked_json,
     connection,
@@ -25,7 +26,7 @@ from laneway.client.connection import (
 from laneway.client.errors import LanewayError, Unreachable, WaitTimeout
 from laneway.client.retrying import Retrying
 from laneway.platform.schemas.history import TaskRequest
-from laneway.platform.schemas.task import FINISHED, CancelResponse, EventView, TaskDetails, TaskHandle
+from laneway.platform.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
 
 T = TypeVar("T")
 
@@ -80,14 +81,20 @@ class AsyncClient:
         """
         retrying = Retrying(self._connection.retry_seconds)
         while True:
-            before = after
+            before, stops = after, False
             try:
                 async with self._stream(id, after) as stream:
                     async for event in stream:
+                        if stops := event.event == STOPPING:
+                            break
                         view = read_event(event)
                         after = view.id
                         yield view
-                if after > before:  # the connection may have been cut: only a stream without events is the last one
+                if stops:  # another process of the platform takes over, or the same one when it has started again
+                    await anyio.sleep(RECONNECT_SECONDS)
+                if (
+                    stops or after > before
+                ):  # the connection may have been cut: only a stream without events is the last one
                     retrying = Retrying(self._connection.retry_seconds)
                     continue
                 if (await self.get(id)).status in FINISHED:

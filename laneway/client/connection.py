@@ -19,6 +19,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_SECONDS = 5.0
 STREAM_SILENCE_SECONDS = 60.0
 """An event stream without any sign of life for so long is connected again. The API sends one every 15 s."""
+RECONNECT_SECONDS = 1.0
+"""The pause before a stream is connected again that ended because the API stops."""
 
 
 @dataclass(frozen=True)

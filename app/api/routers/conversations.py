@@ -141,11 +141,11 @@ def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
 async def _wait_for_task(services: Services, task_id: str) -> TaskStatus | None:
     """Wait until the task has ended, at most REPLY_TIMEOUT_SECONDS; returns its last known status.
 
-    If the database fails meanwhile, only the wait ends: the task stays accepted.
+    If the database fails meanwhile, or the API stops, only the wait ends: the task stays accepted.
     """
     task, pause = None, FIRST_POLL
     with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable):
-        while task is None or task.status not in FINISHED:
+        while (task is None or task.status not in FINISHED) and not services.event_stream.stopped:
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
             task = await run_sync(services.tasks.status, task_id)

@@ -36,6 +36,7 @@ from laneway.platform.schemas.moment import clamped
 from laneway.platform.schemas.statistics import LONGEST_WINDOW, Window
 from laneway.platform.schemas.task import (
     FINISHED,
+    STOPPING,
     AttemptView,
     CancelResponse,
     TaskDetails,
@@ -57,8 +58,6 @@ LAST_ID = 2**63 - 1
 LONGEST_WAIT = 60
 """Seconds that a request may wait for the end of a task."""
 LONGEST_AGE = 100 * A_YEAR
-STOPPING: Final = "stopping"
-"""The last event of a stream that ends because the API stops."""
 RECONNECT_MS: Final = 1000
 """When a follower is to connect again after that."""
 POLL_SECONDS = 5.0
@@ -154,7 +153,7 @@ async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
     deadline = loop.time() + seconds
     with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
         while (await run_sync(services.tasks.current, task_id)).state not in FINISHED:
-            if (left := deadline - loop.time()) <= 0:
+            if (left := deadline - loop.time()) <= 0 or services.event_stream.stopped:
                 return
             await _wait_for_wakeup(wakeup, min(left, POLL_SECONDS))
             wakeup.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,6 +93,10 @@ class AttemptView(Response):
     error_type: str | None
     delay: float | None = Field(description="Seconds until the next attempt")
     traceback: str | None
+
+
+STOPPING: Final = "stopping"
+"""The last event of a stream that ends because the API stops. It is no event of the task, and has no id."""
 
 
 class EventView(Response):

@@ -150,3 +150,21 @@ def test_errors_are_exceptions_with_the_fields_of_the_problem(client: Client) ->
     assert invalid.value.status == 422
     assert conflict.value.status == 409
     assert all(error.value.request_id for error in (unknown, invalid, conflict))
+
+
+def test_a_stream_that_ends_because_the_api_stops_goes_on_elsewhere(
+    live: Site, make_client: MakeClient, http_peer: HttpPeer
+) -> None:
+    whole = make_client(api_url(live))
+    id = whole.submit(MESSAGE, hello()).task_id
+    whole.wait(id)
+    text = httpx.get(f"{api_url(live)}/tasks/{id}/events").text
+    first, _, rest = text.partition("\n\n")
+    stopping = 'event: stopping\ndata: {"task_id": "x"}\nretry: 1000\n\n'
+    stream = {"Content-Type": "text/event-stream"}
+    replies = [stopping, f"{first}\n\n{stopping}", rest.lstrip(), ""]
+    http_peer.reply_with(*(HttpReply(200, stream, reply) for reply in replies))
+    http_peer.always = HttpReply(200, body=live.get(f"/tasks/{id}"))
+    client = make_client(http_peer.url, retry_seconds=0.5)
+
+    assert list(client.events(id)) == list(whole.events(id))
