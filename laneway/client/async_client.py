@@ -92,9 +92,7 @@ class AsyncClient:
                         yield view
                 if stops:  # another process of the platform takes over, or the same one when it has started again
                     await anyio.sleep(RECONNECT_SECONDS)
-                if (
-                    stops or after > before
-                ):  # the connection may have been cut: only a stream without events is the last one
+                if stops or after > before:  # perhaps cut: only a stream without events is the last one
                     retrying = Retrying(self._connection.retry_seconds)
                     continue
                 if (await self.get(id)).status in FINISHED:
