@@ -29,8 +29,8 @@ from app.services.documents.extraction.errors import (
 )
 from app.services.documents.extraction.kinds import TEXT_KINDS, Kind, detect
 from app.services.documents.extraction.reading import Limits, Source, Text
-from app.services.documents.extraction.splitting import digest, split
-from app.services.documents.extraction.text import as_title, normalized_text
+from app.services.documents.extraction.splitting import digest, first_heading, split
+from app.services.documents.extraction.text import as_title, normalized_text, own_title
 
 READERS: Final = {Kind.PDF: "pdf", Kind.DOCX: "docx", Kind.HTML: "html", Kind.MARKDOWN: "plain", Kind.PLAIN: "plain"}
 """Only the needed module is imported: the others cost memory and time."""
@@ -76,17 +76,18 @@ def _read(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any]
     _print_line({"percent": 0, "message": "detecting the type"})
     kind = detect(file, name, Kind(job["claimed"]) if job["claimed"] else None)
     reader = import_module(f"app.services.documents.extraction.{READERS[kind]}")
-    read: Text = reader.read(Source(name, file, limits, _progress_reporter()))
+    read: Text = reader.read(Source(name, file, limits, _progress_reporter(), job["charset"]))
     text = _checked_text(read, name, kind, limits)
-    title = as_title(read.title) or as_title(PurePosixPath(name).stem) or "Untitled"
+    title = own_title(read.title) or as_title(first_heading(text[:100_000])) or as_title(PurePosixPath(name).stem)
     _print_line({"percent": 100, "message": "splitting"})
     return {
         "kind": kind.value,
-        "title": title,
-        "digest": digest(title, text),
+        "title": title or "Untitled",
+        "digest": digest(title or "Untitled", text),
         "pages": read.pages,
         "characters": len(text),
         "passages": _write(split(text), write),
+        "problems": read.problems,
     }
 
 

@@ -66,7 +66,7 @@ class ExtractionLost(RetryableError):
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The text of a document, split into passages."""
+    """The text of a document, split into passages; `problems` says what is missing from it."""
 
     kind: Kind
     title: str
@@ -74,12 +74,22 @@ class Extracted:
     pages: int | None
     characters: int
     passages: list[str]
+    problems: list[str]
 
 
 def extract(
-    file: BinaryIO, *, name: str, claimed: Kind | None, limits: Limits, folder: Path, report: Report
+    file: BinaryIO,
+    *,
+    name: str,
+    claimed: Kind | None,
+    limits: Limits,
+    folder: Path,
+    report: Report,
+    charset: str | None = None,
 ) -> Extracted:
     """Read an open file in a process of its own; `folder` holds the process's temporary files.
+
+    `charset` is the encoding that its content type names.
 
     Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (retryable), and the errors of
     `report`, which end the process.
@@ -89,6 +99,7 @@ def extract(
         job = {
             "name": name,
             "claimed": claimed,
+            "charset": charset,
             "file": file.fileno(),
             "target": target.fileno(),
             "limits": asdict(limits),
@@ -170,4 +181,5 @@ def _extracted(result: dict[str, Any], name: str, target: BinaryIO) -> Extracted
         pages=result["pages"],
         characters=result["characters"],
         passages=passages,
+        problems=list(result["problems"]),
     )
