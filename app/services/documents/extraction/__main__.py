@@ -47,12 +47,18 @@ def main() -> None:
     limits = Limits(**job["limits"])
     _limit_resources(limits)
     with os.fdopen(job["file"], "rb", closefd=False) as file, os.fdopen(job["target"], "w", encoding="ascii") as target:
-        result = _result(file, target.write, job=job, limits=limits)
+        result = read_document(file, target.write, job=job, limits=limits)
     _print_line(result)
     os._exit(0)  # A normal exit would wait for the other thread, which is blocked in a read.
 
 
-def _result(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def read_document(
+    file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits
+) -> dict[str, Any]:
+    """Read a file, and return the result or the error as JSON; `write` gets the passages.
+
+    Every failure of a parser is an error of the document.
+    """
     try:
         return _read(file, write, job=job, limits=limits)
     except DocumentError as error:
@@ -101,7 +107,10 @@ def _checked_text(read: Text, name: str, kind: Kind, limits: Limits) -> str:
 
 
 def _write(passages: Iterable[str], write: Callable[[str], object]) -> int:
-    return sum(1 for passage in passages if write(json.dumps(passage) + "\n"))
+    count = 0
+    for count, passage in enumerate(passages, 1):
+        write(json.dumps(passage) + "\n")
+    return count
 
 
 def _progress_reporter() -> Callable[[float, str], None]:

@@ -5,6 +5,10 @@ A page that cannot be read, or that is a picture among pages with text, is a pro
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pypdf import PageObject, PdfReader
@@ -27,6 +31,8 @@ from app.services.documents.extraction.text import cleaned
 XFA_HINT: Final = "an XFA form, which only Adobe Reader shows: print it to a PDF, and store that"
 MISSING_FORM: Final = "If this message is not eventually replaced by the proper contents of the document"
 """What the page of an XFA form says if the form itself was lost."""
+_LOSS = re.compile(r"Impossible to decode|not a dictionary|not a stream|Error\(")
+"""Warnings of pypdf that mean missing text."""
 
 
 def read(source: Source) -> Text:
@@ -123,13 +129,16 @@ def _add_pages(reader: PdfReader, text: Text) -> None:
         text.source.report(100 * number / max(text.pages or 1, 1), f"extracting: page {number} of {text.pages}")
         try:
             page = reader.pages[number - 1]
-            content = "\n\n".join(filter(None, (cleaned(page.extract_text()).strip(), *_remarks(page))))
+            with _losses() as losses:
+                content = "\n\n".join(filter(None, (cleaned(page.extract_text()).strip(), *_remarks(page))))
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  A broken page may make a parser raise anything.
             first_error = first_error or error
             text.add_problem(f"page {number} cannot be read: {error}")
             continue
+        for told in losses:
+            text.add_problem(f"page {number} may lack text: {told}")
         if BROKEN in content:
             text.add_problem(f"page {number} has characters that its font does not tell")
         if not content and _has_pictures(page):
@@ -139,6 +148,30 @@ def _add_pages(reader: PdfReader, text: Text) -> None:
         raise first_error
     if pictures and any(text.parts):
         text.add_problem(f"pictures without text, which need OCR: page {', '.join(map(str, pictures))}")
+
+
+class _Losses(logging.Handler):
+    """Collects what pypdf only logs when it leaves out a part of a page."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if _LOSS.search(message):
+            self.told[message] = None
+
+
+@contextmanager
+def _losses() -> Generator[dict[str, None]]:
+    """The losses while the block runs."""
+    log, handler = logging.getLogger("pypdf"), _Losses()
+    log.addHandler(handler)
+    try:
+        yield handler.told
+    finally:
+        log.removeHandler(handler)
 
 
 def _remarks(page: PageObject) -> list[str]:

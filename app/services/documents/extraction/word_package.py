@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from lxml import etree
 
@@ -24,6 +24,8 @@ from app.services.documents.extraction.errors import (
 from app.services.documents.extraction.reading import UNPACKED_FACTOR, Source
 
 MAX_PARTS: Final = 10_000
+BLOCK: Final = 4096
+"""Bytes of one read: so much of a part is lost before a damage."""
 BODY_KIND: Final = "officeDocument"
 _DEFAULT_BODY: Final = "word/document.xml"
 _BODY_TYPE: Final = ".main+xml"
@@ -77,18 +79,29 @@ class Package:
                 yield item.get("Id", ""), posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
 
     def read(self, part: str) -> tuple[Any, str]:
-        """The root element of a part, and what is wrong with its XML, which is then read up to there.
+        """The root element of a part, and what is wrong with it; it is then read up to there.
 
         Raises BadPart.
         """
         entry = self._entries.get(_plain(part))
         if entry is None:
             raise BadPart("it is missing")
+        content, damage = self._unpack(entry)
+        root, fault = _parsed(content)
+        return root, damage or fault
+
+    def _unpack(self, entry: ZipInfo) -> tuple[bytes, str]:
+        """What can be unpacked of an entry, and what is wrong with it."""
+        content = bytearray()
         try:
-            content = self._archive.read(entry)
+            with self._archive.open(entry) as packed:
+                while block := packed.read(BLOCK):
+                    content += block
         except (BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BadPart(f"it cannot be unpacked: {error}") from error
-        return _parsed(content)
+            if not content:
+                raise BadPart(f"it cannot be unpacked: {error}") from error
+            return bytes(content), str(error)
+        return bytes(content), ""
 
     def _declared_bodies(self) -> Iterator[str]:
         try:
@@ -104,12 +117,19 @@ def _parsed(content: bytes) -> tuple[Any, str]:
     try:
         root, damage = etree.fromstring(content, _parser(recover=False)), ""
     except etree.XMLSyntaxError as error:
-        root, damage = etree.fromstring(content, _parser(recover=True)), str(error)
+        root, damage = _recovered(content), str(error)
     if root is None:
         raise BadPart(f"its XML is damaged: {damage}")
     if root.getroottree().docinfo.internalDTD is not None:
         raise BadPart("it declares a document type")
     return root, damage
+
+
+def _recovered(content: bytes) -> Any:
+    try:
+        return etree.fromstring(content, _parser(recover=True))
+    except etree.XMLSyntaxError:
+        return None
 
 
 def _parser(*, recover: bool) -> etree.XMLParser:
