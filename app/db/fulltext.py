@@ -38,7 +38,11 @@ _SQLITE_CREATE: Final = (
     *(f"CREATE TRIGGER {name} {body}" for name, body in _TRIGGERS.items()),
     f"INSERT INTO {FTS_TABLE}({FTS_TABLE}) VALUES ('rebuild')",  # noqa: S608
 )
-_SQLITE_DROP: Final = (*(f"DROP TRIGGER IF EXISTS {name}" for name in _TRIGGERS), f"DROP TABLE IF EXISTS {FTS_TABLE}", f"DROP VIEW IF EXISTS {FTS_CONTENT}")
+_SQLITE_DROP: Final = (
+    *(f"DROP TRIGGER IF EXISTS {name}" for name in _TRIGGERS),
+    f"DROP TABLE IF EXISTS {FTS_TABLE}",
+    f"DROP VIEW IF EXISTS {FTS_CONTENT}",
+)
 
 _POSTGRESQL_CREATE: Final = (
     f"ALTER TABLE passages ADD COLUMN {SEARCH_COLUMN} tsvector "

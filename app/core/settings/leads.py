@@ -35,9 +35,7 @@ class CrmSettings(Group):
     update_request: RequestLine = Field("PATCH /leads/{id}", alias="CRM_UPDATE_REQUEST")
     id_path: DottedPath = Field("id", alias="CRM_ID_PATH")
     search_request: SearchLine | None = Field(None, alias="CRM_SEARCH_REQUEST")
-    search_body: Annotated[Json[dict[str, Any]], NoDecode] = Field(
-        {}, alias="CRM_SEARCH_BODY", validate_default=False
-    )
+    search_body: Annotated[Json[dict[str, Any]], NoDecode] = Field({}, alias="CRM_SEARCH_BODY", validate_default=False)
     search_id_path: DottedPath = Field("results.0.id", alias="CRM_SEARCH_ID_PATH")
     conflict_id: str = Field(DEFAULT_CONFLICT_ID, alias="CRM_CONFLICT_ID_PATTERN", max_length=500)
     mapping: Annotated[Json[dict[DottedPath, DottedPath]], NoDecode] = Field(

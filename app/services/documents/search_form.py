@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from typing import Final
 from unicodedata import category, normalize
 
-_EAST_ASIAN = r"\u1100-\u11ff\u3005-\u3007\u3040-\u30ff\u3100-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_EAST_ASIAN = (
+    r"\u1100-\u11ff\u3005-\u3007\u3040-\u30ff\u3100-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"
 _RUN: Final = re.compile(rf"[{_EAST_ASIAN}]+|[{_SOUTH_EAST_ASIAN}]+")
 _DIVIDED: Final = re.compile(r"([^\W\d_]{2,})[-\u2010\u00ac]\n\s*([^\W\d_]{2,})")

@@ -108,8 +108,9 @@ def _checked_text(read: Text, name: str, kind: Kind, limits: Limits) -> str:
 
 def _write(passages: Iterable[str], write: Callable[[str], object]) -> int:
     count = 0
-    for count, passage in enumerate(passages, 1):
+    for passage in passages:
         write(json.dumps(passage) + "\n")
+        count += 1
     return count
 
 

@@ -5,14 +5,15 @@ Comments, deleted and hidden text are left out on purpose. What cannot be read i
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 from zipfile import BadZipFile
 
 from app.services.documents.extraction.errors import DocumentCorrupt, DocumentError, UnsupportedDocument
+from app.services.documents.extraction.hostile_xml import Element, local
 from app.services.documents.extraction.reading import Source, Text
 from app.services.documents.extraction.text import cleaned
 from app.services.documents.extraction.word_package import BadPart, Package
-from app.services.documents.extraction.word_text import WordText, local, notes_in, styles_in
+from app.services.documents.extraction.word_text import Style, WordText, notes_in, styles_in
 
 NOTE_PARTS: Final = {"footnotes": "footnote", "endnotes": "endnote"}
 PAGE_PARTS: Final = ("header", "footer")
@@ -61,12 +62,12 @@ class _Parts:
     def __init__(self, package: Package, body: str, text: Text) -> None:
         self._package, self._body, self._text = package, body, text
 
-    def styles(self) -> dict[str, Any]:
+    def styles(self) -> dict[str, Style]:
         roots = self._roots("styles", "its styles cannot be read, so that headings look like text")
         return {id: style for root in roots for id, style in styles_in(root).items()}
 
-    def notes(self) -> dict[tuple[str, str], Any]:
-        notes: dict[tuple[str, str], Any] = {}
+    def notes(self) -> dict[tuple[str, str], Element]:
+        notes: dict[tuple[str, str], Element] = {}
         for kind, note in NOTE_PARTS.items():
             for root in self._roots(kind, f"its {kind} cannot be read"):
                 notes |= notes_in(root, note)
@@ -85,7 +86,7 @@ class _Parts:
 
     def title(self) -> str:
         """The title in the core properties."""
-        for _, part in self._package.related("", "core-properties"):
+        for part in self._package.related("", "core-properties"):
             try:
                 root, _ = self._package.read(part)
             except BadPart:
@@ -93,10 +94,10 @@ class _Parts:
             return cleaned(root.findtext("{*}title") or "")
         return ""
 
-    def _roots(self, kind: str, problem: str) -> list[Any]:
+    def _roots(self, kind: str, problem: str) -> list[Element]:
         """The related parts of a kind."""
-        roots: list[Any] = []
-        for _, part in self._package.related(self._body, kind):
+        roots: list[Element] = []
+        for part in self._package.related(self._body, kind):
             try:
                 root, damage = self._package.read(part)
             except BadPart as error:

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lxml import etree
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, StreamObject
 
+from app.services.documents.extraction.hostile_xml import Element, local, parsed
 from app.services.documents.extraction.text import cleaned
-
-Element = Any
 
 PASSWORD_FLAG: Final = 1 << 13
 """The flag of a text field that hides its value (ISO 32000, table 228)."""
@@ -63,7 +61,7 @@ def _shown(value: Any) -> str:
 
 
 def xfa_form(reader: PdfReader) -> XfaForm | None:
-    """The XFA form of a PDF; None if it has none. Raises what pypdf and lxml raise for a damaged one."""
+    """The XFA form of a PDF; None if it has none. Raises BadXml and what pypdf raises for a damaged one."""
     catalog = reader.root_object
     form: Any = catalog.get("/AcroForm")
     form = form.get_object() if form is not None else None
@@ -87,23 +85,17 @@ def _packets(entry: Any) -> Iterator[Element]:
     content = b"".join(_data(stream.get_object()) for stream in streams)
     if len(content) > MAX_XFA_BYTES:
         raise ValueError("the XFA form is too large")
-    parser = etree.XMLParser(
-        resolve_entities=False, load_dtd=False, no_network=True, recover=True, remove_comments=True, remove_pis=True
-    )
-    root: Any = etree.fromstring(content, parser)
-    if root is None or root.getroottree().docinfo.internalDTD is not None:
-        raise ValueError("the XFA form is damaged")
-    yield from (root, *root.iterchildren("*")) if _local(root) == "template" else root.iterchildren("*")
+    root, _ = parsed(content)
+    yield from (root, *root.iterchildren("*")) if local(root) == "template" else root.iterchildren("*")
 
 
 def _data(stream: Any) -> bytes:
-    content = stream.get_data() if isinstance(stream, StreamObject) else b""
-    return content if isinstance(content, bytes) else str(content).encode()
+    return stream.get_data() if isinstance(stream, StreamObject) else b""
 
 
 def _lines(packets: Iterator[Element]) -> Iterator[str]:
     """Texts and captions in the order of the template, with the values of the fields, then further values."""
-    found = {_local(packet): packet for packet in packets}
+    found = {local(packet): packet for packet in packets}
     template, datasets = found.get("template"), found.get("datasets")
     values = list(_values(datasets)) if datasets is not None else []
     used: set[int] = set()
@@ -111,7 +103,7 @@ def _lines(packets: Iterator[Element]) -> Iterator[str]:
         if _is_hidden(element):
             continue
         own = _text(element, "value")
-        if _local(element) == "draw":
+        if local(element) == "draw":
             line = own
         else:
             name, caption = element.get("name") or "", _text(element, "caption")
@@ -130,7 +122,7 @@ def _values(datasets: Element) -> Iterator[tuple[str, str]]:
     for data in datasets.iterchildren("{*}data"):
         for element in data.iter("*"):
             if next(element.iterchildren("*"), None) is None and (value := _joined(element)):
-                yield _local(element), value
+                yield local(element), value
 
 
 def _text(element: Element, part: str) -> str:
@@ -147,7 +139,3 @@ def _joined(element: Element) -> str:
 
 def _is_hidden(element: Element) -> bool:
     return element.get("presence") in _HIDDEN
-
-
-def _local(element: Element) -> str:
-    return element.tag.rpartition("}")[2]

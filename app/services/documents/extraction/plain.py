@@ -14,6 +14,7 @@ MAX_CONTROL_SHARE: Final = 0.01
 """The share of control characters in a text; more means binary data that happens to be valid UTF-8."""
 MAX_BROKEN_SHARE: Final = 0.02
 """The share of characters that may be broken; more means another encoding."""
+ADVICE: Final = "not utf-8: store it as UTF-8, or name its encoding in content_type, as in text/plain; charset=cp1252"
 BROKEN: Final = "\N{REPLACEMENT CHARACTER}"
 _CONTROLS = re.compile(r"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
@@ -60,15 +61,12 @@ def _declared_codec(declared: str | None, tell: Callable[[str], None]) -> str | 
     return codec
 
 
-def _check_broken(
-    name: str, content: bytes, text: str, *, encoding: str | None, tell: Callable[[str], None]
-) -> None:
+def _check_broken(name: str, content: bytes, text: str, *, encoding: str | None, tell: Callable[[str], None]) -> None:
     """Tell how many characters are broken. Raises NotText if they are many: the encoding is another one."""
     broken = text.count(BROKEN)
     if encoding in (None, "utf-8"):
         broken -= content.count(BROKEN.encode())  # Somebody else has replaced these.
     if broken > MAX_BROKEN_SHARE * len(text):
-        hint = "" if encoding else ": store it as UTF-8, or name its encoding in content_type, as in text/plain; charset=…"
-        raise NotText(name, f"not {encoding or 'utf-8'}{hint}")
+        raise NotText(name, f"not {encoding}" if encoding else ADVICE)
     if broken:
         tell(f"{broken} characters are broken and were replaced by {BROKEN}" if broken > 1 else "a character is broken")

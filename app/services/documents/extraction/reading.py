@@ -60,15 +60,18 @@ class Text:
 
     def add_problem(self, problem: str) -> None:
         """Note that a part of the document is missing from the text. Equal problems are told once."""
+        told = " ".join(problem.split())[:MAX_PROBLEM_LENGTH]
+        if told in self._problems:
+            return
         self.problem_count += 1
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems[" ".join(problem.split())[:MAX_PROBLEM_LENGTH]] = None
+            self._problems[told] = None
 
     @property
     def problems(self) -> list[str]:
         """The problems, and how many more there are than are told."""
         more = self.problem_count - len(self._problems)
-        return [*self._problems, *([f"and {more} more problems"] if len(self._problems) == MAX_PROBLEMS and more else [])]
+        return [*self._problems, f"and {more} more problems"] if more > 0 else [*self._problems]
 
     def whole(self) -> str:
         """The whole text."""

@@ -16,9 +16,9 @@ _LETTERS: Final = {
     **{code: normalize("NFKC", chr(code)) for code in (*range(0xFB00, 0xFB07), *range(0xFB13, 0xFB18))},
     **dict.fromkeys((0x00AD, 0x200B, 0x2060, 0xFEFF), ""),
 }
-"""Ligatures as their letters ("\ufb01" is "fi"); soft hyphens and other invisible marks, which split words, as nothing."""
+"""Ligatures as their letters; soft hyphens and other invisible marks, which would divide words, as nothing."""
 _PLACEHOLDER_TITLE = re.compile(
-    r"(microsoft (office )?word( - .*)?|word[- ]?document|(new )?document ?\d*|dokument ?\d*|untitled.*|no title|title)",
+    r"(microsoft (office )?word( - .*)?|word[- ]?document|(new )?document ?\d*|dokument ?\d*|untitled.*|no title)",
     re.IGNORECASE,
 )
 """Titles that programs put into a file whose author gave none."""

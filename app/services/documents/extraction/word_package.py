@@ -1,7 +1,7 @@
 """The parts of a Word file: a zip archive whose parts are found by their relationships (ECMA-376, part 2).
 
 No part has a fixed name: Word Online calls the body `word/document2.xml`. Names are compared without case. A part that
-is missing or damaged costs only itself. XML is read without external files, entities and document types.
+is missing or damaged costs only itself.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import posixpath
 import zlib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 from zipfile import BadZipFile, ZipFile, ZipInfo
-
-from lxml import etree
 
 from app.services.documents.extraction.errors import (
     DocumentEncrypted,
@@ -21,6 +19,7 @@ from app.services.documents.extraction.errors import (
     UnsupportedDocument,
     megabytes,
 )
+from app.services.documents.extraction.hostile_xml import BadXml, Element, parsed
 from app.services.documents.extraction.reading import UNPACKED_FACTOR, Source
 
 MAX_PARTS: Final = 10_000
@@ -58,13 +57,13 @@ class Package:
 
     def body(self) -> str:
         """The name of the part with the body. Raises UnsupportedDocument if the archive has none."""
-        for name in (*(target for _, target in self.related("", BODY_KIND)), *self._declared_bodies(), _DEFAULT_BODY):
+        for name in (*self.related("", BODY_KIND), *self._declared_bodies(), _DEFAULT_BODY):
             if _plain(name) in self._entries:
                 return name
         raise UnsupportedDocument(self._name, "it is a zip archive but not a Word document")
 
-    def related(self, part: str, kind: str) -> Iterator[tuple[str, str]]:
-        """(id, name) of the parts to which a part has a relationship of this kind; `""` is the package itself.
+    def related(self, part: str, kind: str) -> Iterator[str]:
+        """The names of the parts to which a part has a relationship of this kind; `""` is the package itself.
 
         External targets are left out, as are relationships that cannot be read.
         """
@@ -76,9 +75,9 @@ class Package:
         for item in relationships.iter("{*}Relationship"):
             is_wanted = item.get("Type", "").rpartition("/")[2] == kind
             if is_wanted and item.get("TargetMode") != "External":
-                yield item.get("Id", ""), posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
+                yield posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
 
-    def read(self, part: str) -> tuple[Any, str]:
+    def read(self, part: str) -> tuple[Element, str]:
         """The root element of a part, and what is wrong with it; it is then read up to there.
 
         Raises BadPart.
@@ -87,7 +86,10 @@ class Package:
         if entry is None:
             raise BadPart("it is missing")
         content, damage = self._unpack(entry)
-        root, fault = _parsed(content)
+        try:
+            root, fault = parsed(content)
+        except BadXml as error:
+            raise BadPart(str(error)) from error
         return root, damage or fault
 
     def _unpack(self, entry: ZipInfo) -> tuple[bytes, str]:
@@ -111,37 +113,6 @@ class Package:
         for item in types.iter("{*}Override"):
             if item.get("ContentType", "").endswith(_BODY_TYPE):
                 yield item.get("PartName", "")
-
-
-def _parsed(content: bytes) -> tuple[Any, str]:
-    try:
-        root, damage = etree.fromstring(content, _parser(recover=False)), ""
-    except etree.XMLSyntaxError as error:
-        root, damage = _recovered(content), str(error)
-    if root is None:
-        raise BadPart(f"its XML is damaged: {damage}")
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise BadPart("it declares a document type")
-    return root, damage
-
-
-def _recovered(content: bytes) -> Any:
-    try:
-        return etree.fromstring(content, _parser(recover=True))
-    except etree.XMLSyntaxError:
-        return None
-
-
-def _parser(*, recover: bool) -> etree.XMLParser:
-    return etree.XMLParser(
-        recover=recover,
-        resolve_entities=False,
-        load_dtd=False,
-        no_network=True,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
 
 
 def _plain(name: str) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from app.services.documents.extraction.hostile_xml import Element, attribute, local
 from app.services.documents.extraction.text import cleaned
-
-Element = Any
 
 LEFT_OUT: Final = frozenset(
     {
@@ -157,16 +156,6 @@ def notes_in(root: Element, kind: str) -> dict[tuple[str, str], Element]:
     """The notes of a part by kind and id, without the lines that separate them from the text."""
     notes = root.iterchildren(f"{{*}}{kind}")
     return {(kind, attribute(note, "id")): note for note in notes if attribute(note, "type") in ("", "normal")}
-
-
-def local(element: Element) -> str:
-    """An element's name without its namespace."""
-    return element.tag.rpartition("}")[2]
-
-
-def attribute(element: Element, name: str) -> str:
-    """An attribute by its local name; empty if there is none."""
-    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
 def _style(style: Element) -> Style:

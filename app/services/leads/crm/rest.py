@@ -84,7 +84,7 @@ class RestCrm:
         excerpt = self._excerpt(response.body) or "without a reason"
         id = self._record_id(response, self._settings.id_path) or (named[1] if named else None)
         if id is None and not self._settings.search_request:
-            return CrmConflict(f"{excerpt}; set CRM_SEARCH_REQUEST, so that the existing record is found and updated")
+            return CrmConflict(f"{excerpt}; set CRM_SEARCH_REQUEST, so that the existing record is found")
         return CrmConflict(excerpt, id or self._search(lead, excerpt))
 
     def _search(self, lead: CrmLead, excerpt: str) -> str:
@@ -94,7 +94,9 @@ class RestCrm:
             path = filled(template, lead.data, encode=lambda value: quote(value, safe=""))
             body = filled(self._settings.search_body, lead.data) if method == "POST" else None
         except LookupError as error:
-            raise CrmConflict(f"{excerpt}; the lead has no {error.args[0]} to search for the existing record") from error
+            raise CrmConflict(
+                f"{excerpt}; the lead has no {error.args[0]} to search for the existing record"
+            ) from error
         response = self._send(method, path, body)
         if not 200 <= response.status < 300:
             raise self._status_error(response, "CRM_SEARCH_REQUEST")

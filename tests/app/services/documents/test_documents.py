@@ -143,9 +143,7 @@ def test_an_object_that_is_stored_compressed_is_unpacked(desk: DocumentDesk, mem
         (gzip.compress(gzip.compress(WARRANTY)), "UnsupportedDocument"),
     ],
 )
-def test_a_compressed_object_that_cannot_be_unpacked_is_refused(
-    desk: DocumentDesk, content: bytes, error: str
-) -> None:
+def test_a_compressed_object_that_cannot_be_unpacked_is_refused(desk: DocumentDesk, content: bytes, error: str) -> None:
     desk.put("thing", content)
     desk.submit(key="thing")
 

@@ -162,6 +162,9 @@ def test_unwanted_characters_of_a_font_are_removed() -> None:
     assert read("a.docx", broken).passages == ["abc"]
 
 
+SPAN = '<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc></w:tr></w:tbl>'
+BIG = "<w:p><w:r><w:t>hello</w:t></w:r></w:p>" * (MB // 2)
+
 HOSTILE = [
     ("empty.pdf", b"", errors.DocumentEmpty),
     ("blank.md", b" \n\t\n", errors.DocumentEmpty),
@@ -207,8 +210,6 @@ def test_an_unreadable_file_raises_its_named_error(name: str, content: bytes, ki
     assert name in str(raised.value)
 
 
-SPAN = '<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc></w:tr></w:tbl>'
-BIG = "<w:p><w:r><w:t>hello</w:t></w:r></w:p>" * (MB // 2)
 BOMBS = [
     ("unpacks.docx", files.word_with("", parts={"word/big.xml": bytes(401 * MB)})),
     ("paragraphs.docx", files.word_with(BIG)),

@@ -13,6 +13,8 @@ WAIT = (
     "your PDF viewer may not be able to display this type of document."
 )
 
+CUT = "BT /F1 12 Tf 72 700 Td (it ends within its text Tj ET"
+
 
 def stream(content: str, more: str = "") -> str:
     return f"<< /Length {len(content)} {more}>>\nstream\n{content}\nendstream"
@@ -38,7 +40,7 @@ def pages(*contents: str, catalog: str = "", page: str = "", objects: tuple[str,
 
 
 def test_a_damaged_page_costs_only_itself_and_is_named() -> None:
-    found = read_here("a.pdf", pages("Page one.", "BT /F1 12 Tf 72 700 Td (it ends within its text Tj ET", "Page three."))
+    found = read_here("a.pdf", pages("Page one.", CUT, "Page three."))
 
     assert found.text == "Page one.\n\nPage three."
     assert found.problems == ["page 2 cannot be read: Stream has ended unexpectedly"]
@@ -46,12 +48,12 @@ def test_a_damaged_page_costs_only_itself_and_is_named() -> None:
 
 def test_a_document_of_damaged_pages_is_corrupt() -> None:
     with pytest.raises(errors.DocumentCorrupt, match="ended unexpectedly"):
-        read_here("a.pdf", pages("BT /F1 12 Tf (it never ends Tj ET", "BT /F1 12 Tf (it never ends Tj ET"))
+        read_here("a.pdf", pages(CUT, CUT))
 
 
 def test_a_part_that_a_page_lacks_is_named() -> None:
     content = "BT /F1 12 Tf 72 700 Td (Page one.) Tj ET /Fm1 Do"
-    form = stream("BT /F1 12 Tf (it never ends Tj ET", "/Type /XObject /Subtype /Form ")
+    form = stream(CUT, "/Type /XObject /Subtype /Form ")
     page = pages(content, objects=(form,)).replace(b"/XObject << >>", b"/XObject << /Fm1 50 0 R >>")
 
     found = read_here("a.pdf", page)
@@ -92,7 +94,9 @@ def test_the_values_of_a_filled_form_are_read_under_the_names_that_people_see() 
     fields = " ".join(f"{50 + number} 0 R" for number in range(7))
     found = read_here("a.pdf", pages("Form", catalog=f"/AcroForm << /Fields [{fields}] >>", objects=FIELDS))
 
-    assert found.text.startswith("Form\n\n- Name of the tenant: Maja Lind\n- insured: Yes\n- colours: teal, red\n- address.city: ")
+    assert found.text.startswith(
+        "Form\n\n- Name of the tenant: Maja Lind\n- insured: Yes\n- colours: teal, red\n- address.city: "
+    )
     assert "4711" not in found.text
     assert found.problems == []
 
@@ -107,7 +111,9 @@ def test_a_form_that_is_broken_is_named() -> None:
 def test_a_remark_that_was_typed_onto_a_page_is_read() -> None:
     remark = "<< /Type /Annot /Subtype /FreeText /Contents (Paid on 3 May.) /Rect [0 0 9 9] >>"
 
-    assert read_here("a.pdf", pages("Bill", page="/Annots [50 0 R]", objects=(remark,))).text == "Bill\n\nPaid on 3 May."
+    assert (
+        read_here("a.pdf", pages("Bill", page="/Annots [50 0 R]", objects=(remark,))).text == "Bill\n\nPaid on 3 May."
+    )
 
 
 XFA = """<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><template xmlns="t"><subform name="form1">
@@ -164,7 +170,10 @@ def test_a_static_form_is_read_from_its_pages_and_fields() -> None:
 
 
 def test_ligatures_become_letters() -> None:
-    unicode_map = "1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <01> <FB01> endbfchar 1 beginbfrange <20> <7e> <0020> endbfrange"
+    unicode_map = (
+        "1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <01> <FB01> endbfchar "
+        "1 beginbfrange <20> <7e> <0020> endbfrange"
+    )
     font = "<< /Type /Font /Subtype /TrueType /BaseFont /Foo /ToUnicode 50 0 R >>"
     content = pages("The certi\x01cate.", objects=(stream(f"begincmap {unicode_map} endcmap"), font))
 

@@ -48,7 +48,9 @@ def test_a_word_within_a_sentence_is_read_in_every_container(wrapped: str) -> No
 def test_what_a_reader_does_not_see_is_left_out() -> None:
     hidden = "<w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r>"
     shown = '<w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t>not secret</w:t></w:r>'
-    prompt = f"<w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent>{RUN.format('Click here')}</w:sdtContent></w:sdt>"
+    prompt = (
+        f"<w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent>{RUN.format('Click here')}</w:sdtContent></w:sdt>"
+    )
     gone = f"<w:moveFrom>{RUN.format('moved')}</w:moveFrom><w:del><w:r><w:delText>old</w:delText></w:r></w:del>"
 
     assert text_of(paragraph("This is ", hidden, shown, prompt, gone, ".")) == "This is not secret."
@@ -67,9 +69,9 @@ def test_special_characters_and_chosen_entries_are_read() -> None:
 def test_notes_stand_at_their_paragraph_and_text_boxes_after_it() -> None:
     box = "<w:txbxContent>" + paragraph("Callout: 17 crowns.") + "</w:txbxContent>"
     shape = (
-        '<mc:AlternateContent xmlns:mc="m"><mc:Choice><w:drawing>{0}</w:drawing></mc:Choice>'
-        "<mc:Fallback><w:pict>{0}</w:pict></mc:Fallback></mc:AlternateContent>"
-    ).format(box)
+        f'<mc:AlternateContent xmlns:mc="m"><mc:Choice><w:drawing>{box}</w:drawing></mc:Choice>'
+        f"<mc:Fallback><w:pict>{box}</w:pict></mc:Fallback></mc:AlternateContent>"
+    )
     reference = '<w:r><w:{}Reference w:id="{}"/></w:r>'
     body = (
         paragraph("It is returned.", reference.format("footnote", 2), reference.format("footnote", 2))
