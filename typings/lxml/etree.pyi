@@ -1,6 +1,7 @@
 from typing import Any
 
-class XMLSyntaxError(SyntaxError): ...
+class XMLSyntaxError(SyntaxError):
+    code: int
 
 class XMLParser:
     def __init__(

@@ -5,12 +5,14 @@ Damaged XML is read up to the damage.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
 Element = Any
 """An element of lxml."""
+NO_MEMORY: Final = 2
+"""libxml2's XML_ERR_NO_MEMORY."""
 
 
 class BadXml(ValueError):
@@ -18,10 +20,12 @@ class BadXml(ValueError):
 
 
 def parsed(content: bytes) -> tuple[Element, str]:
-    """The root element, and what is wrong with the XML (empty: nothing). Raises BadXml."""
+    """The root element, and what is wrong with the XML (empty: nothing). Raises BadXml, MemoryError."""
     try:
         root, damage = etree.fromstring(content, _parser(recover=False)), ""
     except etree.XMLSyntaxError as error:
+        if not error.lineno or error.code == NO_MEMORY:  # libxml2 tells a full memory like this.
+            raise MemoryError from error
         root, damage = _recovered(content), str(error)
     if root is None:
         raise BadXml(f"its XML is damaged: {damage}")

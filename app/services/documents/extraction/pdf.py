@@ -89,21 +89,19 @@ def _stated_count(tree: Any) -> int:
 
 def _add_form_instead_of_pages(reader: PdfReader, text: Text) -> bool:
     """Add the text of a dynamic XFA form, whose pages are none of the document. Returns False for every other PDF."""
-    name, first_page = text.source.name, _first_page(reader)
+    name = text.source.name
     try:
         form = xfa_form(reader)
     except MemoryError:
         raise
     except Exception as error:
-        if is_placeholder(first_page):
+        if is_placeholder(_first_page(reader)):
             raise DocumentWithoutText(name, f"{XFA_HINT}; its data cannot be read: {error}"[:300]) from error
         text.add_problem(f"its XFA form cannot be read: {error}")
         return False
     if form is None:
-        if MISSING_FORM in " ".join(first_page.split()):
-            raise DocumentWithoutText(name, XFA_HINT)
         return False
-    is_dynamic = form.needs_rendering or is_placeholder(first_page)
+    is_dynamic = form.needs_rendering or is_placeholder(_first_page(reader))
     if is_dynamic and not form.lines:
         raise DocumentWithoutText(name, XFA_HINT)
     if is_dynamic or not form.has_fields:
@@ -137,6 +135,8 @@ def _add_pages(reader: PdfReader, text: Text) -> None:
             first_error = first_error or error
             text.add_problem(f"page {number} cannot be read: {error}")
             continue
+        if MISSING_FORM in " ".join(content[:1000].split()):
+            raise DocumentWithoutText(text.source.name, XFA_HINT)
         for told in losses:
             text.add_problem(f"page {number} may lack text: {told}")
         if BROKEN in content:

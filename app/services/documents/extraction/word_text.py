@@ -88,10 +88,13 @@ class WordText:
                 found.notes.append((NOTES[name], attribute(child, "id")))
             elif name == "txbxContent":
                 found.boxes.append(child)
-            elif name == "fldChar":
-                found.text.append(_selected(child))
+            elif name in ("fldChar", "sym"):
+                found.text.append(_selected(child) if name == "fldChar" else _symbol(child))
             elif name == "AlternateContent":
                 self._collect(_chosen(child), found)
+            elif name == "p":  # a paragraph within a drawing
+                self._collect(child, found)
+                found.text.append("\n")
             elif name in OTHER_FILES:
                 self.tell(f"{OTHER_FILES[name]} within it was not read")
             elif name not in LEFT_OUT and not _is_hidden(child):
@@ -200,6 +203,15 @@ def _selected(mark: Element) -> str:
     number = _value(choices, "result") or _value(choices, "default") or "0"
     index = int(number) if number.isascii() and number.isdecimal() and len(number) < 4 else 0
     return entries[index] if index < len(entries) else ""
+
+
+def _symbol(element: Element) -> str:
+    """A symbol that is a Unicode character. Those of symbol fonts are numbers for private use: ticks and arrows."""
+    try:
+        code = int(attribute(element, "char"), 16)
+    except ValueError:
+        return ""
+    return chr(code) if 0x20 <= code < 0xD800 else ""
 
 
 def _descendants(element: Element, name: str) -> Iterator[Element]:

@@ -108,8 +108,7 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
 
 
 def test_what_is_missing_from_a_document_is_told_to_callers(desk: DocumentDesk) -> None:
-    content = files.word_with(files.paragraph("Body."), parts={"word/styles.xml": b"broken"})
-    desk.put("a.docx", content)
+    desk.put("a.docx", files.package(files.paragraph("Body."), related=[("styles", "gone.xml")]))
     desk.submit(key="a.docx", callback_url=CALLBACK)
     run = desk.work()
 

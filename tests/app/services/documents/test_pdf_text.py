@@ -53,7 +53,7 @@ def test_a_document_of_damaged_pages_is_corrupt() -> None:
 
 def test_a_part_that_a_page_lacks_is_named() -> None:
     content = "BT /F1 12 Tf 72 700 Td (Page one.) Tj ET /Fm1 Do"
-    form = stream(CUT, "/Type /XObject /Subtype /Form ")
+    form = stream(CUT, "/Type /XObject /Subtype /Form /Resources << /Font << /F1 3 0 R >> >> ")
     page = pages(content, objects=(form,)).replace(b"/XObject << >>", b"/XObject << /Fm1 50 0 R >>")
 
     found = read_here("a.pdf", page)

@@ -61,9 +61,16 @@ def test_special_characters_and_chosen_entries_are_read() -> None:
         '<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:ddList><w:result w:val="1"/><w:listEntry w:val="red"/>'
         '<w:listEntry w:val="teal"/></w:ddList></w:ffData></w:fldChar></w:r>'
     )
-    marks = "<w:r><w:t>a</w:t><w:tab/><w:t>b</w:t><w:noBreakHyphen/><w:t>c</w:t><w:softHyphen/><w:t>d</w:t></w:r>"
+    marks = "<w:r><w:t>a</w:t><w:tab/><w:t>b</w:t><w:noBreakHyphen/><w:t>c</w:t><w:softHyphen/><w:t>d</w:t>"
+    marks += '<w:sym w:font="Arial" w:char="20AC"/><w:sym w:font="Wingdings" w:char="F0FC"/><w:sym w:char="x"/></w:r>'
 
-    assert text_of(paragraph("Colour: ", choice, "; ", marks)) == "Colour: teal; a\tb-cd"
+    assert text_of(paragraph("Colour: ", choice, "; ", marks)) == "Colour: teal; a\tb-cd€"
+
+
+def test_the_paragraphs_of_a_drawing_are_lines() -> None:
+    drawing = "<w:drawing><a:p xmlns:a='a'><a:t>One</a:t></a:p><a:p xmlns:a='a'><a:t>Two</a:t></a:p></w:drawing>"
+
+    assert text_of(paragraph("Steps: ", f"<w:r>{drawing}</w:r>")) == "Steps: One\nTwo"
 
 
 def test_notes_stand_at_their_paragraph_and_text_boxes_after_it() -> None:
