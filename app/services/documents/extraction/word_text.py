@@ -80,16 +80,12 @@ class WordText:
         """Collect the characters of a paragraph, and its notes and text boxes."""
         for child in element.iterchildren("*"):
             name = local(child)
-            if name == "t":
-                found.text.append(child.text or "")
-            elif name in CHARACTERS:
-                found.text.append(CHARACTERS[name])
+            if (characters := _characters(child)) is not None:
+                found.text.append(characters)
             elif name in NOTES:
                 found.notes.append((NOTES[name], attribute(child, "id")))
             elif name == "txbxContent":
                 found.boxes.append(child)
-            elif name in ("fldChar", "sym"):
-                found.text.append(_selected(child) if name == "fldChar" else _symbol(child))
             elif name == "AlternateContent":
                 self._collect(_chosen(child), found)
             elif name == "p":  # a paragraph within a drawing
@@ -192,6 +188,16 @@ def _chosen(alternatives: Element) -> Element:
     fallback = alternatives.find("{*}Fallback")
     has_text = choice is not None and next(choice.iter("{*}t"), None) is not None
     return choice if has_text or fallback is None else fallback
+
+
+def _characters(element: Element) -> str | None:
+    """What an element without content stands for; None for every other element."""
+    name = local(element)
+    if name == "t":
+        return element.text or ""
+    if name == "fldChar":
+        return _selected(element)
+    return _symbol(element) if name == "sym" else CHARACTERS.get(name)
 
 
 def _selected(mark: Element) -> str:
