@@ -114,7 +114,8 @@ def detect(file: BinaryIO, name: str, claimed: Kind | None) -> Kind:
     if not head:
         raise DocumentEmpty(name, "no bytes")
     text = _is_text(head)
-    if head.lstrip().startswith(_PDF) or (not text and _PDF in head[:MAX_PDF_OFFSET]):
+    may_have_prefix = claimed is Kind.PDF or not text
+    if head.lstrip().startswith(_PDF) or (may_have_prefix and _PDF in head[:MAX_PDF_OFFSET]):
         return _require_match(name, claimed, Kind.PDF)
     if head.startswith(_ZIP):
         return _require_match(name, claimed, Kind.DOCX)  # The reader rejects other zip archives.

@@ -28,10 +28,12 @@ from app.services.documents.extraction.plain import BROKEN
 from app.services.documents.extraction.reading import Source, Text
 from app.services.documents.extraction.text import cleaned
 
+MAX_UNTOLD_SHARE: Final = 0.2
+"""The share of unreadable characters from which a page is left out."""
 XFA_HINT: Final = "an XFA form, which only Adobe Reader shows: print it to a PDF, and store that"
 MISSING_FORM: Final = "If this message is not eventually replaced by the proper contents of the document"
 """What the page of an XFA form says if the form itself was lost."""
-_LOSS = re.compile(r"Impossible to decode|not a dictionary|not a stream|Error\(")
+_LOSS = re.compile(r"Impossible to decode|not a dictionary|not a stream|not defined|Error\(")
 """Warnings of pypdf that mean missing text."""
 
 
@@ -58,26 +60,31 @@ def _read(source: Source) -> Text:
     reader = PdfReader(source.file, strict=False)
     if reader.is_encrypted and not reader.decrypt(""):  # An empty password opens a PDF that anybody may read.
         raise DocumentEncrypted(source.name)
-    text = Text(source, pages=_page_count(source, reader))
+    text = Text(source)
+    _count_pages(reader, text)
     if not _add_form_instead_of_pages(reader, text):
         _add_pages(reader, text)
         _add_fields(reader, text)
     if not any(text.parts):
-        raise DocumentWithoutText(source.name, f"{text.pages} pages")
+        raise DocumentWithoutText(source.name, next(iter(text.problems), f"{text.pages} pages"))
     text.title = _title(reader)
     return text
 
 
-def _page_count(source: Source, reader: PdfReader) -> int:
-    """The number of pages. The number that the file states is checked first: counting 100,000 pages takes long."""
+def _count_pages(reader: PdfReader, text: Text) -> None:
+    """Count the pages. The number that the file states is checked first: counting 100,000 pages takes long."""
     tree: Any = reader.root_object["/Pages"]
-    limit = source.limits.pages
-    for count in (lambda: _stated_count(tree), lambda: len(reader.pages)):
-        if (pages := count()) > limit:
-            raise TooManyPages(source.name, f"{pages}, at most {limit}")
+    stated, name, limit = _stated_count(tree), text.source.name, text.source.limits.pages
+    if stated > limit:
+        raise TooManyPages(name, f"{stated}, at most {limit}")
+    pages = len(reader.pages)
+    if pages > limit:
+        raise TooManyPages(name, f"{pages}, at most {limit}")
     if not pages:
-        raise DocumentWithoutText(source.name, "no pages")
-    return pages
+        raise DocumentWithoutText(name, "no pages")
+    if pages < stated:
+        text.add_problem(f"it states {stated} pages, but only {pages} can be found")
+    text.pages = pages
 
 
 def _stated_count(tree: Any) -> int:
@@ -127,23 +134,16 @@ def _add_pages(reader: PdfReader, text: Text) -> None:
         text.source.report(100 * number / max(text.pages or 1, 1), f"extracting: page {number} of {text.pages}")
         try:
             page = reader.pages[number - 1]
-            with _losses() as losses:
-                content = "\n\n".join(filter(None, (cleaned(page.extract_text()).strip(), *_remarks(page))))
-        except MemoryError:
+            content = _content(page, number, text)
+        except (DocumentError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  A broken page may make a parser raise anything.
             first_error = first_error or error
             text.add_problem(f"page {number} cannot be read: {error}")
             continue
-        if MISSING_FORM in " ".join(content[:1000].split()):
-            raise DocumentWithoutText(text.source.name, XFA_HINT)
-        for told in losses:
-            text.add_problem(f"page {number} may lack text: {told}")
-        if BROKEN in content:
-            text.add_problem(f"page {number} has characters that its font does not tell")
-        if not content and _has_pictures(page):
-            pictures.append(number)
-        text.add(content)
+        if content is not None:
+            text.add(content)
+            pictures += [number] if not content and _has_pictures(page) else []
     if first_error is not None and not any(text.parts):
         raise first_error
     if pictures and any(text.parts):
@@ -161,6 +161,19 @@ class _Losses(logging.Handler):
         message = record.getMessage()
         if _LOSS.search(message):
             self.told[message] = None
+
+
+def _content(page: PageObject, number: int, text: Text) -> str | None:
+    """The text and the remarks of a page; None if its characters cannot be told. Raises what pypdf raises."""
+    with _losses() as losses:
+        content = "\n\n".join(filter(None, (cleaned(page.extract_text()).strip(), *_remarks(page))))
+    if MISSING_FORM in " ".join(content[:1000].split()):
+        raise DocumentWithoutText(text.source.name, XFA_HINT)
+    for told in losses:
+        text.add_problem(f"page {number} may lack text: {told}")
+    if BROKEN in content:
+        text.add_problem(f"page {number} has characters that its font does not tell")
+    return content if content.count(BROKEN) <= MAX_UNTOLD_SHARE * len(content) else None
 
 
 @contextmanager

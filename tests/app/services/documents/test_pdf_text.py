@@ -71,6 +71,38 @@ def test_a_page_that_is_a_picture_among_others_is_named() -> None:
     assert read_here("a.pdf", pages("Page one.", "")).problems == []
 
 
+THREE = pages("One.", "Two.", "Three.")
+
+
+@pytest.mark.parametrize("kid", [b"99 0 R", b"null", b"3 0 R"])
+def test_a_page_that_cannot_be_found_is_named(kid: bytes) -> None:
+    found = read_here("a.pdf", THREE.replace(b"/Kids [4 0 R 6 0 R", b"/Kids [4 0 R " + kid))
+
+    assert found.text == "One.\n\nThree."
+    assert found.problems == ["it states 3 pages, but only 2 can be found"]
+
+
+def test_a_page_without_its_content_is_named() -> None:
+    found = read_here("a.pdf", THREE.replace(b"/Contents 7 0 R", b"/Contents 9 9 R"))
+
+    assert found.text == "One.\n\nThree."
+    assert found.problems == ["page 2 may lack text: Object 9 9 not defined."]
+
+
+def test_a_page_whose_font_tells_no_characters_is_left_out_and_named() -> None:
+    two = pages("One.", "Two.").replace(
+        b"/F1 3 0 R >> /XObject << >> >> /Contents 7", b"/F1 9 9 R >> /XObject << >> >> /Contents 7"
+    )
+
+    found = read_here("a.pdf", two)
+    assert found.text == "One."
+    assert "page 2 has characters that its font does not tell" in found.problems
+
+
+def test_a_file_with_lines_before_its_header_is_read() -> None:
+    assert read_here("a.pdf", b"HTTP/1.1 200 OK\r\n\r\n" + THREE).text == "One.\n\nTwo.\n\nThree."
+
+
 @pytest.mark.parametrize("root", [b"/Root 1 0 R", b"/Root 9 0 R", b"/Root (x)"])
 def test_a_trailer_without_a_usable_root_is_read(root: bytes) -> None:
     content = pdf("Eleven years.").replace(b"/Root 1 0 R", root if root != b"/Root 1 0 R" else b"/Roof 1 0 R")
