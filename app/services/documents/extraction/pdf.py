@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, Final
 
 from pypdf import PageObject, PdfReader
@@ -28,11 +29,14 @@ from app.services.documents.extraction.plain import BROKEN
 from app.services.documents.extraction.reading import Source, Text
 from app.services.documents.extraction.text import cleaned
 
+TRAILER: Final = b"\ntrailer\n<< /Size %d >>\nstartxref\n0\n%%%%EOF\n"
+"""The end of a PDF, which makes pypdf search for its objects."""
 MAX_UNTOLD_SHARE: Final = 0.2
 """The share of unreadable characters from which a page is left out."""
 XFA_HINT: Final = "an XFA form, which only Adobe Reader shows: print it to a PDF, and store that"
 MISSING_FORM: Final = "If this message is not eventually replaced by the proper contents of the document"
 """What the page of an XFA form says if the form itself was lost."""
+_OBJECT = re.compile(rb"\b(\d{1,7}) \d{1,5} obj\b")
 _LOSS = re.compile(r"Impossible to decode|not a dictionary|not a stream|not defined|Error\(")
 """Warnings of pypdf that mean missing text."""
 
@@ -57,10 +61,10 @@ def read(source: Source) -> Text:
 
 
 def _read(source: Source) -> Text:
-    reader = PdfReader(source.file, strict=False)
+    text = Text(source)
+    reader = _open(source, text)
     if reader.is_encrypted and not reader.decrypt(""):  # An empty password opens a PDF that anybody may read.
         raise DocumentEncrypted(source.name)
-    text = Text(source)
     _count_pages(reader, text)
     if not _add_form_instead_of_pages(reader, text):
         _add_pages(reader, text)
@@ -69,6 +73,27 @@ def _read(source: Source) -> Text:
         raise DocumentWithoutText(source.name, next(iter(text.problems), f"{text.pages} pages"))
     text.title = _title(reader)
     return text
+
+
+def _open(source: Source, text: Text) -> PdfReader:
+    """Open the file. One whose end is missing is read without its table of objects, as far as it goes."""
+    try:
+        return PdfReader(source.file, strict=False)
+    except LimitReachedError:
+        raise
+    except PyPdfError as error:
+        source.file.seek(0)
+        content = source.file.read()
+        last = max((int(number) for number in _OBJECT.findall(content)), default=0)
+        try:
+            reader = PdfReader(BytesIO(content + TRAILER % (last + 1)), strict=False)
+            found = len(reader.pages)
+        except PyPdfError:
+            raise error from None
+        if not found:
+            raise
+        text.add_problem("its end is missing, and pages or their order may be missing with it")
+        return reader
 
 
 def _count_pages(reader: PdfReader, text: Text) -> None:

@@ -82,6 +82,16 @@ def test_a_page_that_cannot_be_found_is_named(kid: bytes) -> None:
     assert found.problems == ["it states 3 pages, but only 2 can be found"]
 
 
+@pytest.mark.parametrize(
+    ("end", "text"), [(b"xref\n0", "One.\n\nTwo.\n\nThree."), (b"(Three.)", "One.\n\nTwo."), (b"(Two.)", "One.")]
+)
+def test_a_file_that_is_cut_is_read_up_to_its_end(end: bytes, text: str) -> None:
+    found = read_here("a.pdf", THREE[: THREE.index(end)])
+
+    assert found.text == text
+    assert found.problems[0] == "its end is missing, and pages or their order may be missing with it"
+
+
 def test_a_page_without_its_content_is_named() -> None:
     found = read_here("a.pdf", THREE.replace(b"/Contents 7 0 R", b"/Contents 9 9 R"))
 
