@@ -7,6 +7,7 @@ packet: a template with captions and texts, and the data (XML Forms Architecture
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +23,8 @@ PASSWORD_FLAG: Final = 1 << 13
 UNSET: Final = ("", "/Off", "Off")
 MAX_XFA_BYTES: Final = 20 * 1024 * 1024
 _PLACEHOLDER = re.compile(r"please wait|adobe (acrobat )?reader|pdf viewer may not be able", re.IGNORECASE)
-_HIDDEN: Final = ("hidden", "invisible")
+HIDDEN: Final = ("hidden", "invisible")
+"""What `presence` says of an element that nobody sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +99,24 @@ def _lines(packets: Iterator[Element]) -> Iterator[str]:
     """Texts and captions in the order of the template, with the values of the fields, then further values."""
     found = {local(packet): packet for packet in packets}
     template, datasets = found.get("template"), found.get("datasets")
-    values = list(_values(datasets)) if datasets is not None else []
-    used: set[int] = set()
+    values: dict[str, deque[str]] = {}
+    for name, value in _values(datasets) if datasets is not None else ():
+        values.setdefault(name, deque()).append(value)
     for element in template.iter("{*}draw", "{*}field") if template is not None else ():
-        if _is_hidden(element):
-            continue
         own = _text(element, "value")
-        if local(element) == "draw":
-            line = own
-        else:
-            name, caption = element.get("name") or "", _text(element, "caption")
-            index = next((n for n, (key, _) in enumerate(values) if key == name and n not in used), None)
-            if index is not None:
-                used.add(index)
-            value = values[index][1] if index is not None else own
-            line = f"{(caption or name).rstrip(' :')}: {value}" if value else caption
-        if line:
+        line = own if local(element) == "draw" else _field(element, own, values)
+        if line and not any(outer.get("presence") in HIDDEN for outer in (element, *element.iterancestors())):
             yield line
-    yield from (f"{name}: {value}" for number, (name, value) in enumerate(values) if number not in used)
+    yield from (f"{name}: {value}" for name, rest in values.items() for value in rest)
+
+
+def _field(field: Element, default: str, values: dict[str, deque[str]]) -> str:
+    """A field with its next value; the values are in the order of the fields. A password is not shown."""
+    name, caption = field.get("name") or "", _text(field, "caption")
+    value = values[name].popleft() if values.get(name) else default
+    if field.find("{*}ui/{*}passwordEdit") is not None:
+        value = ""
+    return f"{(caption or name).rstrip(' :')}: {value}" if value else caption
 
 
 def _values(datasets: Element) -> Iterator[tuple[str, str]]:
@@ -135,7 +137,3 @@ def _text(element: Element, part: str) -> str:
 
 def _joined(element: Element) -> str:
     return " ".join(cleaned(" ".join(element.itertext())).split())
-
-
-def _is_hidden(element: Element) -> bool:
-    return element.get("presence") in _HIDDEN
