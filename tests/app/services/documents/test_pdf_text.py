@@ -164,7 +164,8 @@ XFA = """<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><template xmlns="t"><subf
 <field name="pin"><ui><passwordEdit/></ui></field>
 <field name="tenant"><caption><value><text>Tenant:</text></value></caption></field>
 <field name="rent"><value><text>412</text></value></field><field name="none"/></subform></template>
-<xfa:datasets xmlns:xfa="x"><xfa:data><form1><tenant>Maja Lind</tenant><pin>4711</pin><deposit>900</deposit></form1></xfa:data>
+<xfa:datasets xmlns:xfa="x"><xfa:data><form1>
+<tenant>Maja Lind</tenant><pin>4711</pin><deposit>900</deposit></form1></xfa:data>
 </xfa:datasets></xdp:xdp>"""
 XFA_TEXT = "The notice period is six weeks.\n\nTenant: Maja Lind\n\nrent: 412\n\ndeposit: 900"
 
