@@ -31,6 +31,7 @@ from app.services.documents.extraction.text import cleaned
 
 TRAILER: Final = b"\ntrailer\n<< /Size %d >>\nstartxref\n0\n%%%%EOF\n"
 """The end of a PDF, which makes pypdf search for its objects."""
+NO_END: Final = "its end is missing, and pages or their order may be missing with it"
 MAX_UNTOLD_SHARE: Final = 0.2
 """The share of unreadable characters from which a page is left out."""
 XFA_HINT: Final = "an XFA form, which only Adobe Reader shows: print it to a PDF, and store that"
@@ -69,6 +70,8 @@ def _read(source: Source) -> Text:
     if not _add_form_instead_of_pages(reader, text):
         _add_pages(reader, text)
         _add_fields(reader, text)
+    if not any(text.parts) and text.problems[:1] == [NO_END]:
+        raise DocumentCorrupt(source.name, NO_END)
     if not any(text.parts):
         raise DocumentWithoutText(source.name, next(iter(text.problems), f"{text.pages} pages"))
     text.title = _title(reader)
@@ -92,7 +95,7 @@ def _open(source: Source, text: Text) -> PdfReader:
             raise error from None
         if not found:
             raise
-        text.add_problem("its end is missing, and pages or their order may be missing with it")
+        text.add_problem(NO_END)
         return reader
 
 

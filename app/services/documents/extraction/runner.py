@@ -96,14 +96,8 @@ def extract(
     """
     file.flush()
     with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as stderr:
-        job = {
-            "name": name,
-            "claimed": claimed,
-            "charset": charset,
-            "file": file.fileno(),
-            "target": target.fileno(),
-            "limits": asdict(limits),
-        }
+        descriptors = {"file": file.fileno(), "target": target.fileno()}
+        job = {"name": name, "claimed": claimed, "charset": charset, "limits": asdict(limits), **descriptors}
         with subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -111,7 +105,7 @@ def extract(
             stderr=stderr,
             cwd=ROOT,
             start_new_session=True,
-            pass_fds=(file.fileno(), target.fileno()),
+            pass_fds=tuple(descriptors.values()),
             env=_environment(),
         ) as process:
             try:

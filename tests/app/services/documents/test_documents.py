@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -11,50 +9,16 @@ import pytest
 from sqlalchemy import event
 
 from app.schemas.document import DocumentRequest, DocumentState
-from app.services.container import Services
 from app.services.documents.documents import Documents
 from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
-from laneway.platform.db.models import TaskRun
-from laneway.platform.db.session import Database
 from laneway.platform.errors import NotConfigured, NotFound, QueueFull
 from laneway.platform.execution.outcomes import Completed, Raised
 from laneway.platform.payload import EndedTask
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from tests.fixtures import files
-from tests.fixtures.document_desk import CALLBACK, SECRET, DocumentDesk
-from tests.fixtures.platform import Environment, MovableClock, celery_on, make_platform, settings_for
-from tests.fixtures.valkey import RedisUrls
-
-WARRANTY = files.pdf("The warranty lasts exactly two years.", "Spokes are excluded.", title="Warranty")
-
-
-@pytest.fixture
-def desk(
-    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
-) -> Iterator[DocumentDesk]:
-    settings = settings_for(
-        environment,
-        platform_database,
-        redis_urls,
-        folder=tmp_path,
-        OUTBOUND_WEBHOOK_SECRET=SECRET,
-        MAX_QUEUE_SIZE="3",
-        DOCUMENT_MAX_BYTES="100000",
-    )
-    with celery_on(settings) as app:
-        services = Services(settings, app)
-        services.database = platform_database
-        platform = make_platform(settings, app, platform_database, valkey=redis_urls.valkey)
-        desk = DocumentDesk(services, platform)
-        desk.put("a.pdf", WARRANTY)
-        yield desk
-        services.broker.close()
-
-
-def ended(run: TaskRun) -> tuple[str, str | None, int]:
-    """State, error and number of attempts."""
-    return run.state, run.error_type, run.attempts
+from tests.fixtures.document_desk import CALLBACK, WARRANTY, DocumentDesk, ended
+from tests.fixtures.platform import MovableClock
 
 
 def test_an_object_becomes_passages_that_a_question_finds(desk: DocumentDesk) -> None:
@@ -105,56 +69,6 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
         "problems": [],
     }
     assert callback["data"] == expected
-
-
-def test_what_is_missing_from_a_document_is_told_to_callers(desk: DocumentDesk) -> None:
-    desk.put("a.docx", files.package(files.paragraph("Body."), related=[("styles", "gone.xml")]))
-    desk.submit(key="a.docx", callback_url=CALLBACK)
-    run = desk.work()
-
-    (problem,) = desk.view().problems
-    assert problem.startswith("its styles cannot be read")
-    assert run.result is not None
-    (callback,) = desk.outbound_webhooks()
-    assert run.result["problems"] == callback["data"]["problems"] == [problem]
-    desk.submit(key="a.pdf")
-    desk.work()
-    assert desk.view().problems == []
-
-
-@pytest.mark.parametrize("members", [1, 3])
-def test_an_object_that_is_stored_compressed_is_unpacked(desk: DocumentDesk, members: int) -> None:
-    size = len(WARRANTY) // members + 1
-    parts = [WARRANTY[start : start + size] for start in range(0, len(WARRANTY), size)]
-    desk.put("a.pdf", b"".join(gzip.compress(part) for part in parts) + bytes(7))
-    desk.submit(content_type="application/pdf")
-
-    assert desk.work().state == TaskState.COMPLETED
-    assert (desk.view().title, desk.view().pages) == ("Warranty", 2)
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        (gzip.compress(WARRANTY)[:-9], "DocumentCorrupt"),
-        (gzip.compress(WARRANTY)[:100] + b"x" * 500, "DocumentCorrupt"),
-        (gzip.compress(bytes(100_001)), "DocumentTooLarge"),
-        (gzip.compress(gzip.compress(WARRANTY)), "UnsupportedDocument"),
-    ],
-)
-def test_a_compressed_object_that_cannot_be_unpacked_is_refused(desk: DocumentDesk, content: bytes, error: str) -> None:
-    desk.put("thing", content)
-    desk.submit(key="thing")
-
-    assert ended(desk.work()) == (TaskState.FAILED, error, 1)
-
-
-def test_the_content_type_names_the_encoding_of_a_text(desk: DocumentDesk) -> None:
-    desk.put("a.txt", "Die Größe in Äcker".encode("cp1252"))
-    desk.submit(key="a.txt", content_type="text/plain; charset=iso-8859-1")
-    desk.work()
-
-    assert desk.texts("Größe") == ["Die Größe in Äcker"]
 
 
 def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
