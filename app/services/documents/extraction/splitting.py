@@ -19,7 +19,11 @@ _VERSION = "2"
 """Part of a document's digest. Raise it when `split` changes: then an ingestion splits an unchanged document again."""
 _HEADING = re.compile(r"#{1,6}\s+\S")
 _FENCE = re.compile(r"\s*(```|~~~)")
-_SENTENCE_START = re.compile(r"(?<=[.!?…])\s+(?=\S)|(?<=[。！？｡])(?=[^\s」』）\"'])|\n(?=\s*(?:[-*+]|\d+[.)])\s)")
+_CLOSERS = "”’」』》】）\"'"
+_SENTENCE_START = re.compile(
+    r"(?<=[.!?…])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)"
+    rf"|(?<=[。！？｡])(?=[^\s{_CLOSERS}])|(?<=[。！？｡][{_CLOSERS}])(?=\S)"
+)
 
 
 def digest(title: str, text: str) -> str:
