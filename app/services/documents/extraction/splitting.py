@@ -21,7 +21,7 @@ _HEADING = re.compile(r"#{1,6}\s+\S")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _CLOSERS = "”’」』》】）\"'"
 _SENTENCE_START = re.compile(
-    r"(?<=[.!?…])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)"
+    r"(?<=[.!?…。！？｡])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)"
     rf"|(?<=[。！？｡])(?=[^\s{_CLOSERS}])|(?<=[。！？｡][{_CLOSERS}])(?=\S)"
 )
 
