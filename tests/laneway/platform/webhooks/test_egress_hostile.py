@@ -40,7 +40,7 @@ def server(talk: Conversation) -> Generator[int]:
             with suppress(OSError):
                 connection, _ = listening.accept()
                 with connection:
-                    connection.recv(65_536)
+                    _read_request(connection)
                     talk(connection, over)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -51,6 +51,14 @@ def server(talk: Conversation) -> Generator[int]:
             over.set()
             listening.close()
             thread.join(5)
+
+
+def _read_request(connection: socket.socket) -> None:
+    """Read all of a request: a connection that is closed with unread bytes is reset, and loses the response."""
+    request = block = connection.recv(65_536)
+    while block and request.startswith(b"POST") and not request.endswith(b"{}"):
+        block = connection.recv(65_536)
+        request += block
 
 
 def repeat(piece: bytes, *, first: bytes = b"", pause: float = 0) -> Conversation:
