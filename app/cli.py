@@ -42,6 +42,8 @@ def ingest(
             continue
         passages = "1 passage" if document.passage_count == 1 else f"{document.passage_count} passages"
         out.print(f"{document.document_id}: {passages}" + ("" if document.changed else " (unchanged)"))
+        for problem in document.problems:
+            typer.echo(f"{document.document_id}: {problem}", err=True)
     if refused:
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
+from tests.fixtures.document_desk import desk  # noqa: F401
 from tests.fixtures.http_peer import http_peer  # noqa: F401
 from tests.fixtures.logs import log_plainly
 from tests.fixtures.platform import (  # noqa: F401

@@ -90,6 +90,9 @@ class DocumentView(Response):
     content_type: str | None = Field(description="The content type that was detected")
     size: int | None = Field(description="Size of the file in bytes")
     pages: int | None
+    problems: list[str] = Field(
+        description="What is missing from the passages, and why", examples=[["page 3 cannot be read: its stream ends"]]
+    )
     task_id: str | None
     error: str | None
     error_type: str | None = Field(examples=["DocumentEncrypted"])
@@ -130,6 +133,7 @@ class DocumentOutcome(Response):
     characters: int
     passages: int
     changed: bool = Field(description="False: the same text was stored before")
+    problems: list[str] = Field([], description="What is missing from the passages, and why")
 
 
 def accepted_status(state: TaskState) -> str:

@@ -15,7 +15,7 @@ def test_files_of_every_kind_are_ingested_and_the_bad_one_is_named(laneway: Shel
         "a.pdf": pdf("Bells."),
         "b.docx": word(["Brakes."]),
         "c.html": b"<p>Chains.",
-        "d.md": b"# Dynamo",
+        "d.md": b"# Dynamo\n\n" + b"The dynamo is fine. " * 9 + b"\xff",
         "e.bin": b"x",
         "broken.pdf": pdf("Bells.")[:100],
     }.items():
@@ -26,4 +26,5 @@ def test_files_of_every_kind_are_ingested_and_the_bad_one_is_named(laneway: Shel
     assert ran.code == 1
     assert [line.split(":")[0] for line in ran.out.splitlines()] == ["a.pdf", "b.docx", "c.html", "d.md"]
     assert "'broken.pdf': it is broken" in ran.err
+    assert "d.md: a character is broken" in ran.err
     assert laneway("ingest", str(folder / "a.pdf")).out.strip() == "a.pdf: 1 passage (unchanged)"

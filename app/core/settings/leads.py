@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, Json, SecretStr, StringConstraints, field_validator, model_validator
@@ -15,6 +15,10 @@ DottedPath = Annotated[str, StringConstraints(pattern=r"^[^.\s]+(\.[^.\s]+){0,7}
 """One to eight names, separated by dots."""
 RequestLine = Annotated[str, StringConstraints(pattern=r"^(POST|PUT|PATCH) /[^\s?#]*$", max_length=500)]
 """A method and a path below `CRM_BASE_URL`."""
+SearchLine = Annotated[str, StringConstraints(pattern=r"^(GET|POST) /[^\s#]*$", max_length=500)]
+"""A method, and a path with a query below `CRM_BASE_URL`; `{email}` stands for a field of the lead."""
+DEFAULT_CONFLICT_ID = r"(?i)existing (?:record )?id:? *([\w-]{1,200})"
+"""Reads "Contact already exists. Existing ID: 5512"."""
 
 
 class CrmSettings(Group):
@@ -30,6 +34,10 @@ class CrmSettings(Group):
     create_request: RequestLine = Field("POST /leads", alias="CRM_CREATE_REQUEST")
     update_request: RequestLine = Field("PATCH /leads/{id}", alias="CRM_UPDATE_REQUEST")
     id_path: DottedPath = Field("id", alias="CRM_ID_PATH")
+    search_request: SearchLine | None = Field(None, alias="CRM_SEARCH_REQUEST")
+    search_body: Annotated[Json[dict[str, Any]], NoDecode] = Field({}, alias="CRM_SEARCH_BODY", validate_default=False)
+    search_id_path: DottedPath = Field("results.0.id", alias="CRM_SEARCH_ID_PATH")
+    conflict_id: str = Field(DEFAULT_CONFLICT_ID, alias="CRM_CONFLICT_ID_PATTERN", max_length=500)
     mapping: Annotated[Json[dict[DottedPath, DottedPath]], NoDecode] = Field(
         {}, alias="CRM_FIELD_MAPPING", validate_default=False
     )
@@ -54,6 +62,31 @@ class CrmSettings(Group):
             raise ValueError("CRM_BASE_URL must name a host, and no user or password: set CRM_TOKEN instead")
         if self.update_request.count("{id}") != 1 or "{id}" in self.create_request:
             raise ValueError("CRM_UPDATE_REQUEST must have {id} once in its path, and CRM_CREATE_REQUEST must not")
+        return self
+
+    @field_validator("conflict_id")
+    @classmethod
+    def _require_one_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"CRM_CONFLICT_ID_PATTERN is not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError("CRM_CONFLICT_ID_PATTERN must have one group in parentheses: the record's id")
+        return value
+
+    @model_validator(mode="after")
+    def _check_search(self) -> CrmSettings:
+        if not self.search_request:
+            if self.search_body:
+                raise ValueError("CRM_SEARCH_BODY needs CRM_SEARCH_REQUEST")
+            return self
+        if not self.base_url:
+            raise ValueError("CRM_SEARCH_REQUEST needs CRM_BASE_URL: the local CRM has no search")
+        if self.search_body and not self.search_request.startswith("POST "):
+            raise ValueError("CRM_SEARCH_BODY needs a CRM_SEARCH_REQUEST with POST")
+        if "{" not in self.search_request + str(list(self.search_body.values())):
+            raise ValueError("CRM_SEARCH_REQUEST or CRM_SEARCH_BODY must name a field of the lead, such as {email}")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import Base, Id
@@ -30,6 +30,8 @@ class Document(Base):
     size: Mapped[int | None] = mapped_column(BigInteger)
     """Size of the file in bytes, counted while it was copied."""
     pages: Mapped[int | None]
+    problems: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """What is missing from the stored passages, and why."""
     task_id: Mapped[str | None] = mapped_column(String(155))
     """The task of the newest ingestion."""
     error_type: Mapped[str | None] = mapped_column(String(200))
@@ -51,3 +53,5 @@ class Passage(Base):
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     position: Mapped[int]
     text: Mapped[str]
+    search_text: Mapped[str | None]
+    """The form of the text that is indexed, if it is not the text itself."""

@@ -67,12 +67,13 @@ def lock_document(session: Session, id: str, *, title: str, now: datetime) -> Do
     return session.scalars(select(Document).where(Document.id == id).with_for_update()).one()
 
 
-def replace_passages(session: Session, document: Document, passages: Sequence[str]) -> None:
-    """Replace the document's passages, a batch at a time."""
+def replace_passages(session: Session, document: Document, passages: Sequence[tuple[str, str | None]]) -> None:
+    """Replace the document's passages (text, and the form that is indexed if it is another one), a batch at a time."""
     session.execute(delete(Passage).where(Passage.document_id == document.id))
     for start in range(0, len(passages), BATCH):
         batch = enumerate(passages[start : start + BATCH], start)
-        session.execute(insert(Passage), [{"document_id": document.id, "position": n, "text": t} for n, t in batch])
+        rows = [{"document_id": document.id, "position": n, "text": t, "search_text": form} for n, (t, form) in batch]
+        session.execute(insert(Passage), rows)
     document.passage_count = len(passages)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,10 +26,17 @@ from app.db.models import Document
 from app.db.queries import documents as repository
 from app.db.queries import passages
 from app.schemas.document import DocumentIngestion, DocumentOutcome, DocumentRequest, DocumentState, event_data
-from app.services.documents.extraction.errors import DocumentEmpty, DocumentMissing, DocumentTooLarge, megabytes
-from app.services.documents.extraction.kinds import Kind, claimed_kind
+from app.services.documents.extraction.errors import (
+    DocumentCorrupt,
+    DocumentEmpty,
+    DocumentMissing,
+    DocumentTooLarge,
+    megabytes,
+)
+from app.services.documents.extraction.kinds import Kind, charset, claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
+from app.services.documents.gzipped import BadGzip, UnpackedTooLarge, unpack
 from app.services.documents.passage_store import TEXT_SUFFIXES, IngestResult, PassageStore
 from app.services.integrations.storage import ObjectTooLarge, Storage, check_key, make_storage
 from app.services.task_manager import TaskManager
@@ -114,9 +121,10 @@ class Documents:
         """
         name = ingestion.file_name
         claimed = claimed_kind(ingestion.content_type, name)
-        with TemporaryFile(dir=self._temporary_folder()) as file:
+        with TemporaryFile(dir=self._temporary_folder()) as file, TemporaryFile(dir=self._temporary_folder()) as spare:
             size = self._fetch(ingestion, file, progress)
-            text = self._extract(file, name, claimed, progress)
+            plain = spare if self._unpack(file, spare, name) else file
+            text = self._extract(plain, name, claimed, progress, charset=charset(ingestion.content_type))
         progress(EXTRACTED, f"storing {len(text.passages)} passages")
         outcome = self._store(ReadDocument(ingestion, size, text), self._tasks.current(task_id))
         log.info("document stored", document_id=outcome.document_id, passages=outcome.passages, size=size)
@@ -182,7 +190,8 @@ class Documents:
             self._copy(path, copy)
             text = self._extract(copy, name, claimed, lambda _percent, _message: None)
         with self._tasks.transaction() as unit:
-            return self._store_passages(unit.session, name, text)
+            result = self._store_passages(unit.session, name, text)
+        return replace(result, problems=tuple(text.problems))
 
     def _temporary_folder(self) -> Path:
         """The folder of a file while it is read. It is in `DATA_DIR`, because the system's may be in memory."""
@@ -205,7 +214,19 @@ class Documents:
             raise DocumentEmpty(name, "no bytes")
         return size
 
-    def _extract(self, file: BinaryIO, name: str, claimed: Kind | None, progress: Progress) -> Extracted:
+    def _unpack(self, file: BinaryIO, into: BinaryIO, name: str) -> bool:
+        """Unpack an object that was stored with `Content-Encoding: gzip`; returns False for every other one."""
+        limit = self._settings.documents.max_bytes
+        try:
+            return unpack(file, into, max_bytes=limit)
+        except UnpackedTooLarge as error:
+            raise DocumentTooLarge(name, f"at most {megabytes(limit)} when it is unpacked") from error
+        except BadGzip as error:
+            raise DocumentCorrupt(name, f"it is compressed with gzip, and cannot be unpacked: {error}") from error
+
+    def _extract(
+        self, file: BinaryIO, name: str, claimed: Kind | None, progress: Progress, *, charset: str | None = None
+    ) -> Extracted:
         def report_read(percent: float, message: str) -> None:
             progress(FETCHED + (EXTRACTED - FETCHED) * percent / 100, message)
 
@@ -218,7 +239,9 @@ class Documents:
             memory_bytes=settings.memory_bytes,
         )
         folder = self._temporary_folder()
-        return extract(file, name=name, claimed=claimed, limits=limits, folder=folder, report=report_read)
+        return extract(
+            file, name=name, claimed=claimed, limits=limits, folder=folder, report=report_read, charset=charset
+        )
 
     def _store(self, read: ReadDocument, run: TaskRun) -> DocumentOutcome:
         ingestion, text = read.ingestion, read.text
@@ -226,7 +249,7 @@ class Documents:
             document = _lock_current(unit.session, ingestion.document_id, run)
             result = self._store_passages(unit.session, ingestion.document_id, text)
             document.stored_of, document.size, document.pages = run.accepted_at, read.size, text.pages
-            document.content_type = text.kind.value
+            document.content_type, document.problems = text.kind.value, text.problems or None
             if document.task_id == run.id:
                 repository.set_state(document, DocumentState.PROCESSED, now=clock.now())
             outcome = _outcome(read, result)
@@ -297,6 +320,7 @@ def _outcome(read: ReadDocument, result: IngestResult) -> DocumentOutcome:
         characters=text.characters,
         passages=result.passage_count,
         changed=result.changed,
+        problems=text.problems,
     )
 
 

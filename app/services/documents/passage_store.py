@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +15,12 @@ from app.services.documents.extraction.errors import (
     BadDocumentName,
     DocumentMissing,
     DocumentTooLarge,
-    NotText,
     UnsupportedDocument,
 )
+from app.services.documents.extraction.plain import decoded
 from app.services.documents.extraction.splitting import digest, first_heading, split
 from app.services.documents.extraction.text import MAX_TITLE_LENGTH, as_title, normalized_text
+from app.services.documents.search_form import asked_form, indexed_form
 from app.services.integrations.text_analysis import content_words
 from laneway.platform import clock
 from laneway.platform.db.session import Database
@@ -30,6 +31,8 @@ MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_ID_LENGTH: Final = 200
 MAX_RESULTS: Final = 50
 MAX_QUESTION_WORDS: Final = 50
+MAX_QUESTION_LENGTH: Final = 20_000
+"""Characters of a question that are searched for."""
 TEXT_SUFFIXES: Final = frozenset({".md", ".markdown", ".txt"})
 """Suffixes of text files; `Documents.ingest_file` reads all others."""
 
@@ -43,6 +46,8 @@ class IngestResult:
     passage_count: int
     changed: bool
     """False: the same text was stored already, and nothing was changed."""
+    problems: tuple[str, ...] = ()
+    """What is missing from the text, and why."""
 
 
 class PassageStore:
@@ -73,7 +78,7 @@ class PassageStore:
         changed = document.digest != digest
         if changed:
             document.title, document.digest, document.updated_at = title, digest, clock.now()
-            passages.replace_passages(session, document, pieces)
+            passages.replace_passages(session, document, [(piece, indexed_form(piece)) for piece in pieces])
         return IngestResult(document_id, title, document.passage_count, changed)
 
     def ingest_file(self, path: Path, *, document_id: str | None = None) -> IngestResult:
@@ -81,15 +86,17 @@ class PassageStore:
 
         Raises DocumentMissing, UnsupportedDocument, and the errors of `ingest`.
         """
-        text = _read(path)
-        return self.ingest(document_id=document_id or path.name, title=_title(path, text), text=text)
+        problems: list[str] = []
+        text = decoded(path.name, _read(path), declared=None, tell=problems.append)
+        result = self.ingest(document_id=document_id or path.name, title=_title(path, text), text=text)
+        return replace(result, problems=tuple(problems))
 
     def search(self, text: str, *, limit: int = 5) -> list[FoundPassage]:
         """The passages that match a question, best first, at most 50; none for a question without content words.
 
         Any text is allowed: only its first 50 distinct content words count, and nothing is parsed as query syntax.
         """
-        words = content_words(text, limit=MAX_QUESTION_WORDS)
+        words = content_words(asked_form(text[:MAX_QUESTION_LENGTH]), limit=MAX_QUESTION_WORDS)
         with self._database.reading() as session:
             return passages.search(session, words, limit=max(1, min(limit, MAX_RESULTS)))
 
@@ -106,7 +113,7 @@ def _check_names(document_id: str, title: str) -> None:
             raise BadDocumentName(document_id[:MAX_ID_LENGTH])
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     if path.suffix.lower() not in TEXT_SUFFIXES:
         raise UnsupportedDocument(path.name)
     try:
@@ -116,10 +123,7 @@ def _read(path: Path) -> str:
         raise DocumentMissing(path.name, error.strerror or "") from error
     if len(content) > MAX_BYTES:
         raise DocumentTooLarge(path.name, f"at most {MAX_BYTES // 1024**2} MB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NotText(path.name) from error
+    return content
 
 
 def _title(path: Path, text: str) -> str:

@@ -99,6 +99,7 @@ def _view(row: Document, task: TaskStatus | None) -> DocumentView:
         content_type=row.content_type,
         size=row.size,
         pages=row.pages,
+        problems=row.problems or [],
         task_id=row.task_id,
         error=row.error,
         error_type=row.error_type,

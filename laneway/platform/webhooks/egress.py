@@ -6,6 +6,7 @@
    Host header, SNI and the check of the certificate use the name of the URL.
 4. Redirects are not followed, proxies of the environment are not used, and nothing is decompressed.
 5. One deadline covers everything: resolving, connecting, TLS, sending, and each byte of the response.
+6. The status decides. A body that is cut, broken or endless does not turn a response into none, nor does an odd header.
 
 Built on httpcore2, the transport under httpx2, because only there can the caller make the connection itself.
 """
@@ -30,6 +31,7 @@ import httpx2
 from laneway.platform.errors import PermanentError, UpstreamError
 from laneway.platform.execution.retry import LONGEST_WAIT
 from laneway.platform.webhooks.address_rules import AllowPrivate, forbidden_reason
+from laneway.platform.webhooks.response_head import HeadFilter
 
 MAX_BODY: Final = 65_536
 """Bytes of a response's body that are read and kept; the rest is not read."""
@@ -66,6 +68,8 @@ class HttpResponse:
     duration_ms: int
     request_headers: tuple[str, ...] = ()
     """The names of the headers that the request had."""
+    broken: str | None = None
+    """Why the body is incomplete; None if it is complete, or was cut at `MAX_BODY`."""
 
 
 def send(
@@ -81,7 +85,7 @@ def send(
 ) -> HttpResponse:
     """Send one request and return its response, whatever its status. `timeout` (seconds) covers everything.
 
-    Raises ForbiddenAddress, and UpstreamError when no complete response came in time.
+    Raises ForbiddenAddress, and UpstreamError when no complete head of a response came in time.
     """
     target = _parse_url(url)
     deadline = Deadline(timeout)
@@ -95,9 +99,9 @@ def send(
             httpcore2.ConnectionPool(network_backend=backend, ssl_context=tls, max_connections=1) as pool,
             pool.stream(method, _httpcore_url(target), headers=fields, content=body) as response,
         ):
-            content = _read_up_to(response.iter_stream(), MAX_BODY)
+            content, broken = _read_body(response.iter_stream())
             decoded = _decode_headers(response.headers)
-            return HttpResponse(response.status, decoded, content, deadline.elapsed_ms, ("Host", *named))
+            return HttpResponse(response.status, decoded, content, deadline.elapsed_ms, ("Host", *named), broken)
     except httpcore2.TimeoutException:
         raise UpstreamError(display_url(url), f"no answer within {timeout:g} s") from None
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
@@ -231,9 +235,14 @@ class _TimedStream(httpcore2.NetworkStream):
     def __init__(self, inner: httpcore2.NetworkStream, deadline: Deadline) -> None:
         self._inner = inner
         self._deadline = deadline
+        self._filter = HeadFilter()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._deadline.remaining(httpcore2.ReadTimeout, timeout))
+        while True:
+            block = self._inner.read(max_bytes, self._deadline.remaining(httpcore2.ReadTimeout, timeout))
+            ready = self._filter.feed(block)
+            if ready or not block:
+                return ready
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         # In chunks, so that a receiver that takes a few bytes at a time cannot exceed the deadline.
@@ -272,13 +281,19 @@ def _httpcore_url(url: httpx2.URL) -> httpcore2.URL:
     return httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-def _read_up_to(chunks: Iterator[bytes], limit: int) -> bytes:
-    content = bytearray()
-    for chunk in chunks:
-        content += chunk
-        if len(content) >= limit:
-            break
-    return bytes(content[:limit])
+def _read_body(chunks: Iterator[bytes]) -> tuple[bytes, str | None]:
+    """The first `MAX_BODY` bytes of a body, and why it ended before its end."""
+    content, broken = bytearray(), None
+    try:
+        for chunk in chunks:
+            content += chunk
+            if len(content) >= MAX_BODY:
+                break
+    except httpcore2.TimeoutException:
+        broken = "its body did not end in time"
+    except (httpcore2.NetworkError, httpcore2.RemoteProtocolError):
+        broken = "its body is cut or broken"
+    return bytes(content[:MAX_BODY]), broken
 
 
 def _decode_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("content_type", sa.String(length=200), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("pages", sa.Integer(), nullable=True),
+        sa.Column("problems", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("task_id", sa.String(length=155), nullable=True),
         sa.Column("error_type", sa.String(length=200), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
@@ -164,6 +165,7 @@ def upgrade() -> None:
         sa.Column("document_id", sa.String(length=200), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("search_text", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["document_id"], ["documents.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )

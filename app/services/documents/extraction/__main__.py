@@ -29,8 +29,8 @@ from app.services.documents.extraction.errors import (
 )
 from app.services.documents.extraction.kinds import TEXT_KINDS, Kind, detect
 from app.services.documents.extraction.reading import Limits, Source, Text
-from app.services.documents.extraction.splitting import digest, split
-from app.services.documents.extraction.text import as_title, normalized_text
+from app.services.documents.extraction.splitting import digest, first_heading, split
+from app.services.documents.extraction.text import as_title, normalized_text, own_title
 
 READERS: Final = {Kind.PDF: "pdf", Kind.DOCX: "docx", Kind.HTML: "html", Kind.MARKDOWN: "plain", Kind.PLAIN: "plain"}
 """Only the needed module is imported: the others cost memory and time."""
@@ -47,12 +47,18 @@ def main() -> None:
     limits = Limits(**job["limits"])
     _limit_resources(limits)
     with os.fdopen(job["file"], "rb", closefd=False) as file, os.fdopen(job["target"], "w", encoding="ascii") as target:
-        result = _result(file, target.write, job=job, limits=limits)
+        result = read_document(file, target.write, job=job, limits=limits)
     _print_line(result)
     os._exit(0)  # A normal exit would wait for the other thread, which is blocked in a read.
 
 
-def _result(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def read_document(
+    file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any], limits: Limits
+) -> dict[str, Any]:
+    """Read a file, and return the result or the error as JSON; `write` gets the passages.
+
+    Every failure of a parser is an error of the document.
+    """
     try:
         return _read(file, write, job=job, limits=limits)
     except DocumentError as error:
@@ -76,17 +82,18 @@ def _read(file: BinaryIO, write: Callable[[str], object], *, job: dict[str, Any]
     _print_line({"percent": 0, "message": "detecting the type"})
     kind = detect(file, name, Kind(job["claimed"]) if job["claimed"] else None)
     reader = import_module(f"app.services.documents.extraction.{READERS[kind]}")
-    read: Text = reader.read(Source(name, file, limits, _progress_reporter()))
+    read: Text = reader.read(Source(name, file, limits, _progress_reporter(), job["charset"]))
     text = _checked_text(read, name, kind, limits)
-    title = as_title(read.title) or as_title(PurePosixPath(name).stem) or "Untitled"
+    title = own_title(read.title) or as_title(first_heading(text[:100_000])) or as_title(PurePosixPath(name).stem)
     _print_line({"percent": 100, "message": "splitting"})
     return {
         "kind": kind.value,
-        "title": title,
-        "digest": digest(title, text),
+        "title": title or "Untitled",
+        "digest": digest(title or "Untitled", text),
         "pages": read.pages,
         "characters": len(text),
         "passages": _write(split(text), write),
+        "problems": read.problems,
     }
 
 
@@ -100,7 +107,11 @@ def _checked_text(read: Text, name: str, kind: Kind, limits: Limits) -> str:
 
 
 def _write(passages: Iterable[str], write: Callable[[str], object]) -> int:
-    return sum(1 for passage in passages if write(json.dumps(passage) + "\n"))
+    count = 0
+    for passage in passages:
+        write(json.dumps(passage) + "\n")
+        count += 1
+    return count
 
 
 def _progress_reporter() -> Callable[[float, str], None]:

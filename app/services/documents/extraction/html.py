@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from html import unescape
 from typing import Final
@@ -10,9 +9,8 @@ from typing import Final
 from html_to_markdown import ConversionError, ConversionOptions, convert
 
 from app.services.documents.extraction.errors import DocumentCorrupt, DocumentTooComplex
-from app.services.documents.extraction.plain import decoded
+from app.services.documents.extraction.plain import decoded, read_content
 from app.services.documents.extraction.reading import Source, Text
-from app.services.documents.extraction.splitting import first_heading
 from app.services.documents.extraction.text import cleaned
 
 TAG_FACTOR: Final = 2
@@ -29,11 +27,14 @@ _OPTIONS: Final = ConversionOptions(
 
 
 def read(source: Source) -> Text:
-    """Read the text of a page, with its title or first heading as title.
+    """Read the text and the title of a page.
 
     Raises NotText, TextTooLarge, DocumentCorrupt, DocumentTooComplex.
     """
-    page = decoded(source, max_bytes=TAG_FACTOR * source.limits.text_bytes, declared=_declared_encoding(source))
+    text = Text(source)
+    content = read_content(source, max_bytes=TAG_FACTOR * source.limits.text_bytes)
+    declared = source.charset or _declared_encoding(content)
+    page = decoded(source.name, content, declared=declared, tell=text.add_problem)
     source.report(20, "extracting")
     try:
         converted = convert(page, _OPTIONS)
@@ -41,23 +42,12 @@ def read(source: Source) -> Text:
         raise DocumentCorrupt(source.name, type(error).__name__) from error
     if converted.warnings and not (converted.content or "").strip():
         raise DocumentTooComplex(source.name, "nested too deeply")
-    text = Text(source)
     text.add(cleaned(converted.content or ""))
     title = _TITLE.search(page[:100_000])
-    text.title = unescape(title[1]) if title else first_heading(text.whole()[:100_000])
+    text.title = unescape(title[1]) if title else ""
     return text
 
 
-def _declared_encoding(source: Source) -> str | None:
-    head = source.file.read(HEAD_BYTES)
-    source.file.seek(0)
-    declaration = _DECLARED.search(head)
-    if declaration is None:
-        return None
-    name = declaration[1].decode("ascii").lower()
-    try:
-        codec = codecs.lookup(name).name
-    except LookupError:
-        return name
-    # Browsers decode both as cp1252, so pages are written for that (WHATWG, Encoding).
-    return "cp1252" if codec in ("iso8859-1", "ascii") else codec
+def _declared_encoding(content: bytes) -> str | None:
+    declaration = _DECLARED.search(content[:HEAD_BYTES])
+    return declaration[1].decode("ascii") if declaration else None

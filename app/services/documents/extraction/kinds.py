@@ -68,6 +68,7 @@ _OTHERS: Final = {
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"BZh": "a bzip2 file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
     b"\xfd7zXZ": "an xz file",
     b"II*\0": "a TIFF image",
     b"MM\0*": "a TIFF image",
@@ -79,6 +80,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HTML = re.compile(rb"<(!doctype\s+html|html)\b", re.IGNORECASE)
 _MAX_HTML_OFFSET = 4096
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
 
 def claimed_kind(content_type: str | None, file_name: str) -> Kind | None:
@@ -95,6 +97,12 @@ def claimed_kind(content_type: str | None, file_name: str) -> Kind | None:
     return kind
 
 
+def charset(content_type: str | None) -> str | None:
+    """The encoding that a content type names, as in `text/html; charset=gb2312`."""
+    named = _CHARSET.search(content_type or "")
+    return named[1] if named else None
+
+
 def detect(file: BinaryIO, name: str, claimed: Kind | None) -> Kind:
     """Detect the kind of a file by its content.
 
@@ -106,7 +114,8 @@ def detect(file: BinaryIO, name: str, claimed: Kind | None) -> Kind:
     if not head:
         raise DocumentEmpty(name, "no bytes")
     text = _is_text(head)
-    if head.lstrip().startswith(_PDF) or (not text and _PDF in head[:MAX_PDF_OFFSET]):
+    may_have_prefix = claimed is Kind.PDF or not text
+    if head.lstrip().startswith(_PDF) or (may_have_prefix and _PDF in head[:MAX_PDF_OFFSET]):
         return _require_match(name, claimed, Kind.PDF)
     if head.startswith(_ZIP):
         return _require_match(name, claimed, Kind.DOCX)  # The reader rejects other zip archives.
@@ -120,7 +129,7 @@ def detect(file: BinaryIO, name: str, claimed: Kind | None) -> Kind:
         return _text_kind(name, claimed, head)
     if claimed is Kind.PDF or claimed is Kind.DOCX:
         raise DocumentCorrupt(name, f"it does not begin like a {NAMES[claimed]}")
-    return claimed or Kind.PLAIN  # The reader reports the errors of the text.
+    return claimed or _markup_or_plain(head)  # It may have another encoding; the reader reports the errors of the text.
 
 
 def _require_match(name: str, claimed: Kind | None, detected: Kind) -> Kind:
@@ -136,8 +145,12 @@ def _detected_name(kind: Kind) -> str:
 def _text_kind(name: str, claimed: Kind | None, head: bytes) -> Kind:
     if claimed is Kind.PDF or claimed is Kind.DOCX:
         raise DocumentTypeMismatch(name, f"claimed to be a {NAMES[claimed]}, but is text")
+    return claimed or _markup_or_plain(head)
+
+
+def _markup_or_plain(head: bytes) -> Kind:
     is_html = head.lstrip().startswith(b"<") and _HTML.search(head[:_MAX_HTML_OFFSET])
-    return claimed or (Kind.HTML if is_html else Kind.PLAIN)
+    return Kind.HTML if is_html else Kind.PLAIN
 
 
 def _is_text(head: bytes) -> bool:

@@ -66,7 +66,7 @@ class ExtractionLost(RetryableError):
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The text of a document, split into passages."""
+    """The text of a document, split into passages; `problems` says what is missing from it."""
 
     kind: Kind
     title: str
@@ -74,25 +74,30 @@ class Extracted:
     pages: int | None
     characters: int
     passages: list[str]
+    problems: list[str]
 
 
 def extract(
-    file: BinaryIO, *, name: str, claimed: Kind | None, limits: Limits, folder: Path, report: Report
+    file: BinaryIO,
+    *,
+    name: str,
+    claimed: Kind | None,
+    limits: Limits,
+    folder: Path,
+    report: Report,
+    charset: str | None = None,
 ) -> Extracted:
     """Read an open file in a process of its own; `folder` holds the process's temporary files.
+
+    `charset` is the encoding that its content type names.
 
     Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (retryable), and the errors of
     `report`, which end the process.
     """
     file.flush()
     with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as stderr:
-        job = {
-            "name": name,
-            "claimed": claimed,
-            "file": file.fileno(),
-            "target": target.fileno(),
-            "limits": asdict(limits),
-        }
+        descriptors = {"file": file.fileno(), "target": target.fileno()}
+        job = {"name": name, "claimed": claimed, "charset": charset, "limits": asdict(limits), **descriptors}
         with subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -100,7 +105,7 @@ def extract(
             stderr=stderr,
             cwd=ROOT,
             start_new_session=True,
-            pass_fds=(file.fileno(), target.fileno()),
+            pass_fds=tuple(descriptors.values()),
             env=_environment(),
         ) as process:
             try:
@@ -170,4 +175,5 @@ def _extracted(result: dict[str, Any], name: str, target: BinaryIO) -> Extracted
         pages=result["pages"],
         characters=result["characters"],
         passages=passages,
+        problems=list(result["problems"]),
     )

@@ -15,11 +15,15 @@ HEADING_BREAK_LENGTH: Final = 300
 """A passage with this many characters ends at the next heading."""
 MAX_HEADING_LENGTH: Final = 120
 
-_VERSION = "1"
+_VERSION = "2"
 """Part of a document's digest. Raise it when `split` changes: then an ingestion splits an unchanged document again."""
 _HEADING = re.compile(r"#{1,6}\s+\S")
 _FENCE = re.compile(r"\s*(```|~~~)")
-_SENTENCE_START = re.compile(r"(?<=[.!?…])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)")
+_CLOSERS = "”’」』》】）\"'"
+_SENTENCE_START = re.compile(
+    r"(?<=[.!?…。！？｡])\s+(?=\S)|\n(?=\s*(?:[-*+]|\d+[.)])\s)"
+    rf"|(?<=[。！？｡])(?=[^\s{_CLOSERS}])|(?<=[。！？｡][{_CLOSERS}])(?=\S)"
+)
 
 
 def digest(title: str, text: str) -> str:
@@ -54,11 +58,11 @@ def _pieces(text: str) -> Iterator[tuple[bool, str, str]]:
             yield True, "\n\n", block[:MAX_HEADING_LENGTH].rstrip()
             continue
         separator = "\n\n"
-        for sentence in _sentences(block):
+        for sentence, gap in _sentences(block):
             for piece in _cut(sentence, room):
                 yield False, separator, piece
                 separator = " "
-            separator = "\n" if sentence.endswith("\n") else " "
+            separator = gap
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
@@ -79,18 +83,17 @@ def _blocks(text: str) -> Iterator[tuple[bool, str]]:
         yield False, "\n".join(paragraph)
 
 
-def _sentences(paragraph: str) -> Iterator[str]:
-    """Sentences and list items; each keeps a line break that followed it."""
+def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
+    """Sentences and list items, each with what separates it from the next: a line break, a space, or nothing."""
     start = 0
     for gap in _SENTENCE_START.finditer(paragraph):
-        yield paragraph[start : gap.start()] + ("\n" if "\n" in gap.group() else "")
+        yield paragraph[start : gap.start()], "\n" if "\n" in gap.group() else gap.group()[:1] and " "
         start = gap.end()
-    yield paragraph[start:]
+    yield paragraph[start:], " "
 
 
 def _cut(sentence: str, room: int) -> Iterator[str]:
     """The sentence if it fits, otherwise pieces of whole words; a word that is too long is cut."""
-    sentence = sentence.strip("\n")
     if len(sentence) <= room:
         yield sentence
         return

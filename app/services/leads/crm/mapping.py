@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+_PLACEHOLDER: Final = re.compile(r"\{([^{}\s]{1,200})\}")
 
 
 def mapped(data: Mapping[str, Any], mapping: Mapping[str, str], *, include_unknown: bool) -> dict[str, Any]:
@@ -19,6 +22,28 @@ def mapped(data: Mapping[str, Any], mapping: Mapping[str, str], *, include_unkno
         if include_unknown or value is not None:
             _set_value(body, theirs, value)
     return body
+
+
+def filled(template: Any, data: Mapping[str, Any], *, encode: Callable[[str], str] = str) -> Any:
+    """A template of JSON in whose texts `{path}` is replaced by the lead's value; `encode` is applied to each value.
+
+    Raises LookupError with the path of a value that is unknown.
+    """
+    if isinstance(template, dict):
+        entries = cast("dict[str, Any]", template).items()
+        return {name: filled(value, data, encode=encode) for name, value in entries}
+    if isinstance(template, list):
+        return [filled(value, data, encode=encode) for value in cast("list[Any]", template)]
+    if isinstance(template, str):
+        return _PLACEHOLDER.sub(lambda found: encode(_known(data, found[1])), template)
+    return template
+
+
+def _known(data: Mapping[str, Any], path: str) -> str:
+    value = value_at(data, path)
+    if value is None or value == "" or isinstance(value, Mapping | list):
+        raise LookupError(path)
+    return str(value)
 
 
 def value_at(data: Any, path: str) -> Any:

@@ -4,7 +4,8 @@ A creation or an update is one JSON request with an Idempotency-Key. The respons
 
 - 2xx: accepted. The response to a creation has the record's id at `CRM_ID_PATH`.
 - 408, 425, 429, 5xx, a time-out, no connection: retryable; Retry-After is honoured.
-- 409: the CRM has conflicting data. An id at `CRM_ID_PATH` names the existing record; without it the task is retried.
+- 409: the CRM has conflicting data. To a creation, the existing record is the one whose id is at `CRM_ID_PATH`, or in
+  the CRM's sentence (`CRM_CONFLICT_ID_PATTERN`), or that `CRM_SEARCH_REQUEST` finds; without one the task is retried.
 - 404 and 410 for an update: the record is gone.
 - any other status, including redirects: refused permanently, with the CRM's text but without the token.
 """
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from app.core.settings import CrmSettings
 from app.services.leads.crm.base import SERVICE, CrmConflict, CrmLead, CrmMissing, CrmRefused, CrmUnreadable
-from app.services.leads.crm.mapping import mapped, value_at
+from app.services.leads.crm.mapping import filled, mapped, value_at
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError
 from laneway.platform.webhooks import egress
@@ -28,6 +29,9 @@ RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
 GONE_STATUSES: Final = (404, 410)
 MAX_EXCERPT_LENGTH, MAX_ID_LENGTH = 300, 200
 """Characters of the CRM's text in an error, and of a record's id."""
+CONFLICT: Final = 409
+MAX_SENTENCE: Final = 4096
+"""Bytes of the response to a conflict in which an id is searched."""
 _HINTS: Final = {
     401: "check CRM_TOKEN",
     403: "check CRM_TOKEN and its permissions",
@@ -51,11 +55,15 @@ class RestCrm:
         body = mapped(lead.data, self._settings.mapping, include_unknown=False)
         response = self._send(method, path, body, key=key)
         if 200 <= response.status < 300:
-            id = self._record_id(response)
+            id = self._record_id(response, self._settings.id_path)
+            if id is None and response.broken:
+                raise UpstreamError(SERVICE, f"it answered {response.status}, but {response.broken}")
             if id is None:
                 where = f"CRM_ID_PATH ({self._settings.id_path})"
                 raise CrmUnreadable(SERVICE, f"it answered {response.status}, and no id is at {where} of its answer")
             return id
+        if response.status == CONFLICT:
+            raise self._conflict(response, lead)
         raise self._status_error(response)
 
     def update(self, id: str, lead: CrmLead, *, key: str) -> None:
@@ -69,8 +77,44 @@ class RestCrm:
         if not 200 <= response.status < 300:
             raise self._status_error(response)
 
-    def _send(self, method: str, path: str, body: dict[str, Any], *, key: str) -> egress.HttpResponse:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Idempotency-Key": key}
+    def _conflict(self, response: egress.HttpResponse, lead: CrmLead) -> CrmConflict:
+        """The error of a creation that conflicts with an existing record, with its id if it can be found."""
+        text = response.body[:MAX_SENTENCE].decode("utf-8", "replace")
+        named = re.search(self._settings.conflict_id, text)
+        excerpt = self._excerpt(response.body) or "without a reason"
+        id = self._record_id(response, self._settings.id_path) or (named[1] if named else None)
+        if id is None and not self._settings.search_request:
+            return CrmConflict(f"{excerpt}; set CRM_SEARCH_REQUEST, so that the existing record is found")
+        return CrmConflict(excerpt, id or self._search(lead, excerpt))
+
+    def _search(self, lead: CrmLead, excerpt: str) -> str:
+        """The id of the one record that `CRM_SEARCH_REQUEST` finds. Raises CrmConflict, and the errors of requests."""
+        method, _, template = (self._settings.search_request or "").partition(" ")
+        try:
+            path = filled(template, lead.data, encode=lambda value: quote(value, safe=""))
+            body = filled(self._settings.search_body, lead.data) if method == "POST" else None
+        except LookupError as error:
+            raise CrmConflict(
+                f"{excerpt}; the lead has no {error.args[0]} to search for the existing record"
+            ) from error
+        response = self._send(method, path, body)
+        if not 200 <= response.status < 300:
+            raise self._status_error(response, "CRM_SEARCH_REQUEST")
+        first = self._settings.search_id_path
+        id, second = self._record_id(response, first), self._record_id(response, _next_item(first))
+        if id is None or (second is not None and second != id):
+            found = "several records" if id else f"no record at CRM_SEARCH_ID_PATH ({first})"
+            raise CrmConflict(f"{excerpt}; CRM_SEARCH_REQUEST finds {found}")
+        return id
+
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, *, key: str | None = None
+    ) -> egress.HttpResponse:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if key is not None:
+            headers["Idempotency-Key"] = key
         if self._token:
             name, _, value = self._settings.auth_header.partition(": ")
             headers[name] = value.replace("{token}", self._token)
@@ -78,7 +122,7 @@ class RestCrm:
             return egress.send(
                 method,
                 self._base + path,
-                json.dumps(body).encode(),
+                b"" if body is None else json.dumps(body).encode(),
                 headers=headers,
                 timeout=self._settings.timeout,
                 allow_private=AllowPrivate.ALL,
@@ -86,22 +130,25 @@ class RestCrm:
         except UpstreamError as error:
             raise UpstreamError(SERVICE, error.reason, error.after) from None
 
-    def _status_error(self, response: egress.HttpResponse) -> PlatformError:
+    def _status_error(self, response: egress.HttpResponse, setting: str | None = None) -> PlatformError:
+        """The error of a response without success; `setting` names the request if it is none that writes."""
         excerpt = self._excerpt(response.body)
         reason = f"it answered {response.status}" + (f" ({excerpt})" if excerpt else "")
-        if response.status == 409:
-            return CrmConflict(excerpt or "without a reason", self._record_id(response))
+        if response.status == CONFLICT:
+            return CrmConflict(excerpt or "without a reason")
         if response.status in RETRYABLE_STATUSES or response.status >= 500:
             delay = egress.retry_after(response.headers.get("retry-after"), at=clock.now())
             return UpstreamError(SERVICE, reason, delay)
         hint = _HINTS.get(response.status)
+        if setting and response.status not in (401, 403):
+            hint = f"check {setting}"
         if 300 <= response.status < 400:
             hint = "redirects are not followed, check CRM_BASE_URL"
         return CrmRefused(SERVICE, reason + (f": {hint}" if hint else ""))
 
-    def _record_id(self, response: egress.HttpResponse) -> str | None:
+    def _record_id(self, response: egress.HttpResponse, path: str) -> str | None:
         try:
-            id = value_at(json.loads(response.body), self._settings.id_path)
+            id = value_at(json.loads(response.body), path)
         except (ValueError, RecursionError):
             return None
         if isinstance(id, bool) or not isinstance(id, str | int):
@@ -115,3 +162,10 @@ class RestCrm:
         for form in filter(None, (self._token, json.dumps(self._token)[1:-1])):
             text = text.replace(form, "***")
         return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:MAX_EXCERPT_LENGTH]
+
+
+def _next_item(path: str) -> str:
+    """The same path into the next item of the last list: `results.1.id` for `results.0.id`."""
+    parts = path.split(".")
+    index = max((number for number, part in enumerate(parts) if part == "0"), default=None)
+    return ".".join(part if number != index else "1" for number, part in enumerate(parts))

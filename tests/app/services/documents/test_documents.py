@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -10,50 +9,16 @@ import pytest
 from sqlalchemy import event
 
 from app.schemas.document import DocumentRequest, DocumentState
-from app.services.container import Services
 from app.services.documents.documents import Documents
 from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
-from laneway.platform.db.models import TaskRun
-from laneway.platform.db.session import Database
 from laneway.platform.errors import NotConfigured, NotFound, QueueFull
 from laneway.platform.execution.outcomes import Completed, Raised
 from laneway.platform.payload import EndedTask
 from laneway.platform.schemas.task import TaskHandle, TaskState
 from tests.fixtures import files
-from tests.fixtures.document_desk import CALLBACK, SECRET, DocumentDesk
-from tests.fixtures.platform import Environment, MovableClock, celery_on, make_platform, settings_for
-from tests.fixtures.valkey import RedisUrls
-
-WARRANTY = files.pdf("The warranty lasts exactly two years.", "Spokes are excluded.", title="Warranty")
-
-
-@pytest.fixture
-def desk(
-    environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path
-) -> Iterator[DocumentDesk]:
-    settings = settings_for(
-        environment,
-        platform_database,
-        redis_urls,
-        folder=tmp_path,
-        OUTBOUND_WEBHOOK_SECRET=SECRET,
-        MAX_QUEUE_SIZE="3",
-        DOCUMENT_MAX_BYTES="100000",
-    )
-    with celery_on(settings) as app:
-        services = Services(settings, app)
-        services.database = platform_database
-        platform = make_platform(settings, app, platform_database, valkey=redis_urls.valkey)
-        desk = DocumentDesk(services, platform)
-        desk.put("a.pdf", WARRANTY)
-        yield desk
-        services.broker.close()
-
-
-def ended(run: TaskRun) -> tuple[str, str | None, int]:
-    """State, error and number of attempts."""
-    return run.state, run.error_type, run.attempts
+from tests.fixtures.document_desk import CALLBACK, WARRANTY, DocumentDesk, ended
+from tests.fixtures.platform import MovableClock
 
 
 def test_an_object_becomes_passages_that_a_question_finds(desk: DocumentDesk) -> None:
@@ -101,6 +66,7 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
         "pages": 2,
         "characters": 59,
         "passages": 1,
+        "problems": [],
     }
     assert callback["data"] == expected
 

@@ -162,6 +162,9 @@ def test_unwanted_characters_of_a_font_are_removed() -> None:
     assert read("a.docx", broken).passages == ["abc"]
 
 
+SPAN = '<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc></w:tr></w:tbl>'
+BIG = "<w:p><w:r><w:t>hello</w:t></w:r></w:p>" * (MB // 2)
+
 HOSTILE = [
     ("empty.pdf", b"", errors.DocumentEmpty),
     ("blank.md", b" \n\t\n", errors.DocumentEmpty),
@@ -171,10 +174,11 @@ HOSTILE = [
     ("nul.txt", b"a\0b", errors.NotText),
     ("surrogate.txt", b"a\xed\xa0\x80b", errors.NotText),
     ("latin.txt", "Größe".encode("latin-1"), errors.NotText),
-    ("declared.html", b"<meta charset=nonsense><p>x", errors.NotText),
+    ("declared.html", "<meta charset=euc-jp><p>Größe".encode("cp1252"), errors.NotText),
     ("binary.txt", bytes(range(1, 9)) * 100, errors.NotText),
     ("random.md", os.urandom(5000) + b"\0", errors.NotText),
     ("picture.png.pdf", b"\x89PNG\r\n\x1a\n" + bytes(100), errors.UnsupportedDocument),
+    ("spans.docx", files.word_with(SPAN), errors.DocumentWithoutText),
     ("sheet.docx", files.archive(**{"xl/workbook.xml": b"<x/>"}), errors.UnsupportedDocument),
     ("letter.rtf", b"{\\rtf1 Hello}", errors.UnsupportedDocument),
     ("old.doc", OLE, errors.UnsupportedDocument),
@@ -206,10 +210,9 @@ def test_an_unreadable_file_raises_its_named_error(name: str, content: bytes, ki
     assert name in str(raised.value)
 
 
-SPAN = '<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc></w:tr></w:tbl>'
 BOMBS = [
     ("unpacks.docx", files.word_with("", parts={"word/big.xml": bytes(401 * MB)})),
-    ("spans.docx", files.word_with(SPAN)),
+    ("paragraphs.docx", files.word_with(BIG)),
     ("memory.html", b"<p>hello world\n" * (19 * MB // 15)),
 ]
 
@@ -297,11 +300,12 @@ def test_the_end_of_the_process_decides_whether_a_retry_helps(
 
 def test_a_silent_process_ends_with_its_parent() -> None:
     with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as target:
-        file.write(files.word_with(SPAN))
+        file.write(files.word_with(BIG))
         file.flush()
         job = {
             "name": "a.docx",
             "claimed": None,
+            "charset": None,
             "file": file.fileno(),
             "target": target.fileno(),
             "limits": asdict(LIMITS),

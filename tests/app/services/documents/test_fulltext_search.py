@@ -265,7 +265,7 @@ def test_a_second_writer_waits_until_the_first_is_done(postgresql_database: Data
     with ThreadPoolExecutor(1) as pool:
         with postgresql_database.transaction() as session:
             document = passages.lock_document(session, "a", title="A", now=datetime.now(UTC))
-            passages.replace_passages(session, document, ["first saddle", "first chain"])
+            passages.replace_passages(session, document, [("first saddle", None), ("first chain", None)])
             second = pool.submit(passage_store.ingest, document_id="a", title="A", text="second saddle")
             _wait_until_somebody_waits_for_a_lock(postgresql_database)
         assert second.result(10).changed

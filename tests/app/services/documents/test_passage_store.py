@@ -191,3 +191,12 @@ def test_no_word_is_lost_and_no_passage_is_too_long(text: str) -> None:
     assert all(0 < len(passage) <= 900 for passage in passages)
     short_words = {word for word in text.split() if len(word) < 100 and not word.startswith("#")}
     assert short_words <= {word for passage in passages for word in passage.split()} or "#" in text
+
+
+def test_a_long_text_without_spaces_is_divided_between_its_sentences() -> None:
+    text = "车架保修期为十一年。“刹车片不在保修范围内！”顾客可以退货吗？" * 60
+    pieces = split(text)
+
+    assert len(pieces) > 1
+    assert "".join(pieces) == text
+    assert all(piece.endswith(("。", "！”", "？")) for piece in pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import os
 import pickle
@@ -111,6 +112,14 @@ def test_an_object_is_fetched_unchanged_whatever_its_key(store: Store, key: str)
     store.put(key, b"content\0\xff")
 
     assert fetched(store.storage, key) == b"content\0\xff"
+
+
+def test_an_object_with_a_content_encoding_is_fetched_as_it_is_stored(s3_server: S3Server) -> None:
+    bucket, packed = f"b-{uuid4().hex[:12]}", gzip.compress(b"content" * 1000)
+    s3_server.put(bucket)
+    s3_server.client().put_object(Bucket=bucket, Key="in/here/a", Body=packed, ContentEncoding="gzip")
+
+    assert fetched(s3_storage(s3_server, f"{bucket}/{PREFIX}"), "a") == packed
 
 
 def test_an_empty_object_has_no_bytes(store: Store) -> None:

@@ -148,6 +148,90 @@ def test_a_conflict_names_the_existing_record(peer: HttpPeer) -> None:
 
     assert (known.value.existing, unknown.value.existing) == ("old-1", None)
     assert known.value.retryable and unknown.value.retryable
+    assert "set CRM_SEARCH_REQUEST" in str(unknown.value)
+
+
+SENTENCE = {"message": "Contact already exists. Existing ID: 5512", "category": "CONFLICT"}
+
+
+def test_a_conflict_names_the_existing_record_in_its_sentence(peer: HttpPeer) -> None:
+    own = {"CRM_CONFLICT_ID_PATTERN": r"duplicate of #([0-9]+)"}
+    peer.reply_with(HttpReply(409, body=SENTENCE), HttpReply(409, body="A duplicate of #77."))
+    found: list[str | None] = []
+    for connector in (crm(peer), crm(peer, **own)):
+        with pytest.raises(CrmConflict) as conflict:
+            connector.create(LEAD, key="k")
+        found.append(conflict.value.existing)
+
+    assert found == ["5512", "77"]
+
+
+def test_a_conflict_of_an_update_names_no_record(peer: HttpPeer) -> None:
+    peer.reply_with(HttpReply(409, body=SENTENCE))
+    with pytest.raises(CrmConflict) as conflict:
+        crm(peer, CRM_SEARCH_REQUEST="GET /contacts?email={email}").update("1", LEAD, key="k")
+
+    assert conflict.value.existing is None
+    assert len(peer.requests) == 1
+
+
+def test_the_existing_record_is_searched_for(peer: HttpPeer) -> None:
+    peer.reply_with(HttpReply(409, body="exists"), HttpReply(200, body={"results": [{"id": 5512}]}))
+    lead = CrmLead("uid", 3, {**DATA, "email": "ada+b&c@example.com"})
+    with pytest.raises(CrmConflict) as conflict:
+        crm(peer, CRM_SEARCH_REQUEST="GET /contacts?q={email}&campaign={fields.campaign}").create(lead, key="k")
+
+    asked = peer.requests[1]
+    assert conflict.value.existing == "5512"
+    assert (asked.method, asked.body) == ("GET", b"")
+    assert asked.path == "/api/contacts?q=ada%2Bb%26c%40example.com&campaign=spring"
+    assert asked.headers["authorization"] == f"Bearer {TOKEN}"
+    assert "idempotency-key" not in asked.headers
+
+
+def test_a_search_can_be_a_post_with_a_body(peer: HttpPeer) -> None:
+    template = {"filters": [{"property": "email", "value": "{email}"}], "limit": 2, "from": "{lead_id}/{version}"}
+    peer.reply_with(HttpReply(409), HttpReply(200, body={"data": {"hits": [{"key": "r-1"}, {"key": "r-1"}]}}))
+    own = crm(
+        peer,
+        CRM_SEARCH_REQUEST="POST /contacts/search",
+        CRM_SEARCH_BODY=json.dumps(template),
+        CRM_SEARCH_ID_PATH="data.hits.0.key",
+    )
+    with pytest.raises(CrmConflict) as conflict:
+        own.create(LEAD, key="k")
+
+    assert conflict.value.existing == "r-1"
+    filters = [{"property": "email", "value": "ada@example.com"}]
+    assert peer.requests[1].json() == {"filters": filters, "limit": 2, "from": "lead-1/3"}
+
+
+@pytest.mark.parametrize(
+    ("data", "reply", "told"),
+    [
+        ({"email": None}, None, "the lead has no email to search for"),
+        ({}, HttpReply(200, body={"results": []}), "finds no record at CRM_SEARCH_ID_PATH"),
+        ({}, HttpReply(200, body={"results": [{"id": 1}, {"id": 2}]}), "finds several records"),
+    ],
+)
+def test_without_one_record_found_the_conflict_says_why(
+    peer: HttpPeer, data: dict[str, Any], reply: HttpReply | None, told: str
+) -> None:
+    peer.reply_with(HttpReply(409, body="exists"), *([reply] if reply else []))
+    with pytest.raises(CrmConflict, match=told) as conflict:
+        crm(peer, CRM_SEARCH_REQUEST="GET /contacts?q={email}").create(CrmLead("uid", 3, {**DATA, **data}), key="k")
+
+    assert conflict.value.existing is None
+
+
+def test_a_search_that_fails_raises_its_own_error(peer: HttpPeer) -> None:
+    own = crm(peer, CRM_SEARCH_REQUEST="GET /contacts?q={email}")
+    peer.reply_with(HttpReply(409), HttpReply(503), HttpReply(409), HttpReply(404))
+
+    with pytest.raises(UpstreamError, match="503"):
+        own.create(LEAD, key="k")
+    with pytest.raises(CrmRefused, match="check CRM_SEARCH_REQUEST"):
+        own.create(LEAD, key="k")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +302,11 @@ def test_an_unreachable_crm_is_retryable() -> None:
         ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": '{"a": "x", "b": "x.y"}'}, ["CRM_FIELD_MAPPING", "'x'"]),
         ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": '{"a": "x", "b": "x"}'}, ["CRM_FIELD_MAPPING", "'x'"]),
         ({"CRM_BASE_URL": "https://x", "CRM_FIELD_MAPPING": "name=n"}, ["CRM_FIELD_MAPPING"]),
+        ({"CRM_SEARCH_REQUEST": "GET /a?q={email}"}, ["CRM_SEARCH_REQUEST", "CRM_BASE_URL"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_SEARCH_REQUEST": "GET /all"}, ["CRM_SEARCH_REQUEST", "{email}"]),
+        ({"CRM_BASE_URL": "https://x", "CRM_SEARCH_BODY": '{"q": "{email}"}'}, ["CRM_SEARCH_BODY"]),
+        ({"CRM_CONFLICT_ID_PATTERN": "ID ([0-9]+"}, ["CRM_CONFLICT_ID_PATTERN"]),
+        ({"CRM_CONFLICT_ID_PATTERN": "ID [0-9]+"}, ["CRM_CONFLICT_ID_PATTERN", "group"]),
         ({"CRM_NOTIFY_TO": "a@b.example"}, ["CRM_NOTIFY_TO", "SMTP_HOST"]),
         ({"ALERT_MAIL_TO": "a@b.example"}, ["ALERT_MAIL_TO", "SMTP_HOST"]),
         ({"SMTP_HOST": "mail", "MAIL_FROM": "a@b", "ALERT_MAIL_TO": "Ada <a@b.example>"}, ["ALERT_MAIL_TO"]),

@@ -182,6 +182,16 @@ def test_an_existing_record_of_the_crm_is_adopted(own: Services, server: CrmServ
     assert len(server.records) == 1
 
 
+def test_a_record_that_the_crm_names_only_in_its_sentence_is_adopted(own: Services, server: CrmServer) -> None:
+    server.records["5512"] = {"name": "A. L."}
+    stored(own)
+    server.peer.reply_with(HttpReply(409, body={"message": "Contact already exists. Existing ID: 5512"}))
+    update_crm(own, 1)
+
+    assert (own.leads.view("lead-1").crm.id, server.records["5512"]["name"]) == ("5512", "Ada")
+    assert len(server.records) == 1
+
+
 def test_a_crm_that_loses_every_record_is_not_called_for_ever(own: Services, server: CrmServer) -> None:
     stored(own)
     update_crm(own, 1)

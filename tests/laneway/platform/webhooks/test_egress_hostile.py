@@ -40,7 +40,7 @@ def server(talk: Conversation) -> Generator[int]:
             with suppress(OSError):
                 connection, _ = listening.accept()
                 with connection:
-                    connection.recv(65_536)
+                    _read_request(connection)
                     talk(connection, over)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -51,6 +51,14 @@ def server(talk: Conversation) -> Generator[int]:
             over.set()
             listening.close()
             thread.join(5)
+
+
+def _read_request(connection: socket.socket) -> None:
+    """Read all of a request: a connection that is closed with unread bytes is reset, and loses the response."""
+    request = block = connection.recv(65_536)
+    while block and request.startswith(b"POST") and not request.endswith(b"{}"):
+        block = connection.recv(65_536)
+        request += block
 
 
 def repeat(piece: bytes, *, first: bytes = b"", pause: float = 0) -> Conversation:
@@ -102,9 +110,81 @@ def test_an_endless_body_is_cut(http_peer: HttpPeer) -> None:
 
 
 def test_a_body_in_chunks_of_one_byte_ends_at_the_deadline() -> None:
-    assert "no answer within" in failure(
-        repeat(b"1\r\nx\r\n", first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", pause=0.01)
-    )
+    chunks = repeat(b"1\r\nx\r\n", first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", pause=0.01)
+    with server(chunks) as port:
+        started = time.monotonic()
+        answer = post(f"http://127.0.0.1:{port}/")
+
+    assert time.monotonic() - started < ENOUGH
+    assert (answer.status, answer.broken) == (200, "its body did not end in time")
+    assert set(answer.body) == {ord("x")}
+
+
+def once(content: bytes) -> Conversation:
+    """Send this and close the connection."""
+    return lambda connection, _: connection.sendall(content)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 100\r\n", b"cut"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nhel"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\nnonsense\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"no chunk at all"),
+    ],
+)
+def test_a_body_that_is_cut_or_broken_does_not_cost_the_response(head: bytes, body: bytes) -> None:
+    with server(once(b"HTTP/1.1 200 OK\r\nX-A: b\r\n" + head + b"\r\n" + body)) as port:
+        answer = post(f"http://127.0.0.1:{port}/", timeout=5)
+
+    assert (answer.status, answer.headers["x-a"]) == (200, "b")
+    assert answer.broken == "its body is cut or broken"
+    assert answer.body in (b"cut", b"hel", b"hello", b"")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"X Frame Options: DENY",
+        b"X-Control: a\x01b\x7f",
+        b"no colon",
+        b": no name",
+        b"X-Folded: a\r\n b",
+        b"\xff\xfe: x",
+        b"X-Latin: Gr\xfc\xdfe",
+        b"Content-Length: eleven",
+        b"Content-Length: 4\r\nContent-Length: 4",
+        b"Content-Length: 4\r\nContent-Length: 5",
+        b"Content-Length: -1",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: gzip, chunked",
+    ],
+)
+def test_an_odd_header_costs_only_itself(odd: bytes) -> None:
+    with server(once(b"HTTP/1.1 503 Busy\r\n" + odd + b"\r\nRetry-After: 7\r\n\r\nbusy")) as port:
+        answer = post(f"http://127.0.0.1:{port}/", timeout=5)
+
+    assert (answer.status, answer.headers["retry-after"], answer.body) == (503, "7", b"busy")
+
+
+def test_a_head_that_comes_byte_by_byte_after_interim_ones_is_read() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX B: c\r\n\r\n"
+    content = interim + b"HTTP/1.1 204 \r\nA B: c\r\nX-D: e\r\n\r\n"
+
+    def talk(connection: socket.socket, _: threading.Event) -> None:
+        for byte in content:
+            connection.sendall(bytes([byte]))
+
+    with server(talk) as port:
+        answer = post(f"http://127.0.0.1:{port}/", timeout=5)
+
+    assert (answer.status, answer.headers) == (204, {"x-d": "e"})
+
+
+@pytest.mark.parametrize("content", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nX-A: b", b"HTTP/1.1 2\r\n\r\n"])
+def test_what_is_no_complete_head_is_no_response(content: bytes) -> None:
+    assert "hung up or did not speak HTTP" in failure(once(content))
 
 
 def test_a_decompression_bomb_is_not_decompressed(http_peer: HttpPeer) -> None:

@@ -40,6 +40,14 @@ def test_a_delivery_is_logged_with_request_and_response(harness: DeliveryHarness
     assert harness.endpoint().last_success_at is not None
 
 
+def test_a_response_whose_body_is_cut_is_a_success(harness: DeliveryHarness, http_peer: HttpPeer) -> None:
+    http_peer.reply_with(HttpReply(200, {"Transfer-Encoding": "chunked"}, "no chunk at all"))
+    receipt = harness.deliver(http_peer.url)
+
+    (attempt,) = harness.attempts()
+    assert (receipt.status, attempt.status, attempt.error, harness.delivery().state) == (200, 200, None, "completed")
+
+
 def test_every_attempt_sends_the_same_body_under_the_same_id(
     harness: DeliveryHarness, platform: Platform, http_peer: HttpPeer, movable_clock: MovableClock
 ) -> None:
