@@ -1,0 +1,95 @@
+"""The HTTP transport to the model endpoint: bounds what a response may send, and says which refusals are final.
+
+The SDK reads whole bodies, with a time-out for each read only. So a server could fill the memory, or hold a worker by
+sending one byte at a time. And it repeats every 429, also when the account is out of credit.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+import httpx2
+
+MAX_BODY: Final = 4 * 1024 * 1024
+"""Bytes of a response: many times the longest reply, with its thoughts."""
+FINAL_CODES: Final = frozenset(
+    {
+        "access_terminated",
+        "account_deactivated",
+        "arrearage",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit_balance_too_low",
+        "insufficient_balance",
+        "insufficient_credits",
+        "insufficient_quota",
+        "quota_exceeded",
+    }
+)
+"""Error codes, in lower case, that no later attempt can change: somebody has to look after the account."""
+
+
+class ResponseTooLarge(httpx2.ReadError):
+    """The response has more bytes than MAX_BODY."""
+
+
+class EndpointTransport(httpx2.BaseTransport):
+    """Sends requests; the body of each response is read whole, within MAX_BODY and `timeout` seconds."""
+
+    def __init__(self, *, timeout: float) -> None:
+        self._timeout = timeout
+        self._transport = httpx2.HTTPTransport(trust_env=False)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request. Raises ResponseTooLarge, and the errors of httpx2."""
+        deadline = time.monotonic() + self._timeout
+        response = self._transport.handle_request(request)
+        stream = _BoundedStream(cast("httpx2.SyncByteStream", response.stream), deadline)
+        bounded = httpx2.Response(
+            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+        )
+        if bounded.status_code == 429 and any(code.lower() in FINAL_CODES for code in error_codes(bounded.read())):
+            bounded.headers["x-should-retry"] = "false"  # The SDK obeys it.
+        return bounded
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+
+class _BoundedStream(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float) -> None:
+        self._stream, self._deadline = stream, deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise ResponseTooLarge("the response is too large")
+            if time.monotonic() > self._deadline:
+                raise httpx2.ReadTimeout("the response took too long")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def error_codes(body: bytes) -> list[str]:
+    """The codes in the body of an error; none if it is not JSON."""
+    try:
+        value: Any = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return []
+    return codes_of(cast("dict[str, Any]", value).get("error") or value) if isinstance(value, dict) else []
+
+
+def codes_of(error: object) -> list[str]:
+    """The code and the type of an error, as text; servers put either in either field."""
+    if not isinstance(error, dict):
+        return []
+    fields = cast("dict[str, Any]", error)
+    return [str(fields[name]) for name in ("code", "type") if fields.get(name)]
