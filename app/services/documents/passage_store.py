@@ -20,7 +20,9 @@ from app.services.documents.extraction.errors import (
 )
 from app.services.documents.extraction.splitting import digest, first_heading, split
 from app.services.documents.extraction.text import MAX_TITLE_LENGTH, as_title, normalized_text
-from app.services.integrations.text_analysis import content_words
+from app.services.documents.ranking import ranked
+from app.services.integrations.language.questions import asked_fact
+from app.services.integrations.language.words import content_words, variants
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
@@ -30,6 +32,8 @@ MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_ID_LENGTH: Final = 200
 MAX_RESULTS: Final = 50
 MAX_QUESTION_WORDS: Final = 50
+CANDIDATES: Final = 30
+"""The number of passages that the index returns, to be ranked by their sentences."""
 TEXT_SUFFIXES: Final = frozenset({".md", ".markdown", ".txt"})
 """Suffixes of text files; `Documents.ingest_file` reads all others."""
 
@@ -89,9 +93,13 @@ class PassageStore:
 
         Any text is allowed: only its first 50 distinct content words count, and nothing is parsed as query syntax.
         """
+        limit = max(1, min(limit, MAX_RESULTS))
         words = content_words(text, limit=MAX_QUESTION_WORDS)
         with self._database.reading() as session:
-            return passages.search(session, words, limit=max(1, min(limit, MAX_RESULTS)))
+            terms = passages.weigh(session, {word.key: variants(word) for word in words})
+            found = passages.search(session, list(terms.values()), limit=max(limit, CANDIDATES))
+        weights = {key: term.weight for key, term in terms.items()}
+        return ranked(found, weights, asked=asked_fact(text))[:limit]
 
     def delete(self, document_id: str) -> None:
         """Delete a document and its passages. Raises NotFound."""

@@ -11,10 +11,8 @@ Apart from those statements, every word comes from the documents. English only.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from typing import Final
 
 from app.schemas.conversation import Source
@@ -27,20 +25,10 @@ from app.services.conversations.responders.base import (
     last_question,
     without_citations,
 )
-from app.services.conversations.responders.words import all_words, asks_for_number, content_words, has_number, sentences
+from app.services.conversations.responders.selection import FULL_COVERAGE, Candidate, Selection, select_sentences
+from app.services.integrations.language.words import Word
 
-MAX_SENTENCES = 3
-MAX_PASSAGES = 20
-MAX_PASSAGE_LENGTH = 5000
-MAX_QUOTE_LENGTH = 500
-MAX_LISTED_WORDS = 8
-NEEDED_COVERAGE = 0.5
-FULL_COVERAGE = 0.65
-MIN_FURTHER_GAIN = 0.5
-"""A further sentence must gain more than this share of the first one's gain."""
-TITLE_WEIGHT = 0.5
-NUMBER_FACTOR = 1.5
-"""Factor for a sentence with a number when the question asks "how long" or "how many"."""
+MAX_LISTED_WORDS: Final = 8
 
 GREETINGS: Final = frozenset(
     {
@@ -80,32 +68,6 @@ THANKS_WORDS: Final = frozenset({"thank", "thanks", "thx", "cheers"})
 GREETING_WORDS: Final = frozenset({"hi", "hello", "hey", "hallo", "morning", "afternoon", "evening", "greetings"})
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A sentence that may be part of the answer."""
-
-    text: str
-    passage: SourcePassage
-    stems: frozenset[str]
-    title: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SentenceSelection:
-    """The selected sentences, the question's words by stem, and the share of them that the sentences cover."""
-
-    chosen: list[Candidate]
-    question_words: dict[str, str]
-    coverage: float
-    unknown_words: list[str]
-    """Words of the question that no passage has."""
-
-    @property
-    def answers(self) -> bool:
-        """Whether the sentences cover enough of the question to be an answer."""
-        return bool(self.chosen) and self.coverage >= NEEDED_COVERAGE
-
-
 class OfflineResponder:
     """Replies from the passages alone."""
 
@@ -119,7 +81,7 @@ class OfflineResponder:
             return self._plain_reply(courtesy)
         selection = select_sentences(question, passages)
         if not selection.answers:
-            return self._plain_reply(_no_answer(selection.question_words))
+            return self._plain_reply(_no_answer(selection.words))
         return self._quoting_reply("", selection)
 
     def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
@@ -147,7 +109,7 @@ class OfflineResponder:
     def _plain_reply(self, text: str) -> Reply:
         return Reply(text, (), self.name)
 
-    def _quoting_reply(self, opening: str, selection: SentenceSelection) -> Reply:
+    def _quoting_reply(self, opening: str, selection: Selection) -> Reply:
         sources: dict[str, Source] = {}
         parts: list[str] = []
         for candidate in selection.chosen:
@@ -160,57 +122,8 @@ class OfflineResponder:
         return Reply(f"{opening}{' '.join(parts)}{rest}\n\nSources: {titles}", tuple(sources.values()), self.name)
 
 
-def select_sentences(question: str, passages: Iterable[SourcePassage], *, already_sent: str = "") -> SentenceSelection:
-    """Select the sentences that cover the question best, without those in `already_sent`."""
-    words = content_words(question)
-    candidates = [item for item in _candidates(passages) if not already_sent or item.text not in already_sent]
-    wants_number = asks_for_number(question)
-    weights = _weights(words, candidates)
-    known = frozenset[str]().union(*(item.stems | item.title for item in candidates))
-    uncovered, covered = set(words), set[str]()
-    chosen: list[Candidate] = []
-    first_gain = 0.0
-    while candidates and len(chosen) < MAX_SENTENCES:
-        best = max(candidates, key=lambda item: _gain(item, uncovered, weights, wants_number=wants_number))
-        gain = _gain(best, uncovered, weights, wants_number=wants_number)
-        if gain <= first_gain * MIN_FURTHER_GAIN:
-            break
-        first_gain = first_gain or gain
-        chosen.append(best)
-        candidates.remove(best)
-        uncovered -= best.stems
-        covered |= (best.stems | best.title) & words.keys()
-    unknown = [word for stem, word in words.items() if stem not in known]
-    return SentenceSelection(chosen, words, len(covered) / max(len(words), 1), unknown)
-
-
-def _candidates(passages: Iterable[SourcePassage]) -> list[Candidate]:
-    found: dict[str, Candidate] = {}
-    for passage in list(passages)[:MAX_PASSAGES]:
-        title = frozenset(content_words(passage.title))
-        for heading, sentence in sentences(without_citations(passage.text[:MAX_PASSAGE_LENGTH])):
-            text = _cut(sentence)
-            stems = frozenset(content_words(text))
-            if stems - title:  # A repeated title answers nothing.
-                found.setdefault(text, Candidate(text, passage, stems, title | frozenset(content_words(heading))))
-    return list(found.values())
-
-
-def _weights(stems: Iterable[str], candidates: list[Candidate]) -> dict[str, float]:
-    counts = Counter(stem for item in candidates for stem in item.stems)
-    return {stem: 1 + math.log((1 + len(candidates)) / (1 + counts[stem])) for stem in stems}
-
-
-def _gain(item: Candidate, uncovered: set[str], weights: dict[str, float], *, wants_number: bool) -> float:
-    by_sentence = sum(weights[stem] for stem in uncovered & item.stems)
-    by_title = sum(weights[stem] for stem in (uncovered & item.title) - item.stems)
-    factor = NUMBER_FACTOR if wants_number and has_number(item.text) else 1
-    # A long sentence covers many words by chance, so its gain is reduced.
-    return factor * (by_sentence + TITLE_WEIGHT * by_title) / (1 + len(item.stems) / 50)
-
-
 def _courtesy(text: str) -> str | None:
-    words = set(all_words(text))
+    words = set(re.findall(r'[a-z]+',text.lower()))
     if not words or not words <= GREETINGS | THANKS:
         return None
     if words & THANKS_WORDS:
@@ -218,10 +131,10 @@ def _courtesy(text: str) -> str | None:
     return "Hello! What would you like to know?" if words & GREETING_WORDS else None
 
 
-def _no_answer(words: dict[str, str]) -> str:
+def _no_answer(words: Sequence[Word]) -> str:
     if not words:
         return "I could not tell what to look for in your message. Could you say it in other words?"
-    return f"I could not find an answer in the documents that I have. I looked for: {_listed(list(words.values()))}."
+    return f"I could not find an answer in the documents that I have. I looked for: {_listed([word.text for word in words])}."
 
 
 def _source(candidate: Candidate) -> Source:
@@ -242,6 +155,3 @@ def _shortened(text: str) -> str:
     plain = " ".join(without_citations(text).split())
     return plain if len(plain) <= 120 else plain[:117].rstrip() + "…"
 
-
-def _cut(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_QUOTE_LENGTH else sentence[: MAX_QUOTE_LENGTH - 1].rstrip() + "…"
