@@ -8,7 +8,7 @@ Recall is the share of the questions for which a right passage is the first one 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,11 +40,13 @@ def main() -> None:
 
 
 @contextmanager
-def _database(url: str | None) -> Iterator[Database]:
-    with TemporaryDirectory() as folder:
-        with closing(Database(url or f"sqlite:///{Path(folder) / 'answers.db'}")) as database:
-            upgrade(database.url.render_as_string(hide_password=False), (PLATFORM_HISTORY, APPLICATION_HISTORY))
-            yield database
+def _database(url: str | None) -> Generator[Database]:
+    with (
+        TemporaryDirectory() as folder,
+        closing(Database(url or f"sqlite:///{Path(folder) / 'answers.db'}")) as database,
+    ):
+        upgrade(database.url.render_as_string(hide_password=False), (PLATFORM_HISTORY, APPLICATION_HISTORY))
+        yield database
 
 
 def _table(judgements: Sequence[Judgement], dialect: str) -> Table:

@@ -19,25 +19,29 @@ class Question:
     purpose: str
     """`choose` or `check`."""
     kind: str
-    answer: dict[str, str]
+    answer: dict[str, list[str]]
 
     def is_in(self, document_id: str, text: str) -> bool:
         """Whether a passage of this document answers the question."""
-        words = self.answer.get(document_id)
-        return words is not None and words in " ".join(text.split())
+        plain = " ".join(text.split())
+        return any(words in plain for words in self.answer.get(document_id, []))
 
     def is_answered_by(self, text: str) -> bool:
         """Whether a reply has the words of an answer."""
         plain = " ".join(text.split())
-        return any(words in plain for words in self.answer.values())
+        return any(words in plain for answers in self.answer.values() for words in answers)
 
 
 def read_questions() -> list[Question]:
     """Every question of the file."""
     content: dict[str, dict[str, list[dict[str, Any]]]] = yaml.safe_load(FILE.read_text())
     return [
-        Question(entry["question"], purpose, kind, entry.get("answer", {}))
+        Question(entry["question"], purpose, kind, _answers(entry.get("answer", {})))
         for purpose, kinds in content.items()
         for kind, entries in kinds.items()
         for entry in entries
     ]
+
+
+def _answers(answer: dict[str, str | list[str]]) -> dict[str, list[str]]:
+    return {document: [words] if isinstance(words, str) else words for document, words in answer.items()}

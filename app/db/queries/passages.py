@@ -1,8 +1,9 @@
 """Queries over passages, including the full-text search.
 
-A passage's score is the share of the question's words that it has; a synonym counts as the word. A word weighs more the
-fewer passages have it (BM25's inverse document frequency). The database's own rank (bm25, ts_rank_cd), which depends on
-how often and how close together the words occur, adds up to a tenth. So a score means the same on both databases: 0 to 1.
+A passage's score is the share of the question's words that it has; a synonym counts as the word. A word weighs more
+the fewer passages have it (BM25's inverse document frequency). The database's own rank (bm25, ts_rank_cd), which
+depends on how often and how close together the words occur, adds up to a tenth. So a score means the same on both
+databases: 0 to 1.
 """
 
 from __future__ import annotations
@@ -79,6 +80,13 @@ def delete_document(session: Session, id: str) -> bool:
     """Delete a document with its passages; returns False if it does not exist."""
     session.execute(delete(Passage).where(Passage.document_id == id))
     return session.scalar(delete(Document).where(Document.id == id).returning(Document.id)) is not None
+
+
+def titles(session: Session, *, limit: int) -> list[str]:
+    """Titles of documents with passages, those stored last first, each once."""
+    newest = func.max(Document.updated_at)
+    query = select(Document.title).where(Document.passage_count > 0).group_by(Document.title)
+    return list(session.scalars(query.order_by(newest.desc(), Document.title).limit(limit)))
 
 
 @dataclass(frozen=True, slots=True)

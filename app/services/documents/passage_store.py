@@ -32,7 +32,7 @@ MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_ID_LENGTH: Final = 200
 MAX_RESULTS: Final = 50
 MAX_QUESTION_WORDS: Final = 50
-CANDIDATES: Final = 30
+CANDIDATES: Final = 20
 """The number of passages that the index returns, to be ranked by their sentences."""
 TEXT_SUFFIXES: Final = frozenset({".md", ".markdown", ".txt"})
 """Suffixes of text files; `Documents.ingest_file` reads all others."""
@@ -100,6 +100,11 @@ class PassageStore:
             found = passages.search(session, list(terms.values()), limit=max(limit, CANDIDATES))
         weights = {key: term.weight for key, term in terms.items()}
         return ranked(found, weights, asked=asked_fact(text))[:limit]
+
+    def titles(self, *, limit: int = 5) -> list[str]:
+        """Titles of documents that can be cited, those stored last first, each once."""
+        with self._database.reading() as session:
+            return passages.titles(session, limit=limit)
 
     def delete(self, document_id: str) -> None:
         """Delete a document and its passages. Raises NotFound."""

@@ -79,7 +79,7 @@ def _read_stream(text: str) -> Completion:
         if chunk.get("choices") == []:
             continue  # The last chunk has the usage only.
         choice = _first_choice(chunk)
-        delta = choice.get("delta") or choice.get("message") or {}
+        delta: object = choice.get("delta") or choice.get("message")
         parts.append(_text(cast("Object", delta).get("content")) if isinstance(delta, dict) else "")
         finish_reason = choice.get("finish_reason") or finish_reason
     if not complete and finish_reason is None:
@@ -142,7 +142,7 @@ def _part_text(part: object) -> str:
 
 
 def _completion(text: str, finish_reason: object, usage: object) -> Completion:
-    counts = cast("Object", usage) if isinstance(usage, dict) else {}
+    counts: Object = cast("Object", usage) if isinstance(usage, dict) else {}
     return Completion(
         _UNSTORABLE.sub("\ufffd", text),
         finish_reason if isinstance(finish_reason, str) else None,

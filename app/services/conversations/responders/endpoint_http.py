@@ -84,7 +84,10 @@ def error_codes(body: bytes) -> list[str]:
         value: Any = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return []
-    return codes_of(cast("dict[str, Any]", value).get("error") or value) if isinstance(value, dict) else []
+    if not isinstance(value, dict):
+        return []
+    fields = cast("dict[str, Any]", value)
+    return codes_of(fields.get("error") or fields)
 
 
 def codes_of(error: object) -> list[str]:

@@ -1,17 +1,16 @@
 """Replies without a network: the best sentences of the documents, word for word, with their sources.
 
-1. The responder looks for the question's content words (stemmed, without stop words); rare words count more.
-2. It repeatedly selects the sentence that covers most of the words not covered yet, at most three sentences. The title
-   and the heading above a sentence count for it in part.
-3. If less than half of the words are covered, the reply says that it found no answer, and what it looked for. If less
-   than two thirds are covered, it names the words that occur nowhere.
+1. `selection.py` selects at most three sentences; a single one is followed by the next of its paragraph.
+2. If too little of the question is covered, the reply says that it found no answer, and what it looked for. If some of
+   it is not covered, the reply names the words that occur nowhere.
+3. A message that asks nothing, such as a greeting or thanks, is answered by what the conversation and the documents
+   give: the customer's last question, and the titles of documents.
 
 Apart from those statements, every word comes from the documents. English only.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,46 +25,10 @@ from app.services.conversations.responders.base import (
     without_citations,
 )
 from app.services.conversations.responders.selection import FULL_COVERAGE, Candidate, Selection, select_sentences
-from app.services.integrations.language.words import Word
+from app.services.integrations.language.words import Word, content_words
 
 MAX_LISTED_WORDS: Final = 8
-
-GREETINGS: Final = frozenset(
-    {
-        "hi",
-        "hello",
-        "hey",
-        "hallo",
-        "good",
-        "morning",
-        "afternoon",
-        "evening",
-        "day",
-        "there",
-        "greetings",
-    }
-)
-THANKS: Final = frozenset(
-    {
-        "thank",
-        "thanks",
-        "thx",
-        "cheers",
-        "you",
-        "so",
-        "very",
-        "much",
-        "many",
-        "a",
-        "lot",
-        "great",
-        "perfect",
-        "ok",
-        "okay",
-    }
-)
-THANKS_WORDS: Final = frozenset({"thank", "thanks", "thx", "cheers"})
-GREETING_WORDS: Final = frozenset({"hi", "hello", "hey", "hallo", "morning", "afternoon", "evening", "greetings"})
+MAX_TOPICS: Final = 5
 
 
 class OfflineResponder:
@@ -73,24 +36,39 @@ class OfflineResponder:
 
     name = "offline"
 
-    def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """Reply with the best sentences, with a courtesy to a greeting or thanks, or that there is no answer."""
-        del history  # The history is not used: guessing what "it" refers to would invent content.
-        courtesy = _courtesy(question)
-        if courtesy:
-            return self._plain_reply(courtesy)
+    def reply(
+        self,
+        question: str,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        topics: Sequence[str] = (),
+    ) -> Reply:
+        """Reply with the best sentences, or that there is no answer, or what there is to ask.
+
+        The history does not change an answer: guessing what "it" refers to would invent content.
+        """
         selection = select_sentences(question, passages)
+        if not selection.words:
+            return self._plain_reply(_invitation(history, topics))
         if not selection.answers:
-            return self._plain_reply(_no_answer(selection.words))
+            return self._plain_reply(_no_answer(selection.words) + _about(topics))
         return self._quoting_reply("", selection)
 
-    def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
+    def follow_up(
+        self,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        reason: Reason,
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Answer an open question; otherwise return to the last one with sentences that were not quoted yet."""
         question = last_question(history)
         if question is None:
-            return self._plain_reply("Thank you for getting in touch. What would you like to know?")
+            return self._plain_reply(_invitation(history, topics))
         if history[-1].role == CUSTOMER:
-            reply = self.reply(question, history=history, passages=passages)
+            reply = self.reply(question, history=history[:-1], passages=passages, topics=topics)
             return Reply(f"About your message “{_shortened(question)}”: {reply.text}", reply.sources, self.name)
         opening = {
             "no_reply": f"You wrote “{_shortened(question)}” and we have not heard from you since. "
@@ -122,19 +100,22 @@ class OfflineResponder:
         return Reply(f"{opening}{' '.join(parts)}{rest}\n\nSources: {titles}", tuple(sources.values()), self.name)
 
 
-def _courtesy(text: str) -> str | None:
-    words = set(re.findall(r'[a-z]+',text.lower()))
-    if not words or not words <= GREETINGS | THANKS:
-        return None
-    if words & THANKS_WORDS:
-        return "You are welcome. Is there anything else that you would like to know?"
-    return "Hello! What would you like to know?" if words & GREETING_WORDS else None
+def _invitation(history: Sequence[Turn], topics: Sequence[str]) -> str:
+    """The reply to a message that asks nothing."""
+    asked = (turn.text for turn in reversed(history) if turn.role == CUSTOMER and content_words(turn.text, limit=1))
+    question = next(asked, None)
+    opening = f"Is anything about “{_shortened(question)}” still open?" if question else "What would you like to know?"
+    return opening + _about(topics)
+
+
+def _about(topics: Sequence[str]) -> str:
+    titles = "; ".join(filter(None, (_shortened(topic) for topic in topics[:MAX_TOPICS])))
+    return f" I can answer from these documents: {titles}." if titles else ""
 
 
 def _no_answer(words: Sequence[Word]) -> str:
-    if not words:
-        return "I could not tell what to look for in your message. Could you say it in other words?"
-    return f"I could not find an answer in the documents that I have. I looked for: {_listed([word.text for word in words])}."
+    looked_for = _listed([word.text for word in words])
+    return f"I could not find an answer in the documents that I have. I looked for: {looked_for}."
 
 
 def _source(candidate: Candidate) -> Source:
@@ -154,4 +135,3 @@ def _listed(words: list[str]) -> str:
 def _shortened(text: str) -> str:
     plain = " ".join(without_citations(text).split())
     return plain if len(plain) <= 120 else plain[:117].rstrip() + "…"
-

@@ -1,10 +1,10 @@
 """Replies by an OpenAI-compatible endpoint: the official one, or any server with a chat completions API.
 
-The SDK makes up to three attempts (429, 5xx, time-outs; it honours Retry-After up to two minutes). After that the task's own
-retries take over. An account without credit, a refused request and an answer that a filter stopped are permanent errors
-after one call. Responses are read by `completions.py`, because compatible servers differ; the model's thoughts are
-removed by `thoughts.py`. Errors name the status and the endpoint's error code, never its text: some servers repeat the
-key in it.
+The SDK makes up to three attempts (429, 5xx, time-outs; it honours Retry-After up to two minutes). After that the
+task's own retries take over. An account without credit, a refused request and an answer that a filter stopped are
+permanent errors after one call. Responses are read by `completions.py`, because compatible servers differ; the model's
+thoughts are removed by `thoughts.py`. Errors name the status and the endpoint's error code, never its text: some
+servers repeat the key in it.
 """
 
 from __future__ import annotations
@@ -94,21 +94,37 @@ class OpenAIResponder:
         """`openai:` followed by the model."""
         return f"openai:{self._model}"[:64]
 
-    def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
+    def reply(
+        self,
+        question: str,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Request an answer; its sources are the passages that it cites."""
-        return self._request_reply(question, history, passages[:MAX_PASSAGES])
+        material = _material(passages[:MAX_PASSAGES], topics)
+        return self._request_reply(_messages(question, history, material), passages[:MAX_PASSAGES])
 
-    def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
+    def follow_up(
+        self,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        reason: Reason,
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Request the next message of a conversation that has come to a halt."""
         note = f"[A note to you, not from the customer: {FOLLOW_UPS[reason]}]"
-        return self._request_reply(note, history, passages[:MAX_PASSAGES])
+        material = _material(passages[:MAX_PASSAGES], topics)
+        return self._request_reply(_messages(note, history, material), passages[:MAX_PASSAGES])
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _request_reply(self, request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        completion = self._complete(_messages(request, history, passages))
+    def _request_reply(self, messages: list[ChatCompletionMessageParam], passages: Sequence[SourcePassage]) -> Reply:
+        completion = self._complete(messages)
         answer = without_thoughts(completion.text)[:MAX_REPLY_LENGTH]
         text, cited = renumber_citations(answer, count=len(passages))
         if completion.finish_reason == "content_filter":
@@ -185,13 +201,17 @@ def _why_not_connected(error: APIConnectionError) -> str:
     return "it cannot be reached"
 
 
-def _messages(
-    request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]
-) -> list[ChatCompletionMessageParam]:
+def _material(passages: Sequence[SourcePassage], topics: Sequence[str]) -> str:
     numbered = "\n\n".join(
         f"[{number}] {passage.title}\n{passage.text[:MAX_PASSAGE_LENGTH]}" for number, passage in enumerate(passages, 1)
     )
-    material = f"Passages:\n\n{numbered}" if passages else "Passages: none were found."
+    if passages:
+        return f"Passages:\n\n{numbered}"
+    titles = "; ".join(topics)
+    return "Passages: none were found." + (f" There are documents with these titles: {titles}." if titles else "")
+
+
+def _messages(request: str, history: Sequence[Turn], material: str) -> list[ChatCompletionMessageParam]:
     messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": f"{INSTRUCTIONS}\n\n{material}"}]
     for turn in _recent(history):
         if turn.role == CUSTOMER:

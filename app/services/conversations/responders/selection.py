@@ -61,6 +61,8 @@ def select_sentences(question: str, passages: Iterable[SourcePassage], *, alread
     known = frozenset[str]().union(*(item.statement.all_words for item in candidates))
     weights = _weights(words, candidates)
     chosen, uncovered = _choose(candidates, weights, question)
+    if len(chosen) == 1:
+        chosen += _continuation(chosen[0], candidates)
     missing = sum(weights[word] for word in uncovered)
     coverage = 1 - missing / (sum(weights.values()) or 1)
     return Selection(chosen, words, coverage, [word.text for word in words if word.key not in known])
@@ -83,6 +85,12 @@ def _choose(
         chosen.append(best)
         uncovered -= best.statement.covers(uncovered, asked)
     return chosen, uncovered
+
+
+def _continuation(candidate: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The sentence after this one in its paragraph: it often says under which condition the first one holds."""
+    following = candidates[candidates.index(candidate) + 1 :][:1]
+    return [item for item in following if item.statement.continues and item.passage is candidate.passage]
 
 
 def _candidates(passages: Iterable[SourcePassage]) -> list[Candidate]:

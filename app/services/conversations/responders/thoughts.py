@@ -1,8 +1,8 @@
 """Removes a model's chain of thought from its text: nothing of it is stored or sent.
 
-Many servers put the thoughts into the answer's own text, between marks that depend on the model. A mark may be missing:
-some templates begin the thought themselves, so that only its end arrives; an answer that was cut has only its beginning.
-In doubt more is removed than necessary.
+Many servers put the thoughts into the answer's own text, between marks that depend on the model. A mark may be
+missing: some templates begin the thought themselves, so that only its end arrives; an answer that was cut has only its
+beginning. In doubt more is removed than necessary.
 """
 
 from __future__ import annotations

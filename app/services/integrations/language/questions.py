@@ -14,7 +14,9 @@ _NUMBER: Final = (
     r"(?:\d[\d.,:]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|"
     r"sixty|ninety|hundred|dozen|half|several)"
 )
-_UNIT: Final = r"(?:(?:working |business |calendar )?day|second|minute|hour|night|week(?:end)?|month|quarter|season|year)s?"
+_UNIT: Final = (
+    r"(?:(?:working |business |calendar )?day|second|minute|hour|night|week(?:end)?|month|quarter|season|year)s?"
+)
 _DATE: Final = (
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|april|june|july|august|september|october|"
     r"november|december|noon|midnight|today|tomorrow|overnight"

@@ -1,8 +1,8 @@
 """How well a sentence answers a question.
 
-A question is its content words, each with a weight, and the kind of fact that it asks for. A sentence is worth the words
-that it has itself, those of the heading above it, and in part those of the document's title. It is worth more if it
-names its subject early, and if it states a fact of the kind that is asked for, about what the question names.
+A question is its content words, each with a weight, and the kind of fact that it asks for. A sentence is worth the
+words that it has itself, those of the heading above it, and in part those of the document's title. It is worth more if
+it names its subject early, and if it states a fact of the kind that is asked for, about what the question names.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Statement:
     text: str
     heading: frozenset[str]
     title: frozenset[str]
+    opens_section: bool = False
+    """Whether it is the first one under its heading."""
+    continues: bool = False
+    """Whether it follows another one in the same paragraph."""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -61,7 +65,8 @@ def statements(text: str, *, title: str) -> list[Statement]:
     """The sentences of a document's text, without those that only repeat its title."""
     titled = keys(title)
     found = (
-        Statement(_cut(sentence.text), keys(sentence.heading), titled) for sentence in markdown_sentences(text)
+        Statement(_cut(sentence.text), keys(sentence.heading), titled, sentence.opens_section, sentence.continues)
+        for sentence in markdown_sentences(text)
     )
     return [statement for statement in found if not titled.issuperset(statement.words)]
 
@@ -85,13 +90,11 @@ def worth(statement: Statement, needs: Set[str], weights: Mapping[str, float], a
     return value / (1 + len(statement.words) / LENGTH)
 
 
-def _with_fact(
-    statement: Statement, value: float, needs: Set[str], weights: Mapping[str, float], asked: Fact
-) -> float:
+def _with_fact(statement: Statement, value: float, needs: Set[str], weights: Mapping[str, float], asked: Fact) -> float:
     position = fact_position(statement.text, asked)
     if position is None:
         return value * WITHOUT_FACT
-    implied = (needs & words_for(asked)).difference(statement.words)
+    implied = (needs & words_for(asked)) - frozenset(statement.words)
     subjects = keys(statement.text[:position]) | statement.heading
     return (value + _sum(implied, weights)) * (1 if subjects & weights.keys() else FACT_OF_ANOTHER)
 

@@ -7,10 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-ABBREVIATIONS: Final = frozenset(
-    "approx ca cf co corp dept dr e.g eg etc fig i.e ie inc jr ltd max min mr mrs ms no nr p.m a.m prof sr st tel vs".split()
-)
-"""A full stop after these does not end a sentence, nor does one after a single capital letter."""
 FULL_LINE_LENGTH: Final = 60
 """Characters. A shorter line is a block of its own unless the next line starts with a lower-case letter."""
 
@@ -21,16 +17,24 @@ _END: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\[\d+\]|\(\d+\))?\s+(?
 """The end of a sentence: what follows does not begin with a small letter."""
 _RULE: Final = re.compile(r"[|\s:=*_-]+")
 """A line of marks only, such as the one below the first row of a table."""
+_ABBREVIATION: Final = re.compile(
+    r"approx|ca|cf|co|corp|dept|dr|e\.g|eg|etc|fig|i\.e|ie|inc|jr|ltd|max|min|mrs?|ms|no|nr|[ap]\.m|prof|sr|st|tel|vs",
+    re.IGNORECASE,
+)
+"""A full stop after these does not end a sentence, nor does one after a single capital letter."""
 _LAST_WORD: Final = re.compile(r"([^\s(]+)\.$")
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, the Markdown heading above it (or an empty one), and its number under that heading, from 0."""
+    """A sentence, and the Markdown heading above it (or an empty one)."""
 
     text: str
     heading: str
-    number: int
+    opens_section: bool
+    """Whether it is the first one under its heading."""
+    continues: bool
+    """Whether it follows another one in the same paragraph."""
 
 
 def markdown_sentences(text: str) -> Iterator[Sentence]:
@@ -38,18 +42,19 @@ def markdown_sentences(text: str) -> Iterator[Sentence]:
 
     The rows of a table are sentences that name each cell by its column.
     """
-    heading, columns, number = "", list[str](), 0
+    heading, columns, opens = "", list[str](), False
     blocks = list(_blocks(text))
     for block, following in zip(blocks, [*blocks[1:], ""], strict=True):
         if block.lstrip().startswith("#"):
-            heading, columns, number = block.strip("# \t"), [], 0
+            heading, columns, opens = block.strip("# \t"), [], True
         elif _is_row(following) and _RULE.fullmatch(following):
             columns = _cells(block)
         elif not _RULE.fullmatch(block):
             columns = columns if _is_row(block) else []
-            for sentence in [_row(block, columns)] if columns else sentences(_BULLET.sub("", block)):
-                yield Sentence(sentence, heading, number)
-                number += 1
+            found = [_row(block, columns)] if columns else sentences(_BULLET.sub("", block))
+            for number, sentence in enumerate(found):
+                yield Sentence(sentence, heading, opens, continues=number > 0)
+                opens = False
 
 
 def _cells(row: str) -> list[str]:
@@ -86,7 +91,7 @@ def _in_one_line(text: str) -> Iterator[str]:
 
 def _is_abbreviation(text: str) -> bool:
     last = _LAST_WORD.search(text[-20:])
-    return bool(last) and (last[1].lower() in ABBREVIATIONS or (len(last[1]) == 1 and last[1].isupper()))
+    return last is not None and (bool(_ABBREVIATION.fullmatch(last[1])) or (len(last[1]) == 1 and last[1].isupper()))
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
-import snowballstemmer
+from snowballstemmer import EnglishStemmer
 
 MAX_TEXT: Final = 20_000
 """Characters of one text that are read."""
@@ -22,28 +22,9 @@ MAX_WORD: Final = 64
 """The most characters of a word. Longer runs of letters are hashes, keys or noise."""
 SYNONYMS: Final = Path(__file__).with_name("synonyms.txt")
 
-_WORD: Final = re.compile(r"[^\W_]+")
+STOP_WORDS: Final = Path(__file__).with_name("stop_words.txt")
 
-STOP_WORDS: Final = frozenset(
-    """
-    a about above across after again against ago ain all almost along already also although always am among an and
-    another any anybody anyone anything anyway are aren around as at away back be became because become been before
-    behind being below beside besides between both but by came can cannot come could couldn d did didn do does doesn
-    doing don done during each either else ever every everybody everyone everything for from further gave get gets
-    getting give given gives go goes going gone got had hadn happen happened happens has hasn have haven having he hello
-    help her here hers herself hey hi him himself his how however i if in indeed instead into is isn it its itself just
-    know last least less let like ll long look lot m made make makes making many may maybe me might mightn mine more
-    most much must mustn my myself near need needed needs neither never no nobody none nor not nothing now o of off often
-    oh ok okay on once one only onto or other others otherwise our ours ourselves out over own per perhaps please put
-    quite rather re really s said same say says seem seems several shall shan she should shouldn since so some somebody
-    someone something sometimes soon still such sure t take taken takes taking tell than thank thanks that the their
-    theirs them themselves then there these they thing things think this those though through till to together too
-    toward towards try under unless until up upon us use uses using ve very via want wanted wants was wasn way we
-    well went were weren what whatever when whenever where whether which while who whoever whole whom whose why will
-    with within without won would wouldn yes yet you your yours yourself yourselves
-    """.split()
-)
-"""Words that carry no meaning of their own, and the pieces that an apostrophe leaves ("don't" is "don" and "t")."""
+_WORD: Final = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +63,15 @@ def keys(text: str) -> frozenset[str]:
 @lru_cache(maxsize=50_000)
 def key_of(word: str) -> str:
     """The key of a word in lower case: its stem, or the key of its synonyms."""
-    stem = _stem(word)
-    return _synonyms().keys.get(stem, stem)
+    root = stem(word)
+    return _synonyms().keys.get(root, root)
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """The words that carry no meaning of their own, in lower case."""
+    lines = STOP_WORDS.read_text().splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
 def variants(word: Word) -> tuple[str, ...]:
@@ -94,7 +82,7 @@ def variants(word: Word) -> tuple[str, ...]:
 def _words(plain: str) -> Iterator[str]:
     for match in _WORD.finditer(plain):
         word = match.group()
-        if word not in STOP_WORDS and len(word) <= MAX_WORD:
+        if word not in stop_words() and len(word) <= MAX_WORD:
             yield word
 
 
@@ -102,9 +90,9 @@ def _replace_phrase(match: re.Match[str]) -> str:
     return _synonyms().phrases[" ".join(match.group().split())]
 
 
-def _stem(word: str) -> str:
-    # A new stemmer each time: threads cannot share one.
-    return snowballstemmer.stemmer("english").stemWord(word)
+def stem(word: str) -> str:
+    """The stem of a word in lower case, by the Snowball algorithm."""
+    return EnglishStemmer().stemWord(word)  # A new stemmer each time: threads cannot share one.
 
 
 @cache
@@ -120,10 +108,11 @@ def _synonyms() -> _Synonyms:
         first = members[0]
         single = [member for member in members if _WORD.fullmatch(member)] if _WORD.fullmatch(first) else []
         phrases.update((member, first) for member in members if member not in single and member != first)
-        key = _stem(first)
-        for stem in {_stem(member) for member in single}:
-            if keys.setdefault(stem, key) != key:
-                raise ValueError(f"{SYNONYMS.name}: {stem!r} stands in two groups")
+        key = stem(first)
+        for root in {stem(member) for member in single}:
+            if keys.setdefault(root, key) != key:
+                raise ValueError(f"{SYNONYMS.name}: {root!r} stands in two groups")
         words[key] = tuple(single)
-    alternatives = "|".join(re.escape(phrase).replace(r"\ ", r"\s+") for phrase in sorted(phrases, key=len, reverse=True))
-    return _Synonyms(keys, words, phrases, re.compile(rf"\b(?:{alternatives})\b"))
+    longest_first = sorted(phrases, key=len, reverse=True)
+    pattern = "|".join(re.escape(phrase).replace(r"\ ", r"\s+") for phrase in longest_first)
+    return _Synonyms(keys, words, phrases, re.compile(rf"\b(?:{pattern})\b"))
