@@ -11,6 +11,7 @@ from typing import Final
 from app.services.conversations.responders.base import SourcePassage, without_citations
 from app.services.integrations.language.questions import asked_fact
 from app.services.integrations.language.relevance import Statement, statements, worth
+from app.services.integrations.language.scripts import is_piece
 from app.services.integrations.language.words import Word, content_words
 
 MAX_SENTENCES: Final = 3
@@ -21,6 +22,8 @@ MAX_QUESTION_WORDS: Final = 50
 NEEDED_COVERAGE: Final = 0.45
 FULL_COVERAGE: Final = 0.65
 """Shares of the question's weight: below the first there is no answer, below the second it is called incomplete."""
+UNKNOWN_PIECE: Final = 0.4
+"""The weight of a piece of a text without spaces that no sentence has: it may be no word at all."""
 MIN_FURTHER_WORTH: Final = 0.5
 """A further sentence must be worth more than this share of the first one."""
 
@@ -105,4 +108,9 @@ def _candidates(passages: Iterable[SourcePassage]) -> list[Candidate]:
 def _weights(words: Sequence[Word], candidates: Sequence[Candidate]) -> dict[str, float]:
     """The weight of each word of the question: the fewer sentences have it, the more."""
     counts = Counter(word for item in candidates for word in item.statement.words)
-    return {word.key: 1 + math.log((1 + len(candidates)) / (1 + counts[word.key])) for word in words}
+    return {
+        word.key: UNKNOWN_PIECE
+        if is_piece(word.text) and not counts[word.key]
+        else 1 + math.log((1 + len(candidates)) / (1 + counts[word.key]))
+        for word in words
+    }

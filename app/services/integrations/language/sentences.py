@@ -44,7 +44,7 @@ def markdown_sentences(text: str) -> Iterator[Sentence]:
     """
     heading, columns, opens = "", list[str](), False
     blocks = list(_blocks(text))
-    for block, following in zip(blocks, [*blocks[1:], ""], strict=True):
+    for block, following in zip(blocks, [*blocks[1:], ""], strict=False):
         if block.lstrip().startswith("#"):
             heading, columns, opens = block.strip("# \t"), [], True
         elif _is_row(following) and _RULE.fullmatch(following):

@@ -16,6 +16,8 @@ from unicodedata import normalize
 
 from snowballstemmer import EnglishStemmer
 
+from app.services.integrations.language.scripts import with_pieces
+
 MAX_TEXT: Final = 20_000
 """Characters of one text that are read."""
 MAX_WORD: Final = 64
@@ -48,7 +50,7 @@ class _Synonyms:
 
 def content_words(text: str, *, limit: int | None = None) -> list[Word]:
     """The first `limit` words with different keys, in order, without stop words; letters and digits only."""
-    plain = normalize("NFKC", text[:MAX_TEXT]).lower().replace("’", "'")
+    plain = with_pieces(normalize("NFKC", text[:MAX_TEXT]).lower().replace("’", "'"))
     found: dict[str, Word] = {}
     for word in _words(_synonyms().pattern.sub(_replace_phrase, plain)):
         found.setdefault(key_of(word), Word(word, key_of(word)))

@@ -195,7 +195,7 @@ def test_one_common_word_is_not_an_answer(offline: Responder) -> None:
 
 
 def test_a_partial_answer_names_the_missing_words(offline: Responder) -> None:
-    text = offline_reply(offline, "Is the inspection free for elephants and giraffes?")
+    text = offline_reply(offline, "Is the first inspection free within three months for elephants and giraffes?")
 
     assert "The first inspection is free within three months. [1]" in text
     assert "I found nothing about: elephants, giraffes." in text
@@ -259,6 +259,17 @@ def test_an_offline_follow_up_refers_to_the_question_and_repeats_nothing(offline
     assert asked.startswith("We are coming back to your message “Is the first inspection free?”.")
     assert "within three months" not in silent + asked
     assert "within three months. [1]" in unanswered
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("车架保修期多长？", "车架保修期为十一年。"), ("谁承担运费？", "运费由顾客承担。")],
+)
+def test_a_question_without_spaces_is_answered_by_its_sentence(offline: Responder, question: str, answer: str) -> None:
+    text = "顾客可以在三十天内退货。退货时请出示收据。运费由顾客承担。\n\n车架保修期为十一年。刹车片不在保修范围内。"
+    passage = SourcePassage("a", "自行车", 0, text, 1.0)
+
+    assert offline_reply(offline, question, passage).startswith(f"{answer} [1]")
 
 
 def test_huge_texts_are_answered_in_time_and_within_bounds(offline: Responder) -> None:

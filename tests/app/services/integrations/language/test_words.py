@@ -42,6 +42,13 @@ def test_variants_are_the_words_that_the_index_looks_for() -> None:
     assert variants(content_words("saddle")[0]) == ("saddle",)
 
 
+def test_scripts_without_spaces_are_divided_into_pieces() -> None:
+    assert texts("保修期 11年") == ["保修", "修期", "11", "年"]
+    assert keys("フレームの保証期間は11年です。") >= keys("保証期間")
+    assert keys("เฟรมมีการรับประกันสิบเอ็ดปี") >= keys("รับประกัน") != frozenset()
+    assert texts("iPhone手机") == ["iphone", "手机"]
+
+
 def test_a_greeting_has_no_content_words() -> None:
     for greeting in ("Hi", "Hello there!", "Good morning!", "Thank you so much", "Many thanks, bye", "ok", "???", ""):
         assert content_words(greeting) == [], greeting
