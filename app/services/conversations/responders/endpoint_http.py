@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import httpx2
@@ -32,6 +31,10 @@ FINAL_CODES: Final = frozenset(
 """Error codes, in lower case, that no later attempt can change: somebody has to look after the account."""
 
 
+_HEADERS_OF_BODY: Final = frozenset({"content-encoding", "content-length", "transfer-encoding", "x-should-retry"})
+"""Headers that say how the body was sent."""
+
+
 class ResponseTooLarge(httpx2.ReadError):
     """The response has more bytes than MAX_BODY."""
 
@@ -47,35 +50,31 @@ class EndpointTransport(httpx2.BaseTransport):
         """Send one request. Raises ResponseTooLarge, and the errors of httpx2."""
         deadline = time.monotonic() + self._timeout
         response = self._transport.handle_request(request)
-        stream = _BoundedStream(cast("httpx2.SyncByteStream", response.stream), deadline)
-        bounded = httpx2.Response(
-            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
-        )
-        if bounded.status_code == 429 and any(code.lower() in FINAL_CODES for code in error_codes(bounded.read())):
-            bounded.headers["x-should-retry"] = "false"  # The SDK obeys it.
-        return bounded
+        response.request = request
+        try:
+            body = _read(response, deadline)
+        finally:
+            response.close()
+        headers = [(name, value) for name, value in response.headers.items() if name not in _HEADERS_OF_BODY]
+        if response.status_code == 429 and any(code.lower() in FINAL_CODES for code in error_codes(body)):
+            headers.append(("x-should-retry", "false"))  # The SDK obeys it.
+        return httpx2.Response(response.status_code, headers=headers, content=body, extensions=response.extensions)
 
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
 
 
-class _BoundedStream(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._stream:
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise ResponseTooLarge("the response is too large")
-            if time.monotonic() > self._deadline:
-                raise httpx2.ReadTimeout("the response took too long")
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
+def _read(response: httpx2.Response, deadline: float) -> bytes:
+    """The body, decompressed; the limit holds for what it grows to."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise ResponseTooLarge("the response is too large")
+        if time.monotonic() > deadline:
+            raise httpx2.ReadTimeout("the response took too long")
+    return bytes(body)
 
 
 def error_codes(body: bytes) -> list[str]:

@@ -198,6 +198,8 @@ def _why_empty(completion: Completion, answer: str) -> str:
 def _why_not_connected(error: APIConnectionError) -> str:
     if isinstance(error.__cause__, ResponseTooLarge):
         return f"its answer has more than {MAX_BODY // 1024**2} MB"
+    if isinstance(error.__cause__, httpx2.DecodingError):
+        return "its answer cannot be decompressed"
     return "it cannot be reached"
 
 

@@ -10,6 +10,9 @@ from app.services.integrations.language.words import key_of
 
 Fact = Literal["duration", "frequency", "time", "money", "number", "place"]
 
+MAX_QUESTION: Final = 2000
+"""Characters of a question that are read."""
+
 _NUMBER: Final = (
     r"(?:\d[\d.,:]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|"
     r"sixty|ninety|hundred|dozen|half|several)"
@@ -71,7 +74,7 @@ _STANDS_FOR: Final[dict[Fact, tuple[str, ...]]] = {
 
 def asked_fact(question: str) -> Fact | None:
     """The kind of fact that a question asks for; None if it asks for no such fact."""
-    plain = question.lower()
+    plain = question[:MAX_QUESTION].lower()
     return next((fact for fact, pattern in _ASKS.items() if pattern.search(plain)), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 import socket
@@ -447,6 +448,17 @@ def test_a_body_without_end_is_not_read_on(http_peer: HttpPeer, ask: Any, status
     http_peer.always = HttpReply(status, QUICK, b"x" * (MAX_BODY + 1))
 
     assert "its answer has more than 4 MB" in str(failed(ask, UpstreamError))
+
+
+def test_a_body_that_grows_when_it_is_decompressed_is_not_read_on(http_peer: HttpPeer, ask: Any) -> None:
+    headers = {**QUICK, "Content-Encoding": "gzip"}
+    http_peer.reply_with(HttpReply(200, headers, gzip.compress(json.dumps(answer().body).encode())))
+    assert ask().text == "Within 30 days. [1]"
+
+    http_peer.always = HttpReply(200, headers, gzip.compress(b" " * 50_000_000))
+    assert "its answer has more than 4 MB" in str(failed(ask, UpstreamError))
+    http_peer.always = HttpReply(200, headers, b"not compressed")
+    assert "its answer cannot be decompressed" in str(failed(ask, UpstreamError))
 
 
 def test_a_body_that_arrives_byte_by_byte_has_a_time_limit(http_peer: HttpPeer, ask: Any) -> None:
