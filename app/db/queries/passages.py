@@ -8,7 +8,7 @@ databases: 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import log
@@ -98,10 +98,13 @@ class Term:
     """The share of a full score that a passage gets for it."""
 
 
-def weigh(session: Session, words: Mapping[str, tuple[str, ...]]) -> dict[str, Term]:
+def weigh(
+    session: Session, words: Mapping[str, tuple[str, ...]], *, uncertain: Collection[str] = ()
+) -> dict[str, Term]:
     """The words of a question that some passage has, each given by its key with its synonyms, weighed by their rarity.
 
-    A word that no passage has counts as the rarest: the weights of the others then add up to less than 1.
+    A word that no passage has counts as the rarest: the weights of the others then add up to less than 1. If its key is
+    in `uncertain`, it may be no word, and does not count.
     """
     if not words:
         return {}
@@ -111,7 +114,7 @@ def weigh(session: Session, words: Mapping[str, tuple[str, ...]]) -> dict[str, T
     counts: dict[str, int] = {row[0]: row[1] for row in rows}
     total = session.scalar(select(func.sum(Document.passage_count))) or 0
     rarity = {key: log(1 + max(0.5, total - count + 0.5) / (count + 0.5)) for key, count in counts.items()}
-    full = sum(rarity.values())
+    full = sum(value for key, value in rarity.items() if counts[key] or key not in uncertain)
     return {key: Term(words[key], rarity[key] / full) for key, count in counts.items() if count}
 
 

@@ -22,6 +22,7 @@ from app.services.documents.extraction.splitting import digest, first_heading, s
 from app.services.documents.extraction.text import MAX_TITLE_LENGTH, as_title, normalized_text
 from app.services.documents.ranking import ranked
 from app.services.integrations.language.questions import asked_fact
+from app.services.integrations.language.scripts import is_piece
 from app.services.integrations.language.words import content_words, variants
 from laneway.platform import clock
 from laneway.platform.db.session import Database
@@ -95,8 +96,9 @@ class PassageStore:
         """
         limit = max(1, min(limit, MAX_RESULTS))
         words = content_words(text, limit=MAX_QUESTION_WORDS)
+        pieces = {word.key for word in words if is_piece(word.text)}
         with self._database.reading() as session:
-            terms = passages.weigh(session, {word.key: variants(word) for word in words})
+            terms = passages.weigh(session, {word.key: variants(word) for word in words}, uncertain=pieces)
             found = passages.search(session, list(terms.values()), limit=max(limit, CANDIDATES))
         weights = {key: term.weight for key, term in terms.items()}
         return ranked(found, weights, asked=asked_fact(text))[:limit]
