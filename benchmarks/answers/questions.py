@@ -34,7 +34,7 @@ class Question:
 
 def read_questions() -> list[Question]:
     """Every question of the file."""
-    content: dict[str, dict[str, list[dict[str, Any]]]] = yaml.safe_load(FILE.read_text())
+    content: dict[str, dict[str, list[dict[str, Any]]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return [
         Question(entry["question"], purpose, kind, _answers(entry.get("answer", {})))
         for purpose, kinds in content.items()

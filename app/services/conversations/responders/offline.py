@@ -6,7 +6,7 @@
 3. A message that asks nothing, such as a greeting or thanks, is answered by what the conversation and the documents
    give: the customer's last question, and the titles of documents.
 
-Apart from those statements, every word comes from the documents. English only.
+Apart from those statements, which are English, every word comes from the documents.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def _list() -> tuple[dict[str, int], dict[str, int]]:
     """The words by their stems, and the emoticons, each with its strength; read once."""
     words: dict[str, int] = {}
     marks: dict[str, int] = {}
-    for line in WORDS.read_text().splitlines():
+    for line in WORDS.read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("#"):
             continue
         strength, *members = line.split()

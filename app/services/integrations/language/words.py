@@ -72,7 +72,7 @@ def key_of(word: str) -> str:
 @cache
 def stop_words() -> frozenset[str]:
     """The words that carry no meaning of their own, in lower case."""
-    lines = STOP_WORDS.read_text().splitlines()
+    lines = STOP_WORDS.read_text(encoding="utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
@@ -103,7 +103,7 @@ def _synonyms() -> _Synonyms:
     keys: dict[str, str] = {}
     words: dict[str, tuple[str, ...]] = {}
     phrases: dict[str, str] = {}
-    for line in SYNONYMS.read_text().splitlines():
+    for line in SYNONYMS.read_text(encoding="utf-8").splitlines():
         members = [member.strip() for member in line.split(",")]
         if line.startswith("#") or not line.strip():
             continue

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.services.integrations.language.sentiment import label, sentiment
 
-MESSAGES = yaml.safe_load(Path(__file__).with_name("customer_messages.yaml").read_text())
+MESSAGES = yaml.safe_load(Path(__file__).with_name("customer_messages.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_a_greeting_has_no_content_words() -> None:
 
 
 def test_no_synonym_is_a_stop_word() -> None:
-    lines = [line for line in SYNONYMS.read_text().splitlines() if line and not line.startswith(("#", "hello,"))]
+    content = SYNONYMS.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in content if line and not line.startswith(("#", "hello,"))]
     members = {member.strip() for line in lines for member in line.split(",")}
 
     assert not members & stop_words()
