@@ -13,7 +13,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-history bench-pipeline bench-scale chaos load image lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-scale chaos load image lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ fix: install-dev ## Fix formatting, and the lint errors that have an automatic f
 
 bench: install-dev ## Measure the delivery engine against stock Celery, side by side (options: BENCH="--help")
 	@$(BIN)/python -m benchmarks.throughput $(BENCH)
+
+bench-answers: install-dev ## Judge search and replies by questions over the example documents (options: ANSWERS="--failures")
+	@$(BIN)/python -m benchmarks.answers $(ANSWERS)
 
 bench-history: install-dev ## Measure what the history costs per task (options: HISTORY="--help")
 	@$(BIN)/python -m benchmarks.history $(HISTORY)

@@ -1,8 +1,4 @@
 # snowballstemmer 3.1
 
-from typing import Protocol
-
-class _Stemmer(Protocol):
-    def stemWords(self, words: list[str]) -> list[str]: ...
-
-def stemmer(lang: str) -> _Stemmer: ...
+class EnglishStemmer:
+    def stemWord(self, word: str) -> str: ...

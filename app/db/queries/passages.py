@@ -1,17 +1,17 @@
 """Queries over passages, including the full-text search.
 
-A passage's score is the share of the question's words that it has. A word weighs more the fewer passages have it
-(BM25's inverse document frequency). The database's own rank (bm25, ts_rank_cd), which depends on how often and how
-close together the words occur, adds up to a tenth. So a score means the same on both databases: 0 to 1.
+A passage's score is the share of the question's words that it has; a synonym counts as the word. A word weighs more
+the fewer passages have it (BM25's inverse document frequency). The database's own rank (bm25, ts_rank_cd), which
+depends on how often and how close together the words occur, adds up to a tenth. So a score means the same on both
+databases: 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import log
-from statistics import fmean
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -83,34 +83,50 @@ def delete_document(session: Session, id: str) -> bool:
     return session.scalar(delete(Document).where(Document.id == id).returning(Document.id)) is not None
 
 
-def search(session: Session, words: Sequence[str], *, limit: int) -> list[FoundPassage]:
-    """The passages that have at least one of the words, best first. Words are never parsed as query operators."""
+def titles(session: Session, *, limit: int) -> list[str]:
+    """Titles of documents with passages, those stored last first, each once."""
+    newest = func.max(Document.updated_at)
+    query = select(Document.title).where(Document.passage_count > 0).group_by(Document.title)
+    return list(session.scalars(query.order_by(newest.desc(), Document.title).limit(limit)))
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word of a question: the words that count as this one, and its weight."""
+
+    words: tuple[str, ...]
+    weight: float
+    """The share of a full score that a passage gets for it."""
+
+
+def weigh(
+    session: Session, words: Mapping[str, tuple[str, ...]], *, uncertain: Collection[str] = ()
+) -> dict[str, Term]:
+    """The words of a question that some passage has, each given by its key with its synonyms, weighed by their rarity.
+
+    A word that no passage has counts as the rarest: the weights of the others then add up to less than 1. If its key is
+    in `uncertain`, it may be no word, and does not count.
+    """
     if not words:
+        return {}
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    count = _sqlite_count if on_sqlite else _postgresql_count
+    rows = session.execute(union_all(*(count(key, synonyms) for key, synonyms in words.items()))).all()
+    counts: dict[str, int] = {row[0]: row[1] for row in rows}
+    total = session.scalar(select(func.sum(Document.passage_count))) or 0
+    rarity = {key: log(1 + max(0.5, total - count + 0.5) / (count + 0.5)) for key, count in counts.items()}
+    full = sum(value for key, value in rarity.items() if counts[key] or key not in uncertain)
+    return {key: Term(words[key], rarity[key] / full) for key, count in counts.items() if count}
+
+
+def search(session: Session, terms: Sequence[Term], *, limit: int) -> list[FoundPassage]:
+    """The passages that have at least one of the terms, best first. Words are never parsed as query operators."""
+    if not terms:
         return []
     on_sqlite = session.get_bind().dialect.name == "sqlite"
-    counts = _counts(session, words, on_sqlite=on_sqlite)
-    known = {word: count for word, count in counts.items() if count}
-    if not known:
-        return []
-    total = session.scalar(select(func.sum(Document.passage_count))) or 0
-    weights = _weights(known, total=total, word_count=len(counts))
-    scored = (_sqlite_scores if on_sqlite else _postgresql_scores)(weights).order_by(desc("score"), "id")
+    scored = (_sqlite_scores if on_sqlite else _postgresql_scores)(terms).order_by(desc("score"), "id")
     best = scored.limit(limit).subquery("best")
     return [FoundPassage(*row) for row in session.execute(_with_texts(best)).all()]
-
-
-def _counts(session: Session, words: Sequence[str], *, on_sqlite: bool) -> dict[str, int]:
-    """The number of passages that have each word."""
-    count = _sqlite_count if on_sqlite else _postgresql_count
-    statement = union_all(*(count(word) for word in dict.fromkeys(words)))
-    return {row[0]: row[1] for row in session.execute(statement)}
-
-
-def _weights(known: Mapping[str, int], *, total: int, word_count: int) -> dict[str, float]:
-    """The share of a full score of each word. A word that no passage has counts as much as the average known one."""
-    rarity = {word: log(1 + max(0.0, total - count + 0.5) / (count + 0.5)) for word, count in known.items()}
-    full = fmean(rarity.values()) * word_count
-    return {word: value / full for word, value in rarity.items()}
 
 
 def _with_texts(best: FromClause) -> Select[str, str, int, str, float]:
@@ -132,44 +148,49 @@ def _matches(*words: str) -> ColumnElement[bool]:
     return _fts.c[FTS_TABLE].op("MATCH", is_comparison=True)(" OR ".join(quoted))
 
 
-def _sqlite_count(word: str) -> Select[str, int]:
-    return select(literal(word), func.count()).select_from(_fts).where(_matches(word))
+def _sqlite_count(key: str, words: Sequence[str]) -> Select[str, int]:
+    return select(literal(key), func.count()).select_from(_fts).where(_matches(*words))
 
 
-def _sqlite_scores(weights: Mapping[str, float]) -> Select[int, float]:
+def _sqlite_scores(terms: Sequence[Term]) -> Select[int, float]:
     hits = union_all(
         *(
-            select(_fts.c.rowid.label("id"), literal(weight).label("weight")).where(_matches(word))
-            for word, weight in weights.items()
+            select(_fts.c.rowid.label("id"), literal(term.weight).label("weight")).where(_matches(*term.words))
+            for term in terms
         )
     ).subquery("hits")
     coverage = select(hits.c.id, func.sum(hits.c.weight).label("coverage")).group_by(hits.c.id).cte("coverage")
     rank = -func.bm25(literal_column(FTS_TABLE))
     # bm25 works only inside the index's own query, so SQLite must not merge that query into the join.
-    ranked = select(_fts.c.rowid.label("id"), rank.label("rank")).where(_matches(*weights)).cte("ranked")
+    ranked = select(_fts.c.rowid.label("id"), rank.label("rank")).where(_matches(*_all_words(terms))).cte("ranked")
     ranked = ranked.prefix_with("MATERIALIZED", dialect="sqlite")
     return select(ranked.c.id, _score(coverage.c.coverage, ranked.c.rank)).join_from(
         ranked, coverage, coverage.c.id == ranked.c.id
     )
 
 
-def _query(word: str) -> ColumnElement[Any]:
-    """A tsquery of plain words; `plainto_tsquery` has no operators."""
-    return func.plainto_tsquery(literal_column("'english'::regconfig"), word, type_=TSQUERY)
-
-
-def _postgresql_count(word: str) -> Select[str, int]:
-    return select(literal(word), func.count()).select_from(Passage).where(_search.op("@@")(_query(word)))
-
-
-def _postgresql_scores(weights: Mapping[str, float]) -> Select[int, float]:
-    queries = {word: _query(word) for word in weights}
+def _query(words: Sequence[str]) -> ColumnElement[Any]:
+    """A tsquery for any of the words; `plainto_tsquery` has no operators."""
     any_of_them: ColumnElement[Any] = literal_column("''::tsquery", TSQUERY)
-    for query in queries.values():
-        any_of_them = any_of_them.op("||")(query)
+    for word in words:
+        plain = func.plainto_tsquery(literal_column("'english'::regconfig"), word, type_=TSQUERY)
+        any_of_them = any_of_them.op("||")(plain)
+    return any_of_them
+
+
+def _postgresql_count(key: str, words: Sequence[str]) -> Select[str, int]:
+    return select(literal(key), func.count()).select_from(Passage).where(_search.op("@@")(_query(words)))
+
+
+def _postgresql_scores(terms: Sequence[Term]) -> Select[int, float]:
     coverage: ColumnElement[float] = literal(0.0)
-    for word, query in queries.items():
-        coverage = coverage + case((_search.op("@@")(query), weights[word]), else_=0.0)
+    for term in terms:
+        coverage = coverage + case((_search.op("@@")(_query(term.words)), term.weight), else_=0.0)
+    any_of_them = _query(_all_words(terms))
     return select(Passage.id, _score(coverage, func.ts_rank_cd(_search, any_of_them))).where(
         _search.op("@@")(any_of_them)
     )
+
+
+def _all_words(terms: Sequence[Term]) -> list[str]:
+    return list(dict.fromkeys(word for term in terms for word in term.words))

@@ -26,7 +26,9 @@ from app.schemas.analytics import (
     ReportResponse,
     TaskFigures,
 )
-from app.services.integrations import text_analysis
+from app.services.integrations.language.key_phrases import key_phrases
+from app.services.integrations.language.sentiment import label, sentiment
+from app.services.integrations.language.words import MAX_TEXT
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
@@ -217,23 +219,23 @@ def is_resolved(facts: ConversationFacts, *, last_sentiment: float) -> bool:
     """
     if facts.status in RESOLVED_STATUSES:
         return True
-    return facts.answered and facts.has_cited_reply and text_analysis.label(last_sentiment) != "negative"
+    return facts.answered and facts.has_cited_reply and label(last_sentiment) != "negative"
 
 
 def _analyse(session: Session, id: str) -> _Analysis | None:
     facts = repository.conversation_facts(session, id)
     if facts is None:
         return None
-    texts = repository.customer_texts(session, id, limit=MAX_MESSAGES, length=text_analysis.MAX_TEXT)
-    scores = [text_analysis.sentiment(text) for text in texts] or [0.0]
-    sentiment = round(fmean(scores), 4)
+    texts = repository.customer_texts(session, id, limit=MAX_MESSAGES, length=MAX_TEXT)
+    scores = [sentiment(text) for text in texts] or [0.0]
+    mean_sentiment = round(fmean(scores), 4)
     return _Analysis(
         facts=facts,
         values={
             "conversation_id": id,
-            "sentiment": sentiment,
-            "sentiment_label": text_analysis.label(sentiment),
-            "key_phrases": text_analysis.key_phrases(texts, limit=PHRASES_PER_CONVERSATION),
+            "sentiment": mean_sentiment,
+            "sentiment_label": label(mean_sentiment),
+            "key_phrases": key_phrases(texts, limit=PHRASES_PER_CONVERSATION),
             "customer_messages": facts.customer_messages,
             "replies": facts.replies,
             "mean_response_seconds": facts.response_seconds,

@@ -120,7 +120,8 @@ class Conversations:
 
     def answer(self, question: str) -> Reply:
         """Answer a question outside any conversation."""
-        return self._responder.reply(question, history=[], passages=self._search(question))
+        passages = self._search(question)
+        return self._responder.reply(question, history=[], passages=passages, topics=self._topics(passages))
 
     def queue_follow_ups(self) -> int:
         """Queue one reminder for each customer who has been silent too long; returns the number of new reminders."""
@@ -195,11 +196,11 @@ class Conversations:
 
     def _write_reply(self, text: str | None, history: list[Turn], progress: Progress) -> Reply:
         if text is None:  # A form or a click has no text: the reply opens the conversation.
-            return self._responder.follow_up(history=history, passages=[], reason="operator")
+            return self._responder.follow_up(history=history, passages=[], reason="operator", topics=self._topics([]))
         progress(20, "searching the documents")
         passages = self._search(text)
         progress(50, f"writing the reply from {len(passages)} passages")
-        return self._responder.reply(text, history=history, passages=passages)
+        return self._responder.reply(text, history=history, passages=passages, topics=self._topics(passages))
 
     def _write_next_turn(self, payload: Continuation, turns: list[Message]) -> tuple[Reply, str]:
         """The next turn and its role."""
@@ -207,7 +208,10 @@ class Conversations:
             return Reply(text=payload.message, sources=(), responder="operator"), "operator"
         question = next((turn.text for turn in reversed(turns) if turn.role == "customer"), "")
         passages = self._search(question)
-        return self._responder.follow_up(history=_turns(turns), passages=passages, reason=payload.reason), "assistant"
+        reply = self._responder.follow_up(
+            history=_turns(turns), passages=passages, reason=payload.reason, topics=self._topics(passages)
+        )
+        return reply, "assistant"
 
     def _store_outbound(self, message: OutboundMessage) -> dict[str, Any]:
         """Store an outbound message, report it to OUTBOUND_WEBHOOK_URL, and return the task's result."""
@@ -255,6 +259,10 @@ class Conversations:
             )
             for passage in self._passage_store.search(text)
         ]
+
+    def _topics(self, passages: list[SourcePassage]) -> list[str]:
+        """Titles of documents, to say what there is if no passage was found."""
+        return [] if passages else self._passage_store.titles()
 
 
 def _require_conversation(session: Session, id: str) -> Conversation:

@@ -20,8 +20,11 @@ from app.services.documents.extraction.errors import (
 from app.services.documents.extraction.plain import decoded
 from app.services.documents.extraction.splitting import digest, first_heading, split
 from app.services.documents.extraction.text import MAX_TITLE_LENGTH, as_title, normalized_text
-from app.services.documents.search_form import asked_form, indexed_form
-from app.services.integrations.text_analysis import content_words
+from app.services.documents.ranking import ranked
+from app.services.documents.search_form import indexed_form
+from app.services.integrations.language.questions import asked_fact
+from app.services.integrations.language.scripts import is_piece
+from app.services.integrations.language.words import content_words, variants
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
@@ -31,8 +34,8 @@ MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_ID_LENGTH: Final = 200
 MAX_RESULTS: Final = 50
 MAX_QUESTION_WORDS: Final = 50
-MAX_QUESTION_LENGTH: Final = 20_000
-"""Characters of a question that are searched for."""
+CANDIDATES: Final = 20
+"""The number of passages that the index returns, to be ranked by their sentences."""
 TEXT_SUFFIXES: Final = frozenset({".md", ".markdown", ".txt"})
 """Suffixes of text files; `Documents.ingest_file` reads all others."""
 
@@ -96,9 +99,19 @@ class PassageStore:
 
         Any text is allowed: only its first 50 distinct content words count, and nothing is parsed as query syntax.
         """
-        words = content_words(asked_form(text[:MAX_QUESTION_LENGTH]), limit=MAX_QUESTION_WORDS)
+        limit = max(1, min(limit, MAX_RESULTS))
+        words = content_words(text, limit=MAX_QUESTION_WORDS)
+        pieces = {word.key for word in words if is_piece(word.text)}
         with self._database.reading() as session:
-            return passages.search(session, words, limit=max(1, min(limit, MAX_RESULTS)))
+            terms = passages.weigh(session, {word.key: variants(word) for word in words}, uncertain=pieces)
+            found = passages.search(session, list(terms.values()), limit=max(limit, CANDIDATES))
+        weights = {key: term.weight for key, term in terms.items()}
+        return ranked(found, weights, asked=asked_fact(text))[:limit]
+
+    def titles(self, *, limit: int = 5) -> list[str]:
+        """Titles of documents that can be cited, those stored last first, each once."""
+        with self._database.reading() as session:
+            return passages.titles(session, limit=limit)
 
     def delete(self, document_id: str) -> None:
         """Delete a document and its passages. Raises NotFound."""

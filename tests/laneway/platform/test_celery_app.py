@@ -12,7 +12,7 @@ import pytest
 import laneway
 
 REPOSITORY = Path(laneway.__file__).parent.parent
-HEAVY = ("fastapi", "starlette", "typer", "uvicorn", "s3fs", "openai", "nltk", "pypdf")
+HEAVY = ("fastapi", "starlette", "typer", "uvicorn", "s3fs", "openai", "snowballstemmer", "pypdf")
 """Packages that a process that only needs the Celery app must not load."""
 
 CELERY_APP = """

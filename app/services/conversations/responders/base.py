@@ -60,11 +60,28 @@ class Responder(Protocol):
         """The name that is stored with each reply, at most 64 characters."""
         ...
 
-    def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        """Answer the customer's question; `history` has earlier turns, oldest first; `passages` are best first."""
+    def reply(
+        self,
+        question: str,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        topics: Sequence[str] = (),
+    ) -> Reply:
+        """Answer the customer's message; `history` has earlier turns, oldest first; `passages` are best first.
+
+        `topics` are titles of documents, given if no passage was found.
+        """
         ...
 
-    def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
+    def follow_up(
+        self,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        reason: Reason,
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Write the next message without a new question; `passages` match the customer's last message."""
         ...
 

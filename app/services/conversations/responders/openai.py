@@ -1,8 +1,10 @@
 """Replies by an OpenAI-compatible endpoint: the official one, or any server with a chat completions API.
 
 The SDK makes up to three attempts (429, 5xx, time-outs; it honours Retry-After up to two minutes). After that the
-task's own retries take over. The response is parsed by a model of ours, because compatible servers differ. Errors name
-the status and the endpoint's error code, never its text: some servers repeat the key in it.
+task's own retries take over. An account without credit, a refused request and an answer that a filter stopped are
+permanent errors after one call. Responses are read by `completions.py`, because compatible servers differ; the model's
+thoughts are removed by `thoughts.py`. Errors name the status and the endpoint's error code, never its text: some
+servers repeat the key in it.
 """
 
 from __future__ import annotations
@@ -14,11 +16,25 @@ from typing import Final
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
 from openai.types.chat import ChatCompletionMessageParam
-from pydantic import BaseModel, Field, ValidationError
 
 from app.core.settings import ResponderSettings
 from app.schemas.conversation import Source
 from app.services.conversations.responders.base import CUSTOMER, Reason, Reply, SourcePassage, Turn, renumber_citations
+from app.services.conversations.responders.completions import (
+    Completion,
+    CompletionFailed,
+    NotACompletion,
+    read_completion,
+)
+from app.services.conversations.responders.endpoint_http import (
+    FINAL_CODES,
+    MAX_BODY,
+    EndpointTransport,
+    ResponseTooLarge,
+    codes_of,
+    error_codes,
+)
+from app.services.conversations.responders.thoughts import without_thoughts
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError, UpstreamRefused
 from laneway.platform.webhooks.egress import retry_after
@@ -34,7 +50,9 @@ MAX_PASSAGE_LENGTH = 2000
 MAX_REPLY_LENGTH = 20_000
 """Lengths are in characters."""
 RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})
-_CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}")
+FINAL_STATUSES: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422})
+"""Numbers that a server may give as the code of an error, which no later attempt can change."""
+_CODE = re.compile(r"[A-Za-z][A-Za-z_.-]{0,63}|\d{1,6}")
 
 INSTRUCTIONS: Final = """\
 You answer customers' messages for a company. Use only the numbered passages and the conversation.
@@ -51,26 +69,6 @@ FOLLOW_UPS: Final[dict[Reason, str]] = {
 }
 
 
-class _ResponseMessage(BaseModel):
-    content: str
-
-
-class _Choice(BaseModel):
-    message: _ResponseMessage
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Completion(BaseModel):
-    """The fields of a chat completion that are used."""
-
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
 class OpenAIResponder:
     """Requests replies from a chat completions endpoint; threads may share it."""
 
@@ -83,7 +81,12 @@ class OpenAIResponder:
             base_url=settings.base_url or OFFICIAL_URL,
             timeout=settings.timeout,
             max_retries=MAX_RETRIES,
-            http_client=httpx2.Client(timeout=settings.timeout, trust_env=False, follow_redirects=False),
+            http_client=httpx2.Client(
+                transport=EndpointTransport(timeout=settings.timeout),
+                timeout=settings.timeout,
+                trust_env=False,
+                follow_redirects=False,
+            ),
         )
 
     @property
@@ -91,55 +94,74 @@ class OpenAIResponder:
         """`openai:` followed by the model."""
         return f"openai:{self._model}"[:64]
 
-    def reply(self, question: str, *, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
+    def reply(
+        self,
+        question: str,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Request an answer; its sources are the passages that it cites."""
-        return self._request_reply(question, history, passages[:MAX_PASSAGES])
+        material = _material(passages[:MAX_PASSAGES], topics)
+        return self._request_reply(_messages(question, history, material), passages[:MAX_PASSAGES])
 
-    def follow_up(self, *, history: Sequence[Turn], passages: Sequence[SourcePassage], reason: Reason) -> Reply:
+    def follow_up(
+        self,
+        *,
+        history: Sequence[Turn],
+        passages: Sequence[SourcePassage],
+        reason: Reason,
+        topics: Sequence[str] = (),
+    ) -> Reply:
         """Request the next message of a conversation that has come to a halt."""
         note = f"[A note to you, not from the customer: {FOLLOW_UPS[reason]}]"
-        return self._request_reply(note, history, passages[:MAX_PASSAGES])
+        material = _material(passages[:MAX_PASSAGES], topics)
+        return self._request_reply(_messages(note, history, material), passages[:MAX_PASSAGES])
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _request_reply(self, request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]) -> Reply:
-        completion = self._complete(_messages(request, history, passages))
-        # PostgreSQL cannot store a null character.
-        content = completion.choices[0].message.content[:MAX_REPLY_LENGTH].replace("\x00", "\ufffd")
-        text, cited = renumber_citations(content, count=len(passages))
+    def _request_reply(self, messages: list[ChatCompletionMessageParam], passages: Sequence[SourcePassage]) -> Reply:
+        completion = self._complete(messages)
+        answer = without_thoughts(completion.text)[:MAX_REPLY_LENGTH]
+        text, cited = renumber_citations(answer, count=len(passages))
+        if completion.finish_reason == "content_filter":
+            raise UpstreamRefused(SERVICE, "a content filter stopped the answer (content_filter)")
         if not text:
-            raise UpstreamError(SERVICE, "its answer is empty")
-        usage = completion.usage or _Usage()
+            raise UpstreamError(SERVICE, _why_empty(completion, answer))
         return Reply(
             text,
             tuple(_source(passages[number - 1]) for number in cited),
             self.name,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
         )
 
-    def _complete(self, messages: list[ChatCompletionMessageParam]) -> _Completion:
+    def _complete(self, messages: list[ChatCompletionMessageParam]) -> Completion:
         # `from None` keeps the SDK's error, which has the server's text in it, out of stored tracebacks.
         try:
             raw = self._client.chat.completions.with_raw_response.create(model=self._model, messages=messages)
-            return _Completion.model_validate_json(raw.content)
+            return read_completion(raw.content)
         except APITimeoutError:
             raise UpstreamError(SERVICE, f"no answer within {self._timeout:g} s") from None
-        except APIConnectionError:
-            raise UpstreamError(SERVICE, "it cannot be reached") from None
+        except APIConnectionError as error:
+            raise UpstreamError(SERVICE, _why_not_connected(error)) from None
         except APIStatusError as error:
             raise self._status_error(error) from None
-        except ValidationError:
-            raise UpstreamError(SERVICE, "its answer is not a chat completion") from None
+        except CompletionFailed as failed:
+            raise self._reported_error(failed.error) from None
+        except NotACompletion as problem:
+            raise UpstreamError(SERVICE, f"its answer is not a chat completion: {problem}") from None
         except OpenAIError as error:
             raise UpstreamError(SERVICE, f"the request failed ({type(error).__name__})") from None
 
     def _status_error(self, error: APIStatusError) -> PlatformError:
-        status = error.status_code
-        code = error.code if isinstance(error.code, str) and _CODE.fullmatch(error.code) else None
-        reason = f"it answered {status}" + (f" ({code})" if code and self._key not in code else "")
+        status, codes = error.status_code, error_codes(error.response.content)
+        reason = f"it answered {status}{self._named(codes)}"
+        if any(code.lower() in FINAL_CODES for code in codes):
+            return UpstreamRefused(SERVICE, f"{reason}: check the account's credit")
         if status in RETRYABLE_STATUSES or status >= 500:
             delay = retry_after(error.response.headers.get("retry-after"), at=clock.now())
             return UpstreamError(SERVICE, reason, delay)
@@ -150,14 +172,48 @@ class OpenAIResponder:
         }.get(status, "")
         return UpstreamRefused(SERVICE, reason + hint)
 
+    def _reported_error(self, error: object) -> PlatformError:
+        """The error that a response with status 200 holds."""
+        codes = codes_of(error)
+        reason = f"its answer is an error{self._named(codes)}"
+        if any(code.lower() in FINAL_CODES for code in codes):
+            return UpstreamRefused(SERVICE, f"{reason}: check the account's credit")
+        if any(code.isdecimal() and int(code) in FINAL_STATUSES for code in codes):
+            return UpstreamRefused(SERVICE, reason)
+        return UpstreamError(SERVICE, reason)
 
-def _messages(
-    request: str, history: Sequence[Turn], passages: Sequence[SourcePassage]
-) -> list[ChatCompletionMessageParam]:
+    def _named(self, codes: Sequence[str]) -> str:
+        """The first code that can be shown, in brackets: it must look like a code, and not have the key in it."""
+        shown = (code for code in codes if _CODE.fullmatch(code) and self._key not in code)
+        return next((f" ({code})" for code in shown), "")
+
+
+def _why_empty(completion: Completion, answer: str) -> str:
+    if completion.finish_reason == "length":
+        return "its answer is empty: the model reached its limit of tokens before it answered"
+    only_thoughts = completion.text.strip() and not answer
+    return "its answer is empty" + (": it has thoughts only" if only_thoughts else "")
+
+
+def _why_not_connected(error: APIConnectionError) -> str:
+    if isinstance(error.__cause__, ResponseTooLarge):
+        return f"its answer has more than {MAX_BODY // 1024**2} MB"
+    if isinstance(error.__cause__, httpx2.DecodingError):
+        return "its answer cannot be decompressed"
+    return "it cannot be reached"
+
+
+def _material(passages: Sequence[SourcePassage], topics: Sequence[str]) -> str:
     numbered = "\n\n".join(
         f"[{number}] {passage.title}\n{passage.text[:MAX_PASSAGE_LENGTH]}" for number, passage in enumerate(passages, 1)
     )
-    material = f"Passages:\n\n{numbered}" if passages else "Passages: none were found."
+    if passages:
+        return f"Passages:\n\n{numbered}"
+    titles = "; ".join(topics)
+    return "Passages: none were found." + (f" There are documents with these titles: {titles}." if titles else "")
+
+
+def _messages(request: str, history: Sequence[Turn], material: str) -> list[ChatCompletionMessageParam]:
     messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": f"{INSTRUCTIONS}\n\n{material}"}]
     for turn in _recent(history):
         if turn.role == CUSTOMER:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, event
 from app.db.models import Conversation, Message
 from app.db.queries.analytics import ConversationFacts
 from app.services.analytics.analytics import Analytics, is_resolved
-from app.services.integrations.text_analysis import sentiment
+from app.services.integrations.language.sentiment import sentiment
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from tests.fixtures.analytics_rows import (

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect, text, update
+from sqlalchemy.orm import Session
 
 from app.core.settings import ROOT
 from app.db import fulltext
@@ -101,7 +102,7 @@ def test_a_result_has_its_position_and_score(passage_store: PassageStore) -> Non
     (found,) = passage_store.search("squeaking pads")
 
     assert found == FoundPassage("a", "Brakes", 0, content, found.score)
-    assert 0.9 <= found.score <= 1
+    assert 0.8 <= found.score <= 1
 
 
 def test_a_passage_with_all_words_comes_before_one_that_repeats_a_single_word(passage_store: PassageStore) -> None:
@@ -138,7 +139,7 @@ def test_a_passage_that_repeats_a_word_ranks_higher_if_all_else_is_equal(passage
 def test_words_that_no_passage_has_lower_the_score(shop: PassageStore) -> None:
     sure, unsure = shop.search("puncture repair")[0], shop.search("puncture repair submarine periscope torpedo")[0]
 
-    assert sure.score > 0.9
+    assert sure.score > 0.8
     assert unsure.score < sure.score / 2
 
 
@@ -162,6 +163,32 @@ def test_query_syntax_in_a_question_is_only_text(shop: PassageStore, database: D
     assert len(stored_documents(database)) == 3
 
 
+def test_a_synonym_finds_a_passage(passage_store: PassageStore) -> None:
+    passage_store.ingest(document_id="a", title="A", text="The guarantee on frames is ten years.")
+    passage_store.ingest(document_id="b", title="B", text="Frames come in three colours.")
+
+    found = passage_store.search("warranties for a frame")
+
+    assert [passage.document_id for passage in found] == ["a", "b"]
+    assert found[0].score > 2 * found[1].score
+
+
+def test_the_best_sentence_decides_between_passages_with_the_same_words(passage_store: PassageStore) -> None:
+    apart = "A battery is charged in winter, too. Nobody rides then. The warranty is for frames."
+    together = "The warranty of the battery is two years. Nobody rides in snow. Frames come in colours."
+    passage_store.ingest(document_id="apart", title="A", text=apart)
+    passage_store.ingest(document_id="together", title="T", text=together)
+
+    assert [found.document_id for found in passage_store.search("warranty battery")] == ["together", "apart"]
+
+
+def test_the_titles_are_those_of_documents_that_can_be_cited_the_newest_first(passage_store: PassageStore) -> None:
+    for number in range(4):
+        passage_store.ingest(document_id=f"d{number}", title=f"Title {number % 3}", text=f"gear {number}")
+
+    assert passage_store.titles(limit=2) == ["Title 0", "Title 2"]
+
+
 def test_operators_do_not_narrow_a_question(shop: PassageStore) -> None:
     plain = shop.search("puncture refund")
 
@@ -175,8 +202,8 @@ def test_the_query_treats_no_word_as_an_operator(passage_store: PassageStore, da
 
     for word in ('chain" OR "saddle', "chain OR saddle", "chain | saddle", "sadd*", "NOT", '"', ")", "a:b", "!chain"):
         with database.reading() as session:
-            assert passages.search(session, [word], limit=5) == [], word
-            assert passages.search(session, [word, "leather"], limit=5), word
+            assert _found(session, word) == [], word
+            assert _found(session, word, "leather"), word
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -312,6 +339,11 @@ def test_the_postgresql_index_is_used(postgresql_database: Database) -> None:
         session.execute(text("SET LOCAL enable_seqscan = off"))
         plan = session.execute(text("EXPLAIN SELECT id FROM passages WHERE search @@ plainto_tsquery('english', 'x')"))
         assert fulltext.SEARCH_INDEX in "\n".join(row[0] for row in plan)
+
+
+def _found(session: Session, *words: str) -> list[FoundPassage]:
+    terms = passages.weigh(session, {word: (word,) for word in words})
+    return passages.search(session, list(terms.values()), limit=5)
 
 
 def _wait_until_somebody_waits_for_a_lock(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""Judges the search and the offline responder by questions over the example documents."""

@@ -1,3 +1,0 @@
-# nltk 3.10
-
-def wordpunct_tokenize(text: str) -> list[str]: ...

@@ -1,3 +1,0 @@
-# stop-words 2025.11
-
-def get_stop_words(language: str, *, cache: bool = True) -> list[str]: ...

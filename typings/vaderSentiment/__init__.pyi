@@ -1,1 +1,0 @@
-# vaderSentiment 3.3
