@@ -11,7 +11,7 @@ from laneway.api.deps import NO_NULL
 from laneway.platform.payload import Identifier
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return request.app.state.services
 
 

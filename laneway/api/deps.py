@@ -10,11 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from laneway.platform.platform import Platform
 
 
-def _services(request: Request) -> Platform:
+async def _services(request: Request) -> Platform:
     return request.app.state.services
 
 
-def only_known_parameters(request: Request) -> None:
+async def only_known_parameters(request: Request) -> None:
     """Refuse an unknown query parameter: a misspelt filter would select everything."""
     known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
     unknown = [name for name in request.query_params if name not in known]

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
+from laneway.platform.errors import BrokerUnavailable, DatabaseBusy, DatabaseUnavailable, PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.schemas.problem import FieldProblem, Problem
 
@@ -53,6 +53,7 @@ MEANINGS = {
 
 PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
+    DatabaseBusy: "Another program holds the database. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
 }
 """The `detail` of responses whose real reason would name our servers. The logs contain the reason."""

@@ -259,6 +259,27 @@ class DatabaseUnavailable(RetryableError):
         return 5.0
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """Another program, or another writer of this process, held the database for as long as this one could wait."""
+
+    title = "Database busy"
+
+    template = "The database is held by another writer: {reason}"
+
+
+class Overloaded(RetryableError):
+    """All threads for requests of this kind were busy for as long as a request may wait."""
+
+    title = "Overloaded"
+
+    template = "No thread was free for this request within {seconds:g} s. Nothing was done; try again later."
+    seconds: float
+
+    @property
+    def retry_after(self) -> float:
+        return 5.0
+
+
 class UpstreamError(RetryableError):
     """A remote service failed in a way that may be temporary."""
 

@@ -10,10 +10,11 @@ from pydantic import ConfigDict, model_validator
 from app.api.deps import ReportId, ServicesDep
 from app.schemas.analytics import ReportKind, ReportList, ReportPeriod, ReportResponse
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.schemas.task import TaskHandle
 
-router = APIRouter(prefix="/analytics", tags=["analytics"])
+router = APIRouter(prefix="/analytics", tags=["analytics"], route_class=ThreadedRoute)
 
 TASKS = {"conversations": "generate_conversation_analytics_task", "performance": "generate_performance_report_task"}
 

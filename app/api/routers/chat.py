@@ -7,10 +7,11 @@ from fastapi import APIRouter, Response
 from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.schemas.workflow_run import WorkflowHandle
 from laneway.platform.workflows.runs import StartOptions
 
-router = APIRouter(prefix="/api", tags=["workflows"])
+router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
 
 
 @router.post(

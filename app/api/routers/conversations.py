@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import anyio
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Response
 
 from app.api.deps import ConversationId, ServicesDep
@@ -23,7 +22,8 @@ from app.services.container import Services
 from app.services.task_manager import derived_task_id, reported_state
 from laneway.api.deps import TaskId
 from laneway.api.errors import problems
-from laneway.platform.errors import DatabaseUnavailable
+from laneway.api.threads import ThreadedRoute, read_in_thread, write_in_thread
+from laneway.platform.errors import DatabaseUnavailable, Overloaded
 from laneway.platform.queues import Priority
 from laneway.platform.schemas.task import (
     FINISHED,
@@ -35,7 +35,7 @@ from laneway.platform.schemas.task import (
     TaskStatus,
 )
 
-router = APIRouter(prefix="/conversations", tags=["conversations"])
+router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=ThreadedRoute)
 
 QUEUED = "Message received and being processed."
 NOT_ANSWERED = {
@@ -59,7 +59,7 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
     With `async_processing: false` the request waits for the reply, up to REPLY_TIMEOUT_SECONDS. After that it is
     answered as if it were asynchronous.
     """
-    handle = await run_sync(_submit_message, services, body)
+    handle = await write_in_thread(_submit_message, services, body)
     task = None
     if not body.async_processing and handle.state is not TaskState.ACCEPTED:
         task = await _wait_for_task(services, handle.task_id)
@@ -141,12 +141,12 @@ def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
 async def _wait_for_task(services: Services, task_id: str) -> TaskStatus | None:
     """Wait until the task has ended, at most REPLY_TIMEOUT_SECONDS; returns its last known status.
 
-    If the database fails meanwhile, or the API stops, only the wait ends: the task stays accepted.
+    If the database fails meanwhile, no thread is free or the API stops, only the wait ends: the task stays accepted.
     """
     task, pause = None, FIRST_POLL
-    with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable):
+    with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable, Overloaded):
         while (task is None or task.status not in FINISHED) and not services.event_stream.stopped:
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
-            task = await run_sync(services.tasks.status, task_id)
+            task = await read_in_thread(services.tasks.status, task_id)
     return task

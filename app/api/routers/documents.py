@@ -18,9 +18,10 @@ from app.schemas.document import (
 )
 from laneway.api.deps import NO_NULL, TaskId
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.schemas.task import TaskHandle, TaskStatus
 
-router = APIRouter(prefix="/api/documents", tags=["documents"])
+router = APIRouter(prefix="/api/documents", tags=["documents"], route_class=ThreadedRoute)
 
 DocumentId = Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NULL, examples=["manual-7"])]
 Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL)]

@@ -10,9 +10,10 @@ from app.api.deps import ServicesDep
 from app.schemas.lead import CrmState, LeadAccepted, LeadChange, LeadPage, LeadRequest, LeadView
 from laneway.api.deps import OnlyKnown
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.payload import Identifier
 
-router = APIRouter(prefix="/api/leads", tags=["leads"])
+router = APIRouter(prefix="/api/leads", tags=["leads"], route_class=ThreadedRoute)
 
 LeadId = Annotated[Identifier, Path(examples=["lead-42"])]
 LAST_ID = 2**63 - 1

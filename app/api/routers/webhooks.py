@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import PlainTextResponse
 
@@ -12,8 +11,9 @@ from app.api.deps import ServicesDep
 from app.schemas.webhook import WebhookReceipt
 from app.services.webhooks.webhooks import Receipt
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute, write_in_thread
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=ThreadedRoute)
 
 STORED = "Verified, stored and queued"
 SIGNATURE = "`sha256=` followed by the HMAC-SHA256 of the raw body in hexadecimal"
@@ -78,7 +78,7 @@ async def post_facebook(
 ) -> WebhookReceipt:
     """Accept Facebook page events. They are verified, stored and queued before the answer 200."""
     body = await request.body()
-    return _receipt(await run_sync(lambda: services.webhooks.accept_facebook(body, signature=x_hub_signature_256)))
+    return _receipt(await write_in_thread(services.webhooks.accept_facebook, body, signature=x_hub_signature_256))
 
 
 @router.post(
@@ -87,7 +87,7 @@ async def post_facebook(
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
     """Accept a Google Ads lead form. Its `google_key` is checked and removed before anything is stored."""
     body = await request.body()
-    return _receipt(await run_sync(services.webhooks.accept_google, body))
+    return _receipt(await write_in_thread(services.webhooks.accept_google, body))
 
 
 @router.post(
@@ -101,7 +101,7 @@ async def post_generic(
     """Accept any other source in WEBHOOK_SECRETS, signed in `X-Signature-256` or the header that its entry names."""
     body = await request.body()
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return _receipt(await run_sync(lambda: services.webhooks.accept_generic(source, body, headers=headers)))
+    return _receipt(await write_in_thread(services.webhooks.accept_generic, source, body, headers=headers))
 
 
 def _receipt(receipt: Receipt) -> WebhookReceipt:

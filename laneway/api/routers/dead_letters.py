@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from laneway.api.deps import ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import Short
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
@@ -24,7 +25,7 @@ from laneway.platform.schemas.history import (
 )
 from laneway.platform.schemas.task import TaskState
 
-router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
+router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=ThreadedRoute)
 
 
 @router.get("", responses=problems())

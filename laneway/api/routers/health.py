@@ -8,13 +8,14 @@ from fastapi import APIRouter, Response
 
 from laneway.api.deps import ServicesDep
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.errors import PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.schemas.task import Response as ResponseModel
 
 log = logger(__name__)
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], route_class=ThreadedRoute)
 
 
 class Liveness(ResponseModel):
@@ -33,8 +34,8 @@ class Readiness(ResponseModel):
 
 
 @router.get("/live", responses={status: problems()[status] for status in (413, 500)})
-def live() -> Liveness:
-    """Report that the process responds."""
+async def live() -> Liveness:
+    """Report that the process responds. It needs no thread, so it responds however many requests wait."""
     return Liveness()
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import Short, Timestamp
+from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.schemas.outbound_webhook import (
@@ -23,7 +24,7 @@ from laneway.platform.schemas.outbound_webhook import (
 from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
 
-router = APIRouter(prefix="/api/callbacks", tags=["callbacks"])
+router = APIRouter(prefix="/api/callbacks", tags=["callbacks"], route_class=ThreadedRoute)
 
 DeliveryId = Annotated[str, Path(min_length=1, max_length=155, pattern=NO_NULL, examples=["message:5f0c:notify"])]
 EndpointId = Annotated[

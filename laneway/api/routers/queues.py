@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path
 
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
 
-router = APIRouter(tags=["queues"])
+router = APIRouter(tags=["queues"], route_class=ThreadedRoute)
 
 QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["emails"])]
 

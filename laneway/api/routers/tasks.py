@@ -9,13 +9,13 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, BeforeValidator
 
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.engine import Durability, UniqueMode
 from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
@@ -47,7 +47,7 @@ from laneway.platform.schemas.task import (
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
 MODES = {
     UniqueFor.START: UniqueMode.UNTIL_START,
@@ -198,8 +198,8 @@ def attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
     return [describe_attempt(attempt) for attempt in services.event_stream.attempts(task_id)]
 
 
-def _require_task(task_id: TaskId, services: ServicesDep) -> None:
-    services.tasks.current(task_id)
+async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
+    await read_in_thread(services.tasks.current, task_id)
 
 
 @router.get(
@@ -221,7 +221,7 @@ async def events(
     with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
         while True:
             wakeup.clear()
-            page, ended = await run_sync(partial(services.event_stream.new_events, task_id, after=after))
+            page, ended = await read_in_thread(services.event_stream.new_events, task_id, after=after)
             for event in page:
                 after = event.seq
                 view = describe_event(event)

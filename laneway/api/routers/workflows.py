@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
+from laneway.api.threads import ThreadedRoute
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.schemas.workflow import Name
 from laneway.platform.schemas.workflow_run import (
@@ -26,7 +27,7 @@ from laneway.platform.schemas.workflow_run import (
 from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definition_view
 
-router = APIRouter(prefix="/api", tags=["workflows"])
+router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
 
 RunId = Annotated[str, Path(min_length=1, max_length=96, pattern=NO_NULL, examples=["0b7c"])]
 SignalName = Annotated[str, Path(min_length=1, max_length=40, pattern=NO_NULL, examples=["approve"])]

@@ -1,12 +1,16 @@
-"""One database, SQLite or PostgreSQL, with two kinds of session: one that reads, and one that writes."""
+"""One database, SQLite or PostgreSQL, with two kinds of session: one that reads, and one that writes.
+
+Another program may hold the database: a backup, or somebody's open transaction. A session waits for it for a limited
+time (`wait_limit`), which includes its turn among the writers of this process.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from time import monotonic, sleep
 from typing import Any, cast
 
@@ -17,10 +21,15 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.fork_gate import fork_gate
-from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.db.wait_limit import restart_limit, seconds_left
+from laneway.platform.errors import DatabaseBusy, DatabaseUnavailable
 
 BUSY_SECONDS = 30
-"""Seconds that a SQLite writer waits for another one to finish."""
+"""Seconds that a session waits for other writers, unless its caller has set a limit (`limit_waits`)."""
+POOL_SECONDS = 5
+"""Seconds that a session waits for a free connection of this process."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code for a lock that another session held for longer than `lock_timeout`."""
 WRITE_LOCK_POLL_SECONDS = 0.001
 """Seconds between two attempts to take the write lock."""
 PRIMARY_CODE = 0xFF
@@ -38,7 +47,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
-        self._write_lock = Lock() if self.is_sqlite else nullcontext()
+        self._write_lock = RLock()
         """Lets one writer of this process in at a time. SQLite's own waiting has longer and longer pauses, and would
         stop every greenlet of the thread, including the one that writes. No thread holds this lock while the process
         forks."""
@@ -50,14 +59,17 @@ class Database:
         """A session that writes. It is committed at the end of the block, and rolled back on an error.
 
         On SQLite it takes the write lock at the start, so that another writer cannot make it fail later.
-        Raises DatabaseUnavailable.
+        Raises DatabaseBusy when the wait for other writers takes too long, and DatabaseUnavailable.
         """
         with self._session(writes=True) as session:
             yield session
 
     @contextmanager
     def reading(self) -> Generator[Session]:
-        """A session that only reads. It never waits for a writer. Raises DatabaseUnavailable."""
+        """A session that only reads. It waits for no writer, except for a lock on a whole table of PostgreSQL.
+
+        Raises DatabaseUnavailable.
+        """
         with self._session(writes=False) as session:
             yield session
 
@@ -70,28 +82,67 @@ class Database:
         try:
             with (
                 fork_gate.block_forks() if self.is_sqlite else nullcontext(),
-                self._write_lock if writes else nullcontext(),
+                self._turn() if writes and self.is_sqlite else nullcontext(),
                 self.engine.connect().execution_options(laneway_writes=writes) as connection,
                 connection.begin(),
                 Session(bind=connection, expire_on_commit=False) as session,
             ):
                 yield session
                 session.flush()
+            if writes:
+                restart_limit()
         except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable(str(error.orig)) from error
+            kind = DatabaseBusy if _is_held(error.orig) else DatabaseUnavailable
+            raise kind(str(error.orig)) from error
         except NoFreeConnection as error:
             raise DatabaseUnavailable("no free connection") from error
 
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        """Wait for the other writers of this process. Raises DatabaseBusy."""
+        seconds = seconds_left(BUSY_SECONDS)
+        try:
+            if not self._write_lock.acquire(timeout=seconds):
+                raise DatabaseBusy(f"another thread of this process has waited or written for {seconds:.1f} s")
+            yield
+        finally:  # a task can be interrupted between any two instructions, so there is no "acquired" to trust
+            with suppress(RuntimeError):  # this thread does not hold it
+                self._write_lock.release()
+
+
+def _is_held(error: BaseException | None) -> bool:
+    """Whether the error says that another program holds the database or a table."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(error, "sqlstate", None) == LOCK_NOT_AVAILABLE
+
 
 def _postgresql(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=40, connect_args={"connect_timeout": 5})
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=40,
+        pool_timeout=POOL_SECONDS,
+        connect_args={"connect_timeout": 5},
+    )
+    event.listen(engine, "begin", _limit_lock_waits)
+    return engine
+
+
+def _limit_lock_waits(connection: Connection) -> None:
+    """Let no statement of the transaction wait longer for a lock than its session may wait. (0 would mean no limit.)"""
+    milliseconds = max(1, int(1000 * seconds_left(BUSY_SECONDS)))
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
 
 def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=40)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=40, pool_timeout=POOL_SECONDS
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -118,7 +169,7 @@ def _take_write_lock(connection: Connection) -> None:
     sets SQLite's waiting to zero and polls instead.
     """
     driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-    deadline = monotonic() + BUSY_SECONDS
+    deadline = monotonic() + seconds_left(BUSY_SECONDS)
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while monotonic() < deadline:

@@ -16,7 +16,7 @@ from laneway.platform.db.models import TaskAttempt, TaskEvent
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import PlatformError
-from laneway.platform.history.journal_recorder import READ_SECONDS, JournalRecorder
+from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.schemas.task import FINISHED
 from laneway.platform.task_manager import TaskManager
@@ -108,7 +108,7 @@ class EventStream:
 
         The query begins `BATCH` events earlier: transactions do not become visible in the order of their events' ids.
         """
-        self._recorder.catch_up(seconds=READ_SECONDS)
+        self._recorder.catch_up_quietly()
         with self._lock:
             ids = list(self._subscribers)
         with self._database.reading() as session:

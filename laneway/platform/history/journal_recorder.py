@@ -22,7 +22,8 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import JournalCursor
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
-from laneway.platform.errors import NewerQueue, PlatformError
+from laneway.platform.db.wait_limit import limit_waits
+from laneway.platform.errors import DatabaseBusy, NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_projection import record
 from laneway.platform.history.replaced_copies import ReplacedCopy, note_older_copy
@@ -33,6 +34,10 @@ log = logger(__name__)
 
 READ_SECONDS = 1.0
 """The longest time for which a reader records events before it reads."""
+READER_WAITS = 0.25
+"""Seconds for which a reader waits for writers of the database, before it reads without recording."""
+PAUSE = 3.0
+"""Seconds after such a wait in which readers do not record, so that not each of them waits in vain."""
 BATCH = 500
 """Events that are recorded in one transaction."""
 
@@ -42,6 +47,7 @@ class JournalRecorder:
 
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings
+        self._paused_until = 0.0
 
     def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
         """Record the events that exist now, of all queues by default; returns the number of recorded entries.
@@ -66,13 +72,20 @@ class JournalRecorder:
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:
         """Record events for a caller that only reads, of all queues by default, for at most `READ_SECONDS`.
 
-        Logs an error, or how many events are left when the time is over. The workers record them later.
+        While another program holds the database, the caller reads what is recorded already. Logs an error, or how many
+        events are left when the time is over. The workers record them later.
         """
+        if monotonic() < self._paused_until:
+            return
         try:
             end = monotonic() + READ_SECONDS
-            self.catch_up(queues, seconds=READ_SECONDS)
+            with limit_waits(READER_WAITS):
+                self.catch_up(queues, seconds=READ_SECONDS)
             if monotonic() >= end:
                 log.warning("the history is behind", unread=self.unread(queues))
+        except DatabaseBusy as error:
+            self._paused_until = monotonic() + PAUSE
+            log.warning("the history is behind", error=str(error))
         except PlatformError as error:
             log.warning("the history is behind", error=str(error))
 

@@ -13,6 +13,7 @@ from threading import Event, Lock, get_ident
 from typing import Any, Final, Generic, TypeVar
 
 from laneway.engine.batches import split
+from laneway.platform.db.wait_limit import seconds_left
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +23,7 @@ MAX_GROUP: Final = 100
 MAX_GROUP_BYTES: Final = 4_194_304
 """Bytes of the items in one group. A larger item is a group of its own."""
 LEADER_TIMEOUT: Final = 60.0
-"""A waiter gives up on its leader after this many seconds and runs its item itself."""
+"""A waiter gives up on its leader after this many seconds, or at its own limit, and runs its item itself."""
 
 
 class _Call(Generic[T, R]):
@@ -88,7 +89,7 @@ class GroupCommit(Generic[T, R]):
     def _wait(self, call: _Call[T, R]) -> bool:
         """Wait for the outcome; True if the call has to lead instead."""
         try:
-            woken = call.woken.wait(LEADER_TIMEOUT)
+            woken = call.woken.wait(seconds_left(LEADER_TIMEOUT))
         except BaseException:
             self._withdraw(call)
             raise
