@@ -122,7 +122,14 @@ class Services(Platform):
     @cached_property
     def alerts(self) -> Alerts:
         with_notices = bool(self.settings.mail.alerts_to)
-        return Alerts(self.database, self.tasks, self.settings.operation, intake=self.intake, with_notices=with_notices)
+        return Alerts(
+            self.database,
+            self.tasks,
+            self.settings.operation,
+            intake=self.intake,
+            schedules=self.schedule_watch,
+            with_notices=with_notices,
+        )
 
     @cached_property
     def alert_mail(self) -> AlertMail:

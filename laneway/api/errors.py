@@ -16,7 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from laneway.platform.errors import BrokerUnavailable, DatabaseBusy, DatabaseUnavailable, PlatformError
+from laneway.platform.errors import (
+    BrokerLoginRefused,
+    BrokerRefuses,
+    BrokerUnavailable,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    PlatformError,
+)
 from laneway.platform.logging import logger
 from laneway.platform.schemas.problem import FieldProblem, Problem
 
@@ -53,6 +60,8 @@ MEANINGS = {
 
 PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
+    BrokerRefuses: "The broker takes no commands now. Try again later; a repeat with the same id is safe.",
+    BrokerLoginRefused: "The broker refuses the login. Its operator has to check the settings.",
     DatabaseBusy: "Another program holds the database. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
 }

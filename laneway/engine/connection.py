@@ -9,6 +9,7 @@ RESP2, in which the server sends only replies to commands (and messages of subsc
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import weakref
@@ -18,9 +19,9 @@ from typing import Any, TypeAlias, cast
 
 import hiredis
 from redis.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from laneway.engine.errors import ServerLost
+from laneway.engine.errors import LoginRefused, ServerLost, ServerRefuses
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -30,7 +31,11 @@ MAX_UNREAD = 64
 """A connection that only posts reads the oldest replies when so many wait; else they would pile up on the server."""
 _CHUNK = 65536
 _pack_tuple = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # its stub allows one part only
-_UNAVAILABLE = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED")
+_REFUSAL = re.compile(
+    r"(?:^|: -)(?:(NOAUTH|WRONGPASS)|LOADING|READONLY|MASTERDOWN|UNBLOCKED|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN|TRYAGAIN"
+    r"|ERR max number of clients)\b"
+)
+"""Errors of a server that takes no commands now, whichever they are. Redis 6.2 has them inside a script's error."""
 
 
 class RawConnection:
@@ -52,7 +57,9 @@ class RawConnection:
         try:
             self._connection.connect()
         except (RedisError, OSError) as error:
-            raise ServerLost(str(error)) from error
+            raise refusal_in(str(error), is_login=isinstance(error, AuthenticationError)) or ServerLost(
+                str(error)
+            ) from error
         self._connection.socket_timeout = timeout
         self._socket = cast("socket.socket", self._connection._sock)  # pyright: ignore[reportPrivateUsage] - it has no other name
         self._socket.settimeout(timeout)
@@ -107,9 +114,9 @@ class RawConnection:
         except BaseException:  # the unread reply would be taken for the reply to the next command
             self.close()
             raise
-        if isinstance(reply, ResponseError) and _is_unavailable(str(reply)):
+        if isinstance(reply, ResponseError) and (refusal := refusal_in(str(reply))):
             self.close()
-            raise ServerLost(str(reply)) from reply
+            raise refusal from reply
         return reply
 
     def _read_socket(self, timeout: float | None) -> Reply:
@@ -156,8 +163,15 @@ class RawConnection:
             raise
 
 
-def _is_unavailable(error: str) -> bool:
-    return error.startswith(_UNAVAILABLE) or ": -READONLY" in error  # Redis 6.2, for an error in a script
+def refusal_in(error: str, *, is_login: bool = False) -> ServerLost | None:
+    """Return ServerRefuses or LoginRefused for the text of a server that takes no commands now; None for other texts.
+
+    `is_login`: the text is about a login.
+    """
+    found = _REFUSAL.search(error)
+    if is_login or (found and found[1]):
+        return LoginRefused(error.rstrip("."))
+    return ServerRefuses(error) if found else None
 
 
 def _pack(command: Command) -> bytes:

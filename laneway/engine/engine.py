@@ -143,8 +143,12 @@ class Engine(Admin):
         return int(seconds) + int(microseconds) / 1_000_000
 
     def check(self) -> None:
-        """Connect and check the server. Raises ServerLost or ServerTooOld, warns with EvictionWarning."""
+        """Connect, and check the server and that it takes writes. Raises ServerLost or ServerTooOld.
+
+        Warns with EvictionWarning.
+        """
         self.runner.on_connection(check_server)
+        self.runner.call("HDEL", self.keys.key("check", "limits"), "")  # changes nothing, and works without free memory
 
     def put(
         self,

@@ -180,6 +180,18 @@ class ServerLost(EngineError):
     reason: str
 
 
+class ServerRefuses(ServerLost):
+    """The server is there and takes no commands now: it cannot save, lacks replicas, loads, is a replica, is busy."""
+
+    template = "The broker takes no commands now: {reason}"
+
+
+class LoginRefused(ServerLost):
+    """The server refuses the user or the password. It stays so until somebody changes the address or the server."""
+
+    template = "The broker refuses the login: {reason}. Check the user and password in the broker's address."
+
+
 class ServerFull(EngineError):
     """The server's memory is full (`maxmemory`), so it refuses what makes it grow. It goes on ending and freeing."""
 

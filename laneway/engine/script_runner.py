@@ -13,7 +13,7 @@ from typing import TypeVar
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
-from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply
+from laneway.engine.connection import Argument, Command, IdleConnections, RawConnection, Reply, refusal_in
 from laneway.engine.errors import EngineError, NewerQueue, ServerFull, ServerLost
 from laneway.engine.script_loader import NEWER_QUEUE, Script, load_script, load_scripts
 
@@ -134,7 +134,12 @@ def newer_queue(error: str) -> NewerQueue | None:
 
 
 def described(problem: str) -> str:
-    """Why a queue delivered nothing, for people to read. `problem`: the error of its part of a script."""
+    """Why a queue delivered nothing, for people to read. `problem`: the error of its part of a script.
+
+    Raises ServerRefuses if the reason is not the queue, but that the server takes no commands.
+    """
+    if refusal := refusal_in(problem):
+        raise refusal
     newer = newer_queue(problem)
     return str(newer) if newer else f"its keys are damaged: {problem}"
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from laneway.engine import PutCode, PutResult
 from laneway.engine import errors as engine_errors
@@ -34,7 +34,17 @@ def translated_errors() -> Generator[None]:
     except engine_errors.DurabilityUnavailable as error:
         raise errors.Unsupported(f"durability {error.durability!r}", error.reason) from error
     except (KombuError, RedisError, engine_errors.EngineError, OSError) as error:
-        raise errors.BrokerUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> errors.BrokerUnavailable:
+    """Return the error that says why the broker cannot be used now, without logins in addresses."""
+    reason = error.reason if isinstance(error, engine_errors.ServerLost | engine_errors.ServerFull) else str(error)
+    reason = URL_LOGIN.sub("", reason) or type(error).__name__
+    if isinstance(error, engine_errors.LoginRefused | AuthenticationError):
+        return errors.BrokerLoginRefused(reason)
+    refused = isinstance(error, engine_errors.ServerRefuses | engine_errors.ServerFull | ResponseError)
+    return errors.BrokerRefuses(reason) if refused else errors.BrokerUnavailable(reason)
 
 
 def refusal_of(result: PutResult) -> errors.PlatformError | None:

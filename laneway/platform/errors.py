@@ -207,6 +207,20 @@ class BrokerUnavailable(RetryableError):
         return 5.0
 
 
+class BrokerRefuses(BrokerUnavailable):
+    """The broker is there and takes no commands now: it cannot save, lacks memory or replicas, loads or is busy."""
+
+    template = "The broker takes no commands now: {reason}"
+
+
+class BrokerLoginRefused(BrokerUnavailable):
+    """The broker refuses the user or the password."""
+
+    title = "Broker login refused"
+
+    template = "The broker refuses the login: {reason}. Check the user and password in REDIS_URL or CELERY_BROKER_URL."
+
+
 class TooLate(BrokerUnavailable):
     """The sender's claim on the row of the task had expired when the broker got the message. Nothing is queued."""
 

@@ -30,6 +30,7 @@ from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
+from laneway.platform.schedules.watch import ScheduleWatch
 from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -173,7 +174,17 @@ class Platform:
 
     @cached_property
     def alerts(self) -> Alerts:
-        return Alerts(self.database, self.tasks, self._settings.operation, intake=self.intake)
+        return Alerts(
+            self.database,
+            self.tasks,
+            self._settings.operation,
+            intake=self.intake,
+            schedules=self.schedule_watch,
+        )
+
+    @cached_property
+    def schedule_watch(self) -> ScheduleWatch:
+        return ScheduleWatch(self._app)
 
     def close(self) -> None:
         """Close the connections of this process."""

@@ -35,8 +35,6 @@ GROUP_SIZE = 64
 MAX_HANDED_OVER = 16_384
 """The longest result, in bytes, that a child sends to its parent through the pipe. It stores longer ones itself."""
 MAX_SWAPS = 8
-_TEMPORARY_ERRORS = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN")
-"""Prefixes of the server's temporary errors: the same command may succeed later."""
 
 
 class ResultUnsettled(EngineError):
@@ -184,9 +182,7 @@ class ResultStore:
     def _send_group(self, group: list[Record]) -> None:
         try:
             self._send(group)
-        except ResponseError as error:
-            if str(error).startswith(_TEMPORARY_ERRORS):
-                raise
+        except ResponseError:
             for record in group:
                 self._send_or_drop(record)
 
@@ -194,8 +190,6 @@ class ResultStore:
         try:
             self._send([record])
         except ResponseError as error:
-            if str(error).startswith(_TEMPORARY_ERRORS):
-                raise
             logger.error("The result %r cannot be stored: %s", record.key, error)
 
     def _compare_and_swap(self, record: Record) -> None:

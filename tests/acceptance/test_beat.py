@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 
 import redis
 from kombu.entity import Queue
@@ -12,6 +14,7 @@ from kombu.entity import Queue
 from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
 from beat_schedule import SCHEDULE
+from tests.fixtures.server_troubles import TROUBLES, Trouble, full
 from tests.fixtures.site import APP, START_SECONDS, Node, Site
 from tests.fixtures.waiting import wait_until
 
@@ -109,3 +112,30 @@ def test_beat_goes_on_while_the_broker_is_away_and_says_so_once(site: Site, figu
     assert (output.count("The broker is away"), output.count("The broker is back")) == (1, 1)
     assert "Traceback" not in output
     assert node.stop() == 0
+
+
+def test_beat_outlives_every_refusal_of_the_server_and_a_server_that_stands_still(site: Site) -> None:
+    node = beat(site, "beat")
+    wait_until(lambda: ticks(node) >= 1, seconds=START_SECONDS)
+    with redis.Redis(port=site.valkey.port) as admin:
+        for sign, trouble in ({"OOM": full, "Timeout": frozen(site)} | TROUBLES).items():
+            times = node.output().count("The broker is away")
+            with trouble(admin, site.valkey.folder):
+                node.wait_for_output("The broker is away", times=times + 1)
+            before = ticks(node)
+            wait_until(lambda: ticks(node) >= before + 2 or node.ended, seconds=START_SECONDS)  # noqa: B023 - called now
+            assert not node.ended, f"{sign}: {node.output()}"
+            assert sign.lower() in node.output().lower()
+    assert "Traceback" not in node.output()
+    assert node.stop() == 0
+
+
+def frozen(site: Site) -> Trouble:
+    """A server that stands still."""
+
+    @contextmanager
+    def freeze(_admin: redis.Redis, _folder: Path) -> Generator[None]:
+        with site.valkey.frozen():
+            yield
+
+    return freeze

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import RLock
+from threading import RLock, get_ident
 from time import monotonic, sleep
 from typing import Any, cast
 
@@ -51,6 +51,7 @@ class Database:
         """Lets one writer of this process in at a time. SQLite's own waiting has longer and longer pauses, and would
         stop every greenlet of the thread, including the one that writes. No thread holds this lock while the process
         forks."""
+        self._writer: int | None = None
         if self.is_sqlite:
             fork_gate.close_before_fork(self.close)
 
@@ -100,12 +101,17 @@ class Database:
     @contextmanager
     def _turn(self) -> Generator[None]:
         """Wait for the other writers of this process. Raises DatabaseBusy."""
-        seconds = seconds_left(BUSY_SECONDS)
+        seconds, thread = seconds_left(BUSY_SECONDS), get_ident()
+        if self._writer == thread:
+            raise RuntimeError("This thread writes to the database already: use the session of that transaction.")
         try:
             if not self._write_lock.acquire(timeout=seconds):
                 raise DatabaseBusy(f"another thread of this process has waited or written for {seconds:.1f} s")
+            self._writer = thread
             yield
         finally:  # a task can be interrupted between any two instructions, so there is no "acquired" to trust
+            if self._writer == thread:
+                self._writer = None
             with suppress(RuntimeError):  # this thread does not hold it
                 self._write_lock.release()
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from laneway.engine import Lease
-from laneway.platform.errors import InvalidPayload, ResultTooLarge
+from laneway.platform.errors import DatabaseUnavailable, InvalidPayload, ResultTooLarge
 from laneway.platform.execution.retry import RetryPolicy, is_retryable
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
@@ -31,6 +31,8 @@ GROUP_CHARACTERS = 16
 """Characters of an error group's fingerprint."""
 LONGEST_SNOOZE = 366 * 86_400.0
 """Seconds. A longer snooze, even an infinite one, is cut to this."""
+DATABASE_SPREAD = 5
+"""A task that did not get the platform's database runs again after its `retry_after` (5 s) to so many times more."""
 
 
 class AttemptSignal(Enum):
@@ -163,6 +165,9 @@ class OutcomePolicy:
         return self._decide_error(attempt, outcome, schedule)
 
     def _decide_error(self, attempt: Attempt, outcome: Raised, schedule: tuple[float, ...] | None) -> AttemptResult:
+        if isinstance(outcome.error, DatabaseUnavailable):  # no fault of the task: it must not use up its retries
+            delay = outcome.error.retry_after * (1 + DATABASE_SPREAD * self.draw())
+            return AttemptResult(TaskState.SCHEDULED, delay=delay, counted=False, **_error_fields(outcome))
         policy = self.retry_policy(max_retries=attempt.max_retries, schedule=schedule)
         delay = policy.next_delay(outcome.error, attempts=attempt.number, random=self.draw)
         if delay is not None:

@@ -36,6 +36,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         name=str(sender.hostname),
         queues=[queue.name for queue in sender.task_consumer.queues],
         lease_seconds=platform.settings.tasks.lease_seconds,
+        watch_schedules=platform.alerts.watch_schedules,
     )
     _running_maintenance.append(maintenance)
     maintenance.start()

@@ -1,5 +1,5 @@
-"""Alerts: failing tasks, long queues, queues without a worker, messages outside of the declared queues, and receivers
-of webhooks that were disabled."""
+"""Alerts: failing tasks, long queues, queues without a worker, messages outside of the declared queues, schedules that
+stand still, and receivers of webhooks that were disabled."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.logging import logger
 from laneway.platform.operations.intake import Intake
 from laneway.platform.registry import registry
+from laneway.platform.schedules.watch import BEAT, ScheduleWatch, Standstill
 from laneway.platform.schemas.alert import AlertsOpened
 from laneway.platform.schemas.task import QueueFigures
 from laneway.platform.settings import OperationSettings
@@ -54,11 +55,13 @@ class Alerts:
         settings: OperationSettings,
         *,
         intake: Intake,
+        schedules: ScheduleWatch | None = None,
         with_notices: bool = False,
     ) -> None:
         """`with_notices`: for new alerts, submit the task with the role `NOTICE_ROLE`, which notifies somebody."""
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
         self._intake = intake
+        self._schedules, self._stood_still = schedules, False
 
     def sweep(self) -> dict[str, Any]:
         """Look for problems once; return the number of open alerts and what this sweep opened and closed."""
@@ -80,6 +83,16 @@ class Alerts:
             "closed": [f"{alert.kind} {alert.subject}" for alert in closed],
         }
 
+    def watch_schedules(self) -> None:
+        """Sweep if a schedule stands still, or did so at the last call: the scheduled sweep may not come then.
+
+        Raises BrokerUnavailable, DatabaseUnavailable.
+        """
+        stands_still = bool(self._schedules and self._schedules.standstills())
+        if stands_still or self._stood_still:
+            self.sweep()
+        self._stood_still = stands_still
+
     def listing(self, *, closed: bool = False) -> Sequence[Alert]:
         """Return the open alerts, newest first; with `closed` the closed ones as well."""
         with self._database.reading() as session:
@@ -91,6 +104,7 @@ class Alerts:
         with suppress(BrokerUnavailable):  # the database's alerts are told all the same
             for stranded in self._intake.stranded():
                 yield AlertCondition("stranded", stranded.queue, str(stranded))
+        yield from self._schedule_conditions()
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
             disabled = outbound_webhooks.disabled_automatically(session, limit=MAX_ENDPOINTS)
@@ -99,6 +113,14 @@ class Alerts:
                 yield AlertCondition("failures", task, f"{task} failed for good {count} times within an hour")
         for endpoint in disabled:
             yield AlertCondition(ENDPOINT_DISABLED, endpoint.id, alert_message(endpoint))
+
+    def _schedule_conditions(self) -> Iterator[AlertCondition]:
+        try:
+            found = self._schedules.standstills() if self._schedules else []
+        except BrokerUnavailable as error:
+            found = [Standstill(BEAT, f"nothing that is scheduled can be sent: {error}")]
+        for subject, reason in found:
+            yield AlertCondition("schedule", subject, reason)
 
     def _queue_conditions(self, name: str, queue: QueueFigures) -> Iterator[AlertCondition]:
         waiting, limit = queue.pending + queue.scheduled, self._settings.alert_backlog

@@ -6,8 +6,8 @@ Threads of each worker's main process do five things. They
 2. record the events of the engine's journals in the history (`JournalRecorder`);
 3. send the tasks that were accepted and have not reached the broker yet (`Outbox`);
 4. take in the tasks that other programs have put outside of the declared queues (`Intake`);
-5. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, and send again
-   what the broker lost.
+5. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, send again
+   what the broker lost, and look once a minute whether the schedule stands still (`Alerts.watch_schedules`).
 
 Each of the five has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
 of the others, and above all not the report that the worker lives.
@@ -35,6 +35,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
+from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, PlatformError
 from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
@@ -53,6 +54,8 @@ TAKE_IN_EVERY = 1.0
 """Seconds between two looks for the tasks of other programs."""
 COMPARE_EVERY = 5.0
 """Seconds between two runs of `compare`."""
+WATCH_EVERY = 60.0
+"""Seconds between two looks at Beat's schedule; none earlier, so that Beat may start after the worker."""
 COMPARE_LEASE = "compare"
 TAKEOVER_AFTER = 3 * COMPARE_EVERY
 """A worker that did not renew the lease of `compare` for these seconds is dead; another one takes its place."""
@@ -60,6 +63,8 @@ REPORT_SHARE = 0.2
 """The share of a lease between two reports. A worker that misses three reports counts as dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
 """A task that was sent or started longer ago than this must be in the broker: publishing takes less time."""
+WAIT_SECONDS = 5.0
+"""Most seconds that a job waits for a database that another program holds. Meanwhile no pool process can be forked."""
 STOP_SECONDS = 5.0
 """How long a stop waits for the current jobs."""
 PAGE = 500
@@ -79,6 +84,7 @@ class Maintenance:
         name: str,
         queues: Sequence[str],
         lease_seconds: float,
+        watch_schedules: Callable[[], object] = lambda: None,
     ) -> None:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self._reconciliation, self._intake = reconciliation, Intake(broker)
@@ -87,6 +93,7 @@ class Maintenance:
         self._started_at = clock.now()
         self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
         self._cursor = 0
+        self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
         self._threads: list[Thread] = []
 
@@ -145,10 +152,14 @@ class Maintenance:
             return 0
         try:
             self._broker.prepare()
-            return self.reconcile()
+            repaired = self.reconcile()
+            if monotonic() >= self._watch_at:
+                self._watch_at = monotonic() + WATCH_EVERY
+                self._watch_schedules()
         except Exception:
             self._lease.release()
             raise
+        return repaired
 
     def reconcile(self) -> int:
         """Send again the unfinished tasks that the broker lost, or record that they have ended; return how many.
@@ -229,7 +240,8 @@ class Maintenance:
 
     def _attempt(self, job: Callable[[], object]) -> None:
         try:
-            job()
+            with limit_waits(WAIT_SECONDS):
+                job()
         except PlatformError as error:
             log.warning("maintenance: will try again", job=job.__name__, error=str(error))
         except Exception:

@@ -6,13 +6,18 @@ RedBeat keeps the schedule in Redis and lets one Beat send at a time, the holder
 2. A Beat that lost its lock, because the broker or the Beat itself stood still for longer than the lock lasts, waits
    for it like any second Beat. RedBeat ends.
 3. With the lock it stores the schedule again, because the broker may have lost it. It remembers what it sent last.
-4. An entry that came due while the broker was away is sent once when it is back. So is one that was marked as sent when
+   Every 10 seconds it looks whether somebody has deleted an entry, and stores that again, too.
+4. An entry whose mark lies in the future was sent by a clock that was ahead; RedBeat would leave it out until then.
+   It is marked as sent now.
+5. An entry that cannot be read, or cannot be sent, stops neither Beat nor the other entries. The reason is kept with
+   the entry, for the alert (`schedules/watch.py`).
+6. An entry that came due while the broker was away is sent once when it is back. So is one that was marked as sent when
    the broker went away, before its message was put; RedBeat would leave it out.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -31,18 +36,42 @@ from redis.exceptions import LockError
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, PlatformError
 from laneway.platform.logging import logger
+from laneway.platform.schedules.watch import REFUSED
 
 log = logger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 """Seconds between two tries to reach a broker that is away."""
+CHECK_SECONDS: Final = 10.0
+"""Seconds between two looks at the stored schedule."""
+AHEAD: Final = timedelta(seconds=60)
+"""A mark that lies further in the future than this was made by a clock that was ahead."""
+MAX_REASON: Final = 500
+"""Characters that are kept of the reason why an entry was not sent."""
+MAX_ENTRIES: Final = 10_000
+"""Entries whose marks are looked at."""
 
 beat_init.disconnect(acquire_distributed_beat_lock)  # it waits for the lock once, and ends when the broker is away
+
+
+class StoredEntry(RedBeatSchedulerEntry):
+    """An entry of the stored schedule."""
+
+    @classmethod
+    def from_key(cls, key: str, app: Celery | None = None) -> StoredEntry:
+        """Read an entry. Raises KeyError when it does not exist or cannot be read."""
+        try:
+            return super().from_key(key, app=app)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            if type(error) is not KeyError:
+                log.error(f"The schedule entry {key} cannot be read: {error}")
+            raise KeyError(key) from error
 
 
 class BeatScheduler(RedBeatScheduler):
     """Sends what is due, while it holds the lock and the broker can be reached."""
 
+    Entry = StoredEntry
     _maybe_due_kwargs: Final = dict[str, Any]()
     """RedBeat would keep the producer of a connection that is gone."""
 
@@ -56,6 +85,7 @@ class BeatScheduler(RedBeatScheduler):
         """Entries that are being sent, by name, each with the time that marks it as sent."""
         self._last_run_at: dict[str, datetime] = {}
         """When each entry was last sent, or first stored, as this Beat knows it."""
+        self._check_at = 0.0
 
     def tick(self, **options: Any) -> float:
         """Send what is due. Returns the seconds until the next tick."""
@@ -63,18 +93,27 @@ class BeatScheduler(RedBeatScheduler):
             with translated_errors():
                 if not self._has_lock():
                     return self.max_interval
+                self._check_schedule()
                 self._send_unsent()
                 seconds = super().tick(**options)
         except BrokerUnavailable as error:
             self._note_away(error)
             return RETRY_SECONDS
+        except Exception:
+            log.exception("Beat did not get on, and tries again.")
+            return self.max_interval
         self._note_back()
         return seconds
 
     def maybe_due(self, entry: RedBeatSchedulerEntry, **options: Any) -> float:
         """Send the entry if it is due. Returns the seconds until it is due next. Raises BrokerUnavailable."""
         del options
-        is_due, seconds = entry.is_due()
+        try:
+            is_due, seconds = entry.is_due()
+        except Exception as error:  # its schedule, which anybody may have stored
+            log.exception(f"It is not known when {entry.name} is due")
+            self._note_refusal(entry, error)
+            return self.max_interval
         if is_due:
             self._send(entry, advance=True)
         return seconds
@@ -97,7 +136,7 @@ class BeatScheduler(RedBeatScheduler):
 
     def _maybe_entry(self, name: str, entry: Any) -> Any:
         made = super()._maybe_entry(name, entry)
-        made.last_run_at = self._last_run_at.setdefault(name, made.last_run_at)
+        made.last_run_at = min(self._last_run_at.setdefault(name, made.last_run_at), made.default_now())
         return made
 
     def _has_lock(self) -> bool:
@@ -127,12 +166,45 @@ class BeatScheduler(RedBeatScheduler):
         log.info("This Beat has the lock and sends the schedules.")
         return True
 
+    def _check_schedule(self) -> None:
+        """Store deleted entries again, and correct the marks of a clock that was ahead."""
+        if monotonic() < self._check_at:
+            return
+        client, conf = get_redis(self.app), self.app.redbeat_conf
+        names = {StoredEntry.generate_key(self.app, name): name for name in conf.schedule}
+        stored = set(client.zrange(conf.schedule_key, 0, MAX_ENTRIES - 1))
+        entries = {key: found for key in {*names, *stored} if (found := self._read(key))}
+        if missing := [key for key in names if key not in entries or key not in stored]:
+            log.warning(f"Stored again, because somebody deleted or damaged them: {', '.join(sorted(missing))}")
+            client.delete(*(key for key in missing if key not in entries))
+            self.setup_schedule()
+        for entry in entries.values():
+            self._correct_mark(entry)
+        self._check_at = monotonic() + CHECK_SECONDS
+
+    def _read(self, key: str) -> StoredEntry | None:
+        try:
+            return StoredEntry.from_key(key, app=self.app)
+        except KeyError:
+            return None
+
+    def _correct_mark(self, entry: StoredEntry) -> None:
+        now = entry.default_now()
+        if entry.last_run_at is None or entry.last_run_at <= now + AHEAD:
+            return
+        log.error(
+            f"{entry.name} is marked as sent at {entry.last_run_at:%Y-%m-%d %H:%M:%S} UTC, which lies in the future: "
+            f"a clock was ahead. It is due again from now on; it may have been sent too early before."
+        )
+        self._last_run_at[entry.name] = now
+        entry.reschedule(last_run_at=now)
+
     def _send_unsent(self) -> None:
         """Send the entries that were marked as sent and were not, unless somebody has marked them since."""
         for name, (entry, at) in list(self._unsent.items()):
             del self._unsent[name]
             try:
-                stored = RedBeatSchedulerEntry.from_key(entry.key, app=self.app)
+                stored = StoredEntry.from_key(entry.key, app=self.app)
             except KeyError:
                 continue  # the entry was deleted
             if stored.last_run_at == at and not stored.is_due()[0]:  # one that is due is sent with the others
@@ -142,6 +214,7 @@ class BeatScheduler(RedBeatScheduler):
     def _send(self, entry: RedBeatSchedulerEntry, *, advance: bool) -> None:
         """Send one entry. An entry that cannot be sent at all is logged. Raises BrokerUnavailable."""
         log.info(f"Sending due task {entry.name} ({entry.task})")
+        refusal: Exception | None = None
         try:
             with translated_errors():
                 self._publish(entry, advance=advance)
@@ -149,10 +222,21 @@ class BeatScheduler(RedBeatScheduler):
             self._drop_connection()
             raise
         except PlatformError as error:  # its queue is full, for example; the next one does its work
+            refusal = error
             log.error(f"Due task {entry.name} refused: {error}")
-        except Exception:
+        except Exception as error:
+            refusal = error
             log.exception(f"Due task {entry.name} not sent")
         self._unsent.pop(entry.name, None)
+        self._note_refusal(entry, refusal)
+
+    def _note_refusal(self, entry: RedBeatSchedulerEntry, refusal: Exception | None) -> None:
+        """Keep with the entry why it was not sent; None: it was sent."""
+        client = get_redis(self.app)
+        if refusal is None:
+            client.hdel(entry.key, REFUSED)
+        elif client.hexists(entry.key, "definition"):
+            client.hset(entry.key, REFUSED, f"{type(refusal).__name__}: {refusal}"[:MAX_REASON])
 
     def _publish(self, entry: RedBeatSchedulerEntry, *, advance: bool) -> None:
         try:

@@ -28,6 +28,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox as queries
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
+from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import (
     QUEUE_REFUSALS,
     BrokerUnavailable,
@@ -55,6 +56,8 @@ PAGE = 200
 """Most rows that the relay claims at once."""
 PAGE_BYTES = 4_194_304
 """Bytes of payloads after which the relay claims no further row at once."""
+WAIT_SECONDS = 4.0
+"""Most seconds that the relay waits for a database that another program holds."""
 POLL = 1.0
 """Seconds between two runs of the relay when nobody wakes it."""
 
@@ -287,7 +290,8 @@ class Relay(Thread):
         while not self._ended:
             self._outbox.wait_for_wakeup(POLL)
             try:
-                self._outbox.relay()
+                with limit_waits(WAIT_SECONDS):
+                    self._outbox.relay()
             except PlatformError as error:
                 log.debug("relay failed and tries again", error=str(error))
             except Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.platform import current_platform
 from laneway.platform.schemas.outbound_webhook import OutboundWebhook
@@ -19,8 +18,6 @@ def deliver_webhook_task(self: PlatformTask, payload: OutboundWebhook) -> dict[s
         receipt = current_platform().outbound_webhooks.deliver(payload, delivery_id=self.id, attempt=self.attempt)
     except EndpointBusy as busy:
         self.snooze(busy.delay, str(busy))
-    except DatabaseUnavailable as unavailable:  # nothing was sent, so the attempt does not count
-        self.snooze(unavailable.retry_after, "the database cannot be reached")
     return {"status": receipt.status, "duration_ms": receipt.duration_ms, "url": receipt.url}
 
 

@@ -8,18 +8,24 @@ import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.core.settings import ROOT
 from app.db.models import Report
 from laneway.platform import clock
 from laneway.platform.db import session as sessions
+from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
-from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.db.wait_limit import limit_waits, seconds_left
+from laneway.platform.errors import DatabaseBusy
+from tests.fixtures.held_database import held_by_another_program
+from tests.fixtures.waiting import wait_until
 
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
@@ -123,13 +129,13 @@ def test_a_writer_waits_for_another_process(sqlite_database: Database) -> None:
     assert count(sqlite_database) == 1
 
 
-def test_waiting_too_long_for_another_process_is_database_unavailable(
+def test_waiting_too_long_for_another_process_is_database_busy(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "BUSY_SECONDS", 0.2)
     with (
         other_writer(sqlite_database),
-        pytest.raises(DatabaseUnavailable, match="locked"),
+        pytest.raises(DatabaseBusy, match="locked"),
         sqlite_database.transaction(),
     ):
         raise AssertionError
@@ -137,6 +143,39 @@ def test_waiting_too_long_for_another_process_is_database_unavailable(
     with sqlite_database.transaction() as session:
         session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
     assert count(sqlite_database) == 1
+
+
+def test_all_waits_share_one_limit_with_the_turn_among_the_threads(database: Database) -> None:
+    with held_by_another_program(database), ThreadPoolExecutor(8) as pool:
+        began = monotonic()
+        list(pool.map(partial(write_until_busy, database), range(8)))
+        assert 1 <= monotonic() - began < 4  # one after the other, they would take 8 seconds
+
+
+def write_until_busy(database: Database, number: int) -> None:
+    with limit_waits(1.0), pytest.raises(DatabaseBusy), database.transaction() as session:
+        session.execute(update(TaskRun).values(priority=number))
+
+
+def test_a_writer_that_got_on_may_wait_again(sqlite_database: Database) -> None:
+    with limit_waits(0.2):
+        for number in range(3):
+            begun = monotonic()
+            wait_until(lambda: monotonic() - begun > 0.15, seconds=10)  # noqa: B023 - called in this round only
+            with sqlite_database.transaction() as session:
+                session.add(Report(id=str(number), kind="test", data={}, created_at=clock.now()))
+        assert seconds_left(9) > 0.1
+
+
+def test_a_transaction_within_a_transaction_is_an_error_and_no_deadlock(sqlite_database: Database) -> None:
+    with (
+        sqlite_database.transaction(),
+        pytest.raises(RuntimeError, match="writes to the database already"),
+        sqlite_database.transaction(),
+    ):
+        raise AssertionError
+    with sqlite_database.transaction():
+        pass
 
 
 def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:

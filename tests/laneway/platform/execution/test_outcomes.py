@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from laneway.platform.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
     InvalidPayload,
     PermanentError,
     QueueFull,
@@ -102,6 +104,13 @@ def test_a_retryable_error_is_retried_until_the_retries_are_used_up(
     number: int, max_retries: int, state: TaskState
 ) -> None:
     assert policy().decide(attempt(number, max_retries=max_retries), Raised(OSError("away"))).state is state
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable("away"), DatabaseBusy("held")])
+def test_a_task_that_does_not_get_the_database_runs_again_and_uses_up_no_retry(error: DatabaseUnavailable) -> None:
+    result = policy(0.5).decide(attempt(9, max_retries=0), Raised(error), schedule=(1.0,))
+    assert (result.state, result.counted, result.delay) == (TaskState.SCHEDULED, False, 17.5)
+    assert result.error_type == type(error).__name__
 
 
 @pytest.mark.parametrize("number", [1, 4])

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from redbeat.schedulers import RedBeatSchedulerEntry
+import redis
+from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from structlog.testing import capture_logs
 
 from laneway.platform.schedules import scheduler as module
 from laneway.platform.schedules.scheduler import RETRY_SECONDS, BeatScheduler
 from tests.fixtures.platform import Platform
+from tests.fixtures.server_troubles import Trouble, full, no_replicas, replica
 from tests.fixtures.waiting import wait_until
 
 DAILY = timedelta(days=1)
@@ -147,6 +149,101 @@ def test_a_schedule_that_the_broker_lost_is_stored_again_and_is_due_as_before(pl
 
     assert sent(platform) == 0
     assert last_run_at(beat) == at
+
+
+def check_now(beat: BeatScheduler, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tick as if it were time to look at the stored schedule; returns what Beat logs."""
+    monkeypatch.setattr(beat, "_check_at", 0.0)
+    with capture_logs() as logs:
+        beat.tick()
+    return [entry["event"] for entry in logs]
+
+
+@pytest.mark.parametrize("in_memory", [True, False], ids=["this Beat sent it", "another Beat sent it"])
+def test_a_mark_of_a_clock_that_was_ahead_is_corrected(
+    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+) -> None:
+    beat = make()
+    beat.tick()
+    ahead = datetime.now(UTC) + 2 * DAILY
+    entry = RedBeatSchedulerEntry.from_key("redbeat:chore", app=beat.app)
+    entry.reschedule(last_run_at=ahead)
+    if in_memory:
+        monkeypatch.setitem(beat._last_run_at, "chore", ahead)  # pyright: ignore[reportPrivateUsage]
+
+    (line,) = check_now(beat, monkeypatch)
+
+    assert line.startswith("chore is marked as sent at ")
+    assert "a clock was ahead" in line
+    corrected = last_run_at(beat)
+    assert corrected is not None
+    assert abs(datetime.now(UTC) - corrected) < timedelta(minutes=1)
+    platform.valkey.flush(0)
+    check_now(beat, monkeypatch)  # what is stored again does not come from the clock that was ahead
+    assert (last_run_at(beat) or ahead) < datetime.now(UTC)
+
+
+def test_a_small_difference_between_two_clocks_is_left_alone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = make()
+    beat.tick()
+    ahead = datetime.now(UTC) + timedelta(seconds=20)
+    RedBeatSchedulerEntry.from_key("redbeat:chore", app=beat.app).reschedule(last_run_at=ahead)
+    assert check_now(beat, monkeypatch) == []
+    assert last_run_at(beat) == ahead
+
+
+@pytest.mark.parametrize("what", ["the entry", "its place in the schedule", "the entry alone", "all", "its definition"])
+def test_an_entry_that_somebody_deleted_or_damaged_is_stored_again_and_is_due_as_before(
+    what: str, platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = make()
+    beat.tick()
+    at, client = last_run_at(beat), get_redis(beat.app)
+    if what in ("the entry", "the entry alone"):
+        client.delete("redbeat:chore")
+    if what in ("the entry", "its place in the schedule"):
+        client.zrem("redbeat::schedule", "redbeat:chore")
+    if what == "its definition":
+        client.hset("redbeat:chore", "definition", "[not JSON")
+    if what == "all":
+        client.delete("redbeat:chore", "redbeat::schedule", "redbeat::statics")
+
+    assert any(line.startswith("Stored again") for line in check_now(beat, monkeypatch))
+
+    assert last_run_at(beat) == at
+    assert client.zscore("redbeat::schedule", "redbeat:chore") is not None
+    assert check_now(beat, monkeypatch) == []
+    assert sent(platform) == 1
+
+
+def test_a_damaged_entry_of_somebody_else_stops_neither_beat_nor_the_other_entries(
+    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = make()
+    beat.tick()
+    client = get_redis(beat.app)
+    client.hset("redbeat:strange", mapping={"definition": '{"name": "strange", "schedule": 5}', "meta": "[]"})
+    client.zadd("redbeat::schedule", {"redbeat:strange": 0})
+    client.delete("redbeat:chore")
+    monkeypatch.setattr(beat, "_last_run_at", {})
+    before = datetime.now(UTC) - 2 * DAILY
+    beat.app.conf.beat_schedule["chore"]["last_run_at"] = before
+
+    check_now(beat, monkeypatch)
+    beat.tick()
+
+    assert client.zscore("redbeat::schedule", "redbeat:chore") is not None
+    assert sent(platform) == 2
+
+
+@pytest.mark.parametrize("trouble", [no_replicas, replica, full])
+def test_what_came_due_while_the_server_refused_is_sent_once(trouble: Trouble, platform: Platform, make: Make) -> None:
+    beat = make()
+    with redis.Redis(port=platform.valkey.port) as admin, trouble(admin, platform.valkey.folder):
+        assert [beat.tick() for _ in range(3)] == [RETRY_SECONDS] * 3
+    for _ in range(3):
+        beat.tick()
+    assert sent(platform) == 1
 
 
 def test_an_entry_that_cannot_be_sent_stops_neither_beat_nor_the_other_entries(
