@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Final
 
 import typer
 
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.platform import clock
+from laneway.platform.db.wait_limit import limit_waits
+from laneway.platform.errors import DatabaseBusy
 from laneway.platform.schemas.history import ClearableState
 from laneway.platform.schemas.statistics import LONGEST_WINDOW
 from laneway.platform.schemas.task import TaskState
 
 commands = typer.Typer()
 
+SWEEP_WAITS: Final = 4.0
+"""Seconds that the sweep waits for a database that another program holds, before the figures are shown without it."""
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
@@ -29,7 +34,8 @@ def stats(
 ) -> None:
     """Show the queues, recent success and times, and open alerts."""
     services = make_services()
-    services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
+    with suppress(DatabaseBusy), limit_waits(SWEEP_WAITS):
+        services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
     figures, alerts = services.tasks.queues(), services.alerts.listing()
     recent = services.statistics.window(window, queue=queue, name=name)
     if as_json:
