@@ -118,6 +118,7 @@ def test_tasks_go_on_while_postgresql_is_stopped_and_the_history_catches_up(
 def test_tasks_go_on_while_another_writer_holds_sqlite_and_the_history_catches_up(site: Site) -> None:
     worker = site.worker()
     ids, go_on = prepared(site)
+    needing = site.message("while-locked", delay=1)
 
     with locked(site.folder / "data" / "laneway.db"):
         go_on()
@@ -127,6 +128,8 @@ def test_tasks_go_on_while_another_writer_holds_sqlite_and_the_history_catches_u
 
     check_that_the_history_caught_up(site, ids)
     assert site.until(site.message("after-lock")).state == TaskState.COMPLETED
+    assert site.until(needing, seconds=60).state == TaskState.COMPLETED
+    assert [turn.role for turn in site.turns("while-locked")] == ["customer", "assistant"]
     assert not worker.ended
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -22,9 +24,14 @@ ADVISORY_LOCK = 5_263_926
 
 
 def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,)) -> None:
-    """Run the missing migrations in one transaction. Of several callers at once, one runs them and the others wait."""
+    """Run the missing migrations in one transaction. Of several callers at once, one runs them and the others wait.
+
+    It does not write when nothing is missing, so that a process can start while another program holds the database.
+    """
     database = Database(url)
     try:
+        if _is_current(database, histories):
+            return
         with database.transaction() as session:
             if not database.is_sqlite:
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
@@ -34,6 +41,17 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
                 command.upgrade(config, "head")
     finally:
         database.close()
+
+
+def _is_current(database: Database, histories: Sequence[MigrationHistory]) -> bool:
+    with database.reading() as session:
+        return all(
+            MigrationContext.configure(
+                session.connection(), opts={"version_table": history.version_table}
+            ).get_current_revision()
+            == ScriptDirectory.from_config(alembic_configuration(history)).get_current_head()
+            for history in histories
+        )
 
 
 def run_migrations() -> None:

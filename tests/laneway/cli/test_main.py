@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
+from laneway.cli import operations
 from laneway.platform import clock
 from laneway.platform.schemas.task import TaskState
+from tests.fixtures.held_database import held_by_another_program
+from tests.fixtures.server_troubles import no_replicas
 from tests.fixtures.shell import Shell
 
 QUEUES = [
@@ -235,3 +239,21 @@ def test_without_a_broker_reading_and_retrying_work_and_cancelling_is_refused(la
     assert "Traceback" not in cancelled.err
     assert laneway.state(id) == "pending"
     assert (retried.code, laneway.state(failed)) == (0, "pending"), "the maintenance will publish it"
+
+
+def test_a_broker_that_refuses_commands_is_named_in_one_sentence(laneway: Shell) -> None:
+    id = laneway.site.message("c-1")
+    with redis.Redis(port=laneway.site.valkey.port) as admin, no_replicas(admin, laneway.site.valkey.folder):
+        cancelled = laneway("cancel", id)
+    assert (cancelled.code, cancelled.out) == (1, "")
+    assert cancelled.err.splitlines()[-1].startswith("The broker takes no commands now: NOREPLICAS")
+    assert "Traceback" not in cancelled.err
+
+
+def test_figures_are_shown_while_another_program_holds_the_database(
+    laneway: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "SWEEP_WAITS", 0.1)
+    id = laneway.site.message("c-1")
+    with held_by_another_program(laneway.site.services.database):
+        assert laneway("stats").code == laneway("status", id).code == laneway("search").code == 0

@@ -22,6 +22,8 @@ from laneway.platform.db.migrate import alembic_configuration, upgrade
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.models import Base
 from laneway.platform.db.session import Database
+from laneway.platform.db.wait_limit import limit_waits
+from tests.fixtures.held_database import held_by_another_program
 
 HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
 
@@ -60,6 +62,11 @@ def test_a_second_upgrade_changes_nothing(database: Database) -> None:
         for history in HISTORIES:
             version = session.scalar(text(f"SELECT version_num FROM {history.version_table}"))
             assert version == head(history)
+
+
+def test_a_process_starts_while_another_program_holds_the_database(database: Database) -> None:
+    with held_by_another_program(database), limit_waits(0.1):
+        upgrade(database.url.render_as_string(hide_password=False), HISTORIES)
 
 
 def test_the_platform_works_without_the_tables_of_an_application(tmp_path: Path) -> None:
