@@ -6,12 +6,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from kombu.exceptions import KombuError
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
 
 from laneway.engine import PutCode, PutResult
 from laneway.engine import errors as engine_errors
+from laneway.engine.connection import refusal_in
 from laneway.platform import errors
 from laneway.platform.logging import URL_LOGIN
+
+_REFUSALS = (engine_errors.ServerRefuses, engine_errors.ServerFull, ReadOnlyError, OutOfMemoryError)
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def _unavailable(error: Exception) -> errors.BrokerUnavailable:
     reason = URL_LOGIN.sub("", reason) or type(error).__name__
     if isinstance(error, engine_errors.LoginRefused | AuthenticationError):
         return errors.BrokerLoginRefused(reason)
-    refused = isinstance(error, engine_errors.ServerRefuses | engine_errors.ServerFull | ResponseError)
+    refused = isinstance(error, _REFUSALS) or refusal_in(reason)
     return errors.BrokerRefuses(reason) if refused else errors.BrokerUnavailable(reason)
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -117,17 +118,23 @@ def test_beat_goes_on_while_the_broker_is_away_and_says_so_once(site: Site, figu
 def test_beat_outlives_every_refusal_of_the_server_and_a_server_that_stands_still(site: Site) -> None:
     node = beat(site, "beat")
     wait_until(lambda: ticks(node) >= 1, seconds=START_SECONDS)
+    troubles = {"OOM": full, "Timeout": frozen(site)} | TROUBLES
+    troubles["refuses the login"] = troubles.pop("Authentication required")
     with redis.Redis(port=site.valkey.port) as admin:
-        for sign, trouble in ({"OOM": full, "Timeout": frozen(site)} | TROUBLES).items():
+        for sign, trouble in troubles.items():
             times = node.output().count("The broker is away")
             with trouble(admin, site.valkey.folder):
                 node.wait_for_output("The broker is away", times=times + 1)
             before = ticks(node)
-            wait_until(lambda: ticks(node) >= before + 2 or node.ended, seconds=START_SECONDS)  # noqa: B023 - called now
+            wait_until(partial(has_ticked, node, times=before + 2), seconds=START_SECONDS)
             assert not node.ended, f"{sign}: {node.output()}"
             assert sign.lower() in node.output().lower()
     assert "Traceback" not in node.output()
     assert node.stop() == 0
+
+
+def has_ticked(node: Node, *, times: int) -> bool:
+    return ticks(node) >= times or node.ended
 
 
 def frozen(site: Site) -> Trouble:

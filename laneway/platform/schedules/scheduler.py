@@ -176,7 +176,9 @@ class BeatScheduler(RedBeatScheduler):
         entries = {key: found for key in {*names, *stored} if (found := self._read(key))}
         if missing := [key for key in names if key not in entries or key not in stored]:
             log.warning(f"Stored again, because somebody deleted or damaged them: {', '.join(sorted(missing))}")
-            client.delete(*(key for key in missing if key not in entries))
+            for key in missing:
+                if key not in entries:
+                    client.delete(key)  # what cannot be read would be kept in part
             self.setup_schedule()
         for entry in entries.values():
             self._correct_mark(entry)

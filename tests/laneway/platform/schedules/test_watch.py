@@ -50,7 +50,7 @@ def test_nothing_stands_still_while_beat_sends(watch: ScheduleWatch, beat: BeatS
 def test_an_entry_that_was_due_and_was_not_sent_is_named(watch: ScheduleWatch, beat: BeatScheduler) -> None:
     sent_at(beat, "first", datetime.now(UTC) - HOURLY - timedelta(minutes=10))
     (found,) = watch.standstills()
-    assert found == ("first", "the schedule 'first' is due for 10 minutes and was not sent")
+    assert found == ("first", "the schedule 'first' has been due for 10 minutes and was not sent")
 
 
 def test_an_entry_that_is_switched_off_is_left_out(watch: ScheduleWatch, beat: BeatScheduler) -> None:
