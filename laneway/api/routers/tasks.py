@@ -144,7 +144,7 @@ async def show(
     """Show one task: payload, state, progress, result or error, attempts, queue, times, and why it waits."""
     if wait:
         await _until_over(task_id, services, wait)
-    return await run_sync(services.tasks.status, task_id)
+    return await read_in_thread(services.tasks.status, task_id)
 
 
 async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
@@ -152,7 +152,7 @@ async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
     loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
     deadline = loop.time() + seconds
     with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
-        while (await run_sync(services.tasks.current, task_id)).state not in FINISHED:
+        while (await read_in_thread(services.tasks.current, task_id)).state not in FINISHED:
             if (left := deadline - loop.time()) <= 0 or services.event_stream.stopped:
                 return
             await _wait_for_wakeup(wakeup, min(left, POLL_SECONDS))
