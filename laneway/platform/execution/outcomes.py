@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 import re
+import sqlite3
 import traceback as tracebacks
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -165,7 +166,7 @@ class OutcomePolicy:
         return self._decide_error(attempt, outcome, schedule)
 
     def _decide_error(self, attempt: Attempt, outcome: Raised, schedule: tuple[float, ...] | None) -> AttemptResult:
-        if isinstance(outcome.error, DatabaseUnavailable):  # no fault of the task: it must not use up its retries
+        if isinstance(outcome.error, DatabaseUnavailable) and not _is_faulty_statement(outcome.error):
             delay = outcome.error.retry_after * (1 + DATABASE_SPREAD * self.draw())
             return AttemptResult(TaskState.SCHEDULED, delay=delay, counted=False, **_error_fields(outcome))
         policy = self.retry_policy(max_retries=attempt.max_retries, schedule=schedule)
@@ -174,6 +175,15 @@ class OutcomePolicy:
             return AttemptResult(TaskState.SCHEDULED, delay=delay, **_error_fields(outcome))
         state = TaskState.DEAD_LETTER if is_retryable(outcome.error) else TaskState.FAILED
         return AttemptResult(state, **_error_fields(outcome))
+
+
+def _is_faulty_statement(error: DatabaseUnavailable) -> bool:
+    """Whether SQLite refused the statement itself, for example for a table that does not exist: a fault of the task.
+
+    Otherwise the database is away or held. The task is not at fault then, and must not use up its retries.
+    """
+    original = getattr(error.__cause__, "orig", None)
+    return isinstance(original, sqlite3.Error) and original.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def error_group(kind: str, trace: TracebackType | None, message: str) -> str:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from laneway.platform.db.session import Database
 from laneway.platform.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -111,6 +113,13 @@ def test_a_task_that_does_not_get_the_database_runs_again_and_uses_up_no_retry(e
     result = policy(0.5).decide(attempt(9, max_retries=0), Raised(error), schedule=(1.0,))
     assert (result.state, result.counted, result.delay) == (TaskState.SCHEDULED, False, 17.5)
     assert result.error_type == type(error).__name__
+
+
+def test_a_statement_that_sqlite_refuses_is_a_fault_of_the_task(sqlite_database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable) as raised, sqlite_database.reading() as session:
+        session.execute(text("SELECT * FROM nowhere"))
+    result = policy().decide(attempt(9, max_retries=0), Raised(raised.value))
+    assert result.state is TaskState.DEAD_LETTER
 
 
 @pytest.mark.parametrize("number", [1, 4])
