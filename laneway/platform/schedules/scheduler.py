@@ -29,6 +29,7 @@ from redbeat.schedulers import (
     RedBeatScheduler,
     RedBeatSchedulerEntry,
     acquire_distributed_beat_lock,
+    ensure_conf,
     get_redis,
 )
 from redis.exceptions import LockError
@@ -170,9 +171,10 @@ class BeatScheduler(RedBeatScheduler):
         """Store deleted entries again, and correct the marks of a clock that was ahead."""
         if monotonic() < self._check_at:
             return
-        client, conf = get_redis(self.app), self.app.redbeat_conf
+        client: Any = get_redis(self.app)
+        conf = ensure_conf(self.app)
         names = {StoredEntry.generate_key(self.app, name): name for name in conf.schedule}
-        stored = set(client.zrange(conf.schedule_key, 0, MAX_ENTRIES - 1))
+        stored: set[str] = set(client.zrange(conf.schedule_key, 0, MAX_ENTRIES - 1))
         entries = {key: found for key in {*names, *stored} if (found := self._read(key))}
         if missing := [key for key in names if key not in entries or key not in stored]:
             log.warning(f"Stored again, because somebody deleted or damaged them: {', '.join(sorted(missing))}")

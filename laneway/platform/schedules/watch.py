@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from celery import Celery
-from celery.schedules import maybe_schedule
+from celery.schedules import BaseSchedule, maybe_schedule
 from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 
 from laneway.platform.broker_errors import translated_errors
@@ -33,7 +33,7 @@ class Standstill(NamedTuple):
 
 class _Stored(NamedTuple):
     name: str
-    schedule: Any
+    schedule: BaseSchedule
     last_run_at: datetime | None
     refused: str | None
     is_stored: bool
@@ -49,22 +49,19 @@ class ScheduleWatch:
         """Return what stands still now. Raises BrokerUnavailable."""
         if not self._app.conf.beat_schedule:
             return []
-        ensure_conf(self._app)
+        lock = ensure_conf(self._app).lock_key
         with translated_errors():
-            beat_runs = bool(get_redis(self._app).exists(self._lock_key))
+            beat_runs = bool(get_redis(self._app).exists(lock))
             found = [found for entry in self._entries() if (found := self._standstill(entry, beat_runs=beat_runs))]
         if not beat_runs and found:
             names = ", ".join(item.subject for item in found)
             return [Standstill(BEAT, f"no Beat runs, and these schedules were due and not sent: {names}")]
         return found
 
-    @property
-    def _lock_key(self) -> str:
-        return self._app.redbeat_conf.lock_key  # pyright: ignore[reportAttributeAccessIssue] - `ensure_conf` sets it
-
     def _entries(self) -> Iterator[_Stored]:
         schedule: dict[str, Any] = self._app.conf.beat_schedule
-        with get_redis(self._app).pipeline() as pipe:
+        client: Any = get_redis(self._app)
+        with client.pipeline() as pipe:
             for name in schedule:
                 pipe.hmget(RedBeatSchedulerEntry.generate_key(self._app, name), "definition", "meta", REFUSED)
             rows: list[list[str | None]] = pipe.execute()

@@ -32,7 +32,7 @@ def test_a_submission_is_kept_and_sent_when_the_broker_takes_commands_again(
     with redis.Redis(port=platform.valkey.port) as admin, trouble(admin, platform.valkey.folder):
         handle = platform.tasks.submit(TASK, payload)
         with pytest.raises(error, match=sign):
-            platform.tasks.submit(TASK, payload, options=SubmitOptions(unique="u"))
+            platform.tasks.submit(TASK, payload | {"conversation_id": "c-2"}, options=SubmitOptions(unique="u"))
     assert handle.state is TaskState.ACCEPTED
 
     platform.tasks.outbox.relay()
