@@ -22,7 +22,7 @@ from laneway.platform.errors import Overloaded
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 4.0
+WAIT_SECONDS = 3.5
 """Most seconds that a request waits for a thread and for the database together. Then it is answered 503, within 5 s."""
 READERS: Final = 16
 WRITERS: Final = 24
