@@ -10,6 +10,7 @@ import pytest
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 
 from laneway.platform.operations.alerts import Alerts
+from laneway.platform.operations.intake import Intake
 from laneway.platform.schedules.scheduler import BeatScheduler
 from laneway.platform.schedules.watch import GRACE, ScheduleWatch
 from tests.fixtures.platform import Platform
@@ -35,6 +36,11 @@ def beat(watch: ScheduleWatch, platform: Platform) -> Generator[BeatScheduler]:
     beat.tick()
     yield beat
     beat.close()
+
+
+def alerts_of(platform: Platform, watch: ScheduleWatch) -> Alerts:
+    intake = Intake(platform.broker)
+    return Alerts(platform.database, platform.tasks, platform.settings.operation, intake=intake, schedules=watch)
 
 
 def sent_at(beat: BeatScheduler, name: str, at: datetime) -> None:
@@ -102,7 +108,7 @@ def test_a_damaged_entry_does_not_hide_the_others(field: str, watch: ScheduleWat
 def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_again(
     watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
 ) -> None:
-    alerts = Alerts(platform.database, platform.tasks, platform.settings.operation, schedules=watch)
+    alerts = alerts_of(platform, watch)
     alerts.watch_schedules()
     assert alerts.listing() == []
     sent_at(beat, "first", datetime.now(UTC) - 2 * HOURLY)
@@ -116,7 +122,7 @@ def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_ag
 
 
 def test_a_broker_that_is_away_is_a_schedule_that_stands_still(watch: ScheduleWatch, platform: Platform) -> None:
-    alerts = Alerts(platform.database, platform.tasks, platform.settings.operation, schedules=watch)
+    alerts = alerts_of(platform, watch)
     platform.valkey.stop()
     try:
         alerts.sweep()
