@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from laneway.engine import MessageState
 from laneway.platform.errors import BrokerLoginRefused, BrokerRefuses, BrokerUnavailable
 from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
@@ -37,5 +38,5 @@ def test_a_submission_is_kept_and_sent_when_the_broker_takes_commands_again(
 
     platform.tasks.outbox.relay()
 
-    assert [message.task_id for message in platform.messages("conversations")] == [handle.task_id]
+    assert platform.places() == {handle.task_id: MessageState.READY}
     assert platform.tasks.status(handle.task_id).status is TaskState.PENDING
