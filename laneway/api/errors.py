@@ -16,7 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
+from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
+from laneway.platform.errors import (
+    BrokerRefuses,
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    PlatformError,
+)
 from laneway.platform.logging import logger
 from laneway.platform.schemas.problem import FieldProblem, Problem
 
@@ -53,7 +59,10 @@ MEANINGS = {
 
 PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerUnavailable: "The broker cannot be reached. Try again later; a repeat with the same id is safe.",
+    BrokerRefuses: "The broker takes no tasks now. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
+    DatabaseFull: "The storage of the platform is full, and nothing was stored. Somebody must free space on it.",
+    DatabaseUnusable: "The database of the platform cannot be used. Somebody must repair it; the logs say why.",
 }
 """The `detail` of responses whose real reason would name our servers. The logs contain the reason."""
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -106,7 +115,7 @@ async def _platform_error(request: Request, error: Exception) -> Response:
     headers = {"Retry-After": str(max(1, math.ceil(delay)))} if delay is not None else {}
     if error.status >= 500:
         log.warning("request failed", error=str(error), kind=type(error).__name__)
-    detail = PUBLIC_DETAILS.get(type(error), str(error))
+    detail = public_detail(error)
     return problem_response(
         request.scope["path"],
         status=error.status,
@@ -115,6 +124,11 @@ async def _platform_error(request: Request, error: Exception) -> Response:
         kind=_slug(type(error).__name__),
         headers=headers,
     )
+
+
+def public_detail(error: PlatformError) -> str:
+    """The text of an error, as a caller may read it."""
+    return PUBLIC_DETAILS.get(type(error), str(error))
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
@@ -12,6 +13,18 @@ from laneway.engine import PutCode, PutResult
 from laneway.engine import errors as engine_errors
 from laneway.platform import errors
 from laneway.platform.logging import URL_LOGIN
+
+_REFUSALS: Final = {
+    "MISCONF": "it cannot write its data. Free space on its disk; it takes writes again by itself",
+    "OOM ": "its memory is full. Raise its `maxmemory`, or let workers work the queues off",
+    "READONLY": "it is a read-only replica. Name its master in REDIS_URL",
+    "LOADING": "it loads its data. Wait until it has",
+    "NOAUTH": "it needs a password. Put it into REDIS_URL",
+    "WRONGPASS": "the login is wrong. Correct it in REDIS_URL",
+    "NOPERM": "the user in REDIS_URL may not do this. Allow it in the server's ACL",
+    "invalid username-password": "the login is wrong. Correct it in REDIS_URL",
+}
+"""What stands in the text of a refusal → what it means, and what to do."""
 
 
 @contextmanager
@@ -34,7 +47,14 @@ def translated_errors() -> Generator[None]:
     except engine_errors.DurabilityUnavailable as error:
         raise errors.Unsupported(f"durability {error.durability!r}", error.reason) from error
     except (KombuError, RedisError, engine_errors.EngineError, OSError) as error:
-        raise errors.BrokerUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error
+        raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> errors.BrokerUnavailable:
+    """The platform's error for a broker that cannot be used: it cannot be reached, or it says why it refuses."""
+    text = URL_LOGIN.sub("", str(error)) or type(error).__name__
+    advice = next((advice for code, advice in _REFUSALS.items() if code in text), None)
+    return errors.BrokerUnavailable(text) if advice is None else errors.BrokerRefuses(f"{advice} ({text})")
 
 
 def refusal_of(result: PutResult) -> errors.PlatformError | None:

@@ -207,6 +207,13 @@ class BrokerUnavailable(RetryableError):
         return 5.0
 
 
+class BrokerRefuses(BrokerUnavailable):
+    """The broker answers, and refuses what the platform asks of it: it is full, read-only, or refuses the login."""
+
+    title = "Broker refuses"
+    template = "The broker answers, but refuses: {reason}"
+
+
 class TooLate(BrokerUnavailable):
     """The sender's claim on the row of the task had expired when the broker got the message. Nothing is queued."""
 
@@ -337,15 +344,19 @@ class TaskSnoozed(PlatformError):
 
 
 class WorkerLost(RetryableError):
-    """The worker died or lost its lease while it ran the task."""
+    """The worker, or its process that ran the task, died or lost its lease while it ran the task."""
 
     title = "Worker lost"
 
     worker: str
     last_of: int = 0
     """The number of attempts, if this one was the last."""
+    how: str = ""
+    """How the process ended, if that is known."""
 
     def __str__(self) -> str:
+        if self.how:
+            return f"The process of the worker {self.worker} that ran the task {self.how}."
         if self.last_of:
             return f"The worker died or stalled while it ran the last of {self.last_of} attempts."
         return f"The worker {self.worker} died or stalled while it ran the task."

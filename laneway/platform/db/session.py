@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.orm import Session
 
+from laneway.platform.db.database_errors import PRIMARY_CODE, platform_error
 from laneway.platform.db.fork_gate import fork_gate
 from laneway.platform.errors import DatabaseUnavailable
 
@@ -23,8 +24,6 @@ BUSY_SECONDS = 30
 """Seconds that a SQLite writer waits for another one to finish."""
 WRITE_LOCK_POLL_SECONDS = 0.001
 """Seconds between two attempts to take the write lock."""
-PRIMARY_CODE = 0xFF
-"""Mask of the primary code in an extended error code of SQLite, which is its lowest byte."""
 _SET_BUSY_TIMEOUT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
 
 
@@ -77,8 +76,11 @@ class Database:
             ):
                 yield session
                 session.flush()
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable(str(error.orig)) from error
+        except DBAPIError as error:
+            problem = platform_error(error, self.url)
+            if problem is None:
+                raise
+            raise problem from error
         except NoFreeConnection as error:
             raise DatabaseUnavailable("no free connection") from error
 
