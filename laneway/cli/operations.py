@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laneway.cli import views
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform import clock
+from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.schemas.history import ClearableState
 from laneway.platform.schemas.statistics import LONGEST_WINDOW
 from laneway.platform.schemas.task import TaskState
+
+if TYPE_CHECKING:
+    from laneway.platform.platform import Platform
 
 commands = typer.Typer()
 
@@ -29,7 +33,7 @@ def stats(
 ) -> None:
     """Show the queues, recent success and times, and open alerts."""
     services = make_services()
-    services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
+    _sweep_alerts(services)
     figures, alerts = services.tasks.queues(), services.alerts.listing()
     recent = services.statistics.window(window, queue=queue, name=name)
     if as_json:
@@ -46,6 +50,17 @@ def stats(
     for alert in alerts:
         out.print(views.alert_line(alert.message, since=alert.opened_at))
     return None
+
+
+def _sweep_alerts(services: Platform) -> None:
+    """Look for problems now: the scheduled sweep needs a worker, and there may be none.
+
+    If the alerts cannot be stored, for example on a full disk, show those of the last sweep, and say so.
+    """
+    try:
+        services.alerts.sweep()
+    except DatabaseUnavailable as error:
+        say_missing(f"The alerts are those of the last sweep. {error}")
 
 
 @commands.command()

@@ -42,6 +42,8 @@ class JournalRecorder:
 
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings
+        self.problem: PlatformError | None = None
+        """Why readers get rows that may be behind: the broker or the database could not be used. None: they are not."""
 
     def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
         """Record the events that exist now, of all queues by default; returns the number of recorded entries.
@@ -66,14 +68,17 @@ class JournalRecorder:
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:
         """Record events for a caller that only reads, of all queues by default, for at most `READ_SECONDS`.
 
-        Logs an error, or how many events are left when the time is over. The workers record them later.
+        Logs an error, and keeps it in `problem`; or logs how many events are left when the time is over. The workers
+        record them later.
         """
         try:
             end = monotonic() + READ_SECONDS
             self.catch_up(queues, seconds=READ_SECONDS)
+            self.problem = None
             if monotonic() >= end:
                 log.warning("the history is behind", unread=self.unread(queues))
         except PlatformError as error:
+            self.problem = self.problem or error  # the first one has the reason; later calls fail without a try
             log.warning("the history is behind", error=str(error))
 
     def unread(self, queues: Sequence[str] | None = None) -> dict[str, int]:
