@@ -16,6 +16,11 @@ PRIMARY_CODE: Final = 0xFF
 """Mask of the primary code in an extended error code of SQLite, which is its lowest byte."""
 NO_ROOM: Final = 1_048_576
 """A disk with fewer free bytes is full: SQLite needs some pages for its write-ahead log and its index."""
+POSTGRESQL_REFUSALS: Final = {
+    "25006": "it is read-only. Name the primary server in DATABASE_URL",
+    "42501": "the user in DATABASE_URL may not do this. Grant it the rights on the tables",
+}
+"""SQLSTATE → what is wrong, and what to do."""
 MISSING_TABLES: Final = "it has no tables, or old ones ({error}): run `laneway prepare`, which makes them"
 
 
@@ -48,6 +53,8 @@ def platform_error(error: DBAPIError, url: URL) -> DatabaseUnavailable | None:
         return DatabaseFull("the disk of the PostgreSQL server is full. Free space on it; what was accepted is kept")
     if state == "42P01":
         return DatabaseUnusable(MISSING_TABLES.format(error=_first_line(driver_error)))
+    if state in POSTGRESQL_REFUSALS:
+        return DatabaseUnusable(f"{POSTGRESQL_REFUSALS[state]} ({_first_line(driver_error)})")
     return DatabaseUnavailable(_first_line(driver_error)) if _is_operational(error) else None
 
 

@@ -71,6 +71,13 @@ def test_a_database_without_tables_says_which_command_makes_them(database: Datab
         session.execute(text("SELECT * FROM no_table_of_ours"))
 
 
+def test_a_read_only_server_says_so(postgresql_database: Database) -> None:
+    read_only = pytest.raises(DatabaseUnusable, match=r"it is read-only\. Name the primary server")
+    with read_only, postgresql_database.transaction() as session:
+        session.execute(text("SET TRANSACTION READ ONLY"))
+        session.add(Report(id="1", kind="test", data={}, created_at=clock.now()))
+
+
 def test_a_violated_constraint_is_no_failure_of_the_database(database: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)not null|null value") as found, database.transaction() as session:
         session.add(Report(id="1", kind=None, data={}, created_at=clock.now()))
