@@ -59,7 +59,7 @@ def make_services() -> Platform:
     application().upgrade(settings)
     platform = application().make_platform(settings)
     platform.installation.check_broker()
-    _made[:] = [platform]
+    _made[:], _missing[:] = [platform], []
     return platform
 
 

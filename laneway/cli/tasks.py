@@ -108,7 +108,7 @@ def watch(id: Id, as_json: Json = False) -> None:
                     _show_event(bar, row, event)
             if services.recorder.problem is not None and not told:
                 told = True
-                bar.console.print(f"Waiting: {services.recorder.problem}")
+                typer.echo(f"Waiting: {services.recorder.problem}", err=True)
             if not ended:
                 news.wait(POLL_SECONDS)
     task = services.tasks.status(id)

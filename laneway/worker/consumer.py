@@ -58,7 +58,7 @@ class Consumer(consumer.Consumer):
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Reject a message whose task is not registered here. Its dead letter names the task, and says what to do."""
-        name = message.headers.get("task") or exc.args[0] if exc.args else message.headers.get("task")
+        name = exc.args[0] if exc.args else message.headers.get("task")  # a KeyError
         message.refusal = (
             "unregistered",
             f"The worker {self.hostname} has no task of the name {str(name)!r}. Correct the name where the task is "
