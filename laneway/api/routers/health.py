@@ -58,7 +58,12 @@ def ready(services: ServicesDep, response: Response) -> Readiness:
 
     What does not work and does not keep it from accepting work is named in `degraded`.
     """
-    report = check_readiness(services)
+    report = check_readiness(
+        services.database,
+        services.broker,
+        installation=services.installation,
+        definitions=services.workflow_definitions,
+    )
     response.status_code = 200 if report.accepts_work else 503
     return Readiness(
         status="ready" if report.accepts_work else "not ready",

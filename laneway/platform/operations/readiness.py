@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
@@ -19,19 +18,6 @@ from laneway.platform.errors import PlatformError
 from laneway.platform.operations.installation import Installation
 from laneway.platform.queues import queues as declared
 from laneway.platform.workflows.definitions import Definitions
-
-
-class Parts(Protocol):
-    """The parts of a platform that are looked at."""
-
-    @property
-    def broker(self) -> Broker: ...
-    @property
-    def database(self) -> Database: ...
-    @property
-    def installation(self) -> Installation: ...
-    @property
-    def workflow_definitions(self) -> Definitions: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +44,33 @@ class ReadinessReport:
         return self.database is None
 
 
-def check_readiness(platform: Parts) -> ReadinessReport:
+def check_readiness(
+    database: Database, broker: Broker, *, installation: Installation, definitions: Definitions
+) -> ReadinessReport:
     """Store something in the database, ask the broker for an answer, and look at workers and definitions."""
-    database, broker, living, shared = None, None, list[Sequence[str]](), dict[str, int]()
+    database_error, broker_error = None, None
+    living, shared = list[Sequence[str]](), dict[str, int]()
     try:
-        platform.installation.check_writes()
-        with platform.database.reading() as session:
+        installation.check_writes()
+        with database.reading() as session:
             living = [list(worker.queues) for worker in workers.alive(session, now=clock.now())]
             shared = workers.shared_names(session, now=clock.now())
     except PlatformError as error:
-        database = error
+        database_error = error
     try:
-        platform.broker.ping()
+        broker.ping()
     except PlatformError as error:
-        broker = error
+        broker_error = error
     degraded = [
-        *_server_parts(database, broker),
-        *(_worker_parts(living, shared) if database is None else ()),
-        *(DegradedPart("workflows", f"{broken}") for broken in platform.workflow_definitions.broken),
+        *_server_parts(database_error, broker_error),
+        *(_worker_parts(living, shared) if database_error is None else ()),
+        *(DegradedPart("workflows", f"{broken}") for broken in definitions.broken),
     ]
     return ReadinessReport(
-        database=database,
-        broker=broker,
+        database=database_error,
+        broker=broker_error,
         live_workers=len(living),
-        installation=None if database else platform.installation.id,
+        installation=None if database_error else installation.id,
         degraded=degraded,
     )
 
