@@ -49,6 +49,8 @@ def create_app(config: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         configure_logging(config.operation)
         upgrade(config.storage.url, Services.migrations)
+        app.state.services.installation.check_broker()
+        _ = app.state.services.workflow_definitions  # a broken one is logged now, not when somebody needs it
         async with serving(app.state.services):
             yield
 

@@ -11,10 +11,13 @@ from typing import Final
 import httpx2
 from rich.console import Console
 
+from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
 from app.core.settings import Settings
 from app.demo import conversations, outbound_webhooks, systems
 from app.demo.scenario import DemoFailed, Scenario
+from app.services.container import Services
+from laneway.platform.db.migrate import upgrade
 from laneway.server.processes import program
 
 READY_SECONDS = 90
@@ -53,6 +56,7 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
     host = "127.0.0.1" if settings.api.host in ("0.0.0.0", "::") else settings.api.host  # noqa: S104  compared only
     with httpx2.Client(base_url=f"http://{host}:{settings.api.port}", timeout=30, trust_env=False) as client:
         if _unserved_queues(client) is not None:
+            name_platform(settings, client, out)
             _wait_for_workers(client)
             yield client
             return
@@ -65,6 +69,31 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
             out.print("Stopping the platform that was started for the demo.")
             platform.terminate()
             platform.wait()
+
+
+def name_platform(settings: Settings, client: httpx2.Client, out: Console) -> None:
+    """Say which platform answers. Raises DemoFailed if it is another installation than that of these settings."""
+    upgrade(settings.storage.url, Services.migrations)
+    services = Services(settings, celery_app)
+    try:
+        own, found = services.installation.id, _installation(client)
+    finally:
+        services.close()
+    if found != own:
+        raise DemoFailed(
+            f"The platform at {client.base_url} is another installation ({found}) than the one of these settings "
+            f"({own}, {services.database.url.render_as_string()}). Set API_PORT to the port of your own platform, or "
+            "to a free one: set REDIS_PORT and FLOWER_PORT as well then, and the demo starts a platform of its own."
+        )
+    out.print(f"The platform at {client.base_url}, installation {own}.")
+
+
+def _installation(client: httpx2.Client) -> str | None:
+    """The id of the platform that answers; None if it does not say."""
+    try:
+        return client.get("/health/ready").json().get("installation")
+    except (httpx2.HTTPError, ValueError, AttributeError):
+        return None
 
 
 def _unserved_queues(client: httpx2.Client) -> list[str] | None:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
 from laneway.platform.errors import (
     BrokerLoginRefused,
     BrokerRefuses,
@@ -64,6 +65,8 @@ PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     BrokerLoginRefused: "The broker refuses the login. Its operator has to check the settings.",
     DatabaseBusy: "Another program holds the database. Try again later; a repeat with the same id is safe.",
     DatabaseUnavailable: "The database cannot be reached. Try again later.",
+    DatabaseFull: "The storage of the platform is full, and nothing was stored. Somebody must free space on it.",
+    DatabaseUnusable: "The database of the platform cannot be used. Somebody must repair it; the logs say why.",
 }
 """The `detail` of responses whose real reason would name our servers. The logs contain the reason."""
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -116,7 +119,7 @@ async def _platform_error(request: Request, error: Exception) -> Response:
     headers = {"Retry-After": str(max(1, math.ceil(delay)))} if delay is not None else {}
     if error.status >= 500:
         log.warning("request failed", error=str(error), kind=type(error).__name__)
-    detail = PUBLIC_DETAILS.get(type(error), str(error))
+    detail = public_detail(error)
     return problem_response(
         request.scope["path"],
         status=error.status,
@@ -125,6 +128,11 @@ async def _platform_error(request: Request, error: Exception) -> Response:
         kind=_slug(type(error).__name__),
         headers=headers,
     )
+
+
+def public_detail(error: PlatformError) -> str:
+    """The text of an error, as a caller may read it."""
+    return PUBLIC_DETAILS.get(type(error), str(error))
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ A command's module is imported when the command is run, so that `laneway --help`
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -15,6 +16,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
+
+from laneway.cli.base import report_what_is_missing
 
 COMMANDS: Final = {
     "up": (
@@ -29,7 +32,10 @@ COMMANDS: Final = {
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
     "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
-    "attempts": ("laneway.cli.tasks", "Show each attempt of a task: worker, times, outcome and error."),
+    "attempts": (
+        "laneway.cli.tasks",
+        "Show each attempt of a task: worker, times, outcome, error and traceback.",
+    ),
     "watch": ("laneway.cli.tasks", "Follow a task until it ends: its progress, its log lines and its outcome."),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),
     "retry": ("laneway.cli.tasks", "Run a finished task again, as a new attempt of the same task."),
@@ -104,9 +110,15 @@ def laneway() -> None:
 
 
 def run() -> None:
-    """Run a command. An error is one sentence on standard error, with exit code 1, or 2 for invalid settings."""
+    """Run a command. An error is one sentence on standard error, with exit code 1, or 2 for invalid settings.
+
+    A command that could show only what the database knows ends with exit code 1 as well, so that a script notices it.
+    """
     try:
         cli()
+    except SystemExit as end:
+        missing = report_what_is_missing()
+        sys.exit(end.code or missing)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - every error becomes one sentence
@@ -120,6 +132,10 @@ def _report(error: Exception) -> int:
     if isinstance(error, PlatformError):
         typer.echo(str(error), err=True)
         return 2 if isinstance(error, ConfigError) else 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        file = f" {error.filename}" if error.filename else ""
+        typer.echo(f"Writing{file} failed: the disk, or a quota on it, is full. Free space on it.", err=True)
+        return 1
     if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
         raise error
     first_line = str(error).strip().partition("\n")[0]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from laneway.cli import views
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform import clock
 from laneway.platform.db.wait_limit import limit_waits
-from laneway.platform.errors import DatabaseBusy
+from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.schemas.history import ClearableState
 from laneway.platform.schemas.statistics import LONGEST_WINDOW
 from laneway.platform.schemas.task import TaskState
+
+if TYPE_CHECKING:
+    from laneway.platform.platform import Platform
 
 commands = typer.Typer()
 
@@ -34,8 +36,7 @@ def stats(
 ) -> None:
     """Show the queues, recent success and times, and open alerts."""
     services = make_services()
-    with suppress(DatabaseBusy), limit_waits(SWEEP_WAITS):
-        services.alerts.sweep()  # the scheduled sweep needs a worker, and there may be none
+    _sweep_alerts(services)
     figures, alerts = services.tasks.queues(), services.alerts.listing()
     recent = services.statistics.window(window, queue=queue, name=name)
     if as_json:
@@ -52,6 +53,19 @@ def stats(
     for alert in alerts:
         out.print(views.alert_line(alert.message, since=alert.opened_at))
     return None
+
+
+def _sweep_alerts(services: Platform) -> None:
+    """Look for problems now: the scheduled sweep needs a worker, and there may be none.
+
+    If the alerts cannot be stored, for example on a full disk or while another program holds the database, show those
+    of the last sweep, and say so.
+    """
+    try:
+        with limit_waits(SWEEP_WAITS):
+            services.alerts.sweep()
+    except DatabaseUnavailable as error:
+        say_missing(f"The alerts are those of the last sweep. {error}")
 
 
 @commands.command()

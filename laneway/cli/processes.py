@@ -12,7 +12,7 @@ from laneway.cli.base import Json, read_settings
 
 commands = typer.Typer()
 
-DEFAULT_NAME, DEFAULT_POOL = "worker", "prefork"
+DEFAULT_POOL = "prefork"
 
 
 @commands.command()
@@ -45,11 +45,19 @@ def broker() -> None:
 
 
 @commands.command()
-def prepare(wait: Annotated[float, typer.Option(help="Seconds to wait for each of them.")] = 60) -> None:
-    """Wait for broker and database, then create or migrate the tables."""
+def prepare(
+    wait: Annotated[float, typer.Option(help="Seconds to wait for each of them.")] = 60,
+    adopt_broker: Annotated[
+        bool, typer.Option("--adopt-broker", help="Take over the broker of an installation whose database is lost.")
+    ] = False,
+) -> None:
+    """Wait for broker and database, then create or migrate the tables.
+
+    It refuses a broker that another installation uses.
+    """
     from laneway.server.prepare import prepare as wait_and_migrate
 
-    wait_and_migrate(read_settings(), wait_seconds=wait)
+    wait_and_migrate(read_settings(), wait_seconds=wait, adopt_broker=adopt_broker)
 
 
 @commands.command()
@@ -63,7 +71,7 @@ def worker(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", "--worker-id", "-n", help=f"The worker's name before @host. Default: {DEFAULT_NAME}."),
+        typer.Option("--name", "--worker-id", "-n", help="The worker's name before @host. Default: worker-PROCESS_ID."),
     ] = None,
     pool: Annotated[
         str | None, typer.Option("--pool", "-P", help="prefork (default), threads, solo, gevent or eventlet.")
@@ -80,13 +88,18 @@ def worker(
     Without --group, the other options describe the worker. When it ends, it prints what it did.
     """
     if group is None:
-        return _exec_worker(queues or [], name or DEFAULT_NAME, pool or DEFAULT_POOL, concurrency, as_json=as_json)
+        return _exec_worker(queues or [], name or _own_name(), pool or DEFAULT_POOL, concurrency, as_json=as_json)
     if queues or name or pool or concurrency or as_json:
         raise typer.BadParameter(
             "--group cannot be combined with --queue, --name, --pool, --concurrency or --json: "
             "the application declares how the worker of a group runs"
         )
     return _exec_group_worker(group)
+
+
+def _own_name() -> str:
+    """A name that no other worker of this machine has: two of one name are taken for one."""
+    return f"worker-{os.getpid()}"
 
 
 def _exec_group_worker(group: str) -> None:

@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from laneway.cli import views
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform.application import application
 from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
 from laneway.platform.submission.routes import registered_routes
@@ -25,7 +25,10 @@ Queue = Annotated[str, typer.Argument(help="The name of the queue.")]
 @commands.command("list")
 def listing(as_json: Json = False) -> None:
     """List the queues with their limits."""
-    limits = make_services().queue_limits.listing()
+    services = make_services()
+    limits = services.queue_limits.listing()
+    if services.broker.engine is not None and any(queue.in_force is None for queue in limits):
+        say_missing("These are the limits as they were set. The broker cannot be asked whether they are in force.")
     if as_json:
         return print_json([queue.model_dump(mode="json") for queue in limits])
     out.print(views.limits_table(limits))

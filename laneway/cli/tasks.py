@@ -73,13 +73,14 @@ def active(as_json: Json = False) -> None:
 
 @commands.command()
 def attempts(id: Id, as_json: Json = False) -> None:
-    """Show each attempt of a task: worker, times, outcome and error."""
+    """Show each attempt of a task: worker, times and outcome, then its error with the traceback."""
     from laneway.platform.history.task_views import describe_attempt
 
     found = [describe_attempt(attempt) for attempt in make_services().event_stream.attempts(id)]
     if as_json:
         return print_json([attempt.model_dump(mode="json") for attempt in found])
     out.print(views.attempt_table(found) if found else "The task has not started yet.")
+    out.print(views.attempt_errors(found))
     return None
 
 
@@ -93,7 +94,7 @@ def watch(id: Id, as_json: Json = False) -> None:
 
     services = make_services()
     services.tasks.current(id)  # raises UnknownTask
-    news, after, ended = Event(), 0, False
+    news, after, ended, told = Event(), 0, False, False
     with progress_bar(out, disabled=as_json) as bar, services.event_stream.subscribe(id, news.set):
         row = bar.add_task("waiting", total=100)
         while not ended:
@@ -105,6 +106,9 @@ def watch(id: Id, as_json: Json = False) -> None:
                     typer.echo(describe_event(event).model_dump_json())  # one event a line: a stream
                 else:
                     _show_event(bar, row, event)
+            if services.recorder.problem is not None and not told:
+                told = True
+                typer.echo(f"Waiting: {services.recorder.problem}", err=True)
             if not ended:
                 news.wait(POLL_SECONDS)
     task = services.tasks.status(id)
@@ -132,7 +136,8 @@ def retry(id: Id, as_json: Json = False) -> None:
     handle = make_services().tasks.retry(id)
     if as_json:
         return print_json(handle.model_dump(mode="json"))
-    out.print(f"Queued again: {id}")
+    is_sent = handle.state is not TaskState.ACCEPTED
+    out.print(f"Queued again: {id}" if is_sent else f"Accepted again: {id}. It is sent when the broker is back.")
     return None
 
 

@@ -14,6 +14,7 @@ from rich.pretty import Pretty
 from rich.table import Column, Table
 from rich.text import Text
 
+from laneway.cli.printable import printable
 from laneway.platform.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
 
 if TYPE_CHECKING:  # the help of a command must not import the database
@@ -36,17 +37,20 @@ COLOURS = {
 def queue_table(queues: dict[str, QueueFigures]) -> Table:
     """The figures of each queue."""
     table = Table("queue", "lane", box=None, header_style="bold")
-    for name in ("active", "pending", "scheduled", "dead", "workers"):
+    for name in ("active", "accepted", "pending", "scheduled", "dead", "workers"):
         table.add_column(name, justify="right")
+    table.add_column("state")
     for name, figures in queues.items():
         table.add_row(
             name,
             figures.lane,
             str(figures.active),
+            str(figures.accepted),
             str(figures.pending),
             str(figures.scheduled),
             _highlight(figures.dead),
             str(figures.workers),
+            Text("paused", "yellow") if figures.paused else Text("open"),
         )
     return table
 
@@ -58,6 +62,8 @@ def limits_table(limits: Sequence[QueueLimitsResponse]) -> Table:
         rate = "" if queue.rate is None else f"{queue.rate} in {queue.per_seconds:g} s"
         in_flight = "" if queue.max_in_flight is None else f"at most {queue.max_in_flight}"
         state = Text("paused", "yellow") if queue.paused else Text("open")
+        if queue.in_force is False:
+            state.append(", not in force yet")
         table.add_row(queue.queue, rate, in_flight, state)
     return table
 
@@ -127,7 +133,7 @@ def dead_details(run: TaskRun) -> RenderableType:
     for name, value in raw(run).items():
         if name != "traceback" and value is not None:
             table.add_row(name, field_value(value))
-    return Lines(table, Text(run.traceback or "no traceback is stored"))
+    return Lines(table, Text(printable(run.traceback or "no traceback is stored")))
 
 
 def raw(run: TaskRun) -> dict[str, Any]:
@@ -205,6 +211,20 @@ def attempt_table(attempts: Sequence[AttemptView]) -> Table:
             f"{attempt.error_type}: {attempt.error}"[:80] if attempt.error else "",
         )
     return table
+
+
+def attempt_errors(attempts: Sequence[AttemptView]) -> RenderableType:
+    """The whole error of each attempt that has one, with its traceback; a repeated one is shown once."""
+    shown: dict[tuple[str | None, str | None], int] = {}
+    parts: list[RenderableType] = []
+    for attempt in attempts:
+        if not attempt.error:
+            continue
+        first = shown.setdefault((attempt.error, attempt.traceback), attempt.number)
+        parts.append(Text(f"\nAttempt {attempt.number}: {attempt.error_type or attempt.outcome}", style="bold"))
+        text = attempt.traceback or attempt.error
+        parts.append(Text(printable(text.rstrip()) if first == attempt.number else f"as attempt {first}"))
+    return Lines(*parts)
 
 
 def headline(event: TaskEvent) -> str:

@@ -31,13 +31,18 @@ def main(argv: Sequence[str]) -> int:
 
     celery_app = application().celery_app()
     summary = _begin_summary(words[words.index("-n") + 1])
+    code: Any = None
     try:
-        code: Any = celery_app.start(words)
+        code = celery_app.start(words)
     except SystemExit as end:
         code = end.code
     finally:
-        _print_summary(summary, as_json=as_json)
-    return code if isinstance(code, int) else 0
+        if not isinstance(code, str):
+            _print_summary(summary, as_json=as_json)
+    if isinstance(code, str):  # why the worker could not start
+        _print(code, to_stderr=True)
+        return 1
+    return code or 0
 
 
 def _begin_summary(name: str) -> WorkerMeter | None:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from laneway.cli import views
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
 
 commands = typer.Typer(
@@ -52,10 +52,15 @@ def listing(
 
 @commands.command()
 def definitions(as_json: Json = False) -> None:
-    """List the workflow types that can be started, with their steps."""
+    """List the workflow types that can be started, with their steps, and name the files that are not valid.
+
+    Exit code 1: a file is not valid.
+    """
     from laneway.platform.workflows.views import definition_view
 
-    known = make_services().workflows.definitions
+    known = make_services().workflow_definitions
+    for broken in known.broken:
+        say_missing(f"{broken}. The workflow {broken.name!r} cannot be started until the file is corrected.")
     found = [definition_view(known, plan) for plan in known.plans]
     if as_json:
         return print_json([view.model_dump(mode="json") for view in found])

@@ -106,6 +106,15 @@ class Admin:
         """
         return CancelResult(*self._run("cancel", queue, pack_id(task_id), b"" if version is None else version))
 
+    def mark(self, owner: str, *, replace: bool = False) -> str:
+        """Store who owns the queues in this database, unless somebody else does or with `replace`; return the owner."""
+        key = self.keys.owner()
+        known: Any = self.runner.call("GET", key)
+        if known is None or (replace and known != owner.encode()):
+            self.runner.call("SET", key, owner, *(() if replace else ("NX",)))
+            known = self.runner.call("GET", key)
+        return known.decode(errors="replace") if isinstance(known, bytes) else owner
+
     def requeue(self, queue: str, ids: Sequence[str]) -> list[LeaseStatus]:
         """Queue dead letters again as new messages: DONE, UNKNOWN, or DUPLICATE (another task holds its key)."""
         return self._run_on_dead("requeue", queue, ids)

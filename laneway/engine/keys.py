@@ -72,6 +72,10 @@ class Keyspace:
         """The key on which an idle consumer of the queue blocks."""
         return self.queue(queue) + b":wakeup"
 
+    def owner(self) -> bytes:
+        """The key with the name of the application's installation to which all queues of the database belong."""
+        return f"{self.key_prefix}{ROOT}:owner".encode()
+
     def bindings(self, exchange: str) -> bytes:
         """The key of the bindings of an exchange (not a fanout): a set of [routing key, pattern, queue] in JSON."""
         return f"{self.key_prefix}{ROOT}:bindings:{exchange}".encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 from kombu.exceptions import KombuError
 from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
@@ -15,6 +16,14 @@ from laneway.platform import errors
 from laneway.platform.logging import URL_LOGIN
 
 _REFUSALS = (engine_errors.ServerRefuses, engine_errors.ServerFull, ReadOnlyError, OutOfMemoryError)
+_ADVICE: Final = {
+    "MISCONF": "it cannot write its data. Free space on its disk; it takes writes again by itself",
+    "OOM ": "its memory is full. Raise its `maxmemory`, or let workers work the queues off",
+    "READONLY": "it is a read-only replica. Name its master in REDIS_URL",
+    "LOADING": "it loads its data. Wait until it has",
+    "NOPERM": "the user in REDIS_URL may not do this. Allow it in the server's ACL",
+}
+"""What stands in the text of a refusal → what it means, and what to do."""
 
 
 @contextmanager
@@ -37,17 +46,20 @@ def translated_errors() -> Generator[None]:
     except engine_errors.DurabilityUnavailable as error:
         raise errors.Unsupported(f"durability {error.durability!r}", error.reason) from error
     except (KombuError, RedisError, engine_errors.EngineError, OSError) as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
 
 
-def _unavailable(error: Exception) -> errors.BrokerUnavailable:
+def unavailable(error: Exception) -> errors.BrokerUnavailable:
     """Return the error that says why the broker cannot be used now, without logins in addresses."""
     reason = error.reason if isinstance(error, engine_errors.ServerLost | engine_errors.ServerFull) else str(error)
-    reason = URL_LOGIN.sub("", reason) or type(error).__name__
+    text = URL_LOGIN.sub("", reason) or type(error).__name__
     if isinstance(error, engine_errors.LoginRefused | AuthenticationError):
-        return errors.BrokerLoginRefused(reason)
-    refused = isinstance(error, _REFUSALS) or refusal_in(reason)
-    return errors.BrokerRefuses(reason) if refused else errors.BrokerUnavailable(reason)
+        return errors.BrokerLoginRefused(text)
+    advice = next((advice for code, advice in _ADVICE.items() if code in text), None)
+    if advice is not None:
+        return errors.BrokerRefuses(f"{text.rstrip('.')}: {advice}")
+    refused = isinstance(error, _REFUSALS) or refusal_in(text)
+    return errors.BrokerRefuses(text) if refused else errors.BrokerUnavailable(text)
 
 
 def refusal_of(result: PutResult) -> errors.PlatformError | None:

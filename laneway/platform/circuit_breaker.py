@@ -33,6 +33,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self._open_until: float | None = None
         """Monotonic time until which calls fail at once; None: calls are let through."""
+        self._reason = ""
 
     @contextmanager
     def guarded(self) -> Generator[None]:
@@ -43,13 +44,13 @@ class CircuitBreaker:
         started, open_until = monotonic(), self._open_until
         if open_until is not None:
             if started < open_until:
-                raise BrokerUnavailable("it did not answer a moment ago")
+                raise BrokerUnavailable(f"it did not answer a moment ago ({self._reason})")
             self._open_until = started + PROBE_TIMEOUT
         timed_out = False
         try:
             yield
-        except BrokerUnavailable:
-            timed_out = monotonic() - started >= SLOW
+        except BrokerUnavailable as error:
+            timed_out, self._reason = monotonic() - started >= SLOW, error.reason
             raise
         finally:
             self._open_until = monotonic() + PAUSE if timed_out else None

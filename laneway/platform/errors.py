@@ -210,6 +210,7 @@ class BrokerUnavailable(RetryableError):
 class BrokerRefuses(BrokerUnavailable):
     """The broker is there and takes no commands now: it cannot save, lacks memory or replicas, loads or is busy."""
 
+    title = "Broker refuses"
     template = "The broker takes no commands now: {reason}"
 
 
@@ -372,15 +373,19 @@ class TaskSnoozed(PlatformError):
 
 
 class WorkerLost(RetryableError):
-    """The worker died or lost its lease while it ran the task."""
+    """The worker, or its process that ran the task, died or lost its lease while it ran the task."""
 
     title = "Worker lost"
 
     worker: str
     last_of: int = 0
     """The number of attempts, if this one was the last."""
+    how: str = ""
+    """How the process ended, if that is known."""
 
     def __str__(self) -> str:
+        if self.how:
+            return f"The process of the worker {self.worker} that ran the task {self.how}."
         if self.last_of:
             return f"The worker died or stalled while it ran the last of {self.last_of} attempts."
         return f"The worker {self.worker} died or stalled while it ran the task."

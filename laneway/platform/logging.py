@@ -79,8 +79,11 @@ def wants_json(settings: OperationSettings) -> bool:
 
 
 def quiet(settings: OperationSettings) -> OperationSettings:
-    """Return the settings for a command whose output a person reads: only warnings and errors are logged."""
-    return settings.model_copy(update={"log_level": "WARNING"})
+    """Return the settings for a command whose output a person reads: only errors are logged.
+
+    What a command has to say, it says in sentences.
+    """
+    return settings if settings.log_level == "DEBUG" else settings.model_copy(update={"log_level": "ERROR"})
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

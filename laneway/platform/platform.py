@@ -24,9 +24,11 @@ from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
+from laneway.platform.logging import URL_LOGIN
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
+from laneway.platform.operations.installation import Installation
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
@@ -35,7 +37,8 @@ from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.delivery_log import DeliveryLog
 from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
-from laneway.platform.workflows.definitions import Definitions, load_definitions
+from laneway.platform.workflows.definition_files import load_definitions
+from laneway.platform.workflows.definitions import Definitions
 from laneway.platform.workflows.handlers import Handler
 from laneway.platform.workflows.registry import registered_handlers, registered_inputs
 from laneway.platform.workflows.runs import Workflows
@@ -71,6 +74,12 @@ class Platform:
             max_queue_size=limits.max_queue_size,
             max_unread=limits.max_unread_events,
             rate_limits=lambda: stored_rate_limits(self.database),
+        )
+
+    @cached_property
+    def installation(self) -> Installation:
+        return Installation(
+            self.database, self.broker, broker_address=URL_LOGIN.sub("", self._settings.redis.broker_url)
         )
 
     @cached_property

@@ -8,7 +8,7 @@ from datetime import timedelta
 from laneway.platform import clock
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import search, task_runs, workers
+from laneway.platform.db.queries import queue_limits, search, task_runs, workers
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, TaskExpired
@@ -78,8 +78,9 @@ class TaskReader:
         with self._database.reading() as session:
             counts = task_runs.count_by_queue(session, now=clock.now())
             serving = workers.serving(session, now=clock.now())
+            paused = {limit.queue for limit in queue_limits.all_limits(session) if limit.paused}
         names = [*declared, *sorted({queue for queue, _ in counts} - set(declared))]
-        return {name: queue_figures(name, counts, serving) for name in names}
+        return {name: queue_figures(name, counts, serving, paused=name in paused) for name in names}
 
     def live_workers(self) -> int:
         """The number of live workers: those that reported recently (`workers.ALIVE`)."""

@@ -22,10 +22,12 @@ CONNECT_SECONDS = 3
 PAUSE_SECONDS = 0.3
 
 
-def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
+def prepare(settings: Settings, *, wait_seconds: float = 60, adopt_broker: bool = False) -> None:
     """Wait for broker and database (`wait_seconds` each), then migrate the tables. Many processes may call it at once.
 
-    Raises ServerUnreachable; ConfigError for an address that cannot be parsed.
+    Then mark the broker as this installation's; with `adopt_broker`, also one that another installation has marked.
+
+    Raises ServerUnreachable; ForeignBroker; ConfigError for an address that cannot be parsed.
     """
     wait_for_broker(settings, wait_seconds=wait_seconds)
     wait_for_database(settings, wait_seconds=wait_seconds)
@@ -35,6 +37,11 @@ def prepare(settings: Settings, *, wait_seconds: float = 60) -> None:
         raise ServerUnreachable(
             *_database_setting(settings), f"its tables cannot be brought up to date: {_one_line(error)}"
         ) from error
+    platform = application().make_platform(settings)
+    try:
+        platform.installation.check_broker(adopt=adopt_broker)
+    finally:
+        platform.close()
 
 
 def wait_for_broker(settings: Settings, *, wait_seconds: float) -> None:

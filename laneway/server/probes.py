@@ -15,7 +15,7 @@ from redis.retry import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
 from laneway.platform.clock import now
-from laneway.platform.db.models import Worker
+from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.settings import Settings
@@ -63,8 +63,7 @@ def worker_reports(settings: Settings, nodename: str) -> Probe:
         database = Database(settings.storage.url)
         try:
             with database.reading() as session:
-                row = session.get(Worker, name)
-                return row.seen_at if row else None
+                return workers.last_report(session, name)
         except (DatabaseUnavailable, SQLAlchemyError):
             return None
         finally:

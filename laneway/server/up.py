@@ -12,12 +12,15 @@ import signal
 import time
 from contextlib import suppress
 
+import httpx2
+
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings
 from laneway.server import flower_login, lock
 from laneway.server.checks import check_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
+from laneway.server.probes import web_address
 from laneway.server.processes import broker, processes
 from laneway.server.runner import Runner, Stage
 from laneway.server.terminal import Terminal
@@ -77,7 +80,30 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     wait_for_database(settings, wait_seconds=REACH_SECONDS)
 
     def migrate_tables() -> None:
-        prepare(settings, wait_seconds=REACH_SECONDS)
+        own_broker = embedded_broker is not None  # its data is in our folder, whatever became of the database
+        prepare(settings, wait_seconds=REACH_SECONDS, adopt_broker=own_broker)
         terminal.say("database is ready")
 
-    return [Stage([embedded_broker] if embedded_broker else [], migrate_tables), Stage(processes(settings))]
+    def say_degraded() -> None:
+        for problem in degraded_parts(settings):
+            terminal.say(f"not everything works: {problem}")
+
+    return [
+        Stage([embedded_broker] if embedded_broker else [], migrate_tables),
+        Stage(processes(settings), say_degraded),
+    ]
+
+
+def degraded_parts(settings: Settings) -> list[str]:
+    """What the running platform says about its parts that do not work, such as a workflow that is not valid."""
+    try:
+        address = web_address(settings.api.host, settings.api.port)
+        answer = httpx2.get(f"{address}/health/ready", trust_env=False, timeout=REACH_SECONDS).json()
+        return [f"{each['part']}: {each['problem']}" for each in answer["degraded"]]
+    except (
+        httpx2.HTTPError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ):  # the process is ready, and an answer is no condition
+        return []

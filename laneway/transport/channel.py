@@ -66,6 +66,8 @@ class ReadMessage(virtual.Message):
     """A message that becomes a dead letter when it cannot be decoded. Celery would ack, and so lose, such a message."""
 
     unreadable = ""
+    refusal: tuple[str, str] | None = None
+    """Why the worker will reject it: the reason of the dead letter, and the text of its error."""
 
     def _decode(self) -> Any:
         try:
@@ -81,6 +83,15 @@ class ReadMessage(virtual.Message):
             self._state = "REJECTED"
         else:
             super().ack(multiple)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Return the message to its queue, or make it a dead letter that says why it was rejected."""
+        if requeue or self.acknowledged or self.refusal is None:
+            super().reject(requeue)
+            return
+        reason, error = self.refusal
+        cast("Channel", self.channel).qos.bury(str(self.delivery_tag), error, reason=reason)
+        self._state = "REJECTED"
 
 
 class Channel(virtual.Channel):

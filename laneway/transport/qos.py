@@ -79,11 +79,11 @@ class QoS(virtual.QoS):
         else:
             self._lease_keeper.bury(delivery, reason="rejected")
 
-    def bury(self, delivery_tag: str, error: str) -> None:
-        """Make an unreadable message a dead letter."""
+    def bury(self, delivery_tag: str, error: str, *, reason: str = "malformed") -> None:
+        """Make a message a dead letter that says why: by default, because it cannot be read."""
         delivery = self._settle(delivery_tag)
         if delivery is not None:
-            self._lease_keeper.bury(delivery, reason="malformed", error=error)
+            self._lease_keeper.bury(delivery, reason=reason, error=error)
 
     def drop_if_lost(self, delivery_tag: str) -> bool:
         """If the message's lease has expired, drop the message and return True: its task must not start."""

@@ -4,7 +4,8 @@ Celery publishes task events in each turn of its event loop, which is once or tw
 short task costs the worker. Here events wait up to 50 ms for others. Flower and `celery events` see them that much
 later, and a worker that is killed loses the events of the last 50 ms.
 
-It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel.
+It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel, and says in the dead
+letter of a rejected message why it was rejected.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Consumer(consumer.Consumer):
 
     blueprint: Any
     hub: Any
+    hostname: str
     _batch_ends_at = 0.0
 
     def on_send_event_buffered(self) -> None:
@@ -53,6 +55,26 @@ class Consumer(consumer.Consumer):
         """Reconnect. Celery may cancel running tasks first, so it must know all of them."""
         self._wait_for_starts()
         super().on_connection_error_after_connected(exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Reject a message whose task is not registered here. Its dead letter names the task, and says what to do."""
+        name = exc.args[0] if exc.args else message.headers.get("task")  # a KeyError
+        message.refusal = (
+            "unregistered",
+            f"The worker {self.hostname} has no task of the name {str(name)!r}. Correct the name where the task is "
+            "sent, or let the workers of this queue import its module and restart them; then requeue it.",
+        )
+        super().on_unknown_task(body, message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Reject a message whose arguments are no call of a task. Its dead letter has the error."""
+        message.refusal = "invalid", f"It is no call of a task: {exc}"
+        super().on_invalid_task(body, message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Reject a message that names no task."""
+        message.refusal = "invalid", "It names no task: something other than a sender of Celery tasks has put it here."
+        super().on_unknown_message(body, message)
 
     def _wait_for_starts(self) -> None:
         if isinstance(self.pool, TaskPool):

@@ -6,7 +6,7 @@ import os
 from datetime import datetime
 from typing import Any
 
-from celery.exceptions import InvalidTaskError, TaskRevokedError
+from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from celery.worker import request
 
 from laneway.transport.channel import ReadMessage
@@ -32,6 +32,13 @@ class Request(request.Request):
             raise InvalidTaskError(f"not a call of a task: {error}") from error
         if not (isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(embed, dict | None)):
             raise InvalidTaskError("not a call of a task")
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Handle an error of the task. The dead letter of a task that raises Reject has the reason that it gave."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # a prefork process sends it with its traceback
+        if isinstance(error, Reject) and not error.requeue and isinstance(self.message, ReadMessage):
+            self.message.refusal = "rejected", str(error.reason or "")
+        return super().on_failure(exc_info, send_failed_event, return_ok)
 
     @property
     def eta(self) -> datetime | None:

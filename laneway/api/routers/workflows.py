@@ -12,6 +12,7 @@ from laneway.api.threads import ThreadedRoute
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.schemas.workflow import Name
 from laneway.platform.schemas.workflow_run import (
+    BrokenDefinitionView,
     DefinitionsResponse,
     RetryFrom,
     RetryRequest,
@@ -42,7 +43,13 @@ FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 def definitions(services: ServicesDep) -> DefinitionsResponse:
     """List the workflow types that can be started: their steps, and the JSON schema of their input."""
     known = services.workflows.definitions
-    return DefinitionsResponse(definitions=[definition_view(known, plan) for plan in known.plans])
+    return DefinitionsResponse(
+        definitions=[definition_view(known, plan) for plan in known.plans],
+        broken=[
+            BrokenDefinitionView(workflow_type=each.name, file=each.file, problems=list(each.problems))
+            for each in known.broken
+        ],
+    )
 
 
 @router.post(

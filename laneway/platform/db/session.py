@@ -16,10 +16,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.orm import Session
 
+from laneway.platform.db.database_errors import PRIMARY_CODE, platform_error
 from laneway.platform.db.fork_gate import fork_gate
 from laneway.platform.db.wait_limit import restart_limit, seconds_left
 from laneway.platform.errors import DatabaseBusy, DatabaseUnavailable
@@ -32,8 +33,6 @@ LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's code for a lock that another session held for longer than `lock_timeout`."""
 WRITE_LOCK_POLL_SECONDS = 0.001
 """Seconds between two attempts to take the write lock."""
-PRIMARY_CODE = 0xFF
-"""Mask of the primary code in an extended error code of SQLite, which is its lowest byte."""
 _SET_BUSY_TIMEOUT = f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}"
 
 
@@ -92,9 +91,11 @@ class Database:
                 session.flush()
             if writes:
                 restart_limit()
-        except (OperationalError, InterfaceError) as error:
-            kind = DatabaseBusy if _is_held(error.orig) else DatabaseUnavailable
-            raise kind(str(error.orig)) from error
+        except DBAPIError as error:
+            problem = DatabaseBusy(str(error.orig)) if _is_held(error.orig) else platform_error(error, self.url)
+            if problem is None:
+                raise
+            raise problem from error
         except NoFreeConnection as error:
             raise DatabaseUnavailable("no free connection") from error
 

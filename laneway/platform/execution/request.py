@@ -9,8 +9,9 @@ the queue and is delivered again.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded as PoolTimeLimitExceeded
@@ -30,6 +31,10 @@ from laneway.worker.request import Request
 
 log = logger(__name__)
 
+# Billiard's words: "Worker exited prematurely: signal 9 (SIGKILL) Job: 3."
+_SIGNAL: Final = re.compile(r"signal (\d+)(?: \((SIG\w+)\))?")
+_EXIT_CODE: Final = re.compile(r"exitcode (-?\d+)")
+
 
 class PlatformRequest(Request):
     """A message that this worker has received."""
@@ -45,7 +50,7 @@ class PlatformRequest(Request):
             return None
         is_stopped = self._already_cancelled or self._already_revoked
         is_lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt) and not is_stopped
-        if is_lost and self._runs_again(Raised(WorkerLost(str(self.hostname)))):
+        if is_lost and self._runs_again(Raised(WorkerLost(str(self.hostname), how=end_of_process(error)))):
             return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -134,3 +139,16 @@ class PlatformRequest(Request):
             log.warning("outcome not stored now, message returned to the queue", task_id=self.id, error=str(problem))
             self.reject(requeue=True)
             return None
+
+
+def end_of_process(error: BaseException) -> str:
+    """How a process of the pool ended, in words; empty if the error does not say."""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({error.code!r})"
+    if isinstance(error, KeyboardInterrupt):
+        return "was interrupted (SIGINT)"
+    if number := _SIGNAL.search(str(error)):
+        why = ", for example by the system because memory was short" if number[1] == "9" else ""
+        return f"was killed by {number[2] or f'signal {number[1]}'}{why}"
+    code = _EXIT_CODE.search(str(error))
+    return f"ended with exit code {code[1]}" if code else ""

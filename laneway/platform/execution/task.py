@@ -35,6 +35,7 @@ from laneway.platform.execution.outcomes import (
     Snoozed,
     Stopped,
 )
+from laneway.platform.execution.progress import ProgressReports
 from laneway.platform.execution.shutdown import is_shutting_down
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
@@ -49,8 +50,6 @@ Item = TypeVar("Item")
 
 REDELIVERY_SECONDS = 5.0
 """Delay of a message that cannot be handled now: the broker or database is unreachable, or another worker runs it."""
-PROGRESS_SECONDS = 0.25
-"""Shortest time between two recorded progress reports. The first one and those of 100 percent are always recorded."""
 LOG_LINES = 200
 """Log lines of one attempt that become events of the task."""
 
@@ -109,18 +108,16 @@ class PlatformTask(Task):
         """Report how far the task is; the report is shown in its status and in its events.
 
         `percent`: 0 to 100, cut to whole numbers; it never goes down within an attempt. `message`: what the task does
-        now. `counters`: any numbers, by name. Reports within 0.25 s of the last one are dropped, except at 100 percent.
+        now. `counters`: any numbers, by name. Report as often as you like: a report is recorded when the last one is
+        0.25 s old, when it has a new message (20 at once, then 4 a second), or at the end of the attempt.
 
         Raises TaskCancelled when the task was cancelled or another worker has taken it over: do not catch it. Raises
         BrokerUnavailable (without the delivery engine: DatabaseUnavailable).
         """
-        last_percent, last_time = getattr(self.request, "laneway_progress", (0, -PROGRESS_SECONDS))
-        rounded = max(last_percent, min(100, int(percent)))
-        if rounded < 100 and monotonic() - last_time < PROGRESS_SECONDS:
+        report = self._reports.add(percent, message, counters)
+        if report is None:
             return
-        self.request.laneway_progress = (rounded, monotonic())
-        data = {"percent": rounded, "message": message, **({"counters": counters} if counters else {})}
-        if self.platform.attempts.report(self._attempt, EventKind.PROGRESS, data) is not AttemptSignal.CONTINUE:
+        if self.platform.attempts.report(self._attempt, EventKind.PROGRESS, report) is not AttemptSignal.CONTINUE:
             raise TaskCancelled
 
     def raise_if_cancelled(self) -> None:
@@ -192,6 +189,17 @@ class PlatformTask(Task):
         return self.request.laneway_attempt
 
     @property
+    def _reports(self) -> ProgressReports:
+        return self.request.laneway_progress
+
+    def _report_last_progress(self) -> None:
+        """Record the last report of the attempt, if it still waits: the status shows how far the task came."""
+        last = self._reports.take_waiting()
+        if last is not None:
+            with suppress(PlatformError):  # the outcome counts
+                self.platform.attempts.report(self._attempt, EventKind.PROGRESS, last)
+
+    @property
     def _time_limit(self) -> float:
         """The soft time limit in seconds: the task's own, or the platform's."""
         _, own = self.request.timelimit or (None, None)
@@ -238,7 +246,7 @@ class PlatformTask(Task):
 
     def work_on(self, attempt: Attempt) -> Outcome:
         """Run the function for an attempt, and turn whatever it returns or raises into an outcome."""
-        self.request.laneway_attempt = attempt
+        self.request.laneway_attempt, self.request.laneway_progress = attempt, ProgressReports()
         try:
             with (
                 self.platform.cancellation_watchdog.watch(attempt),
@@ -254,6 +262,8 @@ class PlatformTask(Task):
             return Raised(TimeLimitExceeded(self._time_limit))
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
             return Raised(error)
+        finally:
+            self._report_last_progress()
 
     def _log_recorder(self, attempt: Attempt) -> Callable[[dict[str, Any]], None]:
         """A function that records the log lines of the running task as its events."""

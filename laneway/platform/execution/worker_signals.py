@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from celery.signals import (
+    worker_init,
     worker_process_init,
     worker_ready,
     worker_shutdown,
@@ -14,6 +16,7 @@ from celery.signals import (
 from laneway.platform.errors import PlatformError
 from laneway.platform.execution.shutdown import announce_shutdown
 from laneway.platform.logging import logger
+from laneway.platform.operations.installation import ForeignBroker
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.platform.platform import Platform, current_platform, forget_platform
 
@@ -22,11 +25,26 @@ log = logger(__name__)
 _running_maintenance: list[Maintenance] = []
 
 
+@worker_init.connect
+def refuse_foreign_broker(**_: Any) -> None:
+    """End a worker whose broker belongs to another installation, before it takes a task of it."""
+    platform = current_platform()
+    try:
+        platform.installation.check_broker()
+    except ForeignBroker as error:
+        sys.exit(str(error))
+    except PlatformError as error:  # the worker waits for the database
+        log.warning("not known whose broker it is", error=str(error))
+    finally:
+        platform.close()  # no connection may be open while the pool forks its children
+
+
 @worker_ready.connect
 def start_maintenance(sender: Any, **_: Any) -> None:
     """Prepare the queues, and start the maintenance threads of this worker."""
     platform = current_platform()
     _prepare_broker(platform)
+    log.debug("workflows", known=len(platform.workflow_definitions.plans))  # reading them logs those that are broken
     maintenance = Maintenance(
         platform.database,
         platform.broker,

@@ -48,6 +48,8 @@ class JournalRecorder:
     def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
         self._database, self._broker, self._settings = database, broker, settings
         self._paused_until = 0.0
+        self.problem: PlatformError | None = None
+        """Why readers get rows that may be behind: the broker or the database could not be used. None: they are not."""
 
     def catch_up(self, queues: Sequence[str] | None = None, *, seconds: float = math.inf) -> int:
         """Record the events that exist now, of all queues by default; returns the number of recorded entries.
@@ -72,8 +74,8 @@ class JournalRecorder:
     def catch_up_quietly(self, queues: Sequence[str] | None = None) -> None:
         """Record events for a caller that only reads, of all queues by default, for at most `READ_SECONDS`.
 
-        While another program holds the database, the caller reads what is recorded already. Logs an error, or how many
-        events are left when the time is over. The workers record them later.
+        While another program holds the database, the caller reads what is recorded already. Logs an error, and keeps
+        it in `problem`; or logs how many events are left when the time is over. The workers record them later.
         """
         if monotonic() < self._paused_until:
             return
@@ -81,12 +83,15 @@ class JournalRecorder:
             end = monotonic() + READ_SECONDS
             with limit_waits(READER_WAITS):
                 self.catch_up(queues, seconds=READ_SECONDS)
+            self.problem = None
             if monotonic() >= end:
                 log.warning("the history is behind", unread=self.unread(queues))
         except DatabaseBusy as error:
             self._paused_until = monotonic() + PAUSE
+            self.problem = self.problem or error
             log.warning("the history is behind", error=str(error))
         except PlatformError as error:
+            self.problem = self.problem or error  # the first one has the reason; later calls fail without a try
             log.warning("the history is behind", error=str(error))
 
     def unread(self, queues: Sequence[str] | None = None) -> dict[str, int]:

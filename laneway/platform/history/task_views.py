@@ -102,7 +102,9 @@ def waiting_for(
     return (throttle_reason(stats, now=now) if stats else None) or "a free worker"
 
 
-def queue_figures(name: str, counts: dict[tuple[str, str], int], serving: dict[str, int]) -> QueueFigures:
+def queue_figures(
+    name: str, counts: dict[tuple[str, str], int], serving: dict[str, int], *, paused: bool = False
+) -> QueueFigures:
     """The number of tasks of a queue by state. `counts`: by queue and state. `serving`: live workers by queue."""
 
     def count(*states: TaskState) -> int:
@@ -116,4 +118,5 @@ def queue_figures(name: str, counts: dict[tuple[str, str], int], serving: dict[s
         scheduled=count(TaskState.SCHEDULED),
         dead=count(TaskState.DEAD_LETTER),
         workers=serving.get(name, 0),
+        paused=paused,
     )

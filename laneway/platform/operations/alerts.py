@@ -1,5 +1,5 @@
-"""Alerts: failing tasks, long queues, queues without a worker, messages outside of the declared queues, schedules that
-stand still, and receivers of webhooks that were disabled."""
+"""Alerts: failing tasks, long queues, queues without a worker, workers of one name, messages outside of the declared
+queues, schedules that stand still, and receivers of webhooks that were disabled."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 from laneway.platform import clock
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
-from laneway.platform.db.queries import outbound_webhooks, task_runs
+from laneway.platform.db.queries import outbound_webhooks, task_runs, workers
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.logging import logger
 from laneway.platform.operations.intake import Intake
+from laneway.platform.operations.readiness import shared_name_problem
 from laneway.platform.registry import registry
 from laneway.platform.schedules.watch import BEAT, ScheduleWatch, Standstill
 from laneway.platform.schemas.alert import AlertsOpened
@@ -108,9 +109,12 @@ class Alerts:
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
             disabled = outbound_webhooks.disabled_automatically(session, limit=MAX_ENDPOINTS)
+            shared = workers.shared_names(session, now=clock.now())
         for task, count in failures.items():
             if count >= self._settings.alert_failures:
                 yield AlertCondition("failures", task, f"{task} failed for good {count} times within an hour")
+        for worker, number in shared.items():
+            yield AlertCondition("worker_name", worker[:200], shared_name_problem(worker, number))
         for endpoint in disabled:
             yield AlertCondition(ENDPOINT_DISABLED, endpoint.id, alert_message(endpoint))
 

@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event, Thread
 from time import monotonic
+from uuid import uuid4
 
 from laneway.engine import MessageInfo, MessageState
 from laneway.platform import clock
@@ -89,6 +90,8 @@ class Maintenance:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self._reconciliation, self._intake = reconciliation, Intake(broker)
         self.worker, self._queues = name, queues
+        self._id = uuid4().hex
+        """Another worker may have the same name."""
         self._report_every = lease_seconds * REPORT_SHARE
         self._started_at = clock.now()
         self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
@@ -136,12 +139,14 @@ class Maintenance:
     def report(self) -> None:
         """Store that this worker is alive."""
         with self._database.transaction() as session:
-            workers.report(session, self.worker, queues=self._queues, started_at=self._started_at, now=clock.now())
+            workers.report(
+                session, self.worker, id=self._id, queues=self._queues, started_at=self._started_at, now=clock.now()
+            )
 
     def sign_off(self) -> None:
         """Remove this worker from the list of live workers."""
         with self._database.transaction() as session:
-            workers.leave(session, self.worker)
+            workers.leave(session, self._id)
 
     def compare(self) -> int:
         """Restore the limits and send again the tasks that the broker lost, if this worker holds the lease for it.

@@ -126,6 +126,7 @@ class QueueFigures(Response):
     scheduled: int = Field(description="Tasks that are due later, retries included")
     dead: int = Field(description="Dead letters")
     workers: int = Field(description="Live workers that serve this queue")
+    paused: bool = Field(False, description="An operator has paused the queue: no task of it is started")
 
 
 class QueuesResponse(Response):

@@ -221,10 +221,19 @@ class DefinitionView(Response):
     steps: list[dict[str, Any]]
 
 
+class BrokenDefinitionView(Response):
+    """A file that is no valid definition. Its workflow cannot be started; the others can."""
+
+    workflow_type: str = Field(description="The name of the workflow, as far as the file tells it")
+    file: str
+    problems: list[str] = Field(description="What is wrong, with the line of the file where it is known")
+
+
 class DefinitionsResponse(Response):
     """All workflow definitions."""
 
     definitions: list[DefinitionView]
+    broken: list[BrokenDefinitionView]
 
 
 class WorkflowCancelResponse(Response):

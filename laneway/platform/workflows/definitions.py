@@ -1,34 +1,61 @@
-"""Workflow definitions: load them from YAML files, and check each completely before it is used."""
+"""Workflow definitions: each is checked completely before it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from laneway.platform.queues import queues as declared_queues
 from laneway.platform.schemas.workflow import StepDefinition, WorkflowDefinition
-from laneway.platform.workflows.errors import InvalidDefinition, InvalidInput, UnknownWorkflowType
+from laneway.platform.workflows.errors import BrokenWorkflowType, InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 from laneway.platform.workflows.plan import Plan
 
 
-class Definitions:
-    """The definitions that can be started."""
+@dataclass(frozen=True, slots=True)
+class BrokenDefinition:
+    """A file that is no valid definition, and what is wrong with it. `name`: of its workflow, as far as it can be told.
 
-    def __init__(self, plans: Mapping[str, Plan], inputs: Mapping[str, type[BaseModel]]) -> None:
-        self._plans, self._inputs = dict(plans), inputs
+    `problems` begin with the line of the file where it is known.
+    """
+
+    name: str
+    file: str
+    problems: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{self.file} is not valid: {'; '.join(self.problems)}"
+
+
+class Definitions:
+    """The definitions that can be started, and those that are broken."""
+
+    def __init__(
+        self,
+        plans: Mapping[str, Plan],
+        inputs: Mapping[str, type[BaseModel]],
+        broken: Mapping[str, BrokenDefinition] | None = None,
+    ) -> None:
+        self._plans, self._inputs, self._broken = dict(plans), inputs, dict(broken or {})
 
     @property
     def plans(self) -> list[Plan]:
         """All plans, sorted by name."""
         return [self._plans[name] for name in sorted(self._plans)]
 
+    @property
+    def broken(self) -> list[BrokenDefinition]:
+        """The broken definitions, sorted by name."""
+        return [self._broken[name] for name in sorted(self._broken)]
+
     def plan(self, name: str) -> Plan:
-        """Return one plan. Raises UnknownWorkflowType."""
+        """Return one plan. Raises BrokenWorkflowType, and UnknownWorkflowType."""
+        if name in self._broken:
+            broken = self._broken[name]
+            raise BrokenWorkflowType(name, broken.file, list(broken.problems))
         if name not in self._plans:
             raise UnknownWorkflowType(name, sorted(self._plans))
         return self._plans[name]
@@ -49,25 +76,6 @@ class Definitions:
             return model.model_validate(input).model_dump(mode="json")
         except ValidationError as error:
             raise InvalidInput(plan.definition.name, _problems(error)) from None
-
-
-def load_definitions(
-    folder: Path | None,
-    *,
-    handlers: Mapping[str, Handler],
-    inputs: Mapping[str, type[BaseModel]],
-) -> Definitions:
-    """Load every definition of a folder; without a folder there are none.
-
-    Raises InvalidDefinition for the first invalid definition, with all its problems.
-    """
-    plans: dict[str, Plan] = {}
-    for path in sorted(folder.glob("*.yaml")) if folder else ():
-        plan = checked_plan(_read(path), handlers=handlers, inputs=inputs)
-        if plan.definition.name in plans:
-            raise InvalidDefinition(path.name, [f"there are two definitions named {plan.definition.name!r}"])
-        plans[plan.definition.name] = plan
-    return Definitions(plans, inputs)
 
 
 def checked_plan(
@@ -95,14 +103,6 @@ def parsed_definition(name: str, data: object) -> WorkflowDefinition:
         return WorkflowDefinition.model_validate(data)
     except ValidationError as error:
         raise InvalidDefinition(name, _problems(error)) from None
-
-
-def _read(path: Path) -> WorkflowDefinition:
-    try:
-        data: object = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidDefinition(path.name, [f"it is not YAML: {error}"]) from None
-    return parsed_definition(path.name, data)
 
 
 def _unknown_references(

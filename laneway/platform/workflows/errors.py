@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laneway.platform.errors import ConfigError, PermanentError, PlatformError
+from laneway.platform.errors import ConfigError, PermanentError, PlatformError, RetryableError
 
 
 class InvalidDefinition(ConfigError):
@@ -16,6 +16,23 @@ class InvalidDefinition(ConfigError):
     def __str__(self) -> str:
         return f"The workflow definition {self.name!r} is not valid:\n" + "\n".join(
             f"  - {problem}" for problem in self.problems
+        )
+
+
+class BrokenWorkflowType(RetryableError):
+    """The definition of the workflow is there, and is not valid. Other workflows can be started."""
+
+    title = "Broken workflow definition"
+
+    name: str
+    file: str
+    problems: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"The workflow {self.name!r} cannot be started, because its definition {self.file} is not valid: "
+            f"{'; '.join(self.problems)}. Correct the file (`laneway workflows definitions` checks it), then restart "
+            "the API and the workers."
         )
 
 

@@ -12,6 +12,7 @@ from tests.fixtures.held_database import held_by_another_program
 from tests.fixtures.server_troubles import no_replicas
 from tests.fixtures.shell import Shell
 
+INPUT = '{"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}'
 QUEUES = [
     "conversations",
     "webhooks",
@@ -67,6 +68,49 @@ def test_stats_are_shown_as_tables_and_as_json(laneway: Shell) -> None:
     no_beat, other = data.json()["alerts"]
     assert no_beat.startswith("no Beat runs, and these schedules were due and not sent: health-sweep, ")
     assert other == alert
+
+
+def test_stats_mark_a_paused_queue_and_show_tasks_that_are_not_sent_yet(laneway: Shell) -> None:
+    assert laneway("queues", "pause", "crm").code == 0
+    try:
+        shown, data = laneway("stats"), laneway("stats", "--json").json()
+    finally:
+        laneway("queues", "resume", "crm")
+
+    states = {line.split()[0]: line.split()[-1] for line in shown.out.splitlines()[1:12]}
+    assert states == {queue: "paused" if queue == "crm" else "open" for queue in QUEUES}
+    assert [queue for queue, figures in data["queues"].items() if figures["paused"]] == ["crm"]
+    assert "accepted" in shown.out.splitlines()[0]
+
+
+def test_stats_that_cannot_be_stored_are_shown_and_say_so(laneway: Shell) -> None:
+    laneway("active")  # the first command stores the id of the installation
+    laneway.site.message("c-1")
+    ran = laneway.process("stats", file_blocks=0)
+    refused = laneway.process("workflows", "start", "savings_assessment", "--input", INPUT, file_blocks=0)
+
+    assert (ran.code, "conversations" in ran.out) == (1, True), ran.err
+    assert "The alerts are those of the last sweep. The database cannot be used: writing" in ran.err
+    assert (refused.code, refused.out) == (1, "")
+    assert "a limit of its size is reached (a quota, `ulimit -f`)" in refused.err
+
+
+def test_the_broker_of_another_installation_is_refused_before_anything_is_recorded(laneway: Shell) -> None:
+    id = laneway.site.message("c-1")
+    other = laneway.site.folder / "other"
+    url = f"sqlite:///{other}.db"
+    refused = laneway.process("stats", DATABASE_URL=url)
+    adopted = laneway.process("prepare", "--adopt-broker", DATABASE_URL=url)
+    taken = laneway.process("status", id, DATABASE_URL=url)
+    ours = laneway("stats")
+    laneway.process("prepare", "--adopt-broker")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert "belongs to another installation" in refused.err and "REDIS_PORT" in refused.err
+    assert adopted.code == 0
+    assert taken.code in (0, 1) and "belongs to another" not in taken.err
+    assert ours.code == 1 and "belongs to another installation" in ours.err
+    assert laneway("stats").code == 0
 
 
 def test_the_status_of_a_task_is_shown_as_a_table_and_as_json(laneway: Shell) -> None:
@@ -232,10 +276,20 @@ def test_without_a_broker_reading_and_retrying_work_and_cancelling_is_refused(la
     id, failed = laneway.site.message("c-1"), laneway.end(TaskState.FAILED)
     laneway.site.valkey.stop()
     try:
-        assert laneway("stats").code == laneway("status", id).code == laneway("search").code == 0
+        read = [
+            laneway(*words) for words in (("stats",), ("stats", "--json"), ("status", id), ("search",), ("active",))
+        ]
+        limits, finished = laneway("queues", "list"), laneway("status", failed)
         cancelled, retried = laneway("cancel", id), laneway("retry", failed)
     finally:
         laneway.site.valkey.start()
+    for ran in read:
+        assert ran.code == 1 and ran.out
+        assert ran.err.startswith("This is what the database knows; newer events of tasks may be missing. The broker ")
+        assert len(ran.err.splitlines()) == 1
+    assert (limits.code, "conversations" in limits.out) == (1, True)
+    assert "The broker cannot be asked" in limits.err
+    assert (finished.code, finished.err) == (0, ""), "nothing changes about a finished task"
     assert (cancelled.code, cancelled.out) == (1, "")
     assert cancelled.err.splitlines()[-1].startswith("The broker cannot be reached")
     assert "Traceback" not in cancelled.err

@@ -48,15 +48,25 @@ def test_tasks_are_found_by_each_option(laneway: Shell) -> None:
     assert failed in laneway("search").out and first in laneway("search").out
 
 
+def raised(error: Exception) -> Exception:
+    """The error with a traceback."""
+    try:
+        raise error
+    except Exception as caught:  # noqa: BLE001
+        return caught
+
+
 def test_the_attempts_of_a_task_are_shown(laneway: Shell) -> None:
     id = laneway.site.message("c-1")
     assert laneway("attempts", id).out == "The task has not started yet.\n"
-    laneway.platform.work(outcome=Raised(OSError("away [/x]")), schedule=(0.0,), worker="w1")
+    laneway.platform.work(outcome=Raised(raised(OSError("away [/x]\x1b[2J"))), schedule=(0.0,), worker="w1")
     laneway.platform.work(worker="w2")
     shown, data = laneway("attempts", id), laneway("attempts", id, "--json").json()
 
-    assert (shown.code, len(shown.out.splitlines())) == (0, 3)
-    assert "OSError: away [/x]" in shown.out
+    assert shown.code == 0
+    assert "OSError: away [/x]" in shown.out and "\x1b" not in shown.out
+    assert "Attempt 1: OSError\nTraceback (most recent call last):" in shown.out, "a retried attempt has its traceback"
+    assert "Attempt 2" not in shown.out
     assert [(attempt["number"], attempt["worker"], attempt["outcome"]) for attempt in data] == [
         (1, "w1", "retry"),
         (2, "w2", "completed"),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
+
+from app.services.container import Services
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.runs import StartOptions
 from tests.fixtures.shell import Shell
@@ -86,3 +90,17 @@ def test_errors_are_reported_in_one_sentence(laneway: Shell) -> None:
         ran = laneway("workflows", *words)
         assert ran.code != 0 and message in ran.err, words
         assert "Traceback" not in ran.err
+
+
+def test_a_broken_definition_is_named_and_the_others_are_listed(
+    laneway: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.yaml").write_text("name: good\nsteps: [{name: a, kind: wait, seconds: 1}]\n")
+    (tmp_path / "bad.yaml").write_text("name: bad\nsteps:\n  - {name: a, handler: gone}\n")
+    monkeypatch.setattr(Services, "workflow_folder", tmp_path)
+    listed, started = laneway("workflows", "definitions"), laneway("workflows", "start", "bad")
+
+    assert (listed.code, "good" in listed.out) == (1, True)
+    assert listed.err.startswith("bad.yaml is not valid: line 3: step 'a': there is no handler 'gone'")
+    assert started.code == 1 and started.err.startswith("The workflow 'bad' cannot be started, because")
+    assert laneway("workflows", "start", "good").code == 0

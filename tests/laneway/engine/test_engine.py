@@ -241,3 +241,8 @@ def test_a_put_wakes_one_blocked_consumer_and_remaining_work_wakes_the_next(engi
 def blocked_clients(engine: Engine) -> int:
     info: bytes = engine.runner.call("INFO", "clients")
     return int(next(line for line in info.decode().splitlines() if line.startswith("blocked_clients:")).split(":")[1])
+
+
+def test_the_first_owner_of_a_database_keeps_it_until_it_is_replaced(engine: Engine) -> None:
+    assert engine.mark("ours") == engine.mark("theirs") == "ours"
+    assert engine.mark("theirs", replace=True) == engine.mark("ours") == "theirs"

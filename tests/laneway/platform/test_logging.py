@@ -223,7 +223,8 @@ def test_the_form_of_lines_follows_the_settings(given: dict[str, str], expected:
 def test_lines_below_the_level_are_not_written(lines: Written) -> None:
     lines.configure(quiet(settings()), json=True)
     fresh().info("too quiet")
-    fresh().warning("loud enough")
+    fresh().warning("still too quiet")
+    fresh().error("loud enough")
     logging.getLogger("httpx").info("noise")
 
     assert [line["event"] for line in lines()] == ["loud enough"]

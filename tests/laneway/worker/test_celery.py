@@ -105,8 +105,12 @@ def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: S
     app.app.send_task("nobody.knows.this")
     broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
-    reasons = sorted(peeked.dead_info.reason for peeked in broker.peek("celery", MessageState.DEAD) if peeked.dead_info)
-    assert reasons == ["malformed", "rejected", "rejected"]
+    found = broker.peek("celery", MessageState.DEAD)
+    reasons = {peeked.dead_info.reason: peeked.dead_info.error for peeked in found if peeked.dead_info}
+    assert sorted(reasons) == ["malformed", "rejected", "unregistered"]
+    assert "has no task of the name 'nobody.knows.this'" in reasons["unregistered"]
+    assert "requeue it" in reasons["unregistered"]
+    assert reasons["rejected"] == "no"
     assert app.add.delay(2, 2).get(timeout=20) == 4
 
 

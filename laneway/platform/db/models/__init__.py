@@ -1,6 +1,7 @@
 """The platform's tables, one module per subject."""
 
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
+from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.models.queues import QueueLimit
 from laneway.platform.db.models.tasks import (
@@ -21,6 +22,7 @@ __all__ = [
     "Base",
     "FleetLease",
     "Id",
+    "Installation",
     "JournalCursor",
     "OutboundAttempt",
     "OutboundDelivery",

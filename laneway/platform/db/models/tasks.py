@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -147,11 +148,13 @@ class JournalCursor(Base):
 
 
 class Worker(Base):
-    """A worker, as it last reported."""
+    """A worker, as it last reported. Two workers may have the same name, by mistake: each has a row."""
 
     __tablename__ = "workers"
 
-    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: uuid4().hex)
+    """Made anew at each start of a worker."""
+    name: Mapped[str] = mapped_column(String(255), index=True)
     queues: Mapped[list[Any]]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)

@@ -88,7 +88,7 @@ def delete_alerts(session: Session, *, before: datetime, limit: int) -> int:
 
 def delete_workers(session: Session, *, before: datetime, limit: int) -> int:
     """Delete workers that have not reported since `before`."""
-    return delete_batch(session, Worker.name, Worker.seen_at < before, limit)
+    return delete_batch(session, Worker.id, Worker.seen_at < before, limit)
 
 
 def _ended_before(is_ended: ColumnElement[bool], before: datetime) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import Worker
@@ -15,17 +15,17 @@ ALIVE = timedelta(seconds=20)
 """A worker counts as alive for this long after its last report."""
 
 
-def report(session: Session, name: str, *, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
-    """Store that a worker is alive, when it started, and which queues it serves."""
+def report(session: Session, name: str, *, id: str, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
+    """Store that a worker is alive, when it started, and which queues it serves. `id`: of this one process."""
     values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
-    seen = session.execute(update(Worker).where(Worker.name == name).values(**values))
+    seen = session.execute(update(Worker).where(Worker.id == id).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        session.add(Worker(name=name, **values))
+        session.add(Worker(id=id, name=name, **values))
 
 
-def leave(session: Session, name: str) -> None:
+def leave(session: Session, id: str) -> None:
     """Delete a worker that has stopped."""
-    session.execute(delete(Worker).where(Worker.name == name))
+    session.execute(delete(Worker).where(Worker.id == id))
 
 
 def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
@@ -40,6 +40,27 @@ def is_alive(session: Session, name: str, *, since: datetime, seen_after: dateti
     """
     statement = select(Worker.name).where(Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after)
     return session.scalar(statement) is not None
+
+
+def last_report(session: Session, name: str) -> datetime | None:
+    """When a worker of this name last reported."""
+    return session.scalar(select(func.max(Worker.seen_at)).where(Worker.name == name))
+
+
+def shared_names(session: Session, *, now: datetime) -> dict[str, int]:
+    """Name → number of live workers, for each name that several live workers have.
+
+    A worker that was killed and started again has not the name of another one: the old one is silent since the start.
+    """
+    by_name: dict[str, list[Worker]] = {}
+    for worker in alive(session, now=now):
+        by_name.setdefault(worker.name, []).append(worker)
+    return {name: number for name, same in by_name.items() if (number := _number_at_once(same)) > 1}
+
+
+def _number_at_once(workers: Sequence[Worker]) -> int:
+    newest_start = max(worker.started_at for worker in workers)
+    return sum(worker.seen_at >= newest_start for worker in workers)
 
 
 def serving(session: Session, *, now: datetime) -> dict[str, int]:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from billiard.exceptions import WorkerLostError
+
 from laneway.engine import MessageState
 from laneway.platform.errors import TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Raised
+from laneway.platform.execution.request import end_of_process
 from laneway.platform.registry import registry
 from laneway.platform.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 PAYLOAD: dict[str, Any] = {"url": "https://example.com/", "event": "e", "data": {}}
+
+
+def lost(status: str) -> WorkerLostError:
+    """The error that billiard's pool reports for a process that ended."""
+    return WorkerLostError(f"Worker exited prematurely: {status} Job: 17.")
 
 
 def finish_lost(platform: Platform, attempt: Attempt, error: Exception, *, lease: str | None = None) -> None:
@@ -135,3 +144,22 @@ def test_a_task_that_is_not_delivered_is_not_finished(platform: Platform) -> Non
     )
 
     assert platform.state(id) == TaskState.PENDING
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (lost("signal 9 (SIGKILL)"), "was killed by SIGKILL, for example by the system because memory was short"),
+        (lost("signal 11 (SIGSEGV)"), "was killed by SIGSEGV"),
+        (lost("exitcode 3"), "ended with exit code 3"),
+        (SystemExit(2), "called sys.exit(2)"),
+        (WorkerLostError("no details"), ""),
+    ],
+)
+def test_the_end_of_a_process_is_told_in_words(error: BaseException, how: str) -> None:
+    assert end_of_process(error) == how
+    assert str(WorkerLost("w@here", how=how)) == (
+        f"The process of the worker w@here that ran the task {how}."
+        if how
+        else "The worker w@here died or stalled while it ran the task."
+    )

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from celery.concurrency.solo import TaskPool  # pyright: ignore[reportMissingTypeStubs]
 from kombu.entity import Queue
+from sqlalchemy import select
 
 from app.services.container import Services
 from laneway.engine import Engine, MessageState, ServerLost
+from laneway.platform.db.models import TaskEvent
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.execution import attempts
 from laneway.platform.execution.outcomes import Attempt
@@ -217,6 +219,54 @@ def test_a_task_that_reports_progress_after_a_cancel_stops(runner: TaskRunner, p
     runner.deliver_next()
 
     assert (platform.state(id), platform.places()) == (TaskState.CANCELLED, {})
+
+
+def progress_reports(platform: Platform, id: str) -> list[dict[str, Any]]:
+    """The recorded progress of a task, oldest first."""
+    platform.recorder.catch_up()
+    with platform.database.reading() as session:
+        found = select(TaskEvent).where(TaskEvent.task_id == id, TaskEvent.kind == "progress")
+        return [event.data for event in session.scalars(found.order_by(TaskEvent.seq))]
+
+
+def test_each_stage_and_the_last_report_are_recorded_however_fast_they_come(
+    runner: TaskRunner, platform: Platform
+) -> None:
+    id = platform.message()
+
+    def work(task: PlatformTask) -> dict[str, Any]:
+        for percent, stage in ((10, "detecting the type"), (40, "reading"), (70, "storing")):
+            task.progress(percent, stage)
+        for percent in range(71, 100):
+            task.progress(percent, "storing")
+        return {}
+
+    runner.body = work
+    runner.deliver_next()
+
+    row, reports = platform.row(id), progress_reports(platform, id)
+    assert (row.state, row.progress, row.progress_message) == (TaskState.COMPLETED, 100, "storing")
+    assert [(each["percent"], each["message"]) for each in reports[:3]] == [
+        (10, "detecting the type"),
+        (40, "reading"),
+        (70, "storing"),
+    ]
+    assert reports[-1]["percent"] == 99 and len(reports) < 29
+
+
+def test_many_stages_do_not_cost_a_report_each(runner: TaskRunner, platform: Platform) -> None:
+    id = platform.message()
+
+    def work(task: PlatformTask) -> dict[str, Any]:
+        for number in range(300):
+            task.progress(number / 3, f"row {number}")
+        return {}
+
+    runner.body = work
+    runner.deliver_next()
+
+    assert platform.row(id).progress_message == "row 299"
+    assert len(progress_reports(platform, id)) < 100
 
 
 def test_a_task_that_was_sent_past_the_platform_is_run_and_recorded(runner: TaskRunner, platform: Platform) -> None:

@@ -132,7 +132,7 @@ def waiting_for(platform: Platform, id: str) -> str | None:
 def serve(platform: Platform, *queues: str) -> None:
     now = clock.now()
     with platform.database.transaction() as session:
-        workers.report(session, "w1", queues=queues, started_at=now, now=now)
+        workers.report(session, "w1", id="w1", queues=queues, started_at=now, now=now)
 
 
 # --- queue figures and lists --------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def found(alerts: Alerts) -> list[tuple[str, str]]:
 def serve(platform: Platform, *queues: str) -> None:
     now = clock.now()
     with platform.database.transaction() as session:
-        workers.report(session, "w1", queues=queues, started_at=now, now=now)
+        workers.report(session, "w1", id="w1", queues=queues, started_at=now, now=now)
 
 
 def fail(platform: Platform) -> None:

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from app.core.settings import ROOT
 from app.schemas.savings import CalculatorInputs
 from app.services.container import Services
-from laneway.platform.errors import ConfigError
-from laneway.platform.workflows.definitions import checked_plan, load_definitions, parsed_definition
-from laneway.platform.workflows.errors import InvalidDefinition, InvalidInput, UnknownWorkflowType
+from laneway.platform.workflows.definition_files import load_definitions
+from laneway.platform.workflows.definitions import checked_plan, parsed_definition
+from laneway.platform.workflows.errors import BrokenWorkflowType, InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 
 GOOD = "good"
@@ -147,16 +147,38 @@ def test_every_shipped_definition_is_valid_and_named_like_its_file(services: Ser
     assert "savings_assessment" in names
 
 
-def test_a_file_that_is_not_yaml_or_a_second_one_of_a_name_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("name: [")
-    with pytest.raises(ConfigError, match=r"a\.yaml.* is not valid"):
-        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+def test_a_broken_file_is_named_with_line_and_reason_and_the_others_are_used(tmp_path: Path) -> None:
+    step = f"{{name: a, handler: {GOOD}}}"
+    (tmp_path / "good.yaml").write_text(f"name: good\nsteps: [{step}]\n")
+    (tmp_path / "no-yaml.yaml").write_text("name: torn\nsteps:\n  - {name: a\n  - [\n")
+    (tmp_path / "field.yaml").write_text(f"name: field\nversion: soon\nsteps: [{step}]\n")
+    (tmp_path / "handler.yaml").write_text(f"name: typo\nsteps:\n  - {step}\n  - name: b\n    handler: gone\n")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    known = load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
 
-    text = f"name: same\nsteps: [{{name: a, handler: {GOOD}}}]\n"
+    assert [plan.definition.name for plan in known.plans] == ["good"]
+    found = {broken.name: (broken.file, "; ".join(broken.problems)) for broken in known.broken}
+    assert set(found) == {"torn", "field", "typo", "list", "latin"}
+    assert found["torn"][0] == "no-yaml.yaml" and found["torn"][1].startswith("line 4: it is not YAML: ")
+    assert found["field"][1].startswith("line 2: version: ")
+    assert found["typo"][1].startswith("line 4: step 'b': there is no handler 'gone'")
+    assert "mapping" in found["list"][1] and "UTF-8" in found["latin"][1]
+    with pytest.raises(BrokenWorkflowType, match=r"'typo' cannot be started.*handler\.yaml.*line 4: .*restart"):
+        known.plan("typo")
+    with pytest.raises(UnknownWorkflowType):
+        known.plan("never")
+
+
+def test_of_two_files_for_one_workflow_neither_is_used(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
-        (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match="two definitions named 'same'"):
-        load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+        (tmp_path / name).write_text(f"name: same\nsteps: [{{name: a, handler: {GOOD}}}]\n")
+    known = load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+
+    assert known.plans == []
+    assert [str(broken) for broken in known.broken] == [
+        "b.yaml is not valid: the file a.yaml defines a workflow of the same name"
+    ]
 
 
 def test_an_input_is_checked_against_its_type_and_an_unknown_type_of_workflow_is_named(services: Services) -> None:

@@ -36,6 +36,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "installation",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("written_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("room", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
         "journal_cursors",
         sa.Column("queue", sa.String(length=255), nullable=False),
         sa.Column("position", sa.String(length=48), nullable=False),
@@ -154,12 +163,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "workers",
+        sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("queues", sa.JSON(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
+        sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index(op.f("ix_workers_name"), "workers", ["name"], unique=False)
     op.create_index(op.f("ix_workers_seen_at"), "workers", ["seen_at"], unique=False)
     op.create_table(
         "workflow_runs",
@@ -314,6 +325,7 @@ def downgrade() -> None:
     op.drop_index("ix_workflow_runs_accepted", table_name="workflow_runs")
     op.drop_table("workflow_runs")
     op.drop_index(op.f("ix_workers_seen_at"), table_name="workers")
+    op.drop_index(op.f("ix_workers_name"), table_name="workers")
     op.drop_table("workers")
     op.drop_index(
         "ix_task_runs_unfinished",
@@ -342,6 +354,7 @@ def downgrade() -> None:
     op.drop_index("ix_outbound_deliveries_created", table_name="outbound_deliveries")
     op.drop_table("outbound_deliveries")
     op.drop_table("journal_cursors")
+    op.drop_table("installation")
     op.drop_table("fleet_leases")
     op.drop_index(
         "uq_alerts_open",

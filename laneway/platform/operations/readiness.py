@@ -1,0 +1,99 @@
+"""Whether this process can accept work, and which parts of the platform do not work.
+
+The two are different questions. A task is accepted as soon as its row is stored, so the database alone decides whether
+work can be accepted. Without the broker, without workers, and with a broken definition of a workflow, other work goes
+on or waits: these parts are degraded, and are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from laneway.platform import clock
+from laneway.platform.broker import Broker
+from laneway.platform.db.queries import workers
+from laneway.platform.db.session import Database
+from laneway.platform.errors import PlatformError
+from laneway.platform.operations.installation import Installation
+from laneway.platform.queues import queues as declared
+from laneway.platform.workflows.definitions import Definitions
+
+
+@dataclass(frozen=True, slots=True)
+class DegradedPart:
+    """A part of the platform that does not work, and what follows from it. `error`: if one was raised."""
+
+    part: str
+    problem: str
+    error: PlatformError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessReport:
+    """What a process found. `database`: why no work can be accepted; None: it can."""
+
+    database: PlatformError | None = None
+    broker: PlatformError | None = None
+    live_workers: int = 0
+    installation: str | None = None
+    degraded: Sequence[DegradedPart] = field(default_factory=list[DegradedPart])
+
+    @property
+    def accepts_work(self) -> bool:
+        return self.database is None
+
+
+def check_readiness(
+    database: Database, broker: Broker, *, installation: Installation, definitions: Definitions
+) -> ReadinessReport:
+    """Store something in the database, ask the broker for an answer, and look at workers and definitions."""
+    database_error, broker_error = None, None
+    living, shared = list[Sequence[str]](), dict[str, int]()
+    try:
+        installation.check_writes()
+        with database.reading() as session:
+            living = [list(worker.queues) for worker in workers.alive(session, now=clock.now())]
+            shared = workers.shared_names(session, now=clock.now())
+    except PlatformError as error:
+        database_error = error
+    try:
+        broker.ping()
+    except PlatformError as error:
+        broker_error = error
+    degraded = [
+        *_server_parts(database_error, broker_error),
+        *(_worker_parts(living, shared) if database_error is None else ()),
+        *(DegradedPart("workflows", f"{broken}") for broken in definitions.broken),
+    ]
+    return ReadinessReport(
+        database=database_error,
+        broker=broker_error,
+        live_workers=len(living),
+        installation=None if database_error else installation.id,
+        degraded=degraded,
+    )
+
+
+def _server_parts(database: PlatformError | None, broker: PlatformError | None) -> Iterator[DegradedPart]:
+    if database is not None:
+        yield DegradedPart("database", "Nothing is accepted.", database)
+    if broker is not None:
+        yield DegradedPart("broker", "Accepted tasks wait in the database, and are sent when it is back.", broker)
+
+
+def _worker_parts(living: Sequence[Sequence[str]], shared: dict[str, int]) -> Iterator[DegradedPart]:
+    served = {queue for served in living for queue in served}
+    unserved = [queue for queue in declared if queue not in served]
+    if unserved:
+        yield DegradedPart("workers", f"No live worker serves {', '.join(unserved)}: accepted tasks wait there.")
+    for name, number in shared.items():
+        yield DegradedPart("workers", shared_name_problem(name, number))
+
+
+def shared_name_problem(name: str, number: int) -> str:
+    """What is wrong when several live workers have the same name."""
+    return (
+        f"{number} live workers have the name {name}; remote control, Flower and the workers' summaries take them for "
+        "one. Start each with a name of its own (--name)."
+    )

@@ -1,0 +1,139 @@
+"""Readiness says whether work can be accepted, and names what does not work."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.core.queues import QUEUES
+from app.db.models import Report
+from app.services.container import Services
+from laneway.platform import clock
+from laneway.platform.db.database_errors import DatabaseFull
+from laneway.platform.db.queries import workers
+from laneway.platform.db.session import Database
+from tests.fixtures.api import MakeApi
+from tests.fixtures.api_calls import REPORT, Api
+from tests.fixtures.valkey import RedisUrls
+
+
+def ready(api: Api) -> tuple[int, dict[str, Any]]:
+    answer = api.http.get("/health/ready")
+    return answer.status_code, answer.json()
+
+
+def parts(body: dict[str, Any]) -> list[str]:
+    return [each["part"] for each in body["degraded"]]
+
+
+def start_worker(api: Api, name: str, *queues: str, id: str = "", seconds_ago: float = 5) -> None:
+    """Store the report of a worker."""
+    with api.database.transaction() as session:
+        now = clock.now()
+        started_at = now - timedelta(seconds=seconds_ago)
+        workers.report(session, name, id=id or name, queues=queues, started_at=started_at, now=now)
+
+
+def test_everything_works(api: Api) -> None:
+    start_worker(api, "w@here", *QUEUES)
+    status, body = ready(api)
+
+    assert (status, body["status"], body["degraded"], body["live_workers"]) == (200, "ready", [], 1)
+    assert body["installation"] == api.services.installation.id
+
+
+def test_without_a_broker_work_is_accepted_so_the_process_is_ready(api: Api, redis_urls: RedisUrls) -> None:
+    start_worker(api, "w@here", *QUEUES)
+    redis_urls.valkey.stop()
+    try:
+        status, body = ready(api)
+        accepted = api.http.post("/tasks", json={"name": REPORT, "payload": {}})
+    finally:
+        redis_urls.valkey.start()
+
+    assert (status, body["status"], body["broker"]) == (200, "ready", "Broker unavailable")
+    assert parts(body) == ["broker"] and "wait in the database" in body["degraded"][0]["problem"]
+    assert accepted.status_code == 202
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_with_a_full_disk_nothing_is_accepted_so_the_process_is_not_ready(
+    make_api: MakeApi, sqlite_database: Database
+) -> None:
+    with closing(Database(str(sqlite_database.url))) as full:
+        event.listen(full.engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1"))
+        fill(full)
+        api = make_api(database=full)
+        status, body = ready(api)
+        refused = api.say(text="x" * 7000)
+
+    assert (status, body["status"], body["database"]) == (503, "not ready", "Storage full")
+    assert parts(body) == ["database"] and "Somebody must free space" in body["degraded"][0]["problem"]
+    assert refused.status_code == 503
+    assert refused.json()["type"] == "urn:laneway:problem:database-full"
+    assert "free space" in refused.json()["detail"] and "laneway.db" not in refused.text
+
+
+def fill(database: Database) -> None:
+    """Store rows until the file has no free page left."""
+    with pytest.raises(DatabaseFull):
+        for number in range(10_000):
+            with database.transaction() as session:
+                session.add(Report(id=str(number), kind="test", data={"text": "x" * 4000}, created_at=clock.now()))
+
+
+def test_queues_without_a_worker_are_named(api: Api) -> None:
+    start_worker(api, "w@here", *(queue for queue in QUEUES if queue not in ("crm", "qa")))
+    status, body = ready(api)
+
+    assert (status, parts(body)) == (200, ["workers"])
+    assert body["degraded"][0]["problem"] == "No live worker serves crm, qa: accepted tasks wait there."
+
+
+def test_two_workers_of_one_name_are_both_counted_and_named(api: Api) -> None:
+    start_worker(api, "w@here", *list(QUEUES)[:5], id="1")
+    start_worker(api, "w@here", *list(QUEUES)[5:], id="2", seconds_ago=1)
+    status, body = ready(api)
+
+    assert (status, body["live_workers"], parts(body)) == (200, 2, ["workers"])
+    assert "2 live workers have the name w@here" in body["degraded"][0]["problem"]
+    queues = api.http.get("/conversations/tasks/queues/status").json()["queues"]
+    assert {queue: figures["workers"] for queue, figures in queues.items()} == dict.fromkeys(QUEUES, 1)
+    api.services.alerts.sweep()
+    assert [alert.kind for alert in api.services.alerts.listing()] == ["worker_name"]
+
+
+def test_a_worker_that_was_killed_and_started_again_shares_no_name(api: Api) -> None:
+    start_worker(api, "w@here", *QUEUES, id="killed")
+    start_worker(api, "w@here", *QUEUES, id="new", seconds_ago=0)
+
+    assert ready(api)[1]["degraded"] == []
+
+
+def test_a_broken_workflow_is_named_and_refused_and_the_others_go_on(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_worker(api, "w@here", *QUEUES)
+    folder = Services.workflow_folder
+    assert folder is not None
+    for path in folder.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
+    (tmp_path / "customer_followup.yaml").write_text("name: customer_followup\nsteps: [\n")
+    monkeypatch.setattr(Services, "workflow_folder", tmp_path)
+    figures = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
+
+    status, body = ready(api)
+    broken = api.http.post("/api/workflows", json={"workflow_type": "customer_followup", "input": {}})
+    other = api.http.post("/api/workflows", json={"workflow_type": "savings_assessment", "input": figures})
+
+    assert (status, parts(body)) == (200, ["workflows"])
+    assert "customer_followup.yaml is not valid: line 3: it is not YAML" in body["degraded"][0]["problem"]
+    assert broken.status_code == 503
+    assert "customer_followup.yaml is not valid: line 3" in broken.json()["detail"]
+    assert "Correct the file" in broken.json()["detail"]
+    assert other.status_code == 202
