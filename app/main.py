@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.routers import analytics, chat, conversations, documents, leads, webhooks
+from app.api.routers import analytics, chat, conversations, documents, leads, webhook_events, webhooks
 from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
@@ -28,6 +28,7 @@ DESCRIPTION = (
 DOMAINS = (
     conversations,
     webhooks,
+    webhook_events,
     outbound_webhooks,
     analytics,
     tasks,

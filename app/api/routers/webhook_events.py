@@ -1,0 +1,72 @@
+"""Routes of the events of inbound webhooks: what became of them, replay, figures, and the mapping in force."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from app.api.deps import ServicesDep
+from app.db.queries.webhooks import EventFilter
+from app.schemas.webhook_event import (
+    EventDetails,
+    EventPage,
+    EventState,
+    Filter,
+    MappingView,
+    ReplayedEvents,
+    ReplaySelection,
+    WebhookStatistics,
+)
+from laneway.api.deps import OnlyKnown
+from laneway.api.errors import problems
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+
+EventNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Text = Annotated[Filter | None, Query()]
+
+
+@router.get("/events", responses=problems(), dependencies=[OnlyKnown])
+def events(
+    services: ServicesDep,
+    state: Annotated[list[EventState] | None, Query(max_length=4)] = None,
+    source: Text = None,
+    name: Text = None,
+    rule: Text = None,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the previous page")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> EventPage:
+    """List the events, newest first. `unhandled` and `quarantined` ones have no task yet."""
+    which = EventFilter(states=tuple(state or ()), source=source, name=name, rule=rule)
+    return services.webhook_events.page(which, before=before, limit=limit)
+
+
+@router.get("/events/{id}", responses=problems(404))
+def event(id: EventNumber, services: ServicesDep) -> EventDetails:
+    """Show one event with its content."""
+    return services.webhook_events.show(id)
+
+
+@router.post("/events/replay", responses=problems())
+def replay_many(body: ReplaySelection, services: ServicesDep) -> ReplayedEvents:
+    """Decide again, by the mapping in force, what follows from the selected events without a task, oldest first."""
+    return services.webhook_events.replay_many(body)
+
+
+@router.post("/events/{id}/replay", responses=problems(404))
+def replay(id: EventNumber, services: ServicesDep) -> ReplayedEvents:
+    """Decide again what follows from one event. An event that has its task keeps it, and nothing runs twice."""
+    return services.webhook_events.replay(id)
+
+
+@router.get("/statistics", responses=problems())
+def statistics(services: ServicesDep) -> WebhookStatistics:
+    """How many deliveries and events are stored, by what became of them, source and name."""
+    return services.webhook_events.statistics()
+
+
+@router.get("/mapping", responses=problems())
+def mapping(services: ServicesDep) -> MappingView:
+    """The mapping of events to tasks that is in force, and what is wrong with its file."""
+    return services.webhook_events.mapping()
