@@ -50,6 +50,7 @@ def create_app(config: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         configure_logging(config.operation)
         upgrade(config.storage.url, Services.migrations)
+        app.state.services.webhook_events.mapping()  # logs now what is wrong with its file
         async with serving(app.state.services):
             yield
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.schemas.webhook_event import REPLAYABLE, EventState, EventView, ReplayedEvents, ReplaySelection
+from app.schemas.webhook_event import OPEN, EventState, EventView, ChangedEvents, EventSelection
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 
@@ -22,6 +22,11 @@ commands = typer.Typer(
 Source = Annotated[str | None, typer.Option(help="Only events of this source.")]
 Name = Annotated[str | None, typer.Option(help="Only events of this name.")]
 Rule = Annotated[str | None, typer.Option(help="Only events that this rule decided.")]
+Ids = Annotated[list[int] | None, typer.Argument(help="Numbers of events. Without them the options select.")]
+OpenState = Annotated[
+    list[EventState] | None, typer.Option("--state", help="quarantined or unhandled; repeatable. Default: both.")
+]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="The most events to change, oldest first.")]
 Event = Annotated[int, typer.Argument(help="The event's number, see `laneway webhooks list`.")]
 
 
@@ -82,28 +87,43 @@ def stats(as_json: Json = False) -> None:
 
 @commands.command()
 def replay(
-    ids: Annotated[list[int] | None, typer.Argument(help="Numbers of events. Without them the options select.")] = None,
-    state: Annotated[
-        list[EventState] | None, typer.Option(help="quarantined or unhandled; repeatable. Default: both.")
-    ] = None,
+    ids: Ids = None,
+    state: OpenState = None,
     source: Source = None,
     name: Name = None,
     rule: Rule = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="The most events to replay, oldest first.")] = 100,
+    limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
     """Decide again, by the mapping in force, what follows from events without a task. Nothing runs twice."""
-    if ids and (state or source or name or rule):
-        raise typer.BadParameter("give either numbers of events, or options that select them")
-    if not set(state or ()) <= set(REPLAYABLE):
-        raise typer.BadParameter("only quarantined and unhandled events can be replayed", param_hint="--state")
+    selection = _selection(ids, state, source=source, name=name, rule=rule, limit=limit)
     events = _events()
-    if ids:
-        replayed = [events.replay(id) for id in ids]
-    else:
-        selection = ReplaySelection(states=state or list(REPLAYABLE), source=source, name=name, rule=rule, limit=limit)
-        replayed = [events.replay_many(selection)]
-    _print_replayed(replayed, as_json=as_json)
+    replayed = [events.replay(id) for id in ids] if ids else [events.replay_many(selection)]
+    still = sum(number for result in replayed for state, number in result.states.items() if state in OPEN)
+    total = sum(result.changed for result in replayed)
+    _print_changed(replayed, f"{total} replayed, {total - still} of them have a task now.", as_json=as_json)
+    if still:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def discard(
+    ids: Ids = None,
+    state: OpenState = None,
+    source: Source = None,
+    name: Name = None,
+    rule: Rule = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Let nothing follow from events without a task. `replay ID` takes the decision back."""
+    if not (ids or state or source or name or rule):
+        raise typer.BadParameter("give numbers of events, or options that select them")
+    selection = _selection(ids, state, source=source, name=name, rule=rule, limit=limit)
+    events = _events()
+    discarded = [events.discard(id) for id in ids] if ids else [events.discard_many(selection)]
+    number = sum(result.states.get(EventState.DISCARDED, 0) for result in discarded)
+    _print_changed(discarded, f"{number} discarded.", as_json=as_json)
 
 
 @commands.command()
@@ -117,7 +137,8 @@ def mapping(as_json: Json = False) -> None:
         for rule in found.rules:
             columns = (", ".join(part) for part in (rule.source, rule.event, rule.when))
             table.add_row(rule.name, *columns, rule.task)
-        out.print(f"{found.file}: {'valid' if found.valid else 'not valid; the last valid mapping is in force'}")
+        state = "valid" if found.valid else "not valid; the last valid mapping is in force"
+        out.print(f"{found.file}: {state if found.in_force else 'not valid; events go to quarantine'}", soft_wrap=True)
         out.print(table)
     if found.problem:
         typer.echo(found.problem, err=True)
@@ -130,21 +151,25 @@ def _events() -> WebhookEvents:
     return cast("Services", make_services()).webhook_events
 
 
-def _print_replayed(replayed: list[ReplayedEvents], *, as_json: bool) -> None:
-    """Print what became of the events. Exit code 1 if one of them still has no task."""
-    events = [event for result in replayed for event in result.events]
-    still = sum(number for result in replayed for state, number in result.states.items() if state in REPLAYABLE)
+def _selection(
+    ids: list[int] | None, state: list[EventState] | None, *, limit: int, **filters: str | None
+) -> EventSelection:
+    if ids and (state or any(filters.values())):
+        raise typer.BadParameter("give either numbers of events, or options that select them")
+    if not set(state or ()) <= set(OPEN):
+        raise typer.BadParameter("only quarantined and unhandled events can be selected", param_hint="--state")
+    return EventSelection.model_validate({"states": state or list(OPEN), "limit": limit, **filters})
+
+
+def _print_changed(changed: list[ChangedEvents], sentence: str, *, as_json: bool) -> None:
     if as_json:
-        print_json([result.model_dump(mode="json") for result in replayed])
-    else:
-        total = sum(result.replayed for result in replayed)
-        out.print(f"{total} replayed, {total - still} of them have a task now.")
-        if events:
-            out.print(_table(events))
-        if any(result.next for result in replayed):
-            out.print("More events are selected: replay again.")
-    if still:
-        raise typer.Exit(1)
+        return print_json([result.model_dump(mode="json") for result in changed])
+    out.print(sentence)
+    if events := [event for result in changed for event in result.events]:
+        out.print(_table(events))
+    if any(result.next for result in changed):
+        out.print("More events are selected: run it again.")
+    return None
 
 
 def _table(events: list[EventView]) -> Table:

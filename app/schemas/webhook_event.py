@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from laneway.platform.payload import Payload
 from laneway.platform.schemas.task import Response
@@ -23,11 +23,14 @@ class EventState(StrEnum):
     """No rule of the mapping is for it."""
     QUARANTINED = "quarantined"
     """It does not fit its rule, or cannot be read; `reason` says why."""
+    DISCARDED = "discarded"
+    """An operator decided that nothing follows."""
     TEST = "test"
     """Its sender marked it as a test, so nothing follows."""
 
 
-REPLAYABLE = (EventState.QUARANTINED, EventState.UNHANDLED)
+OPEN = (EventState.QUARANTINED, EventState.UNHANDLED)
+"""States without a task that wait for a decision of an operator."""
 
 
 class EventView(Response):
@@ -39,8 +42,8 @@ class EventView(Response):
     name: str = Field(description="What the source calls this kind of event; empty if it does not say")
     kind: str
     state: EventState
-    reason: str | None = Field(None, description="Why the event is in quarantine")
-    rule: str | None = Field(None, description="The rule of the mapping that decided")
+    reason: str | None = Field(default=None, description="Why the event is in quarantine")
+    rule: str | None = Field(default=None, description="The rule of the mapping that decided")
     task_id: str | None = None
     problems: list[str] = Field(description="Fields that could not be read")
     delivery_id: str
@@ -51,14 +54,14 @@ class EventDetails(EventView):
     """An event with its content."""
 
     data: dict[str, Any] = Field(description="The fields that were read, bounded")
-    body: Any = Field(None, description="The event as received; null if its delivery does not hold it any more")
+    body: Any = Field(default=None, description="The event as received; null if its delivery does not hold it any more")
 
 
 class EventPage(Response):
     """Events, newest first."""
 
     events: list[EventView]
-    next: int | None = Field(None, description="`before` of the next page; null after the last one")
+    next: int | None = Field(default=None, description="`before` of the next page; null after the last one")
 
 
 class EventFigure(Response):
@@ -79,25 +82,29 @@ class WebhookStatistics(Response):
     timestamp: datetime
 
 
-class ReplaySelection(Payload):
-    """Which events are replayed: those without a task, oldest first."""
+class EventSelection(Payload):
+    """Which of the events without a task are replayed or discarded, oldest first."""
 
-    states: list[EventState] = Field(default=list(REPLAYABLE), min_length=1, max_length=2)
+    model_config = ConfigDict(json_schema_extra={"examples": [{"states": ["quarantined"], "source": "shop"}]})
+
+    states: list[Literal[EventState.QUARANTINED, EventState.UNHANDLED]] = Field(
+        default=list(OPEN), min_length=1, max_length=2
+    )
     source: Filter | None = None
     name: Filter | None = None
     rule: Filter | None = None
-    after: int = Field(0, ge=0, le=2**63 - 1, description="`next` of the previous answer")
-    limit: int = Field(100, ge=1, le=500)
+    after: int = Field(default=0, ge=0, le=2**63 - 1, description="`next` of the previous answer")
+    limit: int = Field(default=100, ge=1, le=500)
 
 
-class ReplayedEvents(Response):
-    """What became of the replayed events."""
+class ChangedEvents(Response):
+    """What became of the replayed or discarded events."""
 
-    matched: int = Field(description="Events that the selection matches, replayed or not")
-    replayed: int
-    states: dict[EventState, int] = Field(description="The states of the replayed events now")
-    events: list[EventView] = Field(description="The first of the replayed events, at most 20")
-    next: int | None = Field(None, description="`after` of the next request; null if nothing is left")
+    matched: int = Field(description="Events that the selection matches, changed or not")
+    changed: int = Field(description="Events that were replayed or discarded")
+    states: dict[EventState, int] = Field(description="The states of these events now")
+    events: list[EventView] = Field(description="The first of these events, at most 20")
+    next: int | None = Field(default=None, description="`after` of the next request; null if nothing is left")
 
 
 class RuleView(Response):

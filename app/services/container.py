@@ -129,7 +129,14 @@ class Services(Platform):
     @cached_property
     def alerts(self) -> Alerts:
         with_notices = bool(self.settings.mail.alerts_to)
-        return Alerts(self.database, self.tasks, self.settings.operation, intake=self.intake, with_notices=with_notices)
+        return Alerts(
+            self.database,
+            self.tasks,
+            self.settings.operation,
+            intake=self.intake,
+            with_notices=with_notices,
+            more=self.webhook_events.alert_conditions,
+        )
 
     @cached_property
     def alert_mail(self) -> AlertMail:

@@ -14,8 +14,8 @@ from app.schemas.webhook_event import (
     EventState,
     Filter,
     MappingView,
-    ReplayedEvents,
-    ReplaySelection,
+    ChangedEvents,
+    EventSelection,
     WebhookStatistics,
 )
 from laneway.api.deps import OnlyKnown
@@ -23,14 +23,14 @@ from laneway.api.errors import problems
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
-EventNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
+EventNumber = Annotated[int, Path(ge=1, le=2**63 - 1, examples=[17])]
 Text = Annotated[Filter | None, Query()]
 
 
 @router.get("/events", responses=problems(), dependencies=[OnlyKnown])
 def events(
     services: ServicesDep,
-    state: Annotated[list[EventState] | None, Query(max_length=4)] = None,
+    state: Annotated[list[EventState] | None, Query(max_length=5)] = None,
     source: Text = None,
     name: Text = None,
     rule: Text = None,
@@ -49,15 +49,27 @@ def event(id: EventNumber, services: ServicesDep) -> EventDetails:
 
 
 @router.post("/events/replay", responses=problems())
-def replay_many(body: ReplaySelection, services: ServicesDep) -> ReplayedEvents:
+def replay_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
     """Decide again, by the mapping in force, what follows from the selected events without a task, oldest first."""
     return services.webhook_events.replay_many(body)
 
 
 @router.post("/events/{id}/replay", responses=problems(404))
-def replay(id: EventNumber, services: ServicesDep) -> ReplayedEvents:
+def replay(id: EventNumber, services: ServicesDep) -> ChangedEvents:
     """Decide again what follows from one event. An event that has its task keeps it, and nothing runs twice."""
     return services.webhook_events.replay(id)
+
+
+@router.post("/events/discard", responses=problems())
+def discard_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
+    """Let nothing follow from the selected events without a task. A replay by id takes the decision back."""
+    return services.webhook_events.discard_many(body)
+
+
+@router.post("/events/{id}/discard", responses=problems(404))
+def discard(id: EventNumber, services: ServicesDep) -> ChangedEvents:
+    """Let nothing follow from one event. An event that has its task keeps it."""
+    return services.webhook_events.discard(id)
 
 
 @router.get("/statistics", responses=problems())

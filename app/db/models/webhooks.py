@@ -50,7 +50,7 @@ class WebhookEvent(Base):
     problems: Mapped[list[Any]]
     """A sentence about each field that could not be read."""
     state: Mapped[str] = mapped_column(String(16))
-    """handled, unhandled, quarantined or test"""
+    """handled, unhandled, quarantined, discarded or test"""
     rule: Mapped[str | None] = mapped_column(String(64))
     """The rule of the mapping that decided."""
     reason: Mapped[str | None] = mapped_column(Text)

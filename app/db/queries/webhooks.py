@@ -65,6 +65,12 @@ def delete_event(session: Session, id: int) -> None:
     session.execute(delete(WebhookEvent).where(WebhookEvent.id == id, WebhookEvent.task_id.is_(None)))
 
 
+def discard_events(session: Session, ids: Sequence[int], *, state: str) -> None:
+    """Set the state of these events, except those that have a task."""
+    chosen = WebhookEvent.id.in_(ids), WebhookEvent.task_id.is_(None)
+    session.execute(update(WebhookEvent).where(*chosen).values(state=state))
+
+
 def events(
     session: Session, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
 ) -> Sequence[WebhookEvent]:
@@ -81,6 +87,14 @@ def count_events(session: Session, which: EventFilter, *, after: int = 0) -> int
     """The number of selected events from the next number on."""
     chosen = _selected(select(func.count()).select_from(WebhookEvent), which)
     return session.scalar(chosen.where(WebhookEvent.id > after)) or 0
+
+
+def count_by_source(session: Session, state: str) -> dict[str, int]:
+    """Source → number of events in this state."""
+    rows = session.execute(
+        select(WebhookEvent.source, func.count()).where(WebhookEvent.state == state).group_by(WebhookEvent.source)
+    ).all()
+    return {source: number for source, number in rows}  # noqa: C416 - a Row is no tuple for the type checker
 
 
 def figures(session: Session) -> Sequence[tuple[str, str, str, int]]:
@@ -102,15 +116,13 @@ def kept_mapping(session: Session) -> WebhookMapping | None:
     return session.get(WebhookMapping, MAPPING_ROW)
 
 
-def keep_mapping(session: Session, **values: Any) -> None:
+def keep_mapping(session: Session, *, file: str, content: str, digest: str, now: datetime) -> None:
     """Keep this mapping as the one that was valid last."""
-    now = values.pop("now")
-    if session.execute(
-        update(WebhookMapping).where(WebhookMapping.id == MAPPING_ROW).values(**values, stored_at=now)
-    ).rowcount:
+    values = {"file": file, "content": content, "digest": digest, "stored_at": now}
+    with suppress(IntegrityError), session.begin_nested():
+        session.execute(insert(WebhookMapping).values(id=MAPPING_ROW, **values))
         return
-    with suppress(IntegrityError), session.begin_nested():  # another process keeps one at this moment
-        session.execute(insert(WebhookMapping).values(id=MAPPING_ROW, **values, stored_at=now))
+    session.execute(update(WebhookMapping).where(WebhookMapping.id == MAPPING_ROW).values(**values))
 
 
 def _selected(chosen: Select[Any], which: EventFilter) -> Select[Any]:

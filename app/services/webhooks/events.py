@@ -16,15 +16,15 @@ from app.db.queries import webhooks as repository
 from app.schemas.tolerant import bounded
 from app.schemas.webhook import ParsedDelivery, ParsedEvent
 from app.schemas.webhook_event import (
-    REPLAYABLE,
+    OPEN,
     EventDetails,
     EventFigure,
     EventPage,
     EventState,
     EventView,
     MappingView,
-    ReplayedEvents,
-    ReplaySelection,
+    ChangedEvents,
+    EventSelection,
     RuleView,
     WebhookStatistics,
 )
@@ -36,6 +36,7 @@ from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound, PayloadTooLarge
 from laneway.platform.logging import logger
+from laneway.platform.operations.alerts import AlertCondition
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
 
@@ -43,6 +44,14 @@ log = logger(__name__)
 
 MAX_FIGURES: Final = 200
 MAX_SAMPLES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Events that an operator chose, and how many the selection matches."""
+
+    events: list[WebhookEvent]
+    matched: int
 
 
 @dataclass(slots=True)
@@ -77,24 +86,21 @@ class WebhookEvents:
             "problems": bounded(followed.problems),
         }
 
-    def replay(self, id: int) -> ReplayedEvents:
+    def replay(self, id: int) -> ChangedEvents:
         """Decide again what follows from an event; one that has its task keeps it. Raises NotFound."""
-        with self._database.reading() as session:
-            event = repository.find_event(session, id)
-        if event is None:
-            raise NotFound("webhook event", str(id))
-        return self._replay([event], matched=1, next=None)
+        return self._replay(_Chosen([self._event(id)], matched=1))
 
-    def replay_many(self, selection: ReplaySelection) -> ReplayedEvents:
+    def replay_many(self, selection: EventSelection) -> ChangedEvents:
         """Decide again what follows from the selected events, oldest first."""
-        states = tuple(state for state in selection.states if state in REPLAYABLE)
-        which = repository.EventFilter(
-            states=states or REPLAYABLE, source=selection.source, name=selection.name, rule=selection.rule
-        )
-        with self._database.reading() as session:
-            matched = repository.count_events(session, which, after=selection.after)
-            chosen = repository.events(session, which, limit=selection.limit, after=selection.after)
-        return self._replay(list(chosen), matched=matched, next=chosen[-1].id if matched > len(chosen) else None)
+        return self._replay(self._chosen(selection))
+
+    def discard(self, id: int) -> ChangedEvents:
+        """Let nothing follow from an event; one that has its task keeps it. Raises NotFound."""
+        return self._discard(_Chosen([self._event(id)], matched=1))
+
+    def discard_many(self, selection: EventSelection) -> ChangedEvents:
+        """Let nothing follow from the selected events."""
+        return self._discard(self._chosen(selection))
 
     def page(self, which: repository.EventFilter, *, before: int | None, limit: int) -> EventPage:
         """Events, newest first."""
@@ -104,11 +110,9 @@ class WebhookEvents:
 
     def show(self, id: int) -> EventDetails:
         """One event with its content. Raises NotFound."""
+        event = self._event(id)
         with self._database.reading() as session:
-            event = repository.find_event(session, id)
-            delivery = repository.find(session, event.delivery_id) if event else None
-        if event is None:
-            raise NotFound("webhook event", str(id))
+            delivery = repository.find(session, event.delivery_id)
         parsed = _parsed_event(event, parse(delivery.source, delivery.body)) if delivery else None
         return EventDetails(**_view(event).model_dump(), data=event.data, body=parsed.body if parsed else None)
 
@@ -142,6 +146,24 @@ class WebhookEvents:
             ],
         )
 
+    def alert_conditions(self) -> list[AlertCondition]:
+        """What an operator must know: a mapping that is not valid, and sources with events in quarantine."""
+        current = self._mapping.get()
+        with self._database.reading() as session:
+            quarantined = repository.count_by_source(session, EventState.QUARANTINED)
+        conditions = [
+            AlertCondition(
+                "webhook_quarantine",
+                source,
+                f"{number} events of the webhook source {source!r} are in quarantine: see `laneway webhooks list`",
+            )
+            for source, number in quarantined.items()
+        ]
+        if current.problem is not None:
+            message = f"The webhook mapping {current.file} is not valid: see `laneway webhooks mapping`"
+            conditions.append(AlertCondition("webhook_mapping", "mapping", message))
+        return conditions
+
     def _delivery(self, id: str) -> WebhookDelivery:
         with self._database.reading() as session:
             delivery = repository.find(session, id)
@@ -149,53 +171,57 @@ class WebhookEvents:
             raise NotFound("webhook delivery", id)
         return delivery
 
-    def _follow(self, delivery: WebhookDelivery, event: ParsedEvent, followed: _Followed) -> None:
-        """Store an event with its task, in one transaction; if it has its task already, do nothing."""
+    def _event(self, id: int) -> WebhookEvent:
+        with self._database.reading() as session:
+            event = repository.find_event(session, id)
+        if event is None:
+            raise NotFound("webhook event", str(id))
+        return event
+
+    def _chosen(self, selection: EventSelection) -> _Chosen:
+        which = repository.EventFilter(
+            states=tuple(selection.states), source=selection.source, name=selection.name, rule=selection.rule
+        )
+        with self._database.reading() as session:
+            matched = repository.count_events(session, which, after=selection.after)
+            events = repository.events(session, which, limit=selection.limit, after=selection.after)
+        return _Chosen(list(events), matched=matched)
+
+    def _follow(
+        self, delivery: WebhookDelivery, event: ParsedEvent, followed: _Followed, *, replayed: bool = False
+    ) -> None:
+        """Store an event with its task, in one transaction. If it has its task already, do nothing.
+
+        `replayed`: a discarded event is decided, too.
+        """
         decision = decide(self._mapping.get(), delivery.source, event)
         with self._tasks.transaction() as unit:
-            stored = repository.add_event(
-                unit.session,
-                source=delivery.source,
-                event_id=event.event_id,
-                name=event.name,
-                kind=event.kind,
-                delivery_id=delivery.id,
-                data=event.data,
-                problems=event.problems,
-                state=decision.state,
-                reason=decision.reason,
-                rule=decision.rule,
-                created_at=clock.now(),
-            )
-            if stored.task_id is None:
+            stored = repository.add_event(unit.session, **_values(delivery, event, decision))
+            if stored.task_id is None and (replayed or stored.state != EventState.DISCARDED):
                 _apply(unit, stored, decision)
             state, task_id = stored.state, stored.task_id
         followed.states[state] += 1
         followed.problems += (f"{event.name or event.event_id}: {problem}" for problem in event.problems)
         if task_id and any(handle.created for handle in unit.handles):
             followed.new_tasks.append(task_id)
-        if state in REPLAYABLE:
-            log.info("webhook event has no task", source=stored.source, event=stored.id, state=state)
+        if state in OPEN:
+            log.info("webhook event has no task", source=stored.source, number=stored.id, state=state)
 
-    def _replay(self, events: list[WebhookEvent], *, matched: int, next: int | None) -> ReplayedEvents:
-        views: list[EventView] = []
+    def _replay(self, chosen: _Chosen) -> ChangedEvents:
         parsed: tuple[WebhookDelivery, ParsedDelivery] | None = None
-        for event in events:
-            if event.task_id is None:
-                if parsed is None or parsed[0].id != event.delivery_id:
-                    delivery = self._delivery(event.delivery_id)
-                    parsed = delivery, parse(delivery.source, delivery.body)
-                self._replay_one(event, *parsed)
-            views.append(self._view_now(event))
-        states = Counter(view.state for view in views)
-        return ReplayedEvents(
-            matched=matched, replayed=len(views), states=dict(states), events=views[:MAX_SAMPLES], next=next
-        )
+        for event in chosen.events:
+            if event.task_id is not None:
+                continue
+            if parsed is None or parsed[0].id != event.delivery_id:
+                delivery = self._delivery(event.delivery_id)
+                parsed = delivery, parse(delivery.source, delivery.body)
+            self._replay_one(event, *parsed)
+        return self._changed(chosen)
 
     def _replay_one(self, event: WebhookEvent, delivery: WebhookDelivery, parsed: ParsedDelivery) -> None:
         found = _parsed_event(event, parsed)
         if found is not None:
-            return self._follow(delivery, found, _Followed())
+            return self._follow(delivery, found, _Followed(), replayed=True)
         # This version reads the delivery differently: its events take the place of this one.
         for other in parsed.events:
             self._follow(delivery, other, _Followed())
@@ -203,9 +229,39 @@ class WebhookEvents:
             repository.delete_event(session, event.id)
         return None
 
-    def _view_now(self, event: WebhookEvent) -> EventView:
+    def _discard(self, chosen: _Chosen) -> ChangedEvents:
+        with self._database.transaction() as session:
+            repository.discard_events(session, [event.id for event in chosen.events], state=EventState.DISCARDED)
+        return self._changed(chosen)
+
+    def _changed(self, chosen: _Chosen) -> ChangedEvents:
+        """The chosen events as they are now."""
         with self._database.reading() as session:
-            return _view(repository.find_event(session, event.id) or event)
+            views = [_view(repository.find_event(session, event.id) or event) for event in chosen.events]
+        return ChangedEvents(
+            matched=chosen.matched,
+            changed=len(views),
+            states=dict(Counter(view.state for view in views)),
+            events=views[:MAX_SAMPLES],
+            next=views[-1].id if chosen.matched > len(views) else None,
+        )
+
+
+def _values(delivery: WebhookDelivery, event: ParsedEvent, decision: Decision) -> dict[str, Any]:
+    """The columns of a new event."""
+    return {
+        "source": delivery.source,
+        "event_id": event.event_id,
+        "name": event.name,
+        "kind": event.kind,
+        "delivery_id": delivery.id,
+        "data": event.data,
+        "problems": event.problems,
+        "state": decision.state,
+        "reason": decision.reason,
+        "rule": decision.rule,
+        "created_at": clock.now(),
+    }
 
 
 def _apply(unit: SubmissionTransaction, stored: WebhookEvent, decision: Decision) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from app.services.webhooks.mapping.errors import InvalidMapping
 from app.services.webhooks.mapping.paths import is_placeholder, path_problem, placeholders
@@ -44,7 +44,7 @@ def load_mapping(text: str, *, file: str) -> Mapping:
 def _parsed(text: str, file: str) -> tuple[Any, dict[KeyPath, int]]:
     """The data, and the line of each value. Raises InvalidMapping."""
     lines: dict[KeyPath, int] = {}
-    loader = yaml.SafeLoader(text)
+    loader: Any = yaml.SafeLoader(text)  # its stubs are incomplete
     try:
         node = loader.get_single_node()
         if node is None:
@@ -147,12 +147,10 @@ def _payload_problems(rule: Rule) -> Iterator[tuple[KeyPath, str]]:
 
 def _refused_literals(spec: TaskSpec, template: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Fields without placeholders whose value the task refuses."""
-    for name, field in spec.payload.model_fields.items():
-        if name not in template or any(True for _ in placeholders(template[name])):
-            continue
-        try:
-            adapter = cast("TypeAdapter[Any]", TypeAdapter(Annotated[field.annotation, field]))
-            adapter.validate_python(template[name])
-        except ValidationError as error:
-            detail = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            yield (name, *detail["loc"]), detail["msg"]
+    literals = {name: value for name, value in template.items() if not any(True for _ in placeholders(value))}
+    try:
+        spec.payload.model_validate(literals)
+    except ValidationError as error:
+        for detail in error.errors(include_input=False, include_url=False, include_context=False):
+            if detail["loc"] and detail["loc"][0] in literals and detail["type"] != "extra_forbidden":
+                yield tuple(detail["loc"]), detail["msg"]

@@ -44,8 +44,8 @@ class Requirement(_Part):
     none_of: list[Scalar] | None = Field(None, max_length=1000)
     like: Patterns | None = None
     exists: bool | None = Field(None, strict=True)
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(None, allow_inf_nan=False)
+    max: float | None = Field(None, allow_inf_nan=False)
 
     def holds(self, value: Any, *, path: str) -> bool:
         """True if the field's value (None: there is none) satisfies every part. Raises Misfit."""
@@ -71,7 +71,7 @@ class Requirement(_Part):
 def _requirement(value: object) -> object:
     if isinstance(value, dict):
         return cast("object", value)
-    return {"one_of": value if isinstance(value, list) else [value]}
+    return {"one_of": cast("list[object]", value) if isinstance(value, list) else [value]}
 
 
 class Rule(_Part):

@@ -32,9 +32,10 @@ def collected(events: Iterable[ParsedEvent | None]) -> ParsedDelivery:
 
 def unreadable(value: Any, *, reason: str, name: str = "") -> ParsedEvent:
     """The event of a part that cannot be read: nothing follows from it until it can be."""
-    body = cast("dict[str, Any]", value) if isinstance(value, dict) else {"value": value}
+    digested: object = value
+    body = cast("dict[str, Any]", value) if isinstance(value, dict) else {"value": digested}
     return ParsedEvent(
-        event_id=f"unreadable:{digest(value)}",
+        event_id=f"unreadable:{digest(digested)}",
         name=name[:200],
         data=scalars(body),
         body=body,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -114,7 +115,7 @@ NEEDED: dict[str, tuple[Any, dict[str, Any], list[tuple[str | int, ...]]]] = {
         [(name,) for name in ("user_column_data", "form_id", "campaign_id", "gcl_id", "lead_submit_time", "is_test")],
     ),
     "shop": (
-        lambda body: parse_generic("shop", body),
+        partial(parse_generic, "shop"),
         {"id": "e", "text": "hi"},
         [
             *((name,) for name in ("customer", "type", "event", "message", "is_test", "test", "conversation_id")),
@@ -130,8 +131,8 @@ def put(body: Any, path: tuple[str | int, ...], value: Any) -> Any:
     name, *rest = path
     if isinstance(name, int):
         return [put(item, tuple(rest), value) if index == name else item for index, item in enumerate(body)]
-    body = body if isinstance(body, dict) else {}
-    return {**body, name: put(body.get(name), tuple(rest), value) if rest else value}
+    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    return {**fields, name: put(fields.get(name), tuple(rest), value) if rest else value}
 
 
 odd_times = st.sampled_from(
@@ -166,7 +167,7 @@ def test_nothing_that_google_could_send_crashes_the_parser(body: Any) -> None:
 
 @given(generic | anything, st.text(min_size=1))
 def test_nothing_that_a_generic_source_could_send_crashes_the_parser(body: Any, source: str) -> None:
-    check(lambda value: parse_generic(source, value), body)
+    check(partial(parse_generic, source), body)
 
 
 @given(st.binary() | anything.map(lambda value: json.dumps(value).encode()))

@@ -1,59 +1,19 @@
-"""Payloads of the platforms become events; a broken part does not affect the others."""
+"""Facebook's payloads become events; a broken part does not affect the others."""
 
 from __future__ import annotations
 
-import json
 import pickle
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.core.settings import ROOT
 from app.schemas.webhook import ParsedDelivery
 from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
 from app.services.webhooks.parsing.untrusted_json import conversation_id
 from laneway.platform.errors import InvalidPayload
+from tests.fixtures.webhook_payloads import PAGE, example, message, messaging, only, only_with_problem, page
 
-EXAMPLES = ROOT / "examples" / "webhooks"
-PAGE, PERSON = "104", "730"
-
-
-def example(name: str) -> dict[str, Any]:
-    return json.loads((EXAMPLES / name).read_text())
-
-
-def page(*messaging: Any, changes: list[Any] | None = None) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": PAGE, "time": 1767261605123}
-    if messaging:
-        entry["messaging"] = list(messaging)
-    if changes is not None:
-        entry["changes"] = changes
-    return {"object": "page", "entry": [entry]}
-
-
-def messaging(**parts: Any) -> dict[str, Any]:
-    return {"sender": {"id": PERSON}, "recipient": {"id": PAGE}, "timestamp": 1767261604870, **parts}
-
-
-def message(mid: str = "m_1", **parts: Any) -> dict[str, Any]:
-    return messaging(message={"mid": mid, **parts})
-
-
-def only(parsed: ParsedDelivery) -> Any:
-    assert len(parsed.events) == 1
-    assert (parsed.events[0].problems, parsed.events[0].unreadable) == ([], None)
-    return parsed.events[0]
-
-
-def only_with_problem(parsed: ParsedDelivery, field: str) -> Any:
-    """The only event, which lost this field and nothing else."""
-    assert len(parsed.events) == 1
-    assert [problem.partition(":")[0] for problem in parsed.events[0].problems] == [field]
-    return parsed.events[0]
-
-
-# Facebook
 
 
 def test_a_page_message_continues_the_conversation_of_its_page_and_sender() -> None:
@@ -268,7 +228,7 @@ def test_a_message_without_an_id_is_one_event_however_often_it_comes() -> None:
 
 def test_a_malformed_entry_does_not_lose_its_neighbours() -> None:
     good = page(message(text="x"))["entry"][0]
-    entries = [7, {"messaging": []}, {"id": PAGE, "messaging": "x", "changes": [{"field": 1}]}, good]
+    entries: list[Any] = [7, {"messaging": []}, {"id": PAGE, "messaging": "x", "changes": [{"field": 1}]}, good]
     events = parse_facebook({"object": "page", "entry": entries}).events
 
     assert [event.event_id for event in events if not event.unreadable] == ["m_1"]
@@ -321,221 +281,3 @@ def test_a_body_that_is_neither_an_object_nor_an_array_is_a_clear_error(body: An
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301
 
 
-# Google
-
-
-def test_a_google_lead_gives_its_customer_and_the_answers_to_the_forms_questions() -> None:
-    event = only(parse_google(example("google_lead_form.json")))
-
-    assert (event.kind, event.event_id) == ("lead_form", "demo-lead-CjwKCAiA5Kx7w2Bq")
-    assert event.interaction.conversation_id == "google:demo-lead-CjwKCAiA5Kx7w2Bq"
-    assert event.interaction.customer.model_dump() == {
-        "id": None,
-        "name": "Mira Aldenbrook",
-        "email": "mira.aldenbrook@example.com",
-        "phone": "+1-555-0100",
-    }
-    assert event.interaction.message == "What can we help you with?: Do you repair electric bikes of other brands?"
-    assert event.is_test is True
-    assert event.interaction.is_test is True
-    assert event.data["campaign_id"] == "20100200300"
-
-
-def test_the_google_key_is_not_stored() -> None:
-    body = example("google_lead_form.json")
-
-    assert body["google_key"] not in parse_google(body).model_dump_json()
-    assert "google_key" not in without_secret(body)
-    assert without_secret(body)["lead_id"] == body["lead_id"]
-
-
-def test_a_name_in_two_columns_is_joined() -> None:
-    columns = [
-        {"column_id": "FIRST_NAME", "string_value": "Ada"},
-        {"column_id": "LAST_NAME", "string_value": " Byron "},
-        {"column_id": "WORK_EMAIL", "string_value": "x" * 300},
-    ]
-    event = only(parse_google({"lead_id": 7, "user_column_data": columns}))
-
-    assert event.interaction.customer.name == "Ada Byron"
-    assert event.interaction.customer.email is None
-    assert event.interaction.message is None
-    assert len(event.data["fields"]["WORK_EMAIL"]) == 300
-
-
-def test_a_malformed_column_does_not_lose_the_lead() -> None:
-    columns = [None, {"column_id": "EMAIL"}, {"string_value": "x"}, {"column_id": "CITY", "string_value": "Delft"}]
-    (event,) = parse_google({"lead_id": "L", "user_column_data": columns}).events
-
-    assert event.data["fields"] == {"CITY": "Delft"}
-    assert len(event.problems) == 3
-
-
-@pytest.mark.parametrize("body", [{}, {"lead_id": ""}, {"lead_id": []}, {"lead_id": None, "google_key": "k"}])
-def test_a_lead_without_an_id_is_an_unreadable_event(body: Any) -> None:
-    (event,) = parse_google(body).events
-
-    assert "lead_id" in (event.unreadable or "")
-    assert "google_key" not in event.body
-
-
-@pytest.mark.parametrize("columns", [None, "", [], "none", 5])
-def test_a_lead_without_readable_columns_is_a_lead(columns: Any) -> None:
-    (event,) = parse_google({"lead_id": "L", "user_column_data": columns}).events
-
-    assert event.interaction and event.interaction.message is None
-
-
-@pytest.mark.parametrize(
-    ("value", "is_test", "problems"),
-    [(True, True, 0), ("true", True, 0), (1, True, 0), ("0", False, 0), (None, False, 0), ("", False, 0)]
-    + [(odd, False, 1) for odd in ("maybe", 2, {"a": 1}, ["true"])],
-)
-def test_is_test_is_read_in_every_spelling(value: Any, is_test: bool, problems: int) -> None:
-    (event,) = parse_google({"lead_id": "L", "is_test": value}).events
-
-    assert (event.is_test, len(event.problems)) == (is_test, problems)
-
-
-@pytest.mark.parametrize("body", ["x", []])
-def test_a_google_body_is_one_object(body: Any) -> None:
-    with pytest.raises(InvalidPayload, match="the google webhook"):
-        parse_google(body)
-
-
-# Generic
-
-
-def test_a_generic_message_continues_its_sources_conversation() -> None:
-    event = only(parse_generic("shop", example("generic.json")))
-
-    assert (event.kind, event.event_id) == ("page_message", "evt-2026-000417")
-    assert event.interaction.conversation_id == "shop:order-88213"
-    assert event.interaction.channel == "webhook"
-    assert event.interaction.customer.name == "Tomas Veldhuis"
-    assert event.occurred_at == datetime(2026, 1, 1, 10, 15, 30, tzinfo=UTC)
-
-
-def test_a_source_cannot_write_into_another_sources_conversations() -> None:
-    event = only(parse_generic("shop", {"id": 1, "text": "hi", "conversation_id": "facebook:104:730"}))
-
-    assert event.interaction.conversation_id == "shop:facebook:104:730"
-    assert conversation_id("a:b", "c") != conversation_id("a", "b:c")
-
-
-def test_without_a_conversation_the_customer_is_the_conversation() -> None:
-    def of(**customer: str) -> str:
-        return only(parse_generic("shop", {"id": "e1", "text": "hi", "customer": customer})).interaction.conversation_id
-
-    assert of(id="c-7") == "shop:customer:c-7"
-    assert of(email="Ada@Example.com") == of(email="ada@example.com ")
-    assert "ada" not in of(email="ada@example.com")
-    assert of() == "shop:event:e1"
-
-
-def test_without_an_id_the_same_body_is_the_same_event() -> None:
-    first = only(parse_generic("shop", {"type": "stock.low", "item": 7, "left": 2}))
-    again = only(parse_generic("shop", {"left": 2, "item": 7, "type": "stock.low"}))
-    other = only(parse_generic("shop", {"type": "stock.low", "item": 7, "left": 1}))
-
-    assert first.event_id == again.event_id != other.event_id
-    assert (first.kind, first.name) == ("other", "stock.low")
-    assert first.data == {"type": "stock.low", "item": 7, "left": 2}
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "text"),
-    [
-        ({"message": "hi"}, "page_message", "hi"),
-        ({"message": {"text": "hi", "more": 1}}, "page_message", "hi"),
-        ({"event": "lead.created"}, "lead_form", None),
-        ({"type": "AD_CLICK"}, "ad_click", None),
-        ({"type": "ticket.closed", "text": "done"}, "other", "done"),
-    ],
-)
-def test_generic_types_and_texts_decide_the_kind(body: dict[str, Any], kind: str, text: str | None) -> None:
-    event = only(parse_generic("shop", body))
-
-    assert (event.kind, event.interaction.kind, event.interaction.message) == (kind, kind, text)
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"id": {"a": 1}}, "id"),
-        ({"type": ["order.paid"]}, "type"),
-        ({"event": {"name": "order.paid"}}, "event"),
-        ({"text": {"a": 1}}, "text"),
-        ({"customer": "Ada"}, "customer"),
-        ({"customer": {"id": "c", "email": ["a@b"]}}, "customer.email"),
-        ({"message": 5.5, "conversation_id": {}}, "conversation_id"),
-        ({"occurred_at": "yesterday"}, "occurred_at"),
-        ({"occurred_at": True}, "occurred_at"),
-        ({"created_at": [1]}, "created_at"),
-        ({"test": "?"}, "test"),
-        ({"is_test": {"a": 1}}, "is_test"),
-    ],
-)
-def test_a_generic_field_that_cannot_be_read_costs_only_itself(body: dict[str, Any], field: str) -> None:
-    event = only_with_problem(parse_generic("shop", body), field)
-
-    assert event.interaction.conversation_id.startswith("shop:")
-    assert "yesterday" not in str(event.problems)
-
-
-def test_of_fields_with_the_same_meaning_the_first_readable_one_counts() -> None:
-    body = {"event_id": "", "id": 7, "type": None, "event": "order.paid", "timestamp": "", "created_at": 1767261605}
-    event = only(parse_generic("shop", body))
-
-    assert (event.event_id, event.name) == ("7", "order.paid")
-    assert event.occurred_at == datetime(2026, 1, 1, 10, 0, 5, tzinfo=UTC)
-
-
-def test_an_array_holds_one_event_per_item() -> None:
-    events = parse_generic("shop", [{"id": 1}, {"id": 2}, {"id": 1}, None, "x"]).events
-
-    assert [event.event_id for event in events[:2]] == ["1", "2"]
-    assert [event.unreadable for event in events[2:]] == ["it is not an object"] * 2
-    assert parse_generic("shop", []).events == []
-
-
-SECOND = datetime(2026, 1, 1, 10, 0, 5, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "microsecond"),
-    [
-        (1767261605, 0),
-        ("1767261605", 0),
-        (" 1767261605 ", 0),
-        (1767261605.25, 250_000),
-        ("1767261605.25", 250_000),
-        (1767261605250, 250_000),
-        ("1767261605250", 250_000),
-        (1767261605250000, 250_000),
-        ("1767261605250000", 250_000),
-        (1767261605250000000, 250_000),
-        ("2026-01-01T10:00:05Z", 0),
-        ("2026-01-01T10:00:05.250Z", 250_000),
-        ("2026-01-01T11:00:05.25+01:00", 250_000),
-        ("2026-01-01T11:00:05+0100", 0),
-        ("2026-01-01 11:00:05 +0100", 0),
-        ("2026-01-01 10:00:05", 0),
-        ("2026-01-01 10:00:05 UTC", 0),
-        ("2026-01-01T10:00:05.250000000 UTC", 250_000),
-        ("20260101T100005Z", 0),
-        ("Thu, 01 Jan 2026 10:00:05 GMT", 0),
-        ("Thu, 1 Jan 2026 11:00:05 +0100", 0),
-        ("01 Jan 2026 10:00:05 -0000", 0),
-        ("Thu Jan  1 10:00:05 2026", 0),
-    ],
-)
-def test_times_are_read_in_every_form_that_is_sent(value: Any, microsecond: int) -> None:
-    event = only(parse_generic("shop", {"occurred_at": value}))
-
-    assert event.occurred_at == SECOND.replace(microsecond=microsecond)
-
-
-@pytest.mark.parametrize("value", ["soon", "12:30", "1e400", "9" * 200, "-5", 0, 10**25, 1e300, -(10**15), "Thu, 99"])
-def test_what_is_no_time_is_a_problem_and_no_error(value: Any) -> None:
-    assert only_with_problem(parse_generic("shop", {"occurred_at": value}), "occurred_at").occurred_at is None
