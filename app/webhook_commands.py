@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.schemas.webhook_event import OPEN, EventState, EventView, ChangedEvents, EventSelection
+from app.schemas.webhook_event import OPEN, ChangedEvents, EventSelection, EventState, EventView
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json
 

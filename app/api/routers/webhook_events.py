@@ -9,13 +9,13 @@ from fastapi import APIRouter, Path, Query
 from app.api.deps import ServicesDep
 from app.db.queries.webhooks import EventFilter
 from app.schemas.webhook_event import (
+    ChangedEvents,
     EventDetails,
     EventPage,
+    EventSelection,
     EventState,
     Filter,
     MappingView,
-    ChangedEvents,
-    EventSelection,
     WebhookStatistics,
 )
 from laneway.api.deps import OnlyKnown

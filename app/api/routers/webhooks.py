@@ -82,7 +82,10 @@ async def post_facebook(
 
 
 @router.post(
-    "/google", response_description=STORED, responses=problems(401, 429), openapi_extra=_request_body(GOOGLE_EXAMPLE, types=("object",))
+    "/google",
+    response_description=STORED,
+    responses=problems(401, 429),
+    openapi_extra=_request_body(GOOGLE_EXAMPLE, types=("object",)),
 )
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
     """Accept a Google Ads lead form. Its `google_key` is checked and removed before anything is stored."""

@@ -17,14 +17,14 @@ from app.schemas.tolerant import bounded
 from app.schemas.webhook import ParsedDelivery, ParsedEvent
 from app.schemas.webhook_event import (
     OPEN,
+    ChangedEvents,
     EventDetails,
     EventFigure,
     EventPage,
+    EventSelection,
     EventState,
     EventView,
     MappingView,
-    ChangedEvents,
-    EventSelection,
     RuleView,
     WebhookStatistics,
 )

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 
 from app.db.models import WebhookDelivery, WebhookEvent
 from app.db.queries import webhooks as repository
-from app.schemas.webhook_event import EventState, EventSelection
+from app.schemas.webhook_event import EventSelection, EventState
 from app.services.container import Services
 from app.services.webhooks.events import WebhookEvents
 from app.services.webhooks.mapping.current import CurrentMapping

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from app.schemas.webhook import ParsedDelivery
-from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
-from app.services.webhooks.parsing.untrusted_json import conversation_id
+from app.services.webhooks.parsing import parse_facebook
 from laneway.platform.errors import InvalidPayload
 from tests.fixtures.webhook_payloads import PAGE, example, message, messaging, only, only_with_problem, page
-
 
 
 def test_a_page_message_continues_the_conversation_of_its_page_and_sender() -> None:
@@ -279,5 +277,3 @@ def test_a_body_that_is_neither_an_object_nor_an_array_is_a_clear_error(body: An
 
     assert str(refused.value).startswith("The payload of the facebook webhook is not valid: ")
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301
-
-

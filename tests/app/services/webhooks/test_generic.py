@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.schemas.webhook import ParsedDelivery
-from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
+from app.services.webhooks.parsing import parse_generic
 from app.services.webhooks.parsing.untrusted_json import conversation_id
-from laneway.platform.errors import InvalidPayload
-from tests.fixtures.webhook_payloads import PAGE, example, message, messaging, only, only_with_problem, page
-
+from tests.fixtures.webhook_payloads import example, only, only_with_problem
 
 
 def test_a_generic_message_continues_its_sources_conversation() -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.schemas.webhook import ParsedDelivery
-from app.services.webhooks.parsing import parse_facebook, parse_generic, parse_google, without_secret
-from app.services.webhooks.parsing.untrusted_json import conversation_id
+from app.services.webhooks.parsing import parse_google, without_secret
 from laneway.platform.errors import InvalidPayload
-from tests.fixtures.webhook_payloads import PAGE, example, message, messaging, only, only_with_problem, page
-
+from tests.fixtures.webhook_payloads import example, only
 
 
 def test_a_google_lead_gives_its_customer_and_the_answers_to_the_forms_questions() -> None:
@@ -93,5 +88,3 @@ def test_is_test_is_read_in_every_spelling(value: Any, is_test: bool, problems: 
 def test_a_google_body_is_one_object(body: Any) -> None:
     with pytest.raises(InvalidPayload, match="the google webhook"):
         parse_google(body)
-
-
