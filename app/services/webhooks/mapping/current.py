@@ -18,6 +18,7 @@ from app.services.webhooks.mapping.loading import load_mapping
 from app.services.webhooks.mapping.rules import Mapping
 from laneway.platform import clock
 from laneway.platform.db.session import Database
+from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.logging import logger
 
 log = logger(__name__)
@@ -79,6 +80,12 @@ class CurrentMapping:
             return None
 
     def _keep(self, text: str) -> None:
+        try:
+            self._store(text)
+        except DatabaseUnavailable as error:  # a full disk, for example; the mapping is in force without it
+            log.warning("webhook mapping could not be kept as the last valid one", problem=str(error))
+
+    def _store(self, text: str) -> None:
         digest = hashlib.sha256(text.encode()).hexdigest()
         with self._database.reading() as session:
             kept: WebhookMapping | None = repository.kept_mapping(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,14 @@ def test_without_any_valid_mapping_events_go_to_quarantine_and_the_reason_names_
     assert current.mapping is None
     assert decision.state is EventState.QUARANTINED
     assert "line 2, rules.0.task" in (decision.reason or "")
+
+
+def test_a_database_that_cannot_keep_the_mapping_does_not_stop_it(file: Path, tmp_path: Path) -> None:
+    with closing(Database(f"sqlite:///{tmp_path / 'without-tables.db'}")) as database:
+        found = CurrentMapping(database, file).get()
+
+    assert found.problem is None
+    assert found.mapping and found.mapping.rules[0].name == "orders"
 
 
 def test_a_byte_order_mark_is_no_problem(file: Path, sqlite_database: Database) -> None:
