@@ -93,8 +93,8 @@ class EventSelection(Payload):
     source: Filter | None = None
     name: Filter | None = None
     rule: Filter | None = None
-    after: int = Field(default=0, ge=0, le=2**63 - 1, description="`next` of the previous answer")
-    limit: int = Field(default=100, ge=1, le=500)
+    after: int = Field(default=0, strict=True, ge=0, le=2**53, description="`next` of the previous answer")
+    limit: int = Field(default=100, strict=True, ge=1, le=500)
 
 
 class ChangedEvents(Response):

@@ -42,7 +42,7 @@ def events(
     return services.webhook_events.page(which, before=before, limit=limit)
 
 
-@router.get("/events/{id}", responses=problems(404))
+@router.get("/events/{id:int}", responses=problems(404))
 def event(id: EventNumber, services: ServicesDep) -> EventDetails:
     """Show one event with its content."""
     return services.webhook_events.show(id)
@@ -54,7 +54,7 @@ def replay_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
     return services.webhook_events.replay_many(body)
 
 
-@router.post("/events/{id}/replay", responses=problems(404))
+@router.post("/events/{id:int}/replay", responses=problems(404))
 def replay(id: EventNumber, services: ServicesDep) -> ChangedEvents:
     """Decide again what follows from one event. An event that has its task keeps it, and nothing runs twice."""
     return services.webhook_events.replay(id)
@@ -66,7 +66,7 @@ def discard_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
     return services.webhook_events.discard_many(body)
 
 
-@router.post("/events/{id}/discard", responses=problems(404))
+@router.post("/events/{id:int}/discard", responses=problems(404))
 def discard(id: EventNumber, services: ServicesDep) -> ChangedEvents:
     """Let nothing follow from one event. An event that has its task keeps it."""
     return services.webhook_events.discard(id)
