@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 
+from app import webhook_commands
 from app.core.settings import Settings
 from app.services.container import Services
 from app.services.documents.extraction.kinds import SUFFIXES
@@ -19,6 +20,7 @@ def add_commands(cli: typer.Typer) -> None:
     """Add the application's commands to the command line."""
     cli.command()(demo)
     cli.command()(ingest)
+    cli.add_typer(webhook_commands.commands)
 
 
 def demo() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.routers import analytics, chat, conversations, documents, leads, webhooks
+from app.api.routers import analytics, chat, conversations, documents, leads, webhook_events, webhooks
 from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
@@ -28,6 +28,7 @@ DESCRIPTION = (
 DOMAINS = (
     conversations,
     webhooks,
+    webhook_events,
     outbound_webhooks,
     analytics,
     tasks,
@@ -51,6 +52,7 @@ def create_app(config: Settings) -> FastAPI:
         upgrade(config.storage.url, Services.migrations)
         app.state.services.installation.check_broker()
         _ = app.state.services.workflow_definitions  # a broken one is logged now, not when somebody needs it
+        app.state.services.webhook_events.mapping()  # logs now what is wrong with its file
         async with serving(app.state.services):
             yield
 

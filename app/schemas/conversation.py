@@ -63,6 +63,8 @@ class Interaction(Payload):
     customer: Customer = Customer()
     is_test: bool = False
     details: dict[str, Any] = Field(default_factory=dict)
+    reply: MessageText | None = None
+    """The outbound message. Without it the responder writes one."""
 
 
 class Continuation(Payload):
@@ -118,6 +120,9 @@ class InteractionRequest(Payload):
     message: FreeText | None = None
     customer: Customer = Customer()
     is_test: bool = Field(False, strict=True)
+    async_processing: bool = Field(
+        True, strict=True, description="False: wait for the reply up to REPLY_TIMEOUT_SECONDS"
+    )
 
 
 class Source(Response):
@@ -130,7 +135,7 @@ class Source(Response):
 
 
 class MessageAccepted(Response):
-    """The message is queued. With `async_processing: false` `response` is the reply, if that came in time."""
+    """It is queued. With `async_processing: false` `response` is the reply, if that came in time."""
 
     conversation_id: str
     response: str = Field(description="The reply if `status` is `completed`, else a sentence about the task")
@@ -138,14 +143,6 @@ class MessageAccepted(Response):
     task_id: str
     sources: list[Source] | None = None
     error: str | None = None
-
-
-class InteractionAccepted(Response):
-    """The interaction is queued."""
-
-    conversation_id: str
-    task_id: str
-    status: TaskState
 
 
 class MessageView(Response):

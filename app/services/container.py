@@ -31,6 +31,8 @@ from app.services.pipeline import steps
 from app.services.pipeline.commands import Pipeline
 from app.services.retention import retention_rules
 from app.services.task_manager import TaskManager
+from app.services.webhooks.events import WebhookEvents
+from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.webhooks import Webhooks
 from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -105,7 +107,12 @@ class Services(Platform):
 
     @cached_property
     def webhooks(self) -> Webhooks:
-        return Webhooks(self.database, self.tasks, self.settings.webhooks)
+        return Webhooks(self.tasks, self.settings.webhooks)
+
+    @cached_property
+    def webhook_events(self) -> WebhookEvents:
+        mapping = CurrentMapping(self.database, self.settings.webhooks.mapping_file)
+        return WebhookEvents(self.database, self.tasks, mapping)
 
     @cached_property
     def analytics(self) -> Analytics:
@@ -129,6 +136,7 @@ class Services(Platform):
             intake=self.intake,
             schedules=self.schedule_watch,
             with_notices=with_notices,
+            more=self.webhook_events.alert_conditions,
         )
 
     @cached_property

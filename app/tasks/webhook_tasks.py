@@ -13,19 +13,19 @@ from laneway.platform.webhooks.tasks import register_delivery_task
 @task(queue="webhooks")
 def process_facebook_webhook_task(_self: PlatformTask, payload: StoredDelivery) -> dict[str, Any]:
     """Turn a stored Facebook delivery into events, each with its follow-up task."""
-    return services().webhooks.process(payload.delivery_id)
+    return services().webhook_events.process(payload.delivery_id)
 
 
 @task(queue="webhooks")
 def process_google_webhook_task(_self: PlatformTask, payload: StoredDelivery) -> dict[str, Any]:
     """Turn a stored Google lead form into its event and follow-up task."""
-    return services().webhooks.process(payload.delivery_id)
+    return services().webhook_events.process(payload.delivery_id)
 
 
 @task(queue="webhooks")
 def process_generic_webhook_task(_self: PlatformTask, payload: StoredDelivery) -> dict[str, Any]:
-    """Turn a stored delivery of any other source into its event and follow-up task."""
-    return services().webhooks.process(payload.delivery_id)
+    """Turn a stored delivery of any other source into events, each with its follow-up task."""
+    return services().webhook_events.process(payload.delivery_id)
 
 
 send_webhook_response_task = register_delivery_task(queue="webhooks", name="send_webhook_response_task")

@@ -13,7 +13,6 @@ from app.schemas.conversation import (
     ConversationMessage,
     ConversationView,
     Interaction,
-    InteractionAccepted,
     InteractionRequest,
     MessageAccepted,
     MessageRequest,
@@ -38,6 +37,7 @@ from laneway.platform.schemas.task import (
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=ThreadedRoute)
 
 QUEUED = "Message received and being processed."
+INTERACTION_QUEUED = "Interaction received and being processed."
 NOT_ANSWERED = {
     TaskState.CANCELLED: "The message was cancelled before it was answered.",
     TaskState.EXPIRED: "The message expired before it was answered.",
@@ -60,39 +60,30 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
     answered as if it were asynchronous.
     """
     handle = await write_in_thread(_submit_message, services, body)
-    task = None
-    if not body.async_processing and handle.state is not TaskState.ACCEPTED:
-        task = await _wait_for_task(services, handle.task_id)
-    if task is None or task.status not in FINISHED:
-        status = reported_state(handle.state)
-        return MessageAccepted(
-            conversation_id=body.conversation_id, response=QUEUED, status=status, task_id=handle.task_id
-        )
+    task = None if body.async_processing else await _wait_for_task(services, handle)
+    if task is None:
+        return _accepted(body.conversation_id, handle, QUEUED)
     response.status_code = 200
-    result = task.result or {}
-    return MessageAccepted(
-        conversation_id=body.conversation_id,
-        response=result.get("ai_response") or NOT_ANSWERED.get(task.status, "The message could not be answered."),
-        status=task.status,
-        task_id=handle.task_id,
-        sources=result.get("sources"),
-        error=task.error,
-    )
+    return _replied(body.conversation_id, task)
 
 
 @router.post(
     "/webhook-interaction",
     status_code=202,
     response_description="Accepted: a task works on it",
-    responses=problems(409, 429),
+    responses={200: WITH_REPLY, **problems(409, 410, 429)},
 )
-def post_interaction(body: InteractionRequest, services: ServicesDep) -> InteractionAccepted:
-    """Accept a platform interaction (an ad click, a lead form, a page message) from one of your own systems."""
-    payload = Interaction.model_validate(body.model_dump())
-    id = derived_task_id("interaction", body.channel, body.event_id)
-    handle = services.tasks.submit("process_manipulator_interaction_task", payload, id=id)
-    status = reported_state(handle.state)
-    return InteractionAccepted(conversation_id=body.conversation_id, task_id=handle.task_id, status=status)
+async def post_interaction(body: InteractionRequest, services: ServicesDep, response: Response) -> MessageAccepted:
+    """Accept a platform interaction (an ad click, a lead form, a page message) from one of your own systems.
+
+    With `async_processing: false` the request waits for the outbound message, as `POST /conversations/message` does.
+    """
+    handle = await write_in_thread(_submit_interaction, services, body)
+    task = None if body.async_processing else await _wait_for_task(services, handle)
+    if task is None:
+        return _accepted(body.conversation_id, handle, INTERACTION_QUEUED)
+    response.status_code = 200
+    return _replied(body.conversation_id, task)
 
 
 @router.get("/tasks/queues/status", responses=problems())
@@ -138,15 +129,46 @@ def _submit_message(services: Services, body: MessageRequest) -> TaskHandle:
     return services.tasks.submit("process_conversation_message_task", payload, id=id, priority=Priority[body.priority])
 
 
-async def _wait_for_task(services: Services, task_id: str) -> TaskStatus | None:
-    """Wait until the task has ended, at most REPLY_TIMEOUT_SECONDS; returns its last known status.
+def _submit_interaction(services: Services, body: InteractionRequest) -> TaskHandle:
+    payload = Interaction.model_validate(body.model_dump(exclude={"async_processing"}))
+    id = derived_task_id("interaction", body.channel, body.event_id)
+    return services.tasks.submit("process_manipulator_interaction_task", payload, id=id)
+
+
+def _accepted(conversation_id: str, handle: TaskHandle, sentence: str) -> MessageAccepted:
+    status = reported_state(handle.state)
+    return MessageAccepted(conversation_id=conversation_id, response=sentence, status=status, task_id=handle.task_id)
+
+
+def _replied(conversation_id: str, task: TaskStatus) -> MessageAccepted:
+    result = task.result or {}
+    return MessageAccepted(
+        conversation_id=conversation_id,
+        response=result.get("ai_response") or _without_reply(task),
+        status=task.status,
+        task_id=task.task_id,
+        sources=result.get("sources"),
+        error=task.error,
+    )
+
+
+def _without_reply(task: TaskStatus) -> str:
+    if skipped := (task.result or {}).get("skipped"):
+        return f"Nothing was answered: {skipped}."
+    return NOT_ANSWERED.get(task.status, "The message could not be answered.")
+
+
+async def _wait_for_task(services: Services, handle: TaskHandle) -> TaskStatus | None:
+    """Wait until the task has ended, at most REPLY_TIMEOUT_SECONDS; None if it has not.
 
     If the database fails meanwhile, no thread is free or the API stops, only the wait ends: the task stays accepted.
     """
+    if handle.state is TaskState.ACCEPTED:
+        return None
     task, pause = None, FIRST_POLL
     with anyio.move_on_after(services.settings.responder.reply_timeout), suppress(DatabaseUnavailable, Overloaded):
         while (task is None or task.status not in FINISHED) and not services.event_stream.stopped:
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
-            task = await read_in_thread(services.tasks.status, task_id)
-    return task
+            task = await read_in_thread(services.tasks.status, handle.task_id)
+    return task if task is not None and task.status in FINISHED else None

@@ -19,8 +19,8 @@ STORED = "Verified, stored and queued"
 SIGNATURE = "`sha256=` followed by the HMAC-SHA256 of the raw body in hexadecimal"
 
 
-def _request_body(example: dict[str, Any]) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+def _request_body(example: dict[str, Any], *, types: tuple[str, ...] = ("object", "array")) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"type": list(types)}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -82,7 +82,10 @@ async def post_facebook(
 
 
 @router.post(
-    "/google", response_description=STORED, responses=problems(401, 429), openapi_extra=_request_body(GOOGLE_EXAMPLE)
+    "/google",
+    response_description=STORED,
+    responses=problems(401, 429),
+    openapi_extra=_request_body(GOOGLE_EXAMPLE, types=("object",)),
 )
 async def post_google(request: Request, services: ServicesDep) -> WebhookReceipt:
     """Accept a Google Ads lead form. Its `google_key` is checked and removed before anything is stored."""

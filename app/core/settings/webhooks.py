@@ -1,13 +1,16 @@
-"""Settings of inbound webhooks: the secrets that verify them."""
+"""Settings of inbound webhooks: the secrets that verify them, and the mapping of their events to tasks."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from laneway.platform.settings.base import Group
+from laneway.platform.settings.base import Group, absolute
+
+SHIPPED_MAPPING: Final = Path(__file__).resolve().parents[2] / "webhooks" / "mapping.yaml"
 
 
 class SourceSecret(BaseModel):
@@ -33,3 +36,9 @@ class WebhookSettings(Group):
     secrets: Annotated[Json[dict[str, SourceSecret]], NoDecode] = Field(
         {}, alias="WEBHOOK_SECRETS", validate_default=False
     )
+    mapping: Path | None = Field(None, alias="WEBHOOK_MAPPING")
+
+    @property
+    def mapping_file(self) -> Path:
+        """The file with the mapping of events to tasks: WEBHOOK_MAPPING, or the one that ships."""
+        return SHIPPED_MAPPING if self.mapping is None else absolute(self.mapping)

@@ -5,7 +5,7 @@ from app.db.models.base import Base
 from app.db.models.conversations import Conversation, Message
 from app.db.models.documents import Document, Passage
 from app.db.models.leads import CrmRecord, Lead
-from app.db.models.webhooks import WebhookDelivery, WebhookEvent
+from app.db.models.webhooks import WebhookDelivery, WebhookEvent, WebhookMapping
 
 __all__ = [
     "Base",
@@ -19,4 +19,5 @@ __all__ = [
     "Report",
     "WebhookDelivery",
     "WebhookEvent",
+    "WebhookMapping",
 ]

@@ -79,7 +79,12 @@ class Conversations:
         self._store_customer_message(payload, task_id=task_id, message_id=message_id)
         lead_created = payload.kind == "lead_form" and self._store_lead(payload)
         result = self._reply_to(
-            payload.conversation_id, payload.message, message_id, task_id=task_id, progress=progress
+            payload.conversation_id,
+            payload.message,
+            message_id,
+            task_id=task_id,
+            progress=progress,
+            given=payload.reply,
         )
         return {**result, "lead_created": lead_created}
 
@@ -178,8 +183,16 @@ class Conversations:
             )
 
     def _reply_to(
-        self, id: str, text: str | None, message_id: str, *, task_id: str, progress: Progress
+        self,
+        id: str,
+        text: str | None,
+        message_id: str,
+        *,
+        task_id: str,
+        progress: Progress,
+        given: str | None = None,
     ) -> dict[str, Any]:
+        """Store the reply to a message, once. `given`: its text; without it the responder writes one."""
         reply_id = f"{message_id}/reply"
         with self._database.reading() as session:
             stored = repository.message(session, reply_id)
@@ -189,7 +202,10 @@ class Conversations:
         if stored:
             return _result(stored)
         started = monotonic()
-        reply = self._write_reply(text, _turns(turns), progress)
+        if given is not None:
+            reply = Reply(text=given, sources=(), responder="mapping")
+        else:
+            reply = self._write_reply(text, _turns(turns), progress)
         duration = _milliseconds_since(started)
         message = OutboundMessage(id, reply_id, "assistant", task_id, reply, duration, in_reply_to=message_id)
         return self._store_outbound(message)

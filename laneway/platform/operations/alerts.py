@@ -1,9 +1,9 @@
 """Alerts: failing tasks, long queues, queues without a worker, workers of one name, messages outside of the declared
-queues, schedules that stand still, and receivers of webhooks that were disabled."""
+queues, schedules that stand still, and receivers of webhooks that were disabled. An application adds its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -58,11 +58,16 @@ class Alerts:
         intake: Intake,
         schedules: ScheduleWatch | None = None,
         with_notices: bool = False,
+        more: Callable[[], Iterable[AlertCondition]] = tuple,
     ) -> None:
-        """`with_notices`: for new alerts, submit the task with the role `NOTICE_ROLE`, which notifies somebody."""
+        """`with_notices`: for new alerts, submit the task with the role `NOTICE_ROLE`, which notifies somebody.
+
+        `more`: the problems of the application that exist now.
+        """
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
         self._intake = intake
         self._schedules, self._stood_still = schedules, False
+        self._more = more
 
     def sweep(self) -> dict[str, Any]:
         """Look for problems once; return the number of open alerts and what this sweep opened and closed."""
@@ -117,6 +122,7 @@ class Alerts:
             yield AlertCondition("worker_name", worker[:200], shared_name_problem(worker, number))
         for endpoint in disabled:
             yield AlertCondition(ENDPOINT_DISABLED, endpoint.id, alert_message(endpoint))
+        yield from self._more()
 
     def _schedule_conditions(self) -> Iterator[AlertCondition]:
         try:

@@ -287,13 +287,40 @@ def test_an_interaction_opens_a_conversation_once(live: Site) -> None:
     first = live.http.post("/conversations/webhook-interaction", json=body)
     second = live.http.post("/conversations/webhook-interaction", json=body)
 
-    assert (first.status_code, first.json()["status"]) == (202, "processing")
+    assert first.status_code == 202
+    assert first.json() == {
+        "conversation_id": "ad-1",
+        "response": "Interaction received and being processed.",
+        "status": "processing",
+        "task_id": first.json()["task_id"],
+        "sources": None,
+        "error": None,
+    }
     assert second.json() == first.json()
     live.until(first.json()["task_id"], TaskState.COMPLETED)
+    result = live.get(f"/conversations/tasks/{first.json()['task_id']}/status")["result"]
+    assert result["conversation_id"] == "ad-1"
+    assert result["ai_response"] == live.turns("ad-1")[-1].text
+    assert result["sources"][0]["document_id"]
     history = live.get("/conversations/ad-1")
     assert [turn["role"] for turn in history["messages"]] == ["customer", "assistant"]
     assert (history["channel"], history["customer"]["name"]) == ("google", "Ada")
     problem(live.http.post("/conversations/webhook-interaction", json={**body, "message": "Other"}), 409)
+
+
+def test_an_interaction_is_answered_at_once_when_it_is_asked_for(live: Site) -> None:
+    body = {
+        "conversation_id": "ad-2",
+        "kind": "page_message",
+        "event_id": "click-2",
+        "message": "What does the warranty cover?",
+        "async_processing": False,
+    }
+    answer = live.http.post("/conversations/webhook-interaction", json=body)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    assert answer.json()["response"] == live.turns("ad-2")[-1].text
+    assert answer.json()["sources"]
 
 
 def test_a_test_interaction_leaves_nothing_behind(live: Site) -> None:

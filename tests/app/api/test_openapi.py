@@ -18,7 +18,7 @@ from tests.fixtures.platform import Environment
 
 ROUTES = {
     ("post", "/conversations/message"): {202, 200, 409, 410, 413, 422, 429, 500, 503},
-    ("post", "/conversations/webhook-interaction"): {202, 409, 413, 422, 429, 500, 503},
+    ("post", "/conversations/webhook-interaction"): {202, 200, 409, 410, 413, 422, 429, 500, 503},
     ("get", "/conversations/{conversation_id}"): {200, 404, 413, 422, 500, 503},
     ("get", "/conversations/tasks/{task_id}/status"): {200, 404, 410, 413, 422, 500, 503},
     ("get", "/conversations/tasks/queues/status"): {200, 413, 422, 500, 503},
@@ -28,6 +28,14 @@ ROUTES = {
     ("post", "/webhooks/facebook"): {200, 401, 413, 422, 429, 500, 503},
     ("post", "/webhooks/google"): {200, 401, 413, 422, 429, 500, 503},
     ("post", "/webhooks/{source}"): {200, 401, 413, 422, 429, 500, 503},
+    ("get", "/webhooks/events"): {200, 413, 422, 500, 503},
+    ("get", "/webhooks/events/{id}"): {200, 404, 413, 422, 500, 503},
+    ("post", "/webhooks/events/replay"): {200, 413, 422, 500, 503},
+    ("post", "/webhooks/events/{id}/replay"): {200, 404, 413, 422, 500, 503},
+    ("post", "/webhooks/events/discard"): {200, 413, 422, 500, 503},
+    ("post", "/webhooks/events/{id}/discard"): {200, 404, 413, 422, 500, 503},
+    ("get", "/webhooks/statistics"): {200, 413, 422, 500, 503},
+    ("get", "/webhooks/mapping"): {200, 413, 422, 500, 503},
     ("post", "/analytics/reports"): {202, 413, 422, 429, 500, 503},
     ("get", "/analytics/reports"): {200, 413, 422, 500, 503},
     ("get", "/analytics/reports/{report_id}"): {200, 404, 413, 422, 500, 503},

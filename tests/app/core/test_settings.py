@@ -245,6 +245,13 @@ def test_relative_folders_start_at_the_project(environment: Environment) -> None
     assert load_settings().storage.folder == ROOT / "elsewhere" / "data"
 
 
+def test_the_mapping_of_webhooks_is_the_shipped_one_or_a_file_in_the_project(environment: Environment) -> None:
+    assert load_settings().webhooks.mapping_file == ROOT / "app" / "webhooks" / "mapping.yaml"
+
+    environment(WEBHOOK_MAPPING="elsewhere/mapping.yaml")
+    assert load_settings().webhooks.mapping_file == ROOT / "elsewhere" / "mapping.yaml"
+
+
 def test_the_settings_of_a_process_are_read_once(environment: Environment) -> None:
     settings.settings.cache_clear()
     try:

@@ -102,9 +102,14 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("event_id", sa.String(length=300), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("delivery_id", sa.String(length=155), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("problems", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("rule", sa.String(length=64), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("task_id", sa.String(length=155), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -112,6 +117,17 @@ def upgrade() -> None:
     op.create_index(op.f("ix_webhook_events_created_at"), "webhook_events", ["created_at"], unique=False)
     op.create_index(op.f("ix_webhook_events_delivery_id"), "webhook_events", ["delivery_id"], unique=False)
     op.create_index("uq_webhook_events", "webhook_events", ["source", "event_id"], unique=True)
+    op.create_index("ix_webhook_events_state", "webhook_events", ["state", "id"], unique=False)
+    op.create_index("ix_webhook_events_figures", "webhook_events", ["source", "name", "state"], unique=False)
+    op.create_table(
+        "webhook_mapping",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("file", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("stored_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_table(
         "conversation_analyses",
         sa.Column("conversation_id", sa.String(length=155), nullable=False),
@@ -184,6 +200,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_crm_records_lead_uid"), table_name="crm_records")
     op.drop_table("crm_records")
     op.drop_table("conversation_analyses")
+    op.drop_table("webhook_mapping")
+    op.drop_index("ix_webhook_events_figures", table_name="webhook_events")
+    op.drop_index("ix_webhook_events_state", table_name="webhook_events")
     op.drop_index("uq_webhook_events", table_name="webhook_events")
     op.drop_index(op.f("ix_webhook_events_delivery_id"), table_name="webhook_events")
     op.drop_index(op.f("ix_webhook_events_created_at"), table_name="webhook_events")

@@ -3,17 +3,21 @@
 Shapes: Meta's "Webhooks for Messenger Platform" (`entry[].messaging[]`) and "Webhooks for Leads"
 (`entry[].changes[]` with the field `leadgen`). Echoes of our own messages and delivery and read receipts have nothing
 for a conversation and are skipped. `standby` is skipped as well: that thread belongs to another app.
+
+The name of an event is `message`, `postback`, `referral`, the field of a change (`leadgen`, `feed`), or the other
+fields of the item (`message_edit`, `reaction`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import ValidationError
 
 from app.schemas.conversation import Customer, Interaction
+from app.schemas.tolerant import sentences
 from app.schemas.webhook import (
     Attachment,
     Kind,
@@ -24,136 +28,132 @@ from app.schemas.webhook import (
     ParsedEvent,
     Referral,
 )
-from app.services.webhooks.parsing.untrusted_json import (
-    bounded,
-    conversation_id,
-    digest,
-    invalid,
-    present,
-    scalars,
-    sentences,
-    storable,
-)
+from app.services.webhooks.parsing.collecting import collected, unreadable
+from app.services.webhooks.parsing.untrusted_json import conversation_id, digest, present, scalars, storable
 
-SOURCE = "facebook"
-MAX_EVENTS = 1000
-"""Meta sends at most 1000 updates in one request."""
-RECEIPTS = ("delivery", "read")
+SOURCE: Final = "facebook"
+RECEIPTS: Final = frozenset({"delivery", "read"})
+CONVERSATION: Final = ("message", "postback", "referral")
+"""The fields of an item that concern a conversation."""
+ENVELOPE: Final = frozenset({"sender", "recipient", "timestamp"})
 
-Item = tuple[str, str, dict[str, Any]]
-"""Page id, field (`messaging` or the change's field), and the item or the change's value."""
+
+class Part(NamedTuple):
+    """One part of a delivery that becomes an event."""
+
+    page: str
+    """The id of the page; empty if it is unknown."""
+    item: dict[str, Any]
+    problems: list[str]
 
 
 def parse_facebook(body: object) -> ParsedDelivery:
     """The events of one request in their order, each event id once.
 
-    Raises InvalidPayload if it is not a page's webhook; a malformed item is a problem, not an error.
+    What is not a page's webhook, or a part of one, is an unreadable event. Raises InvalidPayload if the body is neither
+    an object nor an array.
     """
     cleaned = storable(body, source=SOURCE)
-    if cleaned.get("object") != "page":
-        raise invalid(SOURCE, "object is not 'page', the only supported one")
-    entries = cleaned.get("entry")
-    if not isinstance(entries, list):
-        raise invalid(SOURCE, "entry is not a list")
-    events: dict[str, ParsedEvent] = {}
-    problems: list[str] = []
-    for location, item in _items(cast("list[Any]", entries)):
-        if len(events) >= MAX_EVENTS:
-            problems.append(f"more than {MAX_EVENTS} events; the rest, from {location} on, was not parsed")
-            break
-        try:
-            event = item if isinstance(item, str) else _event(*item)
-        except ValidationError as error:
-            event = sentences(error)
-        if isinstance(event, str):
-            problems.append(f"{location}: {event}")
-        elif event:
-            events.setdefault(event.event_id, event)
-    return ParsedDelivery(events=list(events.values()), problems=bounded(problems))
+    pages = cleaned if isinstance(cleaned, list) else [cleaned]
+    return collected(event for page in pages for event in _page_events(page))
 
 
-def _items(entries: list[Any]) -> Iterator[tuple[str, Item | str]]:
-    """(location, item), or (location, problem) where an item is malformed."""
-    for index, entry in enumerate(entries):
-        location = f"entry {index}"
-        page = _page_id(entry)
-        if page is None:
-            yield location, "it is not an object with an id"
+def _page_events(page: Any) -> Iterator[ParsedEvent | None]:
+    content = cast("dict[str, Any]", page) if isinstance(page, dict) else {}
+    if content.get("object") != "page":
+        yield unreadable(page, reason="object is not 'page', the only supported one")
+        return
+    for entry in _listed(content.get("entry")):
+        if not isinstance(entry, dict):
+            yield unreadable(entry, reason="the entry is not an object")
             continue
-        for name in ("messaging", "changes"):
-            items = entry.get(name)
-            if items is None:
-                continue
-            if not isinstance(items, list):
-                yield f"{location}, {name}", "it is not a list"
-                continue
-            for number, item in enumerate(cast("list[Any]", items)):
-                yield f"{location}, {name} {number}", _item(page, name, item)
+        yield from _entry_events(cast("dict[str, Any]", entry))
 
 
-def _page_id(entry: Any) -> str | None:
-    page = cast("dict[str, Any]", entry).get("id") if isinstance(entry, dict) else None
-    if isinstance(page, bool) or not isinstance(page, int | str):
+def _entry_events(entry: dict[str, Any]) -> Iterator[ParsedEvent | None]:
+    page = _page_id(entry.get("id"))
+    for name in ("messaging", "changes"):
+        for item in _listed(entry.get(name)):
+            if not isinstance(item, dict):
+                yield unreadable(item, reason=f"the item of {name} is not an object")
+            elif name == "messaging":
+                yield _messaging_event(page, cast("dict[str, Any]", item))
+            else:
+                yield _change_event(page, cast("dict[str, Any]", item))
+
+
+def _listed(value: Any) -> list[Any]:
+    """The items of a list; an object that stands where a list is expected is its only item."""
+    if value is None:
+        return []
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def _page_id(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    return str(page) if 0 < len(str(page)) <= 155 else None
+    return str(value) if 0 < len(str(value)) <= 155 else None
 
 
-def _item(page: str, name: str, item: Any) -> Item | str:
-    if not isinstance(item, dict):
-        return "it is not an object"
-    content = cast("dict[str, Any]", item)
-    if name == "messaging":
-        return page, "messaging", content
-    field, value = content.get("field"), content.get("value")
+def _change_event(page: str | None, change: dict[str, Any]) -> ParsedEvent | None:
+    field, value = change.get("field"), change.get("value")
     if not isinstance(field, str) or not isinstance(value, dict):
-        return "it has no field and value"
-    return page, field, cast("dict[str, Any]", value)
-
-
-def _event(page: str, field: str, item: dict[str, Any]) -> ParsedEvent | str | None:
+        return unreadable(change, reason="the change has no field and value")
+    content = cast("dict[str, Any]", value)
     if field == "leadgen":
-        return _lead_event(page, LeadgenChange.model_validate(item))
+        return _lead_event(page, content)
     # The test button of Meta's dashboard sends messaging items as changes, under the names of the subscriptions.
-    if field == "messaging" or ((field == "messages" or field.startswith("messaging_")) and "sender" in item):
-        return _messaging_event(page, item)
-    return _recorded_event(page, field, item)
+    if (field == "messages" or field.startswith("messaging_")) and "sender" in content:
+        return _messaging_event(page, content)
+    return _recorded_event(Part(page or "", content, []), field)
 
 
-def _messaging_event(page: str, item: dict[str, Any]) -> ParsedEvent | str | None:
-    message = item.get("message")
-    if isinstance(message, dict) and cast("dict[str, Any]", message).get("is_echo") is True:
+def _messaging_event(page: str | None, item: dict[str, Any]) -> ParsedEvent | None:
+    """The event of an item; None for an echo and for a receipt."""
+    messaging, problems = Messaging.read(item)
+    if RECEIPTS.intersection(item) or (messaging.message and messaging.message.is_echo):
         return None
-    if any(name in item for name in RECEIPTS):
-        return None
-    messaging = Messaging.model_validate(item)
+    page = page or messaging.recipient.id
+    part = Part(page or "", item, problems)
     sender = messaging.sender.id or (messaging.sender.user_ref and f"ref-{messaging.sender.user_ref}")
-    if not sender:
-        return "sender has neither id nor user_ref"
-    if messaging.message:
-        return _message_event(page, sender, messaging.message, messaging.timestamp)
-    if messaging.postback or messaging.referral:
-        return _click_event(page, sender, messaging)
-    return _recorded_event(page, "messaging", item)
+    name = next((name for name in CONVERSATION if name in item), None)
+    if name is None:
+        return _recorded_event(part, ",".join(sorted(set(item) - ENVELOPE)))
+    if page is None or not sender:
+        problems.append(f"it has no {'page' if page is None else 'sender'} with an id")
+    elif messaging.message:
+        return _message_event(part, messaging, messaging.message, sender=sender)
+    elif messaging.postback or messaging.referral:
+        return _click_event(part, messaging, sender=sender)
+    return _recorded_event(part, name)
 
 
-def _message_event(page: str, sender: str, message: PageMessage, at: datetime | None) -> ParsedEvent:
+def _message_event(part: Part, messaging: Messaging, message: PageMessage, *, sender: str) -> ParsedEvent:
     data = present(
-        page_id=page,
+        page_id=part.page,
         sender_id=sender,
         attachments=[_attachment(item) for item in message.attachments] or None,
         quick_reply=message.quick_reply.payload if message.quick_reply else None,
         referral=_referral(message.referral),
     )
-    text = _message_text(message)
-    return _interaction("page_message", message.mid, page=page, person=sender, text=text, at=at, data=data)
+    return _interaction(
+        part,
+        kind="page_message",
+        name="message",
+        event_id=message.mid or f"message:{digest([part.page, part.item])}",
+        person=sender,
+        text=_message_text(message),
+        at=messaging.timestamp,
+        data=data,
+    )
 
 
-def _click_event(page: str, sender: str, messaging: Messaging) -> ParsedEvent:
+def _click_event(part: Part, messaging: Messaging, *, sender: str) -> ParsedEvent:
     """The event of a pressed button, or of a person who came by an ad or a link."""
     postback = messaging.postback
     referral = postback.referral if postback else messaging.referral
     data = present(
-        page_id=page,
+        page_id=part.page,
         sender_id=sender,
         payload=postback.payload if postback else None,
         referral=_referral(referral),
@@ -161,12 +161,25 @@ def _click_event(page: str, sender: str, messaging: Messaging) -> ParsedEvent:
     kind: Kind = "postback" if postback else ("ad_click" if _is_ad(messaging.referral) else "other")
     platform_id = postback.mid if postback else None
     moment = messaging.timestamp.isoformat() if messaging.timestamp else None
-    event_id = platform_id or f"{kind}:{digest([page, sender, moment, postback and postback.title, data])}"
-    text = (postback.title or None) if postback else None
-    return _interaction(kind, event_id, page=page, person=sender, text=text, at=messaging.timestamp, data=data)
+    identity = [part.page, sender, moment, postback and postback.title, data]
+    return _interaction(
+        part,
+        kind=kind,
+        name="postback" if postback else "referral",
+        event_id=platform_id or f"{kind}:{digest(identity)}",
+        person=sender,
+        text=(postback.title or None) if postback else None,
+        at=messaging.timestamp,
+        data=data,
+    )
 
 
-def _lead_event(page: str, lead: LeadgenChange) -> ParsedEvent:
+def _lead_event(page: str | None, content: dict[str, Any]) -> ParsedEvent:
+    try:
+        lead, problems = LeadgenChange.read(content)
+    except ValidationError as error:
+        return unreadable(content, reason=sentences(error), name="leadgen")
+    part = Part(page or lead.page_id or "", content, problems)
     data = present(
         page_id=lead.page_id or page,
         leadgen_id=lead.leadgen_id,
@@ -174,22 +187,30 @@ def _lead_event(page: str, lead: LeadgenChange) -> ParsedEvent:
         ad_id=lead.ad_id,
         adgroup_id=lead.adgroup_id,
     )
-    person = f"lead-{lead.leadgen_id}"
-    return _interaction("lead_form", lead.leadgen_id, page=page, person=person, at=lead.created_time, data=data)
+    return _interaction(
+        part,
+        kind="lead_form",
+        name="leadgen",
+        event_id=lead.leadgen_id,
+        person=f"lead-{lead.leadgen_id}",
+        at=lead.created_time,
+        data=data,
+    )
 
 
 def _interaction(
-    kind: Kind,
-    event_id: str,
+    part: Part,
     *,
-    page: str,
+    kind: Kind,
+    name: str,
+    event_id: str,
     person: str,
     at: datetime | None,
     data: dict[str, Any],
     text: str | None = None,
 ) -> ParsedEvent:
     interaction = Interaction(
-        conversation_id=conversation_id(SOURCE, page, person),
+        conversation_id=conversation_id(SOURCE, part.page, person),
         kind=kind,
         channel="facebook",
         event_id=event_id,
@@ -197,14 +218,28 @@ def _interaction(
         customer=Customer(id=None if kind == "lead_form" else person, name=None, email=None, phone=None),
         details=data,
     )
-    return ParsedEvent(event_id=event_id, kind=kind, occurred_at=at, data=data, interaction=interaction)
+    return ParsedEvent(
+        event_id=event_id,
+        name=name,
+        kind=kind,
+        occurred_at=at,
+        data=data,
+        body=part.item,
+        interaction=interaction,
+        problems=part.problems,
+    )
 
 
-def _recorded_event(page: str, field: str, item: dict[str, Any]) -> ParsedEvent:
-    """An event that is only recorded and opens no conversation: a comment, a reaction, an opt-in, or a new kind."""
-    name = field if field != "messaging" else ",".join(sorted(set(item) - {"sender", "recipient", "timestamp"}))
-    data = {**scalars(item), "page_id": page, "field": name[:200]}
-    return ParsedEvent(event_id=f"other:{digest([page, field, item])}", kind="other", data=data)
+def _recorded_event(part: Part, name: str) -> ParsedEvent:
+    """An event without a conversation: a comment, a reaction, an opt-in, an edit, a new kind, or an unknown sender."""
+    data = {**scalars(part.item), "page_id": part.page, "field": name[:200]}
+    return ParsedEvent(
+        event_id=f"other:{digest([part.page, name, part.item])}",
+        name=name[:200],
+        data=data,
+        body=part.item,
+        problems=part.problems,
+    )
 
 
 def _message_text(message: PageMessage) -> str | None:
@@ -215,8 +250,7 @@ def _message_text(message: PageMessage) -> str | None:
 
 
 def _attachment(item: Attachment) -> dict[str, Any]:
-    url = (item.payload or {}).get("url")
-    return present(type=item.type, url=url if isinstance(url, str) and len(url) <= 2000 else None)
+    return present(type=item.type, url=item.payload.url)
 
 
 def _referral(referral: Referral | None) -> dict[str, Any] | None:

@@ -3,19 +3,18 @@
     {"id": "evt-1", "type": "message", "text": "…", "conversation_id": "42", "occurred_at": "2026-01-31T12:00:00Z",
      "customer": {"id": "c-7", "name": "…", "email": "…", "phone": "…"}, "is_test": false}
 
-Aliases: `event_id` for `id`, `event` for `type`, `message` (text, or an object with `text`) for `text`. Without an id
-the body's digest is the event id, so that a repeated request is the same event.
+`event_id` stands for `id`, `event` for `type`, `message` (text, or an object with `text`) for `text`. Without an id the
+event's digest is its id, so that a repeated request is the same event. An array holds one event per item.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
-from pydantic import ValidationError
+from typing import Any, Final, cast
 
 from app.schemas.conversation import Customer, Interaction
 from app.schemas.webhook import GenericEvent, GenericText, Kind, ParsedDelivery, ParsedEvent
-from app.services.webhooks.parsing.untrusted_json import conversation_id, digest, invalid, scalars, sentences, storable
+from app.services.webhooks.parsing.collecting import collected, unreadable
+from app.services.webhooks.parsing.untrusted_json import conversation_id, digest, scalars, storable
 
 KINDS: Final[dict[str, Kind]] = {
     "message": "page_message",
@@ -32,47 +31,43 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def parse_generic(source: str, body: object) -> ParsedDelivery:
-    """The event of the request. Raises InvalidPayload if a known field has the wrong type.
+    """The events of the request. Raises InvalidPayload if it is neither an object nor an array.
 
-    The event opens or continues a conversation if it has a known kind or a text. The conversation always belongs to
-    this source, whatever `conversation_id` the event names.
+    The conversation of an event always belongs to this source, whatever `conversation_id` the event names.
     """
     cleaned = storable(body, source=source)
-    try:
-        event = GenericEvent.model_validate(cleaned)
-    except ValidationError as error:
-        raise invalid(source, sentences(error)) from None
-    event_id = event.id or f"sha256:{digest(cleaned)}"
+    return collected(_event(source, item) for item in (cleaned if isinstance(cleaned, list) else [cleaned]))
+
+
+def _event(source: str, item: Any) -> ParsedEvent:
+    if not isinstance(item, dict):
+        return unreadable(item, reason="it is not an object")
+    content = cast("dict[str, Any]", item)
+    event, problems = GenericEvent.read(content)
+    event_id = event.event_id or event.id or f"sha256:{digest(content)}"
     text = event.text or (event.message.text if isinstance(event.message, GenericText) else event.message) or None
-    kind = _kind(event.type, has_text=text is not None)
-    data = scalars(cleaned)
-    interaction = None
-    if kind != "other" or text:
-        interaction = Interaction(
+    name = event.type or event.event or ("message" if text else "")
+    kind, data, is_test = KINDS.get(name.lower(), "other"), scalars(content), bool(event.is_test or event.test)
+    return ParsedEvent(
+        event_id=event_id,
+        name=name,
+        kind=kind,
+        occurred_at=event.occurred_at or event.timestamp or event.created_at,
+        is_test=is_test,
+        data=data,
+        body=content,
+        interaction=Interaction(
             conversation_id=_conversation(source, event, event_id=event_id),
             kind=kind,
             channel="webhook",
             event_id=event_id,
             message=text,
             customer=Customer(**event.customer.model_dump()),
-            is_test=event.is_test,
+            is_test=is_test,
             details=data,
-        )
-    parsed = ParsedEvent(
-        event_id=event_id,
-        kind=kind,
-        occurred_at=event.occurred_at,
-        is_test=event.is_test,
-        data=data,
-        interaction=interaction,
+        ),
+        problems=problems,
     )
-    return ParsedDelivery(events=[parsed])
-
-
-def _kind(name: str | None, *, has_text: bool) -> Kind:
-    if name:
-        return KINDS.get(name.strip().lower(), "other")
-    return "page_message" if has_text else "other"
 
 
 def _conversation(source: str, event: GenericEvent, *, event_id: str) -> str:

@@ -10,12 +10,16 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from app.schemas.conversation import Customer, Interaction
+from app.schemas.tolerant import sentences
 from app.schemas.webhook import GoogleLead, LeadColumn, ParsedDelivery, ParsedEvent
-from app.services.webhooks.parsing.untrusted_json import bounded, conversation_id, invalid, present, sentences, storable
+from app.services.webhooks.parsing.collecting import collected, unreadable
+from app.services.webhooks.parsing.untrusted_json import conversation_id, invalid, present, storable
 
 SOURCE = "google"
 SECRET_FIELD = "google_key"  # noqa: S105 - the field's name
 MAX_TEXT = 8000
+NAME: Final = "lead"
+"""The name of its events, for the mapping."""
 
 CONTACT: Final = frozenset(
     {
@@ -44,53 +48,43 @@ def without_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_google(body: object) -> ParsedDelivery:
-    """The lead of the request. Raises InvalidPayload if there is none; a malformed column is only a problem."""
+    """The lead of the request. Without a lead id it is unreadable. Raises InvalidPayload if it is not an object."""
+    cleaned = storable(body, source=SOURCE)
+    if isinstance(cleaned, list):
+        raise invalid(SOURCE, "the body is not a JSON object")
     try:
-        lead = GoogleLead.model_validate(storable(body, source=SOURCE))
+        lead, problems = GoogleLead.read(cleaned)
     except ValidationError as error:
-        raise invalid(SOURCE, sentences(error)) from None
-    columns, problems = _columns(lead.user_column_data)
+        return collected([unreadable(without_secret(cleaned), reason=sentences(error), name=NAME)])
+    columns = [column for column in lead.user_column_data if column.column_id or column.column_name]
+    if unnamed := len(lead.user_column_data) - len(columns):
+        problems = [*problems, f"user_column_data: {unnamed} columns have neither column_id nor column_name"]
     values = {column.column_id or column.column_name or "": column.string_value for column in columns}
     data = {
         **present(**lead.model_dump(exclude={"user_column_data", "is_test", "lead_submit_time"})),
         "fields": values,
     }
-    interaction = Interaction(
-        conversation_id=conversation_id(SOURCE, lead.lead_id),
-        kind="lead_form",
-        channel="google",
-        event_id=lead.lead_id,
-        message=_questions(columns),
-        customer=_customer(values),
-        is_test=lead.is_test,
-        details=data,
-    )
     event = ParsedEvent(
         event_id=lead.lead_id,
+        name=NAME,
         kind="lead_form",
         occurred_at=lead.lead_submit_time,
         is_test=lead.is_test,
         data=data,
-        interaction=interaction,
+        body=without_secret(cleaned),
+        interaction=Interaction(
+            conversation_id=conversation_id(SOURCE, lead.lead_id),
+            kind="lead_form",
+            channel="google",
+            event_id=lead.lead_id,
+            message=_questions(columns),
+            customer=_customer(values),
+            is_test=lead.is_test,
+            details=data,
+        ),
+        problems=problems,
     )
-    return ParsedDelivery(events=[event], problems=bounded(problems))
-
-
-def _columns(items: list[Any]) -> tuple[list[LeadColumn], list[str]]:
-    """The valid columns, and a problem for each invalid one."""
-    columns: list[LeadColumn] = []
-    problems: list[str] = []
-    for number, item in enumerate(items):
-        try:
-            column = LeadColumn.model_validate(item)
-        except ValidationError as error:
-            problems.append(f"user_column_data {number}: {sentences(error)}")
-            continue
-        if column.column_id or column.column_name:
-            columns.append(column)
-        else:
-            problems.append(f"user_column_data {number}: it has neither column_id nor column_name")
-    return columns, problems
+    return collected([event])
 
 
 def _customer(values: dict[str, str]) -> Customer:

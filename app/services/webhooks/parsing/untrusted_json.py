@@ -1,4 +1,4 @@
-"""Untrusted JSON: parses it within bounds, makes it storable, and describes its problems in sentences."""
+"""Untrusted JSON: parses it within bounds, and makes it storable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,18 +15,20 @@ from laneway.platform.payload import Identifier
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
-MAX_PROBLEMS = 20
 MAX_NUMBER_BITS = 256
 MAX_KEPT_FIELDS = 40
 MAX_KEPT_TEXT = 500
+
+Body: TypeAlias = dict[str, Any] | list[Any]
+"""What a request holds: one object, or an array of them."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Null characters and lone surrogates: JSON allows them, databases and UTF-8 do not."""
 _identifier: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
-def decode_body(raw: bytes, *, source: str) -> dict[str, Any]:
-    """The JSON object in a request's body, as `storable` leaves it. Raises InvalidPayload."""
+def decode_body(raw: bytes, *, source: str) -> Body:
+    """The JSON object or array in a request's body, as `storable` leaves it. Raises InvalidPayload."""
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -34,15 +36,15 @@ def decode_body(raw: bytes, *, source: str) -> dict[str, Any]:
     return storable(value, source=source)
 
 
-def storable(body: object, *, source: str) -> dict[str, Any]:
-    """A copy of a JSON object that every database can store.
+def storable(body: object, *, source: str) -> Body:
+    """A copy of a JSON object or array that every database can store.
 
-    Characters that cannot be stored become U+FFFD, numbers null. Raises InvalidPayload if the body is not a JSON
-    object, or exceeds the bounds of depth and size.
+    Characters that cannot be stored become U+FFFD, numbers null. Raises InvalidPayload if the body is neither a JSON
+    object nor an array, or exceeds the bounds of depth and size.
     """
-    if not isinstance(body, dict):
-        raise invalid(source, "the body is not a JSON object")
-    return cast("dict[str, Any]", _Copier(source).copy(cast("object", body), 1))
+    if not isinstance(body, dict | list):
+        raise invalid(source, "the body is neither a JSON object nor an array")
+    return cast("Body", _Copier(source).copy(cast("object", body), 1))
 
 
 class _Copier:
@@ -87,19 +89,6 @@ def invalid(source: str, *problems: str) -> InvalidPayload:
     return InvalidPayload(f"the {source} webhook", list(problems))
 
 
-def sentences(error: ValidationError) -> str:
-    """The problems of a validation error in words, without the data."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    listed = [f"{'.'.join(str(part) for part in item['loc'])}: {_plain(item['msg'])}" for item in problems[:3]]
-    return ", ".join(listed) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
-
-
-def bounded(problems: list[str]) -> list[str]:
-    """The first problems, and the number of further ones."""
-    more = len(problems) - MAX_PROBLEMS
-    return [*problems[:MAX_PROBLEMS], f"and {more} more problems"] if more > 0 else problems
-
-
 def conversation_id(source: str, *parts: str) -> str:
     """The id of an event's conversation: the same for the same parts, and never that of another source.
 
@@ -138,11 +127,6 @@ def scalars(value: dict[str, Any]) -> dict[str, Any]:
 def present(**fields: object) -> dict[str, Any]:
     """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _plain(message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -122,7 +122,13 @@ def conversation(id: str, updated: datetime, *, messages: int = 1) -> list[Base]
 
 def webhook(id: str, state: str, received: datetime) -> list[Base]:
     delivery = WebhookDelivery(id=id, source="s", body={}, state=state, received_at=received, processed_at=received)
-    return [delivery, WebhookEvent(source="s", event_id=id, kind="k", delivery_id=id, data={}, created_at=received)]
+    return [delivery, webhook_event(id, delivery=id, created_at=received)]
+
+
+def webhook_event(id: str, **values: Any) -> WebhookEvent:
+    delivery = values.pop("delivery")
+    known = {"source": "s", "name": "n", "kind": "k", "data": {}, "problems": [], "state": "handled"}
+    return WebhookEvent(event_id=id, delivery_id=delivery, **known, **values)
 
 
 def ids(database: Database, column: Any) -> set[Any]:
@@ -199,7 +205,7 @@ def test_old_conversations_are_deleted_with_their_messages_and_analyses(
 def test_old_processed_webhooks_are_deleted(database: Database, retention: Retention) -> None:
     for state in ("stored", "queued", "processed"):
         store(database, *webhook(f"{state}-old", state, ago(20.01)), *webhook(f"{state}-new", state, ago(19.99)))
-    store(database, WebhookEvent(source="s", event_id="lone", kind="k", delivery_id="x", data={}, created_at=ago(21)))
+    store(database, webhook_event("lone", delivery="x", created_at=ago(21)))
 
     counts = retention.sweep(now=NOW)
 
