@@ -19,7 +19,7 @@ from laneway.api.routers import dead_letters, health, outbound_webhooks, queues,
 from laneway.platform.celery_app import load_tasks_or_exit
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
-from laneway.platform.schemas.problem import Problem
+from laneway.schemas.problem import Problem
 
 DESCRIPTION = (
     "Conversations, webhooks, documents, leads and workflows as background tasks. Errors are RFC 9457 problems."

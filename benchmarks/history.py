@@ -29,7 +29,7 @@ from laneway.platform.db.migrate import upgrade
 from laneway.platform.db.session import Database
 from laneway.platform.execution.outcomes import AttemptResult
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 QUEUE = "maintenance"
 BATCH = 32

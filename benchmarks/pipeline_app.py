@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.core.celery_app import celery_app
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.payload import Payload
+from laneway.schemas.payload import Payload
 
 __all__ = ["NOTHING", "Blob", "celery_app"]
 

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
     from laneway.platform.execution.task import task
-    from laneway.platform.payload import Payload
     from laneway.results.backend import ResultBackend
+    from laneway.schemas.payload import Payload
     from laneway.transport.codec import message_options
     from laneway.transport.transport import Transport
 
 _HOMES = {
     "Engine": "laneway.engine.engine",
-    "Payload": "laneway.platform.payload",
+    "Payload": "laneway.schemas.payload",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",

@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Request
 
 from app.services.container import Services
 from laneway.api.deps import NO_NULL
-from laneway.platform.payload import Identifier
+from laneway.schemas.payload import Identifier
 
 
 async def _services(request: Request) -> Services:

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from laneway.platform.payload import Identifier, Payload
-from laneway.platform.schemas.moment import EARLIEST, LATEST, Moment
-from laneway.platform.schemas.statistics import Durations
-from laneway.platform.schemas.task import Response
+from laneway.schemas.moment import EARLIEST, LATEST, Moment
+from laneway.schemas.payload import Identifier, Payload
+from laneway.schemas.statistics import Durations
+from laneway.schemas.task import Response
 
 
 class BatchAnalysis(Payload):

@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, model_validator
 
 from app.schemas.savings import CalculatorInputs
-from laneway.platform.payload import Identifier
-from laneway.platform.schemas.history import Text
-from laneway.platform.schemas.workflow import Name
-from laneway.platform.schemas.workflow_run import WorkflowBody, WorkflowIdentity
+from laneway.schemas.history import Text
+from laneway.schemas.payload import Identifier
+from laneway.schemas.workflow import Name
+from laneway.schemas.workflow_run import WorkflowBody, WorkflowIdentity
 
 
 class ChatContext(WorkflowBody):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from laneway.platform.payload import Identifier, Payload
-from laneway.platform.schemas.task import Response, TaskState
+from laneway.schemas.payload import Identifier, Payload
+from laneway.schemas.task import Response, TaskState
 
 Channel = Literal["api", "facebook", "google", "webhook"]
 PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]

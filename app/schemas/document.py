@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.schemas.conversation import NullFreePattern, WithoutNull
-from laneway.platform.payload import Identifier, Payload
-from laneway.platform.schemas.task import QueueFigures, Response, TaskState
+from laneway.schemas.payload import Identifier, Payload
+from laneway.schemas.task import QueueFigures, Response, TaskState
 
 MAX_FILE_SIZE = 2**53
 """The largest whole number that every JSON parser keeps exact."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.schemas.conversation import FreeText, NullFreePattern, WithoutNull
-from laneway.platform.payload import Identifier, Payload
-from laneway.platform.schemas.task import Response, TaskState
+from laneway.schemas.payload import Identifier, Payload
+from laneway.schemas.task import Response, TaskState
 
 MAX_VERSION = 2**31 - 1
 """The largest value of the database's column."""

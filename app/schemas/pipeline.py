@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from laneway.platform.payload import Payload
-from laneway.platform.schemas.task import Response
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import Response
 
 CommandName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Lower-case letters, digits, ``_`` and ``-``, at most 40 characters."""

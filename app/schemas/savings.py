@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from laneway.platform.payload import Identifier
-from laneway.platform.schemas.task import Response
+from laneway.schemas.payload import Identifier
+from laneway.schemas.task import Response
 
 
 def _reject_boolean(value: object) -> object:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from app.schemas.conversation import Interaction
 from app.schemas.tolerant import TolerantModel, cut_to, list_of, read_flag, read_moment, text_of_number
-from laneway.platform.payload import Identifier, Payload
-from laneway.platform.schemas.task import Response
+from laneway.schemas.payload import Identifier, Payload
+from laneway.schemas.task import Response
 
 Kind = Literal["ad_click", "lead_form", "page_message", "postback", "other"]
 """The kinds of `Interaction`; `other` is an event that is only recorded."""

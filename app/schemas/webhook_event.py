@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from laneway.platform.payload import Payload
-from laneway.platform.schemas.task import Response
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import Response
 
 Filter = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 

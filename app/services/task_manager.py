@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 
 from laneway.platform import clock
-from laneway.platform.schemas.task import ActiveTasksResponse, QueuesResponse, TaskState
 from laneway.platform.task_manager import TaskManager as PlatformTaskManager
+from laneway.schemas.task import ActiveTasksResponse, QueuesResponse, TaskState
 
 
 class TaskManager(PlatformTaskManager):

@@ -7,7 +7,7 @@ from typing import Any
 from app.schemas.lead import CrmNotify, CrmUpdate
 from app.services.container import services
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.payload import EndedTask
+from laneway.schemas.payload import EndedTask
 
 
 @task(queue="crm", key="lead_id", on_failure="crm_update_ended")

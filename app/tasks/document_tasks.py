@@ -7,7 +7,7 @@ from typing import Any
 from app.schemas.document import DocumentIngestion, DocumentOutcome
 from app.services.container import services
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.payload import EndedTask
+from laneway.schemas.payload import EndedTask
 
 
 @task(queue="documents", key="document_id", on_failure="document_failed_task")

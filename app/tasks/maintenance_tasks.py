@@ -8,9 +8,9 @@ from app.services.container import services
 from laneway.platform import clock
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.operations.alerts import NOTICE_ROLE
-from laneway.platform.payload import EmptyPayload
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.alert import AlertsOpened
+from laneway.schemas.alert import AlertsOpened
+from laneway.schemas.payload import EmptyPayload
 
 
 @task(queue="maintenance")

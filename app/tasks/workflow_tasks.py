@@ -9,8 +9,8 @@ from app.schemas.analytics import WeekPeriod
 from app.services.container import services
 from laneway.platform import clock
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.schemas.workflow_run import CleanupPeriod
 from laneway.platform.workflows.tasks import register_workflow_tasks
+from laneway.schemas.workflow_run import CleanupPeriod
 
 register_workflow_tasks(queue="workflows")
 

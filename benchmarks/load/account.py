@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from app.core.celery_app import make_celery
 from app.core.settings import load_settings
 from app.services.container import Services
-from laneway.platform.schemas.task import UNFINISHED, TaskState
+from laneway.schemas.task import UNFINISHED, TaskState
 
 PAGE = 400
 

@@ -26,7 +26,7 @@ from laneway.platform.errors import (
     PlatformError,
 )
 from laneway.platform.logging import logger
-from laneway.platform.schemas.problem import FieldProblem, Problem
+from laneway.schemas.problem import FieldProblem, Problem
 
 log = logger(__name__)
 

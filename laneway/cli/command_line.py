@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
     "attempts": (
         "laneway.cli.tasks",
-        "Show each attempt of a task: worker, times, outcome, error and traceback.",
+        "Show each attempt of a task: worker, times and outcome, then its error with the traceback.",
     ),
     "watch": ("laneway.cli.tasks", "Follow a task until it ends: its progress, its log lines and its outcome."),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),

@@ -8,7 +8,7 @@ import typer
 
 from laneway.cli import views
 from laneway.cli.base import DryRun, Id, Json, make_services, out, print_json, print_tasks
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.bulk import BulkResult

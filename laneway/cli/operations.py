@@ -11,9 +11,9 @@ from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform import clock
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseUnavailable
-from laneway.platform.schemas.history import ClearableState
-from laneway.platform.schemas.statistics import LONGEST_WINDOW
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.history import ClearableState
+from laneway.schemas.statistics import LONGEST_WINDOW
+from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.platform import Platform

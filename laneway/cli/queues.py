@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json, say_missing
 from laneway.platform.application import application
-from laneway.platform.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
 from laneway.platform.submission.routes import registered_routes
+from laneway.schemas.queue import LONGEST_PERIOD, QueueLimits, QueueLimitsResponse
 
 commands = typer.Typer(
     name="queues",

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from laneway.cli import views
 from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks
 from laneway.platform import clock
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.db.models import TaskEvent

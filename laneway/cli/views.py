@@ -15,15 +15,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from laneway.cli.printable import printable
-from laneway.platform.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
+from laneway.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
 
 if TYPE_CHECKING:  # the help of a command must not import the database
     from laneway.platform.db.models import TaskEvent, TaskRun
     from laneway.platform.db.queries.search import Group
     from laneway.platform.operations.audit import AuditReport
     from laneway.platform.operations.result_audit import ResultReport
-    from laneway.platform.schemas.queue import QueueLimitsResponse
-    from laneway.platform.schemas.statistics import Performance, Window
+    from laneway.schemas.queue import QueueLimitsResponse
+    from laneway.schemas.statistics import Performance, Window
 
 COLOURS = {
     TaskState.COMPLETED: "green",

@@ -13,14 +13,14 @@ from rich.text import Text
 from laneway.cli import views
 from laneway.cli.base import DryRun, Json, make_services, out, print_json
 from laneway.platform import clock
-from laneway.platform.schemas.outbound_webhook import (
+from laneway.schemas.outbound_webhook import (
     DeliveryDetailsView,
     DeliveryView,
     EndpointState,
     EndpointView,
     ReplayResponse,
 )
-from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
+from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.db.models import OutboundEndpoint

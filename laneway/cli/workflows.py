@@ -14,7 +14,7 @@ from rich.text import Text
 
 from laneway.cli import views
 from laneway.cli.base import Json, make_services, out, print_json, say_missing
-from laneway.platform.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
+from laneway.schemas.workflow_run import RunState, StepView, WorkflowHandle, WorkflowSummaryView, WorkflowView
 
 commands = typer.Typer(
     name="workflows", no_args_is_help=True, help="Workflows: start, show, signal, cancel and retry them."

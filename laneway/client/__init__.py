@@ -25,8 +25,8 @@ from laneway.client.errors import (  # noqa: E402
     Unreachable,
     WaitTimeout,
 )
-from laneway.platform.schemas.history import TaskRequest, Uniqueness  # noqa: E402
-from laneway.platform.schemas.task import FINISHED, EventView, TaskDetails, TaskHandle, TaskState  # noqa: E402
+from laneway.schemas.history import TaskRequest, Uniqueness  # noqa: E402
+from laneway.schemas.task import FINISHED, EventView, TaskDetails, TaskHandle, TaskState  # noqa: E402
 
 __all__ = [
     "FINISHED",

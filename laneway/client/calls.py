@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from laneway.client.errors import UnexpectedResponse
-from laneway.platform.schemas.history import (
+from laneway.schemas.history import (
     BatchResponse,
     DurabilityName,
     PriorityName,
@@ -20,7 +20,7 @@ from laneway.platform.schemas.history import (
     TaskRequest,
     Uniqueness,
 )
-from laneway.platform.schemas.task import CancelResponse, TaskDetails, TaskHandle
+from laneway.schemas.task import CancelResponse, TaskDetails, TaskHandle
 
 T = TypeVar("T")
 Payload = Mapping[str, Any] | BaseModel

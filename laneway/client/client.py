@@ -24,8 +24,8 @@ from laneway.client.connection import (
 )
 from laneway.client.errors import LanewayError, Unreachable, WaitTimeout
 from laneway.client.retrying import Retrying
-from laneway.platform.schemas.history import TaskRequest
-from laneway.platform.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
+from laneway.schemas.history import TaskRequest
+from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import httpx2
 
 from laneway.client.calls import Call
 from laneway.client.errors import UnexpectedResponse, Unreachable, api_error
-from laneway.platform.schemas.task import EventView
+from laneway.schemas.task import EventView
 
 T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from laneway.platform.schemas.problem import FieldProblem, Problem
-from laneway.platform.schemas.task import TaskDetails
+from laneway.schemas.problem import FieldProblem, Problem
+from laneway.schemas.task import TaskDetails
 
 
 class LanewayError(Exception):

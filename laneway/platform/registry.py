@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from pydantic import BaseModel
 
 from laneway.platform.errors import ConfigError, UnknownTaskType
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority, queues
+from laneway.schemas.payload import Payload
 
 NAME_LIMIT: Final = 155
 """Characters of a task's name; the size of its column."""

@@ -25,11 +25,11 @@ from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
-from laneway.platform.schemas.task import FINISHED, WAITING, CancelResponse, TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import spec_of, validated
 from laneway.platform.submission.outbox import Outbox
 from laneway.platform.task_reader import TaskReader
+from laneway.schemas.task import FINISHED, WAITING, CancelResponse, TaskHandle, TaskState
 
 log = logger(__name__)
 

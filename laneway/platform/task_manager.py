@@ -17,16 +17,16 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
-from laneway.platform.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Outbox, SubmissionTransaction
 from laneway.platform.submission.submitter import Submitter
 from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
 
 
 class TaskManager:

@@ -16,8 +16,8 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import describe, queue_figures, queue_reason, waiting_for
 from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 from laneway.platform.settings import TaskSettings
+from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 
 
 class TaskReader:

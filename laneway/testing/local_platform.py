@@ -14,11 +14,11 @@ from laneway.platform import clock
 from laneway.platform.errors import Conflict, StepTooLarge
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.steps import STEP_LIMIT, checked_name
-from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskRef
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, row_of, spec_of, validated
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskHandle, TaskState
 
 
 @dataclass(frozen=True)

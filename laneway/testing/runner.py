@@ -11,11 +11,11 @@ from uuid import uuid4
 
 from laneway.platform.execution.outcomes import AttemptResult, Completed, Outcome, OutcomePolicy, Raised
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.payload import Payload
 from laneway.platform.platform import platform_for_this_context
-from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import validated
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import FINISHED, TaskState
 from laneway.testing.local_platform import LocalPlatform, Progress, Record, Submitted, new_attempt
 from laneway.testing.logs import structured_logs
 

@@ -26,10 +26,10 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.errors import BrokerUnavailable, WrongState
 from laneway.platform.operations.result_audit import GRACE
-from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskSpec
-from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import FINISHED, TaskState
 from tests.fixtures.site import LEASE, Node, Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 from tests.fixtures.waiting import wait_until

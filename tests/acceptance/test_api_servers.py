@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from laneway.engine import MessageState
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import START_SECONDS, Node, Site
 from tests.fixtures.waiting import wait_until
 

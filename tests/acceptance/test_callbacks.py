@@ -9,7 +9,7 @@ from threading import Lock
 import pytest
 from standardwebhooks import Webhook
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 from tests.fixtures.receiving import SECRET, webhook
 from tests.fixtures.site import Site, running_site

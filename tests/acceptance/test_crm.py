@@ -15,7 +15,7 @@ from sqlalchemy import select
 from app.schemas.lead import LeadRequest
 from laneway.platform.db.models import TaskAttempt
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.schemas.task import TaskStatus
+from laneway.schemas.task import TaskStatus
 from tests.fixtures.crm_server import CrmServer
 from tests.fixtures.http_peer import HttpReply, HttpRequest
 from tests.fixtures.mail_server import MailServer

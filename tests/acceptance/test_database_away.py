@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import DatabaseUnavailable
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.databases import StoppablePostgres, stoppable_postgres
 from tests.fixtures.site import Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED

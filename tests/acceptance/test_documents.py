@@ -9,7 +9,7 @@ import psutil
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.document_desk import SECRET
 from tests.fixtures.files import pdf
 from tests.fixtures.http_peer import HttpPeer

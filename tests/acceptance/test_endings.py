@@ -6,8 +6,8 @@ import re
 import time
 
 from laneway.engine import Message, MessageState
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY, REJECTING, SNOOZING
 from tests.fixtures.waiting import wait_until

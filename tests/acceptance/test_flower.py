@@ -11,7 +11,7 @@ import httpx
 
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import APP, START_SECONDS, Site, running_site
 from tests.fixtures.tasks_for_tests import GATED
 from tests.fixtures.waiting import wait_until

@@ -23,7 +23,7 @@ from app.db.models import Message, WebhookEvent
 from app.db.queries import webhooks
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import UNFINISHED, TaskState
+from laneway.schemas.task import UNFINISHED, TaskState
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.site import LEASE, Node, Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED, GATED_QUIETLY

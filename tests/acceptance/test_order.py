@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import Site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 

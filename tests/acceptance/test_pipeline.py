@@ -12,7 +12,7 @@ import pytest
 
 from app.development.pipeline_example import EXAMPLE, INPUT, copy_example
 from app.schemas.pipeline import Step
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.pipeline import runs
 from tests.fixtures.site import LEASE, START_SECONDS, Node, Site, running_site
 from tests.fixtures.waiting import wait_until

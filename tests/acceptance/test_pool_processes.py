@@ -9,7 +9,7 @@ from threading import Event
 
 import psutil
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.acceptance.conftest import Report
 from tests.fixtures.site import LEASE, Node, running_site
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import Node, Site
 from tests.fixtures.tasks_for_tests import GATED, GATED_QUIETLY, LOOPING, SNOOZING, STEPPING
 from tests.fixtures.waiting import wait_until

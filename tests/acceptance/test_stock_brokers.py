@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.rabbitmq import RabbitServer
 from tests.fixtures.site import Site, running_site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED

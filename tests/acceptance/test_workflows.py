@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from laneway.platform.schemas.workflow_run import RunState, WorkflowView
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.runs import StartOptions
+from laneway.schemas.workflow_run import RunState, WorkflowView
 from tests.acceptance.conftest import Report
 from tests.fixtures import handlers_for_tests as _handlers
 from tests.fixtures.site import Site

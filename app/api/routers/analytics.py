@@ -12,7 +12,7 @@ from app.schemas.analytics import ReportKind, ReportList, ReportPeriod, ReportRe
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
-from laneway.platform.schemas.task import TaskHandle
+from laneway.schemas.task import TaskHandle
 
 router = APIRouter(prefix="/analytics", tags=["analytics"], route_class=ThreadedRoute)
 

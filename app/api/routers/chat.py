@@ -8,8 +8,8 @@ from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
-from laneway.platform.schemas.workflow_run import WorkflowHandle
 from laneway.platform.workflows.runs import StartOptions
+from laneway.schemas.workflow_run import WorkflowHandle
 
 router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
 

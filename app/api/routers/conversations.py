@@ -24,7 +24,7 @@ from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread, write_in_thread
 from laneway.platform.errors import DatabaseUnavailable, Overloaded
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import (
+from laneway.schemas.task import (
     FINISHED,
     ActiveTasksResponse,
     CancelResponse,

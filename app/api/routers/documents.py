@@ -19,7 +19,7 @@ from app.schemas.document import (
 from laneway.api.deps import NO_NULL, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
-from laneway.platform.schemas.task import TaskHandle, TaskStatus
+from laneway.schemas.task import TaskHandle, TaskStatus
 
 router = APIRouter(prefix="/api/documents", tags=["documents"], route_class=ThreadedRoute)
 

@@ -11,7 +11,7 @@ from app.schemas.lead import CrmState, LeadAccepted, LeadChange, LeadPage, LeadR
 from laneway.api.deps import OnlyKnown
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
-from laneway.platform.payload import Identifier
+from laneway.schemas.payload import Identifier
 
 router = APIRouter(prefix="/api/leads", tags=["leads"], route_class=ThreadedRoute)
 

@@ -15,7 +15,7 @@ from app.db.models import Base, Conversation, ConversationAnalysis, Message, Rep
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.durations import TOTAL, Measured, Period, UtcDay, between, count_of, measure, within
 from laneway.platform.db.queries.statistics import waited
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 CUSTOMER: Final = "customer"
 REPLIES: Final = ("assistant", "operator")

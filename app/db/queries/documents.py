@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Document
 from app.schemas.document import DocumentIngestion, DocumentState
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import UNFINISHED
+from laneway.schemas.task import UNFINISHED
 
 
 def find(session: Session, id: str, *, lock: bool = False) -> Document | None:

@@ -11,7 +11,7 @@ from laneway.platform import clock
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.queries.workflows import TypeFigures
 from laneway.platform.db.session import Database
-from laneway.platform.schemas.workflow_run import RUN_OVER, RunState
+from laneway.schemas.workflow_run import RUN_OVER, RunState
 
 
 class WorkflowReports:

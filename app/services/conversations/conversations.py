@@ -23,7 +23,7 @@ from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 from laneway.platform.logging import logger
-from laneway.platform.schemas.outbound_webhook import OutboundWebhook
+from laneway.schemas.outbound_webhook import OutboundWebhook
 
 log = logger(__name__)
 

@@ -45,12 +45,12 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.errors import NotConfigured, NotFound, PermanentError, UnknownTask, WrongState
 from laneway.platform.logging import logger
-from laneway.platform.payload import EndedTask
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.outbound_webhook import OutboundWebhook
-from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
 from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.schemas.outbound_webhook import OutboundWebhook
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 
 log = logger(__name__)
 

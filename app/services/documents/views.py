@@ -13,8 +13,8 @@ from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
-from laneway.platform.schemas.task import FINISHED, TaskState, TaskStatus
 from laneway.platform.webhooks.egress import display_url
+from laneway.schemas.task import FINISHED, TaskState, TaskStatus
 
 QUEUE = "documents"
 

@@ -12,7 +12,7 @@ from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotConfigured
-from laneway.platform.schemas.alert import AlertsOpened
+from laneway.schemas.alert import AlertsOpened
 
 EMAIL_IDS: Final = UUID("b7c1d0a2-6f0e-4b8f-9d53-1f2a7c0e6b90")
 """The namespace of the e-mails' ids."""

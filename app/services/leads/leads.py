@@ -32,10 +32,10 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, NotFound, PlatformError, UnknownTask, WrongState
 from laneway.platform.logging import logger
-from laneway.platform.payload import EndedTask
-from laneway.platform.schemas.task import WAITING, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import WAITING, TaskState
 
 log = logger(__name__)
 

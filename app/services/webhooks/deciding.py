@@ -12,9 +12,9 @@ from app.services.webhooks.mapping.errors import Misfit
 from app.services.webhooks.mapping.paths import filled
 from app.services.webhooks.mapping.rules import Rule
 from laneway.platform.errors import InvalidPayload
-from laneway.platform.payload import Payload
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import validated
+from laneway.schemas.payload import Payload
 
 TOLD_PROBLEMS = 3
 """The most problems of reading that the reason of a quarantine names."""

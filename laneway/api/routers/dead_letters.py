@@ -15,7 +15,7 @@ from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.operations.dead_letters import DEAD
-from laneway.platform.schemas.history import (
+from laneway.schemas.history import (
     BulkActionResponse,
     DeadLetterGroupsResponse,
     DeadLetterGroupView,
@@ -23,7 +23,7 @@ from laneway.platform.schemas.history import (
     DeadLetterSelection,
     DeadLetterView,
 )
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=ThreadedRoute)
 

@@ -13,7 +13,7 @@ from laneway.api.threads import ThreadedRoute
 from laneway.platform.errors import PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.operations.readiness import DegradedPart, check_readiness
-from laneway.platform.schemas.task import Response as ResponseModel
+from laneway.schemas.task import Response as ResponseModel
 
 log = logger(__name__)
 

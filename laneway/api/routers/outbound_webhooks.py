@@ -12,7 +12,8 @@ from laneway.api.routers.tasks import Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
-from laneway.platform.schemas.outbound_webhook import (
+from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
+from laneway.schemas.outbound_webhook import (
     DeliveryDetailsView,
     DeliveryPage,
     EndpointsResponse,
@@ -21,8 +22,7 @@ from laneway.platform.schemas.outbound_webhook import (
     ReplayRequest,
     ReplayResponse,
 )
-from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
-from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
+from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 
 router = APIRouter(prefix="/api/callbacks", tags=["callbacks"], route_class=ThreadedRoute)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
-from laneway.platform.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
+from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
 
 router = APIRouter(tags=["queues"], route_class=ThreadedRoute)
 

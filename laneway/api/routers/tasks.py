@@ -22,7 +22,9 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.history import (
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.outbox import Submission
+from laneway.schemas.history import (
     A_YEAR,
     BatchResponse,
     ClearableState,
@@ -32,9 +34,9 @@ from laneway.platform.schemas.history import (
     TaskRequest,
     UniqueFor,
 )
-from laneway.platform.schemas.moment import clamped
-from laneway.platform.schemas.statistics import LONGEST_WINDOW, Window
-from laneway.platform.schemas.task import (
+from laneway.schemas.moment import clamped
+from laneway.schemas.statistics import LONGEST_WINDOW, Window
+from laneway.schemas.task import (
     FINISHED,
     STOPPING,
     AttemptView,
@@ -44,8 +46,6 @@ from laneway.platform.schemas.task import (
     TaskPage,
     TaskState,
 )
-from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 

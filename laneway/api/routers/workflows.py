@@ -10,8 +10,10 @@ from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform.db.queries.workflows import RunFilter
-from laneway.platform.schemas.workflow import Name
-from laneway.platform.schemas.workflow_run import (
+from laneway.platform.workflows.runs import StartOptions
+from laneway.platform.workflows.views import definition_view
+from laneway.schemas.workflow import Name
+from laneway.schemas.workflow_run import (
     BrokenDefinitionView,
     DefinitionsResponse,
     RetryFrom,
@@ -25,8 +27,6 @@ from laneway.platform.schemas.workflow_run import (
     WorkflowRequest,
     WorkflowView,
 )
-from laneway.platform.workflows.runs import StartOptions
-from laneway.platform.workflows.views import definition_view
 
 router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
 

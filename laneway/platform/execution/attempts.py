@@ -26,9 +26,9 @@ from laneway.platform.errors import BrokerUnavailable, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.task_messages import REQUEST_HEADER, RETRIES_HEADER
+from laneway.schemas.task import TaskState
 from laneway.transport.codec import HEADER_LEASE
 
 log = logger(__name__)

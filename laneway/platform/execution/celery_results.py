@@ -30,7 +30,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import PermanentError, RetryableError
 from laneway.platform.logging import URL_LOGIN
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 CELERY_STATES: Final = {
     TaskState.COMPLETED: states.SUCCESS,

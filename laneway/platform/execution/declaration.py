@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 
 from celery import Task
 
-from laneway.platform.payload import Payload
 from laneway.platform.registry import BadTask
+from laneway.schemas.payload import Payload
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 

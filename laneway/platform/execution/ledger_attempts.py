@@ -27,9 +27,9 @@ from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
-from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
-from laneway.platform.payload import EndedTask
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import FINISHED, TaskState
 
 
 def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: TaskSettings) -> None:

@@ -23,8 +23,8 @@ from typing import Any
 from laneway.engine import Lease
 from laneway.platform.errors import DatabaseUnavailable, InvalidPayload, ResultTooLarge
 from laneway.platform.execution.retry import RetryPolicy, is_retryable
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
+from laneway.schemas.task import TaskState
 
 ERROR_LIMIT, TRACEBACK_LIMIT, RESULT_LIMIT = 4_000, 16_000, 1_000_000
 """Characters that are stored of an error and of the end of its traceback, and that a result as JSON may have."""

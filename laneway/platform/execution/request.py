@@ -25,7 +25,7 @@ from laneway.platform.execution.celery_results import TaskFailed, failure_meta, 
 from laneway.platform.execution.outcomes import AttemptResult, Raised
 from laneway.platform.logging import logger
 from laneway.platform.platform import current_platform
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from laneway.transport.codec import HEADER_LEASE
 from laneway.worker.request import Request
 

@@ -42,8 +42,8 @@ from laneway.platform.logging import bind, capture, logger, unbind_all
 from laneway.platform.platform import Platform, current_platform
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec, registry
-from laneway.platform.schemas.task import FAILURES, TaskState
 from laneway.platform.submission.acceptance import validated
+from laneway.schemas.task import FAILURES, TaskState
 
 log = logger(__name__)
 Item = TypeVar("Item")

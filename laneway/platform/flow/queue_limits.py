@@ -19,8 +19,8 @@ from laneway.platform.errors import BrokerUnavailable, UnknownQueue
 from laneway.platform.flow.rate_limits import RateLimit
 from laneway.platform.logging import logger
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.queue import QueueLimits as LimitsRequest
-from laneway.platform.schemas.queue import QueueLimitsResponse
+from laneway.schemas.queue import QueueLimits as LimitsRequest
+from laneway.schemas.queue import QueueLimitsResponse
 
 log = logger(__name__)
 

@@ -13,7 +13,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.task_events import storable
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
 
 PAYLOAD_UNKNOWN: Final = "payload_unknown"

@@ -18,8 +18,8 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import PlatformError
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.schemas.task import FINISHED
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import FINISHED
 
 log = logger(__name__)
 

@@ -24,7 +24,7 @@ from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, T
 from laneway.platform.history.adoption import is_storable_id, run_from_message
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import FINISHED, TaskState
+from laneway.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
 

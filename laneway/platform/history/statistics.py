@@ -18,7 +18,7 @@ from laneway.platform.db.queries.durations import TOTAL, Measured, Period
 from laneway.platform.db.queries.statistics import EndCounts, EndedFilter, GroupBy, GroupKey
 from laneway.platform.db.session import Database
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.schemas.statistics import Durations, Performance, Window
+from laneway.schemas.statistics import Durations, Performance, Window
 
 MAX_COUNTED: Final = 100_000
 MAX_MEASURED: Final = 10_000

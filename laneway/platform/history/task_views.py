@@ -9,7 +9,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
 from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
+from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
 
 
 def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:

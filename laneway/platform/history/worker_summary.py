@@ -11,7 +11,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import PlatformError
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 

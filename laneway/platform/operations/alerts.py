@@ -19,13 +19,13 @@ from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.readiness import shared_name_problem
 from laneway.platform.registry import registry
 from laneway.platform.schedules.watch import BEAT, ScheduleWatch, Standstill
-from laneway.platform.schemas.alert import AlertsOpened
-from laneway.platform.schemas.task import QueueFigures
 from laneway.platform.settings import OperationSettings
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.endpoint_rules import ALERT as ENDPOINT_DISABLED
 from laneway.platform.webhooks.endpoint_rules import alert_message
+from laneway.schemas.alert import AlertsOpened
+from laneway.schemas.task import QueueFigures
 
 log = logger(__name__)
 

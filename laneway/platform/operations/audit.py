@@ -42,8 +42,8 @@ from laneway.platform.history.replaced_copies import OlderCopy, ReplacedCopy
 from laneway.platform.operations.lost_tasks import LostTasks, Settled
 from laneway.platform.operations.message_comparison import Difference, MessageComparison
 from laneway.platform.operations.result_audit import ResultAudit, ResultReport
-from laneway.platform.schemas.task import FINISHED, TaskState
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import FINISHED, TaskState
 
 PAGE = 500
 GRACE = timedelta(seconds=2)

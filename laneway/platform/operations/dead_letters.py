@@ -23,9 +23,9 @@ from laneway.platform.errors import NotFound, UnknownTask, WrongState
 from laneway.platform.history.journal_projection import UNDELIVERABLE
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.task_control import check_payload
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 

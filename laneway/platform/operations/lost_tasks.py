@@ -32,8 +32,8 @@ from laneway.platform.execution.celery_results import CeleryResults, FinalResult
 from laneway.platform.execution.outcomes import AttemptResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 

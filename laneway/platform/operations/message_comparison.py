@@ -26,7 +26,7 @@ from laneway.platform.history.journal_projection import moment
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.operations.lost_tasks import dead_letter_event
-from laneway.platform.schemas.task import FINISHED
+from laneway.schemas.task import FINISHED
 
 log = logger(__name__)
 

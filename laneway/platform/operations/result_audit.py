@@ -36,7 +36,7 @@ from laneway.platform.execution.celery_results import (
 )
 from laneway.platform.history.adoption import is_storable_id
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 PAGE: Final = 500
 GRACE: Final = timedelta(seconds=5)

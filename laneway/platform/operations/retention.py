@@ -15,9 +15,9 @@ from laneway.platform.db.queries import search
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
-from laneway.platform.schemas.history import ClearResponse
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import StorageSettings, TaskSettings
+from laneway.schemas.history import ClearResponse
+from laneway.schemas.task import TaskState
 
 Progress = Callable[[float, str], None]
 """Receives the progress of a sweep (0 to 100) and a message. If it raises, the sweep stops between two batches."""

@@ -20,12 +20,12 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
 from laneway.platform.history.adoption import POSITIONAL, fingerprint
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskHandle, TaskState
 
 PAYLOAD_LIMIT = 1_048_576
 """Bytes of a payload as JSON in UTF-8."""

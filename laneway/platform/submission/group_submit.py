@@ -10,8 +10,8 @@ from laneway.platform.broker import Broker, seconds_until_due
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
-from laneway.platform.schemas.task import TaskHandle
 from laneway.platform.submission.acceptance import Row, accept_many
+from laneway.schemas.task import TaskHandle
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,11 @@ from laneway.platform.errors import (
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskRef
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, accept_many, row_of, spec_of, validated
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskHandle, TaskState
 
 log = logger(__name__)
 

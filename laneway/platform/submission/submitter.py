@@ -25,15 +25,15 @@ from laneway.platform.errors import (
     Unsupported,
 )
 from laneway.platform.logging import logger
-from laneway.platform.payload import Payload
 from laneway.platform.registry import TaskRef
-from laneway.platform.schemas.task import WAITING, TaskHandle, TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, payload_bytes, row_of, spec_of, validated
 from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
 from laneway.platform.submission.outbox import Outbox
 from laneway.platform.task_reader import TaskReader
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import WAITING, TaskHandle, TaskState
 
 log = logger(__name__)
 

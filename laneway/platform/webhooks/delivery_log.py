@@ -22,10 +22,10 @@ from laneway.platform.errors import NotFound, UnknownTask
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
-from laneway.platform.schemas.outbound_webhook import OutboundWebhook
-from laneway.platform.schemas.task import FAILURES, FINISHED, TaskHandle, TaskState
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.outbound_webhooks import DELIVERY_ROLE, EndpointDisabled
+from laneway.schemas.outbound_webhook import OutboundWebhook
+from laneway.schemas.task import FAILURES, FINISHED, TaskHandle, TaskState
 
 log = logger(__name__)
 

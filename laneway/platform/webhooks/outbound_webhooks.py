@@ -39,8 +39,6 @@ from laneway.platform.errors import (
 )
 from laneway.platform.execution.outcomes import ERROR_LIMIT
 from laneway.platform.logging import logger
-from laneway.platform.schemas.outbound_webhook import OutboundWebhook, Receipt
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress, endpoint_rules
 from laneway.platform.webhooks.endpoint_rules import EndpointRules
@@ -51,6 +49,8 @@ from laneway.platform.webhooks.sender import (
     delivery_body,
     raise_unless_successful,
 )
+from laneway.schemas.outbound_webhook import OutboundWebhook, Receipt
+from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 

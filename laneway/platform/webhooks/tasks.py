@@ -6,9 +6,9 @@ from typing import Any
 
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.platform import current_platform
-from laneway.platform.schemas.outbound_webhook import OutboundWebhook
 from laneway.platform.webhooks.outbound_webhooks import DELIVERY_ROLE, EndpointBusy
 from laneway.platform.webhooks.sender import OUTBOUND_SCHEDULE
+from laneway.schemas.outbound_webhook import OutboundWebhook
 
 
 def deliver_webhook_task(self: PlatformTask, payload: OutboundWebhook) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint
-from laneway.platform.schemas.outbound_webhook import (
+from laneway.platform.webhooks.delivery_log import LoggedDelivery
+from laneway.platform.webhooks.egress import display_url
+from laneway.schemas.outbound_webhook import (
     DeliveryAttemptView,
     DeliveryDetailsView,
     DeliveryView,
@@ -12,8 +14,6 @@ from laneway.platform.schemas.outbound_webhook import (
     EndpointView,
     ReplayResponse,
 )
-from laneway.platform.webhooks.delivery_log import LoggedDelivery
-from laneway.platform.webhooks.egress import display_url
 
 
 def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from laneway.platform.queues import queues as declared_queues
-from laneway.platform.schemas.workflow import StepDefinition, WorkflowDefinition
 from laneway.platform.workflows.errors import BrokenWorkflowType, InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 from laneway.platform.workflows.plan import Plan
+from laneway.schemas.workflow import StepDefinition, WorkflowDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from laneway.platform.schemas.workflow import Outcome
+from laneway.schemas.workflow import Outcome
 
 Item = TypeVar("Item")
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from laneway.platform.schemas.workflow import MAX_ROUNDS, StepDefinition, StepKind, WorkflowDefinition
 from laneway.platform.workflows.errors import InvalidDefinition
+from laneway.schemas.workflow import MAX_ROUNDS, StepDefinition, StepKind, WorkflowDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,6 @@ from laneway.platform.errors import BrokerUnavailable, Conflict, NotFound, Platf
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import FINISHED, TaskState
-from laneway.platform.schemas.workflow_run import (
-    RUN_OVER,
-    RunState,
-    SignalResponse,
-    StepState,
-    WorkflowCancelResponse,
-    WorkflowHandle,
-    WorkflowRef,
-    WorkflowStepRef,
-)
 from laneway.platform.submission.acceptance import IDEMPOTENCY
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
@@ -38,6 +27,17 @@ from laneway.platform.workflows.errors import InvalidInput, InvalidSignal, Unkno
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.step_runner import end_with_signal
 from laneway.platform.workflows.transitions import OUTPUT_LIMIT, latest_visits, plan_of, strict_json
+from laneway.schemas.task import FINISHED, TaskState
+from laneway.schemas.workflow_run import (
+    RUN_OVER,
+    RunState,
+    SignalResponse,
+    StepState,
+    WorkflowCancelResponse,
+    WorkflowHandle,
+    WorkflowRef,
+    WorkflowStepRef,
+)
 
 log = logger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 
-from laneway.platform.schemas.workflow import Condition, Outcome
-from laneway.platform.schemas.workflow_run import RunState, StepState
 from laneway.platform.workflows.plan import LoopPlan, Plan
+from laneway.schemas.workflow import Condition, Outcome
+from laneway.schemas.workflow_run import RunState, StepState
 
 ENDED = frozenset({StepState.OK, StepState.FAILED, StepState.SKIPPED})
 """States of a visit in which its successors can be started or skipped. A cancelled visit may still be revived."""

@@ -19,10 +19,6 @@ from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, TaskCancelled, TaskSnoozed
 from laneway.platform.logging import logger
-from laneway.platform.payload import EndedTask
-from laneway.platform.schemas.task import FINISHED, TaskState
-from laneway.platform.schemas.workflow import Outcome, StepDefinition, StepKind
-from laneway.platform.schemas.workflow_run import RunState, StepState, WorkflowStepRef
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions
@@ -30,6 +26,10 @@ from laneway.platform.workflows.errors import UnknownHandler
 from laneway.platform.workflows.handlers import Handler, StepCall, StepResult, StepTask, result_of
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import VisitEnd, plan_of
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import FINISHED, TaskState
+from laneway.schemas.workflow import Outcome, StepDefinition, StepKind
+from laneway.schemas.workflow_run import RunState, StepState, WorkflowStepRef
 
 log = logger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.payload import EndedTask
 from laneway.platform.platform import current_platform
-from laneway.platform.schemas.workflow_run import WorkflowRef, WorkflowStepRef
 from laneway.platform.workflows.runs import STOP_ROLE
 from laneway.platform.workflows.transitions import STEP_ROLE
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.workflow_run import WorkflowRef, WorkflowStepRef
 
 SETTLE_TASK: Final = "settle_workflow_step_task"
 RETRIES: Final = 20

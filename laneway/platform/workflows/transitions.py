@@ -20,14 +20,14 @@ from laneway.platform.db.queries import workflows as repository
 from laneway.platform.errors import Conflict
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
-from laneway.platform.schemas.workflow import StepDefinition, StepKind, WorkflowDefinition
-from laneway.platform.schemas.workflow_run import RunState, StepState, WorkflowStepRef
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.workflows.errors import OutputTooLarge
 from laneway.platform.workflows.handlers import StepResult
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.state_machine import STATE_OF, Decision, RunEvent, RunEventKind, Visit, decision_after
+from laneway.schemas.workflow import StepDefinition, StepKind, WorkflowDefinition
+from laneway.schemas.workflow_run import RunState, StepState, WorkflowStepRef
 
 log = logger(__name__)
 

@@ -12,9 +12,13 @@ from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PlatformError
 from laneway.platform.history.task_views import display_state
-from laneway.platform.schemas.task import FINISHED, WAITING
-from laneway.platform.schemas.workflow import StepKind
-from laneway.platform.schemas.workflow_run import (
+from laneway.platform.task_manager import TaskManager
+from laneway.platform.workflows.definitions import Definitions
+from laneway.platform.workflows.plan import Plan
+from laneway.platform.workflows.transitions import plan_of
+from laneway.schemas.task import FINISHED, WAITING
+from laneway.schemas.workflow import StepKind
+from laneway.schemas.workflow_run import (
     DefinitionView,
     RunState,
     StepState,
@@ -23,10 +27,6 @@ from laneway.platform.schemas.workflow_run import (
     WorkflowSummaryView,
     WorkflowView,
 )
-from laneway.platform.task_manager import TaskManager
-from laneway.platform.workflows.definitions import Definitions
-from laneway.platform.workflows.plan import Plan
-from laneway.platform.workflows.transitions import plan_of
 
 MAX_REASONS: Final = 10
 """Most waiting tasks of one view for which the reason is looked up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import Site
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, problem
 from tests.fixtures.site import Site

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import Api, problem
 from tests.fixtures.site import Site
 from tests.fixtures.waiting import wait_until

@@ -16,7 +16,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import SHORT_REPLY_TIMEOUT, Api, problem
 from tests.fixtures.site import Site

@@ -10,9 +10,9 @@ from app.db.models import Document
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import UpstreamRefused
 from laneway.platform.execution.outcomes import Completed, Raised
-from laneway.platform.payload import EndedTask
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, problem
 from tests.fixtures.document_desk import CALLBACK, SECRET, DocumentDesk

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, facebook, problem, signed
 from tests.fixtures.site import Site

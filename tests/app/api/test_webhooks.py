@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from app.db.models import Conversation, Lead, WebhookDelivery, WebhookEvent
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import (
     APP_SECRET,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.core.queues import QUEUES
 from app.services.container import Services
 from app.services.task_manager import TaskManager, derived_task_id, reported_state
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 
 def test_services_use_the_applications_task_manager(services: Services) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import Api, change, problem, submit
 from tests.fixtures.platform import Platform
 from tests.fixtures.site import Site

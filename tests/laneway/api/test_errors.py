@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from laneway.platform.logging import configure_logging
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.webhooks.signing import sign_hub
+from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import (
     APP_SECRET,
     SECRETS,

@@ -10,7 +10,7 @@ import pytest
 from laneway.engine import MessageState
 from laneway.platform import clock
 from laneway.platform.db.models import TaskEvent, TaskRun, TaskTag
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import MESSAGE, REPORT, Api, found, problem, say, submit
 from tests.fixtures.platform import Platform

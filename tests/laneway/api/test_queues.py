@@ -9,8 +9,8 @@ import pytest
 
 from app.core.queues import QUEUES
 from laneway.platform import clock
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import PAYLOAD_LIMIT
+from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api, change, problem, submit
 from tests.fixtures.platform import Platform

@@ -13,7 +13,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, TaskTag
 from laneway.platform.errors import UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
-from laneway.platform.schemas.task import FINISHED, TaskState
+from laneway.schemas.task import FINISHED, TaskState
 from tests.fixtures.api_calls import REPORT, Api, change, found, problem, say, submit
 from tests.fixtures.platform import Platform
 from tests.fixtures.site import Site

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from app.core.queues import QUEUES
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import Api, problem, unfinished
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY

@@ -81,7 +81,7 @@ def test_the_command_without_its_extra_names_the_extra(tmp_path: Path, package: 
 @pytest.mark.parametrize(
     ("module", "package"),
     [
-        ("laneway.platform.payload", "pydantic"),
+        ("laneway.schemas.payload", "pydantic"),
         ("laneway.platform.db.session", "sqlalchemy"),
         ("laneway.platform.logging", "structlog"),
         ("laneway.api.errors", "fastapi"),

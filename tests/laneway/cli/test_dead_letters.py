@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.shell import Shell
 
 

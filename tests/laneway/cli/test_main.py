@@ -7,7 +7,7 @@ import redis
 
 from laneway.cli import operations
 from laneway.platform import clock
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.held_database import held_by_another_program
 from tests.fixtures.server_troubles import no_replicas
 from tests.fixtures.shell import Shell

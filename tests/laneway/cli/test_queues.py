@@ -10,7 +10,7 @@ from celery import Celery
 from app.core.queues import QUEUES, WORKERS
 from laneway.platform import clock
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from laneway.server.processes import worker_command
 from tests.fixtures.shell import Shell
 

@@ -17,8 +17,8 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock
 from tests.fixtures.shell import Shell
 

@@ -17,7 +17,7 @@ from laneway.client import (
     WaitTimeout,
     task_request,
 )
-from laneway.platform.payload import Payload
+from laneway.schemas.payload import Payload
 from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 from tests.fixtures.site import Site
 from tests.laneway.client.conftest import MakeClient

@@ -19,8 +19,8 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, Unsupported
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 

@@ -43,7 +43,7 @@ load_tasks_or_exit(celery_app)
 """
 TASKS = """
 from laneway.platform.execution.task import task
-from laneway.platform.payload import EndedTask, EmptyPayload, Payload
+from laneway.schemas.payload import EndedTask, EmptyPayload, Payload
 
 
 class Order(Payload):

@@ -9,9 +9,9 @@ import pytest
 
 from laneway.platform import registry as module
 from laneway.platform.errors import ConfigError, UnknownTaskType
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Lane, Queues
 from laneway.platform.registry import BadTask, MissingTask, TaskRegistry, TaskSpec
+from laneway.schemas.payload import Payload
 
 
 class Order(Payload):

@@ -10,7 +10,7 @@ import pytest
 from laneway.engine import EventKind, MessageState
 from laneway.platform.errors import BrokerUnavailable, UnknownTask, WrongState
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Raised, Skip
-from laneway.platform.schemas.task import FINISHED, TaskHandle, TaskState
+from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- cancel -------------------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ from laneway.platform.errors import (
 )
 from laneway.platform.logging import bind, unbind_all
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.task_messages import REQUEST_HEADER
+from laneway.schemas.task import TaskHandle, TaskState
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until

@@ -17,9 +17,9 @@ from laneway.platform.errors import InvalidPayload, PermanentError, UnknownTaskT
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from laneway.testing import Progress, TaskRun, run
 
 NUMBERS = count()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 from pydantic import TypeAdapter, ValidationError
 
 from laneway.platform.errors import InvalidPayload
-from laneway.platform.payload import Identifier
+from laneway.schemas.payload import Identifier
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint, TaskRun
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 ENABLED, DISABLED = "enabled", "disabled"
 OPERATOR = "operator"

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.task_runs import RELIED_ON
-from laneway.platform.schemas.task import WAITING, TaskState
+from laneway.schemas.task import WAITING, TaskState
 
 STEP = 10
 """Rows that are read from the database at once where their bytes are counted."""

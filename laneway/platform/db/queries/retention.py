@@ -23,8 +23,8 @@ from laneway.platform.db.models import (
     WorkflowRun,
 )
 from laneway.platform.db.queries.outbound_webhooks import DISABLED, OPERATOR
-from laneway.platform.schemas.task import FINISHED, TaskState
-from laneway.platform.schemas.workflow_run import RUN_OVER
+from laneway.schemas.task import FINISHED, TaskState
+from laneway.schemas.workflow_run import RUN_OVER
 
 ERASED_STATES: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPIRED)
 """States of tasks whose contents are erased. Failed tasks and dead letters keep what a review and a retry need."""

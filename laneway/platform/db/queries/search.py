@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun, TaskTag
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

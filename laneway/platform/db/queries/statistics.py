@@ -21,7 +21,7 @@ from laneway.platform.db.queries.durations import (
     select_measures,
     within,
 )
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 
 class GroupBy(StrEnum):

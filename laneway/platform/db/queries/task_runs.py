@@ -26,7 +26,7 @@ from sqlalchemy.orm.attributes import instance_dict
 
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.errors import UnknownTask
-from laneway.platform.schemas.task import SENT, UNFINISHED, WAITING, TaskState
+from laneway.schemas.task import SENT, UNFINISHED, WAITING, TaskState
 
 PAGE = 200
 RELIED_ON = timedelta(microseconds=1)

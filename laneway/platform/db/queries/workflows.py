@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, defer
 
 from laneway.platform.db.models import TaskEvent, TaskRun, WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
-from laneway.platform.schemas.task import FINISHED
-from laneway.platform.schemas.workflow_run import RUN_OVER, RunState, StepState
+from laneway.schemas.task import FINISHED
+from laneway.schemas.workflow_run import RUN_OVER, RunState, StepState
 
 BY_HAND = ("retried by hand", "requeue")
 """The kinds of events by which an operator runs a finished task again."""

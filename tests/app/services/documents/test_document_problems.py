@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.document_desk import CALLBACK, WARRANTY, DocumentDesk, ended
 from tests.fixtures.files import package, paragraph
 

@@ -14,8 +14,8 @@ from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
 from laneway.platform.errors import NotConfigured, NotFound, QueueFull
 from laneway.platform.execution.outcomes import Completed, Raised
-from laneway.platform.payload import EndedTask
-from laneway.platform.schemas.task import TaskHandle, TaskState
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import TaskHandle, TaskState
 from tests.fixtures import files
 from tests.fixtures.document_desk import CALLBACK, WARRANTY, DocumentDesk, ended
 from tests.fixtures.platform import MovableClock

@@ -20,8 +20,8 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, NotFound, PermanentError, TaskCancelled, UpstreamError
 from laneway.platform.execution.outcomes import Attempt, Raised
-from laneway.platform.payload import EndedTask
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import TaskState
 from tests.fixtures.crm_server import CrmServer
 from tests.fixtures.http_peer import HttpReply, HttpRequest
 from tests.fixtures.mail_server import MailServer

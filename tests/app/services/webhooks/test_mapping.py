@@ -18,7 +18,7 @@ from app.services.webhooks.mapping.loading import load_mapping
 from app.services.webhooks.mapping.paths import filled
 from app.services.webhooks.parsing import parse
 from laneway.platform.db.session import Database
-from laneway.platform.payload import Payload
+from laneway.schemas.payload import Payload
 
 MESSAGE_RULE = """
 rules:

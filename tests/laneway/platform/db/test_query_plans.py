@@ -13,7 +13,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.history.adoption import run_from_call
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 ENDED, UNFINISHED = 3000, 20
 

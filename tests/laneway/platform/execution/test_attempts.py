@@ -14,7 +14,7 @@ from laneway.platform.execution import attempts as attempts_module
 from laneway.platform.execution.attempts import DeliveredTask
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Raised, Skip, Snoozed, Stopped
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from laneway.transport.codec import HEADER_LEASE
 from tests.fixtures.platform import Platform
 

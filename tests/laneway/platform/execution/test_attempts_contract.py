@@ -24,7 +24,7 @@ from laneway.platform.execution.outcomes import (
     Stopped,
 )
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.attempts import QUEUE, EngineDriver, LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls

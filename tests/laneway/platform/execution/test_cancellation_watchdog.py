@@ -18,7 +18,7 @@ from laneway.platform.errors import BrokerUnavailable, TaskCancelled
 from laneway.platform.execution.attempts import EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Stopped
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 

@@ -15,9 +15,9 @@ from pydantic import Field
 from app.services.container import Services
 from laneway.platform.execution.task import PlatformTask, task
 from laneway.platform.history.adoption import payload_of_call
-from laneway.platform.payload import Payload
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskState
 from laneway.worker.request import Request
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until

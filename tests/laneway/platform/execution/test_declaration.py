@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from laneway.platform.execution.task import PlatformTask, task
-from laneway.platform.payload import Payload
 from laneway.platform.registry import BadTask, registry
+from laneway.schemas.payload import Payload
 
 NAME = "test_declared_task"
 

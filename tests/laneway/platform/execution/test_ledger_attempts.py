@@ -21,7 +21,7 @@ from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.ledger_attempts import ALIVE_SHARE, LOST_ATTEMPT_HEADER
 from laneway.platform.execution.outcomes import Attempt, Raised, Skip
 from laneway.platform.operations.maintenance import Maintenance
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.attempts import LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls

@@ -12,7 +12,7 @@ from laneway.platform.errors import TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Raised
 from laneway.platform.execution.request import end_of_process
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 PAYLOAD: dict[str, Any] = {"url": "https://example.com/", "event": "e", "data": {}}

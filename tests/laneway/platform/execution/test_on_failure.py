@@ -13,9 +13,9 @@ from sqlalchemy import update
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Completed, Raised
-from laneway.platform.payload import EmptyPayload, EndedTask
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import EmptyPayload, EndedTask
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.registry import register_spec
 

@@ -40,8 +40,8 @@ from laneway.platform.execution.outcomes import (
     error_group,
 )
 from laneway.platform.execution.retry import LONGEST_WAIT
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.settings import TaskSettings
+from laneway.schemas.task import TaskState
 
 
 def policy(draw: float = 0.5, **settings: Any) -> OutcomePolicy:

@@ -20,9 +20,9 @@ from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.execution import attempts
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.payload import Payload
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskState
 from laneway.worker.request import Request
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until

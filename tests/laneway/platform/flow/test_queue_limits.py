@@ -9,7 +9,7 @@ from app.core.queues import QUEUES
 from app.services.container import Services
 from laneway.platform.errors import Unsupported
 from laneway.platform.flow.queue_limits import NoSuchQueue
-from laneway.platform.schemas.queue import QueueLimits as Wanted
+from laneway.schemas.queue import QueueLimits as Wanted
 from tests.fixtures.databases import Database
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey

@@ -19,7 +19,7 @@ from laneway.engine import Delivery, RoundRobin
 from laneway.platform.db.queries import task_events
 from laneway.platform.errors import Conflict, WrongState
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Skip, Snoozed, Stopped
-from laneway.platform.schemas.task import FINISHED, UNFINISHED, WAITING, TaskState
+from laneway.schemas.task import FINISHED, UNFINISHED, WAITING, TaskState
 from tests.fixtures.platform import Platform
 
 QUEUE = "webhooks"

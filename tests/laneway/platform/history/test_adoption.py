@@ -16,7 +16,7 @@ from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import WrongState
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.history.journal_projection import record
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import Platform
 

@@ -11,8 +11,8 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.errors import Unsendable, WrongState
 from laneway.platform.operations.dead_letters import DeadLetters, Filter
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.task_messages import check_sendable
+from laneway.schemas.task import TaskState
 from tests.fixtures.journal import event_kinds
 from tests.fixtures.platform import Platform
 

@@ -7,7 +7,7 @@ import pytest
 from laneway.engine import EventKind
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.execution.outcomes import AttemptResult, Completed, Raised, Snoozed, Stopped
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.waiting import wait_until

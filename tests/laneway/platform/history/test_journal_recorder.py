@@ -17,7 +17,7 @@ from laneway.platform.execution.outcomes import AttemptSignal, Completed, Raised
 from laneway.platform.history import journal_recorder as recorder_module
 from laneway.platform.history.journal_projection import record
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.journal import attempts, event_kinds
 from tests.fixtures.platform import Platform
 

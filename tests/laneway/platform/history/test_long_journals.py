@@ -17,7 +17,7 @@ from laneway.platform.history.journal_recorder import READ_SECONDS, JournalRecor
 from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.platform.queues import queues as declared
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 

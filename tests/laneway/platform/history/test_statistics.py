@@ -18,7 +18,7 @@ from laneway.platform.db.queries.durations import Period, measure
 from laneway.platform.db.queries.statistics import EndedFilter, GroupBy
 from laneway.platform.db.session import Database
 from laneway.platform.history import statistics as statistics_module
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 
 ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED, TaskState.EXPIRED)
 

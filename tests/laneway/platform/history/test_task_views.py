@@ -11,7 +11,7 @@ from laneway.platform.db.queries import workers
 from laneway.platform.errors import TaskExpired, UnknownTask
 from laneway.platform.execution.outcomes import Completed, Raised
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 # --- status -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from laneway.platform.errors import UpstreamError
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.intake import Intake
-from laneway.platform.schemas.alert import AlertsOpened
+from laneway.schemas.alert import AlertsOpened
 from tests.fixtures.mail_server import MailServer
 from tests.fixtures.platform import MovableClock, Platform
 

@@ -18,7 +18,7 @@ from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 LATER = 10.0

@@ -16,8 +16,8 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import NotFound, UnknownTask, UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.dead_letters import DEAD, DeadLetters
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 EVERY = Filter(states=DEAD)

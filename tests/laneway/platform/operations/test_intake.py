@@ -15,8 +15,8 @@ from laneway.platform.errors import QueueFull
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.intake import Intake
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 MESSAGE = "process_conversation_message_task"

@@ -15,7 +15,7 @@ from laneway.engine.keys import NAMES
 from laneway.engine.message import pack_id
 from laneway.platform.db.session import Database
 from laneway.platform.operations.maintenance import Maintenance
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until

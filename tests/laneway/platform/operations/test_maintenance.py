@@ -12,7 +12,7 @@ from laneway.platform import clock
 from laneway.platform.execution.ledger_attempts import ALIVE_SHARE
 from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import Maintenance
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 

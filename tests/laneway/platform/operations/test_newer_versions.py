@@ -14,7 +14,7 @@ from laneway.platform.db.queries import task_events
 from laneway.platform.errors import NewerQueue, UnknownTask
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.operations.audit import Audit
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 QUEUE = "maintenance"

@@ -13,7 +13,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Raised
 from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import MISSING_AFTER
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.journal import attempts
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until

@@ -17,7 +17,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.maintenance import Maintenance
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.copies import BrokerCopies, DatabaseCopies
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.platform import MovableClock, Platform

@@ -20,7 +20,7 @@ from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Rai
 from laneway.platform.operations import result_audit
 from laneway.platform.operations.audit import Audit, AuditReport
 from laneway.platform.operations.result_audit import ResultProblem
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.attempts import EngineDriver, LedgerDriver, ledger_driver
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from celery.schedules import crontab
 
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Lane, Queues
 from laneway.platform.registry import TaskRegistry, TaskSpec
 from laneway.platform.schedules import entry
 from laneway.platform.schedules.entry import BadSchedule, Schedule, check_schedules
+from laneway.schemas.payload import Payload
 
 
 class Report(Payload):

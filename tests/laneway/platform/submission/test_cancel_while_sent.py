@@ -14,7 +14,7 @@ from app.core.settings import ROOT
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.submitting import STOPPED
 from tests.laneway.platform.submission.test_outbox import Refusals, say

@@ -14,8 +14,8 @@ from laneway.engine import Durability, MessageState
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotDurable, Unsupported
 from laneway.platform.execution.outcomes import Raised
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskHandle, TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.fixtures.waiting import wait_until

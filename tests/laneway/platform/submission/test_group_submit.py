@@ -13,10 +13,10 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable, Conflict, DatabaseUnavailable, PlatformError, QueueFull
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskHandle, TaskState
 from laneway.platform.submission import group_submit
 from laneway.platform.submission.acceptance import SubmitOptions, row_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages
+from laneway.schemas.task import TaskHandle, TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 

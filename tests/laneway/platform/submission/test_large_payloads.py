@@ -11,8 +11,8 @@ from laneway.engine import Engine, Message, PutResult
 from laneway.engine.engine import CHUNK_BYTES
 from laneway.platform import clock
 from laneway.platform.db.queries import outbox as queries
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission import outbox as outbox_module
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 BYTES = 300_000

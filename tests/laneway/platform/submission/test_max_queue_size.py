@@ -12,8 +12,8 @@ from laneway.platform.broker import Broker
 from laneway.platform.errors import QueueFull
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 

@@ -14,10 +14,10 @@ import pytest
 from laneway.engine import Delivery, MessageState
 from laneway.platform.errors import PermanentError, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
-from laneway.platform.payload import Payload
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
 from tests.fixtures.waiting import wait_until
 

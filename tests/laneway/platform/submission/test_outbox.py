@@ -16,10 +16,10 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskEvent, TaskRun
 from laneway.platform.errors import BrokerUnavailable, Conflict, PlatformError, QueueFull, Unsupported
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission import outbox as outbox_module
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
 CONVERSATION = "c-1"

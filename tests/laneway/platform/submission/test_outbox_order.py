@@ -19,10 +19,10 @@ from laneway.platform.db.queries import outbox as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission import outbox as outbox_module
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission, SubmissionTransaction
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 Refusals = list[PlatformError | None]

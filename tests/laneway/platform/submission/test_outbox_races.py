@@ -15,8 +15,8 @@ from laneway.platform.broker import Broker
 from laneway.platform.circuit_breaker import ANSWER_SECONDS, CONNECT_SECONDS, SLOW
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable, PlatformError
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.submission.test_outbox import Refusals, died_before_noting, put_order, say

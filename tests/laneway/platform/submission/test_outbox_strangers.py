@@ -13,8 +13,8 @@ from laneway.engine import Engine
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 ODD: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from laneway.platform.errors import (
     Unsupported,
 )
 from laneway.platform.queues import Priority
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 
 TASK, QUEUE = "cleanup_old_data_task", "maintenance"

@@ -7,8 +7,8 @@ import redis
 
 from laneway.engine import MessageState
 from laneway.platform.errors import BrokerLoginRefused, BrokerRefuses, BrokerUnavailable
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.server_troubles import Trouble, busy, full, no_replicas, password, replica
 

@@ -16,9 +16,9 @@ from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Rai
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.intake import Intake
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
 from laneway.platform.webhooks.delivery_log import DeliveryLog
 from laneway.platform.webhooks.outbound_webhooks import EndpointDisabled
+from laneway.schemas.task import TaskState
 from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Platform
 from tests.fixtures.receiving import DeliveryHarness, webhook

@@ -13,12 +13,12 @@ from laneway.platform.db.models import WorkflowStepRun
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.errors import TaskCancelled, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Snoozed, Stopped
-from laneway.platform.payload import EndedTask
 from laneway.platform.registry import registry
-from laneway.platform.schemas.workflow_run import WorkflowStepRef, WorkflowView
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall
 from laneway.platform.workflows.runs import StartOptions
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.workflow_run import WorkflowStepRef, WorkflowView
 from tests.fixtures.platform import Platform
 
 Step = dict[str, Any]

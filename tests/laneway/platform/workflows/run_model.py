@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from laneway.platform.schemas.workflow import Condition, Outcome, WorkflowDefinition
-from laneway.platform.schemas.workflow_run import RunState, StepState
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.state_machine import (
     REVIVABLE,
@@ -19,6 +17,8 @@ from laneway.platform.workflows.state_machine import (
     Visit,
     decision_after,
 )
+from laneway.schemas.workflow import Condition, Outcome, WorkflowDefinition
+from laneway.schemas.workflow_run import RunState, StepState
 
 
 def plan(*steps: dict[str, Any]) -> Plan:

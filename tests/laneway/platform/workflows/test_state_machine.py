@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laneway.platform.schemas.workflow import Outcome
-from laneway.platform.schemas.workflow_run import RunState
+from laneway.schemas.workflow import Outcome
+from laneway.schemas.workflow_run import RunState
 from tests.laneway.platform.workflows.run_model import RunModel, plan
 
 PIPELINE = (

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, DrawFn
 
-from laneway.platform.schemas.workflow import Outcome
-from laneway.platform.schemas.workflow_run import RunState
 from laneway.platform.workflows.errors import InvalidDefinition
 from laneway.platform.workflows.plan import Plan
+from laneway.schemas.workflow import Outcome
+from laneway.schemas.workflow_run import RunState
 from tests.laneway.platform.workflows.run_model import RunModel, expected, plan
 
 OUTCOMES = st.sampled_from(Outcome)

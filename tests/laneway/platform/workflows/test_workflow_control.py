@@ -12,10 +12,10 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Conflict, NotFound
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal, Completed, Snoozed, Stopped
-from laneway.platform.schemas.task import TaskState
-from laneway.platform.schemas.workflow_run import RunState
 from laneway.platform.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
 from laneway.platform.workflows.handlers import Returned, failed
+from laneway.schemas.task import TaskState
+from laneway.schemas.workflow_run import RunState
 from tests.fixtures.platform import MovableClock
 from tests.laneway.platform.workflows.conftest import WorkflowHarness
 

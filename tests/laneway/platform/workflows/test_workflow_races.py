@@ -12,12 +12,12 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.errors import Conflict, QueueFull, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.outcomes import Completed, Outcome, Raised, Stopped
-from laneway.platform.payload import EndedTask
 from laneway.platform.registry import registry
-from laneway.platform.schemas.task import TaskState
-from laneway.platform.schemas.workflow_run import RunState, WorkflowHandle
 from laneway.platform.workflows.handlers import failed
 from laneway.platform.workflows.runs import StartOptions
+from laneway.schemas.payload import EndedTask
+from laneway.schemas.task import TaskState
+from laneway.schemas.workflow_run import RunState, WorkflowHandle
 from tests.fixtures.platform import Platform
 from tests.laneway.platform.workflows.conftest import WorkflowHarness
 

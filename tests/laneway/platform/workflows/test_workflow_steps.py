@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laneway.platform.schemas.workflow_run import RunState
 from laneway.platform.workflows.handlers import failed
+from laneway.schemas.workflow_run import RunState
 from tests.laneway.platform.workflows.conftest import WorkflowHarness
 
 DIAMOND = (

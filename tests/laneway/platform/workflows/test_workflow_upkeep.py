@@ -9,8 +9,8 @@ from sqlalchemy import func, select, update
 from beat_schedule import SCHEDULE
 from laneway.platform import clock
 from laneway.platform.db.models import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
-from laneway.platform.schemas.workflow_run import RunState
 from laneway.platform.workflows.runs import StartOptions
+from laneway.schemas.workflow_run import RunState
 from tests.laneway.platform.workflows.conftest import WorkflowHarness
 
 INPUTS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}

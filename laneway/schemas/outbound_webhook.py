@@ -8,10 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from laneway.platform.payload import Payload
-from laneway.platform.schemas.history import Text
-from laneway.platform.schemas.moment import EARLIEST, LATEST, Moment, clamped
-from laneway.platform.schemas.task import Response, TaskState
+from laneway.schemas.history import Text
+from laneway.schemas.moment import EARLIEST, LATEST, Moment, clamped
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import Response, TaskState
 
 FilterMoment = Annotated[Moment, AfterValidator(clamped)]
 

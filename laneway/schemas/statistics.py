@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from laneway.platform.schemas.task import Response
+from laneway.schemas.task import Response
 
 LONGEST_WINDOW = 30 * 86_400
 """Seconds."""

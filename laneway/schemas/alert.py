@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from laneway.platform.payload import Payload
+from laneway.schemas.payload import Payload
 
 
 class AlertsOpened(Payload):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from laneway.platform.schemas.task import Response
+from laneway.schemas.task import Response
 
 LONGEST_PERIOD = 86_400
 """Seconds."""

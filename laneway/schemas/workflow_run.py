@@ -8,10 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from laneway.platform.payload import Payload
-from laneway.platform.schemas.history import Text
-from laneway.platform.schemas.task import Response, TaskState
-from laneway.platform.schemas.workflow import Name, StepKind
+from laneway.schemas.history import Text
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import Response, TaskState
+from laneway.schemas.workflow import Name, StepKind
 
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]
 """An id chosen by the caller: at most 96 letters, digits and ``._:@+=-``; the first is a letter or digit."""

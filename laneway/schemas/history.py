@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from laneway.platform.payload import Identifier
-from laneway.platform.schemas.statistics import Window
-from laneway.platform.schemas.task import QueueFigures, Response, TaskHandle, TaskState
+from laneway.schemas.payload import Identifier
+from laneway.schemas.statistics import Window
+from laneway.schemas.task import QueueFigures, Response, TaskHandle, TaskState
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
