@@ -22,7 +22,7 @@ from laneway.client.connection import (
     request_options,
     unreachable,
 )
-from laneway.client.errors import LanewayError, Unreachable, WaitTimeout
+from laneway.client.errors import ClientError, Unreachable, WaitTimeout
 from laneway.client.retrying import Retrying
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
@@ -35,7 +35,7 @@ class Client:
 
     `url` and `token` default to LANEWAY_URL and LANEWAY_TOKEN. `timeout`: seconds until one request must be answered.
     `retry_seconds`: for how long a request is repeated while the platform is away or its queue is full; a repeat never
-    makes a second task. Every call may raise a LanewayError.
+    makes a second task. Every call may raise a ClientError.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Client:
         while True:
             try:
                 return read_answer(call, self._request(call))
-            except LanewayError as error:
+            except ClientError as error:
                 time.sleep(retrying.pause_after(error, repeatable=call.repeatable))
 
     def _request(self, call: Call[Any]) -> httpx2.Response:

@@ -61,12 +61,12 @@ def request_options(call: Call[Any], timeout: float) -> dict[str, Any]:
 
 
 def read_answer(call: Call[T], response: httpx2.Response) -> T:
-    """Return the answer of a call. Raises a LanewayError."""
+    """Return the answer of a call. Raises a ClientError."""
     return call.read(checked_json(response.status_code, response.headers, response.content))
 
 
 def checked_json(status: int, headers: Mapping[str, str], content: bytes) -> Any:
-    """Return the JSON of a success. Raises a LanewayError."""
+    """Return the JSON of a success. Raises a ClientError."""
     try:
         body = json.loads(content)
     except ValueError:

@@ -10,22 +10,22 @@ from laneway.schemas.problem import FieldProblem, Problem
 from laneway.schemas.task import TaskDetails
 
 
-class LanewayError(Exception):
+class ClientError(Exception):
     """Base of all errors of the client."""
 
 
-class Unreachable(LanewayError):
+class Unreachable(ClientError):
     """No platform answered: no connection, or no answer in time.
 
     A submission may have been accepted. A repeat with the same id or idempotency key is safe.
     """
 
 
-class UnexpectedResponse(LanewayError):
+class UnexpectedResponse(ClientError):
     """Something answered that is not this API: another program, a proxy, or a platform of another version."""
 
 
-class WaitTimeout(LanewayError, TimeoutError):
+class WaitTimeout(ClientError, TimeoutError):
     """The task was not over in time. It goes on."""
 
     def __init__(self, task: TaskDetails, seconds: float) -> None:
@@ -34,7 +34,7 @@ class WaitTimeout(LanewayError, TimeoutError):
         """The task as it was last seen."""
 
 
-class ApiError(LanewayError):
+class ApiError(ClientError):
     """The platform refused a request, or could not serve it (Problem Details, RFC 9457)."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
@@ -103,7 +103,7 @@ _CLASSES: dict[int, type[ApiError]] = {
 }
 
 
-def api_error(status: int, body: Any, retry_after: str | None) -> LanewayError:
+def api_error(status: int, body: Any, retry_after: str | None) -> ClientError:
     """Return the error of a response with a status of 400 or more."""
     try:
         problem = Problem.model_validate(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from laneway.client.errors import AWAY, LanewayError, ServerError, TooManyRequests, Unreachable
+from laneway.client.errors import AWAY, ClientError, ServerError, TooManyRequests, Unreachable
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds. The pause doubles after each attempt; its second half is random, so that clients do not come together."""
@@ -18,7 +18,7 @@ class Retrying:
         self._deadline = time.monotonic() + seconds
         self._pause = FIRST_PAUSE
 
-    def pause_after(self, error: LanewayError, *, repeatable: bool) -> float:
+    def pause_after(self, error: ClientError, *, repeatable: bool) -> float:
         """Return the seconds to wait before the next attempt; raise the error if there is none.
 
         `repeatable`: a repeat does no harm, even if the platform did what was asked and only its answer was lost.
@@ -34,7 +34,7 @@ class Retrying:
         return pause
 
     @staticmethod
-    def _may_help(error: LanewayError, *, repeatable: bool) -> bool:
+    def _may_help(error: ClientError, *, repeatable: bool) -> bool:
         if isinstance(error, TooManyRequests):
             return True
         is_away = isinstance(error, Unreachable) or (isinstance(error, ServerError) and error.status in AWAY)
