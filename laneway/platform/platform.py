@@ -225,6 +225,11 @@ def current_platform() -> Platform:
     return _current
 
 
+def known_platform() -> Platform | None:
+    """The platform of this process; None if nobody has said how to make it."""
+    return current_platform() if _make is not None or _current is not None or _of_context.get() is not None else None
+
+
 @contextmanager
 def platform_for_this_context(platform: object) -> Generator[None]:
     """While the block runs, an object is the platform of this thread or task of an event loop: for tests."""

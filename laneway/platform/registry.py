@@ -114,6 +114,11 @@ class TaskRegistry(Mapping[str, TaskSpec]):
             raise UnknownTaskType(name, sorted(self._entries))
         return self._entries[name].spec
 
+    def task(self, name: str) -> object | None:
+        """The task of this name; None if nobody has registered it with a function."""
+        entry = self._entries.get(name)
+        return entry.task if entry is not None else None
+
     def by_role(self, role: str) -> TaskSpec:
         """The task that the platform submits for this purpose. Raises MissingTask."""
         for spec in self.values():

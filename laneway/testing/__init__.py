@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from laneway.testing.local_platform import Progress, Submitted
-from laneway.testing.runner import AttemptRun, TaskRun, run
+from laneway.platform.execution.local_platform import Progress, Submitted
+from laneway.platform.execution.local_run import AttemptRun, LocalRun
+from laneway.testing.runner import run
 
-__all__ = ["AttemptRun", "Progress", "Submitted", "TaskRun", "run"]
+__all__ = ["AttemptRun", "LocalRun", "Progress", "Submitted", "run"]

@@ -1,81 +1,16 @@
-"""Runs a task in this process, without servers, as a worker would run it."""
+"""Runs a task in the process of a test, without servers, as a worker would run it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import Any, cast
-from uuid import uuid4
+from collections.abc import Mapping
+from typing import Any
 
-from laneway.platform.execution.outcomes import AttemptResult, Completed, Outcome, OutcomePolicy, Raised
+from laneway.platform.execution.local_platform import LocalPlatform
+from laneway.platform.execution.local_run import LocalRun, run_locally, task_settings
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import validated
 from laneway.schemas.payload import Payload
-from laneway.schemas.task import FINISHED, TaskState
-from laneway.testing.local_platform import LocalPlatform, Progress, Record, Submitted, new_attempt
 from laneway.testing.logs import structured_logs
-
-MOST_RUNS = 1_000
-"""Attempts and snoozes after which a task counts as endless."""
-
-
-@dataclass(frozen=True)
-class AttemptRun:
-    """One attempt: what it led to."""
-
-    number: int
-    state: TaskState
-    """SCHEDULED: the task runs again after `delay` seconds."""
-    delay: float
-    error: BaseException | None
-    result: AttemptResult
-
-
-@dataclass
-class TaskRun:
-    """A task after it was run: its outcome, and everything that it did."""
-
-    task_id: str
-    state: TaskState
-    result: dict[str, Any] | None = None
-    error: BaseException | None = None
-    """The exception of the last attempt."""
-    attempts: list[AttemptRun] = field(default_factory=list[AttemptRun])
-    record: Record = field(default_factory=Record)
-
-    @property
-    def waited(self) -> float:
-        """The seconds that the task would have waited between its attempts. The test does not wait."""
-        return sum(attempt.delay for attempt in self.attempts)
-
-    @property
-    def delays(self) -> list[float]:
-        """The seconds between the attempts."""
-        return [attempt.delay for attempt in self.attempts if attempt.state is TaskState.SCHEDULED]
-
-    @property
-    def progress(self) -> list[Progress]:
-        """The progress reports, in order."""
-        return self.record.progress
-
-    @property
-    def log(self) -> list[str]:
-        """The texts of the log lines, from INFO on."""
-        return [line["text"] for line in self.record.log]
-
-    @property
-    def steps(self) -> dict[str, Any]:
-        """Step → its result; loop → number of finished items."""
-        return self.record.steps
-
-    @property
-    def submitted(self) -> list[Submitted]:
-        """The tasks that the task submitted."""
-        return self.record.submitted
 
 
 def run(
@@ -89,12 +24,12 @@ def run(
     platform: object | None = None,
     settings: TaskSettings | None = None,
     reraise: bool = False,
-) -> TaskRun:
+) -> LocalRun:
     """Run a task to its end, with all its retries and snoozes, and return what it did. Nothing waits.
 
-        run = laneway.testing.run(make_thumbnail, {"url": "https://example.org/cat.png"})
-        assert run.state == "completed"
-        assert run.result == {"width": 64}
+        done = laneway.testing.run(make_thumbnail, {"url": "https://example.org/cat.png"})
+        assert done.state == "completed"
+        assert done.result == {"width": 64}
 
     `attempts`: stop after so many runs; the state is then SCHEDULED if the task would run again. `steps`: what earlier
     attempts have stored. `cancel_at`: the task is cancelled, and learns it at this report (progress, step, loop item,
@@ -103,44 +38,15 @@ def run(
 
     Raises InvalidPayload, as a submission does, and RuntimeError for a task that is snoozed without end.
     """
-    settings = settings or TaskSettings()  # pyright: ignore[reportCallIssue] - its fields come from the environment
-    checked = validated(task.spec, payload if isinstance(payload, Payload) else dict(payload or {}))
-    done = TaskRun(task_id=id or str(uuid4()), state=TaskState.PENDING, record=Record(steps=dict(steps or {})))
-    local = LocalPlatform(settings, done.record, behind=platform, cancel_at=cancel_at)
-    while done.state not in FINISHED and len(done.attempts) != attempts:
-        if len(done.attempts) == MOST_RUNS:
-            raise RuntimeError(f"The task {task.name} did not end in {MOST_RUNS} attempts")
-        _run_attempt(task, checked, done, local, settings, reraise=reraise)
-    return done
-
-
-def _run_attempt(
-    task: PlatformTask, payload: Payload, done: TaskRun, local: LocalPlatform, settings: TaskSettings, *, reraise: bool
-) -> None:
-    number = 1 + sum(attempt.result.counted for attempt in done.attempts)
-    attempt = new_attempt(task, payload, settings, id=done.task_id, number=number)
-    with _running(task, done.task_id, local):
-        outcome = task.work_on(attempt)
-    if reraise and isinstance(outcome, Raised):
-        raise outcome.error
-    policy = OutcomePolicy(settings, draw=lambda: 0.0)  # the shortest of the random delays
-    _keep(done, number, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
-
-
-@contextmanager
-def _running(task: PlatformTask, id: str, local: LocalPlatform) -> Generator[None]:
-    """While the block runs, the task is the running one, and the local platform is the platform."""
-    celery_task = cast("Any", task)
-    celery_task.push_request(id=id, hostname="test", laneway_started=monotonic(), timelimit=(None, None))
-    try:
-        with platform_for_this_context(local), structured_logs():
-            yield
-    finally:
-        celery_task.pop_request()
-
-
-def _keep(done: TaskRun, number: int, outcome: Outcome, result: AttemptResult) -> None:
-    error = outcome.error if isinstance(outcome, Raised) else None
-    done.attempts.append(AttemptRun(number, result.state, result.delay, error, result))
-    done.state, done.error = result.state, error
-    done.result = outcome.result if isinstance(outcome, Completed) and result.state is TaskState.COMPLETED else None
+    limits = settings or task_settings()
+    with structured_logs():
+        return run_locally(
+            task,
+            payload or {},
+            local=lambda record: LocalPlatform(limits, record, behind=platform, cancel_at=cancel_at),
+            settings=limits,
+            id=id,
+            attempts=attempts,
+            steps=steps,
+            reraise=reraise,
+        )

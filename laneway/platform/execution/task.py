@@ -24,6 +24,7 @@ from laneway.platform.execution.attempts import DeliveredTask, with_message_opti
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
 from laneway.platform.execution.declaration import checked_delays, checked_retries, payload_type
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
+from laneway.platform.execution.local_run import run_eagerly
 from laneway.platform.execution.outcomes import (
     Attempt,
     AttemptResult,
@@ -39,7 +40,7 @@ from laneway.platform.execution.progress import ProgressReports
 from laneway.platform.execution.shutdown import is_shutting_down
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
-from laneway.platform.platform import Platform, current_platform
+from laneway.platform.platform import Platform, current_platform, known_platform
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.submission.acceptance import validated
@@ -171,6 +172,8 @@ class PlatformTask(Task):
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Run one attempt. Celery calls this for each delivered message."""
+        if self.request.is_eager:
+            return self._run_eagerly(payload_of_call(self.name, args, kwargs))
         unbind_all()
         bind(task_id=self.id, conversation_id=_short_text(kwargs.get("conversation_id")))
         attempt = self._start_attempt(args, kwargs)
@@ -183,6 +186,14 @@ class PlatformTask(Task):
             self._put_off(str(error), lost_attempt=attempt.number)
         self._log_end(attempt, outcome, result if is_stored else None)
         return self._report_to_celery(outcome, result if is_stored else None)
+
+    def _run_eagerly(self, payload: dict[str, Any]) -> dict[str, Any] | None:
+        """Run all attempts now, without servers: for `apply()` and `task_always_eager`. Raises TaskFailed."""
+        done = run_eagerly(self, payload, id=self.id, behind=known_platform())
+        if done.state is TaskState.COMPLETED:
+            return done.result
+        last = done.attempts[-1].result
+        raise TaskFailed(last.error_type or "Cancelled", last.error or "stopped on request")
 
     @property
     def _attempt(self) -> Attempt:

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded  # pyright: ignore[reportMissingTypeStubs]
-from celery import _state
+from celery import Celery, _state
 
 from laneway import Payload, task
 from laneway.platform.errors import InvalidPayload, PermanentError, UnknownTaskType
+from laneway.platform.execution.celery_results import TaskFailed
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
-from laneway.testing import Progress, TaskRun, run
+from laneway.testing import LocalRun, Progress, run
 
 NUMBERS = count()
 
@@ -187,5 +188,51 @@ def test_the_platforms_other_services_are_those_of_the_test(declare: Declare) ->
     sunny = SimpleNamespace(weather=SimpleNamespace(today=lambda: "sunny"))
     forecast = declare(uses_a_service)
     assert run(forecast, platform=sunny).result == {"weather": "sunny"}
-    without: TaskRun = run(forecast, settings=TaskSettings(TASK_MAX_RETRIES=0))  # pyright: ignore[reportCallIssue]
+    without: LocalRun = run(forecast, settings=TaskSettings(TASK_MAX_RETRIES=0))  # pyright: ignore[reportCallIssue]
     assert "run(task, payload, platform=...)" in str(without.error)
+
+
+class Adding(Payload):
+    """Two numbers."""
+
+    x: int
+    y: int = 1
+    fails: int = 0
+
+
+def adding(self: PlatformTask, payload: Adding) -> dict[str, int]:
+    """Fail so many times, then add, and submit itself with the sum while that is small."""
+    if self.attempt <= payload.fails:
+        raise OSError("away")
+    total = payload.x + payload.y
+    if total < 5:
+        self.platform.tasks.submit(self.spec, {"x": total, "y": 1})
+    SUMS.append(total)
+    return {"sum": total}
+
+
+SUMS: list[int] = []
+
+
+def test_apply_does_the_work_with_retries_and_submitted_tasks(declare: Declare) -> None:
+    add: Any = declare(adding, retries=2)
+    SUMS.clear()
+
+    assert add.apply((2,), {"y": 1, "fails": 2}).get() == {"sum": 3}
+    assert SUMS == [5, 4, 3], "each task ran while it was submitted"
+    failed = add.apply(kwargs={"x": 1, "fails": 3})
+    assert failed.state == "FAILURE"
+    with pytest.raises(TaskFailed, match="away"):
+        failed.get()
+    with pytest.raises(InvalidPayload, match="x"):
+        add.apply(kwargs={"y": 1}).get()
+
+
+def test_tasks_are_eager_in_an_application_that_says_so(declare: Declare) -> None:
+    app = Celery("eager", broker="memory://", set_as_current=False)
+    app.conf.update(task_always_eager=True, task_store_eager_result=False)
+    add: Any = app.register_task(declare(adding))
+
+    assert add.delay(7, 1).get(timeout=1) == {"sum": 8}
+    assert add.apply_async(kwargs={"x": 8}, countdown=3600).get(timeout=1) == {"sum": 9}
+    assert (add.s(10, 1) | add.si(11)).apply().get() == {"sum": 12}

@@ -1,4 +1,7 @@
-"""A platform in memory for one task: it keeps what the task does, and needs neither broker nor database."""
+"""A platform in memory for one task that runs in this process: in a test (`laneway.testing.run`), or eagerly.
+
+It keeps what the task does, and needs neither broker nor database.
+"""
 
 from __future__ import annotations
 
@@ -55,21 +58,30 @@ class LocalPlatform:
     """What a running task sees of its platform. Other services are those of `behind`, if there is one."""
 
     def __init__(
-        self, settings: TaskSettings, record: Record, *, behind: object | None, cancel_at: int | None = None
+        self,
+        settings: TaskSettings,
+        record: Record,
+        *,
+        behind: object | None,
+        cancel_at: int | None = None,
+        on_submit: Callable[[Submitted], object] | None = None,
     ) -> None:
-        """`cancel_at`: the report, counted from 1, at which the task learns that it was cancelled."""
+        """`cancel_at`: the report, counted from 1, at which the task learns that it was cancelled.
+
+        `on_submit` is called with each submission.
+        """
         self.record, self._behind = record, behind
         self.settings: Any = getattr(behind, "settings", None) or SimpleNamespace(tasks=settings)
         self.attempts = _Attempts(record, cancel_at)
         self.steps = _Steps(record.steps)
-        self.tasks = _Tasks(settings, record.submitted)
+        self.tasks = _Tasks(settings, record.submitted, on_submit)
         self.cancellation_watchdog = _NoWatchdog()
 
     def __getattr__(self, name: str) -> Any:
         if self._behind is None:
             raise AttributeError(
-                f"The task uses `platform.{name}`, which laneway.testing.run does not have. "
-                f"Give it an object with that attribute: run(task, payload, platform=...)"
+                f"The task uses `platform.{name}`, and there is no platform here. "
+                f"In a test, give it an object with that attribute: run(task, payload, platform=...)"
             )
         return getattr(self._behind, name)
 
@@ -133,8 +145,10 @@ class _Steps:
 class _Tasks:
     """Keeps submissions, checked as the task manager checks them."""
 
-    def __init__(self, settings: TaskSettings, submitted: list[Submitted]) -> None:
-        self._settings, self._submitted = settings, submitted
+    def __init__(
+        self, settings: TaskSettings, submitted: list[Submitted], on_submit: Callable[[Submitted], object] | None
+    ) -> None:
+        self._settings, self._submitted, self._on_submit = settings, submitted, on_submit
 
     def submit(
         self,
@@ -150,14 +164,15 @@ class _Tasks:
         known = next((one for one in self._submitted if one.task_id == row["id"]), None)
         if known is None:
             self._submitted.append(Submitted(row["id"], spec.name, row["payload"], row["queue"], options))
+            if self._on_submit is not None:
+                self._on_submit(self._submitted[-1])
         elif (known.name, known.payload) != (spec.name, row["payload"]):
             raise Conflict(f"The id {known.task_id!r} belongs to another task.")
         return TaskHandle(task_id=row["id"], state=TaskState(row["state"]), created=known is None)
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
-            f"laneway.testing.run has no `platform.tasks.{name}`: test this with a real platform "
-            "(the pytest fixture `laneway_platform`)"
+            f"A task that runs in this process has no `platform.tasks.{name}`: test this with a real platform"
         )
 
 

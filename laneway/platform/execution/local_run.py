@@ -1,0 +1,162 @@
+"""Runs a task in this process, without servers, as a worker would run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol, cast
+from uuid import uuid4
+
+from laneway.platform.execution.local_platform import LocalPlatform, Progress, Record, Submitted, new_attempt
+from laneway.platform.execution.outcomes import Attempt, AttemptResult, Completed, Outcome, OutcomePolicy, Raised
+from laneway.platform.platform import platform_for_this_context
+from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.acceptance import validated
+from laneway.schemas.payload import Payload
+from laneway.schemas.task import FINISHED, TaskState
+
+MOST_RUNS = 1_000
+"""Attempts and snoozes after which a task counts as endless."""
+
+
+@dataclass(frozen=True)
+class AttemptRun:
+    """One attempt: what it led to."""
+
+    number: int
+    state: TaskState
+    """SCHEDULED: the task runs again after `delay` seconds."""
+    delay: float
+    error: BaseException | None
+    result: AttemptResult
+
+
+@dataclass
+class LocalRun:
+    """A task after it was run: its outcome, and everything that it did."""
+
+    task_id: str
+    state: TaskState
+    result: dict[str, Any] | None = None
+    error: BaseException | None = None
+    """The exception of the last attempt."""
+    attempts: list[AttemptRun] = field(default_factory=list[AttemptRun])
+    record: Record = field(default_factory=Record)
+
+    @property
+    def waited(self) -> float:
+        """The seconds that the task would have waited between its attempts. The test does not wait."""
+        return sum(attempt.delay for attempt in self.attempts)
+
+    @property
+    def delays(self) -> list[float]:
+        """The seconds between the attempts."""
+        return [attempt.delay for attempt in self.attempts if attempt.state is TaskState.SCHEDULED]
+
+    @property
+    def progress(self) -> list[Progress]:
+        """The progress reports, in order."""
+        return self.record.progress
+
+    @property
+    def log(self) -> list[str]:
+        """The texts of the log lines, from INFO on."""
+        return [line["text"] for line in self.record.log]
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """Step → its result; loop → number of finished items."""
+        return self.record.steps
+
+    @property
+    def submitted(self) -> list[Submitted]:
+        """The tasks that the task submitted."""
+        return self.record.submitted
+
+
+class LocalTask(Protocol):
+    """What is needed of a `PlatformTask`."""
+
+    name: str
+    spec: TaskSpec
+
+    def work_on(self, attempt: Attempt) -> Outcome:
+        """Run the function for an attempt."""
+        ...
+
+
+def run_locally(
+    task: LocalTask,
+    payload: Payload | Mapping[str, Any],
+    *,
+    local: Callable[[Record], LocalPlatform],
+    settings: TaskSettings,
+    id: str | None = None,
+    attempts: int | None = None,
+    steps: Mapping[str, Any] | None = None,
+    reraise: bool = False,
+) -> LocalRun:
+    """Run a task to its end, with its retries and snoozes and without their delays; see `laneway.testing.run`."""
+    checked = validated(task.spec, payload if isinstance(payload, Payload) else dict(payload))
+    done = LocalRun(task_id=id or str(uuid4()), state=TaskState.PENDING, record=Record(steps=dict(steps or {})))
+    platform = local(done.record)
+    while done.state not in FINISHED and len(done.attempts) != attempts:
+        if len(done.attempts) == MOST_RUNS:
+            raise RuntimeError(f"The task {task.name} did not end in {MOST_RUNS} attempts")
+        _run_attempt(task, checked, done, platform, settings, reraise=reraise)
+    return done
+
+
+def run_eagerly(task: LocalTask, payload: Mapping[str, Any], *, id: str, behind: object | None) -> LocalRun:
+    """Run a task for `task.apply()` and `task_always_eager`. Tasks that it submits run as well, as it submits them."""
+    settings = task_settings()
+
+    def run_submitted(submitted: Submitted) -> None:
+        submitted_task: Any = registry.task(submitted.name)
+        if submitted_task is not None:
+            run_eagerly(submitted_task, submitted.payload, id=submitted.task_id, behind=behind)
+
+    def local(record: Record) -> LocalPlatform:
+        return LocalPlatform(settings, record, behind=behind, on_submit=run_submitted)
+
+    return run_locally(task, payload, local=local, settings=settings, id=id)
+
+
+def task_settings() -> TaskSettings:
+    """The limits of tasks of the environment."""
+    return TaskSettings()  # pyright: ignore[reportCallIssue] - its fields come from the environment
+
+
+def _run_attempt(
+    task: LocalTask, payload: Payload, done: LocalRun, local: LocalPlatform, settings: TaskSettings, *, reraise: bool
+) -> None:
+    number = 1 + sum(attempt.result.counted for attempt in done.attempts)
+    attempt = new_attempt(task, payload, settings, id=done.task_id, number=number)
+    with _running(task, done.task_id, local):
+        outcome = task.work_on(attempt)
+    if reraise and isinstance(outcome, Raised):
+        raise outcome.error
+    policy = OutcomePolicy(settings, draw=lambda: 0.0)  # the shortest of the random delays
+    _keep(done, number, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
+
+
+@contextmanager
+def _running(task: LocalTask, id: str, local: LocalPlatform) -> Generator[None]:
+    """While the block runs, the task is the running one, and the local platform is the platform."""
+    celery_task = cast("Any", task)
+    celery_task.push_request(id=id, hostname="test", laneway_started=monotonic(), timelimit=(None, None))
+    try:
+        with platform_for_this_context(local):
+            yield
+    finally:
+        celery_task.pop_request()
+
+
+def _keep(done: LocalRun, number: int, outcome: Outcome, result: AttemptResult) -> None:
+    error = outcome.error if isinstance(outcome, Raised) else None
+    done.attempts.append(AttemptRun(number, result.state, result.delay, error, result))
+    done.state, done.error = result.state, error
+    done.result = outcome.result if isinstance(outcome, Completed) and result.state is TaskState.COMPLETED else None
