@@ -11,7 +11,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "broker": ("laneway.cli.processes", "Run the embedded Valkey in the foreground."),
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
+    "submit": ("laneway.cli.submit", "Submit a task by its name."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
     "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
@@ -101,8 +102,20 @@ def _is_project() -> bool:
 cli = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"laneway {version('laneway')}")
+        raise typer.Exit
+
+
 @cli.callback()
-def laneway() -> None:
+def laneway(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     r"""Laneway: a distributed task platform on Celery.
 
     Run it in a project: a folder whose pyproject.toml has a section \[tool.laneway].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.db.models import TaskEvent
+    from laneway.platform.platform import Platform
 
 commands = typer.Typer()
 
@@ -90,10 +91,14 @@ def watch(id: Id, as_json: Json = False) -> None:
 
     Exit code 0: the task completed; 1: it ended otherwise.
     """
+    follow(make_services(), id, as_json=as_json)
+
+
+def follow(services: Platform, id: str, *, as_json: bool) -> NoReturn:
+    """Show a task's events until it ends. Raises UnknownTask, and Exit with the code of `watch`."""
     from laneway.platform.history.task_views import describe_event
 
-    services = make_services()
-    services.tasks.current(id)  # raises UnknownTask
+    services.tasks.current(id)
     news, after, ended, told = Event(), 0, False, False
     with progress_bar(out, disabled=as_json) as bar, services.event_stream.subscribe(id, news.set):
         row = bar.add_task("waiting", total=100)

@@ -16,14 +16,12 @@ from pydantic import AfterValidator, BeforeValidator
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread
-from laneway.engine import Durability, UniqueMode
 from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
-from laneway.platform.queues import Priority
-from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.requests import submit_options
 from laneway.schemas.history import (
     A_YEAR,
     BatchResponse,
@@ -32,7 +30,6 @@ from laneway.schemas.history import (
     StatsResponse,
     TaskBatch,
     TaskRequest,
-    UniqueFor,
 )
 from laneway.schemas.moment import clamped
 from laneway.schemas.statistics import LONGEST_WINDOW, Window
@@ -49,11 +46,6 @@ from laneway.schemas.task import (
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
-MODES = {
-    UniqueFor.START: UniqueMode.UNTIL_START,
-    UniqueFor.DONE: UniqueMode.UNTIL_DONE,
-    UniqueFor.TIME: UniqueMode.FOR_TIME,
-}
 LAST_ID = 2**63 - 1
 LONGEST_WAIT = 60
 """Seconds that a request may wait for the end of a task."""
@@ -85,7 +77,7 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
 )
 def submit(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
-    handle = services.tasks.submit(body.task, body.payload, options=_options(body))
+    handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
     response.status_code = 202 if handle.created else 200
     return handle
 
@@ -96,7 +88,7 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
 
     A batch supports neither uniqueness nor a durability other than memory.
     """
-    submissions = [Submission(request.task, request.payload, _options(request)) for request in body.tasks]
+    submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
     with services.tasks.transaction(bounded=True) as transaction:
         transaction.submit_many(submissions)
     handles = transaction.handles
@@ -265,25 +257,3 @@ async def _wait_for_wakeup(wakeup: asyncio.Event, seconds: float = POLL_SECONDS)
         await asyncio.wait_for(wakeup.wait(), seconds)
     except TimeoutError:
         return
-
-
-def _priority(body: TaskRequest) -> Priority | None:
-    if isinstance(body.priority, int):
-        return Priority(body.priority)
-    return Priority[body.priority.name] if body.priority else None
-
-
-def _options(body: TaskRequest) -> SubmitOptions:
-    unique = body.unique
-    return SubmitOptions(
-        id=body.id,
-        idempotency_key=body.idempotency_key,
-        delay=body.delay,
-        expires=body.expires,
-        priority=_priority(body),
-        tags=tuple(body.tags),
-        unique=unique.key if unique else None,
-        unique_seconds=unique.seconds if unique else 0,
-        unique_mode=MODES[unique.until if unique else UniqueFor.DONE],
-        durability=Durability(body.durability.value),
-    )

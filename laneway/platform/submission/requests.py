@@ -1,0 +1,37 @@
+"""A submission as the API and the command line describe it → its options."""
+
+from __future__ import annotations
+
+from laneway.engine import Durability, UniqueMode
+from laneway.platform.queues import Priority
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.history import TaskRequest, UniqueFor
+
+_MODES = {
+    UniqueFor.START: UniqueMode.UNTIL_START,
+    UniqueFor.DONE: UniqueMode.UNTIL_DONE,
+    UniqueFor.TIME: UniqueMode.FOR_TIME,
+}
+
+
+def submit_options(request: TaskRequest) -> SubmitOptions:
+    """The options of a request, which was checked before."""
+    unique = request.unique
+    return SubmitOptions(
+        id=request.id,
+        idempotency_key=request.idempotency_key,
+        delay=request.delay,
+        expires=request.expires,
+        priority=_priority(request),
+        tags=tuple(request.tags),
+        unique=unique.key if unique else None,
+        unique_seconds=unique.seconds if unique else 0,
+        unique_mode=_MODES[unique.until if unique else UniqueFor.DONE],
+        durability=Durability(request.durability.value),
+    )
+
+
+def _priority(request: TaskRequest) -> Priority | None:
+    if isinstance(request.priority, int):
+        return Priority(request.priority)
+    return Priority[request.priority.name] if request.priority else None
