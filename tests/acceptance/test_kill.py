@@ -269,6 +269,36 @@ def test_a_broker_killed_under_load_loses_no_message(site: Site, figure: Report)
     assert not poster.refused
 
 
+def test_a_worker_killed_between_a_webhook_and_its_events_tasks_loses_none_and_repeats_none(site: Site) -> None:
+    total, delivery = 300, "killed-delivery"
+    body = [{"id": f"killed-{number}", "type": "order.paid"} for number in range(total)]
+    with site.services.database.transaction() as session:
+        webhooks.store(session, delivery, source="killed", body=body, now=clock.now())
+    first = site.worker("first", queues="webhooks", concurrency=1)
+    id = site.services.tasks.submit("process_generic_webhook_task", {"delivery_id": delivery}).task_id
+    wait_until(lambda: _follow_ups(site)[0] >= 3, seconds=60)
+    first.kill()
+
+    before, _ = _follow_ups(site)
+    assert before < total, "the worker was killed too late to show anything"
+    site.worker("second", queues="webhooks", concurrency=1)
+    run = site.until(id, seconds=120)
+    assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
+    assert _follow_ups(site) == (total, total)
+
+
+def _follow_ups(site: Site) -> tuple[int, int]:
+    """The number of this delivery's events that have a task, and of tasks that events have."""
+    with site.services.database.reading() as session:
+        events = session.scalars(select(WebhookEvent.task_id).where(WebhookEvent.source == "killed")).all()
+        ids = [id for id in events if id is not None]
+        found = session.scalar(
+            select(func.count()).select_from(TaskRun).where(TaskRun.name == "process_manipulator_interaction_task")
+        )
+    assert len(set(ids)) == len(ids)
+    return len(ids), found or 0
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_under_load(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
@@ -305,33 +335,3 @@ def up(site: Site) -> Node:
     node = site.start("up", "laneway", "up")
     node.wait_for_output("all processes are ready", seconds=90)
     return node
-
-
-def test_a_worker_killed_between_a_webhook_and_its_events_tasks_loses_none_and_repeats_none(site: Site) -> None:
-    total, delivery = 300, "killed-delivery"
-    body = [{"id": f"killed-{number}", "type": "order.paid"} for number in range(total)]
-    with site.services.database.transaction() as session:
-        webhooks.store(session, delivery, source="killed", body=body, now=clock.now())
-    first = site.worker("first", queues="webhooks", concurrency=1)
-    id = site.services.tasks.submit("process_generic_webhook_task", {"delivery_id": delivery}).task_id
-    wait_until(lambda: _follow_ups(site)[0] >= 3, seconds=60)
-    first.kill()
-
-    before, _ = _follow_ups(site)
-    assert before < total, "the worker was killed too late to show anything"
-    site.worker("second", queues="webhooks", concurrency=1)
-    run = site.until(id, seconds=120)
-    assert (run.state, run.attempts) == (TaskState.COMPLETED, 2)
-    assert _follow_ups(site) == (total, total)
-
-
-def _follow_ups(site: Site) -> tuple[int, int]:
-    """The number of this delivery's events that have a task, and of tasks that events have."""
-    with site.services.database.reading() as session:
-        events = session.scalars(select(WebhookEvent.task_id).where(WebhookEvent.source == "killed")).all()
-        ids = [id for id in events if id is not None]
-        found = session.scalar(
-            select(func.count()).select_from(TaskRun).where(TaskRun.name == "process_manipulator_interaction_task")
-        )
-    assert len(set(ids)) == len(ids)
-    return len(ids), found or 0

@@ -105,7 +105,7 @@ def test_two_workers_of_one_name_are_both_counted_and_named(api: Api) -> None:
     queues = api.http.get("/conversations/tasks/queues/status").json()["queues"]
     assert {queue: figures["workers"] for queue, figures in queues.items()} == dict.fromkeys(QUEUES, 1)
     api.services.alerts.sweep()
-    assert [alert.kind for alert in api.services.alerts.listing()] == ["worker_name"]
+    assert "worker_name" in {alert.kind for alert in api.services.alerts.listing()}
 
 
 def test_a_worker_that_was_killed_and_started_again_shares_no_name(api: Api) -> None:

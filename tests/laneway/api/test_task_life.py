@@ -257,6 +257,7 @@ def test_stats_show_queues_states_workers_and_unrecorded_events(api: Api, platfo
     assert list(stats["queues"]) == list(QUEUES)
     assert stats["queues"]["conversations"] == {
         "lane": "high",
+        "paused": False,
         "active": 1,
         "accepted": 0,
         "pending": 0,

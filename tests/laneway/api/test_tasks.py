@@ -134,6 +134,7 @@ def test_the_figures_include_every_queue(api: Api) -> None:
     assert list(response["queues"]) == list(QUEUES)
     assert response["queues"]["conversations"] == {
         "lane": "high",
+        "paused": False,
         "active": 1,
         "accepted": 0,
         "pending": 1,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
 
 from laneway.platform.db.models import Worker
 
@@ -36,9 +36,14 @@ def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
 def is_alive(session: Session, name: str, *, since: datetime, seen_after: datetime) -> bool:
     """Whether the worker that had this name at `since` has reported after `seen_after`.
 
-    A worker of the same name that started later is another one.
+    A worker of the same name that started later is another one. If the earlier one has not reported since that start,
+    it was killed, and the later one is its successor.
     """
-    statement = select(Worker.name).where(Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after)
+    later = aliased(Worker)
+    succeeded = exists().where(later.name == name, later.started_at > since, later.started_at >= Worker.seen_at)
+    statement = select(Worker.name).where(
+        Worker.name == name, Worker.started_at <= since, Worker.seen_at > seen_after, ~succeeded
+    )
     return session.scalar(statement) is not None
 
 
