@@ -41,3 +41,4 @@ def test_head_of_an_endless_stream_ends(live: Site) -> None:
             assert (head.status_code, head.content) == (200, b"")
             assert head.headers["content-type"].startswith("text/event-stream")
         assert client.get("/health/live").json() == {"status": "ok"}
+    assert live.post(f"/tasks/{id}/cancel")["cancelled"]
