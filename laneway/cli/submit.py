@@ -53,19 +53,18 @@ def read_payload(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", payload)
 
 
+def _duration(help: str) -> Any:
+    return typer.Option(parser=seconds, metavar="DURATION", help=help)
+
+
 @commands.command()
 def submit(
     name: Annotated[str, typer.Argument(help="The registered name of the task.")],
     payload: Annotated[str, typer.Option(help="A JSON object; @FILE reads a file, - reads standard input.")] = "{}",
     id: Annotated[str | None, typer.Option(help="The task's id: a repeat with it makes no second task.")] = None,
     priority: Annotated[PriorityName | None, typer.Option(help="Default: that of the task's declaration.")] = None,
-    delay: Annotated[
-        float, typer.Option(parser=seconds, metavar="DURATION", help="Wait so long before it may start: 90, 10m, 2h.")
-    ] = 0,
-    expires: Annotated[
-        float | None,
-        typer.Option(parser=seconds, metavar="DURATION", help="Do not start it after so long: 90, 10m, 2h."),
-    ] = None,
+    delay: Annotated[float, _duration("Wait so long before it may start: 90, 10m, 2h.")] = 0,
+    expires: Annotated[float | None, _duration("Do not start it after so long: 90, 10m, 2h.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word by which the task is found; repeatable.")] = None,
     durability: Annotated[
         DurabilityName, typer.Option(help="Where the message must be stored before the task counts as accepted.")

@@ -271,7 +271,7 @@ def test_a_delayed_task_waits_in_the_broker_until_it_is_due(platform: Platform) 
 
 
 def test_a_delayed_task_is_delivered_when_it_is_due(platform: Platform) -> None:
-    id = platform.chore(delay=0.3)
+    id = platform.chore(delay=1.5)
     assert platform.fetch("maintenance") is None
 
     assert wait_until(lambda: platform.work("maintenance"), seconds=10) == id
