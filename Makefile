@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-inp
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-# The tests with a whole platform come first: they mostly wait, and four processes keep two cores busy meanwhile.
+# The tests with a whole platform come first: they mostly wait, and three processes keep two cores busy meanwhile.
 TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
 # The bytecode is kept: the tests start hundreds of processes.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
@@ -32,7 +32,7 @@ demo: install ## Send real work through the platform and show what became of it
 
 test: install-dev ## Run every test
 	@$(PYTEST) -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
-	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no server
 	@$(PYTEST) -n 2 -m "not server" tests/laneway tests/app
