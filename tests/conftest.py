@@ -9,7 +9,7 @@ from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.document_desk import desk  # noqa: F401
 from tests.fixtures.http_peer import http_peer  # noqa: F401
-from tests.fixtures.logs import log_plainly
+from tests.fixtures.logs import log_plainly, never_keep_loggers
 from tests.fixtures.platform import (  # noqa: F401
     environment,
     movable_clock,
@@ -35,6 +35,7 @@ SERVERS = {
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""
 LONGEST_ID = 60
 
+never_keep_loggers()
 log_plainly()
 
 

@@ -75,7 +75,9 @@ def test_several_processes_share_the_work_and_stop_at_once(site: Site, server: N
     assert seconds < STOP_SECONDS
     output = server.output()
     assert "Traceback" not in output
-    assert "database is locked" not in output
+    # a reader that meets a writer may leave the recording to it; nothing else may fail because of another process
+    locked = [line for line in output.splitlines() if "database is locked" in line]
+    assert [line for line in locked if "the history is behind" not in line] == []
 
 
 def waiting(site: Site) -> int:
