@@ -193,7 +193,9 @@ class Platform:
 
     @cached_property
     def schedule_watch(self) -> ScheduleWatch:
-        return ScheduleWatch(self._app)
+        if self.broker.engine is None:  # then Beat's Redis is not the broker
+            return ScheduleWatch(self._app)
+        return ScheduleWatch(self._app, guarded=self.broker.guarded)
 
     def close(self) -> None:
         """Close the connections of this process."""

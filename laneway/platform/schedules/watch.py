@@ -7,7 +7,8 @@ the Beat that sends. An entry that is switched off is left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -40,17 +41,17 @@ class _Stored(NamedTuple):
 
 
 class ScheduleWatch:
-    """Looks at the schedule of one Celery app."""
+    """Looks at the schedule of one Celery app. `guarded`: the context in which Redis is asked."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, *, guarded: Callable[[], AbstractContextManager[None]] = translated_errors) -> None:
+        self._app, self._guarded = app, guarded
 
     def standstills(self) -> list[Standstill]:
         """Return what stands still now. Raises BrokerUnavailable."""
         if not self._app.conf.beat_schedule:
             return []
         lock = ensure_conf(self._app).lock_key
-        with translated_errors():
+        with self._guarded():
             beat_runs = bool(get_redis(self._app).exists(lock))
             found = [found for entry in self._entries() if (found := self._standstill(entry, beat_runs=beat_runs))]
         if not beat_runs and found:
