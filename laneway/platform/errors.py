@@ -382,8 +382,12 @@ class WorkerLost(RetryableError):
     """The number of attempts, if this one was the last."""
     how: str = ""
     """How the process ended, if that is known."""
+    worker_ended: str = ""
+    """How the whole worker ended, if whoever started it has said so."""
 
     def __str__(self) -> str:
+        if self.worker_ended:
+            return f"The worker {self.worker} {self.worker_ended} while it ran the task."
         if self.how:
             return f"The process of the worker {self.worker} that ran the task {self.how}."
         if self.last_of:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from laneway.platform.settings import Settings
 from laneway.server import flower_login
 from laneway.server.probes import Probe, beat_holds_lock, broker_answers, http_answers, web_address, worker_reports
 from laneway.server.valkey import embedded_argv
+from laneway.server.worker_end import note_end_of_worker
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ManagedProcess:
     address: str = ""
     ready_seconds: float = 60
     """Time to become ready at the first start."""
+    on_death: Callable[[str], None] | None = None
+    """Called, in a thread, with the words that say how it ended when nobody had stopped it."""
 
 
 def broker(settings: Settings) -> ManagedProcess | None:
@@ -104,6 +108,7 @@ def _worker(settings: Settings, group: WorkerGroup) -> ManagedProcess:
         worker_command(settings, group),
         worker_reports(settings, f"{group.name}@%h"),
         StopPlan(4, seconds=60, hurried_seconds=0, before_kill=signal.SIGQUIT),
+        on_death=note_end_of_worker(settings, f"{group.name}@%h"),
     )
 
 

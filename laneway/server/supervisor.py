@@ -77,6 +77,8 @@ class Supervisor:
                 break
             end = describe_exit(await child.wait())
             await child.kill()  # kills the children that it left, if any
+            if self.process.on_death is not None:
+                await asyncio.to_thread(self.process.on_death, end)
             deaths += 1
             if not self.first_ready.done() and deaths >= FIRST_TRIES:
                 self._give_up(f"{end}, {deaths} times, before it was ready")

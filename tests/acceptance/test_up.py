@@ -7,11 +7,12 @@ import os
 import pty
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -232,6 +233,12 @@ def test_a_killed_process_is_restarted(shared: RunningPlatform, name: str, words
     shared.wait_until(
         lambda: httpx.get(f"{web(shared.installation.api)}/health/ready").status_code == 200, "ready again"
     )
+    if name == "worker":  # the attempts that it lost say so
+        with closing(sqlite3.connect(shared.installation.folder / "data" / "laneway.db")) as connection:
+            ends = connection.execute(
+                "SELECT ended FROM workers WHERE name LIKE 'worker@%' ORDER BY started_at"
+            ).fetchall()
+        assert ends == [("was killed by SIGKILL",), (None,)]
 
 
 def test_a_taken_port_is_reported_with_its_setting(installation: Installation) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from laneway.engine import AckAction, Event, EventKind, Stored
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.db.queries import task_events as repository
-from laneway.platform.db.queries import task_runs
+from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
 from laneway.platform.history.adoption import is_storable_id, run_from_message
@@ -193,7 +193,7 @@ class JournalProjection:
         attempt = self._attempt(run, run.attempts_before + event.attempt)
         if run.state in FINISHED or attempt is None or attempt.outcome is not None:
             return None
-        error = WorkerLost(run.worker or "?")
+        error = self._worker_lost(attempt)
         result = AttemptResult(TaskState.PENDING, error=str(error), error_type=type(error).__name__)
         self._end_attempt(run, event, outcome="lost", result=result)
         run.state, run.error, run.error_type, run.traceback = TaskState.PENDING, str(error), result.error_type, None
@@ -288,9 +288,13 @@ class JournalProjection:
         """End earlier attempts without an outcome as lost: the broker has lost the events of their end."""
         for attempt in self._attempts.get(run.id, {}).values():
             if attempt.outcome is None:
-                error = WorkerLost(attempt.worker or "?")
+                error = self._worker_lost(attempt)
                 attempt.ended_at, attempt.outcome = at, "lost"
                 attempt.error, attempt.error_type = str(error), type(error).__name__
+
+    def _worker_lost(self, attempt: TaskAttempt) -> WorkerLost:
+        worker = attempt.worker or "?"
+        return WorkerLost(worker, worker_ended=workers.how_ended(self._session, worker, since=attempt.started_at))
 
     def _end_attempt(self, run: TaskRun, event: Event, *, outcome: str, result: AttemptResult) -> None:
         attempt = self._attempt(run, run.attempts_before + event.attempt)

@@ -158,6 +158,8 @@ class Worker(Base):
     queues: Mapped[list[Any]]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
+    ended: Mapped[str | None] = mapped_column(String(100))
+    """How it ended, in words, if its supervisor saw that."""
 
 
 class FleetLease(Base):

@@ -28,6 +28,23 @@ def leave(session: Session, id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == id))
 
 
+def note_end(session: Session, name: str, *, how: str) -> None:
+    """Store how the worker of this name that started last has ended: its supervisor saw it."""
+    last = select(Worker.id).where(Worker.name == name).order_by(Worker.started_at.desc()).limit(1).scalar_subquery()
+    session.execute(update(Worker).where(Worker.id == last).values(ended=how))
+
+
+def how_ended(session: Session, name: str, *, since: datetime) -> str:
+    """How the worker that had this name at `since` ended, in words; empty if nobody saw it."""
+    statement = (
+        select(Worker.ended)
+        .where(Worker.name == name, Worker.started_at <= since)
+        .order_by(Worker.started_at.desc())
+        .limit(1)
+    )
+    return session.scalar(statement) or ""
+
+
 def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
     """The live workers, by name."""
     return session.scalars(select(Worker).where(Worker.seen_at > now - ALIVE).order_by(Worker.name)).all()

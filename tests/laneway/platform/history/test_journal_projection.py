@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from laneway.engine import EventKind
+from laneway.platform import clock
 from laneway.platform.db.queries import task_events as repository
+from laneway.platform.db.queries import workers
 from laneway.platform.execution.outcomes import AttemptResult, Completed, Raised, Snoozed, Stopped
 from laneway.schemas.task import TaskState
 from tests.fixtures.journal import attempts, event_kinds
@@ -126,6 +130,22 @@ def test_waiting_time_starts_again_with_a_retry_by_hand(platform: Platform, mova
     row = platform.row(id)
     assert row.ready_at is not None
     assert (row.ready_at - row.accepted_at).total_seconds() >= 3600
+
+
+def test_a_lost_attempt_says_how_its_worker_ended_if_its_supervisor_saw_it(platform: Platform) -> None:
+    id = platform.chore()
+    with platform.database.transaction() as session:
+        for number, started in enumerate((-60, 0)):  # of two workers of one name, the later one ended
+            at = clock.now() + timedelta(seconds=started)
+            workers.report(session, "worker-7", id=f"w{number}", queues=[], started_at=at, now=at)
+        workers.note_end(session, "worker-7", how="was killed by SIGKILL")
+    platform.begun(platform.fetched("maintenance", lease=0.05), worker="worker-7")
+
+    wait_until(lambda: platform.fetch("maintenance"), seconds=10)
+
+    assert platform.row(id).error == "The worker worker-7 was killed by SIGKILL while it ran the task."
+    with platform.database.reading() as session:
+        assert workers.how_ended(session, "worker-7", since=clock.now() - timedelta(seconds=30)) == ""
 
 
 def test_a_task_waits_again_after_a_lost_attempt_and_names_the_worker(platform: Platform) -> None:
