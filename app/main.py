@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -12,14 +11,13 @@ from app.api.routers import analytics, chat, conversations, documents, leads, we
 from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
-from laneway.api import docs_page, errors
+from laneway.api import docs_page, errors, openapi
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
 from laneway.platform.celery_app import load_tasks_or_exit
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
-from laneway.schemas.problem import Problem
 
 DESCRIPTION = (
     "Conversations, webhooks, documents, leads and workflows as background tasks. Errors are RFC 9457 problems."
@@ -73,24 +71,9 @@ def create_app(config: Settings) -> FastAPI:
     app.add_middleware(RequestContext)
     for domain in DOMAINS:
         app.include_router(domain.router)
-    _document_problems(app)
+    openapi.install(app)
     docs_page.install(app)
     return app
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Add the schema of problems, the form of every error, to the OpenAPI document."""
-    original = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = original()
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(schema.pop("$defs", {}))
-        schemas["Problem"] = schema
-        return document
-
-    app.openapi = openapi
 
 
 app = create_app(settings())

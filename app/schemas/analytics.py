@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from laneway.schemas.moment import EARLIEST, LATEST, Moment
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier, Payload
 from laneway.schemas.statistics import Durations
 from laneway.schemas.task import Response
@@ -30,7 +31,7 @@ class ReportPeriod(Payload):
 
     start: Moment | None = None
     end: Moment | None = None
-    hours: int = Field(24, ge=1, le=24 * 366, strict=True)
+    hours: Whole = Field(24, ge=1, le=24 * 366)
 
     @model_validator(mode="after")
     def _check_order(self) -> ReportPeriod:
@@ -45,7 +46,7 @@ class ReportPeriod(Payload):
 class WeekPeriod(ReportPeriod):
     """Payload of `generate_weekly_report`: the last seven days by default."""
 
-    hours: int = Field(7 * 24, ge=1, le=24 * 366, strict=True)
+    hours: Whole = Field(7 * 24, ge=1, le=24 * 366)
 
 
 class ReportKind(StrEnum):

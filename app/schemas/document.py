@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.schemas.conversation import NullFreePattern, WithoutNull
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier, Payload
 from laneway.schemas.task import QueueFigures, Response, TaskState
 
@@ -62,9 +63,7 @@ class DocumentRequest(DocumentIngestion):
         }
     )
 
-    priority: int = Field(
-        1, ge=0, le=100, strict=True, description="0 low, 1 normal, 2 high; 3 and more runs before all others"
-    )
+    priority: Whole = Field(1, ge=0, le=100, description="0 low, 1 normal, 2 high; 3 and more runs before all others")
 
 
 class DocumentAccepted(Response):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response
 
@@ -93,8 +94,8 @@ class EventSelection(Payload):
     source: Filter | None = None
     name: Filter | None = None
     rule: Filter | None = None
-    after: int = Field(default=0, strict=True, ge=0, le=2**53, description="`next` of the previous answer")
-    limit: int = Field(default=100, strict=True, ge=1, le=500)
+    after: Whole = Field(default=0, ge=0, le=2**53, description="`next` of the previous answer")
+    limit: Whole = Field(default=100, ge=1, le=500)
 
 
 class ChangedEvents(Response):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier
 from laneway.schemas.statistics import Window
 from laneway.schemas.task import QueueFigures, Response, TaskHandle, TaskState
@@ -79,7 +80,7 @@ class TaskRequest(BaseModel):
     payload: dict[str, Any] = Field(default_factory=dict)
     id: Identifier | None = Field(None, description="The same id with the same payload is the same task")
     idempotency_key: Text | None = Field(None, description="Instead of `id`")
-    priority: PriorityName | Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
+    priority: PriorityName | Annotated[Whole, Field(ge=0, le=3)] | None = Field(
         None, description="A name, or a number: low 0, normal 1, high 2, critical 3"
     )
     delay: float = Field(0, strict=True, ge=0, le=A_YEAR, description="Seconds until the task may start")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, m
 
 from laneway.schemas.history import Text
 from laneway.schemas.moment import EARLIEST, LATEST, Moment, clamped
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
 
@@ -135,8 +136,8 @@ class ReplayRequest(BaseModel):
     since: FilterMoment | None = Field(None, description="First attempted at this time or later")
     until: FilterMoment | None = Field(None, description="First attempted before this time")
     only_failed: StrictBool = Field(True, description="False: include delivered, cancelled and expired ones")
-    after: int = Field(0, strict=True, ge=0, le=2**63 - 1, description="`next` of the previous call")
-    limit: int = Field(100, strict=True, ge=1, le=1000)
+    after: Whole = Field(0, ge=0, le=2**63 - 1, description="`next` of the previous call")
+    limit: Whole = Field(100, ge=1, le=1000)
     dry_run: StrictBool = Field(False, description="Report how many and which, and change nothing")
 
     @model_validator(mode="after")

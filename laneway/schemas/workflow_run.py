@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from laneway.schemas.history import Text
+from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
 from laneway.schemas.workflow import Name, StepKind
@@ -62,7 +63,7 @@ class WorkflowRef(Payload):
 class CleanupPeriod(Payload):
     """Payload of `cleanup_old_workflows`."""
 
-    days: int = Field(30, strict=True, ge=1, le=36_500)
+    days: Whole = Field(30, ge=1, le=36_500)
 
 
 class WorkflowBody(BaseModel):

@@ -51,6 +51,6 @@ def list_reports(
 
 
 @router.get("/reports/{report_id}", responses=problems(404))
-def get_report(services: ServicesDep, report_id: ReportId) -> ReportResponse:
+def show_report(services: ServicesDep, report_id: ReportId) -> ReportResponse:
     """One report."""
     return services.analytics.report(report_id)

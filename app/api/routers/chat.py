@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
     response_description="Accepted: its steps are tasks",
     responses={200: {"model": WorkflowHandle, "description": "It was accepted before"}, **problems(409, 429)},
 )
-def chat(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
+def start_chat_workflow(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Accept a workflow for an agent and answer at once.
 
     While the broker is unreachable the status is `accepted`; the workflow starts when the broker is back.

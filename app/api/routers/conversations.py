@@ -87,31 +87,31 @@ async def post_interaction(body: InteractionRequest, services: ServicesDep, resp
 
 
 @router.get("/tasks/queues/status", responses=problems())
-def queues_status(services: ServicesDep) -> QueuesResponse:
+def show_queues(services: ServicesDep) -> QueuesResponse:
     """The active, pending, scheduled and dead tasks of each queue."""
     return services.tasks.queue_statistics()
 
 
 @router.get("/tasks/active", responses=problems())
-def active_tasks(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ActiveTasksResponse:
+def list_active_tasks(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ActiveTasksResponse:
     """The tasks that run now, newest first."""
     return services.tasks.active_tasks(limit)
 
 
 @router.get("/tasks/{task_id}/status", responses=problems(404, 410))
-def task_status(task_id: TaskId, services: ServicesDep) -> TaskStatus:
+def show_conversation_task(task_id: TaskId, services: ServicesDep) -> TaskStatus:
     """One task: state, progress, result or error, attempts, queue, times, and what it waits for."""
     return services.tasks.status(task_id)
 
 
 @router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
-def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
+def cancel_conversation_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Cancel a task: a waiting task never runs, a running one is interrupted within seconds."""
     return services.tasks.cancel(task_id)
 
 
 @router.get("/{conversation_id}", responses=problems(404))
-def conversation(
+def show_conversation(
     conversation_id: ConversationId,
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,

@@ -28,7 +28,7 @@ Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL
 
 
 @router.post("/process", status_code=202, response_description="Accepted: a task works on it", responses=problems(429))
-def process(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
+def process_document(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
     """Process an object in the storage: its text becomes passages, and `callback_url` receives the outcome.
 
     Callbacks are signed as Standard Webhooks says. Without OUTBOUND_WEBHOOK_SECRET a `callback_url` is refused (503).
@@ -38,25 +38,25 @@ def process(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
 
 
 @router.get("/task/{task_id}/status", responses=problems(404, 410))
-def task_status(task_id: TaskId, services: ServicesDep) -> TaskStatus:
+def show_document_task(task_id: TaskId, services: ServicesDep) -> TaskStatus:
     """The task of a document: state, progress, stage, result or error."""
     return services.document_views.task_status(task_id)
 
 
 @router.post("/task/{task_id}/retry", status_code=202, responses=problems(404, 409))
-def retry(task_id: TaskId, services: ServicesDep) -> TaskHandle:
+def retry_document_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a document's task again after it has ended."""
     return services.documents.retry(task_id)
 
 
 @router.get("/queue/stats", responses=problems())
-def queue_stats(services: ServicesDep) -> DocumentQueueStats:
+def show_document_queue(services: ServicesDep) -> DocumentQueueStats:
     """The tasks in the queue of documents, and the documents by state."""
     return services.document_views.stats()
 
 
 @router.get("", responses=problems())
-def listing(
+def list_documents(
     services: ServicesDep,
     state: DocumentState | None = None,
     user_id: Text = None,
@@ -68,12 +68,12 @@ def listing(
 
 
 @router.get("/{document_id}", responses=problems(404))
-def document(document_id: DocumentId, services: ServicesDep) -> DocumentView:
+def show_document(document_id: DocumentId, services: ServicesDep) -> DocumentView:
     """One document: state, passages, error, and its source."""
     return services.document_views.document(document_id)
 
 
 @router.delete("/{document_id}", status_code=204, responses=problems(404))
-def delete(document_id: DocumentId, services: ServicesDep) -> None:
+def delete_document(document_id: DocumentId, services: ServicesDep) -> None:
     """Delete a document and its passages, and cancel its waiting tasks. The object in the storage stays."""
     services.documents.delete(document_id)

@@ -25,7 +25,7 @@ LAST_ID = 2**63 - 1
     response_description="Stored; a task updates the CRM",
     responses={200: {"model": LeadAccepted, "description": "It was stored before"}, **problems(409, 429)},
 )
-def create(body: LeadRequest, services: ServicesDep, response: Response) -> LeadAccepted:
+def create_lead(body: LeadRequest, services: ServicesDep, response: Response) -> LeadAccepted:
     """Store a lead and queue its CRM update. While the broker is unreachable the status is `accepted`."""
     accepted, created = services.leads.create(body)
     response.status_code = 202 if created else 200
@@ -33,7 +33,7 @@ def create(body: LeadRequest, services: ServicesDep, response: Response) -> Lead
 
 
 @router.get("", dependencies=[OnlyKnown], responses=problems())
-def listing(
+def list_leads(
     services: ServicesDep,
     state: Annotated[CrmState | None, Query(description="Whether the CRM has it")] = None,
     source: Annotated[str | None, Query(min_length=1, max_length=32, pattern=r"^[^\x00]+$")] = None,
@@ -45,7 +45,7 @@ def listing(
 
 
 @router.get("/{lead_id}", responses=problems(404))
-def lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
+def show_lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
     """One lead, and its state in the CRM."""
     return services.leads.view(lead_id)
 
@@ -58,7 +58,7 @@ def lead(lead_id: LeadId, services: ServicesDep) -> LeadView:
         **problems(404, 409, 429),
     },
 )
-def put(lead_id: LeadId, body: LeadChange, services: ServicesDep, response: Response) -> LeadAccepted:
+def put_lead(lead_id: LeadId, body: LeadChange, services: ServicesDep, response: Response) -> LeadAccepted:
     """Store a lead under this id, or replace its content as its next version, and queue its CRM update.
 
     The same content is no change. With `version`, the lead must exist and be at that version.
@@ -69,6 +69,6 @@ def put(lead_id: LeadId, body: LeadChange, services: ServicesDep, response: Resp
 
 
 @router.delete("/{lead_id}", status_code=204, responses=problems(404))
-def delete(lead_id: LeadId, services: ServicesDep) -> None:
+def delete_lead(lead_id: LeadId, services: ServicesDep) -> None:
     """Delete a lead and cancel its waiting tasks. An external CRM keeps what it has."""
     services.leads.delete(lead_id)

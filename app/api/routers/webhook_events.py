@@ -29,7 +29,7 @@ Text = Annotated[Filter | None, Query()]
 
 
 @router.get("/events", responses=problems(), dependencies=[OnlyKnown])
-def events(
+def list_webhook_events(
     services: ServicesDep,
     state: Annotated[list[EventState] | None, Query(max_length=5)] = None,
     source: Text = None,
@@ -44,42 +44,42 @@ def events(
 
 
 @router.get("/events/{id:int}", responses=problems(404))
-def event(id: EventNumber, services: ServicesDep) -> EventDetails:
+def show_webhook_event(id: EventNumber, services: ServicesDep) -> EventDetails:
     """Show one event with its content."""
     return services.webhook_events.show(id)
 
 
 @router.post("/events/replay", responses=problems())
-def replay_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
+def replay_webhook_events(body: EventSelection, services: ServicesDep) -> ChangedEvents:
     """Decide again, by the mapping in force, what follows from the selected events without a task, oldest first."""
     return services.webhook_events.replay_many(body)
 
 
 @router.post("/events/{id:int}/replay", responses=problems(404))
-def replay(id: EventNumber, services: ServicesDep) -> ChangedEvents:
+def replay_webhook_event(id: EventNumber, services: ServicesDep) -> ChangedEvents:
     """Decide again what follows from one event. An event that has its task keeps it, and nothing runs twice."""
     return services.webhook_events.replay(id)
 
 
 @router.post("/events/discard", responses=problems())
-def discard_many(body: EventSelection, services: ServicesDep) -> ChangedEvents:
+def discard_webhook_events(body: EventSelection, services: ServicesDep) -> ChangedEvents:
     """Let nothing follow from the selected events without a task. A replay by id takes the decision back."""
     return services.webhook_events.discard_many(body)
 
 
 @router.post("/events/{id:int}/discard", responses=problems(404))
-def discard(id: EventNumber, services: ServicesDep) -> ChangedEvents:
+def discard_webhook_event(id: EventNumber, services: ServicesDep) -> ChangedEvents:
     """Let nothing follow from one event. An event that has its task keeps it."""
     return services.webhook_events.discard(id)
 
 
 @router.get("/statistics", responses=problems())
-def statistics(services: ServicesDep) -> WebhookStatistics:
+def show_webhook_statistics(services: ServicesDep) -> WebhookStatistics:
     """How many deliveries and events are stored, by what became of them, source and name."""
     return services.webhook_events.statistics()
 
 
 @router.get("/mapping", responses=problems())
-def mapping(services: ServicesDep) -> MappingView:
+def show_webhook_mapping(services: ServicesDep) -> MappingView:
     """The mapping of events to tasks that is in force, and what is wrong with its file."""
     return services.webhook_events.mapping()

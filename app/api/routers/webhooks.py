@@ -20,7 +20,8 @@ SIGNATURE = "`sha256=` followed by the HMAC-SHA256 of the raw body in hexadecima
 
 
 def _request_body(example: dict[str, Any], *, types: tuple[str, ...] = ("object", "array")) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"type": list(types)}, "example": example}}
+    schema: dict[str, Any] = {"type": list(types), **({"items": {}} if "array" in types else {})}
+    content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 

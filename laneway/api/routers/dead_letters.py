@@ -29,7 +29,7 @@ router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=Th
 
 
 @router.get("", responses=problems())
-def listing(
+def list_dead_letters(
     services: ServicesDep,
     name: Short = None,
     queue: Short = None,
@@ -52,7 +52,7 @@ def listing(
 
 
 @router.get("/groups", responses=problems())
-def groups(
+def list_dead_letter_groups(
     services: ServicesDep, failed: bool = False, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> DeadLetterGroupsResponse:
     """List groups of tasks that failed the same way, the largest group first."""
@@ -74,25 +74,25 @@ def groups(
 
 
 @router.get("/{task_id}", responses=problems(404))
-def show(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
+def show_dead_letter(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
     """Show one dead letter with payload, error and traceback."""
     return dead_letter_view(services.dead_letters.show(task_id))
 
 
 @router.post("/requeue", responses=problems())
-def requeue(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
+def requeue_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Send the selected dead letters to their queues again; with `dry_run` only count and list them."""
     return bulk_action_view(services.dead_letters.requeue(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/discard", responses=problems())
-def discard(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
+def discard_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Move the selected dead letters to the trash; they can be restored for a day."""
     return bulk_action_view(services.dead_letters.discard(_selection(body), dry_run=body.dry_run))
 
 
 @router.post("/restore", responses=problems())
-def restore(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
+def restore_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Take the selected dead letters out of the trash."""
     return bulk_action_view(services.dead_letters.restore(_selection(body), dry_run=body.dry_run))
 

@@ -45,7 +45,7 @@ class Readiness(ResponseModel):
 
 
 @router.get("/live", responses={status: problems()[status] for status in (413, 500)})
-async def live() -> Liveness:
+async def show_liveness() -> Liveness:
     """Report that the process responds. It needs no thread, so it responds however many requests wait."""
     return Liveness()
 
@@ -54,7 +54,7 @@ async def live() -> Liveness:
     "/ready",
     responses={**problems(), 503: {"model": Readiness, "description": "Nothing can be accepted now"}},
 )
-def ready(services: ServicesDep, response: Response) -> Readiness:
+def show_readiness(services: ServicesDep, response: Response) -> Readiness:
     """Report whether this process can accept work: 503 when the database does not take a write.
 
     What does not work and does not keep it from accepting work is named in `degraded`.

@@ -33,7 +33,7 @@ EndpointId = Annotated[
 
 
 @router.get("/deliveries", responses=problems())
-def deliveries(
+def list_deliveries(
     services: ServicesDep,
     endpoint: Annotated[Short, Query(description="The endpoint's id")] = None,
     event: Short = None,
@@ -55,7 +55,7 @@ def deliveries(
 
 
 @router.get("/deliveries/{delivery_id}", responses=problems(404))
-def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
+def show_delivery(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
     """Show one delivery: its attempts with the receiver's responses, and the body."""
     return describe_details(services.delivery_log.show(delivery_id))
 
@@ -63,13 +63,13 @@ def show(delivery_id: DeliveryId, services: ServicesDep) -> DeliveryDetailsView:
 @router.post(
     "/deliveries/{delivery_id}/replay", status_code=202, response_description="Accepted", responses=problems(404, 409)
 )
-def replay(delivery_id: DeliveryId, services: ServicesDep) -> TaskHandle:
+def replay_delivery(delivery_id: DeliveryId, services: ServicesDep) -> TaskHandle:
     """Send one delivery again, with the same `webhook-id`."""
     return services.delivery_log.replay(delivery_id)
 
 
 @router.post("/replay", responses=problems())
-def replay_many(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
+def replay_deliveries(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
     """Send the selected deliveries again, oldest first; with `dry_run` only count and list them."""
     states = () if body.only_failed else FINISHED
     selected = DeliveryFilter(
@@ -80,7 +80,7 @@ def replay_many(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
 
 
 @router.get("/endpoints", responses=problems())
-def endpoints(
+def list_endpoints(
     services: ServicesDep,
     state: EndpointState | None = None,
     url: Annotated[Short, Query(description="A part of the address")] = None,
@@ -92,18 +92,18 @@ def endpoints(
 
 
 @router.get("/endpoints/{endpoint_id}", responses=problems(404))
-def endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
+def show_endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
     """Show one receiver."""
     return describe_endpoint(services.outbound_webhooks.endpoint(endpoint_id))
 
 
 @router.post("/endpoints/{endpoint_id}/enable", responses=problems(404))
-def enable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
+def enable_endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
     """Enable a receiver and close its alert. The deliveries that failed in between are not replayed."""
     return describe_endpoint(services.outbound_webhooks.enable(endpoint_id))
 
 
 @router.post("/endpoints/{endpoint_id}/disable", responses=problems(404))
-def disable(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
+def disable_endpoint(endpoint_id: EndpointId, services: ServicesDep) -> EndpointView:
     """Disable a receiver: until it is enabled, nothing is sent to it, and its deliveries fail."""
     return describe_endpoint(services.outbound_webhooks.disable(endpoint_id))

@@ -17,19 +17,19 @@ QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, ex
 
 
 @router.get("/queues", responses=problems())
-def listing(services: ServicesDep) -> QueueLimitsListResponse:
+def list_queues(services: ServicesDep) -> QueueLimitsListResponse:
     """List the queues with their limits."""
     return QueueLimitsListResponse(queues=services.queue_limits.listing())
 
 
 @router.get("/queues/{queue}/limits", responses=problems(404))
-def show(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
+def show_queue_limits(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
     """Show the limits of a queue. An unknown queue returns 404 with the names of the queues."""
     return services.queue_limits.of(queue)
 
 
 @router.put("/queues/{queue}/limits", responses=problems(404))
-def put(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsResponse:
+def set_queue_limits(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsResponse:
     """Set the limits of a queue, for all workers together; a limit that is not given is removed.
 
     Returns 422 without the delivery engine.

@@ -75,7 +75,7 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
     response_description="Accepted",
     responses={200: {"model": TaskHandle, "description": "Already accepted"}, **problems(404, 409, 429)},
 )
-def submit(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
+def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
     handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
     response.status_code = 202 if handle.created else 200
@@ -83,7 +83,7 @@ def submit(body: TaskRequest, services: ServicesDep, response: Response) -> Task
 
 
 @router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
-def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
+def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     """Submit many tasks in one transaction: all are accepted, or none. The error is that of the first refused task.
 
     A batch supports neither uniqueness nor a durability other than memory.
@@ -96,7 +96,7 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
 
 
 @router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
-def search(
+def search_tasks(
     services: ServicesDep,
     state: Annotated[list[TaskState] | None, Query()] = None,
     name: Annotated[Short, Query(description="The task's name")] = None,
@@ -126,7 +126,7 @@ def search(
 
 
 @router.get("/tasks/{task_id}", responses=problems(404, 410))
-async def show(
+async def show_task(
     task_id: TaskId,
     services: ServicesDep,
     wait: Annotated[
@@ -152,7 +152,7 @@ async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
 
 
 @router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
-def clear(
+def clear_tasks(
     services: ServicesDep,
     older_than: Annotated[
         float, Query(ge=0, le=LONGEST_AGE, description="Delete tasks that ended more than this many seconds ago")
@@ -167,25 +167,25 @@ def clear(
 
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
-def delete(task_id: TaskId, services: ServicesDep) -> None:
+def delete_task(task_id: TaskId, services: ServicesDep) -> None:
     """Delete a finished task with its history. A waiting task is cancelled first; a running task returns 409."""
     services.tasks.delete(task_id)
 
 
 @router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
-def cancel(task_id: TaskId, services: ServicesDep) -> CancelResponse:
+def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Cancel a task. A waiting task never runs; a running task is asked to stop, and interrupted if it does not."""
     return services.tasks.cancel(task_id)
 
 
 @router.post("/tasks/{task_id}/retry", status_code=202, responses=problems(404, 409))
-def retry(task_id: TaskId, services: ServicesDep) -> TaskHandle:
+def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
 
 
 @router.get("/tasks/{task_id}/attempts", responses=problems(404))
-def attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
+def list_attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
     """List the attempts of a task: worker, times, outcome, error."""
     return [describe_attempt(attempt) for attempt in services.event_stream.attempts(task_id)]
 
@@ -200,7 +200,7 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
     dependencies=[Depends(_require_task)],
     responses=problems(404),
 )
-async def events(
+async def follow_task(
     task_id: TaskId, services: ServicesDep, last_event_id: Annotated[str | None, Header(max_length=20)] = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
@@ -227,7 +227,7 @@ async def events(
 
 
 @router.get("/stats", dependencies=[OnlyKnown], responses=problems())
-def stats(
+def show_statistics(
     services: ServicesDep,
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Length of the window, in seconds")] = 3600,
     queue: Annotated[Short, Query(description="Count only this queue in the window")] = None,

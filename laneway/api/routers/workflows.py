@@ -40,7 +40,7 @@ FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 
 
 @router.get("/workflow-definitions", responses=problems())
-def definitions(services: ServicesDep) -> DefinitionsResponse:
+def list_workflow_definitions(services: ServicesDep) -> DefinitionsResponse:
     """List the workflow types that can be started: their steps, and the JSON schema of their input."""
     known = services.workflows.definitions
     return DefinitionsResponse(
@@ -58,7 +58,7 @@ def definitions(services: ServicesDep) -> DefinitionsResponse:
     response_description="Accepted; each step runs as a task",
     responses={200: {"model": WorkflowHandle, "description": "Already accepted"}, **problems(409, 429)},
 )
-def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
+def start_workflow(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Start a workflow of any type."""
     options = StartOptions(id=body.id, idempotency_key=body.idempotency_key)
     accepted = services.workflows.start(body.workflow_type, body.input, options=options)
@@ -67,7 +67,7 @@ def start(body: WorkflowRequest, services: ServicesDep, response: Response) -> W
 
 
 @router.get("/workflows", responses=problems())
-def listing(
+def list_workflows(
     services: ServicesDep,
     state: Annotated[list[RunState] | None, Query()] = None,
     type: Annotated[Name | None, Query(description="Only workflows of this type")] = None,
@@ -79,19 +79,19 @@ def listing(
 
 
 @router.get("/workflows/{workflow_id}", responses=problems(404))
-def show(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
+def show_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
     """Show one workflow: its steps with states, outputs, errors and times, its results, and why it waits."""
     return services.workflow_views.view(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409))
-def cancel(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
+def cancel_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
     """Cancel a workflow. Waiting steps never start; running steps are asked to stop."""
     return services.workflows.cancel(workflow_id)
 
 
 @router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
-def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
+def retry_workflow(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
     """Continue a workflow with the steps that failed or, with `from: start`, start a new one with the same input."""
     if body.start_from is RetryFrom.START:
         return services.workflows.restart(workflow_id, new_id=body.id)
@@ -99,7 +99,7 @@ def retry(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAIL
 
 
 @router.post("/workflows/{workflow_id}/signals/{name}", status_code=202, responses=problems(404, 409))
-def signal(
+def signal_workflow(
     workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
 ) -> SignalResponse:
     """Send a signal. It is kept until a step waits for it. Sending the same signal again changes nothing."""
