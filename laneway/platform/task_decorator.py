@@ -148,7 +148,7 @@ class PayloadTask(PayloadSubmissions[Model], PlatformTask, Generic[Model, Result
         return super().__call__(*args, **kwargs)
 
 
-class Declare(Protocol):
+class Decorator(Protocol):
     """Makes a task of a function."""
 
     @overload
@@ -163,6 +163,15 @@ class Declare(Protocol):
     def __call__(self, work: Callable[P, Result], /) -> FunctionTask[P, Result]: ...
 
 
+@overload
+def task(work: Callable[[Context, Model], Result], /) -> PayloadTask[Model, Result]: ...  # pyright: ignore[reportOverlappingOverload] - as above
+@overload
+def task(work: Callable[[Model], Result], /) -> PayloadTask[Model, Result]: ...
+@overload
+def task(work: Callable[Concatenate[Context, P], Result], /) -> FunctionTask[P, Result]: ...
+@overload
+def task(work: Callable[P, Result], /) -> FunctionTask[P, Result]: ...
+@overload
 def task(
     *,
     queue: str | None = None,
@@ -173,7 +182,20 @@ def task(
     delays: Sequence[float] | None = None,
     on_failure: str | None = None,
     role: str | None = None,
-) -> Declare:
+) -> Decorator: ...
+def task(
+    work: Callable[..., Any] | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    retries: int | None = None,
+    delays: Sequence[float] | None = None,
+    on_failure: str | None = None,
+    role: str | None = None,
+) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
         class Greeting(Payload):
@@ -183,7 +205,7 @@ def task(
         def greet(ctx: Context, payload: Greeting) -> dict[str, str]:
             return {"text": f"Hello, {payload.name}!"}
 
-        @task()
+        @task
         def add(x: int, y: int = 1) -> dict[str, int]:
             return {"sum": x + y}
 
@@ -210,7 +232,7 @@ def task(
         options = {"own_queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
         return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
 
-    return cast("Declare", declare)
+    return declare if work is None else declare(work)
 
 
 def _register(

@@ -77,7 +77,7 @@ def test_a_payload_is_given_whole_or_by_its_fields(platform: Platform) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "a missing argument": (lambda: add.submit(), "missing a required argument: 'x'"),  # pyright: ignore[reportCallIssue]
+    "a missing argument": (add.submit, "missing a required argument: 'x'"),
     "an unknown argument": (lambda: add.submit(1, z=2), "unexpected keyword argument 'z'"),  # pyright: ignore
     "one argument too many": (lambda: add.submit(1, 2, 3), "too many positional arguments"),  # pyright: ignore
     "an argument of another type": (lambda: add.submit("one"), "x: Input should be a valid integer"),  # pyright: ignore
