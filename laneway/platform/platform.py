@@ -32,6 +32,7 @@ from laneway.platform.operations.installation import Installation
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
+from laneway.platform.operations.unknown_queues import UnknownQueues
 from laneway.platform.schedules.watch import ScheduleWatch
 from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
@@ -126,6 +127,10 @@ class Platform:
         return Intake(self.broker)
 
     @cached_property
+    def unknown_queues(self) -> UnknownQueues:
+        return UnknownQueues(self.broker)
+
+    @cached_property
     def results(self) -> CeleryResults:
         return CeleryResults(self._app)
 
@@ -188,6 +193,7 @@ class Platform:
             self.tasks,
             self._settings.operation,
             intake=self.intake,
+            unknown_queues=self.unknown_queues,
             schedules=self.schedule_watch,
         )
 

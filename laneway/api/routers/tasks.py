@@ -245,6 +245,7 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
         unread_events=sum(services.recorder.unread().values()),
         unread_limit=services.settings.tasks.max_unread_events,
         workers=services.tasks.live_workers(),
+        unknown_queues=services.unknown_queues.listing(),
         timestamp=clock.now(),
         window=window,
     )
