@@ -108,7 +108,8 @@ def _hints(work: Callable[..., Any], *, task: str) -> dict[str, Any]:
 def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], *, task: str) -> None:
     name = parameter.name
     if parameter.kind not in _NAMED:
-        raise BadTask(task, f"its parameter `{parameter}` has no name of its own that a submission could give.")
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        raise BadTask(task, f"its parameter {stars + name!r} cannot be given by its name; each argument needs one.")
     if name not in hints:
         problem = f"its parameter {name!r} has no type; annotate it. `{name}: laneway.Context` is the running task."
         raise BadTask(task, problem)

@@ -96,6 +96,8 @@ def call_after_commit(session: Session, call: Callable[[], object]) -> None:
 
     In the thread of an event loop the call is made in another thread, because it may wait.
     """
+    if not session.in_transaction():
+        session.begin()  # so that a rollback is one
     if not event.contains(session, "after_commit", _after_commit):
         event.listen(session, "after_commit", _after_commit)
         event.listen(session, "after_rollback", _after_rollback)

@@ -30,7 +30,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
 
 
 def spec(name: str = "ship_order", **fields: Any) -> TaskSpec:
-    return TaskSpec(**{"name": name, "queue": "orders", "payload": Order, **fields})
+    return TaskSpec(**{"name": name, "own_queue": "orders", "payload": Order, **fields})
 
 
 def registered(*specs: TaskSpec) -> TaskRegistry:

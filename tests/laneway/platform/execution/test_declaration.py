@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Annotated, Any
 
 import pytest
+from celery import _state
 from pydantic import BaseModel, Field, ValidationError
 
 from laneway import Context, task
@@ -30,6 +31,8 @@ def clean_registry() -> Iterator[None]:
     """Remove what a test registers."""
     yield
     registry.remove(NAME)
+    for app in _state._get_active_apps():  # pyright: ignore[reportPrivateUsage]
+        app.tasks.pop(NAME, None)
 
 
 def declare(work: Callable[..., Any], **options: Any) -> PlatformTask:
@@ -134,9 +137,9 @@ def generator(payload: Greeting) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("work", "problem"),
     [
-        (only_by_position, "its parameter `x: int` has no name of its own"),
-        (any_positional, r"its parameter `\*rest: int` has no name of its own"),
-        (any_keywords, r"its parameter `\*\*more: int` has no name of its own"),
+        (only_by_position, "its parameter 'x' cannot be given by its name"),
+        (any_positional, r"its parameter '\*rest' cannot be given by its name"),
+        (any_keywords, r"its parameter '\*\*more' cannot be given by its name"),
         (without_a_type, "its parameter 'x' has no type; annotate it"),
         (untyped_context, "its parameter 'ctx' has no type; annotate it. `ctx: laneway.Context` is the running task"),
         (underscore, "its parameter '_x' begins with an underscore"),

@@ -44,7 +44,7 @@ def add(x: int, y: int | None = 1, *, note: str = "") -> dict[str, Any]:
 def on_platform(platform: Platform, services: Services) -> Iterator[Platform]:
     """Calls of the test go to its platform."""
     for each in (make_thumbnail, add):
-        registry.add(each.spec, each, source=f"{__name__}.{each.declaration.task.removeprefix('bound_')}")
+        registry.add(each.spec, each, source=f"{__name__}.{each.work.__qualname__}")
     with platform_for_this_context(services):
         yield platform
     for each in (make_thumbnail, add):
