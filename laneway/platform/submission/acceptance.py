@@ -156,9 +156,9 @@ def unique_of(run: TaskRun) -> Unique | None:
 
 
 def key_of(spec: TaskSpec, payload: Payload) -> str | None:
-    """The ordering key of a task with this payload."""
+    """The ordering key of a task with this payload. None if its field is None, or neither text, a number nor a UUID."""
     value = getattr(payload, spec.key) if spec.key else None
-    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str) else None
+    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str | int | UUID) else None
 
 
 def payload_bytes(payload: dict[str, Any]) -> int:
