@@ -31,6 +31,7 @@ class Lane(StrEnum):
     LOW = "low"
 
 
+DEFAULT_QUEUE: Final = "default"
 LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
 """Of ten tasks that a worker takes while all lanes have work, this many come from each lane."""
 
@@ -63,10 +64,13 @@ class Queues(Mapping[str, Lane]):
 
     @property
     def default(self) -> str:
-        """The queue of tasks that name none: the last declared one, so that they do not delay more urgent tasks."""
+        """The queue of tasks that name none: `default` if it is declared, else the last one.
+
+        The last one is the least urgent as a rule, so that such tasks do not delay others.
+        """
         if not self._lanes:
             raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
-        return list(self._lanes)[-1]
+        return DEFAULT_QUEUE if DEFAULT_QUEUE in self._lanes else list(self._lanes)[-1]
 
     def declare(self, lanes: Mapping[str, Lane], workers: Sequence[WorkerGroup]) -> None:
         """Replace the declared queues and workers. Raises ConfigError for a worker of an undeclared queue."""
