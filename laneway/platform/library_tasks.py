@@ -7,28 +7,28 @@ from typing import Any, Final
 from celery.schedules import crontab
 
 from laneway.platform import clock
-from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.execution.context import Context
 from laneway.platform.platform import current_platform
 from laneway.platform.project_file import WORKFLOW_QUEUE
 from laneway.platform.queues import queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule
+from laneway.platform.task_decorator import task
 from laneway.platform.webhooks.tasks import register_delivery_task
 from laneway.platform.workflows.tasks import register_workflow_tasks
-from laneway.schemas.payload import EmptyPayload
 
 ALERTS_TASK: Final = "laneway.alerts"
 CLEANUP_TASK: Final = "laneway.cleanup"
 
 
-def open_and_close_alerts(_self: PlatformTask, _payload: EmptyPayload) -> dict[str, Any]:
+def open_and_close_alerts() -> dict[str, Any]:
     """Open and close alerts."""
     return current_platform().alerts.sweep()
 
 
-def delete_old_data(self: PlatformTask, _payload: EmptyPayload) -> dict[str, Any]:
+def delete_old_data(ctx: Context) -> dict[str, Any]:
     """Delete data that is older than its retention; the result counts the rows."""
-    return dict(current_platform().retention.sweep(now=clock.now(), progress=self.progress))
+    return dict(current_platform().retention.sweep(now=clock.now(), progress=ctx.progress))
 
 
 def register_library_tasks(*, with_workflows: bool) -> None:

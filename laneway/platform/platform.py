@@ -227,9 +227,14 @@ def current_platform() -> Platform:
     return _current
 
 
+def is_platform_known() -> bool:
+    """Whether somebody has said how this process makes its platform."""
+    return _make is not None or _current is not None or _of_context.get() is not None
+
+
 def known_platform() -> Platform | None:
     """The platform of this process; None if nobody has said how to make it."""
-    return current_platform() if _make is not None or _current is not None or _of_context.get() is not None else None
+    return current_platform() if is_platform_known() else None
 
 
 @contextmanager

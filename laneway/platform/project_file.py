@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.queues import DEFAULT_QUEUE, Lane, WorkerGroup
@@ -29,13 +29,6 @@ class BadProject(ConfigError):
     problems: str
 
 
-def _exact_list(value: object) -> object:
-    """Refuse a single string, which pydantic would refuse with a sentence about tuples."""
-    if not isinstance(value, list):
-        raise ValueError("list")
-    return cast("object", value)
-
-
 Module = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Reference = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 """`module:name`."""
@@ -48,7 +41,7 @@ class WorkerSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    queues: Annotated[tuple[QueueName, ...], BeforeValidator(_exact_list)] = Field(min_length=1)
+    queues: tuple[QueueName, ...] = Field(min_length=1)
     concurrency: int | None = Field(None, strict=True, ge=1, le=256)
     """Tasks at a time. None: WORKER_CONCURRENCY."""
 
@@ -65,7 +58,7 @@ class Section(BaseModel):
 
     name: Text | None = None
     """The application's name. Default: the project's name, else that of its folder."""
-    tasks: Annotated[tuple[Module, ...], BeforeValidator(_exact_list)] = Field((), min_length=1)
+    tasks: tuple[Module, ...] = Field((), min_length=1)
     """The modules that register tasks."""
     schedules: Reference | None = None
     """A sequence of `laneway.platform.schedules.entry.Schedule`."""
@@ -99,9 +92,9 @@ class Section(BaseModel):
     def worker_groups(self) -> tuple[WorkerGroup, ...]:
         """The declared worker groups. A queue that the library has added is served by the first one."""
         groups = {name: list(worker.queues) for name, worker in self.workers.items()}
-        if groups and WORKFLOW_QUEUE in self.lanes.keys() - self.queues.keys():
-            first = next(iter(groups.values()))
-            first += [WORKFLOW_QUEUE] if WORKFLOW_QUEUE not in sum(groups.values(), []) else []
+        served = {queue for queues in groups.values() for queue in queues}
+        if groups and WORKFLOW_QUEUE not in served and WORKFLOW_QUEUE in self.lanes.keys() - self.queues.keys():
+            next(iter(groups.values())).append(WORKFLOW_QUEUE)
         return tuple(
             WorkerGroup(name, tuple(queues), self.workers[name].concurrency) for name, queues in groups.items()
         )

@@ -31,9 +31,12 @@ class Lane(StrEnum):
     LOW = "low"
 
 
-DEFAULT_QUEUE: Final = "default"
 LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
 """Of ten tasks that a worker takes while all lanes have work, this many come from each lane."""
+
+
+DEFAULT_QUEUE: Final = "default"
+"""The name of the queue for tasks that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ class Queues(Mapping[str, Lane]):
 
     @property
     def default(self) -> str:
-        """The queue of tasks that name none: `default` if it is declared, else the last one.
+        """The queue of tasks that name none: the one called "default", or else the last declared one.
 
-        The last one is the least urgent as a rule, so that such tasks do not delay others.
+        `@task` refuses a task without a queue where the choice is not plain: several queues, and none called "default".
+        So the last one is for tasks of plain Celery, where it does not delay more urgent tasks.
         """
         if not self._lanes:
             raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")

@@ -19,7 +19,6 @@ from laneway.server.processes import ManagedProcess
 from laneway.server.supervisor import Supervisor
 from laneway.server.terminal import Terminal
 
-
 Watch = Callable[[Callable[[Sequence[ManagedProcess]], None]], Coroutine[object, object, None]]
 
 

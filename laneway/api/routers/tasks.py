@@ -89,9 +89,7 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     A batch supports neither uniqueness nor a durability other than memory.
     """
     submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
-    with services.tasks.transaction(bounded=True) as transaction:
-        transaction.submit_many(submissions)
-    handles = transaction.handles
+    handles = services.tasks.submit_many(submissions)
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
 
 

@@ -115,7 +115,7 @@ def test_the_library_makes_what_the_file_does_not_name(folder: Path) -> None:
 
 def test_the_platform_reads_the_workflows_of_the_folder(folder: Path) -> None:
     write_section(folder, workflows="flows")
-    with pytest.raises(ConfigError, match="workflows: there is no folder .*flows"):
+    with pytest.raises(ConfigError, match=r"workflows: there is no folder .*flows"):
         _ = application().workflow_folder
 
     (folder / "flows").mkdir()
@@ -135,13 +135,14 @@ from laneway import Payload, task
 class Sum(Payload):
     x: int
 @task(queue="default")
-def add(self, payload: Sum) -> None: ...
+def add(payload: Sum) -> None: ...
 """
 SHOW = """
 from laneway.platform.application import application
+from laneway.platform.queues import queues
 app = application().celery_app()
 own = [name for name in app.tasks if not name.startswith("celery.")]
-print(application().celery, app.main, sorted(own), sorted(app.conf.beat_schedule), [q.name for q in app.conf.task_queues])
+print(application().celery, app.main, sorted(own), sorted(app.conf.beat_schedule), list(queues))
 """
 
 
@@ -235,7 +236,7 @@ def test_each_way_of_starting_names_the_mistake_in_a_module(tmp_path: Path, star
 
 
 def test_two_tasks_of_one_name_are_named(tmp_path: Path) -> None:
-    make_project(tmp_path, tasks=TASKS + '@task(queue="default", name="add")\ndef other(self, payload: Sum): ...\n')
+    make_project(tmp_path, tasks=TASKS + '@task(queue="default", name="add")\ndef other(payload: Sum) -> None: ...\n')
 
     ran = run(tmp_path, *WORKER)
 

@@ -50,7 +50,7 @@ def check_on_failure() -> None:
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "an undeclared queue": (
-        lambda: registered(spec(queue="nowhere")),
+        lambda: registered(spec(own_queue="nowhere")),
         "its queue 'nowhere' is not declared; declared queues: orders, mail.",
     ),
     "two tasks of one name": (
@@ -105,7 +105,7 @@ def test_a_queue_may_be_declared_after_the_task_but_not_after_the_check(declared
 def test_the_same_function_may_be_registered_again_as_by_a_reload() -> None:
     registry = registered(spec())
 
-    registry.add(spec(queue="mail"), object(), source="shop.ship_order")
+    registry.add(spec(own_queue="mail"), object(), source="shop.ship_order")
 
     assert registry["ship_order"].queue == "mail"
 

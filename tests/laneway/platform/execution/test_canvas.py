@@ -13,7 +13,8 @@ from kombu.entity import Queue
 from pydantic import Field
 
 from app.services.container import Services
-from laneway.platform.execution.task import PlatformTask, task
+from laneway import Context, task
+from laneway.platform.execution.task import PlatformTask
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.registry import registry
 from laneway.schemas.payload import Payload
@@ -46,15 +47,15 @@ def declared_tasks() -> tuple[PlatformTask, ...]:
     """Declare the tasks, once."""
 
     @task(queue=QUEUE)
-    def canvas_part(self: PlatformTask, payload: Part) -> dict[str, int]:
+    def canvas_part(ctx: Context, payload: Part) -> dict[str, int]:
         return {"number": payload.number}
 
     @task(queue=QUEUE)
-    def canvas_summary(self: PlatformTask, payload: Summary) -> dict[str, Any]:
+    def canvas_summary(ctx: Context, payload: Summary) -> dict[str, Any]:
         return {"sum": sum(result["number"] for result in payload.results), "title": payload.title}
 
     @task(queue=QUEUE)
-    def canvas_next(self: PlatformTask, payload: Next) -> dict[str, int]:
+    def canvas_next(ctx: Context, payload: Next) -> dict[str, int]:
         return {"number": payload.before["number"] * payload.factor}
 
     return canvas_part, canvas_summary, canvas_next
