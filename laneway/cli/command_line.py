@@ -20,6 +20,10 @@ from typer.main import get_command, get_group
 from laneway.cli.base import report_what_is_missing
 
 COMMANDS: Final = {
+    "new": (
+        "laneway.cli.new",
+        "Write a small, complete project.",
+    ),
     "up": (
         "laneway.cli.processes",
         "Start the whole platform: broker, workers, Beat, API and Flower. Ctrl-C stops it.",

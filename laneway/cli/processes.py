@@ -59,9 +59,13 @@ def prepare(
 
     It refuses a broker that another installation uses.
     """
+    from laneway.platform.settings import settings_warnings
     from laneway.server.prepare import prepare as wait_and_migrate
 
-    wait_and_migrate(read_settings(), wait_seconds=wait, adopt_broker=adopt_broker)
+    settings = read_settings()
+    for warning in settings_warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    wait_and_migrate(settings, wait_seconds=wait, adopt_broker=adopt_broker)
 
 
 @commands.command()

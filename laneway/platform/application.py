@@ -16,7 +16,7 @@ from celery import Celery
 from laneway.platform.celery_app import configure_celery, configure_logs, is_configured, load_tasks
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.importing import import_object
-from laneway.platform.library_tasks import library_schedules, register_library_tasks
+from laneway.platform.library_schedules import library_schedules
 from laneway.platform.platform import Platform, use_platform
 from laneway.platform.project_file import ProjectFile, read_project_file
 from laneway.platform.queues import declare_queues
@@ -25,6 +25,7 @@ from laneway.platform.schedules.entry import Schedule
 from laneway.platform.settings import Settings, load_settings, project
 
 PROJECT_APP: Final = "laneway.platform.project:celery_app"
+LIBRARY_TASKS: Final = "laneway.platform.library_tasks"
 PROJECT_API: Final = "laneway.api.project:app"
 
 
@@ -77,11 +78,10 @@ class Application:
         app = configure_celery(
             own or Celery(self.name),
             settings,
-            tasks=self._section.tasks,
+            tasks=[*self._section.tasks, LIBRARY_TASKS],
             schedules=[*self._schedules(), *library_schedules()],
             named_by=self._named_by("tasks"),
         )
-        register_library_tasks(with_workflows=self.workflow_folder is not None)
         registry.bind(app.register_task)
         use_platform(lambda: self.make_platform(self.load_settings()))
         return app

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from celery import Celery
-from celery.signals import import_modules, setup_logging
+from celery.signals import import_modules, setup_logging, worker_init
 from kombu.entity import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,12 +19,14 @@ from redis.retry import Retry
 from laneway.installation import install
 from laneway.platform.errors import ConfigError
 from laneway.platform.importing import import_module
-from laneway.platform.logging import URL_LOGIN, configure_logging
+from laneway.platform.logging import URL_LOGIN, configure_logging, logger
 from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
-from laneway.platform.settings import Settings
+from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.submission.routes import TaskRoutes
+
+log = logger(__name__)
 
 WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
 """Modules that a worker imports in addition to the tasks."""
@@ -55,10 +57,13 @@ def configure_celery(
 ) -> Celery:
     """Configure a Celery app for the platform; returns it. Its own routes and schedules stay in force after ours.
 
-    `named_by`: what names the modules of tasks, for errors. Raises ConfigError for an app with another broker.
+    `named_by`: what names the modules of tasks, for errors. Raises ConfigError for an app with another broker, and when
+    no queue is declared.
     """
+    if not queues:
+        raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
     _check_broker(app, settings)
-    declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by)
+    declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
     app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, declared.schedules))
     app.conf.task_routes = (_routes(app, settings), *own_routes)
@@ -76,6 +81,7 @@ class _Declarations:
     modules: tuple[str, ...]
     schedules: tuple[Schedule, ...]
     named_by: str
+    settings: Settings
 
 
 _declarations: WeakKeyDictionary[Celery, _Declarations] = WeakKeyDictionary()
@@ -101,6 +107,14 @@ def load_tasks_or_exit(app: Celery) -> None:
         load_tasks(app)
     except ConfigError as error:
         sys.exit(str(error))
+
+
+@worker_init.connect
+def _warn_of_settings(sender: Any, **_: Any) -> None:
+    """Log the misspelt settings when a worker starts."""
+    declared = _declarations.get(sender.app)
+    for warning in settings_warnings(declared.settings) if declared else ():
+        log.warning(warning)
 
 
 @import_modules.connect

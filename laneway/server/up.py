@@ -16,7 +16,7 @@ import httpx2
 
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError, PlatformError
-from laneway.platform.settings import Settings
+from laneway.platform.settings import Settings, settings_warnings
 from laneway.server import flower_login, lock
 from laneway.server.checks import check_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
@@ -76,6 +76,8 @@ def down(settings: Settings) -> int:
 
 def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The stages to run. Raises a PlatformError for a problem that is known before the start."""
+    for warning in settings_warnings(settings):
+        terminal.say(f"warning: {warning}")
     application().celery_app()  # a mistake in a task is told before anything starts
     flower_login.login(settings)  # generates the password now, so that the file that `login_hint` names exists
     os.environ.update(application().development_environment(settings))  # the processes inherit it
