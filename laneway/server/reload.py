@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from watchfiles import Change, DefaultFilter, awatch
+from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType] - anyio or trio
 
 from laneway.platform.application import application
 from laneway.platform.errors import PlatformError
@@ -52,26 +52,26 @@ class CodeFilter(DefaultFilter):
 
 
 class CodeWatcher:
-    """Restarts processes when the code of the project changes. `restart` gets the new table of processes."""
+    """Restarts processes when the code of the project changes."""
 
-    def __init__(self, settings: Settings, terminal: Terminal, restart: Restart) -> None:
-        self._settings, self._terminal, self._restart = settings, terminal, restart
+    def __init__(self, settings: Settings, terminal: Terminal) -> None:
+        self._settings, self._terminal = settings, terminal
 
-    async def run(self) -> None:
-        """Watch until cancelled. Say so if the folder cannot be watched."""
+    async def run(self, restart: Restart) -> None:
+        """Watch until cancelled; `restart` gets the new table of processes. Say so if the folder cannot be watched."""
         folder = project.path
         filter = CodeFilter(folder, data=self._settings.storage.folder, workflows=application().workflow_folder)
         self._terminal.say(f"watching {folder}: a change of the code restarts workers, Beat and API")
         try:
             async for changes in awatch(folder, watch_filter=filter, debounce=DEBOUNCE, raise_interrupt=False):
-                await self._on_change(sorted({str(Path(path).relative_to(folder)) for _, path in changes}))
+                await self._on_change(sorted({str(Path(path).relative_to(folder)) for _, path in changes}), restart)
         except OSError as error:
             self._terminal.say(
                 f"{folder} is not watched any more, so a change restarts nothing: {error} "
                 "(WATCHFILES_FORCE_POLLING=true needs no watches of the system)"
             )
 
-    async def _on_change(self, files: Sequence[str]) -> None:
+    async def _on_change(self, files: Sequence[str], restart: Restart) -> None:
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         ok, said = await _check_project()
         if not ok:
@@ -83,7 +83,7 @@ class CodeWatcher:
             self._refuse(shown, str(error))
             return
         self._terminal.say(f"{shown} changed: {', '.join(process.name for process in table)} restart")
-        self._restart(table)
+        restart(table)
 
     def _refuse(self, changed: str, reason: str) -> None:
         for line in f"{changed} changed, but the old code goes on running: {reason}".splitlines():

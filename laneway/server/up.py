@@ -42,7 +42,7 @@ def up(settings: Settings, *, reload: bool = False) -> int:
     try:
         with lock.hold(settings.storage.folder):
             stages = _checked_stages(settings, terminal)
-            watch = (lambda restart: CodeWatcher(settings, terminal, restart).run()) if reload else None
+            watch = CodeWatcher(settings, terminal).run if reload else None
             return asyncio.run(Runner(stages, terminal, watch=watch).run())
     except PlatformError as error:
         terminal.fail(str(error))

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from laneway.platform import celery_app
 from laneway.platform import queues as module
-from laneway.platform.celery_app import make_celery
 from laneway.platform.errors import ConfigError
 from laneway.platform.queues import Lane, LaneCycle, Queues, WorkerGroup, declare_queues
 from laneway.platform.settings import Settings, load_settings
@@ -66,9 +66,11 @@ def test_without_queues_the_default_queue_has_its_usual_name(queues: Queues) -> 
     assert queues.default == "default"
 
 
-def test_without_queues_no_celery_app_is_made(queues: Queues) -> None:
+def test_without_queues_no_celery_app_is_made(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery_app, "queues", queues)
+
     with pytest.raises(ConfigError, match="No queue is declared: call declare_queues"):
-        make_celery("shop", load_settings(Settings))
+        celery_app.make_celery("shop", load_settings(Settings))
 
 
 def test_a_worker_looks_into_all_queues_and_most_often_into_the_high_lane_first(queues: Queues) -> None:
