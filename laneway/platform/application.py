@@ -86,12 +86,6 @@ class Application:
         use_platform(lambda: self.make_platform(self.load_settings()))
         return app
 
-    def make_celery(self, settings: Settings) -> Celery:
-        """Make a Celery app with these settings from what the file declares, for an application with its own module."""
-        declare_queues(self._section.lanes, workers=self._section.worker_groups)
-        schedules = self._schedules()
-        return configure_celery(Celery(self.name), settings, tasks=self._section.tasks, schedules=schedules)
-
     def load_settings(self) -> Settings:
         """The settings. Raises ConfigError."""
         own: Callable[[], Settings] | None = self._import("settings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -77,6 +78,21 @@ def test_its_containers_start_every_process(project: Path) -> None:
     for name in groups:
         assert compose["services"][name]["command"][-1].endswith(f"laneway worker --group {name}")
     assert all(port.startswith("127.0.0.1:") for port in compose["services"]["api"]["ports"])
+
+
+def test_docker_compose_accepts_its_file(project: Path) -> None:
+    commands = (["docker-compose"], ["docker", "compose"])
+    found = [words for words in commands if shutil.which(words[0]) and _answers([*words, "version"])]
+    if not found:
+        pytest.skip("there is no docker-compose here")
+
+    ran = subprocess.run([*found[0], "config", "-q"], cwd=project, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+
+
+def _answers(words: list[str]) -> bool:
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ class Lines(Terminal):
         self._more.set()
 
     def show_output(self, name: str, text: str) -> None:
+        del name
         self.say(text)
 
     async def until(self, text: str) -> None:

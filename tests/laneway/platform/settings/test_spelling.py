@@ -74,12 +74,11 @@ def test_every_line_of_the_file_that_is_no_setting_is_named(folder: Path) -> Non
 
 
 def test_a_value_out_of_range_is_named_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = "TASK_MAX_RETRIES: Input should be greater than or equal to 0"
     (folder / ".env").write_text("\nTASK_MAX_RETRIES=-1\n", "utf-8")
     with pytest.raises(ConfigError) as refused:
         load_settings(Settings)
-    assert str(refused.value).endswith(
-        f"TASK_MAX_RETRIES: Input should be greater than or equal to 0 ({folder / '.env'}, line 2)"
-    )
+    assert str(refused.value).endswith(f"{problem} ({folder / '.env'}, line 2)")
 
     monkeypatch.setenv("TASK_MAX_RETRIES", "-2")
     with pytest.raises(ConfigError) as refused:
