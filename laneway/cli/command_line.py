@@ -20,6 +20,10 @@ from typer.main import get_command, get_group
 from laneway.cli.base import report_what_is_missing
 
 COMMANDS: Final = {
+    "new": (
+        "laneway.cli.new",
+        "Write a small, complete project.",
+    ),
     "up": (
         "laneway.cli.processes",
         "Start the whole platform: broker, workers, Beat, API and Flower. Ctrl-C stops it.",
@@ -94,6 +98,8 @@ def _is_project() -> bool:
     """Whether the current folder belongs to a project. It imports no project, so that the help stays quick."""
     here = Path.cwd()
     for folder in (here, *here.parents):
+        if (folder / "laneway.toml").exists():
+            return True
         if (folder / "pyproject.toml").exists():
             return "laneway" in tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("tool", {})
     return False

@@ -16,7 +16,11 @@ DEFAULT_POOL = "prefork"
 
 
 @commands.command()
-def up() -> None:
+def up(
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart workers, Beat and API when the project's code changes.")
+    ] = False,
+) -> None:
     """Start the whole platform: broker, workers, Beat, API and Flower. Ctrl-C stops it.
 
     It creates or migrates the tables, and restarts processes that die.
@@ -25,7 +29,7 @@ def up() -> None:
     """
     from laneway.server.up import up as start
 
-    raise typer.Exit(start(read_settings()))
+    raise typer.Exit(start(read_settings(), reload=reload))
 
 
 @commands.command()
@@ -55,9 +59,13 @@ def prepare(
 
     It refuses a broker that another installation uses.
     """
+    from laneway.platform.settings import settings_warnings
     from laneway.server.prepare import prepare as wait_and_migrate
 
-    wait_and_migrate(read_settings(), wait_seconds=wait, adopt_broker=adopt_broker)
+    settings = read_settings()
+    for warning in settings_warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    wait_and_migrate(settings, wait_seconds=wait, adopt_broker=adopt_broker)
 
 
 @commands.command()

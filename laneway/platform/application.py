@@ -1,118 +1,147 @@
-"""The application of a project: its pyproject.toml names the parts in `[tool.laneway]`; the first use imports them."""
+"""The application of a project: what its file declares, and the parts that the library makes from that.
+
+`laneway.platform.project` holds the Celery app for `celery -A`, `laneway.api.project` the API for uvicorn.
+"""
 
 from __future__ import annotations
 
-import importlib
 import sys
-import tomllib
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from celery import Celery
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from laneway.platform.celery_app import load_tasks
+from laneway.platform.celery_app import configure_celery, configure_logs, is_configured, load_tasks
 from laneway.platform.db.migrate import upgrade
-from laneway.platform.errors import ConfigError
-from laneway.platform.platform import Platform
-from laneway.platform.settings import Settings
-from laneway.platform.settings.base import PROJECT_FILE, project
+from laneway.platform.importing import import_object
+from laneway.platform.library_schedules import library_schedules
+from laneway.platform.platform import Platform, use_platform
+from laneway.platform.project_file import ProjectFile, read_project_file
+from laneway.platform.queues import declare_queues
+from laneway.platform.registry import registry
+from laneway.platform.schedules.entry import Schedule
+from laneway.platform.settings import Settings, load_settings, project
+
+PROJECT_APP: Final = "laneway.platform.project:celery_app"
+LIBRARY_TASKS: Final = "laneway.platform.library_tasks"
+PROJECT_API: Final = "laneway.api.project:app"
 
 
-class Application(BaseModel):
-    """The section `[tool.laneway]`: the parts of an application, each as `module:name`."""
+class Application:
+    """The parts of a project's application. Each is imported or made when it is first asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    def __init__(self, file: ProjectFile) -> None:
+        self._file, self._section = file, file.section
+        self.name = file.name
 
-    celery: str
-    """The Celery app, as `celery -A` takes it. Importing its module declares the queues."""
-    platform: str
-    """The class of the platform: `laneway.platform.platform:Platform`, or a subclass."""
-    settings: str
-    """The function that reads the settings."""
-    api: str
-    """The ASGI application, as uvicorn takes it."""
-    development: str | None = None
-    """A function that takes the settings and returns environment variables for the processes of `laneway up`."""
-    commands: str | None = None
-    """A function that adds the application's own commands to the command line."""
+    @property
+    def celery(self) -> str:
+        """The Celery app, as `celery -A` takes it."""
+        return self._section.celery if self._own_app_is_complete and self._section.celery else PROJECT_APP
+
+    @property
+    def api(self) -> str:
+        """The ASGI application, as uvicorn takes it."""
+        return self._section.api or PROJECT_API
+
+    @property
+    def workflow_folder(self) -> Path | None:
+        """The folder of workflow definitions, or None. Raises ConfigError if it does not exist."""
+        if self._section.workflows is None:
+            return None
+        folder = self._file.path.parent / self._section.workflows
+        if not folder.is_dir():
+            raise self._file.refusal(f"workflows: there is no folder {folder}")
+        return folder
+
+    def declare_queues(self) -> None:
+        """Declare the queues and the worker groups, from the file or by importing the application's own Celery app."""
+        if self._own_app_is_complete:
+            return
+        declare_queues(self._section.lanes, workers=self._section.worker_groups)
 
     def celery_app(self) -> Celery:
         """The Celery app, with every task registered. Raises ConfigError."""
-        app = cast("Celery", _import(self.celery))
+        app = self._import("celery") if self._own_app_is_complete else self.bare_celery_app
         load_tasks(app)
         return app
 
-    def declare_queues(self) -> None:
-        """Import the module that declares the queues."""
-        _import(self.celery)
+    @cached_property
+    def bare_celery_app(self) -> Celery:
+        """The Celery app that the library makes or configures, before its tasks are imported. Raises ConfigError."""
+        own: Celery | None = None if self._own_app_is_complete else self._import("celery")
+        settings = self.load_settings()
+        self.declare_queues()
+        configure_logs(settings)
+        app = configure_celery(
+            own or Celery(self.name),
+            settings,
+            tasks=[*self._section.tasks, LIBRARY_TASKS],
+            schedules=[*self._schedules(), *library_schedules()],
+            named_by=self._named_by("tasks"),
+        )
+        registry.bind(app.register_task)
+        use_platform(lambda: self.make_platform(self.load_settings()))
+        return app
 
     def load_settings(self) -> Settings:
         """The settings. Raises ConfigError."""
-        return cast("Callable[[], Settings]", _import(self.settings))()
+        own: Callable[[], Settings] | None = self._import("settings")
+        return own() if own else load_settings(Settings)
 
     def make_platform(self, settings: Settings) -> Platform:
         """Make a platform with these settings."""
-        return self._platform_class()(settings, self.celery_app())
+        return self._platform_class(settings, self.celery_app())
 
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""
-        upgrade(settings.storage.url, self._platform_class().migrations)
+        upgrade(settings.storage.url, self._platform_class.migrations)
 
     def development_environment(self, settings: Settings) -> dict[str, str]:
         """Environment variables for the processes that `laneway up` starts."""
-        if self.development is None:
-            return {}
-        return cast("Callable[[Settings], dict[str, str]]", _import(self.development))(settings)
+        own: Callable[[Settings], dict[str, str]] | None = self._import("development")
+        return own(settings) if own else {}
 
     def add_commands(self, cli: Any) -> None:
         """Add the application's own commands."""
-        if self.commands is not None:
-            cast("Callable[[Any], None]", _import(self.commands))(cli)
+        own: Callable[[Any], None] | None = self._import("commands")
+        if own:
+            own(cli)
 
+    @cached_property
     def _platform_class(self) -> type[Platform]:
-        return cast("type[Platform]", _import(self.platform))
+        base = cast("type[Platform]", self._import("platform") or Platform)
+        folder = self.workflow_folder
+        return base if folder is None else type(base.__name__, (base,), {"workflow_folder": folder})
+
+    @cached_property
+    def _own_app_is_complete(self) -> bool:
+        """Whether the application has a Celery app that it has configured for the platform itself."""
+        own: Celery | None = self._import("celery")
+        return own is not None and is_configured(own)
+
+    def _schedules(self) -> Sequence[Schedule]:
+        found: Any = self._import("schedules") or ()
+        if not (isinstance(found, list | tuple) and all(isinstance(each, Schedule) for each in cast("Any", found))):
+            raise self._file.refusal(f"schedules: {self._section.schedules} must be a list or tuple of Schedule")
+        return cast("Sequence[Schedule]", found)
+
+    def _import(self, key: str) -> Any:
+        """What a key names, or None if it is not given. Raises ConfigError."""
+        reference: str | None = getattr(self._section, key)
+        return import_object(reference, named_by=self._named_by(key)) if reference else None
+
+    def _named_by(self, key: str) -> str:
+        return f"{key} of {self._file.where}"
 
 
 @cache
 def application() -> Application:
-    """The application of this project. Raises ConfigError, which names what is missing."""
-    path = project.path / PROJECT_FILE
-    section = _section(path)
-    if section is None:
-        raise ConfigError(
-            f"No Laneway project here: {path} has no section [tool.laneway]. Start the command in a project's folder."
-        )
-    if str(project.path) not in sys.path:
-        sys.path.insert(0, str(project.path))
-    try:
-        return Application.model_validate(section)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise ConfigError(f"[tool.laneway] in {path} is not valid:\n  - " + "\n  - ".join(problems)) from None
-
-
-def _section(path: Path) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("laneway")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _import(name: str) -> Any:
-    """Import the object that `module:name` names. Raises ConfigError when it does not exist."""
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise ConfigError(f"[tool.laneway] names {name!r}; it must be `module:name`.")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except AttributeError as error:
-        raise ConfigError(f"[tool.laneway] names {name!r}, but {module} has no {attribute!r}.") from error
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise ConfigError(f"[tool.laneway] names {name!r}, but there is no module {error.name!r}.") from error
-        raise
+    """The application of this project; its modules can be imported then. Raises ConfigError."""
+    found = Application(read_project_file(project.path))
+    for folder in (project.path, project.path / "src"):
+        if folder.is_dir():  # also if it is there: Celery takes its own entry of the current folder away again
+            sys.path.insert(0, str(folder))
+    return found

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from celery import Celery
-from celery.signals import import_modules, setup_logging
+from celery.signals import import_modules, setup_logging, worker_init
 from kombu.entity import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from laneway.installation import install
 from laneway.platform.errors import ConfigError
-from laneway.platform.logging import configure_logging
+from laneway.platform.importing import import_module
+from laneway.platform.logging import URL_LOGIN, configure_logging, logger
 from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
-from laneway.platform.settings import Settings
+from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.submission.routes import TaskRoutes
+
+log = logger(__name__)
 
 WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
 """Modules that a worker imports in addition to the tasks."""
+TASK_MODULES: Final = "The list of task modules"
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 """Priorities in kombu's Redis transport, where 0 goes first."""
 VISIBILITY_TIMEOUT = 3600
@@ -40,10 +44,30 @@ def make_celery(
 
     `tasks`: the modules that register tasks; `load_tasks` and workers import them. `schedules`: what Beat submits.
     """
-    app = Celery(name)
-    _declarations[app] = _Declarations(tuple(tasks), tuple(schedules))
-    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, _declarations[app].schedules))
-    app.conf.task_routes = (_routes(app, settings),)
+    return configure_celery(Celery(name), settings, tasks=tasks, schedules=schedules)
+
+
+def configure_celery(
+    app: Celery,
+    settings: Settings,
+    *,
+    tasks: Sequence[str] = (),
+    schedules: Iterable[Schedule] = (),
+    named_by: str = TASK_MODULES,
+) -> Celery:
+    """Configure a Celery app for the platform; returns it. Its own routes and schedules stay in force after ours.
+
+    `named_by`: what names the modules of tasks, for errors. Raises ConfigError for an app with another broker, and when
+    no queue is declared.
+    """
+    if not queues:
+        raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
+    _check_broker(app, settings)
+    declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
+    own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
+    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, declared.schedules))
+    app.conf.task_routes = (_routes(app, settings), *own_routes)
+    app.conf.beat_schedule = own_schedule | app.conf.beat_schedule
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
     if settings.redis.on_engine:
         _install_engine(app, settings)
@@ -56,16 +80,23 @@ class _Declarations:
 
     modules: tuple[str, ...]
     schedules: tuple[Schedule, ...]
+    named_by: str
+    settings: Settings
 
 
 _declarations: WeakKeyDictionary[Celery, _Declarations] = WeakKeyDictionary()
+
+
+def is_configured(app: Celery) -> bool:
+    """Whether a Celery app is configured for the platform."""
+    return app in _declarations
 
 
 def load_tasks(app: Celery) -> None:
     """Import the modules that register tasks, and check all tasks and schedules. Raises ConfigError."""
     declared = _declarations[app]
     for module in (*declared.modules, *WORKER_MODULES):
-        _import_task_module(module)
+        import_module(module, named_by=declared.named_by)
     registry.check()
     check_schedules(declared.schedules, registry)
 
@@ -78,6 +109,14 @@ def load_tasks_or_exit(app: Celery) -> None:
         sys.exit(str(error))
 
 
+@worker_init.connect
+def _warn_of_settings(sender: Any, **_: Any) -> None:
+    """Log the misspelt settings when a worker starts."""
+    declared = _declarations.get(sender.app)
+    for warning in settings_warnings(declared.settings) if declared else ():
+        log.warning(warning)
+
+
 @import_modules.connect
 def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
     """Load the tasks when a worker or Beat imports its modules."""
@@ -85,13 +124,27 @@ def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
         load_tasks_or_exit(sender)
 
 
-def _import_task_module(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(f"The task module {name!r} does not exist: no module {error.name!r}.") from error
-        raise
+def _check_broker(app: Celery, config: Settings) -> None:
+    """Refuse an app that has another broker than the settings: its callers would publish where no worker fetches."""
+    own = cast("str | None", app.conf.broker_url)
+    if own and _address(own) != _address(config.redis.broker_url):
+        raise ConfigError(
+            f"The Celery app {app.main!r} has the broker {URL_LOGIN.sub('', own)}, but the settings name "
+            f"{URL_LOGIN.sub('', config.redis.broker_url)}: set REDIS_URL, or CELERY_BROKER_URL and "
+            "CELERY_RESULT_BACKEND, to the app's addresses."
+        )
+
+
+def _address(url: str) -> tuple[object, ...]:
+    """What two spellings of one server's address have in common."""
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return parts.scheme, host, parts.port or 6379, parts.path.strip("/") or "0"
+
+
+def _as_routes(routes: Any) -> tuple[Any, ...]:
+    """The routes of a Celery app as a sequence."""
+    return tuple(cast("Sequence[Any]", routes)) if isinstance(routes, list | tuple) else (routes,) if routes else ()
 
 
 def _broker(config: Settings) -> dict[str, Any]:

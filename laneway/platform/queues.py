@@ -70,11 +70,10 @@ class Queues(Mapping[str, Lane]):
         """The queue of tasks that name none: the one called "default", or else the last declared one.
 
         `@task` refuses a task without a queue where the choice is not plain: several queues, and none called "default".
-        So the last one is for tasks of plain Celery, where it does not delay more urgent tasks.
+        So the last one is for tasks of plain Celery, where it does not delay more urgent tasks. While no queue is
+        declared, as in a test of a task, it is "default" as well.
         """
-        if not self._lanes:
-            raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
-        return DEFAULT_QUEUE if DEFAULT_QUEUE in self._lanes else list(self._lanes)[-1]
+        return DEFAULT_QUEUE if DEFAULT_QUEUE in self._lanes or not self._lanes else list(self._lanes)[-1]
 
     def declare(self, lanes: Mapping[str, Lane], workers: Sequence[WorkerGroup]) -> None:
         """Replace the declared queues and workers. Raises ConfigError for a worker of an undeclared queue."""

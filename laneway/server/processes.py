@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class ManagedProcess:
     address: str = ""
     ready_seconds: float = 60
     """Time to become ready at the first start."""
+    runs_code: bool = False
+    """Whether it runs the project's code, so that a change of the code restarts it (`laneway up --reload`)."""
     on_death: Callable[[str], None] | None = None
     """Called, in a thread, with the words that say how it ended when nobody had stopped it."""
 
@@ -63,11 +65,14 @@ def broker(settings: Settings) -> ManagedProcess | None:
     )
 
 
-def processes(settings: Settings) -> list[ManagedProcess]:
-    """All processes except the broker, in the order of their start. Each needs the broker and the database."""
+def processes(settings: Settings, *, workers: Sequence[WorkerGroup] | None = None) -> list[ManagedProcess]:
+    """All processes except the broker, in the order of their start. Each needs the broker and the database.
+
+    `workers`: the worker groups, if not those that the application declares.
+    """
     return [
-        *(_worker(settings, group) for group in worker_groups()),
-        ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2)),
+        *(_worker(settings, group) for group in workers or worker_groups()),
+        ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2), runs_code=True),
         _api(settings),
         _flower(settings),
     ]
@@ -108,6 +113,7 @@ def _worker(settings: Settings, group: WorkerGroup) -> ManagedProcess:
         worker_command(settings, group),
         worker_reports(settings, f"{group.name}@%h"),
         StopPlan(4, seconds=60, hurried_seconds=0, before_kill=signal.SIGQUIT),
+        runs_code=True,
         on_death=note_end_of_worker(settings, f"{group.name}@%h"),
     )
 
@@ -121,6 +127,7 @@ def _api(settings: Settings) -> ManagedProcess:
         http_answers(host, port, "/health/ready"),
         StopPlan(1, seconds=15),
         web_address(host, port),
+        runs_code=True,
     )
 
 

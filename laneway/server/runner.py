@@ -19,6 +19,8 @@ from laneway.server.processes import ManagedProcess
 from laneway.server.supervisor import Supervisor
 from laneway.server.terminal import Terminal
 
+Watch = Callable[[Callable[[Sequence[ManagedProcess]], None]], Coroutine[object, object, None]]
+
 
 class Stage:
     """Processes that start together, and a function to call when they are ready."""
@@ -30,8 +32,9 @@ class Stage:
 class Runner:
     """Runs stages of processes until a signal comes, or until a process fails at its first start."""
 
-    def __init__(self, stages: Sequence[Stage], terminal: Terminal) -> None:
-        self._stages, self._terminal = stages, terminal
+    def __init__(self, stages: Sequence[Stage], terminal: Terminal, *, watch: Watch | None = None) -> None:
+        """`watch` runs while the processes run; it gets `restart`."""
+        self._stages, self._terminal, self._watch = stages, terminal, watch
         self._supervisors: list[Supervisor] = []
 
     async def run(self) -> int:
@@ -43,11 +46,30 @@ class Runner:
         self._handle_signals()
         try:
             await self._run_unless_stopped(self._start_all())
+            if self._watch and not self._stop.is_set():
+                await self._run_unless_stopped(self._watch(self.restart))
             await self._stop.wait()
         finally:
             self._stop.set()
             await self._stop_all()
         return 0
+
+    def restart(self, processes: Sequence[ManagedProcess]) -> None:
+        """Restart these processes with new code, start those that are new, and stop those that are no more declared."""
+        running = {each.process.name: each for each in self._supervisors if each.process.runs_code}
+        for process in processes:
+            supervisor = running.pop(process.name, None)
+            if supervisor is not None and supervisor.restart(process):
+                continue
+            added = Supervisor(process, self._terminal, hurry=self._hurry)
+            added.first_ready.add_done_callback(self._report_failure)
+            self._supervisors.append(added)
+        for dropped in running.values():
+            dropped.stop_soon()
+
+    def _report_failure(self, first_ready: asyncio.Future[None]) -> None:
+        if not first_ready.cancelled() and (error := first_ready.exception()):
+            self._terminal.say(str(error))
 
     async def _start_all(self) -> None:
         began = time.monotonic()

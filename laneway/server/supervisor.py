@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from laneway.server.child_process import ChildProcess, Tail, describe_exit
 from laneway.server.errors import NeverReady
-from laneway.server.processes import ManagedProcess
+from laneway.server.processes import ManagedProcess, StopPlan
 from laneway.server.terminal import Terminal
 
 LAST_SECONDS = 5
 """Seconds between `StopPlan.before_kill` and SIGKILL."""
+
+RELOAD_SECONDS = 10
+"""Seconds that running tasks get to finish before a restart with new code; then they return to their queues."""
 
 FIRST_TRIES = 3
 """A process that dies this often before it was ever ready is not restarted."""
@@ -52,14 +55,29 @@ class Supervisor:
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._terminal, self._hurry, self._backoff = terminal, hurry, backoff or Backoff()
         self._tail = Tail(lambda line: terminal.show_output(process.name, line))
-        self._stop = asyncio.Event()
+        self._stop, self._restart = asyncio.Event(), asyncio.Event()
         self._run = asyncio.create_task(self._keep_alive())
         self._run.add_done_callback(self._pass_on_failure)
 
     async def stop(self) -> None:
         """Stop the process by its `StopPlan`, and wait until it has ended."""
-        self._stop.set()
+        self.stop_soon()
         await self._run
+
+    def stop_soon(self) -> None:
+        """Begin to stop the process."""
+        self._stop.set()
+
+    def restart(self, process: ManagedProcess) -> bool:
+        """Stop the process gracefully, and start it by this description, which runs the newest code.
+
+        Returns False if the process is not kept alive any more.
+        """
+        if self._run.done():
+            return False
+        self.process = process
+        self._restart.set()
+        return True
 
     def _pass_on_failure(self, run: asyncio.Task[None]) -> None:
         """If the supervisor itself fails, fail `first_ready`. Otherwise the process would seem to start for ever."""
@@ -70,11 +88,16 @@ class Supervisor:
         clock = asyncio.get_running_loop().time
         deaths = 0
         while not self._stop.is_set():
+            self._restart.clear()  # what starts now has the newest code
             child, started = await ChildProcess.start(self.process.argv, show=self._tail), clock()
             await self._watch(child)
             if self._stop.is_set():
-                await self._stop_child(child)
+                await self._stop_child(child, self.process.stopping)
                 break
+            if self._restart.is_set():
+                await self._stop_child(child, _hastened(self.process.stopping))
+                deaths = 0
+                continue
             end = describe_exit(await child.wait())
             await child.kill()  # kills the children that it left, if any
             if self.process.on_death is not None:
@@ -85,11 +108,12 @@ class Supervisor:
                 break
             delay = self._backoff.after(clock() - started)
             self._terminal.say(f"{self.process.name} {end}; it starts again in {delay:g} s")
-            await _wait_for_event(self._stop, delay)
+            await _wait_for_any(self._stop, self._restart, seconds=delay)
 
     async def _watch(self, child: ChildProcess) -> None:
-        """Wait until the child ends or `stop` is called; report when it is ready."""
-        tasks = [asyncio.create_task(self._stop.wait()), asyncio.create_task(child.wait())]
+        """Wait until the child ends, or until `stop` or `restart` is called; report when it is ready."""
+        waits = (self._stop.wait(), self._restart.wait(), child.wait())
+        tasks = [asyncio.create_task(wait) for wait in waits]
         ready = asyncio.create_task(self._report_ready(child))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -114,22 +138,20 @@ class Supervisor:
         if not self.first_ready.done():
             self.first_ready.set_exception(NeverReady(self.process.name, reason, list(self._tail.lines)))
 
-    async def _stop_child(self, child: ChildProcess) -> None:
-        plan = self.process.stopping
+    async def _stop_child(self, child: ChildProcess, plan: StopPlan) -> None:
         if plan.seconds > plan.hurried_seconds and plan.before_kill:
             self._terminal.say(
                 f"stopping {self.process.name}: it finishes its running tasks, for up to {plan.seconds:g} s "
                 "(press Ctrl-C again to stop at once)"
             )
         child.signal(signal.SIGTERM)
-        if not await self._ends_by_plan(child):
+        if not await self._ends_by_plan(child, plan):
             self._terminal.say(f"{self.process.name} did not end in time and is killed")
         await child.kill()
         self._terminal.say(f"{self.process.name} stopped")
 
-    async def _ends_by_plan(self, child: ChildProcess) -> bool:
+    async def _ends_by_plan(self, child: ChildProcess, plan: StopPlan) -> bool:
         """Return whether the child ends without SIGKILL."""
-        plan = self.process.stopping
         hurry = self._hurry if plan.hurried_seconds < plan.seconds else None
         if await child.ends_within(plan.seconds, unless=hurry):
             return True
@@ -141,9 +163,13 @@ class Supervisor:
         return await child.ends_within(LAST_SECONDS)
 
 
-async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
+def _hastened(plan: StopPlan) -> StopPlan:
+    """The plan for a restart with new code."""
+    return replace(plan, seconds=min(plan.seconds, RELOAD_SECONDS))
+
+
+async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

@@ -16,12 +16,13 @@ import httpx2
 
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError, PlatformError
-from laneway.platform.settings import Settings
+from laneway.platform.settings import Settings, settings_warnings
 from laneway.server import flower_login, lock
 from laneway.server.checks import check_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
 from laneway.server.probes import web_address
 from laneway.server.processes import broker, processes
+from laneway.server.reload import CodeWatcher
 from laneway.server.runner import Runner, Stage
 from laneway.server.terminal import Terminal
 
@@ -32,13 +33,17 @@ DOWN_SECONDS = 180
 """How long `down` waits. It is more than all processes together may take to stop."""
 
 
-def up(settings: Settings) -> int:
-    """Run the platform until Ctrl-C. Exit code 0: stopped on request, 1: could not start, 2: invalid settings."""
+def up(settings: Settings, *, reload: bool = False) -> int:
+    """Run the platform until Ctrl-C. Exit code 0: stopped on request, 1: could not start, 2: invalid settings.
+
+    `reload`: a change of the project's code restarts the processes that run it.
+    """
     terminal = Terminal()
     try:
         with lock.hold(settings.storage.folder):
             stages = _checked_stages(settings, terminal)
-            return asyncio.run(Runner(stages, terminal).run())
+            watch = CodeWatcher(settings, terminal).run if reload else None
+            return asyncio.run(Runner(stages, terminal, watch=watch).run())
     except PlatformError as error:
         terminal.fail(str(error))
         return 2 if isinstance(error, ConfigError) else 1
@@ -71,6 +76,9 @@ def down(settings: Settings) -> int:
 
 def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The stages to run. Raises a PlatformError for a problem that is known before the start."""
+    for warning in settings_warnings(settings):
+        terminal.say(f"warning: {warning}")
+    application().celery_app()  # a mistake in a task is told before anything starts
     flower_login.login(settings)  # generates the password now, so that the file that `login_hint` names exists
     os.environ.update(application().development_environment(settings))  # the processes inherit it
     embedded_broker = broker(settings)

@@ -19,6 +19,7 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
     "ApiSettings",
@@ -33,6 +34,7 @@ __all__ = [
     "absolute",
     "load_settings",
     "project",
+    "settings_warnings",
 ]
 
 S = TypeVar("S", bound="Settings")
@@ -57,6 +59,7 @@ class Settings(BaseModel):
 
 def load_settings(kind: type[S]) -> S:
     """Read and check every group of `kind`. Raises ConfigError with one line per problem, naming the variables."""
+    env_lines(project.env_file)  # raises for a file that cannot be read
     groups: dict[str, Group] = {}
     problems: list[str] = []
     for name, field in kind.model_fields.items():
@@ -74,4 +77,4 @@ def load_settings(kind: type[S]) -> S:
 def _problem(item: Any) -> str:
     location = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{location}: {message}" if location else message
+    return f"{location}: {message}{origin(location)}" if location else message

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSe
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PROJECT_FILE: Final = "pyproject.toml"
+LANEWAY_FILE: Final = "laneway.toml"
+ENV_FILE: Final = ".env"
 
 
 class ProjectFolder:
@@ -23,15 +25,25 @@ class ProjectFolder:
 
     @property
     def path(self) -> Path:
-        """The folder given to `use`; else the nearest one with a pyproject.toml, from the current folder upwards."""
+        """The folder given to `use`; else the nearest one with a project's file, from the current folder upwards."""
         if self._chosen is not None:
             return self._chosen
         here = Path.cwd()
-        return next((folder for folder in (here, *here.parents) if (folder / PROJECT_FILE).exists()), here)
+        return next((folder for folder in (here, *here.parents) if has_project_file(folder)), here)
+
+    @property
+    def env_file(self) -> Path | None:
+        """The file of settings; None if it is not read."""
+        return self.path / ENV_FILE if self.reads_env_file else None
 
     def use(self, folder: Path) -> None:
         """Set the project's folder, so that the current folder of the process does not matter."""
         self._chosen = folder.resolve()
+
+
+def has_project_file(folder: Path) -> bool:
+    """Whether a folder has a pyproject.toml or a laneway.toml."""
+    return (folder / PROJECT_FILE).exists() or (folder / LANEWAY_FILE).exists()
 
 
 project: Final = ProjectFolder()
@@ -61,9 +73,9 @@ class Group(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then `.env` in the project's folder."""
         del dotenv_settings, file_secret_settings
-        if not project.reads_env_file:
+        if project.env_file is None:
             return init_settings, env_settings
-        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=project.path / ".env")
+        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=project.env_file)
 
 
 def absolute(path: Path) -> Path:

@@ -164,7 +164,7 @@ def test_a_worker_names_a_task_module_that_does_not_exist(tmp_path: Path) -> Non
     code, output = make_project(tmp_path, "", module="shop.tsaks").run(*WORKER)
 
     assert code != 0
-    assert "The task module 'shop.tsaks' does not exist: no module 'shop.tsaks'." in output
+    assert "The list of task modules names 'shop.tsaks', but there is no module 'shop.tsaks'." in output
     assert "Traceback" not in output
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 
 import pytest
 
+from laneway.platform import celery_app
 from laneway.platform import queues as module
 from laneway.platform.errors import ConfigError
 from laneway.platform.queues import Lane, LaneCycle, Queues, WorkerGroup, declare_queues
+from laneway.platform.settings import Settings, load_settings
 
 LANES = {"conversations": Lane.HIGH, "webhooks": Lane.MEDIUM, "reports": Lane.LOW}
 
@@ -60,9 +62,15 @@ def test_an_unknown_worker_is_answered_with_the_known_ones(queues: Queues) -> No
         queues.worker("mailer")
 
 
-def test_without_queues_the_default_is_refused_with_one_sentence(queues: Queues) -> None:
+def test_without_queues_the_default_queue_has_its_usual_name(queues: Queues) -> None:
+    assert queues.default == "default"
+
+
+def test_without_queues_no_celery_app_is_made(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery_app, "queues", queues)
+
     with pytest.raises(ConfigError, match="No queue is declared: call declare_queues"):
-        _ = queues.default
+        celery_app.make_celery("shop", load_settings(Settings))
 
 
 def test_a_worker_looks_into_all_queues_and_most_often_into_the_high_lane_first(queues: Queues) -> None:

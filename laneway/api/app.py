@@ -1,0 +1,67 @@
+"""The API of an application: routers, one form of error, limits, and what happens at start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from laneway.api import docs_page, errors, openapi
+from laneway.api.lifespan import serving
+from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
+from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
+from laneway.platform.db.migrate import upgrade
+from laneway.platform.logging import configure_logging
+from laneway.platform.platform import Platform
+
+ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, health)
+"""The library's modules with routers, in the order of the OpenAPI document."""
+
+
+def make_api(
+    platform: Platform,
+    routers: Sequence[ModuleType],
+    *,
+    title: str,
+    description: str = "",
+    version: str = "0.1.0",
+    at_start: Callable[[Any], object] = lambda _platform: None,
+) -> FastAPI:
+    """Make the ASGI application of a platform. `at_start` gets the platform before the first request.
+
+    At its start it upgrades the tables. It raises ForeignBroker then for the broker of another installation.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        platform: Platform = app.state.services
+        configure_logging(platform.settings.operation)
+        upgrade(platform.settings.storage.url, platform.migrations)
+        platform.installation.check_broker()
+        _ = platform.workflow_definitions  # a broken one is logged now, not when somebody needs it
+        at_start(platform)
+        async with serving(platform):
+            yield
+
+    app = FastAPI(
+        title=title,
+        version=version,
+        description=description,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
+    )
+    app.state.services = platform
+    errors.install(app)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)
+    app.add_middleware(RequestContext)
+    for module in routers:
+        app.include_router(module.router)
+    openapi.install(app)
+    docs_page.install(app)
+    return app

@@ -1,0 +1,159 @@
+"""From the wheel to a task of one's own: a fresh environment, a new project, one start, and a change while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fixtures.valkey import free_port
+from tests.fixtures.waiting import wait_until
+from tests.wheel.test_wheel import BIN, install, wheel
+
+__all__ = ["wheel"]
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("own-project")]
+
+SECONDS = 240
+"""For the start, or a restart, on a busy machine."""
+OWN_TASK = '''
+
+@task
+def double(x: int) -> dict[str, int]:
+    """Double a number."""
+    return {"double": 2 * x}
+'''
+OWN_TEST = """
+
+def test_a_number_is_doubled() -> None:
+    from pets.tasks import double
+
+    assert run(double, {"x": 21}).result == {"double": 42}
+"""
+
+
+class Pets:
+    """A project that `laneway new` has written, and the environment that it runs in."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self._programs = folder / "pets", programs
+        self.environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "API_PORT": str(free_port()),
+            "FLOWER_PORT": str(free_port()),
+            "REDIS_PORT": str(free_port()),
+        }
+        self.log = folder / "up.log"
+
+    def run(self, *words: str, folder: Path | None = None) -> str:
+        """Run a program of the environment; its output. Fails with the output when the program fails."""
+        ran = subprocess.run(
+            [self._programs / words[0], *words[1:]],
+            cwd=folder or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
+        return ran.stdout
+
+    def start(self) -> psutil.Popen:
+        """Start `laneway up --reload`."""
+        with self.log.open("wb") as out:
+            argv = [self._programs / "laneway", "up", "--reload"]
+            return psutil.Popen(argv, cwd=self.folder, env=self.environment, stdout=out, stderr=out)
+
+    def wait_for(self, text: str, *, times: int = 1) -> None:
+        """Wait until `laneway up` has written a text so many times."""
+        try:
+            wait_until(lambda: self.log.read_text("utf-8", "replace").count(text) >= times, seconds=SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{text!r}: {error}\n{self.log.read_text('utf-8', 'replace')[-6000:]}") from None
+
+    def submit(self, name: str, payload: str) -> str:
+        """Submit a task by the command line, and wait for its result."""
+        return self.run("laneway", "submit", name, "--payload", payload, "--wait")
+
+
+@pytest.fixture(scope="module")
+def pets(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pets]:
+    """A running project, in an environment that has the wheel with its extra."""
+    folder = tmp_path_factory.mktemp("own")
+    subprocess.run([str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], check=True)
+    install(folder / "venv" / "bin" / "python", [f"laneway[platform] @ {wheel.as_uri()}", "pytest", "ruff"])
+    made = Pets(folder, folder / "venv" / "bin")
+    made.run("laneway", "new", "pets", folder=folder)
+    process = made.start()
+    try:
+        made.wait_for("a change of the code restarts")
+        yield made
+    finally:
+        _end(process)
+
+
+def _end(process: psutil.Popen) -> None:
+    """Stop the platform; kill what is left of it."""
+    family = process.children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(90)
+    except psutil.TimeoutExpired:
+        process.kill()
+    for left in family:
+        if left.is_running():
+            left.kill()
+
+
+def test_a_task_of_ones_own_is_submitted_seen_and_tested_in_five_minutes(pets: Pets) -> None:
+    """One file is edited, and nothing is restarted by hand."""
+    began = time.monotonic()
+    assert "Hello, Ada" in pets.submit("greet", '{"name": "Ada"}')
+    tasks = pets.folder / "pets" / "tasks.py"
+    tasks.write_text(tasks.read_text("utf-8") + OWN_TASK, "utf-8")
+    pets.wait_for("worker is ready", times=2)
+    pets.wait_for("api is ready", times=2)
+
+    assert "'double': 42" in pets.submit("double", '{"x": 21}')
+
+    found = json.loads(pets.run("laneway", "search", "--json"))
+    assert "double" in {task["name"] for task in found}
+    tests = pets.folder / "tests" / "test_tasks.py"
+    tests.write_text(tests.read_text("utf-8") + OWN_TEST, "utf-8")
+    assert "3 passed" in pets.run("pytest", "-q")
+    assert time.monotonic() - began < 300
+
+
+def test_its_workflow_runs_and_its_schedule_fires(pets: Pets) -> None:
+    pets.run("laneway", "workflows", "start", "welcome", "--input", '{"name": "Ada"}')
+
+    wait_until(lambda: "completed" in pets.run("laneway", "workflows", "list"), seconds=SECONDS)
+    wait_until(lambda: "write_report" in pets.run("laneway", "search", "--state", "completed"), seconds=SECONDS)
+
+
+def test_a_mistake_leaves_the_old_code_running_and_says_where_it_is(pets: Pets) -> None:
+    tasks = pets.folder / "pets" / "tasks.py"
+    good = tasks.read_text("utf-8")
+    tasks.write_text(f"{good}\nbroken = (\n", "utf-8")
+    line = len(good.splitlines()) + 2
+
+    pets.wait_for(f"pets/tasks.py changed, but the old code goes on running: tasks of [tool.laneway] in {pets.folder}")
+    pets.wait_for(f"whose import failed at pets/tasks.py, line {line}: SyntaxError")
+
+    assert "Hello, Eve" in pets.submit("greet", '{"name": "Eve"}')
+    tasks.write_text(good, "utf-8")
+
+
+def test_what_was_written_pleases_the_linter(pets: Pets) -> None:
+    pets.run("ruff", "check", "pets")
+    pets.run("ruff", "format", "--check", "pets")
