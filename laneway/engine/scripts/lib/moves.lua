@@ -153,6 +153,7 @@ local function delete_attempts(q, ...)
   if not has_attempts(q) then return end
   call('HDEL', q.attempts, ...)
   call('HDEL', q.ack_actions, ...)
+  call('HDEL', q.handed_on, ...)
 end
 
 -- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
@@ -277,6 +278,7 @@ local function retry(q, m, delay, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.ack_actions, m.id)
+  call('HDEL', q.handed_on, m.id)
   enqueue(q, m, delay > 0 and now + delay, now)
   count(q, 'retried', 1)
 end

@@ -62,7 +62,8 @@ local function unpack_delivery(value)
   return deliveries, flags, score, string.sub(value, 12)
 end
 
--- True when the queue stores attempts of any message; read once per call. A message with an ack action has attempts.
+-- True when the queue stores attempts of any message; read once per call. A message with an ack action has attempts, and
+-- so has one that was handed on.
 local attempts_exist = {}
 local function has_attempts(q)
   if attempts_exist[q.attempts] == nil then attempts_exist[q.attempts] = call('EXISTS', q.attempts) == 1 end
