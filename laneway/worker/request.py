@@ -53,7 +53,9 @@ class Request(request.Request):
         if self._is_handed_on(error):
             self.send_event("task-rejected", requeue=True)
         else:
-            self.task.backend.mark_as_failure(self.id, NotHandled(f"No worker knows {error.unknown.what}"), request=self._context)
+            self.task.backend.mark_as_failure(
+                self.id, NotHandled(f"No worker knows {error.unknown.what}"), request=self._context
+            )
             self.send_event("task-failed", exception=repr(error), traceback="")
 
     def _is_handed_on(self, error: UnknownHere) -> bool:

@@ -48,3 +48,10 @@ def checked_delays(delays: Sequence[float] | None, *, task: str) -> tuple[float,
     if not delays or any(delay < 0 for delay in delays):
         raise BadTask(task, f"delays={list(delays)} must be seconds before each retry: at least one, none negative.")
     return tuple(delays)
+
+
+def checked_aliases(aliases: Sequence[str], *, task: str) -> tuple[str, ...]:
+    """The earlier names of a task. Raises BadTask for a single text, of which each letter would be a name."""
+    if isinstance(aliases, str):
+        raise BadTask(task, f"aliases={aliases!r} must be a list of names: ({aliases!r},).")
+    return tuple(aliases)

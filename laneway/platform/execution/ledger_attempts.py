@@ -115,9 +115,7 @@ class LedgerAttempts:
         self._finish_waiting(run, result)
         return result
 
-    def bury(
-        self, task_id: str, name: str, payload: dict[str, Any], *, queue: str, reason: str, error: str
-    ) -> None:
+    def bury(self, task_id: str, name: str, payload: dict[str, Any], *, queue: str, reason: str, error: str) -> None:
         """Make a dead letter of a task that no worker takes, unless it has ended."""
         with self._database.transaction() as session:
             run = task_runs.find(session, task_id, lock=True)

@@ -79,7 +79,9 @@ class StockConsumer(consumer.Consumer):
             return False
         try:
             payload = payload_of_call(name, *_call(message.payload))
-            attempts.bury(id, name, payload, queue=queue, reason=unknown.reason, error=unknown.dead_letter(queue, longest))
+            attempts.bury(
+                id, name, payload, queue=queue, reason=unknown.reason, error=unknown.dead_letter(queue, longest)
+            )
         except PlatformError as error:
             logger.warning("The dead letter of %s cannot be stored now: %s", id, error)
             return False

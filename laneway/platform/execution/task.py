@@ -22,7 +22,7 @@ from laneway.engine import EventKind
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
-from laneway.platform.execution.declaration import checked_delays, checked_retries, payload_type
+from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, payload_type
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
 from laneway.platform.execution.local_run import run_eagerly
 from laneway.platform.execution.outcomes import (
@@ -327,6 +327,7 @@ def task(
     delays: Sequence[float] | None = None,
     on_failure: str | None = None,
     role: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], PlatformTask]:
     """Declare a function as a task: workers run it, and callers submit it by its name.
 
@@ -347,12 +348,14 @@ def task(
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
     `role`: the purpose for which the platform itself submits the task, if there is one.
+    `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
     """
 
     def register(work: Callable[..., Any]) -> PlatformTask:
         options = {"queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
+        options["aliases"] = checked_aliases(aliases, task=name or work.__name__)
         return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
 
     return register

@@ -56,7 +56,7 @@ def test_positional_arguments_that_do_not_fit_are_a_mistake_of_the_sender() -> N
 
 
 class NewerMessage(ConversationMessage):
-    tone: str
+    tone: str | None = None
 
 
 NEWER = replace(registry["process_conversation_message_task"], payload=NewerMessage)
