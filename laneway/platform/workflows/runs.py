@@ -233,9 +233,13 @@ class Workflows:
     def _take_newest_definition(self, session: Session, run: WorkflowRun) -> None:
         """Let the run continue with the newest definition, if what it has done fits."""
         plan = self.definitions.plan(run.type)
-        problems = list(misfits(plan_of(run), plan, repository.steps(session, run.id)))
+        rows = repository.steps(session, run.id)
+        problems = list(misfits(plan_of(run), plan, rows))
         if problems:
             raise DefinitionDoesNotFit(run.id, plan.definition.version, problems)
+        for row in rows:
+            if row.step not in plan.steps:  # it was skipped
+                session.delete(row)
         run.input = self.definitions.validated_input(plan, run.input)
         run.definition, run.version = _stored(plan.definition), plan.definition.version
 
