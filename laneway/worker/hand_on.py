@@ -85,8 +85,9 @@ def hand_on(message: Any, unknown: Unknown, *, app: Any, worker: str) -> bool:
         message.reject(requeue=True)
         return True
     queue, longest = str((message.delivery_info or {}).get("routing_key") or ""), longest_of(app)
-    note = {"level": "warning", "text": f"{worker} does not know {unknown.what}, and hands the message on", "data": {}}
-    how = HandOn(longest, unknown.reason, unknown.dead_letter(queue, longest), json.dumps(note))
+    text = f"{worker} does not know {unknown.what}, and hands the message on"
+    note = json.dumps({"level": "warning", "text": text, "data": {}})
+    how = HandOn(longest, unknown.reason, unknown.dead_letter(queue, longest), note)
     return message.hand_on(how)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import String, column, inspect, select, table
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.migration_history import MigrationHistory
@@ -80,4 +80,5 @@ def current_revision(session: Session, history: MigrationHistory) -> str | None:
     """The revision of the tables in the database; None without any."""
     if not inspect(session.connection()).has_table(history.version_table):
         return None
-    return session.scalar(select(column("version_num")).select_from(table(history.version_table)))
+    version = column("version_num", String)
+    return session.scalar(select(version).select_from(table(history.version_table, version)))

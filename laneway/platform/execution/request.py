@@ -23,7 +23,7 @@ from laneway.platform.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.attempts import with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta, translated_errors
 from laneway.platform.execution.outcomes import AttemptResult, Raised
-from laneway.platform.execution.stock_consumer import StockConsumer
+from laneway.platform.execution.stock_consumer import current_consumer
 from laneway.platform.logging import logger
 from laneway.platform.platform import current_platform
 from laneway.schemas.task import TaskState
@@ -59,7 +59,7 @@ class PlatformRequest(Request):
 
     def _is_handed_on(self, error: UnknownHere) -> bool:
         """Hand the message on. On a broker without the engine the consumer keeps it for the delay."""
-        consumer = StockConsumer.current()
+        consumer = current_consumer()
         if isinstance(self.message, ReadMessage) or consumer is None:
             return super()._is_handed_on(error)
         if consumer.hand_on(self.message, error.unknown, name=str(self.name)):

@@ -8,10 +8,9 @@ message. Celery's own consumer would delete a message whose task it does not kno
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from time import monotonic
-from typing import Any, ClassVar
-from weakref import ref
+from typing import Any, cast
+from weakref import WeakSet
 
 from celery.worker import consumer
 
@@ -31,8 +30,6 @@ MOST_REMEMBERED = 10_000
 class StockConsumer(consumer.Consumer):
     """Celery's consumer, which keeps a message that it does not know for a while and then returns it."""
 
-    current: ClassVar[Callable[[], StockConsumer | None]] = staticmethod(lambda: None)
-    """The consumer of this process, if there is one."""
     app: Any
     qos: Any
     timer: Any
@@ -42,7 +39,7 @@ class StockConsumer(consumer.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._met: dict[str, tuple[float, int]] = {}
-        StockConsumer.current = staticmethod(ref(self))
+        _consumers.add(self)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Hand a message on whose task is not registered here: a newer worker may know it."""
@@ -56,7 +53,8 @@ class StockConsumer(consumer.Consumer):
         Then the caller removes the message.
         """
         report(unknown, self.hostname)
-        id = str((message.headers or {}).get("id") or message.payload["id"])
+        headers: dict[str, Any] = message.headers or {}
+        id = str(headers.get("id") or message.payload["id"])
         longest, now = longest_of(self.app), monotonic()
         first, times = self._met.pop(id, (now, 0))
         if now - first >= longest and self._bury(message, unknown, id=id, name=name, longest=longest):
@@ -74,7 +72,8 @@ class StockConsumer(consumer.Consumer):
 
     def _bury(self, message: Any, unknown: Unknown, *, id: str, name: str, longest: float) -> bool:
         """Make the task a dead letter in the database. False: the database is away."""
-        attempts, queue = current_platform().attempts, str((message.delivery_info or {}).get("routing_key") or "")
+        attempts, info = current_platform().attempts, cast("dict[str, Any]", message.delivery_info or {})
+        queue = str(info.get("routing_key") or "")
         if not isinstance(attempts, LedgerAttempts):
             return False
         try:
@@ -88,7 +87,15 @@ class StockConsumer(consumer.Consumer):
         return True
 
 
+_consumers: WeakSet[StockConsumer] = WeakSet()
+
+
+def current_consumer() -> StockConsumer | None:
+    """The consumer of this process, if it is a worker on a broker without the engine."""
+    return next(iter(_consumers), None)
+
+
 def _call(body: Any) -> tuple[list[Any], dict[str, Any]]:
     """The arguments in the body of a message, of Celery's protocol 2 or 1."""
-    args, kwargs = (body["args"], body["kwargs"]) if isinstance(body, dict) else body[:2]
-    return list(args), dict(kwargs)
+    names: Any = ("args", "kwargs") if isinstance(body, dict) else (0, 1)
+    return list(body[names[0]]), dict(body[names[1]])

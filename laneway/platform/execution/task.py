@@ -354,9 +354,10 @@ def task(
     """
 
     def register(work: Callable[..., Any]) -> PlatformTask:
+        own = name or work.__name__
         options = {"queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
-        options["aliases"] = checked_aliases(aliases, task=name or work.__name__)
-        return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
+        earlier = checked_aliases(aliases, task=own)
+        return _register(work, name=own, retries=retries, delays=delays, aliases=earlier, **options)
 
     return register
 

@@ -213,8 +213,8 @@ class Workflows:
             kept = [row for row in rows if self._prepare_task(unit, run, row)]
         self._retry_tasks(kept)
         with self._database.reading() as session:
-            newest = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
-            return _handle(session, newest, created=True)
+            shown = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
+            return _handle(session, shown, created=True)
 
     def restart(self, id: str, *, new_id: str | None = None, newest: bool = False) -> WorkflowHandle:
         """Start a new run with the definition and input of this one, which stays. Raises NotFound, Conflict.
