@@ -45,7 +45,7 @@ CHUNK = 500
 CHUNK_BYTES = 1_048_576
 """Bytes of messages per script call in `put_many`. A larger message has a call of its own."""
 FIRST_HAND_ON, LONGEST_HAND_ON = 0.5, 30.0
-"""Seconds before a message that was handed on is delivered again: the first time, and at most; doubled each time."""
+"""Seconds that a message waits when a consumer hands it on again: the first time, and at most; doubled each time."""
 MAX_REASON = 200
 MAX_ERROR = 4000
 
@@ -279,7 +279,8 @@ class Engine(Admin):
     def hand_on(self, deliveries: Sequence[Delivery], how: HandOn) -> list[LeaseStatus]:
         """Return messages that this consumer does not know to their old position, for a consumer that does.
 
-        The delivery does not count. Codes are those of `release`; BURIED: the message was handed on for `how.longest`.
+        The delivery does not count. Others get them at once; this consumer leaves them to others for 2 s, and then
+        longer. Codes are those of `release`; BURIED: the message was handed on for `how.longest`.
         """
         delays = (round(FIRST_HAND_ON * 1000), round(LONGEST_HAND_ON * 1000), round(how.longest * 1000))
         texts = (how.reason[:MAX_REASON], how.error[:MAX_ERROR], how.note[:MAX_ERROR])

@@ -1,9 +1,10 @@
 """Hands a message on that this worker is too old, or too new, to know.
 
 While two versions of an application run at once, a worker meets tasks and fields that only workers of the other version
-know. It gives such a message back: to its old position, without counting the delivery, and with a delay that doubles
-from 0.5 s to 30 s, so that other messages pass. When no worker has taken the message in `laneway_hand_on_seconds` (a
-setting of the Celery app, 3600), it becomes a dead letter that says what no worker knew.
+know. It gives such a message back: to its old position, and without counting the delivery. Workers that have not met it
+get it at once; this one leaves it to them for 2 s, and then longer each time, so that other messages pass. When no
+worker has taken the message in `laneway_hand_on_seconds` (a setting of the Celery app, 3600), it becomes a dead letter
+that says what no worker knew.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from celery.worker import consumer
 
-from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
+from laneway.engine.engine import FIRST_HAND_ON
 from laneway.platform.errors import PlatformError
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.history.adoption import payload_of_call
@@ -23,6 +23,8 @@ from laneway.worker.hand_on import Unknown, longest_of, report, unknown_task
 
 logger = logging.getLogger(__name__)
 
+LONGEST_HELD = 5.0
+"""The most seconds for which a worker keeps a message. Chance decides which worker gets it next, also the same one."""
 MOST_REMEMBERED = 10_000
 """Messages that a worker remembers. It then forgets the one that it has not met for the longest time."""
 
@@ -63,7 +65,7 @@ class StockConsumer(consumer.Consumer):
         if len(self._met) > MOST_REMEMBERED:
             del self._met[next(iter(self._met))]
         self.qos.increment_eventually()  # so that others can be fetched meanwhile
-        self.timer.call_after(min(LONGEST_HAND_ON, FIRST_HAND_ON * 2 ** min(times, 32)), self._give_back, (message,))
+        self.timer.call_after(min(LONGEST_HELD, FIRST_HAND_ON * 2 ** min(times, 32)), self._give_back, (message,))
         return True
 
     def _give_back(self, message: Any) -> None:
@@ -97,5 +99,6 @@ def current_consumer() -> StockConsumer | None:
 
 def _call(body: Any) -> tuple[list[Any], dict[str, Any]]:
     """The arguments in the body of a message, of Celery's protocol 2 or 1."""
-    names: Any = ("args", "kwargs") if isinstance(body, dict) else (0, 1)
-    return list(body[names[0]]), dict(body[names[1]])
+    names = ("args", "kwargs") if isinstance(body, dict) else (0, 1)
+    args, kwargs = cast("tuple[list[Any], dict[str, Any]]", tuple(cast("Any", body)[name] for name in names))
+    return list(args), dict(kwargs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 from laneway.engine import (
@@ -17,10 +19,13 @@ from laneway.engine import (
     RoundRobin,
 )
 from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
-from tests.laneway.engine.clock import NOW_MS, move_to
+from laneway.engine.url import make_pool
+from tests.laneway.engine.clock import CLOCK_LUA, NOW_MS, move_to
 
 QUEUE = "work"
 HOUR = 3600.0
+OTHERS_FIRST = 2.0
+"""Seconds for which a consumer leaves a message that it has handed on to others (`fetch.lua`)."""
 HOW = HandOn(HOUR, "unregistered", "No worker knows the task.", '{"text": "handed on"}')
 
 
@@ -36,7 +41,26 @@ def ids(deliveries: list[Delivery]) -> list[str]:
     return [held.id for held in deliveries]
 
 
-def test_a_message_comes_back_later_and_later_and_no_delivery_counts(still: Engine) -> None:
+@pytest.fixture
+def other(still: Engine, engine_url: str) -> Generator[Engine]:
+    """Another consumer."""
+    engine = Engine(make_pool(engine_url), clock=CLOCK_LUA)
+    yield engine
+    engine.close()
+
+
+def test_another_consumer_gets_it_at_once_in_its_old_place(still: Engine, other: Engine) -> None:
+    put(still, "a", "b")
+    (held,) = fetch(still, 1)
+    assert still.hand_on([held], HOW) == [LeaseStatus.DONE]
+    found = still.find_many(QUEUE, ["a"])[0]
+    assert found is not None
+    assert (found.handed_on, found.attempts, found.state) == (1, 0, MessageState.SCHEDULED)
+    delivered = fetch(other)
+    assert [(each.id, each.deliveries) for each in delivered] == [("a", 1), ("b", 1)]
+
+
+def test_it_comes_back_later_and_later_and_no_delivery_counts(still: Engine) -> None:
     still.limit(QUEUE, Limits(max_deliveries=2))
     put(still, "a")
     now, delays = 0.0, list[float]()
@@ -44,34 +68,67 @@ def test_a_message_comes_back_later_and_later_and_no_delivery_counts(still: Engi
         (held,) = fetch(still)
         assert held.deliveries == 1
         assert still.hand_on([held], HOW) == [LeaseStatus.DONE]
-        (waiting,) = still.peek(QUEUE, MessageState.SCHEDULED)
-        assert waiting.at is not None
-        delays.append((waiting.at - NOW_MS - now) / 1000)
-        now += delays[-1] * 1000
+        batch = still.fetch(RoundRobin({QUEUE: 1}), 10, idle_poll_ms=60_000)
+        assert batch.deliveries == []
+        assert batch.again_at is not None, "the consumer fetches when it is due, and does not turn in a circle"
+        delays.append((batch.again_at - NOW_MS - now) / 1000)
+        now = batch.again_at - NOW_MS
         move_to(still, now - 1)
         assert fetch(still) == [], "not before it is due"
         move_to(still, now)
-    assert delays[:4] == [FIRST_HAND_ON, 1.0, 2.0, 4.0]
-    assert delays[-1] == LONGEST_HAND_ON
+    assert delays[:5] == [OTHERS_FIRST, OTHERS_FIRST + FIRST_HAND_ON, OTHERS_FIRST + 1.0, OTHERS_FIRST + 2, 6.0]
+    assert delays[-1] == OTHERS_FIRST + LONGEST_HAND_ON
     assert still.stats([QUEUE])[0].counters["handed_on"] == 10
 
 
-def test_other_messages_pass_and_it_keeps_its_place(still: Engine) -> None:
+def test_other_messages_pass(still: Engine) -> None:
     put(still, "a", "b")
     (held,) = fetch(still, 1)
     still.hand_on([held], HOW)
-    (other,) = fetch(still)
-    assert other.id == "b"
-    still.release([other], counted=False)
-    move_to(still, FIRST_HAND_ON * 1000)
+    (passing,) = fetch(still)
+    assert passing.id == "b"
+    still.release([passing], counted=False)
+    move_to(still, OTHERS_FIRST * 1000)
     assert ids(fetch(still)) == ["a", "b"]
+
+
+def test_a_scheduled_message_behind_it_is_delivered_when_it_is_due(still: Engine) -> None:
+    still.put_many(QUEUE, [Message(task_id="a", id="a"), Message(task_id="b", id="b", eta_ms=NOW_MS + 1000)])
+    still.hand_on(fetch(still), HOW)
+    batch = still.fetch(RoundRobin({QUEUE: 1}), 10, idle_poll_ms=60_000)
+    assert batch.again_at == NOW_MS + 1000
+    move_to(still, 1000)
+    assert ids(fetch(still)) == ["b"]
+
+
+def test_many_consumers_that_do_not_know_it_let_it_wait(still: Engine, engine_url: str) -> None:
+    put(still, "a")
+    for _ in range(32):
+        consumer = Engine(make_pool(engine_url), clock=CLOCK_LUA)
+        assert consumer.hand_on(fetch(consumer), HOW) == [LeaseStatus.DONE]
+        consumer.close()
+    still.hand_on(fetch(still), HOW)
+    last = Engine(make_pool(engine_url), clock=CLOCK_LUA)
+    assert fetch(last) == []
+    move_to(still, FIRST_HAND_ON * 1000)
+    assert ids(fetch(last)) == ["a"]
+    last.close()
+
+
+def test_a_queue_without_such_messages_forgets_that_it_had_some(still: Engine, other: Engine) -> None:
+    put(still, "a")
+    still.hand_on(fetch(still), HOW)
+    other.ack(fetch(other))
+    assert "handed_on" in still.stats([QUEUE])[0].limits
+    fetch(still)
+    assert "handed_on" not in still.stats([QUEUE])[0].limits
 
 
 def test_later_messages_of_its_ordering_key_wait_for_it(still: Engine) -> None:
     put(still, "a", "b", key="k")
     still.hand_on(fetch(still), HOW)
     assert fetch(still) == []
-    move_to(still, FIRST_HAND_ON * 1000)
+    move_to(still, OTHERS_FIRST * 1000)
     (held,) = fetch(still)
     assert held.id == "a"
     still.ack([held])
@@ -120,7 +177,7 @@ def test_nothing_is_kept_of_a_message_that_has_ended(still: Engine, end: str) ->
 def test_its_time_begins_again_after_an_attempt_that_is_retried(still: Engine) -> None:
     put(still, "a")
     still.hand_on(fetch(still), HOW)
-    move_to(still, 1000)
+    move_to(still, 10_000)
     (held,) = fetch(still)
     assert still.start_attempt(held.lease, worker="w") == (LeaseStatus.DONE, 1), "no attempt was counted before"
     still.finish_attempt(held.lease, AckAction.RETRY)

@@ -305,8 +305,8 @@ local function max_deliveries(q, m)
   return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_MAX_DELIVERIES)
 end
 
--- Calls `act(id, deliveries, flags, score)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id, token,
--- ...) that is still held with its token. `act` returns the lease's code.
+-- Calls `act(id, deliveries, flags, score, token)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id,
+-- token, ...) that is still held with its token. `act` returns the lease's code.
 -- Returns one code (replies.LeaseStatus) per lease.
 local function for_each_lease(q, first, act)
   local ids, codes, seen = {}, {}, {}
@@ -321,7 +321,7 @@ local function for_each_lease(q, first, act)
       if token == '' or token ~= ARGV[first + index * 2 - 1] then codes[index] = STATUS_STALE
       else
         seen[id] = true
-        codes[index] = act(id, deliveries, flags, score)
+        codes[index] = act(id, deliveries, flags, score, token)
       end
     end
   end

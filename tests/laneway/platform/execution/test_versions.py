@@ -85,6 +85,7 @@ def test_a_task_with_a_new_field_waits_without_an_attempt_and_other_tasks_pass(
     assert runner.ran == [(other, 1)]
     row = platform.row(newer)
     assert (row.state, row.attempts, row.error) == ("pending", 0, None)
+    assert str(platform.tasks.status(newer).waiting_for).startswith("a worker that knows the task and its fields")
     assert lines(platform, newer) == [
         f"{WORKER} does not know the field 'tone' of the task 'process_conversation_message_task', "
         "and hands the message on"

@@ -40,8 +40,9 @@ def rename_row(platform: Platform, id: str, name: str) -> None:
     """Make a row look as if it had been accepted before the task was renamed."""
     old = replace(SPEC, name=name, aliases=())
     other = platform.tasks.submit(old, {"url": "x"}, id=f"{id}-old").task_id
+    fingerprint = platform.row(other).fingerprint
     with platform.database.transaction() as session:
-        values = {"name": name, "fingerprint": platform.row(other).fingerprint}
+        values = {"name": name, "fingerprint": fingerprint}
         session.execute(update(TaskRun).where(TaskRun.id == id).values(**values))
 
 
@@ -74,7 +75,13 @@ def test_plain_celery_calls_of_the_old_name_go_to_the_queue_of_the_task() -> Non
     options = dict[str, object]()
     assert routes(OLD, (), {"url": "x"}, options) == {"queue": "documents", "priority": 3}
     assert options["headers"] == {"laneway-key": "url:x"}
-    assert registered_routes()[OLD] == registered_routes()[NEW] == {"queue": "documents"}
+    assert routes("unknown", (), {}, {}) is None
+
+
+def test_programs_without_the_tasks_get_the_routes_of_all_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in registry if name != NEW]:
+        monkeypatch.delitem(registry._entries, name)  # pyright: ignore[reportPrivateUsage]
+    assert registered_routes() == {OLD: {"queue": "documents"}, NEW: {"queue": "documents"}}
 
 
 @pytest.mark.parametrize("payload", [{"url": "x", "size": 32}, {"url": "x", "width": 32}])

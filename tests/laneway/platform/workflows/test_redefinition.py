@@ -135,7 +135,7 @@ def test_a_step_whose_handler_is_not_known_here_waits_for_a_worker_that_knows_it
     assert "does not know the step handler 'scripted'" in outcome.reason
 
     movable_clock.forward(3600)
-    attempt = wait_until(harness.begin_task)
+    attempt = wait_until(harness.begin_task, seconds=10)
     assert attempt is not None
     outcome = harness.run(attempt)
     assert isinstance(outcome, Raised)
