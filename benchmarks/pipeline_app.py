@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from app.core.celery_app import celery_app
-from laneway.platform.execution.task import PlatformTask, task
+from laneway import task
 from laneway.schemas.payload import Payload
 
 __all__ = ["NOTHING", "Blob", "celery_app"]
@@ -18,7 +18,7 @@ class Blob(Payload):
 
 
 @task(queue="maintenance")
-def bench_nothing_task(_self: PlatformTask, payload: Blob) -> dict[str, Any]:
+def bench_nothing_task(payload: Blob) -> dict[str, Any]:
     """Do nothing."""
     return {"bytes": len(payload.data)}
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
-    from laneway.platform.execution.task import task
+    from laneway.platform.execution.context import Context
+    from laneway.platform.task_decorator import task
     from laneway.results.backend import ResultBackend
     from laneway.schemas.payload import Payload
     from laneway.transport.codec import message_options
     from laneway.transport.transport import Transport
 
 _HOMES = {
+    "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
     "Payload": "laneway.schemas.payload",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",
     "message_options": "laneway.transport.codec",
-    "task": "laneway.platform.execution.task",
+    "task": "laneway.platform.task_decorator",
 }
 """Public name → the module that defines it. The module is imported when the name is first used."""
 
@@ -33,4 +35,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Engine", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]
+__all__ = ["Context", "Engine", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]

@@ -134,6 +134,7 @@ class Services(Platform):
             self.tasks,
             self.settings.operation,
             intake=self.intake,
+            unknown_queues=self.unknown_queues,
             schedules=self.schedule_watch,
             with_notices=with_notices,
             more=self.webhook_events.alert_conditions,

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from app.schemas.pipeline import CommandResult, PipelineCommand, Step
 from app.services.container import services
-from laneway.platform.execution.task import PlatformTask, task
+from laneway import Context, task
 
 
 @task(queue="dev")
-def dev(self: PlatformTask, payload: PipelineCommand) -> CommandResult:
+def dev(ctx: Context, payload: PipelineCommand) -> CommandResult:
     """Build a project: generate, compile, link."""
-    return services().pipeline.run(Step.DEV, payload, self)
+    return services().pipeline.run(Step.DEV, payload, ctx)
 
 
 @task(queue="qa")
-def qa(self: PlatformTask, payload: PipelineCommand) -> CommandResult:
+def qa(ctx: Context, payload: PipelineCommand) -> CommandResult:
     """Look for defects. The outcome says whether there are any; the output lists them."""
-    return services().pipeline.run(Step.QA, payload, self)
+    return services().pipeline.run(Step.QA, payload, ctx)
 
 
 @task(queue="fix")
-def fix(self: PlatformTask, payload: PipelineCommand) -> CommandResult:
+def fix(ctx: Context, payload: PipelineCommand) -> CommandResult:
     """Repair the defects of qa's report."""
-    return services().pipeline.run(Step.FIX, payload, self)
+    return services().pipeline.run(Step.FIX, payload, ctx)
 
 
 @task(queue="deploy")
-def deploy(self: PlatformTask, payload: PipelineCommand) -> CommandResult:
+def deploy(ctx: Context, payload: PipelineCommand) -> CommandResult:
     """Deploy the result."""
-    return services().pipeline.run(Step.DEPLOY, payload, self)
+    return services().pipeline.run(Step.DEPLOY, payload, ctx)

@@ -43,6 +43,7 @@ def stats(
         return print_json(
             {
                 "queues": {name: figure.model_dump() for name, figure in figures.items()},
+                "unknown_queues": [queue.model_dump(mode="json") for queue in services.unknown_queues.listing()],
                 "alerts": [alert.message for alert in alerts],
                 "window": recent.model_dump(mode="json"),
             }
@@ -101,7 +102,7 @@ def flush(
     from laneway.platform.queues import queues
 
     services = make_services()
-    if queue not in queues:
+    if queue not in queues and queue not in {unknown.queue for unknown in services.unknown_queues.look()}:
         raise typer.BadParameter(f"unknown queue: {queue}; the queues are {', '.join(queues)}")
     if not yes:
         typer.confirm(f"Cancel all waiting tasks of the queue {queue!r}?", abort=True)

@@ -32,6 +32,8 @@ def listing(as_json: Json = False) -> None:
     if as_json:
         return print_json([queue.model_dump(mode="json") for queue in limits])
     out.print(views.limits_table(limits))
+    for unknown in services.unknown_queues.listing():
+        out.print(views.unknown_queue_line(unknown))
     return None
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the help of a command must not import the database
     from laneway.platform.db.queries.search import Group
     from laneway.platform.operations.audit import AuditReport
     from laneway.platform.operations.result_audit import ResultReport
-    from laneway.schemas.queue import QueueLimitsResponse
+    from laneway.schemas.queue import QueueLimitsResponse, UnknownQueue
     from laneway.schemas.statistics import Performance, Window
 
 COLOURS = {
@@ -173,6 +173,11 @@ def alert_line(message: str, *, since: datetime) -> Text:
     return Text.assemble(("alert", "bold red"), f" {message} (since {timestamp(since)})")
 
 
+def unknown_queue_line(queue: UnknownQueue) -> Text:
+    """A queue that the application does not declare."""
+    return Text.assemble(("unknown", "bold yellow"), f" {printable(str(queue))}")
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun: `1 task`, `2 tasks`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -243,13 +248,7 @@ def audit_table(audit: AuditReport) -> Table:
     waiting, leased = (sum(getattr(stats, name) for stats in audit.engine.values()) for name in ("waiting", "leased"))
     table.add_row("in the engine", f"{waiting} waiting, {leased} leased by workers")
     table.add_row("events not recorded", str(audit.unread))
-    for queue, stats in audit.engine.items():
-        if stats.is_newer:
-            table.add_row("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
-        if stats.set_aside:
-            table.add_row("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
-    for queue, older in audit.older.items():
-        table.add_row("older copy", f"{queue}: the {older} was restored from an older copy, or has lost data")
+    _add_queues(table, audit)
     for missing in audit.unaccounted:
         table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
     for id in audit.unknown:
@@ -260,6 +259,18 @@ def audit_table(audit: AuditReport) -> Table:
         table.add_row("in no state", f"{stray.id} in {stray.queue}: {stray.kind}")
     _add_results(table, audit.results)
     return table
+
+
+def _add_queues(table: Table, audit: AuditReport) -> None:
+    for queue, stats in audit.engine.items():
+        if stats.is_newer:
+            table.add_row("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
+        if stats.set_aside:
+            table.add_row("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
+    for queue, older in audit.older.items():
+        table.add_row("older copy", f"{queue}: the {older} was restored from an older copy, or has lost data")
+    for unknown in audit.unknown_queues:
+        table.add_row("unknown queue", printable(str(unknown)))
 
 
 def _add_results(table: Table, results: ResultReport) -> None:
@@ -300,6 +311,7 @@ def audit_data(audit: AuditReport) -> dict[str, Any]:
         "again": audit.again,
         "strays": [plain(stray) for stray in audit.strays],
         "older": {queue: older.value for queue, older in audit.older.items()},
+        "unknown_queues": [queue.model_dump(mode="json") for queue in audit.unknown_queues],
         "repaired": audit.repaired,
         "balanced": audit.balanced,
         "results": plain(audit.results),

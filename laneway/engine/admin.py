@@ -17,10 +17,13 @@ from laneway.engine.script_runner import ScriptRunner
 
 PURGE_BATCH = 500
 MAX_IDS = 1_000
+MAX_QUEUES = 10_000
+SCAN_COUNT = 1_000
 EVENT_BYTES = 1_048_576
 """A read of the journal ends after so many bytes of entries."""
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(rb"-?\d{1,18}")
+_GLOB_SIGN = re.compile(rb"[\\*?\[\]]")
 _CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
 CHECKED = (
     *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
@@ -237,6 +240,17 @@ class Admin:
         rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
         return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
 
+    def queue_names(self) -> list[str]:
+        """The queues of this database that hold messages, at most 10,000. This scans all keys of the database."""
+        pattern = _GLOB_SIGN.sub(rb"\\\g<0>", self.keys.key("\0", "messages")).replace(b"\0", b"*")
+        found, cursor = set[bytes](), b"0"
+        while True:
+            reply: Any = self.runner.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+            cursor = reply[0]
+            found.update(reply[1])
+            if cursor == b"0" or len(found) >= MAX_QUEUES:
+                return sorted(self.keys.queue_of(key) for key in found if _is_text(key))
+
     def purge(self, queue: str) -> int:
         """Delete the waiting messages, a batch at a time; returns how many. Leased messages and dead letters stay."""
         removed = 0
@@ -358,6 +372,13 @@ def _queue_stats(
         limits=limits,
         counters=_numbers(counters),
     )
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        return bool(key.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _cursor(reply: object) -> str:

@@ -33,6 +33,7 @@ from laneway.platform.operations.installation import Installation
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.operations.retention import Retention
+from laneway.platform.operations.unknown_queues import UnknownQueues
 from laneway.platform.schedules.watch import ScheduleWatch
 from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
@@ -131,6 +132,10 @@ class Platform:
         return Intake(self.broker)
 
     @cached_property
+    def unknown_queues(self) -> UnknownQueues:
+        return UnknownQueues(self.broker)
+
+    @cached_property
     def results(self) -> CeleryResults:
         return CeleryResults(self._app)
 
@@ -194,6 +199,7 @@ class Platform:
             self.tasks,
             self._settings.operation,
             intake=self.intake,
+            unknown_queues=self.unknown_queues,
             schedules=self.schedule_watch,
         )
 
@@ -233,9 +239,14 @@ def current_platform() -> Platform:
     return _current
 
 
+def is_platform_known() -> bool:
+    """Whether somebody has said how this process makes its platform."""
+    return _make is not None or _current is not None or _of_context.get() is not None
+
+
 def known_platform() -> Platform | None:
     """The platform of this process; None if nobody has said how to make it."""
-    return current_platform() if _make is not None or _current is not None or _of_context.get() is not None else None
+    return current_platform() if is_platform_known() else None
 
 
 @contextmanager

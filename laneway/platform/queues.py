@@ -35,6 +35,10 @@ LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
 """Of ten tasks that a worker takes while all lanes have work, this many come from each lane."""
 
 
+DEFAULT_QUEUE: Final = "default"
+"""The name of the queue for tasks that name none."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerGroup:
     """A worker process and the queues that it serves."""
@@ -63,10 +67,14 @@ class Queues(Mapping[str, Lane]):
 
     @property
     def default(self) -> str:
-        """The queue of tasks that name none: the last declared one, so that they do not delay more urgent tasks."""
+        """The queue of tasks that name none: the one called "default", or else the last declared one.
+
+        `@task` refuses a task without a queue where the choice is not plain: several queues, and none called "default".
+        So the last one is for tasks of plain Celery, where it does not delay more urgent tasks.
+        """
         if not self._lanes:
             raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
-        return list(self._lanes)[-1]
+        return DEFAULT_QUEUE if DEFAULT_QUEUE in self._lanes else list(self._lanes)[-1]
 
     def declare(self, lanes: Mapping[str, Lane], workers: Sequence[WorkerGroup]) -> None:
         """Replace the declared queues and workers. Raises ConfigError for a worker of an undeclared queue."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from pydantic import BaseModel
 
 from laneway.platform.errors import ConfigError, UnknownTaskType
-from laneway.platform.queues import Priority, queues
+from laneway.platform.queues import DEFAULT_QUEUE, Priority, queues
 from laneway.schemas.payload import Payload
 
 NAME_LIMIT: Final = 155
@@ -40,7 +40,8 @@ class TaskSpec:
     """How the tasks of one name are called, queued and retried."""
 
     name: str
-    queue: str
+    own_queue: str | None = None
+    """None: the application's default queue."""
     payload: type[Payload]
     key: str | None = None
     """The payload's field that is the ordering key: one task at a time per value, in the order of submission."""
@@ -55,6 +56,11 @@ class TaskSpec:
     """The purpose for which the platform itself submits the task, such as the delivery of outbound webhooks."""
     aliases: tuple[str, ...] = ()
     """Earlier names of the task: what was sent or stored under them is run by this task."""
+
+    @property
+    def queue(self) -> str:
+        """The queue of its tasks. Raises ConfigError when it is the default one and no queue is declared."""
+        return self.own_queue or queues.default
 
 
 class RegisteredTask(Protocol):
@@ -165,8 +171,12 @@ class TaskRegistry(Mapping[str, TaskSpec]):
         if not spec.name or len(spec.name) > NAME_LIMIT:
             raise BadTask(spec.name, f"a name has 1 to {NAME_LIMIT} characters.")
         known = self._entries.get(spec.name)
-        if known is not None and known.source != source:
-            raise BadTask(spec.name, f"{known.source} and {source} have the same name.")
+        if known is None or known.source == source:
+            return
+        if "__main__" in (known.source.split(".")[0], source.split(".")[0]):
+            problem = "its module is both run as a program and imported: submit tasks from another file."
+            raise BadTask(spec.name, problem)
+        raise BadTask(spec.name, f"{known.source} and {source} have the same name.")
 
     def _check_aliases(self, spec: TaskSpec) -> None:
         if spec.name in self._aliases:
@@ -205,6 +215,9 @@ def _check_payload(spec: TaskSpec) -> None:
 
 
 def _check_queue(spec: TaskSpec) -> None:
-    if spec.queue not in queues:
-        known = ", ".join(queues) or "none"
-        raise BadTask(spec.name, f"its queue {spec.queue!r} is not declared; declared queues: {known}.")
+    known = ", ".join(queues) or "none"
+    if spec.own_queue is None and len(queues) > 1 and DEFAULT_QUEUE not in queues:
+        problem = f"it names no queue, and no queue is called {DEFAULT_QUEUE!r}; declared queues: {known}."
+        raise BadTask(spec.name, problem)
+    if not queues or spec.queue not in queues:
+        raise BadTask(spec.name, f"its queue {spec.own_queue!r} is not declared; declared queues: {known}.")

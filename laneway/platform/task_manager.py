@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from laneway.platform.broker import Broker
@@ -21,8 +22,9 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Outbox, SubmissionTransaction
+from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction
 from laneway.platform.submission.submitter import Submitter
+from laneway.platform.submission.user_session import UserSessions
 from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
 from laneway.schemas.payload import Payload
@@ -36,6 +38,7 @@ class TaskManager:
         self.outbox = Outbox(database, broker, recorder, settings)
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
+        self._user_sessions = UserSessions(database, self.outbox, settings)
         self._control = TaskControl(database, broker, recorder, self.outbox, self._reader, settings)
 
     # --- accepting
@@ -63,6 +66,22 @@ class TaskManager:
         elif id is not None or priority is not None or delay:
             raise TypeError("submit() takes either options or id, priority and delay: set them in the options.")
         return self._submitter.submit(task, payload, options)
+
+    def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Accept many tasks in one transaction: all or none. They support neither uniqueness nor durability.
+
+        Raises as `submit` for the first one that cannot be accepted.
+        """
+        with self.outbox.transaction(bounded=True) as transaction:
+            transaction.submit_many(submissions)
+        return transaction.handles
+
+    def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Accept tasks in a transaction of the caller's, who commits it; they are sent after the commit.
+
+        Raises OtherDatabase, and as `SubmissionTransaction.submit`.
+        """
+        return self._user_sessions.submit_many(session, submissions)
 
     def transaction(self, *, bounded: bool = False) -> AbstractContextManager[SubmissionTransaction]:
         """A database transaction and the submissions that belong to it: both are committed, or neither is.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from laneway.schemas.payload import Identifier
+from laneway.schemas.queue import UnknownQueue
 from laneway.schemas.statistics import Window
 from laneway.schemas.task import QueueFigures, Response, TaskHandle, TaskState
 
@@ -216,6 +217,9 @@ class StatsResponse(Response):
     unread_events: int = Field(description="Events that are not recorded yet")
     unread_limit: int = Field(description="A queue with this many unrecorded events takes no tasks (MAX_UNREAD_EVENTS)")
     workers: int
+    unknown_queues: list[UnknownQueue] = Field(
+        [], description="Queues of the broker that the application does not declare, as found within the last 30 s"
+    )
     timestamp: datetime
     window: Window = Field(description="Statistics of the tasks that ended within a window of time")
 

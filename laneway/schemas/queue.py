@@ -55,7 +55,31 @@ class QueueLimitsResponse(Response):
     )
 
 
+class UnknownQueue(Response):
+    """A queue of the broker that holds messages and that the application does not declare."""
+
+    queue: str
+    waiting: int = Field(description="Messages that no worker holds")
+    running: int = Field(description="Messages that a worker holds, which is then one of another application")
+    dead: int = Field(description="Dead letters")
+    oldest_at: datetime | None = Field(description="When the oldest of the next messages was put; null: only dead ones")
+    tasks: list[str] = Field(description="Names of some of their tasks; those that the application has come first")
+    advice: str = Field(description="What to do")
+
+    def __str__(self) -> str:
+        number = self.waiting + self.running + self.dead
+        held = "1 message is" if number == 1 else f"{number} messages are"
+        named = f" (tasks: {', '.join(self.tasks)})" if self.tasks else ""
+        since = f", the oldest since {self.oldest_at:%Y-%m-%d %H:%M:%S}Z" if self.oldest_at else ""
+        return (
+            f"{held} in the queue {self.queue!r}{named}, which this application does not declare{since}. {self.advice}"
+        )
+
+
 class QueueLimitsListResponse(Response):
     """The limits of all queues."""
 
     queues: list[QueueLimitsResponse]
+    unknown: list[UnknownQueue] = Field(
+        [], description="Queues of the broker that the application does not declare, as found within the last 30 s"
+    )

@@ -23,7 +23,7 @@ from laneway.platform.errors import NotConfigured, PermanentError, PlatformError
 
 SERVICE: Final = "The mail server"
 RunStep = Callable[..., Any]
-"""Runs a named part of a task once, as `PlatformTask.step` does."""
+"""Runs a named part of a task once, as `Context.step` does."""
 MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH, MAX_REPLY_LENGTH = 200, 20_000, 300
 """Characters of a subject, of a text, and of a server's reply in an error."""
 

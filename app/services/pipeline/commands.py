@@ -37,7 +37,7 @@ DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class RunningTask(Protocol):
-    """The task that runs a command; `PlatformTask` implements it."""
+    """The task that runs a command; `laneway.Context` is one."""
 
     @property
     def id(self) -> str:

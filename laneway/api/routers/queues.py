@@ -18,8 +18,8 @@ QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, ex
 
 @router.get("/queues", responses=problems())
 def listing(services: ServicesDep) -> QueueLimitsListResponse:
-    """List the queues with their limits."""
-    return QueueLimitsListResponse(queues=services.queue_limits.listing())
+    """List the queues with their limits, and the queues of the broker that the application does not declare."""
+    return QueueLimitsListResponse(queues=services.queue_limits.listing(), unknown=services.unknown_queues.listing())
 
 
 @router.get("/queues/{queue}/limits", responses=problems(404))

@@ -90,9 +90,8 @@ def submit_many(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     A batch supports neither uniqueness nor a durability other than memory.
     """
     submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
-    with services.tasks.transaction(bounded=True) as transaction:
-        transaction.submit_many(submissions)
-    handles = list(map(_with_present_name, transaction.handles, (request.task for request in body.tasks)))
+    accepted = services.tasks.submit_many(submissions)
+    handles = list(map(_with_present_name, accepted, (request.task for request in body.tasks)))
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
 
 
@@ -254,6 +253,7 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
         unread_events=sum(services.recorder.unread().values()),
         unread_limit=services.settings.tasks.max_unread_events,
         workers=services.tasks.live_workers(),
+        unknown_queues=services.unknown_queues.listing(),
         timestamp=clock.now(),
         window=window,
     )

@@ -1,37 +1,83 @@
-"""Checks the declaration of a task: a mistake is reported when the module is imported, not when the task runs."""
+"""Reads the declaration of a task from its function: a mistake is reported when the module is imported."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast, get_origin, get_type_hints
 
-from celery import Task
+from pydantic import BaseModel, create_model
+from pydantic.errors import PydanticUserError
 
+from laneway.platform.errors import InvalidPayload
+from laneway.platform.execution.context import Context
 from laneway.platform.registry import BadTask
 from laneway.schemas.payload import Payload
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_NO_RESULTS: Final = (int, float, str, bytes, bool, list, tuple, set)
 
 
-def payload_type(work: Callable[..., Any], *, task: str) -> type[Payload]:
-    """Return the annotated type of the second parameter of a task's function. Raises BadTask."""
-    if inspect.iscoroutinefunction(work) or inspect.isgeneratorfunction(work) or inspect.isasyncgenfunction(work):
-        raise BadTask(task, "its function must be a plain one: not async, and without yield.")
+class Arguments(Payload):
+    """The base of the payloads that are made from the parameters of a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """How the function of a task is called."""
+
+    task: str
+    payload: type[Payload]
+    """The function's own payload type, or a subclass of `Arguments` with a field for each parameter."""
+    signature: inspect.Signature
+    """The parameters without that of the context."""
+    takes_context: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """True when the function takes plain arguments, False when it takes one payload."""
+        return issubclass(self.payload, Arguments)
+
+    def payload_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Payload | dict[str, Any]:
+        """The payload of a call, not validated. Raises InvalidPayload for arguments that the function cannot take."""
+        if self.is_plain:
+            try:
+                return dict(self.signature.bind(*args, **kwargs).arguments)
+            except TypeError as error:
+                raise InvalidPayload(self.task, [str(error)]) from None
+        if not args:
+            return dict(kwargs)
+        if len(args) > 1 or kwargs or not isinstance(args[0], BaseModel | Mapping):
+            problem = f"expected one {self.payload.__name__}, or its fields by name"
+            raise InvalidPayload(self.task, [problem])
+        return cast("Payload | dict[str, Any]", args[0])
+
+    def call(self, work: Callable[..., Any], context: Context, payload: Payload) -> Any:
+        """Call the function of the running task with a validated payload."""
+        first = (context,) if self.takes_context else ()
+        return work(*first, **dict(payload)) if self.is_plain else work(*first, payload)
+
+
+def declaration_of(work: Callable[..., Any], *, task: str) -> Declaration:
+    """Read the declaration of a task. Raises BadTask for a function that cannot be a task."""
+    if inspect.iscoroutinefunction(work) or inspect.isasyncgenfunction(work):
+        raise BadTask(
+            task, "its function is async: make it a plain one that runs the coroutine, `return asyncio.run(...)`."
+        )
+    if inspect.isgeneratorfunction(work):
+        raise BadTask(task, "its function has a yield: it would not run when it is called.")
+    hints = _hints(work, task=task)
     parameters = list(inspect.signature(work).parameters.values())
-    if len(parameters) != 2 or any(parameter.kind not in _POSITIONAL for parameter in parameters):
-        problem = f"its function must have two parameters, (self, payload); it has {inspect.signature(work)}."
-        raise BadTask(task, problem)
-    try:
-        hints = get_type_hints(work)
-    except NameError as error:
-        raise BadTask(task, f"the type of its payload cannot be read ({error}); import it at run time.") from error
-    name = parameters[1].name
-    if name not in hints:
-        raise BadTask(task, f"its parameter {name!r} has no type; annotate it with a laneway.Payload.")
-    if isinstance(hints[name], type) and issubclass(hints[name], Task):
-        raise BadTask(task, f"its parameters are in the wrong order: the running task, {name!r}, comes first.")
-    return hints[name]
+    takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
+    own = parameters[1:] if takes_context else parameters
+    for parameter in own:
+        _check_parameter(parameter, hints, task=task)
+    _check_result(hints.get("return"), task=task)
+    only = hints[own[0].name] if len(own) == 1 else None
+    payload = cast("type[Payload]", only) if _is_model(only) else _arguments_model(own, hints, work, task=task)
+    return Declaration(task, payload, inspect.Signature(own), takes_context)
 
 
 def checked_retries(retries: int | None, *, task: str) -> int | None:
@@ -55,3 +101,57 @@ def checked_aliases(aliases: Sequence[str], *, task: str) -> tuple[str, ...]:
     if isinstance(aliases, str):
         raise BadTask(task, f"aliases={aliases!r} must be a list of names: ({aliases!r},).")
     return tuple(aliases)
+
+
+def _hints(work: Callable[..., Any], *, task: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(work, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise BadTask(
+            task, f"the type of a parameter cannot be read ({error}); import it at the top of the module."
+        ) from error
+
+
+def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], *, task: str) -> None:
+    name = parameter.name
+    if parameter.kind not in _NAMED:
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        raise BadTask(task, f"its parameter {stars + name!r} cannot be given by its name; each argument needs one.")
+    if name not in hints:
+        problem = f"its parameter {name!r} has no type; annotate it. `{name}: laneway.Context` is the running task."
+        raise BadTask(task, problem)
+    if hints[name] is Context:
+        raise BadTask(task, f"its parameters are in the wrong order: the running task, {name!r}, comes first.")
+    if name.startswith("_") and not _is_model(hints[name]):
+        raise BadTask(task, f"its parameter {name!r} begins with an underscore; a field of a payload must not.")
+
+
+def _check_result(result: Any, *, task: str) -> None:
+    kind = get_origin(result) or result
+    if kind in _NO_RESULTS:
+        name = getattr(kind, "__name__", str(kind))
+        raise BadTask(task, f"it returns {name}; a result is a JSON object: return a dict, a pydantic model or None.")
+
+
+def _arguments_model(
+    parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], work: Callable[..., Any], *, task: str
+) -> type[Payload]:
+    """Make the payload type of plain arguments. Raises BadTask for types that JSON cannot carry."""
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in parameters
+    }
+    name = "".join(map(str.capitalize, work.__name__.split("_"))) + "Arguments"
+    try:
+        with warnings.catch_warnings():  # a parameter may have the name of a method of pydantic, such as `json`
+            warnings.simplefilter("ignore", UserWarning)
+            model = create_model(name, __base__=Arguments, __module__=work.__module__, __doc__=work.__doc__, **fields)
+        model.model_json_schema()
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise BadTask(task, f"its parameters cannot be sent as JSON: {text}") from error
+    return model
+
+
+def _is_model(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, BaseModel)

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
 from laneway.engine import EventKind
 from laneway.platform import clock
 from laneway.platform.errors import Conflict, StepTooLarge
@@ -19,7 +22,9 @@ from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.steps import STEP_LIMIT, checked_name
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import SubmitOptions, row_of, spec_of, validated
+from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
+from laneway.platform.submission.outbox import Submission, outbox_row
+from laneway.platform.submission.user_session import call_after_commit
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -160,13 +165,32 @@ class _Tasks:
     ) -> TaskHandle:
         """Keep a submission. Raises what `TaskManager.submit` raises for its arguments."""
         spec, options = spec_of(task), options or SubmitOptions(**short)
-        row = row_of(spec, validated(spec, payload), options, self._settings)
+        return self._keep(row_of(spec, validated(spec, payload), options, self._settings), options)
+
+    def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Keep many submissions: all, or none when one of them is refused."""
+        rows = [outbox_row(each, self._settings) for each in submissions]
+        return [self._keep(row, each.options) for row, each in zip(rows, submissions, strict=True)]
+
+    def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Keep submissions when the session is committed; for a connection, which does not tell, at once."""
+        rows = [outbox_row(each, self._settings) for each in submissions]
+
+        def keep() -> list[TaskHandle]:
+            return [self._keep(row, each.options) for row, each in zip(rows, submissions, strict=True)]
+
+        if isinstance(session, Connection):
+            return keep()
+        call_after_commit(session, keep)
+        return [TaskHandle(task_id=row["id"], state=TaskState.ACCEPTED, created=True) for row in rows]
+
+    def _keep(self, row: Row, options: SubmitOptions) -> TaskHandle:
         known = next((one for one in self._submitted if one.task_id == row["id"]), None)
         if known is None:
-            self._submitted.append(Submitted(row["id"], spec.name, row["payload"], row["queue"], options))
+            self._submitted.append(Submitted(row["id"], row["name"], row["payload"], row["queue"], options))
             if self._on_submit is not None:
                 self._on_submit(self._submitted[-1])
-        elif (known.name, known.payload) != (spec.name, row["payload"]):
+        elif (known.name, known.payload) != (row["name"], row["payload"]):
             raise Conflict(f"The id {known.task_id!r} belongs to another task.")
         return TaskHandle(task_id=row["id"], state=TaskState(row["state"]), created=known is None)
 

@@ -8,7 +8,7 @@ _flag = mmap.mmap(-1, 1)  # anonymous and shared: created before the fork, so ev
 
 
 def announce_shutdown() -> None:
-    """Make `PlatformTask.loop` stop at its next item, in this process and in its children."""
+    """Make `Context.loop` stop at its next item, in this process and in its children."""
     _flag[0] = 1
 
 

@@ -78,7 +78,7 @@ def _prepare_broker(platform: Platform) -> None:
 
 @worker_shutting_down.connect
 def stop_loops(**_: Any) -> None:
-    """Stop the loops (`PlatformTask.loop`) of running tasks at their next item. They continue on another worker."""
+    """Stop the loops (`Context.loop`) of running tasks at their next item. They continue on another worker."""
     announce_shutdown()
 
 

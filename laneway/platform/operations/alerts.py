@@ -17,6 +17,7 @@ from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.logging import logger
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.readiness import shared_name_problem
+from laneway.platform.operations.unknown_queues import UnknownQueues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.watch import BEAT, ScheduleWatch, Standstill
 from laneway.platform.settings import OperationSettings
@@ -56,6 +57,7 @@ class Alerts:
         settings: OperationSettings,
         *,
         intake: Intake,
+        unknown_queues: UnknownQueues | None = None,
         schedules: ScheduleWatch | None = None,
         with_notices: bool = False,
         more: Callable[[], Iterable[AlertCondition]] = tuple,
@@ -65,7 +67,7 @@ class Alerts:
         `more`: the problems of the application that exist now.
         """
         self._database, self._tasks, self._settings, self._with_notices = database, tasks, settings, with_notices
-        self._intake = intake
+        self._intake, self._unknown_queues = intake, unknown_queues
         self._schedules, self._stood_still = schedules, False
         self._more = more
 
@@ -108,8 +110,7 @@ class Alerts:
         for name, queue in self._tasks.queues().items():
             yield from self._queue_conditions(name, queue)
         with suppress(BrokerUnavailable):  # the database's alerts are told all the same
-            for stranded in self._intake.stranded():
-                yield AlertCondition("stranded", stranded.queue, str(stranded))
+            yield from self._misplaced_messages()
         yield from self._schedule_conditions()
         with self._database.reading() as session:
             failures = task_runs.count_failures(session, since=clock.now() - FAILURE_PERIOD)
@@ -123,6 +124,14 @@ class Alerts:
         for endpoint in disabled:
             yield AlertCondition(ENDPOINT_DISABLED, endpoint.id, alert_message(endpoint))
         yield from self._more()
+
+    def _misplaced_messages(self) -> Iterator[AlertCondition]:
+        stranded = self._intake.stranded()
+        for each in stranded:
+            yield AlertCondition("stranded", each.queue, str(each))
+        for queue in self._unknown_queues.look() if self._unknown_queues else ():
+            if queue.queue not in {each.queue for each in stranded} and not queue.running:
+                yield AlertCondition("unknown_queue", queue.queue[:200], str(queue))
 
     def _schedule_conditions(self) -> Iterator[AlertCondition]:
         try:

@@ -42,7 +42,9 @@ from laneway.platform.history.replaced_copies import OlderCopy, ReplacedCopy
 from laneway.platform.operations.lost_tasks import LostTasks, Settled
 from laneway.platform.operations.message_comparison import Difference, MessageComparison
 from laneway.platform.operations.result_audit import ResultAudit, ResultReport
+from laneway.platform.operations.unknown_queues import UnknownQueues
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.queue import UnknownQueue
 from laneway.schemas.task import FINISHED, TaskState
 
 PAGE = 500
@@ -80,6 +82,8 @@ class AuditReport:
     """Messages of the engine that are in no state, and references to messages that it does not have."""
     older: dict[str, OlderCopy] = field(default_factory=dict)
     """Queue → which of the two is an older copy, if one was restored and the two have not been compared since."""
+    unknown_queues: list[UnknownQueue] = field(default_factory=list)
+    """Queues of the engine that the application does not declare. Their messages are not compared."""
     repaired: int = 0
     results: ResultReport = field(default_factory=ResultReport)
     """Finished tasks compared with the result store; nothing in it is unaccounted for."""
@@ -132,6 +136,7 @@ class Audit:
         self._results, self._result_audit = results, ResultAudit(database, recorder, results)
         self._messages = MessageComparison(database, broker, recorder)
         self._lost = LostTasks(database, broker, recorder, tasks, results)
+        self._unknown_queues = UnknownQueues(broker)
 
     def run(self, *, repair: bool = False) -> AuditReport:
         """Compare everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
@@ -147,6 +152,7 @@ class Audit:
                 report.repaired += 1
         for copy in [copies[queue] for queue in copies if repair and queue in compared]:
             self._recorder.forget_replacement(copy)
+        report.unknown_queues = self._unknown_queues.look()
         report.results = self._result_audit.run(repair=repair)
         with self._database.reading() as session:
             report.by_state = search.counts_by_state(session, Filter())

@@ -7,11 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeAlias, Union, get_args, get_origin
 from uuid import UUID, uuid4, uuid5
 
 import structlog
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from laneway.engine import Durability, Unique, UniqueMode
@@ -47,6 +49,8 @@ class SubmitOptions:
     """A repeat with the same id and the same payload returns the handle of the first task."""
     idempotency_key: str | None = None
     """Used instead of `id`, for a key of any form: the id is derived from it."""
+    key: str | None = None
+    """The ordering key. None: the value of the field that the task's declaration names."""
     priority: Priority | None = None
     """None: the priority of the task's declaration."""
     delay: float = 0
@@ -94,7 +98,7 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
     if isinstance(payload, spec.payload):
         return payload
     try:
-        return spec.payload.model_validate(dict(payload))
+        return spec.payload.model_validate(dict(payload), by_alias=True, by_name=True)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in details]
@@ -111,7 +115,7 @@ def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: T
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
-        "key": key_of(spec, payload),
+        "key": key_of(spec, payload) if options.key is None else ordering_key(options.key),
         "payload": data,
         "fingerprint": fingerprint(spec.name, data),
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
@@ -152,9 +156,9 @@ def unique_of(run: TaskRun) -> Unique | None:
 
 
 def key_of(spec: TaskSpec, payload: Payload) -> str | None:
-    """The ordering key of a task with this payload."""
+    """The ordering key of a task with this payload. None if its field is None, or neither text, a number nor a UUID."""
     value = getattr(payload, spec.key) if spec.key else None
-    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str) else None
+    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str | int | UUID) else None
 
 
 def payload_bytes(payload: dict[str, Any]) -> int:
@@ -206,13 +210,39 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
     """Return the payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
     try:
-        data = payload.model_dump(mode="json", exclude_none=True)
+        data = payload.model_dump(mode="json", exclude_none=_none_is_default(type(payload)))
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
     size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
     return data
+
+
+@cache
+def _none_is_default(payload: type[BaseModel]) -> bool:
+    """Whether every field that may be None is None when it is missing. Then None need not be stored."""
+    seen, waiting = set[type[BaseModel]](), [payload]
+    while waiting:
+        model = waiting.pop()
+        seen.add(model)
+        for field in model.model_fields.values():
+            is_none = field.default is None and field.default_factory is None
+            if not is_none and _allows_none(field.annotation):
+                return False
+            waiting += _models_in(field.annotation) - seen
+    return True
+
+
+def _allows_none(annotation: Any) -> bool:
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return not {NoneType, Any, object}.isdisjoint(choices)
+
+
+def _models_in(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for part in get_args(annotation) for model in _models_in(part)}
 
 
 def _queue_of(spec: TaskSpec, options: SubmitOptions) -> str:

@@ -71,11 +71,24 @@ class Submission:
     options: SubmitOptions
 
 
+def outbox_row(submission: Submission, settings: TaskSettings) -> Row:
+    """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`."""
+    spec, options = spec_of(submission.task), submission.options
+    if options.needs_broker:
+        raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
+    return row_of(spec, validated(spec, submission.payload), options, settings) | {"state": TaskState.ACCEPTED}
+
+
+_TRANSACTION = "laneway_transaction"
+"""The key of `Session.info` with the session's `SubmissionTransaction`."""
+
+
 class SubmissionTransaction:
     """One database transaction, with the submissions that belong to its changes."""
 
-    def __init__(self, session: Session, settings: TaskSettings, *, bounded: bool) -> None:
-        self.session, self._settings, self._bounded = session, settings, bounded
+    def __init__(self, session: Session, settings: TaskSettings, *, bounded: bool, claimed: bool = True) -> None:
+        """`claimed`: nobody but the caller sends the rows soon after the commit."""
+        self.session, self._settings, self._bounded, self._claimed = session, settings, bounded, claimed
         self.handles: list[TaskHandle] = []
         """The handles of all submissions. After the block they have the states of the tasks after sending."""
         self.runs: list[TaskRun] = []
@@ -93,7 +106,9 @@ class SubmissionTransaction:
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
-        rows = [self._row(submission) for submission in submissions]
+        rows = [outbox_row(submission, self._settings) for submission in submissions]
+        if not self._claimed:
+            rows = [row | {"published_at": None} for row in rows]
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
         handles: list[TaskHandle] = []
@@ -106,17 +121,15 @@ class SubmissionTransaction:
         self.handles += handles
         return handles
 
-    def _row(self, submission: Submission) -> Row:
-        spec, options = spec_of(submission.task), submission.options
-        if options.needs_broker:
-            raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-        row = row_of(spec, validated(spec, submission.payload), options, self._settings)
-        return row | {"state": TaskState.ACCEPTED}
-
     def _check_room(self, wanted: Counter[str]) -> None:
         for queue, number in wanted.items():
             if queries.count_waiting(self.session, queue) + number > self._settings.max_queue_size:
                 raise QueueFull(queue, self._settings.max_queue_size)
+
+
+def transaction_of(session: Session) -> SubmissionTransaction | None:
+    """The transaction to which this session belongs; None for a session of anybody else."""
+    return session.info.get(_TRANSACTION)
 
 
 class Outbox:
@@ -134,6 +147,7 @@ class Outbox:
         """
         with self._database.transaction() as session:
             transaction = SubmissionTransaction(session, self._settings, bounded=bounded)
+            session.info[_TRANSACTION] = transaction
             yield transaction
         states = self._send([run for run in transaction.runs if run.published_at is not None], set())
         if len(states) < len(transaction.runs):
@@ -145,6 +159,25 @@ class Outbox:
         for run in transaction.runs:
             state = states.get(run.id, TaskState.ACCEPTED)
             log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+
+    def send_stored(self, runs: Sequence[TaskRun]) -> None:
+        """Send unclaimed rows. A row that is not there, or not yet, is left to the relay.
+
+        Raises DatabaseUnavailable.
+        """
+        with limit_waits(WAIT_SECONDS):
+            with self._database.reading() as session:  # takes no lock, which the caller's outer transaction may hold
+                stored = queries.in_outbox(session, [run.id for run in runs])
+            runs = [run for run in runs if run.id in stored]
+            now = clock.now()
+            if runs:
+                with self._database.transaction() as session:
+                    claimed = queries.claim_again(session, runs, now=now)
+                runs = [run for run in runs if run.id in claimed]
+        for run in runs:
+            run.published_at = now
+        if len(self._send(runs, set())) < len(stored):
+            self.wake_relay()
 
     def park(self, run: TaskRun) -> bool:
         """Keep a task that the broker did not take; False when the journal already shows that the broker has it.

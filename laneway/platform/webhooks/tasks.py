@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.execution.context import Context
+from laneway.platform.execution.task import PlatformTask
 from laneway.platform.platform import current_platform
+from laneway.platform.task_decorator import task
 from laneway.platform.webhooks.outbound_webhooks import DELIVERY_ROLE, EndpointBusy
 from laneway.platform.webhooks.sender import OUTBOUND_SCHEDULE
 from laneway.schemas.outbound_webhook import OutboundWebhook
 
 
-def deliver_webhook_task(self: PlatformTask, payload: OutboundWebhook) -> dict[str, Any]:
+def deliver_webhook_task(ctx: Context, payload: OutboundWebhook) -> dict[str, Any]:
     """Sign and POST one event. A failed delivery is retried on the schedule of Standard Webhooks."""
-    self.progress(10, f"posting {payload.event}")
+    ctx.progress(10, f"posting {payload.event}")
     try:
-        receipt = current_platform().outbound_webhooks.deliver(payload, delivery_id=self.id, attempt=self.attempt)
+        receipt = current_platform().outbound_webhooks.deliver(payload, delivery_id=ctx.id, attempt=ctx.attempt)
     except EndpointBusy as busy:
-        self.snooze(busy.delay, str(busy))
+        ctx.snooze(busy.delay, str(busy))
     return {"status": receipt.status, "duration_ms": receipt.duration_ms, "url": receipt.url}
 
 

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 
 class StepTask(Protocol):
-    """The task that runs a step; `PlatformTask` is one."""
+    """The task that runs a step; `laneway.Context` is one."""
 
     @property
     def id(self) -> str:

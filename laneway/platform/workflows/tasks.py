@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from laneway.platform.execution.task import PlatformTask, task
+from laneway.platform.execution.context import Context
 from laneway.platform.platform import current_platform
+from laneway.platform.task_decorator import task
 from laneway.platform.workflows.runs import STOP_ROLE
 from laneway.platform.workflows.transitions import STEP_ROLE
 from laneway.schemas.payload import EndedTask
@@ -16,20 +17,18 @@ RETRIES: Final = 20
 """Many retries, because these tasks must not be left half done."""
 
 
-def run_workflow_step_task(self: PlatformTask, payload: WorkflowStepRef) -> dict[str, Any]:
+def run_workflow_step_task(ctx: Context, payload: WorkflowStepRef) -> dict[str, Any]:
     """Run one visit of one step, and start the steps that follow."""
-    return current_platform().workflow_steps.run(payload, self)
+    return current_platform().workflow_steps.run(payload, ctx)
 
 
-def settle_workflow_step_task(self: PlatformTask, payload: EndedTask) -> dict[str, Any]:
+def settle_workflow_step_task(payload: EndedTask) -> dict[str, Any]:
     """End a step whose task ended for good without ending it."""
-    del self
     return current_platform().workflow_steps.settle_ended_task(payload)
 
 
-def stop_workflow_task(self: PlatformTask, payload: WorkflowRef) -> dict[str, Any]:
+def stop_workflow_task(payload: WorkflowRef) -> dict[str, Any]:
     """Stop the steps of a cancelled workflow that still run."""
-    del self
     return {"stopping": current_platform().workflows.stop_steps(payload.run_id)}
 
 

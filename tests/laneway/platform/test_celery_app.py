@@ -42,8 +42,8 @@ from laneway.platform.celery_app import load_tasks_or_exit
 load_tasks_or_exit(celery_app)
 """
 TASKS = """
-from laneway.platform.execution.task import task
-from laneway.schemas.payload import EndedTask, EmptyPayload, Payload
+from laneway import task
+from laneway.schemas.payload import EndedTask, Payload
 
 
 class Order(Payload):
@@ -51,11 +51,11 @@ class Order(Payload):
 
 
 @task(queue="orders")
-def ship_order(self, payload: Order) -> None: ...
+def ship_order(payload: Order) -> None: ...
 
 
 @task(queue="orders")
-def report(self, payload: EmptyPayload) -> None: ...
+def report() -> None: ...
 
 """
 
@@ -111,7 +111,7 @@ SERVER = ("-m", "uvicorn", "shop.api:app")
 
 @pytest.mark.parametrize("command", [WORKER, BEAT, COMMAND, SERVER], ids=["worker", "beat", "laneway", "uvicorn"])
 def test_every_program_of_a_bad_project_ends_with_the_sentence(tmp_path: Path, command: tuple[str, ...]) -> None:
-    project = make_project(tmp_path, '@task(queue="nowhere")\ndef lost(self, payload: Order) -> None: ...\n')
+    project = make_project(tmp_path, '@task(queue="nowhere")\ndef lost(payload: Order) -> None: ...\n')
 
     code, output = project.run(*command)
 
@@ -123,19 +123,19 @@ def test_every_program_of_a_bad_project_ends_with_the_sentence(tmp_path: Path, c
 
 BAD = {
     "two tasks of one name": (
-        '@task(queue="orders", name="ship_order")\ndef ship(self, payload: Order) -> None: ...\n',
+        '@task(queue="orders", name="ship_order")\ndef ship(payload: Order) -> None: ...\n',
         "The task 'ship_order' cannot be registered: shop.tasks.ship_order and shop.tasks.ship have the same name.",
     ),
-    "a payload that is no model": (
-        '@task(queue="orders")\ndef lost(self, payload: dict) -> None: ...\n',
-        "The task 'lost' cannot be registered: its payload <class 'dict'> is not a pydantic model",
+    "a parameter without a type": (
+        '@task(queue="orders")\ndef lost(order) -> None: ...\n',
+        "The task 'lost' cannot be registered: its parameter 'order' has no type; annotate it.",
     ),
     "an ordering key that is no field": (
-        '@task(queue="orders", key="client")\ndef lost(self, payload: Order) -> None: ...\n',
+        '@task(queue="orders", key="client")\ndef lost(payload: Order) -> None: ...\n',
         "The task 'lost' cannot be registered: its ordering key 'client' is not a field of Order.",
     ),
     "an on_failure that is not registered": (
-        '@task(queue="orders", on_failure="refund")\ndef lost(self, payload: Order) -> None: ...\n',
+        '@task(queue="orders", on_failure="refund")\ndef lost(payload: Order) -> None: ...\n',
         "The task 'lost' cannot be registered: its on_failure task 'refund' is not registered.",
     ),
 }

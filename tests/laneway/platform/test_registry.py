@@ -30,7 +30,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
 
 
 def spec(name: str = "ship_order", **fields: Any) -> TaskSpec:
-    return TaskSpec(**{"name": name, "queue": "orders", "payload": Order, **fields})
+    return TaskSpec(**{"name": name, "own_queue": "orders", "payload": Order, **fields})
 
 
 def registered(*specs: TaskSpec) -> TaskRegistry:
@@ -54,7 +54,7 @@ def add_name_that_is_an_alias() -> None:
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "an undeclared queue": (
-        lambda: registered(spec(queue="nowhere")),
+        lambda: registered(spec(own_queue="nowhere")),
         "its queue 'nowhere' is not declared; declared queues: orders, mail.",
     ),
     "two tasks of one name": (
@@ -123,7 +123,7 @@ def test_a_queue_may_be_declared_after_the_task_but_not_after_the_check(declared
 def test_the_same_function_may_be_registered_again_as_by_a_reload() -> None:
     registry = registered(spec())
 
-    registry.add(spec(queue="mail"), object(), source="shop.ship_order")
+    registry.add(spec(own_queue="mail"), object(), source="shop.ship_order")
 
     assert registry["ship_order"].queue == "mail"
 

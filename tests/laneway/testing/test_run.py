@@ -12,7 +12,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded  # pyright: ignore[reportMissingTypeStubs]
 from celery import Celery, _state
 
-from laneway import Payload, task
+from laneway import Context, Payload, task
 from laneway.platform.errors import InvalidPayload, PermanentError, UnknownTaskType
 from laneway.platform.execution.celery_results import TaskFailed
 from laneway.platform.execution.task import PlatformTask
@@ -42,22 +42,22 @@ ERRORS = {
 }
 
 
-def thumbnails(self: PlatformTask, payload: Thumbnail) -> dict[str, Any]:
+def thumbnails(ctx: Context, payload: Thumbnail) -> dict[str, Any]:
     """Use everything that a running task has."""
-    picture = self.step("fetch", fetch, self, payload.url)
-    for number in self.loop("sizes", [64, 128, 256]):
-        self.progress(number / 256 * 90, f"size {number}", pixels=number * number)
-    if self.attempt <= payload.fails:
+    picture = ctx.step("fetch", fetch, ctx, payload.url)
+    for number in ctx.loop("sizes", [64, 128, 256]):
+        ctx.progress(number / 256 * 90, f"size {number}", pixels=number * number)
+    if ctx.attempt <= payload.fails:
         raise ERRORS[payload.how]
     logger(__name__).info("made", picture=picture, password="hidden")
     logging.getLogger("a.library").warning("%s pictures", 3)
-    self.platform.tasks.submit(self.spec, {"url": "next"}, options=SubmitOptions(id=f"{self.id}:next", delay=60))
-    return {"picture": picture, "attempt": self.attempt}
+    ctx.platform.tasks.submit(ctx.name, {"url": "next"}, options=SubmitOptions(id=f"{ctx.id}:next", delay=60))
+    return {"picture": picture, "attempt": ctx.attempt}
 
 
-def fetch(self: PlatformTask, url: str) -> tuple[str, int]:
+def fetch(ctx: Context, url: str) -> tuple[str, int]:
     """The work of a step."""
-    return url, self.attempt
+    return url, ctx.attempt
 
 
 Declare = Callable[..., PlatformTask]
@@ -153,8 +153,8 @@ def test_what_a_submission_refuses_is_refused(thumbnail: PlatformTask, declare: 
     with pytest.raises(InvalidPayload, match="url"):
         run(thumbnail, {"link": "cat"})
 
-    def submits_what_nobody_knows(self: PlatformTask, payload: Payload) -> None:
-        self.platform.tasks.submit("nobody_knows_this", payload)
+    def submits_what_nobody_knows(ctx: Context, payload: Payload) -> None:
+        ctx.platform.tasks.submit("nobody_knows_this", payload)
 
     odd = declare(submits_what_nobody_knows)
     with pytest.raises(UnknownTaskType):
@@ -164,15 +164,15 @@ def test_what_a_submission_refuses_is_refused(thumbnail: PlatformTask, declare: 
 def test_a_snooze_is_no_attempt_and_endless_ones_are_found(declare: Declare) -> None:
     times = 3
 
-    def nap(self: PlatformTask, payload: Payload) -> dict[str, int]:
+    def nap(ctx: Context, payload: Payload) -> dict[str, int]:
         nonlocal times
         times -= 1
         if times >= 0:
-            self.snooze(60, "not yet")
-        return {"attempt": self.attempt}
+            ctx.snooze(60, "not yet")
+        return {"attempt": ctx.attempt}
 
-    def sleep_for_ever(self: PlatformTask, payload: Payload) -> None:
-        self.snooze(1)
+    def sleep_for_ever(ctx: Context, payload: Payload) -> None:
+        ctx.snooze(1)
 
     done = run(declare(nap))
     assert (done.state, done.result, done.waited) == (TaskState.COMPLETED, {"attempt": 1}, 180)
@@ -181,8 +181,8 @@ def test_a_snooze_is_no_attempt_and_endless_ones_are_found(declare: Declare) -> 
 
 
 def test_the_platforms_other_services_are_those_of_the_test(declare: Declare) -> None:
-    def uses_a_service(self: PlatformTask, payload: Payload) -> dict[str, Any]:
-        platform: Any = self.platform
+    def uses_a_service(ctx: Context, payload: Payload) -> dict[str, Any]:
+        platform: Any = ctx.platform
         return {"weather": platform.weather.today()}
 
     sunny = SimpleNamespace(weather=SimpleNamespace(today=lambda: "sunny"))
@@ -200,13 +200,13 @@ class Adding(Payload):
     fails: int = 0
 
 
-def adding(self: PlatformTask, payload: Adding) -> dict[str, int]:
+def adding(ctx: Context, payload: Adding) -> dict[str, int]:
     """Fail so many times, then add, and submit itself with the sum while that is small."""
-    if self.attempt <= payload.fails:
+    if ctx.attempt <= payload.fails:
         raise OSError("away")
     total = payload.x + payload.y
     if total < 5:
-        self.platform.tasks.submit(self.spec, {"x": total, "y": 1})
+        ctx.platform.tasks.submit(ctx.name, {"x": total, "y": 1})
     SUMS.append(total)
     return {"sum": total}
 

@@ -116,6 +116,11 @@ def queues_with_free_rows(session: Session, *, abandoned_before: datetime) -> se
     return set(session.scalars(select(TaskRun.queue).where(*_free(abandoned_before)).distinct()))
 
 
+def in_outbox(session: Session, ids: Collection[str]) -> set[str]:
+    """Return those of the ids whose tasks are in the outbox."""
+    return set(session.scalars(select(TaskRun.id).where(TaskRun.id.in_(ids), TaskRun.state == TaskState.ACCEPTED)))
+
+
 def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[str]:
     """Mark these tasks as sent to the broker; returns the ids whose rows had left the outbox before."""
     marked = set(session.connection().scalars(_MARK_SENT, {"ids": ids, "now": now}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -13,8 +13,11 @@ from kombu.entity import Queue
 from pydantic import Field
 
 from app.services.container import Services
-from laneway.platform.execution.task import PlatformTask, task
+from laneway import Context, task
+from laneway.engine import MessageState
+from laneway.platform.execution.task import PlatformTask
 from laneway.platform.history.adoption import payload_of_call
+from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
@@ -46,18 +49,26 @@ def declared_tasks() -> tuple[PlatformTask, ...]:
     """Declare the tasks, once."""
 
     @task(queue=QUEUE)
-    def canvas_part(self: PlatformTask, payload: Part) -> dict[str, int]:
+    def canvas_part(ctx: Context, payload: Part) -> dict[str, int]:
         return {"number": payload.number}
 
     @task(queue=QUEUE)
-    def canvas_summary(self: PlatformTask, payload: Summary) -> dict[str, Any]:
+    def canvas_summary(ctx: Context, payload: Summary) -> dict[str, Any]:
         return {"sum": sum(result["number"] for result in payload.results), "title": payload.title}
 
     @task(queue=QUEUE)
-    def canvas_next(self: PlatformTask, payload: Next) -> dict[str, int]:
+    def canvas_next(ctx: Context, payload: Next) -> dict[str, int]:
         return {"number": payload.before["number"] * payload.factor}
 
-    return canvas_part, canvas_summary, canvas_next
+    @task(queue=QUEUE, key="customer", priority=Priority.HIGH)
+    def canvas_plain(before: dict[str, int], factor: int = 1, *, customer: int | None = None) -> dict[str, Any]:
+        return {"number": before["number"] * factor, "customer": customer}
+
+    @task(queue=QUEUE)
+    def canvas_total(ctx: Context, results: list[dict[str, Any]], title: str = "none") -> dict[str, Any]:
+        return {"sum": sum(result["number"] for result in results), "title": title, "attempt": ctx.attempt}
+
+    return canvas_part, canvas_summary, canvas_next, canvas_plain, canvas_total
 
 
 class Canvas:
@@ -65,7 +76,9 @@ class Canvas:
 
     def __init__(self, platform: Platform, services: Services) -> None:
         self.platform = platform
-        self.part, self.summary, self.next = (self._bound(each, services) for each in declared_tasks())
+        self.part, self.summary, self.next, self.plain, self.total = (
+            self._bound(each, services) for each in declared_tasks()
+        )
 
     def _bound(self, declared: PlatformTask, services: Services) -> Any:
         type(declared).platform = services  # pyright: ignore[reportAttributeAccessIssue] - a class of its own
@@ -117,6 +130,48 @@ def test_the_body_of_a_chord_gets_the_results_of_the_header(canvas: Canvas) -> N
 def test_a_task_of_a_chain_gets_the_result_before_it(canvas: Canvas) -> None:
     sent = chain(canvas.part.s(number=4), canvas.next.s(factor=10), canvas.next.s())()
     assert canvas.result(sent) == {"number": 40}
+
+
+def test_plain_arguments_get_the_results_before_them(canvas: Canvas) -> None:
+    sent = chain(canvas.part.s(number=4), canvas.plain.s(factor=10), canvas.plain.s(2, customer=7))()
+    assert canvas.result(sent) == {"number": 80, "customer": 7}
+    assert canvas.platform.row(sent.id).payload == {
+        "before": {"number": 40, "customer": None},
+        "factor": 2,
+        "customer": 7,
+    }
+
+
+def test_the_body_of_a_chord_may_have_plain_arguments(canvas: Canvas) -> None:
+    sent = chord(group(canvas.plain.s({"number": number}, 2) for number in (1, 2)))(canvas.total.s(title="all"))
+    assert canvas.result(sent) == {"sum": 6, "title": "all", "attempt": 1}
+
+
+@pytest.mark.parametrize("how", ["delay", "apply_async", "send_task", "signature"])
+def test_plain_arguments_go_to_the_queue_of_their_task_with_key_and_priority(canvas: Canvas, how: str) -> None:
+    args, kwargs = ({"number": 2}, 3), {"customer": 7}
+    app = canvas.platform.app
+    calls: dict[str, Callable[[], Any]] = {
+        "delay": lambda: canvas.plain.delay(*args, **kwargs),
+        "apply_async": lambda: canvas.plain.apply_async(args, kwargs),
+        "send_task": lambda: app.send_task("canvas_plain", args, kwargs),
+        "signature": lambda: app.signature("canvas_plain", args, kwargs).apply_async(),
+    }
+    sent = calls[how]()
+
+    (found,) = canvas.platform.engine.peek(QUEUE, MessageState.READY)
+    assert (found.stored.message.key, found.stored.message.priority) == ("customer:7", 3 * Priority.HIGH)
+    assert canvas.result(sent) == {"number": 6, "customer": 7}
+    assert canvas.platform.row(sent.id).payload == {"before": {"number": 2}, "factor": 3, "customer": 7}
+
+
+def test_plain_arguments_that_do_not_fit_are_a_failure_that_names_them(canvas: Canvas) -> None:
+    wrong = [canvas.plain.delay({"number": "x"}), canvas.plain.delay({"number": 1}, facto=3), canvas.plain.delay()]
+    canvas.run_all()
+    rows = [canvas.platform.row(sent.id) for sent in wrong]
+    assert [(row.state, row.error_type) for row in rows] == [(TaskState.FAILED, "InvalidPayload")] * 3
+    for row, name in zip(rows, ("before.number", "facto", "before"), strict=True):
+        assert name in str(row.error)
 
 
 def test_an_immutable_body_gets_no_results(canvas: Canvas) -> None:

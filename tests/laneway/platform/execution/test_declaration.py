@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+from types import FunctionType
+from typing import Annotated, Any
 
 import pytest
+from celery import _state
+from pydantic import BaseModel, Field, ValidationError
 
-from laneway.platform.execution.task import PlatformTask, task
+from laneway import Context, task
+from laneway.platform.execution.task import PlatformTask
+from laneway.platform.queues import Lane, Queues
 from laneway.platform.registry import BadTask, registry
 from laneway.schemas.payload import Payload
 
@@ -25,6 +31,8 @@ def clean_registry() -> Iterator[None]:
     """Remove what a test registers."""
     yield
     registry.remove(NAME)
+    for app in _state._get_active_apps():  # pyright: ignore[reportPrivateUsage]
+        app.tasks.pop(NAME, None)
 
 
 def declare(work: Callable[..., Any], **options: Any) -> PlatformTask:
@@ -32,9 +40,9 @@ def declare(work: Callable[..., Any], **options: Any) -> PlatformTask:
 
 
 def test_a_function_with_a_running_task_and_a_payload_is_a_task() -> None:
-    def greet(self: PlatformTask, payload: Greeting) -> dict[str, str]:
+    def greet(ctx: Context, payload: Greeting) -> dict[str, str]:
         """Greet somebody."""
-        return {"id": self.id, "name": payload.name}
+        return {"id": ctx.id, "name": payload.name}
 
     greeting = declare(greet, key="name", retries=2, delays=[1, 5])
 
@@ -44,72 +52,132 @@ def test_a_function_with_a_running_task_and_a_payload_is_a_task() -> None:
     assert (greeting.spec.max_retries, greeting.spec.delays) == (2, (1, 5))
 
 
-def without_parameters() -> None: ...
+class Size(BaseModel):
+    """A model that is a parameter of a task among others."""
+
+    width: int
 
 
-def with_the_task_only(_self: PlatformTask) -> None: ...
+Rated = Annotated[int, Field(ge=1, le=5)]
 
 
-def with_three_parameters(_self: PlatformTask, _payload: Greeting, _more: int) -> None: ...
+def plain(stars: Rated, by: str | None, *, size: Size, json: str = "a", tags: Sequence[str] = ()) -> None: ...
 
 
-def with_a_keyword_only_payload(_self: PlatformTask, *, _payload: Greeting) -> None: ...
+def test_plain_parameters_are_the_fields_of_a_payload() -> None:
+    """One of them has the name of a method of pydantic; that is no mistake of a task's author."""
+    payload = declare(plain, key="by").spec.payload
+
+    made = payload.model_validate({"stars": 5, "by": None, "size": {"width": 1}})
+    assert dict(made) == {"stars": 5, "by": None, "size": Size(width=1), "json": "a", "tags": ()}
+    schema = payload.model_json_schema()
+    assert schema["required"] == ["stars", "by", "size"]
+    assert (schema["additionalProperties"], schema["properties"]["stars"]["maximum"]) == (False, 5)
+    for wrong in ({"stars": 6}, {"colour": "red"}, {"size": {"width": "wide"}}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            payload.model_validate({"stars": 5, "by": None, "size": {"width": 1}, **wrong})
 
 
-def with_any_arguments(*_args: object, **_kwargs: object) -> None: ...
+def nothing() -> None: ...
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        without_parameters,
-        with_the_task_only,
-        with_three_parameters,
-        with_a_keyword_only_payload,
-        with_any_arguments,
-    ],
-)
-def test_a_function_with_other_parameters_is_refused_with_its_signature(work: Callable[..., Any]) -> None:
-    with pytest.raises(BadTask, match=r"must have two parameters, \(self, payload\); it has \(") as refused:
-        declare(work)
-
-    assert NAME in str(refused.value)
+def with_the_task_only(ctx: Context) -> None: ...
 
 
-async def asynchronous(_self: PlatformTask, _payload: Greeting) -> None: ...
+@pytest.mark.parametrize("work", [nothing, with_the_task_only])
+def test_a_function_without_parameters_has_an_empty_payload(work: Callable[..., Any]) -> None:
+    assert declare(work).spec.payload.model_json_schema()["properties"] == {}
 
 
-def generator(_self: PlatformTask, _payload: Greeting) -> Iterator[int]:
+def only_by_position(x: int, /) -> None: ...
+
+
+def any_positional(*rest: int) -> None: ...
+
+
+def any_keywords(ctx: Context, x: int, **more: int) -> None: ...
+
+
+def without_a_type(ctx: Context, x) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def untyped_context(ctx, payload: Greeting) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def underscore(_x: int) -> None: ...
+
+
+def swapped(payload: Greeting, ctx: Context) -> None: ...
+
+
+def not_json(lock: Lock) -> None: ...
+
+
+def reserved(model_dump: int) -> None: ...
+
+
+def returns_a_number(x: int) -> int:
+    return x
+
+
+def returns_a_list(x: int) -> list[int]:
+    return [x]
+
+
+def unknown_name(x: NoSuchType) -> None: ...  # noqa: F821 # type: ignore[name-defined]
+
+
+async def asynchronous(payload: Greeting) -> None: ...
+
+
+def generator(payload: Greeting) -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize("work", [asynchronous, generator])
-def test_a_function_that_would_not_run_when_called_is_refused(work: Callable[..., Any]) -> None:
-    with pytest.raises(BadTask, match="not async, and without yield"):
+@pytest.mark.parametrize(
+    ("work", "problem"),
+    [
+        (only_by_position, "its parameter 'x' cannot be given by its name"),
+        (any_positional, r"its parameter '\*rest' cannot be given by its name"),
+        (any_keywords, r"its parameter '\*\*more' cannot be given by its name"),
+        (without_a_type, "its parameter 'x' has no type; annotate it"),
+        (untyped_context, "its parameter 'ctx' has no type; annotate it. `ctx: laneway.Context` is the running task"),
+        (underscore, "its parameter '_x' begins with an underscore"),
+        (swapped, "in the wrong order: the running task, 'ctx', comes first"),
+        (not_json, "its parameters cannot be sent as JSON: .*Lock"),
+        (reserved, "its parameters cannot be sent as JSON: .*model_dump"),
+        (returns_a_number, "it returns int; a result is a JSON object: return a dict, a pydantic model or None"),
+        (returns_a_list, "it returns list"),
+        (unknown_name, "'NoSuchType' is not defined.*import it at the top of the module"),
+        (asynchronous, r"is async: make it a plain one that runs the coroutine, `return asyncio.run\(...\)`"),
+        (generator, "has a yield: it would not run when it is called"),
+    ],
+)
+def test_a_function_that_cannot_be_a_task_is_refused_with_the_reason(work: Callable[..., Any], problem: str) -> None:
+    with pytest.raises(BadTask, match=problem) as refused:
         declare(work)
 
-
-def test_parameters_in_the_wrong_order_are_refused() -> None:
-    def swapped(_payload: Greeting, _self: PlatformTask) -> None: ...
-
-    with pytest.raises(BadTask, match="in the wrong order: the running task, '_self', comes first"):
-        declare(swapped)
+    assert NAME in str(refused.value)
+    assert NAME not in registry
 
 
-def test_a_payload_without_a_type_is_refused() -> None:
-    def untyped(_self: PlatformTask, _payload: Greeting) -> None: ...
+def test_a_task_without_a_queue_gets_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laneway.platform.registry.queues", declared := Queues())
+    declared.declare({"mail": Lane.HIGH, "default": Lane.LOW, "reports": Lane.LOW}, ())
+    assert task(name=NAME)(nothing).spec.queue == "default"
+    declared.declare({"mail": Lane.HIGH}, ())
+    assert task(name=NAME)(nothing).spec.queue == "mail"
+    declared.declare({"mail": Lane.HIGH, "reports": Lane.LOW}, ())
+    with pytest.raises(BadTask, match="it names no queue, and no queue is called 'default'; declared queues: mail, "):
+        task(name=NAME)(nothing)
 
-    untyped.__annotations__.clear()
 
-    with pytest.raises(BadTask, match="its parameter '_payload' has no type"):
-        declare(untyped)
-
-
-def test_a_payload_that_is_no_model_is_refused() -> None:
-    def with_dict(_self: PlatformTask, _payload: dict[str, Any]) -> None: ...
-
-    with pytest.raises(BadTask, match="is not a pydantic model"):
-        declare(with_dict)
+def test_a_program_that_is_its_own_task_module_is_told_so() -> None:
+    declare(greet)
+    twice = FunctionType(nothing.__code__, globals(), "nothing")
+    twice.__module__, twice.__annotations__ = "__main__", {}
+    with pytest.raises(BadTask, match="both run as a program and imported: submit tasks from another file"):
+        declare(twice)
 
 
 def test_negative_retries_are_refused() -> None:
@@ -124,4 +192,4 @@ def test_delays_that_no_retry_could_use_are_refused(delays: list[float]) -> None
         declare(greet, delays=delays)
 
 
-def greet(_self: PlatformTask, _payload: Greeting) -> None: ...
+def greet(payload: Greeting) -> None: ...

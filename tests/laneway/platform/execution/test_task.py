@@ -18,6 +18,8 @@ from laneway.engine import Engine, MessageState, ServerLost
 from laneway.platform.db.models import TaskEvent
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.execution import attempts
+from laneway.platform.execution.context import Context
+from laneway.platform.execution.declaration import declaration_of
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.registry import registry
@@ -40,15 +42,16 @@ class TaskRunner:
 
     def __init__(self, platform: Platform, services: Services) -> None:
         self.platform, self.ran = platform, list[tuple[str, int]]()
-        self.body: Callable[[PlatformTask], dict[str, Any]] = lambda _: {"fine": True}
+        self.body: Callable[[Context], dict[str, Any]] = lambda _: {"fine": True}
 
-        def work(task: PlatformTask, _payload: Payload) -> dict[str, Any]:
-            self.ran.append((task.id, task.attempt))
-            return self.body(task)
+        def work(ctx: Context, _payload: Payload) -> dict[str, Any]:
+            self.ran.append((ctx.id, ctx.attempt))
+            return self.body(ctx)
 
         attributes = {
             "name": "process_conversation_message_task",
             "spec": registry["process_conversation_message_task"],
+            "declaration": declaration_of(work, task="process_conversation_message_task"),
             "work": staticmethod(work),
             "platform": services,
         }

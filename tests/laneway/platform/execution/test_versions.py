@@ -31,7 +31,7 @@ class Thumbnail(Payload):
     width: int = 64
 
 
-SPEC = TaskSpec(name="thumbnail", queue="conversations", payload=Thumbnail)
+SPEC = TaskSpec(name="thumbnail", own_queue="conversations", payload=Thumbnail)
 
 
 def test_a_payload_that_fits_is_run() -> None:

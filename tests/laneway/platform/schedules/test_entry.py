@@ -28,7 +28,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> TaskRegistry:
     monkeypatch.setattr(entry, "queues", queues)
     registry = TaskRegistry()
     monkeypatch.setattr("laneway.platform.registry.queues", queues)
-    registry.add(TaskSpec(name="report", queue="analytics", payload=Report), object(), source="shop.report")
+    registry.add(TaskSpec(name="report", own_queue="analytics", payload=Report), object(), source="shop.report")
     return registry
 
 

@@ -26,7 +26,7 @@ class Thumbnail(Payload):
     width: int = Field(64, validation_alias=AliasChoices("width", "size"))
 
 
-SPEC = TaskSpec(name=NEW, queue="documents", payload=Thumbnail, key="url", aliases=(OLD,))
+SPEC = TaskSpec(name=NEW, own_queue="documents", payload=Thumbnail, key="url", aliases=(OLD,))
 
 
 @pytest.fixture(autouse=True)

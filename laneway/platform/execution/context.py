@@ -1,0 +1,171 @@
+"""`Context`: the running task, as its function sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, NoReturn, TypeVar
+
+from structlog.stdlib import BoundLogger
+
+from laneway.engine import EventKind
+from laneway.platform.errors import PlatformError, TaskCancelled, TaskSnoozed
+from laneway.platform.execution.outcomes import Attempt, AttemptSignal
+from laneway.platform.execution.progress import ProgressReports
+from laneway.platform.execution.shutdown import is_shutting_down
+from laneway.platform.logging import logger
+from laneway.platform.platform import Platform
+
+Item = TypeVar("Item")
+
+
+class Context:
+    """The running task. A function gets it as its first parameter, if that is annotated with `Context`.
+
+        @task(queue="imports", retries=5)
+        def import_rows(ctx: Context, payload: Import) -> dict[str, int]:
+            rows = ctx.step("fetch", fetch, payload.url)        # runs once, also if a later attempt repeats the task
+            for row in ctx.loop("store", rows):                 # resumes at the first unfinished row
+                store(row)
+                ctx.progress(50, "storing")                     # stops the task here if somebody cancelled it
+            return {"rows": len(rows)}
+
+    What the function does decides how the task continues:
+
+    | the function | the task |
+    |---|---|
+    | returns None, a dict or a pydantic model | is completed; the result is stored as JSON of at most 1 MB |
+    | raises an error that a retry may help | runs again after a delay, `retries` times, and then is a dead letter |
+    | raises an error that a retry cannot help (PermanentError, ValueError, TypeError, …) | fails |
+    | calls `ctx.snooze(seconds)` | runs again after that time; the attempt does not count |
+    | does not catch TaskCancelled | is cancelled |
+
+    A crash at any point repeats the attempt. So effects must be safe to repeat: store them under `ctx.id`.
+    """
+
+    def __init__(self, attempt: Attempt, platform: Platform) -> None:
+        self._attempt, self._platform, self._reports = attempt, platform, ProgressReports()
+
+    @property
+    def id(self) -> str:
+        """The id of the task. It stays the same in every attempt."""
+        return self._attempt.task_id
+
+    @property
+    def name(self) -> str:
+        """The name of the task: of which kind it is."""
+        return self._attempt.name
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt: 1 for the first one, 2 for the first retry.
+
+        It does not grow after a snooze, and starts at 1 again after a retry by hand.
+        """
+        return self._attempt.number
+
+    @property
+    def platform(self) -> Platform:
+        """The platform of this process: its task manager, its database and its other services."""
+        return self._platform
+
+    @property
+    def log(self) -> BoundLogger:
+        """A logger. The worker writes its lines with the task's id, and they become events of the task.
+
+            ctx.log.info("resized", width=64)
+
+        So do lines of `logging` and of `structlog` that the function writes elsewhere, at most 200 an attempt.
+        """
+        return logger(self._attempt.name)
+
+    def progress(self, percent: float, message: str | None = None, **counters: float) -> None:
+        """Report how far the task is; the report is shown in its status and in its events.
+
+        `percent`: 0 to 100, cut to whole numbers; it never goes down within an attempt. `message`: what the task does
+        now. `counters`: any numbers, by name. Report as often as you like: a report is recorded when the last one is
+        0.25 s old, when it has a new message (20 at once, then 4 a second), or at the end of the attempt.
+
+        Raises TaskCancelled when the task was cancelled or another worker has taken it over: do not catch it. Raises
+        BrokerUnavailable (without the delivery engine: DatabaseUnavailable).
+        """
+        report = self._reports.add(percent, message, counters)
+        if report is None:
+            return
+        if self._platform.attempts.report(self._attempt, EventKind.PROGRESS, report) is not AttemptSignal.CONTINUE:
+            raise TaskCancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Raise TaskCancelled when the task was cancelled, or when another worker has taken it over.
+
+        Call it in long work that reports no progress. Raises BrokerUnavailable (without the delivery engine:
+        DatabaseUnavailable).
+        """
+        if self._attempt.cancel_requested:
+            raise TaskCancelled
+        if self._platform.attempts.check_cancelled([self._attempt])[0] is not AttemptSignal.CONTINUE:
+            raise TaskCancelled
+
+    def snooze(self, seconds: float, reason: str = "") -> NoReturn:
+        """End this attempt, and run the task again from the beginning after `seconds` (0 to 366 days).
+
+        That is no failure, and the attempt does not count as a retry. `reason` is shown in the status. This raises
+        TaskSnoozed: do not catch it.
+        """
+        raise TaskSnoozed(seconds, reason)
+
+    def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call `work(*args, **kwargs)` once and store its result; a later attempt gets the stored result instead.
+
+        `name`: 1 to 155 characters, unique in the task. The result is returned as it is read back from JSON: a tuple
+        becomes a list. After a crash between the call and the storing, the call is repeated.
+
+        Raises TaskCancelled as `raise_if_cancelled` does, StepTooLarge for more than 1,000,000 characters of JSON,
+        TypeError or ValueError for a result that is not JSON, PermanentError for an unusable name, DatabaseUnavailable,
+        and whatever `work` raises.
+        """
+        self.raise_if_cancelled()
+        return self._platform.steps.run_once(self._attempt, name, lambda: work(*args, **kwargs))
+
+    def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:
+        """Iterate over the items that no earlier attempt has finished.
+
+        The number of finished items is stored after each one, under `name` (1 to 155 characters, unique in the task).
+        So `items` must be the same in every attempt, in the same order. A crash repeats the item that was running.
+
+        When the worker shuts down, the loop stops at the next item: the task is snoozed for 0 s, and continues on
+        another worker. Raises TaskCancelled, PermanentError for an unusable name, and DatabaseUnavailable.
+        """
+        first = self._platform.steps.finished_items(self._attempt, name)
+        for index in range(first, len(items)):
+            self.raise_if_cancelled()
+            if is_shutting_down():
+                raise TaskSnoozed(0, "the worker shuts down")
+            yield items[index]
+            self._platform.steps.save_finished_items(self._attempt, name, index + 1)
+
+    def report_last_progress(self) -> None:
+        """Record the last report of the attempt, if it still waits: the status shows how far the task came."""
+        last = self._reports.take_waiting()
+        if last is not None:
+            with suppress(PlatformError):  # the outcome counts
+                self._platform.attempts.report(self._attempt, EventKind.PROGRESS, last)
+
+
+_running: ContextVar[Context | None] = ContextVar("laneway_running_task", default=None)
+
+
+@contextmanager
+def running(context: Context) -> Generator[None]:
+    """While the block runs, this is the running task of the thread."""
+    token = _running.set(context)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def running_task() -> Context | None:
+    """The running task of this thread; None outside of a task."""
+    return _running.get()

@@ -1,0 +1,128 @@
+"""The options of a submission as `task.options(...)` takes them, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic cannot read that of Python 3.11
+
+from laneway.engine import Durability, UniqueMode
+from laneway.platform import clock
+from laneway.platform.errors import PermanentError
+from laneway.platform.queues import Priority
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.schemas.history import A_YEAR, Tag
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session, scoped_session
+
+    AnySession: TypeAlias = Session | scoped_session[Session] | Connection | AsyncSession | AsyncConnection
+else:
+    AnySession = Any  # pydantic does not check it
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=155, pattern=r"^[^\x00]*$")]
+Seconds = Annotated[float, Field(ge=0, le=A_YEAR)] | Annotated[timedelta, Field(ge=0, le=A_YEAR)]
+"""A time in seconds, or as a timedelta."""
+PriorityName = Literal["low", "normal", "high", "critical"]
+
+
+class InvalidOptions(PermanentError):
+    """An option of a submission cannot work."""
+
+    title = "Invalid options"
+
+    task: str
+    problems: list[str]
+
+    def __str__(self) -> str:
+        return f"The options for {self.task} are not valid: " + "; ".join(self.problems)
+
+
+@with_config(ConfigDict(extra="forbid"))
+class TaskOptions(TypedDict, total=False):
+    """The options of a submission. Each is optional."""
+
+    id: TaskId
+    """The idempotency key: a repeat with the same id and payload returns the handle of the first task."""
+    idempotency_key: str
+    """Used instead of `id`, for a key of any form: the id is derived from it."""
+    key: Text
+    """The ordering key, instead of that of the declaration: tasks with the same key run one at a time, in order."""
+    priority: Priority | PriorityName
+    """Within the queue. Default: that of the declaration."""
+    delay: Seconds
+    """The task is not started before this time has passed."""
+    at: AwareDatetime
+    """The task is not started before this moment."""
+    expires: Seconds
+    """A task that has not started within this time is never started."""
+    unique: Text
+    """Only one task with this key is accepted at a time; another one is refused with DuplicateTask."""
+    unique_mode: UniqueMode
+    """How long the uniqueness key is held. Default: until the task is done."""
+    unique_seconds: Seconds
+    """How long the key is held with `UniqueMode.FOR_TIME`; with other modes the longest time, 0: no limit."""
+    tags: Sequence[Tag]
+    """Words by which the task is found."""
+    queue: str
+    """Default: that of the declaration."""
+    retries: Annotated[int, Field(ge=0)]
+    """How often a failed task runs again. Default: that of the declaration."""
+    time_limit: Annotated[float, Field(gt=0)]
+    """An attempt is stopped after so many seconds. Default: TASK_SOFT_TIME_LIMIT."""
+    durability: Durability
+    """Where the message must be stored before the submission returns."""
+    session: AnySession
+    """A session or connection of the caller, on the platform's database. The task is committed with its transaction,
+    and sent after the commit."""
+
+
+_SAME: Final = ("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability")
+"""Options that have the same name and meaning in `SubmitOptions`."""
+
+
+def checked(task: str, options: TaskOptions) -> TaskOptions:
+    """Check options. Raises InvalidOptions, which names each mistake."""
+    try:
+        found = _adapter().validate_python(options)
+    except ValidationError as error:
+        problems = [f"{item['loc'][0]}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise InvalidOptions(task, list(dict.fromkeys(problems))) from None
+    if "delay" in found and "at" in found:
+        raise InvalidOptions(task, ["give delay or at, not both"])
+    return found
+
+
+def submit_options(options: TaskOptions) -> SubmitOptions:
+    """Convert checked options. `at` becomes a delay that starts now."""
+    values: dict[str, Any] = {name: value for name, value in options.items() if name in _SAME}
+    if "at" in options:
+        values["delay"] = max(0.0, (options["at"] - clock.now()).total_seconds())
+    if "delay" in options:
+        values["delay"] = _seconds(options["delay"])
+    if "expires" in options:
+        values["expires"] = _seconds(options["expires"])
+    if "unique_seconds" in options:
+        values["unique_seconds"] = _seconds(options["unique_seconds"])
+    if "priority" in options:
+        priority = options["priority"]
+        values["priority"] = Priority[priority.upper()] if isinstance(priority, str) else priority
+    if "retries" in options:
+        values["max_retries"] = options["retries"]
+    return SubmitOptions(**values, tags=tuple(options.get("tags", ())))
+
+
+@cache
+def _adapter() -> TypeAdapter[TaskOptions]:
+    return TypeAdapter(TaskOptions)
+
+
+def _seconds(time: float | timedelta) -> float:
+    return time.total_seconds() if isinstance(time, timedelta) else time

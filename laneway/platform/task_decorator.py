@@ -1,0 +1,266 @@
+"""`@task`: declares a function as a task. What it returns is submitted with the function's own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
+
+from celery.utils.threads import LocalStack
+from pydantic import BaseModel
+
+from laneway.platform.execution.context import Context
+from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, declaration_of
+from laneway.platform.execution.task import PlatformTask
+from laneway.platform.queues import Priority
+from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.submission.bound_task import BoundTask
+from laneway.platform.submission.task_options import TaskOptions
+from laneway.schemas.task import TaskHandle
+
+P = ParamSpec("P")
+Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result", bound=BaseModel | Mapping[str, Any] | None, covariant=True)
+Call: TypeAlias = Mapping[str, Any] | tuple[Any, ...] | list[Any]
+"""The arguments of one task: by name, or by position."""
+
+
+class FunctionSubmissions(Generic[P]):
+    """Submits a task whose function has plain parameters; they are the arguments of a submission."""
+
+    def bound(self) -> BoundTask:
+        """The task with its options."""
+        raise NotImplementedError
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """Submit one task.
+
+        While the broker cannot be reached, the task is stored in the state `accepted` and sent later. Uniqueness and
+        durability need the broker now: with them BrokerUnavailable is raised instead.
+        Raises InvalidPayload, UnknownQueue, Conflict (same id, other payload), DuplicateTask, QueueFull, HistoryBehind,
+        Unsupported, OtherDatabase (of a session): nothing is stored or queued. Raises NotDurable: the task is accepted,
+        and a repeat with its id asks for the durability again. Raises ConfigError when this process has no platform.
+        """
+        return self.bound().submit(args, kwargs)
+
+    def submit_many(self, calls: Iterable[Call], *, ids: Sequence[str] | None = None) -> list[TaskHandle]:
+        """Submit many tasks in one transaction: all, or none. Each call is a dict or a tuple of arguments.
+
+        `ids`: an id for each. Raises as `submit` for the first one that cannot be accepted.
+        """
+        return self.bound().submit_many(calls, ids)
+
+    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """Submit one task from a coroutine. The event loop goes on meanwhile; a cancel does not take the task back."""
+        return await self.bound().submit_async(args, kwargs)
+
+    async def submit_many_async(self, calls: Iterable[Call], *, ids: Sequence[str] | None = None) -> list[TaskHandle]:
+        """Submit many tasks from a coroutine, as `submit_many` does."""
+        return await self.bound().submit_many_async(calls, ids)
+
+    def options(self, **options: Unpack[TaskOptions]) -> FunctionTaskWithOptions[P]:
+        """The task with these options for its submissions. Raises InvalidOptions, which names each mistake."""
+        return FunctionTaskWithOptions(self.bound().with_options(options))
+
+
+class PayloadSubmissions(Generic[Model]):
+    """Submits a task whose function takes one payload; its fields are the arguments of a submission."""
+
+    def bound(self) -> BoundTask:
+        """The task with its options."""
+        raise NotImplementedError
+
+    @overload
+    def submit(self, payload: Model | Mapping[str, Any], /) -> TaskHandle: ...
+    @overload
+    def submit(self, **fields: Any) -> TaskHandle: ...
+    def submit(self, *args: Any, **fields: Any) -> TaskHandle:
+        """Submit one task, with a payload or its fields by name. Raises as `FunctionSubmissions.submit`."""
+        return self.bound().submit(args, fields)
+
+    def submit_many(
+        self, payloads: Iterable[Model | Mapping[str, Any]], *, ids: Sequence[str] | None = None
+    ) -> list[TaskHandle]:
+        """Submit many tasks in one transaction: all, or none. `ids`: an id for each."""
+        return self.bound().submit_many(payloads, ids)
+
+    @overload
+    async def submit_async(self, payload: Model | Mapping[str, Any], /) -> TaskHandle: ...
+    @overload
+    async def submit_async(self, **fields: Any) -> TaskHandle: ...
+    async def submit_async(self, *args: Any, **fields: Any) -> TaskHandle:
+        """Submit one task from a coroutine. The event loop goes on meanwhile; a cancel does not take the task back."""
+        return await self.bound().submit_async(args, fields)
+
+    async def submit_many_async(
+        self, payloads: Iterable[Model | Mapping[str, Any]], *, ids: Sequence[str] | None = None
+    ) -> list[TaskHandle]:
+        """Submit many tasks from a coroutine, as `submit_many` does."""
+        return await self.bound().submit_many_async(payloads, ids)
+
+    def options(self, **options: Unpack[TaskOptions]) -> PayloadTaskWithOptions[Model]:
+        """The task with these options for its submissions. Raises InvalidOptions, which names each mistake."""
+        return PayloadTaskWithOptions(self.bound().with_options(options))
+
+
+class FunctionTaskWithOptions(FunctionSubmissions[P]):
+    """A task with plain parameters and the options of its submissions."""
+
+    def __init__(self, bound: BoundTask) -> None:
+        self._bound = bound
+
+    def bound(self) -> BoundTask:
+        return self._bound
+
+
+class PayloadTaskWithOptions(PayloadSubmissions[Model]):
+    """A task with a payload and the options of its submissions."""
+
+    def __init__(self, bound: BoundTask) -> None:
+        self._bound = bound
+
+    def bound(self) -> BoundTask:
+        return self._bound
+
+
+class FunctionTask(FunctionSubmissions[P], PlatformTask, Generic[P, Result]):
+    """A declared task whose function has plain parameters."""
+
+    abstract = True
+
+    def bound(self) -> BoundTask:
+        return BoundTask(self.spec, self.declaration)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Call the function, as a part of the running task if there is one. Nothing is submitted."""
+        return super().__call__(*args, **kwargs)
+
+
+class PayloadTask(PayloadSubmissions[Model], PlatformTask, Generic[Model, Result]):
+    """A declared task whose function takes one payload."""
+
+    abstract = True
+
+    def bound(self) -> BoundTask:
+        return BoundTask(self.spec, self.declaration)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        """Call the function, as a part of the running task if there is one. Nothing is submitted."""
+        return super().__call__(*args, **kwargs)
+
+
+class Decorator(Protocol):
+    """Makes a task of a function."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload] - a payload is a kind of argument: the first one goes
+        self, work: Callable[[Context, Model], Result], /
+    ) -> PayloadTask[Model, Result]: ...
+    @overload
+    def __call__(self, work: Callable[[Model], Result], /) -> PayloadTask[Model, Result]: ...
+    @overload
+    def __call__(self, work: Callable[Concatenate[Context, P], Result], /) -> FunctionTask[P, Result]: ...
+    @overload
+    def __call__(self, work: Callable[P, Result], /) -> FunctionTask[P, Result]: ...
+
+
+@overload
+def task(work: Callable[[Context, Model], Result], /) -> PayloadTask[Model, Result]: ...  # pyright: ignore[reportOverlappingOverload] - as above
+@overload
+def task(work: Callable[[Model], Result], /) -> PayloadTask[Model, Result]: ...
+@overload
+def task(work: Callable[Concatenate[Context, P], Result], /) -> FunctionTask[P, Result]: ...
+@overload
+def task(work: Callable[P, Result], /) -> FunctionTask[P, Result]: ...
+@overload
+def task(
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    retries: int | None = None,
+    delays: Sequence[float] | None = None,
+    on_failure: str | None = None,
+    role: str | None = None,
+    aliases: Sequence[str] = (),
+) -> Decorator: ...
+def task(
+    work: Callable[..., Any] | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    retries: int | None = None,
+    delays: Sequence[float] | None = None,
+    on_failure: str | None = None,
+    role: str | None = None,
+    aliases: Sequence[str] = (),
+) -> Any:
+    """Declare a function as a task: workers run it, and callers submit it.
+
+        class Greeting(Payload):
+            name: str
+
+        @task(queue="mail", retries=3)
+        def greet(ctx: Context, payload: Greeting) -> dict[str, str]:
+            return {"text": f"Hello, {payload.name}!"}
+
+        @task
+        def add(x: int, y: int = 1) -> dict[str, int]:
+            return {"sum": x + y}
+
+        greet.submit(name="Ada")
+        add.options(delay=60).submit(1, y=2)
+
+    The first parameter is the running task, if it is annotated with `laneway.Context`. What follows is one payload,
+    a subclass of `laneway.Payload`, or plain parameters, each with a type; their names are the fields of the payload.
+    Submissions are validated by these types. Positional arguments of a Celery call are the first fields, also the
+    result that a chain or a chord passes on.
+
+    `queue`: a declared queue. Default: the one called "default", or the only one there is.
+    `name`: default: the function's name. `priority`: of the task within its queue.
+    `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
+    `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
+    `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
+    `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
+    `role`: the purpose for which the platform itself submits the task, if there is one.
+    `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
+
+    Raises BadTask, which names the mistake, when the declaration cannot work.
+    """
+
+    def declare(work: Callable[..., Any]) -> PlatformTask:
+        options = {"own_queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
+        own = name or work.__name__
+        earlier = checked_aliases(aliases, task=own)
+        return _register(work, name=own, retries=retries, delays=delays, aliases=earlier, **options)
+
+    return declare if work is None else declare(work)
+
+
+def _register(
+    work: Callable[..., Any], *, name: str, retries: int | None, delays: Sequence[float] | None, **options: Any
+) -> PlatformTask:
+    declaration = declaration_of(work, task=name)
+    spec = TaskSpec(
+        name=name,
+        payload=declaration.payload,
+        max_retries=checked_retries(retries, task=name),
+        delays=checked_delays(delays, task=name),
+        **options,
+    )
+    attributes = {
+        "name": name,
+        "spec": spec,
+        "declaration": declaration,
+        "work": staticmethod(work),
+        "request_stack": LocalStack(),  # Celery sets one only when an app has the task
+        "__doc__": work.__doc__,
+        "__module__": work.__module__,
+    }
+    base = FunctionTask if declaration.is_plain else PayloadTask
+    instance = cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
+    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
+    return instance
