@@ -6,14 +6,18 @@ On the delivery engine with SQLite, and on kombu's Redis transport with PostgreS
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import NotRegistered
 
 import tests.fixtures.rolling_tasks  # noqa: F401 - registers the tasks of the newer version here
 from app.db.history import APPLICATION_HISTORY
 from laneway.platform.db.migrate import upgrade
+from laneway.platform.db.models import TaskRun
+from laneway.platform.errors import UnknownTask
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from tests.fixtures.newer_schema import newer_history
@@ -35,11 +39,25 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 
 def worker(site: Site, version: str) -> Node:
-    return site.worker(version, queues="analytics", app=APP, concurrency=1, ROLLING_VERSION=version)
+    seconds = {"old": "3600", "new": "2"}[version]
+    given = {"ROLLING_VERSION": version, "TASK_HAND_ON_SECONDS": seconds}
+    return site.worker(version, queues="analytics", app=APP, concurrency=1, **given)
 
 
 def submit(site: Site, name: str, **payload: Any) -> str:
     return site.submit(registry[name], payload)
+
+
+def until_known(site: Site, id: str) -> TaskRun:
+    """Wait until a task that was sent without the platform has a row and is finished."""
+
+    def row() -> TaskRun | None:
+        with suppress(UnknownTask):
+            return site.row(id)
+        return None
+
+    wait_until(row, seconds=30)
+    return site.until(id)
 
 
 def by(site: Site, ids: list[str]) -> list[str]:
@@ -81,4 +99,11 @@ def test_a_newer_version_is_rolled_out(site: Site) -> None:
     late.append(str(site.app.send_task(OLD_NAME, kwargs={"size": 5}, queue="analytics")))
     assert by(site, late) == ["new"] * 3
     assert [site.row(id).result for id in late[::2]] == [{"width": width, "version": "new"} for width in (4, 5)]
-    assert "Traceback" not in old.output() + new.output()
+
+    nobody = site.app.send_task("rolling_nobody", args=(1,), kwargs={"a": 2}, queue="analytics")
+    dead = until_known(site, str(nobody))
+    assert (dead.state, dead.payload, dead.attempts) == ("dead_letter", {"a": 2, "args": [1]}, 0)
+    assert "No worker of the queue 'analytics' knows the task 'rolling_nobody'" in str(dead.error)
+    with pytest.raises(NotRegistered):
+        nobody.get(timeout=10)
+    assert "Traceback" not in old.output()
