@@ -27,7 +27,7 @@ _GLOB_SIGN = re.compile(rb"[\\*?\[\]]")
 _CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
 CHECKED = (
     *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
-    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions"),
+    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on"),
 )
 """The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5

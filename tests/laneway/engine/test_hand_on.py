@@ -17,6 +17,7 @@ from laneway.engine import (
     Message,
     MessageState,
     RoundRobin,
+    StrayKind,
 )
 from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
 from laneway.engine.url import make_pool
@@ -218,3 +219,12 @@ def test_the_journal_has_one_line_of_it(still: Engine) -> None:
         still.hand_on(fetch(still), HOW)
     events = still.read_journal(QUEUE, after="0-0").events
     assert [event.outcome for event in events if event.kind is EventKind.LOG] == ['{"text": "handed on"}']
+
+
+def test_what_an_earlier_version_leaves_is_found_and_deleted(still: Engine) -> None:
+    put(still, "a")
+    still.hand_on(fetch(still), HOW)
+    for name in ("messages", "scheduled", "attempts"):
+        still.runner.call("DEL", still.keys.key(QUEUE, name))
+    assert [(stray.kind, stray.id) for stray in still.find_strays(QUEUE, repair=True)] == [(StrayKind.REFERENCE, "a")]
+    assert list(still.find_strays(QUEUE, repair=True)) == []

@@ -176,6 +176,7 @@ local function drop_unreadable(q, unreadable, now)
   call('HDEL', q.deliveries, unpack(ids))
   call('HDEL', q.cancelled, unpack(ids))
   call('HDEL', q.dead_info, unpack(ids))
+  call('HDEL', q.handed_on, unpack(ids)) -- an earlier version may have deleted the attempts alone
   delete_attempts(q, unpack(ids))
   local heads = call('HGETALL', q.heads)
   for index = 1, #heads, 2 do
