@@ -19,7 +19,7 @@ from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.registry import register_spec
 
-FOLLOW_UP = replace(registry["health_sweep_task"], name="test_follow_up_task", payload=EndedTask, queue="analytics")
+FOLLOW_UP = replace(registry["health_sweep_task"], name="test_follow_up_task", payload=EndedTask, own_queue="analytics")
 WATCHED = replace(
     registry["cleanup_old_data_task"],
     name="test_watched_task",
