@@ -31,7 +31,7 @@ def platforms(
 ) -> Iterator[Callable[[], Platform]]:
     """Creates fresh platforms, each with its own database file and an empty broker."""
     monkeypatch.setattr(maintenance, "MISSING_AFTER", timedelta(seconds=-1))
-    spec = replace(registry["send_webhook_response_task"], queue=QUEUE, max_retries=MAX_RETRIES)
+    spec = replace(registry["send_webhook_response_task"], own_queue=QUEUE, max_retries=MAX_RETRIES)
     register_spec(monkeypatch, spec)
     databases: list[Database] = []
     path = tmp_path / "history.db"
