@@ -116,11 +116,14 @@ def retry(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Start a new workflow with the same input instead.")
     ] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Use the newest definition, not the one that it was started with.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Continue a workflow with the steps that failed or were cancelled. Completed steps do not run again."""
-    services = make_services()
-    accepted = services.workflows.restart(id) if from_start else services.workflows.retry(id)
+    workflows = make_services().workflows
+    accepted = workflows.restart(id, newest=newest) if from_start else workflows.retry(id, newest=newest)
     _print_accepted(accepted, "Started again" if from_start else "Continued", as_json=as_json)
 
 

@@ -22,7 +22,7 @@ from laneway.engine.errors import (
     UnknownMessage,
 )
 from laneway.engine.journal import Event, EventKind, JournalPage
-from laneway.engine.lease import Lease
+from laneway.engine.lease import HandOn, Lease
 from laneway.engine.message import Message, Stored, Unique, UniqueMode
 from laneway.engine.replies import (
     AckAction,
@@ -53,6 +53,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EvictionWarning",
+    "HandOn",
     "InvalidMessage",
     "InvalidUrl",
     "JournalFull",

@@ -27,7 +27,7 @@ _GLOB_SIGN = re.compile(rb"[\\*?\[\]]")
 _CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
 CHECKED = (
     *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
-    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions"),
+    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on"),
 )
 """The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5
@@ -44,7 +44,8 @@ class MessageInfo:
     `find` fills the following fields too; `peek` leaves them at their defaults. `position`: the index in ready, from 0.
     `lease`, and its `owner`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of
     the ordering key behind which it is held. `attempts`: how many were started. `finished`: the last one has finished,
-    and the ack or the end of the lease carries its action out.
+    and the ack or the end of the lease carries its action out. `handed_on`: how often consumers that did not know it
+    have handed it on, since its last attempt.
     """
 
     stored: Stored
@@ -59,6 +60,7 @@ class MessageInfo:
     attempts: int = 0
     finished: bool = False
     lease: Lease | None = None
+    handed_on: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +321,7 @@ def _found_message(
     behind: bytes | None,
     attempts: int,
     finished: int,
+    handed_on: int,
 ) -> MessageInfo:
     """Make a MessageInfo of a reply of `find.lua`."""
     return _message_info(
@@ -334,6 +337,7 @@ def _found_message(
         behind=unpack_id(behind) if behind else None,
         attempts=attempts,
         finished=bool(finished),
+        handed_on=handed_on,
         lease=Lease(queue, raw_id, token) if token else None,
     )
 

@@ -5,7 +5,7 @@ to a consumer. It ends by ack, cancel or purge, or becomes a dead letter. Each s
 uses the server's clock. A consumer that crashes between two steps has one effect: the lease expires.
 
     put ──► scheduled ──► ready ──fetch──► leased ──ack──► deleted
-      └───► held ──────────┘ ▲              │ ├─release──► ready, or scheduled with a delay
+      └───► held ──────────┘ ▲              │ ├─release, hand_on──► ready, or scheduled with a delay
                              └─ lease over ─┘ └─bury──► dead ──requeue──► ready
 """
 
@@ -29,7 +29,7 @@ from laneway.engine.durability import Durability, confirm
 from laneway.engine.errors import InvalidMessage, NewerQueue
 from laneway.engine.journal import EventKind
 from laneway.engine.keys import Keyspace
-from laneway.engine.lease import Lease
+from laneway.engine.lease import HandOn, Lease, LeaseTokens
 from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
 from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
 from laneway.engine.round_robin import RoundRobin
@@ -44,6 +44,8 @@ CHUNK = 500
 """Messages per script call in `put_many`. Such a call takes about 5 ms of the server's time."""
 CHUNK_BYTES = 1_048_576
 """Bytes of messages per script call in `put_many`. A larger message has a call of its own."""
+FIRST_HAND_ON, LONGEST_HAND_ON = 0.5, 30.0
+"""Seconds that a message waits when a consumer hands it on again: the first time, and at most; doubled each time."""
 MAX_REASON = 200
 MAX_ERROR = 4000
 
@@ -98,18 +100,6 @@ class Batch:
     def wait(self) -> float | None:
         """Seconds to wait from this fetch to the next; None: until a wakeup."""
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
-
-
-class LeaseTokens(Iterator[bytes]):
-    """The tokens of one process's leases, one per fetch: owner, random part, number."""
-
-    def __init__(self, owner: str) -> None:
-        self.pid = os.getpid()
-        self._prefix, self._numbers = f"{owner}/{secrets.token_hex(3)}", itertools.count(1)
-
-    def __next__(self) -> bytes:
-        """The next token."""
-        return f"{self._prefix}/{next(self._numbers)}".encode()
 
 
 class Engine(Admin):
@@ -285,6 +275,16 @@ class Engine(Admin):
         letter, because it has reached its limit of deliveries; STALE or UNKNOWN: the lease was lost.
         """
         return self._run_on_leases("release", (delay_ms, int(counted)), deliveries)
+
+    def hand_on(self, deliveries: Sequence[Delivery], how: HandOn) -> list[LeaseStatus]:
+        """Return messages that this consumer does not know to their old position, for a consumer that does.
+
+        The delivery does not count. Others get them at once; this consumer leaves them to others for 2 s, and then
+        longer. Codes are those of `release`; BURIED: the message was handed on for `how.longest`.
+        """
+        delays = (round(FIRST_HAND_ON * 1000), round(LONGEST_HAND_ON * 1000), round(how.longest * 1000))
+        texts = (how.reason[:MAX_REASON], how.error[:MAX_ERROR], how.note[:MAX_ERROR])
+        return self._run_on_leases("hand_on", (*delays, *texts), deliveries)
 
     def bury(self, deliveries: Sequence[Delivery], *, reason: str, error: str = "") -> list[LeaseStatus]:
         """Make messages dead letters, which are kept with reason and error for review and requeue.

@@ -29,6 +29,7 @@ NAMES = (
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), when the hold has an end
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)
+    "handed_on",  # hash: id of a message that consumers did not know -> since when (ms), how often, which consumers
     "journal",  # stream: what happened to the messages
     "limits",  # hash: paused, max_size, interval, burst, tat (rate limit), format, large (has had large ones), ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -25,3 +29,29 @@ class Lease:
         if not (lease.raw_id and lease.token and queue) or str(lease) != text:
             raise ValueError("not the text of a lease")
         return lease
+
+
+class LeaseTokens(Iterator[bytes]):
+    """The tokens of one process's leases, one per fetch: owner, random part, number."""
+
+    def __init__(self, owner: str) -> None:
+        self.pid = os.getpid()
+        self._prefix, self._numbers = f"{owner}/{secrets.token_hex(3)}", itertools.count(1)
+
+    def __next__(self) -> bytes:
+        """The next token."""
+        return f"{self._prefix}/{next(self._numbers)}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class HandOn:
+    """Why a consumer hands a message on, and what becomes of a message that no consumer takes.
+
+    `longest`: seconds after which it becomes a dead letter with `reason` and `error`. `note`: a log line, as a JSON
+    object, that the journal gets when the message is handed on for the first time.
+    """
+
+    longest: float
+    reason: str
+    error: str
+    note: str = "{}"

@@ -34,6 +34,7 @@ OPERATIONS = (
     "report",
     "renew",
     "release",
+    "hand_on",
     "bury",
     "cancel",
     "requeue",

@@ -43,7 +43,7 @@ from laneway.platform.queues import queues as declared
 from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages, check_sendable, headers_of, time_limits
-from laneway.transport.codec import message_options
+from laneway.transport.codec import HEADER_CHECKED, message_options
 
 log = logger(__name__)
 
@@ -343,7 +343,7 @@ class Broker:
             # Without this option Celery would subscribe to the result of each task that it sends, and never
             # unsubscribe. The header makes the worker store the result nevertheless.
             ignore_result=True,
-            headers={"ignore_result": False, **headers_of(run), **options},
+            headers={"ignore_result": False, HEADER_CHECKED: True, **headers_of(run), **options},
             **self._confirmation,
             **time_limits(run),
         )

@@ -25,6 +25,7 @@ from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.submission.routes import TaskRoutes
+from laneway.worker.hand_on import SETTING as HAND_ON_SETTING
 
 log = logger(__name__)
 
@@ -210,6 +211,7 @@ def _stock(config: Settings) -> dict[str, Any]:
     }
     return {
         "broker_transport_options": {**(redis_options if on_redis else _AMQP), **_FAIL_FAST},
+        "worker_consumer": "laneway.platform.execution.stock_consumer:StockConsumer",
         "broker_channel_error_retry": True,  # RabbitMQ closes a channel that holds a message for too long
         "task_queues": [_queue(name, None if on_redis else {"x-max-priority": 9}) for name in queues],
     }
@@ -228,6 +230,7 @@ def _tasks(config: Settings) -> dict[str, Any]:
         "task_soft_time_limit": limits.soft_time_limit,
         "task_time_limit": limits.time_limit,
         "task_acks_late": True,
+        HAND_ON_SETTING: limits.hand_on_seconds,
         "task_track_started": True,
         "task_send_sent_event": True,
         "result_expires": limits.status_expiry_hours * 3600,

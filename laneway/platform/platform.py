@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.db.schema_versions import SchemaVersions
 from laneway.platform.db.session import Database
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
@@ -66,6 +67,10 @@ class Platform:
     @cached_property
     def database(self) -> Database:
         return Database(self._settings.storage.url)
+
+    @cached_property
+    def schema_versions(self) -> SchemaVersions:
+        return SchemaVersions(self.database, self.migrations)
 
     @cached_property
     def broker(self) -> Broker:
@@ -171,7 +176,8 @@ class Platform:
 
     @cached_property
     def workflow_steps(self) -> StepRunner:
-        return StepRunner(self.database, self.tasks, self.workflow_handlers)
+        patience = self._settings.tasks.hand_on_seconds
+        return StepRunner(self.database, self.tasks, self.workflow_handlers, hand_on_seconds=patience)
 
     @cached_property
     def workflow_views(self) -> WorkflowViews:

@@ -54,6 +54,8 @@ class TaskSpec:
     """The task that is submitted, with `EndedTask`, whenever one of this name ends without being completed."""
     role: str | None = None
     """The purpose for which the platform itself submits the task, such as the delivery of outbound webhooks."""
+    aliases: tuple[str, ...] = ()
+    """Earlier names of the task: what was sent or stored under them is run by this task."""
 
     @property
     def queue(self) -> str:
@@ -79,14 +81,15 @@ class _Entry:
 
 
 class TaskRegistry(Mapping[str, TaskSpec]):
-    """Specs by name, in the order of registration."""
+    """Specs by name, in the order of registration. A lookup also finds a task by an alias; iteration has names only."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._aliases: dict[str, str] = {}
         self._listeners: list[Callable[[Any], object]] = []
 
     def __getitem__(self, name: str) -> TaskSpec:
-        return self._entries[name].spec
+        return self._entries[self.current_name(name)].spec
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -97,32 +100,45 @@ class TaskRegistry(Mapping[str, TaskSpec]):
     def add(self, spec: TaskSpec, task: object, *, source: str) -> None:
         """Register a task. `source` names its function; the same function may be registered again, as after a reload.
 
-        Raises BadTask when another function has this name, when the queue is not declared, when the payload is not a
-        pydantic model, and when the ordering key is not a field of the payload.
+        Raises BadTask when another function has this name or one of its aliases, when the queue is not declared, when
+        the payload is not a pydantic model, and when the ordering key is not a field of the payload.
         """
         self._check_name(spec, source)
+        self._check_aliases(spec)
         _check_payload(spec)
         if queues:
             _check_queue(spec)
+        self._forget_aliases(spec.name)
         self._entries[spec.name] = _Entry(spec, task, source)
+        self._aliases |= dict.fromkeys(spec.aliases, spec.name)
         for listener in self._listeners:
-            listener(task)
+            _announce(self._entries[spec.name], listener)
 
     def bind(self, register: Callable[[Any], object]) -> None:
         """Call `register`, such as Celery's `app.register_task`, with every task, now and when one is added."""
         self._listeners.append(register)
         for entry in self._entries.values():
-            register(entry.task)
+            _announce(entry, register)
+
+    def current_name(self, name: str) -> str:
+        """The name of the task that has this alias; any other name as it is."""
+        return self._aliases.get(name, name)
+
+    def names_of(self, name: str) -> tuple[str, ...]:
+        """All names of the task that has this name or alias; the name itself if no task has it."""
+        spec = self.get(name)
+        return (spec.name, *spec.aliases) if spec is not None else (name,)
 
     def find(self, name: str) -> TaskSpec:
-        """The spec of this name. Raises UnknownTaskType."""
-        if name not in self._entries:
+        """The spec of this name or alias. Raises UnknownTaskType."""
+        spec = self.get(name)
+        if spec is None:
             raise UnknownTaskType(name, sorted(self._entries))
-        return self._entries[name].spec
+        return spec
 
     def task(self, name: str) -> object | None:
-        """The task of this name; None if nobody has registered it with a function."""
-        entry = self._entries.get(name)
+        """The task of this name or alias; None if nobody has registered it with a function."""
+        entry = self._entries.get(self.current_name(name))
         return entry.task if entry is not None else None
 
     def by_role(self, role: str) -> TaskSpec:
@@ -140,12 +156,16 @@ class TaskRegistry(Mapping[str, TaskSpec]):
         """Check what only a complete registry shows: the queues and the `on_failure` tasks. Raises BadTask."""
         for spec in self.values():
             _check_queue(spec)
-            if spec.on_failure is not None and spec.on_failure not in self._entries:
+            if spec.on_failure is not None and spec.on_failure not in self:
                 raise BadTask(spec.name, f"its on_failure task {spec.on_failure!r} is not registered.")
 
     def remove(self, name: str) -> None:
         """Forget a task; for tests that register their own."""
+        self._forget_aliases(name)
         self._entries.pop(name, None)
+
+    def _forget_aliases(self, name: str) -> None:
+        self._aliases = {alias: each for alias, each in self._aliases.items() if each != name}
 
     def _check_name(self, spec: TaskSpec, source: str) -> None:
         if not spec.name or len(spec.name) > NAME_LIMIT:
@@ -158,9 +178,32 @@ class TaskRegistry(Mapping[str, TaskSpec]):
             raise BadTask(spec.name, problem)
         raise BadTask(spec.name, f"{known.source} and {source} have the same name.")
 
+    def _check_aliases(self, spec: TaskSpec) -> None:
+        if spec.name in self._aliases:
+            problem = f"its name is an alias of the task {self._aliases[spec.name]!r}."
+            raise BadTask(spec.name, problem)
+        for alias in spec.aliases:
+            if not alias or len(alias) > NAME_LIMIT:
+                raise BadTask(spec.name, f"an alias has 1 to {NAME_LIMIT} characters.")
+            if alias in self._entries or alias == spec.name:
+                raise BadTask(spec.name, f"its alias {alias!r} is the name of a task that is registered.")
+            if self._aliases.get(alias, spec.name) != spec.name:
+                problem = f"its alias {alias!r} is also an alias of the task {self._aliases[alias]!r}."
+                raise BadTask(spec.name, problem)
+
 
 registry: Final = TaskRegistry()
 """The tasks of this process."""
+
+
+def _announce(entry: _Entry, register: Callable[[Any], object]) -> None:
+    """Call `register` with the task, and with a further instance of its class for each alias."""
+    task: Any = entry.task
+    for alias in entry.spec.aliases:
+        renamed = type(task)()
+        renamed.name = alias
+        register(renamed)
+    register(task)
 
 
 def _check_payload(spec: TaskSpec) -> None:

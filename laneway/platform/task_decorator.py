@@ -9,7 +9,7 @@ from celery.utils.threads import LocalStack
 from pydantic import BaseModel
 
 from laneway.platform.execution.context import Context
-from laneway.platform.execution.declaration import checked_delays, checked_retries, declaration_of
+from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, declaration_of
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec, registry
@@ -182,6 +182,7 @@ def task(
     delays: Sequence[float] | None = None,
     on_failure: str | None = None,
     role: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> Decorator: ...
 def task(
     work: Callable[..., Any] | None = None,
@@ -195,6 +196,7 @@ def task(
     delays: Sequence[float] | None = None,
     on_failure: str | None = None,
     role: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
@@ -224,13 +226,16 @@ def task(
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
     `role`: the purpose for which the platform itself submits the task, if there is one.
+    `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
     """
 
     def declare(work: Callable[..., Any]) -> PlatformTask:
         options = {"own_queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
-        return _register(work, name=name or work.__name__, retries=retries, delays=delays, **options)
+        own = name or work.__name__
+        earlier = checked_aliases(aliases, task=own)
+        return _register(work, name=own, retries=retries, delays=delays, aliases=earlier, **options)
 
     return declare if work is None else declare(work)
 

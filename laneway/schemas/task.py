@@ -44,6 +44,8 @@ class TaskHandle(Response):
     state: TaskState
     created: bool
     """False: this id was submitted before, and nothing new was queued."""
+    renamed_to: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The present name of the task, if it was submitted under an earlier name; else the field is missing."""
 
 
 class TaskStatus(Response):

@@ -121,12 +121,23 @@ class RetryFrom(StrEnum):
     START = "start"
 
 
+class RetryDefinition(StrEnum):
+    """With which definition a run continues."""
+
+    STARTED = "started"
+    NEWEST = "newest"
+
+
 class RetryRequest(WorkflowBody):
-    """Retry a run. `failed`: completed steps stay completed. `start`: start a new run with the same input."""
+    """Retry a run. `failed`: completed steps stay completed. `start`: start a new run with the same input.
+
+    `definition`: the one that the run was `started` with, or the `newest` one of its workflow.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"from": "failed"}, {"from": "start"}]})
 
     start_from: RetryFrom = Field(RetryFrom.FAILED, alias="from")
+    definition: RetryDefinition = RetryDefinition.STARTED
     id: WorkflowId | None = Field(None, description="For `start`: id of the new run")
 
     @model_validator(mode="after")

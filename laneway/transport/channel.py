@@ -18,6 +18,7 @@ from laneway.engine.elapsed import elapsed
 from laneway.engine.engine import Batch, Delivery, Engine
 from laneway.engine.errors import TaskCancelled
 from laneway.engine.keys import Keyspace
+from laneway.engine.lease import HandOn
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.binding import Binding
 from laneway.transport.celery_worker import running_task_ids, running_tasks
@@ -83,6 +84,13 @@ class ReadMessage(virtual.Message):
             self._state = "REJECTED"
         else:
             super().ack(multiple)
+
+    def hand_on(self, how: HandOn) -> bool:
+        """Hand the message on to another worker. False: that took too long, and it has become a dead letter."""
+        if not cast("Channel", self.channel).qos.hand_on(str(self.delivery_tag), how):
+            return False
+        self._state = "REQUEUED"
+        return True
 
     def reject(self, requeue: bool = False) -> None:
         """Return the message to its queue, or make it a dead letter that says why it was rejected."""

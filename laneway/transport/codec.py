@@ -30,6 +30,8 @@ HEADER_DURABILITY = "laneway-durability"
 HEADER_NOT_AFTER = "laneway-not-after"
 HEADER_BODY_KNOWN = "laneway-body-known"
 HEADER_VERSION = "laneway-version"
+HEADER_CHECKED = "laneway-checked"
+"""Added at delivery: whoever sent the message has checked its arguments. True for every message with `body_known`."""
 
 _ENGINE_HEADERS = frozenset(
     (
@@ -42,9 +44,10 @@ _ENGINE_HEADERS = frozenset(
         HEADER_NOT_AFTER,
         HEADER_BODY_KNOWN,
         HEADER_VERSION,
+        HEADER_CHECKED,
     )
 )
-"""Headers for the engine. A worker does not need them, except the lease."""
+"""Headers for the engine. A worker needs only the lease, and whether the arguments were checked."""
 _TASK_DEFAULTS: dict[str, Any] = {
     "lang": "py",
     "shadow": None,
@@ -220,6 +223,8 @@ def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str,
         headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_EQUAL_TO_ID, message.task_id), **headers}
         properties = {"correlation_id": message.task_id, **properties}
     headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
+    if message.body_known:
+        headers[HEADER_CHECKED] = True
     routing = meta.get("r") or ["", queue]
     info = {"exchange": routing[0], "routing_key": routing[1], "redelivered": deliveries > 1}
     properties |= {"delivery_tag": tag, "delivery_info": info, "priority": message.priority, "body_encoding": None}

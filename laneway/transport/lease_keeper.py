@@ -28,6 +28,7 @@ from laneway.engine.elapsed import elapsed
 from laneway.engine.engine import Delivery, Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.engine.fork_lock import ForkLock
+from laneway.engine.lease import HandOn
 from laneway.engine.replies import LeaseStatus
 from laneway.transport.ack_batcher import LOST_STATUSES, RETRY_SECONDS, AckBatcher
 
@@ -139,6 +140,12 @@ class LeaseKeeper:
     def release(self, deliveries: Sequence[Delivery], *, counted: bool) -> None:
         """Release the messages now, or as soon as the server is back."""
         self._settle(deliveries, lambda: self.engine.release(deliveries, counted=counted))
+
+    def hand_on(self, delivery: Delivery, how: HandOn) -> LeaseStatus | None:
+        """Hand the message on to other consumers now, or as soon as the server is back (None)."""
+        codes: list[LeaseStatus] = []
+        self._settle([delivery], lambda: codes.extend(self.engine.hand_on([delivery], how)))
+        return codes[0] if codes else None
 
     def bury(self, delivery: Delivery, *, reason: str, error: str = "") -> None:
         """Make the message a dead letter now, or as soon as the server is back."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from kombu.transport import virtual
 
 from laneway.engine.engine import Delivery
+from laneway.engine.lease import HandOn
+from laneway.engine.replies import LeaseStatus
 from laneway.transport.celery_worker import running_task_ids
 from laneway.transport.lease_keeper import LeaseKeeper
 
@@ -78,6 +80,11 @@ class QoS(virtual.QoS):
             self._lease_keeper.release([delivery], counted=True)
         else:
             self._lease_keeper.bury(delivery, reason="rejected")
+
+    def hand_on(self, delivery_tag: str, how: HandOn) -> bool:
+        """Hand the message on to another worker. False: that took too long, and it has become a dead letter."""
+        delivery = self._settle(delivery_tag)
+        return delivery is None or self._lease_keeper.hand_on(delivery, how) is not LeaseStatus.BURIED
 
     def bury(self, delivery_tag: str, error: str, *, reason: str = "malformed") -> None:
         """Make a message a dead letter that says why: by default, because it cannot be read."""

@@ -4,8 +4,8 @@ Celery publishes task events in each turn of its event loop, which is once or tw
 short task costs the worker. Here events wait up to 50 ms for others. Flower and `celery events` see them that much
 later, and a worker that is killed loses the events of the last 50 ms.
 
-It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel, and says in the dead
-letter of a rejected message why it was rejected.
+It also lets the prefork pool report all started tasks before Celery decides which tasks to cancel, hands messages on
+whose task it does not know, and says in the dead letter of a rejected message why it was rejected.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import consumer
 
+from laneway.worker.hand_on import hand_on, unknown_task
 from laneway.worker.prefork import TaskPool
 
 BATCH_SECONDS = 0.05
@@ -57,14 +58,13 @@ class Consumer(consumer.Consumer):
         super().on_connection_error_after_connected(exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Reject a message whose task is not registered here. Its dead letter names the task, and says what to do."""
-        name = exc.args[0] if exc.args else message.headers.get("task")  # a KeyError
-        message.refusal = (
-            "unregistered",
-            f"The worker {self.hostname} has no task of the name {str(name)!r}. Correct the name where the task is "
-            "sent, or let the workers of this queue import its module and restart them; then requeue it.",
-        )
-        super().on_unknown_task(body, message, exc)
+        """Hand a message on whose task is not registered here: a newer worker may know it.
+
+        If no worker has taken it in time, it becomes a dead letter that says so.
+        """
+        name = str(exc.args[0] if exc.args else message.headers.get("task"))  # a KeyError
+        if not hand_on(message, unknown_task(name), app=self.app, worker=self.hostname):
+            super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Reject a message whose arguments are no call of a task. Its dead letter has the error."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from celery.worker import request
+from celery.worker.state import task_ready
 
 from laneway.transport.channel import ReadMessage
+from laneway.worker.hand_on import NotHandled, UnknownHere, hand_on
 from laneway.worker.lease_check import drop_if_lost, is_cancelled, stop_if_lost
 
 
@@ -36,9 +38,28 @@ class Request(request.Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an error of the task. The dead letter of a task that raises Reject has the reason that it gave."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # a prefork process sends it with its traceback
+        if isinstance(error, UnknownHere):
+            task_ready(self)
+            return self._hand_on(error)
         if isinstance(error, Reject) and not error.requeue and isinstance(self.message, ReadMessage):
             self.message.refusal = "rejected", str(error.reason or "")
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _hand_on(self, error: UnknownHere) -> None:
+        """Hand the message on to a worker that knows it, or store the failure if none has taken it in time."""
+        if self.acknowledged:
+            return
+        self.acknowledged = True
+        if self._is_handed_on(error):
+            self.send_event("task-rejected", requeue=True)
+        else:
+            self.task.backend.mark_as_failure(
+                self.id, NotHandled(f"No worker knows {error.unknown.what}"), request=self._context
+            )
+            self.send_event("task-failed", exception=repr(error), traceback="")
+
+    def _is_handed_on(self, error: UnknownHere) -> bool:
+        return hand_on(self.message, error.unknown, app=self.app, worker=str(self.hostname))
 
     @property
     def eta(self) -> datetime | None:

@@ -16,6 +16,7 @@ from laneway.schemas.workflow import Name
 from laneway.schemas.workflow_run import (
     BrokenDefinitionView,
     DefinitionsResponse,
+    RetryDefinition,
     RetryFrom,
     RetryRequest,
     RunState,
@@ -93,9 +94,10 @@ def cancel_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowCancel
 @router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
 def retry_workflow(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
     """Continue a workflow with the steps that failed or, with `from: start`, start a new one with the same input."""
+    newest = body.definition is RetryDefinition.NEWEST
     if body.start_from is RetryFrom.START:
-        return services.workflows.restart(workflow_id, new_id=body.id)
-    return services.workflows.retry(workflow_id)
+        return services.workflows.restart(workflow_id, new_id=body.id, newest=newest)
+    return services.workflows.retry(workflow_id, newest=newest)
 
 
 @router.post("/workflows/{workflow_id}/signals/{name}", status_code=202, responses=problems(404, 409))

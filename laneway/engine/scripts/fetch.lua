@@ -9,6 +9,7 @@
 --        queues that expire when they are unused (number, after how many ms, ...), the queues that cannot be read
 --        (number, error, ...), then per message: number of its queue, id, deliveries, record
 -- uses: base clock record moves
+local OTHERS_FIRST = 2000 -- longer than an idle consumer waits between two fetches
 local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
@@ -21,8 +22,31 @@ local function lowest_score(key)
   return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
-local function make_due_ready(q, most)
+-- Leaves out the messages that this consumer has handed on, until `OTHERS_FIRST` ms after they are due: others shall take
+-- them. Keeps in `limits` when the first of them is due for this consumer.
+local function without_handed_on(q, limits, ids)
+  if not limits.handed_on or #ids == 0 then return ids end
+  local entries, kept, own = call('HMGET', q.handed_on, unpack(ids)), {}, owner_of(token)
+  for index, id in ipairs(ids) do
+    local h = read_hand_ons(entries[index])
+    local due = h and is_owner(h, own) and tonumber(call('ZSCORE', q.scheduled, id)) + OTHERS_FIRST
+    if due and due > now then limits.own_due = math.min(limits.own_due or due, due)
+    else kept[#kept + 1] = id end
+  end
+  return kept
+end
+
+-- When the next message becomes due for this consumer.
+local function next_scheduled(q, limits)
+  if not limits.own_due then return lowest_score(q.scheduled) end
+  local after = '(' .. string.format('%.0f', now)
+  local later = call('ZRANGEBYSCORE', q.scheduled, after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return math.min(limits.own_due, tonumber(later) or math.huge)
+end
+
+local function make_due_ready(q, limits, most)
   local ids = call('ZRANGEBYSCORE', q.scheduled, '-inf', now, 'LIMIT', 0, most)
+  ids = without_handed_on(q, limits, ids)
   if #ids == 0 then return end
   moves_left = moves_left - #ids
   call('ZREM', q.scheduled, unpack(ids)) -- first what frees: the server's memory may be full
@@ -75,9 +99,14 @@ local function move(q, queue, limits)
     limits.lease_over = lowest_score(q.leased)
   end
   limits.due = lowest_score(q.scheduled)
+  if limits.handed_on and call('EXISTS', q.handed_on) == 0 then
+    work_on_full_server(q)
+    call('HDEL', q.limits, 'handed_on')
+    limits.handed_on = false
+  end
   if limits.due and limits.due <= now then
-    make_due_ready(q, moves_left - left_for_others)
-    limits.due = lowest_score(q.scheduled)
+    make_due_ready(q, limits, moves_left - left_for_others)
+    limits.due = next_scheduled(q, limits)
   end
 end
 
@@ -241,7 +270,7 @@ local function deliver(queue)
     local popped, ids = call('ZPOPMIN', q.ready, taken[queue]), {}
     for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
     items[queue] = lease(q, queue, ids)
-    limits.due = lowest_score(q.scheduled) -- a message without a record may have made way for another one of its key
+    limits.due = next_scheduled(q, limits) -- a message without a record may have made way for another one of its key
     if #items[queue] > 0 then limits.lease_over = math.min(limits.lease_over or lease_end, lease_end) end
     if limits.interval then
       limits.tat = math.max(limits.tat, us) + taken[queue] * limits.interval

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.models import UtcDateTime
+from laneway.platform.db.schema_versions import current_revision, report_newer
 from laneway.platform.db.session import Database
 
 ADVISORY_LOCK = 5_263_926
@@ -27,15 +26,17 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
     """Run the missing migrations in one transaction. Of several callers at once, one runs them and the others wait.
 
     It does not write when nothing is missing, so that a process can start while another program holds the database.
+    Tables that a newer program has migrated stay as they are.
     """
     database = Database(url)
     try:
-        if _is_current(database, histories):
+        behind = _behind(database, histories)
+        if not behind:
             return
         with database.transaction() as session:
             if not database.is_sqlite:
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
-            for history in histories:
+            for history in behind:
                 config = alembic_configuration(history)
                 config.attributes["connection"] = session.connection()
                 command.upgrade(config, "head")
@@ -43,15 +44,17 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
         database.close()
 
 
-def _is_current(database: Database, histories: Sequence[MigrationHistory]) -> bool:
+def _behind(database: Database, histories: Sequence[MigrationHistory]) -> list[MigrationHistory]:
+    """The histories of which migrations are missing. Logs which tables are newer than this program."""
+    behind: list[MigrationHistory] = []
     with database.reading() as session:
-        return all(
-            MigrationContext.configure(
-                session.connection(), opts={"version_table": history.version_table}
-            ).get_current_revision()
-            == ScriptDirectory.from_config(alembic_configuration(history)).get_current_head()
-            for history in histories
-        )
+        for history in histories:
+            found = current_revision(session, history)
+            if found not in (None, *history.revisions):
+                report_newer(history, found)
+            elif found != history.head:
+                behind.append(history)
+    return behind
 
 
 def run_migrations() -> None:

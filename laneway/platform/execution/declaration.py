@@ -96,6 +96,13 @@ def checked_delays(delays: Sequence[float] | None, *, task: str) -> tuple[float,
     return tuple(delays)
 
 
+def checked_aliases(aliases: Sequence[str], *, task: str) -> tuple[str, ...]:
+    """The earlier names of a task. Raises BadTask for a single text, of which each letter would be a name."""
+    if isinstance(aliases, str):
+        raise BadTask(task, f"aliases={aliases!r} must be a list of names: ({aliases!r},).")
+    return tuple(aliases)
+
+
 def _hints(work: Callable[..., Any], *, task: str) -> dict[str, Any]:
     try:
         return get_type_hints(work, include_extras=True)

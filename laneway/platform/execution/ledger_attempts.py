@@ -26,6 +26,7 @@ from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptS
 from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
+from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
 from laneway.platform.task_manager import TaskManager
@@ -113,6 +114,17 @@ class LedgerAttempts:
             return result if self.finish(attempt, result) else None
         self._finish_waiting(run, result)
         return result
+
+    def bury(self, task_id: str, name: str, payload: dict[str, Any], *, queue: str, reason: str, error: str) -> None:
+        """Make a dead letter of a task that no worker takes, unless it has ended."""
+        with self._database.transaction() as session:
+            run = task_runs.find(session, task_id, lock=True)
+            if run is None:
+                priority = int(Priority.NORMAL)
+                run = run_from_call(task_id, name, payload, queue=queue, at=clock.now(), priority=priority)
+                session.add(run)
+                session.flush()
+            self._record(session, run, EventKind.BURY, reason=reason, detail=error)
 
     def _finish_waiting(self, run: TaskRun, result: AttemptResult) -> None:
         """Store the result of a task whose process died before the attempt started."""

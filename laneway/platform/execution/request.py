@@ -23,10 +23,13 @@ from laneway.platform.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.attempts import with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta, translated_errors
 from laneway.platform.execution.outcomes import AttemptResult, Raised
+from laneway.platform.execution.stock_consumer import current_consumer
 from laneway.platform.logging import logger
 from laneway.platform.platform import current_platform
 from laneway.schemas.task import TaskState
+from laneway.transport.channel import ReadMessage
 from laneway.transport.codec import HEADER_LEASE
+from laneway.worker.hand_on import UnknownHere
 from laneway.worker.request import Request
 
 log = logger(__name__)
@@ -53,6 +56,16 @@ class PlatformRequest(Request):
         if is_lost and self._runs_again(Raised(WorkerLost(str(self.hostname), how=end_of_process(error)))):
             return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _is_handed_on(self, error: UnknownHere) -> bool:
+        """Hand the message on. On a broker without the engine the consumer keeps it for the delay."""
+        consumer = current_consumer()
+        if isinstance(self.message, ReadMessage) or consumer is None:
+            return super()._is_handed_on(error)
+        if consumer.hand_on(self.message, error.unknown, name=str(self.name)):
+            return True
+        self.message.ack_log_error(log, self._connection_errors)
+        return False
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Finish a task whose process is killed at the hard time limit.

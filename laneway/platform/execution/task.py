@@ -36,6 +36,7 @@ from laneway.platform.execution.outcomes import (
     Snoozed,
     Stopped,
 )
+from laneway.platform.execution.versions import check_version
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
 from laneway.platform.platform import Platform, current_platform, known_platform
@@ -117,14 +118,16 @@ class PlatformTask(Task):
         return float(own or self.platform.settings.tasks.soft_time_limit)
 
     def _start_attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
-        """Start the attempt, or raise the exception that makes Celery drop or postpone the delivery."""
+        """Start the attempt, or raise the exception that makes Celery drop, postpone or hand on the delivery."""
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
+        payload = payload_of_call(self.name, args, kwargs)
+        check_version(self.spec, payload, headers)
         delivered = DeliveredTask(
             task_id=self.request.id,
             spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
-            payload=payload_of_call(self.name, args, kwargs),
+            payload=payload,
             headers=headers,
             worker=str(self.request.hostname),
         )

@@ -13,6 +13,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from laneway.platform.db.schema_versions import OldSchema
 from laneway.platform.errors import PlatformError
 from laneway.platform.execution.shutdown import announce_shutdown
 from laneway.platform.logging import logger
@@ -26,15 +27,16 @@ _running_maintenance: list[Maintenance] = []
 
 
 @worker_init.connect
-def refuse_foreign_broker(**_: Any) -> None:
-    """End a worker whose broker belongs to another installation, before it takes a task of it."""
+def refuse_foreign_servers(**_: Any) -> None:
+    """End a worker whose broker belongs to another installation, or whose tables are too old."""
     platform = current_platform()
     try:
+        platform.schema_versions.check()
         platform.installation.check_broker()
-    except ForeignBroker as error:
+    except (ForeignBroker, OldSchema) as error:
         sys.exit(str(error))
     except PlatformError as error:  # the worker waits for the database
-        log.warning("not known whose broker it is", error=str(error))
+        log.warning("not known whose broker it is, and of which version the tables are", error=str(error))
     finally:
         platform.close()  # no connection may be open while the pool forks its children
 
@@ -55,6 +57,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         queues=[queue.name for queue in sender.task_consumer.queues],
         lease_seconds=platform.settings.tasks.lease_seconds,
         watch_schedules=platform.alerts.watch_schedules,
+        watch_schema=platform.schema_versions.report_newer,
     )
     _running_maintenance.append(maintenance)
     maintenance.start()

@@ -84,12 +84,16 @@ def payload_of_call(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> d
 
     Positional arguments are the values of the payload's first fields, as those of a function are of its parameters. So
     the body of a chord and the later tasks of a chain get the results before them: `body.s(title="x")`. If the fields
-    cannot take them, or the task is unknown, the positional arguments are in the payload under `POSITIONAL`.
+    cannot take them, or the task is unknown, the positional arguments are in the payload under `POSITIONAL`. A worker
+    that knows the task takes them from there.
     """
-    if not args:
+    if not args and POSITIONAL not in kwargs:
         return kwargs
     spec = registry.get(name)
     fields = [field.alias or key for key, field in spec.payload.model_fields.items()] if spec else []
+    if not args and POSITIONAL not in fields and isinstance(kwargs[POSITIONAL], list):
+        kwargs = dict(kwargs)
+        args = kwargs.pop(POSITIONAL)
     given = dict(zip(fields, args, strict=False))
     if len(given) < len(args) or given.keys() & kwargs.keys():
         return {**kwargs, POSITIONAL: list(args)}

@@ -82,6 +82,8 @@ def queue_reason(found: MessageInfo | None) -> str | None:
     if found.state is MessageState.HELD:
         ahead = f" (task {found.behind})" if found.behind else ""
         return f"an earlier task of {found.stored.message.key}{ahead}"
+    if found.handed_on:
+        return f"a worker that knows the task and its fields; handed on so far: {found.handed_on}"
     return None
 
 

@@ -64,6 +64,8 @@ REPORT_SHARE = 0.2
 """The share of a lease between two reports. A worker that misses three reports counts as dead (`LedgerAttempts`)."""
 MISSING_AFTER = timedelta(seconds=10)
 """A task that was sent or started longer ago than this must be in the broker: publishing takes less time."""
+SCHEMA_EVERY = 60.0
+"""Seconds between two looks at the version of the tables, which another program may migrate at any time."""
 WAIT_SECONDS = 5.0
 """Most seconds that a job waits for a database that another program holds. Meanwhile no pool process can be forked."""
 STOP_SECONDS = 5.0
@@ -86,6 +88,7 @@ class Maintenance:
         queues: Sequence[str],
         lease_seconds: float,
         watch_schedules: Callable[[], object] = lambda: None,
+        watch_schema: Callable[[], object] = lambda: None,
     ) -> None:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self._reconciliation, self._intake = reconciliation, Intake(broker)
@@ -96,6 +99,7 @@ class Maintenance:
         self._started_at = clock.now()
         self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
         self._cursor = 0
+        self._watch_schema, self._schema_at = watch_schema, monotonic() + SCHEMA_EVERY
         self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
         self._threads: list[Thread] = []
@@ -153,6 +157,9 @@ class Maintenance:
 
         Return the number of tasks. After an error the lease is given back: another worker may reach the broker.
         """
+        if monotonic() >= self._schema_at:
+            self._schema_at = monotonic() + SCHEMA_EVERY
+            self._watch_schema()
         if not self._lease.hold():
             return 0
         try:

@@ -84,6 +84,7 @@ class TaskSettings(Group):
     max_unread_events: int = Field(100_000, alias="MAX_UNREAD_EVENTS", ge=100)
     cancel_grace: float = Field(2, alias="TASK_CANCEL_GRACE_SECONDS", ge=0, le=600)
     status_expiry_hours: int = Field(24, alias="TASK_STATUS_EXPIRY_HOURS", ge=1)
+    hand_on_seconds: float = Field(3600, alias="TASK_HAND_ON_SECONDS", ge=0, le=2_592_000)
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
 
     @model_validator(mode="after")

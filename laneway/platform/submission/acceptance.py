@@ -193,10 +193,18 @@ def _existing(session: Session, row: Row) -> TaskHandle:
     run = task_runs.find(session, row["id"])
     if run is None:
         raise UnknownTask(row["id"])  # deleted by another transaction at this moment
-    if run.fingerprint != row["fingerprint"]:
+    if not _is_same_call(run, row):
         raise Conflict(f"The id {run.id!r} was used before for another task or another payload.")
     task_runs.mark_relied_on(session, run)
     return TaskHandle(task_id=run.id, state=TaskState(run.state), created=False)
+
+
+def _is_same_call(run: TaskRun, row: Row) -> bool:
+    """Whether a row is of the same task and payload, perhaps from before the task was renamed."""
+    if run.fingerprint == row["fingerprint"]:
+        return True
+    is_renamed = run.name != row["name"] and row["name"] in registry.names_of(run.name)
+    return is_renamed and fingerprint(row["name"], run.payload) == row["fingerprint"]
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:

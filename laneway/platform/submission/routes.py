@@ -53,8 +53,9 @@ class TaskRoutes:
 
 
 def registered_routes() -> dict[str, dict[str, str]]:
-    """Task → its queue, for `task_routes` of a Celery app that does not have the tasks."""
-    return {name: {"queue": spec.queue} for name, spec in sorted(registry.items())}
+    """Task, also by its aliases → its queue, for `task_routes` of a Celery app that does not have the tasks."""
+    names = sorted(alias for name in registry for alias in registry.names_of(name))
+    return {name: {"queue": registry[name].queue} for name in names}
 
 
 def sent_key(spec: TaskSpec, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:

@@ -71,6 +71,22 @@ class WrongWorkflowState(PlatformError):
     action: str
 
 
+class DefinitionDoesNotFit(PlatformError):
+    """A run cannot continue with the newest definition, because of the steps that it has done."""
+
+    status, title = 409, "The definition does not fit"
+
+    id: str
+    version: int
+    problems: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"Workflow {self.id!r} cannot continue with the newest definition (version {self.version}): "
+            f"{'; '.join(self.problems)}. Retry it with the definition that it was started with, or from its start."
+        )
+
+
 class UnknownSignal(PlatformError):
     """No step of the workflow waits for a signal of this name."""
 
@@ -95,11 +111,11 @@ class InvalidSignal(PermanentError):
 
 
 class UnknownHandler(PermanentError):
-    """The process has no handler of this name, for example because another version of the platform wrote the step."""
+    """No worker had a handler of this name for TASK_HAND_ON_SECONDS."""
 
     title = "Unknown step handler"
 
-    template = "There is no step handler {name!r} here; is this worker of the same version as the API?"
+    template = "No worker knows the step handler {name!r}: deploy workers whose code has it, then retry the step."
     name: str
 
 

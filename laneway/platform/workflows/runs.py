@@ -23,11 +23,19 @@ from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions
 from laneway.platform.workflows.definitions import Definitions
-from laneway.platform.workflows.errors import InvalidInput, InvalidSignal, UnknownSignal, WrongWorkflowState
+from laneway.platform.workflows.errors import (
+    DefinitionDoesNotFit,
+    InvalidInput,
+    InvalidSignal,
+    UnknownSignal,
+    WrongWorkflowState,
+)
 from laneway.platform.workflows.plan import Plan
+from laneway.platform.workflows.redefinition import misfits
 from laneway.platform.workflows.step_runner import end_with_signal
 from laneway.platform.workflows.transitions import OUTPUT_LIMIT, latest_visits, plan_of, strict_json
 from laneway.schemas.task import FINISHED, TaskState
+from laneway.schemas.workflow import WorkflowDefinition
 from laneway.schemas.workflow_run import (
     RUN_OVER,
     RunState,
@@ -87,7 +95,7 @@ class Workflows:
             "type": definition.name,
             "version": definition.version,
             "input": input,
-            "definition": definition.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "definition": _stored(definition),
             "fingerprint": fingerprint,
             "agent_id": options.agent_id,
             "retry_of": options.retry_of,
@@ -182,8 +190,11 @@ class Workflows:
 
     # --- retry
 
-    def retry(self, id: str) -> WorkflowHandle:
+    def retry(self, id: str, *, newest: bool = False) -> WorkflowHandle:
         """Continue a failed or cancelled run from its failed and cancelled steps; completed steps stay completed.
+
+        `newest`: with the newest definition of its workflow instead of the one that it was started with. Then also
+        raises UnknownWorkflowType, BrokenWorkflowType, InvalidInput, and DefinitionDoesNotFit.
 
         The tasks of these steps run again under their ids; a task that was deleted is submitted again. If the last
         running steps succeeded in spite of a cancel, the steps after them start. Raises NotFound, WrongWorkflowState,
@@ -191,6 +202,8 @@ class Workflows:
         """
         with self._tasks.transaction() as unit:
             run = _lock_run(unit.session, id)
+            if newest and run.state != RunState.COMPLETED:
+                self._take_newest_definition(unit.session, run)
             rows = self._visits_to_retry(unit.session, run)
             for row in rows:
                 if row.state != StepState.OPEN:
@@ -200,17 +213,35 @@ class Workflows:
             kept = [row for row in rows if self._prepare_task(unit, run, row)]
         self._retry_tasks(kept)
         with self._database.reading() as session:
-            newest = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
-            return _handle(session, newest, created=True)
+            shown = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
+            return _handle(session, shown, created=True)
 
-    def restart(self, id: str, *, new_id: str | None = None) -> WorkflowHandle:
-        """Start a new run with the definition and input of this one, which stays. Raises NotFound, Conflict."""
+    def restart(self, id: str, *, new_id: str | None = None, newest: bool = False) -> WorkflowHandle:
+        """Start a new run with the definition and input of this one, which stays. Raises NotFound, Conflict.
+
+        `newest`: with the newest definition of its workflow. Then also raises as `start`.
+        """
         with self._database.reading() as session:
             run = repository.find(session, id)
             if run is None:
                 raise NotFound("workflow", id)
         options = StartOptions(id=new_id, agent_id=run.agent_id, retry_of=id)
+        if newest:
+            return self.start(run.type, run.input, options=options)
         return self.start_plan(plan_of(run), run.input, options=options)
+
+    def _take_newest_definition(self, session: Session, run: WorkflowRun) -> None:
+        """Let the run continue with the newest definition, if what it has done fits."""
+        plan = self.definitions.plan(run.type)
+        rows = repository.steps(session, run.id)
+        problems = list(misfits(plan_of(run), plan, rows))
+        if problems:
+            raise DefinitionDoesNotFit(run.id, plan.definition.version, problems)
+        for row in rows:
+            if row.step not in plan.steps:  # it was skipped
+                session.delete(row)
+        run.input = self.definitions.validated_input(plan, run.input)
+        run.definition, run.version = _stored(plan.definition), plan.definition.version
 
     def _visits_to_retry(self, session: Session, run: WorkflowRun) -> list[WorkflowStepRun]:
         """Return the visits from which the run continues, those of detour steps first.
@@ -250,6 +281,10 @@ class Workflows:
                 log.info("step not retried", workflow=row.run_id, step=row.step, error=str(error))
             else:
                 log.info("step retried", workflow=row.run_id, step=row.step, task_id=handle.task_id)
+
+
+def _stored(definition: WorkflowDefinition) -> dict[str, Any]:
+    return definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _unsuccessful_visits(plan: Plan, rows: Sequence[WorkflowStepRun]) -> list[WorkflowStepRun]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowStepRun
 from laneway.platform.db.queries import task_runs
@@ -42,21 +43,26 @@ class _StartedVisit:
     step: StepDefinition
     outputs: dict[str, dict[str, Any]]
     """The outputs of other steps that the step gets."""
+    created_at: datetime
     started_at: datetime
 
 
 class StepRunner:
     """Runs steps, each as one task."""
 
-    def __init__(self, database: Database, tasks: TaskManager, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, database: Database, tasks: TaskManager, handlers: Mapping[str, Handler], *, hand_on_seconds: float
+    ) -> None:
+        """`hand_on_seconds`: how long a step whose handler is not known here waits for a worker that knows it."""
         self._database, self._tasks, self._handlers = database, tasks, handlers
+        self._hand_on_seconds = hand_on_seconds
 
     def run(self, ref: WorkflowStepRef, task: StepTask) -> dict[str, Any]:
         """Run one visit of a step, and return the result of its task.
 
         Raises what the handler raises; NotFound for an unknown visit, or when the visit has another task;
-        UnknownHandler; OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while the step waits for
-        a signal or its timer.
+        OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while the step waits for a signal, its
+        timer, or a worker that knows its handler, and UnknownHandler when it has waited too long for that.
         """
         started = self._begin_visit(ref, task)
         if isinstance(started, WorkflowStepRun):
@@ -102,7 +108,7 @@ class StepRunner:
             with self._database.transaction() as session:
                 repository.begin(session, ref.run_id, now=now)
         plan = plan_of(run)
-        return _StartedVisit(run, plan.steps[ref.step], _visible_outputs(plan, ref.step, rows), now)
+        return _StartedVisit(run, plan.steps[ref.step], _visible_outputs(plan, ref.step, rows), row.created_at, now)
 
     def _revive_if_retried(self, ref: WorkflowStepRef, task: StepTask) -> bool:
         """Reopen an ended visit if an operator retried its task; False when the visit stays as it is."""
@@ -120,7 +126,7 @@ class StepRunner:
     # --- the kinds of steps
 
     def _work(self, ref: WorkflowStepRef, started: _StartedVisit, task: StepTask) -> StepResult:
-        handler = self._handler(started.step)
+        handler = self._handler(started)
         call = StepCall(
             task=task,
             run_id=ref.run_id,
@@ -135,11 +141,19 @@ class StepRunner:
         transitions.check_output(ref.step, result)
         return result
 
-    def _handler(self, step: StepDefinition) -> Handler:
-        name = step.handler or ""
-        if name not in self._handlers:
+    def _handler(self, started: _StartedVisit) -> Handler:
+        """The handler of a step. Raises TaskSnoozed while a worker of another version may know it, then UnknownHandler.
+
+        The step waits as long as it has waited already, at most `LONGEST_HAND_ON`: the delay doubles.
+        """
+        name = started.step.handler or ""
+        if name in self._handlers:
+            return self._handlers[name]
+        waited = (clock.now() - started.created_at).total_seconds()
+        if waited >= self._hand_on_seconds:
             raise UnknownHandler(name)
-        return self._handlers[name]
+        delay = min(max(waited, FIRST_HAND_ON), LONGEST_HAND_ON)
+        raise TaskSnoozed(delay, f"this worker does not know the step handler {name!r}, and leaves it to another one")
 
     def _wait_for_timer(self, ref: WorkflowStepRef) -> StepResult:
         """Return an empty result when the timer is over; otherwise raise TaskSnoozed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from laneway.engine import MessageState
 from laneway.platform import clock
 from laneway.platform.db.models import TaskEvent, TaskRun, TaskTag
+from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import MESSAGE, REPORT, Api, found, problem, say, submit
 from tests.fixtures.platform import Platform
+from tests.fixtures.registry import register_spec
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
@@ -53,6 +56,19 @@ def test_a_misspelt_filter_is_refused(api: Api) -> None:
     assert "the parameters are state, name, type, queue," in details["detail"]
     problem(api.http.get("/api/leads", params={"status": "failed"}), 422)
     problem(api.http.get("/stats", params={"state": "failed"}), 422)
+
+
+def test_an_earlier_name_is_accepted_and_answered_with_the_present_one(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_spec(monkeypatch, replace(registry[REPORT], aliases=("old_report",)))
+    monkeypatch.setattr(registry, "_aliases", {"old_report": REPORT})
+    one = api.http.post("/tasks", json={"name": "old_report", "payload": {"hours": 3}}).json()
+    many = api.http.post("/tasks/batch", json={"tasks": [{"name": name} for name in ("old_report", REPORT)]}).json()
+
+    assert one["renamed_to"] == REPORT
+    assert [task.get("renamed_to") for task in many["tasks"]] == [REPORT, None]
+    assert api.http.get(f"/tasks/{one['task_id']}").json()["name"] == REPORT
 
 
 def test_a_repeated_id_returns_the_same_task(api: Api, platform: Platform) -> None:

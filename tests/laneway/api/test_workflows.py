@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from laneway.platform.db.models import TaskRun, WorkflowRun
+from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowStepRun
 from tests.fixtures.api_calls import Api, problem
 
 INPUTS: dict[str, Any] = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
@@ -139,3 +140,22 @@ def test_a_retry_from_the_start_creates_a_new_workflow(api: Api) -> None:
     found = api.http.get("/api/workflows/w-2").json()
     assert (found["retry_of"], found["input"], found["agent_id"]) == ("w-1", INPUTS, "agent-7")
     assert api.http.get("/api/workflows/w-1").json()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("start", ["failed", "start"])
+def test_a_retry_with_the_newest_definition_is_refused_when_it_does_not_fit(api: Api, start: str) -> None:
+    chat(api, id="w-1")
+    with api.database.transaction() as session:  # the run began with a definition of another shape
+        step = {"name": "gone", "handler": "savings_validate"}
+        session.execute(update(WorkflowRun).values(definition={"name": "savings_assessment", "steps": [step]}))
+        session.execute(update(WorkflowStepRun).values(step="gone"))
+    api.http.post("/api/workflows/w-1/cancel")
+
+    response = api.http.post("/api/workflows/w-1/retry", json={"from": start, "definition": "newest"})
+
+    if start == "failed":
+        assert "it has no step 'gone', which ran" in problem(response, 409)["detail"]
+    else:
+        found = api.http.get(f"/api/workflows/{response.json()['workflow_id']}").json()
+        assert found["steps"][0]["step"] == "validate"
+    problem(api.http.post("/api/workflows/w-1/retry", json={"definition": "latest"}), 422)

@@ -42,7 +42,7 @@ def test_a_cancelled_workflow_is_continued_or_started_again(laneway: Shell) -> N
     laneway("workflows", "cancel", "cli-2")
 
     assert laneway("workflows", "retry", "cli-2").out == "Continued: cli-2 (task cli-2:validate:1, pending)\n"
-    restarted = laneway("workflows", "retry", "cli-2", "--from-start", "--json").json()
+    restarted = laneway("workflows", "retry", "cli-2", "--from-start", "--newest", "--json").json()
 
     assert restarted["workflow_id"] != "cli-2"
     assert laneway("workflows", "show", restarted["workflow_id"], "--json").json()["retry_of"] == "cli-2"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from laneway.engine import AckAction, Engine, EventKind, LeaseStatus, Message, MessageState, RoundRobin
+from laneway.engine import AckAction, Engine, EventKind, HandOn, LeaseStatus, Message, MessageState, RoundRobin
 from laneway.engine.engine import Delivery
 from laneway.engine.errors import ServerFull
 
@@ -46,6 +46,7 @@ OPERATIONS: dict[str, Callable[[Engine, Delivery], object]] = {
     "ack": lambda engine, held: engine.ack([held]),
     "release": lambda engine, held: engine.release([held]),
     "release later": lambda engine, held: engine.release([held], delay_ms=1000),
+    "hand on": lambda engine, held: engine.hand_on([held], HandOn(60, "unregistered", "x")),
     "bury": lambda engine, held: engine.bury([held], reason="rejected", error="x"),
     "cancel": lambda engine, _: engine.cancel(QUEUE, "t0").marked,
     "start": lambda engine, held: engine.start_attempt(held.lease, worker="w"),

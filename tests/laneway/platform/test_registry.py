@@ -48,6 +48,10 @@ def check_on_failure() -> None:
     registered(spec(on_failure="refund")).check()
 
 
+def add_name_that_is_an_alias() -> None:
+    registered(spec("send_order", aliases=("ship_order",)), spec())
+
+
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "an undeclared queue": (
         lambda: registered(spec(own_queue="nowhere")),
@@ -57,6 +61,20 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         add_second_function_of_one_name,
         "shop.ship_order and mail.ship_order have the same name.",
     ),
+    "an alias that is a name": (
+        lambda: registered(spec("send_order"), spec(aliases=("send_order",))),
+        "its alias 'send_order' is the name of a task that is registered.",
+    ),
+    "an alias that is its own name": (
+        lambda: registered(spec(aliases=("ship_order",))),
+        "its alias 'ship_order' is the name of a task that is registered.",
+    ),
+    "a name that is an alias": (add_name_that_is_an_alias, "its name is an alias of the task 'send_order'."),
+    "one alias of two tasks": (
+        lambda: registered(spec("send_order", aliases=("old",)), spec(aliases=("old",))),
+        "its alias 'old' is also an alias of the task 'send_order'.",
+    ),
+    "an empty alias": (lambda: registered(spec(aliases=("",))), "an alias has 1 to 155 characters."),
     "a payload that is no model": (
         lambda: registered(spec(payload=dict)),
         "its payload <class 'dict'> is not a pydantic model; subclass laneway.Payload.",
@@ -152,3 +170,34 @@ def test_a_listener_gets_the_tasks_of_before_and_after() -> None:
     registry.add(spec("ask_review"), second, source="shop.ask_review")
 
     assert received == [first, second]
+
+
+class Named:
+    """What Celery needs of a task."""
+
+    name = "ship_order"
+
+
+def test_a_task_is_found_by_its_aliases_and_listed_by_its_name() -> None:
+    registry = registered(spec(aliases=("send_order", "post_order")))
+
+    assert registry["send_order"] is registry.find("post_order") is registry["ship_order"]
+    assert list(registry) == ["ship_order"]
+    assert registry.names_of("post_order") == ("ship_order", "send_order", "post_order")
+    assert (registry.names_of("unknown"), registry.current_name("send_order")) == (("unknown",), "ship_order")
+    registry.add(spec(), object(), source="shop.ship_order")  # a reload without them
+    assert "send_order" not in registry
+
+
+def test_an_on_failure_task_may_be_named_by_an_alias() -> None:
+    registered(spec(on_failure="old"), spec("refund", aliases=("old",))).check()
+
+
+def test_workers_get_the_task_under_every_name() -> None:
+    registry, task, tasks = TaskRegistry(), Named(), dict[str, Any]()
+    registry.add(spec(aliases=("send_order",)), task, source="shop")
+
+    registry.bind(lambda each: tasks.__setitem__(each.name, each))
+
+    assert tasks["ship_order"] is task
+    assert type(tasks["send_order"]) is Named

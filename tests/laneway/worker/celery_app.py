@@ -27,6 +27,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=4,
     task_create_missing_queues=True,
+    laneway_hand_on_seconds=1.0,
 )
 if os.environ.get("INSTALL") == "no":
     app.conf.broker_transport = "laneway:Transport"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import NotRegistered
 
 from laneway.engine import Engine, Message, MessageState
 from laneway.transport.codec import message_options
@@ -102,15 +103,17 @@ def test_tasks_of_one_ordering_key_run_one_after_the_other(app: Any, start: Star
 def test_rejected_and_unreadable_messages_become_dead_letters(app: Any, start: Start, broker: Engine) -> None:
     start("solo").wait_until_ready()
     app.refuse.delay()
-    app.app.send_task("nobody.knows.this")
+    unknown = app.app.send_task("nobody.knows.this")
     broker.put("celery", Message(task_id="broken", name="x", body=b"{not json\0[]"))
     wait_for(lambda: broker.stats(["celery"])[0].dead == 3)
     found = broker.peek("celery", MessageState.DEAD)
     reasons = {peeked.dead_info.reason: peeked.dead_info.error for peeked in found if peeked.dead_info}
     assert sorted(reasons) == ["malformed", "rejected", "unregistered"]
-    assert "has no task of the name 'nobody.knows.this'" in reasons["unregistered"]
-    assert "requeue it" in reasons["unregistered"]
+    assert "No worker of the queue 'celery' knows the task 'nobody.knows.this'" in reasons["unregistered"]
+    assert "then retry it" in reasons["unregistered"]
     assert reasons["rejected"] == "no"
+    with pytest.raises(NotRegistered):
+        unknown.get(timeout=20)
     assert app.add.delay(2, 2).get(timeout=20) == 4
 
 

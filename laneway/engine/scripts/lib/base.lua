@@ -14,6 +14,7 @@ end
 
 local LIMITS = {
   'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires', 'large', 'interval', 'burst', 'tat', 'paused',
+  'handed_on',
 }
 local journal_limits = {}
 

@@ -153,6 +153,7 @@ local function delete_attempts(q, ...)
   if not has_attempts(q) then return end
   call('HDEL', q.attempts, ...)
   call('HDEL', q.ack_actions, ...)
+  call('HDEL', q.handed_on, ...)
 end
 
 -- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
@@ -175,6 +176,7 @@ local function drop_unreadable(q, unreadable, now)
   call('HDEL', q.deliveries, unpack(ids))
   call('HDEL', q.cancelled, unpack(ids))
   call('HDEL', q.dead_info, unpack(ids))
+  call('HDEL', q.handed_on, unpack(ids)) -- an earlier version may have deleted the attempts alone
   delete_attempts(q, unpack(ids))
   local heads = call('HGETALL', q.heads)
   for index = 1, #heads, 2 do
@@ -277,6 +279,7 @@ local function retry(q, m, delay, now)
   call('ZREM', q.leased, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.ack_actions, m.id)
+  call('HDEL', q.handed_on, m.id)
   enqueue(q, m, delay > 0 and now + delay, now)
   count(q, 'retried', 1)
 end
@@ -303,8 +306,8 @@ local function max_deliveries(q, m)
   return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_MAX_DELIVERIES)
 end
 
--- Calls `act(id, deliveries, flags, score)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id, token,
--- ...) that is still held with its token. `act` returns the lease's code.
+-- Calls `act(id, deliveries, flags, score, token)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id,
+-- token, ...) that is still held with its token. `act` returns the lease's code.
 -- Returns one code (replies.LeaseStatus) per lease.
 local function for_each_lease(q, first, act)
   local ids, codes, seen = {}, {}, {}
@@ -319,7 +322,7 @@ local function for_each_lease(q, first, act)
       if token == '' or token ~= ARGV[first + index * 2 - 1] then codes[index] = STATUS_STALE
       else
         seen[id] = true
-        codes[index] = act(id, deliveries, flags, score)
+        codes[index] = act(id, deliveries, flags, score, token)
       end
     end
   end

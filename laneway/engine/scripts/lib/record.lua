@@ -62,7 +62,8 @@ local function unpack_delivery(value)
   return deliveries, flags, score, string.sub(value, 12)
 end
 
--- True when the queue stores attempts of any message; read once per call. A message with an ack action has attempts.
+-- True when the queue stores attempts of any message; read once per call. A message with an ack action has attempts, and
+-- so has one that was handed on.
 local attempts_exist = {}
 local function has_attempts(q)
   if attempts_exist[q.attempts] == nil then attempts_exist[q.attempts] = call('EXISTS', q.attempts) == 1 end
@@ -84,6 +85,32 @@ local function attempts_of(q, id)
     running, call_id = flag == 1, string.sub(value, 4)
   end
   return started, running, call_id
+end
+
+-- An entry of `handed_on`: since when (ms), how often, how often by a consumer that had done so before, and by whom.
+local function read_hand_ons(value)
+  if not value or #value < 12 then return false end
+  local first, times, rounds = struct.unpack('>dHH', value)
+  local h = { first = first, times = times, rounds = rounds, owners = {} }
+  for own in string.gmatch(string.sub(value, 13), '[^\n]+') do h.owners[#h.owners + 1] = own end
+  return h
+end
+
+local function hand_ons_of(q, id)
+  return has_attempts(q) and read_hand_ons(call('HGET', q.handed_on, id))
+end
+
+local function set_hand_ons(q, id, h)
+  local counts = struct.pack('>dHH', h.first, math.min(h.times, MAX_COUNT), math.min(h.rounds, MAX_COUNT))
+  call('HSET', q.handed_on, id, counts .. table.concat(h.owners, '\n'))
+end
+
+-- The consumer that holds leases with such tokens: owner, random part, number.
+local function owner_of(token) return string.match(token, '^(.*)/') or token end
+
+local function is_owner(h, own)
+  for _, other in ipairs(h.owners) do if other == own then return true end end
+  return false
 end
 
 -- The ack action (replies.py) of a message whose attempt has finished, and its delay in ms; nothing if there is none.

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun, TaskTag
+from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 
 
@@ -17,7 +18,8 @@ from laneway.schemas.task import TaskState
 class Filter:
     """Selects tasks; a field that is not set selects all.
 
-    `since` and `until` limit the time of acceptance. `error` is a part of the error's text.
+    `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
+    the time of acceptance. `error` is a part of the error's text.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -35,10 +37,11 @@ class Filter:
     def clauses(self) -> list[ColumnElement[bool]]:
         """The filter as conditions on `TaskRun`."""
         found: list[ColumnElement[bool]] = []
-        if self.states:
-            found.append(TaskRun.state.in_(self.states))
+        names = () if self.name is None else registry.names_of(self.name)
+        for many, values in ((TaskRun.state, self.states), (TaskRun.name, names), (TaskRun.id, self.ids)):
+            if values:
+                found.append(many.in_(values))
         for column, value in (
-            (TaskRun.name, self.name),
             (TaskRun.queue, self.queue),
             (TaskRun.key, self.key),
             (TaskRun.error_group, self.group),
@@ -53,8 +56,6 @@ class Filter:
             found.append(TaskRun.accepted_at >= self.since)
         if self.until is not None:
             found.append(TaskRun.accepted_at < self.until)
-        if self.ids:
-            found.append(TaskRun.id.in_(self.ids))
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found

@@ -21,6 +21,7 @@ from laneway.platform.db.queries.durations import (
     select_measures,
     within,
 )
+from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 
 
@@ -44,7 +45,7 @@ class EndedFilter:
         """The filter as a condition on `TaskRun`."""
         clauses = [within(TaskRun.finished_at, self.period)]
         clauses += [TaskRun.queue == self.queue] if self.queue is not None else []
-        clauses += [TaskRun.name == self.name] if self.name is not None else []
+        clauses += [TaskRun.name.in_(registry.names_of(self.name))] if self.name is not None else []
         return and_(*clauses)
 
 

@@ -18,7 +18,7 @@ from laneway.platform import clock
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.errors import WorkerLost
-from laneway.platform.execution.ledger_attempts import ALIVE_SHARE, LOST_ATTEMPT_HEADER
+from laneway.platform.execution.ledger_attempts import ALIVE_SHARE, LOST_ATTEMPT_HEADER, LedgerAttempts
 from laneway.platform.execution.outcomes import Attempt, Raised, Skip
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.schemas.task import TaskState
@@ -284,3 +284,17 @@ def start_in_processes(
         for process in started.values():
             process.kill()
             process.communicate()
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["a task with a row", "a task without a row"])
+def test_a_task_that_no_worker_takes_is_a_dead_letter_that_keeps_its_payload(
+    driver: LedgerDriver, *, is_known: bool
+) -> None:
+    attempts, id = driver.attempts, driver.submit() if is_known else "unknown"
+    assert isinstance(attempts, LedgerAttempts)
+    for error in ("No worker knows it.", "A second delivery changes nothing."):
+        attempts.bury(id, "nobody", {"a": 1}, queue="maintenance", reason="unregistered", error=error)
+    with driver.database.reading() as session:
+        run = task_runs.get(session, id)
+    assert (run.state, run.error) == (TaskState.DEAD_LETTER, "unregistered: No worker knows it.")
+    assert (run.name, run.payload) == (("cleanup_old_data_task", {}) if is_known else ("nobody", {"a": 1}))
