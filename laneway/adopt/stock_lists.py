@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from laneway.adopt.layout import BINDING, Layout
 from laneway.adopt.stock_message import NOT_ADDRESSED, StockMessage, priority_of, read_listed, read_unacked
@@ -135,7 +135,7 @@ class StockLists:
         """The bindings of an exchange, each routing key, pattern and queue."""
         key = self.layout.bindings_key(exchange)
         reply: Any = self.runner.pipeline([("SMEMBERS", key)])[0]
-        members: list[bytes] = list(reply) if isinstance(reply, list | set) else []
+        members = () if isinstance(reply, Exception) else cast("Iterable[bytes]", reply)
         rows = [member.decode(errors="replace").split(self.layout.separator) for member in members]
         return [row for row in rows if len(row) == 3]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from kombu.utils.json import loads
 
+from laneway.adopt.layout import DEFAULT_STEPS
 from laneway.engine.errors import InvalidMessage
 from laneway.engine.message import PRIORITIES, Message, encode
 from laneway.transport.codec import HEADER_ONCE, UNREADABLE, to_message
@@ -68,7 +69,7 @@ def read_unacked(member: bytes | None, *, tag: bytes, at: float | None) -> tuple
     try:
         raw, exchange, routing_key = loads(member or b"")
         if not (isinstance(exchange, str) and isinstance(routing_key, str)):
-            raise TypeError  # noqa: TRY301
+            raise TypeError
         raw, problem = _read(raw)
     except UNREADABLE:
         raw, problem, exchange, routing_key = None, NOT_JSON, "", ""
@@ -81,24 +82,33 @@ def priority_of(raw: dict[str, Any]) -> int:
     return priority if isinstance(priority, int) and not isinstance(priority, bool) else 0
 
 
-def engine_priority(step: int) -> int:
-    """The engine's priority of a step: kombu delivers the lowest step first, the engine the highest priority."""
+def engine_priority(step: int, steps: Sequence[int] = DEFAULT_STEPS) -> int:
+    """The engine's priority of a step: kombu delivers the lowest step first, the engine the highest priority.
+
+    A project whose steps go beyond 9 has its steps spread over the ten priorities, in their order. With more than ten
+    steps, neighbours share a priority.
+    """
+    most = max(steps, default=0)
+    if most >= PRIORITIES:
+        below = sum(other < step for other in steps)
+        return PRIORITIES - 1 - min(below * (PRIORITIES - 1) // max(len(steps) - 1, 1), PRIORITIES - 1)
     return PRIORITIES - 1 - min(max(step, 0), PRIORITIES - 1)
 
 
-def engine_message(found: StockMessage, *, once: bool = False) -> Message:
+def engine_message(found: StockMessage, *, once: bool = False, steps: Sequence[int] = DEFAULT_STEPS) -> Message:
     """The engine's message, with the priority of its step. Raises InvalidMessage.
 
-    `once`: the engine drops it when it has a message of this task; a retry is never dropped.
+    `once`: the engine drops it when it has a message of this task; a retry is never dropped. `steps`: those of the
+    project.
     """
     assert found.raw is not None  # noqa: S101 - the caller leaves the others out
     headers = {name: value for name, value in found.raw["headers"].items() if name != HEADER_ONCE}
     try:
         message = to_message(found.raw | {"headers": headers | ({HEADER_ONCE: True} if once else {})})
-        message = replace(message, priority=engine_priority(found.step))
+        message = replace(message, priority=engine_priority(found.step, steps))
         encode(message)
     except (*UNREADABLE, RuntimeError) as error:
-        raise InvalidMessage("message", str(error) or type(error).__name__) from error
+        raise InvalidMessage("content", f"cannot be stored: {error}") from error
     return message
 
 

@@ -171,6 +171,15 @@ def _target(name: str, otherwise: str) -> str:
     return spec.queue if spec else otherwise
 
 
+def decide(found: StockMessage) -> Move | str:
+    """Which messages `laneway adopt` moves, and where to: those of registered tasks, as their declarations say."""
+    if found.raw is None:
+        return found.problem
+    if found.name not in registry:
+        return "the application has no task of this name"
+    return declared_move(found) or "the engine cannot hold it"
+
+
 def declared_move(found: StockMessage) -> Move | None:
     """The message as the declaration of its task says; None when the engine cannot hold it."""
     try:
