@@ -1,0 +1,153 @@
+"""A worker of stock Celery is killed in the middle; `laneway adopt`, killed too, and a Laneway worker finish."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import chord
+from celery.result import AsyncResult
+from kombu import pools
+
+from laneway.adopt.layout import Layout
+from tests.fixtures.ending import end_group
+from tests.fixtures.forked import ForkedProcess, start_process
+from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.laneway.adopt.shop"
+LATE, CHORDS, PARTS, PLAIN = 200, 20, 9, 1_600
+DUE_SECONDS = 25
+STEPS = (0, 3, 6, 9)
+
+
+@pytest.fixture
+def shop(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
+    """The project's module, on kombu's transport."""
+    monkeypatch.setenv("BROKER", redis_urls.broker)
+    monkeypatch.setenv("BACKEND", redis_urls.backend)
+    sys.modules.pop(APP, None)
+    module = importlib.import_module(APP)
+    yield module
+    module.notes.close()
+    module.app.backend.result_consumer.stop()
+    module.app.close()
+    pools.reset()
+
+
+@pytest.fixture
+def worker(redis_urls: RedisUrls, tmp_path: Path) -> Iterator[Any]:
+    started: list[ForkedProcess] = []
+
+    def start(name: str, *options: str, **environment: str) -> ForkedProcess:
+        words = ["celery", "-A", APP, "worker", "-l", "INFO", "-n", f"{name}@test", "-Q", "celery,slow", *options]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            urls = {"BROKER": redis_urls.broker, "BACKEND": redis_urls.backend}
+            started.append(
+                start_process(words, folder=ROOT, environment={**os.environ, **urls, **environment}, output=log)
+            )
+        return started[-1]
+
+    yield start
+    for process in started:
+        end_group(process)
+
+
+def submit(shop: Any) -> tuple[dict[str, tuple[str, int]], set[str], list[AsyncResult], float]:
+    """Submit 2,000 tasks; return the plain ones with queue and step, the late ones, the chords, the ETA."""
+    due = datetime.now(UTC) + timedelta(seconds=DUE_SECONDS)
+    with shop.app.producer_pool.acquire() as producer:
+        late = {f"late-{number}" for number in range(LATE)}
+        for name in sorted(late):
+            shop.record.apply_async((name,), eta=due, producer=producer)
+        chords = [
+            chord(shop.add.s(number, part) for part in range(PARTS))(shop.total.s(f"chord-{number}"))
+            for number in range(CHORDS)
+        ]
+        plain: dict[str, tuple[str, int]] = {}
+        for number in range(PLAIN):
+            task, queue = ((shop.record, "celery"), (shop.slow, "slow"))[number % 2]
+            step, name = STEPS[number % 4 if number % 3 else 0], f"plain-{number:05}"
+            task.apply_async((name,), priority=step, producer=producer)
+            plain[name] = queue, step
+    return plain, late, chords, due.timestamp()
+
+
+def adopt(urls: RedisUrls, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "laneway.cli.main", "adopt", f"{APP}:app", "--apply", "--json", *words]
+    environment = {**os.environ, "BROKER": urls.broker, "BACKEND": urls.backend}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def ran(backend: redis.Redis) -> list[tuple[str, float]]:
+    return [(name, at) for name, at in map(json.loads, backend.lrange("ran", 0, -1))]
+
+
+def in_kombu(broker: redis.Redis) -> int:
+    keys = [key for queue in ("celery", "slow") for _step, key in Layout().keys(queue)]
+    return sum(broker.llen(key) for key in keys) + broker.hlen("unacked")
+
+
+def in_engine(broker: redis.Redis) -> int:
+    return sum(broker.hlen(f"laneway:{{{queue}}}:messages") for queue in ("celery", "slow"))
+
+
+def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
+    shop: Any, worker: Any, redis_urls: RedisUrls
+) -> None:
+    broker, backend = redis.Redis.from_url(redis_urls.broker), redis.Redis.from_url(redis_urls.backend)
+    plain, late, chords, due = submit(shop)
+    old = worker("old", "-P", "prefork", "-c", "2")
+    wait_until(lambda: len(ran(backend)) > 300, seconds=60)
+    end_group(old)
+    before = in_kombu(broker)
+    delivered = {json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")}
+    ran_before = ran(backend)
+    assert before > 1_000
+    assert len(delivered) >= LATE, "the old worker held the tasks with an ETA"
+
+    killed = adopt(redis_urls, "--take-unacked")
+    wait_until(lambda: broker.hlen("laneway:adopted"), seconds=60)
+    killed.kill()
+    killed.communicate()
+    moved = in_engine(broker)
+    assert 0 < moved < before, "it was killed in the middle"
+    assert in_kombu(broker) + moved == before, "each message is in exactly one of the two"
+
+    out, err = (again := adopt(redis_urls, "--take-unacked")).communicate(timeout=60)
+    assert again.returncode == 0, err
+    report = json.loads(out)
+    assert (report["before"], report["moved"], report["after"]) == (before - moved, before - moved, 0)
+    assert sum(report["moved_ever"].values()) == before
+    assert (in_kombu(broker), in_engine(broker)) == (0, before)
+    assert time.time() < due, "the machine was too slow for this test: the late tasks are due"
+
+    worker("new", "-P", "threads", "-c", "1", ENGINE="yes")
+    wait_until(lambda: not in_engine(broker), seconds=90)
+    entries = ran(backend)
+    times = Counter(name for name, _at in entries)
+    assert set(times) == {*plain, *late, *(f"chord-{number}" for number in range(CHORDS))}
+    assert all(at >= due for name, at in entries if name in late)
+    assert sum(times.values()) - len(times) <= len(delivered) - LATE, "only what a worker held may run twice"
+    values = [result.get(timeout=10) for result in chords]
+    assert values == [sum(number + part for part in range(PARTS)) for number in range(CHORDS)]
+    since = [name for name, _at in entries[len(ran_before) :] if name in plain]
+    for address in set(plain.values()):
+        names = [name for name in since if plain[name] == address]
+        assert names == sorted(names), f"the order of {address}"
+    broker.close()
+    backend.close()
