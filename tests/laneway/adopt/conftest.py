@@ -26,7 +26,6 @@ def shop(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[An
     module = importlib.import_module(APP)
     yield module
     module.notes.close()
-    module.app.backend.result_consumer.stop()
     module.app.close()
     pools.reset()
 

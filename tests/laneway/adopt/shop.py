@@ -1,4 +1,7 @@
-"""A Celery project for tests of `laneway adopt`: on kombu's transport, or with `ENGINE=yes` on the engine."""
+"""A Celery project for tests of `laneway adopt`: on kombu's transport, or with `ENGINE=yes` on the engine.
+
+It keeps results with `RESULTS=yes`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from celery import Celery
 
 import laneway
 
-app = Celery("shop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"], set_as_current=False)
+RESULTS = os.environ["BACKEND"] if os.environ.get("RESULTS") == "yes" else None
+app = Celery("shop", broker=os.environ["BROKER"], backend=RESULTS, set_as_current=False)
 app.conf.update(
     broker_connection_retry_on_startup=True,
     task_acks_late=True,
@@ -29,22 +33,22 @@ def note(name: str) -> str:
     return name
 
 
-@app.task(name="shop.add")
+@app.task(shared=False, name="shop.add")
 def add(x: int, y: int) -> int:
     return x + y
 
 
-@app.task(name="shop.record")
+@app.task(shared=False, name="shop.record")
 def record(name: str) -> str:
     return note(name)
 
 
-@app.task(name="shop.slow")
+@app.task(shared=False, name="shop.slow")
 def slow(name: str) -> str:
     return note(name)
 
 
-@app.task(name="shop.total")
+@app.task(shared=False, name="shop.total")
 def total(numbers: list[int], name: str) -> int:
     note(name)
     return sum(numbers)

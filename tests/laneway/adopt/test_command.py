@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 from laneway.adopt.command import main
 from laneway.adopt.project import Project
 from laneway.adopt.settings_review import Effect, review
+from laneway.cli import main as entry
 from laneway.engine import Engine
 from tests.fixtures.valkey import RedisUrls
 from tests.laneway.adopt.conftest import APP
@@ -52,17 +57,17 @@ def test_without_apply_it_counts_and_changes_nothing(
     assert (report["applied"], report["workers"], report["moved"]) == (False, [], 5)
 
 
-def test_apply_moves_and_the_numbers_agree(shop: Any, broker: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_moves_and_the_numbers_agree(
+    shop: Any, broker: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     shop.add.delay(1, 2)
     revoked = shop.add.delay(1, 2)
     shop.app.send_task("shop.add", args=(1, 2), queue="extra")
     shop.app.amqp.queues.pop("extra")
-    report = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"{revoked.id}.json"
+    report = tmp_path / "before.json"
     report.write_text(json.dumps({"revoked": [revoked.id]}))
-    try:
-        assert main([NAME, "--apply", "--queue", "extra", "--revoked", str(report)]) == 0
-    finally:
-        report.unlink()
+
+    assert main([NAME, "--apply", "--queue", "extra", "--revoked", str(report)]) == 0
 
     said = capsys.readouterr().out
     assert "laneway.install(app, zero_goes_first=True)" in said
@@ -156,9 +161,6 @@ def test_an_app_on_the_engine_needs_no_edit_for_it(
     shop: Any, broker: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop.add.delay(1, 2)
-    import importlib
-    import sys
-
     monkeypatch.setenv("ENGINE", "yes")
     sys.modules.pop(APP)
     module = importlib.import_module(APP)
@@ -171,3 +173,32 @@ def test_an_app_on_the_engine_needs_no_edit_for_it(
     assert broker.stats(["celery"])[0].waiting == 1
     module.notes.close()
     module.app.close()
+
+
+def test_it_works_without_the_packages_of_the_extra(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(sys, "argv", ["laneway", "adopt", NAME, "--json"])
+
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+
+    assert end.value.code == 0
+    assert json.loads(capsys.readouterr().out)["before"] == 0
+
+
+def test_the_snippets_of_the_page_run(redis_urls: RedisUrls) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "from-celery.md").read_text("utf-8")
+    snippets = [
+        textwrap.dedent(text) for text in re.findall(r"^ *```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+    ]
+    names: dict[str, Any] = {}
+
+    for snippet in snippets:
+        exec(snippet.replace("redis://127.0.0.1:6379/0", redis_urls.broker), names)  # noqa: S102 - our own page
+
+    assert len(snippets) == 2
+    assert names["number"] == 0
+    assert names["app"].conf.broker_transport == "laneway:Transport"
+    names["engine"].close()

@@ -293,9 +293,7 @@ def test_a_delivered_message_goes_to_the_queue_that_is_bound_to_its_exchange(
     assert (counted.moved, dict(counted.left), counted.after) == (1, {NOT_ADDRESSED: 2, NOT_JSON: 1}, 3)
 
 
-def test_keys_of_other_types_are_no_messages(
-    shop: Any, broker: Engine, lists: StockLists, redis_urls: RedisUrls
-) -> None:
+def test_keys_of_other_types_are_no_messages(shop: Any, broker: Engine, lists: StockLists) -> None:
     broker.runner.call("SET", "celery", "x")
     broker.runner.call("SET", "unacked", "x")
 
