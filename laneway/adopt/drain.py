@@ -109,6 +109,9 @@ class Drain:
         """Move or count a page; return how many messages stay in front of the next page, and why there is no room."""
         moves, stays = list[Move](), 0
         for found in page:
+            if isinstance(found.place, bytes) and not found.member:  # acknowledged since the index was read
+                stays += 1
+                continue
             counted.note(found)
             decided = self._decide(found)
             if isinstance(decided, str):

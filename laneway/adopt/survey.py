@@ -39,11 +39,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Platform:
-    """What the platform adds: its engine, the rules of its registry, its queues, and a call that records journals."""
+    """What the platform adds: its engine, the rules of its registry, and its queues.
+
+    `prepare` sets the limits of the queues before messages are moved. `make_room` records the journals.
+    """
 
     engine: Engine
     decide: Decide
     queues: tuple[str, ...]
+    prepare: Callable[[], object]
     make_room: Callable[[], object]
 
 
@@ -94,6 +98,8 @@ class Adoption:
             raise Unreachable("The server", str(error)) from error
         survey = Survey(self._choice.apply, workers, workers.revoked | self._choice.revoked)
         mover = Mover(self._engine, source)
+        if self._choice.apply and self._platform is not None:
+            self._platform.prepare()
         if self._choice.apply and not mover.is_atomic and workers.names:
             raise WorkersAnswer(", ".join(workers.names))
         with self._lock(mover):

@@ -25,6 +25,6 @@ def _make_platform() -> tuple[Project, Platform]:
 
     services = make_services()
     engine = services.broker.require_engine("taking over the messages of a Celery project")
-    services.broker.prepare()
     queues = (*services.broker.queues, CELERY_DEFAULT)
-    return Project(application().celery_app()), Platform(engine, decide, queues, services.recorder.catch_up)
+    platform = Platform(engine, decide, queues, services.broker.prepare, services.recorder.catch_up)
+    return Project(application().celery_app()), platform

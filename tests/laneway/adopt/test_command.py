@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import _state
 
 from laneway.adopt.command import main
 from laneway.adopt.project import Project
@@ -193,7 +194,8 @@ def test_the_snippets_of_the_page_run(redis_urls: RedisUrls) -> None:
     snippets = [
         textwrap.dedent(text) for text in re.findall(r"^ *```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
     ]
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "page"}
+    announced = set(_state._on_app_finalizers)  # pyright: ignore[reportPrivateUsage]
 
     for snippet in snippets:
         exec(snippet.replace("redis://127.0.0.1:6379/0", redis_urls.broker), names)  # noqa: S102 - our own page
@@ -202,3 +204,6 @@ def test_the_snippets_of_the_page_run(redis_urls: RedisUrls) -> None:
     assert names["number"] == 0
     assert names["app"].conf.broker_transport == "laneway:Transport"
     names["engine"].close()
+    names["app"].close()
+    # shared tasks: else they are announced to every application that this process makes from now on
+    _state._on_app_finalizers.intersection_update(announced)  # pyright: ignore[reportPrivateUsage]

@@ -287,6 +287,7 @@ def test_a_delivered_message_goes_to_the_queue_that_is_bound_to_its_exchange(
     for tag, key in (("a", "out"), ("b", "both"), ("c", "nowhere")):
         deliver(broker, member, tag=tag, at=1, exchange="mail", key=key)
     broker.runner.call("HSET", "unacked", "d", "junk")
+    broker.runner.call("ZADD", "unacked_index", 5, "acknowledged since")
 
     counted = Drain(lists, take(shop, workers=(), take=True), Mover(broker, broker.runner)).run(lists.unacked)
 
