@@ -108,7 +108,7 @@ class Options:
 
     def __str__(self) -> str:
         options = self.transport_options | {"results": self.results}
-        return ", ".join(f"{name}={_shown(name, value)}" for name, value in options.items())
+        return ", ".join(f"{name}={shown(name, value)}" for name, value in options.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Installation:
         }
 
     def __str__(self) -> str:
-        return "\n".join(f"{name} = {_shown(name, value)}" for name, value in self.settings.items())
+        return "\n".join(f"{name} = {shown(name, value)}" for name, value in self.settings.items())
 
 
 _installed: WeakKeyDictionary[Celery, Options] = WeakKeyDictionary()
@@ -208,7 +208,7 @@ def _check(options: Options) -> None:
     if options.connection is not None and not (
         _is_mapping(options.connection) and all(_is_name(key) for key in options.connection)
     ):
-        value = _shown("connection", options.connection)
+        value = shown("connection", options.connection)
         raise InvalidOption("connection", "a mapping of redis-py's connection settings", value)
     if not isinstance(cast("object", options.results), bool):
         raise InvalidOption("results", "True or False", options.results)
@@ -289,11 +289,11 @@ def _scheme(url: str) -> str:
     return url.partition("://")[0] if "://" in url else ""
 
 
-def _shown(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
     """A value for people, without passwords."""
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        return "{" + ", ".join(f"{key}: {_shown(str(key), item)}" for key, item in items) + "}"
+        return "{" + ", ".join(f"{key}: {shown(str(key), item)}" for key, item in items) + "}"
     if any(word in name for word in _SECRETS) and value is not None:
         return "**"
     text = re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:**@", str(value))

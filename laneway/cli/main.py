@@ -1,4 +1,7 @@
-"""The entry point of the command `laneway`. It imports the commands only if the packages of the extra are installed."""
+"""The entry point of the command `laneway`. It imports the commands only if the packages of the extra are installed.
+
+`laneway adopt` works without them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ def main() -> None:
     try:
         require("platform", PACKAGES, what="The command `laneway`")
     except ImportError as error:
+        if sys.argv[1:2] == ["adopt"]:
+            from laneway.adopt.command import main as adopt
+
+            sys.exit(adopt(sys.argv[2:]))
         sys.exit(str(error))
     from laneway.cli.command_line import run
 

@@ -56,6 +56,7 @@ class PutCode(IntEnum):
     """The outcome of a put.
 
     `EXISTS`: a message with the same id is already in the queue. `CANCELLED`: the message continues a cancelled task.
+    `GONE`: only for a message that was to be moved from kombu's lists: somebody else has taken it.
     """
 
     ACCEPTED = 0
@@ -65,6 +66,7 @@ class PutCode(IntEnum):
     CANCELLED = 4
     JOURNAL_FULL = 5
     TOO_LATE = 6
+    GONE = 7
 
 
 class AckAction(IntEnum):

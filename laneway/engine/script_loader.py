@@ -1,7 +1,8 @@
 """Assembles each script from its file, the parts of `scripts/lib` that it uses, and the constants that it uses.
 
 The loader inserts the named parts after a line `-- uses: base clock record moves`. A script may have two such lines, so
-that its fast path does not load what only the slow path needs. At the top the loader puts the key names (keys.py) and
+that its fast path does not load what only the slow path needs. A line `-- calls: put` makes that script a function of
+KEYS and ARGV, with all that it needs inside it. At the top the loader puts the key names (keys.py) and
 the constants, as locals. A script writes `STATUS_STALE`, and the loader takes its value from `LeaseStatus.STALE`. So
 Lua and Python share one definition of each code, state, flag and kind.
 
@@ -49,8 +50,11 @@ OPERATIONS = (
     "find_strays",
     "trim_journal",
     "bind",
+    "adopt",
+    "read_source",
+    "remove_source",
 )
-PARTS = ("base", "clock", "record", "moves")
+PARTS = ("base", "clock", "record", "moves", "source")
 PREFIXES: Mapping[str, type[Enum]] = {
     "STATUS": LeaseStatus,
     "PUT": PutCode,
@@ -83,6 +87,7 @@ CONSTANTS: Mapping[str, str | int] = {
     "FETCH_BYTES": message.FETCH_BYTES,
 }
 _USES = "-- uses:"
+_CALLS = "-- calls:"
 _COMMENT = re.compile(r"--.*")
 _CAPITALS = re.compile(r"\b[A-Z][A-Z_]+\b")
 
@@ -104,7 +109,8 @@ def load_scripts(*, clock: str | None = None) -> Mapping[str, Script]:
         parts["clock"] = clock
     key_names = ", ".join(f"'{name}'" for name in NAMES)
     header = f"local NAMES = {{ {key_names} }}"
-    return {name: make_script(name, f"{header}\n{_with_parts(_read(name), parts)}") for name in OPERATIONS}
+    texts = {name: f"{header}\n{_with_parts(_read(name), parts)}" for name in OPERATIONS}
+    return {name: make_script(name, _with_called(text, texts)) for name, text in texts.items()}
 
 
 def load_script(name: str) -> Script:
@@ -130,6 +136,16 @@ def _with_parts(body: str, parts: Mapping[str, str]) -> str:
         lines.append(line)
         if line.strip().startswith(_USES):
             lines += [parts[part] for part in line.strip().removeprefix(_USES).split()]
+    return "\n".join(lines)
+
+
+def _with_called(body: str, texts: Mapping[str, str]) -> str:
+    lines: list[str] = []
+    for line in body.splitlines():
+        lines.append(line)
+        if line.startswith(_CALLS):
+            called = line.removeprefix(_CALLS).strip()
+            lines.append(f"local function {called}(KEYS, ARGV)\n{make_script(called, texts[called]).text}\nend")
     return "\n".join(lines)
 
 

@@ -86,6 +86,13 @@ for _scheme in (PLAIN, SECURE):
     TRANSPORT_ALIASES.setdefault(_scheme, "laneway:Transport")
 
 
+def why_unused(option: str) -> str | None:
+    """Why a transport option has no effect; None for one that has an effect."""
+    if option in _OWN or option in _OF_KOMBU:
+        return None
+    return _NOT_NEEDED.get(option, "Laneway's transport has no such option")
+
+
 class EngineAddresses(Iterator[str]):
     """The addresses that kombu tries in turn, each with a scheme that keeps this transport."""
 
@@ -104,8 +111,7 @@ def warn_of_unused(options: Mapping[str, Any]) -> None:
     """Warn of each transport option that has no effect, once per process."""
     for name in sorted(options.keys() - _OWN - _OF_KOMBU - _warned):
         _warned.add(name)
-        reason = _NOT_NEEDED.get(name, "Laneway's transport has no such option")
-        logger.warning("The transport option %r has no effect: %s", name, reason)
+        logger.warning("The transport option %r has no effect: %s", name, why_unused(name))
 
 
 def keep_transport(client: Any) -> None:

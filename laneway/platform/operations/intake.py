@@ -7,8 +7,9 @@ A program that knows nothing but the broker's address sends a task by its name. 
 | a list of kombu's own Redis transport that has the name of a declared queue | it is queued |
 | kombu's list `celery`, or the engine's queue `celery`: Celery's default | it is queued if its task is registered |
 
-A message is put into the queue of its task's declaration, with its priority and ordering key, before it is removed from
-where it was. So nothing is lost, and a repetition is dropped: the message keeps its task id. A task that is not
+A message is put into the queue of its task's declaration, with its priority and ordering key. One script puts it there
+and removes it from kombu's list (`laneway.adopt.mover`). From the engine's queue `celery` it is removed after it was
+put; a repetition is dropped, because the message keeps its task id. A task that is not
 registered goes into the queue whose name the list has, where a worker makes a dead letter of it. A message that
 cannot be taken in stays where it is, and is an alert; so is a registered task under a name that nobody declared, which
 another project's worker may be about to take. `laneway queues take-in NAME` takes it in.
@@ -21,24 +22,25 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from laneway.engine import Engine, Message, MessageInfo, MessageState
+from laneway.adopt.mover import MOVED, Move, Mover
+from laneway.adopt.stock_lists import PAGE, Source, StockLists, queue_names
+from laneway.adopt.stock_message import StockMessage, engine_message, engine_priority
+from laneway.engine import Engine, Message, MessageInfo, MessageState, PutCode
 from laneway.engine.errors import DuplicateTask, InvalidMessage, JournalFull, NewerQueue, QueueFull, TaskCancelled
-from laneway.engine.message import PRIORITIES
 from laneway.platform.broker import Broker
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.submission.routes import sent_key
-from laneway.transport.codec import HEADER_ONCE, call_of, to_message
-from laneway.transport.stock_lists import StockLists, StockMessage, queue_names
+from laneway.transport.codec import call_of
 
 log = logger(__name__)
 
 CELERY_DEFAULT: Final = "celery"
 """The queue of a Celery app that sets none."""
-PAGE: Final = 500
-"""Messages of one list that are looked at in one run."""
 REFUSALS: Final = (QueueFull, JournalFull, NewerQueue, DuplicateTask, InvalidMessage)
 """Why the engine may refuse a message while it answers."""
+SILENT: Final = MOVED | {PutCode.GONE}
+"""The codes of messages of lists about which there is nothing to log."""
 WAITING: Final = (MessageState.READY, MessageState.SCHEDULED)
 
 
@@ -76,8 +78,9 @@ class Intake:
             return 0
         undeclared = [name for name in (CELERY_DEFAULT, *more) if name not in self._broker.queues]
         with self._broker.guarded():
-            lists, names = StockLists(engine), [*self._broker.queues, *undeclared]
-            if not lists.has_any(names, engine_queues=undeclared):
+            lists, names = StockLists.of(engine), [*self._broker.queues, *undeclared]
+            own_keys = [engine.keys.key(queue, "messages") for queue in undeclared]
+            if not lists.has_any(names, engine_keys=own_keys):
                 return 0
             found = list(lists.sizes(names))
             waiting = [(name, info.stored.message) for name in undeclared for info in _waiting(engine, name)]
@@ -99,7 +102,7 @@ class Intake:
             return []
         self.take()
         with self._broker.guarded():
-            lists = StockLists(engine)
+            lists = StockLists.of(engine)
             looked_at = [*self._broker.queues, CELERY_DEFAULT]
             found = [_in_lists(lists, queue) for queue in dict.fromkeys((*looked_at, *lists.names()))]
             undeclared = [queue for queue in queue_names(engine) if queue not in self._broker.queues]
@@ -109,11 +112,24 @@ class Intake:
         ]
 
     def _take_list(self, engine: Engine, lists: StockLists, queue: str) -> int:
-        return sum(
-            self._put(engine, _target(message.name, queue), _of_list(message)) and lists.remove(message)
-            for message in lists.oldest(queue, limit=PAGE)
-            if message.raw is not None and self._is_ours(message.name, queue)
-        )
+        return sum(self._take_page(engine, lists, source) for source in lists.sources(queue))
+
+    def _take_page(self, engine: Engine, lists: StockLists, source: Source) -> int:
+        """Move what can be moved of the next messages of a list; return how many."""
+        page = [found for found in lists.page(source, skip=0) if found.raw is not None]
+        moves = [move for found in page if self._is_ours(found.name, source.queue) and (move := declared_move(found))]
+        if not moves:
+            return 0
+        try:
+            codes = Mover(engine, engine.runner).move(source, moves)
+        except NewerQueue as error:
+            log.warning("tasks of another program not taken in now", queue=source.queue, error=str(error))
+            return 0
+        for move, code in zip(moves, codes, strict=True):
+            if code not in SILENT:
+                task_id = move.message.task_id
+                log.warning("a task of another program not taken in now", task_id=task_id, error=code.name)
+        return sum(code in MOVED for code in codes)
 
     def _take_message(self, engine: Engine, queue: str, message: Message) -> int:
         if message.name not in registry or not self._put(engine, _target(message.name, queue), _of_engine(message)):
@@ -141,7 +157,7 @@ def _waiting(engine: Engine, queue: str, *, bodies: bool = True) -> list[Message
 
 
 def _in_lists(lists: StockLists, queue: str) -> Stranded:
-    names = {message.name for message in lists.oldest(queue, limit=PAGE)}
+    names = {message.name for source in lists.sources(queue) for message in lists.page(source, skip=0)}
     return Stranded(queue, lists.sizes([queue]).get(queue, 0), _sample(names))
 
 
@@ -155,12 +171,25 @@ def _target(name: str, otherwise: str) -> str:
     return spec.queue if spec else otherwise
 
 
-def _of_list(found: StockMessage) -> Message:
-    assert found.raw is not None  # noqa: S101 - the caller leaves the others out
-    raw = found.raw | {"headers": {**found.raw["headers"], HEADER_ONCE: True}}
-    message = to_message(raw)
+def decide(found: StockMessage) -> Move | str:
+    """Which messages `laneway adopt` moves, and where to: those of registered tasks, as their declarations say."""
+    if found.raw is None:
+        return found.problem
+    if found.name not in registry:
+        return "the application has no task of this name"
+    return declared_move(found) or "the engine cannot hold it"
+
+
+def declared_move(found: StockMessage) -> Move | None:
+    """The message as the declaration of its task says; None when the engine cannot hold it."""
+    try:
+        message = engine_message(found, once=True)
+    except InvalidMessage as error:
+        log.warning("a task of another program not taken in now", task_id=found.task_id, error=str(error))
+        return None
     # In a list of kombu, 0 means that the sender gave no priority, or the first one.
-    return _declared(message, priority=PRIORITIES - 1 - found.step if found.step else None)
+    declared = _declared(message, priority=engine_priority(found.step) if found.step else None)
+    return Move(found, _target(found.name, found.queue), declared)
 
 
 def _of_engine(message: Message) -> Message:

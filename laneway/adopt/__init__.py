@@ -1,0 +1,1 @@
+"""Takes over the queues of a Celery project: reads its settings, counts its messages, moves them into the engine."""
