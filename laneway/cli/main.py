@@ -1,20 +1,27 @@
-"""The entry point of the command `laneway`. It imports the commands only if the packages of the extra are installed."""
+"""The entry point of the command `laneway`. It imports the commands only if the packages that they need are there."""
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from laneway._extras import require
 
-PACKAGES = ("pydantic", "rich", "sqlalchemy", "typer")
+PACKAGES = ("pydantic", "rich", "typer")
 
 
 def main() -> None:
-    """Run the command line. If the extra is missing, print one sentence and end with exit code 1."""
+    """Run the command line. If a package is missing, print one sentence and end with exit code 1."""
     try:
         require("platform", PACKAGES, what="The command `laneway`")
     except ImportError as error:
         sys.exit(str(error))
+    gc.disable()  # while modules are imported: nothing of them becomes garbage
     from laneway.cli.command_line import run
 
+    gc.enable()
     run()
+
+
+if __name__ == "__main__":
+    main()

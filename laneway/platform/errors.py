@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from laneway._suggestion import did_you_mean
 from laneway.engine.errors import LanewayError
 
 
@@ -87,7 +88,8 @@ class UnknownTaskType(PlatformError):
     known: list[str]
 
     def __str__(self) -> str:
-        return f"No task is registered as {self.name!r}; registered are {', '.join(self.known)}."
+        hint = did_you_mean(self.name, self.known)
+        return f"No task is registered as {self.name!r}{hint}; registered are {', '.join(self.known)}."
 
 
 class UnknownQueue(PermanentError):
@@ -99,7 +101,8 @@ class UnknownQueue(PermanentError):
     known: list[str]
 
     def __str__(self) -> str:
-        return f"There is no queue {self.queue!r}; there are {', '.join(self.known)}."
+        hint = did_you_mean(self.queue, self.known)
+        return f"There is no queue {self.queue!r}{hint}; there are {', '.join(self.known)}."
 
 
 class TaskExpired(PlatformError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 
 from laneway.cli.command_line import COMMANDS, load_command
-from tests.fixtures.forked import BIN
+from app.core.settings import ROOT
+from tests.fixtures.shell import PROGRAM
 
 HEAVY = ("alembic", "celery", "kombu", "laneway.platform", "sqlalchemy")
 HIDE = "import sys; sys.modules[{package!r}] = None; "
 
 
 def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 def without_help(command: Any, path: str) -> Iterator[str]:
@@ -42,7 +45,7 @@ def test_every_command_and_parameter_has_help(name: str) -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("worker", "--help"), ("dead", "requeue", "--help")])
 def test_help_works_outside_a_project(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+    ran = run(*PROGRAM, *words, cwd=tmp_path)
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "Usage: laneway" in ran.stdout
@@ -50,7 +53,7 @@ def test_help_works_outside_a_project(tmp_path: Path, words: tuple[str, ...]) ->
 
 @pytest.mark.parametrize("words", [("stats",), ("up",), ("worker",), ("worker", "--group", "worker"), ("unknown",)])
 def test_a_command_outside_a_project_is_refused_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+    ran = run(*PROGRAM, *words, cwd=tmp_path)
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("No Laneway project here: ")
