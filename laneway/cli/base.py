@@ -82,8 +82,39 @@ def make_services() -> Platform:
     return platform
 
 
-def source(*, as_json: bool = False) -> Source:
-    """The platform that the command talks to. It is named on standard error unless that is obvious."""
+def make_reader() -> Platform:
+    """A platform that only reads tasks. It is made quickly: the application's tasks are imported only if necessary.
+
+    They are necessary to record events that are not recorded yet. Raises as `make_services`.
+    """
+    settings = read_settings()
+    from laneway.platform.application import application
+    from laneway.platform.db.migrate import upgrade
+    from laneway.platform.errors import BrokerUnavailable
+    from laneway.platform.logging import configure_logging, quiet
+
+    configure_logging(quiet(settings.operation))
+    upgrade(settings.storage.url)
+    platform = application().make_reader(settings)
+    platform.installation.check_broker()
+    try:
+        unread = platform.recorder.unread()
+    except BrokerUnavailable:
+        return make_services()
+    if unread:
+        platform.close()
+        return make_services()
+    platform.recorder.leave_to_others()
+    _made[:] = [platform]
+    forget_missing()
+    return platform
+
+
+def source(*, as_json: bool = False, reads: bool = False) -> Source:
+    """The platform that the command talks to. It is named on standard error unless that is obvious.
+
+    `reads`: the command only reads tasks, workers or queues.
+    """
     if target.url is not None:
         from laneway.cli.remote_source import RemoteSource
 
@@ -93,7 +124,7 @@ def source(*, as_json: bool = False) -> Source:
         return remote
     from laneway.cli.local_source import LocalSource
 
-    platform = make_services()
+    platform = make_reader() if reads else make_services()
     from laneway.cli.whose import describe_platform, is_obvious
 
     description = describe_platform(platform.settings)

@@ -47,7 +47,7 @@ def listing(
     selected = DeadLetterFilter(
         failed=failed, trashed=trashed, group=group, name=name, queue=queue, tag=tag, error=error
     )
-    found = source(as_json=as_json).dead_letters(selected, limit=limit)
+    found = source(as_json=as_json, reads=True).dead_letters(selected, limit=limit)
     if as_json:
         return print_models(found)
     from laneway.cli import views
@@ -58,7 +58,7 @@ def listing(
 @commands.command()
 def groups(failed: Failed = False, as_json: Json = False) -> None:
     """List groups of tasks that failed the same way (error class and location), the largest group first."""
-    found = source(as_json=as_json).dead_letter_groups(failed=failed)
+    found = source(as_json=as_json, reads=True).dead_letter_groups(failed=failed)
     if as_json:
         return print_models(found)
     from laneway.cli import views
@@ -69,7 +69,7 @@ def groups(failed: Failed = False, as_json: Json = False) -> None:
 @commands.command()
 def show(id: Id, as_json: Json = False) -> None:
     """Show one dead letter with its payload, error and traceback."""
-    letter = source(as_json=as_json).dead_letter(id)
+    letter = source(as_json=as_json, reads=True).dead_letter(id)
     if as_json:
         return print_json(letter.model_dump(mode="json"))
     from laneway.cli import views

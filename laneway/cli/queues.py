@@ -24,7 +24,7 @@ Queue = Annotated[str, typer.Argument(help="The name of the queue.", autocomplet
 @commands.command("list")
 def listing(as_json: Json = False) -> None:
     """List the queues with their limits."""
-    limits = source(as_json=as_json).limits()
+    limits = source(as_json=as_json, reads=True).limits()
     if as_json:
         return print_models(limits)
     from laneway.cli import views

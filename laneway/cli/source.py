@@ -10,28 +10,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from laneway.schemas.history import (
-    BulkActionResponse,
-    DeadLetterGroupView,
-    DeadLetterSelection,
-    DeadLetterView,
-    OpenAlertView,
-    TaskRequest,
-)
-from laneway.schemas.queue import QueueLimits, QueueLimitsResponse
-from laneway.schemas.statistics import Window
-from laneway.schemas.task import (
-    AttemptView,
-    CancelResponse,
-    EventView,
-    QueueFigures,
-    TaskDetails,
-    TaskHandle,
-    TaskState,
-    TaskStatus,
-)
-
 if TYPE_CHECKING:
+    from laneway.schemas.history import (
+        BulkActionResponse,
+        DeadLetterGroupView,
+        DeadLetterSelection,
+        DeadLetterView,
+        OpenAlertView,
+        TaskRequest,
+    )
+    from laneway.schemas.queue import QueueLimits, QueueLimitsResponse
+    from laneway.schemas.statistics import Window
+    from laneway.schemas.task import (
+        AttemptView,
+        CancelResponse,
+        EventView,
+        QueueFigures,
+        TaskDetails,
+        TaskHandle,
+        TaskState,
+        TaskStatus,
+    )
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
         DefinitionsResponse,

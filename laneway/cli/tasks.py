@@ -52,14 +52,14 @@ def search(
     selected = TaskFilter(
         states=tuple(state or ()), name=name, queue=queue, key=key, tag=tag, error=error, since=since, until=until
     )
-    _print_tasks(source(as_json=as_json).search(selected, limit=limit), as_json=as_json)
+    _print_tasks(source(as_json=as_json, reads=True).search(selected, limit=limit), as_json=as_json)
 
 
 @commands.command()
 def active(as_json: Json = False) -> None:
     """List the tasks that run now."""
     running = TaskFilter(states=(TaskState.PROCESSING,))
-    _print_tasks(source(as_json=as_json).search(running, limit=100), as_json=as_json)
+    _print_tasks(source(as_json=as_json, reads=True).search(running, limit=100), as_json=as_json)
 
 
 def _print_tasks(found: list[TaskStatus], *, as_json: bool) -> None:
@@ -73,7 +73,7 @@ def _print_tasks(found: list[TaskStatus], *, as_json: bool) -> None:
 @commands.command()
 def status(id: Id, as_json: Json = False) -> None:
     """Show one task: its state, progress, result or error, and why it waits."""
-    task = source(as_json=as_json).show(id)
+    task = source(as_json=as_json, reads=True).show(id)
     if as_json:
         return print_json(task.model_dump(mode="json"))
     from laneway.cli import views
@@ -84,7 +84,7 @@ def status(id: Id, as_json: Json = False) -> None:
 @tasks.command()
 def show(id: Id, as_json: Json = False) -> None:
     """Show one task with its payload, attempts and events. Values under names of secrets are hidden."""
-    platform = source(as_json=as_json)
+    platform = source(as_json=as_json, reads=True)
     task, attempts, events = platform.show(id), platform.attempts(id), list(platform.events(id))
     if as_json:
         whole = {"attempts_made": attempts, "events": events}
@@ -99,7 +99,7 @@ def show(id: Id, as_json: Json = False) -> None:
 @commands.command()
 def attempts(id: Id, as_json: Json = False) -> None:
     """Show each attempt of a task: worker, times and outcome, then its error with the traceback."""
-    found = source(as_json=as_json).attempts(id)
+    found = source(as_json=as_json, reads=True).attempts(id)
     if as_json:
         return print_models(found)
     from laneway.cli import views

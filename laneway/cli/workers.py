@@ -19,7 +19,7 @@ def workers(
     as_json: Json = False,
 ) -> None:
     """List the workers: version, host, queues, running tasks, last report."""
-    found = [worker for worker in source(as_json=as_json).workers() if worker.alive or everything]
+    found = [worker for worker in source(as_json=as_json, reads=True).workers() if worker.alive or everything]
     if as_json:
         return print_models(found)
     from laneway.cli import views

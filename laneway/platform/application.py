@@ -57,6 +57,10 @@ class Application(BaseModel):
         """Make a platform with these settings."""
         return self._platform_class()(settings, self.celery_app())
 
+    def make_reader(self, settings: Settings) -> Platform:
+        """Make a platform that only reads tasks: it imports none of the application's tasks and services."""
+        return Platform(settings, cast("Celery", _import(self.celery)))
+
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""
         upgrade(settings.storage.url, self._platform_class().migrations)
