@@ -19,6 +19,7 @@ from laneway.cli.target import say_whose, target
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from laneway.cli.remote_source import RemoteSource
     from laneway.cli.source import Source
     from laneway.platform.platform import Platform
     from laneway.platform.settings import Settings
@@ -59,6 +60,8 @@ def read_settings() -> Settings:
     return application().load_settings()
 
 
+_opened: list[RemoteSource] = []
+"""What the command has to close at its end."""
 _made: list[Platform] = []
 """The platform of the command that runs."""
 
@@ -119,6 +122,7 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
         from laneway.cli.remote_source import RemoteSource
 
         remote = RemoteSource(target.url, target.token)
+        _opened.append(remote)
         if not as_json:
             say_whose(remote.description)
         return remote
@@ -131,6 +135,12 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
     if not (as_json or is_obvious()):
         say_whose(description)
     return LocalSource(platform, description=description)
+
+
+def close_sources() -> None:
+    """Close the connections of the command that has ended."""
+    while _opened:
+        _opened.pop().close()
 
 
 def report_what_is_missing() -> int:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from laneway.cli.base import report_what_is_missing
+from laneway.cli.base import close_sources, report_what_is_missing
 from laneway.cli.failures import report
 from laneway.cli.project import commands_of, find_project
 from laneway.cli.target import choose
@@ -152,3 +152,5 @@ def run() -> None:
         if COMPLETING in os.environ:  # a completion prints no error
             sys.exit(1)
         sys.exit(report(error))
+    finally:
+        close_sources()

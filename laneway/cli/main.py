@@ -7,6 +7,8 @@ import sys
 
 from laneway._extras import require
 
+SELDOM = (50_000, 20, 20)
+"""Thresholds of the garbage collector: importing makes many objects, and nothing of them becomes garbage."""
 PACKAGES = ("pydantic", "rich", "typer")
 
 
@@ -16,10 +18,9 @@ def main() -> None:
         require("platform", PACKAGES, what="The command `laneway`")
     except ImportError as error:
         sys.exit(str(error))
-    gc.disable()  # while modules are imported: nothing of them becomes garbage
+    gc.set_threshold(*SELDOM)
     from laneway.cli.command_line import run
 
-    gc.enable()
     run()
 
 

@@ -49,6 +49,10 @@ class RemoteSource:
     def description(self) -> str:
         return self._client.url
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     # --- tasks
 
     def submit(self, request: TaskRequest) -> TaskHandle:

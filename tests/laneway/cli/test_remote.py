@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_a_task_is_submitted_and_followed_over_http(laneway: Shell, url: str) ->
     "words", [("up",), ("worker",), ("prepare",), ("flush", "crm"), ("audit",), ("callbacks", "list")]
 )
 def test_a_command_that_needs_the_project_says_so(laneway: Shell, words: tuple[str, ...]) -> None:
-    ran = remote(laneway, "http://127.0.0.1:1", *words)
+    ran = laneway("--url", "http://127.0.0.1:1", *words)
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith(f"`laneway {words[0]}` needs the project, its database and its broker")
@@ -242,6 +243,33 @@ def test_url_and_token_may_come_from_the_environment(
 
     assert laneway("tasks", "list").out == "None.\n"
     assert http_peer.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+WITHOUT_THE_PLATFORM = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"alembic", "fastapi", "kombu", "sqlalchemy", "starlette", "structlog", "yaml"}:
+            raise ModuleNotFoundError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+from laneway.cli.main import main
+main()
+"""
+
+
+def test_the_commands_at_a_url_need_nothing_of_the_platform(http_peer: HttpPeer) -> None:
+    http_peer.always = HttpReply(200, {}, {"tasks": [], "next": None})
+    program = [sys.executable, "-c", WITHOUT_THE_PLATFORM]
+    far, here = (
+        subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        for words in ([*program, "--url", http_peer.url, "tasks", "list"], [*program, "tasks", "list"])
+    )
+
+    assert (far.returncode, far.stdout, far.stderr) == (0, "None.\n", "")
+    assert (here.returncode, here.stdout) == (1, "")
+    assert here.stderr.startswith("The package `laneway.platform` needs the extra: pip install 'laneway[platform]'.")
 
 
 @pytest.mark.parametrize("words", [("tasks", "list"), ("tasks", "list", "--json")])
