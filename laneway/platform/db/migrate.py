@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import column, select, table, text
+from sqlalchemy import String, column, select, table, text
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -59,7 +59,8 @@ def _has_newest(session: Session, history: MigrationHistory) -> bool:
     connection = session.connection()
     if not numbers or not all(numbers) or not connection.dialect.has_table(connection, history.version_table):
         return False
-    found = session.scalars(select(column("version_num")).select_from(table(history.version_table))).all()
+    version = column("version_num", String())
+    found = session.scalars(select(version).select_from(table(history.version_table))).all()
     return found == [max(number[1] for number in numbers if number)]
 
 

@@ -1,4 +1,7 @@
-"""What the shell offers: commands, choices, and names and ids of a platform that answers quickly."""
+"""What the shell offers: commands, choices, and names and ids of a platform that answers quickly.
+
+It runs what docs/cli.md shows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Platforms at a URL: the same output as in the project, and every error in one sentence."""
+"""Platforms at a URL: the same output as in the project, and every error in one sentence.
+
+It runs what docs/cli.md shows.
+"""
 
 from __future__ import annotations
 
