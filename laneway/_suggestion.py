@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` with the known name that is most like this one; empty if none is."""
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the name in quotes and, if a known name is like it, that: `'ad' (did you mean 'add'?)`."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)

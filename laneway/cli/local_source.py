@@ -80,9 +80,12 @@ class LocalSource:
             yield from map(describe_event, page)
 
     def follow(self, id: str) -> Iterator[EventView]:
+        self._platform.tasks.current(id)  # an unknown id is an error now, not at the first event
+        return self._follow(id)
+
+    def _follow(self, id: str) -> Iterator[EventView]:
         stream, recorder = self._platform.event_stream, self._platform.recorder
         news, after, ended, told = Event(), 0, False, False
-        self._platform.tasks.current(id)
         with stream.subscribe(id, news.set):
             while not ended:
                 news.clear()

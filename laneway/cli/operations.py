@@ -87,13 +87,12 @@ def flush(
     The history keeps the cancelled tasks.
     """
     services = make_services()
-    from laneway._suggestion import did_you_mean
+    from laneway._suggestion import suggest
     from laneway.cli import views
     from laneway.platform.queues import queues
 
     if queue not in queues:
-        hint = did_you_mean(queue, queues)
-        raise typer.BadParameter(f"unknown queue: {queue}{hint}; the queues are {', '.join(queues)}")
+        raise typer.BadParameter(f"unknown queue: {suggest(queue, queues)}; the queues are {', '.join(queues)}")
     if not yes:
         typer.confirm(f"Cancel all waiting tasks of the queue {queue!r}?", abort=True)
     cancelled = services.tasks.flush(queue)

@@ -78,7 +78,10 @@ class RemoteSource:
         return self._client.events(id, follow=False)
 
     def follow(self, id: str) -> Iterator[EventView]:
-        self._client.get(id)
+        self._client.get(id)  # an unknown id is an error now, not at the first event
+        return self._follow(id)
+
+    def _follow(self, id: str) -> Iterator[EventView]:
         with Client(self._url, token=self._token, retry_seconds=FOLLOW_RETRY_SECONDS) as patient:
             yield from patient.events(id)
 

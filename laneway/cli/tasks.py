@@ -120,9 +120,10 @@ def watch(id: Id, as_json: Json = False) -> None:
 
 def follow(platform: Source, id: str, *, as_json: bool) -> NoReturn:
     """Show a task's events until it ends. Raises Exit with the code of `watch`."""
+    events = platform.follow(id)
     with progress_bar(out, disabled=as_json) as bar:
         row = bar.add_task("waiting", total=100)
-        for event in platform.follow(id):
+        for event in events:
             if as_json:
                 typer.echo(event.model_dump_json())  # one event a line: a stream
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from laneway._suggestion import did_you_mean
+from laneway._suggestion import suggest
 from laneway.engine.errors import LanewayError
 
 
@@ -88,8 +88,7 @@ class UnknownTaskType(PlatformError):
     known: list[str]
 
     def __str__(self) -> str:
-        hint = did_you_mean(self.name, self.known)
-        return f"No task is registered as {self.name!r}{hint}; registered are {', '.join(self.known)}."
+        return f"No task is registered as {suggest(self.name, self.known)}; registered are {', '.join(self.known)}."
 
 
 class UnknownQueue(PermanentError):
@@ -101,8 +100,7 @@ class UnknownQueue(PermanentError):
     known: list[str]
 
     def __str__(self) -> str:
-        hint = did_you_mean(self.queue, self.known)
-        return f"There is no queue {self.queue!r}{hint}; there are {', '.join(self.known)}."
+        return f"There is no queue {suggest(self.queue, self.known)}; there are {', '.join(self.known)}."
 
 
 class TaskExpired(PlatformError):
