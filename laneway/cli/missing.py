@@ -6,6 +6,8 @@ from typing import Final
 
 import typer
 
+from laneway.cli.printable import printable
+
 _missing: Final[list[str]] = []
 
 
@@ -23,7 +25,7 @@ def forget_missing() -> None:
 def report_missing() -> int:
     """Say what the command could not show; returns 1 if there was something, else 0."""
     for text in _missing:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
     code = 1 if _missing else 0
     _missing.clear()
     return code

@@ -11,6 +11,7 @@ import typer
 
 from laneway.cli.base import Json, out, print_json, source
 from laneway.cli.completion import complete
+from laneway.cli.printable import printable
 from laneway.cli.times import duration
 from laneway.schemas.choices import DurabilityName, PriorityName, TaskState
 
@@ -88,7 +89,7 @@ def _checked(**options: Any) -> TaskRequest:
 
 def _report(handle: TaskHandle, *, as_json: bool, to_stderr: bool) -> None:
     if to_stderr:
-        typer.echo(handle.task_id, err=True)
+        typer.echo(printable(handle.task_id), err=True)
     elif as_json:
         print_json(handle.model_dump(mode="json"))
     elif not handle.created:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from laneway.cli.printable import printable
+
 WITHOUT_URL: Final = "run it in the project, without --url and LANEWAY_URL"
 
 
@@ -104,4 +106,4 @@ def is_loopback(host: str) -> bool:
 def say_whose(description: str) -> None:
     """Say on standard error, to people at a terminal, whose platform the command talks to."""
     if sys.stderr.isatty():
-        typer.secho(description, dim=True, err=True)
+        typer.secho(printable(description), dim=True, err=True)

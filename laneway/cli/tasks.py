@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -125,7 +126,7 @@ def follow(platform: Source, id: str, *, as_json: bool) -> NoReturn:
         row = bar.add_task("waiting", total=100)
         for event in events:
             if as_json:
-                typer.echo(event.model_dump_json())  # one event a line: a stream
+                typer.echo(json.dumps(event.model_dump(mode="json")))  # one event a line: a stream
             else:
                 _show_event(bar, row, event)
     task = platform.show(id)
