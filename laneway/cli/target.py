@@ -106,4 +106,4 @@ def is_loopback(host: str) -> bool:
 def say_whose(description: str) -> None:
     """Say on standard error, to people at a terminal, whose platform the command talks to."""
     if sys.stderr.isatty():
-        typer.secho(printable(description), dim=True, err=True)
+        typer.secho(printable(description), dim="NO_COLOR" not in os.environ, err=True)
