@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from app import webhook_commands
-from app.core.settings import Settings
-from app.services.container import Services
-from app.services.documents.extraction.kinds import SUFFIXES
 from laneway.cli.base import make_services, out, read_settings
-from laneway.platform.errors import PermanentError
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
+    from app.services.container import Services
 
 
 def add_commands(cli: typer.Typer) -> None:
@@ -25,9 +25,10 @@ def add_commands(cli: typer.Typer) -> None:
 
 def demo() -> None:
     """Send real work through the running platform and show the results; start a platform if none runs."""
+    settings = cast("Settings", read_settings())
     from app.demo import run
 
-    raise typer.Exit(run(cast("Settings", read_settings()), out))
+    raise typer.Exit(run(settings, out))
 
 
 def ingest(
@@ -35,6 +36,8 @@ def ingest(
 ) -> None:
     """Add documents that replies may cite. A document with the same name is replaced."""
     services, refused = cast("Services", make_services()), 0
+    from laneway.platform.errors import PermanentError
+
     for path in documents_in(paths):
         try:
             document = services.documents.ingest_file(path)
@@ -52,6 +55,8 @@ def ingest(
 
 def documents_in(paths: Iterable[Path]) -> Iterator[Path]:
     """The given files, and the readable files in the given folders."""
+    from app.services.documents.extraction.kinds import SUFFIXES
+
     for path in paths:
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Column, Table
-from rich.text import Text
 
-from app.schemas.webhook_event import OPEN, ChangedEvents, EventSelection, EventState, EventView
-from laneway.cli import views
+from app.schemas.webhook_choices import OPEN, EventState
 from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.tables import Fields, Grid, ident, number, text, when
 
 if TYPE_CHECKING:
+    from app.schemas.webhook_event import ChangedEvents, EventSelection, EventView
     from app.services.webhooks.events import WebhookEvents
 
 commands = typer.Typer(
@@ -59,13 +58,15 @@ def show(id: Event, as_json: Json = False) -> None:
     found = _events().show(id)
     if as_json:
         return print_json(found.model_dump(mode="json"))
-    table = Table.grid(padding=(0, 2))
+    from laneway.cli import views
+
+    table = Fields()
     for name, value in found.model_dump(exclude_none=True, exclude={"body", "data", "problems"}).items():
-        table.add_row(name, views.field_value(value))
+        table.add(name, views.field_value(value))
     out.print(table)
     for problem in found.problems:
         out.print(f"not read: {problem}")
-    out.print(json.dumps(found.body, indent=2, ensure_ascii=False), soft_wrap=True)
+    out.print(json.dumps(found.body, indent=2, ensure_ascii=False))
     return None
 
 
@@ -78,9 +79,9 @@ def stats(as_json: Json = False) -> None:
     out.print(", ".join(f"{number} {state.value}" for state, number in figures.events.items()))
     if waiting := figures.deliveries["queued"]:
         out.print(f"{waiting} deliveries wait for their task")
-    table = Table("source", "event", "state", Column("events", justify="right"), box=None, header_style="bold")
+    table = Grid(ident("source"), text("event"), "state", number("events"))
     for figure in figures.by_name:
-        table.add_row(figure.source, figure.name or "(no name)", figure.state.value, str(figure.count))
+        table.add(figure.source, figure.name or "(no name)", figure.state.value, figure.count)
     out.print(table)
     return None
 
@@ -133,12 +134,12 @@ def mapping(as_json: Json = False) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        table = Table("rule", "source", "event", "when", "task", box=None, header_style="bold")
+        table = Grid(ident("rule"), text("source"), text("event"), text("when"), text("task"))
         for rule in found.rules:
             columns = (", ".join(part) for part in (rule.source, rule.event, rule.when))
-            table.add_row(rule.name, *columns, rule.task)
+            table.add(rule.name, *columns, rule.task)
         state = "valid" if found.valid else "not valid; the last valid mapping is in force"
-        out.print(f"{found.file}: {state if found.in_force else 'not valid; events go to quarantine'}", soft_wrap=True)
+        out.print(f"{found.file}: {state if found.in_force else 'not valid; events go to quarantine'}")
         out.print(table)
     if found.problem:
         typer.echo(found.problem, err=True)
@@ -158,6 +159,8 @@ def _selection(
         raise typer.BadParameter("give either numbers of events, or options that select them")
     if not set(state or ()) <= set(OPEN):
         raise typer.BadParameter("only quarantined and unhandled events can be selected", param_hint="--state")
+    from app.schemas.webhook_event import EventSelection
+
     return EventSelection.model_validate({"states": state or list(OPEN), "limit": limit, **filters})
 
 
@@ -172,17 +175,26 @@ def _print_changed(changed: list[ChangedEvents], sentence: str, *, as_json: bool
     return None
 
 
-def _table(events: list[EventView]) -> Table:
-    detail = Column("event, task or reason", overflow="fold", min_width=36)
-    table = Table("id", "source", detail, "state", "rule", "received", box=None, header_style="bold")
+def _table(events: list[EventView]) -> Grid:
+    table = Grid(
+        ident("id"),
+        text("source"),
+        text("event"),
+        text("event id"),
+        "state",
+        text("rule"),
+        "received",
+        text("task or reason"),
+    )
     for event in events:
-        told = event.reason or event.task_id or "; ".join(event.problems)
-        table.add_row(
-            str(event.id),
+        table.add(
+            event.id,
             event.source,
-            Text(f"{event.name or '(no name)'} {event.event_id}").append(f"\n{told}" if told else "", style="dim"),
+            event.name or "(no name)",
+            event.event_id,
             event.state.value,
-            event.rule or "",
-            views.timestamp(event.created_at),
+            event.rule,
+            when(event.created_at),
+            event.reason or event.task_id or "; ".join(event.problems),
         )
     return table

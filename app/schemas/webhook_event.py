@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from app.schemas.webhook_choices import OPEN, EventState
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response
 
 Filter = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
-
-
-class EventState(StrEnum):
-    """What became of an event."""
-
-    HANDLED = "handled"
-    """It has its task."""
-    UNHANDLED = "unhandled"
-    """No rule of the mapping is for it."""
-    QUARANTINED = "quarantined"
-    """It does not fit its rule, or cannot be read; `reason` says why."""
-    DISCARDED = "discarded"
-    """An operator decided that nothing follows."""
-    TEST = "test"
-    """Its sender marked it as a test, so nothing follows."""
-
-
-OPEN = (EventState.QUARANTINED, EventState.UNHANDLED)
-"""States without a task that wait for a decision of an operator."""
 
 
 class EventView(Response):

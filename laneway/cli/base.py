@@ -1,72 +1,146 @@
-"""What the commands share: the console, the platform, JSON output."""
+"""What the commands share: the console, the platform that they talk to, JSON output."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from laneway.cli.completion import complete
+from laneway.cli.missing import forget_missing, report_missing, say_missing
 from laneway.cli.printable import printable
+from laneway.cli.target import say_whose, target
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from laneway.cli.remote_source import RemoteSource
+    from laneway.cli.source import Source
     from laneway.platform.platform import Platform
     from laneway.platform.settings import Settings
 
+WIDE = 100_000
+"""The width of an output that is no terminal: nothing is cut or wrapped."""
+
 
 class Screen(Console):
-    """A console that shows control characters in untrusted text (responses, file names) as replacement marks."""
+    """A console that shows control characters in untrusted text (responses, file names) as replacement marks.
+
+    It wraps no lines: a terminal does that itself, and then a copied line is whole.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text, with a replacement mark for each control character."""
         return super().render_str(printable(text), **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print without wrapping and cutting, unless the options say otherwise."""
+        options.setdefault("soft_wrap", True)
+        super().print(*objects, **options)
 
-out = Screen(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+
+out = Screen(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False, highlight=False)
 """Prints ids, errors and file names unchanged, because none of them is markup."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Id = Annotated[str, typer.Argument(help="The task's id.")]
+Id = Annotated[str, typer.Argument(help="The task's id.", autocompletion=complete("ids"))]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show how many match, and which.")]
 
 
-# The two functions import when they are called, so that the help of a command does not import the whole platform.
+# The functions import when they are called, so that the help of a command does not import the whole platform.
 def read_settings() -> Settings:
-    """The settings of the project's application. Raises ConfigError."""
+    """The settings of the project's application. Raises ConfigError, and UsageError for a platform at a URL."""
+    target.require_local()
     from laneway.platform.application import application
 
     return application().load_settings()
 
 
+_opened: list[RemoteSource] = []
+"""What the command has to close at its end."""
 _made: list[Platform] = []
 """The platform of the command that runs."""
-_missing: list[str] = []
-"""What the command could not show, in sentences."""
 
 
 def make_services() -> Platform:
     """The platform of the project's application, after its tables are migrated.
 
-    Raises ConfigError, DatabaseUnavailable, and ForeignBroker for the broker of another installation.
+    Raises ConfigError, DatabaseUnavailable, ForeignBroker for the broker of another installation, and UsageError for a
+    platform at a URL.
     """
+    settings = read_settings()  # first, before the import of a module that reads settings
     from laneway.platform.application import application
     from laneway.platform.logging import configure_logging, quiet
 
-    settings = read_settings()  # first, before the import of a module that reads settings
     configure_logging(quiet(settings.operation))
     application().upgrade(settings)
     platform = application().make_platform(settings)
     platform.installation.check_broker()
-    _made[:], _missing[:] = [platform], []
+    _made[:] = [platform]
+    forget_missing()
     return platform
 
 
-def say_missing(text: str) -> None:
-    """Say at the end, on standard error, what the command could not show; its exit code is then not 0."""
-    if text not in _missing:
-        _missing.append(text)
+def make_reader() -> Platform:
+    """A platform that only reads tasks. It is made quickly: the application's tasks are imported only if necessary.
+
+    They are necessary to record events that are not recorded yet. Raises as `make_services`.
+    """
+    settings = read_settings()
+    from laneway.platform.application import application
+    from laneway.platform.db.migrate import upgrade
+    from laneway.platform.errors import BrokerUnavailable
+    from laneway.platform.logging import configure_logging, quiet
+
+    configure_logging(quiet(settings.operation))
+    upgrade(settings.storage.url)
+    platform = application().make_reader(settings)
+    platform.installation.check_broker()
+    try:
+        unread = platform.recorder.unread()
+    except BrokerUnavailable:
+        return make_services()
+    if unread:
+        platform.close()
+        return make_services()
+    platform.recorder.leave_to_others()
+    _made[:] = [platform]
+    forget_missing()
+    return platform
+
+
+def source(*, as_json: bool = False, reads: bool = False) -> Source:
+    """The platform that the command talks to. It is named on standard error unless that is obvious.
+
+    `reads`: the command only reads tasks, workers or queues.
+    """
+    if target.url is not None:
+        from laneway.cli.remote_source import RemoteSource
+
+        remote = RemoteSource(target.url, target.token)
+        _opened.append(remote)
+        if not as_json:
+            say_whose(remote.description)
+        return remote
+    from laneway.cli.local_source import LocalSource
+
+    platform = make_reader() if reads else make_services()
+    from laneway.cli.whose import describe_platform, is_obvious
+
+    description = describe_platform(platform.settings)
+    if not (as_json or is_obvious()):
+        say_whose(description)
+    return LocalSource(platform, description=description)
+
+
+def close_sources() -> None:
+    """Close the connections of the command that has ended."""
+    while _opened:
+        _opened.pop().close()
 
 
 def report_what_is_missing() -> int:
@@ -74,22 +148,13 @@ def report_what_is_missing() -> int:
     problem = _made[0].recorder.problem if _made else None
     if problem is not None:
         say_missing(f"This is what the database knows; newer events of tasks may be missing. {problem}")
-    for text in _missing:
-        typer.echo(text, err=True)
-    code = 1 if _missing else 0
     _made.clear()
-    _missing.clear()
-    return code
+    return report_missing()
 
 
-def print_tasks(tasks: list[Any], *, as_json: bool) -> None:
-    """Print tasks as a table or as JSON."""
-    if as_json:
-        return print_json([task.model_dump(mode="json") for task in tasks])
-    from laneway.cli import views
-
-    out.print(views.task_table(tasks) if tasks else "None.")
-    return None
+def print_models(models: Sequence[BaseModel]) -> None:
+    """Print models as a JSON list, for scripts."""
+    print_json([model.model_dump(mode="json") for model in models])
 
 
 def print_json(data: Any) -> None:

@@ -5,19 +5,22 @@ A command's module is imported when the command is run, so that `laneway --help`
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from laneway.cli.base import report_what_is_missing
+from laneway.cli.base import close_sources, report_what_is_missing
+from laneway.cli.failures import report
+from laneway.cli.project import commands_of, find_project
+from laneway.cli.target import choose
+
+COMPLETING: Final = "_LANEWAY_COMPLETE"
+"""The variable that the shell sets when it asks for completions."""
 
 COMMANDS: Final = {
     "new": (
@@ -34,6 +37,7 @@ COMMANDS: Final = {
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),
+    "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
     "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
@@ -44,6 +48,10 @@ COMMANDS: Final = {
     "watch": ("laneway.cli.tasks", "Follow a task until it ends: its progress, its log lines and its outcome."),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),
     "retry": ("laneway.cli.tasks", "Run a finished task again, as a new attempt of the same task."),
+    "workers": (
+        "laneway.cli.workers",
+        "List the workers: version, host, queues, running tasks, last report.",
+    ),
     "dead": ("laneway.cli.dead_letters", "Dead letters: tasks that failed for good and are kept."),
     "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
@@ -59,8 +67,11 @@ COMMANDS: Final = {
 
 def load_command(name: str) -> Any:
     """Import a command of the library."""
-    commands: typer.Typer = importlib.import_module(COMMANDS[name][0]).commands
-    return get_command(commands) if commands.info.name == name else get_group(commands).commands[name]
+    module = importlib.import_module(COMMANDS[name][0])
+    for group in (module.commands, getattr(module, name, None)):  # a module may have a group beside its commands
+        if isinstance(group, typer.Typer) and group.info.name == name:
+            return get_command(group)
+    return get_group(module.commands).commands[name]
 
 
 class LazyGroup(TyperGroup):
@@ -73,40 +84,30 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The library's commands and, in a project, those that its application adds."""
-        if _is_project():
-            self.add_application_commands()
+        self._add_application_commands()
         return super().list_commands(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Import the command that is run. Raises ConfigError for an unknown command outside a project."""
+        """Import the command that is run. An unknown one is answered with the most similar name."""
         if args[0] in COMMANDS:
             self.add_command(load_command(args[0]), args[0])
         else:
-            self.add_application_commands()
+            self._add_application_commands()
         return super().resolve_command(ctx, args)
 
-    def add_application_commands(self) -> None:
+    def _add_application_commands(self) -> None:
         """Add the commands of the project's application. Raises ConfigError."""
-        from laneway.platform.application import application
-
+        folder = find_project()
+        add = commands_of(folder) if folder else None
+        if add is None:
+            return
         added = typer.Typer()
-        application().add_commands(added)
+        add(added)
         for name, command in get_group(added).commands.items():
             self.add_command(command, name)
 
 
-def _is_project() -> bool:
-    """Whether the current folder belongs to a project. It imports no project, so that the help stays quick."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "laneway.toml").exists():
-            return True
-        if (folder / "pyproject.toml").exists():
-            return "laneway" in tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("tool", {})
-    return False
-
-
-cli = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(value: bool) -> None:
@@ -119,45 +120,42 @@ def _print_version(value: bool) -> None:
 
 @cli.callback()
 def laneway(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Use the platform at this address over HTTP. Default: LANEWAY_URL.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="The token for --url. Default: LANEWAY_TOKEN, which other users cannot see."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     r"""Laneway: a distributed task platform on Celery.
 
-    Run it in a project: a folder whose pyproject.toml has a section \[tool.laneway].
+    Run it in a project (a folder whose pyproject.toml has a section \[tool.laneway], or with a laneway.toml), or give
+    the address of a platform.
     """
+    del version
+    choose(url, token, ctx.invoked_subcommand or "")
 
 
 def run() -> None:
-    """Run a command. An error is one sentence on standard error, with exit code 1, or 2 for invalid settings.
+    """Run a command. An error is one sentence on standard error; the exit codes are those of `failures`.
 
     A command that could show only what the database knows ends with exit code 1 as well, so that a script notices it.
     """
     try:
-        cli()
+        cli(prog_name="laneway")
     except SystemExit as end:
         missing = report_what_is_missing()
         sys.exit(end.code or missing)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - every error becomes one sentence
-        sys.exit(_report(error))
-
-
-def _report(error: Exception) -> int:
-    """Print an error in one sentence; returns the exit code. Re-raises an unexpected error when LOG_LEVEL is DEBUG."""
-    from laneway.platform.errors import ConfigError, PlatformError
-
-    if isinstance(error, PlatformError):
-        typer.echo(str(error), err=True)
-        return 2 if isinstance(error, ConfigError) else 1
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        file = f" {error.filename}" if error.filename else ""
-        typer.echo(f"Writing{file} failed: the disk, or a quota on it, is full. Free space on it.", err=True)
-        return 1
-    if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
-        raise error
-    first_line = str(error).strip().partition("\n")[0]
-    typer.echo(f"{type(error).__name__}: {first_line} (set LOG_LEVEL=DEBUG to see the traceback)", err=True)
-    return 1
+        if COMPLETING in os.environ:  # a completion prints no error
+            sys.exit(1)
+        sys.exit(report(error))
+    finally:
+        close_sources()

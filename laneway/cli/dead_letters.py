@@ -6,23 +6,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laneway.cli import views
-from laneway.cli.base import DryRun, Id, Json, make_services, out, print_json, print_tasks
-from laneway.schemas.task import TaskState
+from laneway.cli.base import DryRun, Json, out, print_json, print_models, source
+from laneway.cli.completion import complete
+from laneway.cli.source import DeadLetterFilter
 
 if TYPE_CHECKING:
-    from laneway.platform.bulk import BulkResult
-    from laneway.platform.db.models import TaskRun
-    from laneway.platform.db.queries.search import Filter
+    from laneway.schemas.history import BulkActionResponse, DeadLetterSelection
 
-commands = typer.Typer(name="dead", no_args_is_help=True, help="Dead letters: tasks that failed for good and are kept.")
+commands = typer.Typer(
+    name="dead",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Dead letters: tasks that failed for good and are kept.",
+)
 
+Id = Annotated[str, typer.Argument(help="The task's id.", autocompletion=complete("dead"))]
 Failed = Annotated[bool, typer.Option("--failed", help="Include tasks that failed permanently, without retries.")]
-Ids = Annotated[list[str] | None, typer.Argument(help="The ids of the tasks.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="The ids of the tasks.", autocompletion=complete("dead"))]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 Group = Annotated[str | None, typer.Option(help="Only this group, see `laneway dead groups`.")]
-Name = Annotated[str | None, typer.Option(help="Only tasks of this name.")]
-Queue = Annotated[str | None, typer.Option(help="Only tasks of this queue.")]
+Name = Annotated[str | None, typer.Option(help="Only tasks of this name.", autocompletion=complete("names"))]
+Queue = Annotated[str | None, typer.Option(help="Only tasks of this queue.", autocompletion=complete("queues"))]
 Tag = Annotated[str | None, typer.Option(help="Only tasks with this tag.")]
 Error = Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")]
 
@@ -40,37 +44,40 @@ def listing(
     as_json: Json = False,
 ) -> None:
     """List the dead letters, newest first."""
-    from laneway.platform.db.queries.search import Filter
-    from laneway.platform.history.task_views import describe
-
-    selected = Filter(
-        states=_states(failed), group=group, name=name, queue=queue, tag=tag, error=error, trashed=trashed
+    selected = DeadLetterFilter(
+        failed=failed, trashed=trashed, group=group, name=name, queue=queue, tag=tag, error=error
     )
-    print_tasks([describe(run) for run in make_services().dead_letters.page(selected, limit=limit)], as_json=as_json)
+    found = source(as_json=as_json, reads=True).dead_letters(selected, limit=limit)
+    if as_json:
+        return print_models(found)
+    from laneway.cli import views
+
+    return out.print(views.dead_table(found) if found else "None.")
 
 
 @commands.command()
 def groups(failed: Failed = False, as_json: Json = False) -> None:
     """List groups of tasks that failed the same way (error class and location), the largest group first."""
-    from laneway.platform.db.queries.search import Filter
-
-    found = make_services().dead_letters.groups(Filter(states=_states(failed)))
+    found = source(as_json=as_json, reads=True).dead_letter_groups(failed=failed)
     if as_json:
-        return print_json([views.plain(group) for group in found])
-    out.print(views.group_table(found) if found else "None.")
-    return None
+        return print_models(found)
+    from laneway.cli import views
+
+    return out.print(views.group_table(found) if found else "None.")
 
 
 @commands.command()
 def show(id: Id, as_json: Json = False) -> None:
     """Show one dead letter with its payload, error and traceback."""
-    run = make_services().dead_letters.show(id)
+    letter = source(as_json=as_json, reads=True).dead_letter(id)
     if as_json:
-        return print_json(views.raw(run))
-    out.print(views.dead_details(run))
-    return None
+        return print_json(letter.model_dump(mode="json"))
+    from laneway.cli import views
+
+    return out.print(views.dead_details(letter))
 
 
+@commands.command("retry")
 @commands.command()
 def requeue(
     ids: Ids = None,
@@ -86,9 +93,17 @@ def requeue(
 ) -> None:
     """Send dead letters to their queues again."""
     selected = _selection(
-        ids, everything=everything, failed=failed, group=group, name=name, queue=queue, tag=tag, error=error
+        ids,
+        everything=everything,
+        failed=failed,
+        group=group,
+        name=name,
+        queue=queue,
+        tag=tag,
+        error=error,
+        dry_run=dry_run,
     )
-    _print_plan(make_services().dead_letters.requeue(selected, dry_run=dry_run), "queued again", as_json=as_json)
+    _change("requeue", selected, "queued again", as_json=as_json)
 
 
 @commands.command()
@@ -106,9 +121,17 @@ def discard(
 ) -> None:
     """Move dead letters to the trash; `restore` brings them back within a day."""
     selected = _selection(
-        ids, everything=everything, failed=failed, group=group, name=name, queue=queue, tag=tag, error=error
+        ids,
+        everything=everything,
+        failed=failed,
+        group=group,
+        name=name,
+        queue=queue,
+        tag=tag,
+        error=error,
+        dry_run=dry_run,
     )
-    _print_plan(make_services().dead_letters.discard(selected, dry_run=dry_run), "discarded", as_json=as_json)
+    _change("discard", selected, "discarded", as_json=as_json)
 
 
 @commands.command()
@@ -122,14 +145,8 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Take dead letters out of the trash."""
-    selected = _selection(ids, everything=everything, failed=True, group=group, name=name, queue=queue)
-    _print_plan(make_services().dead_letters.restore(selected, dry_run=dry_run), "restored", as_json=as_json)
-
-
-def _states(failed: bool) -> tuple[TaskState, ...]:
-    from laneway.platform.operations.dead_letters import DEAD
-
-    return DEAD if failed else (TaskState.DEAD_LETTER,)
+    selected = _selection(ids, everything=everything, failed=True, group=group, name=name, queue=queue, dry_run=dry_run)
+    _change("restore", selected, "restored", as_json=as_json)
 
 
 def _selection(
@@ -137,50 +154,56 @@ def _selection(
     *,
     everything: bool,
     failed: bool,
+    dry_run: bool,
     group: str | None = None,
     name: str | None = None,
     queue: str | None = None,
     tag: str | None = None,
     error: str | None = None,
-) -> Filter:
-    """The filter that the options describe. Raises BadParameter unless there is a selection or --all, not both."""
-    from laneway.platform.db.queries.search import Filter
+) -> DeadLetterSelection:
+    """What the options select. Raises BadParameter unless there is a selection or --all, not both."""
+    from pydantic import ValidationError
 
-    selective = bool(ids or group or name or queue or tag or error)
-    if everything == selective:
+    from laneway.schemas.history import DeadLetterSelection
+
+    if everything == bool(ids or group or name or queue or tag or error):
         raise typer.BadParameter("give task ids, or some of --group, --name, --queue, --tag and --error, or --all")
-    return Filter(
-        ids=tuple(ids or ()),
-        states=_states(failed or bool(ids)),
-        group=group,
-        name=name,
-        queue=queue,
-        tag=tag,
-        error=error,
-    )
-
-
-def _print_plan(plan: BulkResult[TaskRun], action: str, *, as_json: bool) -> None:
-    """Print what was done, or would be done. Exit code 1 if a task was refused or none matched."""
-    from laneway.platform.history.task_views import describe
-
-    if as_json:
-        print_json(
-            {
-                "matched": plan.matched,
-                "done": plan.done,
-                "dry_run": plan.dry_run,
-                "refused": plan.refused,
-                "samples": [run.id for run in plan.samples],
-            }
+    try:
+        return DeadLetterSelection(
+            ids=ids or [],
+            group=group,
+            name=name,
+            queue=queue,
+            tag=tag,
+            error=error,
+            failed=failed,
+            everything=everything,
+            dry_run=dry_run,
         )
-    elif plan.dry_run:
-        out.print(f"{views.count(plan.matched, 'dead letter')} would be {action}.")
-        if plan.samples:
-            out.print(views.task_table([describe(run) for run in plan.samples]))
+    except ValidationError as invalid:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in invalid.errors()]
+        raise typer.BadParameter("; ".join(problems)) from None
+
+
+def _change(action: str, selected: DeadLetterSelection, done: str, *, as_json: bool) -> None:
+    """Change the selected dead letters and print what was done, or would be done."""
+    plan = source(as_json=as_json).change_dead_letters(action, selected)
+    if as_json:
+        print_json(plan.model_dump(mode="json"))
     else:
-        out.print(f"{plan.done} of {views.count(plan.matched, 'dead letter')} {action}.")
-        for id, reason in plan.refused.items():
-            out.print(f"{id}: {reason}")
+        _print_plan(plan, done)
     if plan.refused or (plan.matched == 0 and not plan.dry_run):
         raise typer.Exit(1)
+
+
+def _print_plan(plan: BulkActionResponse, done: str) -> None:
+    from laneway.cli import views
+
+    if plan.dry_run:
+        out.print(f"{views.count(plan.matched, 'dead letter')} would be {done}.")
+        for id in plan.samples:
+            out.print(id)
+        return
+    out.print(f"{plan.done} of {views.count(plan.matched, 'dead letter')} {done}.")
+    for id, reason in plan.refused.items():
+        out.print(f"{id}: {reason}")

@@ -1,19 +1,22 @@
-"""The entry point of the command `laneway`. It imports the commands only if the packages of the extra are installed.
+"""The entry point of the command `laneway`. It imports the commands only if the packages that they need are there.
 
-`laneway adopt` works without them.
+`laneway adopt` needs none of them.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from laneway._extras import require
 
-PACKAGES = ("pydantic", "rich", "sqlalchemy", "typer")
+SELDOM = (50_000, 20, 20)
+"""Thresholds of the garbage collector: importing makes many objects, and nothing of them becomes garbage."""
+PACKAGES = ("pydantic", "rich", "typer")
 
 
 def main() -> None:
-    """Run the command line. If the extra is missing, print one sentence and end with exit code 1."""
+    """Run the command line. If a package is missing, print one sentence and end with exit code 1."""
     try:
         require("platform", PACKAGES, what="The command `laneway`")
     except ImportError as error:
@@ -22,6 +25,11 @@ def main() -> None:
 
             sys.exit(adopt(sys.argv[2:]))
         sys.exit(str(error))
+    gc.set_threshold(*SELDOM)
     from laneway.cli.command_line import run
 
     run()
+
+
+if __name__ == "__main__":
+    main()

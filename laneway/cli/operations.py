@@ -2,71 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
-from laneway.cli import views
-from laneway.cli.base import Json, make_services, out, print_json, say_missing
-from laneway.platform import clock
-from laneway.platform.db.wait_limit import limit_waits
-from laneway.platform.errors import DatabaseUnavailable
-from laneway.schemas.history import ClearableState
-from laneway.schemas.statistics import LONGEST_WINDOW
-from laneway.schemas.task import TaskState
-
-if TYPE_CHECKING:
-    from laneway.platform.platform import Platform
+from laneway.cli.base import Json, make_services, out, print_json, source
+from laneway.cli.completion import complete
+from laneway.cli.target import target
+from laneway.cli.times import duration, written
+from laneway.schemas.choices import ClearableState, TaskState
 
 commands = typer.Typer()
 
-SWEEP_WAITS: Final = 4.0
-"""Seconds that the sweep waits for a database that another program holds, before the figures are shown without it."""
+LONGEST_WINDOW: Final = 30 * 86_400
+"""Seconds. The API has the same limit."""
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @commands.command()
 def stats(
-    window: Annotated[
-        float, typer.Option(min=1, max=LONGEST_WINDOW, help="Length of the window for success and times, in seconds.")
-    ] = 3600,
-    queue: Annotated[str | None, typer.Option(help="Count only this queue in the window.")] = None,
-    name: Annotated[str | None, typer.Option(help="Count only tasks of this name in the window.")] = None,
+    window: Annotated[float, duration("Length of the window for success and times: 10m, 2h, 7d.")] = 3600,
+    queue: Annotated[
+        str | None, typer.Option(help="Count only this queue in the window.", autocompletion=complete("queues"))
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Count only tasks of this name in the window.", autocompletion=complete("names"))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the queues, recent success and times, and open alerts."""
-    services = make_services()
-    _sweep_alerts(services)
-    figures, alerts = services.tasks.queues(), services.alerts.listing()
-    recent = services.statistics.window(window, queue=queue, name=name)
+    if not 1 <= window <= LONGEST_WINDOW:
+        raise typer.BadParameter("--window is between 1s and 30d.")
+    found = source(as_json=as_json).figures(window, queue=queue, name=name)
     if as_json:
         return print_json(
             {
-                "queues": {name: figure.model_dump() for name, figure in figures.items()},
-                "unknown_queues": [queue.model_dump(mode="json") for queue in services.unknown_queues.listing()],
-                "alerts": [alert.message for alert in alerts],
-                "window": recent.model_dump(mode="json"),
+                "queues": {name: figures.model_dump() for name, figures in found.queues.items()},
+                "unknown_queues": [unknown.model_dump(mode="json") for unknown in found.unknown_queues],
+                "alerts": [alert.message for alert in found.alerts],
+                "window": found.window.model_dump(mode="json"),
             }
         )
-    out.print(views.queue_table(figures))
-    if recent.types:
-        out.print("", views.window_table(recent))
-    for alert in alerts:
+    from laneway.cli import views
+
+    out.print(views.queue_table(found.queues))
+    if found.window.types:
+        out.print("", views.window_table(found.window))
+    for alert in found.alerts:
         out.print(views.alert_line(alert.message, since=alert.opened_at))
     return None
-
-
-def _sweep_alerts(services: Platform) -> None:
-    """Look for problems now: the scheduled sweep needs a worker, and there may be none.
-
-    If the alerts cannot be stored, for example on a full disk or while another program holds the database, show those
-    of the last sweep, and say so.
-    """
-    try:
-        with limit_waits(SWEEP_WAITS):
-            services.alerts.sweep()
-    except DatabaseUnavailable as error:
-        say_missing(f"The alerts are those of the last sweep. {error}")
 
 
 @commands.command()
@@ -83,27 +67,33 @@ def audit(
     change the exit code.
     """
     count = make_services().audit.run(repair=repair)
+    from laneway.cli import audit_view
+
     if as_json:
-        print_json(views.audit_data(count))
+        print_json(audit_view.audit_data(count))
     else:
-        out.print(views.audit_table(count))
+        out.print(audit_view.audit_table(count))
         out.print(f"unaccounted: {count.open}" + (f" ({count.repaired} repaired)" if count.repaired else ""))
     raise typer.Exit(1 if count.open else 0)
 
 
 @commands.command()
 def flush(
-    queue: Annotated[str, typer.Argument(help="The name of the queue.")], yes: Yes = False, as_json: Json = False
+    queue: Annotated[str, typer.Argument(help="The name of the queue.", autocompletion=complete("queues"))],
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Cancel all waiting tasks of a queue. Running tasks go on.
 
     The history keeps the cancelled tasks.
     """
+    services = make_services()
+    from laneway._suggestion import suggest
+    from laneway.cli import views
     from laneway.platform.queues import queues
 
-    services = make_services()
     if queue not in queues and queue not in {unknown.queue for unknown in services.unknown_queues.look()}:
-        raise typer.BadParameter(f"unknown queue: {queue}; the queues are {', '.join(queues)}")
+        raise typer.BadParameter(f"unknown queue: {suggest(queue, queues)}; the queues are {', '.join(queues)}")
     if not yes:
         typer.confirm(f"Cancel all waiting tasks of the queue {queue!r}?", abort=True)
     cancelled = services.tasks.flush(queue)
@@ -115,7 +105,7 @@ def flush(
 
 @commands.command()
 def clear(
-    older_than: Annotated[float, typer.Option(min=0, help="Delete tasks that ended more than this many seconds ago.")],
+    older_than: Annotated[float, duration("Delete tasks that ended longer ago than this: 12h, 7d.")],
     state: Annotated[
         list[ClearableState] | None,
         typer.Option(help="Only tasks in this final state; repeatable. Default: completed."),
@@ -124,9 +114,12 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Delete old finished tasks together with their history."""
+    target.require_local()
     states = [TaskState(final.value) for final in state or (ClearableState.COMPLETED,)]
     if not yes:
-        typer.confirm(f"Delete tasks ({', '.join(states)}) that ended more than {older_than:g} s ago?", abort=True)
+        typer.confirm(f"Delete tasks ({', '.join(states)}) that ended more than {written(older_than)} ago?", abort=True)
+    from laneway.cli import views
+
     retention, deleted, more = make_services().retention, 0, True
     while more:
         cleared = retention.clear(states, older_than=older_than)
@@ -141,9 +134,10 @@ def clear(
 def cleanup(
     hours: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="Delete tasks that ended more than this many hours ago. Default: RETENTION_DAYS_TASKS."
-        ),
+        typer.Option(min=0, help="The hours of --older-than, as a number."),
+    ] = None,
+    older_than: Annotated[
+        float | None, duration("Delete tasks that ended longer ago than this: 48h, 7d. Default: RETENTION_DAYS_TASKS.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +145,14 @@ def cleanup(
 
     The workers' maintenance does the same on a schedule.
     """
-    counts = make_services().retention.sweep(now=clock.now(), task_hours=hours)
+    if hours is not None and older_than is not None:
+        raise typer.BadParameter("give either --older-than or --hours")
+    if older_than is not None:
+        hours = older_than / 3600
+    services = make_services()
+    from laneway.platform import clock
+
+    counts = services.retention.sweep(now=clock.now(), task_hours=hours)
     if as_json:
         return print_json(counts)
     for kind, number in counts.items():

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from pydantic import ValidationError
 
-from laneway.cli.base import Json, make_services, out, print_json
-from laneway.schemas.history import DurabilityName, PriorityName, TaskRequest
-from laneway.schemas.task import TaskState
+from laneway.cli.base import Json, out, print_json, source
+from laneway.cli.completion import complete
+from laneway.cli.printable import printable
+from laneway.cli.times import duration
+from laneway.schemas.choices import DurabilityName, PriorityName, TaskState
 
 if TYPE_CHECKING:
+    from laneway.schemas.history import TaskRequest
     from laneway.schemas.task import TaskHandle
 
 commands = typer.Typer()
-
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
-
-
-def seconds(text: str | float) -> float:
-    """A time span as people write it, in seconds: 90, 1.5s, 10m, 2h, 1d12h. Raises BadParameter."""
-    text = str(text)  # the default is a number
-    try:
-        if _DURATION.fullmatch(text):
-            return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-        if (value := float(text)) >= 0:
-            return value
-    except ValueError:
-        pass
-    raise typer.BadParameter(f"{text!r} is no time span. Write seconds, or for example 10m, 2h or 1d12h.")
 
 
 def read_payload(text: str) -> dict[str, Any]:
@@ -53,18 +37,14 @@ def read_payload(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", payload)
 
 
-def _duration(help: str) -> Any:
-    return typer.Option(parser=seconds, metavar="DURATION", help=help)
-
-
 @commands.command()
 def submit(
-    name: Annotated[str, typer.Argument(help="The registered name of the task.")],
+    name: Annotated[str, typer.Argument(help="The registered name of the task.", autocompletion=complete("names"))],
     payload: Annotated[str, typer.Option(help="A JSON object; @FILE reads a file, - reads standard input.")] = "{}",
     id: Annotated[str | None, typer.Option(help="The task's id: a repeat with it makes no second task.")] = None,
     priority: Annotated[PriorityName | None, typer.Option(help="Default: that of the task's declaration.")] = None,
-    delay: Annotated[float, _duration("Wait so long before it may start: 90, 10m, 2h.")] = 0,
-    expires: Annotated[float | None, _duration("Do not start it after so long: 90, 10m, 2h.")] = None,
+    delay: Annotated[float, duration("Wait so long before it may start: 90, 10m, 2h.")] = 0,
+    expires: Annotated[float | None, duration("Do not start it after so long: 90, 10m, 2h.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word by which the task is found; repeatable.")] = None,
     durability: Annotated[
         DurabilityName, typer.Option(help="Where the message must be stored before the task counts as accepted.")
@@ -76,8 +56,6 @@ def submit(
 
     With --wait, exit code 0: the task completed; 1: it ended otherwise.
     """
-    from laneway.platform.submission.requests import submit_options
-
     request = _checked(
         name=name,
         payload=read_payload(payload),
@@ -88,16 +66,20 @@ def submit(
         tags=tag or [],
         durability=durability,
     )
-    services = make_services()
-    handle = services.tasks.submit(name, request.payload, options=submit_options(request))
+    platform = source(as_json=as_json)
+    handle = platform.submit(request)
     _report(handle, as_json=as_json, to_stderr=wait and as_json)
     if wait:
         from laneway.cli.tasks import follow
 
-        follow(services, handle.task_id, as_json=as_json)
+        follow(platform, handle.task_id, as_json=as_json)
 
 
 def _checked(**options: Any) -> TaskRequest:
+    from pydantic import ValidationError
+
+    from laneway.schemas.history import TaskRequest
+
     try:
         return TaskRequest.model_validate(options)
     except ValidationError as error:
@@ -107,7 +89,7 @@ def _checked(**options: Any) -> TaskRequest:
 
 def _report(handle: TaskHandle, *, as_json: bool, to_stderr: bool) -> None:
     if to_stderr:
-        typer.echo(handle.task_id, err=True)
+        typer.echo(printable(handle.task_id), err=True)
     elif as_json:
         print_json(handle.model_dump(mode="json"))
     elif not handle.created:

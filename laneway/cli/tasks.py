@@ -1,144 +1,161 @@
-"""Commands about single tasks: search, status, active, attempts, watch, cancel, retry."""
+"""Commands about tasks: `laneway tasks list|show|…`, and the short forms of those that are used most."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from threading import Event
+import json
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from laneway.cli import views
-from laneway.cli.base import Id, Json, make_services, out, print_json, print_tasks
-from laneway.platform import clock
-from laneway.schemas.task import TaskState
+from laneway.cli.base import Id, Json, out, print_json, print_models, source
+from laneway.cli.completion import complete
+from laneway.cli.source import TaskFilter
+from laneway.cli.times import moment_option
+from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:
-    from laneway.platform.db.models import TaskEvent
-    from laneway.platform.platform import Platform
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from laneway.cli.source import Source
+    from laneway.schemas.task import EventView, TaskStatus
 
 commands = typer.Typer()
+tasks = typer.Typer(
+    name="tasks",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Tasks: list and show them, follow, cancel and run them again.",
+)
 
-POLL_SECONDS = 2
-"""`watch` reads the history at least this often, even without a wake-up."""
 
-
+@tasks.command("list")
 @commands.command()
 def search(
     state: Annotated[list[TaskState] | None, typer.Option(help="Only tasks in this state; repeatable.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only tasks of this name.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Only tasks of this queue.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only tasks of this name.", autocompletion=complete("names"))] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Only tasks of this queue.", autocompletion=complete("queues"))
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="Only tasks with this ordering key, for example conversation_id:c-1.")
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
     error: Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only tasks accepted at this time or later (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only tasks accepted before this time (UTC).")] = None,
+    since: Annotated[
+        Any, moment_option("Only tasks accepted at this time or later: 2h (ago), 2026-01-31T09:30.")
+    ] = None,
+    until: Annotated[Any, moment_option("Only tasks accepted before this time: 2h (ago), 2026-01-31T09:30.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most tasks to show.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Find tasks, newest first."""
-    from laneway.platform.db.queries.search import Filter
-
-    selected = Filter(
-        states=tuple(state or ()),
-        name=name,
-        queue=queue,
-        key=key,
-        tag=tag,
-        error=error,
-        since=clock.aware(since),
-        until=clock.aware(until),
+    selected = TaskFilter(
+        states=tuple(state or ()), name=name, queue=queue, key=key, tag=tag, error=error, since=since, until=until
     )
-    print_tasks(make_services().tasks.search(selected, limit=limit)[0], as_json=as_json)
-
-
-@commands.command()
-def status(id: Id, as_json: Json = False) -> None:
-    """Show one task: its state, progress, result or error, and why it waits."""
-    task = make_services().tasks.status(id)
-    if as_json:
-        return print_json(task.model_dump(mode="json"))
-    out.print(views.task_details(task))
-    return None
+    _print_tasks(source(as_json=as_json, reads=True).search(selected, limit=limit), as_json=as_json)
 
 
 @commands.command()
 def active(as_json: Json = False) -> None:
     """List the tasks that run now."""
-    print_tasks(make_services().tasks.active(), as_json=as_json)
+    running = TaskFilter(states=(TaskState.PROCESSING,))
+    _print_tasks(source(as_json=as_json, reads=True).search(running, limit=100), as_json=as_json)
+
+
+def _print_tasks(found: list[TaskStatus], *, as_json: bool) -> None:
+    if as_json:
+        return print_models(found)
+    from laneway.cli import views
+
+    return out.print(views.task_table(found) if found else "None.")
 
 
 @commands.command()
+def status(id: Id, as_json: Json = False) -> None:
+    """Show one task: its state, progress, result or error, and why it waits."""
+    task = source(as_json=as_json, reads=True).show(id)
+    if as_json:
+        return print_json(task.model_dump(mode="json"))
+    from laneway.cli import views
+
+    return out.print(views.task_details(task))
+
+
+@tasks.command()
+def show(id: Id, as_json: Json = False) -> None:
+    """Show one task with its payload, attempts and events. Values under names of secrets are hidden."""
+    platform = source(as_json=as_json, reads=True)
+    task, attempts, events = platform.show(id), platform.attempts(id), list(platform.events(id))
+    if as_json:
+        whole = {"attempts_made": attempts, "events": events}
+        lists = {name: [each.model_dump(mode="json") for each in found] for name, found in whole.items()}
+        return print_json({**task.model_dump(mode="json"), **lists})
+    from laneway.cli import views
+
+    return out.print(views.task_page(task, attempts, events))
+
+
+@tasks.command()
+@commands.command()
 def attempts(id: Id, as_json: Json = False) -> None:
     """Show each attempt of a task: worker, times and outcome, then its error with the traceback."""
-    from laneway.platform.history.task_views import describe_attempt
-
-    found = [describe_attempt(attempt) for attempt in make_services().event_stream.attempts(id)]
+    found = source(as_json=as_json, reads=True).attempts(id)
     if as_json:
-        return print_json([attempt.model_dump(mode="json") for attempt in found])
+        return print_models(found)
+    from laneway.cli import views
+
     out.print(views.attempt_table(found) if found else "The task has not started yet.")
-    out.print(views.attempt_errors(found))
-    return None
+    return out.print(views.attempt_errors(found)) if any(attempt.error for attempt in found) else None
 
 
+@tasks.command("follow")
 @commands.command()
 def watch(id: Id, as_json: Json = False) -> None:
     """Follow a task until it ends: its progress, its log lines and its outcome.
 
     Exit code 0: the task completed; 1: it ended otherwise.
     """
-    follow(make_services(), id, as_json=as_json)
+    follow(source(as_json=as_json), id, as_json=as_json)
 
 
-def follow(services: Platform, id: str, *, as_json: bool) -> NoReturn:
-    """Show a task's events until it ends. Raises UnknownTask, and Exit with the code of `watch`."""
-    from laneway.platform.history.task_views import describe_event
-
-    services.tasks.current(id)
-    news, after, ended, told = Event(), 0, False, False
-    with progress_bar(out, disabled=as_json) as bar, services.event_stream.subscribe(id, news.set):
+def follow(platform: Source, id: str, *, as_json: bool) -> NoReturn:
+    """Show a task's events until it ends. Raises Exit with the code of `watch`."""
+    events = platform.follow(id)
+    with progress_bar(out, disabled=as_json) as bar:
         row = bar.add_task("waiting", total=100)
-        while not ended:
-            news.clear()
-            page, ended = services.event_stream.new_events(id, after=after)
-            for event in page:
-                after = event.seq
-                if as_json:
-                    typer.echo(describe_event(event).model_dump_json())  # one event a line: a stream
-                else:
-                    _show_event(bar, row, event)
-            if services.recorder.problem is not None and not told:
-                told = True
-                typer.echo(f"Waiting: {services.recorder.problem}", err=True)
-            if not ended:
-                news.wait(POLL_SECONDS)
-    task = services.tasks.status(id)
+        for event in events:
+            if as_json:
+                typer.echo(json.dumps(event.model_dump(mode="json")))  # one event a line: a stream
+            else:
+                _show_event(bar, row, event)
+    task = platform.show(id)
     if not as_json:
+        from laneway.cli import views
+
         out.print(views.task_details(task))
     raise typer.Exit(0 if task.status is TaskState.COMPLETED else 1)
 
 
+@tasks.command()
 @commands.command()
 def cancel(id: Id, as_json: Json = False) -> None:
     """Cancel a task. A waiting task never runs; a running task is asked to stop.
 
     A running task that does not stop in time is interrupted, see TASK_CANCEL_GRACE_SECONDS.
     """
-    response = make_services().tasks.cancel(id)
+    response = source(as_json=as_json).cancel(id)
     if as_json:
         return print_json(response.model_dump(mode="json"))
     out.print("Cancelled: the task will not run." if response.cancelled else "The task runs and was asked to stop.")
     return None
 
 
+@tasks.command()
 @commands.command()
 def retry(id: Id, as_json: Json = False) -> None:
     """Run a finished task again, as a new attempt of the same task."""
-    handle = make_services().tasks.retry(id)
+    handle = source(as_json=as_json).retry(id)
     if as_json:
         return print_json(handle.model_dump(mode="json"))
     is_sent = handle.state is not TaskState.ACCEPTED
@@ -148,21 +165,26 @@ def retry(id: Id, as_json: Json = False) -> None:
 
 def progress_bar(console: Console, *, disabled: bool = False) -> Progress:
     """A progress bar that prints a task's messages unchanged, because they are not markup."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     message = TextColumn("{task.description}", markup=False)
     columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), message, TimeElapsedColumn())
     return Progress(*columns, console=console, disable=disabled)
 
 
-def _show_event(bar: Progress, row: Any, event: TaskEvent) -> None:
-    data = event.data
+def _show_event(bar: Progress, row: Any, event: EventView) -> None:
+    from laneway.cli import views
+    from laneway.cli.printable import one_line
+
+    data, at = event.data, event.at.astimezone()
     if event.kind == "progress":
-        bar.update(row, completed=data.get("percent", 0), description=data.get("message") or "")
+        bar.update(row, completed=data.get("percent", 0), description=one_line(data.get("message") or ""))
         return
     bar.update(row, description=views.headline(event))
     if event.kind == "log":
-        bar.console.print(f"{event.at:%H:%M:%S} {data.get('level', '')}: {data.get('text', '')}")
+        bar.console.print(f"{at:%H:%M:%S} {data.get('level', '')}: {data.get('text', '')}")
     elif event.kind == "end":
         if data.get("state") == TaskState.COMPLETED:
             bar.update(row, completed=100)
         outcome = f"{data.get('outcome')} {data.get('error') or ''}"
-        bar.console.print(f"{event.at:%H:%M:%S} attempt {event.attempt}: {outcome}")
+        bar.console.print(f"{at:%H:%M:%S} attempt {event.attempt}: {outcome}")

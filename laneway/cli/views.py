@@ -2,91 +2,92 @@
 
 from __future__ import annotations
 
-import base64
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group as Lines
 from rich.console import RenderableType
-from rich.pretty import Pretty
-from rich.table import Column, Table
 from rich.text import Text
 
-from laneway.cli.printable import printable
-from laneway.schemas.task import AttemptView, QueueFigures, TaskState, TaskStatus
+from laneway.cli import times
+from laneway.cli.printable import one_line, printable
+from laneway.cli.tables import Cell, Fields, Grid, ident, number, text, when
+from laneway.schemas.choices import TaskState
 
-if TYPE_CHECKING:  # the help of a command must not import the database
-    from laneway.platform.db.models import TaskEvent, TaskRun
-    from laneway.platform.db.queries.search import Group
-    from laneway.platform.operations.audit import AuditReport
-    from laneway.platform.operations.result_audit import ResultReport
+if TYPE_CHECKING:  # the help of a command must not import pydantic
+    from laneway.schemas.history import DeadLetterGroupView, DeadLetterView
     from laneway.schemas.queue import QueueLimitsResponse, UnknownQueue
     from laneway.schemas.statistics import Performance, Window
+    from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskDetails, TaskStatus
+    from laneway.schemas.worker import WorkerView
 
-COLOURS = {
+COLOURS: Final = {
     TaskState.COMPLETED: "green",
     TaskState.FAILED: "red",
     TaskState.DEAD_LETTER: "bold red",
     TaskState.CANCELLED: "yellow",
     TaskState.PROCESSING: "cyan",
 }
+MOST_EVENTS: Final = 100
+"""Events that `tasks show` prints for people: the last ones."""
 
 
-def queue_table(queues: dict[str, QueueFigures]) -> Table:
+def queue_table(queues: dict[str, QueueFigures]) -> Grid:
     """The figures of each queue."""
-    table = Table("queue", "lane", box=None, header_style="bold")
-    for name in ("active", "accepted", "pending", "scheduled", "dead", "workers"):
-        table.add_column(name, justify="right")
-    table.add_column("state")
+    counts = ("active", "accepted", "pending", "scheduled", "dead", "workers")
+    table = Grid(ident("queue"), "lane", *map(number, counts), "state")
     for name, figures in queues.items():
-        table.add_row(
+        table.add(
             name,
             figures.lane,
-            str(figures.active),
-            str(figures.accepted),
-            str(figures.pending),
-            str(figures.scheduled),
+            figures.active,
+            figures.accepted,
+            figures.pending,
+            figures.scheduled,
             _highlight(figures.dead),
-            str(figures.workers),
-            Text("paused", "yellow") if figures.paused else Text("open"),
+            figures.workers,
+            _openness(figures.paused),
         )
     return table
 
 
-def limits_table(limits: Sequence[QueueLimitsResponse]) -> Table:
+def limits_table(limits: Sequence[QueueLimitsResponse]) -> Grid:
     """The limits of each queue."""
-    table = Table("queue", "rate", "in flight", "state", box=None, header_style="bold")
+    table = Grid(ident("queue"), "rate", "in flight", "state")
     for queue in limits:
-        rate = "" if queue.rate is None else f"{queue.rate} in {queue.per_seconds:g} s"
+        rate = "" if queue.rate is None else f"{queue.rate} in {times.written(queue.per_seconds)}"
         in_flight = "" if queue.max_in_flight is None else f"at most {queue.max_in_flight}"
-        state = Text("paused", "yellow") if queue.paused else Text("open")
+        state = _openness(queue.paused)
         if queue.in_force is False:
-            state.append(", not in force yet")
-        table.add_row(queue.queue, rate, in_flight, state)
+            state = Cell(f"{state.text}, not in force yet", state.style)
+        table.add(queue.queue, rate, in_flight, state)
     return table
 
 
-def window_table(window: Window) -> Table:
+def _openness(paused: bool) -> Cell:
+    return Cell("paused", "yellow") if paused else Cell("open")
+
+
+def window_table(window: Window) -> Grid:
     """Success and times within a window: the total, then one row per queue and per task name."""
-    table = Table(f"last {window.seconds:g} s", box=None, header_style="bold")
-    for name in ("completed", "failed", "dead", "success", "per second", "waiting", "p95", "processing", "p95"):
-        table.add_column(name, justify="right")
+    names = ("completed", "failed", "dead", "success", "per second", "waiting", "p95", "processing", "p95")
+    table = Grid(text(f"last {times.written(window.seconds)}", least=12), *map(number, names))
     _add_window_row(table, "all", window.total)
     for title, group in (("by queue", window.queues), ("by task", window.types)):
-        table.add_row(Text(title, style="dim"))
+        table.add(Cell(title, "dim"), *[""] * len(names))
         for name, figures in group.items():
             _add_window_row(table, name, figures)
     return table
 
 
-def _add_window_row(table: Table, name: str, figures: Performance) -> None:
+def _add_window_row(table: Grid, name: str, figures: Performance) -> None:
     waiting, processing = figures.waiting_seconds, figures.processing_seconds
-    table.add_row(
+    table.add(
         name,
-        str(figures.completed),
-        str(figures.failed),
+        figures.completed,
+        figures.failed,
         _highlight(figures.dead),
         "" if figures.success_rate is None else f"{figures.success_rate:.1%}",
         f"{figures.throughput:g}",
@@ -97,68 +98,135 @@ def _add_window_row(table: Table, name: str, figures: Performance) -> None:
     )
 
 
-def task_table(tasks: Sequence[TaskStatus]) -> Table:
+def task_table(tasks: Sequence[TaskStatus]) -> Grid:
     """Tasks, one per line."""
-    id_column = Column("task id", overflow="fold", min_width=36)  # never cut, because people copy ids from here
-    table = Table(id_column, "name", "state", "attempts", "accepted", "seconds", "error", box=None, header_style="bold")
+    table = Grid(ident("task id"), text("name"), "state", number("attempts"), "accepted", number("seconds"), "error")
     for task in tasks:
-        table.add_row(
+        table.add(
             task.task_id,
             task.name,
             state(task.status),
-            str(task.attempts),
-            timestamp(task.accepted_at),
+            task.attempts,
+            when(task.accepted_at),
             seconds(task),
-            (task.error or "")[:80],
+            task.error,
         )
     return table
 
 
-def task_details(task: TaskStatus) -> RenderableType:
+def task_details(task: TaskStatus) -> Fields:
     """One task, one line per field."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in task.model_dump(exclude_none=True).items():
-        if name == "status":
-            table.add_row("status", state(task.status))
-        elif name == "progress":
-            table.add_row("progress", f"{value} %")
-        else:
-            table.add_row(name, field_value(value))
+    table = Fields()
+    for name in type(task).model_fields:
+        value = getattr(task, name)
+        if name == "progress":
+            table.add(name, f"{value} %")
+        elif value is not None:
+            table.add(name, field_value(value))
     return table
 
 
-def dead_details(run: TaskRun) -> RenderableType:
+def task_page(task: TaskDetails, attempts: Sequence[AttemptView], events: Sequence[EventView]) -> RenderableType:
+    """One task with its attempts and the last of its events."""
+    parts: list[RenderableType] = [task_details(task)]
+    if attempts:
+        parts += [Text(), attempt_table(attempts), attempt_errors(attempts)]
+    if events:
+        parts += [Text(), event_table(events[-MOST_EVENTS:])]
+        if len(events) > MOST_EVENTS:
+            parts.append(Text(f"{len(events) - MOST_EVENTS} earlier events: see --json", "dim"))
+    return Lines(*parts)
+
+
+def event_table(events: Sequence[EventView]) -> Grid:
+    """The events of a task, one per line."""
+    table = Grid("at", number("attempt"), "event", text("what"))
+    for event in events:
+        table.add(
+            Cell(times.local(event.at), short=times.local(event.at)[11:]), event.attempt, event.kind, _said(event)
+        )
+    return table
+
+
+def _said(event: EventView) -> str:
+    data = event.data
+    if event.kind == "progress":
+        return f"{data.get('percent', 0)} % {data.get('message') or ''}".strip()
+    if event.kind == "log":
+        return f"{data.get('level', '')}: {data.get('text', '')}"
+    named = [data.get(name) for name in ("worker", "outcome", "reason", "error", "text")]
+    return " ".join(str(value) for value in named if value)
+
+
+def dead_table(dead: Sequence[DeadLetterView]) -> Grid:
+    """Dead letters, one per line."""
+    table = Grid(ident("task id"), text("name"), "state", number("attempts"), "ended", "error")
+    for letter in dead:
+        error = f"{letter.error_type}: {letter.error}" if letter.error_type else letter.error
+        table.add(letter.task_id, letter.name, state(letter.state), letter.attempts, when(letter.finished_at), error)
+    return table
+
+
+def dead_details(letter: DeadLetterView) -> RenderableType:
     """One dead letter, one line per field, then its traceback."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in raw(run).items():
+    table = Fields()
+    for name in type(letter).model_fields:
+        value = getattr(letter, name)
         if name != "traceback" and value is not None:
-            table.add_row(name, field_value(value))
-    return Lines(table, Text(printable(run.traceback or "no traceback is stored")))
+            table.add(name, field_value(value))
+    return Lines(table, Text(printable(letter.traceback or "no traceback is stored")))
 
 
-def raw(run: TaskRun) -> dict[str, Any]:
-    """A task's row as plain data. The raw bytes of an unreadable message are in base64."""
-    values = {column.name: getattr(run, column.name) for column in run.__table__.columns}
-    return {name: _plain(value) for name, value in values.items()}
+def group_table(groups: Sequence[DeadLetterGroupView]) -> Grid:
+    """Groups of dead letters."""
+    table = Grid(ident("group"), text("task"), text("error"), number("count"), "last")
+    for group in groups:
+        table.add(group.group, group.name, f"{group.error_type}: {group.error}", group.count, when(group.last_at))
+    return table
 
 
-def state(value: TaskState) -> Text:
+def worker_table(workers: Sequence[WorkerView]) -> Grid:
+    """Workers, one per line."""
+    table = Grid(
+        ident("worker"),
+        "host",
+        "version",
+        text("queues"),
+        number("running"),
+        text("tasks"),
+        "since",
+        "last seen",
+        "state",
+    )
+    for worker in workers:
+        table.add(
+            worker.name,
+            worker.host,
+            worker.version,
+            ", ".join(worker.queues),
+            len(worker.running),
+            ", ".join(worker.running),
+            when(worker.started_at),
+            when(worker.seen_at),
+            Cell("alive", "green") if worker.alive else Cell(worker.ended or "silent", "red"),
+        )
+    return table
+
+
+def state(value: TaskState) -> Cell:
     """A state in its colour."""
-    return Text(value.value, style=COLOURS.get(value, ""))
+    return Cell(value.value, COLOURS.get(value, ""))
 
 
-def field_value(value: object) -> RenderableType:
-    """A field's value. Text with control characters is escaped, so that it cannot control the terminal."""
+def field_value(value: object) -> Cell:
+    """A field's value, as people read it."""
     if isinstance(value, TaskState):
         return state(value)
     if isinstance(value, datetime):
-        return timestamp(value)
-    return Text(value) if isinstance(value, str) and value.isprintable() else Pretty(value)
-
-
-def timestamp(value: datetime) -> str:
-    """A time with a precision of one second."""
-    return value.strftime("%Y-%m-%d %H:%M:%S")
+        return when(value)
+    if isinstance(value, dict | list):
+        return Cell(json.dumps(value, indent=2, ensure_ascii=False, default=str) if value else json.dumps(value))
+    return Cell(str(value))
 
 
 def seconds(task: TaskStatus) -> str:
@@ -170,7 +238,9 @@ def seconds(task: TaskStatus) -> str:
 
 def alert_line(message: str, *, since: datetime) -> Text:
     """One open alert."""
-    return Text.assemble(("alert", "bold red"), f" {message} (since {timestamp(since)})")
+    return Text.assemble(
+        ("alert", "bold red"), f" {one_line(message)} (since {times.local(since)}, {times.ago(since)})"
+    )
 
 
 def unknown_queue_line(queue: UnknownQueue) -> Text:
@@ -183,37 +253,22 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _highlight(number: int) -> Text:
-    return Text(str(number), style="bold red" if number else "")
+def _highlight(number: int) -> Cell:
+    return Cell(str(number), "bold red" if number else "")
 
 
-def group_table(groups: Sequence[Group]) -> Table:
-    """Groups of dead letters."""
-    table = Table("group", "task", "error", Column("count", justify="right"), "last", box=None, header_style="bold")
-    for group in groups:
-        table.add_row(
-            group.group,
-            group.name,
-            f"{group.error_type}: {group.error}"[:80],
-            str(group.count),
-            timestamp(group.last_at) if group.last_at else "",
-        )
-    return table
-
-
-def attempt_table(attempts: Sequence[AttemptView]) -> Table:
+def attempt_table(attempts: Sequence[AttemptView]) -> Grid:
     """The attempts of a task."""
-    table = Table("attempt", "worker", "started", "seconds", "outcome", "error", box=None, header_style="bold")
+    table = Grid(number("attempt"), text("worker"), "started", number("seconds"), "outcome", text("error"))
     for attempt in attempts:
         ended = attempt.ended_at
-        duration = f"{(ended - attempt.started_at).total_seconds():.2f}" if ended else ""
-        table.add_row(
-            str(attempt.number),
-            attempt.worker or "",
-            timestamp(attempt.started_at),
-            duration,
+        table.add(
+            attempt.number,
+            attempt.worker,
+            when(attempt.started_at),
+            f"{(ended - attempt.started_at).total_seconds():.2f}" if ended else "",
             attempt.outcome or "running",
-            f"{attempt.error_type}: {attempt.error}"[:80] if attempt.error else "",
+            f"{attempt.error_type}: {attempt.error}" if attempt.error else "",
         )
     return table
 
@@ -232,98 +287,13 @@ def attempt_errors(attempts: Sequence[AttemptView]) -> RenderableType:
     return Lines(*parts)
 
 
-def headline(event: TaskEvent) -> str:
+def headline(event: EventView) -> str:
     """An event in a few words."""
     data = event.data
     detail = data.get("worker") or data.get("outcome") or data.get("reason") or data.get("text") or ""
-    return f"{event.kind} {detail}"[:60]
+    return one_line(f"{event.kind} {detail}")[:60]
 
 
-def audit_table(audit: AuditReport) -> Table:
-    """The number of tasks in each state, then the missing tasks."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("accepted", str(audit.accepted))
-    for state in TaskState:
-        table.add_row(f"  {state.value}", str(audit.by_state.get(state, 0)))
-    waiting, leased = (sum(getattr(stats, name) for stats in audit.engine.values()) for name in ("waiting", "leased"))
-    table.add_row("in the engine", f"{waiting} waiting, {leased} leased by workers")
-    table.add_row("events not recorded", str(audit.unread))
-    _add_queues(table, audit)
-    for missing in audit.unaccounted:
-        table.add_row("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
-    for id in audit.unknown:
-        table.add_row("unknown to the history", id)
-    for id in audit.again:
-        table.add_row("finished, but queued", id)
-    for stray in audit.strays:
-        table.add_row("in no state", f"{stray.id} in {stray.queue}: {stray.kind}")
-    _add_results(table, audit.results)
-    return table
-
-
-def _add_queues(table: Table, audit: AuditReport) -> None:
-    for queue, stats in audit.engine.items():
-        if stats.is_newer:
-            table.add_row("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
-        if stats.set_aside:
-            table.add_row("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
-    for queue, older in audit.older.items():
-        table.add_row("older copy", f"{queue}: the {older} was restored from an older copy, or has lost data")
-    for unknown in audit.unknown_queues:
-        table.add_row("unknown queue", printable(str(unknown)))
-
-
-def _add_results(table: Table, results: ResultReport) -> None:
-    if not results.listable:
-        table.add_row("results", "not checked: the result store is not Redis or Valkey")
-        return
-    counts = ", ".join(f"{number} {kind}" for kind, number in results.found.items())
-    repaired = f" ({results.repaired} restored)" if results.repaired else ""
-    table.add_row("results", f"{results.looked_at} checked: {counts}{repaired}")
-    if not results.scanned_all:
-        table.add_row("", "the store has more results than were searched for unknown tasks")
-    for finding in results.named:
-        stored = f"the store has {finding.stored}" if finding.stored else "the store has none"
-        detail = f" ({finding.state}): {stored}" if finding.state else ""
-        table.add_row(f"result {finding.kind}", f"{finding.task_id}{detail}")
-    if sum(results.found.values()) > len(results.named):
-        table.add_row("", f"… and {sum(results.found.values()) - len(results.named)} more")
-
-
-def audit_data(audit: AuditReport) -> dict[str, Any]:
-    """The audit as plain data."""
-    return {
-        "accepted": audit.accepted,
-        "by_state": {state.value: audit.by_state.get(state, 0) for state in TaskState},
-        "engine": {
-            name: {
-                "waiting": stats.waiting,
-                "leased": stats.leased,
-                "dead": stats.dead,
-                "set_aside": stats.set_aside,
-                "format": stats.format,
-            }
-            for name, stats in audit.engine.items()
-        },
-        "unread_events": audit.unread,
-        "unaccounted": [plain(missing) for missing in audit.unaccounted],
-        "unknown": audit.unknown,
-        "again": audit.again,
-        "strays": [plain(stray) for stray in audit.strays],
-        "older": {queue: older.value for queue, older in audit.older.items()},
-        "unknown_queues": [queue.model_dump(mode="json") for queue in audit.unknown_queues],
-        "repaired": audit.repaired,
-        "balanced": audit.balanced,
-        "results": plain(audit.results),
-    }
-
-
-def plain(value: Any) -> dict[str, Any]:
-    """A dataclass as plain data."""
-    return {name: _plain(item) for name, item in asdict(value).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+def data(model: Any) -> Any:
+    """A model as plain data."""
+    return model.model_dump(mode="json")

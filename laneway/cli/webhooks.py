@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import RenderableType
-from rich.table import Column, Table
-from rich.text import Text
 
-from laneway.cli import views
 from laneway.cli.base import DryRun, Json, make_services, out, print_json
-from laneway.platform import clock
-from laneway.schemas.outbound_webhook import (
-    DeliveryDetailsView,
-    DeliveryView,
-    EndpointState,
-    EndpointView,
-    ReplayResponse,
-)
-from laneway.schemas.task import FINISHED, TaskHandle, TaskState
+from laneway.cli.times import moment_option
+from laneway.schemas.choices import EndpointState, TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.db.models import OutboundEndpoint
     from laneway.platform.webhooks.delivery_log import DeliveryLog
+    from laneway.schemas.outbound_webhook import ReplayResponse
+    from laneway.schemas.task import TaskHandle
 
 commands = typer.Typer(
-    name="callbacks", no_args_is_help=True, help="Outbound webhooks: the log of deliveries, and their receivers."
+    name="callbacks",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Outbound webhooks: the log of deliveries, and their receivers.",
 )
 
 Delivery = Annotated[str, typer.Argument(help="The delivery's id; it is also its task's id.")]
 Receiver = Annotated[str, typer.Argument(help="The endpoint's id, see `laneway callbacks endpoints`.")]
 Endpoint = Annotated[str | None, typer.Option(help="Only deliveries to this endpoint (its id).")]
 Event = Annotated[str | None, typer.Option(help="Only deliveries of this event.")]
-Since = Annotated[datetime | None, typer.Option(help="Only deliveries first attempted at this time or later (UTC).")]
-Until = Annotated[datetime | None, typer.Option(help="Only deliveries first attempted before this time (UTC).")]
+Since = Annotated[Any, moment_option("Only deliveries first attempted at this time or later: 2h (ago), 2026-01-31.")]
+Until = Annotated[Any, moment_option("Only deliveries first attempted before this time: 2h (ago), 2026-01-31.")]
 
 
 @commands.command("list")
@@ -52,14 +45,13 @@ def listing(
     from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
     from laneway.platform.webhooks.views import describe_delivery
 
-    selected = DeliveryFilter(
-        endpoint=endpoint, event=event, states=tuple(state or ()), since=clock.aware(since), until=clock.aware(until)
-    )
+    selected = DeliveryFilter(endpoint=endpoint, event=event, states=tuple(state or ()), since=since, until=until)
     found = [describe_delivery(delivery) for delivery in make_services().delivery_log.page(selected, limit=limit)]
     if as_json:
         return print_json([view.model_dump(mode="json") for view in found])
-    out.print(_delivery_table(found) if found else "None.")
-    return None
+    from laneway.cli import webhook_views
+
+    return out.print(webhook_views.delivery_table(found) if found else "None.")
 
 
 @commands.command()
@@ -70,10 +62,11 @@ def show(id: Delivery, as_json: Json = False) -> None:
     found = describe_details(make_services().delivery_log.show(id))
     if as_json:
         return print_json(found.model_dump(mode="json"))
-    out.print(_field_table(found.delivery))
-    out.print(_attempt_table(found))
-    out.print(found.body, soft_wrap=True)
-    return None
+    from laneway.cli import webhook_views
+
+    out.print(webhook_views.field_table(found.delivery))
+    out.print(webhook_views.attempt_table(found))
+    return out.print(found.body)
 
 
 @commands.command()
@@ -95,6 +88,7 @@ def replay(
     """Send deliveries again, with the same webhook-id."""
     from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
     from laneway.platform.webhooks.views import describe_replay
+    from laneway.schemas.task import FINISHED
 
     if bool(ids) == bool(endpoint or since):
         raise typer.BadParameter("give either delivery ids, or --endpoint or --since or both")
@@ -105,8 +99,8 @@ def replay(
         endpoint=endpoint,
         event=event,
         states=FINISHED if everything else (),
-        since=clock.aware(since),
-        until=clock.aware(until),
+        since=since,
+        until=until,
     )
     return _print_replayed(describe_replay(log.replay_many(selected, limit=limit, dry_run=dry_run)), as_json=as_json)
 
@@ -143,8 +137,9 @@ def endpoints(
     found = [describe_endpoint(receiver) for receiver in receivers]
     if as_json:
         return print_json([view.model_dump(mode="json") for view in found])
-    out.print(_endpoint_table(found) if found else "None.")
-    return None
+    from laneway.cli import webhook_views
+
+    return out.print(webhook_views.endpoint_table(found) if found else "None.")
 
 
 @commands.command()
@@ -182,63 +177,5 @@ def _print_replayed(replayed: ReplayResponse, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _delivery_table(deliveries: list[DeliveryView]) -> Table:
-    # the id is never cut, because people copy it
-    id_column = Column("delivery id, receiver or error", overflow="fold", min_width=36)
-    table = Table(id_column, "event", "state", "attempts", "status", "first", box=None, header_style="bold")
-    for delivery in deliveries:
-        table.add_row(
-            Text(delivery.delivery_id).append(f"\n{delivery.error or delivery.url}", style="dim"),
-            delivery.event,
-            views.state(delivery.state),
-            str(delivery.attempts),
-            str(delivery.status or ""),
-            views.timestamp(delivery.created_at),
-        )
-    return table
-
-
-def _endpoint_table(endpoints: list[EndpointView]) -> Table:
-    id_column = Column("endpoint id", overflow="fold", min_width=32)
-    names = ("receiver", "state", "failures", "since", "last success", "reason")
-    table = Table(id_column, *names, box=None, header_style="bold")
-    for endpoint in endpoints:
-        table.add_row(
-            endpoint.endpoint_id,
-            endpoint.url,
-            endpoint.state,
-            str(endpoint.consecutive_failures),
-            _timestamp(endpoint.failing_since),
-            _timestamp(endpoint.last_success_at),
-            endpoint.reason or "",
-        )
-    return table
-
-
-def _attempt_table(details: DeliveryDetailsView) -> Table:
-    table = Table("attempt", "started", "ms", "status", "error", "response", box=None, header_style="bold")
-    for attempt in details.attempts:
-        table.add_row(
-            str(attempt.number),
-            views.timestamp(attempt.started_at),
-            str(attempt.duration_ms or ""),
-            str(attempt.status or ""),
-            (attempt.error or "")[:80],
-            (attempt.answer or "")[:80],
-        )
-    return table
-
-
-def _field_table(delivery: DeliveryView) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    for name, value in delivery.model_dump(exclude_none=True).items():
-        table.add_row(name, views.field_value(value))
-    return table
-
-
 def _deliveries(number: int) -> str:
     return "1 delivery" if number == 1 else f"{number} deliveries"
-
-
-def _timestamp(value: datetime | None) -> str:
-    return views.timestamp(value) if value else ""

@@ -52,15 +52,15 @@ class AsyncClient:
 
     async def submit(self, name: str, payload: Payload | None = None, **options: Unpack[Options]) -> TaskHandle:
         """Submit a task by its registered name; returns its receipt. For the options see `calls.Options`."""
-        return await self._send(calls.submit(calls.task_request(name, payload, **options)))
+        return await self.send(calls.submit(calls.task_request(name, payload, **options)))
 
     async def submit_many(self, requests: Sequence[TaskRequest]) -> list[TaskHandle]:
         """Submit many tasks (`task_request`): all are accepted, or none. Returns their receipts, in order."""
-        return (await self._send(calls.submit_many(requests))).tasks
+        return (await self.send(calls.submit_many(requests))).tasks
 
     async def get(self, id: str) -> TaskDetails:
         """Return a task: payload, state, progress, result or error, attempts, times."""
-        return await self._send(calls.get(id))
+        return await self.send(calls.get(id))
 
     async def wait(self, id: str, timeout: Seconds = 60) -> TaskDetails:  # noqa: ASYNC109 - as in `Client`
         """Wait until a task is over, whatever its outcome. Raises WaitTimeout."""
@@ -68,22 +68,22 @@ class AsyncClient:
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            task = await self._send(calls.get(id, wait=min(left, calls.LONGEST_WAIT)))
+            task = await self.send(calls.get(id, wait=min(left, calls.LONGEST_WAIT)))
             if task.status in FINISHED:
                 return task
             if time.monotonic() >= deadline:
                 raise WaitTimeout(task, seconds)
 
-    async def events(self, id: str, *, after: int = 0) -> AsyncIterator[EventView]:
+    async def events(self, id: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[EventView]:
         """Follow a task: yield its events after this one as they come, until it is over.
 
-        A lost connection is made again, and no event is missed or repeated.
+        A lost connection is made again, and no event is missed or repeated. `follow=False`: only those that exist now.
         """
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             before, stops = after, False
             try:
-                async with self._stream(id, after) as stream:
+                async with self._stream(id, after, follow=follow) as stream:
                     async for event in stream:
                         if stops := event.event == STOPPING:
                             break
@@ -95,7 +95,7 @@ class AsyncClient:
                 if stops or after > before:  # perhaps cut: only a stream without events is the last one
                     retrying = Retrying(self._connection.retry_seconds)
                     continue
-                if (await self.get(id)).status in FINISHED:
+                if not follow or (await self.get(id)).status in FINISHED:
                     return
                 raise Unreachable(f"The platform at {self.url} ended the event stream of a task that goes on")
             except Unreachable as error:
@@ -103,11 +103,11 @@ class AsyncClient:
 
     async def cancel(self, id: str) -> CancelResponse:
         """Cancel a task. A waiting task never runs; a running task is asked to stop."""
-        return await self._send(calls.cancel(id))
+        return await self.send(calls.cancel(id))
 
     async def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, as a new attempt of the same task."""
-        return await self._send(calls.retry(id))
+        return await self.send(calls.retry(id))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -121,7 +121,8 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _send(self, call: Call[T]) -> T:
+    async def send(self, call: Call[T]) -> T:
+        """Send a call for which there is no method, such as one of `operator_calls`; returns its answer."""
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             try:
@@ -136,11 +137,13 @@ class AsyncClient:
             raise unreachable(self._connection, error) from error
 
     @asynccontextmanager
-    async def _stream(self, id: str, after: int) -> AsyncGenerator[httpx2.EventSource]:
+    async def _stream(self, id: str, after: int, *, follow: bool) -> AsyncGenerator[httpx2.EventSource]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         timeout = httpx2.Timeout(self._connection.timeout, read=STREAM_SILENCE_SECONDS)
         try:
-            async with self._http.stream("GET", calls.events_path(id), headers=headers, timeout=timeout) as response:
+            async with self._http.stream(
+                "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code != 200:
                     checked_json(response.status_code, response.headers, await response.aread())
                 yield httpx2.EventSource(response)

@@ -125,9 +125,9 @@ def seconds(value: Seconds) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
-def events_path(id: str) -> str:
-    """The path of a task's event stream."""
-    return _path(id, "/events")
+def events_path(id: str, *, follow: bool = True) -> str:
+    """The path of a task's event stream; without `follow` it ends after the events that exist now."""
+    return _path(id, "/events" if follow else "/events?follow=false")
 
 
 def _path(id: str, rest: str = "") -> str:

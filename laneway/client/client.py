@@ -51,15 +51,15 @@ class Client:
 
     def submit(self, name: str, payload: Payload | None = None, **options: Unpack[Options]) -> TaskHandle:
         """Submit a task by its registered name; returns its receipt. For the options see `calls.Options`."""
-        return self._send(calls.submit(calls.task_request(name, payload, **options)))
+        return self.send(calls.submit(calls.task_request(name, payload, **options)))
 
     def submit_many(self, requests: Sequence[TaskRequest]) -> list[TaskHandle]:
         """Submit many tasks (`task_request`): all are accepted, or none. Returns their receipts, in order."""
-        return self._send(calls.submit_many(requests)).tasks
+        return self.send(calls.submit_many(requests)).tasks
 
     def get(self, id: str) -> TaskDetails:
         """Return a task: payload, state, progress, result or error, attempts, times."""
-        return self._send(calls.get(id))
+        return self.send(calls.get(id))
 
     def wait(self, id: str, timeout: Seconds = 60) -> TaskDetails:
         """Wait until a task is over, whatever its outcome. Raises WaitTimeout."""
@@ -67,22 +67,22 @@ class Client:
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            task = self._send(calls.get(id, wait=min(left, calls.LONGEST_WAIT)))
+            task = self.send(calls.get(id, wait=min(left, calls.LONGEST_WAIT)))
             if task.status in FINISHED:
                 return task
             if time.monotonic() >= deadline:
                 raise WaitTimeout(task, seconds)
 
-    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
+    def events(self, id: str, *, after: int = 0, follow: bool = True) -> Iterator[EventView]:
         """Follow a task: yield its events after this one as they come, until it is over.
 
-        A lost connection is made again, and no event is missed or repeated.
+        A lost connection is made again, and no event is missed or repeated. `follow=False`: only those that exist now.
         """
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             before, stops = after, False
             try:
-                with self._stream(id, after) as stream:
+                with self._stream(id, after, follow=follow) as stream:
                     for event in stream:
                         if stops := event.event == STOPPING:
                             break
@@ -94,7 +94,7 @@ class Client:
                 if stops or after > before:  # perhaps cut: only a stream without events is the last one
                     retrying = Retrying(self._connection.retry_seconds)
                     continue
-                if self.get(id).status in FINISHED:
+                if not follow or self.get(id).status in FINISHED:
                     return
                 raise Unreachable(f"The platform at {self.url} ended the event stream of a task that goes on")
             except Unreachable as error:
@@ -102,11 +102,11 @@ class Client:
 
     def cancel(self, id: str) -> CancelResponse:
         """Cancel a task. A waiting task never runs; a running task is asked to stop."""
-        return self._send(calls.cancel(id))
+        return self.send(calls.cancel(id))
 
     def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, as a new attempt of the same task."""
-        return self._send(calls.retry(id))
+        return self.send(calls.retry(id))
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,7 +120,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send(self, call: Call[T]) -> T:
+    def send(self, call: Call[T]) -> T:
+        """Send a call for which there is no method, such as one of `operator_calls`; returns its answer."""
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             try:
@@ -135,11 +136,13 @@ class Client:
             raise unreachable(self._connection, error) from error
 
     @contextmanager
-    def _stream(self, id: str, after: int) -> Generator[httpx2.EventSource]:
+    def _stream(self, id: str, after: int, *, follow: bool) -> Generator[httpx2.EventSource]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         timeout = httpx2.Timeout(self._connection.timeout, read=STREAM_SILENCE_SECONDS)
         try:
-            with self._http.stream("GET", calls.events_path(id), headers=headers, timeout=timeout) as response:
+            with self._http.stream(
+                "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code != 200:
                     checked_json(response.status_code, response.headers, response.read())
                 yield httpx2.EventSource(response)

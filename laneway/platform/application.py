@@ -95,6 +95,10 @@ class Application:
         """Make a platform with these settings."""
         return self._platform_class(settings, self.celery_app())
 
+    def make_reader(self, settings: Settings) -> Platform:
+        """Make a platform that only reads tasks: it imports none of the application's tasks and services."""
+        return Platform(settings, self._import("celery") if self._own_app_is_complete else self.bare_celery_app)
+
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""
         upgrade(settings.storage.url, self._platform_class.migrations)

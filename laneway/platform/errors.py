@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from laneway._suggestion import suggest
 from laneway.engine.errors import LanewayError
 
 
@@ -87,7 +88,7 @@ class UnknownTaskType(PlatformError):
     known: list[str]
 
     def __str__(self) -> str:
-        return f"No task is registered as {self.name!r}; registered are {', '.join(self.known)}."
+        return f"No task is registered as {suggest(self.name, self.known)}; registered are {', '.join(self.known)}."
 
 
 class UnknownQueue(PermanentError):
@@ -99,7 +100,7 @@ class UnknownQueue(PermanentError):
     known: list[str]
 
     def __str__(self) -> str:
-        return f"There is no queue {self.queue!r}; there are {', '.join(self.known)}."
+        return f"There is no queue {suggest(self.queue, self.known)}; there are {', '.join(self.known)}."
 
 
 class TaskExpired(PlatformError):

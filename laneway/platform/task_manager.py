@@ -29,6 +29,7 @@ from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
+from laneway.schemas.worker import WorkerView
 
 
 class TaskManager:
@@ -130,6 +131,10 @@ class TaskManager:
     def live_workers(self) -> int:
         """The number of live workers: those that reported recently (`workers.ALIVE`)."""
         return self._reader.live_workers()
+
+    def workers(self) -> list[WorkerView]:
+        """The workers that have not signed off, by name: live ones, and those that are silent."""
+        return self._reader.workers()
 
     # --- changing
 

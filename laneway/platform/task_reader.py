@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
@@ -13,11 +14,16 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, TaskExpired
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.history.task_views import describe, queue_figures, queue_reason, waiting_for
+from laneway.platform.history.task_views import describe, describe_worker, queue_figures, queue_reason, waiting_for
 from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
+from laneway.schemas.worker import WorkerView
+
+MOST_WORKERS: Final = 1000
+MOST_RUNNING: Final = 5000
+"""Running tasks that are attributed to workers."""
 
 
 class TaskReader:
@@ -86,6 +92,19 @@ class TaskReader:
         """The number of live workers: those that reported recently (`workers.ALIVE`)."""
         with self._database.reading() as session:
             return len(workers.alive(session, now=clock.now()))
+
+    def workers(self) -> list[WorkerView]:
+        """The workers that have not signed off, by name: live ones, and those that are silent."""
+        self._recorder.catch_up_quietly()
+        now = clock.now()
+        with self._database.reading() as session:
+            rows = workers.listing(session, limit=MOST_WORKERS)
+            running = workers.running(session, limit=MOST_RUNNING)
+        newest = {row.name: row for row in reversed(rows)}  # of one name, the first row is the newest
+        return [
+            describe_worker(row, running=running.get(row.name, []) if newest[row.name] is row else [], now=now)
+            for row in rows
+        ]
 
     def _waiting_for(self, run: TaskRun, *, serving: int) -> str | None:
         if run.state not in WAITING:

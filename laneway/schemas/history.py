@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
+from laneway.schemas.choices import DurabilityName, PriorityName, TaskState, UniqueFor
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier
 from laneway.schemas.queue import UnknownQueue
 from laneway.schemas.statistics import Window
-from laneway.schemas.task import QueueFigures, Response, TaskHandle, TaskState
+from laneway.schemas.task import QueueFigures, Response, TaskHandle
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 A_YEAR = 366 * 86_400
-
-
-class PriorityName(StrEnum):
-    """The priority of a task."""
-
-    LOW = "low"
-    NORMAL = "normal"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
-class UniqueFor(StrEnum):
-    """Until when a uniqueness key is held."""
-
-    START = "until_start"
-    DONE = "until_done"
-    TIME = "for_time"
-
-
-class DurabilityName(StrEnum):
-    """Where the message must be stored before the task counts as accepted."""
-
-    MEMORY = "memory"
-    DISK = "disk"
-    REPLICA = "replica"
 
 
 class Uniqueness(BaseModel):
@@ -210,6 +185,13 @@ class BulkActionResponse(Response):
     refused: dict[str, str] = Field(description="Id → why nothing was done with this dead letter")
 
 
+class OpenAlertView(Response):
+    """A problem that needs an operator."""
+
+    message: str
+    opened_at: datetime
+
+
 class StatsResponse(Response):
     """Queues, tasks and workers at one moment, and recent statistics."""
 
@@ -221,17 +203,9 @@ class StatsResponse(Response):
     unknown_queues: list[UnknownQueue] = Field(
         [], description="Queues of the broker that the application does not declare, as found within the last 30 s"
     )
+    alerts: list[OpenAlertView] = Field(description="The open alerts of the last sweep, newest first")
     timestamp: datetime
     window: Window = Field(description="Statistics of the tasks that ended within a window of time")
-
-
-class ClearableState(StrEnum):
-    """Final states whose tasks may be deleted. Dead letters are handled by `/dead-letters`."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
 
 
 class ClearResponse(Response):

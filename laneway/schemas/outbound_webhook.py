@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from laneway.schemas.choices import EndpointState
 from laneway.schemas.history import Text
 from laneway.schemas.moment import EARLIEST, LATEST, Moment, clamped
 from laneway.schemas.number import Whole
@@ -47,13 +47,6 @@ class Receipt(BaseModel):
     url: str
     """The address without user, query and fragment, which may contain secrets."""
     attempt: int
-
-
-class EndpointState(StrEnum):
-    """Whether webhooks are sent to a receiver."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
 
 
 class EndpointView(Response):

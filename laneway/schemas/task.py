@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class TaskState(StrEnum):
-    """The state of a task."""
-
-    ACCEPTED = "accepted"
-    PENDING = "pending"
-    SCHEDULED = "scheduled"
-    PROCESSING = "processing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    DEAD_LETTER = "dead_letter"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
+from laneway.schemas.choices import TaskState
 
 SENT = (TaskState.PENDING, TaskState.SCHEDULED)
 """States of a task that waits and is in the broker."""

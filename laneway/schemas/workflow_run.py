@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from laneway.schemas.choices import RunState
 from laneway.schemas.history import Text
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
@@ -16,16 +17,6 @@ from laneway.schemas.workflow import Name, StepKind
 
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]
 """An id chosen by the caller: at most 96 letters, digits and ``._:@+=-``; the first is a letter or digit."""
-
-
-class RunState(StrEnum):
-    """The state of a run."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 RUN_OVER = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)

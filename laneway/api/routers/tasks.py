@@ -23,11 +23,12 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outbox import Submission
 from laneway.platform.submission.requests import submit_options
+from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
     BatchResponse,
-    ClearableState,
     ClearResponse,
+    OpenAlertView,
     StatsResponse,
     TaskBatch,
     TaskRequest,
@@ -44,6 +45,7 @@ from laneway.schemas.task import (
     TaskPage,
     TaskState,
 )
+from laneway.schemas.worker import TaskNamesResponse, TaskNameView, WorkersResponse
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
@@ -207,7 +209,10 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
     responses=problems(404),
 )
 async def follow_task(
-    task_id: TaskId, services: ServicesDep, last_event_id: Annotated[str | None, Header(max_length=20)] = None
+    task_id: TaskId,
+    services: ServicesDep,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    follow: Annotated[bool, Query(description="False: end after the events that exist now")] = True,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
 
@@ -224,12 +229,13 @@ async def follow_task(
                 after = event.seq
                 view = describe_event(event)
                 yield ServerSentEvent(id=str(view.id), event=view.kind, data=view.model_dump(mode="json"))
-            if ended:
+            if ended or (not follow and not page):
                 return
             if services.event_stream.stopped:
                 yield ServerSentEvent(event=STOPPING, data={"task_id": task_id}, retry=RECONNECT_MS)
                 return
-            await _wait_for_wakeup(wakeup)
+            if follow:
+                await _wait_for_wakeup(wakeup)
 
 
 @router.get("/stats", dependencies=[OnlyKnown], responses=problems())
@@ -254,9 +260,22 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
         unread_limit=services.settings.tasks.max_unread_events,
         workers=services.tasks.live_workers(),
         unknown_queues=services.unknown_queues.listing(),
+        alerts=[OpenAlertView(message=alert.message, opened_at=alert.opened_at) for alert in services.alerts.listing()],
         timestamp=clock.now(),
         window=window,
     )
+
+
+@router.get("/workers", responses=problems())
+def workers(services: ServicesDep) -> WorkersResponse:
+    """List the workers: version, host, queues, running tasks, start and last report."""
+    return WorkersResponse(workers=services.tasks.workers())
+
+
+@router.get("/task-names", responses=problems())
+def task_names() -> TaskNamesResponse:
+    """List the tasks that can be submitted, each with its queue."""
+    return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in sorted(registry)])
 
 
 async def _wait_for_wakeup(wakeup: asyncio.Event, seconds: float = POLL_SECONDS) -> None:

@@ -11,10 +11,9 @@ from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.workflows.runs import StartOptions
-from laneway.platform.workflows.views import definition_view
+from laneway.platform.workflows.views import definitions_view
 from laneway.schemas.workflow import Name
 from laneway.schemas.workflow_run import (
-    BrokenDefinitionView,
     DefinitionsResponse,
     RetryDefinition,
     RetryFrom,
@@ -43,14 +42,7 @@ FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 @router.get("/workflow-definitions", responses=problems())
 def list_workflow_definitions(services: ServicesDep) -> DefinitionsResponse:
     """List the workflow types that can be started: their steps, and the JSON schema of their input."""
-    known = services.workflows.definitions
-    return DefinitionsResponse(
-        definitions=[definition_view(known, plan) for plan in known.plans],
-        broken=[
-            BrokenDefinitionView(workflow_type=each.name, file=each.file, problems=list(each.problems))
-            for each in known.broken
-        ],
-    )
+    return definitions_view(services.workflows.definitions)
 
 
 @router.post(

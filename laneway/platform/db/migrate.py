@@ -7,16 +7,17 @@ brings all of them up to date.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from alembic import command, context
-from alembic.config import Config
 from sqlalchemy import text
 
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.models import UtcDateTime
 from laneway.platform.db.schema_versions import current_revision, report_newer
 from laneway.platform.db.session import Database
+
+if TYPE_CHECKING:  # Alembic is imported only when something is missing: that is a tenth of a second for each command
+    from alembic.config import Config
 
 ADVISORY_LOCK = 5_263_926
 """The PostgreSQL lock that keeps two migrations from running at once. On SQLite the write lock does that."""
@@ -34,6 +35,8 @@ def upgrade(url: str, histories: Sequence[MigrationHistory] = (PLATFORM_HISTORY,
         if not behind:
             return
         with database.transaction() as session:
+            from alembic import command
+
             if not database.is_sqlite:
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
             for history in behind:
@@ -59,6 +62,8 @@ def _behind(database: Database, histories: Sequence[MigrationHistory]) -> list[M
 
 def run_migrations() -> None:
     """Run the migrations of the current Alembic command. The `env.py` of each history calls this."""
+    from alembic import context
+
     history: MigrationHistory = context.config.attributes["history"]
     context.configure(
         connection=context.config.attributes["connection"],
@@ -71,6 +76,8 @@ def run_migrations() -> None:
 
 def alembic_configuration(history: MigrationHistory) -> Config:
     """Alembic's configuration, without a configuration file."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(history.folder).replace("%", "%%"))
     config.attributes["history"] = history

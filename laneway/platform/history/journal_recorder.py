@@ -94,6 +94,13 @@ class JournalRecorder:
             self.problem = self.problem or error  # the first one has the reason; later calls fail without a try
             log.warning("the history is behind", error=str(error))
 
+    def leave_to_others(self) -> None:
+        """Record nothing for readers of this process any more: it has not imported the tasks.
+
+        What follows from an event, such as an `on_failure` task, could not be done here.
+        """
+        self._paused_until = math.inf
+
     def unread(self, queues: Sequence[str] | None = None) -> dict[str, int]:
         """Queue → number of events that are not recorded yet, where there are any."""
         engine = self._broker.engine

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from laneway.engine import MessageInfo, MessageState, QueueStats
 from laneway.platform import clock
-from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun
+from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, Worker
+from laneway.platform.db.queries.workers import ALIVE
 from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
 from laneway.platform.queues import queues as declared
 from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
+from laneway.schemas.worker import WorkerView
 
 
 def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
@@ -71,6 +74,21 @@ def describe_attempt(attempt: TaskAttempt) -> AttemptView:
 def describe_event(event: TaskEvent) -> EventView:
     """The view of an event."""
     return EventView(id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=event.data)
+
+
+def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) -> WorkerView:
+    """The view of a worker. `running`: the ids of its running tasks."""
+    return WorkerView(
+        name=worker.name,
+        host=worker.host,
+        version=worker.version,
+        queues=worker.queues,
+        running=list(running[:100]),
+        started_at=worker.started_at,
+        seen_at=worker.seen_at,
+        alive=worker.ended is None and worker.seen_at > now - ALIVE,
+        ended=worker.ended,
+    )
 
 
 def queue_reason(found: MessageInfo | None) -> str | None:

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from importlib.metadata import version
+from socket import gethostname
 from threading import Event, Thread
 from time import monotonic
 from uuid import uuid4
@@ -144,7 +146,14 @@ class Maintenance:
         """Store that this worker is alive."""
         with self._database.transaction() as session:
             workers.report(
-                session, self.worker, id=self._id, queues=self._queues, started_at=self._started_at, now=clock.now()
+                session,
+                self.worker,
+                id=self._id,
+                queues=self._queues,
+                started_at=self._started_at,
+                now=clock.now(),
+                host=gethostname(),
+                version=version("laneway"),
             )
 
     def sign_off(self) -> None:

@@ -19,6 +19,8 @@ from laneway.platform.workflows.transitions import plan_of
 from laneway.schemas.task import FINISHED, WAITING
 from laneway.schemas.workflow import StepKind
 from laneway.schemas.workflow_run import (
+    BrokenDefinitionView,
+    DefinitionsResponse,
     DefinitionView,
     RunState,
     StepState,
@@ -120,6 +122,17 @@ def definition_view(definitions: Definitions, plan: Plan) -> DefinitionView:
         input=model.model_json_schema(mode="validation") if model else None,
         signals=sorted(plan.signals),
         steps=[step.model_dump(mode="json", by_alias=True, exclude_defaults=True) for step in definition.steps],
+    )
+
+
+def definitions_view(known: Definitions) -> DefinitionsResponse:
+    """Return the definitions that can be started, and those that are broken."""
+    return DefinitionsResponse(
+        definitions=[definition_view(known, plan) for plan in known.plans],
+        broken=[
+            BrokenDefinitionView(workflow_type=each.name, file=each.file, problems=list(each.problems))
+            for each in known.broken
+        ],
     )
 
 

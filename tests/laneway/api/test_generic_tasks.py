@@ -44,7 +44,7 @@ def test_the_error_for_an_unknown_task_name_lists_the_registered_names(api: Api)
     details = problem(api.http.post("/tasks", json={"type": "deployy"}), 404)
 
     assert details["detail"].startswith(
-        "No task is registered as 'deployy'; registered are batch_conversation_analysis_task, "
+        "No task is registered as 'deployy' (did you mean 'deploy'?); registered are batch_conversation_analysis_task, "
     )
     assert " deploy," in details["detail"]
 

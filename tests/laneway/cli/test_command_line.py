@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,15 +11,19 @@ from typing import Any
 
 import pytest
 
+from app.core.settings import ROOT
 from laneway.cli.command_line import COMMANDS, load_command
-from tests.fixtures.forked import BIN
+from tests.fixtures.http_peer import HttpPeer, HttpReply
+from tests.fixtures.shell import PROGRAM
 
-HEAVY = ("alembic", "celery", "kombu", "laneway.platform", "sqlalchemy")
+HEAVY = ("alembic", "app.services", "celery", "fastapi", "kombu", "laneway.platform", "redis", "sqlalchemy")
+SCHEMAS = ("laneway.schemas.task", "laneway.schemas.history", "laneway.schemas.workflow_run")
 HIDE = "import sys; sys.modules[{package!r}] = None; "
 
 
 def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 def without_help(command: Any, path: str) -> Iterator[str]:
@@ -42,30 +47,74 @@ def test_every_command_and_parameter_has_help(name: str) -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("worker", "--help"), ("dead", "requeue", "--help")])
 def test_help_works_outside_a_project(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+    ran = run(*PROGRAM, *words, cwd=tmp_path)
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "Usage: laneway" in ran.stdout
 
 
-@pytest.mark.parametrize("words", [("stats",), ("up",), ("worker",), ("worker", "--group", "worker"), ("unknown",)])
+@pytest.mark.parametrize("words", [("stats",), ("up",), ("worker",), ("worker", "--group", "worker")])
 def test_a_command_outside_a_project_is_refused_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(BIN / "laneway", *words, cwd=tmp_path)
+    ran = run(*PROGRAM, *words, cwd=tmp_path)
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("No Laneway project here: ")
     assert "Traceback" not in ran.stderr
 
 
-def test_the_list_of_commands_imports_neither_celery_nor_the_database(tmp_path: Path) -> None:
+PROGRAM_THAT_NAMES_IMPORTS = """
+import sys
+from laneway.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+print("imported", *(name for name in sys.modules if name.startswith({packages!r})), file=sys.stderr)
+"""
+
+
+def imported(*words: str, cwd: Path, packages: tuple[str, ...]) -> list[str]:
+    """The modules of these packages that a command imports."""
+    code = PROGRAM_THAT_NAMES_IMPORTS.format(packages=packages)
+    first, *names = run(sys.executable, "-c", code, *words, cwd=cwd).stderr.splitlines()[-1].split()
+    assert first == "imported"
+    return names
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",)])
+def test_help_and_version_import_no_library_that_takes_long(words: tuple[str, ...]) -> None:
+    assert imported(*words, cwd=ROOT, packages=(*HEAVY, "pydantic", "httpx2")) == []
+
+
+def test_the_definitions_of_all_commands_import_neither_the_platform_nor_its_schemas(tmp_path: Path) -> None:
+    """Help and completion of a command need its definition."""
     code = (
-        "import sys; sys.argv = ['laneway', '--help']\n"
-        "from laneway.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        f"sys.exit(str([name for name in {HEAVY!r} if name in sys.modules]))"
+        "import sys; from laneway.cli.command_line import COMMANDS, load_command\n"
+        "for name in COMMANDS: load_command(name)\n"
+        f"sys.exit(str([name for name in sys.modules if name.startswith({HEAVY + SCHEMAS!r})]))"
     )
 
     assert run(sys.executable, "-c", code, cwd=tmp_path).stderr == "[]\n"
+
+
+@pytest.mark.parametrize("words", [("tasks", "list"), ("stats",)])
+def test_a_command_over_http_imports_neither_celery_nor_the_database(
+    tmp_path: Path, http_peer: HttpPeer, words: tuple[str, ...]
+) -> None:
+    http_peer.always = HttpReply(404)
+
+    assert imported("--url", http_peer.url, *words, cwd=tmp_path, packages=HEAVY) == []
+    assert http_peer.requests
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(("statz",), "'stats'"), (("tasks", "lst"), "'list'"), (("worker", "--que", "x"), "--queue")]
+)
+def test_a_misspelt_command_or_option_is_answered_with_the_right_one(words: tuple[str, ...], meant: str) -> None:
+    ran = run(*PROGRAM, *words, cwd=ROOT)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert meant in ran.stderr
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])

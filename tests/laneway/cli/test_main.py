@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from laneway.cli import operations
+from laneway.cli import local_source
 from laneway.platform import clock
 from laneway.schemas.task import TaskState
 from tests.fixtures.held_database import held_by_another_program
@@ -176,7 +176,7 @@ def test_dead_letters_are_listed_and_shown_completely(laneway: Shell) -> None:
     assert [task["task_id"] for task in laneway("dead", "list", "--json").json()] == [dead]
     assert [task["task_id"] for task in laneway("dead", "list", "--failed", "--json").json()] == [failed, dead]
     shown, data = laneway("dead", "show", dead), laneway("dead", "show", dead, "--json").json()
-    assert "Trace of [/x] it" in shown.out and "'message': 'Hello'" in shown.out
+    assert "Trace of [/x] it" in shown.out and '"message": "Hello"' in shown.out
     assert (data["payload"]["message"], data["traceback"]) == ("Hello", "Trace of [/x] it")
 
 
@@ -309,7 +309,7 @@ def test_a_broker_that_refuses_commands_is_named_in_one_sentence(laneway: Shell)
 def test_figures_are_shown_while_another_program_holds_the_database(
     laneway: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "SWEEP_WAITS", 0.1)
+    monkeypatch.setattr(local_source, "SWEEP_WAITS", 0.1)
     id = laneway.site.message("c-1")
     with held_by_another_program(laneway.site.services.database):
         for words in (("stats",), ("status", id), ("search",)):

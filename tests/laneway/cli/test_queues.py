@@ -25,12 +25,12 @@ def no_limits(laneway: Shell) -> None:
 
 
 def test_queues_are_listed_with_their_limits(laneway: Shell) -> None:
-    limited = laneway.process("queues", "limit", QUEUE, "--rate", "10", "--per", "60", "--max-in-flight", "3")
+    limited = laneway.process("queues", "limit", QUEUE, "--rate", "10", "--per", "1m", "--max-in-flight", "3")
     shown, data = laneway("queues", "list"), laneway("queues", "list", "--json")
 
     assert (limited.code, shown.code, data.code) == (0, 0, 0)
     (line,) = [line for line in shown.out.splitlines() if line.split()[:1] == [QUEUE]]
-    assert line.split() == [QUEUE, "10", "in", "60", "s", "at", "most", "3", "open"]
+    assert line.split() == [QUEUE, "10", "in", "1m", "at", "most", "3", "open"]
     assert [queue["queue"] for queue in data.json()] == list(QUEUES)
     assert all(queue["in_force"] for queue in data.json())
 
@@ -83,10 +83,10 @@ def test_an_invalid_limit_is_refused(laneway: Shell) -> None:
 def test_stats_show_success_and_times_of_the_window(laneway: Shell) -> None:
     started = clock.now() - timedelta(seconds=90)
     laneway.end(TaskState.COMPLETED, started_at=started, finished_at=started + timedelta(seconds=2), attempts=1)
-    shown, data = laneway("stats", "--window", "600"), laneway("stats", "--json")
+    shown, data = laneway("stats", "--window", "10m"), laneway("stats", "--json")
     elsewhere = laneway("stats", "--queue", "crm", "--json").json()
 
-    assert "last 600 s" in shown.out and "100.0%" in shown.out
+    assert "last 10m" in shown.out and "100.0%" in shown.out
     window = data.json()["window"]
     assert (window["total"]["completed"], window["total"]["processing_seconds"]["p95"]) == (1, 2.0)
     assert elsewhere["window"]["total"]["completed"] == 0
@@ -97,7 +97,7 @@ def test_old_tasks_are_deleted_after_confirmation(laneway: Shell) -> None:
     failed = laneway.end(TaskState.FAILED, finished_at=clock.now() - timedelta(seconds=100))
 
     assert laneway.process("clear", "--older-than", "50").code == 1, "nobody confirmed it"
-    assert laneway("clear", "--older-than", "50", "--yes").out == "Deleted 1 task.\n"
+    assert laneway("clear", "--older-than", "50s", "--yes").out == "Deleted 1 task.\n"
     assert laneway("clear", "--older-than", "0", "--state", "failed", "--yes", "--json").json() == {"deleted": 1}
     assert [laneway("status", id).code for id in (old, failed)] == [1, 1]
     assert laneway("clear", "--older-than", "0", "--state", "dead_letter", "--yes").code == 2

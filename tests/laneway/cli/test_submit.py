@@ -1,4 +1,4 @@
-"""The command submit, and time spans as people write them."""
+"""The command submit."""
 
 from __future__ import annotations
 
@@ -6,38 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 
-from laneway.cli.submit import seconds
 from laneway.schemas.task import TaskState
 from tests.fixtures.shell import Shell
 
 REPORT = "generate_performance_report_task"
 MESSAGE = "process_conversation_message_task"
 HELLO = json.dumps({"conversation_id": "c-1", "message": "Hello"})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("90", 90),
-        ("0", 0),
-        ("1.5", 1.5),
-        ("250ms", 0.25),
-        ("10m", 600),
-        ("2h", 7200),
-        ("1d12h", 129_600),
-        ("1.5h", 5400),
-    ],
-)
-def test_time_spans_are_read_as_people_write_them(text: str, value: float) -> None:
-    assert seconds(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "-1", "soon", "10 m", "m", "1h-2m", "nan", "1y"])
-def test_another_text_is_no_time_span(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="no time span"):
-        seconds(text)
 
 
 def test_a_task_is_submitted_with_its_options(laneway: Shell, tmp_path: Path) -> None:
@@ -64,7 +39,7 @@ def test_a_task_is_submitted_with_its_options(laneway: Shell, tmp_path: Path) ->
         ((MESSAGE, "--payload", "[1]"), "The payload is not a JSON object"),
         ((MESSAGE, "--payload", "{message: Hello}"), "The payload cannot be read as JSON"),
         ((MESSAGE, "--payload", "@/no/such/file"), "No such file"),
-        ((REPORT, "--delay", "soon"), "no time span"),
+        ((REPORT, "--delay", "soon"), "no duration"),
         ((REPORT, "--delay", "9999d"), "delay: Input should be less than"),
         ((REPORT, "--tag", "two words"), "tags.0"),
         ((REPORT, "--id", "a/b"), "id: "),

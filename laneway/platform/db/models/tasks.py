@@ -160,6 +160,9 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(index=True)
     ended: Mapped[str | None] = mapped_column(String(100))
     """How it ended, in words, if its supervisor saw that."""
+    host: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    version: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    """The version of Laneway that it runs."""
 
 
 class FleetLease(Base):

@@ -9,15 +9,26 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from laneway.platform.db.models import Worker
+from laneway.platform.db.models import TaskRun, Worker
+from laneway.schemas.task import TaskState
 
 ALIVE = timedelta(seconds=20)
 """A worker counts as alive for this long after its last report."""
 
 
-def report(session: Session, name: str, *, id: str, queues: Sequence[str], started_at: datetime, now: datetime) -> None:
-    """Store that a worker is alive, when it started, and which queues it serves. `id`: of this one process."""
-    values = {"queues": list(queues), "started_at": started_at, "seen_at": now}
+def report(
+    session: Session,
+    name: str,
+    *,
+    id: str,
+    queues: Sequence[str],
+    started_at: datetime,
+    now: datetime,
+    host: str = "",
+    version: str = "",
+) -> None:
+    """Store that a worker is alive, when and where it started, and which queues it serves. `id`: of this process."""
+    values = {"queues": list(queues), "started_at": started_at, "seen_at": now, "host": host, "version": version}
     seen = session.execute(update(Worker).where(Worker.id == id).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         session.add(Worker(id=id, name=name, **values))
@@ -48,6 +59,25 @@ def how_ended(session: Session, name: str, *, since: datetime) -> str:
 def alive(session: Session, *, now: datetime) -> Sequence[Worker]:
     """The live workers, by name."""
     return session.scalars(select(Worker).where(Worker.seen_at > now - ALIVE).order_by(Worker.name)).all()
+
+
+def listing(session: Session, *, limit: int) -> Sequence[Worker]:
+    """The workers that have not signed off, by name; of one name the newest first."""
+    return session.scalars(select(Worker).order_by(Worker.name, Worker.started_at.desc()).limit(limit)).all()
+
+
+def running(session: Session, *, limit: int) -> dict[str, list[str]]:
+    """Worker → the ids of the tasks that it runs, the oldest first; at most `limit` of all workers together."""
+    statement = (
+        select(TaskRun.worker, TaskRun.id)
+        .where(TaskRun.state == TaskState.PROCESSING, TaskRun.worker.is_not(None))
+        .order_by(TaskRun.seq)
+        .limit(limit)
+    )
+    found: dict[str, list[str]] = {}
+    for worker, id in session.execute(statement):
+        found.setdefault(worker or "", []).append(id)
+    return found
 
 
 def is_alive(session: Session, name: str, *, since: datetime, seen_after: datetime) -> bool:

@@ -169,6 +169,8 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended", sa.String(length=100), nullable=True),
+        sa.Column("host", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("version", sa.String(length=32), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_workers_name"), "workers", ["name"], unique=False)

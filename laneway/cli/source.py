@@ -1,0 +1,155 @@
+"""What the commands ask of a platform. There are two sources: the platform of the project, and one at a URL.
+
+Both return the same schemas, so that each command has one view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from laneway.schemas.history import (
+        BulkActionResponse,
+        DeadLetterGroupView,
+        DeadLetterSelection,
+        DeadLetterView,
+        OpenAlertView,
+        TaskRequest,
+    )
+    from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse, UnknownQueue
+    from laneway.schemas.statistics import Window
+    from laneway.schemas.task import (
+        AttemptView,
+        CancelResponse,
+        EventView,
+        QueueFigures,
+        TaskDetails,
+        TaskHandle,
+        TaskState,
+        TaskStatus,
+    )
+    from laneway.schemas.worker import WorkerView
+    from laneway.schemas.workflow_run import (
+        DefinitionsResponse,
+        RunState,
+        SignalResponse,
+        WorkflowCancelResponse,
+        WorkflowHandle,
+        WorkflowSummaryView,
+        WorkflowView,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Selects tasks; a field that is not set selects all."""
+
+    states: tuple[TaskState, ...] = ()
+    name: str | None = None
+    queue: str | None = None
+    key: str | None = None
+    tag: str | None = None
+    error: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFilter:
+    """Selects dead letters; a field that is not set selects all."""
+
+    failed: bool = False
+    trashed: bool = False
+    group: str | None = None
+    name: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What `stats` shows."""
+
+    queues: dict[str, QueueFigures]
+    unknown_queues: Sequence[UnknownQueue]
+    alerts: Sequence[OpenAlertView]
+    window: Window
+
+
+class Tasks(Protocol):
+    """Tasks of a platform."""
+
+    def submit(self, request: TaskRequest) -> TaskHandle: ...
+
+    def search(self, which: TaskFilter, *, limit: int) -> list[TaskStatus]: ...
+
+    def show(self, id: str) -> TaskDetails: ...
+
+    def attempts(self, id: str) -> list[AttemptView]: ...
+
+    def events(self, id: str) -> Iterator[EventView]:
+        """The events that exist now."""
+        ...
+
+    def follow(self, id: str) -> Iterator[EventView]:
+        """The events as they come, until the task ends."""
+        ...
+
+    def cancel(self, id: str) -> CancelResponse: ...
+
+    def retry(self, id: str) -> TaskHandle: ...
+
+
+class Operations(Protocol):
+    """Queues, workers and dead letters of a platform."""
+
+    def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures: ...
+
+    def workers(self) -> list[WorkerView]: ...
+
+    def limits(self) -> QueueLimitsListResponse: ...
+
+    def limits_of(self, queue: str) -> QueueLimitsResponse: ...
+
+    def set_limits(self, queue: str, limits: QueueLimits) -> QueueLimitsResponse: ...
+
+    def dead_letters(self, which: DeadLetterFilter, *, limit: int) -> list[DeadLetterView]: ...
+
+    def dead_letter_groups(self, *, failed: bool) -> list[DeadLetterGroupView]: ...
+
+    def dead_letter(self, id: str) -> DeadLetterView: ...
+
+    def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
+        """`requeue`, `discard` or `restore` the selected ones."""
+        ...
+
+
+class WorkflowRuns(Protocol):
+    """Workflows of a platform."""
+
+    def workflows(self, states: tuple[RunState, ...], *, type: str | None, limit: int) -> list[WorkflowSummaryView]: ...
+
+    def definitions(self) -> DefinitionsResponse: ...
+
+    def workflow(self, id: str) -> WorkflowView: ...
+
+    def start_workflow(self, type: str, input: dict[str, Any], *, id: str | None) -> WorkflowHandle: ...
+
+    def cancel_workflow(self, id: str) -> WorkflowCancelResponse: ...
+
+    def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle: ...
+
+    def signal_workflow(self, id: str, name: str, *, data: dict[str, Any], key: str) -> SignalResponse: ...
+
+
+class Source(Tasks, Operations, WorkflowRuns, Protocol):
+    """A platform."""
+
+    @property
+    def description(self) -> str:
+        """Whose platform it is, in a few words."""
+        ...

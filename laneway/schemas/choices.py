@@ -1,0 +1,70 @@
+"""Enumerations of requests and responses. It needs no pydantic, so that the help of a command stays quick."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    """The state of a task."""
+
+    ACCEPTED = "accepted"
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DEAD_LETTER = "dead_letter"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class PriorityName(StrEnum):
+    """The priority of a task."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class UniqueFor(StrEnum):
+    """Until when a uniqueness key is held."""
+
+    START = "until_start"
+    DONE = "until_done"
+    TIME = "for_time"
+
+
+class DurabilityName(StrEnum):
+    """Where the message must be stored before the task counts as accepted."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    REPLICA = "replica"
+
+
+class ClearableState(StrEnum):
+    """Final states whose tasks may be deleted. Dead letters are handled by `/dead-letters`."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class RunState(StrEnum):
+    """The state of a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class EndpointState(StrEnum):
+    """Whether webhooks are sent to a receiver."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
