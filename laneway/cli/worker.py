@@ -28,8 +28,13 @@ def main(argv: Sequence[str]) -> int:
 
     maybe_patch_concurrency(["celery", *words])
     from laneway.platform.application import application
+    from laneway.platform.errors import ConfigError
 
-    celery_app = application().celery_app()
+    try:
+        celery_app = application().celery_app()
+    except ConfigError as error:
+        _print(str(error), to_stderr=True)
+        return 2
     summary = _begin_summary(words[words.index("-n") + 1])
     code: Any = None
     try:
