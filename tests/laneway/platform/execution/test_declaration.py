@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from threading import Lock
 from types import FunctionType
 from typing import Annotated, Any
 
@@ -30,6 +29,10 @@ class Greeting(Payload):
 def clean_registry() -> Iterator[None]:
     """Remove what a test registers."""
     yield
+    forget()
+
+
+def forget() -> None:
     registry.remove(NAME)
     for app in _state._get_active_apps():  # pyright: ignore[reportPrivateUsage]
         app.tasks.pop(NAME, None)
@@ -110,7 +113,11 @@ def underscore(_x: int) -> None: ...
 def swapped(payload: Greeting, ctx: Context) -> None: ...
 
 
-def not_json(lock: Lock) -> None: ...
+class Handle:
+    """No model."""
+
+
+def not_json(handle: Handle) -> None: ...
 
 
 def reserved(model_dump: int) -> None: ...
@@ -144,7 +151,7 @@ def generator(payload: Greeting) -> Iterator[int]:
         (untyped_context, "its parameter 'ctx' has no type; annotate it. `ctx: laneway.Context` is the running task"),
         (underscore, "its parameter '_x' begins with an underscore"),
         (swapped, "in the wrong order: the running task, 'ctx', comes first"),
-        (not_json, "its parameters cannot be sent as JSON: .*Lock"),
+        (not_json, "its parameters cannot be sent as JSON: .*Handle"),
         (reserved, "its parameters cannot be sent as JSON: .*model_dump"),
         (returns_a_number, "it returns int; a result is a JSON object: return a dict, a pydantic model or None"),
         (returns_a_list, "it returns list"),
@@ -165,11 +172,17 @@ def test_a_task_without_a_queue_gets_the_default_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("laneway.platform.registry.queues", declared := Queues())
     declared.declare({"mail": Lane.HIGH, "default": Lane.LOW, "reports": Lane.LOW}, ())
     assert task(name=NAME)(nothing).spec.queue == "default"
+    forget()
     declared.declare({"mail": Lane.HIGH}, ())
     assert task(name=NAME)(nothing).spec.queue == "mail"
     declared.declare({"mail": Lane.HIGH, "reports": Lane.LOW}, ())
     with pytest.raises(BadTask, match="it names no queue, and no queue is called 'default'; declared queues: mail, "):
         task(name=NAME)(nothing)
+
+
+def test_a_misspelt_option_is_refused() -> None:
+    with pytest.raises(BadTask, match="@task has no option 'que'"):
+        declare(greet, que="mail")
 
 
 def test_a_program_that_is_its_own_task_module_is_told_so() -> None:
