@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
 
 from celery.utils.threads import LocalStack
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from laneway.platform.execution.context import Context
 from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, declaration_of
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.queues import Priority
-from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.registry import BadTask, TaskSpec, registry
 from laneway.platform.submission.bound_task import BoundTask
 from laneway.platform.submission.task_options import TaskOptions
 from laneway.schemas.task import TaskHandle
@@ -22,6 +22,8 @@ Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result", bound=BaseModel | Mapping[str, Any] | None, covariant=True)
 Call: TypeAlias = Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """The arguments of one task: by name, or by position."""
+OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role"})
+"""Options of `@task` that are fields of `TaskSpec`."""
 
 
 class FunctionSubmissions(Generic[P]):
@@ -184,20 +186,7 @@ def task(
     role: str | None = None,
     aliases: Sequence[str] = (),
 ) -> Decorator: ...
-def task(
-    work: Callable[..., Any] | None = None,
-    /,
-    *,
-    queue: str | None = None,
-    name: str | None = None,
-    key: str | None = None,
-    priority: Priority = Priority.NORMAL,
-    retries: int | None = None,
-    delays: Sequence[float] | None = None,
-    on_failure: str | None = None,
-    role: str | None = None,
-    aliases: Sequence[str] = (),
-) -> Any:
+def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
         class Greeting(Payload):
@@ -232,23 +221,32 @@ def task(
     """
 
     def declare(work: Callable[..., Any]) -> PlatformTask:
-        options = {"own_queue": queue, "key": key, "priority": priority, "on_failure": on_failure, "role": role}
-        own = name or work.__name__
-        earlier = checked_aliases(aliases, task=own)
-        return _register(work, name=own, retries=retries, delays=delays, aliases=earlier, **options)
+        return _register(work, **declaration)
 
     return declare if work is None else declare(work)
 
 
 def _register(
-    work: Callable[..., Any], *, name: str, retries: int | None, delays: Sequence[float] | None, **options: Any
+    work: Callable[..., Any],
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    retries: int | None = None,
+    delays: Sequence[float] | None = None,
+    aliases: Sequence[str] = (),
+    **options: Any,
 ) -> PlatformTask:
+    name = name or work.__name__
+    if unknown := sorted(options.keys() - OPTIONS):
+        raise BadTask(name, f"@task has no option {unknown[0]!r}.")
     declaration = declaration_of(work, task=name)
     spec = TaskSpec(
         name=name,
+        own_queue=queue,
         payload=declaration.payload,
         max_retries=checked_retries(retries, task=name),
         delays=checked_delays(delays, task=name),
+        aliases=checked_aliases(aliases, task=name),
         **options,
     )
     attributes = {

@@ -8,6 +8,7 @@ message. Celery's own consumer would delete a message whose task it does not kno
 from __future__ import annotations
 
 import logging
+import random
 from time import monotonic
 from typing import Any, cast
 from weakref import WeakSet
@@ -24,7 +25,7 @@ from laneway.worker.hand_on import Unknown, longest_of, report, unknown_task
 logger = logging.getLogger(__name__)
 
 LONGEST_HELD = 5.0
-"""The most seconds for which a worker keeps a message. Chance decides which worker gets it next, also the same one."""
+"""The most seconds for which a worker keeps a message, on average. Chance decides who gets it next."""
 MOST_REMEMBERED = 10_000
 """Messages that a worker remembers. It then forgets the one that it has not met for the longest time."""
 
@@ -65,7 +66,7 @@ class StockConsumer(consumer.Consumer):
         if len(self._met) > MOST_REMEMBERED:
             del self._met[next(iter(self._met))]
         self.qos.increment_eventually()  # so that others can be fetched meanwhile
-        self.timer.call_after(min(LONGEST_HELD, FIRST_HAND_ON * 2 ** min(times, 32)), self._give_back, (message,))
+        self.timer.call_after(_delay(times), self._give_back, (message,))
         return True
 
     def _give_back(self, message: Any) -> None:
@@ -90,6 +91,11 @@ class StockConsumer(consumer.Consumer):
 
 
 _consumers: WeakSet[StockConsumer] = WeakSet()
+
+
+def _delay(times: int) -> float:
+    """Seconds for which a message is kept. Without chance, the same worker would ask for it first each time."""
+    return min(LONGEST_HELD, FIRST_HAND_ON * 2 ** min(times, 32)) * (0.5 + random.random())
 
 
 def current_consumer() -> StockConsumer | None:

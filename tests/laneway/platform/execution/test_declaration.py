@@ -180,6 +180,11 @@ def test_a_task_without_a_queue_gets_the_default_one(monkeypatch: pytest.MonkeyP
         task(name=NAME)(nothing)
 
 
+def test_a_misspelt_option_is_refused() -> None:
+    with pytest.raises(BadTask, match="@task has no option 'que'"):
+        declare(greet, que="mail")
+
+
 def test_a_program_that_is_its_own_task_module_is_told_so() -> None:
     declare(greet)
     twice = FunctionType(nothing.__code__, globals(), "nothing")
