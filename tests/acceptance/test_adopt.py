@@ -30,6 +30,7 @@ from tests.fixtures.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 APP = "tests.laneway.adopt.shop"
 LATE, SOON, CHORDS, PARTS, PLAIN = 190, 10, 20, 9, 1_600
+MAIN = "from laneway.cli.main import main; main()"
 SOON_SECONDS, LATE_SECONDS = 25, 3600
 STEPS = (0, 3, 6, 9)
 
@@ -92,7 +93,7 @@ def submit(shop: Any) -> tuple[dict[str, tuple[str, int]], dict[str, float], lis
 
 
 def adopt(urls: RedisUrls, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "laneway.cli.main", "adopt", f"{APP}:app", "--apply", "--json", *words]
+    command = [sys.executable, "-c", MAIN, "adopt", f"{APP}:app", "--apply", "--json", *words]
     environment = {**os.environ, "BROKER": urls.broker, "BACKEND": urls.backend}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
