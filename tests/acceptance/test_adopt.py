@@ -47,7 +47,9 @@ def shop(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[An
     yield module
     module.notes.close()
     gc.collect()  # results unsubscribe when they are collected: before the backend is closed, not after
-    module.app.backend.result_consumer.stop()
+    consumer = module.app.backend.result_consumer
+    consumer.stop()
+    consumer.cancel_for = lambda _id: None  # a result that is collected later must not ask the closed server
     module.app.close()
     pools.reset()
 
