@@ -81,27 +81,32 @@ def main(words: Sequence[str], *, make_platform: MakePlatform | None = None) -> 
     try:
         return run(words, make_platform=make_platform)
     except (AdoptError, EngineError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
 
 
 def _report(project: Project, arguments: argparse.Namespace, platform: Platform | None) -> int:
     rows = review(project)
     if not arguments.json:
-        print(settings_text(rows), end="\n\n", flush=True)
+        _say(f"{settings_text(rows)}\n")
     try:
         adoption = Adoption(project, _choice(arguments), platform=platform, progress=Progress())
     except NotOnRedis as error:
         if arguments.apply:
             raise
-        print(json.dumps(as_data(rows, None), indent=2) if arguments.json else error)
+        _say(json.dumps(as_data(rows, None), indent=2) if arguments.json else str(error))
         return 1
     try:
         survey = adoption.run()
     finally:
         adoption.close()
-    print(json.dumps(as_data(rows, survey), indent=2) if arguments.json else survey_text(survey))
+    _say(json.dumps(as_data(rows, survey), indent=2) if arguments.json else survey_text(survey))
     return 0 if survey.agrees and not has_problems(rows) else 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:
@@ -138,4 +143,4 @@ class Progress:
         if now - self._said >= PROGRESS_SECONDS:
             self._said = now
             rate = self._number / (now - self._began)
-            print(f"{self._number:,} messages, {rate:,.0f}/s", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self._number:,} messages, {rate:,.0f}/s\n")

@@ -74,8 +74,13 @@ def _results(project: Project) -> Iterator[Row]:
     elif value.startswith(("redis", "rediss", "sentinel", "laneway")):
         yield Row("result_backend", text, Effect.SAME, "same keys and payloads: old results and chords stay readable")
     elif value.startswith("rpc"):
-        yield Row("result_backend", text, Effect.CHANGED, "replies through the broker; waiting clients of the old "
-                  "broker get none", "use a Redis or Valkey address")  # fmt: skip
+        yield Row(
+            "result_backend",
+            text,
+            Effect.CHANGED,
+            "replies through the broker; waiting clients of the old broker get none",
+            "use a Redis or Valkey address",
+        )
     else:
         yield Row("result_backend", text, Effect.SAME, "kept; results are not committed in groups")
     yield Row("result_expires", str(project.conf.result_expires), Effect.SAME, "as before")
@@ -111,13 +116,23 @@ def _serializers(project: Project) -> Iterator[Row]:
     conf = project.conf
     value = f"{conf.task_serializer}, accept_content {sorted(map(str, conf.accept_content or ()))}"
     if "pickle" in value:
-        yield Row("task_serializer", value, Effect.SAME, "pickle works on the engine; the platform takes JSON alone",
-                  "for the platform: send JSON")  # fmt: skip
+        yield Row(
+            "task_serializer",
+            value,
+            Effect.SAME,
+            "pickle works on the engine; the platform takes JSON alone",
+            "for the platform: send JSON",
+        )
     else:
         yield Row("task_serializer", value, Effect.SAME, "as before")
     if conf.task_protocol == 1:
-        yield Row("task_protocol", "1", Effect.CHANGED, "messages of protocol 1 are left in their lists",
-                  "remove it, and let the old workers run what they have")  # fmt: skip
+        yield Row(
+            "task_protocol",
+            "1",
+            Effect.CHANGED,
+            "messages of protocol 1 are left in their lists",
+            "remove it, and let the old workers run what they have",
+        )
 
 
 def _queues(project: Project) -> Iterator[Row]:
@@ -125,8 +140,9 @@ def _queues(project: Project) -> Iterator[Row]:
     yield Row("task_queues", ", ".join(declared)[:200], Effect.SAME, "names, routes and exchanges stay")
     headers = [str(queue.name) for queue in project.app.amqp.queues.values() if _exchange_type(queue) == "headers"]
     if headers:
-        yield Row("task_queues", ", ".join(headers), Effect.IMPOSSIBLE, "exchanges of type headers",
-                  "use direct or topic")  # fmt: skip
+        yield Row(
+            "task_queues", ", ".join(headers), Effect.IMPOSSIBLE, "exchanges of type headers", "use direct or topic"
+        )
     if conf.task_create_missing_queues:
         yield Row(
             "task_create_missing_queues",
@@ -138,8 +154,12 @@ def _queues(project: Project) -> Iterator[Row]:
     else:
         yield Row("task_create_missing_queues", "False", Effect.SAME, "as before")
     if conf.task_queue_max_priority:
-        yield Row("task_queue_max_priority", str(conf.task_queue_max_priority), Effect.UNUSED,
-                  "each queue has the ten priorities 0 to 9")  # fmt: skip
+        yield Row(
+            "task_queue_max_priority",
+            str(conf.task_queue_max_priority),
+            Effect.UNUSED,
+            "each queue has the ten priorities 0 to 9",
+        )
 
 
 def _options(project: Project) -> Iterator[Row]:

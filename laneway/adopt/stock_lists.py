@@ -97,7 +97,9 @@ class StockLists:
 
     def unindexed(self, cursor: bytes) -> tuple[bytes, list[StockMessage]]:
         """Delivered messages that the index does not name, so that kombu never delivers them again; next cursor."""
-        reply: Any = self.runner.call("HSCAN", self.layout.unacked_key, cursor, "COUNT", 200)
+        reply: Any = self.runner.pipeline([("HSCAN", self.layout.unacked_key, cursor, "COUNT", 200)])[0]
+        if isinstance(reply, Exception):  # the key is no hash, and so not kombu's
+            return b"0", []
         tags = list(zip(reply[1][::2], reply[1][1::2], strict=True))
         index = self.layout.unacked_index_key
         scores = self.runner.pipeline([("ZSCORE", index, tag) for tag, _member in tags]) if tags else []

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from tests.fixtures.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 APP = "tests.laneway.adopt.shop"
 LATE, SOON, CHORDS, PARTS, PLAIN = 190, 10, 20, 9, 1_600
+MAIN = "from laneway.cli.main import main; main()"
 SOON_SECONDS, LATE_SECONDS = 25, 3600
 STEPS = (0, 3, 6, 9)
 
@@ -45,7 +47,9 @@ def shop(redis_urls: RedisUrls, monkeypatch: pytest.MonkeyPatch) -> Generator[An
     yield module
     module.notes.close()
     gc.collect()  # results unsubscribe when they are collected: before the backend is closed, not after
-    module.app.backend.result_consumer.stop()
+    consumer = module.app.backend.result_consumer
+    consumer.stop()
+    consumer.cancel_for = lambda _id: None  # a result that is collected later must not ask the closed server
     module.app.close()
     pools.reset()
 
@@ -72,18 +76,18 @@ def submit(shop: Any) -> tuple[dict[str, tuple[str, int]], dict[str, float], lis
     """Submit 2,000 tasks; return the plain ones with queue and step, those with an ETA by it, and the chords."""
     now = datetime.now(UTC)
     late: dict[str, float] = {}
+    chords: list[AsyncResult] = []
     with shop.app.producer_pool.acquire() as producer:
         for number in range(LATE + SOON):
             seconds, name = (LATE_SECONDS, f"late-{number}") if number < LATE else (SOON_SECONDS, f"soon-{number}")
             due = now + timedelta(seconds=seconds)
             late[name] = due.timestamp()
             shop.record.apply_async((name,), eta=due, producer=producer)
-        chords = [
-            chord(shop.add.s(number, part) for part in range(PARTS))(shop.total.s(f"chord-{number}"))
-            for number in range(CHORDS)
-        ]
         plain: dict[str, tuple[str, int]] = {}
         for number in range(PLAIN):
+            if number >= PLAIN // 4 and len(chords) < CHORDS:  # the old worker is killed when it has run some of them
+                parts = [shop.add.s(len(chords), part) for part in range(PARTS)]
+                chords.append(chord(parts)(shop.total.s(f"chord-{len(chords)}")))
             task, queue = ((shop.record, "celery"), (shop.slow, "slow"))[number % 2]
             step, name = STEPS[number % 4 if number % 3 else 0], f"plain-{number:05}"
             task.apply_async((name,), priority=step, producer=producer)
@@ -92,7 +96,7 @@ def submit(shop: Any) -> tuple[dict[str, tuple[str, int]], dict[str, float], lis
 
 
 def adopt(urls: RedisUrls, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "laneway.cli.main", "adopt", f"{APP}:app", "--apply", "--json", *words]
+    command = [sys.executable, "-c", MAIN, "adopt", f"{APP}:app", "--apply", "--json", *words]
     environment = {**os.environ, "BROKER": urls.broker, "BACKEND": urls.backend}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -106,6 +110,15 @@ def ran(backend: redis.Redis) -> list[tuple[str, float]]:
 def in_kombu(broker: redis.Redis) -> int:
     keys = [key for queue in ("celery", "slow") for _step, key in Layout().keys(queue)]
     return sum(broker.llen(key) for key in keys) + broker.hlen("unacked")
+
+
+def names_in_kombu(broker: redis.Redis) -> set[str]:
+    """The first argument of each message that kombu has."""
+    members = [json.loads(member)[0] for member in broker.hvals("unacked")]
+    for queue in ("celery", "slow"):
+        for _step, key in Layout().keys(queue):
+            members += map(json.loads, broker.lrange(key, 0, -1))
+    return {str(json.loads(b64decode(member["body"]))[0][0]) for member in members}
 
 
 def in_engine(broker: redis.Redis) -> int:
@@ -122,6 +135,7 @@ def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
     end_group(old)
     before = in_kombu(broker)
     delivered = {json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")}
+    kept = names_in_kombu(broker)
     ran_before = ran(backend)
     assert before > 1_000
     assert len(delivered) >= LATE, "the old worker held the tasks with an ETA"
@@ -141,7 +155,9 @@ def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
     assert sum(report["moved_ever"].values()) == before
     assert (in_kombu(broker), in_engine(broker)) == (0, before)
     engine = Engine.from_url(redis_urls.broker)
-    scheduled = [info.stored.message.eta_ms for info in engine.peek("celery", MessageState.SCHEDULED, limit=LATE)]
+    scheduled = [
+        info.stored.message.eta_ms for info in engine.peek("celery", MessageState.SCHEDULED, limit=LATE + SOON)
+    ]
     engine.close()
     assert sorted(scheduled)[-LATE:] == sorted(int(at * 1000) for name, at in late.items() if name.startswith("late"))
 
@@ -150,11 +166,17 @@ def test_every_task_of_a_killed_celery_worker_is_finished_by_a_laneway_worker(
     entries = ran(backend)
     times = Counter(name for name, _at in entries)
     soon = {name for name in late if name.startswith("soon")}
-    assert set(times) == {*plain, *soon, *(f"chord-{number}" for number in range(CHORDS))}
+    wanted = {*plain, *soon, *(f"chord-{number}" for number in range(CHORDS))}
+    missing = wanted.difference(times)
+    assert set(times) <= wanted
+    # kombu pops a message before it notes it as delivered: `kill -9` may have lost the one in between
+    assert len(missing) <= 1, missing
+    assert missing.isdisjoint(kept), "no message that kombu still had is lost"
     assert all(at >= late[name] for name, at in entries if name in soon)
     assert sum(times.values()) - len(times) <= len(delivered) - LATE, "only what a worker held may run twice"
-    values = [result.get(timeout=10) for result in chords]
-    assert values == [sum(number + part for part in range(PARTS)) for number in range(CHORDS)]
+    for number, result in enumerate(chords):
+        if f"chord-{number}" not in missing:
+            assert result.get(timeout=10) == sum(number + part for part in range(PARTS))
     since = [name for name, _at in entries[len(ran_before) :] if name in plain]
     for address in set(plain.values()):
         names = [name for name in since if plain[name] == address]
