@@ -106,6 +106,8 @@ class SubmissionTransaction:
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
+        if not submissions:
+            return []
         rows = [outbox_row(submission, self._settings) for submission in submissions]
         if not self._claimed:
             rows = [row | {"published_at": None} for row in rows]
