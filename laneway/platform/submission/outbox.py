@@ -108,9 +108,8 @@ class SubmissionTransaction:
         """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
         if not submissions:
             return []
-        rows = [outbox_row(submission, self._settings) for submission in submissions]
-        if not self._claimed:
-            rows = [row | {"published_at": None} for row in rows]
+        unclaimed: Row = {} if self._claimed else {"published_at": None}
+        rows = [outbox_row(submission, self._settings) | unclaimed for submission in submissions]
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
         handles: list[TaskHandle] = []
