@@ -106,9 +106,10 @@ class SubmissionTransaction:
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
-        rows = [outbox_row(submission, self._settings) for submission in submissions]
-        if not self._claimed:
-            rows = [row | {"published_at": None} for row in rows]
+        if not submissions:
+            return []
+        unclaimed: Row = {} if self._claimed else {"published_at": None}
+        rows = [outbox_row(submission, self._settings) | unclaimed for submission in submissions]
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
         handles: list[TaskHandle] = []

@@ -1,0 +1,3 @@
+# celery 5.7
+
+class LocalStack: ...
