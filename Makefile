@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --q
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # The tests with a whole platform come first: they mostly wait, and three processes keep two cores busy meanwhile.
-TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
+TESTS = tests/test_architecture.py tests/acceptance tests/docs tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
 # The bytecode is kept: the tests start hundreds of processes.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 

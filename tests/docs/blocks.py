@@ -8,6 +8,7 @@ The language of a block says what a test does with it. Comments of Markdown righ
     <!-- exit code: 1 -->                  what the last command ends with
     <!-- until: TEXT -->                   the command runs until it has written this; then it is stopped, and ends well
     <!-- runs on after: TEXT -->           the same, but it is not stopped: what follows needs it
+    <!-- a new program -->                 Python starts anew, without what the blocks above have made
     <!-- file: app/greeting.py -->         the block is this file of the project
     <!-- add to FILE after: TEXT -->       the block is added to a file of the project, below a line with this text
     <!-- replace in FILE: TEXT -->         the block takes the place of that line
@@ -30,10 +31,11 @@ LANGUAGES: Final = ("bash", "python", "toml", "yaml", "json", "dotenv", "text")
 """What a block may be. `text` is for what nobody can run: a drawing, an output, an HTTP exchange."""
 NOTE: Final = re.compile(r"<!-- (?P<name>[^:]+?)(?:: (?P<value>.*?))? -->")
 NAMES: Final = re.compile(
-    r"not run|tested by|commands|exit code|until|runs on after|file|add to \S+ after|replace in \S+"
+    r"not run|tested by|commands|exit code|until|runs on after|a new program|file|add to \S+ after|replace in \S+"
 )
 PARSER: Final = MarkdownIt("commonmark").enable("table")
-PAGES: Final = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
+"""In the order of the tests: CONTRIBUTING.md drafts a migration, which no other page could use."""
 
 
 @dataclass(frozen=True)

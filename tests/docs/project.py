@@ -84,6 +84,24 @@ class DocsProject:
         wait_until(self.site.api_answers, seconds=START_SECONDS)
         self.until(worker, "ready.")
 
+    def run_elsewhere(self, folder: Path, *words: str) -> str:
+        """Run a command in a project of its own, on databases of its own of the same broker; returns its output."""
+        own = {"DATA_DIR": str(folder / "data"), "REDIS_DB_BROKER": "2", "REDIS_DB_BACKEND": "3"}
+        path = {"PYTHONPATH": f"{folder}:{self.folder}"}
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=folder,
+            env=self.environment | own | path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, f"$ {shlex.join(words)}\n{done.stdout}\nexit code {done.returncode}"
+        return done.stdout
+
     def begin(self, name: str, argv: Sequence[str]) -> tuple[Process, Path]:
         """Start a program of the virtual environment; returns it and the file with its output."""
         log = self.site.folder / f"{name}-{len(self._started)}.log"
@@ -154,6 +172,8 @@ class DocsProject:
 
     def run_python(self, block: Block) -> None:
         """Run a block of Python after those above it on its page, in one namespace."""
+        if "a new program" in block.notes and (before := self._python.pop(block.page, None)):
+            before.communicate()
         process = self._python.get(block.page) or self._start_python(block.page)
         assert process.stdin
         assert process.stdout

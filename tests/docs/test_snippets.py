@@ -106,6 +106,19 @@ def test_a_snippet_runs(block: Block, docs_project: DocsProject) -> None:
         docs_project.run_python(block)
 
 
+def test_the_application_that_architecture_md_builds_accepts_its_task(docs_project: DocsProject) -> None:
+    folder = docs_project.folder / "own-application"
+    (folder / "greeter" / "__init__.py").touch()
+
+    accepted = docs_project.run_elsewhere(folder, "laneway", "submit", "greet", "--payload", '{"name": "Ada"}')
+    paths = docs_project.run_elsewhere(
+        folder, "python", "-c", "from greeter.api import app; print(*app.openapi()['paths'])"
+    )
+
+    assert accepted.startswith("Accepted: ")
+    assert "/tasks/{task_id}" in paths.split()
+
+
 def test_few_blocks_are_not_run() -> None:
     pages = Counter(block.page for block in BLOCKS if "not run" in block.notes)
 
@@ -120,7 +133,7 @@ def test_a_block_without_a_language_is_an_error(tmp_path: Path) -> None:
 
     found = [(block.line, block.problem) for block in blocks_of(page)]
 
-    assert [line for line, _ in found] == [3, 6, 11, 16]
+    assert [line for line, _ in found] == [3, 6, 11, 15]
     assert [str(problem)[:23] for _, problem in found] == [
         "the language 'indented'",
         "the language '' is none",
