@@ -71,6 +71,8 @@ def _options() -> dict[tuple[str, ...], set[str]]:
 
 def _laneway_problem(words: list[str]) -> str | None:
     path = next((path for size in (3, 2, 1) if (path := tuple(words[:size])) in _options()), None)
+    if any(known[: len(words)] == tuple(words) for known in _options()):
+        return None  # a group of commands
     if path is None:
         return f"there is no command laneway {' '.join(words)}"
     options = [word.partition("=")[0] for word in words if word.startswith("-")]
