@@ -20,7 +20,7 @@ from tests.docs.blocks import Block
 from tests.docs.commands import joined_lines
 from tests.fixtures.ending import end_group
 from tests.fixtures.forked import BIN, ForkedProcess, Process, start_process
-from tests.fixtures.site import START_SECONDS, Site
+from tests.fixtures.site import Site
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 
@@ -81,7 +81,7 @@ class DocsProject:
         """Start the API, and a worker that serves every queue."""
         self.begin("api", ["uvicorn", "app.main:app", "--port", str(self.site.api_port), "--no-access-log"])
         worker = self.begin("worker", ["laneway", "worker", "--name", "docs", "-c", "2"])
-        wait_until(self.site.api_answers, seconds=START_SECONDS)
+        wait_until(self.site.api_answers, seconds=SECONDS)
         self.until(worker, "ready.")
 
     def run_elsewhere(self, folder: Path, *words: str) -> str:
@@ -120,7 +120,7 @@ class DocsProject:
             assert text in output or process.poll() is None, f"it ended before it wrote {text!r}:\n{output}"
             return text in output
 
-        wait_until(is_written, seconds=START_SECONDS)
+        wait_until(is_written, seconds=SECONDS)
 
     def localized(self, text: str) -> str:
         """The text with the addresses of this platform in place of the usual ones."""
