@@ -31,6 +31,8 @@ SECONDS: Final = 150
 PREAMBLE: Final = 'set -euo pipefail; curl() { command curl --fail-with-body --show-error "$@"; }\n'
 """An answer that is an error ends a block of commands."""
 SHELL_SIGNS: Final = set("|&;<>$`*?(){}~")
+TUPLE_OF_ONE: Final = re.compile(r"\((.*),\)")
+"""How a page writes one element of a tuple, because Ruff formats the Python of pages: `("app.tasks.new",)`."""
 SECRETS: Final = '{"shop": "…"}'
 
 
@@ -73,7 +75,9 @@ class DocsProject:
         at = next((number for number, line in enumerate(lines) if text in line), None)
         assert at is not None, f"{block}: {path.relative_to(self.folder)} has no line with {text!r}"
         indentation = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
-        added = [f"{indentation}{line}" for line in block.text.splitlines()]
+        element = TUPLE_OF_ONE.fullmatch(block.text.strip())
+        new = f"{element[1]}," if element else block.text
+        added = [f"{indentation}{line}" for line in new.splitlines()]
         lines[at : at + 1] = [lines[at], *added] if keep else added
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
