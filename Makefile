@@ -7,13 +7,16 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra platform --group app --q
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # The tests with a whole platform come first: they mostly wait, and three processes keep two cores busy meanwhile.
-TESTS = tests/test_architecture.py tests/acceptance tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
+TESTS = tests/test_architecture.py tests/acceptance tests/docs tests/wheel tests/benchmarks tests/laneway tests/app tests/fixtures
 # The bytecode is kept: the tests start hundreds of processes.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
+# Without it each build of the site begins with an announcement of MkDocs 2.
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-scale chaos load image lock clean
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-scale chaos load image lock clean docs docs-serve
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +72,14 @@ chaos: install-dev ## Kill workers and server under load, and count lost and rep
 
 load: install-dev ## Put many users on the whole platform, and account for every task (options: LOAD="--help")
 	@$(BIN)/python -m benchmarks.load $(LOAD)
+
+docs: install-dev ## Build the documentation site into build/docs; a warning is an error
+	@$(BIN)/python -m scripts.reference
+	@$(BIN)/python -m mkdocs build --strict
+
+docs-serve: install-dev ## Show the documentation site on http://127.0.0.1:8008, and follow changes of docs/
+	@$(BIN)/python -m scripts.reference
+	@$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8008
 
 image: install ## Build the image, start docker-compose.yml with it, and run the main job (options: IMAGE="--stand-ins")
 	@PYTHON=$(BIN)/python scripts/image/try_image $(IMAGE)

@@ -125,7 +125,7 @@ async def _platform_error(request: Request, error: Exception) -> Response:
         status=error.status,
         title=error.title,
         detail=detail,
-        kind=_slug(type(error).__name__),
+        kind=problem_kind(type(error).__name__),
         headers=headers,
     )
 
@@ -210,5 +210,6 @@ def unexpected_error(path: str, error: Exception) -> Response:
     )
 
 
-def _slug(name: str) -> str:
+def problem_kind(name: str) -> str:
+    """The last part of the type of the problem that an error of this class becomes: `queue-full` for `QueueFull`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()

@@ -1,4 +1,4 @@
-"""Several processes of the API behind one address, under each server that the README names."""
+"""Several processes of the API behind one address, under each server that README.md names."""
 
 from __future__ import annotations
 

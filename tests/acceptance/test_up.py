@@ -1,4 +1,4 @@
-"""`laneway up` as people run it: real processes, in their own data folder and on their own ports."""
+"""`laneway up`, as README.md describes it: real processes, in their own data folder and on their own ports."""
 
 from __future__ import annotations
 

@@ -16,16 +16,27 @@ class DocumentSettings(Group):
     """Object storage (a local folder, or an S3-compatible service such as R2), and the limits of one document."""
 
     storage_url: str | None = Field(None, alias="STORAGE_URL")
+    """The store of objects: a folder, `file:///folder`, or `s3://bucket/prefix`. Default: `objects` in `DATA_DIR`."""
     endpoint_url: str | None = Field(None, alias="STORAGE_ENDPOINT_URL", pattern=r"^https?://[^\s/?#]+(:[0-9]+)?/?$")
+    """The address of an S3 service other than AWS."""
     region: str | None = Field(None, alias="STORAGE_REGION", pattern=r"^[A-Za-z0-9-]{1,40}$")
+    """The region of the S3 service. Default: `auto` with an address, else `us-east-1`."""
     access_key_id: SecretStr | None = Field(None, alias="STORAGE_ACCESS_KEY_ID")
+    """The id of the key for S3."""
     secret_access_key: SecretStr | None = Field(None, alias="STORAGE_SECRET_ACCESS_KEY")
+    """The secret of the key for S3."""
     storage_timeout: float = Field(30, alias="STORAGE_TIMEOUT_SECONDS", gt=0, le=300)
+    """Seconds that a request to the store may take."""
     max_bytes: int = Field(200 * MB, alias="DOCUMENT_MAX_BYTES", ge=1024, le=2048 * MB)
+    """The largest file of a document, in bytes."""
     max_text_bytes: int = Field(10 * MB, alias="DOCUMENT_MAX_TEXT_BYTES", ge=1024, le=50 * MB)
+    """The longest text of a document, in bytes."""
     max_pages: int = Field(5000, alias="DOCUMENT_MAX_PAGES", ge=1, le=100_000)
+    """The most pages of a document."""
     cpu_seconds: float = Field(60, alias="DOCUMENT_CPU_SECONDS", ge=1, le=3600)
+    """Seconds of CPU for reading a document; at most a quarter of `TASK_SOFT_TIME_LIMIT`."""
     memory_bytes: int = Field(1024 * MB, alias="DOCUMENT_MEMORY_BYTES", ge=256 * MB)
+    """The memory of the process that reads a document, in bytes."""
 
     @property
     def on_s3(self) -> bool:

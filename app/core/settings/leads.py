@@ -25,23 +25,37 @@ class CrmSettings(Group):
     """The CRM that receives leads: the local one, or a REST API at `CRM_BASE_URL`."""
 
     base_url: str | None = Field(None, alias="CRM_BASE_URL", pattern=r"^https?://[^\s?#]+$")
+    """A CRM with a REST API that receives every lead. Without it, a local CRM in the database keeps them."""
     token: SecretStr | None = Field(None, alias="CRM_TOKEN")
+    """The token of the CRM."""
     auth_header: str = Field(
         "Authorization: Bearer {token}",
         alias="CRM_AUTH_HEADER",
         pattern=r"^[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*$",
     )
+    """The header that carries the token."""
     create_request: RequestLine = Field("POST /leads", alias="CRM_CREATE_REQUEST")
+    """Method and path of the request that creates a lead."""
     update_request: RequestLine = Field("PATCH /leads/{id}", alias="CRM_UPDATE_REQUEST")
+    """Method and path of the request that updates a lead."""
     id_path: DottedPath = Field("id", alias="CRM_ID_PATH")
+    """The path of the record's id in the response to a creation."""
     search_request: SearchLine | None = Field(None, alias="CRM_SEARCH_REQUEST")
+    """Method and path of the search for a record that exists already, when a creation is answered 409."""
     search_body: Annotated[Json[dict[str, Any]], NoDecode] = Field({}, alias="CRM_SEARCH_BODY", validate_default=False)
+    """What a search by POST sends, as JSON."""
     search_id_path: DottedPath = Field("results.0.id", alias="CRM_SEARCH_ID_PATH")
+    """The path of the id of the first record in the response to a search."""
     conflict_id: str = Field(DEFAULT_CONFLICT_ID, alias="CRM_CONFLICT_ID_PATTERN", max_length=500)
+    """A regular expression with one group: the id that the text of a 409 names."""
     mapping: Annotated[Json[dict[DottedPath, DottedPath]], NoDecode] = Field(
         {}, alias="CRM_FIELD_MAPPING", validate_default=False
     )
+    """Our field → the CRM's field, as JSON. Other fields are not sent. Without a mapping all are sent under our names.
+
+    """
     timeout: float = Field(10, alias="CRM_TIMEOUT_SECONDS", gt=0, le=120)
+    """Seconds that the CRM has to respond."""
 
     @field_validator("token")
     @classmethod

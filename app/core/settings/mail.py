@@ -18,16 +18,27 @@ class MailSettings(Group):
     """The SMTP server, the sender, and the recipients of e-mail about leads and alerts."""
 
     host: str | None = Field(None, alias="SMTP_HOST", pattern=r"^\S+$")
+    """The mail server. Without it no e-mail is sent."""
     given_port: Port | None = Field(None, alias="SMTP_PORT")
+    """Its port. Default: 25 without encryption, 587 with STARTTLS, 465 with TLS."""
     user: str | None = Field(None, alias="SMTP_USER")
+    """The user of its login."""
     password: SecretStr | None = Field(None, alias="SMTP_PASSWORD")
+    """The password of its login."""
     starttls: bool = Field(False, alias="SMTP_STARTTLS")
+    """Whether the connection is encrypted by STARTTLS."""
     tls: bool = Field(False, alias="SMTP_TLS")
+    """Whether the connection is encrypted from its beginning."""
     timeout: float = Field(15, alias="SMTP_TIMEOUT_SECONDS", gt=0, le=120)
+    """Seconds that the mail server has to respond."""
     sender: str | None = Field(None, alias="MAIL_FROM")
+    """The sender of e-mail."""
     notify: str | None = Field(None, alias="CRM_NOTIFY_TO")
+    """The recipients of an e-mail about each new lead; addresses separated by commas."""
     alerts: str | None = Field(None, alias="ALERT_MAIL_TO")
+    """The recipients of an e-mail about each alert; addresses separated by commas."""
     notify_updates: bool = Field(True, alias="CRM_NOTIFY_UPDATES")
+    """Whether changes of a lead are mailed, too."""
 
     @property
     def port(self) -> int:

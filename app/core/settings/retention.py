@@ -11,5 +11,8 @@ class RetentionSettings(Group):
     """How long the application's data is kept, in days."""
 
     conversations: int = Field(365, alias="RETENTION_DAYS_CONVERSATIONS", ge=1)
+    """Days for which conversations are kept."""
     reports: int = Field(180, alias="RETENTION_DAYS_REPORTS", ge=1)
+    """Days for which reports are kept."""
     leads: int = Field(730, alias="RETENTION_DAYS_LEADS", ge=1)
+    """Days for which leads are kept after their last change."""

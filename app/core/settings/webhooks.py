@@ -31,12 +31,19 @@ class WebhookSettings(Group):
     """Secrets of the platforms that send webhooks to us. A source without a secret is refused."""
 
     facebook_app_secret: SecretStr | None = Field(None, alias="FACEBOOK_APP_SECRET")
+    """Facebook's app secret, which signs requests."""
     facebook_verify_token: SecretStr | None = Field(None, alias="FACEBOOK_VERIFY_TOKEN")
+    """The token that Facebook sends to verify a subscription."""
     google_lead_key: SecretStr | None = Field(None, alias="GOOGLE_LEAD_KEY")
+    """The key that Google includes in each lead."""
     secrets: Annotated[Json[dict[str, SourceSecret]], NoDecode] = Field(
         {}, alias="WEBHOOK_SECRETS", validate_default=False
     )
+    """Other sources, as JSON: `{"source": "secret"}` or `{"source": {"secret": …, "header": …}}`. They sign with HMAC-
+    SHA256.
+    """
     mapping: Path | None = Field(None, alias="WEBHOOK_MAPPING")
+    """The YAML file that says which task follows from which event. Default: `app/webhooks/mapping.yaml`."""
 
     @property
     def mapping_file(self) -> Path:

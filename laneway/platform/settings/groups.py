@@ -16,13 +16,25 @@ class RedisSettings(Group):
     """The addresses of the broker and the result store."""
 
     host: str = Field("127.0.0.1", alias="REDIS_HOST")
+    """The host of Redis or Valkey. Without a URL, `laneway up` starts an embedded Valkey there; it must then be
+    loopback.
+    """
     port: Port = Field(6379, alias="REDIS_PORT")
+    """Its port."""
     db_broker: int = Field(0, alias="REDIS_DB_BROKER", ge=0)
+    """The number of the database with the queues."""
     db_backend: int = Field(1, alias="REDIS_DB_BACKEND", ge=0)
+    """The number of the database with the results. It must not be that of the queues."""
     url: SecretStr | None = Field(None, alias="REDIS_URL")
+    """A server to use instead of the embedded one: `redis://[[user]:password@]host:port`, or `rediss://` for TLS."""
     celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
+    """Celery's address of the broker, with its database, if it is not at `REDIS_URL`."""
     celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
+    """Celery's address of the result store, with its database, if it is not at `REDIS_URL`."""
     transport: Literal["laneway", "celery"] = Field("laneway", alias="BROKER_TRANSPORT")
+    """The transport for `redis://` addresses: `laneway` (the delivery engine) or `celery` (kombu's own, with fewer
+    features).
+    """
 
     @model_validator(mode="after")
     def _two_databases(self) -> RedisSettings:
@@ -73,19 +85,33 @@ class TaskSettings(Group):
     """Limits of tasks: time, retries, queue sizes, history. Times are in seconds unless the name says otherwise."""
 
     task_serializer: Literal["json"] = Field("json", alias="CELERY_TASK_SERIALIZER")
+    """The format of messages."""
     result_serializer: Literal["json"] = Field("json", alias="CELERY_RESULT_SERIALIZER")
+    """The format of results."""
     soft_time_limit: int = Field(300, alias="TASK_SOFT_TIME_LIMIT", ge=1)
+    """Seconds after which an error is raised in a running task."""
     time_limit: int = Field(600, alias="TASK_TIME_LIMIT", ge=1)
+    """Seconds after which the process of a running task is killed."""
     max_retries: int = Field(3, alias="TASK_MAX_RETRIES", ge=0, le=100)
+    """The number of retries of a failed task that declares none."""
     retry_delay: float = Field(60, alias="TASK_RETRY_DELAY", ge=0, le=86_400)
+    """The longest wait before the first retry, in seconds. It doubles with each attempt."""
     retry_delay_max: float = Field(3600, alias="TASK_RETRY_DELAY_MAX", ge=0, le=86_400)
+    """The longest wait before any retry, in seconds."""
     max_queue_size: int = Field(10_000, alias="MAX_QUEUE_SIZE", ge=1)
+    """The most waiting tasks of a queue. When it is full, the API answers 429."""
     max_dead_letters: int = Field(10_000, alias="MAX_DEAD_LETTERS", ge=1)
+    """The most dead letters. When there are more, the oldest are deleted."""
     max_unread_events: int = Field(100_000, alias="MAX_UNREAD_EVENTS", ge=100)
+    """The most events of a queue that the database has not recorded yet. Above it the queue accepts no tasks (503)."""
     cancel_grace: float = Field(2, alias="TASK_CANCEL_GRACE_SECONDS", ge=0, le=600)
+    """Seconds that a cancelled task has to stop by itself. Then it is interrupted."""
     status_expiry_hours: int = Field(24, alias="TASK_STATUS_EXPIRY_HOURS", ge=1)
+    """Hours for which the status and the result of a finished task are available."""
     hand_on_seconds: float = Field(3600, alias="TASK_HAND_ON_SECONDS", ge=0, le=2_592_000)
+    """Seconds for which workers hand on a task that they do not know. Then it is a dead letter."""
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
+    """Seconds after which other workers take over the tasks of a silent worker."""
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> TaskSettings:
@@ -100,9 +126,15 @@ class StorageSettings(Group):
     """Where data is stored, and how many days it is kept."""
 
     data_dir: Path = Field(Path("data"), alias="DATA_DIR")
+    """The folder of the embedded Valkey, the SQLite file and Flower's password; relative to the project's folder."""
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    """`sqlite:///path` or `postgresql://user:password@host:port/database`. Default: the file `laneway.db` in
+    `DATA_DIR`.
+    """
     keep_tasks: int = Field(30, alias="RETENTION_DAYS_TASKS", ge=1)
+    """Days for which finished tasks are kept."""
     keep_webhooks: int = Field(30, alias="RETENTION_DAYS_WEBHOOKS", ge=1)
+    """Days for which webhook requests and deliveries are kept."""
 
     @property
     def folder(self) -> Path:
@@ -129,12 +161,19 @@ class ApiSettings(Group):
     """Addresses and limits of the API and Flower."""
 
     host: str = Field("127.0.0.1", alias="API_HOST")
+    """The address of the API. It has no login: keep it on loopback or behind a proxy."""
     port: Port = Field(8000, alias="API_PORT")
+    """The port of the API."""
     max_body_bytes: int = Field(4_194_304, alias="MAX_BODY_BYTES", ge=1024)
+    """The largest body of a request, in bytes. A task's payload is always limited to 1,048,576 bytes."""
     flower_host: str = Field("127.0.0.1", alias="FLOWER_HOST")
+    """The address of Flower."""
     flower_port: Port = Field(5555, alias="FLOWER_PORT")
+    """The port of Flower."""
     flower_user: str = Field("laneway", alias="FLOWER_USER", pattern=r"^[^:\s]+$")
+    """The user of Flower's login."""
     flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
+    """The password of Flower's login. Default: a generated one, in `DATA_DIR/flower-password`."""
 
     @model_validator(mode="after")
     def _two_ports(self) -> ApiSettings:
@@ -147,13 +186,21 @@ class OutboundSettings(Group):
     """Outbound webhooks: the receiver of this platform's events, the signing keys, and the limits of a POST."""
 
     url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
+    """The receiver of this platform's events."""
     secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")
+    """The secret that signs outbound webhooks."""
     secret_previous: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
+    """The secret before this one. It signs as well, while receivers change to the new one."""
     timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
+    """Seconds that a receiver has to respond."""
     allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
+    """Whether receivers may have a private or a loopback address."""
     allow_loopback: bool = Field(False, alias="OUTBOUND_ALLOW_LOOPBACK")
+    """Whether receivers may have a loopback address."""
     disable_after_days: float = Field(5, alias="OUTBOUND_DISABLE_AFTER_DAYS", gt=0, le=365)
+    """Days of failures only after which a receiver is disabled."""
     max_in_flight: int | None = Field(None, alias="OUTBOUND_MAX_IN_FLIGHT", ge=1, le=256)
+    """The most concurrent deliveries to one receiver. Default: `WORKER_CONCURRENCY` - 1, at least 1."""
 
     @model_validator(mode="after")
     def _signed(self) -> OutboundSettings:
@@ -175,11 +222,17 @@ class OperationSettings(Group):
     """Logs, alerts, and the concurrency of workers."""
 
     environment: Literal["development", "production"] = Field("development", alias="ENVIRONMENT")
+    """Where the platform runs. In `production` logs are JSON."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
+    """The least level of log lines that are written."""
     log_format: Literal["auto", "json", "console"] = Field("auto", alias="LOG_FORMAT")
+    """The form of log lines; `auto` is JSON in production, else for a console."""
     alert_backlog: int = Field(1000, alias="ALERT_BACKLOG", ge=1)
+    """The number of waiting tasks in one queue that opens an alert."""
     alert_failures: int = Field(10, alias="ALERT_FAILURES_PER_HOUR", ge=1)
+    """The number of failures of one task within an hour that opens an alert."""
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
+    """The number of pool processes of a worker whose group declares none."""
 
 
 def _is_redis(url: str) -> bool:
