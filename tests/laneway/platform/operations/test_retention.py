@@ -55,6 +55,12 @@ numbers = count(1)
 
 
 @pytest.fixture
+def database(platform_database: Database) -> Database:
+    """An emptied database: no test here changes its schema."""
+    return platform_database
+
+
+@pytest.fixture
 def retention(database: Database) -> Retention:
     return sweeper(database)
 
@@ -257,11 +263,14 @@ def test_a_sweep_works_in_batches_each_its_own_transaction(database: Database, r
     commits: list[int] = []
     reported: list[tuple[float, str]] = []
 
-    @event.listens_for(database.engine, "commit")
-    def committed(_connection: object) -> None:
+    def note_commit(_connection: object) -> None:
         commits.append(1)
 
-    counts = retention.sweep(now=NOW, batch=10, progress=lambda percent, message: reported.append((percent, message)))
+    event.listen(database.engine, "commit", note_commit)
+    try:
+        counts = retention.sweep(now=NOW, batch=10, progress=lambda *report: reported.append(report))
+    finally:
+        event.remove(database.engine, "commit", note_commit)
 
     assert (counts["tasks"], counts["messages"], counts["conversations"]) == (25, 25, 1)
     assert len(commits) == len(reported) == len(KINDS) + 4
