@@ -53,9 +53,13 @@ class Application(BaseModel):
         """The settings. Raises ConfigError."""
         return cast("Callable[[], Settings]", _import(self.settings))()
 
-    def make_platform(self, settings: Settings) -> Platform:
-        """Make a platform with these settings."""
-        return self._platform_class()(settings, self.celery_app())
+    def make_platform(self, settings: Settings, *, app: Celery | None = None) -> Platform:
+        """Make a platform with these settings, on the application's Celery app or on another one."""
+        return self._platform_class()(settings, app or self.celery_app())
+
+    def api_app(self) -> Any:
+        """The ASGI application. Raises ConfigError."""
+        return _import(self.api)
 
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""
