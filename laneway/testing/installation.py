@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import kombu.pools
 import redis
 from celery import Celery
 from celery._state import get_current_app
@@ -52,21 +53,27 @@ class TestInstallation:
         with self._environment():
             self.settings = self._load_settings()
         self.sqlite = EmptiedSqlite(self._template, folder / "laneway.db")
-        self.app = copy_celery(self.application.celery_app(), self.settings)
-        self._is_used = False
+        self._app: Celery | None = None
         registry.bind(self._register)
 
     @contextmanager
     def platform(self) -> Generator[Platform]:
         """A platform without tasks and rows. In the block, it and its Celery app are those of this process."""
         self.valkey.flush(BROKER, RESULTS)
-        platform = self.application.make_platform(self.settings, app=self.app)
-        platform.database = self.sqlite.empty()
-        with self._tasks_of_this_app(), replaced_platform(platform):
-            try:
-                yield platform
-            finally:
-                platform.close()
+        with self._celery_app() as app:
+            platform = self.application.make_platform(self.settings, app=app)
+            platform.database = self.sqlite.empty()
+            with replaced_platform(platform):
+                try:
+                    yield platform
+                finally:
+                    platform.close()
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app of the running test."""
+        assert self._app is not None, "there is an app only while a test uses the platform"  # noqa: S101
+        return self._app
 
     @cached_property
     def api(self) -> ApiServer:
@@ -77,7 +84,6 @@ class TestInstallation:
         """Stop the servers."""
         if "api" in self.__dict__:
             self.api.close()
-        self.app.close()
         self.sqlite.database.close()
         self.broker.close()
         self.valkey.kill()
@@ -99,23 +105,25 @@ class TestInstallation:
             project.reads_env_file = before
 
     @contextmanager
-    def _tasks_of_this_app(self) -> Generator[None]:
-        """In the block, all tasks send and run with this Celery app, which is the current one."""
+    def _celery_app(self) -> Generator[Celery]:
+        """A Celery app that is the current one in this block, and with which all tasks send and run."""
         tasks: list[Any] = [task for name in registry if (task := registry.task(name)) is not None]
         before: list[tuple[Any, Celery]] = [(task, task.app) for task in tasks]
-        current, self._is_used = get_current_app(), True
-        self.app.set_current()
+        current, self._app = get_current_app(), copy_celery(self.application.celery_app(), self.settings)
+        self._app.set_current()
         for task in tasks:
-            self.app.register_task(task)
+            self._app.register_task(task)
         try:
-            yield
+            yield self._app
         finally:
-            self._is_used = False
+            self._app.close()
+            self._app = None
+            kombu.pools.reset()
             for task, app in before:
                 app.register_task(task)
             current.set_current()
 
     def _register(self, task: Any) -> None:
         """Register a task that a test declares."""
-        if self._is_used:
-            self.app.register_task(task)
+        if self._app is not None:
+            self._app.register_task(task)

@@ -153,10 +153,10 @@ def test_the_tasks_and_the_platform_of_the_process_are_as_before_afterwards(
     app, known = order.app, known_platform()
 
     with laneway_installation.platform() as platform:
-        assert order.app is laneway_installation.app is get_current_app()
-        assert current_platform() is platform
+        mine = laneway_installation.app
+        assert (order.app is mine, get_current_app() is mine, current_platform() is platform) == (True, True, True)
 
-    assert (order.app, known_platform(), get_current_app() is laneway_installation.app) == (app, known, False)
+    assert (order.app is app, known_platform() is known, get_current_app() is mine) == (True, True, False)
 
 
 def test_tasks_that_never_end_are_an_error(
