@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery
-from celery.concurrency.solo import TaskPool
+from celery.concurrency.base import BasePool, apply_target
 from kombu.entity import Queue
 
 from laneway.worker.request import Request
@@ -14,12 +14,20 @@ from laneway.worker.request import Request
 NAME = "worker@test"
 
 
+class _ThisThread(BasePool):
+    """Runs each task at once. Celery's pool `solo` would announce a new process, which drops its platform."""
+
+    def on_apply(self, *args: Any, **options: Any) -> None:
+        """Run a task."""
+        apply_target(*args, **options)
+
+
 class InlineWorker:
     """Takes messages of all queues and runs them with Celery's own request and tracer. It has no time limits."""
 
     def __init__(self, app: Celery, queues: tuple[str, ...]) -> None:
         self._app, self._queues = app, queues
-        self._pool: Any = TaskPool(app=app)
+        self._pool = _ThisThread(app=app)
         self._connection: Any = app.connection_for_write()
 
     def run_due(self) -> Iterator[str]:

@@ -287,5 +287,5 @@ def test_a_failed_assertion_shows_what_the_task_did(thumbnail: PlatformTask) -> 
     assert completed.startswith(
         "LocalRun(state='completed', result={'picture': ['cat', 1], 'attempt': 2}, attempts=2, "
     )
-    assert "delays=[5], progress=[22, 45, 90], steps={'fetch': ['cat', 1], 'sizes': 3}, submitted=[" in completed
+    assert "delays=[5.0], progress=[22, 45, 90], steps={'fetch': ['cat', 1], 'sizes': 3}, submitted=[" in completed
     assert failed.startswith("LocalRun(state='failed', result=None, error=KeyError('width'), progress=")
