@@ -102,7 +102,8 @@ def project(tmp_path: Path) -> Path:
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start pytest in the project."""
     base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    options = ("-q", "-p", "no:celery", "-p", "no:pytest_celery", "-p", "no:cacheprovider", "-p", "no:schemathesis")
+    base["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the other plugins of this environment are no concern of the project
+    options = ("-q", "-p", "no:cacheprovider")
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, "-p", "laneway.testing.plugin", *arguments],
         cwd=project,
@@ -120,7 +121,16 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 def test_the_tests_of_a_project_run_in_parallel_on_servers_of_their_own(project: Path) -> None:
-    ran = start(project, "-n", "2", "test_greeter.py", REDIS_URL="redis://127.0.0.1:1", DATABASE_URL="sqlite:////no/db")
+    ran = start(
+        project,
+        "-p",
+        "xdist",
+        "-n",
+        "2",
+        "test_greeter.py",
+        REDIS_URL="redis://127.0.0.1:1",
+        DATABASE_URL="sqlite:////no/db",
+    )
 
     said = output(ran)
 
