@@ -38,8 +38,7 @@ def run(
     attempts have stored. `cancel_at`: the task is cancelled, and learns it at this report (progress, step, loop item,
     `raise_if_cancelled`), counted from 1. `platform`: has the services that the task uses besides `platform.tasks`.
     `settings`: default: those of the environment. `reraise`: raise the exception of the first attempt that fails.
-    `at`: the time of the platform's clock in the first attempt, at which it stands still; or a clock of the test's own.
-    Without it the clock runs from now. Before each further attempt the clock moves forward by the delay.
+    `at`: the time at which the platform's clock stands, or a `Clock`; it moves by the delay before a further attempt.
 
     Raises InvalidPayload, as a submission does, and RuntimeError for a task that is snoozed without end.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 from celery import Celery
@@ -56,6 +57,6 @@ class InlineWorker:
             app=self._app,
             task=self._app.tasks[name],
         )
-        request.execute_using_pool(self._pool)
+        copy_context().run(request.execute_using_pool, self._pool)  # what a task binds to its log lines ends with it
         self._connection.transport.lease_keeper.flush()
         return task_id

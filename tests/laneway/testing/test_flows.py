@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from celery import _state
 from celery._state import get_current_app
 
 from laneway import Payload, task
@@ -46,6 +47,8 @@ def order() -> Iterator[PlatformTask]:
     declared = task(queue="documents", name=f"order_{next(NUMBERS)}", retries=2, delays=(60, 600))(work)
     yield declared
     registry.remove(declared.name)
+    for app in _state._get_active_apps():  # pyright: ignore[reportPrivateUsage]
+        app.tasks.pop(declared.name, None)
 
 
 def test_a_task_is_submitted_run_and_its_result_is_there(laneway_platform: TestPlatform, order: PlatformTask) -> None:

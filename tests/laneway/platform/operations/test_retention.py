@@ -55,12 +55,6 @@ numbers = count(1)
 
 
 @pytest.fixture
-def database(platform_database: Database) -> Database:
-    """An emptied database: no test here changes its schema."""
-    return platform_database
-
-
-@pytest.fixture
 def retention(database: Database) -> Retention:
     return sweeper(database)
 
@@ -263,14 +257,11 @@ def test_a_sweep_works_in_batches_each_its_own_transaction(database: Database, r
     commits: list[int] = []
     reported: list[tuple[float, str]] = []
 
-    def note_commit(_connection: object) -> None:
+    @event.listens_for(database.engine, "commit")
+    def committed(_connection: object) -> None:
         commits.append(1)
 
-    event.listen(database.engine, "commit", note_commit)
-    try:
-        counts = retention.sweep(now=NOW, batch=10, progress=lambda *report: reported.append(report))
-    finally:
-        event.remove(database.engine, "commit", note_commit)
+    counts = retention.sweep(now=NOW, batch=10, progress=lambda percent, message: reported.append((percent, message)))
 
     assert (counts["tasks"], counts["messages"], counts["conversations"]) == (25, 25, 1)
     assert len(commits) == len(reported) == len(KINDS) + 4
