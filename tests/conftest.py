@@ -8,6 +8,7 @@ from hypothesis import settings
 from tests.fixtures.api import api, live, make_api  # noqa: F401
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.document_desk import desk  # noqa: F401
+from tests.fixtures.emptied import *  # noqa: F403
 from tests.fixtures.http_peer import http_peer  # noqa: F401
 from tests.fixtures.logs import log_plainly, never_keep_loggers
 from tests.fixtures.platform import (  # noqa: F401
@@ -15,8 +16,6 @@ from tests.fixtures.platform import (  # noqa: F401
     movable_clock,
     platform,
     platform_app,
-    platform_database,
-    platform_postgresql,
     platform_settings,
     services,
 )
@@ -29,7 +28,8 @@ settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
 SERVERS = {
-    *("api", "database", "engine_url", "installed", "laneway", "live", "make_api", "platform", "platform_database"),
+    *("api", "database", "engine_url", "installed", "laneway", "laneway_installation", "laneway_platform", "live"),
+    *("make_api", "platform", "platform_database"),
     *("postgresql_server", "rabbitmq", "redis_urls", "s3_server", "services", "shared_site", "site", "valkey"),
 }
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""

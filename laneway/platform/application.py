@@ -91,13 +91,17 @@ class Application:
         own: Callable[[], Settings] | None = self._import("settings")
         return own() if own else load_settings(Settings)
 
-    def make_platform(self, settings: Settings) -> Platform:
-        """Make a platform with these settings."""
-        return self._platform_class(settings, self.celery_app())
+    def make_platform(self, settings: Settings, *, app: Celery | None = None) -> Platform:
+        """Make a platform with these settings, on the application's Celery app or on another one."""
+        return self._platform_class(settings, app or self.celery_app())
 
     def make_reader(self, settings: Settings) -> Platform:
         """Make a platform that only reads tasks: it imports none of the application's tasks and services."""
         return Platform(settings, self._import("celery") if self._own_app_is_complete else self.bare_celery_app)
+
+    def api_app(self) -> Any:
+        """The ASGI application. Raises ConfigError."""
+        return import_object(self.api, named_by=self._named_by("api"))
 
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""

@@ -75,6 +75,12 @@ def configure_celery(
     return app
 
 
+def copy_celery(app: Celery, settings: Settings) -> Celery:
+    """Make a Celery app with the task modules and the schedules of another one, on other settings."""
+    declared = _declarations.get(app, _Declarations((), ()))
+    return make_celery(str(app.main), settings, tasks=declared.modules, schedules=declared.schedules)
+
+
 @dataclass(frozen=True, slots=True)
 class _Declarations:
     """What the application declared for one Celery app."""

@@ -259,6 +259,17 @@ def platform_for_this_context(platform: object) -> Generator[None]:
         _of_context.reset(token)
 
 
+@contextmanager
+def replaced_platform(platform: Platform) -> Generator[None]:
+    """While the block runs, this is the platform of the process, in all its threads: for tests."""
+    global _current  # noqa: PLW0603
+    before, _current = _current, platform
+    try:
+        yield
+    finally:
+        _current = before
+
+
 def forget_platform() -> Platform | None:
     """Drop the platform, so that the next use makes a new one; a forked child needs that. Returns the old one."""
     global _current

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.core.settings import ROOT
-from tests.fixtures.valkey_server import RunningValkey, start_valkey
+from laneway.testing.valkey_server import RunningValkey, start_valkey
 
 BIN = Path(sys.executable).parent
 NEEDED = {"celery", "kombu", "redis", "hiredis"}
@@ -30,7 +30,6 @@ TESTED = (
     "tests/fixtures/lost_reply.py",
     "tests/fixtures/valkey.py",
     "tests/fixtures/waiting.py",
-    "tests/fixtures/valkey_server.py",
     "tests/laneway/conftest.py",
     "tests/laneway/engine",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol, cast
 from uuid import uuid4
@@ -31,10 +32,11 @@ class AttemptRun:
     """SCHEDULED: the task runs again after `delay` seconds."""
     delay: float
     error: BaseException | None
-    result: AttemptResult
+    result: AttemptResult = field(repr=False)
+    started_at: datetime = field(repr=False)
 
 
-@dataclass
+@dataclass(repr=False)
 class LocalRun:
     """A task after it was run: its outcome, and everything that it did."""
 
@@ -45,6 +47,20 @@ class LocalRun:
     """The exception of the last attempt."""
     attempts: list[AttemptRun] = field(default_factory=list[AttemptRun])
     record: Record = field(default_factory=Record)
+
+    def __repr__(self) -> str:
+        """What a failed assertion shows: the outcome, and each attempt that was not the end of it."""
+        fields = [f"state={self.state.value!r}", f"result={self.result!r}"]
+        if self.error is not None:
+            fields.append(f"error={self.error!r}")
+        if len(self.attempts) > 1:
+            fields.append(f"attempts={len(self.attempts)}, delays={self.delays}")
+        fields += [f"{name}={value!r}" for name, value in self._activity() if value]
+        return f"LocalRun({', '.join(fields)})"
+
+    def _activity(self) -> tuple[tuple[str, Any], ...]:
+        submitted = [f"{one.name}({one.payload!r})" for one in self.submitted]
+        return ("progress", [one.percent for one in self.progress]), ("steps", self.steps), ("submitted", submitted)
 
     @property
     def waited(self) -> float:
@@ -98,14 +114,20 @@ def run_locally(
     attempts: int | None = None,
     steps: Mapping[str, Any] | None = None,
     reraise: bool = False,
+    wait: Callable[[float], object] = lambda _seconds: None,
 ) -> LocalRun:
-    """Run a task to its end, with its retries and snoozes and without their delays; see `laneway.testing.run`."""
+    """Run a task to its end, with its retries and snoozes; see `laneway.testing.run`.
+
+    `wait` is called with the delay before each further attempt. By default nothing waits.
+    """
     checked = validated(task.spec, payload if isinstance(payload, Payload) else dict(payload))
     done = LocalRun(task_id=id or str(uuid4()), state=TaskState.PENDING, record=Record(steps=dict(steps or {})))
     platform = local(done.record)
     while done.state not in FINISHED and len(done.attempts) != attempts:
         if len(done.attempts) == MOST_RUNS:
             raise RuntimeError(f"The task {task.name} did not end in {MOST_RUNS} attempts")
+        if done.attempts:
+            wait(done.attempts[-1].delay)
         _run_attempt(task, checked, done, platform, settings, reraise=reraise)
     return done
 
@@ -140,7 +162,7 @@ def _run_attempt(
     if reraise and isinstance(outcome, Raised):
         raise outcome.error
     policy = OutcomePolicy(settings, draw=lambda: 0.0)  # the shortest of the random delays
-    _keep(done, number, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
+    _keep(done, attempt, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
 
 
 @contextmanager
@@ -155,8 +177,8 @@ def _running(task: LocalTask, id: str, local: LocalPlatform) -> Generator[None]:
         celery_task.pop_request()
 
 
-def _keep(done: LocalRun, number: int, outcome: Outcome, result: AttemptResult) -> None:
+def _keep(done: LocalRun, attempt: Attempt, outcome: Outcome, result: AttemptResult) -> None:
     error = outcome.error if isinstance(outcome, Raised) else None
-    done.attempts.append(AttemptRun(number, result.state, result.delay, error, result))
+    done.attempts.append(AttemptRun(attempt.number, result.state, result.delay, error, result, attempt.started_at))
     done.state, done.error = result.state, error
     done.result = outcome.result if isinstance(outcome, Completed) and result.state is TaskState.COMPLETED else None

@@ -11,7 +11,7 @@ import redis
 from laneway.platform.errors import ConfigError
 from laneway.server import valkey as embedded
 from laneway.server.errors import NoValkeyBinary
-from tests.fixtures import valkey_server
+from laneway.testing import valkey_server
 from tests.fixtures.valkey import RunningValkey, free_port
 from tests.laneway.server.conftest import MakeSettings
 

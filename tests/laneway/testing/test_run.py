@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded  # pyright: ignore[reportM
 from celery import Celery, _state
 
 from laneway import Context, Payload, task
+from laneway.platform import clock
 from laneway.platform.errors import InvalidPayload, PermanentError, UnknownTaskType
 from laneway.platform.execution.celery_results import TaskFailed
 from laneway.platform.execution.task import PlatformTask
@@ -21,7 +23,7 @@ from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
-from laneway.testing import LocalRun, Progress, run
+from laneway.testing import Clock, LocalRun, Progress, run
 
 NUMBERS = count()
 
@@ -236,3 +238,54 @@ def test_tasks_are_eager_in_an_application_that_says_so(declare: Declare) -> Non
     assert add.delay(7, 1).get(timeout=1) == {"sum": 8}
     assert add.apply_async(kwargs={"x": 8}, countdown=3600).get(timeout=1) == {"sum": 9}
     assert (add.s(10, 1) | add.si(11)).apply().get() == {"sum": 12}
+
+
+MIDNIGHT = datetime(2026, 3, 29, tzinfo=UTC)
+
+
+def clocked(self: PlatformTask, payload: Thumbnail) -> dict[str, str]:
+    """Return the time of the platform, in the attempt that does not fail."""
+    at = clock.now()
+    if self.attempt <= payload.fails:
+        raise OSError(str(at))
+    return {"at": clock.now().isoformat()}
+
+
+def test_the_clock_stands_at_a_time_and_moves_by_the_delays(declare: Declare) -> None:
+    done = run(declare(clocked, retries=2, delays=(60, 3600)), {"url": "cat", "fails": 2}, at=MIDNIGHT)
+
+    assert done.result == {"at": "2026-03-29T01:01:00+00:00"}
+    assert [str(attempt.started_at.time()) for attempt in done.attempts] == ["00:00:00", "00:01:00", "01:01:00"]
+    assert clock.now() > MIDNIGHT + timedelta(days=30), "the clock of the process is as before"
+
+
+def test_a_clock_of_the_test_is_moved_on_from_task_to_task(declare: Declare) -> None:
+    task, mine = declare(clocked), Clock(datetime(2026, 3, 29))  # noqa: DTZ001 - without a zone it is UTC
+
+    mine.move(timedelta(hours=2))
+    assert run(task, {"url": "cat"}, at=mine).result == {"at": "2026-03-29T02:00:00+00:00"}
+    mine.move_to(MIDNIGHT + timedelta(hours=3))
+    assert run(task, {"url": "cat"}, at=mine).result == {"at": "2026-03-29T03:00:00+00:00"}
+    with pytest.raises(ValueError, match="forward only, not by -3600 seconds"):
+        mine.move_to(MIDNIGHT + timedelta(hours=2))
+
+
+def test_the_clock_of_a_fixture_is_the_one_that_the_task_reads(laneway_clock: Clock, declare: Declare) -> None:
+    task = declare(clocked)
+    laneway_clock.move(timedelta(days=365))
+
+    read = datetime.fromisoformat((run(task, {"url": "cat"}).result or {})["at"])
+
+    assert timedelta(0) <= clock.now() - read < timedelta(minutes=5)
+    assert read - datetime.now(UTC) > timedelta(days=364)
+
+
+def test_a_failed_assertion_shows_what_the_task_did(thumbnail: PlatformTask) -> None:
+    completed = repr(run(thumbnail, {"url": "cat", "fails": 1}))
+    failed = repr(run(thumbnail, {"url": "cat", "fails": 1, "how": "bug"}))
+
+    assert completed.startswith(
+        "LocalRun(state='completed', result={'picture': ['cat', 1], 'attempt': 2}, attempts=2, "
+    )
+    assert "delays=[5.0], progress=[22, 45, 90], steps={'fetch': ['cat', 1], 'sizes': 3}, submitted=[" in completed
+    assert failed.startswith("LocalRun(state='failed', result=None, error=KeyError('width'), progress=")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,14 +78,28 @@ def test_the_platform_works_without_the_tables_of_an_application(tmp_path: Path)
     assert tables == {*Base.metadata.tables, PLATFORM_HISTORY.version_table}
 
 
+UPGRADES = """
+import os, sys
+from app.db.history import APPLICATION_HISTORY
+from laneway.platform.db.migrate import upgrade
+from laneway.platform.db.migration_history import PLATFORM_HISTORY
+
+for _ in range(4):
+    if os.fork() == 0:
+        upgrade(sys.argv[1], (PLATFORM_HISTORY, APPLICATION_HISTORY))
+        sys.exit()
+sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)))
+"""
+"""Upgrades in four processes at once. Alembic keeps its context in a module, so threads cannot share it."""
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_simultaneous_upgrades_create_one_schema(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
     if kind == "postgresql":
         _drop_schema(url)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(upgrade_in_a_process, [url] * 4))
+    subprocess.run([sys.executable, "-c", UPGRADES, url], check=True, cwd=ROOT)
 
     database = Database(url)
     assert {"task_runs", "conversations"} <= set(inspect(database.engine).get_table_names())
@@ -101,17 +114,6 @@ def test_a_downgrade_removes_everything(database: Database) -> None:
             command.downgrade(config, "base")
 
     assert set(inspect(database.engine).get_table_names()) == {history.version_table for history in HISTORIES}
-
-
-def upgrade_in_a_process(url: str) -> None:
-    """Upgrade in a process of its own. Alembic keeps its context in a module, so threads cannot share it."""
-    program = (
-        "from app.db.history import APPLICATION_HISTORY; "
-        "from laneway.platform.db.migrate import upgrade; "
-        "from laneway.platform.db.migration_history import PLATFORM_HISTORY; "
-        f"upgrade({url!r}, (PLATFORM_HISTORY, APPLICATION_HISTORY))"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def _drop_schema(url: str) -> None:

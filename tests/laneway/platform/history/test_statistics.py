@@ -184,7 +184,7 @@ def test_percentiles_are_by_nearest_rank(percentile_database: Database, values: 
 def percentile_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Database:
     """A database; its tables do not matter."""
     if request.param == "postgresql":
-        return request.getfixturevalue("platform_postgresql")
+        return request.getfixturevalue("emptied_postgresql").database
     return Database(f"sqlite:///{tmp_path_factory.mktemp('percentiles') / 'any.db'}")
 
 

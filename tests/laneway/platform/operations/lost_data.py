@@ -10,9 +10,9 @@ from celery import states
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.operations.audit import Audit, AuditReport
 from laneway.platform.operations.maintenance import Maintenance
+from laneway.testing.valkey_server import start_valkey
 from tests.fixtures.platform import Platform
 from tests.fixtures.valkey import RunningValkey
-from tests.fixtures.valkey_server import start_valkey
 
 QUEUE = "conversations"
 LATER = 11.0
