@@ -77,7 +77,7 @@ def configure_celery(
 
 def copy_celery(app: Celery, settings: Settings) -> Celery:
     """Make a Celery app with the task modules and the schedules of another one, on other settings."""
-    declared = _declarations.get(app, _Declarations((), ()))
+    declared = _declarations[app]
     return make_celery(str(app.main), settings, tasks=declared.modules, schedules=declared.schedules)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from dotenv.parser import parse_stream
 from pydantic import BaseModel
@@ -70,9 +70,12 @@ def settings_warnings(settings: BaseModel, environment: Mapping[str, str] = os.e
 
 def known_names(kind: type[BaseModel]) -> set[str]:
     """The environment variables of all groups of settings."""
-    groups = [field.annotation for field in kind.model_fields.values()]
+    groups = [cast("object", field.annotation) for field in kind.model_fields.values()]
     fields = [
-        field for group in groups if group and issubclass(group, BaseModel) for field in group.model_fields.items()
+        field
+        for group in groups
+        if isinstance(group, type) and issubclass(group, BaseModel)
+        for field in group.model_fields.items()
     ]
     return {(field.alias or name).upper() for name, field in fields}
 

@@ -40,7 +40,7 @@ def names() -> Iterator[list[str]]:
 def declare(names: list[str], name: str, payload: type[Payload]) -> None:
     """Register a task with this payload."""
 
-    def work(_self: Any, payload: Any) -> None:
+    def work(payload: Any) -> None:
         del payload
 
     work.__annotations__["payload"] = payload

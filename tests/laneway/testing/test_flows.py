@@ -11,7 +11,7 @@ import pytest
 from celery import _state
 from celery._state import get_current_app
 
-from laneway import Payload, task
+from laneway import Context, Payload, task
 from laneway.platform import clock
 from laneway.platform.errors import UpstreamError
 from laneway.platform.execution.task import PlatformTask
@@ -37,12 +37,12 @@ class Order(Payload):
 def order() -> Iterator[PlatformTask]:
     """A task that fails as often as it is told, and may submit another one."""
 
-    def work(self: PlatformTask, payload: Order) -> dict[str, Any]:
-        if self.attempt <= payload.fails:
+    def work(ctx: Context, payload: Order) -> dict[str, Any]:
+        if ctx.attempt <= payload.fails:
             raise UpstreamError("test", "as asked")
         if payload.next:
-            self.platform.tasks.submit(self.spec, {}, id=f"{self.id}:next", delay=3600)
-        return {"attempt": self.attempt, "at": clock.now().isoformat()}
+            declared.options(id=f"{ctx.id}:next", delay=3600).submit(Order())
+        return {"attempt": ctx.attempt, "at": clock.now().isoformat()}
 
     declared = task(queue="documents", name=f"order_{next(NUMBERS)}", retries=2, delays=(60, 600))(work)
     yield declared
