@@ -1,4 +1,7 @@
-"""A worker of stock Celery is killed in the middle; `laneway adopt`, killed too, and a Laneway worker finish."""
+"""A worker of stock Celery is killed in the middle; `laneway adopt`, killed too, and a Laneway worker finish.
+
+It goes the way that docs/from-celery.md describes.
+"""
 
 from __future__ import annotations
 

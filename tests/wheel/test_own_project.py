@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.core.settings import ROOT
+from tests.docs.blocks import blocks_of
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 from tests.wheel.test_wheel import BIN, install, wheel
@@ -24,27 +26,16 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("own-project")]
 
 SECONDS = 240
 """For the start, or a restart, on a busy machine."""
-OWN_TASK = '''
-
-@task
-def double(x: int) -> dict[str, int]:
-    """Double a number."""
-    return {"double": 2 * x}
-'''
-OWN_TEST = """
-
-def test_a_number_is_doubled() -> None:
-    from pets.tasks import double
-
-    assert run(double, {"x": 21}).result == {"double": 42}
-"""
+PAGE = ROOT / "docs" / "first-task.md"
+OWN_TASK, OWN_TEST = (block.text for block in blocks_of(PAGE) if block.language == "python")
+"""The task and its test that docs/first-task.md adds to the project."""
 
 
-class Pets:
+class Shop:
     """A project that `laneway new` has written, and the environment that it runs in."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self._programs = folder / "pets", programs
+        self.folder, self._programs = folder / "shop", programs
         self.environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(folder),
@@ -87,13 +78,13 @@ class Pets:
 
 
 @pytest.fixture(scope="module")
-def pets(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pets]:
+def shop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A running project, in an environment that has the wheel with its extra."""
     folder = tmp_path_factory.mktemp("own")
     subprocess.run([str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], check=True)
     install(folder / "venv" / "bin" / "python", [f"laneway[platform] @ {wheel.as_uri()}", "pytest", "ruff"])
-    made = Pets(folder, folder / "venv" / "bin")
-    made.run("laneway", "new", "pets", folder=folder)
+    made = Shop(folder, folder / "venv" / "bin")
+    made.run("laneway", "new", "shop", folder=folder)
     process = made.start()
     try:
         made.wait_for("a change of the code restarts")
@@ -115,45 +106,45 @@ def _end(process: psutil.Popen) -> None:
             left.kill()
 
 
-def test_a_task_of_ones_own_is_submitted_seen_and_tested_in_five_minutes(pets: Pets) -> None:
+def test_a_task_of_ones_own_is_submitted_seen_and_tested_in_five_minutes(shop: Shop) -> None:
     """One file is edited, and nothing is restarted by hand."""
     began = time.monotonic()
-    assert "Hello, Ada" in pets.submit("greet", '{"name": "Ada"}')
-    tasks = pets.folder / "pets" / "tasks.py"
-    tasks.write_text(tasks.read_text("utf-8") + OWN_TASK, "utf-8")
-    pets.wait_for("worker is ready", times=2)
-    pets.wait_for("api is ready", times=2)
+    assert "Hello, Ada" in shop.submit("greet", '{"name": "Ada"}')
+    tasks = shop.folder / "shop" / "tasks.py"
+    tasks.write_text(tasks.read_text("utf-8") + "\n\n" + OWN_TASK, "utf-8")
+    shop.wait_for("worker is ready", times=2)
+    shop.wait_for("api is ready", times=2)
 
-    assert "'double': 42" in pets.submit("double", '{"x": 21}')
+    assert "'words': 6" in shop.submit("count_words", '{"text": "to be or not to be"}')
 
-    found = json.loads(pets.run("laneway", "search", "--json"))
-    assert "double" in {task["name"] for task in found}
-    tests = pets.folder / "tests" / "test_tasks.py"
-    tests.write_text(tests.read_text("utf-8") + OWN_TEST, "utf-8")
-    assert "3 passed" in pets.run("pytest", "-q")
+    found = json.loads(shop.run("laneway", "tasks", "list", "--json"))
+    assert "count_words" in {task["name"] for task in found}
+    tests = shop.folder / "tests" / "test_tasks.py"
+    tests.write_text(tests.read_text("utf-8") + "\n\n" + OWN_TEST, "utf-8")
+    assert "3 passed" in shop.run("pytest", "-q")
     assert time.monotonic() - began < 300
 
 
-def test_its_workflow_runs_and_its_schedule_fires(pets: Pets) -> None:
-    pets.run("laneway", "workflows", "start", "welcome", "--input", '{"name": "Ada"}')
+def test_its_workflow_runs_and_its_schedule_fires(shop: Shop) -> None:
+    shop.run("laneway", "workflows", "start", "welcome", "--input", '{"name": "Ada"}')
 
-    wait_until(lambda: "completed" in pets.run("laneway", "workflows", "list"), seconds=SECONDS)
-    wait_until(lambda: "write_report" in pets.run("laneway", "search", "--state", "completed"), seconds=SECONDS)
+    wait_until(lambda: "completed" in shop.run("laneway", "workflows", "list"), seconds=SECONDS)
+    wait_until(lambda: "write_report" in shop.run("laneway", "search", "--state", "completed"), seconds=SECONDS)
 
 
-def test_a_mistake_leaves_the_old_code_running_and_says_where_it_is(pets: Pets) -> None:
-    tasks = pets.folder / "pets" / "tasks.py"
+def test_a_mistake_leaves_the_old_code_running_and_says_where_it_is(shop: Shop) -> None:
+    tasks = shop.folder / "shop" / "tasks.py"
     good = tasks.read_text("utf-8")
     tasks.write_text(f"{good}\nbroken = (\n", "utf-8")
     line = len(good.splitlines()) + 2
 
-    pets.wait_for(f"pets/tasks.py changed, but the old code goes on running: tasks of [tool.laneway] in {pets.folder}")
-    pets.wait_for(f"whose import failed at pets/tasks.py, line {line}: SyntaxError")
+    shop.wait_for(f"shop/tasks.py changed, but the old code goes on running: tasks of [tool.laneway] in {shop.folder}")
+    shop.wait_for(f"whose import failed at shop/tasks.py, line {line}: SyntaxError")
 
-    assert "Hello, Eve" in pets.submit("greet", '{"name": "Eve"}')
+    assert "Hello, Eve" in shop.submit("greet", '{"name": "Eve"}')
     tasks.write_text(good, "utf-8")
 
 
-def test_what_was_written_pleases_the_linter(pets: Pets) -> None:
-    pets.run("ruff", "check", "pets")
-    pets.run("ruff", "format", "--check", "pets")
+def test_what_was_written_pleases_the_linter(shop: Shop) -> None:
+    shop.run("ruff", "check", "shop")
+    shop.run("ruff", "format", "--check", "shop")
