@@ -70,6 +70,10 @@ def _options() -> dict[tuple[str, ...], set[str]]:
 
 
 def _laneway_problem(words: list[str]) -> str | None:
+    while words and (words[0] == "COMMAND" or words[0].startswith("--")):  # any command, options of them all
+        words = words[1:]
+    if words[:1] == ["adopt"]:
+        return _module_problem("laneway.adopt.command", words[1:])
     path = next((path for size in (3, 2, 1) if (path := tuple(words[:size])) in _options()), None)
     if any(known[: len(words)] == tuple(words) for known in _options()):
         return None  # a group of commands

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from app.core.settings import load_settings
 from app.services.webhooks.mapping.loading import load_mapping
-from laneway.platform.application import Application
+from laneway.platform.project_file import Section
 from laneway.platform.workflows.definitions import parsed_definition
 from laneway.platform.workflows.plan import Plan
 from tests.docs.blocks import Block
@@ -24,7 +24,7 @@ def check_toml(block: Block) -> None:
     """It is TOML, and a section `[tool.laneway]` is one that the library reads."""
     section = tomllib.loads(block.text).get("tool", {}).get("laneway")
     if section is not None:
-        Application.model_validate(section)
+        Section.model_validate(section)
 
 
 def check_yaml(block: Block) -> None:

@@ -1,4 +1,7 @@
-"""From the wheel to a task of one's own: a fresh environment, a new project, one start, and a change while it runs."""
+"""From the wheel to a task of one's own: a fresh environment, a new project, one start, and a change while it runs.
+
+It does what README.md and docs/first-task.md say.
+"""
 
 from __future__ import annotations
 
