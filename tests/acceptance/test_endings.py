@@ -78,7 +78,7 @@ def test_a_task_that_rejects_its_message_becomes_a_dead_letter(site: Site) -> No
 
 
 def test_a_task_of_an_unknown_name_becomes_a_dead_letter_that_can_be_shown(site: Site) -> None:
-    worker = site.worker(concurrency=1)
+    worker = site.worker(concurrency=1, TASK_HAND_ON_SECONDS="0")
 
     id = str(site.app.send_task("no_such_task", args=[1], kwargs={"b": 2}, queue="analytics"))
 
@@ -146,7 +146,7 @@ def test_a_task_sent_with_celery_call_is_in_the_history(site: Site) -> None:
     gate = site.gate()
 
     good = celery_call(site, GATED.name, f'{{"gate": "{gate}"}}')
-    bad = celery_call(site, FAILING.name, '{"times": 1, "unknown": 2}')
+    bad = celery_call(site, FAILING.name, '{"times": "often"}')
 
     site.until_event("began", good)
     assert site.row(good).state == TaskState.PROCESSING
