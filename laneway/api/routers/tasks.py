@@ -267,13 +267,13 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
 
 
 @router.get("/workers", responses=problems())
-def workers(services: ServicesDep) -> WorkersResponse:
+def list_workers(services: ServicesDep) -> WorkersResponse:
     """List the workers: version, host, queues, running tasks, start and last report."""
     return WorkersResponse(workers=services.tasks.workers())
 
 
 @router.get("/task-names", responses=problems())
-def task_names() -> TaskNamesResponse:
+def list_task_names() -> TaskNamesResponse:
     """List the tasks that can be submitted, each with its queue."""
     return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in sorted(registry)])
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 
+from laneway import task
 from laneway.api import openapi
 from laneway.api.routers import tasks
-from laneway.platform.execution.task import task
 from laneway.platform.registry import registry
 from laneway.schemas.payload import Payload
 
