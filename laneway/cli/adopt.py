@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from laneway.adopt import command
-from laneway.adopt.project import Project
-from laneway.adopt.survey import Platform
+if TYPE_CHECKING:  # the definitions of commands do not import Celery
+    from laneway.adopt.project import Project
+    from laneway.adopt.survey import Platform
 
 commands = typer.Typer()
 
@@ -14,11 +16,15 @@ commands = typer.Typer()
 @commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def adopt(context: typer.Context) -> None:
     """Take over a Celery project: review its settings, count its messages, move them."""
+    from laneway.adopt import command
+
     raise typer.Exit(command.main(context.args, make_platform=_make_platform))
 
 
 def _make_platform() -> tuple[Project, Platform]:
     """The platform of the project in this folder. Raises ConfigError, DatabaseUnavailable, ForeignBroker."""
+    from laneway.adopt.project import Project
+    from laneway.adopt.survey import Platform
     from laneway.cli.base import make_services
     from laneway.platform.application import application
     from laneway.platform.operations.intake import CELERY_DEFAULT, decide

@@ -121,6 +121,7 @@ def _exec_group_worker(group: str) -> None:
 
 def _exec_worker(queues: list[str], name: str, pool: str, concurrency: int | None, *, as_json: bool) -> None:
     """Replace this process with the worker, so that the worker receives its signals."""
+    read_settings()  # names what is wrong with them, and refuses a platform at a URL
     celery = ["-q", "worker", "-Q", ",".join(_served(queues)), "-n", f"{name}@%h", "-P", pool]
     if concurrency is not None:
         celery += ["-c", str(concurrency)]

@@ -166,11 +166,11 @@ def test_plain_arguments_go_to_the_queue_of_their_task_with_key_and_priority(can
 
 
 def test_plain_arguments_that_do_not_fit_are_a_failure_that_names_them(canvas: Canvas) -> None:
-    wrong = [canvas.plain.delay("x"), canvas.plain.delay({"number": 1}, facto=3), canvas.plain.delay()]
+    wrong = [canvas.plain.delay("x"), canvas.plain.delay({"number": 1}, factor="much"), canvas.plain.delay()]
     canvas.run_all()
     rows = [canvas.platform.row(sent.id) for sent in wrong]
     assert [(row.state, row.error_type) for row in rows] == [(TaskState.FAILED, "InvalidPayload")] * 3
-    for row, name in zip(rows, ("before", "facto", "before"), strict=True):
+    for row, name in zip(rows, ("before", "factor", "before"), strict=True):
         assert name in str(row.error)
 
 
