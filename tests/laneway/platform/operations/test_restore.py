@@ -28,6 +28,12 @@ __all__ = ["maintenance", "valkey"]
 
 
 @pytest.fixture
+def platform_database(database: Database) -> Database:
+    """A database of this test alone: it is copied and dropped, which needs that nobody else is connected."""
+    return database
+
+
+@pytest.fixture
 def databases(platform: Platform, tmp_path: Path, request: pytest.FixtureRequest) -> DatabaseCopies:
     server: PostgresServer | None = None
     if not platform.database.is_sqlite:
