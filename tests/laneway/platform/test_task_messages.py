@@ -14,6 +14,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import Submission
 from laneway.platform.task_messages import REQUEST_HEADER, RETRIES_HEADER
+from laneway.transport.codec import HEADER_CHECKED
 from tests.fixtures.platform import Platform
 
 TASK, QUEUE = "cleanup_old_data_task", "maintenance"
@@ -60,7 +61,7 @@ def test_a_worker_gets_the_message_that_send_task_would_have_sent(platform: Plat
         time_limit=35.0,
         priority=3,
         ignore_result=True,
-        headers={"ignore_result": False, REQUEST_HEADER: None, RETRIES_HEADER: 2},
+        headers={"ignore_result": False, REQUEST_HEADER: None, RETRIES_HEADER: 2, HEADER_CHECKED: True},
     )
     by_celery = taken(platform, "webhooks")
 
