@@ -53,7 +53,7 @@ class Greeting(Payload):
 
 
 @task(queue="greetings")
-def greet(self, payload: Greeting) -> dict:
+def greet(payload: Greeting) -> dict:
     return {"greeting": f"Hello, {payload.name}"}
 """,
     "test_greeter.py": """
