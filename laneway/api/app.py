@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -35,22 +35,11 @@ def make_api(
     At its start it upgrades the tables. It raises ForeignBroker then for the broker of another installation.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        platform: Platform = app.state.services
-        configure_logging(platform.settings.operation)
-        upgrade(platform.settings.storage.url, platform.migrations)
-        platform.installation.check_broker()
-        _ = platform.workflow_definitions  # a broken one is logged now, not when somebody needs it
-        at_start(platform)
-        async with serving(platform):
-            yield
-
     app = FastAPI(
         title=title,
         version=version,
         description=description,
-        lifespan=lifespan,
+        lifespan=_lifespan(at_start),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
@@ -65,3 +54,20 @@ def make_api(
     openapi.install(app)
     docs_page.install(app)
     return app
+
+
+def _lifespan(at_start: Callable[[Any], object]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What happens before the first request and after the last one."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        platform: Platform = app.state.services
+        configure_logging(platform.settings.operation)
+        upgrade(platform.settings.storage.url, platform.migrations)
+        platform.installation.check_broker()
+        _ = platform.workflow_definitions  # a broken one is logged now, not when somebody needs it
+        at_start(platform)
+        async with serving(platform):
+            yield
+
+    return lifespan

@@ -24,7 +24,7 @@ EXAMPLES = {name: int(os.environ.get("FUZZ_EXAMPLES", few)) for name, few in (("
 """Examples per kind and route; fewer for the second database."""
 PHASES = {"sqlite": "examples,coverage,fuzzing,stateful", "postgresql": "fuzzing,stateful"}
 """The second database gets no second copy of the requests that follow from the document alone."""
-SECONDS_PER_EXAMPLE = 40
+SECONDS_PER_EXAMPLE = 80
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIGURATION = """
 [checks]
