@@ -34,7 +34,10 @@ SPEAKING = ("laneway/cli/", "laneway/server/", "app/demo/")
 """What talks to a person at a terminal."""
 SOURCES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "laneway").rglob("*.py"), ROOT / "beat_schedule.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-LIBRARY_TASKS = {"run_workflow_step_task", "settle_workflow_step_task", "stop_workflow_task"}
+LIBRARY_TASKS = {
+    *("run_workflow_step_task", "settle_workflow_step_task", "stop_workflow_task"),
+    *("laneway.alerts", "laneway.cleanup"),
+}
 """The tasks that the library itself defines, on a queue of the application's choice."""
 COMMON_WORDS = {"messages", "webhooks", "workflows", "documents", "leads", "reports", "maintenance"}
 """Names of the application's queues and tables that are also ordinary words of the library (a CLI group, a key)."""

@@ -128,7 +128,11 @@ def test_an_empty_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("tests", "would hide the installed module tests: choose another name."),
     ],
 )
-def test_a_name_that_cannot_be_used_is_refused(name: str, problem: str) -> None:
+def test_a_name_that_cannot_be_used_is_refused(
+    name: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     with pytest.raises(typer.BadParameter) as refused:
         check_name(name)
 
