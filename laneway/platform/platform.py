@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery
 from pydantic import BaseModel
@@ -18,7 +18,6 @@ from laneway.platform.db.schema_versions import SchemaVersions
 from laneway.platform.db.session import Database
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
-from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.execution.steps import Steps
 from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
@@ -26,19 +25,14 @@ from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
 from laneway.platform.logging import URL_LOGIN
-from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.installation import Installation
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.reconciliation import Reconciliation
-from laneway.platform.operations.retention import Retention
 from laneway.platform.operations.unknown_queues import UnknownQueues
-from laneway.platform.schedules.watch import ScheduleWatch
 from laneway.platform.settings import Settings
 from laneway.platform.task_manager import TaskManager
-from laneway.platform.webhooks.delivery_log import DeliveryLog
-from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 from laneway.platform.workflows.definition_files import load_definitions
 from laneway.platform.workflows.definitions import Definitions
 from laneway.platform.workflows.handlers import Handler
@@ -46,6 +40,14 @@ from laneway.platform.workflows.registry import registered_handlers, registered_
 from laneway.platform.workflows.runs import Workflows
 from laneway.platform.workflows.step_runner import StepRunner
 from laneway.platform.workflows.views import WorkflowViews
+
+if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
+    from laneway.platform.execution.celery_results import CeleryResults
+    from laneway.platform.operations.alerts import Alerts
+    from laneway.platform.operations.retention import Retention
+    from laneway.platform.schedules.watch import ScheduleWatch
+    from laneway.platform.webhooks.delivery_log import DeliveryLog
+    from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
 
 class Platform:
@@ -137,6 +139,8 @@ class Platform:
 
     @cached_property
     def results(self) -> CeleryResults:
+        from laneway.platform.execution.celery_results import CeleryResults
+
         return CeleryResults(self._app)
 
     @cached_property
@@ -150,12 +154,16 @@ class Platform:
 
     @cached_property
     def outbound_webhooks(self) -> OutboundWebhooks:
+        from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
+
         return OutboundWebhooks(
             self.database, self._settings.outbound, slots=self._settings.operation.worker_concurrency
         )
 
     @cached_property
     def delivery_log(self) -> DeliveryLog:
+        from laneway.platform.webhooks.delivery_log import DeliveryLog
+
         return DeliveryLog(self.database, self.tasks, self.recorder)
 
     @cached_property
@@ -190,10 +198,14 @@ class Platform:
 
     @cached_property
     def retention(self) -> Retention:
+        from laneway.platform.operations.retention import Retention
+
         return Retention(self.database, self._settings.storage, self._settings.tasks)
 
     @cached_property
     def alerts(self) -> Alerts:
+        from laneway.platform.operations.alerts import Alerts
+
         return Alerts(
             self.database,
             self.tasks,
@@ -205,6 +217,8 @@ class Platform:
 
     @cached_property
     def schedule_watch(self) -> ScheduleWatch:
+        from laneway.platform.schedules.watch import ScheduleWatch
+
         if self.broker.engine is None:  # then Beat's Redis is not the broker
             return ScheduleWatch(self._app)
         return ScheduleWatch(self._app, guarded=self.broker.guarded)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from laneway.schemas.choices import DurabilityName, PriorityName, TaskState, UniqueFor
+from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier
 from laneway.schemas.queue import UnknownQueue
@@ -19,7 +20,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 A_YEAR = 366 * 86_400
 
 
-class Uniqueness(BaseModel):
+class Uniqueness(Model):
     """Accept only one task with this key at a time."""
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +42,7 @@ class Uniqueness(BaseModel):
         return self
 
 
-class TaskRequest(BaseModel):
+class TaskRequest(Model):
     """Submit a task of any name."""
 
     model_config = ConfigDict(
@@ -84,7 +85,7 @@ class TaskRequest(BaseModel):
 MAX_BATCH = 1000
 
 
-class TaskBatch(BaseModel):
+class TaskBatch(Model):
     """Submit many tasks: all of them are accepted, or none."""
 
     model_config = ConfigDict(
@@ -151,7 +152,7 @@ class DeadLetterGroupsResponse(Response):
     groups: list[DeadLetterGroupView]
 
 
-class DeadLetterSelection(BaseModel):
+class DeadLetterSelection(Model):
     """Select dead letters by id, by group, or by properties."""
 
     model_config = ConfigDict(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, model_validator
 
 from laneway.schemas.choices import EndpointState
 from laneway.schemas.history import Text
+from laneway.schemas.model import Model
 from laneway.schemas.moment import EARLIEST, LATEST, Moment, clamped
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
@@ -35,7 +36,7 @@ class OutboundWebhook(Payload):
         return self
 
 
-class Receipt(BaseModel):
+class Receipt(Model):
     """The receipt of a delivered webhook."""
 
     model_config = ConfigDict(frozen=True)
@@ -116,7 +117,7 @@ class DeliveryDetailsView(Response):
     body: str
 
 
-class ReplayRequest(BaseModel):
+class ReplayRequest(Model):
     """Select the deliveries to send again: by receiver, by time, or by both."""
 
     model_config = ConfigDict(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from laneway.schemas.model import Model
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(Model):
     """One invalid field of a request."""
 
     field: str = Field(examples=["body.text"])
     problem: str = Field(examples=["String should have at least 1 character"])
 
 
-class Problem(BaseModel):
+class Problem(Model):
     """An error."""
 
     type: str = Field(description="The kind of the problem", examples=["urn:laneway:problem:unknown-task"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
+from laneway.schemas.model import Model
 from laneway.schemas.task import Response
 
 LONGEST_PERIOD = 86_400
@@ -26,7 +27,7 @@ InFlight = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_number)]
 """A whole number in JSON: 5.0 is accepted, "5" and true are not."""
 
 
-class QueueLimits(BaseModel):
+class QueueLimits(Model):
     """The limits of a queue. They replace all its limits; a limit that is left out is removed."""
 
     model_config = ConfigDict(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from laneway.schemas.choices import TaskState
+from laneway.schemas.model import Model
 
 SENT = (TaskState.PENDING, TaskState.SCHEDULED)
 """States of a task that waits and is in the broker."""
@@ -17,7 +18,7 @@ FAILURES = (TaskState.FAILED, TaskState.DEAD_LETTER)
 FINISHED = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEAD_LETTER, TaskState.CANCELLED, TaskState.EXPIRED)
 
 
-class Response(BaseModel):
+class Response(Model):
     """Base of the API's responses."""
 
     model_config = ConfigDict(frozen=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from laneway.schemas.model import Model
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Name of a definition, step, handler or signal: at most 40 small letters, digits, ``_`` and ``-``."""
@@ -40,7 +42,7 @@ class Condition(StrEnum):
     ANY = "any"
 
 
-class _Frozen(BaseModel):
+class _Frozen(Model):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 

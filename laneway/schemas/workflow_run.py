@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from laneway.schemas.choices import RunState
 from laneway.schemas.history import Text
+from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
@@ -57,7 +58,7 @@ class CleanupPeriod(Payload):
     days: Whole = Field(30, ge=1, le=36_500)
 
 
-class WorkflowBody(BaseModel):
+class WorkflowBody(Model):
     model_config = ConfigDict(extra="forbid")
 
 
