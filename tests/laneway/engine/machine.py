@@ -14,6 +14,7 @@ from laneway.engine import (
     Delivery,
     Engine,
     EventKind,
+    HandOn,
     Lease,
     Limits,
     Message,
@@ -35,6 +36,7 @@ from tests.laneway.engine.model_queue import ModelMessage
 QUEUES = ("a", "b")
 START_US = 1_790_000_000_000_000
 LEASE_MS = 1_000
+HAND_ON = HandOn(longest=6, reason="unregistered", error="No worker knows the task.", note='{"text": "handed on"}')
 IDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
@@ -169,6 +171,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
+    def hand_on(self, data: st.DataObject) -> None:
+        chosen = self._draw_leases(data)
+        expected = [self.model.hand_on(d.queue, d.id, fence, HAND_ON) for d, fence in chosen]
+        assert self.engine.hand_on([d for d, _ in chosen], HAND_ON) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
     def bury(self, data: st.DataObject) -> None:
         chosen = self._draw_leases(data)
         expected = [self.model.bury(d.queue, d.id, fence, "bad", "error é") for d, fence in chosen]
@@ -298,7 +307,7 @@ class EngineMachine(RuleBasedStateMachine):
     def limit(self, queue: str, limits: Limits) -> None:
         self.engine.limit(queue, limits)
         model_limits = self.model.queue(queue).limits
-        kept = {name: model_limits[name] for name in ("paused", "journal") if name in model_limits}
+        kept = {name: model_limits[name] for name in ("paused", "journal", "handed_on") if name in model_limits}
         model_limits.clear()
         model_limits.update({name: value for name, value in limits.fields().items() if value is not None} | kept)
 
@@ -383,10 +392,6 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 def _detail(put: PutResult) -> str | None:
-    match put.code:
-        case PutCode.DUPLICATE:
-            return put.existing
-        case PutCode.FULL | PutCode.JOURNAL_FULL:
-            return str(put.size)
-        case _:
-            return put.id
+    if put.code in (PutCode.FULL, PutCode.JOURNAL_FULL):
+        return str(put.size)
+    return put.existing if put.code is PutCode.DUPLICATE else put.id
