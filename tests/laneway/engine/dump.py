@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from laneway.engine import Engine, Event, MessageState
+from laneway.engine import Engine, Event, MessageState, PutCode, PutResult
 from laneway.engine.keys import NAMES
 from laneway.engine.message import decode, unpack_id
 from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
@@ -182,6 +182,13 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
         message.body_known,
         id,
     )
+
+
+def put_detail(put: PutResult) -> str | None:
+    """What the model returns beside the code of a put."""
+    if put.code in (PutCode.FULL, PutCode.JOURNAL_FULL):
+        return str(put.size)
+    return put.existing if put.code is PutCode.DUPLICATE else put.id
 
 
 def _dead_info(value: bytes) -> tuple[int, str, str]:

@@ -21,14 +21,13 @@ from laneway.engine import (
     MessageInfo,
     MessageState,
     PutCode,
-    PutResult,
     RoundRobin,
     Unique,
     UniqueMode,
     UnknownMessage,
 )
 from tests.laneway.engine.clock import CLOCK_LUA, set_clock
-from tests.laneway.engine.dump import assert_expiring, assert_same, server_dump
+from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
 from tests.laneway.engine.model import Model
 from tests.laneway.engine.model_queue import ModelMessage
@@ -121,12 +120,12 @@ class EngineMachine(RuleBasedStateMachine):
         now = self.model.now
         due = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
         results = self.engine.put_many(queue, due)
-        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, due)
+        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, due)
 
     @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), version=versions)
     def put_version(self, queue: str, batch: list[Message], version: int | None) -> None:
         results = self.engine.put_many(queue, batch, version=version)
-        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, batch, version=version)
+        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, batch, version=version)
 
     @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
@@ -137,7 +136,7 @@ class EngineMachine(RuleBasedStateMachine):
     def put_not_after(self, queue: str, batch: list[Message], spare: float) -> None:
         results = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
         late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
-        assert [(put.code, _detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
+        assert [(put.code, put_detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
     def fetch(self, n: int, lease_ms: int) -> None:
@@ -216,7 +215,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.cancel(delivery.queue, task)
         if action:
             self._finish_attempt(delivery, fence, action, delay_ms)
-        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "start again"))):
+        match data.draw(st.sampled_from(("ack", "release", "bury", "hand on", "expire", "start again"))):
             case "ack":
                 assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
             case "release":
@@ -225,6 +224,12 @@ class EngineMachine(RuleBasedStateMachine):
             case "bury":
                 expected = self.model.bury(delivery.queue, delivery.id, fence, "bad", "")
                 assert self.engine.bury([delivery], reason="bad") == [expected]
+            case "hand on":
+                expected = self.model.hand_on(delivery.queue, delivery.id, fence, HAND_ON)
+                assert self.engine.hand_on([delivery], HAND_ON) == [expected]
+                self.fetch(5, LEASE_MS)
+                self.move_time(data.draw(st.sampled_from((1_900, 2_100, 3_000))))
+                self.fetch(5, LEASE_MS)
             case "expire":
                 self.move_time(LEASE_MS)
                 self.fetch(5, LEASE_MS)
@@ -389,9 +394,3 @@ class EngineMachine(RuleBasedStateMachine):
             delivery, fence = recent[index]
             picked.setdefault((delivery.queue, delivery.id), (delivery, fence))
         return sorted(picked.values(), key=lambda lease: lease[0].queue)  # the engine groups by queue
-
-
-def _detail(put: PutResult) -> str | None:
-    if put.code in (PutCode.FULL, PutCode.JOURNAL_FULL):
-        return str(put.size)
-    return put.existing if put.code is PutCode.DUPLICATE else put.id
