@@ -14,7 +14,7 @@ import pytest
 from app.core.settings import ROOT
 from laneway.cli.command_line import COMMANDS, load_command
 from tests.fixtures.http_peer import HttpPeer, HttpReply
-from tests.fixtures.shell import PROGRAM
+from tests.fixtures.shell import run_program
 
 HEAVY = ("alembic", "app.services", "celery", "fastapi", "kombu", "laneway.platform", "redis", "sqlalchemy")
 SCHEMAS = ("laneway.schemas.task", "laneway.schemas.history", "laneway.schemas.workflow_run")
@@ -47,19 +47,19 @@ def test_every_command_and_parameter_has_help(name: str) -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("worker", "--help"), ("dead", "requeue", "--help")])
 def test_help_works_outside_a_project(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(*PROGRAM, *words, cwd=tmp_path)
+    ran = run_program(*words, environment=os.environ, folder=tmp_path)
 
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "Usage: laneway" in ran.stdout
+    assert (ran.code, ran.err) == (0, "")
+    assert "Usage: laneway" in ran.out
 
 
 @pytest.mark.parametrize("words", [("stats",), ("up",), ("worker",), ("worker", "--group", "worker")])
 def test_a_command_outside_a_project_is_refused_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = run(*PROGRAM, *words, cwd=tmp_path)
+    ran = run_program(*words, environment=os.environ, folder=tmp_path)
 
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("No Laneway project here: ")
-    assert "Traceback" not in ran.stderr
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("No Laneway project here: ")
+    assert "Traceback" not in ran.err
 
 
 PROGRAM_THAT_NAMES_IMPORTS = """
@@ -111,10 +111,10 @@ def test_a_command_over_http_imports_neither_celery_nor_the_database(
     ("words", "meant"), [(("statz",), "'stats'"), (("tasks", "lst"), "'list'"), (("worker", "--que", "x"), "--queue")]
 )
 def test_a_misspelt_command_or_option_is_answered_with_the_right_one(words: tuple[str, ...], meant: str) -> None:
-    ran = run(*PROGRAM, *words, cwd=ROOT)
+    ran = run_program(*words, environment=os.environ)
 
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert meant in ran.stderr
+    assert (ran.code, ran.out) == (2, "")
+    assert meant in ran.err
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from time import monotonic
 
@@ -15,7 +14,7 @@ import pytest
 
 from app.core.settings import ROOT
 from tests.fixtures.http_peer import HttpPeer, HttpReply
-from tests.fixtures.shell import PROGRAM
+from tests.fixtures.shell import run_program
 from tests.fixtures.valkey import free_port
 
 TASKS = {"/task-names": {"names": [{"name": "add", "queue": "q"}, {"name": "bad\x1b[2J", "queue": "q"}]}}
@@ -27,17 +26,10 @@ def offered(line: str, *, cwd: Path = ROOT, **environment: str) -> list[str]:
     given = {"_LANEWAY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     if line.endswith(" "):
         given["COMP_CWORD"] = str(len(words))
-    done = subprocess.run(
-        PROGRAM,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given, **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
+    given |= {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    ran = run_program(environment=given | environment, folder=cwd)
+    assert ran.err == ""
+    return ran.out.split()
 
 
 def test_commands_and_choices_are_offered_without_a_platform(tmp_path: Path) -> None:

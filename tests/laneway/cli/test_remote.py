@@ -24,7 +24,7 @@ from laneway.platform import clock
 from laneway.schemas.task import TaskState
 from tests.fixtures.certificates import self_signed
 from tests.fixtures.http_peer import HttpPeer, HttpReply
-from tests.fixtures.shell import PROGRAM, Ran, Shell
+from tests.fixtures.shell import PROGRAM, Ran, Shell, run_program
 from tests.fixtures.site import Site
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
@@ -47,18 +47,10 @@ def url(installed: Site) -> Iterator[str]:
 def remote(url: str, *words: str) -> Ran:
     """Run a command that knows nothing but the URL: the database and the broker are out of reach."""
     closed = str(free_port())
-    done = subprocess.run(
-        [*PROGRAM, "--url", url, *words],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_PORT": closed, "HOME": "/nonexistent"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_PORT": closed, "HOME": "/nonexistent"}
+    ran = run_program("--url", url, *words, environment=environment, folder=Path("/"))
+    assert "Traceback" not in ran.err, ran.err
+    return ran
 
 
 def refusal(status: int) -> HttpReply:
