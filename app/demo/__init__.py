@@ -80,6 +80,7 @@ def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
 
 def name_platform(settings: Settings, client: httpx2.Client, out: Console) -> None:
     """Say which platform answers. Raises DemoFailed if it is another installation than that of these settings."""
+    upgrade(settings.storage.url, Services.migrations)
     services = Services(settings, celery_app)
     try:
         own, found = services.installation.id, _installation(client)
