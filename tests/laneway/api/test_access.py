@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -159,9 +160,14 @@ def test_a_route_without_a_scope_is_for_admins(guarded: Api) -> None:
     assert found["/more/operate"] == (Scope.OPERATE, True), "the scope of a route replaces that of its router"
 
 
+def _note(seen: list[Any]) -> list[Any]:
+    seen.append(current_caller())
+    return []
+
+
 def test_the_caller_reaches_the_thread_of_a_route(guarded: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(guarded.services.tasks, "workers", lambda: seen.append(current_caller()) or [])
+    monkeypatch.setattr(guarded.services.tasks, "workers", partial(_note, seen))
     headers = {**bearer(guarded, Scope.READ), "X-Request-ID": "r-1"}
 
     guarded.http.get("/workers", headers=headers)
