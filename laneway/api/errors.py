@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from laneway.platform.access.errors import NotAuthenticated
 from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
 from laneway.platform.errors import (
     BrokerLoginRefused,
@@ -47,11 +48,13 @@ def _response(status: int) -> dict[str, Any]:
 ALWAYS = (413, 422, 500, 503)
 RETRY_AFTER = {"description": "Seconds after which the request may succeed", "schema": {"type": "integer"}}
 MEANINGS = {
-    401: "The signature is missing or wrong; nothing was stored",
+    401: "The token or the signature is missing or wrong; nothing was stored",
+    403: "The caller may not do this, or a page of another site has sent the request",
     404: "Nothing has this id",
     409: "Not possible: the id is in use for something else, or the state does not allow it",
     410: "The task finished too long ago; its status has expired",
     413: "The body is larger than MAX_BODY_BYTES, or a task's payload is larger than 1 MiB",
+    421: "The API does not answer for the host that the request names",
     422: "The request is not valid",
     429: "The queue is full and nothing was queued; try again after Retry-After seconds",
     500: "An error of the platform; the logs contain it under the request id",
@@ -115,13 +118,20 @@ def problem_response(
 
 async def _platform_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)  # noqa: S101 - the handler is registered for this class
+    return platform_problem(request.scope["path"], error)
+
+
+def platform_problem(path: str, error: PlatformError) -> Response:
+    """Return an error of the platform as a problem response."""
     delay = error.retry_after
     headers = {"Retry-After": str(max(1, math.ceil(delay)))} if delay is not None else {}
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status >= 500:
         log.warning("request failed", error=str(error), kind=type(error).__name__)
     detail = public_detail(error)
     return problem_response(
-        request.scope["path"],
+        path,
         status=error.status,
         title=error.title,
         detail=detail,

@@ -13,16 +13,18 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, BeforeValidator
 
+from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.platform import clock
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
-from laneway.platform.submission.outbox import Submission
-from laneway.platform.submission.requests import submit_options, with_present_name
+from laneway.platform.submission.outside import outside_submission
+from laneway.platform.submission.requests import with_present_name
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -77,27 +79,34 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
     status_code=202,
     response_description="Accepted",
     responses={200: {"model": TaskHandle, "description": "Already accepted"}, **problems(404, 409, 429)},
+    dependencies=[requires(Scope.SUBMIT, single=True, bound=True)],
 )
 def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
-    handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
+    submission = outside_submission(body)
+    handle = services.tasks.submit(submission.task, submission.payload, options=submission.options)
     response.status_code = 202 if handle.created else 200
     return with_present_name(handle, body.task)
 
 
-@router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
+@router.post(
+    "/tasks/batch",
+    status_code=202,
+    response_description="Accepted",
+    responses=problems(404, 409, 429),
+    dependencies=[requires(Scope.SUBMIT, single=True, bound=True)],
+)
 def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     """Submit many tasks in one transaction: all are accepted, or none. The error is that of the first refused task.
 
     A batch supports neither uniqueness nor a durability other than memory.
     """
-    submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
-    accepted = services.tasks.submit_many(submissions)
+    accepted = services.tasks.submit_many([outside_submission(request) for request in body.tasks])
     handles = list(map(with_present_name, accepted, (request.task for request in body.tasks)))
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
 
 
-@router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
+@router.get("/tasks", dependencies=[requires(Scope.READ, bound=True), OnlyKnown], responses=problems())
 def search_tasks(
     services: ServicesDep,
     state: Annotated[list[TaskState] | None, Query()] = None,
@@ -127,7 +136,7 @@ def search_tasks(
     return TaskPage(tasks=tasks, next=following)
 
 
-@router.get("/tasks/{task_id}", responses=problems(404, 410))
+@router.get("/tasks/{task_id}", responses=problems(404, 410), dependencies=[requires(Scope.READ, bound=True)])
 async def show_task(
     task_id: TaskId,
     services: ServicesDep,
@@ -153,7 +162,7 @@ async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
             wakeup.clear()
 
 
-@router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
+@router.delete("/tasks", dependencies=[requires(Scope.DELETE), OnlyKnown], responses=problems())
 def clear_tasks(
     services: ServicesDep,
     older_than: Annotated[
@@ -168,25 +177,34 @@ def clear_tasks(
     return services.retention.clear(states, older_than=older_than)
 
 
-@router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
+@router.delete(
+    "/tasks/{task_id}", status_code=204, responses=problems(404, 409), dependencies=[requires(Scope.DELETE, bound=True)]
+)
 def delete_task(task_id: TaskId, services: ServicesDep) -> None:
     """Delete a finished task with its history. A waiting task is cancelled first; a running task returns 409."""
     services.tasks.delete(task_id)
 
 
-@router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
+@router.post(
+    "/tasks/{task_id}/cancel", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE, bound=True)]
+)
 def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Cancel a task. A waiting task never runs; a running task is asked to stop, and interrupted if it does not."""
     return services.tasks.cancel(task_id)
 
 
-@router.post("/tasks/{task_id}/retry", status_code=202, responses=problems(404, 409))
+@router.post(
+    "/tasks/{task_id}/retry",
+    status_code=202,
+    responses=problems(404, 409),
+    dependencies=[requires(Scope.OPERATE, bound=True)],
+)
 def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
 
 
-@router.get("/tasks/{task_id}/attempts", responses=problems(404))
+@router.get("/tasks/{task_id}/attempts", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])
 def list_attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
     """List the attempts of a task: worker, times, outcome, error."""
     return [describe_attempt(attempt) for attempt in services.event_stream.attempts(task_id)]
@@ -199,7 +217,7 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_require_task)],
+    dependencies=[requires(Scope.READ, bound=True), Depends(_require_task)],
     responses=problems(404),
 )
 async def follow_task(
@@ -232,7 +250,7 @@ async def follow_task(
                 await _wait_for_wakeup(wakeup)
 
 
-@router.get("/stats", dependencies=[OnlyKnown], responses=problems())
+@router.get("/stats", dependencies=[requires(Scope.READ), OnlyKnown], responses=problems())
 def show_statistics(
     services: ServicesDep,
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Length of the window, in seconds")] = 3600,
@@ -260,16 +278,17 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
     )
 
 
-@router.get("/workers", responses=problems())
+@router.get("/workers", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_workers(services: ServicesDep) -> WorkersResponse:
     """List the workers: version, host, queues, running tasks, start and last report."""
     return WorkersResponse(workers=services.tasks.workers())
 
 
-@router.get("/task-names", responses=problems())
+@router.get("/task-names", responses=problems(), dependencies=[requires(Scope.READ, bound=True)])
 def list_task_names() -> TaskNamesResponse:
     """List the tasks that can be submitted, each with its queue."""
-    return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in sorted(registry)])
+    names = [name for name in sorted(registry) if not registry.is_internal(name)]
+    return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in names])
 
 
 async def _wait_for_wakeup(wakeup: asyncio.Event, seconds: float = POLL_SECONDS) -> None:

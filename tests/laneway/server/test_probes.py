@@ -74,7 +74,7 @@ def test_only_status_200_is_ready(web: int) -> None:
 def test_the_health_check_of_a_container_probes_its_own_process(
     settings: Settings, web: int, make_settings: MakeSettings
 ) -> None:
-    served = make_settings(API_HOST=ALL_ADDRESSES, API_PORT=str(web))
+    served = make_settings(AUTHENTICATION="on", API_HOST=ALL_ADDRESSES, API_PORT=str(web))
     OnePath.healthy_path = "/health/ready"
     assert health.is_healthy("api", served)
     OnePath.healthy_path = "/healthcheck"
