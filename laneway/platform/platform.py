@@ -42,6 +42,7 @@ from laneway.platform.workflows.step_runner import StepRunner
 from laneway.platform.workflows.views import WorkflowViews
 
 if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
+    from laneway.platform.access.people import People
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.retention import Retention
@@ -83,6 +84,12 @@ class Platform:
             max_unread=limits.max_unread_events,
             rate_limits=lambda: stored_rate_limits(self.database),
         )
+
+    @cached_property
+    def people(self) -> People:
+        from laneway.platform.access.people import People
+
+        return People(self._settings)
 
     @cached_property
     def installation(self) -> Installation:

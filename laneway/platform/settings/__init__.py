@@ -19,6 +19,7 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.people import PeopleSettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Group",
     "OperationSettings",
     "OutboundSettings",
+    "PeopleSettings",
     "Port",
     "RedisSettings",
     "Settings",
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    people: PeopleSettings
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
