@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from laneway.api.access import ANYBODY_KNOWN, public
 from laneway.api.deps import ServicesDep
-from laneway.api.errors import public_detail
+from laneway.api.errors import problems, public_detail
 from laneway.api.login_page import NO_STORE, login_page, logout_page, page, refused_page, safe_target
 from laneway.api.people import CsrfTokenMissing, cookie_of, person_of
 from laneway.api.threads import ThreadedRoute, write_in_thread
@@ -19,14 +20,16 @@ from laneway.platform.access.sessions import LOGIN_SECONDS
 from laneway.platform.errors import PlatformError
 from laneway.schemas.me import MeResponse
 
-router = APIRouter(tags=["login"], route_class=ThreadedRoute)
+router = APIRouter(
+    tags=["login"], route_class=ThreadedRoute, dependencies=[public("who is not logged in has to log in")]
+)
 
 Target = Annotated[str, Query(max_length=2000)]
 LONGEST_FORM = 8192
 """Bytes of the form that logs out."""
 
 
-@router.get("/me")
+@router.get("/me", dependencies=[Depends(ANYBODY_KNOWN)], responses=problems())
 def who_am_i(request: Request, services: ServicesDep) -> MeResponse:
     """Show who sends this request, and the scopes that the caller has."""
     caller, people = current_caller(), services.people

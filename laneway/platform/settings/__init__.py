@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
+from laneway.platform.settings.access import AccessSettings, Authentication, is_loopback
 from laneway.platform.settings.base import Group, Port, absolute, project
 from laneway.platform.settings.groups import (
     ApiSettings,
@@ -23,6 +24,7 @@ from laneway.platform.settings.people import PeopleSettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
+    "AccessSettings",
     "ApiSettings",
     "Group",
     "OperationSettings",
@@ -53,11 +55,28 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    access: AccessSettings
     people: PeopleSettings
+
+    @property
+    def is_authenticating(self) -> bool:
+        """Whether the API needs to know who asks."""
+        asked = self.access.authentication
+        wanted = self.operation.is_production or self.people.asks_people
+        return asked is Authentication.ON or (asked is Authentication.AUTO and wanted)
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
-        return []
+        problems: list[str] = []
+        if self.operation.is_production and self.access.authentication is Authentication.OFF:
+            problems.append("AUTHENTICATION must not be off while ENVIRONMENT is production")
+        if self.people.asks_people and not self.is_authenticating:
+            problems.append("AUTHENTICATION must not be off while OIDC_ISSUER or PROXY_USER_HEADER says who people are")
+        if not self.is_authenticating and not is_loopback(self.api.host):
+            problems.append(
+                f"API_HOST is {self.api.host}, which others reach: set AUTHENTICATION=on, or API_HOST=127.0.0.1"
+            )
+        return problems
 
 
 def load_settings(kind: type[S]) -> S:

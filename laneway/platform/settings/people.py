@@ -60,7 +60,7 @@ class PeopleSettings(Group):
     session_hours: float = Field(12, alias="SESSION_HOURS", gt=0, le=720)
     """Hours after which a person has to log in again."""
     flower_writes: bool = Field(False, alias="FLOWER_ALLOW_WRITES")
-    """Whether Flower may cancel tasks and change workers. Viewers only read, in any case."""
+    """Whether operators and admins may cancel tasks and change workers in Flower. Viewers only read, in any case."""
 
     @model_validator(mode="after")
     def _complete(self) -> PeopleSettings:
@@ -107,6 +107,11 @@ class PeopleSettings(Group):
     def asks_people(self) -> bool:
         """True when a provider or a proxy says who people are."""
         return bool(self.issuer or self.proxy_user_header)
+
+    @property
+    def public_host(self) -> str | None:
+        """The host in `PUBLIC_URL`."""
+        return urlsplit(self.public_url).hostname if self.public_url else None
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
