@@ -151,6 +151,7 @@ class Authentication:
             return await send({"type": "websocket.close", "code": 1008})
         try:
             caller = await self._caller(platform, scope)
+            platform.quotas.count_request(caller)
             self._find(scope).check(caller)
         except PlatformError as error:
             return await platform_problem(scope["path"], error)(scope, receive, send)

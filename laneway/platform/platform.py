@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from pydantic import BaseModel
 
+from laneway.platform.access.quotas import Quotas
 from laneway.platform.access.tokens import Tokens
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -112,7 +113,12 @@ class Platform:
 
     @cached_property
     def tasks(self) -> TaskManager:
-        return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks)
+        return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks, quotas=self.quotas)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+
+        return Quotas(self._settings.quotas, self.broker)
 
     @cached_property
     def recorder(self) -> JournalRecorder:

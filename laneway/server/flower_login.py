@@ -17,6 +17,8 @@ def login(settings: Settings) -> str:
 
 def login_hint(settings: Settings) -> str:
     """Where a person finds the login; the text does not contain the password."""
+    if settings.people.asks_people and settings.api.flower_password is None:
+        return f"log in at {(settings.people.public_url or 'the API').rstrip('/')}"
     source = "FLOWER_PASSWORD" if settings.api.flower_password else str(settings.storage.folder / FILE)
     return f"user {settings.api.flower_user}, password in {source}"
 

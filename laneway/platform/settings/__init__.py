@@ -21,6 +21,7 @@ from laneway.platform.settings.groups import (
     TaskSettings,
 )
 from laneway.platform.settings.people import PeopleSettings
+from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "OutboundSettings",
     "PeopleSettings",
     "Port",
+    "QuotaSettings",
     "RedisSettings",
     "Settings",
     "StorageSettings",
@@ -57,6 +59,7 @@ class Settings(BaseModel):
     operation: OperationSettings
     access: AccessSettings
     people: PeopleSettings
+    quotas: QuotaSettings
 
     @property
     def is_authenticating(self) -> bool:
