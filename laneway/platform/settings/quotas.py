@@ -32,7 +32,7 @@ class QuotaSettings(Group):
     """The tasks that a token or a person may submit in a minute. 0: no limit."""
     bytes: Amount = Field(256 * MIB, alias="QUOTA_BYTES_PER_MINUTE")
     """The bytes of payloads that a token or a person may submit in a minute. 0: no limit."""
-    own: dict[str, Quota] = Field(default_factory=dict[str, Quota], alias="QUOTAS")
+    own: dict[str, Quota] = Field({}, alias="QUOTAS")
     """Quotas of single tokens, people and queues, as JSON: `{"token:ci": {"tasks": 100}, "queue:mail": {"bytes":
     1048576}}`. A queue has no quota else.
     """
