@@ -24,6 +24,7 @@ from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outside import outside_submission
+from laneway.platform.submission.requests import with_present_name
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -85,7 +86,7 @@ def submit_task(body: TaskRequest, services: ServicesDep, response: Response) ->
     submission = outside_submission(body)
     handle = services.tasks.submit(submission.task, submission.payload, options=submission.options)
     response.status_code = 202 if handle.created else 200
-    return _with_present_name(handle, body.task)
+    return with_present_name(handle, body.task)
 
 
 @router.post(
@@ -101,14 +102,8 @@ def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     A batch supports neither uniqueness nor a durability other than memory.
     """
     accepted = services.tasks.submit_many([outside_submission(request) for request in body.tasks])
-    handles = list(map(_with_present_name, accepted, (request.task for request in body.tasks)))
+    handles = list(map(with_present_name, accepted, (request.task for request in body.tasks)))
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
-
-
-def _with_present_name(handle: TaskHandle, name: str) -> TaskHandle:
-    """The handle, with the task's present name if the caller used an earlier one."""
-    present = registry.current_name(name)
-    return handle if present == name else handle.model_copy(update={"renamed_to": present})
 
 
 @router.get("/tasks", dependencies=[requires(Scope.READ, bound=True), OnlyKnown], responses=problems())
