@@ -18,7 +18,7 @@ from tests.fixtures.oidc_provider import CLIENT, CLIENT_SECRET, OidcProvider, oi
 __all__ = ["oidc_provider", "started_provider"]
 
 ROLES = {"ROLE_VIEWERS": "staff", "ROLE_OPERATORS": "ops", "ROLE_ADMINS": "root@example.com"}
-SUBMIT = {"task": REPORT, "payload": {"hours": 1}}
+SUBMIT = {"name": REPORT, "payload": {"hours": 1}}
 
 
 @pytest.fixture

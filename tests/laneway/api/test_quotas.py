@@ -21,7 +21,7 @@ from tests.fixtures.api_calls import REPORT, Api
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 
-SUBMIT = {"task": REPORT, "payload": {"hours": 1}}
+SUBMIT = {"name": REPORT, "payload": {"hours": 1}}
 QUEUE = "analytics"
 
 
