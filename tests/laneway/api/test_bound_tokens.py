@@ -105,7 +105,7 @@ def test_a_token_for_names_and_queues_submits_nothing_else(guarded: Api) -> None
     single = bearer(guarded, f"{Scope.SUBMIT}:{REPORT}")
     queued = bearer(guarded, *USER, queues=frozenset({"analytics"}))
     named = bearer(guarded, *USER, names=frozenset({REPORT}))
-    report = {"name": REPORT, "payload": {}}
+    report: dict[str, Any] = {"name": REPORT, "payload": {}}
 
     for headers in (single, queued, named):
         assert guarded.http.post("/tasks", json=report, headers=headers).status_code == 202

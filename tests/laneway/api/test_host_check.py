@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from laneway.api.host_check import check
 from laneway.platform.access.errors import ForeignOrigin, OpenNetwork, UnknownHost
 from laneway.platform.settings import AccessSettings, Settings, load_settings
-from laneway.platform.settings.access import Authentication
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api
 from tests.fixtures.platform import Environment
 
-AUTHENTICATED = AccessSettings(authentication=Authentication.ON)
-SUBMISSION = {"name": "generate_performance_report_task", "payload": {}}
+AUTHENTICATED = AccessSettings.model_validate({"AUTHENTICATION": "on"})
+SUBMISSION: dict[str, Any] = {"name": "generate_performance_report_task", "payload": {}}
 
 
 def test_a_rebinding_page_reads_and_submits_nothing(make_api: MakeApi) -> None:

@@ -9,7 +9,6 @@ from threading import Thread
 import pytest
 from sqlalchemy import select
 
-import app.main  # noqa: F401 - registers the tasks and queues to which tokens are bound
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.errors import InvalidToken, NotAuthenticated, TokenExists, TokenRevoked, UnknownToken
 from laneway.platform.access.scopes import Scope
