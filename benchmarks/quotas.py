@@ -24,7 +24,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from rich.console import Console
@@ -36,8 +36,8 @@ from laneway.testing.valkey_server import free_port, start_valkey
 BIN = Path(sys.executable).parent
 PER_SECOND = 5
 QUOTAS = {"token:bounded": {"requests": 60}, "token:free": {"requests": 0, "tasks": 0, "bytes": 0}}
-TASK = {"name": "cleanup_old_data_task", "payload": {}, "delay": 3600}
-FLOOD = {"name": "generate_performance_report_task", "payload": {}, "delay": 3600}
+TASK: Final[dict[str, Any]] = {"name": "cleanup_old_data_task", "payload": {}, "delay": 3600}
+FLOOD: Final[dict[str, Any]] = {"name": "generate_performance_report_task", "payload": {}, "delay": 3600}
 
 
 def main() -> int:
