@@ -49,7 +49,7 @@ def protect(settings: Settings) -> bool:
         vars_of.prepare, vars_of.check_xsrf_cookie = prepare, check_xsrf_cookie
         vars_of.get_current_user = current_user
     people = {"people": guard.people}
-    handlers[:0] = [url(r"/login/?", ToLogin, people), url(r"/logout", ToLogout, people, name="logout")]
+    handlers[:0] = [url(r"/login/?", ToLogin, people), url(r"/logout", ToLogout, people)]
     return not settings.people.flower_writes
 
 
