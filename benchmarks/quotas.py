@@ -125,8 +125,8 @@ def flood(url: str, token: str | None, connections: int, seconds: float) -> Gene
         yield answers
         return
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        running = pool.apply_async(flood_for, (url, token, connections, seconds + 2))
-        time.sleep(1)  # the flood has begun when the measurement begins
+        pool.apply(flood_for, (url, token, connections, 1))  # the quota is used up when the measurement begins
+        running = pool.apply_async(flood_for, (url, token, connections, seconds))
         yield answers
         answers += running.get(seconds + 60)
 

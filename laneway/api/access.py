@@ -6,6 +6,7 @@ and refuses it before its body is read. A route that says nothing needs the scop
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from laneway.api.people import person_of
 from laneway.api.threads import read_in_thread
 from laneway.platform.access.caller import NOBODY, Caller, acting_as, current_caller
 from laneway.platform.access.errors import NotAllowed, NotAuthenticated
+from laneway.platform.access.quota_errors import QuotaExceeded
 from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import PlatformError
 from laneway.platform.platform import Platform
@@ -31,6 +33,8 @@ ANONYMOUS: Final = Caller(kind="anonymous", name="anonymous")
 """The caller of a request without a credential: it may use public routes."""
 BEARER: Final = re.compile(r"bearer +(\S+) *", re.ASCII | re.IGNORECASE)
 LONGEST_HEADER: Final = 4096
+REFUSAL_SECONDS: Final = 0.5
+"""A refusal for too many requests is held back for so long. A flood over few connections then costs next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ class Authentication:
             platform.quotas.count_request(caller)
             self._find(scope).check(caller)
         except PlatformError as error:
+            if isinstance(error, QuotaExceeded):
+                await asyncio.sleep(REFUSAL_SECONDS)
             return await platform_problem(scope["path"], error)(scope, receive, send)
         with acting_as(replace(caller, request_id=request_id)):
             return await self._app(scope, receive, send)
