@@ -3,7 +3,7 @@
     python -m benchmarks.quotas [--seconds 10] [--connections 16]
 
 One API process, an embedded Valkey and a SQLite file. The token `calm` submits 5 tasks a second: alone, while the token
-`bounded` floods the API over all connections (quota: 60 requests a minute), and while the token `free` does so without
+`bounded` floods the API over all connections (quota: 10 requests a minute), and while the token `free` does so without
 a quota. All tasks are delayed, so that nothing runs. It ends with 1 if the flood under a quota makes the p95 of `calm`
 more than twice as long and more than 10 ms longer.
 """
@@ -35,7 +35,7 @@ from laneway.testing.valkey_server import free_port, start_valkey
 
 BIN = Path(sys.executable).parent
 PER_SECOND = 5
-QUOTAS = {"token:bounded": {"requests": 60}, "token:free": {"requests": 0, "tasks": 0, "bytes": 0}}
+QUOTAS = {"token:bounded": {"requests": 10}, "token:free": {"requests": 0, "tasks": 0, "bytes": 0}}
 TASK: Final[dict[str, Any]] = {"name": "cleanup_old_data_task", "payload": {}, "delay": 3600}
 FLOOD: Final[dict[str, Any]] = {"name": "generate_performance_report_task", "payload": {}, "delay": 3600}
 
