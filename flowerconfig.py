@@ -1,11 +1,11 @@
-"""Configuration of `celery flower`, which reads this file from the current folder: Flower always asks for a login."""
+"""Configuration of `celery flower`, which reads this file from the current folder. Flower asks for our login."""
 
 import sys
 
 import laneway.worker.flower
 from app.core.settings import settings
 from laneway.platform.errors import PlatformError
-from laneway.server.flower_login import login
+from laneway.server.flower_guard import protect
 
 laneway.worker.flower.install()
 config = settings()
@@ -13,6 +13,6 @@ address = config.api.flower_host
 port = config.api.flower_port
 logging = "warning"  # its INFO lines are about plugins of other libraries
 try:
-    basic_auth = [login(config)]
+    read_only = protect(config)
 except PlatformError as error:
     sys.exit(str(error))

@@ -55,7 +55,7 @@ class Services(Platform):
 
     @cached_property
     def tasks(self) -> TaskManager:
-        return TaskManager(self.database, self.broker, self.recorder, self.settings.tasks)
+        return TaskManager(self.database, self.broker, self.recorder, self.settings.tasks, quotas=self.quotas)
 
     @cached_property
     def pipeline(self) -> Pipeline:

@@ -6,6 +6,7 @@ and refuses it before its body is read. A route that says nothing needs the scop
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,9 +20,11 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asgi
 
 from laneway.api.errors import platform_problem
+from laneway.api.people import person_of
 from laneway.api.threads import read_in_thread
 from laneway.platform.access.caller import NOBODY, Caller, acting_as, current_caller
 from laneway.platform.access.errors import NotAllowed, NotAuthenticated
+from laneway.platform.access.quota_errors import QuotaExceeded
 from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import PlatformError
 from laneway.platform.platform import Platform
@@ -30,6 +33,8 @@ ANONYMOUS: Final = Caller(kind="anonymous", name="anonymous")
 """The caller of a request without a credential: it may use public routes."""
 BEARER: Final = re.compile(r"bearer +(\S+) *", re.ASCII | re.IGNORECASE)
 LONGEST_HEADER: Final = 4096
+REFUSAL_SECONDS: Final = 0.5
+"""A refusal for too many requests is held back for so long. A flood over few connections then costs next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +158,21 @@ class Authentication:
         if scope["type"] != "http":  # there is no route for web sockets
             return await send({"type": "websocket.close", "code": 1008})
         try:
-            caller = await self._caller(platform, Headers(scope=scope))
+            caller = await self._caller(platform, scope)
+            platform.quotas.count_request(caller)
             self._find(scope).check(caller)
         except PlatformError as error:
+            if isinstance(error, QuotaExceeded):
+                await asyncio.sleep(REFUSAL_SECONDS)
             return await platform_problem(scope["path"], error)(scope, receive, send)
         with acting_as(replace(caller, request_id=request_id)):
             return await self._app(scope, receive, send)
 
-    async def _caller(self, platform: Platform, headers: Headers) -> Caller:
-        header = headers.get("authorization")
+    async def _caller(self, platform: Platform, scope: Asgi) -> Caller:
+        header = Headers(scope=scope).get("authorization")
         if header is None:
-            return ANONYMOUS
+            person = person_of(scope, platform.people) if platform.settings.people.asks_people else None
+            return person.caller if person else ANONYMOUS
         found = BEARER.fullmatch(header) if len(header) <= LONGEST_HEADER else None
         if found is None:
             raise NotAuthenticated("the header has another form")

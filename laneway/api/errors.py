@@ -45,7 +45,7 @@ def _response(status: int) -> dict[str, Any]:
     return {"description": MEANINGS[status], "content": content, **headers}
 
 
-ALWAYS = (413, 422, 500, 503)
+ALWAYS = (413, 422, 429, 500, 503)
 RETRY_AFTER = {"description": "Seconds after which the request may succeed", "schema": {"type": "integer"}}
 MEANINGS = {
     401: "The token or the signature is missing or wrong; nothing was stored",
@@ -56,7 +56,7 @@ MEANINGS = {
     413: "The body is larger than MAX_BODY_BYTES, or a task's payload is larger than 1 MiB",
     421: "The API does not answer for the host that the request names",
     422: "The request is not valid",
-    429: "The queue is full and nothing was queued; try again after Retry-After seconds",
+    429: "A quota is used up or the queue is full, and nothing was done; try again after Retry-After seconds",
     500: "An error of the platform; the logs contain it under the request id",
     503: "The broker or the database is unavailable, or a setting is missing. A repeat with the same id is safe",
 }

@@ -68,7 +68,7 @@ def check(scope: Scope, settings: Settings) -> None:
 def _is_ours(host: str, server: str, settings: Settings) -> bool:
     if not host:
         return False
-    if is_loopback(host) or host in (server, settings.api.host.lower()):
+    if is_loopback(host) or host in (server, settings.api.host.lower(), settings.people.public_host):
         return True
     return any(host == allowed or _is_below(host, allowed) for allowed in settings.access.allowed_hosts)
 

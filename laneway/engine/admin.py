@@ -14,6 +14,7 @@ from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, pack_id, unpack_id
 from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats, Stray, StrayKind
 from laneway.engine.script_runner import ScriptRunner
+from laneway.engine.server_check import server_memory
 
 PURGE_BATCH = 500
 MAX_IDS = 1_000
@@ -239,6 +240,10 @@ class Admin:
         reply = self.runner.run("stats", [self.keys.queue(queue) for queue in queues])
         rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
         return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
+
+    def memory(self) -> tuple[int, int]:
+        """The bytes of memory that the server uses, and its limit `maxmemory`; 0 if there is none, or it is hidden."""
+        return self.runner.on_connection(server_memory)
 
     def queue_names(self) -> list[str]:
         """The queues of this database that hold messages, at most 10,000. This scans all keys of the database."""

@@ -77,6 +77,10 @@ class Keyspace:
         """The key with the name of the application's installation to which all queues of the database belong."""
         return f"{self.key_prefix}{ROOT}:owner".encode()
 
+    def quota(self, name: str) -> bytes:
+        """The key of a counter of a quota."""
+        return f"{self.key_prefix}{ROOT}:quota:{name}".encode()
+
     def bindings(self, exchange: str) -> bytes:
         """The key of the bindings of an exchange (not a fanout): a set of [routing key, pattern, queue] in JSON."""
         return f"{self.key_prefix}{ROOT}:bindings:{exchange}".encode()

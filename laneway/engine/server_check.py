@@ -31,6 +31,11 @@ def check_server(connection: RawConnection) -> None:
         )
 
 
+def server_memory(connection: RawConnection) -> tuple[int, int]:
+    """The bytes of memory that the server uses, and its limit `maxmemory`; 0 for what an ACL hides or is not set."""
+    return int(_info(connection, "memory", "used_memory") or 0), int(_info(connection, "memory", "maxmemory") or 0)
+
+
 def _info(connection: RawConnection, section: str, field: str) -> str:
     """A field of INFO; '' when the server does not show it."""
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from pydantic import BaseModel
 
+from laneway.platform.access.quotas import Quotas
 from laneway.platform.access.tokens import Tokens
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -43,6 +44,7 @@ from laneway.platform.workflows.step_runner import StepRunner
 from laneway.platform.workflows.views import WorkflowViews
 
 if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
+    from laneway.platform.access.people import People
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.retention import Retention
@@ -86,6 +88,12 @@ class Platform:
         )
 
     @cached_property
+    def people(self) -> People:
+        from laneway.platform.access.people import People
+
+        return People(self._settings)
+
+    @cached_property
     def installation(self) -> Installation:
         return Installation(
             self.database, self.broker, broker_address=URL_LOGIN.sub("", self._settings.redis.broker_url)
@@ -105,7 +113,12 @@ class Platform:
 
     @cached_property
     def tasks(self) -> TaskManager:
-        return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks)
+        return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks, quotas=self.quotas)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+
+        return Quotas(self._settings.quotas, self.broker)
 
     @cached_property
     def recorder(self) -> JournalRecorder:

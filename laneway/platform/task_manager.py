@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
@@ -22,6 +23,7 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.admission import Admission
 from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction
 from laneway.platform.submission.submitter import Submitter
 from laneway.platform.submission.user_session import UserSessions
@@ -35,8 +37,17 @@ from laneway.schemas.worker import WorkerView
 class TaskManager:
     """Accepts, reads and changes tasks."""
 
-    def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder, settings: TaskSettings) -> None:
-        self.outbox = Outbox(database, broker, recorder, settings)
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        recorder: JournalRecorder,
+        settings: TaskSettings,
+        *,
+        quotas: Quotas | None = None,
+    ) -> None:
+        """`quotas`: None for no quotas."""
+        self.outbox = Outbox(database, broker, recorder, settings, admission=Admission(broker, quotas))
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)

@@ -1,4 +1,4 @@
-"""Flower's configuration for a project that has no flowerconfig.py: Flower always asks for a login.
+"""Flower's configuration for a project that has no flowerconfig.py: Flower asks for the login of the platform.
 
 Flower executes this file; nobody imports it.
 """
@@ -10,11 +10,11 @@ import sys
 import laneway.worker.flower
 from laneway.platform.application import application
 from laneway.platform.errors import PlatformError
-from laneway.server.flower_login import login
+from laneway.server.flower_guard import protect
 
 try:
     config = application().load_settings()
-    basic_auth = [login(config)]
+    read_only = protect(config)
 except PlatformError as error:
     sys.exit(str(error))
 laneway.worker.flower.install()

@@ -124,7 +124,15 @@ def _api(settings: Settings) -> ManagedProcess:
     listen = ("--host", host, "--port", str(port))
     return ManagedProcess(
         "api",
-        ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log"),
+        (
+            "uvicorn",
+            application().api,
+            *listen,
+            "--timeout-graceful-shutdown",
+            "10",
+            "--no-access-log",
+            "--no-proxy-headers",
+        ),
         http_answers(host, port, health_path(settings)),
         StopPlan(1, seconds=15),
         web_address(host, port),

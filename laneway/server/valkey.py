@@ -66,7 +66,8 @@ def embedded_host(settings: Settings) -> str:
 def embedded_argv(settings: Settings) -> list[str]:
     """The command line of the embedded server. Creates its folder `DATA_DIR/valkey`."""
     folder = make_folder(settings.storage.folder / "valkey")
-    return server_argv(folder, port=settings.redis.port, host=embedded_host(settings))
+    limit = ["--maxmemory", str(settings.quotas.broker_memory)]
+    return [*server_argv(folder, port=settings.redis.port, host=embedded_host(settings)), *limit]
 
 
 def exec_broker(settings: Settings) -> NoReturn:

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from laneway.platform.access.people import People
+from laneway.platform.access.roles import Person
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
@@ -32,7 +34,10 @@ def test_flower_requires_its_login_and_shows_workers_tasks_and_queues(site: Site
         assert status(site, path, None) == 401, path
         assert status(site, path, ("laneway", "wrong")) == 401, path
         assert status(site, path, login) == 200, path
+    assert status(site, "/metrics", None) == 401
+    assert status(site, "/metrics", login) == 200
     assert status(site, f"/api/task/revoke/{done}", None, method="POST") == 401
+    assert status(site, f"/api/task/revoke/{done}", login, method="POST") == 403
     assert "process_conversation_message_task" in page(site, f"/task/{done}", login)
     broker = page(site, "/broker", login)
     assert all(name in broker for name in ("conversations", "webhooks", "analytics"))
@@ -117,6 +122,53 @@ def test_with_a_stock_transport_flower_counts_the_queues_itself(tmp_path: Path) 
 
         assert queue_lengths(site, login)["conversations"] == {"name": "conversations", "messages": 3}
         assert shown(site, login, "conversations")[:2] == ["conversations", "3"]
+
+
+PEOPLE = {
+    "OIDC_ISSUER": "https://login.example",
+    "OIDC_CLIENT_ID": "flower-tests",
+    "OIDC_CLIENT_SECRET": "not-used-by-flower",
+    "ROLE_VIEWERS": "staff",
+    "ROLE_ADMINS": "root@example.com",
+    "FLOWER_ALLOW_WRITES": "true",
+}
+
+
+def test_people_see_flower_with_the_session_of_the_api(tmp_path: Path) -> None:
+    with running_site(tmp_path, **PEOPLE) as site:
+        site.start("flower", "celery", "-A", APP, "flower")
+        wait_until(lambda: status(site, "/healthcheck", None) == 200, seconds=START_SECONDS)
+        people = People(site.services.settings)
+        admin, viewer = (
+            {"Cookie": f"{people.sessions.cookie}={people.sessions.begin(person)}"}
+            for person in (Person("root@example.com", "root@example.com"), Person("bob", groups=frozenset({"staff"})))
+        )
+        own_page = {"Sec-Fetch-Site": "same-origin"}
+        revoke = "/api/task/revoke/unknown"
+
+        stranger = visit(site, "/tasks?state=SUCCESS", Accept="text/html")
+        assert stranger.status_code == 303
+        assert stranger.headers["location"].startswith(f"{people.public_url}/login?next=")
+        assert stranger.headers["location"].endswith("%2Ftasks%3Fstate%3DSUCCESS")
+        assert visit(site, "/logout").headers["location"] == f"{people.public_url}/logout"
+        for path in ("/workers", "/tasks", "/broker", "/api/tasks", "/metrics", "/nothing"):
+            assert visit(site, path).status_code == 401, path
+            assert visit(site, path, Cookie=f"{people.sessions.cookie}=x").status_code == 401, path
+            assert visit(site, path, **viewer).status_code == (404 if path == "/nothing" else 200), path
+        assert not (site.folder / "data" / "flower-password").exists()
+        assert visit(site, "/tasks", Authorization="Basic bGFuZXdheTpub25l").status_code == 401
+
+        assert visit(site, revoke, method="POST", **viewer, **own_page).status_code == 403
+        for foreign in ({}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}):
+            assert visit(site, revoke, method="POST", **admin, **foreign).status_code == 403, foreign
+        assert visit(site, revoke, method="POST", **admin, **own_page).status_code == 200
+
+
+def visit(site: Site, path: str, *, method: str = "GET", **headers: str) -> httpx.Response:
+    """Ask for one of Flower's pages as a browser does; redirects are not followed."""
+    return httpx.request(
+        method, f"http://127.0.0.1:{site.flower_port}{path}", headers=headers, trust_env=False, timeout=20
+    )
 
 
 def wait_for_flower(site: Site) -> tuple[str, str]:

@@ -20,6 +20,8 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.people import PeopleSettings
+from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "Group",
     "OperationSettings",
     "OutboundSettings",
+    "PeopleSettings",
     "Port",
+    "QuotaSettings",
     "RedisSettings",
     "Settings",
     "StorageSettings",
@@ -54,18 +58,23 @@ class Settings(BaseModel):
     outbound: OutboundSettings
     operation: OperationSettings
     access: AccessSettings
+    people: PeopleSettings
+    quotas: QuotaSettings
 
     @property
     def is_authenticating(self) -> bool:
         """Whether the API needs to know who asks."""
         asked = self.access.authentication
-        return asked is Authentication.ON or (asked is Authentication.AUTO and self.operation.is_production)
+        wanted = self.operation.is_production or self.people.asks_people
+        return asked is Authentication.ON or (asked is Authentication.AUTO and wanted)
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
         problems: list[str] = []
         if self.operation.is_production and self.access.authentication is Authentication.OFF:
             problems.append("AUTHENTICATION must not be off while ENVIRONMENT is production")
+        if self.people.asks_people and not self.is_authenticating:
+            problems.append("AUTHENTICATION must not be off while OIDC_ISSUER or PROXY_USER_HEADER says who people are")
         if not self.is_authenticating and not is_loopback(self.api.host):
             problems.append(
                 f"API_HOST is {self.api.host}, which others reach: set AUTHENTICATION=on, or API_HOST=127.0.0.1"

@@ -45,6 +45,7 @@ from laneway.platform.logging import logger
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, accept_many, row_of, spec_of, validated
+from laneway.platform.submission.admission import Admission
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -86,9 +87,18 @@ _TRANSACTION = "laneway_transaction"
 class SubmissionTransaction:
     """One database transaction, with the submissions that belong to its changes."""
 
-    def __init__(self, session: Session, settings: TaskSettings, *, bounded: bool, claimed: bool = True) -> None:
-        """`claimed`: nobody but the caller sends the rows soon after the commit."""
+    def __init__(
+        self,
+        session: Session,
+        settings: TaskSettings,
+        *,
+        bounded: bool,
+        claimed: bool = True,
+        admission: Admission | None = None,
+    ) -> None:
+        """`claimed`: nobody but the caller sends the rows soon after the commit. `admission`: None lets all in."""
         self.session, self._settings, self._bounded, self._claimed = session, settings, bounded, claimed
+        self._admission = admission
         self.handles: list[TaskHandle] = []
         """The handles of all submissions. After the block they have the states of the tasks after sending."""
         self.runs: list[TaskRun] = []
@@ -110,6 +120,8 @@ class SubmissionTransaction:
             return []
         unclaimed: Row = {} if self._claimed else {"published_at": None}
         rows = [outbox_row(submission, self._settings) | unclaimed for submission in submissions]
+        if self._admission is not None:
+            self._admission.admit(rows, inside=not self._bounded)
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
         handles: list[TaskHandle] = []
@@ -136,8 +148,17 @@ def transaction_of(session: Session) -> SubmissionTransaction | None:
 class Outbox:
     """Sends accepted tasks."""
 
-    def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder, settings: TaskSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        recorder: JournalRecorder,
+        settings: TaskSettings,
+        *,
+        admission: Admission | None = None,
+    ) -> None:
         self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
+        self.admission = admission or Admission(broker)
         self._wakeup = Event()
 
     @contextmanager
@@ -147,7 +168,7 @@ class Outbox:
         `bounded`: raise QueueFull for submissions beyond MAX_QUEUE_SIZE.
         """
         with self._database.transaction() as session:
-            transaction = SubmissionTransaction(session, self._settings, bounded=bounded)
+            transaction = SubmissionTransaction(session, self._settings, bounded=bounded, admission=self.admission)
             session.info[_TRANSACTION] = transaction
             yield transaction
         states = self._send([run for run in transaction.runs if run.published_at is not None], set())

@@ -49,6 +49,7 @@ class Submitter:
     ) -> None:
         self._database, self._broker, self._outbox = database, broker, outbox
         self._reader, self._settings = reader, settings
+        self._admission = outbox.admission
         self._group_submit = GroupSubmit(database, broker)
         self._group_commit = GroupCommit[Row, Accepted](self._group_submit.submit_group)
 
@@ -56,6 +57,7 @@ class Submitter:
         """Accept one task; see `TaskManager.submit`."""
         spec = spec_of(task)
         row = row_of(spec, validated(spec, payload), options, self._settings)
+        self._admission.admit([row])
         if self._broker.engine is None or options.needs_broker:
             accepted = self._group_submit.submit_one(row, options.durability)
         else:

@@ -126,7 +126,7 @@ def test_the_broker_container_persists_what_the_embedded_broker_persists() -> No
 def test_containers_receive_every_setting_that_applies_to_them() -> None:
     environment = compose()["x-process"]["environment"]
 
-    not_in_containers = {"REDIS_HOST", "REDIS_PORT", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"}
+    not_in_containers = {"REDIS_HOST", "REDIS_PORT", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "BROKER_MAX_MEMORY"}
     assert set(environment) == set(aliases()) - not_in_containers
 
 

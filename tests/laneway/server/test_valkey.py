@@ -115,6 +115,12 @@ def test_any_loopback_address_is_accepted(make_settings: MakeSettings, host: str
     assert argv[argv.index("--bind") + 1] == bound
 
 
+def test_the_memory_of_the_embedded_server_has_a_limit(make_settings: MakeSettings) -> None:
+    argv = embedded.embedded_argv(make_settings(BROKER_MAX_MEMORY="67108864"))
+
+    assert argv[argv.index("--maxmemory") + 1] == "67108864"
+
+
 def test_the_embedded_server_does_not_start_when_redis_url_is_set(make_settings: MakeSettings) -> None:
     with pytest.raises(ConfigError, match="names a server"):
         embedded.exec_broker(make_settings(REDIS_URL=f"redis://127.0.0.1:{free_port()}"))

@@ -6,6 +6,7 @@ from tornado.web import RequestHandler
 
 class BaseHandler(RequestHandler):
     application: Any
+    laneway_caller: Any
 
     def get_broker(self) -> Any: ...
     def get_active_queue_names(self) -> list[str]: ...

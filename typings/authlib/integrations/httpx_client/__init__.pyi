@@ -1,0 +1,3 @@
+# authlib 1.9
+
+class OAuth2Client: ...
