@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from pydantic import BaseModel
 
+from laneway.platform.audit_log.audit_log import AuditLog
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.schema_versions import SchemaVersions
@@ -120,6 +121,10 @@ class Platform:
     @cached_property
     def dead_letters(self) -> DeadLetters:
         return DeadLetters(self.database, self.broker, self.recorder, self.tasks)
+
+    @cached_property
+    def audit_log(self) -> AuditLog:
+        return AuditLog(self.database)
 
     @cached_property
     def audit(self) -> Audit:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries import search
 from laneway.platform.db.queries.search import Filter
@@ -89,7 +90,7 @@ class Retention:
     def clear(self, states: Sequence[TaskState], *, older_than: float, limit: int = MAX_CLEARED) -> ClearResponse:
         """Delete tasks that ended in these states more than `older_than` seconds ago, at most `limit` of them."""
         before, deleted, removed = clock.now() - timedelta(seconds=older_than), 0, 0
-        for removed in self._batches(partial(repository.clear_tasks, states=states), before=before, size=BATCH):
+        for removed in self._batches(partial(_clear_batch, states=states), before=before, size=BATCH):
             deleted += removed
             if deleted >= limit:
                 break
@@ -126,3 +127,10 @@ class Retention:
             with self._database.transaction() as session:
                 removed = remove_batch(session, before=before, limit=size)
             yield removed
+
+
+def _clear_batch(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:
+    removed = repository.clear_tasks(session, states=states, before=before, limit=limit)
+    which = {"states": [str(state) for state in states], "ended_before": before, "deleted": removed}
+    record(session, "history.clear", ("history", "tasks"), after=which)
+    return removed
