@@ -41,9 +41,12 @@ class AuditLog:
         following = rows[-1].seq if len(rows) == limit else None
         return AuditLogPage(entries=[_view(row) for row in rows], next=following)
 
-    def verify(self) -> Verification:
-        """Check every entry. Entries that are appended meanwhile are checked as well."""
-        chain = Chain()
+    def verify(self, *, expected: tuple[int, str] | None = None) -> Verification:
+        """Check every entry. Entries that are appended meanwhile are checked as well.
+
+        `expected`: number and hash of an entry that must be there, as an earlier check has returned them.
+        """
+        chain = Chain(expected)
         with self._database.reading() as session:
             damage = chain.check(queries.in_order(session))
             head = queries.head_of(session)

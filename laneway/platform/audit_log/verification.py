@@ -44,8 +44,10 @@ class Verification:
 class Chain:
     """The check of one log, entry by entry, oldest first."""
 
-    def __init__(self) -> None:
-        self.length, self.hash = 0, START
+    def __init__(self, expected: tuple[int, str] | None = None) -> None:
+        """`expected`: number and hash of an entry that must be there."""
+        self.length, self.hash, self._expected = 0, START, expected
+        self._is_expected = expected is None
         self._without_contents: list[int] = []
         self._named = set[int]()
 
@@ -57,6 +59,8 @@ class Chain:
             if found is not None:
                 return Verification(self.length, self.hash, *found)
             self.length, self.hash = entry.seq, entry.hash
+            if (entry.seq, entry.hash) == self._expected:
+                self._is_expected = True
             if entry.salt is None:
                 self._without_contents.append(entry.seq)
             elif entry.action == ERASE_CONTENTS:
@@ -72,6 +76,9 @@ class Chain:
             return Verification(noted_length, noted_hash, Damage.INSERTED, noted_length + 1)
         if noted_hash != self.hash:
             return Verification(self.length - 1, self.hash, Damage.CHANGED, self.length)
+        if self._expected is not None and not self._is_expected:
+            seq = self._expected[0]
+            return Verification(self.length, self.hash, Damage.REMOVED if seq > self.length else Damage.CHANGED, seq)
         for seq in self._without_contents:
             if seq not in self._named:
                 return Verification(self.length, self.hash, Damage.ERASED, seq)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from app.services.container import Services
+from laneway.engine import RoundRobin
 from laneway.platform import clock
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.db.models import TaskRun
@@ -116,9 +117,7 @@ def test_a_dead_message_of_the_broker_that_is_delivered_again(services: Services
     engine = services.broker.engine
     assert engine is not None
     submit(services, "d-1")
-    from laneway.engine import RoundRobin
-
-    batch = engine.fetch(RoundRobin([QUEUE]), 1)
+    batch = engine.fetch(RoundRobin({QUEUE: 1}), 1)
     engine.bury(batch.deliveries, reason="unreadable")
     end(services, "d-1", TaskState.DEAD_LETTER, error_type=UNDELIVERABLE)
     services.dead_letters.requeue(Filter(ids=("d-1",)))
