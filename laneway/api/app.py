@@ -10,6 +10,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from laneway.api import docs_page, errors, openapi
+from laneway.api.access import Authentication
+from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.routers import audit_log, dead_letters, health, outbound_webhooks, queues, tasks, workflows
@@ -42,12 +44,15 @@ def make_api(
         lifespan=_lifespan(at_start),
         redirect_slashes=False,
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
     )
     app.state.services = platform
     errors.install(app)
+    app.add_middleware(Authentication, api=app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)
+    app.add_middleware(HostCheck, api=app)
     app.add_middleware(RequestContext)
     for module in routers:
         app.include_router(module.router)

@@ -11,7 +11,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from laneway.api.access import requires
+from laneway.platform.access.scopes import Scope
 
 SWAGGER_ELEMENT: Final = '<div id="swagger-ui">'
 STYLE: Final = (
@@ -21,9 +24,13 @@ NO_ICON: Final = "data:,"
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page at `/docs`."""
+    """Serve the page at `/docs`, and the OpenAPI document."""
 
-    @app.get("/docs", include_in_schema=False)
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[requires(Scope.READ, bound=True)])
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @app.get("/docs", include_in_schema=False, dependencies=[requires(Scope.READ, bound=True)])
     def docs() -> HTMLResponse:
         page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title, swagger_favicon_url=NO_ICON)
         return HTMLResponse(

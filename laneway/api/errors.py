@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from laneway.platform.access.errors import NotAuthenticated
 from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
 from laneway.platform.errors import (
     BrokerLoginRefused,
@@ -115,13 +116,20 @@ def problem_response(
 
 async def _platform_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)  # noqa: S101 - the handler is registered for this class
+    return platform_problem(request.scope["path"], error)
+
+
+def platform_problem(path: str, error: PlatformError) -> Response:
+    """Return an error of the platform as a problem response."""
     delay = error.retry_after
     headers = {"Retry-After": str(max(1, math.ceil(delay)))} if delay is not None else {}
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status >= 500:
         log.warning("request failed", error=str(error), kind=type(error).__name__)
     detail = public_detail(error)
     return problem_response(
-        request.scope["path"],
+        path,
         status=error.status,
         title=error.title,
         detail=detail,

@@ -58,7 +58,10 @@ COMMANDS: Final = {
     "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
-    "audit-log": ("laneway.cli.audit_log", "The audit log: who did what to which object; check that nobody changed it."),
+    "audit-log": (
+        "laneway.cli.audit_log",
+        "The audit log: who did what to which object; check that nobody changed it.",
+    ),
     "flush": ("laneway.cli.operations", "Cancel all waiting tasks of a queue. Running tasks go on."),
     "clear": ("laneway.cli.operations", "Delete old finished tasks together with their history."),
     "cleanup": ("laneway.cli.operations", "Delete all data that is older than its retention period, now."),

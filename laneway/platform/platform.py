@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from pydantic import BaseModel
 
+from laneway.platform.access.tokens import Tokens
 from laneway.platform.audit_log.audit_log import AuditLog
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
@@ -90,6 +91,10 @@ class Platform:
         return Installation(
             self.database, self.broker, broker_address=URL_LOGIN.sub("", self._settings.redis.broker_url)
         )
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens(self.database)
 
     @cached_property
     def queue_limits(self) -> QueueLimits:

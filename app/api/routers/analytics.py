@@ -9,9 +9,11 @@ from pydantic import ConfigDict, model_validator
 
 from app.api.deps import ReportId, ServicesDep
 from app.schemas.analytics import ReportKind, ReportList, ReportPeriod, ReportResponse
+from laneway.api.access import requires
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
+from laneway.platform.access.scopes import Scope
 from laneway.schemas.task import TaskHandle
 
 router = APIRouter(prefix="/analytics", tags=["analytics"], route_class=ThreadedRoute)
@@ -33,14 +35,20 @@ class ReportRequest(ReportPeriod):
         return self
 
 
-@router.post("/reports", status_code=202, response_description="Accepted: a task computes it", responses=problems(429))
+@router.post(
+    "/reports",
+    status_code=202,
+    response_description="Accepted: a task computes it",
+    responses=problems(429),
+    dependencies=[requires(Scope.SUBMIT)],
+)
 def request_report(body: ReportRequest, services: ServicesDep) -> TaskHandle:
     """Request a report; a task computes it, and the task's id is the report's id."""
     period = ReportPeriod(start=body.start, end=body.end, hours=body.hours)
     return services.tasks.submit(TASKS[body.kind], period)
 
 
-@router.get("/reports", responses=problems())
+@router.get("/reports", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_reports(
     services: ServicesDep,
     kind: Annotated[ReportKind | None, Query(description="Only reports of this kind")] = None,
@@ -50,7 +58,7 @@ def list_reports(
     return ReportList(reports=list(services.analytics.reports(kind=kind, limit=limit)))
 
 
-@router.get("/reports/{report_id}", responses=problems(404))
+@router.get("/reports/{report_id}", responses=problems(404), dependencies=[requires(Scope.READ)])
 def show_report(services: ServicesDep, report_id: ReportId) -> ReportResponse:
     """One report."""
     return services.analytics.report(report_id)

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Response
 
 from app.api.deps import ServicesDep
 from app.schemas.chat import ChatRequest
+from laneway.api.access import requires
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 from laneway.platform.workflows.runs import StartOptions
 from laneway.schemas.workflow_run import WorkflowHandle
 
@@ -19,6 +21,7 @@ router = APIRouter(prefix="/api", tags=["workflows"], route_class=ThreadedRoute)
     status_code=202,
     response_description="Accepted: its steps are tasks",
     responses={200: {"model": WorkflowHandle, "description": "It was accepted before"}, **problems(409, 429)},
+    dependencies=[requires(Scope.SUBMIT)],
 )
 def start_chat_workflow(body: ChatRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Accept a workflow for an agent and answer at once.

@@ -9,6 +9,7 @@ import anyio
 from fastapi import APIRouter, Query, Response
 
 from app.api.deps import ConversationId, ServicesDep
+from app.api.scopes import CONVERSATIONS
 from app.schemas.conversation import (
     ConversationMessage,
     ConversationView,
@@ -19,9 +20,11 @@ from app.schemas.conversation import (
 )
 from app.services.container import Services
 from app.services.task_manager import derived_task_id, reported_state
+from laneway.api.access import requires
 from laneway.api.deps import TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread, write_in_thread
+from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import DatabaseUnavailable, Overloaded
 from laneway.platform.queues import Priority
 from laneway.schemas.task import (
@@ -52,6 +55,7 @@ FIRST_POLL, LONGEST_POLL = 0.02, 0.25
     status_code=202,
     response_description="Accepted: a task answers it",
     responses={200: WITH_REPLY, **problems(409, 410, 429)},
+    dependencies=[requires(CONVERSATIONS)],
 )
 async def post_message(body: MessageRequest, services: ServicesDep, response: Response) -> MessageAccepted:
     """Accept a customer's message; a task writes the reply.
@@ -72,6 +76,7 @@ async def post_message(body: MessageRequest, services: ServicesDep, response: Re
     status_code=202,
     response_description="Accepted: a task works on it",
     responses={200: WITH_REPLY, **problems(409, 410, 429)},
+    dependencies=[requires(CONVERSATIONS)],
 )
 async def post_interaction(body: InteractionRequest, services: ServicesDep, response: Response) -> MessageAccepted:
     """Accept a platform interaction (an ad click, a lead form, a page message) from one of your own systems.
@@ -86,31 +91,31 @@ async def post_interaction(body: InteractionRequest, services: ServicesDep, resp
     return _replied(body.conversation_id, task)
 
 
-@router.get("/tasks/queues/status", responses=problems())
+@router.get("/tasks/queues/status", responses=problems(), dependencies=[requires(Scope.READ)])
 def show_queues(services: ServicesDep) -> QueuesResponse:
     """The active, pending, scheduled and dead tasks of each queue."""
     return services.tasks.queue_statistics()
 
 
-@router.get("/tasks/active", responses=problems())
+@router.get("/tasks/active", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_active_tasks(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ActiveTasksResponse:
     """The tasks that run now, newest first."""
     return services.tasks.active_tasks(limit)
 
 
-@router.get("/tasks/{task_id}/status", responses=problems(404, 410))
+@router.get("/tasks/{task_id}/status", responses=problems(404, 410), dependencies=[requires(Scope.READ)])
 def show_conversation_task(task_id: TaskId, services: ServicesDep) -> TaskStatus:
     """One task: state, progress, result or error, attempts, queue, times, and what it waits for."""
     return services.tasks.status(task_id)
 
 
-@router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
+@router.post("/tasks/{task_id}/cancel", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE)])
 def cancel_conversation_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Cancel a task: a waiting task never runs, a running one is interrupted within seconds."""
     return services.tasks.cancel(task_id)
 
 
-@router.get("/{conversation_id}", responses=problems(404))
+@router.get("/{conversation_id}", responses=problems(404), dependencies=[requires(CONVERSATIONS)])
 def show_conversation(
     conversation_id: ConversationId,
     services: ServicesDep,

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from app.api.deps import ServicesDep
+from app.api.scopes import DOCUMENTS
 from app.schemas.document import (
     DocumentAccepted,
     DocumentPage,
@@ -16,12 +17,15 @@ from app.schemas.document import (
     DocumentView,
     accepted_status,
 )
+from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.schemas.task import TaskHandle, TaskStatus
 
-router = APIRouter(prefix="/api/documents", tags=["documents"], route_class=ThreadedRoute)
+router = APIRouter(
+    prefix="/api/documents", tags=["documents"], route_class=ThreadedRoute, dependencies=[requires(DOCUMENTS)]
+)
 
 DocumentId = Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NULL, examples=["manual-7"])]
 Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL)]
@@ -49,7 +53,7 @@ def retry_document_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     return services.documents.retry(task_id)
 
 
-@router.get("/queue/stats", responses=problems())
+@router.get("/queue/stats", responses=problems(), dependencies=[requires(DOCUMENTS)])
 def show_document_queue(services: ServicesDep) -> DocumentQueueStats:
     """The tasks in the queue of documents, and the documents by state."""
     return services.document_views.stats()

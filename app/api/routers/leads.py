@@ -7,13 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from app.api.deps import ServicesDep
+from app.api.scopes import LEADS
 from app.schemas.lead import CrmState, LeadAccepted, LeadChange, LeadPage, LeadRequest, LeadView
+from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.schemas.payload import Identifier
 
-router = APIRouter(prefix="/api/leads", tags=["leads"], route_class=ThreadedRoute)
+router = APIRouter(prefix="/api/leads", tags=["leads"], route_class=ThreadedRoute, dependencies=[requires(LEADS)])
 
 LeadId = Annotated[Identifier, Path(examples=["lead-42"])]
 LAST_ID = 2**63 - 1

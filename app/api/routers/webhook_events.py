@@ -18,11 +18,15 @@ from app.schemas.webhook_event import (
     MappingView,
     WebhookStatistics,
 )
+from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=ThreadedRoute)
+router = APIRouter(
+    prefix="/webhooks", tags=["webhooks"], route_class=ThreadedRoute, dependencies=[requires(Scope.WEBHOOKS)]
+)
 
 EventNumber = Annotated[int, Path(ge=1, le=2**63 - 1, examples=[17])]
 Text = Annotated[Filter | None, Query()]

@@ -10,10 +10,16 @@ from fastapi.responses import PlainTextResponse
 from app.api.deps import ServicesDep
 from app.schemas.webhook import WebhookReceipt
 from app.services.webhooks.webhooks import Receipt
+from laneway.api.access import public
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, write_in_thread
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=ThreadedRoute)
+router = APIRouter(
+    prefix="/webhooks",
+    tags=["webhooks"],
+    route_class=ThreadedRoute,
+    dependencies=[public("the platform that sends it signs it")],
+)
 
 STORED = "Verified, stored and queued"
 SIGNATURE = "`sha256=` followed by the HMAC-SHA256 of the raw body in hexadecimal"

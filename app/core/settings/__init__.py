@@ -62,7 +62,7 @@ class Settings(library.Settings):
 
     def contradictions(self) -> list[str]:
         """Combinations of settings across groups that cannot work, one sentence each."""
-        problems: list[str] = []
+        problems = super().contradictions()
         cpu_seconds_set = "cpu_seconds" in self.documents.model_fields_set
         if cpu_seconds_set and self.documents.cpu_seconds > self.extraction_seconds:
             problems.append(

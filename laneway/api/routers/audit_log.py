@@ -6,16 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
+from laneway.platform.access.scopes import Scope
 from laneway.platform.audit_log.audit_log import verification_view
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.schemas.audit_log import AuditLogPage, AuditLogVerification
 
-router = APIRouter(prefix="/audit-log", tags=["audit log"], route_class=ThreadedRoute)
+router = APIRouter(
+    prefix="/audit-log", tags=["audit log"], route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)]
+)
 
 
 @router.get("", dependencies=[OnlyKnown], responses=problems())

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from laneway.api.access import requires
 from laneway.api.deps import ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import Short
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.operations.dead_letter_views import (
     bulk_action_view,
@@ -29,7 +31,7 @@ from laneway.schemas.history import (
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=ThreadedRoute)
 
 
-@router.get("", responses=problems())
+@router.get("", responses=problems(), dependencies=[requires(Scope.READ, bound=True)])
 def list_dead_letters(
     services: ServicesDep,
     name: Short = None,
@@ -52,7 +54,7 @@ def list_dead_letters(
     )
 
 
-@router.get("/groups", responses=problems())
+@router.get("/groups", responses=problems(), dependencies=[requires(Scope.READ, bound=True)])
 def list_dead_letter_groups(
     services: ServicesDep, failed: bool = False, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> DeadLetterGroupsResponse:
@@ -61,25 +63,25 @@ def list_dead_letter_groups(
     return DeadLetterGroupsResponse(groups=[group_view(group) for group in found])
 
 
-@router.get("/{task_id}", responses=problems(404))
+@router.get("/{task_id}", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])
 def show_dead_letter(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
     """Show one dead letter with payload, error and traceback."""
     return dead_letter_view(services.dead_letters.show(task_id))
 
 
-@router.post("/requeue", responses=problems())
+@router.post("/requeue", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def requeue_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Send the selected dead letters to their queues again; with `dry_run` only count and list them."""
     return bulk_action_view(services.dead_letters.requeue(selection_of(body), dry_run=body.dry_run))
 
 
-@router.post("/discard", responses=problems())
+@router.post("/discard", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def discard_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Move the selected dead letters to the trash; they can be restored for a day."""
     return bulk_action_view(services.dead_letters.discard(selection_of(body), dry_run=body.dry_run))
 
 
-@router.post("/restore", responses=problems())
+@router.post("/restore", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def restore_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Take the selected dead letters out of the trash."""
     return bulk_action_view(services.dead_letters.restore(selection_of(body), dry_run=body.dry_run))

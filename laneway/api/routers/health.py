@@ -7,9 +7,11 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from laneway.api.access import public, requires
 from laneway.api.deps import ServicesDep
 from laneway.api.errors import problems, public_detail
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.operations.readiness import DegradedPart, check_readiness
@@ -44,7 +46,11 @@ class Readiness(ResponseModel):
     degraded: list[DegradedPartView] = Field(description="The parts that do not work; empty if everything does")
 
 
-@router.get("/live", responses={status: problems()[status] for status in (413, 500)})
+@router.get(
+    "/live",
+    responses={status: problems()[status] for status in (413, 500)},
+    dependencies=[public("a probe asks only whether the process answers")],
+)
 async def show_liveness() -> Liveness:
     """Report that the process responds. It needs no thread, so it responds however many requests wait."""
     return Liveness()
@@ -53,6 +59,7 @@ async def show_liveness() -> Liveness:
 @router.get(
     "/ready",
     responses={**problems(), 503: {"model": Readiness, "description": "Nothing can be accepted now"}},
+    dependencies=[requires(Scope.READ, bound=True)],
 )
 def show_readiness(services: ServicesDep, response: Response) -> Readiness:
     """Report whether this process can accept work: 503 when the database does not take a write.

@@ -6,11 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.routers.tasks import Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
 from laneway.schemas.outbound_webhook import (
@@ -24,7 +26,9 @@ from laneway.schemas.outbound_webhook import (
 )
 from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 
-router = APIRouter(prefix="/api/callbacks", tags=["callbacks"], route_class=ThreadedRoute)
+router = APIRouter(
+    prefix="/api/callbacks", tags=["callbacks"], route_class=ThreadedRoute, dependencies=[requires(Scope.WEBHOOKS)]
+)
 
 DeliveryId = Annotated[str, Path(min_length=1, max_length=155, pattern=NO_NULL, examples=["message:5f0c:notify"])]
 EndpointId = Annotated[

@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
 
 router = APIRouter(tags=["queues"], route_class=ThreadedRoute)
@@ -16,19 +18,19 @@ router = APIRouter(tags=["queues"], route_class=ThreadedRoute)
 QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["emails"])]
 
 
-@router.get("/queues", responses=problems())
+@router.get("/queues", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_queues(services: ServicesDep) -> QueueLimitsListResponse:
     """List the queues with their limits, and the queues of the broker that the application does not declare."""
     return QueueLimitsListResponse(queues=services.queue_limits.listing(), unknown=services.unknown_queues.listing())
 
 
-@router.get("/queues/{queue}/limits", responses=problems(404))
+@router.get("/queues/{queue}/limits", responses=problems(404), dependencies=[requires(Scope.READ)])
 def show_queue_limits(queue: QueueName, services: ServicesDep) -> QueueLimitsResponse:
     """Show the limits of a queue. An unknown queue returns 404 with the names of the queues."""
     return services.queue_limits.of(queue)
 
 
-@router.put("/queues/{queue}/limits", responses=problems(404))
+@router.put("/queues/{queue}/limits", responses=problems(404), dependencies=[requires(Scope.QUEUES)])
 def set_queue_limits(queue: QueueName, body: QueueLimits, services: ServicesDep) -> QueueLimitsResponse:
     """Set the limits of a queue, for all workers together; a limit that is not given is removed.
 

@@ -13,10 +13,12 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, BeforeValidator
 
+from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.platform import clock
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
@@ -77,6 +79,7 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
     status_code=202,
     response_description="Accepted",
     responses={200: {"model": TaskHandle, "description": "Already accepted"}, **problems(404, 409, 429)},
+    dependencies=[requires(Scope.SUBMIT, single=True, bound=True)],
 )
 def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
@@ -85,7 +88,13 @@ def submit_task(body: TaskRequest, services: ServicesDep, response: Response) ->
     return _with_present_name(handle, body.task)
 
 
-@router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
+@router.post(
+    "/tasks/batch",
+    status_code=202,
+    response_description="Accepted",
+    responses=problems(404, 409, 429),
+    dependencies=[requires(Scope.SUBMIT, single=True, bound=True)],
+)
 def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
     """Submit many tasks in one transaction: all are accepted, or none. The error is that of the first refused task.
 
@@ -103,7 +112,7 @@ def _with_present_name(handle: TaskHandle, name: str) -> TaskHandle:
     return handle if present == name else handle.model_copy(update={"renamed_to": present})
 
 
-@router.get("/tasks", dependencies=[OnlyKnown], responses=problems())
+@router.get("/tasks", dependencies=[requires(Scope.READ, bound=True), OnlyKnown], responses=problems())
 def search_tasks(
     services: ServicesDep,
     state: Annotated[list[TaskState] | None, Query()] = None,
@@ -133,7 +142,7 @@ def search_tasks(
     return TaskPage(tasks=tasks, next=following)
 
 
-@router.get("/tasks/{task_id}", responses=problems(404, 410))
+@router.get("/tasks/{task_id}", responses=problems(404, 410), dependencies=[requires(Scope.READ, bound=True)])
 async def show_task(
     task_id: TaskId,
     services: ServicesDep,
@@ -159,7 +168,7 @@ async def _until_over(task_id: str, services: Platform, seconds: float) -> None:
             wakeup.clear()
 
 
-@router.delete("/tasks", dependencies=[OnlyKnown], responses=problems())
+@router.delete("/tasks", dependencies=[requires(Scope.DELETE), OnlyKnown], responses=problems())
 def clear_tasks(
     services: ServicesDep,
     older_than: Annotated[
@@ -174,25 +183,34 @@ def clear_tasks(
     return services.retention.clear(states, older_than=older_than)
 
 
-@router.delete("/tasks/{task_id}", status_code=204, responses=problems(404, 409))
+@router.delete(
+    "/tasks/{task_id}", status_code=204, responses=problems(404, 409), dependencies=[requires(Scope.DELETE, bound=True)]
+)
 def delete_task(task_id: TaskId, services: ServicesDep) -> None:
     """Delete a finished task with its history. A waiting task is cancelled first; a running task returns 409."""
     services.tasks.delete(task_id)
 
 
-@router.post("/tasks/{task_id}/cancel", responses=problems(404, 409))
+@router.post(
+    "/tasks/{task_id}/cancel", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE, bound=True)]
+)
 def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
     """Cancel a task. A waiting task never runs; a running task is asked to stop, and interrupted if it does not."""
     return services.tasks.cancel(task_id)
 
 
-@router.post("/tasks/{task_id}/retry", status_code=202, responses=problems(404, 409))
+@router.post(
+    "/tasks/{task_id}/retry",
+    status_code=202,
+    responses=problems(404, 409),
+    dependencies=[requires(Scope.OPERATE, bound=True)],
+)
 def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
 
 
-@router.get("/tasks/{task_id}/attempts", responses=problems(404))
+@router.get("/tasks/{task_id}/attempts", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])
 def list_attempts(task_id: TaskId, services: ServicesDep) -> list[AttemptView]:
     """List the attempts of a task: worker, times, outcome, error."""
     return [describe_attempt(attempt) for attempt in services.event_stream.attempts(task_id)]
@@ -205,7 +223,7 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_require_task)],
+    dependencies=[requires(Scope.READ, bound=True), Depends(_require_task)],
     responses=problems(404),
 )
 async def follow_task(
@@ -238,7 +256,7 @@ async def follow_task(
                 await _wait_for_wakeup(wakeup)
 
 
-@router.get("/stats", dependencies=[OnlyKnown], responses=problems())
+@router.get("/stats", dependencies=[requires(Scope.READ), OnlyKnown], responses=problems())
 def show_statistics(
     services: ServicesDep,
     window: Annotated[float, Query(ge=1, le=LONGEST_WINDOW, description="Length of the window, in seconds")] = 3600,
@@ -266,13 +284,13 @@ def gather_stats(services: Platform, window: Window) -> StatsResponse:
     )
 
 
-@router.get("/workers", responses=problems())
+@router.get("/workers", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_workers(services: ServicesDep) -> WorkersResponse:
     """List the workers: version, host, queues, running tasks, start and last report."""
     return WorkersResponse(workers=services.tasks.workers())
 
 
-@router.get("/task-names", responses=problems())
+@router.get("/task-names", responses=problems(), dependencies=[requires(Scope.READ, bound=True)])
 def list_task_names() -> TaskNamesResponse:
     """List the tasks that can be submitted, each with its queue."""
     return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in sorted(registry)])

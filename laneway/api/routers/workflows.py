@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
+from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.workflows import RunFilter
 from laneway.platform.workflows.runs import StartOptions
 from laneway.platform.workflows.views import definitions_view
@@ -39,7 +41,7 @@ FROM_FAILED, WITHOUT_DATA = RetryRequest.model_validate({}), SignalRequest()
 """The values used for requests without a body."""
 
 
-@router.get("/workflow-definitions", responses=problems())
+@router.get("/workflow-definitions", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_workflow_definitions(services: ServicesDep) -> DefinitionsResponse:
     """List the workflow types that can be started: their steps, and the JSON schema of their input."""
     return definitions_view(services.workflows.definitions)
@@ -50,6 +52,7 @@ def list_workflow_definitions(services: ServicesDep) -> DefinitionsResponse:
     status_code=202,
     response_description="Accepted; each step runs as a task",
     responses={200: {"model": WorkflowHandle, "description": "Already accepted"}, **problems(409, 429)},
+    dependencies=[requires(Scope.SUBMIT)],
 )
 def start_workflow(body: WorkflowRequest, services: ServicesDep, response: Response) -> WorkflowHandle:
     """Start a workflow of any type."""
@@ -59,7 +62,7 @@ def start_workflow(body: WorkflowRequest, services: ServicesDep, response: Respo
     return accepted
 
 
-@router.get("/workflows", responses=problems())
+@router.get("/workflows", responses=problems(), dependencies=[requires(Scope.READ)])
 def list_workflows(
     services: ServicesDep,
     state: Annotated[list[RunState] | None, Query()] = None,
@@ -71,19 +74,24 @@ def list_workflows(
     return services.workflow_views.page(RunFilter(tuple(state or ()), type), before=before, limit=limit)
 
 
-@router.get("/workflows/{workflow_id}", responses=problems(404))
+@router.get("/workflows/{workflow_id}", responses=problems(404), dependencies=[requires(Scope.READ)])
 def show_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
     """Show one workflow: its steps with states, outputs, errors and times, its results, and why it waits."""
     return services.workflow_views.view(workflow_id)
 
 
-@router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409))
+@router.post("/workflows/{workflow_id}/cancel", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE)])
 def cancel_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
     """Cancel a workflow. Waiting steps never start; running steps are asked to stop."""
     return services.workflows.cancel(workflow_id)
 
 
-@router.post("/workflows/{workflow_id}/retry", status_code=202, responses=problems(404, 409, 429))
+@router.post(
+    "/workflows/{workflow_id}/retry",
+    status_code=202,
+    responses=problems(404, 409, 429),
+    dependencies=[requires(Scope.OPERATE)],
+)
 def retry_workflow(workflow_id: RunId, services: ServicesDep, body: RetryBody = FROM_FAILED) -> WorkflowHandle:
     """Continue a workflow with the steps that failed or, with `from: start`, start a new one with the same input."""
     newest = body.definition is RetryDefinition.NEWEST
@@ -92,7 +100,12 @@ def retry_workflow(workflow_id: RunId, services: ServicesDep, body: RetryBody = 
     return services.workflows.retry(workflow_id, newest=newest)
 
 
-@router.post("/workflows/{workflow_id}/signals/{name}", status_code=202, responses=problems(404, 409))
+@router.post(
+    "/workflows/{workflow_id}/signals/{name}",
+    status_code=202,
+    responses=problems(404, 409),
+    dependencies=[requires(Scope.OPERATE)],
+)
 def signal_workflow(
     workflow_id: RunId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
 ) -> SignalResponse:

@@ -25,12 +25,23 @@ class Caller:
     """The tenant whose tasks the caller may see and submit. None: no limit."""
     queues: frozenset[str] | None = None
     """The queues that the caller may use. None: all."""
+    names: frozenset[str] | None = None
+    """The names of the tasks that the caller may use. None: all."""
     request_id: str | None = None
     """The id of the HTTP request."""
 
     def may(self, scope: str) -> bool:
         """Whether the caller has this scope, for everything that it covers."""
         return Scope.ADMIN in self.scopes or scope in self.scopes
+
+    def may_submit(self, name: str) -> bool:
+        """Whether the caller may submit tasks of this name."""
+        return self.may(Scope.SUBMIT) or f"{Scope.SUBMIT}:{name}" in self.scopes
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the caller is limited to a tenant, to queues or to names of tasks."""
+        return not (self.tenant is None and self.queues is None and self.names is None)
 
 
 NOBODY: Final = Caller(kind="anonymous", name="anonymous", scopes=frozenset({Scope.ADMIN}))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
+from laneway.platform.settings.access import AccessSettings, Authentication, is_loopback
 from laneway.platform.settings.base import Group, Port, absolute, project
 from laneway.platform.settings.groups import (
     ApiSettings,
@@ -22,6 +23,7 @@ from laneway.platform.settings.groups import (
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
+    "AccessSettings",
     "ApiSettings",
     "Group",
     "OperationSettings",
@@ -51,10 +53,24 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    access: AccessSettings
+
+    @property
+    def is_authenticating(self) -> bool:
+        """Whether the API needs to know who asks."""
+        asked = self.access.authentication
+        return asked is Authentication.ON or (asked is Authentication.AUTO and self.operation.is_production)
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
-        return []
+        problems: list[str] = []
+        if self.operation.is_production and self.access.authentication is Authentication.OFF:
+            problems.append("AUTHENTICATION must not be off while ENVIRONMENT is production")
+        if not self.is_authenticating and not is_loopback(self.api.host):
+            problems.append(
+                f"API_HOST is {self.api.host}, which others reach: set AUTHENTICATION=on, or API_HOST=127.0.0.1"
+            )
+        return problems
 
 
 def load_settings(kind: type[S]) -> S:

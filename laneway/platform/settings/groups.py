@@ -161,7 +161,7 @@ class ApiSettings(Group):
     """Addresses and limits of the API and Flower."""
 
     host: str = Field("127.0.0.1", alias="API_HOST")
-    """The address of the API. It has no login: keep it on loopback or behind a proxy."""
+    """The address of the API. Another one than loopback needs authentication: see `AUTHENTICATION`."""
     port: Port = Field(8000, alias="API_PORT")
     """The port of the API."""
     max_body_bytes: int = Field(4_194_304, alias="MAX_BODY_BYTES", ge=1024)
@@ -233,6 +233,11 @@ class OperationSettings(Group):
     """The number of failures of one task within an hour that opens an alert."""
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
     """The number of pool processes of a worker whose group declares none."""
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this is no development machine."""
+        return self.environment == "production"
 
 
 def _is_redis(url: str) -> bool:

@@ -104,7 +104,7 @@ def app(environment: Environment) -> FastAPI:
 @pytest.fixture
 def document(app: FastAPI) -> dict[str, Any]:
     """The document that a caller gets."""
-    return TestClient(app).get("/openapi.json").json()
+    return TestClient(app, base_url="http://localhost").get("/openapi.json").json()
 
 
 def test_the_document_has_the_routes_of_the_contract_with_all_their_responses(document: dict[str, Any]) -> None:

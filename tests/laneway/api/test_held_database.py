@@ -36,7 +36,7 @@ def at_once(api: Api, requests: list[tuple[str, str, Any]]) -> list[Timed]:
 
     async def send_all() -> list[Timed]:
         transport = httpx.ASGITransport(api.http.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=120) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120) as client:
             return await asyncio.gather(*(send(client, *request) for request in requests))
 
     return asyncio.run(send_all())
@@ -82,7 +82,8 @@ def test_a_holder_that_stands_still_is_no_different(api: Api) -> None:
 
 def test_a_short_hold_only_delays(api: Api) -> None:
     async def held_for_a_moment() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(api.http.app), base_url="http://api") as client:
+        transport = httpx.ASGITransport(api.http.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             with held_by_another_program(api.database):
                 waiting = asyncio.create_task(client.request(*message(0)[:2], json=message(0)[2]))
                 _, unfinished = await asyncio.wait([waiting], timeout=DEADLINE / 5)

@@ -49,9 +49,7 @@ def test_the_check_prints_an_anchor_and_names_the_damage(laneway: Shell) -> None
     finally:
         with laneway.site.services.database.transaction() as session:
             session.execute(text("UPDATE audit_log_head SET seq = seq - 1"))
-    assert (removed.code, removed.out) == (
-        *(1, f"Entry {last + 1} was removed. The {last} entries before it hold.\n"),
-    )
+    assert (removed.code, removed.out) == (*(1, f"Entry {last + 1} was removed. The {last} entries before it hold.\n"),)
     assert (data.code, data.json()["damage"], data.json()["entry"]) == (1, "removed", last + 1)
 
 

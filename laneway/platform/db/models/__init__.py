@@ -1,5 +1,6 @@
 """The platform's tables, one module per subject."""
 
+from laneway.platform.db.models.access import AccessToken
 from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.installation import Installation
@@ -19,6 +20,7 @@ from laneway.platform.db.models.tasks import (
 from laneway.platform.db.models.workflows import WorkflowMetric, WorkflowRun, WorkflowSignal, WorkflowStepRun
 
 __all__ = [
+    "AccessToken",
     "Alert",
     "AuditLogEntry",
     "AuditLogHead",

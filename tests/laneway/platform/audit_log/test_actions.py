@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.services.container import Services
 from laneway.engine import RoundRobin
 from laneway.platform import clock
 from laneway.platform.access.caller import Caller, acting_as
+from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.db.queries.search import Filter
@@ -159,3 +161,17 @@ def test_an_action_whose_entry_cannot_be_written_does_not_happen(
     assert services.tasks.current("t-1").state == TaskState.FAILED
     assert services.tasks.current("t-2").state == TaskState.PENDING
     assert not services.queue_limits.of(QUEUE).paused
+
+
+def test_changes_of_tokens_without_the_tokens(services: Services) -> None:
+    rights = TokenRights(scopes=frozenset({"tasks:read"}))
+    made = services.tokens.create("ci", rights, expires=None)
+    rotated = services.tokens.rotate("ci", overlap=timedelta(0))
+    services.tokens.revoke("ci")
+    services.tokens.revoke("ci")
+
+    assert actions(services) == [("token.create", "ci"), ("token.rotate", "ci"), ("token.revoke", "ci")]
+    assert entries(services)[0].after == {"scopes": ["tasks:read"]}
+    text = "".join(entry.model_dump_json() for entry in entries(services))
+    assert made.token not in text
+    assert rotated.token not in text

@@ -104,7 +104,7 @@ def test_the_database_refuses_to_change_and_to_delete_entries(log: AuditLog, pla
         "DELETE FROM audit_log",
         "UPDATE audit_log SET caller_name = 'nobody'",
         "UPDATE audit_log SET object_id = 'other'",
-        "UPDATE audit_log SET object_id = NULL, salt = NULL, \"before\" = NULL, \"after\" = NULL, action = 'x'",
+        'UPDATE audit_log SET object_id = NULL, salt = NULL, "before" = NULL, "after" = NULL, action = \'x\'',
         *([] if platform_database.is_sqlite else ["TRUNCATE audit_log"]),
     )
     for statement in refused:

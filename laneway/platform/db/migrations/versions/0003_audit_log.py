@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 KEPT = (
     *("seq", "at", "caller_kind", "caller_name", "tenant", "request_id", "action", "object_kind"),

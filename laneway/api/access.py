@@ -1,0 +1,177 @@
+"""Who may use which route.
+
+A route says with `requires(scope)` or `public(reason)` who may use it. `Authentication` finds the caller of a request,
+and refuses it before its body is read. A route that says nothing needs the scope `admin`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, params
+from fastapi.routing import iter_route_contexts
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Asgi
+
+from laneway.api.errors import platform_problem
+from laneway.api.threads import read_in_thread
+from laneway.platform.access.caller import NOBODY, Caller, acting_as, current_caller
+from laneway.platform.access.errors import NotAllowed, NotAuthenticated
+from laneway.platform.access.scopes import Scope
+from laneway.platform.errors import PlatformError
+from laneway.platform.platform import Platform
+
+ANONYMOUS: Final = Caller(kind="anonymous", name="anonymous")
+"""The caller of a request without a credential: it may use public routes."""
+BEARER: Final = re.compile(r"bearer +(\S+) *", re.ASCII | re.IGNORECASE)
+LONGEST_HEADER: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """Who may use a route."""
+
+    scope: str | None
+    """None: everybody."""
+    single: bool = False
+    """Callers that may submit single tasks only (`tasks:submit:NAME`) may use the route; it checks the name itself."""
+    bound: bool = False
+    """Callers that are bound to a tenant, queues or names may use the route; it shows and changes only what is theirs.
+    """
+    reason: str = ""
+    """Why everybody may use the route."""
+
+    async def __call__(self, request: Request) -> None:
+        """Refuse a request that the middleware has let through, such as one of another application's mount."""
+        del request
+        self.check(current_caller())
+
+    def check(self, caller: Caller) -> None:
+        """Raise NotAuthenticated or NotAllowed, unless this caller may use the route."""
+        if self.scope is None:
+            return
+        if not caller.scopes:
+            raise NotAuthenticated("there is none")
+        if self is ANYBODY_KNOWN:
+            return
+        allowed = caller.may(self.scope) or (self.single and any(map(_is_single, caller.scopes)))
+        if not allowed:
+            raise NotAllowed(caller.name, f"it needs the scope {self.scope}")
+        if caller.is_bound and not self.bound:
+            raise NotAllowed(
+                caller.name,
+                "its token is bound to a tenant, to queues or to names, and this route shows more than that",
+            )
+
+
+def _is_single(scope: str) -> bool:
+    return scope.startswith(f"{Scope.SUBMIT}:")
+
+
+NOT_DECLARED: Final = Requirement(Scope.ADMIN)
+"""Who may use a route that does not say it."""
+ANYBODY_KNOWN: Final = Requirement("")
+"""Whoever has a credential, whatever its scopes are."""
+
+
+def requires(scope: str, *, single: bool = False, bound: bool = False) -> Any:
+    """A dependency of a router or a route: its callers need this scope. That of a route replaces that of its router.
+
+    `single`: or `tasks:submit:NAME` for any name, which the route checks. `bound`: the route shows and changes only
+    what belongs to the caller's tenant, queues and names; without it such callers may not use the route.
+    """
+    return params.Depends(Requirement(scope, single=single, bound=bound))
+
+
+def public(reason: str) -> Any:
+    """A dependency of a router or a route: everybody may use it, for this reason."""
+    return params.Depends(Requirement(None, reason=reason))
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedRoute:
+    """A route, and who may use it."""
+
+    path: str
+    methods: frozenset[str]
+    """Empty: all."""
+    regex: re.Pattern[str]
+    requirement: Requirement
+    declared: bool
+    """Whether the route says who may use it."""
+
+
+def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
+    """Every route of an application in the order in which they are tried, with who may use it."""
+    return list(_guarded_routes(app))
+
+
+def _guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
+    for context in iter_route_contexts(app.router.routes):
+        route: Any = context
+        regex = getattr(route, "path_regex", None)
+        if regex is None:
+            continue
+        requirements = [
+            each.dependency
+            for each in getattr(route, "dependencies", None) or ()
+            if isinstance(each.dependency, Requirement)
+        ]
+        declared = requirements[-1] if requirements else None
+        methods = frozenset(getattr(route, "methods", None) or ())
+        yield GuardedRoute(route.path, methods, regex, declared or NOT_DECLARED, declared is not None)
+
+
+class Authentication:
+    """Finds the caller of each request, and refuses a caller that may not use the route.
+
+    Without authentication every caller is `NOBODY`, who may do everything.
+    """
+
+    def __init__(self, app: ASGIApp, api: FastAPI) -> None:
+        self._app, self._api = app, api
+        self._routes: list[GuardedRoute] = []
+        self._counted = -1
+
+    async def __call__(self, scope: Asgi, receive: Receive, send: Send) -> None:
+        platform: Platform = self._api.state.services
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        if not platform.settings.is_authenticating:
+            with acting_as(replace(NOBODY, request_id=request_id)):
+                return await self._app(scope, receive, send)
+        if scope["type"] != "http":  # there is no route for web sockets
+            return await send({"type": "websocket.close", "code": 1008})
+        try:
+            caller = await self._caller(platform, Headers(scope=scope))
+            self._find(scope).check(caller)
+        except PlatformError as error:
+            return await platform_problem(scope["path"], error)(scope, receive, send)
+        with acting_as(replace(caller, request_id=request_id)):
+            return await self._app(scope, receive, send)
+
+    async def _caller(self, platform: Platform, headers: Headers) -> Caller:
+        header = headers.get("authorization")
+        if header is None:
+            return ANONYMOUS
+        found = BEARER.fullmatch(header) if len(header) <= LONGEST_HEADER else None
+        if found is None:
+            raise NotAuthenticated("the header has another form")
+        tokens, token = platform.tokens, found[1]
+        return tokens.check(token) if tokens.is_cached(token) else await read_in_thread(tokens.check, token)
+
+    def _find(self, scope: Asgi) -> Requirement:
+        """Who may use the route of a request. A path without a route needs a credential, and is unknown then."""
+        if self._counted != len(self._api.router.routes):
+            self._routes, self._counted = guarded_routes(self._api), len(self._api.router.routes)
+        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        for route in self._routes:
+            if (not route.methods or method in route.methods) and route.regex.match(path):
+                return route.requirement
+        return ANYBODY_KNOWN
