@@ -84,6 +84,20 @@ def verify(
     raise typer.Exit(0 if found.holds else 1)
 
 
+@commands.command()
+def prove(
+    entry: Annotated[int, typer.Argument(min=1, help="The number of the entry, as `laneway erase` has printed it.")],
+    subject: Annotated[str, typer.Option(help="The person, as it was given to `laneway erase`.")],
+    receipt: Annotated[str, typer.Option(help="The receipt that `laneway erase` has printed.")],
+) -> None:
+    """Say whether an entry proves that the data of this person was erased. Exit code 1: it does not."""
+    target.require_local()
+    if make_services().erasure.is_proof(entry, name=subject, receipt=receipt):
+        return out.print(f"Entry {entry} proves that the data of this person was erased.")
+    out.print(f"Entry {entry} is no proof about this person.")
+    raise typer.Exit(1)
+
+
 def _parsed(expect: str | None) -> tuple[int, str] | None:
     if expect is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -18,6 +18,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.schema_versions import SchemaVersions
 from laneway.platform.db.session import Database
+from laneway.platform.erasure.erasers import Eraser, registered_erasers
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
@@ -44,6 +45,7 @@ from laneway.platform.workflows.step_runner import StepRunner
 from laneway.platform.workflows.views import WorkflowViews
 
 if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
+    from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.retention import Retention
@@ -211,6 +213,17 @@ class Platform:
         from laneway.platform.operations.retention import Retention
 
         return Retention(self.database, self._settings.storage, self._settings.tasks)
+
+    @property
+    def erasers(self) -> Sequence[Eraser]:
+        """What an erasure removes beside the library's data; an application may return more."""
+        return tuple(registered_erasers)
+
+    @cached_property
+    def erasure(self) -> Erasure:
+        from laneway.platform.erasure.erasure import Erasure
+
+        return Erasure(self, self.erasers)
 
     @cached_property
     def alerts(self) -> Alerts:
