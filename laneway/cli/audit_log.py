@@ -14,6 +14,7 @@ from laneway.cli.times import moment_option
 
 if TYPE_CHECKING:
     from laneway.platform.audit_log.verification import Verification
+    from laneway.schemas.audit_log import AuditLogView
 
 commands = typer.Typer(
     name="audit-log",
@@ -46,7 +47,8 @@ def listing(
     which = AuditLogFilter(
         action=action, object_id=object, caller=caller, request_id=request_id, since=since, until=until
     )
-    log, before, found = make_services().audit_log, None, []
+    log, before = make_services().audit_log, None
+    found: list[AuditLogView] = []
     while len(found) < limit:
         page = log.page(which, before=before, limit=min(PAGE, limit - len(found)))
         found += page.entries

@@ -223,7 +223,15 @@ class Platform:
     def erasure(self) -> Erasure:
         from laneway.platform.erasure.erasure import Erasure
 
-        return Erasure(self, self.erasers)
+        return Erasure(
+            self.database,
+            self.broker,
+            recorder=self.recorder,
+            tasks=self.tasks,
+            workflows=self.workflows,
+            results=self.results,
+            erasers=self.erasers,
+        )
 
     @cached_property
     def alerts(self) -> Alerts:

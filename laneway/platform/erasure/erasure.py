@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from time import monotonic, sleep
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy import select
 
@@ -63,23 +63,6 @@ class StillRunning(RetryableError):
     )
     number: int
     example: str
-
-
-class ErasurePlatform(Protocol):
-    """The services that an erasure uses."""
-
-    @property
-    def database(self) -> Database: ...
-    @property
-    def broker(self) -> Broker: ...
-    @property
-    def recorder(self) -> JournalRecorder: ...
-    @property
-    def tasks(self) -> TaskManager: ...
-    @property
-    def workflows(self) -> Workflows: ...
-    @property
-    def results(self) -> CeleryResults: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +114,19 @@ class _Everything:
 class Erasure:
     """Finds and removes the data of one person."""
 
-    def __init__(self, platform: ErasurePlatform, erasers: Sequence[Eraser]) -> None:
-        self._platform, self._database, self._erasers = platform, platform.database, erasers
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        *,
+        recorder: JournalRecorder,
+        tasks: TaskManager,
+        workflows: Workflows,
+        results: CeleryResults,
+        erasers: Sequence[Eraser],
+    ) -> None:
+        self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
+        self._workflows, self._results, self._erasers = workflows, results, erasers
 
     def run(self, name: str, *, dry_run: bool = False, wait: float = WAIT_SECONDS) -> ErasureReport:
         """Remove everything about the person whom `name` names: an e-mail address, a phone number, an id.
@@ -168,7 +162,7 @@ class Erasure:
         return is_end and row is not None and hmac.compare_digest(row.object_id or "", expected)
 
     def _find(self, subject: Subject) -> _Everything:
-        self._platform.recorder.catch_up()
+        self._recorder.catch_up()
         parts: list[Found] = []
         with self._database.reading() as session:
             for _ in range(MOST_ROUNDS):
@@ -180,24 +174,24 @@ class Erasure:
             library = library_data.find(session, subject)
         counts = {kind: number for part in parts for kind, number in part.counts.items()}
         elsewhere = frozenset(sentence for part in parts for sentence in part.elsewhere)
-        messages = broker_data.find_messages(self._platform.broker, subject)
-        results = broker_data.find_results(self._platform.results, subject)
+        messages = broker_data.find_messages(self._broker, subject)
+        results = broker_data.find_results(self._results, subject)
         return _Everything(subject, counts, elsewhere, library, messages, results)
 
     def _stop(self, library: LibraryData, *, wait: float) -> None:
         """Cancel workflows and tasks that have not ended, and wait for those that run. Raises StillRunning."""
         for id in self._unfinished_workflows(library):
             with suppress(WrongWorkflowState):
-                self._platform.workflows.cancel(id)
+                self._workflows.cancel(id)
         for id in sorted(self._unfinished(library)):
             with suppress(WrongState, UnknownTask):
-                self._platform.tasks.cancel(id)
+                self._tasks.cancel(id)
         deadline = monotonic() + wait
         while running := self._unfinished(library):
             if monotonic() >= deadline:
                 raise StillRunning(len(running), min(running))
             sleep(POLL_SECONDS)
-            self._platform.recorder.catch_up()
+            self._recorder.catch_up()
 
     def _unfinished_workflows(self, library: LibraryData) -> list[str]:
         with self._database.reading() as session:
@@ -220,13 +214,13 @@ class Erasure:
         """Remove the tasks with their events and attempts, and what the broker holds. Raises StillRunning."""
         for id in sorted(found.library.tasks):
             with suppress(UnknownTask):
-                self._platform.tasks.delete(id)
-        for message in broker_data.find_messages(self._platform.broker, found.subject):
-            if not broker_data.remove_message(self._platform.broker, message):
+                self._tasks.delete(id)
+        for message in broker_data.find_messages(self._broker, found.subject):
+            if not broker_data.remove_message(self._broker, message):
                 raise StillRunning(1, message.task_id)
         for id in {*found.library.tasks, *found.results}:
-            self._platform.results.forget(id)
-        self._platform.recorder.catch_up()
+            self._results.forget(id)
+        self._recorder.catch_up()
 
 
 def proof_of(name: str, receipt: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -15,6 +17,7 @@ DISTINCT: Final = 6
 """A shorter id, or one of digits only, also occurs where it means something else."""
 _PLAIN: Final = re.compile(r"[a-z0-9 @._:+=-]+")
 """Characters that JSON and both databases store as they are."""
+_PART: Final = re.compile(r"[\w@.+=-]+")
 _ID_FIELD: Final = re.compile(r"(?:^|_)(?:id|ids|key)$", re.IGNORECASE)
 
 
@@ -80,11 +83,22 @@ class Subject:
             return True
         if text in self.ids and (is_distinct(text) or _ID_FIELD.search(field)):
             return True
-        return any(part in self._distinct for part in re.split(r"[:/\s]", text)) if self._distinct else False
+        if text[:1] in ("{", "["):
+            with suppress(ValueError, RecursionError):
+                return self._owns(json.loads(text), "")
+        if any(part.rstrip(".") in self._distinct for part in _PART.findall(text)):
+            return True
+        return self._composed is not None and self._composed.search(text) is not None
 
     @cached_property
     def _mention(self) -> re.Pattern[str]:
         return re.compile(rf"(?<![\w.+-]){re.escape(self.name)}(?![\w+-]|\.\w)", re.IGNORECASE)
+
+    @cached_property
+    def _composed(self) -> re.Pattern[str] | None:
+        """Finds the ids that are no single part of a text."""
+        ids = [re.escape(id) for id in self._distinct if not _PART.fullmatch(id)]
+        return re.compile(rf"(?<![\w@.+=-])(?:{'|'.join(ids)})(?![\w@+=-]|\.\w)") if ids else None
 
     @cached_property
     def _distinct(self) -> frozenset[str]:

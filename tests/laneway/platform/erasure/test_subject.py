@@ -36,8 +36,10 @@ def test_values_are_found_at_any_depth_and_as_names_of_fields() -> None:
 
 
 def test_an_id_is_found_as_a_value_and_as_a_part_of_an_id() -> None:
-    for value in ("conv-417", "message:conv-417:1", "conv-417/answer", "the conversation conv-417 ended"):
+    for value in ("conv-417", "message:conv-417:1", "conv-417/answer", "the conversation conv-417 ended."):
         assert ADA.owns(value), value
+    assert Subject("ada@example.com", {"task:conv-417"}).owns("after task:conv-417:1")
+    assert ADA.owns('{"data": {"conversation_id": "c-1"}}', "see conv-417.")
     for value in ("conv-4170", "conv-41", "xconv-417", "conv-417-b"):
         assert not ADA.owns(value), value
 
