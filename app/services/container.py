@@ -127,7 +127,13 @@ class Services(Platform):
 
     @cached_property
     def retention(self) -> Retention:
-        return Retention(self.database, self.settings.storage, self.settings.tasks, more=retention_rules(self.settings))
+        return Retention(
+            self.database,
+            self.settings.storage,
+            self.settings.tasks,
+            task_retention=self.settings.task_retention,
+            more=retention_rules(self.settings),
+        )
 
     @property
     def erasers(self) -> Sequence[Eraser]:

@@ -212,7 +212,8 @@ class Platform:
     def retention(self) -> Retention:
         from laneway.platform.operations.retention import Retention
 
-        return Retention(self.database, self._settings.storage, self._settings.tasks)
+        settings = self._settings
+        return Retention(self.database, settings.storage, settings.tasks, task_retention=settings.task_retention)
 
     @property
     def erasers(self) -> Sequence[Eraser]:

@@ -21,6 +21,7 @@ from laneway.platform.settings.groups import (
     TaskSettings,
 )
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
+from laneway.platform.settings.task_retention import TaskRetentionSettings
 
 __all__ = [
     "AccessSettings",
@@ -32,6 +33,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "StorageSettings",
+    "TaskRetentionSettings",
     "TaskSettings",
     "absolute",
     "load_settings",
@@ -53,6 +55,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    task_retention: TaskRetentionSettings
     access: AccessSettings
 
     @property
