@@ -46,22 +46,9 @@ def record(
     outer = _outer.get()
     if outer == _PART:
         return None
-    caller, head = current_caller(), queries.lock_head(session, start=chain.START)
-    entry = AuditLogEntry(
-        seq=head.seq + 1,
-        at=clock.now(),
-        caller_kind=caller.kind,
-        caller_name=caller.name[: chain.LONGEST_NAME],
-        tenant=caller.tenant,
-        request_id=caller.request_id or structlog.contextvars.get_contextvars().get("request_id"),
-        action=outer or action,
-        object_kind=of[0],
-        object_id=of[1][: chain.LONGEST_NAME],
-        before=chain.kept_details(before),
-        after=chain.kept_details(after),
-        salt=chain.new_salt(),
-        previous=head.hash,
-    )
+    head = queries.lock_head(session, start=chain.START)
+    entry = _entry(outer or action, of, seq=head.seq + 1, previous=head.hash)
+    entry.before, entry.after = chain.kept_details(before), chain.kept_details(after)
     entry.digest = chain.digest_of(entry)
     entry.hash = chain.hash_of(entry)
     session.add(entry)
@@ -69,6 +56,24 @@ def record(
     session.flush()
     log.info("audit log", seq=entry.seq, action=entry.action, caller=entry.caller_name, hash=entry.hash)
     return entry.seq
+
+
+def _entry(action: str, of: tuple[str, str], *, seq: int, previous: str) -> AuditLogEntry:
+    """An entry without details about the current caller."""
+    caller = current_caller()
+    return AuditLogEntry(
+        seq=seq,
+        at=clock.now(),
+        caller_kind=caller.kind,
+        caller_name=caller.name[: chain.LONGEST_NAME],
+        tenant=caller.tenant,
+        request_id=caller.request_id or structlog.contextvars.get_contextvars().get("request_id"),
+        action=action,
+        object_kind=of[0],
+        object_id=of[1][: chain.LONGEST_NAME],
+        salt=chain.new_salt(),
+        previous=previous,
+    )
 
 
 @contextmanager
