@@ -20,7 +20,7 @@ commands = typer.Typer(
     name="audit-log",
     no_args_is_help=True,
     add_completion=False,
-    help="The audit log: who did what to which object; check that nobody changed it.",
+    help="The audit log: who did what; check that nobody changed it.",
 )
 
 PAGE: Final = 500

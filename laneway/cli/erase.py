@@ -33,8 +33,10 @@ def erase(
     wait: Annotated[float, duration("How long running tasks may take to stop: 30s, 5m.")] = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Remove the data of one person: tasks with payloads, results, events and attempts, dead letters, workflows,
-    outbound webhooks, what the broker holds, and what the application stores.
+    """Remove the data of one person, from library and application.
+
+    That is: tasks with payloads, results, events and attempts, dead letters, workflows, outbound webhooks, what the
+    broker holds, and what the application stores.
 
     The audit log keeps a proof without the data. The printed receipt shows together with the subject that the proof is
     about this person (`laneway audit-log prove`); it is stored nowhere. Exit code 1: tasks still run, repeat it later.
