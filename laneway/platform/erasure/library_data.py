@@ -73,6 +73,8 @@ def find(session: Session, subject: Subject) -> LibraryData:
     found.alerts.update(row[0] for row in alerts)
     contents = (AuditLogEntry.object_id, AuditLogEntry.before, AuditLogEntry.after)
     found.audit_entries.update(row[0] for row in rows_about(session, subject, contents, returning=[AuditLogEntry.seq]))
+    for ids in batches(found.tasks | found.workflows | found.deliveries):
+        found.audit_entries.update(session.scalars(select(AuditLogEntry.seq).where(AuditLogEntry.object_id.in_(ids))))
     return found
 
 

@@ -26,9 +26,7 @@ class InvalidSubject(PermanentError):
 
     title = "Invalid subject"
 
-    template = (
-        "A subject has {shortest} to {longest} characters and is no blank: an e-mail address, a phone number or an id."
-    )
+    template = "A subject has {shortest} to {longest} characters: an e-mail address, a phone number or an id."
     shortest: int = SHORTEST
     longest: int = LONGEST
 

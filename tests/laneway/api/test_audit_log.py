@@ -10,26 +10,26 @@ LIMITS = "/queues/conversations/limits"
 
 
 def test_a_change_over_http_is_listed_with_its_request(api: Api) -> None:
-    api.client.put(LIMITS, json={"rate": 5}, headers={"X-Request-ID": "req-7"})
-    api.client.put(LIMITS, json={"rate": 5, "paused": True})
+    api.http.put(LIMITS, json={"rate": 5}, headers={"X-Request-ID": "req-7"})
+    api.http.put(LIMITS, json={"rate": 5, "paused": True})
 
-    page = api.client.get("/audit-log", params={"limit": 1}).json()
+    page = api.http.get("/audit-log", params={"limit": 1}).json()
     (entry,) = page["entries"]
     assert (entry["seq"], entry["action"], entry["object_id"]) == (2, "queue.pause", "conversations")
     assert (entry["before"]["paused"], entry["after"]["paused"]) == (False, True)
     assert page["next"] == 2
-    (first,) = api.client.get("/audit-log", params={"request_id": "req-7", "action": "queue"}).json()["entries"]
+    (first,) = api.http.get("/audit-log", params={"request_id": "req-7", "action": "queue"}).json()["entries"]
     assert (first["seq"], first["request_id"], first["caller_kind"]) == (1, "req-7", "anonymous")
 
 
 def test_the_check_over_http_names_the_damage(api: Api) -> None:
     for paused in (True, False, True):
-        api.client.put(LIMITS, json={"paused": paused})
-    holds = api.client.get("/audit-log/verification").json()
+        api.http.put(LIMITS, json={"paused": paused})
+    holds = api.http.get("/audit-log/verification").json()
     with api.database.transaction() as session:
         session.execute(text("UPDATE audit_log_head SET seq = 4"))
 
-    found = api.client.get("/audit-log/verification").json()
+    found = api.http.get("/audit-log/verification").json()
     assert (holds["holds"], holds["entries"], holds["damage"], holds["entry"]) == (True, 3, None, None)
     assert (found["holds"], found["entries"], found["damage"], found["entry"]) == (False, 3, "removed", 4)
 
@@ -37,18 +37,18 @@ def test_the_check_over_http_names_the_damage(api: Api) -> None:
 def test_no_route_deletes_or_changes_entries(api: Api) -> None:
     methods = {
         (method, path)
-        for path, operations in api.client.get("/openapi.json").json()["paths"].items()
+        for path, operations in api.http.get("/openapi.json").json()["paths"].items()
         for method in operations
         if "audit" in path
     }
 
     assert methods == {("get", "/audit-log"), ("get", "/audit-log/verification")}
     for method in ("DELETE", "POST", "PUT", "PATCH"):
-        assert api.client.request(method, "/audit-log").status_code == 405
-        assert api.client.request(method, "/audit-log/1").status_code == 404
+        assert api.http.request(method, "/audit-log").status_code == 405
+        assert api.http.request(method, "/audit-log/1").status_code == 404
 
 
 def test_a_wrong_filter_is_refused(api: Api) -> None:
-    assert api.client.get("/audit-log", params={"actoin": "queue"}).status_code == 422
-    assert api.client.get("/audit-log", params={"since": "5"}).status_code == 422
-    assert api.client.get("/audit-log", params={"action": "x" * 201}).status_code == 422
+    assert api.http.get("/audit-log", params={"actoin": "queue"}).status_code == 422
+    assert api.http.get("/audit-log", params={"since": "5"}).status_code == 422
+    assert api.http.get("/audit-log", params={"action": "x" * 201}).status_code == 422
